@@ -1,0 +1,191 @@
+"""A call as a value: what is asked, what came, and the operation that knows how to read it."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from types import NoneType
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+from attrs import field, frozen
+
+from sunshine_async import _codec
+from sunshine_async._problem import details
+from sunshine_async._retry import FAULT_OF, MAY_HAVE_ACTED, Fault, Replay, retry_after
+from sunshine_async.errors import ApiError, ErrorDetail, ResponseDecodeError, kind_of
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+MAX_JSON_BYTES: Final = 100_000
+"""The largest JSON body that the services take ("100kb" in their documentation)."""
+
+_NOT_FOLLOWED: Final = "the service sent us elsewhere: is base_url right? It was not followed"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@frozen
+class Request:
+    """What goes out: the *target* is path and query, percent-encoded, below the base URL."""
+
+    method: str
+    target: str
+    body: bytes | None = field(default=None, repr=False)
+
+
+@frozen
+class Response:
+    """What came back, whole: the names in *headers* are lower-case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@frozen
+class Failure:
+    """What came instead of a response. *reason* is a sentence without secrets."""
+
+    fault: Fault
+    reason: str
+
+
+@frozen(kw_only=True)
+class Attempts:
+    """What a call has been through by the time it is read: for its errors."""
+
+    count: int = 1
+    maybe_applied: bool = False
+    """Whether an attempt before the last may have been applied."""
+
+
+def segment(name: str, value: str) -> str:
+    """Return *value* percent-encoded as one segment of a path.
+
+    Raise `ValueError`, naming *name*, for what can't be one: in a path ``..`` is a way up.
+    """
+    if not isinstance(value, str):
+        message = f"{name} must be text, not {type(value).__name__}"
+        raise TypeError(message)
+    if _PLAIN.fullmatch(value):
+        return value
+    if value in {"", ".", ".."}:
+        message = f"{name} can't be {value!r}: it would call another URL"
+        raise ValueError(message)
+    if _CONTROL.search(value):
+        message = f"{name} has a control character in it"
+        raise ValueError(message)
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        message = f"{name} isn't text that UTF-8 can hold (a lone surrogate)"
+    raise ValueError(message)
+
+
+@frozen
+class Endpoint(Generic[B, R]):
+    """One operation of a service, declared once; ``str`` of it shows no one's id."""
+
+    method: str
+    path: str
+    operation: str = field(kw_only=True)
+    """The name in the service's own documentation."""
+    accepts: type[B] = field(kw_only=True, default=NoneType)
+    returns: type[R] = field(kw_only=True)
+    inside: str | None = field(kw_only=True, default=None)
+    """The envelope: the key of the answer that holds the result."""
+    query: tuple[str, ...] = field(kw_only=True, default=())
+    ok: tuple[int, ...] = field(kw_only=True, default=(200,))
+    """The statuses of success in the specification; any 2xx is read as one."""
+    replay: Replay = field(kw_only=True)
+    keyed_by: str | None = field(kw_only=True, default=None)
+    """The field of the body that, where the caller sets it, guards against a second create."""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def replay_of(self, body: object) -> Replay:
+        """Return what a second sending with this *body* can do."""
+        if self.keyed_by is not None and getattr(body, self.keyed_by):
+            return Replay.GUARDED
+        return self.replay
+
+    def request(
+        self, body: B | None, path: Mapping[str, str], query: Mapping[str, str | None]
+    ) -> Request:
+        """Return what is sent for *body*, the values of *path* and those of *query* that are set.
+
+        Raise `ValueError` for an id that can't be one, and for a body that JSON can't hold or
+        that is larger than the service takes; `TypeError` for a body of another kind.
+        """
+        target = self.path.format_map({name: segment(name, value) for name, value in path.items()})
+        asked = {name: value for name, value in query.items() if value is not None}
+        if asked:
+            target = f"{target}?{urlencode(asked, quote_via=quote, safe='')}"
+        if body is None:
+            return Request(self.method, target)
+        if not isinstance(body, self.accepts):
+            message = f"{self.operation} takes a {self.accepts.__name__}, not a {type(body).__name__}"
+            raise TypeError(message)
+        return Request(self.method, target, encoded(body))
+
+    def result(self, response: Response, attempts: Attempts, *, now: datetime) -> R:
+        """Return what the service answered; raise `ApiError` or `ResponseDecodeError`."""
+        if not 200 <= response.status < 300:  # noqa: PLR2004 - 2xx
+            raise self.error(response, attempts, now=now)
+        try:
+            return self._read(response.body)
+        except _codec.Misfit as misfit:
+            error = ResponseDecodeError(
+                misfit.reason,
+                path=misfit.path,
+                status=response.status,
+                endpoint=str(self),
+                maybe_applied=self.replay is not Replay.SAFE,
+            )
+        raise error
+
+    def error(self, response: Response, attempts: Attempts, *, now: datetime) -> ApiError:
+        """Return the error that *response* is raised as, at *now*."""
+        status = response.status
+        errors = details(response.body)
+        if 300 <= status < 400:  # noqa: PLR2004 - 3xx
+            errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
+        acted = attempts.maybe_applied or FAULT_OF.get(status) in MAY_HAVE_ACTED
+        return kind_of(status)(
+            status,
+            endpoint=str(self),
+            errors=errors,
+            request_id=response.headers.get("x-request-id"),
+            retry_after=retry_after(response.headers.get("retry-after"), now=now),
+            attempts=attempts.count,
+            maybe_applied=acted and self.replay is not Replay.SAFE,
+        )
+
+    def _read(self, body: bytes) -> R:
+        if self.returns is NoneType:
+            return None  # type: ignore[return-value]  # R is None then
+        data = _codec.decode(body)
+        if self.inside is None:
+            return _codec.structure(data, self.returns)
+        if type(data) is not dict:
+            reason = "expected an object"
+            raise _codec.Misfit(reason)
+        if self.inside not in data:
+            reason = "missing"
+            raise _codec.Misfit(reason, self.inside)
+        try:
+            return _codec.structure(data[self.inside], self.returns)
+        except _codec.Misfit as misfit:
+            error = misfit.within(self.inside)
+        raise error
+
+
+def encoded(body: object) -> bytes:
+    """Return *body* as JSON; raise `ValueError` where JSON can't hold it or it is too large."""
+    data = _codec.encode(body)
+    if len(data) > MAX_JSON_BYTES:
+        message = f"the body is {len(data)} bytes as JSON; the service takes {MAX_JSON_BYTES} at most"
+        raise ValueError(message)
+    return data

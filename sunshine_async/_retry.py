@@ -1,0 +1,122 @@
+"""Whether, and how soon, a request may be sent again. No clock, no I/O."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum, StrEnum
+from math import inf
+from typing import Final
+
+from attrs import frozen
+
+
+class Replay(Enum):
+    """What a second sending of the same request can do."""
+
+    SAFE = "reads only"
+    IDEMPOTENT = "leaves what one sending leaves"
+    GUARDED = "is refused: the caller's key is taken by then"
+    UNSAFE = "may do it twice"
+    ONCE = "may do harm even where the service said no"
+
+
+class Fault(StrEnum):
+    """Why an attempt brought no answer that settles the call."""
+
+    UNSENT = "unsent"
+    """No byte of the request left."""
+    THROTTLED = "throttled"
+    """429: refused before it was looked at."""
+    UNAVAILABLE = "unavailable"
+    """The service, or something before it, failed (500, 502, 503, 504, 408)."""
+    TIMED_OUT = "timed out"
+    """Sent, and no answer came in time."""
+    LOST = "lost"
+    """Sent, and the connection broke before the whole answer had come."""
+
+
+MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
+    Replay.SAFE: frozenset(Fault),
+    Replay.IDEMPOTENT: frozenset(Fault),
+    Replay.GUARDED: frozenset(Fault),
+    Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED}),
+    Replay.ONCE: frozenset({Fault.UNSENT}),
+}
+
+MAY_HAVE_ACTED: Final = frozenset({Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST})
+"""After these faults nobody on this side knows whether the service did what was asked."""
+
+FAULT_OF: Final[Mapping[int, Fault]] = {
+    408: Fault.UNAVAILABLE,
+    429: Fault.THROTTLED,
+    500: Fault.UNAVAILABLE,
+    502: Fault.UNAVAILABLE,
+    503: Fault.UNAVAILABLE,
+    504: Fault.UNAVAILABLE,
+}
+"""The statuses that don't settle a call. Every other status is the service's answer."""
+
+
+@frozen(kw_only=True)
+class Retry:
+    """How often, how soon and for how long a call is tried.
+
+    *max_attempts* counts the first one too: 1 is no second try. The wait before attempt *n* is
+    drawn between 0 and ``min(max_wait, first_wait * 2 ** (n - 2))`` seconds, or what the service's
+    ``Retry-After`` asks where that is longer. *deadline* (seconds) bounds the call as a whole, from
+    when the pace lets it go; a wait that doesn't fit in what is left of it is not begun.
+    Raise `ValueError` for a number that can't work.
+    """
+
+    max_attempts: int = 5
+    first_wait: float = 0.5
+    max_wait: float = 20.0
+    deadline: float = 120.0
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_attempts < 1:
+            message = f"Retry(max_attempts={self.max_attempts}): it counts the first one, so 1 or more"
+            raise ValueError(message)
+        for name in ("first_wait", "max_wait", "deadline"):
+            if not getattr(self, name) >= 0:  # so NaN is refused too
+                message = f"Retry({name}={getattr(self, name)}): seconds, 0 or more"
+                raise ValueError(message)
+
+    def wait(
+        self,
+        replay: Replay,
+        fault: Fault,
+        *,
+        attempt: int,
+        asked: float | None,
+        luck: float,
+        left: float = inf,
+    ) -> float | None:
+        """Return the seconds to wait before the next attempt, or None to stop.
+
+        *attempt* counts from 1. *asked* is what the server's ``Retry-After`` said.
+        *luck*, from 0 to 1, spreads the callers. *left* is what remains of the deadline.
+        """
+        if attempt >= self.max_attempts or fault not in MAY_RESEND[replay]:
+            return None
+        doublings = min(attempt - 1, 62)  # past that 2.0**n only grows to overflow
+        jitter = luck * min(self.max_wait, self.first_wait * 2.0**doublings)
+        seconds = jitter if asked is None else asked + luck * min(self.first_wait, self.max_wait)
+        return seconds if seconds < left else None
+
+
+def retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, given as seconds or as a date.
+
+    None where there is none, or none that can be read.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])  # a longer number is past any deadline as it is
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())

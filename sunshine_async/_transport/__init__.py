@@ -1,0 +1,1 @@
+"""The one place where bytes leave the process."""

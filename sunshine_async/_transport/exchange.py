@@ -1,0 +1,50 @@
+"""What a call asks of a wire: one request out, one whole answer or one failure back."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import define, frozen
+
+from sunshine_async._endpoint import Failure, Request, Response
+
+
+@frozen(kw_only=True)
+class Timeout:
+    """How long an attempt may take, in seconds; None is no bound of that kind."""
+
+    total: float | None
+    """From asking for a connection to the last byte of the answer."""
+    connect: float | None
+    """To make a connection, TLS included."""
+    pool: float | None
+    """To wait for a free connection."""
+    write: float | None
+    """Between two pieces of the request."""
+    read: float | None
+    """Between two pieces of the answer."""
+
+
+@define
+class Sending:
+    """How far an attempt has come, for whoever cancels it."""
+
+    begun: bool = False
+    """Whether a byte of the request may have left."""
+
+
+class Wire(Protocol):
+    """Sends requests to one base URL."""
+
+    async def send(
+        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+    ) -> Response | Failure:
+        """Return the whole answer, or what came instead: nothing of the network is raised.
+
+        *sending* is marked as soon as a byte may have left. A cancellation goes through, and
+        leaves the connection closed and its place free.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        ...

@@ -1,0 +1,243 @@
+"""Every error that a call can end in.
+
+::
+
+    SunshineError
+    ├── ConfigurationError            also a ValueError
+    ├── ApiError                      the service answered, and said no
+    │   ├── BadRequestError           400
+    │   ├── AuthenticationError       401
+    │   ├── PaymentRequiredError      402
+    │   ├── PermissionDeniedError     403
+    │   ├── NotFoundError             404
+    │   ├── ConflictError             409
+    │   ├── PayloadTooLargeError      413
+    │   ├── LockedError               423
+    │   ├── RateLimitError            429
+    │   └── ServerError               5xx
+    ├── TransportError                no usable answer
+    │   ├── ConnectError              nothing was sent
+    │   ├── RequestTimeoutError       also a TimeoutError
+    │   └── ConnectionLostError       sent, then the connection broke
+    └── ResponseDecodeError           an answer that can't be read as what it should be
+
+Every one pickles. None holds a secret, a header or a body; the only words in them that aren't ours
+are the service's own code and title.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from attrs import frozen
+
+
+class SunshineError(Exception):
+    """Base of all. *maybe_applied* says whether the service may have acted on the call."""
+
+    maybe_applied: bool
+
+    def __init__(self, message: str, *, maybe_applied: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_applied = maybe_applied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[SunshineError], args: tuple[Any, ...], state: Mapping[str, Any]
+) -> SunshineError:
+    """Make a pickled error again without its constructor, whose arguments are not kept."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(SunshineError, ValueError):
+    """Something that a client needs is missing, or can't work; the text says which."""
+
+
+@frozen
+class ErrorDetail:
+    """One of the reasons that a service gave: its *code* and its *title*, where it had them."""
+
+    code: str | None
+    title: str | None
+
+
+class ApiError(SunshineError):
+    """The service answered, and said no."""
+
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        status: int,
+        *,
+        endpoint: str,
+        errors: tuple[ErrorDetail, ...] = (),
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        attempts: int = 1,
+        maybe_applied: bool = False,
+    ) -> None:
+        self.status: Final = status
+        self.errors: Final = errors
+        self.endpoint: Final = endpoint
+        """The method and the path's template: no id of anyone."""
+        self.request_id: Final = request_id
+        self.retry_after: Final = retry_after
+        """Seconds, as the service asked."""
+        self.attempts: Final = attempts
+        super().__init__(self._sentence(maybe_applied=maybe_applied), maybe_applied=maybe_applied)
+
+    @property
+    def code(self) -> str | None:
+        """The first code that the service gave."""
+        return next((error.code for error in self.errors if error.code), None)
+
+    @property
+    def title(self) -> str | None:
+        """The first title that the service gave."""
+        return next((error.title for error in self.errors if error.title), None)
+
+    def _sentence(self, *, maybe_applied: bool) -> str:
+        reasons = "; ".join(
+            ": ".join(filter(None, (error.code, error.title))) for error in self.errors
+        )
+        text = f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
+        return ". ".join(filter(None, (text, _DOUBT if maybe_applied else "", self.advice)))
+
+
+class BadRequestError(ApiError):
+    """400: the body or the query isn't as the service wants it."""
+
+
+class AuthenticationError(ApiError):
+    """401: the service doesn't know the credentials."""
+
+    advice = "Check the key id and the secret, or the token, and that they belong to this app"
+
+
+class PaymentRequiredError(ApiError):
+    """402: the account's plan doesn't have this, or its trial is over."""
+
+    advice = "Check the account's plan"
+
+
+class PermissionDeniedError(ApiError):
+    """403: the credentials are known, and don't allow this."""
+
+    advice = "Check the scope of the credentials"
+
+
+class NotFoundError(ApiError):
+    """404: there is no such thing."""
+
+
+class ConflictError(ApiError):
+    """409: it is there already, or is being changed by another call.
+
+    *resent* says that an earlier sending of the same call may have made what is there.
+    """
+
+    def __init__(self, status: int, *, resent: bool = False, **rest: Any) -> None:
+        self.resent: Final = resent
+        super().__init__(status, **rest)
+
+
+class PayloadTooLargeError(ApiError):
+    """413: the body is larger than the service takes."""
+
+
+class LockedError(ApiError):
+    """423: it can't be changed any more."""
+
+
+class RateLimitError(ApiError):
+    """429: too many calls, and no more attempts or time to try again."""
+
+    advice = "Send fewer calls a second: pace=Pace(rate=...)"
+
+
+class ServerError(ApiError):
+    """5xx: something went wrong at the service."""
+
+
+_KINDS: Final[Mapping[int, type[ApiError]]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: PayloadTooLargeError,
+    423: LockedError,
+    429: RateLimitError,
+}
+
+_DOUBT: Final = "The service may have acted"
+
+
+def kind_of(status: int) -> type[ApiError]:
+    """Return the class of error that *status* is raised as."""
+    return _KINDS.get(status, ServerError if status >= 500 else ApiError)  # noqa: PLR2004 - 5xx
+
+
+class TransportError(SunshineError):
+    """No usable answer came.
+
+    *fault* is what became of the last attempt (a value of `Fault`), *attempts* how many there were.
+    """
+
+    def __init__(
+        self, reason: str, *, fault: str, endpoint: str, attempts: int = 1, maybe_applied: bool
+    ) -> None:
+        self.fault: Final = fault
+        self.endpoint: Final = endpoint
+        self.attempts: Final = attempts
+        text = f"{reason} ({endpoint}{_tries(attempts)})"
+        doubt = f"{_DOUBT}: look before you send it again" if maybe_applied else ""
+        super().__init__(". ".join(filter(None, (text, doubt))), maybe_applied=maybe_applied)
+
+
+class ConnectError(TransportError):
+    """No connection could be made: the last attempt sent nothing."""
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """It was sent, and no answer came in time."""
+
+
+class ConnectionLostError(TransportError):
+    """It was sent, and the connection broke before the whole answer had come."""
+
+
+class ResponseDecodeError(SunshineError):
+    """The service answered with something that can't be read as what it should be.
+
+    *path* says where (``user.profile.email``; empty: the answer as a whole).
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: str,
+        status: int,
+        endpoint: str,
+        maybe_applied: bool,
+    ) -> None:
+        self.path: Final = path
+        self.status: Final = status
+        self.endpoint: Final = endpoint
+        where = f" at {path}" if path else ""
+        text = f"the answer ({status}) can't be read{where}: {reason} ({endpoint})"
+        super().__init__(
+            ". ".join(filter(None, (text, _DOUBT if maybe_applied else ""))),
+            maybe_applied=maybe_applied,
+        )
+
+
+def _tries(attempts: int) -> str:
+    return f", {attempts} attempts" if attempts > 1 else ""

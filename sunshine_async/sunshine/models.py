@@ -1,0 +1,128 @@
+"""The models of Sunshine Conversations v2 users, under the names that the service gives them.
+
+Bodies (`UserCreateBody`, `UserUpdateBody`, `SyncUserBody`, `Profile`) leave out what is `UNSET`
+and send None as null. In answers (`User`, `UserProfile`, `Identity`) what is absent reads as None.
+Each keeps what it doesn't know in *extra*, and sends it back out. Limits are the service's, which
+answers 400 past them; nothing is checked here but that times have a zone. A ``repr`` shows no
+personal data.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import field, frozen
+
+from sunshine_async._model import UNSET, Unset, aware, concealed
+
+
+@frozen(kw_only=True)
+class Profile:
+    """What is known of a user as a person: in bodies."""
+
+    given_name: str | None | Unset = field(default=UNSET, repr=concealed)
+    """First name: 1 to 128 characters."""
+    surname: str | None | Unset = field(default=UNSET, repr=concealed)
+    """Last name: 1 to 128 characters."""
+    email: str | None | Unset = field(default=UNSET, repr=concealed)
+    """An e-mail address: 1 to 128 characters."""
+    avatar_url: str | None | Unset = field(default=UNSET, repr=concealed)
+    """The URI of a picture: 1 to 2048 characters."""
+    locale: str | None | Unset = UNSET
+    """A BCP 47 language tag such as ``fr-CA``: 1 to 64 characters."""
+    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+
+
+@frozen(kw_only=True)
+class UserCreateBody:
+    """The body of `Users.create`."""
+
+    external_id: str | Unset = field(default=UNSET, repr=concealed)
+    """The caller's own key, unique in the app: 1 to 1024 characters."""
+    brand_id: str | None | Unset = UNSET
+    """For a brand-separated user: the brand, 1 to 24 characters."""
+    signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
+    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    to_be_retained: bool | Unset = UNSET
+    """Whether the user is kept past the inactive expiry."""
+    profile: Profile | Unset = UNSET
+    metadata: Mapping[str, str | float | bool | None] | None | Unset = field(
+        default=UNSET, repr=concealed
+    )
+    """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
+    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+
+
+@frozen(kw_only=True)
+class UserUpdateBody:
+    """The body of `Users.update`: what is left out stays as it is."""
+
+    signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
+    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    to_be_retained: bool | Unset = UNSET
+    """Whether the user is kept past the inactive expiry."""
+    profile: Profile | Unset = UNSET
+    metadata: Mapping[str, str | float | bool | None] | None | Unset = field(
+        default=UNSET, repr=concealed
+    )
+    """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
+    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+
+
+@frozen(kw_only=True)
+class SyncUserBody:
+    """The body of `Users.sync`."""
+
+    surviving_zendesk_id: str | Unset = UNSET
+    """After a merge in Support: the id of the Support user that is left."""
+    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+
+
+@frozen(kw_only=True)
+class UserProfile:
+    """What is known of a user as a person: in answers."""
+
+    given_name: str | None = field(default=None, repr=concealed)
+    surname: str | None = field(default=None, repr=concealed)
+    email: str | None = field(default=None, repr=concealed)
+    avatar_url: str | None = field(default=None, repr=concealed)
+    locale: str | None = None
+    locale_origin: str | None = None
+    """Where the locale comes from: in the service's examples, not in its schema."""
+    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+
+
+@frozen(kw_only=True)
+class Identity:
+    """A connected identity of a user, such as an e-mail address."""
+
+    type: str | None = None
+    """Such as ``email``; the service may add others."""
+    value: str | None = field(default=None, repr=concealed)
+    verification: str | None = None
+    """How it was verified, such as ``sso`` or ``embed``; the service may add others."""
+    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+
+
+@frozen(kw_only=True)
+class User:
+    """A user of an app, as the service has it.
+
+    Only *id* is sure to be there: an answer without one is a `ResponseDecodeError`.
+    """
+
+    id: str
+    authenticated: bool | None = None
+    """Whether the user has authenticated, by JWT or through the help centre."""
+    external_id: str | None = field(default=None, repr=concealed)
+    zendesk_id: str | None = None
+    """The id of the user's Support record."""
+    brand_id: str | None = None
+    signed_up_at: datetime | None = None
+    to_be_retained: bool | None = None
+    profile: UserProfile | None = None
+    metadata: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    identities: list[Identity] | None = None
+    has_payment_info: bool | None = None
+    """In the service's examples, not in its schema."""
+    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
