@@ -1,12 +1,11 @@
 """Values to JSON and back: camelCase, `UNSET` against null, times. No reflection per call."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import attrs
 import orjson
@@ -17,9 +16,13 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from sunshine_async._model import Unset
 
 T = TypeVar("T")
+Read: TypeAlias = Callable[[Any, Any], Any]
+Write: TypeAlias = Callable[[Any], Any]
 
 _EXTRA: Final = "extra"
-_EXTRA_KEY: Final = "\0extra"  # where what is beyond the model waits for its field; no JSON key of theirs
+_EXTRA_KEY: Final = (
+    "\0extra"  # where what is beyond the model waits for its field; no JSON key of theirs
+)
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _ZONE_NAME: Final = re.compile(r"\[[^\]]*\]$")
 _NOT_FINITE: Final = "JSON has no NaN and no infinity"
@@ -34,7 +37,7 @@ _JSON_NAMES: Final[Mapping[type, str]] = {
 }
 
 
-class Misfit(ValueError):
+class Misfit(ValueError):  # noqa: N818 - it says what is wrong with a value
     """A value isn't what it should be: *path* says where, in the names of the wire.
 
     The text never has the value: it may be personal data.
@@ -63,7 +66,7 @@ def encode(value: object) -> bytes:
     integers past 64 bits, keys that aren't text, anything that isn't a JSON type.
     """
     try:
-        return orjson.dumps(_writer(type(value))(value), option=_OPTIONS)
+        return orjson.dumps(_FAST.get_unstructure_hook(type(value))(value), option=_OPTIONS)
     except (orjson.JSONEncodeError, Misfit, RecursionError):
         misfit = _unwritable(value)
     raise misfit
@@ -81,7 +84,7 @@ def decode(data: bytes) -> Any:
 def structure(data: object, kind: type[T]) -> T:
     """Return plain *data* as a *kind*; raise `Misfit` with the path where it doesn't fit."""
     try:
-        result: T = _reader(kind)(data, kind)
+        result: T = _FAST.get_structure_hook(kind)(data, kind)
     except (Misfit, KeyError):
         misfit = _misfit(data, kind)
     else:
@@ -89,9 +92,43 @@ def structure(data: object, kind: type[T]) -> T:
     raise misfit
 
 
+def structure_inside(data: Any, envelope: str, kind: type[T]) -> T:
+    """Return what *data* has under the key *envelope* as a *kind*; raise `Misfit` as above."""
+    if not _is_object(data):
+        raise _unlike(dict, data)
+    if envelope not in data:
+        reason = "missing"
+        raise Misfit(reason, envelope)
+    try:
+        return structure(data[envelope], kind)
+    except Misfit as misfit:
+        error = misfit.within(envelope)
+    raise error
+
+
 def unstructure(value: object) -> Any:
     """Return a model as plain data, as it goes on the wire."""
-    return _writer(type(value))(value)
+    return _FAST.get_unstructure_hook(type(value))(value)
+
+
+def holds(found: Any, sent: Any) -> bool:
+    """Return whether plain *found* has all that plain *sent* sets; null stands for absent."""
+    if _is_object(sent):
+        there: Mapping[Any, Any] = found if _is_object(found) else {}
+        return all(holds(there.get(key), value) for key, value in sent.items())
+    return type(found) is type(sent) and bool(found == sent)
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_model(value: Any) -> TypeGuard[attrs.AttrsInstance]:
+    return attrs.has(value.__class__)
+
+
+def _is_array(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _exactly(kind: type[T]) -> Callable[[Any, Any], T]:
@@ -133,32 +170,30 @@ def _write_plain(value: Any) -> Any:
     if type(value) is float:
         if not isfinite(value):
             raise Misfit(_NOT_FINITE)
-    elif isinstance(value, Mapping):
+    elif _is_object(value):
         return {key: _write_plain(inner) for key, inner in value.items()}
-    elif isinstance(value, list | tuple):
+    elif _is_array(value):
         return [_write_plain(inner) for inner in value]
     return value
 
 
-def _members(kind: Any) -> list[Any]:
-    """Return what a union is of, without `Unset`; nothing for what isn't a union."""
-    union = get_origin(kind) in (Union, UnionType)
-    return [member for member in get_args(kind) if member is not Unset] if union else []
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
 
 
 def _optional(kind: Any) -> Any:
     """Return the *T* of ``T | None`` and ``T | None | Unset``."""
-    [member] = (member for member in _members(kind) if member is not NoneType)
+    [member] = (member for member in get_args(kind) if member not in (NoneType, Unset))
     return member
 
 
-def _optional_reader(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+def _optional_reader(kind: Any, converter: Converter) -> Read:
     member = _optional(kind)
     read = converter.get_structure_hook(member)
     return lambda value, _: None if value is None else read(value, member)
 
 
-def _optional_writer(kind: Any, converter: Converter) -> Callable[[Any], Any]:
+def _optional_writer(kind: Any, converter: Converter) -> Write:
     member = _optional(kind)
     write = converter.get_unstructure_hook(member)
     if member in _JSON_NAMES:
@@ -166,28 +201,28 @@ def _optional_writer(kind: Any, converter: Converter) -> Callable[[Any], Any]:
     return lambda value: None if value is None else write(value)
 
 
-def _list_reader(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+def _list_reader(kind: Any, converter: Converter) -> Read:
     check = _exactly(list)
     read = list_structure_factory(kind, converter)
     return lambda value, _: read(check(value, list), kind)
 
 
-def _list_writer(kind: Any, converter: Converter) -> Callable[[Any], Any]:
+def _list_writer(kind: Any, converter: Converter) -> Write:
     [member] = get_args(kind)
     write = converter.get_unstructure_hook(member)
     return lambda values: [write(value) for value in values]
 
 
-def _model_reader(kind: type, converter: Converter) -> Callable[[Any, Any], Any]:
+def _model_reader(kind: Any, converter: Converter) -> Read:
     names = {field.name: wire_name(field.name) for field in attrs.fields(kind)}
     names[_EXTRA] = _EXTRA_KEY
     known = frozenset(names.values())
-    read = make_dict_structure_fn(
+    read: Read = make_dict_structure_fn(
         kind,
         converter,
         **{name: override(rename=wire) for name, wire in names.items()},  # type: ignore[arg-type]
     )
-    check = _exactly(dict)
+    check: Read = _exactly(dict)
 
     def read_with_extra(value: Any, _: Any) -> Any:
         data = check(value, dict)
@@ -200,8 +235,8 @@ def _model_reader(kind: type, converter: Converter) -> Callable[[Any, Any], Any]
     return read_with_extra
 
 
-def _model_writer(kind: type, converter: Converter) -> Callable[[Any], Any]:
-    write = make_dict_unstructure_fn(
+def _model_writer(kind: Any, converter: Converter) -> Write:
+    write: Write = make_dict_unstructure_fn(
         kind,
         converter,
         _cattrs_omit_if_default=True,
@@ -220,12 +255,13 @@ def _converter(*, detailed: bool) -> Converter:
     for kind in (str, bool, int, NoneType):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _read_float)
+    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook(datetime, _read_datetime)
     converter.register_unstructure_hook(datetime, _write_datetime)
-    converter.register_unstructure_hook_factory(_is_plain, lambda _: _write_plain)
-    converter.register_structure_hook_factory(_is_mapping, lambda _: _exactly(dict))
-    converter.register_structure_hook_factory(_members, _optional_reader)
-    converter.register_unstructure_hook_factory(_members, _optional_writer)
+    converter.register_unstructure_hook_func(_is_plain, _write_plain)
+    converter.register_structure_hook_func(_is_mapping, _exactly(dict))
+    converter.register_structure_hook_factory(_is_union, _optional_reader)
+    converter.register_unstructure_hook_factory(_is_union, _optional_writer)
     converter.register_structure_hook_factory(_is_list, _list_reader)
     converter.register_unstructure_hook_factory(_is_list, _list_writer)
     converter.register_structure_hook_factory(attrs.has, _model_reader)
@@ -238,7 +274,7 @@ def _is_mapping(kind: Any) -> bool:
 
 
 def _is_plain(kind: Any) -> bool:
-    return _is_mapping(kind) or kind in (Any, float, list, tuple)
+    return _is_mapping(kind) or kind in (Any, object, float, list, tuple)
 
 
 def _is_list(kind: Any) -> bool:
@@ -247,16 +283,6 @@ def _is_list(kind: Any) -> bool:
 
 _FAST: Final = _converter(detailed=False)
 _DETAILED: Final = _converter(detailed=True)
-
-
-@cache
-def _reader(kind: Any) -> Callable[[Any, Any], Any]:
-    return _FAST.get_structure_hook(kind)
-
-
-@cache
-def _writer(kind: Any) -> Callable[[Any], Any]:
-    return _FAST.get_unstructure_hook(kind)
 
 
 def _misfit(data: object, kind: Any) -> Misfit:
@@ -289,31 +315,37 @@ def _unwritable(value: object) -> Misfit:
 
 
 def _unfit(value: Any, path: str) -> Iterator[Misfit]:
-    if attrs.has(type(value)):
-        for field in attrs.fields(type(value)):
-            inner = getattr(value, field.name)
-            if inner is not Unset.UNSET and not isinstance(inner, datetime):
-                name = "" if field.name == _EXTRA else wire_name(field.name)
-                yield from _unfit(inner, _join(path, name))
-    elif isinstance(value, Mapping):
+    if _is_object(value):
         for key, inner in value.items():
-            if isinstance(key, str) and key.isprintable():  # surrogates are not
-                yield from _unfit(inner, _join(path, key))
-            else:
-                yield from _unfit(key, _join(path, "a key"))
-                yield from _unfit(inner, _join(path, "?"))
-            if not isinstance(key, str):
+            if type(key) is not str:
                 yield Misfit(f"a key must be text, not {type(key).__name__}", path)
-    elif isinstance(value, list | tuple):
+            yield from _unfit(key, _join(path, "a key"))
+            yield from _unfit(inner, _join(path, ascii(key)[1:-1]))
+    elif _is_array(value):
         for index, inner in enumerate(value):
             yield from _unfit(inner, _join(path, f"[{index}]"))
+    elif _is_model(value):
+        for name, inner in _set_fields(value):
+            yield from _unfit(inner, _join(path, name))
     elif isinstance(value, float) and not isfinite(value):
         yield Misfit(_NOT_FINITE, path)
-    else:
-        try:
-            orjson.dumps(value, option=_OPTIONS)
-        except orjson.JSONEncodeError as error:
-            yield Misfit(f"JSON can't hold it ({error})", path)
+    elif (reason := _refusal(value)) is not None:
+        yield Misfit(f"JSON can't hold it ({reason})", path)
+
+
+def _set_fields(model: attrs.AttrsInstance) -> Iterator[tuple[str, Any]]:
+    """Give the wire's name and the value of each field that is sent; times always can be."""
+    for name, inner in attrs.asdict(model, recurse=False).items():
+        if inner is not Unset.UNSET and not isinstance(inner, datetime):
+            yield "" if name == _EXTRA else wire_name(name), inner
+
+
+def _refusal(value: object) -> str | None:
+    try:
+        orjson.dumps(value, option=_OPTIONS)
+    except orjson.JSONEncodeError as error:
+        return str(error)
+    return None
 
 
 def _join(path: str, name: str) -> str:

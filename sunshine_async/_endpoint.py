@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from string import Formatter
 from types import NoneType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
@@ -21,6 +22,8 @@ MAX_JSON_BYTES: Final = 100_000
 """The largest JSON body that the services take ("100kb" in their documentation)."""
 
 _NOT_FOLLOWED: Final = "the service sent us elsewhere: is base_url right? It was not followed"
+_METHOD: Final = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE")
+_TEMPLATE: Final = re.compile(r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[a-z_]+\})*)+")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -42,6 +45,11 @@ class Response:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
+    @property
+    def ok(self) -> bool:
+        """Whether the service says yes."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - 2xx
+
 
 @frozen
 class Failure:
@@ -60,27 +68,42 @@ class Attempts:
     """Whether an attempt before the last may have been applied."""
 
 
+@frozen
+class ReadBack:
+    """Where to look for what a create may have made: fields of its body become *path* and *query*."""
+
+    endpoint: "Endpoint[Any, Any]"
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+
+
 def segment(name: str, value: str) -> str:
     """Return *value* percent-encoded as one segment of a path.
 
     Raise `ValueError`, naming *name*, for what can't be one: in a path ``..`` is a way up.
     """
-    if not isinstance(value, str):
-        message = f"{name} must be text, not {type(value).__name__}"
-        raise TypeError(message)
-    if _PLAIN.fullmatch(value):
-        return value
-    if value in {"", ".", ".."}:
-        message = f"{name} can't be {value!r}: it would call another URL"
-        raise ValueError(message)
-    if _CONTROL.search(value):
-        message = f"{name} has a control character in it"
-        raise ValueError(message)
     try:
-        return quote(value, safe="")
+        if _PLAIN.fullmatch(value):
+            return value
+        if _CONTROL.search(value):
+            message = f"{name} has a control character in it"
+        elif value in {"", ".", ".."}:
+            message = f"{name} can't be {value!r}: that would call another URL"
+        else:
+            return quote(value, safe="")
+    except TypeError:
+        message = f"{name} must be text, not {type(value).__name__}"
+        raise TypeError(message) from None
     except UnicodeEncodeError:
-        message = f"{name} isn't text that UTF-8 can hold (a lone surrogate)"
+        message = f"{name} has a lone surrogate in it, which UTF-8 can't hold"
     raise ValueError(message)
+
+
+@frozen
+class Json:
+    """A body that is no model of ours: any JSON *value*, null too."""
+
+    value: Any = field(repr=False)
 
 
 @frozen
@@ -91,7 +114,7 @@ class Endpoint(Generic[B, R]):
     path: str
     operation: str = field(kw_only=True)
     """The name in the service's own documentation."""
-    accepts: type[B] = field(kw_only=True, default=NoneType)
+    accepts: type[B] | None = field(kw_only=True, default=None)
     returns: type[R] = field(kw_only=True)
     inside: str | None = field(kw_only=True, default=None)
     """The envelope: the key of the answer that holds the result."""
@@ -99,16 +122,23 @@ class Endpoint(Generic[B, R]):
     ok: tuple[int, ...] = field(kw_only=True, default=(200,))
     """The statuses of success in the specification; any 2xx is read as one."""
     replay: Replay = field(kw_only=True)
-    keyed_by: str | None = field(kw_only=True, default=None)
-    """The field of the body that, where the caller sets it, guards against a second create."""
+    replay_with: Mapping[str, Replay] = field(kw_only=True, factory=dict[str, Replay])
+    """What else a second sending can do, where the body sets one of these fields."""
+    read_back: ReadBack | None = field(kw_only=True, default=None)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the values that the path needs."""
+        return tuple(name for _, name, _, _ in Formatter().parse(self.path) if name is not None)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
     def replay_of(self, body: object) -> Replay:
         """Return what a second sending with this *body* can do."""
-        if self.keyed_by is not None and getattr(body, self.keyed_by):
-            return Replay.GUARDED
+        for name, replay in self.replay_with.items():
+            if getattr(body, name):
+                return replay
         return self.replay
 
     def request(
@@ -119,20 +149,26 @@ class Endpoint(Generic[B, R]):
         Raise `ValueError` for an id that can't be one, and for a body that JSON can't hold or
         that is larger than the service takes; `TypeError` for a body of another kind.
         """
-        target = self.path.format_map({name: segment(name, value) for name, value in path.items()})
+        values = {name: segment(name, value) for name, value in path.items()}
+        try:
+            target = self.path.format_map(values)
+        except KeyError as missing:
+            message = f"{self} needs path={{{missing}: ...}}"
+            raise ValueError(message) from None
         asked = {name: value for name, value in query.items() if value is not None}
         if asked:
             target = f"{target}?{urlencode(asked, quote_via=quote, safe='')}"
         if body is None:
             return Request(self.method, target)
-        if not isinstance(body, self.accepts):
-            message = f"{self.operation} takes a {self.accepts.__name__}, not a {type(body).__name__}"
+        if self.accepts is None or not isinstance(body, self.accepts):
+            takes = self.accepts.__name__ if self.accepts else "no body"
+            message = f"{self.operation} takes {takes}, not {type(body).__name__}"
             raise TypeError(message)
         return Request(self.method, target, encoded(body))
 
     def result(self, response: Response, attempts: Attempts, *, now: datetime) -> R:
         """Return what the service answered; raise `ApiError` or `ResponseDecodeError`."""
-        if not 200 <= response.status < 300:  # noqa: PLR2004 - 2xx
+        if not response.ok:
             raise self.error(response, attempts, now=now)
         try:
             return self._read(response.body)
@@ -164,28 +200,45 @@ class Endpoint(Generic[B, R]):
         )
 
     def _read(self, body: bytes) -> R:
-        if self.returns is NoneType:
-            return None  # type: ignore[return-value]  # R is None then
-        data = _codec.decode(body)
+        if self.returns is NoneType or (self.returns is object and not body):
+            return cast("R", None)
+        data: Any = _codec.decode(body)
         if self.inside is None:
             return _codec.structure(data, self.returns)
-        if type(data) is not dict:
-            reason = "expected an object"
-            raise _codec.Misfit(reason)
-        if self.inside not in data:
-            reason = "missing"
-            raise _codec.Misfit(reason, self.inside)
-        try:
-            return _codec.structure(data[self.inside], self.returns)
-        except _codec.Misfit as misfit:
-            error = misfit.within(self.inside)
-        raise error
+        return _codec.structure_inside(data, self.inside, self.returns)
+
+
+def open_endpoint(method: str, template: str, replay: Replay | None) -> Endpoint[Json, object]:
+    """Return an operation that isn't declared: any JSON in, any JSON out.
+
+    Raise `ValueError` for a method or a path that can't be one.
+    """
+    if not _METHOD.fullmatch(method):
+        message = f"{method!r} is no HTTP method: GET, POST, PUT, PATCH and DELETE are"
+        raise ValueError(message)
+    if not _TEMPLATE.fullmatch(template) or {".", ".."} & set(template.split("/")):
+        message = (
+            f"{template!r} is no path: it starts with a slash, takes values as {{name}} with"
+            " path={'name': ...}, its query as query={...}, and what is special percent-encoded"
+        )
+        raise ValueError(message)
+    by_default = Replay.IDEMPOTENT if method in ("PUT", "DELETE") else Replay.UNSAFE
+    return Endpoint(
+        method,
+        template,
+        operation=f"{method} {template}",
+        accepts=Json,
+        returns=object,
+        replay=replay or (Replay.SAFE if method in ("GET", "HEAD") else by_default),
+    )
 
 
 def encoded(body: object) -> bytes:
     """Return *body* as JSON; raise `ValueError` where JSON can't hold it or it is too large."""
-    data = _codec.encode(body)
+    data = _codec.encode(body.value if isinstance(body, Json) else body)
     if len(data) > MAX_JSON_BYTES:
-        message = f"the body is {len(data)} bytes as JSON; the service takes {MAX_JSON_BYTES} at most"
+        message = (
+            f"the body is {len(data)} bytes as JSON; the service takes {MAX_JSON_BYTES} at most"
+        )
         raise ValueError(message)
     return data

@@ -16,6 +16,7 @@ class Replay(Enum):
     SAFE = "reads only"
     IDEMPOTENT = "leaves what one sending leaves"
     GUARDED = "is refused: the caller's key is taken by then"
+    GONE = "finds it gone"
     UNSAFE = "may do it twice"
     ONCE = "may do harm even where the service said no"
 
@@ -39,12 +40,27 @@ MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
     Replay.SAFE: frozenset(Fault),
     Replay.IDEMPOTENT: frozenset(Fault),
     Replay.GUARDED: frozenset(Fault),
+    Replay.GONE: frozenset(Fault),
     Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED}),
     Replay.ONCE: frozenset({Fault.UNSENT}),
 }
 
 MAY_HAVE_ACTED: Final = frozenset({Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST})
 """After these faults nobody on this side knows whether the service did what was asked."""
+
+
+class Verdict(Enum):
+    """What the answer to a later sending says, where an earlier one may have been applied."""
+
+    DONE = "an earlier sending did it"
+    READ_BACK = "an earlier sending may have done it: look"
+
+
+SETTLES: Final[Mapping[tuple[Replay, int], Verdict]] = {
+    (Replay.GONE, 404): Verdict.DONE,
+    (Replay.GUARDED, 409): Verdict.READ_BACK,
+}
+"""By what was sent and the status that a later sending met; any other answer stands as it is."""
 
 FAULT_OF: Final[Mapping[int, Fault]] = {
     408: Fault.UNAVAILABLE,
@@ -75,7 +91,9 @@ class Retry:
 
     def __attrs_post_init__(self) -> None:
         if self.max_attempts < 1:
-            message = f"Retry(max_attempts={self.max_attempts}): it counts the first one, so 1 or more"
+            message = (
+                f"Retry(max_attempts={self.max_attempts}): it counts the first one, so 1 or more"
+            )
             raise ValueError(message)
         for name in ("first_wait", "max_wait", "deadline"):
             if not getattr(self, name) >= 0:  # so NaN is refused too

@@ -48,7 +48,8 @@ def _restore(
     kind: type[SunshineError], args: tuple[Any, ...], state: Mapping[str, Any]
 ) -> SunshineError:
     """Make a pickled error again without its constructor, whose arguments are not kept."""
-    error = kind.__new__(kind, *args)
+    error = kind.__new__(kind)
+    error.args = args
     error.__dict__.update(state)
     return error
 
@@ -136,14 +137,12 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409: it is there already, or is being changed by another call.
+    """409: it is there already, or is being changed by another call."""
 
-    *resent* says that an earlier sending of the same call may have made what is there.
-    """
-
-    def __init__(self, status: int, *, resent: bool = False, **rest: Any) -> None:
-        self.resent: Final = resent
-        super().__init__(status, **rest)
+    @property
+    def resent(self) -> bool:
+        """Whether an earlier sending of the same call may have made what is there."""
+        return self.maybe_applied
 
 
 class PayloadTooLargeError(ApiError):

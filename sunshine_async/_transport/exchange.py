@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from sunshine_async._endpoint import Failure, Request, Response
 
@@ -22,6 +22,10 @@ class Timeout:
     """Between two pieces of the request."""
     read: float | None
     """Between two pieces of the answer."""
+
+    def within(self, left: float) -> "Timeout":
+        """Return the same with *left* as the most that the attempt may take."""
+        return self if self.total is not None and self.total <= left else evolve(self, total=left)
 
 
 @define

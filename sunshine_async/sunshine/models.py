@@ -20,17 +20,17 @@ from sunshine_async._model import UNSET, Unset, aware, concealed
 class Profile:
     """What is known of a user as a person: in bodies."""
 
-    given_name: str | None | Unset = field(default=UNSET, repr=concealed)
+    given_name: str | Unset | None = field(default=UNSET, repr=concealed)
     """First name: 1 to 128 characters."""
-    surname: str | None | Unset = field(default=UNSET, repr=concealed)
+    surname: str | Unset | None = field(default=UNSET, repr=concealed)
     """Last name: 1 to 128 characters."""
-    email: str | None | Unset = field(default=UNSET, repr=concealed)
+    email: str | Unset | None = field(default=UNSET, repr=concealed)
     """An e-mail address: 1 to 128 characters."""
-    avatar_url: str | None | Unset = field(default=UNSET, repr=concealed)
+    avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
     """The URI of a picture: 1 to 2048 characters."""
-    locale: str | None | Unset = UNSET
+    locale: str | Unset | None = UNSET
     """A BCP 47 language tag such as ``fr-CA``: 1 to 64 characters."""
-    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True)
@@ -39,18 +39,18 @@ class UserCreateBody:
 
     external_id: str | Unset = field(default=UNSET, repr=concealed)
     """The caller's own key, unique in the app: 1 to 1024 characters."""
-    brand_id: str | None | Unset = UNSET
+    brand_id: str | Unset | None = UNSET
     """For a brand-separated user: the brand, 1 to 24 characters."""
     signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
     """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
     to_be_retained: bool | Unset = UNSET
     """Whether the user is kept past the inactive expiry."""
     profile: Profile | Unset = UNSET
-    metadata: Mapping[str, str | float | bool | None] | None | Unset = field(
+    metadata: Mapping[str, str | float | bool | None] | Unset | None = field(
         default=UNSET, repr=concealed
     )
     """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
-    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True)
@@ -62,11 +62,11 @@ class UserUpdateBody:
     to_be_retained: bool | Unset = UNSET
     """Whether the user is kept past the inactive expiry."""
     profile: Profile | Unset = UNSET
-    metadata: Mapping[str, str | float | bool | None] | None | Unset = field(
+    metadata: Mapping[str, str | float | bool | None] | Unset | None = field(
         default=UNSET, repr=concealed
     )
     """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
-    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True)
@@ -75,7 +75,7 @@ class SyncUserBody:
 
     surviving_zendesk_id: str | Unset = UNSET
     """After a merge in Support: the id of the Support user that is left."""
-    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True)
@@ -89,7 +89,7 @@ class UserProfile:
     locale: str | None = None
     locale_origin: str | None = None
     """Where the locale comes from: in the service's examples, not in its schema."""
-    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True)
@@ -101,7 +101,7 @@ class Identity:
     value: str | None = field(default=None, repr=concealed)
     verification: str | None = None
     """How it was verified, such as ``sso`` or ``embed``; the service may add others."""
-    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True)
@@ -125,4 +125,4 @@ class User:
     identities: list[Identity] | None = None
     has_payment_info: bool | None = None
     """In the service's examples, not in its schema."""
-    extra: Mapping[str, Any] = field(factory=dict, repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

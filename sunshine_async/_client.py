@@ -1,0 +1,201 @@
+"""What the clients of the services have in common: their settings, and what they do."""
+
+import os
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Final, NoReturn, Self
+
+from attrs import evolve
+
+from sunshine_async._endpoint import Json, open_endpoint, segment
+from sunshine_async._model import UNSET
+from sunshine_async._pace import Pace
+from sunshine_async._retry import Replay, Retry
+from sunshine_async._transport.calls import Tally, Transport
+from sunshine_async._transport.connect import (
+    HttpxTimeout,
+    HttpxTransport,
+    base_url_of,
+    open_wire,
+    timeout_of,
+)
+from sunshine_async.auth import Auth, BasicAuth
+from sunshine_async.errors import ConfigurationError
+
+
+def app_id_of(app_id: str | None, prefix: str) -> str:
+    """Return *app_id*, or what the environment says; raise `ConfigurationError` if it can't be."""
+    found = _setting(app_id, "app_id", f"{prefix}_APP_ID")
+    try:
+        segment("app_id", found)
+    except (TypeError, ValueError) as error:
+        message = f"{error}: see {prefix}_APP_ID, or the first argument"
+    else:
+        return found
+    raise ConfigurationError(message)
+
+
+def key_from_environment(prefix: str) -> BasicAuth:
+    """Return the API key that the environment has; raise `ConfigurationError` if it has none."""
+    key_id = _setting(None, "auth", f"{prefix}_KEY_ID")
+    return BasicAuth(key_id, _setting(None, "auth", f"{prefix}_KEY_SECRET"))
+
+
+def _setting(value: str | None, argument: str, variable: str) -> str:
+    found = os.environ.get(variable) if value is None else value
+    if not found:
+        message = f"{argument} is missing: hand it in, or set the environment variable {variable}"
+        raise ConfigurationError(message)
+    return found
+
+
+class Client:
+    """A caller of one service: its connections, its credentials, its pace.
+
+    May be made outside a running loop, shared between tasks, and used from one event loop after
+    another. ``async with`` it, or await `aclose`.
+    """
+
+    prefix: ClassVar[str]
+    """What the service's environment variables begin with."""
+    default_base_url: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        path: Mapping[str, str],
+        auth: Auth,
+        base_url: str | None,
+        allow_insecure: bool,
+        timeout: float | HttpxTimeout,
+        retry: Retry,
+        pace: Pace | None,
+        max_connections: int,
+        proxy: str | None,
+        ssl_context: ssl.SSLContext | None,
+        transport: HttpxTransport | None,
+    ) -> None:
+        variable = f"{self.prefix}_BASE_URL"
+        self.base_url: Final = base_url_of(
+            base_url or os.environ.get(variable) or self.default_base_url,
+            name="base_url" if base_url else f"base_url ({variable})",
+            allow_insecure=allow_insecure,
+        )
+        self._owner = True
+        wire = open_wire(
+            self.base_url,
+            max_connections=max_connections,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            transport=transport,
+        )
+        self._bind(
+            Transport(
+                wire,
+                auth,
+                retry,
+                pace or Pace(max_in_flight=max_connections),
+                timeout_of(timeout),
+                path,
+            )
+        )
+
+    def _bind(self, transport: Transport) -> None:
+        """Let the calls of this client go through *transport*; each service adds its resources."""
+        self._transport = transport
+
+    @property
+    def pace(self) -> Pace:
+        """What bounds the calls."""
+        return self._transport.pace
+
+    @property
+    def tally(self) -> Tally:
+        """What the calls have cost so far, those of `with_options` views included."""
+        return self._transport.tally
+
+    def with_options(
+        self,
+        *,
+        timeout: float | HttpxTimeout | None = None,
+        retry: Retry | None = None,
+        pace: Pace | None = None,
+    ) -> Self:
+        """Return a view of this client with other options, and the same connections.
+
+        What is left out stays as it is. Closing the view closes nothing.
+        """
+        ours = self._transport
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._owner = False
+        view._bind(
+            evolve(
+                ours,
+                timeout=ours.timeout if timeout is None else timeout_of(timeout),
+                retry=retry or ours.retry,
+                pace=pace or ours.pace,
+            )
+        )
+        return view
+
+    async def request(
+        self,
+        method: str,
+        template: str,
+        /,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str | int | None] | None = None,
+        json: Any = UNSET,
+        replay: Replay | None = None,
+    ) -> Any:
+        """Call any other operation of the service; return the JSON that it answers, or None.
+
+        *template* is the path below the base URL: ``/v2/apps/{app_id}/conversations``. *path*
+        gives the values of its fields, each one segment, *query* those of the query; None leaves
+        one out. *replay* says what a second sending could do; by default GET, PUT and DELETE may
+        be sent again, POST and PATCH only while they can't have been applied.
+        Raise as every call does: `ValueError` before anything is sent, or an error of `errors`.
+        """
+        endpoint = open_endpoint(method, template, replay)
+        values = {**self._transport.path, **(path or {})}
+        return await self._transport.call(
+            endpoint,
+            None if json is UNSET else Json(json),
+            path={name: values[name] for name in endpoint.fields if name in values},
+            query={name: _text(value) for name, value in (query or {}).items()},
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; a later call opens new ones."""
+        if self._owner:
+            await self._transport.wire.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        message = (
+            f"{type(self).__name__} holds a secret and doesn't pickle: make it where it is used"
+        )
+        raise TypeError(message)
+
+
+def _text(value: str | int | None) -> str | None:
+    """Return a query's value as text: JSON's words for true and false."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if value is None else str(value)

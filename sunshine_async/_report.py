@@ -1,0 +1,158 @@
+"""What became of a job, in memory that stays flat however many rows it had. Pure."""
+
+from collections import Counter
+from enum import Enum
+from math import exp, log
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+KEPT: Final = 1000
+"""How many of the rows that weren't done a report keeps; the counts go on."""
+
+_SHORTEST: Final = 0.000_1
+_WIDTH: Final = 0.04  # of a bucket, as a logarithm: a quantile is within 2 % of a call's own time
+_BUCKETS: Final = 400  # up to 15 minutes
+
+
+class Trouble(Enum):
+    """What a row that wasn't done ended as."""
+
+    FAILED = "failed"
+    """The service doesn't have it."""
+    UNKNOWN = "unknown"
+    """The service may have it, or not: look before it is sent again."""
+    BAD = "bad"
+    """It couldn't be read or sent: the file is what is to be changed."""
+
+
+class Ending(Enum):
+    """How a job ended."""
+
+    ALL = "all rows taken"
+    STOPPED = "stopped"
+    """It was asked to."""
+    GAVE_UP = "gave up"
+    """Going on would have been of no use: the report's *reason* says why."""
+
+
+@frozen
+class Problem:
+    """A row that wasn't done, by its line in the file, and why."""
+
+    line: int
+    trouble: Trouble
+    code: str
+    """A word that many may share: to count by."""
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "line": self.line,
+            "outcome": self.trouble.value,
+            "code": self.code,
+            "reason": self.reason,
+        }
+
+
+@define
+class Latencies:
+    """How long calls took, retries and waits included."""
+
+    count: int = 0
+    _buckets: list[int] = field(factory=lambda: [0] * _BUCKETS, repr=False)
+
+    def add(self, seconds: float) -> None:
+        """Count a call that took *seconds*."""
+        place = int(log(max(seconds, _SHORTEST) / _SHORTEST) / _WIDTH)
+        self._buckets[min(place, _BUCKETS - 1)] += 1
+        self.count += 1
+
+    def quantile(self, part: float) -> float | None:
+        """Return the seconds within which *part* of the calls ended, or None before the first."""
+        left = part * self.count
+        for place, count in enumerate(self._buckets):
+            left -= count
+            if count and left <= 0:
+                return _SHORTEST * exp((place + 0.5) * _WIDTH)
+        return None
+
+
+@define
+class Report:
+    """What has become of the rows so far, and what it took."""
+
+    done: int = 0
+    failed: int = 0
+    unknown: int = 0
+    bad: int = 0
+    codes: Counter[str] = field(factory=Counter)
+    """How many rows weren't done, by the code of their problem."""
+    problems: list[Problem] = field(factory=list)
+    """The first of them, by when they ended: at most `KEPT`."""
+    requests: int = 0
+    """Sent by the client meanwhile; *resent* and *throttled* are some of them."""
+    resent: int = 0
+    throttled: int = 0
+    seconds: float = 0.0
+    latencies: Latencies = field(factory=Latencies)
+    ending: Ending = Ending.ALL
+    reason: str | None = None
+    """One sentence, for a job that gave up."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows were taken."""
+        return self.done + self.troubles
+
+    @property
+    def troubles(self) -> int:
+        """How many rows weren't done."""
+        return self.failed + self.unknown + self.bad
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+    def add(self, problem: Problem) -> None:
+        """Count a row that wasn't done."""
+        match problem.trouble:
+            case Trouble.FAILED:
+                self.failed += 1
+            case Trouble.UNKNOWN:
+                self.unknown += 1
+            case Trouble.BAD:
+                self.bad += 1
+        self.codes[problem.code] += 1
+        if len(self.problems) < KEPT:
+            self.problems.append(problem)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "ending": self.ending.value,
+            "reason": self.reason,
+            "rows": self.rows,
+            "done": self.done,
+            "failed": self.failed,
+            "unknown": self.unknown,
+            "bad": self.bad,
+            "requests": self.requests,
+            "resent": self.resent,
+            "throttled": self.throttled,
+            "seconds": round(self.seconds, 3),
+            "rows_per_second": round(self.rate, 1),
+            "latency": {
+                name: None if seconds is None else round(seconds, 4)
+                for name, seconds in self.percentiles().items()
+            },
+            "codes": dict(self.codes.most_common()),
+            "problems": [problem.as_json() for problem in self.problems],
+            "problems_left_out": self.troubles - len(self.problems),
+        }
+
+    def percentiles(self) -> dict[str, float | None]:
+        """Return the seconds within which half, 95 % and 99 % of the calls ended."""
+        return {f"p{part}": self.latencies.quantile(part / 100) for part in (50, 95, 99)}

@@ -1,0 +1,48 @@
+"""The body of an answer, put together in bounded memory."""
+
+import zlib
+from typing import Final
+
+
+class Unreadable(Exception):  # noqa: N818 - it says what the body is
+    """The body is too large, or isn't what its headers say."""
+
+
+class Body:
+    """Collects a body piece by piece; *encoding* is what ``Content-Encoding`` says.
+
+    Raise `Unreadable` for more than *limit* bytes, inflated too, and for what isn't gzip though it
+    should be: other encodings are never asked for.
+    """
+
+    def __init__(self, encoding: str | None, *, limit: int) -> None:
+        self._limit: Final = limit
+        self._pieces: Final[list[bytes]] = []
+        self._size = 0
+        self._inflate = None
+        if encoding and encoding.lower() != "identity":
+            if encoding.lower() not in ("gzip", "x-gzip"):
+                message = "it is in an encoding that was not asked for"
+                raise Unreadable(message)
+            self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece, as it came."""
+        if self._inflate is not None:
+            try:
+                piece = self._inflate.decompress(piece, self._limit - self._size + 1)
+            except zlib.error:
+                message = "it isn't gzip, though it says so"
+                raise Unreadable(message) from None
+        self._size += len(piece)
+        if self._size > self._limit:
+            message = f"it is larger than {self._limit} bytes"
+            raise Unreadable(message)
+        self._pieces.append(piece)
+
+    def whole(self) -> bytes:
+        """Return all of it."""
+        if self._inflate is not None and not self._inflate.eof and self._size:
+            message = "its gzip ends too early"
+            raise Unreadable(message)
+        return b"".join(self._pieces)

@@ -1,0 +1,135 @@
+"""From a client's settings to a wire: to which address, by which way, for how long."""
+
+import ipaddress
+import re
+import ssl
+from functools import cache
+from math import inf
+from typing import Final, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from sunshine_async._transport.exchange import Timeout, Wire
+from sunshine_async._transport.httpx_wire import HttpxWire
+from sunshine_async.errors import ConfigurationError
+
+HttpxTimeout: TypeAlias = httpx.Timeout
+HttpxTransport: TypeAlias = httpx.AsyncBaseTransport
+
+MAX_RESPONSE_BYTES: Final = 16 * 2**20
+KEEPALIVE_EXPIRY: Final = 15.0
+CONNECT_AT_MOST: Final = 5.0
+
+_UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]")
+
+
+def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
+    """Return *url* without a slash at its end; raise `ConfigurationError` if it can't be a root.
+
+    *name* is what the caller calls it. ``http`` is for loopback only, unless *allow_insecure*.
+    """
+    if _UNSENDABLE.search(url):
+        message = f"{name} has a blank, a line break or a character in it that no URL has"
+        raise ConfigurationError(message)
+    parts = _parts(url)
+    if parts is None or parts.hostname is None or parts.scheme not in ("http", "https"):
+        message = f"{name} must be a URL such as https://api.smooch.io"
+        raise ConfigurationError(message)
+    if "@" in parts.netloc:
+        message = f"{name} has credentials in it: hand them in as auth="
+        raise ConfigurationError(message)
+    if parts.query or parts.fragment:
+        message = f"{name} has a query or a fragment: it is the server's root, perhaps with a path"
+        raise ConfigurationError(message)
+    if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname):
+        message = (
+            f"{name} is http: the credentials and the users' data would go in the clear."
+            " Use https, or say allow_insecure=True"
+        )
+        raise ConfigurationError(message)
+    return url.rstrip("/")
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # it is read when it is asked for
+    except ValueError:
+        return None
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether *host* is this machine, without asking a name server."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def timeout_of(timeout: float | HttpxTimeout) -> Timeout:
+    """Return the limits that *timeout* (seconds for an attempt, or httpx's own) stands for."""
+    if isinstance(timeout, httpx.Timeout):
+        return Timeout(
+            total=None,
+            connect=timeout.connect,
+            pool=timeout.pool,
+            write=timeout.write,
+            read=timeout.read,
+        )
+    if not 0 < timeout < inf:
+        message = f"timeout={timeout}: seconds, more than 0"
+        raise ConfigurationError(message)
+    connect = min(timeout, CONNECT_AT_MOST)
+    return Timeout(total=timeout, connect=connect, pool=timeout, write=timeout, read=timeout)
+
+
+def open_wire(
+    base_url: str,
+    *,
+    max_connections: int,
+    proxy: str | None,
+    ssl_context: ssl.SSLContext | None,
+    transport: HttpxTransport | None,
+) -> Wire:
+    """Return the wire to *base_url*; nothing is connected before the first call."""
+    if max_connections < 1:
+        message = f"max_connections={max_connections}: 1 or more"
+        raise ConfigurationError(message)
+    if transport is not None and (proxy is not None or ssl_context is not None):
+        message = (
+            "transport= brings its own way out: leave out proxy= and ssl_context=, or give it them"
+        )
+        raise ConfigurationError(message)
+
+    def make() -> HttpxTransport:
+        return transport or httpx.AsyncHTTPTransport(
+            verify=ssl_context or shared_ssl_context(),
+            proxy=proxy or proxy_from_environment(base_url),
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=KEEPALIVE_EXPIRY,
+            ),
+        )
+
+    return HttpxWire(base_url, make, max_response_bytes=MAX_RESPONSE_BYTES)
+
+
+@cache
+def shared_ssl_context() -> ssl.SSLContext:
+    """Return the one context of all clients that bring none: certificates and names are checked."""
+    return httpx.create_ssl_context()
+
+
+def proxy_from_environment(base_url: str) -> str | None:
+    """Return the proxy that the environment names for *base_url*, such as ``HTTPS_PROXY`` does."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or is_loopback(host) or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"

@@ -1,0 +1,252 @@
+"""One connection, and the calls that it carries one after another."""
+
+import asyncio
+import select
+from collections.abc import Callable
+from enum import Enum
+from math import inf
+from typing import Final, Protocol, cast
+
+from attrs import define, field
+
+from sunshine_async._endpoint import Failure, Response
+from sunshine_async._retry import Fault
+from sunshine_async._transport.answer import Answers
+from sunshine_async._transport.body import Unreadable
+from sunshine_async._transport.exchange import Sending, Timeout
+
+_PIECE: Final = 64 * 1024
+
+
+@define(eq=False)
+class Call:
+    """A request on its way, and the future of what becomes of it."""
+
+    method: str
+    data: bytes = field(repr=False)
+    timeout: Timeout
+    sending: Sending
+    reply: asyncio.Future[Response | Failure]
+    ends_at: float
+    """When its time as a whole is over, on the loop's clock."""
+    connection: "Connection | None" = None
+    timer: asyncio.TimerHandle | None = None
+    """Set while it waits for a connection."""
+
+    def settle(self, reply: Response | Failure) -> None:
+        """Wake the caller with *reply*, unless there is no one any more."""
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+
+class Home(Protocol):
+    """Where a connection comes from, and goes back to."""
+
+    def free(self, connection: "Connection") -> None:
+        """Take back what can carry another call."""
+
+    def over(self, connection: "Connection") -> None:
+        """Give its place to another: it carries no more calls."""
+
+    def closed(self, connection: "Connection") -> None:
+        """Forget it: its socket is closed."""
+
+
+class State(Enum):
+    """Where a connection is; each event is one method, which says what happens in each state."""
+
+    IDLE = "open, without a call: whatever comes now ends it"
+    SENDING = "a part of the request waits for the peer to take what went before"
+    WAITING = "the request has been handed over, the answer has not come"
+    OVER = "carries no more calls; its socket is closed, or is being closed"
+
+
+class Connection(asyncio.Protocol):
+    """Carries one call at a time, and says of each what became of it.
+
+    ========  ==================  ===================  ==========  ===================
+    state     bytes               end of the stream    broken      its time is over
+    ========  ==================  ===================  ==========  ===================
+    IDLE      over                over                 over        (the pool's matter)
+    SENDING   answer, then over   answer or failure    failure     failure
+    WAITING   answer, then IDLE   answer or failure    failure     failure
+    OVER      nothing             nothing              nothing     nothing
+    ========  ==================  ===================  ==========  ===================
+
+    A failure is over, too. An answer after which the peer wants to close, or that isn't alone,
+    is followed by OVER.
+    """
+
+    def __init__(self, home: Home, peer: str, *, limit: int, secure: bool) -> None:
+        self.state = State.OVER
+        self.idle_since = 0.0
+        self._home: Final = home
+        self._peer: Final = peer
+        self._secure: Final = secure
+        self._used = False
+        self._answers: Final = Answers(limit=limit)
+        self._loop: Final = asyncio.get_running_loop()
+        self._call: Call | None = None
+        self._rest = memoryview(b"")
+        self._blocked = False
+        self._moved_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._readable = _watch(transport.get_extra_info("socket").fileno())
+        self.state = State.IDLE
+        self.idle_since = self._loop.time()
+
+    def quiet(self) -> bool:
+        """Return whether a call may begin: it is open, and nothing has come unasked.
+
+        The socket itself is asked, since the loop may not have come round to it yet.
+        """
+        if self.state is not State.IDLE or self._transport.is_closing():
+            return False
+        if self._secure and not self._used:
+            return True  # session tickets may have come: not an answer, and not the end
+        return not self._readable()
+
+    def start(self, call: Call) -> None:
+        """Send the request of *call*; only where it is quiet."""
+        self._used = True
+        self._call = call
+        call.connection = self
+        self._answers.ask(call.method)
+        self._moved_at = self._loop.time()
+        call.sending.begun = True
+        if len(call.data) <= _PIECE:
+            self.state = State.WAITING
+            self._transport.write(call.data)
+        else:
+            self.state = State.SENDING
+            self._rest = memoryview(call.data)
+            self._write()
+        self._set_timer(self._due(call))
+
+    def abandon(self) -> None:
+        """Close it at once, whatever it carries."""
+        if self.state is not State.OVER:
+            self.state = State.OVER
+            self._call = None
+            self._rest = memoryview(b"")
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._transport.abort()
+            self._home.over(self)
+
+    def fail(self, fault: Fault, reason: str) -> None:
+        """End the call that it carries, and itself."""
+        call = self._call
+        self.abandon()
+        if call is not None:
+            call.connection = None
+            call.settle(Failure(fault, reason))
+
+    def data_received(self, data: bytes) -> None:
+        if self._call is None:
+            self.abandon()
+            return
+        self._moved_at = self._loop.time()
+        try:
+            answer = self._answers.feed(data)
+        except Unreadable as error:
+            self._unreadable(error)
+        else:
+            if answer is not None:
+                self._finish(self._call, answer)
+
+    def eof_received(self) -> None:
+        if self._call is None:
+            self.abandon()
+            return
+        try:
+            answer = self._answers.end()
+        except Unreadable as error:
+            self._unreadable(error)
+        else:
+            if answer is not None:
+                self._finish(self._call, answer)
+            else:
+                self._lose("closed the connection")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.state is not State.OVER:
+            why = f" ({type(exc).__name__})" if exc is not None else ""
+            self._lose(f"broke the connection{why}")
+        self._home.closed(self)
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        if self.state is State.SENDING:
+            self._moved_at = self._loop.time()
+            self._write()
+
+    def _write(self) -> None:
+        while self._rest and not self._blocked:
+            piece, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
+            self._transport.write(piece)
+        if not self._rest and not self._blocked:
+            self.state = State.WAITING
+
+    def _finish(self, call: Call, answer: Response) -> None:
+        self._call = call.connection = None
+        call.settle(answer)
+        if self.state is State.WAITING and self._answers.reusable:
+            self.state = State.IDLE
+            self.idle_since = self._moved_at
+            self._home.free(self)
+        else:
+            self.abandon()
+
+    def _lose(self, what: str) -> None:
+        self.fail(Fault.LOST, f"{self._peer} {what} {self._answers.progress}")
+
+    def _unreadable(self, error: Unreadable) -> None:
+        self.fail(Fault.LOST, f"{self._peer} sent an answer that can't be read: {error}")
+
+    def _due(self, call: Call) -> float:
+        limit = call.timeout.write if self.state is State.SENDING else call.timeout.read
+        return call.ends_at if limit is None else min(call.ends_at, self._moved_at + limit)
+
+    def _set_timer(self, due: float) -> None:
+        """Have `_overdue` called by *due*: the timer of an earlier call, which is still set, may do."""
+        if due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._overdue)
+            self._timer_at = due
+
+    def _overdue(self) -> None:
+        self._timer = None
+        self._timer_at = inf
+        call = self._call
+        if call is None:
+            return
+        due = self._due(call)
+        if self._loop.time() < due:
+            self._set_timer(due)
+        elif self.state is State.SENDING:
+            self.fail(Fault.TIMED_OUT, f"{self._peer} did not take the request in time")
+        else:
+            self.fail(Fault.TIMED_OUT, f"{self._peer} did not answer in time")
+
+
+def _watch_by_poll(descriptor: int) -> Callable[[], object]:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return lambda: poll.poll(0)
+
+
+def _watch_by_select(descriptor: int) -> Callable[[], object]:
+    return lambda: select.select([descriptor], [], [], 0)[0]
+
+
+_watch: Final = _watch_by_poll if hasattr(select, "poll") else _watch_by_select  # Windows

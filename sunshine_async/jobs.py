@@ -1,0 +1,290 @@
+"""A file of users through a service: read, sent, and reported row by row.
+
+::
+
+    job = Job(client, SUNSHINE, Mode.CREATE)
+    with open_rows("users.csv", job.shape) as rows:
+        report = await job.run(rows)
+    print(report.done, report.failed, report.unknown, report.bad)
+
+Every row that is taken ends as one of four: *done*; *failed*, when the service doesn't have it;
+*unknown*, when it may have it or not; *bad*, when it couldn't be read and nothing was sent.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from math import inf
+from typing import Any, Final, Self
+
+import anyio
+from anyio import CancelScope, get_cancelled_exc_class, to_thread
+
+from sunshine_async import bulk
+from sunshine_async._client import Client
+from sunshine_async._report import Ending, Latencies, Problem, Report, Trouble
+from sunshine_async._tasks import SERVICES, SUNSHINE, Entry, Mode, Service, Task
+from sunshine_async.errors import (
+    ApiError,
+    AuthenticationError,
+    ConfigurationError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    ResponseDecodeError,
+    ServerError,
+    SunshineError,
+    TransportError,
+)
+from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows
+
+__all__ = [
+    "SERVICES",
+    "SUNSHINE",
+    "BadRow",
+    "Ending",
+    "Job",
+    "Latencies",
+    "Mode",
+    "Problem",
+    "Report",
+    "Row",
+    "RowFile",
+    "Service",
+    "SourceError",
+    "StoppedError",
+    "Trouble",
+    "open_rows",
+]
+
+_FUSE: Final = (
+    AuthenticationError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    ConfigurationError,
+)
+"""What no row after it could be spared."""
+_OUTAGE: Final = 25
+"""So many rows in a row without an answer, or as many as are sent at once: the service is gone."""
+_BATCH: Final = 500
+_LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
+
+
+class StoppedError(SunshineError):
+    """The call was cut off because its job was stopped, and the time for it to end was over."""
+
+
+class Job:
+    """Sends rows through a client, *concurrency* at once.
+
+    *on_problem* is called with each row that wasn't done, as they end; `report` can be looked at
+    all the while. More than *max_failures* rows that weren't done, refused credentials (401, 402,
+    403) or no answer for row after row: the job gives up, as after `stop`. A job runs once.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        service: Service,
+        mode: Mode,
+        *,
+        concurrency: int = 64,
+        max_failures: int | None = None,
+        grace: float = 10.0,
+        on_problem: Callable[[Problem], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.report: Final = Report()
+        self._client: Final = client
+        self._task: Final = service.tasks[mode]
+        self._concurrency: Final = concurrency
+        self._max_failures: Final = inf if max_failures is None else max_failures
+        self._grace: Final = grace
+        self._on_problem: Final = on_problem
+        self._clock: Final = clock
+        self._outcomes: bulk.Outcomes[Entry, object] | None = None
+        self._stopped = False
+        self._until = inf
+        self._calls: Final[set[CancelScope]] = set()
+        self._unanswered = 0
+        self._began = 0.0
+        tally = client.tally
+        self._before: Final = (tally.requests, tally.resent, tally.throttled)
+
+    @property
+    def shape(self) -> Shape:
+        """What its rows may hold: for `open_rows`."""
+        return self._task.shape
+
+    @property
+    def under_way(self) -> int:
+        """How many calls are under way."""
+        return len(self._calls)
+
+    async def run(self, rows: Iterable[Row | BadRow]) -> Report:
+        """Send all *rows* and return the report.
+
+        They are read in a thread, no faster than they are sent. Cancelled, what is under way is
+        cut off and the report isn't complete: `stop` is the way to end it in order.
+        """
+        self._began = self._clock()
+        async with bulk.run(
+            self._send,
+            _Entries(self, self._task, rows),
+            concurrency=self._concurrency,
+            key=self._task.key,
+        ) as outcomes:
+            self._outcomes = outcomes
+            if self._stopped:
+                outcomes.stop()
+            async for outcome in outcomes:
+                self._settle(outcome)
+        self._measure()
+        return self.report
+
+    def stop(self) -> None:
+        """Take no more rows; what is under way gets *grace* seconds to end, and is cut off then.
+
+        To be called in the loop that the job runs in.
+        """
+        if not self._stopped:
+            self._end(Ending.STOPPED, None)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no more rows."""
+        return self._stopped
+
+    def give_up(self, reason: str) -> None:
+        """`stop`, because going on is of no use: *reason* is a sentence for the report."""
+        if not self._stopped:
+            self._end(Ending.GAVE_UP, reason)
+
+    def note(self, problem: Problem) -> None:
+        """Take down a row that wasn't done."""
+        report = self.report
+        report.add(problem)
+        if self._on_problem is not None:
+            self._on_problem(problem)
+        if report.troubles > self._max_failures:
+            self.give_up(
+                f"more than {self._max_failures} rows failed, are unknown or bad; the limit is "
+                "yours (max_failures)"
+            )
+
+    def _end(self, ending: Ending, reason: str | None) -> None:
+        self._stopped = True
+        self.report.ending = ending
+        self.report.reason = reason
+        if self._outcomes is not None:
+            self._outcomes.stop()
+            self._until = anyio.current_time() + self._grace
+        for call in self._calls:
+            call.deadline = self._until
+
+    async def _send(self, entry: Entry) -> object:
+        begun = False
+        started = self._clock()
+        with CancelScope(deadline=self._until) as call:
+            self._calls.add(call)
+            try:
+                return await self._task.send(self._client, entry)
+            except get_cancelled_exc_class() as cancelled:
+                begun = bool(getattr(cancelled, "__notes__", ()))
+                raise
+            finally:
+                self._calls.discard(call)
+                self.report.latencies.add(self._clock() - started)
+        if begun:
+            message = "stopped before the answer came: the service may have acted"
+        else:
+            message = "stopped before it was sent"
+        raise StoppedError(message, maybe_applied=begun)
+
+    def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
+        self._measure()
+        if isinstance(outcome, bulk.Done):
+            self.report.done += 1
+            self._unanswered = 0
+            return
+        error = outcome.error
+        self.note(_problem(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
+        if isinstance(error, _FUSE):
+            self.give_up(f"no row would fare better: {error}")
+        unanswered = isinstance(error, TransportError | ServerError)
+        self._unanswered = self._unanswered + 1 if unanswered else 0
+        if self._unanswered >= max(_OUTAGE, self._concurrency):
+            self.give_up(
+                f"{self._unanswered} rows one after another had no answer; the last: {error}"
+            )
+
+    def _measure(self) -> None:
+        report, tally = self.report, self._client.tally
+        requests, resent, throttled = self._before
+        report.requests = tally.requests - requests
+        report.resent = tally.resent - resent
+        report.throttled = tally.throttled - throttled
+        report.seconds = self._clock() - self._began
+
+
+def _problem(line: int, error: Exception, *, unknown: bool) -> Problem:
+    trouble = Trouble.UNKNOWN if unknown else Trouble.FAILED
+    match error:
+        case ApiError():
+            code = error.code or str(error.status)
+        case TransportError():
+            code = str(error.fault)
+        case ResponseDecodeError():
+            code = "unreadable answer"
+        case StoppedError():
+            code = "stopped"
+        case ConfigurationError():
+            code = "configuration"
+        case ValueError():
+            code = "invalid"
+            trouble = Trouble.BAD
+        case _:
+            code = type(error).__name__
+    return Problem(line, trouble, code, str(error))
+
+
+class _Entries:
+    """The entries of a job's rows, read in a thread, a batch at a time; bad rows are taken down."""
+
+    def __init__(self, job: Job, task: Task, rows: Iterable[Row | BadRow]) -> None:
+        self._job: Final = job
+        self._task: Final = task
+        self._file: Final = rows if isinstance(rows, RowFile) else None
+        self._rows: Final[Iterator[Row | BadRow]] = iter(rows)
+        self._batch: Final[deque[Entry | BadRow]] = deque()
+        self._ended = False
+        self._broken: SourceError | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Entry:
+        while not self._job.stopped:
+            while not self._batch and not self._ended:
+                await to_thread.run_sync(self._read)
+            if not self._batch:
+                break
+            entry = self._batch.popleft()
+            if isinstance(entry, Entry):
+                return entry
+            self._job.note(Problem(entry.line, Trouble.BAD, "bad row", entry.reason))
+        if self._broken is not None:
+            self._job.give_up(str(self._broken))
+        raise StopAsyncIteration
+
+    def _read(self) -> None:
+        """Read what is there, at most a batch; nothing if nothing comes for a while."""
+        if self._file is not None and not self._file.ready(_LOOK_UP):
+            return
+        try:
+            for row in self._rows:
+                self._batch.append(self._task.entry(row) if isinstance(row, Row) else row)
+                if len(self._batch) >= _BATCH or (self._file and not self._file.waiting):
+                    return
+        except SourceError as error:
+            self._broken = error
+        self._ended = True
