@@ -4,7 +4,7 @@ from sunshine_async._model import UNSET, Unset
 from sunshine_async._pace import Pace
 from sunshine_async._retry import Fault, Replay, Retry
 from sunshine_async._version import __version__
-from sunshine_async.auth import BasicAuth, BearerAuth
+from sunshine_async.auth import BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import (
     ApiError,
     AuthenticationError,
@@ -41,6 +41,7 @@ __all__ = [
     "ConnectionLostError",
     "ErrorDetail",
     "Fault",
+    "JwtAuth",
     "LockedError",
     "NotFoundError",
     "Pace",

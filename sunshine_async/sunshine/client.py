@@ -8,7 +8,7 @@ from sunshine_async._pace import Pace
 from sunshine_async._retry import Retry
 from sunshine_async._transport.calls import Transport
 from sunshine_async._transport.connect import HttpxTimeout, HttpxTransport
-from sunshine_async.auth import BasicAuth, BearerAuth
+from sunshine_async.auth import BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.sunshine.users import Users
 
 
@@ -38,7 +38,7 @@ class SunshineClient(Client):
         self,
         app_id: str | None = None,
         *,
-        auth: BasicAuth | BearerAuth | None = None,
+        auth: BasicAuth | JwtAuth | BearerAuth | None = None,
         base_url: str | None = None,
         timeout: float | HttpxTimeout = 30.0,
         retry: Retry = Retry(),  # noqa: B008 - frozen

@@ -7,6 +7,7 @@ from typing import Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
+from sunshine_async._create_or import Guess, create_or
 from sunshine_async._endpoint import Endpoint, ReadBack
 from sunshine_async._retry import Replay
 from sunshine_async._transport.calls import Transport
@@ -70,6 +71,7 @@ class Users:
     """
 
     _transport: Transport = field(alias="transport")
+    _guess: Guess = field(factory=Guess, init=False, repr=False)
 
     async def create(self, body: UserCreateBody) -> User:
         """Create a user and return it; `ConflictError` where its external id is taken (CreateUser).
@@ -79,6 +81,40 @@ class Users:
         have acted, since that could make a second user.
         """
         return await self._transport.call(CREATE, body)
+
+    async def upsert(self, body: UserCreateBody) -> User:
+        """Create the user, or change what *body* sets where its external id is taken; return it.
+
+        Which of the two is tried first follows from how the last ones went, so that it takes about
+        one request. Writers that race for one external id make one user, and each has its answer.
+        `ValueError` without an external id (CreateUser, UpdateUser).
+        """
+        key = _key_of(body)
+        changes = UserUpdateBody(
+            signed_up_at=body.signed_up_at,
+            to_be_retained=body.to_be_retained,
+            profile=body.profile,
+            metadata=body.metadata,
+            extra=body.extra,
+        )
+        return await create_or(
+            lambda: self.create(body),
+            lambda: self.update(key, changes, brand_id=body.brand_id or None),
+            self._guess,
+        )
+
+    async def get_or_create(self, body: UserCreateBody) -> User:
+        """Return the user with the external id of *body* as it is, or create it.
+
+        A user that is there is never changed. `ValueError` without an external id
+        (CreateUser, GetUser).
+        """
+        key = _key_of(body)
+        return await create_or(
+            lambda: self.create(body),
+            lambda: self.get(key, brand_id=body.brand_id or None),
+            self._guess,
+        )
 
     async def get(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> User:
         """Return the user; `NotFoundError` where there is none (GetUser)."""
@@ -144,11 +180,15 @@ class Users:
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
         """`create` each of *bodies*, as `bulk.run` does; one after another for one external id."""
         return bulk.run(
-            self.create,
-            bodies,
-            concurrency=concurrency,
-            ordered=ordered,
-            key=lambda body: body.external_id or None,
+            self.create, bodies, concurrency=concurrency, ordered=ordered, key=_external_id
+        )
+
+    def upsert_many(
+        self, bodies: Items[UserCreateBody], *, concurrency: int = 64, ordered: bool = False
+    ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
+        """`upsert` each of *bodies*, as `bulk.run` does; in order for one external id."""
+        return bulk.run(
+            self.upsert, bodies, concurrency=concurrency, ordered=ordered, key=_external_id
         )
 
     def update_many(
@@ -174,6 +214,18 @@ class Users:
         return bulk.run(
             self.delete, ids, concurrency=concurrency, ordered=ordered, key=lambda one: one
         )
+
+
+def _external_id(body: UserCreateBody) -> str | None:
+    return body.external_id or None
+
+
+def _key_of(body: UserCreateBody) -> str:
+    """Return the external id of *body*; raise `ValueError` where it has none."""
+    if not body.external_id:
+        message = "external_id is not set: without it nobody can tell whether the user is there"
+        raise ValueError(message)
+    return body.external_id
 
 
 def _id(user_id_or_external_id: str) -> Mapping[str, str]:

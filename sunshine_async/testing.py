@@ -1,0 +1,105 @@
+"""For your own tests: an emulator, a client on it, scripted answers, and no waiting.
+
+In ``conftest.py``::
+
+    pytest_plugins = ["sunshine_async.testing"]
+
+gives the fixtures `emulator` (the services, in this process), `sunshine_client` (a client on it),
+`emulator_url` (the same emulator on a socket) and `instant_waits`. They serve async tests and
+others alike. Mocks of httpx (respx, pytest-httpx, vcr) meet our clients without any setting.
+"""
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import anyio.lowlevel
+import httpx
+import pytest
+
+from sunshine_async._transport.turn import CLOCK
+from sunshine_async.auth import BasicAuth
+from sunshine_async.sunshine.client import SunshineClient
+
+if TYPE_CHECKING:
+    from sunshine_async.emulator import Emulator
+
+Answer: TypeAlias = int | tuple[int, Any] | httpx.Response | Exception
+
+
+class ScriptedTransport(httpx.AsyncBaseTransport):
+    """Answers with what it was given, in that order: ``SunshineClient(..., transport=...)``.
+
+    An answer is a status, a status and what its JSON holds, an `httpx.Response`, or an exception
+    such as ``httpx.ReadTimeout("")`` to raise. The requests that came are in *requests*. A request
+    that finds no answer left is an `AssertionError`.
+    """
+
+    def __init__(self, answers: Iterable[Answer]) -> None:
+        self._answers: Final = iter(answers)
+        self.requests: Final[list[httpx.Request]] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Keep *request*, and give it the next answer."""
+        await request.aread()
+        self.requests.append(request)
+        await anyio.lowlevel.checkpoint()
+        match next(self._answers, None):
+            case None:
+                message = f"no answer is scripted for request {len(self.requests)}"
+                raise AssertionError(message)
+            case Exception() as error:
+                raise error
+            case int(status):
+                return httpx.Response(status)
+            case (status, data):
+                return httpx.Response(status, json=data)
+            case response:
+                return response
+
+
+@contextmanager
+def no_waiting() -> Generator[None]:
+    """Let every wait of the library be over at once, and its time go on as if it had waited."""
+    sleep, now = CLOCK.sleep, CLOCK.now
+    skipped = 0.0
+
+    async def skip(seconds: float) -> None:
+        nonlocal skipped
+        skipped += seconds
+        await sleep(0)
+
+    CLOCK.sleep, CLOCK.now = skip, lambda: now() + skipped
+    try:
+        yield
+    finally:
+        CLOCK.sleep, CLOCK.now = sleep, now
+
+
+@pytest.fixture
+def emulator() -> "Emulator":
+    """Give the services, empty, in this process."""
+    from sunshine_async.emulator import Emulator  # noqa: PLC0415 - its extra may be missing
+
+    return Emulator()
+
+
+@pytest.fixture
+def emulator_url(emulator: "Emulator") -> Generator[str]:
+    """Give the base URL of the same emulator on a socket."""
+    with emulator.serve() as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def sunshine_client(emulator: "Emulator") -> SunshineClient:
+    """Give a client of the emulator, for async tests and for those that run a loop themselves."""
+    auth = BasicAuth("key-id", "secret")
+    return SunshineClient("app", auth=auth, transport=emulator.transport())
+
+
+@pytest.fixture
+def instant_waits() -> Generator[None]:
+    """Let no wait of the library take time in this test."""
+    with no_waiting():
+        yield
