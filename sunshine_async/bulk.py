@@ -139,7 +139,7 @@ class _Source(Generic[I]):
         self._ended = False
         self._iterator: Final = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
         self._one_at_a_time: Final = anyio.Lock()
-        self._waiting: Final = anyio.CancelScope()
+        self._waiting = anyio.CancelScope()
 
     def stop(self) -> None:
         """Take no more, not even the one that is being waited for."""
@@ -168,7 +168,7 @@ class _Source(Generic[I]):
     async def _wait_for(self, iterator: AsyncIterator[I]) -> I:
         async with self._one_at_a_time:
             if not self._ended:
-                with self._waiting:
+                with anyio.CancelScope() as self._waiting:
                     return await anext(iterator)
         raise StopAsyncIteration
 

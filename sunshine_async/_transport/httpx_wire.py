@@ -66,12 +66,15 @@ class HttpxWire:
             content=request.body,
             extensions={"timeout": _phases(timeout), "trace": trace},
         )
+        response = None
         try:
             with anyio.move_on_after(timeout.total):
-                return await self._exchange(outgoing)
+                response = await self._exchange(outgoing)
         except (httpx.TransportError, OSError, Unreadable) as error:
             unsent = not sending.begun if trace.heard else isinstance(error, _SENT_NOTHING)
             return self._failure(error, unsent=unsent)
+        if response is not None:
+            return response
         unsent = trace.heard and not sending.begun
         return self._failure(TimeoutError(), unsent=unsent)
 

@@ -1,0 +1,393 @@
+"""Many items: one outcome each, flat memory, order where it is asked for, nothing left behind."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sunshine_async import (
+    BasicAuth,
+    ConnectionLostError,
+    Fault,
+    NotFoundError,
+    Pace,
+    SunshineClient,
+    SunshineError,
+    bulk,
+)
+from sunshine_async.bulk import Done, Failed, Outcome, Unknown
+from sunshine_async.sunshine import UserCreateBody, UserUpdateBody
+from sunshine_async.testing import ScriptedTransport
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+async def echo(item: Any) -> Any:
+    """Return the item, a moment later."""
+    await anyio.lowlevel.checkpoint()
+    return item
+
+
+async def counted(count: int) -> AsyncIterator[int]:
+    """Give the numbers below *count*, a moment apart."""
+    for number in range(count):
+        await anyio.lowlevel.checkpoint()
+        yield number
+
+
+def kinds(outcomes: list[Outcome[Any, Any]]) -> list[str]:
+    """Return what the outcomes are."""
+    return [type(outcome).__name__ for outcome in outcomes]
+
+
+@BACKENDS
+@pytest.mark.parametrize("source", [range, counted])
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+def test_every_item_has_one_outcome(backend: str, source: Any, concurrency: int) -> None:
+    """Each item of an iterable, or an async one, is an outcome with its index and its value."""
+
+    async def scenario() -> None:
+        seen: list[Outcome[int, int]] = []
+        async with bulk.run(echo, source(100), concurrency=concurrency) as outcomes:
+            seen += [outcome async for outcome in outcomes]
+        assert sorted(seen, key=lambda one: one.index) == [Done(n, n, n) for n in range(100)]
+
+    anyio.run(scenario, backend=backend)
+
+
+async def test_an_error_is_its_items_outcome() -> None:
+    """What is certain is `Failed`, what is not is `Unknown`, and the others go on."""
+
+    async def send(number: int) -> int:
+        if number == 1:
+            raise NotFoundError(404, endpoint="GET /x")
+        if number == 2:
+            fault = Fault.LOST
+            raise ConnectionLostError(fault, fault=fault, endpoint="POST /x", maybe_applied=True)
+        if number == 3:
+            raise ValueError(number)
+        if number == 4:
+            raise TimeoutError
+        return number
+
+    outcomes = await bulk.collect(send, range(6))
+
+    assert kinds(outcomes) == ["Done", "Failed", "Unknown", "Failed", "Unknown", "Done"]
+    assert isinstance(outcomes[1], Failed)
+    assert isinstance(outcomes[1].error, NotFoundError)
+    assert isinstance(outcomes[2], Unknown)
+    assert isinstance(outcomes[2].error, SunshineError)
+    assert outcomes[2].error.maybe_applied
+
+
+@BACKENDS
+def test_no_item_is_taken_before_a_worker_is_free(backend: str) -> None:
+    """No more items are taken than workers wait or have an outcome that nobody received."""
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(1000):
+            taken = number + 1
+            yield number
+
+    async def scenario() -> None:
+        received = 0
+        async with bulk.run(echo, items(), concurrency=8) as outcomes:
+            await anyio.wait_all_tasks_blocked()
+            assert taken == 8
+            async for _ in outcomes:
+                received += 1
+                assert taken <= received + 8
+                if received % 100 == 0:
+                    await anyio.wait_all_tasks_blocked()
+                    assert taken <= received + 8
+        assert received == 1000
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+def test_ordered_outcomes_come_in_the_order_of_the_items(backend: str) -> None:
+    """With *ordered*, a slow item holds back those after it, and no more than are under way."""
+
+    async def send(number: int) -> int:
+        for _ in range(7 - number % 7):
+            await anyio.lowlevel.checkpoint()
+        return number
+
+    async def scenario() -> None:
+        async with bulk.run(send, counted(200), concurrency=16, ordered=True) as outcomes:
+            assert [outcome.index async for outcome in outcomes] == list(range(200))
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+@given(keys=st.lists(st.sampled_from(["a", "b", "c", None]), max_size=40), seed=st.integers(0, 99))
+def test_items_with_one_key_go_one_after_another(
+    backend: str, keys: list[str | None], seed: int
+) -> None:
+    """Items with equal keys never overlap and go in input order; others are not held up."""
+    luck = random.Random(seed)
+    under_way: list[str] = []
+    order: dict[str, list[int]] = {}
+
+    async def send(item: tuple[int, str | None]) -> None:
+        index, key = item
+        if key is not None:
+            assert key not in under_way
+            under_way.append(key)
+            order.setdefault(key, []).append(index)
+        for _ in range(luck.randrange(4)):
+            await anyio.lowlevel.checkpoint()
+        if key is not None:
+            under_way.remove(key)
+        if luck.random() < 0.2:
+            raise LookupError(index)
+
+    async def scenario() -> None:
+        items = list(enumerate(keys))
+        outcomes = await bulk.collect(send, items, concurrency=5, key=lambda item: item[1])
+        assert [outcome.index for outcome in outcomes] == list(range(len(items)))
+        assert set(kinds(outcomes)) <= {"Done", "Failed"}
+        assert not any(
+            isinstance(one, Failed) and isinstance(one.error, AssertionError) for one in outcomes
+        )
+
+    anyio.run(scenario, backend=backend)
+    assert all(indexes == sorted(indexes) for indexes in order.values())
+
+
+@BACKENDS
+@pytest.mark.parametrize("source", [range, counted])
+def test_stopping_takes_no_more(backend: str, source: Any) -> None:
+    """After `stop` no item is taken; what was under way still has its outcome."""
+
+    async def scenario() -> None:
+        seen = 0
+        async with bulk.run(echo, source(1000), concurrency=4) as outcomes:
+            async for _ in outcomes:
+                seen += 1
+                if seen == 10:
+                    outcomes.stop()
+        assert 10 <= seen <= 14
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+def test_stopping_does_not_wait_for_a_slow_source(backend: str) -> None:
+    """A source that never gives its next item doesn't hold up the end of a stopped run."""
+
+    async def stuck() -> AsyncIterator[int]:
+        yield 1
+        await anyio.sleep_forever()
+
+    async def scenario() -> None:
+        async with bulk.run(echo, stuck(), concurrency=4) as outcomes:
+            async for outcome in outcomes:
+                assert outcome.index == 0
+                outcomes.stop()
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+@pytest.mark.parametrize("in_async", [False, True])
+def test_an_error_of_the_items_comes_out_as_itself(backend: str, *, in_async: bool) -> None:
+    """What the iterable raises ends the stream, after the outcomes of all that was taken."""
+
+    def items() -> Iterator[int]:
+        yield from range(5)
+        message = "line 6 is no good"
+        raise LookupError(message)
+
+    async def in_pieces() -> AsyncIterator[int]:
+        for item in items():
+            yield item
+
+    async def scenario() -> None:
+        seen: list[int] = []
+
+        async def read() -> None:
+            source = in_pieces() if in_async else items()
+            async with bulk.run(echo, source, concurrency=3) as outcomes:
+                async for outcome in outcomes:
+                    seen.append(outcome.index)  # noqa: PERF401 - the error would lose a list
+
+        with pytest.raises(LookupError, match="line 6"):
+            await read()
+        assert sorted(seen) == list(range(5))
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+@pytest.mark.parametrize("error", [KeyError("x"), ExceptionGroup("own", [ValueError("x")])])
+def test_an_error_of_the_block_comes_out_as_itself(backend: str, error: Exception) -> None:
+    """The caller's own error is not wrapped, and what was under way is cancelled."""
+    cancelled = 0
+
+    async def send(number: int) -> int:
+        nonlocal cancelled
+        if number:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                cancelled += 1
+        return number
+
+    async def scenario() -> None:
+        async def read() -> None:
+            async with bulk.run(send, range(10), concurrency=4) as outcomes:
+                async for _ in outcomes:
+                    await anyio.wait_all_tasks_blocked()
+                    raise error
+
+        with pytest.raises(type(error)) as caught:
+            await read()
+        assert caught.value is error
+        assert cancelled == 4
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+def test_leaving_early_takes_nothing_more(backend: str) -> None:
+    """Breaking out of the loop ends the run, and leaves the rest of the items untouched."""
+    items = iter(range(1000))
+
+    async def scenario() -> None:
+        async with bulk.run(echo, items, concurrency=4) as outcomes:
+            async for _ in outcomes:
+                break
+        assert next(items) < 20
+
+    anyio.run(scenario, backend=backend)
+
+
+async def test_collect_keeps_the_order_of_the_items() -> None:
+    """`collect` gives the list in input order, whatever finished first."""
+
+    async def send(number: int) -> int:
+        await asyncio.sleep(0 if number % 2 else 0.001)
+        return number
+
+    assert [one.index for one in await bulk.collect(send, counted(20))] == list(range(20))
+
+
+@pytest.mark.parametrize("concurrency", [0, -1])
+async def test_a_run_without_workers_is_refused(concurrency: int) -> None:
+    """A concurrency below 1 is a `ValueError` that says so."""
+    with pytest.raises(ValueError, match="concurrency="):
+        await bulk.collect(echo, [1], concurrency=concurrency)
+
+
+@BACKENDS
+def test_cancelling_leaks_nothing(backend: str) -> None:
+    """A bulk run cancelled at any moment, 200 times: no task or permit is left, and calls work."""
+    luck = random.Random(1)
+    under_way = 0
+
+    class Slow(ScriptedTransport):
+        async def handle_async_request(self, request: Any) -> Any:
+            nonlocal under_way
+            under_way += 1
+            try:
+                for _ in range(luck.randrange(6)):
+                    await anyio.lowlevel.checkpoint()
+                return await super().handle_async_request(request)
+            finally:
+                under_way -= 1
+
+    async def scenario() -> None:
+        pace = Pace(max_in_flight=5)
+        answers = ((201, {"user": {"id": "1"}}) for _ in iter(int, 1))
+        auth = BasicAuth("key-id", "secret")
+        client = SunshineClient("app", auth=auth, transport=Slow(answers), pace=pace)
+        bodies = [UserCreateBody(external_id=str(n % 7)) for n in range(50)]
+
+        for _ in range(200):
+            moment = luck.randrange(120)
+            async with anyio.create_task_group() as tasks:
+
+                async def job() -> None:
+                    async with client.users.create_many(bodies, concurrency=8) as outcomes:
+                        async for _ in outcomes:
+                            pass
+
+                tasks.start_soon(job)
+                for _ in range(moment):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            assert under_way == 0
+            assert (pace._in_flight, len(pace._line)) == (0, 0)
+            assert (await client.users.get("1")).id == "1"
+
+    anyio.run(scenario, backend=backend)
+
+
+class TestMany:
+    """`create_many` and its kin."""
+
+    async def test_each_calls_its_operation(self) -> None:
+        """Bodies, (id, body) pairs and ids each go through the operation of the same name."""
+        answers = (
+            [(201, {"user": {"id": "1"}})] * 2 + [(200, {"user": {"id": "1"}})] * 2 + [200, 404]
+        )
+        transport = ScriptedTransport(answers)  # type: ignore[arg-type]
+        users = SunshineClient("app", auth=BasicAuth("k", "s"), transport=transport).users
+        seen: list[str] = []
+
+        for run in (
+            users.create_many([UserCreateBody(), UserCreateBody()], ordered=True),
+            users.update_many([("a", UserUpdateBody()), ("b", UserUpdateBody())], ordered=True),
+            users.delete_many(["a", ""], ordered=True),
+        ):
+            async with run as outcomes:
+                seen += kinds([outcome async for outcome in outcomes])
+
+        assert seen == ["Done"] * 4 + ["Done", "Failed"]
+        assert [request.method for request in transport.requests] == ["POST"] * 2 + [
+            "PATCH"
+        ] * 2 + ["DELETE"]
+
+    async def test_one_user_is_never_in_two_calls_at_once(self) -> None:
+        """Rows for the same external id, or the same id, go one after another."""
+        under_way: set[bytes] = set()
+
+        class Watches(ScriptedTransport):
+            async def handle_async_request(self, request: Any) -> Any:
+                mark = request.content or request.url.raw_path
+                assert mark not in under_way
+                under_way.add(mark)
+                for _ in range(3):
+                    await anyio.lowlevel.checkpoint()
+                under_way.remove(mark)
+                return await super().handle_async_request(request)
+
+        transport = Watches([(200, {"user": {"id": "1"}})] * 60)
+        users = SunshineClient("app", auth=BasicAuth("k", "s"), transport=transport).users
+        same = [UserCreateBody(external_id="jane-1")] * 20
+
+        for run in (
+            users.create_many(same),
+            users.upsert_many(same),
+            users.update_many([("jane-1", UserUpdateBody())] * 20),
+        ):
+            async with run as outcomes:
+                assert set(kinds([outcome async for outcome in outcomes])) == {"Done"}
+
+
+def test_an_outcome_shows_no_personal_data() -> None:
+    """The ``repr`` of an outcome has the index and the error, not the item."""
+    shown = repr(Failed(3, ("jane@example.org", UserUpdateBody()), ValueError("x")))
+
+    assert shown == "Failed(index=3, error=ValueError('x'))"

@@ -1,0 +1,525 @@
+"""One call: what is sent, how often, and what it ends in."""
+
+import logging
+import pickle
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from sunshine_async import (
+    ApiError,
+    AuthenticationError,
+    BasicAuth,
+    BearerAuth,
+    ConflictError,
+    ConnectError,
+    ConnectionLostError,
+    Fault,
+    NotFoundError,
+    Pace,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseDecodeError,
+    Retry,
+    ServerError,
+    SunshineClient,
+    SunshineError,
+    TransportError,
+)
+from sunshine_async.sunshine import (
+    Profile,
+    SyncUserBody,
+    User,
+    UserCreateBody,
+    UserUpdateBody,
+)
+from sunshine_async.testing import Answer, ScriptedTransport
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+KEYED = UserCreateBody(external_id="jane-1", profile=Profile(given_name="Jane"))
+UNKEYED = UserCreateBody(profile=Profile(given_name="Jane"))
+JANE = {"id": "1", "externalId": "jane-1", "profile": {"givenName": "Jane", "locale": "en"}}
+MADE: Answer = (201, {"user": JANE})
+FOUND: Answer = (200, {"user": JANE})
+TAKEN: Answer = (409, {"errors": [{"code": "conflict", "title": "User already exists"}]})
+GONE: Answer = (404, {"errors": [{"code": "user_not_found", "title": "User not found"}]})
+LOST: Answer = httpx.ReadError("")
+LATE: Answer = httpx.ReadTimeout("")
+UNSENT: Answer = httpx.ConnectError("refused")
+
+Scripted = tuple[SunshineClient, ScriptedTransport]
+
+
+def scripted(*answers: Answer, **options: Any) -> Scripted:
+    """Return a client whose calls are given *answers*, and the transport that gives them."""
+    transport = ScriptedTransport(answers)
+    options = {"auth": BasicAuth("key-id", "top-secret"), **options}
+    return SunshineClient("app", transport=transport, **options), transport
+
+
+def sent(transport: ScriptedTransport) -> list[str]:
+    """Return what was sent, a line a request."""
+    return [f"{request.method} {request.url.raw_path.decode()}" for request in transport.requests]
+
+
+async def test_a_create_is_one_request() -> None:
+    """A create sends the body as JSON, signed, and brings the user as the service has it."""
+    client, transport = scripted(MADE)
+
+    user = await client.users.create(KEYED)
+
+    assert user.external_id == "jane-1"
+    [request] = transport.requests
+    assert request.url == "https://api.smooch.io/v2/apps/app/users"
+    assert request.content == b'{"externalId":"jane-1","profile":{"givenName":"Jane"}}'
+    assert request.headers["authorization"] == "Basic a2V5LWlkOnRvcC1zZWNyZXQ="
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["accept"] == "application/json"
+    assert request.headers["accept-encoding"] == "gzip"
+    assert request.headers["user-agent"].startswith("sunshine-async/")
+
+
+CALLS: dict[str, tuple[Callable[[SunshineClient], Awaitable[object]], Answer, str]] = {
+    "get": (lambda c: c.users.get("a/b", brand_id="9"), FOUND, "GET /users/a%2Fb?brandId=9"),
+    "update": (
+        lambda c: c.users.update("jane-1", UserUpdateBody(), brand_id="9"),
+        FOUND,
+        "PATCH /users/jane-1?brandId=9",
+    ),
+    "delete": (lambda c: c.users.delete("jane-1"), (200, {}), "DELETE /users/jane-1"),
+    "delete personal information": (
+        lambda c: c.users.delete_personal_information("jane-1"),
+        FOUND,
+        "DELETE /users/jane-1/personalinformation",
+    ),
+    "sync": (lambda c: c.users.sync("35436"), FOUND, "POST /users/35436/sync"),
+    "list": (
+        lambda c: c.users.list_by_email("sue+1@example.org"),
+        (200, {"users": [JANE]}),
+        "GET /users?filter%5Bidentities.email%5D=sue%2B1%40example.org",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_each_operation_asks_for_what_it_says(name: str) -> None:
+    """Every operation is one request, with its ids and its query percent-encoded."""
+    call, answer, line = CALLS[name]
+    client, transport = scripted(answer)
+
+    result = await call(client)
+
+    assert sent(transport) == [line.replace(" ", " /v2/apps/app", 1)]
+    assert isinstance(result, User | list) or result is None
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", "a\nb", "a\x00", "\x85", "\udc80"])
+async def test_an_id_that_would_go_elsewhere_is_never_sent(bad: str) -> None:
+    """What can't be one segment of a path is a `ValueError` before anything is sent."""
+    client, transport = scripted()
+
+    for call in (
+        client.users.get(bad),
+        client.users.update(bad, UserUpdateBody()),
+        client.users.delete(bad),
+        client.users.delete_personal_information(bad),
+        client.users.sync(bad),
+    ):
+        with pytest.raises(ValueError, match=r"user_id_or_external_id|zendesk_id"):
+            await call
+
+    assert not transport.requests
+
+
+@pytest.mark.usefixtures("instant_waits")
+class TestSendingAgain:
+    """What is sent again, and what never is."""
+
+    @pytest.mark.parametrize("answer", [LOST, LATE, 503, 500, 502, 504, 408, 429, UNSENT])
+    async def test_a_read_is_sent_again(self, answer: Answer) -> None:
+        """A read is sent again after every fault."""
+        client, transport = scripted(answer, answer, FOUND)
+
+        await client.users.get("jane-1")
+
+        assert len(transport.requests) == 3
+        assert client.tally.requests == 3
+        assert client.tally.resent == 2
+
+    @pytest.mark.parametrize("answer", [LOST, LATE, 503])
+    async def test_an_unkeyed_create_is_sent_once(self, answer: Answer) -> None:
+        """A create without a key of the caller's own is not sent again once it may have acted."""
+        client, transport = scripted(answer)
+
+        with pytest.raises(SunshineError, match="may have acted") as caught:
+            await client.users.create(UNKEYED)
+
+        assert caught.value.maybe_applied
+        assert len(transport.requests) == 1
+
+    @pytest.mark.parametrize(
+        "answer", [429, UNSENT, httpx.ConnectTimeout(""), httpx.PoolTimeout("")]
+    )
+    async def test_what_was_not_looked_at_is_sent_again(self, answer: Answer) -> None:
+        """What never reached the service, or was throttled, is sent again, a create too."""
+        client, transport = scripted(answer, MADE)
+
+        await client.users.create(UNKEYED)
+
+        assert len(transport.requests) == 2
+
+    @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 413, 418, 423, 501])
+    async def test_a_no_is_final(self, status: int) -> None:
+        """A status that is the service's answer is raised at once."""
+        client, transport = scripted(status)
+
+        with pytest.raises(ApiError) as caught:
+            await client.users.get("jane-1")
+
+        assert caught.value.status == status
+        assert not caught.value.maybe_applied
+        assert len(transport.requests) == 1
+
+    async def test_a_merging_sync_is_sent_once(self) -> None:
+        """A sync that merges two users is not sent again once it may have acted; others are."""
+        client, _ = scripted(LOST, LOST, FOUND)
+
+        with pytest.raises(ConnectionLostError) as caught:
+            await client.users.sync("1", SyncUserBody(surviving_zendesk_id="2"))
+        assert caught.value.maybe_applied
+
+        assert await client.users.sync("1")
+
+    @pytest.mark.parametrize(
+        ("answer", "error", "fault", "maybe_applied"),
+        [
+            (UNSENT, ConnectError, Fault.UNSENT, False),
+            (LATE, RequestTimeoutError, Fault.TIMED_OUT, True),
+            (LOST, ConnectionLostError, Fault.LOST, True),
+            (httpx.RemoteProtocolError(""), ConnectionLostError, Fault.LOST, True),
+            (OSError(104, "reset"), ConnectionLostError, Fault.LOST, True),
+        ],
+    )
+    async def test_no_answer_is_an_error_that_says_what_is_known(
+        self, answer: Answer, error: type[TransportError], fault: Fault, *, maybe_applied: bool
+    ) -> None:
+        """When the attempts are used up, the error says what became of the last one."""
+        client, _ = scripted(answer, answer, retry=Retry(max_attempts=2))
+
+        with pytest.raises(error) as caught:
+            await client.users.update("jane-1", UserUpdateBody())
+
+        assert caught.value.fault == fault
+        assert caught.value.attempts == 2
+        assert caught.value.maybe_applied is maybe_applied
+        assert "jane-1" not in str(caught.value)
+
+    async def test_what_came_before_counts(self) -> None:
+        """An attempt that may have been applied is not forgotten for the one that came after."""
+        client, _ = scripted(LOST, UNSENT, retry=Retry(max_attempts=2))
+
+        with pytest.raises(ConnectError) as caught:
+            await client.users.create(KEYED)
+
+        assert caught.value.maybe_applied
+
+    async def test_a_read_is_never_in_doubt(self) -> None:
+        """No error of a read says that the service may have acted."""
+        client, _ = scripted(LOST, 503, retry=Retry(max_attempts=2))
+
+        with pytest.raises(ServerError) as caught:
+            await client.users.get("jane-1")
+
+        assert not caught.value.maybe_applied
+
+    async def test_retry_after_is_kept(self) -> None:
+        """The service's ``Retry-After`` is waited for, and the throttling is counted."""
+        slow = httpx.Response(429, headers={"Retry-After": "7"})
+        client, transport = scripted(slow, FOUND)
+        clock = client._transport.clock
+        began = clock.now()
+
+        await client.users.get("jane-1")
+
+        assert 7 <= clock.now() - began < 8
+        assert client.tally.throttled == 1
+        assert len(transport.requests) == 2
+
+    async def test_a_wait_past_the_deadline_is_not_begun(self) -> None:
+        """A ``Retry-After`` that doesn't fit in the deadline is raised at once, with what it was."""
+        slow = httpx.Response(429, headers={"Retry-After": "500"})
+        client, transport = scripted(slow)
+
+        with pytest.raises(RateLimitError, match="Pace") as caught:
+            await client.users.get("jane-1")
+
+        assert caught.value.retry_after == 500
+        assert len(transport.requests) == 1
+
+
+@pytest.mark.usefixtures("instant_waits")
+class TestLostAnswers:
+    """What an answer to a second sending says of the first."""
+
+    @pytest.mark.parametrize("fault", [LOST, LATE, 503])
+    async def test_a_conflict_is_settled_by_reading_back(self, fault: Answer) -> None:
+        """A keyed create that meets its own user is done: that user is the answer."""
+        client, transport = scripted(fault, TAKEN, FOUND)
+
+        user = await client.users.create(KEYED)
+
+        assert user.id == "1"
+        assert sent(transport)[-1] == "GET /v2/apps/app/users/jane-1"
+
+    async def test_reading_back_asks_for_the_brand(self) -> None:
+        """A brand-separated user is read back with its brand."""
+        client, transport = scripted(LOST, TAKEN, (200, {"user": {**JANE, "brandId": "9"}}))
+
+        await client.users.create(UserCreateBody(external_id="jane-1", brand_id="9"))
+
+        assert sent(transport)[-1] == "GET /v2/apps/app/users/jane-1?brandId=9"
+
+    @pytest.mark.parametrize(
+        "there",
+        [
+            (200, {"user": {**JANE, "profile": {"givenName": "June"}}}),
+            (200, {"user": {"id": "1", "externalId": "jane-1"}}),
+            GONE,
+            403,
+            (200, {"user": {"no": "id"}}),
+        ],
+    )
+    async def test_another_user_under_the_key_is_a_conflict(self, there: Answer) -> None:
+        """Where what is there differs, or can't be read, the conflict says that it is in doubt."""
+        client, _ = scripted(LOST, TAKEN, there)
+
+        with pytest.raises(ConflictError, match="may have acted") as caught:
+            await client.users.create(KEYED)
+
+        assert caught.value.resent
+        assert caught.value.maybe_applied
+        assert caught.value.attempts == 2
+
+    async def test_a_first_conflict_is_no_doubt(self) -> None:
+        """A conflict that the first sending meets, or one after a throttling, is someone else's."""
+        client, transport = scripted(429, TAKEN)
+
+        with pytest.raises(ConflictError) as caught:
+            await client.users.create(KEYED)
+
+        assert not caught.value.resent
+        assert not caught.value.maybe_applied
+        assert len(transport.requests) == 2
+
+    async def test_a_delete_that_finds_it_gone_is_done(self) -> None:
+        """A delete whose second sending meets a 404 is done; one whose first does is not."""
+        client, _ = scripted(LOST, GONE, GONE)
+
+        await client.users.delete("jane-1")
+        with pytest.raises(NotFoundError):
+            await client.users.delete("jane-1")
+
+    async def test_clearing_data_of_a_user_that_is_gone_is_not_done(self) -> None:
+        """A 404 says nothing of what an earlier sending cleared: it stays in doubt."""
+        client, _ = scripted(LOST, GONE)
+
+        with pytest.raises(NotFoundError) as caught:
+            await client.users.delete_personal_information("jane-1")
+
+        assert caught.value.maybe_applied
+
+    async def test_an_answer_that_cannot_be_read_leaves_doubt(self) -> None:
+        """A yes that can't be read says where, and that the service may have acted."""
+        client, _ = scripted(
+            (201, {"user": {**JANE, "profile": {"email": 5}}}), (200, {"user": {}})
+        )
+
+        with pytest.raises(ResponseDecodeError) as caught:
+            await client.users.create(KEYED)
+        assert caught.value.path == "user.profile.email"
+        assert caught.value.maybe_applied
+
+        with pytest.raises(ResponseDecodeError) as caught:
+            await client.users.get("jane-1")
+        assert caught.value.path == "user.id"
+        assert not caught.value.maybe_applied
+
+
+class _Stalls(httpx.AsyncBaseTransport):
+    """Says that it sends, as httpcore does, and then never answers."""
+
+    def __init__(self, *events: str) -> None:
+        self.events = events
+        self.reached = anyio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for event in self.events:
+            await request.extensions["trace"](event, {})
+        self.reached.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+class TestCancelling:
+    """What holds when the caller goes away."""
+
+    @BACKENDS
+    @pytest.mark.parametrize(
+        ("events", "noted"),
+        [
+            (["connection.connect_tcp.started"], False),
+            (["connection.connect_tcp.started", "http11.send_request_headers.started"], True),
+        ],
+    )
+    def test_a_cancellation_says_if_a_byte_had_left(
+        self, backend: str, events: list[str], *, noted: bool
+    ) -> None:
+        """A call that is cancelled after its first byte left has a note on the cancellation."""
+
+        async def scenario() -> None:
+            transport = _Stalls(*events)
+            pace = Pace(max_in_flight=1)
+            client = SunshineClient(
+                "app", auth=BasicAuth("key-id", "secret"), transport=transport, pace=pace
+            )
+            notes: list[str] = []
+
+            async def call() -> None:
+                try:
+                    await client.users.create(KEYED)
+                except anyio.get_cancelled_exc_class() as cancelled:
+                    notes.extend(getattr(cancelled, "__notes__", []))
+                    raise
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                await transport.reached.wait()
+                tasks.cancel_scope.cancel()
+
+            assert [*notes] == (
+                ["POST /v2/apps/{app_id}/users had left: the service may have acted on it"]
+                if noted
+                else []
+            )
+            assert pace.enter(0.0)  # its place is free
+
+        anyio.run(scenario, backend=backend)
+
+    @BACKENDS
+    def test_an_attempt_that_takes_too_long_is_a_timeout(self, backend: str) -> None:
+        """An attempt ends with its time, and what is known of its bytes decides what it is."""
+
+        async def outcome(*events: str) -> TransportError:
+            client = SunshineClient(
+                "app",
+                auth=BasicAuth("key-id", "secret"),
+                transport=_Stalls(*events),
+                timeout=0.001,
+                retry=Retry(max_attempts=1),
+            )
+            with pytest.raises(TransportError) as caught:
+                await client.users.create(UNKEYED)
+            return caught.value
+
+        async def scenario() -> None:
+            unsent = await outcome("connection.connect_tcp.started")
+            assert isinstance(unsent, ConnectError)
+            assert not unsent.maybe_applied
+            for events in ([], ["http11.send_request_headers.started"]):
+                late = await outcome(*events)
+                assert isinstance(late, RequestTimeoutError)
+                assert late.maybe_applied
+
+        anyio.run(scenario, backend=backend)
+
+    @BACKENDS
+    def test_the_deadline_bounds_an_attempt(self, backend: str) -> None:
+        """An attempt has no more time than the deadline leaves, whatever its own timeout is."""
+
+        async def scenario() -> None:
+            client = SunshineClient(
+                "app",
+                auth=BasicAuth("key-id", "secret"),
+                transport=_Stalls(),
+                timeout=httpx.Timeout(None),
+                retry=Retry(deadline=0.001),
+            )
+            with pytest.raises(RequestTimeoutError) as caught:
+                await client.users.get("jane-1")
+            assert caught.value.attempts == 1
+
+        anyio.run(scenario, backend=backend)
+
+
+class TestSecrets:
+    """Nothing that is secret comes out."""
+
+    async def test_no_secret_is_shown(self, caplog: pytest.LogCaptureFixture) -> None:
+        """No error, log record, ``repr`` or pickle has a secret or a body, though all echo it."""
+        caplog.set_level(logging.DEBUG)
+        echo = {"errors": [{"code": "bad", "title": "top-secret a2V5LWlkOnRvcC1zZWNyZXQ="}]}
+        leaky = httpx.ReadError("Authorization: Basic a2V5LWlkOnRvcC1zZWNyZXQ=")
+        client, transport = scripted((400, echo), leaky, retry=Retry(max_attempts=1))
+        shown = [repr(client), repr(client._transport.auth)]
+
+        for _ in range(2):
+            with pytest.raises(SunshineError) as caught:
+                await client.users.create(KEYED)
+            error = caught.value
+            shown += [str(error), repr(error), str(pickle.dumps(error)), str(error.__dict__)]
+            assert error.__cause__ is None
+            assert error.__context__ is None
+
+        shown += [record.getMessage() for record in caplog.records]
+        assert "POST /v2/apps/{app_id}/users attempt 1: 400" in shown
+        for secret in ("top-secret", "a2V5LWlkOnRvcC1zZWNyZXQ", "Jane", "jane-1"):
+            assert not [text for text in shown if secret in text]
+        assert len(transport.requests) == 2
+
+    async def test_a_redirect_is_not_followed(self) -> None:
+        """A redirect is an error: the credentials never go to where it points."""
+        answer = httpx.Response(307, headers={"Location": "https://evil.example/"})
+        client, transport = scripted(answer)
+
+        with pytest.raises(ApiError, match="base_url") as caught:
+            await client.users.get("jane-1")
+
+        assert caught.value.status == 307
+        assert len(transport.requests) == 1
+
+
+class TestRenewing:
+    """Credentials that end."""
+
+    async def test_a_refused_token_is_renewed_once(self) -> None:
+        """After a 401 another token is brought, and the call is tried again at once."""
+        tokens = iter(["one", "two"])
+
+        async def bring() -> str:
+            return next(tokens)
+
+        client, transport = scripted(401, MADE, auth=BearerAuth(bring))
+
+        await client.users.create(UNKEYED)
+
+        used = [request.headers["authorization"] for request in transport.requests]
+        assert used == ["Bearer one", "Bearer two"]
+
+    async def test_a_token_refused_twice_is_an_error(self) -> None:
+        """A second 401 is the answer, and so is the first where there is no other token."""
+
+        async def bring() -> str:
+            return f"token {len(transport.requests)}"
+
+        client, transport = scripted(401, 401, auth=BearerAuth(bring))
+        with pytest.raises(AuthenticationError, match="Check the key id"):
+            await client.users.get("jane-1")
+        assert len(transport.requests) == 2
+
+        client, transport = scripted(401)
+        with pytest.raises(AuthenticationError):
+            await client.users.get("jane-1")
+        assert len(transport.requests) == 1

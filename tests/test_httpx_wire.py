@@ -1,0 +1,168 @@
+"""Calls through httpx: on real sockets, through proxies, with answers that are not as they should be."""
+
+import gzip
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from sunshine_async import (
+    BasicAuth,
+    ConnectError,
+    ConnectionLostError,
+    Retry,
+    SunshineClient,
+)
+from sunshine_async._transport.connect import proxy_from_environment
+from sunshine_async.testing import ScriptedTransport
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+JANE = b'{"user": {"id": "1"}}'
+
+
+def client_of(*answers: httpx.Response | Exception) -> SunshineClient:
+    """Return a client that tries once, and is given *answers*."""
+    return SunshineClient(
+        "app",
+        auth=BasicAuth("key-id", "secret"),
+        transport=ScriptedTransport(answers),
+        retry=Retry(max_attempts=1),
+    )
+
+
+def port_of(listener: Any) -> int:
+    """Return the port that *listener* has."""
+    return int(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no Django
+
+
+async def test_gzip_is_inflated() -> None:
+    """An answer in gzip is read like any other."""
+    headers = {"Content-Encoding": "gzip"}
+    client = client_of(httpx.Response(200, headers=headers, stream=_Pieces(gzip.compress(JANE))))
+
+    assert (await client.users.get("1")).id == "1"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content", "says"),
+    [
+        ("gzip", gzip.compress(b"0" * (17 * 2**20)), "larger than 16777216 bytes"),
+        ("identity", b"0" * (16 * 2**20 + 1), "larger than 16777216 bytes"),
+        ("gzip", JANE, "isn't gzip"),
+        ("gzip", gzip.compress(JANE)[:-4], "ends too early"),
+        ("br", JANE, "not asked for"),
+    ],
+    ids=["bomb", "large", "no gzip", "cut", "brotli"],
+)
+async def test_a_body_that_cannot_be_read_is_a_lost_answer(
+    encoding: str, content: bytes, says: str
+) -> None:
+    """A body that is too large or not in its encoding ends the call in bounded memory."""
+    headers = {"Content-Encoding": encoding}
+    client = client_of(httpx.Response(200, headers=headers, stream=_Pieces(content)))
+
+    with pytest.raises(ConnectionLostError, match=says):
+        await client.users.get("1")
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body that comes in pieces, as httpcore gives them."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.content), 65536):
+            yield self.content[start : start + 65536]
+
+
+@BACKENDS
+def test_a_refused_connection_says_where(backend: str) -> None:
+    """When nothing listens, the error names the host, and nothing was sent."""
+
+    async def scenario() -> None:
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            port = port_of(listener)
+        client = SunshineClient(
+            "app",
+            auth=BasicAuth("key-id", "secret"),
+            base_url=f"http://127.0.0.1:{port}",
+            retry=Retry(max_attempts=1),
+        )
+        async with client:
+            with pytest.raises(
+                ConnectError, match=f"connecting to 127.0.0.1:{port} failed"
+            ) as caught:
+                await client.users.get("1")
+        assert not caught.value.maybe_applied
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+def test_a_connection_that_breaks_after_the_request_is_a_lost_answer(backend: str) -> None:
+    """Over a real socket, a request that was read and not answered is in doubt."""
+
+    async def scenario() -> None:
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            port = port_of(listener)
+            heard: list[bytes] = []
+
+            async def hang_up(stream: anyio.abc.SocketStream) -> None:
+                async with stream:
+                    heard.append(await stream.receive())
+
+            client = SunshineClient(
+                "app",
+                auth=BasicAuth("key-id", "secret"),
+                base_url=f"http://127.0.0.1:{port}",
+                retry=Retry(max_attempts=1),
+            )
+            async with anyio.create_task_group() as tasks, client:
+                tasks.start_soon(listener.serve, hang_up)
+                with pytest.raises(ConnectionLostError, match="may have acted") as caught:
+                    await client.users.delete("1")
+                tasks.cancel_scope.cancel()
+            assert caught.value.maybe_applied
+            assert heard[0].startswith(b"DELETE /v2/apps/app/users/1 HTTP/1.1\r\n")
+
+    anyio.run(scenario, backend=backend)
+
+
+class TestProxies:
+    """Which proxy the environment names."""
+
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "proxy"),
+        [
+            ("HTTPS_PROXY", "http://proxy.example:3128", "http://proxy.example:3128"),
+            ("https_proxy", "proxy.example:3128", "http://proxy.example:3128"),
+            ("ALL_PROXY", "http://proxy.example:3128", "http://proxy.example:3128"),
+            ("HTTP_PROXY", "http://proxy.example:3128", None),
+        ],
+    )
+    def test_the_environment_names_a_proxy(
+        self, variable: str, value: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The proxy of the URL's scheme is used, or the one for all; never for this machine."""
+        monkeypatch.setenv(variable, value)
+
+        assert proxy_from_environment("https://api.smooch.io") == proxy
+        assert proxy_from_environment("https://localhost:1") is None
+        assert proxy_from_environment("https://127.0.0.1") is None
+
+    def test_no_proxy_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Hosts in ``NO_PROXY`` are called without one."""
+        monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")
+        monkeypatch.setenv("NO_PROXY", "smooch.io")
+
+        assert proxy_from_environment("https://api.smooch.io") is None
+        assert proxy_from_environment("https://acme.zendesk.com/sc") is not None
