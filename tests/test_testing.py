@@ -1,0 +1,151 @@
+"""What users get for their own tests, used as they would use it."""
+
+import asyncio
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+import respx
+import vcr
+from pytest_httpx import HTTPXMock
+
+from sunshine_async import BasicAuth, ConnectionLostError, Retry, SunshineClient
+from sunshine_async.emulator import Emulator
+from sunshine_async.sunshine import UserCreateBody
+from sunshine_async.testing import ScriptedTransport, no_waiting
+
+AUTH = BasicAuth("key-id", "secret")
+USERS = "https://api.smooch.io/v2/apps/app/users"
+JANE = {"user": {"id": "1", "externalId": "jane-1"}}
+
+
+class TestFixtures:
+    """The fixtures."""
+
+    async def test_a_client_on_an_emulator(
+        self, emulator: Emulator, sunshine_client: SunshineClient
+    ) -> None:
+        """`sunshine_client` calls `emulator`, in this process."""
+        user = await sunshine_client.users.create(UserCreateBody(external_id="jane-1"))
+
+        assert [stored["id"] for stored in emulator.users("sunshine")] == [user.id]
+
+    def test_a_test_that_runs_its_own_loop(
+        self, emulator: Emulator, sunshine_client: SunshineClient
+    ) -> None:
+        """They serve a test that is not async just as well."""
+        asyncio.run(sunshine_client.users.create(UserCreateBody(external_id="jane-1")))
+
+        assert emulator.ledger()["sunshine"]["users"] == 1
+
+    async def test_an_emulator_on_a_socket(self, emulator: Emulator, emulator_url: str) -> None:
+        """`emulator_url` is the same emulator, for whatever speaks HTTP."""
+        async with SunshineClient("app", auth=AUTH, base_url=emulator_url) as client:
+            await client.users.create(UserCreateBody())
+
+        assert emulator.ledger()["sunshine"]["users"] == 1
+
+    @pytest.mark.usefixtures("instant_waits")
+    async def test_waits_are_over_at_once(
+        self, emulator: Emulator, sunshine_client: SunshineClient
+    ) -> None:
+        """With `instant_waits` a call that would wait an hour is back at once."""
+        emulator.faults += [httpx.ConnectError("refused")]
+        patient = sunshine_client.with_options(
+            retry=Retry(first_wait=3600, max_wait=3600, deadline=9999)
+        )
+
+        with anyio.fail_after(5):
+            await patient.users.create(UserCreateBody())
+
+
+class TestScriptedTransport:
+    """`ScriptedTransport`."""
+
+    async def test_it_gives_its_answers_in_their_order(self) -> None:
+        """A status, a status with JSON, a response and an error each are an answer."""
+        transport = ScriptedTransport(
+            [(201, JANE), httpx.Response(200, json=JANE), 200, httpx.ReadError("")]
+        )
+        client = SunshineClient("app", auth=AUTH, transport=transport, retry=Retry(max_attempts=1))
+
+        assert (await client.users.create(UserCreateBody(external_id="jane-1"))).id == "1"
+        assert (await client.users.get("jane-1")).id == "1"
+        await client.users.delete("jane-1")
+        with pytest.raises(ConnectionLostError):
+            await client.users.delete("jane-1")
+
+        assert [request.method for request in transport.requests] == [
+            "POST",
+            "GET",
+            "DELETE",
+            "DELETE",
+        ]
+        assert transport.requests[0].content == b'{"externalId":"jane-1"}'
+
+    async def test_a_request_without_an_answer_fails_the_test(self) -> None:
+        """A request too many is an `AssertionError` that says which."""
+        client = SunshineClient("app", auth=AUTH, transport=ScriptedTransport([]))
+
+        with pytest.raises(AssertionError, match="no answer is scripted for request 1"):
+            await client.users.get("jane-1")
+
+
+class TestNoWaiting:
+    """`no_waiting`."""
+
+    async def test_waits_that_overlap_pass_together(self) -> None:
+        """Ten callers that wait a second each at once take a second, not ten."""
+        client = SunshineClient("app", auth=AUTH, transport=ScriptedTransport([]))
+        clock = client._transport.clock
+        before = clock.sleep
+
+        with no_waiting():
+            began = clock.now()
+            async with anyio.create_task_group() as tasks:
+                for _ in range(10):
+                    tasks.start_soon(clock.sleep, 1.0)
+            assert 1 <= clock.now() - began < 2
+
+        assert clock.sleep is before
+
+
+class TestMocks:
+    """Other people's mocks meet our default client, and nothing leaves the process."""
+
+    @respx.mock
+    async def test_respx(self) -> None:
+        """Its default mocker answers a client that knows nothing of it."""
+        route = respx.post(USERS).respond(201, json=JANE)
+
+        async with SunshineClient("app", auth=AUTH) as client:
+            user = await client.users.create(UserCreateBody(external_id="jane-1"))
+
+        assert user.id == "1"
+        assert route.calls.last.request.content == b'{"externalId":"jane-1"}'
+
+    async def test_pytest_httpx(self, httpx_mock: HTTPXMock) -> None:
+        """So does pytest-httpx."""
+        httpx_mock.add_response(url=USERS, status_code=201, json=JANE)
+
+        async with SunshineClient("app", auth=AUTH) as client:
+            assert (await client.users.create(UserCreateBody())).id == "1"
+
+    async def test_vcr(self, tmp_path: Path) -> None:
+        """A cassette of vcr is played to it."""
+        cassette = tmp_path / "create.yaml"
+        cassette.write_text(f"""
+version: 1
+interactions:
+- request: {{body: "{{}}", headers: {{}}, method: POST, uri: "{USERS}"}}
+  response:
+    body: {{string: '{{"user": {{"id": "1"}}}}'}}
+    headers: {{content-type: [application/json]}}
+    status: {{code: 201, message: Created}}
+""")
+        with vcr.use_cassette(str(cassette), record_mode="none") as played:
+            async with SunshineClient("app", auth=AUTH) as client:
+                assert (await client.users.create(UserCreateBody())).id == "1"
+
+        assert played.play_count == 1
