@@ -1,0 +1,126 @@
+"""What an emulator is set to, what it holds, what is to go wrong, and what it has counted."""
+
+from collections.abc import Callable, Iterable, Mapping
+from math import ceil
+from threading import Lock
+from typing import Any, Final
+
+from sunshine_async._pace import Pace
+from sunshine_async.emulator.credentials import Credentials
+from sunshine_async.emulator.mishaps import DRAWN, Mishap, Mishaps, Scripted
+from sunshine_async.emulator.service import Service
+from sunshine_async.emulator.sunshine import Sunshine
+from sunshine_async.errors import ConfigurationError
+
+_ROUNDING: Final = 1e-9
+SERVICES: Final = ("sunshine", "smooch", "dixa")
+
+
+class Emulation:
+    """The state of an emulator, however it is called. It may be used from several threads."""
+
+    def __init__(
+        self,
+        *,
+        rate: float | None,
+        latency: float,
+        fail: float,
+        seed: int | None,
+        keys: Iterable[str],
+        tokens: Iterable[str],
+        odds: Mapping[Mishap, float] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        if not 0 <= fail <= 1:
+            message = f"fail={fail}: a probability, from 0 to 1"
+            raise ConfigurationError(message)
+        if not 0 <= latency < float("inf"):
+            message = f"latency={latency}: seconds, 0 or more"
+            raise ConfigurationError(message)
+        shares = {**(odds or {})}
+        for mishap in DRAWN if fail else ():
+            shares[mishap] = shares.get(mishap, 0.0) + fail / len(DRAWN)
+        if min(shares.values(), default=0) < 0 or sum(shares.values()) > 1 + _ROUNDING:
+            message = "odds: probabilities, 1 in all at most"
+            raise ConfigurationError(message)
+        self.lock: Final = Lock()
+        """Held while what is stored, scripted or counted is read or changed."""
+        self.sunshine: Final = Sunshine()
+        self.services: Final[Mapping[str, Service]] = {"sunshine": self.sunshine}
+        self.mishaps: Final = Mishaps(shares, seed)
+        self.credentials: Final = Credentials(keys, tokens)
+        self.latency: Final = latency
+        self.requests = 0
+        """How many requests came, those to ``/_emulator`` not counted."""
+        self.throttled = 0
+        """How many of them were answered with 429."""
+        self._pace: Final = _pace(rate)
+        self._clock: Final = clock
+
+    @property
+    def faults(self) -> list[Scripted]:
+        """What is still to go wrong with the calls to come, first come, first hit.
+
+        A `Mishap`, or an `httpx.TransportError`, which is raised in process before the effect; on a
+        socket the connection is reset instead.
+        """
+        return self.mishaps.scripted
+
+    @faults.setter
+    def faults(self, faults: list[Scripted]) -> None:
+        self.mishaps.scripted = faults
+
+    def ledger(self) -> dict[str, Any]:
+        """Return what was done: what ``GET /_emulator/ledger`` answers."""
+        with self.lock:
+            return {
+                **{name: self._account(self.services.get(name)) for name in SERVICES},
+                "requests": self.requests,
+                "throttled": self.throttled,
+                "faults": dict(self.mishaps.happened),
+            }
+
+    def reset(self) -> None:
+        """Forget all users, counts and scripted faults, and draw faults from the beginning."""
+        with self.lock:
+            for service in self.services.values():
+                service.clear()
+            self.mishaps.clear()
+            self.requests = self.throttled = 0
+
+    def users(self, service: str, *, app_id: str | None = None) -> list[Mapping[str, Any]]:
+        """Return the stored users of *service* as on the wire, those of one app or all."""
+        with self.lock:
+            return [*self.services[service].users(app_id)]
+
+    def add(self, service: str, user: Mapping[str, Any], *, app_id: str) -> Mapping[str, Any]:
+        """Store a user of *service* as it is given, and return it as stored; no effect is counted.
+
+        It may have what only the service sets, such as ``zendeskId`` and ``identities``. Raise
+        `ValueError` for what a user can't be, and where one of its ids is taken.
+        """
+        with self.lock:
+            return self.services[service].add(user, app_id=app_id)
+
+    def wait_asked(self) -> int | None:
+        """Count a request; return the seconds to come back after if it is over the rate."""
+        self.requests += 1
+        if self._pace.rate is None:
+            return None
+        if self._pace.enter(self._clock()):
+            self._pace.leave()
+            return None
+        return ceil(1 / self._pace.rate)
+
+    def _account(self, service: Service | None) -> dict[str, Any]:
+        if service is None:
+            return {"users": 0, "effects": {}}
+        return {"users": len(service), "effects": dict(service.effects)}
+
+
+def _pace(rate: float | None) -> Pace:
+    try:
+        return Pace(rate=rate)
+    except ValueError:
+        message = f"rate={rate}: requests a second, more than 0"
+    raise ConfigurationError(message)

@@ -1,0 +1,95 @@
+"""The emulator as it is used: from code, in process, on a socket, from a shell."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import anyio
+import httpx
+
+from sunshine_async.emulator.emulation import Emulation
+from sunshine_async.emulator.listening import Listening
+from sunshine_async.emulator.mishaps import Mishap
+from sunshine_async.emulator.web import Site
+
+
+class _Transport(httpx.ASGITransport):
+    """Calls the application without a socket; a read timeout is kept as on one."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        seconds: float | None = request.extensions.get("timeout", {}).get("read")
+        try:
+            with anyio.fail_after(seconds):
+                return await super().handle_async_request(request)
+        except TimeoutError:
+            message = "no answer in time"
+        raise httpx.ReadTimeout(message, request=request)
+
+
+class Emulator(Emulation):
+    """The services with their state, on one address, told apart by path.
+
+    With a *rate* (requests a second), what goes over it is answered with 429. Each answer is held
+    for *latency* seconds after the effect. With the probability *fail* a call goes wrong in one of
+    the `DRAWN` ways; *odds* gives other ways their own probabilities. *seed* makes the draws the
+    same again. *keys* (``id:secret``) and *tokens* are who is let in; where there are none, any
+    credentials are. *clock* is what the rate goes by.
+
+    Raise `ConfigurationError` for a number that can't work.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate: float | None = None,
+        latency: float = 0.0,
+        fail: float = 0.0,
+        seed: int | None = None,
+        keys: Iterable[str] = (),
+        tokens: Iterable[str] = (),
+        odds: Mapping[Mishap, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(
+            rate=rate, latency=latency, fail=fail, seed=seed,
+            keys=keys, tokens=tokens, odds=odds, clock=clock,
+        )  # fmt: skip
+        self._site: Final = Site(self)
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """Return a transport that calls the emulator in process, whatever the host.
+
+        What breaks a connection is raised from it as an httpx error. On asyncio and trio.
+        """
+        return _Transport(self._site)
+
+    def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> Listening:
+        """Return a context manager, async or not, that listens and gives the base URL.
+
+        Port 0 is any free port. Raise `ConfigurationError` on entering where it can't listen.
+        """
+        return Listening(self._site, host, port)
+
+    def run(self, host: str = "127.0.0.1", port: int = 8080) -> None:
+        """Listen until SIGINT or SIGTERM comes, and return; for the main thread of a process.
+
+        The first line on stdout is ``listening on`` and the base URL, once it listens. Raise
+        `ConfigurationError` where it can't.
+        """
+        handlers = {
+            number: signal.signal(number, signal.default_int_handler)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            with self.serve(port, host=host) as base_url:
+                sys.stdout.write(f"listening on {base_url}\n")
+                sys.stdout.flush()
+                while True:
+                    time.sleep(3600)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

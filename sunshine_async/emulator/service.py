@@ -1,0 +1,77 @@
+"""What a service is to the emulator: operations on what it stores, and the shape of its refusals."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from sunshine_async._endpoint import Endpoint
+from sunshine_async.emulator.fields import Field
+from sunshine_async.emulator.refusal import Refusal
+
+
+@frozen
+class Asked:
+    """What an operation is asked: decoded, and its body checked and without unknown fields."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+@frozen
+class Answer:
+    """What a service says: a status and what goes out as JSON."""
+
+    status: int
+    body: object
+
+
+@frozen
+class Operation:
+    """How an endpoint is answered: *run* changes the store and answers, or raises `Refusal`."""
+
+    endpoint: Endpoint[Any, Any]
+    run: Callable[[Asked], Answer]
+    takes: Field | None = None
+    """What its JSON body must be; None: it takes no body."""
+    needs_body: bool = True
+
+
+class Service(Protocol):
+    """One service: its operations share what it stores. It is called by one thread at a time."""
+
+    effects: Counter[str]
+    """How often each operation changed what is stored."""
+
+    @property
+    def prefix(self) -> str:
+        """What the paths of its operations begin with."""
+        ...
+
+    @property
+    def operations(self) -> Sequence[Operation]: ...
+
+    def __len__(self) -> int:
+        """Return how many users are stored."""
+        ...
+
+    def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
+        """Yield the stored users as on the wire, those of one app or all."""
+        ...
+
+    def add(self, user: Mapping[str, Any], *, app_id: str) -> Mapping[str, Any]:
+        """Store *user*, given as on the wire, and return it as stored. It is no effect.
+
+        Raise `ValueError` where it can't be.
+        """
+        ...
+
+    def problem(self, refusal: Refusal) -> Answer:
+        """Return how the service words *refusal*."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything."""
+        ...
