@@ -20,7 +20,7 @@ from sunshine_async._transport.connect import (
     open_wire,
     timeout_of,
 )
-from sunshine_async.auth import Auth, BasicAuth
+from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
 
@@ -40,6 +40,11 @@ def key_from_environment(prefix: str) -> BasicAuth:
     """Return the API key that the environment has; raise `ConfigurationError` if it has none."""
     key_id = _setting(None, "auth", f"{prefix}_KEY_ID")
     return BasicAuth(key_id, _setting(None, "auth", f"{prefix}_KEY_SECRET"))
+
+
+def token_from_environment(prefix: str) -> ApiToken:
+    """Return the token that the environment has; raise `ConfigurationError` if it has none."""
+    return ApiToken(_setting(None, "auth", f"{prefix}_API_TOKEN"))
 
 
 def _setting(value: str | None, argument: str, variable: str) -> str:
@@ -95,7 +100,7 @@ class Client:
                 wire,
                 auth,
                 retry,
-                pace or Pace(max_in_flight=max_connections),
+                pace or self._usual_pace(auth, max_connections),
                 timeout_of(timeout),
                 path,
             )
@@ -104,6 +109,10 @@ class Client:
     def _bind(self, transport: Transport) -> None:
         """Let the calls of this client go through *transport*; each service adds its resources."""
         self._transport = transport
+
+    def _usual_pace(self, auth: Auth, max_connections: int) -> Pace:  # noqa: ARG002 - for others
+        """Return what bounds the calls where no pace is handed in."""
+        return Pace(max_in_flight=max_connections)
 
     @property
     def pace(self) -> Pace:
@@ -192,6 +201,45 @@ class Client:
             f"{type(self).__name__} holds a secret and doesn't pickle: make it where it is used"
         )
         raise TypeError(message)
+
+
+class AppClient(Client):
+    """A caller of one app of the platform that has both interfaces, v1.1 and v2.
+
+    *app_id*, *auth* and *base_url* come from the environment where they are left out. Raise
+    `ConfigurationError`, naming argument and variable, for what is missing or can't work.
+    """
+
+    default_base_url: ClassVar = "https://api.smooch.io"
+
+    def __init__(
+        self,
+        app_id: str | None = None,
+        *,
+        auth: BasicAuth | JwtAuth | BearerAuth | None = None,
+        base_url: str | None = None,
+        timeout: float | HttpxTimeout = 30.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        pace: Pace | None = None,
+        max_connections: int = 100,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        transport: HttpxTransport | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        super().__init__(
+            path={"app_id": app_id_of(app_id, self.prefix)},
+            auth=auth or key_from_environment(self.prefix),
+            base_url=base_url,
+            allow_insecure=allow_insecure,
+            timeout=timeout,
+            retry=retry,
+            pace=pace,
+            max_connections=max_connections,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            transport=transport,
+        )
 
 
 def _text(value: str | int | None) -> str | None:

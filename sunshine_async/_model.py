@@ -1,8 +1,9 @@
-"""What the models are made of: `UNSET`, personal data that stays out of a repr, aware times."""
+"""What the models are made of: `UNSET`, personal data that stays out of a repr, times, names."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from attrs import Attribute
 
@@ -21,6 +22,34 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 """Leaves a key out of a body; None sends null. False in a condition."""
+
+
+WIRE: Final = "wire"
+"""In the metadata of a field: its name on the wire, where that isn't its own in camelCase."""
+AS_ID: Final[Mapping[str, str]] = {WIRE: "_id"}
+TAG: Final = "_type"
+AS_TAG: Final[Mapping[str, str]] = {WIRE: TAG}
+"""Of the field whose default says which member of a union a model is; None: any other."""
+ALSO: Final = "also"
+"""In the metadata of such a field: another name that the service has for the same member."""
+
+
+class UnixTime(datetime):
+    """A time in UTC that a service writes as seconds since 1970; it goes back out as it came."""
+
+    seconds: float | None = None
+    """What the service wrote, where it did."""
+
+    @classmethod
+    def of(cls, seconds: float) -> Self:
+        """Return the time; raise an error of `datetime` where no calendar has it."""
+        at = cls.fromtimestamp(seconds, UTC)
+        at.seconds = seconds
+        return at
+
+    def written(self) -> float:
+        """Return what goes on the wire."""
+        return self.timestamp() if self.seconds is None else self.seconds
 
 
 def concealed(value: object) -> str:

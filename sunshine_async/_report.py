@@ -1,6 +1,7 @@
 """What became of a job, in memory that stays flat however many rows it had. Pure."""
 
 from collections import Counter
+from collections.abc import Iterable
 from enum import Enum
 from math import exp, log
 from typing import Any, Final
@@ -9,6 +10,9 @@ from attrs import define, field, frozen
 
 KEPT: Final = 1000
 """How many of the rows that weren't done a report keeps; the counts go on."""
+
+NAMED: Final = 20
+"""How many different keys beyond the model a report names."""
 
 _SHORTEST: Final = 0.000_1
 _WIDTH: Final = 0.04  # of a bucket, as a logarithm: a quantile is within 2 % of a call's own time
@@ -91,6 +95,10 @@ class Report:
     """How many rows weren't done, by the code of their problem."""
     problems: list[Problem] = field(factory=list)
     """The first of them, by when they ended: at most `KEPT`."""
+    beyond: Counter[str] = field(factory=Counter)
+    """Keys that were sent as they are, since the model doesn't know them, and in how many rows."""
+    last_line: int = 0
+    """Where the last row that was taken starts: all rows before it were taken too."""
     requests: int = 0
     """Sent by the client meanwhile; *resent* and *throttled* are some of them."""
     resent: int = 0
@@ -116,15 +124,20 @@ class Report:
         """Rows a second."""
         return self.rows / self.seconds if self.seconds else 0.0
 
+    def note(self, keys: Iterable[str]) -> None:
+        """Count *keys* that the model doesn't know; of many different ones the first."""
+        for key in keys:
+            if key in self.beyond or len(self.beyond) < NAMED:
+                self.beyond[key] += 1
+
     def add(self, problem: Problem) -> None:
         """Count a row that wasn't done."""
-        match problem.trouble:
-            case Trouble.FAILED:
-                self.failed += 1
-            case Trouble.UNKNOWN:
-                self.unknown += 1
-            case Trouble.BAD:
-                self.bad += 1
+        if problem.trouble is Trouble.FAILED:
+            self.failed += 1
+        elif problem.trouble is Trouble.UNKNOWN:
+            self.unknown += 1
+        else:
+            self.bad += 1
         self.codes[problem.code] += 1
         if len(self.problems) < KEPT:
             self.problems.append(problem)
@@ -135,6 +148,7 @@ class Report:
             "ending": self.ending.value,
             "reason": self.reason,
             "rows": self.rows,
+            "last_line": self.last_line,
             "done": self.done,
             "failed": self.failed,
             "unknown": self.unknown,
@@ -149,6 +163,7 @@ class Report:
                 for name, seconds in self.percentiles().items()
             },
             "codes": dict(self.codes.most_common()),
+            "keys_not_in_the_model": dict(self.beyond.most_common()),
             "problems": [problem.as_json() for problem in self.problems],
             "problems_left_out": self.troubles - len(self.problems),
         }

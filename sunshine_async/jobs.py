@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
@@ -50,6 +50,7 @@ __all__ = [
     "Row",
     "RowFile",
     "Service",
+    "Shape",
     "SourceError",
     "StoppedError",
     "Trouble",
@@ -101,6 +102,7 @@ class Job:
         self._grace: Final = grace
         self._on_problem: Final = on_problem
         self._clock: Final = clock
+        self._entries: _Entries | None = None
         self._outcomes: bulk.Outcomes[Entry, object] | None = None
         self._stopped = False
         self._until = inf
@@ -116,6 +118,11 @@ class Job:
         return self._task.shape
 
     @property
+    def read(self) -> int:
+        """How many rows have been read: some of them may wait to be sent."""
+        return 0 if self._entries is None else self._entries.read
+
+    @property
     def under_way(self) -> int:
         """How many calls are under way."""
         return len(self._calls)
@@ -127,9 +134,10 @@ class Job:
         cut off and the report isn't complete: `stop` is the way to end it in order.
         """
         self._began = self._clock()
+        self._entries = _Entries(self, self._task, rows)
         async with bulk.run(
             self._send,
-            _Entries(self, self._task, rows),
+            self._entries,
             concurrency=self._concurrency,
             key=self._task.key,
         ) as outcomes:
@@ -256,6 +264,7 @@ class _Entries:
         self._file: Final = rows if isinstance(rows, RowFile) else None
         self._rows: Final[Iterator[Row | BadRow]] = iter(rows)
         self._batch: Final[deque[Entry | BadRow]] = deque()
+        self.read = 0
         self._ended = False
         self._broken: SourceError | None = None
 
@@ -269,7 +278,9 @@ class _Entries:
             if not self._batch:
                 break
             entry = self._batch.popleft()
+            self._job.report.last_line = entry.line
             if isinstance(entry, Entry):
+                self._job.report.note(entry.beyond)
                 return entry
             self._job.note(Problem(entry.line, Trouble.BAD, "bad row", entry.reason))
         if self._broken is not None:
@@ -282,6 +293,7 @@ class _Entries:
             return
         try:
             for row in self._rows:
+                self.read += 1
                 self._batch.append(self._task.entry(row) if isinstance(row, Row) else row)
                 if len(self._batch) >= _BATCH or (self._file and not self._file.waiting):
                     return

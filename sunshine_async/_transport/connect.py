@@ -3,6 +3,8 @@
 import ipaddress
 import re
 import ssl
+import sys
+from collections.abc import Callable, Mapping
 from functools import cache
 from math import inf
 from typing import Final, TypeAlias
@@ -11,7 +13,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from sunshine_async._transport.exchange import Timeout, Wire
+from sunshine_async._endpoint import Failure, Request, Response
+from sunshine_async._transport.exchange import Sending, Timeout, Wire
 from sunshine_async._transport.httpx_wire import HttpxWire
 from sunshine_async.errors import ConfigurationError
 
@@ -104,10 +107,12 @@ def open_wire(
         )
         raise ConfigurationError(message)
 
+    proxy = proxy or proxy_from_environment(base_url)
+
     def make() -> HttpxTransport:
         return transport or httpx.AsyncHTTPTransport(
             verify=ssl_context or shared_ssl_context(),
-            proxy=proxy or proxy_from_environment(base_url),
+            proxy=proxy,
             limits=httpx.Limits(
                 max_connections=max_connections,
                 max_keepalive_connections=max_connections,
@@ -115,7 +120,66 @@ def open_wire(
             ),
         )
 
-    return HttpxWire(base_url, make, max_response_bytes=MAX_RESPONSE_BYTES)
+    by_httpx = HttpxWire(base_url, make, max_response_bytes=MAX_RESPONSE_BYTES)
+    if transport is not None or proxy is not None:
+        return by_httpx
+
+    def own() -> Wire:
+        from sunshine_async._transport.wire import SocketWire  # noqa: PLC0415 - asyncio is large
+
+        return SocketWire(
+            base_url,
+            max_connections=max_connections,
+            keepalive_expiry=KEEPALIVE_EXPIRY,
+            max_response_bytes=MAX_RESPONSE_BYTES,
+            ssl_context=ssl_context,
+        )
+
+    return Switch(own, by_httpx)
+
+
+class Switch:
+    """Sends by our own wire, or by httpx where that can't: on trio, and where tests mock httpx."""
+
+    def __init__(self, own: Callable[[], Wire], by_httpx: Wire) -> None:
+        self._make_own: Final = own
+        self._own: Wire | None = None
+        self._by_httpx: Final = by_httpx
+
+    async def send(
+        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+    ) -> Response | Failure:
+        """Return the whole answer, or what came instead: as `Wire` says."""
+        wire = self._by_httpx if is_mocked() or not in_asyncio_task() else self.own
+        return await wire.send(request, headers, timeout=timeout, sending=sending)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        if self._own is not None and in_asyncio_task():
+            await self._own.aclose()
+        await self._by_httpx.aclose()
+
+    @property
+    def own(self) -> Wire:
+        """Our own wire, made when it is first asked for."""
+        if self._own is None:
+            self._own = self._make_own()
+        return self._own
+
+
+def is_mocked() -> bool:
+    """Return whether something is loaded that answers tests in the place of httpx."""
+    loaded = sys.modules
+    return "respx" in loaded or "pytest_httpx" in loaded or "vcr" in loaded
+
+
+def in_asyncio_task() -> bool:
+    """Return whether this runs in a task of asyncio (and not of trio, its guest included)."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio is not None and asyncio.current_task() is not None
+    except RuntimeError:
+        return False
 
 
 @cache

@@ -1,0 +1,280 @@
+"""The commands and their options."""
+
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import anyio
+import typer
+
+from sunshine_async import ConfigurationError, SunshineError, _codec
+from sunshine_async.cli import demo as demonstration
+from sunshine_async.cli.running import Order, Status, carry_out
+from sunshine_async.cli.screen import Screen, emit, open_streams
+from sunshine_async.cli.services import Access, known, someone_there
+from sunshine_async.jobs import Mode, open_rows
+from sunshine_async.rows import STDIN, Empty, Format
+
+_TAB: Final = "tab"
+_INTERRUPTED: Final = 130
+
+app: Final = typer.Typer(
+    name="sunshine-async",
+    help="People behind a messaging platform: whole files of them, or one at a time.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+users: Final = typer.Typer(help="One user.", no_args_is_help=True)
+app.add_typer(users, name="users")
+
+Service = Annotated[str, typer.Option(help="Which service: sunshine.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="The server's root. Or: SUNSHINE_BASE_URL.", show_default=False)
+]
+AppId = Annotated[
+    str | None, typer.Option(help="The app. Or: SUNSHINE_APP_ID.", show_default=False)
+]
+KeyId = Annotated[
+    str | None, typer.Option(help="The API key's id. Or: SUNSHINE_KEY_ID.", show_default=False)
+]
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file with the API key's secret in it. Or: SUNSHINE_KEY_SECRET. A terminal is asked.",
+        show_default=False,
+    ),
+]
+BrandId = Annotated[str | None, typer.Option(help="The brand of a brand-separated user.")]
+
+
+def run() -> None:
+    """Run the command line that the process was started with, and exit with its status."""
+    open_streams()
+    try:
+        app()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            emit(stream, "")
+
+
+def _leave(status: int, sentence: str) -> NoReturn:
+    emit(sys.stderr, f"sunshine-async: {sentence}\n")
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _refusals(status: int = Status.NOT_STARTED) -> Generator[None]:
+    """Turn an error into one sentence on stderr, and the exit *status*."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sentence, status = "interrupted", _INTERRUPTED
+    except ValueError as error:
+        sentence, status = str(error), Status.NOT_STARTED
+    except SunshineError as error:
+        sentence = str(error)
+    else:
+        return
+    _leave(status, sentence)
+
+
+@app.command()
+def demo(
+    number: Annotated[int, typer.Option("--users", min=20, help="How many users.")] = 2000,
+) -> None:
+    """Show it all, on an emulator: no account is needed, and nothing leaves this machine."""
+    with _refusals():
+        raise typer.Exit(anyio.run(demonstration.show, Screen(), number))
+
+
+@app.command()
+def emulator(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8080,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests a second; what is over it gets 429.")
+    ] = None,
+    latency: Annotated[float, typer.Option(help="Seconds that each answer takes.")] = 0.0,
+    fail: Annotated[
+        float, typer.Option(help="The part of the calls that go wrong: 0.02 is one in fifty.")
+    ] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="The same mishaps every time.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="id:secret of a key that is let in; without any, all are. Repeatable."),
+    ] = None,
+    token: Annotated[
+        list[str] | None, typer.Option(help="A token that is let in. Repeatable.")
+    ] = None,
+) -> None:
+    """Answer as the services do, from memory, until interrupted.
+
+    The first line of output is "listening on http://127.0.0.1:PORT", once it listens.
+    """
+    with _refusals():
+        try:
+            from sunshine_async.emulator import Emulator  # noqa: PLC0415 - it is an extra
+        except ImportError as error:
+            raise ConfigurationError(str(error)) from None
+        Emulator(
+            rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or ()
+        ).run(port=port)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[
+        str, typer.Argument(help=".jsonl or .csv, also with .gz; - is standard input.")
+    ],
+    *,
+    mode: Annotated[Mode, typer.Option(metavar="MODE", help="create, update, upsert or delete.")],
+    service: Service = "sunshine",
+    rename: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
+    ] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="If the file's name doesn't say it.", show_default=False)
+    ] = None,
+    delimiter: Annotated[
+        str, typer.Option(help="What stands between a CSV file's cells: , or ; or tab.")
+    ] = ",",
+    empty: Annotated[
+        Empty, typer.Option(help="What an empty cell does: leave the field out, or clear it.")
+    ] = Empty.LEAVE,
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls under way at once.")] = 64,
+    rate: Annotated[
+        float | None, typer.Option(help="Calls a second, at most.", show_default=False)
+    ] = None,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Give up when more rows than this weren't done.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="The summary as one line of JSON; on stderr one for each row not done, and each note.",
+        ),
+    ] = False,
+    base_url: BaseUrl = None,
+    app_id: AppId = None,
+    key_id: KeyId = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Create, update, upsert (create or update) or delete the users in a file, a row each.
+
+    JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId.
+
+    Each row ends as done, failed (the service doesn't have it), unknown (it may have it, or not) or bad (it couldn't be read, and nothing was sent).
+
+    Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures); 130 or 143 interrupted: no more rows are taken, and calls under way get 10 s to end.
+    """
+    # long lines: a terminal of any width breaks them where it ends
+    with _refusals():
+        found = known(service)
+        access = Access(
+            base_url=base_url,
+            app_id=app_id,
+            key_id=key_id,
+            secret_file=secret_file,
+            rate=rate,
+            concurrency=concurrency,
+            may_ask=someone_there() and file != STDIN,
+        )
+        with open_rows(
+            file,
+            found.service.tasks[mode].shape,
+            format=format,
+            delimiter="\t" if delimiter == _TAB else delimiter,
+            empty=empty,
+            renames=_renames(rename or []),
+        ) as rows:
+            order = Order(
+                found.service, mode, rows, concurrency=concurrency, max_failures=max_failures
+            )
+            screen, client = Screen(as_json=as_json), found.connect(access)
+            raise typer.Exit(anyio.run(carry_out, order, client, screen))
+
+
+def _renames(pairs: list[str]) -> dict[str, str]:
+    renames: dict[str, str] = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not field or not equals or not column:
+            message = f"--map {pair}: it is FIELD=COLUMN, such as externalId=customer_no"
+            raise ConfigurationError(message)
+        if field in renames:
+            message = f"--map {pair}: {field} comes from {renames[field]} already"
+            raise ConfigurationError(message)
+        renames[field] = column
+    return renames
+
+
+@users.command("get")
+def get_user(
+    id: Annotated[str, typer.Argument(help="The user's id, or external id.")],
+    *,
+    service: Service = "sunshine",
+    brand_id: BrandId = None,
+    base_url: BaseUrl = None,
+    app_id: AppId = None,
+    key_id: KeyId = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Print one user as JSON. Exit status: 0; 1 not found, or no answer; 2 could not start."""
+    access = Access(
+        base_url=base_url,
+        app_id=app_id,
+        key_id=key_id,
+        secret_file=secret_file,
+        may_ask=someone_there(),
+    )
+
+    async def main() -> None:
+        found = known(service)
+        async with found.connect(access) as client:
+            user = await found.get(client, id, brand_id)
+        text = json.dumps(_codec.unstructure(user), ensure_ascii=False, indent=2)
+        emit(sys.stdout, f"{text}\n")
+
+    with _refusals(Status.TROUBLE):
+        anyio.run(main)
+
+
+@users.command("delete")
+def delete_user(
+    id: Annotated[str, typer.Argument(help="The user's id, or external id.")],
+    *,
+    service: Service = "sunshine",
+    brand_id: BrandId = None,
+    base_url: BaseUrl = None,
+    app_id: AppId = None,
+    key_id: KeyId = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Delete one user. Exit status: 0; 1 not found, or no answer; 2 could not start."""
+    access = Access(
+        base_url=base_url,
+        app_id=app_id,
+        key_id=key_id,
+        secret_file=secret_file,
+        may_ask=someone_there(),
+    )
+
+    async def main() -> None:
+        found = known(service)
+        async with found.connect(access) as client:
+            await found.delete(client, id, brand_id)
+        emit(sys.stderr, "Deleted.\n")
+
+    with _refusals(Status.TROUBLE):
+        anyio.run(main)

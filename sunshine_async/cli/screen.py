@@ -1,0 +1,277 @@
+"""What people and programs read: text on stdout, all else on stderr, in any width."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TextIO, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from sunshine_async.jobs import Ending, Problem, Report, Trouble
+
+SHOWN: Final = 50
+"""How many of the rows that weren't done are listed, those with the same reason together."""
+_WIDEST: Final = 80
+_ROOM_FOR_ALL: Final = 70
+_STYLES: Final = {Trouble.FAILED: "red", Trouble.UNKNOWN: "yellow", Trouble.BAD: "magenta"}
+
+
+def open_streams() -> None:
+    """See to it that there are streams to write to, and that they take any text."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the process was started without
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, stream)
+        stream.reconfigure(errors="replace")
+
+
+def emit(stream: TextIO, text: str) -> None:
+    """Write *text* to *stream*; if nobody reads it any more, it goes nowhere from here on.
+
+    So it does where it can't be written, as on a full disk: stderr says that then.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)
+    except OSError as error:
+        silence(stream)
+        emit(sys.stderr, f"sunshine-async: the output can't be written: {error.strerror}\n")
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is written to *stream* from here on, and what still waits in it, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        silence(cast("TextIO", self.file))
+
+
+class _Page(io.StringIO):
+    """What is about to go to stdout, whose encoding says how tables are drawn."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding: Final = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def take(self) -> str:
+        """Return it, and begin anew."""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text
+
+
+class Screen:
+    """Where a command's words go; *as_json*: all of them as JSON, a line each."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json: Final = as_json
+        self.err: Final = _Console(stderr=True, highlight=False)
+        self._out: Final = Console(highlight=False)
+        for console in (self._out, self.err):
+            console.width = min(console.width, _WIDEST)
+        self._page: Final = _Page(sys.stdout.encoding)
+        self._out.file = self._page
+
+    def say(self, *parts: Table | str) -> None:
+        """Give results to people."""
+        for part in parts:
+            self._out.print(Text(part) if isinstance(part, str) else part)
+        emit(sys.stdout, self._page.take())
+
+    def tell(self, text: str) -> None:
+        """Say something that isn't a result."""
+        if self.as_json:
+            emit(sys.stderr, _json({"note": text}))
+        else:
+            self.err.print(Text(text))
+
+    def problem(self, problem: Problem) -> None:
+        """Give a row that wasn't done as one line of JSON, beside the result."""
+        emit(sys.stderr, _json(problem.as_json()))
+
+    def report(self, report: Report, **about: str) -> None:
+        """Show what became of a job, and what it is *about*."""
+        if self.as_json:
+            emit(sys.stdout, _json({**about, **report.as_json()}))
+            return
+        if report.problems:
+            self.say(_problems(report.problems[:SHOWN]))
+        more = report.troubles - SHOWN
+        if more > 0:
+            self.say(f"... and {more:,} more: with --json each one is on stderr\n")
+        self.say(_summary(", ".join(about.values()), report), *_advice(report))
+
+    @contextmanager
+    def progress(self, name: str) -> Generator["Meter"]:
+        """Show how far a job is: a bar on a terminal, else a line now and then."""
+        if not self.err.is_terminal or self.as_json:
+            yield Meter(self, None, TaskID(0))
+            return
+        wide = self.err.width >= _ROOM_FOR_ALL
+        columns = [TextColumn("{task.description}")] if wide else []
+        bar = Progress(
+            *columns,
+            BarColumn(bar_width=None if wide else 8),
+            TextColumn("{task.fields[wide]}" if wide else "{task.fields[narrow]}"),
+            console=self.err,
+            transient=True,
+            expand=wide,
+        )
+        with bar:
+            yield Meter(self, bar, bar.add_task(name, total=None, wide="", narrow=""))
+
+
+class Meter:
+    """How far a job is, as shown."""
+
+    def __init__(self, screen: Screen, bar: Progress | None, task: TaskID) -> None:
+        self._screen: Final = screen
+        self._bar: Final = bar
+        self._task: Final = task
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks."""
+        return 10.0 if self._bar is None else 0.1
+
+    def show(self, report: Report, total: int | None) -> None:
+        """Show *report*, of *total* rows as far as can be told."""
+        if self._bar is None:
+            self._screen.tell(_now(report, total, ", "))
+            return
+        wide, narrow = _now(report, total, " "), _now(report, total, " ", short=True)
+        self._bar.update(
+            self._task, completed=report.rows, total=total, wide=wide, narrow=narrow, refresh=True
+        )
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _now(report: Report, total: int | None, between: str, *, short: bool = False) -> str:
+    parts = [f"{report.rows:,} rows", f"{report.rate:,.0f}/s"]
+    if total is not None:
+        parts.insert(0, f"{min(100, 100 * report.rows // max(total, 1))} %")
+        if report.rate:
+            parts.append(f"{_duration(max(0, total - report.rows) / report.rate)} left")
+    if short:
+        return between.join(parts)
+    parts += [
+        f"{count:,} {word}"
+        for count, word in ((report.troubles, "not done"), (report.throttled, "throttled"))
+        if count
+    ]
+    return between.join(parts)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _problems(problems: Iterable[Problem]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("lines", overflow="fold", max_width=16)
+    table.add_column("outcome")
+    table.add_column("why", overflow="fold")
+    alike: dict[tuple[Trouble, str], list[int]] = {}
+    for problem in sorted(problems, key=lambda problem: problem.line):
+        alike.setdefault((problem.trouble, problem.reason), []).append(problem.line)
+    for (trouble, reason), lines in alike.items():
+        table.add_row(_ranges(lines), Text(trouble.value, _STYLES[trouble]), Text(reason))
+    table.add_row()
+    return table
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return rising *numbers* as ``3, 5-7``."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return ", ".join(f"{first}-{last}" if first < last else f"{first}" for first, last in ranges)
+
+
+def _summary(title: str, report: Report) -> Table:
+    table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _figures(report).items():
+        table.add_row(name, value)
+    return table
+
+
+def _figures(report: Report) -> Mapping[str, str]:
+    figures = {
+        "rows": f"{report.rows:,}",
+        "done": f"{report.done:,}",
+        "failed": _counted(report.failed, "the service refused them, or wasn't reached"),
+        "unknown": _counted(report.unknown, "may be done or not: look before sending again"),
+        "bad": _counted(report.bad, "could not be read: nothing was sent"),
+        "time": f"{report.seconds:,.1f} s, {report.rate:,.0f} rows a second",
+        "requests": f"{report.requests:,}",
+    }
+    if report.resent or report.throttled:
+        figures["requests"] += f", {report.resent:,} of them again, {report.throttled:,} throttled"
+    latency = {name: seconds for name, seconds in report.percentiles().items() if seconds}
+    if latency:
+        figures["latency"] = ", ".join(f"{name} {_ms(s)}" for name, s in latency.items())
+    if report.codes:
+        figures["reasons"] = ", ".join(f"{code} {n:,}" for code, n in report.codes.most_common(5))
+    return figures
+
+
+def _counted(count: int, meaning: str) -> str:
+    return f"{count:,}  ({meaning})" if count else "0"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _advice(report: Report) -> list[str]:
+    lines: list[str] = []
+    if not report.rows:
+        lines.append("No row was taken.")
+    if report.beyond:
+        keys = ", ".join(f"{key} (rows: {rows:,})" for key, rows in report.beyond.most_common())
+        lines.append(f"Sent as they are, though no field known here is called so: {keys}")
+    if report.ending is Ending.GAVE_UP:
+        lines.append(f"Given up: {report.reason}")
+    if report.ending is not Ending.ALL and report.rows:
+        lines.append(
+            f"The rows up to line {report.last_line:,} were taken; those after it were not."
+        )
+    return lines
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False) + "\n"
