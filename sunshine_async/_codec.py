@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
 import orjson
@@ -13,7 +13,7 @@ from cattrs import ClassValidationError, Converter, IterableValidationError
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from sunshine_async._model import Unset
+from sunshine_async._model import ALSO, TAG, WIRE, UnixTime, Unset
 
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Any, Any], Any]
@@ -26,6 +26,7 @@ _EXTRA_KEY: Final = (
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _ZONE_NAME: Final = re.compile(r"\[[^\]]*\]$")
 _NOT_FINITE: Final = "JSON has no NaN and no infinity"
+_NO_KEY: Final = "UNSET leaves a key out, and here is none"
 _JSON_NAMES: Final[Mapping[type, str]] = {
     str: "text",
     int: "an integer",
@@ -59,6 +60,12 @@ def wire_name(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+def name_of(field: "attrs.Attribute[Any]") -> str:
+    """Return the name that the *field* of a model has on the wire."""
+    name: str = field.metadata.get(WIRE) or wire_name(field.name)
+    return name
+
+
 def encode(value: object) -> bytes:
     """Return *value* (a model, or plain data) as JSON.
 
@@ -66,7 +73,7 @@ def encode(value: object) -> bytes:
     integers past 64 bits, keys that aren't text, anything that isn't a JSON type.
     """
     try:
-        return orjson.dumps(_FAST.get_unstructure_hook(type(value))(value), option=_OPTIONS)
+        return orjson.dumps(unstructure(value), default=_write_inner, option=_OPTIONS)
     except (orjson.JSONEncodeError, Misfit, RecursionError):
         misfit = _unwritable(value)
     raise misfit
@@ -85,11 +92,11 @@ def structure(data: object, kind: type[T]) -> T:
     """Return plain *data* as a *kind*; raise `Misfit` with the path where it doesn't fit."""
     try:
         result: T = _FAST.get_structure_hook(kind)(data, kind)
-    except (Misfit, KeyError):
-        misfit = _misfit(data, kind)
+    except (ValueError, KeyError):  # a `Misfit`, or what a model's own validator says
+        pass
     else:
         return result
-    raise misfit
+    return _structure_slowly(data, kind)
 
 
 def structure_inside(data: Any, envelope: str, kind: type[T]) -> T:
@@ -107,7 +114,7 @@ def structure_inside(data: Any, envelope: str, kind: type[T]) -> T:
 
 
 def unstructure(value: object) -> Any:
-    """Return a model as plain data, as it goes on the wire."""
+    """Return *value* (a model, or plain data) as plain data, as it goes on the wire."""
     return _FAST.get_unstructure_hook(type(value))(value)
 
 
@@ -116,7 +123,9 @@ def holds(found: Any, sent: Any) -> bool:
     if _is_object(sent):
         there: Mapping[Any, Any] = found if _is_object(found) else {}
         return all(holds(there.get(key), value) for key, value in sent.items())
-    return type(found) is type(sent) and bool(found == sent)
+    if isinstance(found, bool) or isinstance(sent, bool):
+        return found is sent
+    return bool(found == sent)  # a service may write 30.0 as 30
 
 
 def _is_object(value: object) -> TypeGuard[Mapping[Any, Any]]:
@@ -141,7 +150,8 @@ def _exactly(kind: type[T]) -> Callable[[Any, Any], T]:
 
 
 def _unlike(kind: type, value: object) -> Misfit:
-    return Misfit(f"expected {_JSON_NAMES[kind]}, got {_JSON_NAMES[type(value)]}")
+    got = _JSON_NAMES.get(type(value), type(value).__name__)
+    return Misfit(f"expected {_JSON_NAMES[kind]}, got {got}")
 
 
 def _read_float(value: Any, _: Any) -> float:
@@ -161,19 +171,43 @@ def _read_datetime(value: Any, _: Any) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+def _read_seconds(value: Any, _: Any) -> UnixTime:
+    seconds = _read_float(value, float)
+    try:
+        return UnixTime.of(seconds)
+    except (ValueError, OverflowError, OSError):
+        reason = "expected a time in seconds since 1970"
+        raise Misfit(reason) from None
+
+
 def _write_datetime(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    try:
+        utc = at.astimezone(UTC)
+    except OverflowError:  # at either end of the calendar: it keeps its own zone
+        return at.isoformat(timespec="milliseconds")
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _write_inner(value: Any) -> Any:
+    """Write a model that stands in plain data; raise `TypeError` for what isn't JSON."""
+    if not _is_model(value):
+        raise TypeError
+    return unstructure(value)
 
 
 def _write_plain(value: Any) -> Any:
-    """Pass plain data on, but for the floats that orjson would silently turn into null."""
+    """Pass plain data on, but for what orjson would silently turn into something else."""
     if type(value) is float:
         if not isfinite(value):
             raise Misfit(_NOT_FINITE)
     elif _is_object(value):
-        return {key: _write_plain(inner) for key, inner in value.items()}
+        return {
+            key: _write_plain(inner) for key, inner in value.items() if inner is not Unset.UNSET
+        }
     elif _is_array(value):
         return [_write_plain(inner) for inner in value]
+    elif value is Unset.UNSET:
+        raise Misfit(_NO_KEY)
     return value
 
 
@@ -181,20 +215,51 @@ def _is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, UnionType)
 
 
-def _optional(kind: Any) -> Any:
-    """Return the *T* of ``T | None`` and ``T | None | Unset``."""
-    [member] = (member for member in get_args(kind) if member not in (NoneType, Unset))
-    return member
+def _members(kind: Any) -> list[Any]:
+    """Return the *T* of ``T | None`` and ``T | None | Unset``, or several."""
+    return [member for member in get_args(kind) if member not in (NoneType, Unset)]
 
 
-def _optional_reader(kind: Any, converter: Converter) -> Read:
-    member = _optional(kind)
-    read = converter.get_structure_hook(member)
-    return lambda value, _: None if value is None else read(value, member)
+def _union_reader(kind: Any, converter: Converter) -> Read:
+    first, *others = members = _members(kind)
+    if not others:
+        read = converter.get_structure_hook(first)
+        return lambda value, _: None if value is None else read(value, first)
+    if all(map(attrs.has, members)):
+        return _tagged_reader(members, converter)
+    return lambda value, _: value  # such as a text or a list of them: what else may come, passes
 
 
-def _optional_writer(kind: Any, converter: Converter) -> Write:
-    member = _optional(kind)
+def _tagged_reader(members: Sequence[Any], converter: Converter) -> Read:
+    """Read the member that the data's tag names, or the one without a tag of its own."""
+    by_tag = {
+        tag: (converter.get_structure_hook(member), member)
+        for member in members
+        for tag in _tags(member)
+    }
+    other = by_tag[None]
+
+    def read(value: Any, _: Any) -> Any:
+        if value is None:
+            return None
+        tag = value.get(TAG) if _is_object(value) else None
+        read_member, member = by_tag.get(tag, other) if type(tag) is str else other
+        return read_member(value, member)
+
+    return read
+
+
+def _tags(member: Any) -> Iterator[str | None]:
+    [field] = (field for field in attrs.fields(member) if field.metadata.get(WIRE) == TAG)
+    yield field.default
+    if ALSO in field.metadata:
+        yield field.metadata[ALSO]
+
+
+def _union_writer(kind: Any, converter: Converter) -> Write:
+    member, *others = _members(kind)
+    if others:
+        return lambda value: converter.get_unstructure_hook(type(value))(value)
     write = converter.get_unstructure_hook(member)
     if member in _JSON_NAMES:
         return write  # cattrs knows it for a pass-through and generates no call
@@ -209,19 +274,19 @@ def _list_reader(kind: Any, converter: Converter) -> Read:
 
 def _list_writer(kind: Any, converter: Converter) -> Write:
     [member] = get_args(kind)
-    write = converter.get_unstructure_hook(member)
+    try:
+        write = converter.get_unstructure_hook(member)
+    except RecursionError:  # a model that holds a list of its own kind: its hook is being made
+        write = converter.unstructure
     return lambda values: [write(value) for value in values]
 
 
 def _model_reader(kind: Any, converter: Converter) -> Read:
-    names = {field.name: wire_name(field.name) for field in attrs.fields(kind)}
+    names = {field.name: name_of(field) for field in attrs.fields(kind)}
+    known = frozenset(names.values()) - {_EXTRA}
     names[_EXTRA] = _EXTRA_KEY
-    known = frozenset(names.values())
-    read: Read = make_dict_structure_fn(
-        kind,
-        converter,
-        **{name: override(rename=wire) for name, wire in names.items()},  # type: ignore[arg-type]
-    )
+    overrides: Any = {name: override(rename=wire) for name, wire in names.items()}
+    read: Read = make_dict_structure_fn(kind, converter, **overrides)
     check: Read = _exactly(dict)
 
     def read_with_extra(value: Any, _: Any) -> Any:
@@ -236,14 +301,16 @@ def _model_reader(kind: Any, converter: Converter) -> Read:
 
 
 def _model_writer(kind: Any, converter: Converter) -> Write:
+    overrides: Any = {
+        field.name: override(
+            omit=field.name == _EXTRA,
+            omit_if_default=name_of(field) != TAG or field.default is None,
+            rename=name_of(field),
+        )
+        for field in attrs.fields(kind)
+    }
     write: Write = make_dict_unstructure_fn(
-        kind,
-        converter,
-        _cattrs_omit_if_default=True,
-        **{
-            field.name: override(omit=field.name == _EXTRA, rename=wire_name(field.name))
-            for field in attrs.fields(kind)
-        },  # type: ignore[arg-type]
+        kind, converter, _cattrs_omit_if_default=True, **overrides
     )
     return lambda model: (
         {**_write_plain(model.extra), **write(model)} if model.extra else write(model)
@@ -258,10 +325,12 @@ def _converter(*, detailed: bool) -> Converter:
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook(datetime, _read_datetime)
     converter.register_unstructure_hook(datetime, _write_datetime)
+    converter.register_structure_hook(UnixTime, _read_seconds)
+    converter.register_unstructure_hook(UnixTime, UnixTime.written)
     converter.register_unstructure_hook_func(_is_plain, _write_plain)
     converter.register_structure_hook_func(_is_mapping, _exactly(dict))
-    converter.register_structure_hook_factory(_is_union, _optional_reader)
-    converter.register_unstructure_hook_factory(_is_union, _optional_writer)
+    converter.register_structure_hook_factory(_is_union, _union_reader)
+    converter.register_unstructure_hook_factory(_is_union, _union_writer)
     converter.register_structure_hook_factory(_is_list, _list_reader)
     converter.register_unstructure_hook_factory(_is_list, _list_writer)
     converter.register_structure_hook_factory(attrs.has, _model_reader)
@@ -269,12 +338,16 @@ def _converter(*, detailed: bool) -> Converter:
     return converter
 
 
+def _is_kind(kind: Any, of: type | tuple[type, ...]) -> bool:
+    return isinstance(kind, type) and issubclass(kind, of)
+
+
 def _is_mapping(kind: Any) -> bool:
-    return (get_origin(kind) or kind) in (Mapping, dict)
+    return _is_kind(get_origin(kind) or kind, Mapping)
 
 
 def _is_plain(kind: Any) -> bool:
-    return _is_mapping(kind) or kind in (Any, object, float, list, tuple)
+    return _is_mapping(kind) or kind in (Any, object, float) or _is_kind(kind, (list, tuple))
 
 
 def _is_list(kind: Any) -> bool:
@@ -285,25 +358,30 @@ _FAST: Final = _converter(detailed=False)
 _DETAILED: Final = _converter(detailed=True)
 
 
-def _misfit(data: object, kind: Any) -> Misfit:
-    """Read *data* once more, slowly, to learn where it doesn't fit."""
+def _structure_slowly(data: object, kind: type[T]) -> T:
+    """Read *data*, which doesn't fit, once more, to raise a `Misfit` that says where."""
     try:
-        _DETAILED.get_structure_hook(kind)(data, kind)
+        return cast("T", _DETAILED.get_structure_hook(kind)(data, kind))
     except (Misfit, ClassValidationError, IterableValidationError) as error:
-        return _innermost(error, "")
-    message = f"{kind} fits at the second look only"
-    raise AssertionError(message)
+        misfit = _innermost(error, "")
+    raise misfit
 
 
 def _innermost(error: Exception, path: str) -> Misfit:
     """Return the first misfit in cattrs' groups, with the path that their notes make."""
     if isinstance(error, ClassValidationError):
-        inner, field = error.group_exceptions()[0][0]
-        return _innermost(inner, _join(path, wire_name(field.name)))
+        noted, validators = error.group_exceptions()
+        if not noted:
+            return _innermost(validators[0], path)
+        inner, field = noted[0]
+        name = name_of(attrs.fields_dict(error.cl)[field.name])
+        return _innermost(inner, _join(path, name))
     if isinstance(error, IterableValidationError):
         inner, item = error.group_exceptions()[0][0]
         return _innermost(inner, _join(path, f"[{item.index}]"))
-    return Misfit(error.reason if isinstance(error, Misfit) else "missing", path)
+    if isinstance(error, KeyError):
+        return Misfit("missing", path)
+    return Misfit(error.reason if isinstance(error, Misfit) else str(error), path)
 
 
 def _unwritable(value: object) -> Misfit:
@@ -320,31 +398,35 @@ def _unfit(value: Any, path: str) -> Iterator[Misfit]:
             if type(key) is not str:
                 yield Misfit(f"a key must be text, not {type(key).__name__}", path)
             yield from _unfit(key, _join(path, "a key"))
-            yield from _unfit(inner, _join(path, ascii(key)[1:-1]))
+            if inner is not Unset.UNSET:
+                yield from _unfit(inner, _join(path, ascii(key)[1:-1]))
     elif _is_array(value):
         for index, inner in enumerate(value):
             yield from _unfit(inner, _join(path, f"[{index}]"))
     elif _is_model(value):
         for name, inner in _set_fields(value):
             yield from _unfit(inner, _join(path, name))
-    elif isinstance(value, float) and not isfinite(value):
-        yield Misfit(_NOT_FINITE, path)
     elif (reason := _refusal(value)) is not None:
-        yield Misfit(f"JSON can't hold it ({reason})", path)
+        yield Misfit(reason, path)
 
 
 def _set_fields(model: attrs.AttrsInstance) -> Iterator[tuple[str, Any]]:
     """Give the wire's name and the value of each field that is sent; times always can be."""
-    for name, inner in attrs.asdict(model, recurse=False).items():
+    for field in attrs.fields(type(model)):
+        inner = getattr(model, field.name)
         if inner is not Unset.UNSET and not isinstance(inner, datetime):
-            yield "" if name == _EXTRA else wire_name(name), inner
+            yield "" if field.name == _EXTRA else name_of(field), inner
 
 
 def _refusal(value: object) -> str | None:
+    if isinstance(value, float) and not isfinite(value):
+        return _NOT_FINITE
+    if value is Unset.UNSET:
+        return _NO_KEY
     try:
         orjson.dumps(value, option=_OPTIONS)
     except orjson.JSONEncodeError as error:
-        return str(error)
+        return f"JSON can't hold it ({error})"
     return None
 
 

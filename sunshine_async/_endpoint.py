@@ -1,12 +1,14 @@
 """A call as a value: what is asked, what came, and the operation that knows how to read it."""
 
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from string import Formatter
 from types import NoneType
 from typing import Any, Final, Generic, TypeVar, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from attrs import field, frozen
 
@@ -19,7 +21,7 @@ B = TypeVar("B")
 R = TypeVar("R")
 
 MAX_JSON_BYTES: Final = 100_000
-"""The largest JSON body that the services take ("100kb" in their documentation)."""
+"""The largest JSON body that a service takes ("100kb" in Sunshine's documentation)."""
 
 _NOT_FOLLOWED: Final = "the service sent us elsewhere: is base_url right? It was not followed"
 _METHOD: Final = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE")
@@ -28,13 +30,49 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+JSON: Final = "application/json"
+
+
+class Streamed(ABC):
+    """A body that is sent as it is read, piece by piece, and never held whole."""
+
+    content_type: str
+    length: int | None
+    """How many bytes it is; None: that isn't known before its end."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it can be read from its beginning: again, if it has been read."""
+
+    @abstractmethod
+    def opened(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Return a context manager that gives the pieces, from the beginning.
+
+        What goes wrong with its source, here or between two pieces, is raised as it is: it has
+        nothing to do with the network, and what was sent of the body isn't a whole one.
+        """
+
+
 @frozen
 class Request:
     """What goes out: the *target* is path and query, percent-encoded, below the base URL."""
 
     method: str
     target: str
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Streamed | None = field(default=None, repr=False)
+
+    @property
+    def content_type(self) -> str | None:
+        """What its body is, if it has one."""
+        if isinstance(self.body, Streamed):
+            return self.body.content_type
+        return None if self.body is None else JSON
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be sent: again, if it has been sent."""
+        return not isinstance(self.body, Streamed) or self.body.ready
 
 
 @frozen
@@ -90,13 +128,28 @@ def segment(name: str, value: str) -> str:
         elif value in {"", ".", ".."}:
             message = f"{name} can't be {value!r}: that would call another URL"
         else:
-            return quote(value, safe="")
+            return _quoted(name, value)
     except TypeError:
         message = f"{name} must be text, not {type(value).__name__}"
         raise TypeError(message) from None
+    raise ValueError(message)
+
+
+def _quoted(name: str, value: str) -> str:
+    try:
+        return quote(value, safe="")
     except UnicodeEncodeError:
         message = f"{name} has a lone surrogate in it, which UTF-8 can't hold"
     raise ValueError(message)
+
+
+def _query(values: Mapping[str, str | None]) -> str:
+    """Return those of *values* that are set, percent-encoded."""
+    return "&".join(
+        f"{_quoted('query', key)}={_quoted(key, value)}"
+        for key, value in values.items()
+        if value is not None
+    )
 
 
 @frozen
@@ -125,6 +178,10 @@ class Endpoint(Generic[B, R]):
     replay_with: Mapping[str, Replay] = field(kw_only=True, factory=dict[str, Replay])
     """What else a second sending can do, where the body sets one of these fields."""
     read_back: ReadBack | None = field(kw_only=True, default=None)
+    faults: Mapping[int, Fault] = field(kw_only=True, factory=dict[int, Fault])
+    """The statuses that don't settle this operation, beside those of `FAULT_OF`."""
+    max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
+    """The largest body that is sent."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -134,6 +191,10 @@ class Endpoint(Generic[B, R]):
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    def fault_of(self, status: int) -> Fault | None:
+        """Return the fault that an answer with *status* is; None where it settles the call."""
+        return FAULT_OF.get(status) or self.faults.get(status)
+
     def replay_of(self, body: object) -> Replay:
         """Return what a second sending with this *body* can do."""
         for name, replay in self.replay_with.items():
@@ -142,12 +203,14 @@ class Endpoint(Generic[B, R]):
         return self.replay
 
     def request(
-        self, body: B | None, path: Mapping[str, str], query: Mapping[str, str | None]
+        self, body: B | None, path: Mapping[str, str], query: Mapping[str, str | None] | str
     ) -> Request:
         """Return what is sent for *body*, the values of *path* and those of *query* that are set.
 
+        A *query* that is text is one that the service gave, and goes as it came.
         Raise `ValueError` for an id that can't be one, and for a body that JSON can't hold or
-        that is larger than the service takes; `TypeError` for a body of another kind.
+        that is larger than the service takes; `TypeError` for a body of another kind. A `Streamed`
+        body goes as it is.
         """
         values = {name: segment(name, value) for name, value in path.items()}
         try:
@@ -155,21 +218,20 @@ class Endpoint(Generic[B, R]):
         except KeyError as missing:
             message = f"{self} needs path={{{missing}: ...}}"
             raise ValueError(message) from None
-        asked = {name: value for name, value in query.items() if value is not None}
+        asked = query if isinstance(query, str) else _query(query)
         if asked:
-            target = f"{target}?{urlencode(asked, quote_via=quote, safe='')}"
-        if body is None:
+            target = f"{target}?{asked}"
+        if body is None and self.accepts in (None, Json):
             return Request(self.method, target)
         if self.accepts is None or not isinstance(body, self.accepts):
             takes = self.accepts.__name__ if self.accepts else "no body"
             message = f"{self.operation} takes {takes}, not {type(body).__name__}"
             raise TypeError(message)
-        return Request(self.method, target, encoded(body))
+        data = body if isinstance(body, Streamed) else encoded(body, self.max_json_bytes)
+        return Request(self.method, target, data)
 
-    def result(self, response: Response, attempts: Attempts, *, now: datetime) -> R:
-        """Return what the service answered; raise `ApiError` or `ResponseDecodeError`."""
-        if not response.ok:
-            raise self.error(response, attempts, now=now)
+    def result(self, response: Response) -> R:
+        """Return what a *response* that is `Response.ok` says; raise `ResponseDecodeError`."""
         try:
             return self._read(response.body)
         except _codec.Misfit as misfit:
@@ -182,13 +244,23 @@ class Endpoint(Generic[B, R]):
             )
         raise error
 
-    def error(self, response: Response, attempts: Attempts, *, now: datetime) -> ApiError:
-        """Return the error that *response* is raised as, at *now*."""
+    def error(
+        self,
+        response: Response,
+        attempts: Attempts,
+        *,
+        now: datetime,
+        hidden: tuple[str, ...] = (),
+    ) -> ApiError:
+        """Return the error that any other *response* is raised as, at *now*.
+
+        What is *hidden* isn't shown, should the service repeat it.
+        """
         status = response.status
-        errors = details(response.body)
+        errors = details(response.body, hidden)
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
-        acted = attempts.maybe_applied or FAULT_OF.get(status) in MAY_HAVE_ACTED
+        acted = attempts.maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
         return kind_of(status)(
             status,
             endpoint=str(self),
@@ -233,12 +305,10 @@ def open_endpoint(method: str, template: str, replay: Replay | None) -> Endpoint
     )
 
 
-def encoded(body: object) -> bytes:
+def encoded(body: object, limit: int = MAX_JSON_BYTES) -> bytes:
     """Return *body* as JSON; raise `ValueError` where JSON can't hold it or it is too large."""
     data = _codec.encode(body.value if isinstance(body, Json) else body)
-    if len(data) > MAX_JSON_BYTES:
-        message = (
-            f"the body is {len(data)} bytes as JSON; the service takes {MAX_JSON_BYTES} at most"
-        )
+    if len(data) > limit:
+        message = f"the body is {len(data)} bytes as JSON; the service takes {limit} at most"
         raise ValueError(message)
     return data

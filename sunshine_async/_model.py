@@ -58,7 +58,12 @@ def concealed(value: object) -> str:
 
 
 def aware(_model: object, field: "Attribute[Any]", value: object) -> None:
-    """Raise `ValueError` for a time without a zone."""
-    if isinstance(value, datetime) and value.utcoffset() is None:
+    """Raise `ValueError` for a time without a zone, and `TypeError` for what is no time."""
+    if value is None or value is UNSET:
+        return
+    if not isinstance(value, datetime):
+        message = f"{field.name} must be a datetime, not {type(value).__name__}"
+        raise TypeError(message)
+    if value.utcoffset() is None:
         message = f"{field.name} has no time zone: give it one, such as datetime.now(UTC)"
         raise ValueError(message)

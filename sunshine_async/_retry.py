@@ -28,6 +28,8 @@ class Fault(StrEnum):
     """No byte of the request left."""
     THROTTLED = "throttled"
     """429: refused before it was looked at."""
+    OVERLAPPED = "overlapped"
+    """Refused, since another change of the same thing was under way."""
     UNAVAILABLE = "unavailable"
     """The service, or something before it, failed (500, 502, 503, 504, 408)."""
     TIMED_OUT = "timed out"
@@ -41,7 +43,7 @@ MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
     Replay.IDEMPOTENT: frozenset(Fault),
     Replay.GUARDED: frozenset(Fault),
     Replay.GONE: frozenset(Fault),
-    Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED}),
+    Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED, Fault.OVERLAPPED}),
     Replay.ONCE: frozenset({Fault.UNSENT}),
 }
 
@@ -70,7 +72,9 @@ FAULT_OF: Final[Mapping[int, Fault]] = {
     503: Fault.UNAVAILABLE,
     504: Fault.UNAVAILABLE,
 }
-"""The statuses that don't settle a call. Every other status is the service's answer."""
+"""The statuses that don't settle a call; an `Endpoint` may add to them. Every other status is the
+service's answer.
+"""
 
 
 @frozen(kw_only=True)
@@ -95,10 +99,13 @@ class Retry:
                 f"Retry(max_attempts={self.max_attempts}): it counts the first one, so 1 or more"
             )
             raise ValueError(message)
-        for name in ("first_wait", "max_wait", "deadline"):
+        for name in ("first_wait", "max_wait"):
             if not getattr(self, name) >= 0:  # so NaN is refused too
                 message = f"Retry({name}={getattr(self, name)}): seconds, 0 or more"
                 raise ValueError(message)
+        if not self.deadline > 0:
+            message = f"Retry(deadline={self.deadline}): seconds, more than 0"
+            raise ValueError(message)
 
     def wait(
         self,
@@ -119,7 +126,8 @@ class Retry:
             return None
         doublings = min(attempt - 1, 62)  # past that 2.0**n only grows to overflow
         jitter = luck * min(self.max_wait, self.first_wait * 2.0**doublings)
-        seconds = jitter if asked is None else asked + luck * min(self.first_wait, self.max_wait)
+        spread = luck * min(self.max_wait, self.first_wait)
+        seconds = jitter if asked is None else max(jitter, asked + spread)
         return seconds if seconds < left else None
 
 
@@ -135,6 +143,6 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
         return float(text[:12])  # a longer number is past any deadline as it is
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year past any calendar
         return None
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())

@@ -133,6 +133,38 @@ class BearerAuth(_Secretive):
 
 
 @final
+class ApiToken(_Secretive):
+    """A token that is the whole ``Authorization`` header, as Dixa takes it.
+
+    With *scheme* (``Bearer``) it stands behind that word. Raise `ConfigurationError` for a token
+    that is empty or can't stand in a header.
+    """
+
+    def __init__(self, token: str, *, scheme: str = "") -> None:
+        self._token: Final = _sendable("token", token)
+        self._header: Final = f"{scheme} {token}".lstrip()
+
+    def current(self) -> str:
+        """Return the same header every time."""
+        return self._header
+
+    async def fetch(self) -> str:
+        """Return it too."""
+        return self._header
+
+    async def renew(self, refused: str) -> bool:
+        """Return False: there is no other."""
+        return refused != self._header
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the token."""
+        return (self._token,)
+
+    def __repr__(self) -> str:
+        return "ApiToken(...)"
+
+
+@final
 class JwtAuth(_Secretive):
     """JSON Web Tokens signed with an API key (HS256), as the services describe them.
 

@@ -35,10 +35,16 @@ class SunshineError(Exception):
     """Base of all. *maybe_applied* says whether the service may have acted on the call."""
 
     maybe_applied: bool
+    from_page: str | None = None
+    """In the middle of a list: what to hand in as ``from_page=`` to go on; None: the beginning."""
 
     def __init__(self, message: str, *, maybe_applied: bool = False) -> None:
         super().__init__(message)
         self.maybe_applied = maybe_applied
+
+    def __str__(self) -> str:
+        doubt = f". {_DOUBT}" if self.maybe_applied else ""
+        return f"{super().__str__()}{doubt}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -90,7 +96,7 @@ class ApiError(SunshineError):
         self.retry_after: Final = retry_after
         """Seconds, as the service asked."""
         self.attempts: Final = attempts
-        super().__init__(self._sentence(maybe_applied=maybe_applied), maybe_applied=maybe_applied)
+        super().__init__(self._sentence(), maybe_applied=maybe_applied)
 
     @property
     def code(self) -> str | None:
@@ -102,12 +108,12 @@ class ApiError(SunshineError):
         """The first title that the service gave."""
         return next((error.title for error in self.errors if error.title), None)
 
-    def _sentence(self, *, maybe_applied: bool) -> str:
+    def _sentence(self) -> str:
         reasons = "; ".join(
             ": ".join(filter(None, (error.code, error.title))) for error in self.errors
         )
         text = f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
-        return ". ".join(filter(None, (text, _DOUBT if maybe_applied else "", self.advice)))
+        return ". ".join(filter(None, (text, self.advice)))
 
 
 class BadRequestError(ApiError):
@@ -175,7 +181,7 @@ _KINDS: Final[Mapping[int, type[ApiError]]] = {
     429: RateLimitError,
 }
 
-_DOUBT: Final = "The service may have acted"
+_DOUBT: Final = "The service may have acted: look before you send it again"
 
 
 def kind_of(status: int) -> type[ApiError]:
@@ -195,9 +201,7 @@ class TransportError(SunshineError):
         self.fault: Final = fault
         self.endpoint: Final = endpoint
         self.attempts: Final = attempts
-        text = f"{reason} ({endpoint}{_tries(attempts)})"
-        doubt = f"{_DOUBT}: look before you send it again" if maybe_applied else ""
-        super().__init__(". ".join(filter(None, (text, doubt))), maybe_applied=maybe_applied)
+        super().__init__(f"{reason} ({endpoint}{_tries(attempts)})", maybe_applied=maybe_applied)
 
 
 class ConnectError(TransportError):
@@ -232,10 +236,7 @@ class ResponseDecodeError(SunshineError):
         self.endpoint: Final = endpoint
         where = f" at {path}" if path else ""
         text = f"the answer ({status}) can't be read{where}: {reason} ({endpoint})"
-        super().__init__(
-            ". ".join(filter(None, (text, _DOUBT if maybe_applied else ""))),
-            maybe_applied=maybe_applied,
-        )
+        super().__init__(text, maybe_applied=maybe_applied)
 
 
 def _tries(attempts: int) -> str:

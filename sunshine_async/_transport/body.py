@@ -19,6 +19,7 @@ class Body:
         self._limit: Final = limit
         self._pieces: Final[list[bytes]] = []
         self._size = 0
+        self._begun = False
         self._inflate = None
         if encoding and encoding.lower() != "identity":
             if encoding.lower() not in ("gzip", "x-gzip"):
@@ -28,12 +29,16 @@ class Body:
 
     def add(self, piece: bytes) -> None:
         """Take the next piece, as it came."""
+        self._begun = self._begun or bool(piece)
         if self._inflate is not None:
             try:
                 piece = self._inflate.decompress(piece, self._limit - self._size + 1)
             except zlib.error:
                 message = "it isn't gzip, though it says so"
                 raise Unreadable(message) from None
+            if self._inflate.unused_data:
+                message = "there is more of it after its gzip"
+                raise Unreadable(message)
         self._size += len(piece)
         if self._size > self._limit:
             message = f"it is larger than {self._limit} bytes"
@@ -42,7 +47,7 @@ class Body:
 
     def whole(self) -> bytes:
         """Return all of it."""
-        if self._inflate is not None and not self._inflate.eof and self._size:
+        if self._inflate is not None and not self._inflate.eof and self._begun:
             message = "its gzip ends too early"
             raise Unreadable(message)
         return b"".join(self._pieces)

@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
 from anyio import get_cancelled_exc_class
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from sunshine_async import _codec
-from sunshine_async._endpoint import Attempts, Endpoint, Failure, Request, Response
+from sunshine_async._endpoint import JSON, Attempts, Endpoint, Failure, Request, Response
 from sunshine_async._pace import Pace
 from sunshine_async._retry import (
-    FAULT_OF,
     MAY_HAVE_ACTED,
     SETTLES,
     Fault,
@@ -72,7 +71,7 @@ class Transport:
     """What every path of the service needs, such as the id of the app."""
     clock: Clock = CLOCK
     tally: Tally = field(factory=Tally)
-    _headers: dict[tuple[str, bool], Mapping[str, str]] = field(factory=dict, repr=False)
+    _headers: dict[tuple[str, str | None], Mapping[str, str]] = field(factory=dict, repr=False)
 
     async def call(
         self,
@@ -80,7 +79,7 @@ class Transport:
         body: B | None = None,
         *,
         path: Mapping[str, str] = _NOTHING,
-        query: Mapping[str, str | None] = _NOTHING,
+        query: Mapping[str, str | None] | str = _NOTHING,
     ) -> R:
         """Return what the service answers to *endpoint*, tried as often as `Retry` allows.
 
@@ -102,9 +101,11 @@ class Transport:
             if call.maybe_applied or call.sending.begun:
                 cancelled.add_note(f"{endpoint} had left: the service may have acted on it")
             raise
-        if not response.ok:
-            response = evolve(response, body=self._redacted(response.body))
-        return endpoint.result(response, call.attempts, now=datetime.now(UTC))
+        if response.ok:
+            return endpoint.result(response)
+        attempts = Attempts(count=call.count, maybe_applied=call.maybe_applied)
+        hidden = self.auth.secrets()
+        raise endpoint.error(response, attempts, now=datetime.now(UTC), hidden=hidden)
 
     async def _read_back(self, endpoint: Endpoint[B, R], body: B | None) -> R | None:
         """Return what is there under the key of *body*, if it holds all that *body* says."""
@@ -116,13 +117,18 @@ class Transport:
         query = {name: sent.get(key) for name, key in look.query.items()}
         try:
             found: R = await self.call(look.endpoint, path=path, query=query)
-        except (SunshineError, ValueError):
+        except (SunshineError, ValueError, TypeError):
             return None
         return found if _codec.holds(_codec.unstructure(found), sent) else None
 
-    def headers(self, authorization: str, *, body: bool) -> Mapping[str, str]:
-        """Return what a request carries: for the same credentials the same mapping every time."""
-        found = self._headers.get((authorization, body))
+    def headers(self, authorization: str, content_type: str | None) -> Mapping[str, str]:
+        """Return what a request carries: for the same credentials the same mapping every time.
+
+        For a body that isn't JSON it is made anew: each has a type of its own.
+        """
+        found = self._headers.get((authorization, content_type))
+        if found is None and content_type not in (None, JSON):
+            return {**self.headers(authorization, None), "Content-Type": content_type}
         if found is None:
             self._headers.clear()  # the token before this one is over
             common = {
@@ -131,16 +137,10 @@ class Transport:
                 "Authorization": authorization,
                 "User-Agent": f"sunshine-async/{__version__}",
             }
-            self._headers[authorization, False] = common
-            self._headers[authorization, True] = {**common, "Content-Type": "application/json"}
-            found = self._headers[authorization, body]
+            self._headers[authorization, None] = common
+            self._headers[authorization, JSON] = {**common, "Content-Type": JSON}
+            found = self._headers[authorization, content_type]
         return found
-
-    def _redacted(self, body: bytes) -> bytes:
-        """Return the *body* of an error without our secrets, should the service repeat them."""
-        for secret in self.auth.secrets():
-            body = body.replace(secret.encode(), b"...")
-        return body
 
 
 @define
@@ -159,27 +159,25 @@ class _Call:
     renewed: bool = False
     """Whether the credentials have been renewed for this call: once is enough."""
 
-    @property
-    def attempts(self) -> Attempts:
-        return Attempts(count=self.count, maybe_applied=self.maybe_applied)
-
     async def answer(self) -> Response:
         """Return the response that ends the call; raise `TransportError` where none came."""
         transport = self.transport
         clock = transport.clock
         until: float | None = None
+        reply: Response | Failure | None = None
         while True:
             await take(transport.pace, clock)
             try:
                 now = clock.now()
                 until = now + transport.retry.deadline if until is None else until
-                reply = await self._attempt(until - now)
+                if reply is None or now < until:  # else the pace kept it past its deadline
+                    reply = await self._attempt(until - now)
             finally:
                 transport.pace.leave()
             if isinstance(reply, Response):
-                if reply.status == _UNAUTHORIZED and await self._renewed():
+                if reply.status == _UNAUTHORIZED and await self._renewed() and self.request.ready:
                     continue
-                fault = FAULT_OF.get(reply.status)
+                fault = self.endpoint.fault_of(reply.status)
                 if fault is None:
                     return reply
             else:
@@ -203,11 +201,13 @@ class _Call:
         transport.tally.resent += self.count > 1
         reply = await transport.wire.send(
             self.request,
-            transport.headers(authorization, body=self.request.body is not None),
+            transport.headers(authorization, self.request.content_type),
             timeout=transport.timeout.within(left),
             sending=self.sending,
         )
         self.sending = Sending()
+        if isinstance(reply, Response) and self.endpoint.fault_of(reply.status) is Fault.THROTTLED:
+            transport.tally.throttled += 1
         if _LOG.isEnabledFor(logging.DEBUG):
             became = reply.status if isinstance(reply, Response) else reply.fault
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
@@ -225,7 +225,8 @@ class _Call:
         asked = None
         if isinstance(reply, Response):
             asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
-            transport.tally.throttled += fault is Fault.THROTTLED
+        if not self.request.ready:
+            return None
         return transport.retry.wait(
             self.replay,
             fault,

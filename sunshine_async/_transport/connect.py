@@ -49,7 +49,7 @@ def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
     if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname):
         message = (
             f"{name} is http: the credentials and the users' data would go in the clear."
-            " Use https, or say allow_insecure=True"
+            " Use https (a client of your own may say allow_insecure=True)"
         )
         raise ConfigurationError(message)
     return url.rstrip("/")

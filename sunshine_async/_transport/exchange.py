@@ -44,6 +44,7 @@ class Wire(Protocol):
     ) -> Response | Failure:
         """Return the whole answer, or what came instead: nothing of the network is raised.
 
+        What the source of a `Streamed` body raises comes out as itself.
         *sending* is marked as soon as a byte may have left. A cancellation goes through, and
         leaves the connection closed and its place free.
         """

@@ -1,7 +1,7 @@
 """Calls through httpx: for proxies, trio, tests' mocks and whatever transport a user plugs in."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, Self, cast
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -9,7 +9,7 @@ import httpx
 from anyio.lowlevel import current_token
 from attrs import asdict, define
 
-from sunshine_async._endpoint import Failure, Request, Response
+from sunshine_async._endpoint import Failure, Request, Response, Streamed
 from sunshine_async._retry import Fault
 from sunshine_async._transport.body import Body, Unreadable
 from sunshine_async._transport.exchange import Sending, Timeout
@@ -31,9 +31,34 @@ class _Trace:
     heard: bool = False
 
     async def __call__(self, event: str, _: Mapping[str, Any]) -> None:
-        self.heard = True
+        if not self.heard:
+            self.heard = True
+            self.sending.begun = False
         if event == "http11.send_request_headers.started":
             self.sending.begun = True
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A streamed body on its way; *error* is what its source raised, if it did.
+
+    No generator: one that is left half-way would stay behind.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces: Final = pieces
+        self.error: Exception | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise
 
 
 class HttpxWire:
@@ -58,19 +83,44 @@ class HttpxWire:
         self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
     ) -> Response | Failure:
         """Return the whole answer, or what came instead: as `Wire` says."""
+        body = request.body
+        if not isinstance(body, Streamed):
+            return await self._send(request, headers, body, timeout, sending)
+        framing = (
+            {"Transfer-Encoding": "chunked"}
+            if body.length is None
+            else {"Content-Length": str(body.length)}
+        )
+        async with body.opened() as pieces:
+            return await self._send(
+                request, {**headers, **framing}, _Pieces(pieces), timeout, sending
+            )
+
+    async def _send(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        content: bytes | _Pieces | None,
+        timeout: Timeout,
+        sending: Sending,
+    ) -> Response | Failure:
         trace = _Trace(sending)
         outgoing = httpx.Request(
             request.method,
             self._base.copy_with(raw_path=self._prefix + request.target.encode("ascii")),
             headers=dict(headers),
-            content=request.body,
+            content=None if isinstance(content, _Pieces) else content,
             extensions={"timeout": _phases(timeout), "trace": trace},
         )
+        if isinstance(content, _Pieces):
+            outgoing.stream = content
         response = None
         try:
             with anyio.move_on_after(timeout.total):
-                response = await self._exchange(outgoing)
+                response = await self._exchange(outgoing, trace)
         except (httpx.TransportError, OSError, Unreadable) as error:
+            if isinstance(content, _Pieces) and content.error is error:
+                raise
             unsent = not sending.begun if trace.heard else isinstance(error, _SENT_NOTHING)
             return self._failure(error, unsent=unsent)
         if response is not None:
@@ -84,11 +134,13 @@ class HttpxWire:
         if transport is not None:
             await transport.aclose()
 
-    async def _exchange(self, outgoing: httpx.Request) -> Response:
+    async def _exchange(self, outgoing: httpx.Request, trace: _Trace) -> Response:
         loop = current_token().native_token
         transport = self._of_loop.get(loop)
         if transport is None:
             transport = self._of_loop[loop] = self._make()
+        # httpcore tells how far it is; of another transport nobody knows what it does at once
+        trace.sending.begun = not isinstance(transport, httpx.AsyncHTTPTransport)
         incoming = await transport.handle_async_request(outgoing)
         try:
             body = Body(incoming.headers.get("content-encoding"), limit=self._max_response_bytes)

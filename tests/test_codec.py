@@ -1,0 +1,468 @@
+"""Values to JSON and back: what is left out, what is null, what JSON can't hold."""
+
+import math
+import operator
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sunshine_async import UNSET, Unset
+from sunshine_async._codec import (
+    Misfit,
+    decode,
+    encode,
+    holds,
+    structure,
+    structure_inside,
+    unstructure,
+    wire_name,
+)
+
+AT = datetime(2020, 5, 21, 15, 53, 30, 197_000, tzinfo=UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """A model in a model."""
+
+    name: str
+    sold_at: datetime | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+@attrs.frozen(kw_only=True)
+class Thing:
+    """A model with a field of every kind."""
+
+    id: str
+    is_new: bool | None = None
+    how_many: int | None = None
+    price: float | None = None
+    parts: list[Part] | None = None
+    tags: list[str] | None = None
+    best_part: Part | None = None
+    metadata: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+@attrs.frozen(kw_only=True)
+class ThingBody:
+    """A body with a field of every kind."""
+
+    first_name: str | Unset | None = UNSET
+    since: datetime | Unset | None = UNSET
+    price: float | Unset = UNSET
+    part: Part | Unset = UNSET
+    parts: list[Part] | Unset | None = UNSET
+    metadata: Mapping[str, Any] | Unset | None = UNSET
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+class Color(StrEnum):
+    """An enumeration of a caller's own."""
+
+    RED = "red"
+
+
+def circle() -> dict[str, Any]:
+    """Return an object that has itself in it."""
+    ring: dict[str, Any] = {}
+    ring["ring"] = [ring]
+    return ring
+
+
+def nested(depth: int) -> list[Any]:
+    """Return a list in a list, *depth* times."""
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [("id", "id"), ("given_name", "givenName"), ("to_be_retained", "toBeRetained")],
+)
+def test_names_are_camel_case_on_the_wire(name: str, wire: str) -> None:
+    """A field has its camelCase name on the wire."""
+    assert wire_name(name) == wire
+
+
+def test_unset_leaves_out_and_none_sends_null() -> None:
+    """`UNSET` leaves a key out of a body, None sends null, and nothing is sent by default."""
+    assert encode(ThingBody()) == b"{}"
+    assert encode(ThingBody(first_name=None, since=None, parts=None, metadata=None)) == (
+        b'{"firstName":null,"since":null,"parts":null,"metadata":null}'
+    )
+
+
+def test_unset_leaves_a_key_out_of_plain_data_too() -> None:
+    """`UNSET` inside of metadata, of extra or of plain data never reaches the wire."""
+    body = ThingBody(metadata={"a": UNSET, "b": [{"c": UNSET}]}, extra={"d": UNSET})
+
+    assert orjson.loads(encode(body)) == {"metadata": {"b": [{}]}}
+    assert encode({"a": UNSET, "b": 1}) == b'{"b":1}'
+
+
+@pytest.mark.parametrize(
+    ("value", "path"), [([UNSET], "[0]"), ({"a": UNSET, "b": {"c": (1, UNSET)}}, "b.c[1]")]
+)
+def test_unset_where_there_is_no_key_is_refused(value: object, path: str) -> None:
+    """`UNSET` in a list leaves nothing out: a `ValueError` says where."""
+    with pytest.raises(ValueError, match="UNSET leaves a key out") as caught:
+        encode(value)
+
+    assert isinstance(caught.value, Misfit)
+    assert caught.value.path == path
+
+
+def test_what_is_set_is_sent() -> None:
+    """Each kind of field goes out as JSON knows it."""
+    body = ThingBody(
+        first_name="Zoë",
+        since=AT.astimezone(timezone(timedelta(hours=2))),
+        price=1.5,
+        part=Part(name="lid", sold_at=AT),
+        parts=[Part(name="pot", extra={"inStock": True})],
+        metadata=OrderedDict(vip=True, age=30, note=None, tags=("a", Color.RED)),
+        extra={"newField": {"deep": [1, {"er": Part(name="x")}]}},
+    )
+
+    assert orjson.loads(encode(body)) == {
+        "firstName": "Zoë",
+        "since": "2020-05-21T15:53:30.197Z",
+        "price": 1.5,
+        "part": {"name": "lid", "soldAt": "2020-05-21T15:53:30.197Z"},
+        "parts": [{"inStock": True, "name": "pot"}],
+        "metadata": {"vip": True, "age": 30, "note": None, "tags": ["a", "red"]},
+        "newField": {"deep": [1, {"er": {"name": "x"}}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        (None, b"null"),
+        ("text", b'"text"'),
+        (1.5, b"1.5"),
+        (2**63, b"9223372036854775808"),
+        ([1, (2, {"a": 3})], b'[1,[2,{"a":3}]]'),
+        (OrderedDict(a={"b": []}), b'{"a":{"b":[]}}'),
+        ([Part(name="lid")], b'[{"name":"lid"}]'),
+    ],
+)
+def test_plain_data_is_sent_as_it_is(value: object, data: bytes) -> None:
+    """Plain data, models in it too, needs no model around it."""
+    assert encode(value) == data
+
+
+def test_a_field_wins_over_an_extra_of_its_name() -> None:
+    """What *extra* has under the name of a field that is set is not sent."""
+    assert encode(ThingBody(first_name="a", extra={"firstName": "b"})) == b'{"firstName":"a"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (ThingBody(first_name="secret\ud800"), "firstName"),
+        (ThingBody(price=math.nan), "price"),
+        (ThingBody(price=-math.inf), "price"),
+        (ThingBody(metadata={"a": {"b": [1, math.inf]}}), "metadata.a.b[1]"),
+        (ThingBody(metadata={"a": 2**64}), "metadata.a"),
+        (ThingBody(metadata={"a": -(2**63) - 1}), "metadata.a"),
+        (ThingBody(metadata={"a": AT}), "metadata.a"),
+        (ThingBody(metadata={"a": {"secret"}}), "metadata.a"),
+        (ThingBody(metadata={"a": b"secret"}), "metadata.a"),
+        (ThingBody(extra={"a": {1: "secret"}}), "a"),
+        (ThingBody(extra={"a": {"secret\ud800": 1}}), "a.a key"),
+        (ThingBody(extra={"a": Part(name="secret\ud800")}), "a.name"),
+        (ThingBody(part=Part(name="secret\ud800")), "part.name"),
+        (ThingBody(parts=[Part(name="a"), Part(name="secret\ud800")]), "parts[1].name"),
+        (ThingBody(since=AT, part=Part(name="a", sold_at=AT, extra={"b": {1}})), "part.b"),
+        ([{"a": "secret\ud800"}], "[0].a"),
+        ({"a\ud801": {"b": "secret\ud800"}}, "a key"),
+        ("secret\ud800", ""),
+        ({"secret"}, ""),
+    ],
+)
+def test_what_json_cannot_hold_is_refused(body: object, path: str) -> None:
+    """What JSON can't hold is a `ValueError` that names the field and never shows the value."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        encode(body)
+
+    assert isinstance(caught.value, Misfit)
+    assert caught.value.path == path
+    assert str(caught.value).startswith(path)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [circle(), ThingBody(metadata=circle()), ThingBody(extra=circle()), nested(2000), nested(300)],
+    ids=["plain", "metadata", "extra", "very deep", "deep"],
+)
+def test_a_circle_is_refused(body: object) -> None:
+    """A value that has itself in it, or is nested too deep, is a `ValueError`."""
+    with pytest.raises(ValueError, match="nested too deep, or in a circle") as caught:
+        encode(body)
+
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2020-05-21T15:53:30.197Z", AT),
+        ("2020-05-21T15:53:30.197Z[GMT]", AT),
+        ("2020-05-21T15:53:30.197+00:00[Europe/Paris]", AT),
+        ("2020-05-21T17:53:30.197+02:00", AT),
+        ("2020-05-21T15:53:30.197", AT),
+        ("2020-05-21T15:53:30Z", AT.replace(microsecond=0)),
+        ("2020-05-21T15:53Z", AT.replace(second=0, microsecond=0)),
+        ("2020-05-21", datetime(2020, 5, 21, tzinfo=UTC)),
+    ],
+)
+def test_times_are_read_with_a_zone(text: str, at: datetime) -> None:
+    """A time in an answer has a zone: its own, or UTC where it has none."""
+    read = structure({"name": "a", "soldAt": text}, Part).sold_at
+
+    assert read == at
+    assert read is not None
+    assert read.tzinfo is not None
+
+
+@given(st.datetimes(timezones=st.integers(-14, 14).map(lambda h: timezone(timedelta(hours=h)))))
+def test_any_time_with_a_zone_comes_back(at: datetime) -> None:
+    """A time with a zone, from the first year to the last, comes back to the millisecond."""
+    text = unstructure(Part(name="a", sold_at=at))["soldAt"]
+    back = structure({"name": "a", "soldAt": text}, Part).sold_at
+
+    assert back == at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)],
+    ids=["first", "last"],
+)
+@pytest.mark.parametrize("hours", [-14, 14])
+def test_a_time_at_the_ends_of_the_calendar_is_sent(at: datetime, hours: int) -> None:
+    """A time that is past the calendar in UTC is sent in its own zone."""
+    aware = at.replace(tzinfo=timezone(timedelta(hours=hours)))
+    text = unstructure(Part(name="a", sold_at=aware))["soldAt"]
+
+    assert abs(datetime.fromisoformat(text) - aware) < timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "path"),
+    [
+        ({}, "missing", "id"),
+        ({"id": None}, "expected text, got null", "id"),
+        ({"id": 5}, "expected text, got an integer", "id"),
+        ({"id": "a", "isNew": 1}, "expected true or false, got an integer", "isNew"),
+        ({"id": "a", "isNew": "secret"}, "expected true or false, got text", "isNew"),
+        ({"id": "a", "howMany": True}, "expected an integer, got true or false", "howMany"),
+        ({"id": "a", "howMany": 1.0}, "expected an integer, got a number", "howMany"),
+        ({"id": "a", "price": "secret"}, "expected a number, got text", "price"),
+        ({"id": "a", "price": True}, "expected a number, got true or false", "price"),
+        ({"id": "a", "parts": {}}, "expected a list, got an object", "parts"),
+        ({"id": "a", "parts": [5]}, "expected an object, got an integer", "parts[0]"),
+        ({"id": "a", "parts": [{"name": "a"}, {}]}, "missing", "parts[1].name"),
+        ({"id": "a", "tags": ["a", None]}, "expected text, got null", "tags[1]"),
+        ({"id": "a", "bestPart": []}, "expected an object, got a list", "bestPart"),
+        (
+            {"id": "a", "bestPart": {"name": ["secret"]}},
+            "expected text, got a list",
+            "bestPart.name",
+        ),
+        (
+            {"id": "a", "bestPart": {"name": "a", "soldAt": 5}},
+            "expected text, got an integer",
+            "bestPart.soldAt",
+        ),
+        (
+            {"id": "a", "bestPart": {"name": "a", "soldAt": "secret"}},
+            "expected a time such as 2020-05-21T15:53:30.197Z",
+            "bestPart.soldAt",
+        ),
+        ({"id": "a", "metadata": "secret"}, "expected an object, got text", "metadata"),
+        ({"id": ("secret",)}, "expected text, got tuple", "id"),
+        (["secret"], "expected an object, got a list", ""),
+        (None, "expected an object, got null", ""),
+    ],
+)
+def test_an_answer_of_another_shape_is_refused(data: object, reason: str, path: str) -> None:
+    """A wrong type says what it should be, what it is and where, and never shows the value."""
+    with pytest.raises(Misfit) as caught:
+        structure(data, Thing)
+
+    assert (caught.value.reason, caught.value.path) == (reason, path)
+    assert str(caught.value) == (f"{path}: {reason}" if path else reason)
+    assert caught.value.__context__ is None
+
+
+def test_an_answer_is_read_as_its_model() -> None:
+    """Each kind of field is read; a whole number will do where a number may have a fraction."""
+    thing = structure(
+        {
+            "id": "a",
+            "isNew": True,
+            "howMany": 3,
+            "price": 2,
+            "parts": [{"name": "lid", "soldAt": None}],
+            "tags": [],
+            "bestPart": {"name": "pot"},
+            "metadata": {"a": [None]},
+        },
+        Thing,
+    )
+
+    assert thing == Thing(
+        id="a",
+        is_new=True,
+        how_many=3,
+        price=2,
+        parts=[Part(name="lid")],
+        tags=[],
+        best_part=Part(name="pot"),
+        metadata={"a": [None]},
+    )
+
+
+def test_null_and_absent_read_as_none() -> None:
+    """In an answer what is null reads as what is absent: None."""
+    nulls = dict.fromkeys(("isNew", "howMany", "price", "parts", "tags", "bestPart"))
+
+    assert structure({"id": "a", **nulls, "metadata": None}, Thing) == Thing(id="a")
+
+
+@pytest.mark.parametrize("key", ["newField", "extra", "\0extra", "is_new", "", "__class__"])
+@given(value=st.none() | st.integers(-(2**53), 2**53) | st.dictionaries(st.text(), st.text()))
+def test_what_is_beyond_the_model_is_kept(key: str, value: object) -> None:
+    """A key that the model doesn't know, whatever it is, is in `extra` and goes back out."""
+    data = {"id": "a", "bestPart": {"name": "lid", key: value}, key: value}
+    thing = structure(data, Thing)
+
+    assert thing.extra == {key: value}
+    assert thing.best_part == Part(name="lid", extra={key: value})
+    assert unstructure(thing) == data
+
+
+def test_lists_and_any_json_are_read() -> None:
+    """An answer may be a list of models, or anything."""
+    assert structure([{"name": "a"}], list[Part]) == [Part(name="a")]
+    assert structure([{"a": None}], object) == [{"a": None}]
+
+
+def test_an_envelope_is_opened() -> None:
+    """What is inside of an envelope is read, beside whatever else there is."""
+    assert structure_inside({"part": {"name": "a"}, "meta": 1}, "part", Part) == Part(name="a")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "path"),
+    [
+        ({"name": "a"}, "missing", "part"),
+        ({"part": None}, "expected an object, got null", "part"),
+        ({"part": {}}, "missing", "part.name"),
+        ({"part": {"name": 5}}, "expected text, got an integer", "part.name"),
+        ([], "expected an object, got a list", ""),
+        ("secret", "expected an object, got text", ""),
+    ],
+)
+def test_a_wrong_envelope_is_refused(data: object, reason: str, path: str) -> None:
+    """Without its envelope, or with something else in it, an answer can't be read."""
+    with pytest.raises(Misfit) as caught:
+        structure_inside(data, "part", Part)
+
+    assert (caught.value.reason, caught.value.path) == (reason, path)
+    assert caught.value.__context__ is None
+
+
+def test_a_misfit_in_a_list_in_an_envelope_has_its_index() -> None:
+    """The path of what is in a list names the list and the index."""
+    with pytest.raises(Misfit, match=r"^parts\[1\]\.name: missing$"):
+        structure_inside({"parts": [{"name": "a"}, {}]}, "parts", list[Part])
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"<html>", b'{"a":', b"NaN", b'"\\ud800"', b"\xff", b"1e999"]
+)
+def test_what_is_no_json_is_refused(data: bytes) -> None:
+    """What isn't JSON is refused with the place, and without showing it."""
+    with pytest.raises(Misfit, match=r"^not JSON \(.*line \d+, column \d+\)$") as caught:
+        decode(data)
+
+    assert caught.value.__context__ is None
+
+
+def test_a_misfit_can_be_seen_from_outside() -> None:
+    """The path of a misfit grows from the inside out."""
+    assert str(Misfit("missing", "id").within("user")) == "user.id: missing"
+    assert str(Misfit("missing", "[0]").within("users")) == "users[0]: missing"
+    assert str(Misfit("missing").within("user")) == "user: missing"
+
+
+@pytest.mark.parametrize(
+    ("found", "sent", "expected"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 1}, {"a": 1, "b": None}, True),
+        ({"a": 1, "b": 2}, {"b": None}, False),
+        ({"p": {"x": 1, "y": 2}}, {"p": {"x": 1}}, True),
+        ({"p": {"x": 2}}, {"p": {"x": 1}}, False),
+        ({}, {"p": {}}, True),
+        ({}, {"p": {"x": 1}}, False),
+        ({"p": 5}, {"p": {"x": 1}}, False),
+        ({"age": 30}, {"age": 30.0}, True),
+        ({"age": 1}, {"age": True}, False),
+        ({"age": False}, {"age": 0}, False),
+        ({"age": "1"}, {"age": 1}, False),
+        ({"color": "red"}, {"color": Color.RED}, True),
+        ({"list": [1, 2]}, {"list": [1, 2]}, True),
+        ({"list": [2, 1]}, {"list": [1, 2]}, False),
+    ],
+)
+def test_what_is_there_holds_what_was_sent(found: object, sent: object, *, expected: bool) -> None:
+    """What is there holds what was sent if each key that was set has its value; null is absent."""
+    assert holds(found, sent) is expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_everything_holds_itself(value: object) -> None:
+    """Whatever was sent, finding just that is finding it."""
+    assert holds(value, value)
+    assert holds(decode(encode(value)), unstructure(value))
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers() | st.booleans(), min_size=1), st.data())
+def test_another_value_is_noticed(sent: dict[str, Any], data: st.DataObject) -> None:
+    """Where a key has another value than the one that was sent, it doesn't hold it."""
+    key = data.draw(st.sampled_from(sorted(sent)))
+    found = {**sent, key: "another value"}
+
+    assert not holds(found, sent)
+
+
+@given(JSON)
+def test_plain_data_comes_back(value: object) -> None:
+    """What JSON can hold comes back equal, keys, order and all."""
+    assert operator.eq(decode(encode(value)), value)

@@ -1,0 +1,259 @@
+"""Whether, and how soon, a request may be sent again."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+from math import inf, nan
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sunshine_async._retry import (
+    FAULT_OF,
+    MAY_HAVE_ACTED,
+    MAY_RESEND,
+    SETTLES,
+    Fault,
+    Replay,
+    Retry,
+    Verdict,
+    retry_after,
+)
+from sunshine_async.errors import ApiError, RateLimitError, ServerError, kind_of
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+NOT_SENT_AGAIN = {
+    Replay.SAFE: set[Fault](),
+    Replay.IDEMPOTENT: set[Fault](),
+    Replay.GUARDED: set[Fault](),
+    Replay.GONE: set[Fault](),
+    Replay.UNSAFE: {Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST},
+    Replay.ONCE: set(Fault) - {Fault.UNSENT},
+}
+
+SECONDS = st.floats(0, 1e6)
+RETRIES = st.builds(
+    Retry,
+    max_attempts=st.integers(1, 2000),
+    first_wait=SECONDS,
+    max_wait=SECONDS,
+    deadline=SECONDS,
+)
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("replay", Replay)
+def test_the_table_says_what_is_sent_again(replay: Replay, fault: Fault) -> None:
+    """For each kind of call and each fault, it is sent again exactly where that can't do harm."""
+    wait = Retry().wait(replay, fault, attempt=1, asked=None, luck=1.0)
+
+    assert (wait is None) == (fault in NOT_SENT_AGAIN[replay]) == (fault not in MAY_RESEND[replay])
+
+
+@pytest.mark.parametrize("replay", [Replay.UNSAFE, Replay.ONCE])
+def test_what_may_do_it_twice_is_not_sent_again_once_it_may_have_acted(replay: Replay) -> None:
+    """A call that may act twice is never sent again after a fault that may have acted."""
+    assert not MAY_RESEND[replay] & MAY_HAVE_ACTED
+
+
+def test_only_what_was_refused_or_never_left_has_not_acted() -> None:
+    """The service may have acted on what it failed at, and on what brought no whole answer."""
+    assert {Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST} == MAY_HAVE_ACTED
+
+
+def test_statuses_that_settle_nothing() -> None:
+    """429 throttles, five others say that the service failed, all others are its answer."""
+    assert {status: fault.value for status, fault in FAULT_OF.items()} == {
+        429: "throttled"
+    } | dict.fromkeys([408, 500, 502, 503, 504], "unavailable")
+
+
+@pytest.mark.parametrize("status", FAULT_OF)
+def test_a_status_that_is_tried_again_has_a_kind_that_says_so(status: int) -> None:
+    """What is tried again ends, when the tries do, in an error that fits the status."""
+    kinds = {408: ApiError, 429: RateLimitError}
+
+    assert kind_of(status) is kinds.get(status, ServerError)
+
+
+def test_what_a_later_sending_settles() -> None:
+    """A 404 settles a delete, a 409 a create with a key; all other answers stand."""
+    assert SETTLES == {
+        (Replay.GONE, 404): Verdict.DONE,
+        (Replay.GUARDED, 409): Verdict.READ_BACK,
+    }
+
+
+@given(
+    retry=RETRIES,
+    replay=st.sampled_from(Replay),
+    fault=st.sampled_from(Fault),
+    attempt=st.integers(1, 3000),
+    luck=st.floats(0, 1),
+    left=st.floats(-10, 1e6),
+)
+def test_a_wait_is_bounded(
+    retry: Retry, replay: Replay, fault: Fault, *, attempt: int, luck: float, left: float
+) -> None:
+    """A wait is from 0 to *max_wait* and to the doubled *first_wait*, and ends before the deadline."""
+    wait = retry.wait(replay, fault, attempt=attempt, asked=None, luck=luck, left=left)
+
+    if wait is not None:
+        assert 0 <= wait <= retry.max_wait
+        assert wait < left
+        assert attempt < retry.max_attempts
+        assert attempt > 60 or wait <= retry.first_wait * 2 ** (attempt - 1)
+
+
+@given(retry=RETRIES, asked=SECONDS, attempt=st.integers(1, 3000), luck=st.floats(0, 1))
+def test_what_the_service_asks_is_kept(
+    retry: Retry, asked: float, attempt: int, luck: float
+) -> None:
+    """A wait is never shorter than the service asked, and longer only to spread the callers."""
+    wait = retry.wait(Replay.SAFE, Fault.THROTTLED, attempt=attempt, asked=asked, luck=luck)
+    alone = retry.wait(Replay.SAFE, Fault.THROTTLED, attempt=attempt, asked=None, luck=luck)
+
+    assert (wait is None) == (alone is None)
+    if wait is not None and alone is not None:
+        assert (
+            max(asked, alone) <= wait <= max(alone, asked + min(retry.first_wait, retry.max_wait))
+        )
+
+
+@pytest.mark.parametrize(
+    ("attempt", "wait"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (6, 16.0), (7, 20.0), (99, 20.0)]
+)
+def test_waits_double(attempt: int, wait: float) -> None:
+    """With full luck the wait doubles from *first_wait* up to *max_wait*."""
+    retry = Retry(max_attempts=100)
+
+    assert retry.wait(Replay.SAFE, Fault.LOST, attempt=attempt, asked=None, luck=1.0) == wait
+    assert retry.wait(Replay.SAFE, Fault.LOST, attempt=attempt, asked=None, luck=0.0) == 0.0
+
+
+@pytest.mark.parametrize(("attempt", "again"), [(1, True), (2, True), (3, False), (4, False)])
+def test_attempts_are_bounded(attempt: int, *, again: bool) -> None:
+    """After *max_attempts* it is not sent again."""
+    retry = Retry(max_attempts=3)
+    wait = retry.wait(Replay.SAFE, Fault.UNSENT, attempt=attempt, asked=None, luck=0.5)
+
+    assert (wait is not None) is again
+
+
+def test_one_attempt_is_no_second_try() -> None:
+    """``max_attempts=1`` sends nothing again, whatever happens."""
+    retry = Retry(max_attempts=1)
+
+    assert not any(
+        retry.wait(replay, fault, attempt=1, asked=0.0, luck=0.0) is not None
+        for replay in Replay
+        for fault in Fault
+    )
+
+
+@pytest.mark.parametrize(("left", "wait"), [(3.1, 3.0), (3.0, None), (0.0, None), (-1.0, None)])
+def test_a_wait_that_does_not_fit_in_the_deadline_is_not_begun(
+    left: float, wait: float | None
+) -> None:
+    """Where the service asks for as much as is left, or more, the call ends at once."""
+    retry = Retry(first_wait=0.0)
+
+    assert (
+        retry.wait(Replay.SAFE, Fault.THROTTLED, attempt=1, asked=3.0, luck=0.5, left=left) == wait
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("max_attempts", 0),
+        ("max_attempts", -1),
+        *[(name, -0.1) for name in ("first_wait", "max_wait", "deadline")],
+        *[(name, nan) for name in ("first_wait", "max_wait", "deadline")],
+        *[(name, -inf) for name in ("first_wait", "max_wait", "deadline")],
+    ],
+)
+def test_a_number_that_cannot_work_is_refused(name: str, number: float) -> None:
+    """A number that can't work is a `ValueError` that names the argument and says what can."""
+    wrong: dict[str, Any] = {name: number}
+
+    with pytest.raises(ValueError, match=rf"^Retry\({name}={number}\): .*or more"):
+        Retry(**wrong)
+
+
+def test_no_waits_and_no_bounds_can_be_said() -> None:
+    """0 seconds and no end are fine."""
+    retry = Retry(max_attempts=2000, first_wait=0, max_wait=inf, deadline=inf)
+
+    assert retry.wait(Replay.SAFE, Fault.LOST, attempt=1999, asked=None, luck=1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("Thu, 01 Jan 2026 00:02:00 GMT", 120.0),
+        ("Thu, 01 Jan 2026 01:02:00 +0100", 120.0),
+        ("Thu, 01 Jan 2026 00:02:00", 120.0),
+        ("Thu, 01 Jan 2026 00:02:00 -0000", 120.0),
+        ("Thursday, 01-Jan-26 00:02:00 GMT", 120.0),
+        ("Thu Jan  1 00:02:00 2026", 120.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Wed, 31 Dec 2025 23:59:59 GMT", 0.0),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("٣", None),
+        ("²", None),
+        ("nan", None),
+        ("Thu, 32 Jan 2026 00:00:00 GMT", None),
+        ("Thu, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("Thu, 01 Jan 2026 00:00:00 +9999999", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
+    """Seconds and dates are read, a past date is now, and what is neither is not there."""
+    assert retry_after(value, now=NOW) == seconds
+
+
+def test_a_huge_retry_after_is_past_any_deadline() -> None:
+    """A number too large for a `float` is still longer than any deadline."""
+    asked = retry_after("9" * 5000, now=NOW)
+
+    assert asked is not None
+    assert (
+        Retry().wait(Replay.SAFE, Fault.THROTTLED, attempt=1, asked=asked, luck=0.0, left=120)
+        is None
+    )
+
+
+@given(
+    at=st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2199, 1, 1)),  # noqa: DTZ001 - hypothesis wants it so
+    offset=st.integers(-12 * 60, 14 * 60),
+)
+def test_any_date_is_read(at: datetime, offset: int) -> None:
+    """A date in any zone asks for the seconds from now to it, and never for less than none."""
+    when = at.replace(microsecond=0, tzinfo=timezone(timedelta(minutes=offset)))
+
+    assert retry_after(format_datetime(when), now=NOW) == max(0.0, (when - NOW).total_seconds())
+
+
+@given(
+    st.text()
+    | st.from_regex(r"[A-Z][a-z]{2}, ?\d{1,20} [A-Z][a-z]{2} \d{1,30} \d+:\d+(:\d+)? [+-]?\w{1,9}")
+)
+@example("Mon, 01 Jan 99999999999999999999999 00:00:00 GMT")
+@example("Fri, 31 Dec 9999 23:59:59 -2359")
+@example("1 Jan 1 00:00 +2359")
+def test_whatever_retry_after_says_is_survived(value: str) -> None:
+    """Whatever the header says, it asks for a wait that can be waited, or for none."""
+    asked = retry_after(value, now=NOW)
+
+    assert asked is None or 0 <= asked < inf

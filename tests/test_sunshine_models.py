@@ -1,0 +1,132 @@
+"""The models of Sunshine users: all that they hold comes back, and a ``repr`` is discreet."""
+
+import inspect
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sunshine_async import UNSET, Unset, sunshine
+from sunshine_async._codec import decode, encode, structure, wire_name
+from sunshine_async.sunshine import User, UserCreateBody, UserUpdateBody
+
+MODELS = [kind for _, kind in inspect.getmembers(sunshine, attrs.has) if "extra" in dir(kind)]
+BODIES = [kind for kind in MODELS if kind.__name__ == "Profile" or kind.__name__.endswith("Body")]
+SHOWN = {
+    "brand_id",
+    "id",
+    "locale",
+    "locale_origin",
+    "surviving_zendesk_id",
+    "type",
+    "verification",
+    "zendesk_id",
+}
+
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+FLAT = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
+JSON = st.recursive(
+    FLAT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)
+OF_KIND: Mapping[Any, st.SearchStrategy[Any]] = {
+    Unset: st.just(UNSET),
+    NoneType: st.none(),
+    str: st.text(max_size=8),
+    bool: st.booleans(),
+    datetime: st.datetimes(timezones=st.just(UTC)).map(
+        lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000)
+    ),
+}
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Return a strategy for what a field with the type *hint* may hold."""
+    if hint in OF_KIND:
+        return OF_KIND[hint]
+    if get_origin(hint) is list:
+        return st.lists(values(get_args(hint)[0]), max_size=2)
+    if get_origin(hint) is Mapping:
+        return st.dictionaries(st.text(max_size=8), FLAT, max_size=3)
+    if isinstance(hint, type):
+        return models(hint)
+    return st.one_of([values(member) for member in get_args(hint)])
+
+
+def models(kind: type[Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy for whole models of *kind*, with what is beyond the model too."""
+    hints = get_type_hints(kind)
+    known = {wire_name(name) for name in hints if name != "extra"}
+    fields = {name: values(hint) for name, hint in hints.items() if name != "extra"}
+    keys = st.text(max_size=8).filter(lambda key: key not in known)
+    return st.builds(kind, **fields, extra=st.dictionaries(keys, JSON, max_size=2))
+
+
+def test_the_package_has_every_model() -> None:
+    """Each model of the module can be imported from the package."""
+    there = {kind for _, kind in inspect.getmembers(sunshine.models, attrs.has)}
+
+    assert set(MODELS) == there
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@given(data=st.data())
+@settings(max_examples=40)
+def test_a_model_comes_back(kind: type[Any], data: st.DataObject) -> None:
+    """Any model, written as JSON and read again, is the same model."""
+    model = data.draw(models(kind))
+
+    assert structure(decode(encode(model)), kind) == model
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_is_frozen_and_keyword_only(kind: type[Any]) -> None:
+    """A model can't be changed, and no field is given by its position."""
+    model = kind(**({"id": "a"} if kind is User else {}))
+
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        model.extra = {}
+    with pytest.raises(TypeError):
+        kind("a")
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_an_empty_body_sends_nothing(kind: type[Any]) -> None:
+    """A body in which nothing is set is an empty object."""
+    assert encode(kind()) == b"{}"
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_repr_shows_no_personal_data(kind: type[Any]) -> None:
+    """A ``repr`` shows the service's own ids, locales and kinds, and nothing else as it is."""
+    texts = {
+        name: f"the {name}"
+        for name, hint in get_type_hints(kind).items()
+        if hint is str or (str in get_args(hint) and name != "extra")
+    }
+    objects = {name: {"key": f"the {name}"} for name in ("metadata", "extra") if name in dir(kind)}
+    shown = repr(kind(**texts, **objects))
+
+    assert {name for name in texts | objects if f"the {name}" in shown} == SHOWN & set(texts)
+    assert "key" not in shown
+
+
+@pytest.mark.parametrize("kind", [UserCreateBody, UserUpdateBody])
+def test_a_naive_time_in_a_body_is_refused(kind: type[Any]) -> None:
+    """A time without a zone in a body is a `ValueError` that names the field."""
+    with pytest.raises(ValueError, match="signed_up_at has no time zone"):
+        kind(signed_up_at=datetime(2026, 1, 2))  # noqa: DTZ001 - the point
+
+
+def test_an_unknown_value_passes() -> None:
+    """A value that the service came up with later is no error."""
+    user = structure({"id": "a", "identities": [{"type": "new", "verification": "newer"}]}, User)
+
+    assert user.identities is not None
+    assert [(one.type, one.verification) for one in user.identities] == [("new", "newer")]
