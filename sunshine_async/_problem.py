@@ -64,7 +64,7 @@ def _in(data: Any, depth: int) -> tuple[ErrorDetail, ...]:
         case {"error": str() as code}:
             return _of(_text(code), _first(data, "error_description", "message"))
         case {"message": str() as text} if found := _CODES.search(text[:_MAX_READ]):
-            first, *others = _CODE.findall(found[1])[:MAX_DETAILS] or [None]
+            first, *others = _CODE.findall(found[1])[:MAX_DETAILS] or [_text(data.get("code"))]
             return (*_of(first, _text(text)), *(ErrorDetail(code, None) for code in others))
         case {"code": _} | {"title": _} | {"description": _} | {"message": _}:
             return _of(_text(data.get("code")), _first(data, "title", "description", "message"))

@@ -93,7 +93,7 @@ def test_what_is_no_gzip_is_refused(data: bytes) -> None:
         whole("gzip", data, b"\xff" * 20)
 
 
-@pytest.mark.parametrize("end", range(15, len(ZIPPED)))
+@pytest.mark.parametrize("end", range(1, len(ZIPPED)))
 def test_gzip_that_ends_too_early_is_refused(end: int) -> None:
     """A gzip that is cut off is never taken for a whole body."""
     with pytest.raises(Unreadable, match="its gzip ends too early"):
@@ -104,3 +104,13 @@ def test_gzip_that_ends_too_early_is_refused(end: int) -> None:
 def test_no_body_is_an_empty_one(encoding: str | None) -> None:
     """An answer without a body has an empty one, whatever its headers say."""
     assert whole(encoding) == b""
+
+
+@pytest.mark.parametrize("more", [b"x", ZIPPED])
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_follows_a_gzip_is_refused(more: bytes, *, apart: bool) -> None:
+    """Junk or another gzip behind the first one is no part of a body that can be read."""
+    pieces = (ZIPPED, more) if apart else (ZIPPED + more,)
+
+    with pytest.raises(Unreadable, match="more of it after its gzip"):
+        whole("gzip", *pieces)

@@ -259,6 +259,18 @@ class TestSendingAgain:
         assert caught.value.retry_after == 500
         assert len(transport.requests) == 1
 
+    async def test_what_the_pace_keeps_past_the_deadline_is_not_sent(self) -> None:
+        """A second attempt that the pace holds past the deadline is not made: the first answer is."""
+        pace = Pace(rate=5, burst=1)
+        slow = httpx.Response(429, headers={"Retry-After": "0"})
+        client, transport = scripted(slow, retry=Retry(first_wait=0, deadline=0.1), pace=pace)
+
+        with pytest.raises(RateLimitError) as caught:
+            await client.users.create(UNKEYED)
+
+        assert not caught.value.maybe_applied
+        assert len(transport.requests) == client.tally.requests == client.tally.throttled == 1
+
 
 @pytest.mark.usefixtures("instant_waits")
 class TestLostAnswers:
@@ -302,6 +314,15 @@ class TestLostAnswers:
         assert caught.value.resent
         assert caught.value.maybe_applied
         assert caught.value.attempts == 2
+
+    async def test_a_key_that_cannot_be_read_back_is_a_conflict(self) -> None:
+        """A key that is no text can't be looked for: the conflict comes out, in doubt."""
+        client, _ = scripted(LOST, TAKEN)
+
+        with pytest.raises(ConflictError) as caught:
+            await client.users.create(UserCreateBody(external_id=5))  # type: ignore[arg-type]
+
+        assert caught.value.resent
 
     async def test_a_first_conflict_is_no_doubt(self) -> None:
         """A conflict that the first sending meets, or one after a throttling, is someone else's."""
@@ -436,6 +457,23 @@ class TestCancelling:
         anyio.run(scenario, backend=backend)
 
     @BACKENDS
+    def test_a_transport_that_tells_nothing_may_have_sent(self, backend: str) -> None:
+        """Of a transport that doesn't say how far it is, every byte may have left."""
+
+        async def scenario() -> None:
+            client = SunshineClient("app", auth=BasicAuth("k", "s"), transport=_Stalls())
+            notes: list[str] = []
+            with anyio.move_on_after(0.001):
+                try:
+                    await client.users.create(KEYED)
+                except anyio.get_cancelled_exc_class() as cancelled:
+                    notes.extend(cancelled.__notes__)
+                    raise
+            assert "may have acted" in notes[0]
+
+        anyio.run(scenario, backend=backend)
+
+    @BACKENDS
     def test_the_deadline_bounds_an_attempt(self, backend: str) -> None:
         """An attempt has no more time than the deadline leaves, whatever its own timeout is."""
 
@@ -478,6 +516,15 @@ class TestSecrets:
         for secret in ("top-secret", "a2V5LWlkOnRvcC1zZWNyZXQ", "Jane", "jane-1"):
             assert not [text for text in shown if secret in text]
         assert len(transport.requests) == 2
+
+    async def test_a_short_secret_does_not_garble_an_error(self) -> None:
+        """What a service says stays readable where a made-up secret is a part of its words."""
+        client, _ = scripted(GONE, auth=BasicAuth("k", "user"))
+
+        with pytest.raises(NotFoundError) as caught:
+            await client.users.get("jane-1")
+
+        assert caught.value.code == "user_not_found"
 
     async def test_a_redirect_is_not_followed(self) -> None:
         """A redirect is an error: the credentials never go to where it points."""

@@ -188,7 +188,7 @@ def test_the_message_of_an_api_error_says_what_and_where() -> None:
 
     assert str(error) == (
         "400 bad_request: Invalid email; Invalid name"
-        f" ({ENDPOINT}, 3 attempts). The service may have acted"
+        f" ({ENDPOINT}, 3 attempts). The service may have acted: look before you send it again"
     )
 
 
@@ -257,7 +257,8 @@ def test_the_message_of_a_decode_error_says_where() -> None:
     )
 
     assert str(somewhere) == (
-        f"the answer (201) can't be read at user.id: missing ({ENDPOINT}). The service may have acted"
+        f"the answer (201) can't be read at user.id: missing ({ENDPOINT})."
+        " The service may have acted: look before you send it again"
     )
     assert str(whole) == f"the answer (200) can't be read: not JSON ({ENDPOINT})"
 

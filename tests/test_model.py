@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from datetime import UTC, datetime, timezone, tzinfo
+from datetime import UTC, date, datetime, timezone, tzinfo
 from typing import Any
 
 import attrs
@@ -82,3 +82,10 @@ def test_any_zone_will_do() -> None:
     zone = timezone.max
 
     assert Meeting(starts_at=datetime(2026, 1, 2, tzinfo=zone)).starts_at
+
+
+@pytest.mark.parametrize("wrong", ["2020-05-21", 5, date(2020, 5, 21)])
+def test_what_is_no_time_is_refused(wrong: object) -> None:
+    """A text, a number or a mere day in the place of a time is a `TypeError` that names the field."""
+    with pytest.raises(TypeError, match="starts_at must be a datetime, not"):
+        Meeting(starts_at=wrong)  # type: ignore[arg-type]
