@@ -26,6 +26,7 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
+from sunshine_async.smooch.client import SmoochClient
 from sunshine_async.sunshine.client import SunshineClient
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "ResponseDecodeError",
     "Retry",
     "ServerError",
+    "SmoochClient",
     "SunshineClient",
     "SunshineError",
     "TransportError",

@@ -4,9 +4,9 @@ In ``conftest.py``::
 
     pytest_plugins = ["sunshine_async.testing"]
 
-gives the fixtures `emulator` (the services, in this process), `sunshine_client` (a client on it),
-`emulator_url` (the same emulator on a socket) and `instant_waits`. They serve async tests and
-others alike. Mocks of httpx (respx, pytest-httpx, vcr) meet our clients without any setting.
+gives the fixtures `emulator` (the services, in this process), `sunshine_client` and `smooch_client`
+(clients on it), `emulator_url` (the same emulator on a socket) and `instant_waits`. They serve async
+tests and others alike. Mocks of httpx (respx, pytest-httpx, vcr) meet our clients without any setting.
 """
 
 from collections.abc import Generator, Iterable
@@ -19,6 +19,7 @@ import pytest
 
 from sunshine_async._transport.turn import CLOCK
 from sunshine_async.auth import BasicAuth
+from sunshine_async.smooch.client import SmoochClient
 from sunshine_async.sunshine.client import SunshineClient
 
 if TYPE_CHECKING:
@@ -100,6 +101,13 @@ def sunshine_client(emulator: "Emulator") -> SunshineClient:
     """Give a client of the emulator, for async tests and for those that run a loop themselves."""
     auth = BasicAuth("key-id", "secret")
     return SunshineClient("app", auth=auth, transport=emulator.transport())
+
+
+@pytest.fixture
+def smooch_client(emulator: "Emulator") -> SmoochClient:
+    """Give a v1.1 client of the same emulator: it is one platform."""
+    auth = BasicAuth("key-id", "secret")
+    return SmoochClient("app", auth=auth, transport=emulator.transport())
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import respx
 import vcr
 from pytest_httpx import HTTPXMock
 
-from sunshine_async import BasicAuth, ConnectionLostError, Retry, SunshineClient
+from sunshine_async import BasicAuth, ConnectionLostError, Retry, SmoochClient, SunshineClient
 from sunshine_async.emulator import Emulator
+from sunshine_async.smooch import AppUserPreCreate
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport, no_waiting
 
@@ -30,6 +31,14 @@ class TestFixtures:
         user = await sunshine_client.users.create(UserCreateBody(external_id="jane-1"))
 
         assert [stored["id"] for stored in emulator.users("sunshine")] == [user.id]
+
+    async def test_both_clients_are_on_one_platform(
+        self, sunshine_client: SunshineClient, smooch_client: SmoochClient
+    ) -> None:
+        """A user that `smooch_client` makes is there for `sunshine_client`."""
+        made = await smooch_client.app_users.pre_create(AppUserPreCreate(user_id="jane-1"))
+
+        assert (await sunshine_client.users.get("jane-1")).id == made.id
 
     def test_a_test_that_runs_its_own_loop(
         self, emulator: Emulator, sunshine_client: SunshineClient

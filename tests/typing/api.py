@@ -24,6 +24,7 @@ from sunshine_async import (
     Replay,
     RequestTimeoutError,
     Retry,
+    SmoochClient,
     SunshineClient,
     SunshineError,
     TransportError,
@@ -31,6 +32,18 @@ from sunshine_async import (
     bulk,
 )
 from sunshine_async.errors import ResponseDecodeError
+from sunshine_async.smooch import (
+    AppUser,
+    AppUserLink,
+    AppUserMerge,
+    AppUserPreCreate,
+    AppUserUpdate,
+    BusinessSystemItem,
+    ChannelEntityItem,
+    Confirmation,
+    LinkRequest,
+    MessageResponse,
+)
 from sunshine_async.sunshine import (
     Identity,
     Profile,
@@ -81,6 +94,32 @@ async def calls(client: SunshineClient, body: UserCreateBody, changes: UserUpdat
     await client.users.delete("jane-1", brand_id=None)
     assert_type(await client.request("GET", "/v2/apps/{app_id}", query={"a": 1}), Any)
     assert_type(await client.request("POST", "/v2", json=[1], replay=Replay.SAFE), Any)
+
+
+async def app_users(client: SmoochClient, body: AppUserPreCreate, image: bytes) -> None:
+    """See the same of v1.1."""
+    users = client.app_users
+    assert_type(await users.pre_create(body), AppUser)
+    assert_type(await users.get("jane-1"), AppUser)
+    assert_type(await users.update("jane-1", AppUserUpdate(given_name="Jane")), AppUser)
+    assert_type(await users.upsert(body), AppUser)
+    assert_type(await users.get_or_create(body), AppUser)
+    assert_type(await users.delete_profile("jane-1"), AppUser)
+    assert_type(await users.auth_code("jane-1"), str)
+    assert_type(await users.entity_ids("jane-1"), list[ChannelEntityItem])
+    assert_type(await users.business_system_ids("jane-1"), list[BusinessSystemItem])
+    assert_type(await users.link_requests("jane-1", ["integration"]), list[LinkRequest])
+    immediate = Confirmation(type="immediate")
+    link = AppUserLink.twilio(phone_number="+15145555555", confirmation=immediate)
+    assert_type(await users.link("jane-1", link), AppUser)
+    assert_type(await users.post_image("jane-1", image, role="appMaker"), MessageResponse)
+    await users.delete("jane-1")
+    await users.unlink("jane-1", "twilio")
+    await users.merge(AppUserMerge(surviving="a", discarded="b"))
+    AppUserPreCreate()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AppUserLink.twilio(confirmation=immediate)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await users.pre_create(AppUserUpdate())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await users.post_image("jane-1", image)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def mistakes(client: SunshineClient, body: UserCreateBody) -> None:

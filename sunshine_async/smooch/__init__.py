@@ -1,0 +1,77 @@
+"""Smooch v1.1: app users."""
+
+from sunshine_async.smooch.app_users import AppUsers
+from sunshine_async.smooch.client import SmoochClient
+from sunshine_async.smooch.images import ImageSource
+from sunshine_async.smooch.links import (
+    AppUserChannelsResponse,
+    AppUserLink,
+    ChannelEntityItem,
+    Confirmation,
+    ConfirmationAction,
+    ConfirmationMessage,
+    LinkRequest,
+    LinkRequestResponse,
+)
+from sunshine_async.smooch.messages import (
+    Action,
+    Conversation,
+    Coordinates,
+    DisplaySettings,
+    Field,
+    Location,
+    Message,
+    MessageItem,
+    MessageResponse,
+    Option,
+    QuotedMessage,
+    Select,
+    Source,
+)
+from sunshine_async.smooch.models import (
+    AppUser,
+    AppUserBusinessSystemsResponse,
+    AppUserMerge,
+    AppUserPreCreate,
+    AppUserUpdate,
+    BusinessSystemItem,
+    Client,
+    ClientInfo,
+    MergedUser,
+)
+
+__all__ = [
+    "Action",
+    "AppUser",
+    "AppUserBusinessSystemsResponse",
+    "AppUserChannelsResponse",
+    "AppUserLink",
+    "AppUserMerge",
+    "AppUserPreCreate",
+    "AppUserUpdate",
+    "AppUsers",
+    "BusinessSystemItem",
+    "ChannelEntityItem",
+    "Client",
+    "ClientInfo",
+    "Confirmation",
+    "ConfirmationAction",
+    "ConfirmationMessage",
+    "Conversation",
+    "Coordinates",
+    "DisplaySettings",
+    "Field",
+    "ImageSource",
+    "LinkRequest",
+    "LinkRequestResponse",
+    "Location",
+    "MergedUser",
+    "Message",
+    "MessageItem",
+    "MessageResponse",
+    "Option",
+    "QuotedMessage",
+    "Select",
+    "SmoochClient",
+    "Source",
+]

@@ -1,0 +1,240 @@
+"""The models of Smooch v1.1 app users, under the names that the service gives them.
+
+Bodies (`AppUserPreCreate`, `AppUserUpdate`, `AppUserMerge`) leave out what is `UNSET` and send None
+as null; whether null clears a field isn't documented. In answers what is absent reads as None: any
+field may be. ``_id`` is *id* here, but for a `Client`, which has an ``id`` beside it: there it is in
+*extra*, with all else that a model doesn't know, and goes back out. A ``repr`` shows no personal
+data. Models of linking and of messages stand in `links` and `messages`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+from attrs import Attribute, field, frozen
+
+from sunshine_async._model import AS_ID, UNSET, Unset, aware, concealed
+
+T = TypeVar("T")
+
+Properties: TypeAlias = Mapping[str, str | float | bool | None]
+
+MAX_PROPERTIES_BYTES: Final = 4096
+"""What the keys and the values of a user's properties may be together."""
+
+
+def filled(_model: object, field: "Attribute[Any]", value: object) -> None:
+    """Raise `ValueError` for a field that has to say something, and doesn't."""
+    needed(field.name, value)
+
+
+def needed(name: str, value: T) -> T:
+    """Return *value*; raise `ValueError`, naming *name*, where it is empty or not set."""
+    if not value:
+        message = f"{name} is empty"
+        raise ValueError(message)
+    return value
+
+
+def _flat(_model: object, field: "Attribute[Any]", value: object) -> None:
+    """Raise `ValueError` for properties that the service would refuse."""
+    if not isinstance(value, Mapping):
+        if value is not None and value is not UNSET:
+            message = f"{field.name} must be a mapping, not {type(value).__name__}"
+            raise ValueError(message)
+        return
+    size = 0
+    for key, inner in cast("Mapping[object, object]", value).items():
+        if not (inner is None or inner is UNSET or isinstance(inner, str | int | float)):
+            message = (
+                f"{field.name}.{key} is {type(inner).__name__}: properties are flat,"
+                " each a text, a number, true or false"
+            )
+            raise ValueError(message)
+        size += _size(key) + _size(inner)
+    if size > MAX_PROPERTIES_BYTES:
+        message = (
+            f"{field.name} are {size} bytes, keys and values together;"
+            f" the service takes {MAX_PROPERTIES_BYTES} at most"
+        )
+        raise ValueError(message)
+
+
+def _size(value: object) -> int:
+    return len(str(value).encode(errors="surrogatepass"))
+
+
+@frozen(kw_only=True)
+class AppUserPreCreate:
+    """The body of `AppUsers.pre_create`."""
+
+    user_id: str = field(validator=filled, repr=concealed)
+    """The caller's own key, unique in the app."""
+    given_name: str | Unset | None = field(default=UNSET, repr=concealed)
+    surname: str | Unset | None = field(default=UNSET, repr=concealed)
+    email: str | Unset | None = field(default=UNSET, repr=concealed)
+    avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
+    """In the service's guides, not in its schema."""
+    signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
+    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
+    """The caller's own properties, flat, 4 KB in all."""
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class AppUserUpdate:
+    """The body of `AppUsers.update`: what is left out, of *properties* too, stays as it is."""
+
+    given_name: str | Unset | None = field(default=UNSET, repr=concealed)
+    surname: str | Unset | None = field(default=UNSET, repr=concealed)
+    email: str | Unset | None = field(default=UNSET, repr=concealed)
+    avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
+    """In the service's guides, not in its schema."""
+    signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
+    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
+    """The caller's own properties, flat, 4 KB in all."""
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class MergedUser:
+    """One of the two users of a merge."""
+
+    id: str = field(validator=filled, metadata=AS_ID)
+    """The service's own id, ``_id``: a *user_id* won't do."""
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+def _merged_user(user: str | MergedUser) -> MergedUser:
+    return MergedUser(id=user) if isinstance(user, str) else user
+
+
+@frozen(kw_only=True)
+class AppUserMerge:
+    """The body of `AppUsers.merge`: whom, each by the service's own id."""
+
+    surviving: MergedUser = field(converter=_merged_user)
+    """The user that is left, with what both had."""
+    discarded: MergedUser = field(converter=_merged_user)
+    """The user that is merged into the other one, and deleted."""
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+    def __attrs_post_init__(self) -> None:
+        if self.surviving.id == self.discarded.id:
+            message = "discarded is the same user as surviving"
+            raise ValueError(message)
+
+
+@frozen(kw_only=True)
+class ClientInfo:
+    """What a client has told of itself and of its user."""
+
+    app_name: str | None = None
+    avatar_url: str | None = field(default=None, repr=concealed)
+    carrier: str | None = field(default=None, repr=concealed)
+    city: str | None = field(default=None, repr=concealed)
+    country: str | None = field(default=None, repr=concealed)
+    device_model: str | None = None
+    device_platform: str | None = None
+    gender: str | None = field(default=None, repr=concealed)
+    is_payment_enabled: bool | None = None
+    locale: str | None = None
+    os: str | None = None
+    os_version: str | None = None
+    phone_number: str | None = field(default=None, repr=concealed)
+    radio_access_technology: str | None = None
+    state: str | None = field(default=None, repr=concealed)
+    """The state or province."""
+    timezone: float | None = None
+    """The offset of the client's time."""
+    wifi: str | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class Client:
+    """A device, or an account on a channel, by which a user is reached."""
+
+    id: str | None = None
+    platform: str | None = None
+    """The channel, such as ``web`` or ``whatsapp``; the service may add others."""
+    status: str | None = None
+    """Such as ``active``, ``blocked``, ``inactive`` or ``pending``."""
+    external_id: str | None = field(default=None, repr=concealed)
+    """Who the user is on the channel, such as a phone number."""
+    active: bool | None = None
+    """What *status* has replaced."""
+    last_seen: datetime | None = None
+    linked_at: datetime | None = None
+    """In recorded answers, not in the schema."""
+    integration_id: str | None = None
+    push_notification_token: str | None = field(default=None, repr=concealed)
+    app_version: str | None = None
+    device_id: str | None = field(default=None, repr=concealed)
+    """In recorded answers, not in the schema."""
+    display_name: str | None = field(default=None, repr=concealed)
+    avatar_url: str | None = field(default=None, repr=concealed)
+    """In recorded answers, not in the schema."""
+    primary: bool | None = None
+    """In recorded answers, not in the schema."""
+    blocked: bool | None = None
+    """In recorded answers, not in the schema."""
+    info: ClientInfo | None = None
+    raw: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    """What the channel itself has said, in its own words."""
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class AppUser:
+    """A user of an app, as the service has it."""
+
+    id: str | None = field(default=None, metadata=AS_ID)
+    """The service's own id, ``_id`` on the wire."""
+    user_id: str | None = field(default=None, repr=concealed)
+    """The caller's own key."""
+    given_name: str | None = field(default=None, repr=concealed)
+    surname: str | None = field(default=None, repr=concealed)
+    email: str | None = field(default=None, repr=concealed)
+    avatar_url: str | None = field(default=None, repr=concealed)
+    """In the service's guides, not in its schema."""
+    signed_up_at: datetime | None = None
+    properties: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    conversation_started: bool | None = None
+    clients: list[Client] | None = None
+    pending_clients: list[Client] | None = None
+    """Those whose link isn't confirmed yet."""
+    devices: list[Client] | None = None
+    """What *clients* has replaced: in recorded answers, not in the schema."""
+    has_payment_info: bool | None = None
+    """In recorded answers, not in the schema."""
+    credential_required: bool | None = None
+    """In recorded answers, not in the schema."""
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class BusinessSystemItem:
+    """Where a business system has the conversation of a user: which id is there tells which."""
+
+    type: str | None = None
+    """Such as ``slack`` or ``zendesk``; the service may add others."""
+    channel_id: str | None = None
+    """Slack's."""
+    ticket_id: str | None = None
+    """Zendesk's."""
+    room_id: int | None = None
+    """HipChat's."""
+    conversation_id: str | None = None
+    """Help Scout's."""
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class AppUserBusinessSystemsResponse:
+    """The answer that `AppUsers.business_system_ids` takes its list from."""
+
+    business_systems: list[BusinessSystemItem] | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
