@@ -29,9 +29,16 @@ class Call:
     reply: asyncio.Future[Response | Failure]
     ends_at: float
     """When its time as a whole is over, on the loop's clock."""
+    taken: "asyncio.Future[Connection] | None" = None
+    """Where *data* is only the head of it: the future of the connection that takes the body."""
     connection: "Connection | None" = None
     timer: asyncio.TimerHandle | None = None
     """Set while it waits for a connection."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has its reply, or its caller is gone."""
+        return self.reply.done() or (self.taken is not None and self.taken.cancelled())
 
     def settle(self, reply: Response | Failure) -> None:
         """Wake the caller with *reply*, unless there is no one any more."""
@@ -56,7 +63,9 @@ class State(Enum):
     """Where a connection is; each event is one method, which says what happens in each state."""
 
     IDLE = "open, without a call: whatever comes now ends it"
-    SENDING = "a part of the request waits for the peer to take what went before"
+    SENDING = (
+        "a part of the request is still to come, or waits until the peer takes what went before"
+    )
     WAITING = "the request has been handed over, the answer has not come"
     OVER = "carries no more calls; its socket is closed, or is being closed"
 
@@ -88,7 +97,9 @@ class Connection(asyncio.Protocol):
         self._loop: Final = asyncio.get_running_loop()
         self._call: Call | None = None
         self._rest = memoryview(b"")
+        self._pouring = False
         self._blocked = False
+        self._room: asyncio.Future[None] | None = None
         self._moved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
@@ -118,7 +129,12 @@ class Connection(asyncio.Protocol):
         self._answers.ask(call.method)
         self._moved_at = self._loop.time()
         call.sending.begun = True
-        if len(call.data) <= _PIECE:
+        if call.taken is not None:
+            self.state = State.SENDING
+            self._pouring = True
+            self._transport.write(call.data)
+            call.taken.set_result(self)
+        elif len(call.data) <= _PIECE:
             self.state = State.WAITING
             self._transport.write(call.data)
         else:
@@ -126,6 +142,28 @@ class Connection(asyncio.Protocol):
             self._rest = memoryview(call.data)
             self._write()
         self._set_timer(self._due(call))
+
+    async def pour(self, call: Call, piece: bytes) -> None:
+        """Send a *piece* of the body of *call*, if it is still under way; return when there is room."""
+        if call is self._call:
+            self._moved_at = self._loop.time()
+            self._transport.write(piece)
+            if self._blocked:
+                self._room = self._loop.create_future()
+                await self._room
+
+    def end(self, call: Call, piece: bytes) -> None:
+        """Send the last *piece* of the body of *call*, if it is still under way."""
+        if call is self._call:
+            self._pouring = False
+            self._moved_at = self._loop.time()
+            self._transport.write(piece)
+            self._write()
+
+    def give_up(self, call: Call, reason: str) -> None:
+        """End *call*, if it is still under way, as lost: its body can't be sent."""
+        if call is self._call:
+            self.fail(Fault.LOST, reason)
 
     def abandon(self) -> None:
         """Close it at once, whatever it carries."""
@@ -182,9 +220,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._blocked = True
+        if self._call is not None:
+            self._set_timer(self._due(self._call))
 
     def resume_writing(self) -> None:
         self._blocked = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
         if self.state is State.SENDING:
             self._moved_at = self._loop.time()
             self._write()
@@ -193,8 +235,9 @@ class Connection(asyncio.Protocol):
         while self._rest and not self._blocked:
             piece, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
             self._transport.write(piece)
-        if not self._rest and not self._blocked:
+        if self._call is not None and not (self._rest or self._blocked or self._pouring):
             self.state = State.WAITING
+            self._set_timer(self._due(self._call))
 
     def _finish(self, call: Call, answer: Response) -> None:
         self._call = call.connection = None
@@ -213,7 +256,9 @@ class Connection(asyncio.Protocol):
         self.fail(Fault.LOST, f"{self._peer} sent an answer that can't be read: {error}")
 
     def _due(self, call: Call) -> float:
-        limit = call.timeout.write if self.state is State.SENDING else call.timeout.read
+        limit = call.timeout.read
+        if self.state is State.SENDING:  # a body whose source is slow isn't the peer's fault
+            limit = call.timeout.write if self._blocked else None
         return call.ends_at if limit is None else min(call.ends_at, self._moved_at + limit)
 
     def _set_timer(self, due: float) -> None:

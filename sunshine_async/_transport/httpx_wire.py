@@ -85,41 +85,46 @@ class HttpxWire:
         """Return the whole answer, or what came instead: as `Wire` says."""
         body = request.body
         if not isinstance(body, Streamed):
-            return await self._send(request, headers, body, timeout, sending)
-        framing = (
-            {"Transfer-Encoding": "chunked"}
-            if body.length is None
-            else {"Content-Length": str(body.length)}
-        )
+            outgoing = self._outgoing(request, headers, content=body)
+            return await self._send(outgoing, timeout, sending)
+        framed = {"Host": self._base.netloc.decode("ascii"), **headers}
+        if body.length is None:
+            framed["Transfer-Encoding"] = "chunked"
+        else:
+            framed["Content-Length"] = str(body.length)
         async with body.opened() as pieces:
-            return await self._send(
-                request, {**headers, **framing}, _Pieces(pieces), timeout, sending
-            )
+            outgoing = self._outgoing(request, framed, stream=_Pieces(pieces))
+            return await self._send(outgoing, timeout, sending)
 
-    async def _send(
+    def _outgoing(
         self,
         request: Request,
         headers: Mapping[str, str],
-        content: bytes | _Pieces | None,
-        timeout: Timeout,
-        sending: Sending,
-    ) -> Response | Failure:
-        trace = _Trace(sending)
-        outgoing = httpx.Request(
+        *,
+        content: bytes | None = None,
+        stream: _Pieces | None = None,
+    ) -> httpx.Request:
+        """Return *request* as httpx has it; with a *stream* httpx adds no header of its own."""
+        return httpx.Request(
             request.method,
             self._base.copy_with(raw_path=self._prefix + request.target.encode("ascii")),
             headers=dict(headers),
-            content=None if isinstance(content, _Pieces) else content,
-            extensions={"timeout": _phases(timeout), "trace": trace},
+            content=content,
+            stream=stream,
         )
-        if isinstance(content, _Pieces):
-            outgoing.stream = content
+
+    async def _send(
+        self, outgoing: httpx.Request, timeout: Timeout, sending: Sending
+    ) -> Response | Failure:
+        trace = _Trace(sending)
+        outgoing.extensions = {"timeout": _phases(timeout), "trace": trace}
+        stream = outgoing.stream
         response = None
         try:
             with anyio.move_on_after(timeout.total):
                 response = await self._exchange(outgoing, trace)
         except (httpx.TransportError, OSError, Unreadable) as error:
-            if isinstance(content, _Pieces) and content.error is error:
+            if isinstance(stream, _Pieces) and stream.error is error:
                 raise
             unsent = not sending.begun if trace.heard else isinstance(error, _SENT_NOTHING)
             return self._failure(error, unsent=unsent)

@@ -1,0 +1,169 @@
+"""Answers, read one after another from the bytes of a connection. No I/O."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, NoReturn
+
+import httptools
+
+from sunshine_async._endpoint import Response
+from sunshine_async._transport.body import Body, Unreadable
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_FIELDS: Final = 200
+MAX_INTERIM: Final = 20
+
+_VERSIONS: Final = ("1.1", "1.0")
+_BODILESS: Final = (204, 304)
+_SWITCHED: Final = 101
+_LOWEST: Final = 100
+_FINAL: Final = 200
+
+
+class Answers:
+    """Reads the answers to the requests of one connection, each when it has been asked for.
+
+    Time and memory are bounded, whatever comes: a head by *MAX_HEAD_BYTES* and *MAX_FIELDS*, a body
+    by *limit* (as it comes, and inflated), what is neither by *MAX_HEAD_BYTES* at a stretch.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self.reusable = False
+        """Whether another request may go out, once an answer has been returned."""
+        self._limit: Final = limit
+        self._parser: Final = httptools.HttpResponseParser(self)
+        self._headers: Mapping[str, str] = {}
+        self._body = Body(None, limit=limit)
+        self.ask("GET")
+
+    def ask(self, method: str) -> None:
+        """Get ready for the answer to a *method* request."""
+        self._to_head = method == "HEAD"
+        self._begun = False
+        self._idle_bytes = 0
+        self._body_bytes = 0
+        self._interim = 0
+        self._answer: Response | None = None
+        self._expect_head()
+
+    @property
+    def progress(self) -> str:
+        """How far the answer has come, in words that end a sentence."""
+        return "within its answer" if self._begun else "before it answered"
+
+    def feed(self, data: bytes) -> Response | None:
+        """Take what came; return the answer once it is whole. Raise `Unreadable` for what isn't one.
+
+        Where more than one answer came, the first is returned, and *reusable* is false.
+        """
+        if not self._begun and data[:1] != b"H":  # llhttp skips blank lines, and knows RTSP
+            message = "it doesn't begin as HTTP does"
+            raise Unreadable(message)
+        self._begun = True
+        before = self._body_bytes
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.reusable = False
+            if self._answer is None:
+                raise _reason(error) from None
+        if self._answer is None:
+            self._idle_bytes = self._idle_bytes + len(data) if before == self._body_bytes else 0
+            if self._idle_bytes > MAX_HEAD_BYTES:
+                message = f"it has more than {MAX_HEAD_BYTES} bytes in it that are no content"
+                raise Unreadable(message)
+        return self._answer
+
+    def end(self) -> Response | None:
+        """Return the answer if the end of the stream is its end; raise `Unreadable` if it isn't one."""
+        if self._until_end:
+            self._complete(reusable=False)
+        return self._answer
+
+    def on_message_begin(self) -> None:
+        if self._answer is not None:
+            _refuse("there is more than one")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head_read:  # what comes later is a trailer: nobody asked for one
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._head_read = True
+        status = self._status = self._parser.get_status_code()
+        headers = self._headers = _headers(self._fields)
+        if self._parser.get_http_version() not in _VERSIONS or status < _LOWEST:
+            _refuse("its status line is wrong")
+        if status == _SWITCHED:
+            _refuse("it switches to another protocol, unasked")
+        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+        if coding is not None and coding.lower() != "chunked":
+            _refuse("its Transfer-Encoding is not chunked")
+        framed = coding is not None or length not in (None, "0")
+        if status < _FINAL and framed:
+            _refuse("an interim answer has a body")
+        if length is not None and int(length) > self._limit:
+            _refuse(f"its body is larger than {self._limit} bytes")
+        self._body = Body(headers.get("content-encoding"), limit=self._limit)
+        if status >= _FINAL and (self._to_head or status in _BODILESS):
+            if self._to_head or framed:  # versions of llhttp differ in what they take to follow
+                self._complete(reusable=False)
+                _refuse("it has no body, whatever its headers say")
+        else:
+            self._until_end = status >= _FINAL and coding is None and length is None
+
+    def on_body(self, piece: bytes) -> None:
+        self._body_bytes += len(piece)
+        if self._body_bytes > self._limit:
+            _refuse(f"its body is larger than {self._limit} bytes")
+        self._body.add(piece)
+
+    def on_message_complete(self) -> None:
+        if self._status >= _FINAL:
+            self._complete(reusable=self._parser.should_keep_alive())
+            return
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            _refuse("interim answers come without end")
+        self._expect_head()
+
+    def _expect_head(self) -> None:
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._status = 0
+        self._head_read = False
+        self._until_end = False
+
+    def _complete(self, *, reusable: bool) -> None:
+        self._answer = Response(self._status, self._headers, self._body.whole())
+        self.reusable = reusable
+
+
+def _headers(fields: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Return *fields* with names in lower case, and those of one name as one."""
+    if len(fields) > MAX_FIELDS:
+        _refuse(f"it has more than {MAX_FIELDS} header fields")
+    headers: dict[str, str] = {}
+    size = 0
+    for name, value in fields:
+        size += len(name) + len(value)
+        key = _key(name)
+        text = value.decode("latin-1").rstrip(" ")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    if size > MAX_HEAD_BYTES:
+        _refuse(f"its header is larger than {MAX_HEAD_BYTES} bytes")
+    return headers
+
+
+@lru_cache(maxsize=256)
+def _key(name: bytes) -> str:
+    return name.decode("ascii").lower()
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise Unreadable(reason)
+
+
+def _reason(error: httptools.HttpParserError) -> Unreadable:
+    """Return what a callback raised within the parser, or else what the parser itself says."""
+    inner = error.__context__
+    return inner if isinstance(inner, Unreadable) else Unreadable(str(error))
