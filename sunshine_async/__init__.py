@@ -1,10 +1,13 @@
 """Async clients for the people behind a messaging platform: fast, safe, in bulk, and sure."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from sunshine_async._model import UNSET, Unset
 from sunshine_async._pace import Pace
 from sunshine_async._retry import Fault, Replay, Retry
 from sunshine_async._version import __version__
-from sunshine_async.auth import BasicAuth, BearerAuth, JwtAuth
+from sunshine_async.auth import ApiToken, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import (
     ApiError,
     AuthenticationError,
@@ -26,12 +29,16 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
-from sunshine_async.smooch.client import SmoochClient
-from sunshine_async.sunshine.client import SunshineClient
+
+if TYPE_CHECKING:
+    from sunshine_async.dixa.client import DixaClient
+    from sunshine_async.smooch.client import SmoochClient
+    from sunshine_async.sunshine.client import SunshineClient
 
 __all__ = [
     "UNSET",
     "ApiError",
+    "ApiToken",
     "AuthenticationError",
     "BadRequestError",
     "BasicAuth",
@@ -40,6 +47,7 @@ __all__ = [
     "ConflictError",
     "ConnectError",
     "ConnectionLostError",
+    "DixaClient",
     "ErrorDetail",
     "Fault",
     "JwtAuth",
@@ -62,3 +70,22 @@ __all__ = [
     "Unset",
     "__version__",
 ]
+
+_CLIENTS: Final = {
+    "DixaClient": "sunshine_async.dixa.client",
+    "SmoochClient": "sunshine_async.smooch.client",
+    "SunshineClient": "sunshine_async.sunshine.client",
+}
+"""Loaded when first asked for: who calls one service doesn't load the others."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CLIENTS:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = globals()[name] = getattr(import_module(_CLIENTS[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

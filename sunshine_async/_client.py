@@ -100,7 +100,7 @@ class Client:
                 wire,
                 auth,
                 retry,
-                pace or self._usual_pace(auth, max_connections),
+                pace or Pace(max_in_flight=max_connections),
                 timeout_of(timeout),
                 path,
             )
@@ -109,10 +109,6 @@ class Client:
     def _bind(self, transport: Transport) -> None:
         """Let the calls of this client go through *transport*; each service adds its resources."""
         self._transport = transport
-
-    def _usual_pace(self, auth: Auth, max_connections: int) -> Pace:  # noqa: ARG002 - for others
-        """Return what bounds the calls where no pace is handed in."""
-        return Pace(max_in_flight=max_connections)
 
     @property
     def pace(self) -> Pace:

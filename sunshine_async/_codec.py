@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
-from types import NoneType, UnionType
-from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, Union, cast, get_args, get_origin
+from types import NoneType
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, cast, get_args, get_origin
 
 import attrs
 import orjson
@@ -13,7 +13,8 @@ from cattrs import ClassValidationError, Converter, IterableValidationError
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from sunshine_async._model import ALSO, TAG, WIRE, UnixTime, Unset
+from sunshine_async import _unions as unions
+from sunshine_async._model import TAG, WIRE, UnixTime, Unset
 
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Any, Any], Any]
@@ -25,6 +26,7 @@ _EXTRA_KEY: Final = (
 )
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _ZONE_NAME: Final = re.compile(r"\[[^\]]*\]$")
+_AS_IT_IS: Final = frozenset({str, int, bool, NoneType})
 _NOT_FINITE: Final = "JSON has no NaN and no infinity"
 _NO_KEY: Final = "UNSET leaves a key out, and here is none"
 _JSON_NAMES: Final[Mapping[type, str]] = {
@@ -197,7 +199,10 @@ def _write_inner(value: Any) -> Any:
 
 def _write_plain(value: Any) -> Any:
     """Pass plain data on, but for what orjson would silently turn into something else."""
-    if type(value) is float:
+    kind: Any = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind is float:
         if not isfinite(value):
             raise Misfit(_NOT_FINITE)
     elif _is_object(value):
@@ -209,61 +214,6 @@ def _write_plain(value: Any) -> Any:
     elif value is Unset.UNSET:
         raise Misfit(_NO_KEY)
     return value
-
-
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) in (Union, UnionType)
-
-
-def _members(kind: Any) -> list[Any]:
-    """Return the *T* of ``T | None`` and ``T | None | Unset``, or several."""
-    return [member for member in get_args(kind) if member not in (NoneType, Unset)]
-
-
-def _union_reader(kind: Any, converter: Converter) -> Read:
-    first, *others = members = _members(kind)
-    if not others:
-        read = converter.get_structure_hook(first)
-        return lambda value, _: None if value is None else read(value, first)
-    if all(map(attrs.has, members)):
-        return _tagged_reader(members, converter)
-    return lambda value, _: value  # such as a text or a list of them: what else may come, passes
-
-
-def _tagged_reader(members: Sequence[Any], converter: Converter) -> Read:
-    """Read the member that the data's tag names, or the one without a tag of its own."""
-    by_tag = {
-        tag: (converter.get_structure_hook(member), member)
-        for member in members
-        for tag in _tags(member)
-    }
-    other = by_tag[None]
-
-    def read(value: Any, _: Any) -> Any:
-        if value is None:
-            return None
-        tag = value.get(TAG) if _is_object(value) else None
-        read_member, member = by_tag.get(tag, other) if type(tag) is str else other
-        return read_member(value, member)
-
-    return read
-
-
-def _tags(member: Any) -> Iterator[str | None]:
-    [field] = (field for field in attrs.fields(member) if field.metadata.get(WIRE) == TAG)
-    yield field.default
-    if ALSO in field.metadata:
-        yield field.metadata[ALSO]
-
-
-def _union_writer(kind: Any, converter: Converter) -> Write:
-    member, *others = _members(kind)
-    if others:
-        return lambda value: converter.get_unstructure_hook(type(value))(value)
-    write = converter.get_unstructure_hook(member)
-    if member in _JSON_NAMES:
-        return write  # cattrs knows it for a pass-through and generates no call
-    return lambda value: None if value is None else write(value)
 
 
 def _list_reader(kind: Any, converter: Converter) -> Read:
@@ -329,8 +279,8 @@ def _converter(*, detailed: bool) -> Converter:
     converter.register_unstructure_hook(UnixTime, UnixTime.written)
     converter.register_unstructure_hook_func(_is_plain, _write_plain)
     converter.register_structure_hook_func(_is_mapping, _exactly(dict))
-    converter.register_structure_hook_factory(_is_union, _union_reader)
-    converter.register_unstructure_hook_factory(_is_union, _union_writer)
+    converter.register_structure_hook_factory(unions.is_union, unions.reader)
+    converter.register_unstructure_hook_factory(unions.is_union, unions.writer)
     converter.register_structure_hook_factory(_is_list, _list_reader)
     converter.register_unstructure_hook_factory(_is_list, _list_writer)
     converter.register_structure_hook_factory(attrs.has, _model_reader)

@@ -4,9 +4,9 @@ In ``conftest.py``::
 
     pytest_plugins = ["sunshine_async.testing"]
 
-gives the fixtures `emulator` (the services, in this process), `sunshine_client` and `smooch_client`
-(clients on it), `emulator_url` (the same emulator on a socket) and `instant_waits`. They serve async
-tests and others alike. Mocks of httpx (respx, pytest-httpx, vcr) meet our clients without any setting.
+gives the fixtures `emulator` (the services, in this process), `sunshine_client`, `smooch_client` and
+`dixa_client` (clients on it), `emulator_url` (the same emulator on a socket) and `instant_waits`. They
+serve async tests and others alike. Mocks of httpx (respx, pytest-httpx, vcr) meet our clients without any setting.
 """
 
 from collections.abc import Generator, Iterable
@@ -17,8 +17,10 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from sunshine_async._pace import Pace
 from sunshine_async._transport.turn import CLOCK
-from sunshine_async.auth import BasicAuth
+from sunshine_async.auth import ApiToken, BasicAuth
+from sunshine_async.dixa.client import DixaClient
 from sunshine_async.smooch.client import SmoochClient
 from sunshine_async.sunshine.client import SunshineClient
 
@@ -108,6 +110,12 @@ def smooch_client(emulator: "Emulator") -> SmoochClient:
     """Give a v1.1 client of the same emulator: it is one platform."""
     auth = BasicAuth("key-id", "secret")
     return SmoochClient("app", auth=auth, transport=emulator.transport())
+
+
+@pytest.fixture
+def dixa_client(emulator: "Emulator") -> DixaClient:
+    """Give a Dixa client of the emulator, as fast as it can be."""
+    return DixaClient(auth=ApiToken("token"), transport=emulator.transport(), pace=Pace())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import jwt
 import pytest
 
 from sunshine_async._endpoint import Endpoint
-from sunshine_async.emulator import Emulator
+from sunshine_async.emulator import Emulator, dixa, smooch
 from sunshine_async.emulator.fields import Field
 from sunshine_async.emulator.sunshine import CREATE_BODY, SYNC_BODY, UPDATE_BODY
 from sunshine_async.errors import ConfigurationError
@@ -679,8 +679,8 @@ class TestControl:
                     "sync": 1,
                 },
             },
-            "smooch": {"users": 0, "effects": {}},
-            "dixa": {"users": 0, "effects": {}},
+            "smooch": {"users": 1, "effects": dict.fromkeys(smooch.EFFECTS, 0)},
+            "dixa": {"users": 0, "effects": dict.fromkeys(dixa.EFFECTS, 0)},
             "requests": 8,
             "throttled": 0,
             "faults": {},

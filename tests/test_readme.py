@@ -11,6 +11,9 @@ import pytest
 
 import sunshine_async
 from sunshine_async import SunshineClient, bulk
+from sunshine_async.dixa import custom_attributes, end_users
+from sunshine_async.dixa.custom_attributes import CustomAttributes
+from sunshine_async.dixa.end_users import EndUsers
 from sunshine_async.emulator import Emulator
 from sunshine_async.smooch import app_users
 from sunshine_async.smooch.app_users import AppUsers
@@ -87,16 +90,18 @@ from sunshine_async.sunshine import UserCreateBody
 OPERATIONS = [
     *((endpoint, Users) for endpoint in users.ENDPOINTS),
     *((endpoint, AppUsers) for endpoint in app_users.ENDPOINTS),
+    *((endpoint, EndUsers) for endpoint in end_users.ENDPOINTS),
+    *((endpoint, CustomAttributes) for endpoint in custom_attributes.ENDPOINTS),
 ]
 
 
 @pytest.mark.parametrize(("endpoint", "resource"), OPERATIONS, ids=str)
 def test_every_operation_has_a_row(endpoint: object, resource: type) -> None:
     """Each declared operation stands in the table, beside methods that there are."""
-    rows = re.findall(r"^\| `([A-Z]+ /\S+)` \| (.+?) \| `(\w+)` \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z]+ /\S+)` \| (.+?) \| `([\w-]+)` \|$", README, re.MULTILINE)
 
     [methods] = [ours for operation, ours, _ in rows if operation == str(endpoint)]
-    for method in re.findall(r"`(\w+)\(", methods):
+    for method in re.findall(r"`(?:client\.\w+\.)?(\w+)\(", methods):
         assert callable(getattr(resource, method))
 
 

@@ -10,7 +10,15 @@ import respx
 import vcr
 from pytest_httpx import HTTPXMock
 
-from sunshine_async import BasicAuth, ConnectionLostError, Retry, SmoochClient, SunshineClient
+from sunshine_async import (
+    BasicAuth,
+    ConnectionLostError,
+    DixaClient,
+    Retry,
+    SmoochClient,
+    SunshineClient,
+)
+from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
 from sunshine_async.smooch import AppUserPreCreate
 from sunshine_async.sunshine import UserCreateBody
@@ -39,6 +47,13 @@ class TestFixtures:
         made = await smooch_client.app_users.pre_create(AppUserPreCreate(user_id="jane-1"))
 
         assert (await sunshine_client.users.get("jane-1")).id == made.id
+
+    async def test_a_client_of_dixa(self, emulator: Emulator, dixa_client: DixaClient) -> None:
+        """`dixa_client` calls the same emulator, and is not held to the service's rate."""
+        for _ in range(50):
+            await dixa_client.end_users.create(CreateEndUserInput(display_name="Jane"))
+
+        assert emulator.ledger()["dixa"]["users"] == 50
 
     def test_a_test_that_runs_its_own_loop(
         self, emulator: Emulator, sunshine_client: SunshineClient

@@ -59,11 +59,11 @@ class _Desk:
         app_id = request.query_params.get("appId")
         if service not in self._emulation.services:
             return _problem(404, f"there is no {service} here")
-        if not app_id:
+        if not app_id and self._emulation.has_apps(service):
             return _problem(400, "appId: which app are they of? POST ...?appId=...")
         try:
             users = [orjson.loads(line) for line in (await request.body()).splitlines()]
-            stored = [self._emulation.add(service, user, app_id=app_id) for user in users]
+            stored = [self._emulation.add(service, user, app_id=app_id or "") for user in users]
         except ValueError as error:
             return _problem(400, str(error))
         return _lines(stored, status=201)

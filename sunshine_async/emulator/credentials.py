@@ -6,13 +6,14 @@ from typing import Final
 
 from sunshine_async.errors import ConfigurationError
 
+_SCHEMES: Final = frozenset({"basic", "bearer"})
 _SCOPES: Final = frozenset({"account", "app", "integration"})
 
 
 class Credentials:
     """The keys (``id:secret``) and tokens that are let in; where there are none, any is.
 
-    A token may also be a JWT signed with the secret of a key, which its ``kid`` names (HS256, not
+    A token is a bearer's, or stands alone, as Dixa takes it. It may also be a JWT signed with the secret of a key, which its ``kid`` names (HS256, not
     expired, with a scope of the API's). Raise `ConfigurationError` for a key without a colon.
     """
 
@@ -28,15 +29,16 @@ class Credentials:
         """Return whether a request with this ``Authorization`` header is let in."""
         scheme, _, given = (authorization or "").strip().partition(" ")
         given = given.strip()
+        alone = scheme if not given and scheme.lower() not in _SCHEMES else ""
         if not self._secrets and not self._tokens:
-            return bool(given)
+            return bool(given or alone)
         match scheme.lower():
             case "basic":
                 return self._knows(given)
             case "bearer":
                 return given in self._tokens or self._has_signed(given)
             case _:
-                return False
+                return alone in self._tokens
 
     def _knows(self, basic: str) -> bool:
         try:

@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from math import ceil
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 from sunshine_async._pace import Pace
 from sunshine_async.emulator.credentials import Credentials
+from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.mishaps import DRAWN, Mishap, Mishaps, Scripted
 from sunshine_async.emulator.service import Service
+from sunshine_async.emulator.smooch import Smooch
+from sunshine_async.emulator.state import StateFile
 from sunshine_async.emulator.sunshine import Sunshine
 from sunshine_async.errors import ConfigurationError
 
 _ROUNDING: Final = 1e-9
-SERVICES: Final = ("sunshine", "smooch", "dixa")
+BURSTS: Final[Mapping[str, float]] = {"dixa": 0.4}
+"""By service: how many seconds' requests may come at once, where it isn't a tenth of one's."""
 
 
 class Emulation:
@@ -23,12 +28,14 @@ class Emulation:
         self,
         *,
         rate: float | None,
+        burst: float | None,
         latency: float,
         fail: float,
         seed: int | None,
         keys: Iterable[str],
         tokens: Iterable[str],
         odds: Mapping[Mishap, float] | None,
+        state: str | Path | None,
         clock: Callable[[], float],
     ) -> None:
         if not 0 <= fail <= 1:
@@ -46,7 +53,14 @@ class Emulation:
         self.lock: Final = Lock()
         """Held while what is stored, scripted or counted is read or changed."""
         self.sunshine: Final = Sunshine()
-        self.services: Final[Mapping[str, Service]] = {"sunshine": self.sunshine}
+        self.smooch: Final = Smooch(self.sunshine)
+        self.dixa: Final = Dixa()
+        self.services: Final[Mapping[str, Service]] = {
+            "sunshine": self.sunshine,
+            "smooch": self.smooch,
+            "dixa": self.dixa,
+        }
+        self._state: Final = None if state is None else self._restored(Path(state))
         self.mishaps: Final = Mishaps(shares, seed)
         self.credentials: Final = Credentials(keys, tokens)
         self.latency: Final = latency
@@ -54,7 +68,9 @@ class Emulation:
         """How many requests came, those to ``/_emulator`` not counted."""
         self.throttled = 0
         """How many of them were answered with 429."""
-        self._pace: Final = _pace(rate)
+        self._paces: Final[Mapping[Service, Pace]] = {
+            service: _pace(rate, burst, BURSTS.get(name)) for name, service in self.services.items()
+        }
         self._clock: Final = clock
 
     @property
@@ -74,7 +90,10 @@ class Emulation:
         """Return what was done: what ``GET /_emulator/ledger`` answers."""
         with self.lock:
             return {
-                **{name: self._account(self.services.get(name)) for name in SERVICES},
+                **{
+                    name: {"users": len(service), "effects": dict(service.effects)}
+                    for name, service in self.services.items()
+                },
                 "requests": self.requests,
                 "throttled": self.throttled,
                 "faults": dict(self.mishaps.happened),
@@ -86,41 +105,63 @@ class Emulation:
             for service in self.services.values():
                 service.clear()
             self.mishaps.clear()
+            if self._state is not None:
+                self._state.forget()
             self.requests = self.throttled = 0
+
+    def close(self) -> None:
+        """Close the file of its state, if it has one."""
+        if self._state is not None:
+            self._state.close()
 
     def users(self, service: str, *, app_id: str | None = None) -> list[Mapping[str, Any]]:
         """Return the stored users of *service* as on the wire, those of one app or all."""
         with self.lock:
             return [*self.services[service].users(app_id)]
 
-    def add(self, service: str, user: Mapping[str, Any], *, app_id: str) -> Mapping[str, Any]:
+    def add(self, service: str, user: Mapping[str, Any], *, app_id: str = "") -> Mapping[str, Any]:
         """Store a user of *service* as it is given, and return it as stored; no effect is counted.
 
         It may have what only the service sets, such as ``zendeskId`` and ``identities``. Raise
-        `ValueError` for what a user can't be, and where one of its ids is taken.
+        `ValueError` for what a user can't be, where one of its ids is taken, and without an
+        *app_id* where the service has apps.
         """
+        if not app_id and self.has_apps(service):
+            message = f"app_id: a user of {service} is of an app"
+            raise ValueError(message)
         with self.lock:
             return self.services[service].add(user, app_id=app_id)
 
-    def wait_asked(self) -> int | None:
+    def has_apps(self, service: str) -> bool:
+        """Return whether the users of *service* belong to apps."""
+        return any("app_id" in one.endpoint.fields for one in self.services[service].operations)
+
+    def wait_asked(self, service: Service) -> int | None:
         """Count a request; return the seconds to come back after if it is over the rate."""
         self.requests += 1
-        if self._pace.rate is None:
+        pace = self._paces[service]
+        if pace.rate is None:
             return None
-        if self._pace.enter(self._clock()):
-            self._pace.leave()
+        if pace.enter(self._clock()):
+            pace.leave()
             return None
-        return ceil(1 / self._pace.rate)
+        return ceil(1 / pace.rate)
 
-    def _account(self, service: Service | None) -> dict[str, Any]:
-        if service is None:
-            return {"users": 0, "effects": {}}
-        return {"users": len(service), "effects": dict(service.effects)}
+    def _restored(self, path: Path) -> StateFile:
+        """Make the changes that were kept at *path*, and let it keep those to come."""
+        state = StateFile(path)
+        for change in state.changes:
+            self.sunshine.restore(change)
+        state.changes.clear()
+        self.sunshine.keep(state.write)
+        return state
 
 
-def _pace(rate: float | None) -> Pace:
+def _pace(rate: float | None, burst: float | None, usual: float | None) -> Pace:
     try:
-        return Pace(rate=rate)
+        if burst is None and rate and usual:
+            burst = max(1.0, rate * usual)
+        return Pace(rate=rate, burst=burst)
     except ValueError:
-        message = f"rate={rate}: requests a second, more than 0"
+        message = f"rate={rate}: requests a second, more than 0; burst={burst}: 1 or more"
     raise ConfigurationError(message)

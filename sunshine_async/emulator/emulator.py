@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -31,11 +32,13 @@ class _Transport(httpx.ASGITransport):
 class Emulator(Emulation):
     """The services with their state, on one address, told apart by path.
 
-    With a *rate* (requests a second), what goes over it is answered with 429. Each answer is held
+    With a *rate* (requests a second, of each service), what goes over it is answered with 429;
+    *burst* is how many may come at once (by default a tenth of a second's, Dixa's 0.4 s'). Each answer is held
     for *latency* seconds after the effect. With the probability *fail* a call goes wrong in one of
     the `DRAWN` ways; *odds* gives other ways their own probabilities. *seed* makes the draws the
     same again. *keys* (``id:secret``) and *tokens* are who is let in; where there are none, any
-    credentials are. *clock* is what the rate goes by.
+    credentials are. *clock* is what the rate goes by. The users of
+    Sunshine and Smooch are kept in the file *state*, from which the next emulator goes on.
 
     Raise `ConfigurationError` for a number that can't work.
     """
@@ -44,17 +47,19 @@ class Emulator(Emulation):
         self,
         *,
         rate: float | None = None,
+        burst: float | None = None,
         latency: float = 0.0,
         fail: float = 0.0,
         seed: int | None = None,
         keys: Iterable[str] = (),
         tokens: Iterable[str] = (),
         odds: Mapping[Mishap, float] | None = None,
+        state: str | Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(
-            rate=rate, latency=latency, fail=fail, seed=seed,
-            keys=keys, tokens=tokens, odds=odds, clock=clock,
+            rate=rate, burst=burst, latency=latency, fail=fail, seed=seed,
+            keys=keys, tokens=tokens, odds=odds, state=state, clock=clock,
         )  # fmt: skip
         self._site: Final = Site(self)
 
@@ -91,5 +96,6 @@ class Emulator(Emulation):
         except KeyboardInterrupt:
             pass
         finally:
+            self.close()
             for number, handler in handlers.items():
                 signal.signal(number, handler)

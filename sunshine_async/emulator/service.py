@@ -1,7 +1,7 @@
 """What a service is to the emulator: operations on what it stores, and the shape of its refusals."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -37,6 +37,10 @@ class Operation:
     takes: Field | None = None
     """What its JSON body must be; None: it takes no body."""
     needs_body: bool = True
+    takes_form: bool = False
+    """Whether its body is a form, with files: `Asked.body` has its parts by name."""
+    changes: Callable[[Asked], Hashable] | None = None
+    """Says what it changes: until it has been answered, others that change the same get a 409."""
 
 
 class Service(Protocol):

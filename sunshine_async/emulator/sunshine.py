@@ -20,11 +20,11 @@ Where it leaves something open, this is assumed:
 """
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 from attrs import define, field
@@ -32,6 +32,7 @@ from attrs import define, field
 from sunshine_async.emulator.fields import Field
 from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.emulator.service import Answer, Asked, Operation
+from sunshine_async.emulator.state import Change
 from sunshine_async.sunshine import users
 
 MAX_METADATA_BYTES: Final = 4096
@@ -87,18 +88,21 @@ STORED: Final = Field(
 PERSONAL: Final = frozenset({"givenName", "surname", "email", "avatarUrl"})
 EFFECTS: Final = ("create", "update", "delete", "delete_personal_information", "sync")
 
-_Stored = dict[str, Any]
+Stored: TypeAlias = dict[str, Any]
 
 
 @define(eq=False)
-class _App:
+class App:
     """The users of one app. A stored user is never changed in place: another takes its place."""
 
-    by_id: dict[str, _Stored] = field(factory=dict)
-    by_external_id: dict[tuple[str | None, str | None], _Stored] = field(factory=dict)
-    by_zendesk_id: dict[str | None, _Stored] = field(factory=dict)
+    by_id: dict[str, Stored] = field(factory=dict)
+    by_external_id: dict[tuple[str | None, str | None], Stored] = field(factory=dict)
+    by_zendesk_id: dict[str | None, Stored] = field(factory=dict)
+    changed: Callable[[str, Stored | None], None] = lambda _id, _user: None
+    """Called with each id whose user is another now, or gone."""
 
-    def put(self, user: _Stored) -> None:
+    def put(self, user: Stored) -> None:
+        """Store *user*, in the place of who has that id."""
         if user["id"] in self.by_id:
             self._unlist(self.by_id[user["id"]])
         self.by_id[user["id"]] = user
@@ -106,15 +110,19 @@ class _App:
             self.by_external_id[user.get("brandId"), user["externalId"]] = user
         if "zendeskId" in user:
             self.by_zendesk_id[user["zendeskId"]] = user
+        self.changed(user["id"], user)
 
-    def drop(self, user: _Stored) -> None:
+    def drop(self, user: Stored) -> None:
+        """Forget *user*."""
         del self.by_id[user["id"]]
         self._unlist(user)
+        self.changed(user["id"], None)
 
     def has_external_id_of(self, user: Mapping[str, Any]) -> bool:
+        """Return whether the external id of *user* is taken."""
         return (user.get("brandId"), user.get("externalId")) in self.by_external_id
 
-    def _unlist(self, user: _Stored) -> None:
+    def _unlist(self, user: Stored) -> None:
         self.by_external_id.pop((user.get("brandId"), user.get("externalId")), None)
         self.by_zendesk_id.pop(user.get("zendeskId"), None)
 
@@ -135,7 +143,8 @@ class Sunshine:
         )
         self._run: Final = os.urandom(5).hex()
         self._number: Final = count()
-        self._apps: defaultdict[str, _App] = defaultdict(_App)
+        self._apps: dict[str, App] = {}
+        self._keep: Callable[[Change], None] = lambda _: None
         self.effects: Counter[str] = Counter()
         self.clear()
 
@@ -143,7 +152,7 @@ class Sunshine:
         return sum(len(app.by_id) for app in self._apps.values())
 
     def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
-        apps = self._apps.values() if app_id is None else [self._apps[app_id]]
+        apps = self._apps.values() if app_id is None else [self.app(app_id)]
         return (user for app in apps for user in app.by_id.values())
 
     def add(self, user: Mapping[str, Any], *, app_id: str) -> Mapping[str, Any]:
@@ -152,9 +161,9 @@ class Sunshine:
         It may have what only the service sets: ``id``, ``zendeskId``, ``identities``. Raise
         `ValueError` for what a user can't be, and where one of its ids is taken.
         """
-        app = self._apps[app_id]
+        app = self.app(app_id)
         try:
-            stored = self._made(STORED.checked(user))
+            stored = self.made(STORED.checked(user))
         except Refusal as refusal:
             message = "; ".join(refusal.titles)
             raise ValueError(message) from None
@@ -173,17 +182,39 @@ class Sunshine:
         errors = [{"code": refusal.code, "title": title} for title in refusal.titles]
         return Answer(refusal.status, {"errors": errors})
 
+    def app(self, app_id: str) -> App:
+        """Return the users of one app."""
+        if app_id not in self._apps:
+            self._apps[app_id] = App(changed=lambda who, user: self._keep([app_id, who, user]))
+        return self._apps[app_id]
+
+    def restore(self, change: Change) -> None:
+        """Make a *change* that was kept."""
+        if len(change) == 1:
+            self.effects[change[0]] += 1
+            return
+        app_id, who, user = change
+        app = self.app(app_id)
+        if user is not None:
+            app.put(user)
+        else:
+            app.drop(app.by_id[who])
+
+    def keep(self, write: Callable[[Change], None]) -> None:
+        """Hand every change to *write* from now on."""
+        self._keep = write
+
     def clear(self) -> None:
         self._apps.clear()
         self.effects = Counter(dict.fromkeys(EFFECTS, 0))
 
     def _create(self, asked: Asked) -> Answer:
-        app = self._apps[asked.path["app_id"]]
+        app = self.app(asked.path["app_id"])
         if app.has_external_id_of(asked.body):
             raise Refusal(409, "conflict", "User already exists")
-        user = self._made(asked.body)
+        user = self.made(asked.body)
         app.put(user)
-        return self._changed("create", user, status=201)
+        return self._answer("create", user, status=201)
 
     def _get(self, asked: Asked) -> Answer:
         _, user = self._found(asked)
@@ -191,14 +222,14 @@ class Sunshine:
 
     def _update(self, asked: Asked) -> Answer:
         app, user = self._found(asked)
-        updated = _with(user, asked.body)
+        updated = with_changes(user, asked.body)
         app.put(updated)
-        return self._changed("update", updated)
+        return self._answer("update", updated)
 
     def _delete(self, asked: Asked) -> Answer:
         app, user = self._found(asked)
         app.drop(user)
-        self.effects["delete"] += 1
+        self._did("delete")
         return Answer(200, {})
 
     def _delete_personal_information(self, asked: Asked) -> Answer:
@@ -206,20 +237,20 @@ class Sunshine:
         profile = {name: value for name, value in user["profile"].items() if name not in PERSONAL}
         cleared = {**user, "profile": profile, "metadata": {}}
         app.put(cleared)
-        return self._changed("delete_personal_information", cleared)
+        return self._answer("delete_personal_information", cleared)
 
     def _sync(self, asked: Asked) -> Answer:
-        app = self._apps[asked.path["app_id"]]
+        app = self.app(asked.path["app_id"])
         user = app.by_zendesk_id.get(asked.path["zendesk_id"])
         if user is None:
-            raise _not_found()
+            raise not_found()
         surviving_id = asked.body.get("survivingZendeskId") or user["zendeskId"]
         if surviving_id != user["zendeskId"]:
             survivor = app.by_zendesk_id.get(surviving_id)
             app.drop(user)
-            user = _merged(survivor, user) if survivor else {**user, "zendeskId": surviving_id}
+            user = merged(survivor, user) if survivor else {**user, "zendeskId": surviving_id}
             app.put(user)
-        return self._changed("sync", user)
+        return self._answer("sync", user)
 
     def _list(self, asked: Asked) -> Answer:
         email = asked.query.get(EMAIL_FILTER)
@@ -231,24 +262,28 @@ class Sunshine:
         brand_id = asked.query.get("brandId")
         found = [
             user
-            for user in self._apps[asked.path["app_id"]].by_id.values()
+            for user in self.app(asked.path["app_id"]).by_id.values()
             if user.get("brandId") == brand_id and identity in map(_key, user["identities"])
         ]
         return Answer(200, {"users": found})
 
-    def _found(self, asked: Asked) -> tuple[_App, _Stored]:
-        app = self._apps[asked.path["app_id"]]
+    def _found(self, asked: Asked) -> tuple[App, Stored]:
+        app = self.app(asked.path["app_id"])
         key = asked.path["user_id_or_external_id"]
         user = app.by_id.get(key) or app.by_external_id.get((asked.query.get("brandId"), key))
         if user is None:
-            raise _not_found()
+            raise not_found()
         return app, user
 
-    def _made(self, body: Mapping[str, Any]) -> _Stored:
+    def new_id(self) -> str:
+        """Return an id that nothing else has."""
+        return f"{int(datetime.now(UTC).timestamp()):08x}{self._run}{next(self._number):06x}"
+
+    def made(self, body: Mapping[str, Any]) -> Stored:
+        """Return a new user as *body* has it, who isn't stored yet."""
         now = datetime.now(UTC)
-        user: _Stored = {
-            "id": body.get("id")
-            or f"{int(now.timestamp()):08x}{self._run}{next(self._number):06x}",
+        user: Stored = {
+            "id": body.get("id") or self.new_id(),
             "externalId": body.get("externalId"),
             "zendeskId": body.get("zendeskId"),
             "brandId": body.get("brandId"),
@@ -258,18 +293,25 @@ class Sunshine:
             "profile": {},
             "metadata": {},
         }
-        return _with({name: value for name, value in user.items() if value is not None}, body)
+        return with_changes(
+            {name: value for name, value in user.items() if value is not None}, body
+        )
 
-    def _changed(self, effect: str, user: _Stored, *, status: int = 200) -> Answer:
-        self.effects[effect] += 1
+    def _answer(self, effect: str, user: Stored, *, status: int = 200) -> Answer:
+        self._did(effect)
         return Answer(status, {"user": user})
 
+    def _did(self, effect: str) -> None:
+        self.effects[effect] += 1
+        self._keep([effect])
 
-def _not_found() -> Refusal:
+
+def not_found() -> Refusal:
+    """Return how an operation says that there is no such user."""
     return Refusal(404, "user_not_found", "User not found")
 
 
-def _with(user: _Stored, body: Mapping[str, Any]) -> _Stored:
+def with_changes(user: Stored, body: Mapping[str, Any]) -> Stored:
     """Return *user* with the changes that *body* asks for."""
     changed = {**user}
     if "signedUpAt" in body:
@@ -294,9 +336,9 @@ def _set(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _merged(survivor: _Stored, outgoing: _Stored) -> _Stored:
+def merged(survivor: Stored, outgoing: Stored) -> Stored:
     """Return *survivor* with what it lacks and *outgoing* has; external ids keep to their brand."""
-    merged = {
+    union = {
         **survivor,
         "identities": survivor["identities"]
         + [
@@ -308,8 +350,8 @@ def _merged(survivor: _Stored, outgoing: _Stored) -> _Stored:
         "metadata": {**outgoing["metadata"], **survivor["metadata"]},
     }
     if "externalId" in outgoing and outgoing.get("brandId") == survivor.get("brandId"):
-        merged.setdefault("externalId", outgoing["externalId"])
-    return merged
+        union.setdefault("externalId", outgoing["externalId"])
+    return union
 
 
 def _key(identity: Mapping[str, Any]) -> tuple[Any, str]:

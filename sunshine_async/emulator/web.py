@@ -1,13 +1,14 @@
 """The services over HTTP: which operation a request is for, and the answer, or what comes instead."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Hashable, Mapping
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
 
 import httpx
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -17,6 +18,7 @@ from sunshine_async._endpoint import MAX_JSON_BYTES
 from sunshine_async.emulator import connection, control
 from sunshine_async.emulator.connection import Connection, InProcess
 from sunshine_async.emulator.emulation import Emulation
+from sunshine_async.emulator.form import Form
 from sunshine_async.emulator.mishaps import Mishap, Scripted
 from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.emulator.service import Answer, Asked, Operation, Service
@@ -38,17 +40,22 @@ class _Call:
     """One request, read whole, and the operation it is for, if it is for one."""
 
     request: Request
-    body: bytes | None
-    """None: too large to be looked at."""
     service: Service
     operation: Operation | None = None
     path: Mapping[str, str] = {}
     allowed: tuple[str, ...] = ()
     """The methods that its path has, where it hasn't this one."""
+    body: bytes | Form | None = None
+    """None: too large to be looked at."""
 
     @property
     def name(self) -> str | None:
         return self.operation.endpoint.operation if self.operation else None
+
+    @property
+    def limit(self) -> int:
+        """The most bytes of a body that are looked at."""
+        return self.operation.endpoint.max_json_bytes if self.operation else MAX_JSON_BYTES
 
 
 class Site:
@@ -57,6 +64,7 @@ class Site:
     def __init__(self, emulation: Emulation) -> None:
         self._emulation: Final = emulation
         self._control: Final = control.router(emulation)
+        self._changing: Final[set[Hashable]] = set()
         self._services: Final = [
             (service, [(_route(operation), operation) for operation in service.operations])
             for service in emulation.services.values()
@@ -69,14 +77,15 @@ class Site:
             await self._control(scope, receive, send)
             return
         request = Request(scope, receive)
+        call = self._call(request)
         try:
-            call = self._call(request, await _read(request))
+            call = evolve(call, body=await _read(call))
         except ClientDisconnect:
             return
         line: Connection = scope.get("state", {}).get(connection.KEY, _IN_PROCESS)
         await self._settle(call, line, receive, send)
 
-    def _call(self, request: Request, body: bytes | None) -> _Call:
+    def _call(self, request: Request) -> _Call:
         path = request.scope["path"]
         found = [at for at in self._services if path.startswith(at[0].prefix)] or self._services
         service, routes = found[0]
@@ -85,30 +94,34 @@ class Site:
             match, child = route.matches(request.scope)
             if match is Match.FULL:
                 values = {name: unquote(value) for name, value in child["path_params"].items()}
-                return _Call(request, body, service, operation, values)
+                return _Call(request, service, operation, values)
             if match is Match.PARTIAL:
                 allowed.append(operation.endpoint.method)
-        return _Call(request, body, service, allowed=tuple(allowed))
+        return _Call(request, service, allowed=tuple(allowed))
 
     async def _settle(self, call: _Call, line: Connection, receive: Receive, send: Send) -> None:
         fate = self._fate(call)
         if isinstance(fate, httpx.TransportError):
             await line.fail(fate, receive)
             return
-        response = await self._suffer(call, fate, line) if fate else self._answer(call)
-        if self._emulation.latency:
-            await line.hold(self._emulation.latency)
-        if fate and fate.reset:
-            await line.reset(receive)
-        elif fate and fate.cut:
-            await line.cut(response, receive, send)
-        else:
-            await response(call.request.scope, receive, send)
+        with ExitStack() as until_answered:
+            if fate:
+                response = await self._suffer(call, fate, line, until_answered)
+            else:
+                response = self._answer(call, until_answered)
+            if self._emulation.latency:
+                await line.hold(self._emulation.latency)
+            if fate and fate.reset:
+                await line.reset(receive)
+            elif fate and fate.cut:
+                await line.cut(response, receive, send)
+            else:
+                await response(call.request.scope, receive, send)
 
     def _fate(self, call: _Call) -> Scripted | None:
         """Return what goes wrong with *call*, and count both."""
         with self._emulation.lock:
-            wait = self._emulation.wait_asked()
+            wait = self._emulation.wait_asked(call.service)
             if wait is None:
                 fate = self._emulation.mishaps.take(call.request.method, call.name)
             else:
@@ -117,11 +130,13 @@ class Site:
                 self._emulation.throttled += 1
         return fate
 
-    async def _suffer(self, call: _Call, mishap: Mishap, line: Connection) -> Response:
+    async def _suffer(
+        self, call: _Call, mishap: Mishap, line: Connection, until_answered: ExitStack
+    ) -> Response:
         """Return the answer that *mishap* leaves of *call*."""
         if mishap.delay and mishap.when == "before":
             await line.hold(mishap.delay)
-        response = self._answer(call) if mishap.acts else Response()
+        response = self._answer(call, until_answered) if mishap.acts else Response()
         if mishap.delay and mishap.when == "after":
             await line.hold(mishap.delay)
         if mishap.status:
@@ -130,18 +145,31 @@ class Site:
             return Response(_NOT_JSON, response.status_code, media_type=_JSON)
         return response
 
-    def _answer(self, call: _Call) -> Response:
-        """Do what *call* asks."""
+    def _answer(self, call: _Call, until_answered: ExitStack) -> Response:
+        """Do what *call* asks; *until_answered* nobody else may change the same."""
         headers: dict[str, str] = {}
         try:
             operation, asked = self._asked(call)
             with self._emulation.lock:
+                if operation.changes:
+                    until_answered.enter_context(self._alone(operation.changes(asked)))
                 answer = operation.run(asked)
         except Refusal as refusal:
             answer = call.service.problem(refusal)
             if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
                 headers["allow"] = ", ".join(call.allowed)
         return _response(answer, headers)
+
+    @contextmanager
+    def _alone(self, changed: Hashable) -> Generator[None]:
+        """Be the only one that changes *changed*; raise `Refusal` where another one does."""
+        if changed in self._changing:
+            raise Refusal(409, "conflict", "Another change of it is under way")
+        self._changing.add(changed)
+        try:
+            yield
+        finally:
+            self._changing.discard(changed)
 
     def _asked(self, call: _Call) -> tuple[Operation, Asked]:
         """Return what *call* asks of which operation; raise `Refusal` where it may or can't."""
@@ -150,8 +178,10 @@ class Site:
         if call.operation is None:
             raise _refusal(405 if call.allowed else 404)
         body: Any = {}
-        if call.operation.takes and (call.body != b"" or call.operation.needs_body):
-            body = call.operation.takes.checked(_json(call.request, call.body))
+        if isinstance(call.body, Form):
+            body = call.body.parts()
+        elif call.operation.takes and (call.body != b"" or call.operation.needs_body):
+            body = call.operation.takes.checked(_json(call.request, call.body, call.limit))
         return call.operation, Asked(call.path, call.request.query_params, body)
 
 
@@ -160,23 +190,26 @@ def _route(operation: Operation) -> Route:
     return Route(endpoint.path, operation.run, methods=[endpoint.method], name=endpoint.operation)
 
 
-async def _read(request: Request) -> bytes | None:
+async def _read(call: _Call) -> bytes | Form | None:
     """Return the body to its end; None if it is larger than the services take."""
+    if call.operation and call.operation.takes_form:
+        form = Form(call.request.headers.get("content-type", ""))
+        async for chunk in call.request.stream():
+            form.add(chunk)
+        return form
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    async for chunk in call.request.stream():
         size += len(chunk)
-        if size <= MAX_JSON_BYTES:
+        if size <= call.limit:
             chunks.append(chunk)
-    return b"".join(chunks) if size <= MAX_JSON_BYTES else None
+    return b"".join(chunks) if size <= call.limit else None
 
 
-def _json(request: Request, body: bytes | None) -> Any:
+def _json(request: Request, body: bytes | None, limit: int) -> Any:
     """Return *body* as data; raise `Refusal` where it is too large, or isn't JSON."""
     if body is None:
-        raise Refusal(
-            413, "payload_too_large", f"JSON is limited to {MAX_JSON_BYTES} bytes in size"
-        )
+        raise Refusal(413, "payload_too_large", f"JSON is limited to {limit} bytes in size")
     if not body:
         raise Refusal(400, "bad_request", "should have a JSON body")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,76 @@
+"""What custom attributes an organization has defined."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from attrs import field, frozen, resolve_types
+
+from sunshine_async._model import AS_TAG, concealed
+
+
+@frozen(kw_only=True)
+class SelectOption:
+    """An option of a Select, and those that are nested in it."""
+
+    id: str
+    label: str | None = None
+    value: str | None = None
+    """What an end user's attribute holds where this is chosen."""
+    nested_options: "list[SelectOption] | None" = None
+    is_deactivated: bool | None = None
+    order_index: int | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+resolve_types(SelectOption)
+
+
+@frozen(kw_only=True)
+class SelectDefinition:
+    """One of a tree of options."""
+
+    options: list[SelectOption] | None = None
+    type: str = field(default="Select", metadata=AS_TAG)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class TextDefinition:
+    """Any text."""
+
+    placeholder: str | None = None
+    type: str = field(default="Text", metadata=AS_TAG)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True)
+class UnknownDefinition:
+    """A kind that came after this was written; all that it has is in *extra*."""
+
+    type: str | None = field(default=None, metadata=AS_TAG)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+InputDefinition: TypeAlias = SelectDefinition | TextDefinition | UnknownDefinition
+"""What values a custom attribute takes."""
+
+
+@frozen(kw_only=True)
+class CustomAttributeDefinition:
+    """A custom attribute of an organization."""
+
+    id: str
+    """The key in `EndUsers.patch_custom_attributes`."""
+    entity_type: str | None = None
+    """What has it: ``Contact`` (an end user) or ``Conversation``; the service may add others."""
+    identifier: str | None = None
+    label: str | None = None
+    input_definition: InputDefinition | None = None
+    description: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    is_required: bool | None = None
+    is_archived: bool | None = None
+    is_deactivated: bool | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

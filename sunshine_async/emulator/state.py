@@ -1,0 +1,46 @@
+"""What an emulator holds, in a file that outlives it: a line for each change, in their order."""
+
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from sunshine_async.errors import ConfigurationError
+
+Change: TypeAlias = list[Any]
+"""A service, and what of it changed: an app, an id and the user (None: gone), or an effect."""
+
+
+class StateFile:
+    """The changes in the file at *path*, which is made where there is none.
+
+    Each is there for good once it is written, should the process be killed after. A last line
+    that was cut short is dropped. Raise `ConfigurationError` where it can't be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            data = path.read_bytes() if path.exists() else b""
+            whole = data[: data.rfind(b"\n") + 1]
+            self.changes: Final[list[Change]] = [orjson.loads(line) for line in whole.splitlines()]
+            self._file: Final = path.open("ab", buffering=0)
+            self._file.truncate(len(whole))
+        except OSError as error:
+            message = f"the state {path} can't be kept: {error.strerror}"
+        except orjson.JSONDecodeError:
+            message = f"{path} is no state of an emulator: name another file"
+        else:
+            return
+        raise ConfigurationError(message)
+
+    def write(self, change: Change) -> None:
+        """Add *change*."""
+        self._file.write(orjson.dumps(change, option=orjson.OPT_APPEND_NEWLINE))
+
+    def forget(self) -> None:
+        """Forget all changes."""
+        self._file.truncate(0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
