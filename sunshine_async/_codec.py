@@ -199,7 +199,7 @@ def _write_inner(value: Any) -> Any:
 
 def _write_plain(value: Any) -> Any:
     """Pass plain data on, but for what orjson would silently turn into something else."""
-    kind: Any = type(value)
+    kind = value.__class__
     if kind in _AS_IT_IS:
         return value
     if kind is float:

@@ -10,7 +10,8 @@ from wires import body_of, call, pool_of, sockets, until, wired
 
 from sunshine_async._endpoint import Failure, Response
 from sunshine_async._retry import Fault
-from sunshine_async._transport.dial import Address, Dialer, first_of, shared_ssl_context
+from sunshine_async._transport.dial import Address, Dialer, first_of
+from sunshine_async._transport.tls import shared_ssl_context
 
 
 class TestTls:

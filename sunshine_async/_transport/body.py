@@ -17,8 +17,7 @@ class Body:
 
     def __init__(self, encoding: str | None, *, limit: int) -> None:
         self._limit: Final = limit
-        self._pieces: Final[list[bytes]] = []
-        self._size = 0
+        self._data: Final = bytearray()
         self._begun = False
         self._inflate = None
         if encoding and encoding.lower() != "identity":
@@ -32,22 +31,21 @@ class Body:
         self._begun = self._begun or bool(piece)
         if self._inflate is not None:
             try:
-                piece = self._inflate.decompress(piece, self._limit - self._size + 1)
+                piece = self._inflate.decompress(piece, self._limit - len(self._data) + 1)
             except zlib.error:
                 message = "it isn't gzip, though it says so"
                 raise Unreadable(message) from None
             if self._inflate.unused_data:
                 message = "there is more of it after its gzip"
                 raise Unreadable(message)
-        self._size += len(piece)
-        if self._size > self._limit:
+        self._data += piece
+        if len(self._data) > self._limit:
             message = f"it is larger than {self._limit} bytes"
             raise Unreadable(message)
-        self._pieces.append(piece)
 
     def whole(self) -> bytes:
         """Return all of it."""
         if self._inflate is not None and not self._inflate.eof and self._begun:
             message = "its gzip ends too early"
             raise Unreadable(message)
-        return b"".join(self._pieces)
+        return bytes(self._data)

@@ -5,7 +5,6 @@ import re
 import ssl
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
 from math import inf
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -16,6 +15,7 @@ import httpx
 from sunshine_async._endpoint import Failure, Request, Response
 from sunshine_async._transport.exchange import Sending, Timeout, Wire
 from sunshine_async._transport.httpx_wire import HttpxWire
+from sunshine_async._transport.tls import shared_ssl_context
 from sunshine_async.errors import ConfigurationError
 
 HttpxTimeout: TypeAlias = httpx.Timeout
@@ -180,12 +180,6 @@ def in_asyncio_task() -> bool:
         return asyncio is not None and asyncio.current_task() is not None
     except RuntimeError:
         return False
-
-
-@cache
-def shared_ssl_context() -> ssl.SSLContext:
-    """Return the one context of all clients that bring none: certificates and names are checked."""
-    return httpx.create_ssl_context()
 
 
 def proxy_from_environment(base_url: str) -> str | None:

@@ -5,21 +5,17 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import chain, zip_longest
-from threading import Lock
 from typing import Final, TypeAlias
 
-import httpx
 from attrs import frozen
 
 from sunshine_async._transport.connection import Connection
+from sunshine_async._transport.tls import shared_ssl_context
 
 HEAD_START: Final = 0.25
 """Seconds that one host has before the next is tried too (RFC 8305)."""
 LOOK_UP_LASTS: Final = 5.0
-
-_ONE_AT_A_TIME: Final = Lock()
 
 Host: TypeAlias = tuple[int, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 """An address family, and an address in it."""
@@ -92,20 +88,6 @@ class Dialer:
         other = [host for host in rest if host[0] != first]
         turns = chain.from_iterable(zip_longest(other, same))  # the families take turns
         return [hosts[0], *filter(None, turns)]
-
-
-@cache
-def _made_once() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
-def shared_ssl_context() -> ssl.SSLContext:
-    """Return the one context of all clients that bring none: certificates and names are checked.
-
-    It takes tens of milliseconds to make, and is made once, in whatever threads it is asked for.
-    """
-    with _ONE_AT_A_TIME:
-        return _made_once()
 
 
 async def first_of(hosts: Sequence[Host], *, head_start: float = HEAD_START) -> socket.socket:
