@@ -38,7 +38,7 @@ class Body:
             if self._inflate.unused_data:
                 message = "there is more of it after its gzip"
                 raise Unreadable(message)
-        self._data += piece
+        self._data.extend(piece)
         if len(self._data) > self._limit:
             message = f"it is larger than {self._limit} bytes"
             raise Unreadable(message)
