@@ -50,21 +50,12 @@ class _Secretive:
         raise TypeError(message)
 
 
-@final
-class BasicAuth(_Secretive):
-    """HTTP basic authentication with an API key: its id and its secret.
+class _Constant(_Secretive):
+    """Credentials that are the same header every time."""
 
-    Raise `ConfigurationError` for one that is empty or can't stand in a header.
-    """
-
-    def __init__(self, key_id: str, secret: str) -> None:
-        self._key_id: Final = _sendable("key_id", key_id)
-        if ":" in key_id:
-            message = "key_id has a colon in it: what comes after would be taken for the secret"
-            raise ConfigurationError(message)
-        token = b64encode(f"{key_id}:{_sendable('secret', secret)}".encode()).decode()
-        self._header: Final = f"Basic {token}"
-        self._secrets: Final = (secret, token)
+    def __init__(self, header: str, *secrets: str) -> None:
+        self._header: Final = header
+        self._secrets: Final = secrets
 
     def current(self) -> str:
         """Return the same header every time."""
@@ -82,8 +73,39 @@ class BasicAuth(_Secretive):
         """Return the secret, and how it is sent."""
         return self._secrets
 
+
+@final
+class BasicAuth(_Constant):
+    """HTTP basic authentication with an API key: its id and its secret.
+
+    Raise `ConfigurationError` for one that is empty or can't stand in a header.
+    """
+
+    def __init__(self, key_id: str, secret: str) -> None:
+        self._key_id: Final = _sendable("key_id", key_id)
+        if ":" in key_id:
+            message = "key_id has a colon in it: what comes after would be taken for the secret"
+            raise ConfigurationError(message)
+        token = b64encode(f"{key_id}:{_sendable('secret', secret)}".encode()).decode()
+        super().__init__(f"Basic {token}", secret, token)
+
     def __repr__(self) -> str:
         return f"BasicAuth({self._key_id!r}, ...)"
+
+
+@final
+class ApiToken(_Constant):
+    """A token that is the whole ``Authorization`` header, as Dixa takes it.
+
+    With *scheme* (``Bearer``) it stands behind that word. Raise `ConfigurationError` for a token
+    that is empty or can't stand in a header.
+    """
+
+    def __init__(self, token: str, *, scheme: str = "") -> None:
+        super().__init__(f"{scheme} {_sendable('token', token)}".lstrip(), token)
+
+    def __repr__(self) -> str:
+        return "ApiToken(...)"
 
 
 @final
@@ -133,38 +155,6 @@ class BearerAuth(_Secretive):
 
 
 @final
-class ApiToken(_Secretive):
-    """A token that is the whole ``Authorization`` header, as Dixa takes it.
-
-    With *scheme* (``Bearer``) it stands behind that word. Raise `ConfigurationError` for a token
-    that is empty or can't stand in a header.
-    """
-
-    def __init__(self, token: str, *, scheme: str = "") -> None:
-        self._token: Final = _sendable("token", token)
-        self._header: Final = f"{scheme} {token}".lstrip()
-
-    def current(self) -> str:
-        """Return the same header every time."""
-        return self._header
-
-    async def fetch(self) -> str:
-        """Return it too."""
-        return self._header
-
-    async def renew(self, refused: str) -> bool:
-        """Return False: there is no other."""
-        return refused != self._header
-
-    def secrets(self) -> tuple[str, ...]:
-        """Return the token."""
-        return (self._token,)
-
-    def __repr__(self) -> str:
-        return "ApiToken(...)"
-
-
-@final
 class JwtAuth(_Secretive):
     """JSON Web Tokens signed with an API key (HS256), as the services describe them.
 
@@ -197,10 +187,9 @@ class JwtAuth(_Secretive):
 
     def current(self) -> str:
         """Return the header with a token that isn't near its end."""
+        header = self._header
         if self._now() >= self._used_until:
-            with self._minting:
-                if self._now() >= self._used_until:  # no other thread was quicker
-                    self._mint()
+            self._replace(header)
         return self._header
 
     async def fetch(self) -> str:
@@ -209,10 +198,8 @@ class JwtAuth(_Secretive):
 
     async def renew(self, refused: str) -> bool:
         """Mint another token in the place of the *refused* one, unless another caller has."""
-        with self._minting:
-            if self._header == refused:
-                self._mint()
-            return self._header != refused
+        self._replace(refused)
+        return self._header != refused
 
     def secrets(self) -> tuple[str, ...]:
         """Return the secret and the latest token."""
@@ -220,6 +207,11 @@ class JwtAuth(_Secretive):
 
     def __repr__(self) -> str:
         return f"JwtAuth({self._key_id!r}, ..., scope={self._scope!r})"
+
+    def _replace(self, stale: str) -> None:
+        with self._minting:
+            if self._header == stale:  # no other caller was quicker
+                self._mint()
 
     def _mint(self) -> None:
         import jwt  # noqa: PLC0415 - only those who need it load it
