@@ -1,7 +1,7 @@
 """The columns of a table of users: which field each one sets, and how its cells are read. Pure."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from enum import Enum
@@ -31,7 +31,7 @@ _SPELLINGS: Final[Mapping[str, bool]] = {
     "false": False, "no": False, "0": False,
 }  # fmt: skip
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_INTEGERS: Final = range(-(2**63), 2**64)
+INTEGERS: Final = range(-(2**63), 2**64)
 
 
 class SourceError(ConfigurationError):
@@ -101,7 +101,7 @@ def number(cell: str) -> int | float:
         reason = "expected a number such as 12 or 3.5"
         raise Misfit(reason)
     value = float(digits) if match[1] or match[2] else int(digits)
-    if not (isfinite(value) if isinstance(value, float) else value in _INTEGERS):
+    if not (isfinite(value) if isinstance(value, float) else value in INTEGERS):
         reason = "the number is too large"
         raise Misfit(reason)
     return value
@@ -151,11 +151,16 @@ def target_of(name: str, shape: Shape) -> tuple[str, ...]:
 
 
 def columns(
-    header: Sequence[str], shape: Shape, renames: Mapping[str, str], *, source: str
+    header: Sequence[str],
+    shape: Shape,
+    renames: Mapping[str, str],
+    *,
+    skip: Collection[str] = (),
+    source: str,
 ) -> tuple[Column, ...]:
     """Return what the cells below *header* are; *renames* has the column of a target.
 
-    Raise `SourceError`, about the file *source*, for a header that can't be meant so.
+    Those of the columns *skip* aren't looked at. Raise `SourceError`, about the file *source*, for a header that can't be meant so.
     """
     _check_header(header, source)
     for target, column in renames.items():
@@ -165,7 +170,14 @@ def columns(
                 f"{source} has no column {column!r} for {target}.{near} It has: {', '.join(header)}"
             )
             raise SourceError(message)
-    renamed = set(renames.values())
+    for column in skip:
+        if column not in header:
+            near = _nearest(column, header)
+            message = (
+                f"{source} has no column {column!r} to skip.{near} It has: {', '.join(header)}"
+            )
+            raise SourceError(message)
+    renamed = {*renames.values(), *skip}
     named = [(column, header.index(column)) for column in header if column not in renamed]
     named += [(target, header.index(column)) for target, column in renames.items()]
     slots = _slots(shape)
@@ -253,7 +265,8 @@ def _unknown(name: str, slots: Mapping[str, _Slot], source: str) -> SourceError:
                 f"{said}. Are the cells separated otherwise? --delimiter '{spelled}'"
             )
     return SourceError(
-        f"{said}. The first line names the columns: rename this one (--map FIELD={name}), or take it out"
+        f"{said}. The first line names the columns: rename this one (--map FIELD={name}), "
+        f"or pass it over (--skip {name})"
     )
 
 

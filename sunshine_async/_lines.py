@@ -2,16 +2,25 @@
 
 import gzip
 import io
+import json
+import re
 import zlib
 from collections import deque
-from typing import BinaryIO, Final, cast
+from collections.abc import Collection
+from typing import Any, BinaryIO, Final, cast
 
-from sunshine_async._columns import SourceError
+from sunshine_async._columns import INTEGERS, SourceError
 
 MAX_ROW_BYTES: Final = 1_000_000
 """The longest row that is read: far beyond what a service takes as a body."""
 TOO_LONG: Final = f"the row is longer than {MAX_ROW_BYTES} bytes"
 NOT_UTF_8: Final = "not UTF-8: save the file as UTF-8"
+
+_LONG: Final = re.compile(rb"[0-9]{19}")
+_DIGITS: Final = 21  # of the longest integer with its sign
+PAST_64_BITS: Final = (
+    "an integer past 64 bits, which not every reader of JSON keeps: in quotes it is text"
+)
 
 _CHUNK: Final = 64 * 1024
 _GZIP: Final = b"\x1f\x8b"
@@ -113,3 +122,39 @@ class Lines:
         for other in others:
             self._parts.append(self._tail + b"\n")
             self._tail = other
+
+
+def past_64_bits(line: bytes, skip: Collection[str] = ()) -> str | None:
+    """Return the path of the first integer past 64 bits in a *line* of JSON, or None.
+
+    What stands under the keys *skip* isn't looked at.
+    """
+    if not _LONG.search(line):
+        return None
+    return _past(json.loads(line, parse_int=_whole), skip)
+
+
+def _whole(digits: str) -> "int | _TooLong":
+    if len(digits) > _DIGITS or int(digits) not in INTEGERS:
+        return _TooLong()
+    return int(digits)
+
+
+class _TooLong:
+    """An integer that isn't one to orjson, which takes it for a float unasked."""
+
+
+def _past(value: object, skip: Collection[str] = ()) -> str | None:
+    """Return the path of the first such integer in *value*, or None."""
+    if isinstance(value, _TooLong):
+        return ""
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = cast("Any", value).items()
+    elif isinstance(value, list):
+        inner = enumerate(cast("Any", value))
+    for name, one in inner:
+        path = None if name in skip else _past(one)
+        if path is not None:
+            return f"{name}.{path}" if path else str(name)
+    return None

@@ -91,6 +91,16 @@ class Report:
     failed: int = 0
     unknown: int = 0
     bad: int = 0
+    unchanged: int = 0
+    """Those of the rows done that cost no request: they are as they were last accepted."""
+    left_out: int = 0
+    """Rows in whose place another with the same key was sent."""
+    waiting: int = 0
+    """Rows in the journal that are still to be sent, or whose outcome is still to be found out."""
+    before: int = 0
+    """Rows that had their outcome in the journal before this time."""
+    held: float = 0.0
+    """Seconds for which the job waited for the service to come back."""
     codes: Counter[str] = field(factory=Counter)
     """How many rows weren't done, by the code of their problem."""
     problems: list[Problem] = field(factory=list)
@@ -112,7 +122,7 @@ class Report:
     @property
     def rows(self) -> int:
         """How many rows were taken."""
-        return self.done + self.troubles
+        return self.done + self.troubles + self.left_out
 
     @property
     def troubles(self) -> int:
@@ -121,8 +131,8 @@ class Report:
 
     @property
     def rate(self) -> float:
-        """Rows a second."""
-        return self.rows / self.seconds if self.seconds else 0.0
+        """Rows a second, those that had their outcome before not counted."""
+        return (self.rows - self.before) / self.seconds if self.seconds else 0.0
 
     def note(self, keys: Iterable[str]) -> None:
         """Count *keys* that the model doesn't know; of many different ones the first."""
@@ -153,6 +163,10 @@ class Report:
             "failed": self.failed,
             "unknown": self.unknown,
             "bad": self.bad,
+            "unchanged": self.unchanged,
+            "left_out": self.left_out,
+            "waiting": self.waiting,
+            "held_seconds": round(self.held, 3),
             "requests": self.requests,
             "resent": self.resent,
             "throttled": self.throttled,

@@ -12,10 +12,11 @@ It is read as it is taken, so memory stays flat however long it is. A line is th
 where the row starts. No reason has the value that it is about: it may be personal data.
 """
 
+import json
 import os
 import select
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -34,12 +35,22 @@ from sunshine_async._columns import (
     put,
     target_of,
 )
-from sunshine_async._lines import MAX_ROW_BYTES, NOT_UTF_8, TOO_LONG, Lines, said
+from sunshine_async._lines import (
+    MAX_ROW_BYTES,
+    NOT_UTF_8,
+    PAST_64_BITS,
+    TOO_LONG,
+    Lines,
+    past_64_bits,
+    said,
+)
 from sunshine_async._records import records
 
 __all__ = ["BadRow", "Empty", "Format", "Row", "RowFile", "Shape", "SourceError", "open_rows"]
 
 STDIN: Final = "-"
+ABOUT: Final = "_row"
+"""The key of a row that says what became of it in another job: it isn't sent."""
 
 
 class Format(Enum):
@@ -89,6 +100,7 @@ class _Options:
     delimiter: str
     empty: Empty
     renames: Mapping[str, str]
+    skip: Collection[str]
 
 
 def open_rows(
@@ -99,13 +111,15 @@ def open_rows(
     delimiter: str = ",",
     empty: Empty = Empty.LEAVE,
     renames: Mapping[str, str] | None = None,
+    skip: Collection[str] = (),
     stdin: BinaryIO | None = None,
 ) -> "RowFile":
     """Open *path* (``-``: standard input), whose rows may hold what *shape* says.
 
     The name says what it is (``.jsonl``, ``.ndjson``, ``.csv``, each also with ``.gz``), or else
     *format*, or else how it begins. *renames* has, for a field, the column or key that it comes
-    from: ``{"externalId": "customer_no"}``. *delimiter* and *empty* are for CSV.
+    from: ``{"externalId": "customer_no"}``. What stands in the columns or keys *skip* is passed over.
+    *delimiter* and *empty* are for CSV.
     Raise `SourceError`, saying what to do, where it can't be read as that.
     """
     renames = dict(renames or {})
@@ -117,10 +131,27 @@ def open_rows(
     name = "standard input" if str(path) == STDIN else str(path)
     raw = _open_stdin(stdin) if str(path) == STDIN else _open(Path(path))
     try:
-        return RowFile(name, raw, format, _Options(shape, delimiter, empty, renames))
+        file = RowFile(name, raw, format, _Options(shape, delimiter, empty, renames, skip))
     except BaseException:
         raw.close()
         raise
+    if str(path) != STDIN and file.size is not None:
+        file.path = Path(path)
+    return file
+
+
+def open_as(path: str | Path, shape: Shape, meant: str) -> "RowFile":
+    """Open *path* as the `RowFile` was opened that *meant* comes from."""
+    how = json.loads(meant)
+    return open_rows(
+        path,
+        shape,
+        format=Format(how["format"]),
+        delimiter=how["delimiter"],
+        empty=Empty(how["empty"]),
+        renames=how["renames"],
+        skip=how["skip"],
+    )
 
 
 def _open(path: Path) -> BinaryIO:
@@ -147,13 +178,19 @@ class RowFile:
 
     def __init__(self, name: str, raw: BinaryIO, format: Format | None, options: _Options) -> None:
         self.name: Final = name
-        self.size: Final = _size(raw)
+        self.path: Path | None = None
+        """Where it can be read again from its beginning; None: it can't."""
+        self.stamp: Final = _stamp(raw)
+        """What is another for another file, or when it is written to; None: it is no file."""
+        self.size: Final = self.stamp[0] if self.stamp else None
         """Bytes in the file, if it is one."""
         self._raw: Final = raw
+        self._options: Final = options
         self._lines: Final = Lines(name, raw)
         first = self._lines.first.strip()
         sniffed = Format.CSV if first and first[:1] not in b"{[" else Format.JSONL
-        read = _READERS[format or _format(name) or sniffed]
+        self.format: Final = format or _format(name) or sniffed
+        read = _READERS[self.format]
         self._rows: Final = read(self._lines, options)
 
     def __iter__(self) -> Iterator[Row | BadRow]:
@@ -169,6 +206,29 @@ class RowFile:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def meant(self) -> str:
+        """How its rows are read, as text that is the same for what reads the same: `open_as`."""
+        options = self._options
+        return json.dumps(
+            {
+                "format": self.format.value,
+                "delimiter": options.delimiter,
+                "empty": options.empty.value,
+                "renames": dict(sorted(options.renames.items())),
+                "skip": sorted(options.skip),
+            }
+        )
+
+    @property
+    def changed(self) -> bool:
+        """Whether it isn't the file any more that was opened, as far as the system tells."""
+        return _stamp(self._raw) != self.stamp
+
+    def again(self) -> "RowFile":
+        """Return the rows of the same *path* from its beginning, to be closed too."""
+        return open_as(cast("Path", self.path), self._options.shape, self.meant)
 
     @property
     def consumed(self) -> int:
@@ -195,12 +255,13 @@ class RowFile:
         self._raw.close()
 
 
-def _size(raw: BinaryIO) -> int | None:
+def _stamp(raw: BinaryIO) -> tuple[int, int, int] | None:
     try:
         status = os.fstat(raw.fileno())
     except OSError:
         return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+    regular = stat.S_ISREG(status.st_mode)
+    return (status.st_size, status.st_ino, status.st_mtime_ns) if regular else None
 
 
 def _readable(raw: BinaryIO, timeout: float) -> bool:
@@ -223,18 +284,25 @@ def _json_rows(lines: Lines, options: _Options) -> Iterator[Row | BadRow]:
         )
         raise SourceError(message)
     targets = [(target_of(name, options.shape), key) for name, key in options.renames.items()]
-    return _objects(lines, targets)
+    return _objects(lines, targets, options.skip)
 
 
-def _objects(lines: Lines, targets: list[tuple[tuple[str, ...], str]]) -> Iterator[Row | BadRow]:
+def _objects(
+    lines: Lines, targets: list[tuple[tuple[str, ...], str]], skip: Collection[str]
+) -> Iterator[Row | BadRow]:
     while (line := lines.take()) is not None:
         if len(line) > MAX_ROW_BYTES:
             yield BadRow(lines.number, TOO_LONG)
         elif not line.isspace():
-            yield _json_row(line, lines.number, targets)
+            yield _json_row(line, lines.number, targets, skip)
 
 
-def _json_row(line: bytes, number: int, targets: list[tuple[tuple[str, ...], str]]) -> Row | BadRow:
+def _json_row(
+    line: bytes,
+    number: int,
+    targets: list[tuple[tuple[str, ...], str]],
+    skip: Collection[str],
+) -> Row | BadRow:
     try:
         data: Any = orjson.loads(line.strip())
     except orjson.JSONDecodeError as error:
@@ -242,6 +310,13 @@ def _json_row(line: bytes, number: int, targets: list[tuple[tuple[str, ...], str
     if type(data) is not dict:
         return BadRow(number, _NO_OBJECT)
     user = cast("dict[str, Any]", data)
+    if user.pop(ABOUT, None) and not user:
+        return BadRow(number, "nothing of the row but what became of it")
+    for key in skip:
+        user.pop(key, None)
+    path = past_64_bits(line, skip)
+    if path:
+        return BadRow(number, f"{path}: {PAST_64_BITS}")
     try:
         values = {key: user.pop(key) for _, key in targets if key in user}
         for target, key in targets:
@@ -266,7 +341,7 @@ def _csv_rows(lines: Lines, options: _Options) -> Iterator[Row | BadRow]:
     if isinstance(header, Misfit):
         message = f"{lines.name}: line {line or 1}, which names the columns: {header.reason}"
         raise SourceError(message)
-    meant = columns(header, options.shape, options.renames, source=lines.name)
+    meant = columns(header, options.shape, options.renames, skip=options.skip, source=lines.name)
     return _below(len(header), meant, found, options)
 
 

@@ -247,6 +247,54 @@ class TestImport:
             assert max(map(cell_len, result.stdout.splitlines())) <= width
 
 
+class TestDryRun:
+    def test_nothing_is_sent(self, call: Call, users: Path, emulator: Emulator) -> None:
+        """A dry run says what would be refused and how long it takes, and needs no credentials."""
+        bare = {f"SUNSHINE_{name}": None for name in ("APP_ID", "KEY_ID", "KEY_SECRET")}
+        result = call("import", users, "--mode", "create", "--dry-run", "--rate", 2, **bare)
+        assert result.exit_code == 1
+        said = words(result.stdout)
+        assert "5 bad 3 cells, where the first line has 2" in said
+        for figure in ("rows │ 4", "valid │ 3", "bad │ 1", "2 s at 2 requests a second"):
+            assert figure in said
+        assert "1 (rows with the key of an earlier one; lines 4 as 2)" in said
+        assert "Nothing was sent." in said
+        assert emulator.ledger()["requests"] == 0
+
+    def test_all_valid(self, call: Call, tmp_path: Path) -> None:
+        """Where all rows are valid the status is 0; without a rate the time depends."""
+        path = tmp_path / "users.jsonl"
+        path.write_text('{"externalId": "a", "nick": 1}\n' + '{"externalId": "a"}\n' * 9)
+        result = call("import", path, "--mode", "create", "--dry-run")
+        assert result.exit_code == 0
+        said = words(result.stdout)
+        assert "that depends on the service" in said
+        assert "nick (rows: 1)" in said
+        assert "lines 2 as 1, 3 as 1," in said
+        assert ", ...)" in said
+
+    def test_json(self, call: Call, users: Path) -> None:
+        """With --json it is one line of JSON, and one on stderr for each bad row."""
+        result = call("import", users, "--mode", "create", "--dry-run", "--json")
+        data = json.loads(result.stdout)
+        assert (data["dry_run"], data["valid"], data["bad"]) == (True, 3, 1)
+        assert json.loads(result.stderr) == data["problems"][0]
+
+    def test_many_bad_rows(self, call: Call, tmp_path: Path) -> None:
+        """Of many bad rows the first are listed."""
+        path = tmp_path / "users.jsonl"
+        path.write_text("x\n" * (SHOWN + 2))
+        result = call("import", path, "--mode", "create", "--dry-run")
+        assert "... and 2 more" in result.stdout
+
+    @pytest.mark.parametrize("arguments", [["--rate", "0"], ["--skip", "no"]])
+    def test_what_cannot_start(self, call: Call, users: Path, arguments: list[str]) -> None:
+        """What can't be meant is refused with status 2."""
+        result = call("import", users, "--mode", "create", "--dry-run", *arguments)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("sunshine-async: ")
+
+
 class TestUsers:
     def test_get(self, call: Call, users: Path) -> None:
         """One user is printed as JSON, as the service sent it."""

@@ -28,7 +28,7 @@ from sunshine_async import (
     Retry,
     SunshineClient,
 )
-from sunshine_async import jobs as jobs_module
+from sunshine_async._endpoint import Request
 from sunshine_async._model import UNSET, Unset
 from sunshine_async._report import KEPT, NAMED
 from sunshine_async._tasks import Entry, Task
@@ -49,7 +49,9 @@ from sunshine_async.jobs import (
     StoppedError,
     Trouble,
     open_rows,
+    rehearse,
 )
+from sunshine_async.jobs.job import problem_of
 from sunshine_async.testing import ScriptedTransport
 
 
@@ -136,9 +138,7 @@ async def test_every_row_has_its_outcome(
 
 async def test_updates_and_deletions_say_who(client: SunshineClient, emulator: Emulator) -> None:
     """A row's id, or else its external id, says which user it is about, and isn't sent as a body."""
-    user = await client.users.create(
-        jobs_module.SUNSHINE.tasks[Mode.CREATE].shape.body(external_id="a")
-    )
+    user = await client.users.create(SUNSHINE.tasks[Mode.CREATE].shape.body(external_id="a"))
     await Job(client, SUNSHINE, Mode.CREATE).run(people("b", "c"))
     rows = [
         Row(1, {"id": user.id, "externalId": "z", "metadata": {"n": 1}}),
@@ -264,7 +264,7 @@ async def test_what_was_sent_again_is_counted(client: SunshineClient, emulator: 
 def test_problems_have_codes(error: Exception, trouble: Trouble, code: str) -> None:
     """Each kind of error has a code that rows can be counted by."""
     unknown = getattr(error, "maybe_applied", False)
-    problem = jobs_module._problem(3, error, unknown=unknown)
+    problem = problem_of(3, error, unknown=unknown)
     assert (problem.line, problem.trouble, problem.code) == (3, trouble, code)
     assert problem.reason == str(error)
 
@@ -374,7 +374,7 @@ def test_stop_cuts_calls_off(backend: str) -> None:
         (3, Trouble.FAILED, "stopped"),
     ]
     assert {problem.reason for problem in report.problems} == {
-        "stopped before the answer came: the service may have acted",
+        "stopped before the answer came. The service may have acted: look before you send it again",
         "stopped before it was sent",
     }
 
@@ -489,7 +489,12 @@ def test_times_in_objects_are_looked_at() -> None:
         trip: Trip | Unset = UNSET
         extra: Mapping[str, Any] = field(factory=dict)
 
-    task = Task(Shape(Body), send=lambda client, entry: client.send(entry), key=lambda _: None)
+    task = Task(
+        Shape(Body),
+        send=lambda client, entry: client.send(entry),
+        key=lambda _: None,
+        asks=lambda _: Request("GET", "/"),
+    )
     naive, wrong, absent = (
         task.entry(Row(1, data)) for data in ({"trip": {"at": "2020-05-21"}}, {"trip": 1}, {})
     )
@@ -508,4 +513,50 @@ def test_services_are_a_table() -> None:
 def test_lost_connections_are_errors_with_a_fault() -> None:
     """A fault is the code of a transport's error."""
     error = ConnectionLostError("x", fault="lost", endpoint="", maybe_applied=True)
-    assert jobs_module._problem(1, error, unknown=True).code == "lost"
+    assert problem_of(1, error, unknown=True).code == "lost"
+
+
+class TestRehearsal:
+    def test_nothing_is_sent_and_all_is_said(self) -> None:
+        """A rehearsal counts rows, what is refused before it is sent, and keys that come again."""
+        rows = [
+            *people("a", "b", "a", "a"),
+            Row(5, {"externalId": "c", "metadata": {"x": "y" * 100_000}}),
+            Row(6, {"externalId": ".."}),
+            Row(7, {"metadata": {}}),
+            BadRow(8, "not JSON"),
+            Row(9, {"externalId": "a", "brandId": "other", "nick": 1}),
+            *(Row(line, {"externalId": "z", f"key-{line}": 1}) for line in range(10, 50)),
+        ]
+        seen: list[Problem] = []
+        found = rehearse(SUNSHINE, Mode.UPSERT, rows, rate=10, on_problem=seen.append)
+        assert (found.rows, found.valid, found.bad, found.duplicates) == (49, 45, 4, 41)
+        assert [(problem.line, problem.code) for problem in found.problems] == [
+            (5, "invalid"), (6, "invalid"), (7, "invalid"), (8, "bad row"),
+        ]  # fmt: skip
+        assert seen == found.problems
+        assert found.repeated[:3] == [(3, 1), (4, 1), (11, 10)]
+        assert len(found.repeated) == len(found.beyond) == NAMED
+        assert (found.requests, found.seconds) == (45, 4.5)
+        assert found.as_json()["seconds"] == 5
+
+    def test_of_many_bad_rows_the_first_are_kept(self) -> None:
+        """A rehearsal keeps the first bad rows, and counts the others; rows may have no key."""
+        rows = [Row(1, {}), Row(2, {}), *(BadRow(line, "bad") for line in range(3, KEPT + 5))]
+        found = rehearse(SUNSHINE, Mode.CREATE, rows)
+        assert (found.valid, found.bad, found.duplicates) == (2, KEPT + 2, 0)
+        assert len(found.problems) == KEPT
+        assert found.seconds is None
+        assert found.as_json()["problems_left_out"] == 2
+
+    @pytest.mark.parametrize("mode", [Mode.UPDATE, Mode.DELETE])
+    async def test_bad_in_rehearsal_is_bad_in_earnest(
+        self, client: SunshineClient, mode: Mode
+    ) -> None:
+        """What a rehearsal says is bad is what the job says is bad."""
+        rows = [Row(1, {"id": ".."}), Row(2, {"externalId": "a"}), Row(3, {"metadata": {}})]
+        await Job(client, SUNSHINE, Mode.CREATE).run(people("a"))
+        report = await Job(client, SUNSHINE, mode).run(rows)
+        problems = sorted(report.problems, key=lambda problem: problem.line)
+        assert rehearse(SUNSHINE, mode, rows).problems == problems
+        assert report.bad == 2

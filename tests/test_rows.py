@@ -546,3 +546,51 @@ def test_memory_is_flat(path: Path) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+class TestSkipped:
+    def test_skipped_columns_and_keys_are_passed_over(self, path: Path, tmp_path: Path) -> None:
+        """What stands in a column or key that is skipped isn't looked at."""
+        assert read_text(path, "Notes,externalId\n1,a\n", skip=["Notes"]) == [
+            Row(2, {"externalId": "a"})
+        ]
+        lines = '{"Notes": 99999999999999999999, "externalId": "a"}\n{}\n'
+        assert read_text(tmp_path / "users.jsonl", lines, skip=["Notes"]) == [
+            Row(1, {"externalId": "a"}),
+            Row(2, {}),
+        ]
+
+    def test_skipped_columns_are_there(self, path: Path) -> None:
+        """A column to skip that isn't there is a mistake; one that isn't known may be skipped."""
+        assert "has no column 'notes' to skip. Did you mean Notes?" in refusal(
+            path, "Notes,externalId\n", skip=["notes"]
+        )
+        assert "or pass it over (--skip Notes)" in refusal(path, "Notes,externalId\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "path_in_row"),
+    [
+        ('{"a": 18446744073709551616}', "a"),
+        ('{"a": -9223372036854775809}', "a"),
+        ('{"metadata": {"n": [1, {"m": 99999999999999999999999}]}}', "metadata.n.1.m"),
+        (f'{{"a": {"9" * 300}}}', "a"),
+    ],
+)
+def test_integers_past_64_bits_are_refused(tmp_path: Path, text: str, path_in_row: str) -> None:
+    """An integer that would be sent as another number makes its row bad, by the field's name."""
+    [row] = read_text(tmp_path / "users.jsonl", text)
+    assert row == BadRow(1, row.reason)
+    assert row.reason.startswith(f"{path_in_row}: an integer past 64 bits")
+
+
+def test_long_numbers_that_are_kept(tmp_path: Path) -> None:
+    """The longest integers that are kept, long text and long fractions are what they are."""
+    text = '{"a": 18446744073709551615, "b": -9223372036854775808, "c": "99999999999999999999", "d": 0.12345678901234567890}'
+    [row] = read_text(tmp_path / "users.jsonl", text)
+    assert row.data == {
+        "a": 2**64 - 1,
+        "b": -(2**63),
+        "c": "99999999999999999999",
+        "d": 0.12345678901234568,
+    }

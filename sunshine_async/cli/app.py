@@ -2,24 +2,24 @@
 
 import json
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import anyio
 import typer
 
-from sunshine_async import ConfigurationError, SunshineError, _codec
+from sunshine_async import ConfigurationError, _codec
 from sunshine_async.cli import demo as demonstration
-from sunshine_async.cli.running import Order, Status, carry_out
+from sunshine_async.cli.after import job
+from sunshine_async.cli.leaving import refusals
+from sunshine_async.cli.rehearsing import rehearsed
+from sunshine_async.cli.running import GRACE, Journaled, Order, Status, carry_out
 from sunshine_async.cli.screen import Screen, emit, open_streams
-from sunshine_async.cli.services import Access, known, someone_there
-from sunshine_async.jobs import Mode, open_rows
+from sunshine_async.cli.services import Access, known, pace, someone_there
+from sunshine_async.jobs import Duplicates, Mode, open_rows
 from sunshine_async.rows import STDIN, Empty, Format
 
 _TAB: Final = "tab"
-_INTERRUPTED: Final = 130
 
 app: Final = typer.Typer(
     name="sunshine-async",
@@ -32,6 +32,7 @@ app: Final = typer.Typer(
 )
 users: Final = typer.Typer(help="One user.", no_args_is_help=True)
 app.add_typer(users, name="users")
+app.add_typer(job, name="job")
 
 Service = Annotated[str, typer.Option(help="Which service: sunshine.")]
 BaseUrl = Annotated[
@@ -63,33 +64,12 @@ def run() -> None:
             emit(stream, "")
 
 
-def _leave(status: int, sentence: str) -> NoReturn:
-    emit(sys.stderr, f"sunshine-async: {sentence}\n")
-    raise typer.Exit(status)
-
-
-@contextmanager
-def _refusals(status: int = Status.NOT_STARTED) -> Generator[None]:
-    """Turn an error into one sentence on stderr, and the exit *status*."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sentence, status = "interrupted", _INTERRUPTED
-    except ValueError as error:
-        sentence, status = str(error), Status.NOT_STARTED
-    except SunshineError as error:
-        sentence = str(error)
-    else:
-        return
-    _leave(status, sentence)
-
-
 @app.command()
 def demo(
     number: Annotated[int, typer.Option("--users", min=20, help="How many users.")] = 2000,
 ) -> None:
     """Show it all, on an emulator: no account is needed, and nothing leaves this machine."""
-    with _refusals():
+    with refusals():
         raise typer.Exit(anyio.run(demonstration.show, Screen(), number))
 
 
@@ -112,18 +92,31 @@ def emulator(
     token: Annotated[
         list[str] | None, typer.Option(help="A token that is let in. Repeatable.")
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that keeps Sunshine's and Smooch's users, for the next start.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Answer as the services do, from memory, until interrupted.
 
     The first line of output is "listening on http://127.0.0.1:PORT", once it listens.
     """
-    with _refusals():
+    with refusals():
         try:
             from sunshine_async.emulator import Emulator  # noqa: PLC0415 - it is an extra
         except ImportError as error:
             raise ConfigurationError(str(error)) from None
         Emulator(
-            rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or ()
+            rate=rate,
+            latency=latency,
+            fail=fail,
+            seed=seed,
+            keys=key or (),
+            tokens=token or (),
+            state=state,
         ).run(port=port)
 
 
@@ -138,6 +131,10 @@ def import_file(
     rename: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A column or key to pass over. Repeatable."),
     ] = None,
     format: Annotated[
         Format | None, typer.Option(help="If the file's name doesn't say it.", show_default=False)
@@ -158,6 +155,51 @@ def import_file(
             min=0, help="Give up when more rows than this weren't done.", show_default=False
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Read all, send nothing; say what would be refused, and how long it takes. Needs no credentials.",
+        ),
+    ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that keeps what was done: the same command, run again, goes on from there.",
+            show_default=False,
+        ),
+    ] = None,
+    duplicates: Annotated[
+        Duplicates | None,
+        typer.Option(
+            help="With a journal: which of the rows with the same key are sent. By default the last.",
+            show_default=False,
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Send the rows again that failed.")
+    ] = False,
+    retry_unknown: Annotated[
+        bool,
+        typer.Option("--retry-unknown", help="Look for the unknown rows, or send them again."),
+    ] = False,
+    accept_changed_source: Annotated[
+        bool,
+        typer.Option("--accept-changed-source", help="Go on although the file isn't what it was."),
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Upsert the rows too that haven't changed since.")
+    ] = False,
+    keep_bodies: Annotated[
+        bool, typer.Option("--keep-bodies", help="Let the journal have the rows themselves.")
+    ] = False,
+    max_outage: Annotated[
+        float,
+        typer.Option(min=0, help="With a journal: seconds to wait for a service that is gone."),
+    ] = 900.0,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds for calls under way to end, once interrupted.")
+    ] = GRACE,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -176,11 +218,23 @@ def import_file(
 
     Each row ends as done, failed (the service doesn't have it), unknown (it may have it, or not) or bad (it couldn't be read, and nothing was sent).
 
-    Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures); 130 or 143 interrupted: no more rows are taken, and calls under way get 10 s to end.
+    Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
+
+    With --journal, whatever cut it off, the same command run again goes on: no row is lost, no user made twice. Once it has ended, a changed file may be next: an upsert then sends what has changed. A service that is gone is waited for.
     """
     # long lines: a terminal of any width breaks them where it ends
-    with _refusals():
+    with refusals():
         found = known(service)
+        journaled = Journaled(
+            journal,
+            duplicates=duplicates,
+            retry_failed=retry_failed,
+            retry_unknown=retry_unknown,
+            accept_changed_source=accept_changed_source,
+            full=full,
+            keep_bodies=keep_bodies,
+            max_outage=max_outage,
+        )
         access = Access(
             base_url=base_url,
             app_id=app_id,
@@ -197,9 +251,20 @@ def import_file(
             delimiter="\t" if delimiter == _TAB else delimiter,
             empty=empty,
             renames=_renames(rename or []),
+            skip=skip or (),
         ) as rows:
+            if dry_run:
+                pace(access)
+                screen = Screen(as_json=as_json)
+                raise typer.Exit(rehearsed(found.service, mode, rows, screen, rate=rate))
             order = Order(
-                found.service, mode, rows, concurrency=concurrency, max_failures=max_failures
+                found.service,
+                mode,
+                rows,
+                concurrency=concurrency,
+                max_failures=max_failures,
+                grace=grace,
+                journal=journaled,
             )
             screen, client = Screen(as_json=as_json), found.connect(access)
             raise typer.Exit(anyio.run(carry_out, order, client, screen))
@@ -246,7 +311,7 @@ def get_user(
         text = json.dumps(_codec.unstructure(user), ensure_ascii=False, indent=2)
         emit(sys.stdout, f"{text}\n")
 
-    with _refusals(Status.TROUBLE):
+    with refusals(Status.TROUBLE):
         anyio.run(main)
 
 
@@ -276,5 +341,5 @@ def delete_user(
             await found.delete(client, id, brand_id)
         emit(sys.stderr, "Deleted.\n")
 
-    with _refusals(Status.TROUBLE):
+    with refusals(Status.TROUBLE):
         anyio.run(main)

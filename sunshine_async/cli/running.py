@@ -3,16 +3,24 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    nullcontext,
+    suppress,
+)
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 import anyio
 from attrs import define, field, frozen
 
+from sunshine_async import ConfigurationError
 from sunshine_async._client import Client
 from sunshine_async.cli.screen import Meter, Screen
-from sunshine_async.jobs import Ending, Job, Mode, Report, RowFile, Service
+from sunshine_async.jobs import Duplicates, Ending, Job, Mode, Report, RowFile, Service
+from sunshine_async.jobs import open as open_job
 
 Signals = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
 
@@ -47,6 +55,32 @@ class Run:
 
 
 @frozen
+class Journaled:
+    """The journal of a job, if it has one, and how it goes on from it."""
+
+    path: Path | None = None
+    duplicates: Duplicates | None = field(kw_only=True, default=None)
+    retry_failed: bool = field(kw_only=True, default=False)
+    retry_unknown: bool = field(kw_only=True, default=False)
+    accept_changed_source: bool = field(kw_only=True, default=False)
+    full: bool = field(kw_only=True, default=False)
+    keep_bodies: bool = field(kw_only=True, default=False)
+    max_outage: float = field(kw_only=True, default=900.0)
+
+    def __attrs_post_init__(self) -> None:
+        """Raise `ConfigurationError` for what goes with a journal only."""
+        for name in _JOURNALED:
+            if self.path is None and getattr(self, name):
+                message = f"--{name.replace('_', '-')} goes with a --journal"
+                raise ConfigurationError(message)
+
+
+_JOURNALED: Final = (
+    "duplicates", "retry_failed", "retry_unknown", "accept_changed_source", "full", "keep_bodies",
+)  # fmt: skip
+
+
+@frozen
 class Order:
     """What is to be done with which rows."""
 
@@ -55,24 +89,50 @@ class Order:
     rows: RowFile
     concurrency: int = field(kw_only=True)
     max_failures: int | None = field(kw_only=True)
+    grace: float = field(kw_only=True, default=GRACE)
+    journal: Journaled = field(kw_only=True, default=Journaled())
 
 
 async def carry_out(order: Order, client: Client, screen: Screen) -> int:
     """Do what was ordered, show what became of it, and return the status to exit with."""
-    job = Job(
+    async with client, _job(order, client, screen) as job:
+        result = await run(job, order.rows, screen, grace=order.grace)
+    about = {"file": order.rows.name, "service": order.service.name, "mode": order.mode.value}
+    screen.report(result.report, **about)
+    return result.status
+
+
+def _job(order: Order, client: Client, screen: Screen) -> AbstractAsyncContextManager[Job]:
+    on_problem = screen.problem if screen.as_json else None
+    how = order.journal
+    if how.path is None:
+        job = Job(
+            client,
+            order.service,
+            order.mode,
+            concurrency=order.concurrency,
+            max_failures=order.max_failures,
+            grace=order.grace,
+            on_problem=on_problem,
+        )
+        return nullcontext(job)
+    return open_job(
+        how.path,
         client,
         order.service,
         order.mode,
         concurrency=order.concurrency,
         max_failures=order.max_failures,
-        grace=GRACE,
-        on_problem=screen.problem if screen.as_json else None,
+        grace=order.grace,
+        duplicates=how.duplicates,
+        retry_failed=how.retry_failed,
+        retry_unknown=how.retry_unknown,
+        accept_changed_source=how.accept_changed_source,
+        full=how.full,
+        keep_bodies=how.keep_bodies,
+        max_outage=how.max_outage,
+        on_problem=on_problem,
     )
-    async with client:
-        result = await run(job, order.rows, screen)
-    about = {"file": order.rows.name, "service": order.service.name, "mode": order.mode.value}
-    screen.report(result.report, **about)
-    return result.status
 
 
 async def run(
@@ -80,6 +140,7 @@ async def run(
     rows: RowFile,
     screen: Screen,
     *,
+    grace: float = GRACE,
     signals: Signals = anyio.open_signal_receiver,
     leave: Callable[[int], object] = os._exit,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -100,7 +161,7 @@ async def run(
                 job.stop()
                 screen.tell(
                     f"Stopping: no more rows are taken. {job.under_way} are under way and have "
-                    f"{GRACE:.0f} s to end; interrupt again to stop at once."
+                    f"{grace:g} s to end; interrupt again to stop at once."
                 )
 
     async def show(meter: Meter) -> None:
@@ -115,11 +176,17 @@ async def run(
                 tasks.start_soon(show, meter)
 
     attending = anyio.CancelScope()
+    own: Exception | None = None
     with screen.progress(rows.name) as meter:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(attend, meter)
-            await job.run(rows)
+            try:
+                await job.run(rows)
+            except Exception as error:  # noqa: BLE001 - as itself: not one of a group
+                own = error
             attending.cancel()
+    if own is not None:
+        raise own
     return result
 
 

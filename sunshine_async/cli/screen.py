@@ -69,7 +69,7 @@ class _Page(io.StringIO):
         self._encoding: Final = encoding
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._encoding
 
     def take(self) -> str:
@@ -101,25 +101,25 @@ class Screen:
     def tell(self, text: str) -> None:
         """Say something that isn't a result."""
         if self.as_json:
-            emit(sys.stderr, _json({"note": text}))
+            emit(sys.stderr, in_json({"note": text}))
         else:
             self.err.print(Text(text))
 
     def problem(self, problem: Problem) -> None:
         """Give a row that wasn't done as one line of JSON, beside the result."""
-        emit(sys.stderr, _json(problem.as_json()))
+        emit(sys.stderr, in_json(problem.as_json()))
 
     def report(self, report: Report, **about: str) -> None:
         """Show what became of a job, and what it is *about*."""
         if self.as_json:
-            emit(sys.stdout, _json({**about, **report.as_json()}))
+            emit(sys.stdout, in_json({**about, **report.as_json()}))
             return
         if report.problems:
-            self.say(_problems(report.problems[:SHOWN]))
+            self.say(listing(report.problems[:SHOWN]))
         more = report.troubles - SHOWN
         if more > 0:
             self.say(f"... and {more:,} more: with --json each one is on stderr\n")
-        self.say(_summary(", ".join(about.values()), report), *_advice(report))
+        self.say(figures(", ".join(about.values()), _figures(report)), *_advice(report))
 
     @contextmanager
     def progress(self, name: str) -> Generator["Meter"]:
@@ -175,7 +175,7 @@ def _now(report: Report, total: int | None, between: str, *, short: bool = False
     if total is not None:
         parts.insert(0, f"{min(100, 100 * report.rows // max(total, 1))} %")
         if report.rate:
-            parts.append(f"{_duration(max(0, total - report.rows) / report.rate)} left")
+            parts.append(f"{duration(max(0, total - report.rows) / report.rate)} left")
     if short:
         return between.join(parts)
     parts += [
@@ -186,7 +186,8 @@ def _now(report: Report, total: int | None, between: str, *, short: bool = False
     return between.join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return *seconds* as ``5 s``, ``2:05`` or ``1:02:05``."""
     whole = round(seconds)
     if whole < 60:  # noqa: PLR2004 - a minute
         return f"{whole} s"
@@ -195,7 +196,8 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _problems(problems: Iterable[Problem]) -> Table:
+def listing(problems: Iterable[Problem]) -> Table:
+    """Return the table of *problems*, those with the same reason together."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("lines", overflow="fold", max_width=16)
     table.add_column("outcome")
@@ -220,17 +222,18 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(f"{first}-{last}" if first < last else f"{first}" for first, last in ranges)
 
 
-def _summary(title: str, report: Report) -> Table:
+def figures(title: str, shown: Mapping[str, str]) -> Table:
+    """Return the table of what is *shown*, by name."""
     table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _figures(report).items():
+    for name, value in shown.items():
         table.add_row(name, value)
     return table
 
 
 def _figures(report: Report) -> Mapping[str, str]:
-    figures = {
+    shown = {
         "rows": f"{report.rows:,}",
         "done": f"{report.done:,}",
         "failed": _counted(report.failed, "the service refused them, or wasn't reached"),
@@ -239,14 +242,24 @@ def _figures(report: Report) -> Mapping[str, str]:
         "time": f"{report.seconds:,.1f} s, {report.rate:,.0f} rows a second",
         "requests": f"{report.requests:,}",
     }
+    if report.unchanged:
+        shown["done"] += f"  ({report.unchanged:,} of them as they were: not sent)"
+    for name, count, meaning in (
+        ("left out", report.left_out, "another row with the same key was sent"),
+        ("to be done", report.waiting, "the same command goes on with them"),
+    ):
+        if count:
+            shown[name] = _counted(count, meaning)
+    if report.held:
+        shown["held"] = f"{report.held:,.0f} s, for the service to come back"
     if report.resent or report.throttled:
-        figures["requests"] += f", {report.resent:,} of them again, {report.throttled:,} throttled"
+        shown["requests"] += f", {report.resent:,} of them again, {report.throttled:,} throttled"
     latency = {name: seconds for name, seconds in report.percentiles().items() if seconds}
     if latency:
-        figures["latency"] = ", ".join(f"{name} {_ms(s)}" for name, s in latency.items())
+        shown["latency"] = ", ".join(f"{name} {_ms(s)}" for name, s in latency.items())
     if report.codes:
-        figures["reasons"] = ", ".join(f"{code} {n:,}" for code, n in report.codes.most_common(5))
-    return figures
+        shown["reasons"] = ", ".join(f"{code} {n:,}" for code, n in report.codes.most_common(5))
+    return shown
 
 
 def _counted(count: int, meaning: str) -> str:
@@ -259,19 +272,20 @@ def _ms(seconds: float) -> str:
 
 def _advice(report: Report) -> list[str]:
     lines: list[str] = []
-    if not report.rows:
+    if not report.rows and not report.waiting:
         lines.append("No row was taken.")
     if report.beyond:
         keys = ", ".join(f"{key} (rows: {rows:,})" for key, rows in report.beyond.most_common())
         lines.append(f"Sent as they are, though no field known here is called so: {keys}")
     if report.ending is Ending.GAVE_UP:
         lines.append(f"Given up: {report.reason}")
-    if report.ending is not Ending.ALL and report.rows:
+    if report.ending is not Ending.ALL and report.rows and not report.waiting:
         lines.append(
             f"The rows up to line {report.last_line:,} were taken; those after it were not."
         )
     return lines
 
 
-def _json(data: object) -> str:
+def in_json(data: object) -> str:
+    """Return *data* as one line of JSON."""
     return json.dumps(data, ensure_ascii=False) + "\n"

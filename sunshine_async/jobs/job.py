@@ -1,15 +1,4 @@
-"""A file of users through a service: read, sent, and reported row by row.
-
-::
-
-    job = Job(client, SUNSHINE, Mode.CREATE)
-    with open_rows("users.csv", job.shape) as rows:
-        report = await job.run(rows)
-    print(report.done, report.failed, report.unknown, report.bad)
-
-Every row that is taken ends as one of four: *done*; *failed*, when the service doesn't have it;
-*unknown*, when it may have it or not; *bad*, when it couldn't be read and nothing was sent.
-"""
+"""A job: rows through a client, as many at once as you say, each with its outcome."""
 
 import time
 from collections import deque
@@ -22,8 +11,8 @@ from anyio import CancelScope, get_cancelled_exc_class, to_thread
 
 from sunshine_async import bulk
 from sunshine_async._client import Client
-from sunshine_async._report import Ending, Latencies, Problem, Report, Trouble
-from sunshine_async._tasks import SERVICES, SUNSHINE, Entry, Mode, Service, Task
+from sunshine_async._report import Ending, Problem, Report, Trouble
+from sunshine_async._tasks import Entry, Mode, Service, Task
 from sunshine_async.errors import (
     ApiError,
     AuthenticationError,
@@ -35,29 +24,9 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
-from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows
+from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError
 
-__all__ = [
-    "SERVICES",
-    "SUNSHINE",
-    "BadRow",
-    "Ending",
-    "Job",
-    "Latencies",
-    "Mode",
-    "Problem",
-    "Report",
-    "Row",
-    "RowFile",
-    "Service",
-    "Shape",
-    "SourceError",
-    "StoppedError",
-    "Trouble",
-    "open_rows",
-]
-
-_FUSE: Final = (
+FUSE: Final = (
     AuthenticationError,
     PaymentRequiredError,
     PermissionDeniedError,
@@ -66,8 +35,12 @@ _FUSE: Final = (
 """What no row after it could be spared."""
 _OUTAGE: Final = 25
 """So many rows in a row without an answer, or as many as are sent at once: the service is gone."""
-_BATCH: Final = 500
-_LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
+NO_BETTER: Final = "no row would fare better: {}"
+_CUT_OFF: Final = "stopped before the answer came"
+UNSENT: Final = "stopped before it was sent"
+AT_ONCE: Final = 500
+"""Rows that are read before any of them is sent."""
+LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
 
 
 class StoppedError(SunshineError):
@@ -102,12 +75,13 @@ class Job:
         self._grace: Final = grace
         self._on_problem: Final = on_problem
         self._clock: Final = clock
-        self._entries: _Entries | None = None
+        self._entries: Entries | None = None
         self._outcomes: bulk.Outcomes[Entry, object] | None = None
         self._stopped = False
         self._until = inf
         self._calls: Final[set[CancelScope]] = set()
         self._unanswered = 0
+        self._earlier = 0  # troubles of the runs before this one
         self._began = 0.0
         tally = client.tally
         self._before: Final = (tally.requests, tally.resent, tally.throttled)
@@ -134,7 +108,7 @@ class Job:
         cut off and the report isn't complete: `stop` is the way to end it in order.
         """
         self._began = self._clock()
-        self._entries = _Entries(self, self._task, rows)
+        self._entries = self._source(rows)
         async with bulk.run(
             self._send,
             self._entries,
@@ -173,11 +147,15 @@ class Job:
         report.add(problem)
         if self._on_problem is not None:
             self._on_problem(problem)
-        if report.troubles > self._max_failures:
+        if report.troubles - self._earlier > self._max_failures:
             self.give_up(
                 f"more than {self._max_failures} rows failed, are unknown or bad; the limit is "
                 "yours (max_failures)"
             )
+
+    def refuse(self, row: BadRow) -> None:
+        """Take down a row that can't be sent."""
+        self.note(Problem(row.line, Trouble.BAD, "bad row", row.reason))
 
     def _end(self, ending: Ending, reason: str | None) -> None:
         self._stopped = True
@@ -189,24 +167,26 @@ class Job:
         for call in self._calls:
             call.deadline = self._until
 
+    def _source(self, rows: Iterable[Row | BadRow]) -> "Entries":
+        return Entries(self, self._task, rows)
+
+    async def _call(self, entry: Entry) -> object:
+        return await self._task.send(self._client, entry)
+
     async def _send(self, entry: Entry) -> object:
         begun = False
         started = self._clock()
         with CancelScope(deadline=self._until) as call:
             self._calls.add(call)
             try:
-                return await self._task.send(self._client, entry)
+                return await self._call(entry)
             except get_cancelled_exc_class() as cancelled:
                 begun = bool(getattr(cancelled, "__notes__", ()))
                 raise
             finally:
                 self._calls.discard(call)
                 self.report.latencies.add(self._clock() - started)
-        if begun:
-            message = "stopped before the answer came: the service may have acted"
-        else:
-            message = "stopped before it was sent"
-        raise StoppedError(message, maybe_applied=begun)
+        raise StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()
@@ -215,9 +195,9 @@ class Job:
             self._unanswered = 0
             return
         error = outcome.error
-        self.note(_problem(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
-        if isinstance(error, _FUSE):
-            self.give_up(f"no row would fare better: {error}")
+        self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
+        if isinstance(error, FUSE):
+            self.give_up(NO_BETTER.format(error))
         unanswered = isinstance(error, TransportError | ServerError)
         self._unanswered = self._unanswered + 1 if unanswered else 0
         if self._unanswered >= max(_OUTAGE, self._concurrency):
@@ -234,7 +214,8 @@ class Job:
         report.seconds = self._clock() - self._began
 
 
-def _problem(line: int, error: Exception, *, unknown: bool) -> Problem:
+def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
+    """Return what is said of the row at *line*, whose call ended in *error*."""
     trouble = Trouble.UNKNOWN if unknown else Trouble.FAILED
     match error:
         case ApiError():
@@ -255,7 +236,7 @@ def _problem(line: int, error: Exception, *, unknown: bool) -> Problem:
     return Problem(line, trouble, code, str(error))
 
 
-class _Entries:
+class Entries:
     """The entries of a job's rows, read in a thread, a batch at a time; bad rows are taken down."""
 
     def __init__(self, job: Job, task: Task, rows: Iterable[Row | BadRow]) -> None:
@@ -266,7 +247,7 @@ class _Entries:
         self._batch: Final[deque[Entry | BadRow]] = deque()
         self.read = 0
         self._ended = False
-        self._broken: SourceError | None = None
+        self._broken: SunshineError | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -274,7 +255,7 @@ class _Entries:
     async def __anext__(self) -> Entry:
         while not self._job.stopped:
             while not self._batch and not self._ended:
-                await to_thread.run_sync(self._read)
+                await self._fill()
             if not self._batch:
                 break
             entry = self._batch.popleft()
@@ -282,20 +263,26 @@ class _Entries:
             if isinstance(entry, Entry):
                 self._job.report.note(entry.beyond)
                 return entry
-            self._job.note(Problem(entry.line, Trouble.BAD, "bad row", entry.reason))
+            self._job.refuse(entry)
         if self._broken is not None:
             self._job.give_up(str(self._broken))
         raise StopAsyncIteration
 
+    def close(self) -> None:
+        """Close what it has opened itself."""
+
+    async def _fill(self) -> None:
+        await to_thread.run_sync(self._read)
+
     def _read(self) -> None:
         """Read what is there, at most a batch; nothing if nothing comes for a while."""
-        if self._file is not None and not self._file.ready(_LOOK_UP):
+        if self._file is not None and not self._file.ready(LOOK_UP):
             return
         try:
             for row in self._rows:
                 self.read += 1
                 self._batch.append(self._task.entry(row) if isinstance(row, Row) else row)
-                if len(self._batch) >= _BATCH or (self._file and not self._file.waiting):
+                if len(self._batch) >= AT_ONCE or (self._file and not self._file.waiting):
                     return
         except SourceError as error:
             self._broken = error

@@ -1,0 +1,154 @@
+"""What a journal costs: throughput with and without, memory by rows, resuming, and the next night.
+
+    python benchmarks/journal.py [--rows 20000] [--runs 5] [--many 1000000]
+
+Throughput is that of a job of creates, 64 in flight, against a process that answers after 1 ms.
+The rest runs on a service without a network, in processes of their own: what is left is the job.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from sunshine_async import BasicAuth, Pace, SunshineClient, jobs
+from sunshine_async.jobs import SUNSHINE, Job, Mode, Report, Service, open_rows
+from sunshine_async.sunshine import User
+
+HERE = Path(__file__).parent
+AT_ONCE = 64
+SENT = 0
+
+
+def write(path: Path, rows: int, changed: Iterable[int] = ()) -> None:
+    """Write a file of users, some of them *changed*."""
+    changed = frozenset(changed)
+    with path.open("w", encoding="utf-8") as file:
+        for n in range(rows):
+            metadata = {"tier": "gold", "age": n % 90, "changed": n in changed}
+            profile = {"givenName": "Jane", "surname": f"Doe {n}", "email": f"jane-{n}@example.com"}
+            row = {"externalId": f"user-{n}", "profile": profile, "metadata": metadata}
+            file.write(json.dumps(row) + "\n")
+
+
+async def run(client: SunshineClient, service: Service, file: Path, journal: Path | None) -> Report:
+    """Run a job over *file*."""
+    mode = Mode.CREATE if service is SUNSHINE else Mode.UPSERT
+    if journal is None:
+        plain = Job(client, service, mode, concurrency=AT_ONCE)
+        with open_rows(file, plain.shape) as rows:
+            return await plain.run(rows)
+    async with jobs.open(journal, client, service, mode, concurrency=AT_ONCE) as job:
+        with open_rows(file, job.shape) as rows:
+            return await job.run(rows)
+
+
+def throughput(rows: int, runs: int) -> None:
+    """Print how many rows a second there are with a journal, and without."""
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "users.jsonl")
+        write(file, rows)
+        for number in range(2 * runs):
+            journaled = number % 2 == 0
+            with subprocess.Popen(  # noqa: S603 - ours
+                [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as stub:
+                port = (stub.stdout or sys.stdin).readline().strip()
+                client = SunshineClient(
+                    "app",
+                    auth=BasicAuth("id", "secret"),
+                    base_url=f"http://127.0.0.1:{port}",
+                    pace=Pace(max_in_flight=AT_ONCE),
+                )
+                journal = Path(folder, f"{number}.sqlite") if journaled else None
+                began = time.perf_counter()
+                report = asyncio.run(run(client, SUNSHINE, file, journal))
+                rates[journaled].append(rows / (time.perf_counter() - began))
+                if report.done != rows:
+                    sys.exit(f"not all were done: {report}")
+                stub.communicate()
+    with_it, without = (statistics.median(rates[journaled]) for journaled in (True, False))
+    print(f"rows a second: {with_it:,.0f} with a journal, {without:,.0f} without; {runs} runs each")
+    print(f"with / without: {with_it / without:.2f}")
+
+
+async def _send(_client: object, entry: Any) -> User:
+    global SENT  # noqa: PLW0603 - a count for this process
+    SENT += 1
+    await asyncio.sleep(0)
+    return User(id=f"{entry.body.external_id}-id")
+
+
+def child(file: Path, journal: Path) -> None:
+    """Run a job without a network, and print what it took."""
+    tasks = {**SUNSHINE.tasks, Mode.UPSERT: evolve(SUNSHINE.tasks[Mode.UPSERT], send=_send)}
+    service = Service("sunshine", tasks, SUNSHINE.probe)
+    client = SunshineClient("app", auth=BasicAuth("id", "secret"))
+    began = time.perf_counter()
+    report = asyncio.run(run(client, service, file, journal))
+    took = {
+        "seconds": time.perf_counter() - began,
+        "sent": SENT,
+        "done": report.done,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(took))
+
+
+def in_a_child(file: Path, journal: Path) -> dict[str, float]:
+    """Return what a job took in a process of its own."""
+    command = [sys.executable, __file__, "--child", str(file), str(journal)]
+    found: dict[str, float] = json.loads(subprocess.check_output(command))  # noqa: S603 - ours
+    return found
+
+
+def at_scale(few: int, many: int) -> None:
+    """Print what many rows take beside few, to resume, and the next night."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, journal = Path(folder, "users.jsonl"), Path(folder, "run.sqlite")
+        write(file, few)
+        small = in_a_child(file, Path(folder, "small.sqlite"))
+        write(file, many)
+        big = in_a_child(file, journal)
+        print(f"{many:,} rows: {big['seconds']:.0f} s, sent {big['sent']:,}")
+        print(
+            f"peak memory: {small['peak_mb']:.0f} MB for {few:,} rows, {big['peak_mb']:.0f} MB for "
+            f"{many:,}: {big['peak_mb'] - small['peak_mb']:+.0f} MB"
+        )
+        again = in_a_child(file, journal)
+        print(f"resuming when finished: {again['seconds']:.1f} s, sent {again['sent']:,}")
+        write(file, many, changed=range(0, many, 100))
+        night = in_a_child(file, journal)
+        print(
+            f"the next night, 1 % changed: {night['seconds']:.0f} s, sent {night['sent']:,}, "
+            f"{night['peak_mb']:.0f} MB"
+        )
+        print(f"journal: {journal.stat().st_size / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--many", type=int, default=1_000_000)
+    parser.add_argument("--child", nargs=2, type=Path)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(*arguments.child)
+    else:
+        throughput(arguments.rows, arguments.runs)
+        at_scale(arguments.many // 100, arguments.many)

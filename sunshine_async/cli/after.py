@@ -1,0 +1,213 @@
+"""What a journal says, once its job has ended, or was cut off."""
+
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, TextIO
+
+import typer
+
+from sunshine_async import ConfigurationError
+from sunshine_async._tasks import BETWEEN, SERVICES, Mode
+from sunshine_async.cli.leaving import refusals
+from sunshine_async.cli.screen import Screen, duration, emit, figures, in_json
+from sunshine_async.jobs.sources import noted
+from sunshine_async.journal import Found, Journal, State
+from sunshine_async.rows import ABOUT, Format, Row, SourceError, open_as
+
+job: Final = typer.Typer(help="What a job with a journal did.", no_args_is_help=True)
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_PLAIN_BARS: Final = "_.:-=+*#"
+_PARTS: Final = 50
+_TROUBLES: Final = (State.FAILED, State.UNKNOWN, State.BAD)
+_MEANINGS: Final[Mapping[State, str]] = {
+    State.FAILED: "the service refused them",
+    State.UNKNOWN: "may be done or not",
+    State.BAD: "could not be read or sent",
+    State.LEFT_OUT: "another row with the same key was sent",
+    State.WAITING: "still to be sent",
+    State.BEGUN: "may have been sent: the same command finds out",
+}
+
+JournalPath = Annotated[Path, typer.Argument(metavar="JOURNAL", help="As given with --journal.")]
+Out = Annotated[
+    Path | None, typer.Option(help="A file to write to, in place of stdout.", show_default=False)
+]
+
+
+@job.command()
+def show(
+    path: JournalPath,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
+) -> None:
+    """Say what a job did: counts, time, errors with an example each, and how fast it went."""
+    with refusals(), closing(Journal(path, must_exist=True)) as journal:
+        screen = Screen(as_json=as_json)
+        if as_json:
+            emit(sys.stdout, in_json(_data(journal)))
+            return
+        width = min(_PARTS, max(10, screen.err.width - 20))
+        screen.say(figures(str(path), _figures(journal, width)))
+        for code, (count, example) in journal.codes().items():
+            screen.say(f"{code} {count:,}, such as line {example}")
+
+
+@job.command()
+def failures(path: JournalPath, *, out: Out = None) -> None:
+    """Give the rows that weren't done as JSON lines, each with its line and reason, ready to import again.
+
+    What became of a row stands under "_row", which an import passes over. The rows are read from the file that the job read, or from the journal if it kept them.
+    """
+    with refusals(), closing(Journal(path, must_exist=True)) as journal, _stream(out) as stream:
+        without = _failed(journal, stream)
+        if without:
+            emit(
+                sys.stderr, f"{without} rows without what they held: it can't be read (any more)\n"
+            )
+
+
+@job.command()
+def export(
+    path: JournalPath,
+    *,
+    format: Annotated[Format, typer.Option(help="csv or jsonl.")] = Format.CSV,
+    out: Out = None,
+) -> None:
+    """Give every row's line, key, remote id and outcome."""
+    with refusals(), closing(Journal(path, must_exist=True)) as journal, _stream(out) as stream:
+        if format is Format.CSV:
+            emit(stream, "line,key,remote_id,outcome\n")
+        for row in journal.rows():
+            outcome = row["outcome"] or State(row["state"]).name.lower()
+            key = None if row["key"] is None else row["key"].partition(BETWEEN)[0]
+            found = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
+            found["outcome"] = outcome
+            emit(stream, in_json(found) if format is Format.JSONL else _cells(found))
+
+
+def _failed(journal: Journal, stream: TextIO) -> int:
+    """Write the rows that weren't done; return how many of them without what they held."""
+    without = 0
+    with _source(journal) as held:
+        for row in journal.rows(*_TROUBLES):
+            body = json.loads(row["body"]) if row["body"] else held(row)
+            without += body is None
+            said = {name: row[name] for name in ("line", "code", "reason")}
+            said["outcome"] = State(row["state"]).name.lower()
+            emit(stream, in_json({**(body or {}), ABOUT: said}))
+    return without
+
+
+@contextmanager
+def _stream(out: Path | None) -> Generator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        stream = out.open("w", encoding="utf-8")
+    except OSError as error:
+        message = f"--out {out} can't be written: {error.strerror}"
+    else:
+        with stream:
+            yield stream
+        return
+    raise ConfigurationError(message)
+
+
+def _cells(row: Mapping[str, Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row.values())
+    return line.getvalue()
+
+
+@contextmanager
+def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | None]]:
+    """Give what tells what a row held, asked in their order, as far as the source is what it was."""
+    about = journal.about()
+    try:
+        task = SERVICES[about["service"]].tasks[Mode(about["mode"])]
+        rows = open_as(about["source"], task.shape, about["meant"])
+    except (KeyError, SourceError):
+        yield lambda _: None
+        return
+    numbered = enumerate(rows, journal.first)
+
+    def held(wanted: Found) -> dict[str, Any] | None:
+        row = next((row for number, row in numbered if number == wanted["number"]), None)
+        if not isinstance(row, Row):
+            return None
+        same = noted(row, task, keep_body=False).hash == wanted["hash"]
+        return row.data if same else None
+
+    with rows:
+        yield held
+
+
+def _counts(journal: Journal) -> tuple[Counter[State], Counter[str]]:
+    states: Counter[State] = Counter()
+    outcomes: Counter[str] = Counter()
+    for (state, outcome), count in journal.counts().items():
+        states[state] += count
+        if outcome:
+            outcomes[outcome] += count
+    return states, outcomes
+
+
+def _data(journal: Journal) -> dict[str, Any]:
+    states, outcomes = _counts(journal)
+    first, last, parts = journal.pulse(_PARTS)
+    return {
+        **journal.about(),
+        "rows": states.total(),
+        **{state.name.lower(): states[state] for state in State},
+        "outcomes": outcomes,
+        "codes": {code: {"rows": n, "example": one} for code, (n, one) in journal.codes().items()},
+        "first_ended_at": first,
+        "last_ended_at": last,
+        "pulse": parts,
+    }
+
+
+def _figures(journal: Journal, width: int) -> Mapping[str, str]:
+    about = journal.about()
+    states, outcomes = _counts(journal)
+    done = ", ".join(f"{name} {count:,}" for name, count in outcomes.items())
+    shown = {
+        "job": f"{about.get('mode', '')} of {about.get('source', 'what was handed in')}",
+        "at": f"{about.get('service', '')} {about.get('app', '')} {about.get('base_url', '')}",
+        "is": "finished" if about.get("state") == "finished" else "not finished",
+        "rows": f"{states.total():,}",
+        "done": f"{states[State.DONE]:,}" + (f"  ({done})" if done else ""),
+    }
+    for state, meaning in _MEANINGS.items():
+        if states[state]:
+            name = state.name.lower().replace("_", " ")
+            shown[name] = f"{states[state]:,}  ({meaning})"
+    totals = {
+        name: float(about.get(name, 0))
+        for name in ("seconds", "requests", "throttled", "held", "sessions")
+    }
+    ended = states[State.DONE] + states[State.FAILED] + states[State.UNKNOWN]
+    rate = ended / totals["seconds"] if totals["seconds"] else 0.0
+    shown["time"] = f"{duration(totals['seconds'])}, {rate:,.0f} rows a second"
+    shown["requests"] = f"{totals['requests']:,.0f}, {totals['throttled']:,.0f} of them throttled"
+    if totals["held"]:
+        shown["held"] = f"{duration(totals['held'])}, for the service to come back"
+    _, _, parts = journal.pulse(width)
+    if parts:
+        shown["speed"] = _picture(parts)
+    return shown
+
+
+def _picture(parts: list[int]) -> str:
+    """Return *parts* as bars, the most of them as the highest."""
+    bars = _BARS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN_BARS
+    most = max(parts)
+    return "".join(bars[min(len(bars) - 1, part * len(bars) // most)] for part in parts)

@@ -1,0 +1,49 @@
+"""A file of users through a service: read, sent, and reported row by row.
+
+::
+
+    job = Job(client, SUNSHINE, Mode.CREATE)
+    with open_rows("users.csv", job.shape) as rows:
+        report = await job.run(rows)
+    print(report.done, report.failed, report.unknown, report.bad)
+
+Every row that is taken ends as one of four: *done*; *failed*, when the service doesn't have it;
+*unknown*, when it may have it or not; *bad*, when it couldn't be read and nothing was sent.
+"""
+
+from sunshine_async._report import Ending, Latencies, Problem, Report, Trouble
+from sunshine_async._tasks import SERVICES, SUNSHINE, Mode, Service
+from sunshine_async.jobs.job import Job, StoppedError
+from sunshine_async.jobs.lasting import LastingJob, UnsettledError
+from sunshine_async.jobs.opening import open_job as open  # noqa: A004 - of this module: jobs.open
+from sunshine_async.jobs.rehearsal import Rehearsal, rehearse
+from sunshine_async.jobs.sources import Duplicates
+from sunshine_async.journal import JournalError
+from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows
+
+__all__ = [
+    "SERVICES",
+    "SUNSHINE",
+    "BadRow",
+    "Duplicates",
+    "Ending",
+    "Job",
+    "JournalError",
+    "LastingJob",
+    "Latencies",
+    "Mode",
+    "Problem",
+    "Rehearsal",
+    "Report",
+    "Row",
+    "RowFile",
+    "Service",
+    "Shape",
+    "SourceError",
+    "StoppedError",
+    "Trouble",
+    "UnsettledError",
+    "open",
+    "open_rows",
+    "rehearse",
+]

@@ -1,0 +1,152 @@
+"""The entries of a job with a journal: what is still to be done of its rows."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from anyio import to_thread
+from attrs import frozen
+
+from sunshine_async._tasks import Entry, Task
+from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
+from sunshine_async.jobs.sources import noted, row_of
+from sunshine_async.journal import Journal, JournalError, Kept, State
+from sunshine_async.rows import BadRow, Row, RowFile, SourceError
+
+Rows = Iterable[Any] | AsyncIterable[Any]
+_ELSEWHERE: Final = "{} was changed while it was read: run the same again, with the file as it was"
+
+
+@frozen
+class Refused(BadRow):
+    """A row that can't be sent, and its *number* in the journal."""
+
+    number: int
+
+
+@frozen
+class Feed:
+    """What the entries are made with."""
+
+    job: Job
+    task: Task
+    journal: Journal
+    states: Sequence[State]
+    """Those of the rows that are to be sent, or looked at."""
+    entry_of: Callable[[Row, Kept], Entry | BadRow]
+    keep_bodies: bool = False
+    skip_unchanged: bool = False
+
+    def made(self, row: Row, kept: Kept) -> Entry | BadRow:
+        """Return what is sent for *row*, or why it can't be."""
+        entry = self.entry_of(row, kept)
+        if isinstance(entry, BadRow):
+            return Refused(entry.line, entry.reason, kept.number)
+        return entry
+
+    def noted(self, row: Row | BadRow) -> Any:
+        """Return what the journal has of *row*."""
+        return noted(row, self.task, keep_body=self.keep_bodies)
+
+
+class Pending(Entries):
+    """Of a file that was read ahead: it is read once more, beside the journal."""
+
+    def __init__(self, feed: Feed, rows: RowFile) -> None:
+        super().__init__(feed.job, feed.task, ())
+        self._feed: Final = feed
+        self._first: Final = rows
+        self._opened: RowFile | None = None
+        self._numbered: Iterator[tuple[int, Row | BadRow]] = iter(())
+        self._after = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def _read(self) -> None:
+        try:
+            batch = [self._feed.made(self._row(kept), kept) for kept in self._next()]
+            self._check()
+        except (SourceError, JournalError) as error:
+            self._broken = error
+            batch = []
+        self._batch.extend(batch)
+        self._ended = not batch
+
+    def _next(self) -> list[Kept]:
+        page = self._feed.journal.pending(self._after, self._feed.states)
+        self._after = page[-1].number if page else self._after
+        return page
+
+    def _row(self, kept: Kept) -> Row:
+        """Return the row of the file that *kept* was; raise `SourceError` if it isn't there now."""
+        if self._opened is None:
+            self._opened = self._first.again()
+            self._numbered = enumerate(self._opened, self._feed.journal.first)
+        for number, row in self._numbered:
+            if number == kept.number and isinstance(row, Row):
+                return row
+        raise SourceError(_ELSEWHERE.format(self._first.name))
+
+    def _check(self) -> None:
+        """Raise `SourceError` where the file isn't what it was when it was read ahead."""
+        opened = self._opened
+        if opened is not None and (opened.changed or opened.stamp != self._first.stamp):
+            raise SourceError(_ELSEWHERE.format(self._first.name))
+
+
+class Stream(Entries):
+    """Of what can be read once: the journal takes down each row as it comes."""
+
+    def __init__(self, feed: Feed, rows: Rows, session: int) -> None:
+        super().__init__(feed.job, feed.task, rows if isinstance(rows, Iterable) else ())
+        self._feed: Final = feed
+        self._items: AsyncIterator[Any] | None = (
+            aiter(rows) if isinstance(rows, AsyncIterable) else None
+        )
+        self._session: Final = session
+
+    async def _fill(self) -> None:
+        if self._items is None:
+            await super()._fill()
+            return
+        try:
+            item = await anext(self._items)
+        except StopAsyncIteration:
+            self._ended = True
+        else:
+            await to_thread.run_sync(partial(self._meet, [item]))
+
+    def _read(self) -> None:
+        if self._file is not None and not self._file.ready(LOOK_UP):
+            return
+        try:
+            self._meet(self._at_hand(self._file))
+        except (SourceError, JournalError) as error:
+            self._broken = error
+            self._ended = True
+
+    def _at_hand(self, file: RowFile | None) -> list[Any]:
+        """Return the rows that are there without a wait, and one at least unless it has ended."""
+        items: list[Any] = []
+        for row in self._rows:
+            items.append(row)
+            if len(items) >= AT_ONCE or (file and not file.waiting):
+                return items
+        self._ended = True
+        return items
+
+    def _meet(self, items: Sequence[Any]) -> None:
+        rows = [row_of(self.read + place, item) for place, item in enumerate(items, 1)]
+        self.read += len(rows)
+        lines = [self._feed.noted(row) for row in rows]
+        met = self._feed.journal.meet(
+            lines, session=self._session, skip_unchanged=self._feed.skip_unchanged
+        )
+        self._batch.extend(
+            self._feed.made(row, kept)
+            for row, kept in zip(rows, met, strict=True)
+            if isinstance(row, Row) and kept is not None and kept.state in self._feed.states
+        )

@@ -1,0 +1,355 @@
+"""A job with a journal: killed anywhere, it goes on where it was."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
+from typing import Any, Final, cast
+
+import anyio
+from anyio import to_thread
+from attrs import evolve
+
+from sunshine_async import _codec, bulk
+from sunshine_async._client import Client
+from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
+from sunshine_async._retry import Retry
+from sunshine_async._tasks import Again, Entry, Mode, Service
+from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
+from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
+from sunshine_async.jobs.hold import OUTAGE, Hold
+from sunshine_async.jobs.job import FUSE, NO_BETTER, UNSENT, Entries, Job, StoppedError, problem_of
+from sunshine_async.jobs.scribe import Scribe
+from sunshine_async.jobs.sources import Duplicates, Policy, check_job, read_ahead
+from sunshine_async.journal import PENDING, Journal, JournalError, Kept, Mark, State
+from sunshine_async.rows import BadRow, Row, RowFile, SourceError
+
+_TURNS: Final = 3
+"""How often a row is tried that has no answer while others have."""
+_STATES: Final[Mapping[Trouble, State]] = {
+    Trouble.FAILED: State.FAILED,
+    Trouble.UNKNOWN: State.UNKNOWN,
+    Trouble.BAD: State.BAD,
+}
+_TROUBLES: Final = {state: trouble for trouble, state in _STATES.items()}
+_UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
+_OTHERWISE: Final = "it may have been sent before, and what is there under its key is not as sent"
+
+
+class UnsettledError(SunshineError):
+    """What became of a row that had begun can't be told."""
+
+
+class LastingJob(Job):
+    """A `Job` that keeps its *journal*; made by `jobs.open`."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        client: Client,
+        service: Service,
+        mode: Mode,
+        *,
+        policy: Policy,
+        on_progress: Callable[[Report], None] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(client, service, mode, **options)
+        self.journal: Final = journal
+        self.policy: Final = policy
+        self._on_progress: Final = on_progress
+        self._said: Final = {
+            "service": service.name,
+            "mode": mode.value,
+            "base_url": client.base_url,
+            "app": ", ".join(vars(client)["_transport"].path.values()),
+        }
+        check_job(journal, self._said)
+        self._mode: Final = mode
+        self._scribe: Final = Scribe(journal, lambda error: self.give_up(str(error)))
+        once = client.with_options(retry=Retry(max_attempts=1))
+        self._hold: Final = Hold(lambda: service.probe(once), policy.max_outage, self.give_up)
+        self._in_order = True
+        self._rows = 0
+        self._session = 0
+
+    async def run(self, rows: Rows) -> Report:
+        """Send what is still to be sent of *rows*, and return the report of all of them.
+
+        *rows* is a file of `open_rows`, or any iterable of bodies, async or not: models, or
+        mappings as on the wire. Where it can't be read twice, a row is known by its key, or
+        without one by its place.
+        """
+        self._began = self._clock()
+        own: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            try:
+                prepared = await self._prepared(rows)
+                tasks.start_soon(self._scribe.work)
+                tasks.start_soon(self._hold.keep)
+                await super().run(cast("Any", prepared))
+            except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
+                own = error
+            finally:
+                self._hold.close()
+                self._scribe.close()
+                if self._entries is not None:
+                    self._entries.close()
+        if own is not None:
+            raise own
+        await to_thread.run_sync(self._finish)
+        return self.report
+
+    @property
+    def read(self) -> int:
+        """How many rows there are, as far as they have been read."""
+        return max(self._rows, super().read)
+
+    def refuse(self, row: BadRow) -> None:
+        """Take down a row that can't be sent."""
+        problem = Problem(row.line, Trouble.BAD, "bad row", row.reason)
+        number = cast("Refused", row).number
+        self._scribe.end(
+            Mark(number, State.BAD, time.time(), code=problem.code, reason=problem.reason)
+        )
+        self._scribe.then(partial(self.note, problem))
+
+    def _states(self) -> tuple[State, ...]:
+        """Return the states of the rows that are to be sent, or looked at, now."""
+        again = {State.FAILED: self.policy.retry_failed, State.UNKNOWN: self.policy.retry_unknown}
+        return (*PENDING, *(state for state, wanted in again.items() if wanted))
+
+    def _entry_of(self, row: Row, kept: Kept) -> Entry | BadRow:
+        """Return what is sent for *row*, which the journal has as *kept*."""
+        begun = kept.state in (State.BEGUN, State.UNKNOWN)
+        entry = self._task.entry(row, kept.number, begun=begun, remote_id=kept.remote_id)
+        if kept.state is not State.UNKNOWN or isinstance(entry, BadRow):
+            return entry
+        return evolve(entry, begun=self._task.again(entry) is not Again.NEVER)
+
+    async def _prepared(self, rows: Rows) -> Rows:
+        upsert = self._mode is Mode.UPSERT
+        if isinstance(rows, RowFile) and rows.path is not None:
+            self._in_order = self.policy.duplicates is Duplicates.ALL
+            await to_thread.run_sync(
+                partial(
+                    read_ahead, self.journal, self._task, rows, self._said, self.policy,
+                    upsert=upsert, going_on=lambda: not self._stopped,
+                )
+            )  # fmt: skip
+        else:
+            await to_thread.run_sync(partial(self._begin_stream, upsert=upsert))
+        await to_thread.run_sync(self._restate)
+        report = self.report
+        self._rows = report.rows + report.waiting
+        if (report.failed and self.policy.retry_failed) or (
+            report.unknown and self.policy.retry_unknown
+        ):
+            await to_thread.run_sync(partial(self.journal.describe, state="open"))
+        report.failed *= not self.policy.retry_failed
+        report.unknown *= not self.policy.retry_unknown
+        report.waiting = 0
+        report.before = report.rows
+        self._earlier = report.troubles
+        return rows
+
+    def _begin_stream(self, *, upsert: bool) -> None:
+        if self.policy.duplicates not in (None, Duplicates.ALL):
+            message = (
+                f"--duplicates {self.policy.duplicates.value}: what can be read once only is sent "
+                "in its order, all of it; it has to be a file for that"
+            )
+            raise SourceError(message)
+        about = self.journal.about()
+        self._session = int(about.get("session", "0")) + 1
+        session = {"session": str(self._session), "state": "open"}
+        if about.get("state") == "finished" and self._mode is not Mode.CREATE:
+            self.journal.begin({**self._said, **session}, accept=upsert)
+        else:
+            self.journal.describe(**self._said, **session)
+
+    def _source(self, rows: Rows) -> Entries:
+        upsert = self._mode is Mode.UPSERT
+        feed = Feed(
+            self, self._task, self.journal, self._states(), self._entry_of,
+            keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
+        )  # fmt: skip
+        if isinstance(rows, RowFile) and rows.path is not None:
+            return Pending(feed, rows)
+        return Stream(feed, rows, self._session)
+
+    def _end(self, ending: Ending, reason: str | None) -> None:
+        super()._end(ending, reason)
+        self._hold.close()
+
+    async def _send(self, entry: Entry) -> object:
+        turns = 0
+        while True:
+            answers = self._hold.answers
+            try:
+                await self._passed()
+                value = await super()._send(entry)
+            except Exception as error:
+                entry = self._doubted(entry, error)
+                if isinstance(error, OUTAGE):
+                    turns += self._hold.lost(error, since=answers)
+                    if turns < _TURNS and self._may_try_again(entry):
+                        await self._taken_back(entry)
+                        if not self._stopped:
+                            continue
+                        error = StoppedError(str(error), maybe_applied=entry.begun)
+                elif isinstance(error, ApiError):
+                    self._hold.answer()
+                await self._kept(self._undone(entry, error))
+                raise error from None
+            self._hold.answer()
+            await self._kept(self._done(entry, value))
+            return value
+
+    async def _call(self, entry: Entry) -> object:
+        again = self._task.again(entry)
+        if again is Again.HARMLESS:
+            return await super()._call(entry)
+        if entry.begun and again is Again.NEVER:
+            raise UnsettledError(_UNTOLD, maybe_applied=True)
+        if entry.begun and again is Again.LOOK:
+            found = await self._found(entry)
+            if found is not None:
+                return found
+        await self._scribe.begin(entry.number)
+        try:
+            return await super()._call(entry)
+        except NotFoundError:
+            if entry.begun and again is Again.GONE:
+                return None
+            raise
+        except ConflictError:
+            found = await self._found(entry) if entry.begun else None
+            if found is None:
+                raise
+            return found
+
+    async def _found(self, entry: Entry) -> object:
+        """Return what is there under the key of *entry* as sent, or None where nothing is."""
+        try:
+            found = await cast("Any", self._task.look)(self._client, entry)
+        except NotFoundError:
+            return None
+        if not _codec.holds(_codec.unstructure(found), _codec.unstructure(entry.body)):
+            raise UnsettledError(_OTHERWISE, maybe_applied=True)
+        return found
+
+    async def _passed(self) -> None:
+        if self._hold.held:
+            await self._hold.enter()
+            if self._stopped:
+                raise StoppedError(UNSENT)
+
+    def _doubted(self, entry: Entry, error: Exception) -> Entry:
+        """Return *entry* as it is after *error*, which says so too if it may have been applied."""
+        if self._task.again(entry) is Again.HARMLESS:
+            return entry
+        if isinstance(error, (*OUTAGE, StoppedError)):
+            error.maybe_applied |= entry.begun
+        return evolve(entry, begun=entry.begun or getattr(error, "maybe_applied", False))
+
+    def _may_try_again(self, entry: Entry) -> bool:
+        return not (entry.begun and self._task.again(entry) is Again.NEVER)
+
+    async def _taken_back(self, entry: Entry) -> None:
+        """Let *entry* wait again if it was marked as begun, and wasn't sent after all."""
+        if not entry.begun and self._task.again(entry) is not Again.HARMLESS:
+            await self._scribe.keep(Mark(entry.number, State.WAITING, time.time()))
+
+    async def _kept(self, mark: Mark) -> None:
+        if self._in_order or self._scribe.crowded:
+            await self._scribe.keep(mark)
+        else:
+            self._scribe.end(mark)
+
+    def _done(self, entry: Entry, value: object) -> Mark:
+        remote_id = None if value is None else self._task.remote_id(value)
+        return Mark(
+            entry.number,
+            State.DONE,
+            time.time(),
+            outcome=self._task.done,
+            remote_id=remote_id,
+            sent=self._task.again(entry) is Again.HARMLESS,
+        )
+
+    def _undone(self, entry: Entry, error: Exception) -> Mark:
+        if _says_nothing(error):
+            state = State.BEGUN if entry.begun else State.WAITING
+            return Mark(entry.number, state, time.time())
+        unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
+        problem = problem_of(entry.line, error, unknown=unknown)
+        return Mark(
+            entry.number,
+            _STATES[problem.trouble],
+            time.time(),
+            code=problem.code,
+            status=getattr(error, "status", None),
+            reason=problem.reason,
+            sent=self._task.again(entry) is Again.HARMLESS,
+        )
+
+    def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
+        self._measure()
+        if not isinstance(outcome, bulk.Done) and isinstance(outcome.error, FUSE):
+            self.give_up(NO_BETTER.format(outcome.error))
+        self._scribe.then(partial(self._count, outcome))
+
+    def _count(self, outcome: bulk.Outcome[Entry, object]) -> None:
+        if isinstance(outcome, bulk.Done):
+            self.report.done += 1
+        elif not _says_nothing(outcome.error):
+            unknown = isinstance(outcome, bulk.Unknown)
+            self.note(problem_of(outcome.item.line, outcome.error, unknown=unknown))
+        if self._on_progress is not None:
+            self._on_progress(self.report)
+
+    def _finish(self) -> None:
+        try:
+            self._restate()
+            self._total()
+        except JournalError as error:
+            self.give_up(str(error))
+
+    def _restate(self) -> None:
+        """Let the report say what the journal does."""
+        counts: Counter[State] = Counter()
+        unchanged = 0
+        for (state, outcome), count in self.journal.counts().items():
+            counts[state] += count
+            unchanged += count if outcome == "unchanged" else 0
+        report = self.report
+        report.done, report.unchanged = counts[State.DONE], unchanged
+        report.failed, report.unknown = counts[State.FAILED], counts[State.UNKNOWN]
+        report.bad, report.left_out = counts[State.BAD], counts[State.LEFT_OUT]
+        report.waiting = counts[State.WAITING] + counts[State.BEGUN]
+        report.codes = Counter({code: count for code, (count, _) in self.journal.codes().items()})
+        report.problems = [
+            Problem(row["line"], _TROUBLES[row["state"]], row["code"], row["reason"])
+            for row in islice(self.journal.rows(*_TROUBLES), KEPT)
+        ]
+
+    def _total(self) -> None:
+        report = self.report
+        report.held = self._hold.seconds
+        about = self.journal.about()
+        totals = {
+            "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
+            "seconds": report.seconds, "held": report.held, "sessions": 1,
+        }  # fmt: skip
+        if report.ending is Ending.ALL and not report.waiting:
+            about["state"] = "finished"
+        for name, each in totals.items():
+            about[name] = str(float(about.get(name, "0")) + each)
+        self.journal.describe(**about)
+
+
+def _says_nothing(error: Exception) -> bool:
+    """Return whether *error* ends the job, and is no outcome of its row."""
+    return isinstance(error, (*FUSE, StoppedError, JournalError))

@@ -1,0 +1,73 @@
+"""A journal opened, and the job that goes on from it."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio import to_thread
+
+from sunshine_async._client import Client
+from sunshine_async._report import Problem, Report
+from sunshine_async._tasks import Mode, Service
+from sunshine_async.jobs.lasting import LastingJob
+from sunshine_async.jobs.sources import Duplicates, Policy
+from sunshine_async.journal import Journal
+
+
+@asynccontextmanager
+async def open_job(
+    path: str | Path,
+    client: Client,
+    service: Service,
+    mode: Mode,
+    *,
+    concurrency: int = 64,
+    max_failures: int | None = None,
+    grace: float = 10.0,
+    duplicates: Duplicates | None = None,
+    retry_failed: bool = False,
+    retry_unknown: bool = False,
+    accept_changed_source: bool = False,
+    full: bool = False,
+    keep_bodies: bool = False,
+    max_outage: float = 900.0,
+    on_problem: Callable[[Problem], None] | None = None,
+    on_progress: Callable[[Report], None] | None = None,
+) -> AsyncGenerator[LastingJob]:
+    """Open the journal at *path*, or make it, and give the job that goes on from it.
+
+    A run that wasn't finished goes on: rows that are done cost no request, those that had begun are
+    looked up by their key, and sent again where that can do no harm; else they are *unknown*.
+    With *retry_failed* and *retry_unknown* those are tried again too. After a finished run the
+    next may have other rows; an upsert then passes over those that are as they were last accepted
+    (nobody else is thought to have changed them), unless it is to be *full*.
+
+    Of rows with the same key *duplicates* says which are sent. While the service is gone the job
+    waits, *max_outage* seconds at most. Bodies stand in the journal only with *keep_bodies*.
+    *on_problem* is called with each row that wasn't done, *on_progress* with the report as rows
+    end. Raise `JournalError` for a journal that can't be used, or is another job's.
+    """
+    journal = await to_thread.run_sync(Journal, path)
+    try:
+        yield LastingJob(
+            journal,
+            client,
+            service,
+            mode,
+            policy=Policy(
+                duplicates=duplicates,
+                retry_failed=retry_failed,
+                retry_unknown=retry_unknown,
+                accept_changed_source=accept_changed_source,
+                full=full,
+                keep_bodies=keep_bodies,
+                max_outage=max_outage,
+            ),
+            concurrency=concurrency,
+            max_failures=max_failures,
+            grace=grace,
+            on_problem=on_problem,
+            on_progress=on_progress,
+        )
+    finally:
+        journal.close()

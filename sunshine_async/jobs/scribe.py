@@ -1,0 +1,95 @@
+"""What becomes of rows, written down in groups: one commit for all that came during the last."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from attrs import define, field
+
+from sunshine_async.journal import Journal, JournalError, Mark, State
+
+_CROWDED: Final = 2000
+"""Marks that wait to be written, past which rows wait for them."""
+
+
+@define(eq=False)
+class _Group:
+    marks: list[Mark] = field(factory=list[Mark])
+    then: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
+    written: anyio.Event = field(factory=anyio.Event)
+
+
+class Scribe:
+    """Writes to *journal* in a thread, as long as `work` runs.
+
+    After a write that failed it writes nothing more: what waits for it gets the `JournalError`,
+    and *on_error* is called with it.
+    """
+
+    def __init__(self, journal: Journal, on_error: Callable[[JournalError], None]) -> None:
+        self._journal: Final = journal
+        self._on_error: Final = on_error
+        self._group = _Group()
+        self._wake = anyio.Event()
+        self._closed = False
+        self._error: JournalError | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more waits to be written than should."""
+        return len(self._group.marks) >= _CROWDED
+
+    async def begin(self, number: int) -> None:
+        """Mark the row *number* as begun; return when that is on the disk."""
+        await self.keep(Mark(number, State.BEGUN, time.time(), sent=True))
+
+    def end(self, mark: Mark) -> None:
+        """Write *mark* soon."""
+        self._group.marks.append(mark)
+        self._wake.set()
+
+    async def keep(self, mark: Mark) -> None:
+        """Write *mark*; return when it is on the disk."""
+        group = self._group
+        group.marks.append(mark)
+        await self._written(group)
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call *call* when all that was handed in so far is on the disk."""
+        self._group.then.append(call)
+        self._wake.set()
+
+    async def work(self) -> None:
+        """Write until it is closed, and all that was handed in by then."""
+        limiter = CapacityLimiter(1)
+        while not self._closed or self._group.marks or self._group.then:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            group, self._group = self._group, _Group()
+            if self._error is None and group.marks:
+                await to_thread.run_sync(self._write, group, limiter=limiter)
+                if self._error is not None:
+                    self._on_error(self._error)
+            if self._error is None:
+                for call in group.then:
+                    call()
+            group.written.set()
+
+    def close(self) -> None:
+        """Let `work` end."""
+        self._closed = True
+        self._wake.set()
+
+    async def _written(self, group: _Group) -> None:
+        self._wake.set()
+        await group.written.wait()
+        if self._error is not None:
+            raise JournalError(str(self._error))
+
+    def _write(self, group: _Group) -> None:
+        try:
+            self._journal.write(group.marks)
+        except JournalError as error:
+            self._error = error

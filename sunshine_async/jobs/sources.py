@@ -1,0 +1,166 @@
+"""Where the rows of a job with a journal come from, and whether it is where they came from before."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, cast
+
+import orjson
+from attrs import frozen
+
+from sunshine_async._codec import unstructure
+from sunshine_async._tasks import Task
+from sunshine_async.journal import Journal, JournalError, Line
+from sunshine_async.rows import BadRow, Row, RowFile, SourceError
+
+_BATCH: Final = 5000
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+
+class Duplicates(Enum):
+    """Which of the rows with the same key are sent."""
+
+    LAST = "last"
+    FIRST = "first"
+    ALL = "all"
+    """In their order, and never two at once."""
+    FAIL = "fail"
+    """None: the job doesn't start."""
+
+
+@frozen(kw_only=True)
+class Policy:
+    """How a job goes on from its journal."""
+
+    duplicates: Duplicates | None = None
+    """None: the last, and all where the source can't be read twice."""
+    retry_failed: bool = False
+    retry_unknown: bool = False
+    accept_changed_source: bool = False
+    full: bool = False
+    """Whether rows that haven't changed since they were last accepted are sent too."""
+    keep_bodies: bool = False
+    max_outage: float = 900.0
+
+
+def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> Line:
+    """Return what the journal has of *row*."""
+    if isinstance(row, BadRow):
+        return Line(row.line, None, b"", row.reason)
+    try:
+        body = orjson.dumps(row.data, option=_OPTIONS)
+    except TypeError as error:
+        return Line(row.line, None, b"", f"not JSON: {error}")
+    hashed = hashlib.sha256(body).digest()[:16]
+    return Line(row.line, task.key_of(row.data), hashed, body=body if keep_body else None)
+
+
+def row_of(line: int, item: Any) -> Row | BadRow:
+    """Return *item* as a row: a model, a body as on the wire, or a row already."""
+    if isinstance(item, Row | BadRow):
+        return item
+    data: Any = unstructure(item)
+    if isinstance(data, Mapping):
+        return Row(line, {**cast("Mapping[str, Any]", data)})
+    return BadRow(line, f"expected a body, got {type(item).__name__}")
+
+
+def read_ahead(
+    journal: Journal,
+    task: Task,
+    rows: RowFile,
+    said: Mapping[str, str],
+    policy: Policy,
+    *,
+    upsert: bool,
+    going_on: Callable[[], bool],
+) -> None:
+    """Let *journal* have the rows of a file, each in the state that it is in.
+
+    Raise `JournalError` where an unfinished run had other rows, and isn't to go on with these.
+    """
+    source = {"digest": _digest(rows), "meant": rows.meant, "source": rows.name}
+    about = journal.about()
+    state = about.get("state")
+    same = all(about.get(name) == source[name] for name in ("digest", "meant"))
+    if state in ("open", "finished") and same and not (state == "finished" and policy.full):
+        return
+    if state == "open" and not policy.accept_changed_source:
+        raise JournalError(_differs(journal.path, about, source))
+    journal.begin(
+        {**said, **source, "state": "reading"},
+        accept=state == "finished" and upsert,
+        aside=state == "open",
+    )
+    for lines in _lines(rows, task, policy):
+        journal.add(lines)
+        if not going_on():
+            return
+    _check_duplicates(journal, policy)
+    keep = policy.duplicates or Duplicates.LAST
+    journal.ready(
+        {"state": "open"},
+        keep=keep.value if keep in (Duplicates.FIRST, Duplicates.LAST) else None,
+        skip_unchanged=upsert and not policy.full,
+    )
+
+
+def check_job(journal: Journal, said: Mapping[str, str]) -> None:
+    """Raise `JournalError` where *journal* is of a job at another place, or of another kind."""
+    about = journal.about()
+    for name, value in said.items():
+        if about.get(name, value) != value:
+            message = (
+                f"{journal.path} is the journal of another job: its {_WORDS[name]} is "
+                f"{about[name]}, not {value}. Name another journal"
+            )
+            raise JournalError(message)
+
+
+_WORDS: Final = {
+    "service": "service",
+    "mode": "mode",
+    "base_url": "base URL",
+    "app": "app",
+}
+
+
+def _digest(rows: RowFile) -> str:
+    path = rows.path or Path()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        message = f"{path} can't be read: {error.strerror}"
+    raise SourceError(message)
+
+
+def _differs(path: Path, about: Mapping[str, str], source: Mapping[str, str]) -> str:
+    changes: list[str] = []
+    if about["digest"] != source["digest"]:
+        changes.append(f"it was reading {about['source']}, and {source['source']} is not the same")
+    if about["meant"] != source["meant"]:
+        changes.append(f"it read it as {about['meant']}, not as {source['meant']}")
+    return (
+        f"{path} has a run that isn't finished, of another source: {'; '.join(changes)}. "
+        "Finish that one, or go on with the rows of this one (--accept-changed-source)"
+    )
+
+
+def _lines(rows: Iterable[Row | BadRow], task: Task, policy: Policy) -> Iterator[list[Line]]:
+    found = (noted(row, task, keep_body=policy.keep_bodies) for row in rows)
+    while batch := list(islice(found, _BATCH)):
+        yield batch
+
+
+def _check_duplicates(journal: Journal, policy: Policy) -> None:
+    many, first = journal.index()
+    if many and policy.duplicates is Duplicates.FAIL:
+        named = ", ".join(f"{line} as {before}" for line, before in first)
+        message = (
+            f"{many} rows have the key of an earlier one (lines {named}); nothing was sent. "
+            "--duplicates last, first or all says what becomes of them"
+        )
+        raise SourceError(message)

@@ -1,0 +1,29 @@
+"""What a job has done, row by row, in an SQLite file: it outlives the process, and the power.
+
+One process at a time has it; its mode is 0600, since keys are often e-mail addresses. Bodies stand
+in it only where they are to be kept, credentials never.
+"""
+
+from sunshine_async.journal.file import (
+    PENDING,
+    VERSION,
+    Found,
+    Journal,
+    JournalError,
+    Kept,
+    Line,
+    Mark,
+    State,
+)
+
+__all__ = [
+    "PENDING",
+    "VERSION",
+    "Found",
+    "Journal",
+    "JournalError",
+    "Kept",
+    "Line",
+    "Mark",
+    "State",
+]

@@ -1,0 +1,392 @@
+"""The file of a journal, and what its rows are."""
+
+import os
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from enum import IntEnum
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, NoReturn, TypeAlias
+
+import orjson
+from attrs import frozen
+
+from sunshine_async.errors import SunshineError
+from sunshine_async.journal.statements import (
+    ACCEPT,
+    ADD,
+    DOUBT,
+    INDEX,
+    KNOWN,
+    LEAVE_OUT,
+    MARK,
+    NEXT,
+    REPEATED,
+    REPEATS,
+    SAY,
+    SHOW,
+    TABLES,
+    TAKE_OVER,
+    UNCHANGED,
+    WHICH,
+)
+
+VERSION: Final = 1
+"""Of the tables; a file of a newer one is refused."""
+_APPLICATION: Final = 0x53756E4A
+_PAGE: Final = 500
+
+
+class JournalError(SunshineError):
+    """The journal can't be opened, read or written; the text says why and what to do."""
+
+
+class State(IntEnum):
+    """What a row is, as far as the disk knows."""
+
+    WAITING = 0
+    BEGUN = 1
+    """It may have been sent."""
+    DONE = 2
+    FAILED = 3
+    UNKNOWN = 4
+    BAD = 5
+    LEFT_OUT = 6
+    """Another row with its key is sent in its place."""
+
+
+PENDING: Final = (State.WAITING, State.BEGUN)
+"""What a job has still to do."""
+
+
+@frozen
+class Line:
+    """A row as it was read, before anything is done with it; *reason* is for one that is bad."""
+
+    line: int
+    key: str | None
+    hash: bytes
+    reason: str | None = None
+    body: bytes | None = None
+
+
+@frozen
+class Kept:
+    """A row of the journal."""
+
+    number: int
+    line: int
+    state: State
+    remote_id: str | None = None
+
+
+@frozen
+class Mark:
+    """What a row is from now on, and why."""
+
+    number: int
+    state: State
+    at: float
+    """Seconds since 1970."""
+    outcome: str | None = None
+    code: str | None = None
+    status: int | None = None
+    reason: str | None = None
+    remote_id: str | None = None
+    sent: bool = False
+    """Whether this counts as sending it: that it begins, or, where that isn't marked, that it ended."""
+
+
+Found: TypeAlias = dict[str, Any]
+
+
+class Journal:
+    """The file at *path*, which is made where there is none, unless it *must_exist*.
+
+    Its methods may be called from any thread, and what one of them has changed is on the disk
+    when it returns. Raise `JournalError`: for what is no journal, is damaged, of a newer version,
+    in use by another process, and for a disk that is full or can't be written.
+    """
+
+    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+        self.path: Final = Path(path)
+        self._lock: Final = Lock()
+        if not must_exist:
+            _make(self.path)
+        elif not self.path.is_file():
+            self._refuse("isn't there: check the path and its spelling")
+        with self._refusals():
+            self._database: Final = sqlite3.connect(
+                self.path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._refusals():
+                self._open(must_exist=must_exist)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Let others have it."""
+        with self._lock, suppress(sqlite3.Error):  # what was to be kept is on the disk
+            self._database.close()
+
+    def about(self) -> dict[str, str]:
+        """Return what was said of the job."""
+        return dict(self._all("SELECT name, value FROM about"))
+
+    def describe(self, **about: str) -> None:
+        """Keep what is said of the job, over what was said before."""
+        with self._change() as database:
+            database.executemany(SAY, about.items())
+
+    def begin(self, about: Mapping[str, str], *, accept: bool = False, aside: bool = False) -> None:
+        """Begin to read a source: forget the rows, and keep what is said *about* it.
+
+        With *accept* what was accepted of each key is kept; with *aside* the rows themselves are,
+        for those that haven't changed to go on from where they were.
+        """
+        with self._change() as database:
+            database.execute("DROP INDEX IF EXISTS by_key")
+            if accept:
+                database.execute(ACCEPT)
+                database.execute(DOUBT.format(rows="rows"))
+            if aside:
+                database.execute("ALTER TABLE rows RENAME TO old")
+                database.execute(TABLES[0])
+            else:
+                database.execute("DELETE FROM rows")
+            database.executemany(SAY, about.items())
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Add rows, those with a reason as bad, and all others as waiting."""
+        with self._change() as database:
+            database.executemany(ADD, map(_values, lines))
+
+    def ready(
+        self, about: Mapping[str, str], *, keep: str | None = None, skip_unchanged: bool = False
+    ) -> None:
+        """End reading the source, and keep what is said *about* it.
+
+        Rows that were set aside and haven't changed go on. Of waiting rows with the same key all
+        are left out but the ``first`` or the ``last`` where *keep* says so; with *skip_unchanged*
+        those are done that are as they were last accepted.
+        """
+        with self._change() as database:
+            if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'old'").fetchone():
+                database.execute("CREATE INDEX by_hash ON old (hash)")
+                database.execute(TAKE_OVER)
+                database.execute(DOUBT.format(rows="old"))
+                database.execute("DROP TABLE old")
+            if keep is not None:
+                database.execute(LEAVE_OUT.format(which=WHICH[keep]))
+            if skip_unchanged:
+                database.execute(UNCHANGED)
+            database.executemany(SAY, about.items())
+
+    @property
+    def first(self) -> int:
+        """The number of the first row."""
+        [[number]] = self._all("SELECT coalesce(min(number), 1) FROM rows")
+        return int(number)
+
+    def index(self) -> tuple[int, list[tuple[int, int]]]:
+        """Find rows with the key of an earlier one: how many, and the first, with its line."""
+        with self._change() as database:
+            database.execute(INDEX)
+        [[many]] = self._all(REPEATED)
+        return many, self._all(REPEATS)
+
+    def meet(
+        self, lines: Sequence[Line], *, session: int, skip_unchanged: bool
+    ) -> list[Kept | None]:
+        """Return the row of each of *lines*, or None for one that this *session* has met before.
+
+        It is known by its key and hash, or without a key by its line and hash; where it isn't there
+        it is added, as done if it is as it was last accepted and *skip_unchanged* says so.
+        """
+        with self._change() as database:
+            database.execute(INDEX)
+            return [
+                self._met(database, line, session=session, skip_unchanged=skip_unchanged)
+                for line in lines
+            ]
+
+    def pending(self, after: int, states: Sequence[State]) -> list[Kept]:
+        """Return the next rows behind the number *after* that are in one of *states*."""
+        marks = ", ".join(str(int(state)) for state in states)
+        found = self._all(
+            f"{NEXT} WHERE number > ? AND state IN ({marks}) ORDER BY number LIMIT {_PAGE}",
+            (after,),
+        )
+        return [Kept(number, line, State(state), remote) for number, line, state, remote in found]
+
+    def write(self, marks: Iterable[Mark]) -> None:
+        """Mark rows as what they are from now on, each of them once."""
+        values = orjson.dumps([_ended(mark) for mark in marks]).decode()
+        with self._lock, self._refusals():
+            self._database.execute(MARK, (values,))
+
+    def counts(self) -> dict[tuple[State, str | None], int]:
+        """Return how many rows there are, by state and outcome."""
+        found = self._all("SELECT state, outcome, count(*) FROM rows GROUP BY state, outcome")
+        return {(State(state), outcome): count for state, outcome, count in found}
+
+    def codes(self) -> dict[str, tuple[int, str]]:
+        """Return how many rows weren't done by code, each with a reason as its example."""
+        found = self._all(
+            "SELECT code, count(*), min(line || ': ' || reason) FROM rows "
+            "WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"
+        )
+        return {code: (count, example) for code, count, example in found}
+
+    def pulse(self, parts: int) -> tuple[float, float, list[int]]:
+        """Return when the first and the last row ended, and how many did in each part between."""
+        [[first, last]] = self._all("SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)")
+        if first is None:
+            return 0.0, 0.0, []
+        width = (last - first) / parts or 1.0
+        found = self._all(
+            "SELECT min(CAST((at - ?) / ? AS INTEGER), ?), count(*) FROM rows "
+            "WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1",
+            (first, width, parts - 1),
+        )
+        filled = dict(found)
+        return first, last, [filled.get(part, 0) for part in range(parts)]
+
+    def rows(self, *states: State) -> Iterator[Found]:
+        """Yield the rows in one of *states*, or all, as they were in the source, a page at a time."""
+        chosen = ", ".join(str(int(state)) for state in states or State)
+        query = f"{SHOW} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT {_PAGE}"
+        after = 0
+        while page := self._all(query, (after,)):
+            for row in page:
+                yield dict(zip(_NAMES, row, strict=True))
+            after = page[-1][0]
+
+    def _met(
+        self, database: sqlite3.Connection, line: Line, *, session: int, skip_unchanged: bool
+    ) -> Kept | None:
+        where = "key IS NULL AND line = ?" if line.key is None else "key = ?"
+        query = f"{KNOWN} {where} AND hash = ? ORDER BY number DESC LIMIT 1"
+        known = database.execute(
+            query,
+            (line.line if line.key is None else line.key, line.hash),
+        ).fetchone()
+        if known is None:
+            number: Any = database.execute(ADD, _values(line)).lastrowid
+            known = number, State.BAD if line.reason else State.WAITING, None, 0
+            if skip_unchanged:
+                database.execute(f"{UNCHANGED} AND number = ?", (number,))
+                known = database.execute(f"{KNOWN} number = ?", (number,)).fetchone()
+        number, state, remote_id, met = known
+        if met == session:
+            return None
+        database.execute("UPDATE rows SET session = ? WHERE number = ?", (session, number))
+        return Kept(number, line.line, State(state), remote_id)
+
+    def _open(self, *, must_exist: bool) -> None:
+        database = self._database
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA temp_store = FILE")
+        database.execute("BEGIN IMMEDIATE")  # so that another process is found out now
+        [application], [version] = (
+            database.execute(f"PRAGMA {name}").fetchone()
+            for name in ("application_id", "user_version")
+        )
+        [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        database.execute("COMMIT")
+        if must_exist and not tables:
+            self._refuse(_UNREAD)
+        if application != _APPLICATION and (application or tables):
+            self._refuse("is no journal of a job, but another program's database")
+        if version > VERSION:
+            self._refuse(f"is of a newer version ({version}) than this one can read ({VERSION})")
+        database.execute("PRAGMA journal_mode = WAL")
+        if not tables:
+            with self._change():
+                for statement in TABLES:
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock, self._refusals():
+            return self._database.execute(query, values).fetchall()
+
+    @contextmanager
+    def _change(self) -> Generator[sqlite3.Connection]:
+        database = self._database
+        with self._lock, self._refusals():
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # it may have been rolled back by what went wrong
+                    database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _refusals(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            said = str(error)
+            reason = next((ours for theirs, ours in _REASONS.items() if theirs in said), None)
+        else:
+            return
+        self._refuse(reason or f"can't be used: {said}")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        message = f"{self.path} {reason}"
+        raise JournalError(message)
+
+
+_NAMES: Final = (
+    "number", "line", "key", "hash", "state", "outcome", "code", "status", "reason", "remote_id",
+    "attempts", "at", "body",
+)  # fmt: skip
+_UNREAD: Final = "is no journal of a job: name another file, and it is made"
+_REASONS: Final[Mapping[str, str]] = {
+    "locked": "is in use by another process: one job at a time has a journal",
+    "not a database": _UNREAD,
+    "malformed": (
+        "is damaged. Keep it, and begin another: what was sent is there, so an upsert, or a look "
+        "at the service, tells what got through"
+    ),
+    "full": "can't be written: the disk is full. Make room, and run the same again",
+    "disk I/O": "can't be written or read: the disk is full, or fails. See to it, and run the same again",
+    "readonly": "can't be written: it, or its disk, is read-only",
+    "unable to open": "can't be opened: is its directory there, and may you write to it?",
+}
+"""What SQLite's errors mean to whose journal it is."""
+
+
+def _make(path: Path) -> None:
+    """Make the file, for its owner alone, where there is none."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = f"the journal {path} can't be made: {reason}"
+    else:
+        return
+    raise JournalError(message)
+
+
+def _values(line: Line) -> tuple[Any, ...]:
+    bad = line.reason is not None
+    state = int(State.BAD if bad else State.WAITING)
+    return line.line, line.key, line.hash, state, "bad row" if bad else None, line.reason, line.body
+
+
+def _ended(mark: Mark) -> tuple[Any, ...]:
+    return (
+        mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
+        mark.remote_id, mark.sent,
+    )  # fmt: skip

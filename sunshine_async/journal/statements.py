@@ -1,0 +1,52 @@
+"""What a journal says to SQLite."""
+
+from typing import Final
+
+TABLES: Final = (
+    """CREATE TABLE rows (
+        number INTEGER PRIMARY KEY, line INTEGER NOT NULL, key TEXT, hash BLOB NOT NULL,
+        state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, outcome TEXT, code TEXT,
+        status INTEGER, reason TEXT, remote_id TEXT, at REAL, body BLOB,
+        session INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE TABLE accepted (key TEXT PRIMARY KEY, hash BLOB NOT NULL, remote_id TEXT) WITHOUT ROWID",
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+)
+ADD: Final = (
+    "INSERT INTO rows (line, key, hash, state, code, reason, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+KNOWN: Final = "SELECT number, state, remote_id, session FROM rows WHERE"
+NEXT: Final = "SELECT number, line, state, remote_id FROM rows"
+SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
+    attempts, at, body FROM rows"""
+MARK: Final = """UPDATE rows SET
+        state = mark.value ->> 1, at = mark.value ->> 2, outcome = mark.value ->> 3,
+        code = mark.value ->> 4, status = mark.value ->> 5, reason = mark.value ->> 6,
+        remote_id = coalesce(mark.value ->> 7, remote_id), attempts = attempts + (mark.value ->> 8)
+    FROM json_each(?) AS mark WHERE rows.number = mark.value ->> 0"""
+"""All marks in one statement, which is its own transaction: another thread is waited for once."""
+INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
+REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
+    (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
+REPEATS: Final = """SELECT max(line), min(line) FROM rows WHERE key IS NOT NULL
+    GROUP BY key HAVING count(*) > 1 ORDER BY 1 LIMIT 5"""
+LEAVE_OUT: Final = """UPDATE rows SET state = 6, reason = 'line ' || (
+        SELECT line FROM rows AS other WHERE other.number = (
+            SELECT {which}(number) FROM rows AS same WHERE same.key = rows.key))
+    WHERE key IN (SELECT key FROM rows WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1)
+    AND state = 0
+    AND number <> (SELECT {which}(number) FROM rows AS same WHERE same.key = rows.key)"""
+UNCHANGED: Final = """UPDATE rows SET state = 2, outcome = 'unchanged',
+        remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
+    WHERE state = 0 AND EXISTS
+        (SELECT 1 FROM accepted WHERE accepted.key = rows.key AND accepted.hash = rows.hash)"""
+ACCEPT: Final = """INSERT OR REPLACE INTO accepted
+    SELECT key, hash, remote_id FROM rows WHERE state = 2 AND key IS NOT NULL ORDER BY key, number"""
+DOUBT: Final = """DELETE FROM accepted WHERE key IN
+    (SELECT key FROM {rows} WHERE state IN (0, 1, 4) AND key IS NOT NULL)"""
+SAY: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
+WHICH: Final = {"first": "min", "last": "max"}
+TAKE_OVER: Final = """UPDATE rows
+    SET (state, attempts, outcome, code, status, reason, remote_id, at) =
+        (old.state, old.attempts, old.outcome, old.code, old.status, old.reason, old.remote_id, old.at)
+    FROM old WHERE rows.hash = old.hash AND rows.state = 0 AND old.state <> 6
+        AND (rows.key = old.key OR rows.key IS NULL AND old.key IS NULL AND rows.line = old.line)"""

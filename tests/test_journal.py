@@ -1,0 +1,220 @@
+"""The journal: what it says is on the disk, and what can't be one is refused."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sunshine_async.journal import PENDING, VERSION, Journal, JournalError, Line, Mark, State
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    journal = Journal(path)
+    yield journal
+    journal.close()
+
+
+def lines(*keys: str | None, mark: bytes = b"") -> list[Line]:
+    return [Line(line, key, f"{key}".encode() + mark) for line, key in enumerate(keys, 1)]
+
+
+def states(journal: Journal) -> dict[int, State]:
+    return {row["line"]: State(row["state"]) for row in journal.rows()}
+
+
+def test_it_is_for_its_owner_alone(journal: Journal) -> None:
+    """Nobody else can read it: keys are often e-mail addresses."""
+    folder = journal.path.parent
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    assert modes == {0o600}
+
+
+def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
+    """Rows and what is said of the job are there when it is opened again."""
+    journal.describe(mode="create", state="open")
+    journal.describe(state="finished")
+    journal.add([*lines("a", "b"), Line(3, None, b"", reason="not JSON")])
+    journal.write([Mark(1, State.BEGUN, 1.0, sent=True)])
+    journal.write([Mark(1, State.DONE, 2.0, outcome="created", remote_id="id-1")])
+    journal.close()
+
+    again = Journal(path, must_exist=True)
+    first, second, third = again.rows()
+    assert again.about() == {"mode": "create", "state": "finished"}
+    assert (first["state"], first["outcome"], first["remote_id"]) == (State.DONE, "created", "id-1")
+    assert (first["attempts"], first["at"]) == (1, 2.0)
+    assert (second["state"], second["attempts"]) == (State.WAITING, 0)
+    assert (third["state"], third["code"], third["reason"]) == (State.BAD, "bad row", "not JSON")
+    assert [kept.line for kept in again.pending(0, PENDING)] == [2]
+    assert again.counts() == {
+        (State.WAITING, None): 1, (State.DONE, "created"): 1, (State.BAD, None): 1,
+    }  # fmt: skip
+    assert again.codes() == {"bad row": (1, "3: not JSON")}
+    assert [row["line"] for row in again.rows(State.BAD)] == [3]
+    again.close()
+
+
+def test_a_second_process_is_refused_at_once(journal: Journal) -> None:
+    """One process at a time has a journal; when it is killed the next may have it."""
+    program = f"from sunshine_async.journal import Journal; Journal({str(journal.path)!r})"
+    found = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert "is in use by another process" in found.stderr
+    journal.close()
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0  # noqa: S603
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"), [("first", {1: 0, 2: 6, 3: 0, 4: 6}), ("last", {1: 6, 2: 6, 3: 0, 4: 0})]
+)
+def test_duplicates_are_found_ahead(journal: Journal, keep: str, left: dict[int, int]) -> None:
+    """Of rows with one key all are left out but the first or the last, and they are named."""
+    journal.add(lines("a", "a", None, "a"))
+    assert journal.index() == (2, [(4, 1)])
+    journal.ready({"state": "open"}, keep=keep)
+    assert states(journal) == left
+    assert journal.about() == {"state": "open"}
+
+
+def test_what_is_as_it_was_accepted_is_done(journal: Journal) -> None:
+    """The next run passes over rows whose hash was accepted last, and over no other."""
+    journal.add(lines("same", "changed", "unknown", "failed", None))
+    done = [Mark(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2, 5)]
+    journal.write([*done, Mark(3, State.UNKNOWN, 1.0), Mark(4, State.FAILED, 1.0)])
+    journal.begin({"state": "reading"}, accept=True)
+    assert states(journal) == {}
+    journal.add([*lines("same"), *lines("changed", mark=b"!"), *lines("unknown"), *lines("failed")])
+    journal.ready({}, skip_unchanged=True)
+    found = {row["key"]: (row["state"], row["outcome"], row["remote_id"]) for row in journal.rows()}
+    assert found.pop("same") == (State.DONE, "unchanged", "id-1")
+    assert {state for state, _, _ in found.values()} == {State.WAITING}
+
+
+def test_a_doubt_ends_what_was_accepted(journal: Journal) -> None:
+    """What is unknown after a run isn't passed over as it was accepted before that."""
+    for mark in (Mark(1, State.DONE, 1.0), Mark(1, State.UNKNOWN, 2.0)):
+        journal.add(lines("a", mark=str(mark.at).encode()))
+        journal.write([mark])
+        journal.begin({}, accept=True)
+    journal.add(lines("a", mark=b"1.0"))
+    journal.ready({}, skip_unchanged=True)
+    assert states(journal) == {1: State.WAITING}
+
+
+def test_a_changed_source_goes_on(journal: Journal) -> None:
+    """Rows that haven't changed go on from where they were, by key, or without one by line."""
+    journal.add(lines("a", "b", None, "c"))
+    journal.write([Mark(n, State.DONE, 1.0, outcome="created") for n in (1, 3)])
+    journal.write([Mark(2, State.BEGUN, 1.0, sent=True)])
+    journal.begin({}, aside=True)
+    journal.begin({})  # killed while reading, and begun anew
+    journal.add(lines("new", "b", None, "a"))
+    journal.ready({})
+    assert states(journal) == {1: State.WAITING, 2: State.BEGUN, 3: State.DONE, 4: State.DONE}
+
+
+def test_rows_of_a_stream_are_known_again(journal: Journal) -> None:
+    """A row is known by key and hash, or by line and hash; within a session it comes once."""
+    met = journal.meet(lines("a", None, "a"), session=1, skip_unchanged=False)
+    assert met[2] is None
+    assert [(kept.number, kept.state) for kept in met if kept] == [(1, 0), (2, 0)]
+    journal.write([Mark(1, State.DONE, 1.0)])
+    met = journal.meet(lines("a", None, "b"), session=2, skip_unchanged=False)
+    assert [(kept.number, kept.state) for kept in met if kept] == [(1, 2), (2, 0), (3, 0)]
+    journal.write([Mark(3, State.DONE, 1.0, remote_id="x")])
+    journal.begin({}, accept=True)
+    [bad, same] = journal.meet(
+        [Line(1, None, b"", "bad"), Line(2, "b", b"b")], session=3, skip_unchanged=True
+    )
+    assert (bad.state, same.state, same.remote_id) == (State.BAD, State.DONE, "x")
+
+
+def test_pulse(journal: Journal) -> None:
+    """The time between the first and the last outcome in parts, with the rows of each."""
+    assert journal.pulse(4) == (0.0, 0.0, [])
+    journal.add(lines(*"abcd"))
+    journal.write([Mark(n, State.DONE, float(at)) for n, at in enumerate((10, 11, 14, 14), 1)])
+    assert journal.pulse(4) == (10.0, 14.0, [1, 1, 0, 2])
+
+
+def test_many_rows_come_a_page_at_a_time(journal: Journal) -> None:
+    """Rows are read a page at a time, and each comes once."""
+    journal.add([Line(n, None, b"") for n in range(1, 1202)])
+    assert [row["line"] for row in journal.rows()] == list(range(1, 1202))
+    assert journal.first == 1
+
+
+class TestRefusals:
+    def test_another_program_s_file(self, path: Path) -> None:
+        """A file that is no journal is refused, and left as it is."""
+        path.write_bytes(b"externalId,profile.givenName\n" * 40)
+        with pytest.raises(JournalError, match="is no journal of a job"):
+            Journal(path)
+        assert path.read_bytes() == b"externalId,profile.givenName\n" * 40
+
+    def test_another_program_s_database(self, path: Path) -> None:
+        """Another database is refused."""
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE t (x)")
+        other.close()
+        with pytest.raises(JournalError, match="another program's database"):
+            Journal(path)
+
+    def test_a_newer_version(self, journal: Journal, path: Path) -> None:
+        """A journal of a newer version is refused."""
+        journal.close()
+        other = sqlite3.connect(path)
+        other.execute(f"PRAGMA user_version = {VERSION + 1}")
+        other.close()
+        with pytest.raises(JournalError, match="is of a newer version"):
+            Journal(path)
+
+    def test_none_there(self, path: Path) -> None:
+        """What must be there and isn't is refused, an empty file too; nothing is made."""
+        with pytest.raises(JournalError, match="isn't there: check the path"):
+            Journal(path, must_exist=True)
+        assert not path.exists()
+        path.touch()
+        with pytest.raises(JournalError, match="is no journal of a job"):
+            Journal(path, must_exist=True)
+        Journal(path).close()  # killed before its first byte
+
+    @pytest.mark.parametrize("name", ["no/where/run.sqlite", "nul\0l"])
+    def test_where_none_can_be(self, tmp_path: Path, name: str) -> None:
+        """Where no file can be made, the text says why."""
+        with pytest.raises(JournalError, match="can't be made"):
+            Journal(tmp_path / name)
+
+    def test_cut_short(self, journal: Journal, path: Path) -> None:
+        """A damaged journal is refused, with what to do."""
+        journal.add([Line(n, f"key {n}", b"x" * 16) for n in range(9000)])
+        journal.close()
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(JournalError, match=r"is damaged\. Keep it"):
+            list(Journal(path).rows())
+
+    def test_a_full_disk(self, journal: Journal) -> None:
+        """What can't be written is an error, and what was there before is there still."""
+        journal.add(lines("a"))
+        journal._database.execute("PRAGMA max_page_count = 12")
+        with pytest.raises(JournalError, match="the disk is full"):
+            journal.add([Line(n, "key" * 100, b"") for n in range(2000)])
+        assert states(journal) == {1: State.WAITING}
+
+    def test_an_error_of_another_kind(self, journal: Journal) -> None:
+        """Whatever SQLite says is said as an error of the journal."""
+        journal._database.execute("DROP TABLE about")
+        with pytest.raises(JournalError, match="can't be used: no such table"):
+            journal.about()

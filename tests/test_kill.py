@@ -1,0 +1,145 @@
+"""Imports that are killed: no row is lost, no user made twice, and the journal says what is so."""
+
+import json
+import resource
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from killing import Importing, emulator, judged, people
+
+from sunshine_async import ConfigurationError
+from sunshine_async.emulator import Emulator
+
+FAULTY = ("--latency", "0.02", "--fail", "0.03", "--seed", "1")
+ROWS = 1500
+
+
+@pytest.mark.parametrize(
+    ("mode", "keyed", "kills"),
+    [
+        ("create", True, 6),
+        ("create", False, 4),
+        ("upsert", True, 4),
+        ("update", True, 3),
+        ("delete", True, 3),
+    ],
+)
+def test_killed_again_and_again(tmp_path: Path, mode: str, *, keyed: bool, kills: int) -> None:
+    """Killed at random, and run again until it ends, an import has done each row exactly once."""
+    rows = people(ROWS, keyed=keyed)
+    with emulator(tmp_path, *FAULTY) as there:
+        if mode in ("update", "delete"):
+            there.add([{**row, "metadata": {"n": n}} for n, row in enumerate(rows, 1)])
+        if mode == "delete":
+            rows = [{"externalId": row["externalId"]} for row in rows]
+        job = Importing(tmp_path, there.base_url, mode, rows)
+        killed, said = job.killed(kills, Random(mode), there)
+        verdict = judged(job, there)
+        ledger = there.ledger()["sunshine"]
+    assert verdict.right, verdict
+    assert killed
+    assert said["done"] + said["unknown"] == ROWS
+    assert said["unknown"] <= (0 if keyed else 64 * (killed + 1) + ROWS // 10)
+    if mode in ("create", "upsert"):
+        assert ledger["effects"]["create"] == ledger["users"]
+
+
+def test_the_service_goes_and_comes_back(tmp_path: Path) -> None:
+    """The emulator killed and started again in mid-run: the import waits, and all rows are done."""
+    rows = people(ROWS)
+    with emulator(tmp_path, "--latency", "0.05") as there:
+        job = Importing(tmp_path, there.base_url, "create", rows)
+        process = job.start()
+        while (before := len(there.users())) < ROWS // 4:
+            time.sleep(0.05)
+        there.kill()
+        time.sleep(1.0)
+        there.start()
+        said, noted = process.communicate(timeout=60)
+        verdict = judged(job, there)
+    assert process.returncode == 0, noted
+    assert json.loads(said)["done"] == ROWS
+    assert 0 < before < ROWS
+    assert verdict.right, verdict
+
+
+def test_a_disk_that_fills(tmp_path: Path) -> None:
+    """A journal that can't grow stops the import in order; with room again it ends, exactly once."""
+    rows = people(ROWS)
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    with emulator(tmp_path, "--latency", "0.002") as there:
+        job = Importing(tmp_path, there.base_url, "create", rows)
+        process = job.start(preexec_fn=little_room)
+        said, noted = process.communicate(timeout=60)
+        assert process.returncode == 3, (said, noted)
+        assert "disk is full" in json.loads(said)["reason"]
+        assert 0 < len(there.users()) < ROWS
+        killed, said_then = job.killed(0, Random(1), there)
+        verdict = judged(job, there)
+        ledger = there.ledger()["sunshine"]
+    assert (killed, said_then["done"]) == (0, ROWS)
+    assert verdict.right, verdict
+    assert ledger["effects"]["create"] == ROWS
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """SIGTERM ends it in order, with all in the journal; a second process is refused meanwhile."""
+    number = 900
+    with emulator(tmp_path, "--latency", "0.01") as there:
+        options = ("--rate", "150")
+        job = Importing(tmp_path, there.base_url, "create", people(number), options)
+        process = job.start()
+        while len(there.users()) < 100:
+            time.sleep(0.05)
+        second = job.start()
+        said, noted = second.communicate(timeout=60)
+        assert (second.returncode, said) == (2, "")
+        assert "is in use by another process" in noted
+        process.terminate()
+        said, noted = process.communicate(timeout=60)
+        assert process.returncode == 143, noted
+        first = json.loads(said)
+        assert first["done"] + first["waiting"] == number
+        assert first["waiting"]
+        _, last = job.killed(0, Random(1), there)
+        assert last["done"] == number
+        assert judged(job, there).right
+        assert there.ledger()["requests"] == number
+
+
+class TestState:
+    def test_users_outlive_the_emulator(self, tmp_path: Path) -> None:
+        """With a state file users and effects are there in the next emulator, but for a cut line."""
+        state = tmp_path / "state"
+        first = Emulator(state=state)
+        for name in ("a", "b"):
+            first.add("sunshine", {"externalId": name}, app_id="app")
+        user = first.users("sunshine")[0]
+        first.sunshine.app("app").drop(dict(user))
+        first.sunshine._did("delete")
+        first.close()
+        with state.open("ab") as file:
+            file.write(b'["app", "cut')
+
+        second = Emulator(state=state)
+        assert [user["externalId"] for user in second.users("sunshine")] == ["b"]
+        assert second.ledger()["sunshine"]["effects"]["delete"] == 1
+        second.reset()
+        second.close()
+        third = Emulator(state=state)
+        third.close()
+        assert third.users("sunshine") == []
+
+    def test_files_that_are_none(self, tmp_path: Path) -> None:
+        """A file that is no state, or can't be one, is refused."""
+        state = tmp_path / "state"
+        state.write_text("externalId\n")
+        with pytest.raises(ConfigurationError, match="is no state of an emulator"):
+            Emulator(state=state)
+        with pytest.raises(ConfigurationError, match="can't be kept: Not a directory"):
+            Emulator(state=state / "x")
