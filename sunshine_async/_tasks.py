@@ -12,6 +12,8 @@ from sunshine_async._codec import Misfit, structure, wire_name
 from sunshine_async._columns import Shape, times
 from sunshine_async._endpoint import Endpoint, Request
 from sunshine_async.rows import BadRow, Row
+from sunshine_async.smooch import app_users
+from sunshine_async.smooch.models import AppUserPreCreate, AppUserUpdate
 from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
 from sunshine_async.sunshine.users import CREATE, DELETE, UPDATE
 
@@ -242,4 +244,65 @@ SUNSHINE: Final = Service(
     probe=lambda client: client.users.get("is-the-service-back"),
 )
 
-SERVICES: Final[Mapping[str, Service]] = {service.name: service for service in (SUNSHINE,)}
+_V1_IDS: Final = ("id", "_id", "userId")
+
+
+def _asks_v1(endpoint: Endpoint[Any, Any]) -> Callable[[Entry], Request]:
+    """Return how *endpoint* of v1.1, which has a user's id in its path, is asked."""
+    return lambda entry: endpoint.request(entry.body, {**_APP, "user_id": entry.id}, {})
+
+
+def _asks_both_v1(entry: Entry) -> Request:
+    """Return what creates; raise `ValueError` for what can't be, or could never be changed."""
+    app_users.UPDATE.request(AppUserUpdate(), {**_APP, "user_id": entry.body.user_id}, {})
+    return app_users.PRE_CREATE.request(entry.body, _APP, {})
+
+
+SMOOCH: Final = Service(
+    "smooch",
+    {
+        Mode.CREATE: Task(
+            Shape(AppUserPreCreate),
+            send=lambda client, entry: client.app_users.pre_create(entry.body),
+            key=lambda entry: entry.body.user_id,
+            asks=_asks_both_v1,
+            names=("userId",),
+            done="created",
+            again=lambda _: Again.LOOK,
+            look=lambda client, entry: client.app_users.get(entry.body.user_id),
+            remote_id=lambda user: user.id,
+        ),
+        Mode.UPDATE: Task(
+            Shape(AppUserUpdate, ids=_V1_IDS),
+            send=lambda client, entry: client.app_users.update(entry.id, entry.body),
+            key=lambda entry: entry.id,
+            asks=_asks_v1(app_users.UPDATE),
+            names=_V1_IDS,
+            done="updated",
+            again=lambda _: Again.HARMLESS,
+            remote_id=lambda user: user.id,
+        ),
+        Mode.UPSERT: Task(
+            Shape(AppUserPreCreate),
+            send=lambda client, entry: client.app_users.upsert(entry.body),
+            key=lambda entry: entry.body.user_id,
+            asks=_asks_both_v1,
+            names=("userId",),
+            done="upserted",
+            again=lambda _: Again.HARMLESS,
+            remote_id=lambda user: user.id,
+        ),
+        Mode.DELETE: Task(
+            Shape(None, ids=_V1_IDS),
+            send=lambda client, entry: client.app_users.delete(entry.id),
+            key=lambda entry: entry.id,
+            asks=_asks_v1(app_users.DELETE),
+            names=_V1_IDS,
+            done="deleted",
+            again=lambda _: Again.GONE,
+        ),
+    },
+    probe=lambda client: client.app_users.get("is-the-service-back"),
+)
+
+SERVICES: Final[Mapping[str, Service]] = {service.name: service for service in (SUNSHINE, SMOOCH)}

@@ -34,20 +34,25 @@ users: Final = typer.Typer(help="One user.", no_args_is_help=True)
 app.add_typer(users, name="users")
 app.add_typer(job, name="job")
 
-Service = Annotated[str, typer.Option(help="Which service: sunshine.")]
+Service = Annotated[str, typer.Option(help="Which service: sunshine or smooch.")]
 BaseUrl = Annotated[
-    str | None, typer.Option(help="The server's root. Or: SUNSHINE_BASE_URL.", show_default=False)
+    str | None,
+    typer.Option(
+        help="The server's root. Or: SUNSHINE_BASE_URL, SMOOCH_BASE_URL.", show_default=False
+    ),
 ]
 AppId = Annotated[
-    str | None, typer.Option(help="The app. Or: SUNSHINE_APP_ID.", show_default=False)
+    str | None,
+    typer.Option(help="The app. Or: SUNSHINE_APP_ID, SMOOCH_APP_ID.", show_default=False),
 ]
 KeyId = Annotated[
-    str | None, typer.Option(help="The API key's id. Or: SUNSHINE_KEY_ID.", show_default=False)
+    str | None,
+    typer.Option(help="The API key's id. Or: SUNSHINE_KEY_ID, SMOOCH_KEY_ID.", show_default=False),
 ]
 SecretFile = Annotated[
     Path | None,
     typer.Option(
-        help="A file with the API key's secret in it. Or: SUNSHINE_KEY_SECRET. A terminal is asked.",
+        help="A file with the API key's secret in it. Or: SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET. A terminal is asked.",
         show_default=False,
     ),
 ]

@@ -4,13 +4,22 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import typer
 from attrs import frozen
 
-from sunshine_async import BasicAuth, ConfigurationError, Pace, SunshineClient, jobs
-from sunshine_async._client import Client
+from sunshine_async import (
+    BasicAuth,
+    ConfigurationError,
+    Pace,
+    SmoochClient,
+    SunshineClient,
+    jobs,
+)
+from sunshine_async._client import AppClient, Client
+
+App = TypeVar("App", bound=AppClient)
 
 
 @frozen(kw_only=True)
@@ -91,24 +100,35 @@ def _said(value: str | None, option: str, variable: str) -> str:
     return found
 
 
-def _sunshine(access: Access) -> SunshineClient:
-    app_id = _said(access.app_id, "--app-id", "SUNSHINE_APP_ID")
-    key_id = _said(access.key_id, "--key-id", "SUNSHINE_KEY_ID")
-    return SunshineClient(
-        app_id,
-        auth=BasicAuth(key_id, secret(access, "SUNSHINE_KEY_SECRET", ask=_ask)),
-        base_url=access.base_url,
-        pace=pace(access),
-        max_connections=access.concurrency,
-    )
+def _connected(kind: type[App]) -> Callable[[Access], App]:
+    """Return how a client of *kind* is made of what was said, and of the environment."""
+
+    def connect(access: Access) -> App:
+        app_id = _said(access.app_id, "--app-id", f"{kind.prefix}_APP_ID")
+        key_id = _said(access.key_id, "--key-id", f"{kind.prefix}_KEY_ID")
+        return kind(
+            app_id,
+            auth=BasicAuth(key_id, secret(access, f"{kind.prefix}_KEY_SECRET", ask=_ask)),
+            base_url=access.base_url,
+            pace=pace(access),
+            max_connections=access.concurrency,
+        )
+
+    return connect
 
 
 SERVICES: Final[Mapping[str, Known]] = {
     "sunshine": Known(
         jobs.SUNSHINE,
-        _sunshine,
+        _connected(SunshineClient),
         get=lambda client, who, brand_id: client.users.get(who, brand_id=brand_id),
         delete=lambda client, who, brand_id: client.users.delete(who, brand_id=brand_id),
+    ),
+    "smooch": Known(
+        jobs.SMOOCH,
+        _connected(SmoochClient),
+        get=lambda client, who, _: client.app_users.get(who),
+        delete=lambda client, who, _: client.app_users.delete(who),
     ),
 }
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import Final, NoReturn, Protocol
 
 import anyio
@@ -68,7 +69,8 @@ class OnSocket:
 
     async def reset(self, receive: Receive) -> None:
         peer: socket.socket = self.transport.get_extra_info("socket")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        with suppress(OSError):  # it is gone already
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.transport.abort()
         await receive()  # until it is gone
 

@@ -12,7 +12,7 @@ Every row that is taken ends as one of four: *done*; *failed*, when the service 
 """
 
 from sunshine_async._report import Ending, Latencies, Problem, Report, Trouble
-from sunshine_async._tasks import SERVICES, SUNSHINE, Mode, Service
+from sunshine_async._tasks import SERVICES, SMOOCH, SUNSHINE, Mode, Service
 from sunshine_async.jobs.job import Job, StoppedError
 from sunshine_async.jobs.lasting import LastingJob, UnsettledError
 from sunshine_async.jobs.opening import open_job as open  # noqa: A004 - of this module: jobs.open
@@ -23,6 +23,7 @@ from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_r
 
 __all__ = [
     "SERVICES",
+    "SMOOCH",
     "SUNSHINE",
     "BadRow",
     "Duplicates",
