@@ -1,4 +1,4 @@
-"""The whole thing on this machine: made-up users, an emulator as a process, two imports."""
+"""The whole thing on this machine: made-up users, an emulator as a process, three services."""
 
 import signal
 import sys
@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, field, frozen
 
 from sunshine_async import BasicAuth, ConfigurationError, Pace, Retry, SunshineClient
+from sunshine_async.cli.neighbours import Neighbours, visit
 from sunshine_async.cli.people import Crowd, crowd, promotions
 from sunshine_async.cli.running import Run, Status, run
 from sunshine_async.cli.screen import Screen
@@ -27,6 +28,7 @@ _EMULATOR: Final = (
     sys.executable, "-m", "sunshine_async", "emulator",
     "--port", "0", "--latency", "0.01", "--fail", "0.02", "--seed", "1",
 )  # fmt: skip
+_READ: Final = 100
 _PATIENCE: Final = 30.0  # seconds, for a process to start on a busy machine
 _FIRST_LINE: Final = "listening on "
 _NEXT: Final = """
@@ -132,9 +134,16 @@ async def _show(screen: Screen, users: Crowd, interrupts: _Interrupts) -> int:
             changed = await stage.play(changes, Mode.UPDATE)
             if changed.signal is not None:
                 return changed.status
+            others = await visit(base_url, users.keys[:_READ], users.rows)
             ledger = await client.request("GET", "/_emulator/ledger")
+    say(
+        f"\nThe same users by Smooch v1.1: {others.found} of {others.asked} read. And Dixa, a hundred"
+        f" in a request: {others.created:,} users in {others.requests:,} requests, look-ups after"
+        " lost answers included."
+    )
     say("\nWhat the emulator says to that:")
     findings = _compared(ledger["sunshine"], users, created, changed)
+    findings += _compared_there(ledger["dixa"]["users"], others, created)
     for finding in findings:
         say(f"{'  ok   ' if finding.right else '  NOT  '}{finding.sentence}")
     say(_NEXT)
@@ -166,6 +175,21 @@ def _compared(ledger: dict[str, Any], users: Crowd, created: Run, changed: Run) 
         _Finding(
             two.done <= ledger["effects"].get("update", 0),
             f"{two.done:,} are reported as changed, and the emulator changed no fewer",
+        ),
+    ]
+
+
+def _compared_there(there: int, others: Neighbours, created: Run) -> list[_Finding]:
+    doubtful = created.report.failed + created.report.unknown
+    return [
+        _Finding(
+            others.found >= others.asked - doubtful,
+            f"v1.1 knows {others.found} of the {others.asked} users that it was asked for",
+        ),
+        _Finding(
+            others.created <= there <= others.created + others.unknown,
+            f"{others.created:,} users are reported as created at Dixa, {others.unknown:,} as "
+            f"unknown; the emulator has {there:,}",
         ),
     ]
 
