@@ -5,19 +5,20 @@ import builtins
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import sunshine_async
-from sunshine_async import SunshineClient, bulk
+from sunshine_async import SunshineClient, bulk, jobs
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.dixa.custom_attributes import CustomAttributes
 from sunshine_async.dixa.end_users import EndUsers
 from sunshine_async.emulator import Emulator
 from sunshine_async.smooch import app_users
 from sunshine_async.smooch.app_users import AppUsers
-from sunshine_async.sunshine import UserUpdateBody, users
+from sunshine_async.sunshine import UserCreateBody, UserUpdateBody, users
 from sunshine_async.sunshine.users import Users
 
 README = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
@@ -26,7 +27,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 def test_it_is_short() -> None:
     """At most 250 lines, a create in 12 and a bulk job in 8, blank lines aside."""
-    create, many, _ = ([line for line in block.splitlines() if line] for block in BLOCKS)
+    create, many, *_ = ([line for line in block.splitlines() if line] for block in BLOCKS)
 
     assert len(README.splitlines()) <= 250
     assert len(create) <= 12
@@ -85,6 +86,36 @@ from sunshine_async.sunshine import UserCreateBody
     )
 
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_the_nightly_sync_runs(
+    emulator: Emulator,
+    emulator_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The fourth block sends all users the first night, and what has changed the next."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"APP_ID": "a", "KEY_ID": "k", "KEY_SECRET": "s"}.items():
+        monkeypatch.setenv(f"SUNSHINE_{name}", value)
+    monkeypatch.setenv("SUNSHINE_BASE_URL", emulator_url)
+    names = {
+        "Iterable": Iterable,
+        "SunshineClient": SunshineClient,
+        "UserCreateBody": UserCreateBody,
+        "jobs": jobs,
+    }
+
+    exec(BLOCKS[3], names)  # noqa: S102 - that is what a reader does
+    users = [UserCreateBody(external_id=f"id-{number}") for number in range(3)]
+    changed = [UserCreateBody(external_id="id-0", metadata={"tier": "gold"}), *users[1:]]
+    for night in (users, changed):
+        asyncio.run(names["sync"](night))
+
+    assert capsys.readouterr().out.splitlines() == ["3 0 0 0", "3 2 0 0"]
+    assert emulator.ledger()["sunshine"]["users"] == 3
+    assert emulator.ledger()["sunshine"]["effects"]["update"] == 1
 
 
 OPERATIONS = [
