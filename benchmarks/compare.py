@@ -118,7 +118,7 @@ async def _create_until(create: Create, in_flight: int, until: float) -> int:
 def stub(*arguments: str) -> Iterator[int]:
     """Run a stub server, and yield its port."""
     command = [sys.executable, str(HERE / "stub_server.py"), *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdin is not None  # noqa: S101
         assert running.stdout is not None  # noqa: S101
         _pin(0, running.pid)
@@ -170,7 +170,7 @@ def _in_a_process(peer: Peer, load: Load, target: Target, seconds: float) -> Cos
     )
     command = [sys.executable, __file__, "--measure", order]
     try:
-        done = subprocess.run(command, capture_output=True, check=True, timeout=60 + 20 * seconds)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, check=True, timeout=60 + 20 * seconds)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"{peer.name} failed: {(error.stderr or b'')[-400:]!r}", file=sys.stderr)
         return None

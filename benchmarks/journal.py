@@ -61,7 +61,7 @@ def throughput(rows: int, runs: int) -> None:
         write(file, rows)
         for number in range(2 * runs):
             journaled = number % 2 == 0
-            with subprocess.Popen(  # noqa: S603 - ours
+            with subprocess.Popen(
                 [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -112,7 +112,7 @@ def child(file: Path, journal: Path) -> None:
 def in_a_child(file: Path, journal: Path) -> dict[str, float]:
     """Return what a job took in a process of its own."""
     command = [sys.executable, __file__, "--child", str(file), str(journal)]
-    found: dict[str, float] = json.loads(subprocess.check_output(command))  # noqa: S603 - ours
+    found: dict[str, float] = json.loads(subprocess.check_output(command))
     return found
 
 
