@@ -1,5 +1,8 @@
 """Upserts and get-or-creates: one request where it can be, one user whatever the others do."""
 
+from datetime import UTC, datetime
+
+import attrs
 import httpx
 import pytest
 
@@ -11,7 +14,8 @@ from sunshine_async import (
     ServerError,
     SunshineClient,
 )
-from sunshine_async.sunshine import Profile, UserCreateBody
+from sunshine_async._codec import encode
+from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import Answer, ScriptedTransport
 
 BODY = UserCreateBody(
@@ -62,6 +66,23 @@ async def test_an_upsert_changes_what_is_there() -> None:
     assert update.content == (
         b'{"new":1,"toBeRetained":true,"profile":{"givenName":"Jane"},"metadata":{"tier":"gold"}}'
     )
+
+
+async def test_an_upsert_leaves_nothing_of_the_body_out() -> None:
+    """Every field that an update can set is taken from the body of the upsert."""
+    given = {
+        "signed_up_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "to_be_retained": False,
+        "profile": Profile(surname="Doe"),
+        "metadata": {"age": 30},
+        "extra": {"new": 1},
+    }
+    assert set(given) == {field.name for field in attrs.fields(UserUpdateBody)}
+    client, transport = scripted(TAKEN, FOUND)
+
+    await client.users.upsert(UserCreateBody(external_id="jane-1", **given))  # type: ignore[arg-type]
+
+    assert transport.requests[1].content == encode(UserUpdateBody(**given))  # type: ignore[arg-type]
 
 
 async def test_get_or_create_never_changes_what_is_there() -> None:

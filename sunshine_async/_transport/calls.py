@@ -20,7 +20,7 @@ from sunshine_async._retry import (
     Verdict,
     retry_after,
 )
-from sunshine_async._transport.exchange import Sending, Timeout, Wire
+from sunshine_async._transport.exchange import HAD_LEFT, Sending, Timeout, Wire
 from sunshine_async._transport.turn import CLOCK, Clock, take
 from sunshine_async._version import __version__
 from sunshine_async.auth import Auth
@@ -99,7 +99,7 @@ class Transport:
                     return found
         except get_cancelled_exc_class() as cancelled:
             if call.maybe_applied or call.sending.begun:
-                cancelled.add_note(f"{endpoint} had left: the service may have acted on it")
+                cancelled.add_note(HAD_LEFT.format(endpoint=endpoint))
             raise
         if response.ok:
             return endpoint.result(response)

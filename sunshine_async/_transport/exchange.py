@@ -1,7 +1,7 @@
 """What a call asks of a wire: one request out, one whole answer or one failure back."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import define, evolve, frozen
 
@@ -26,6 +26,10 @@ class Timeout:
     def within(self, left: float) -> "Timeout":
         """Return the same with *left* as the most that the attempt may take."""
         return self if self.total is not None and self.total <= left else evolve(self, total=left)
+
+
+HAD_LEFT: Final = "{endpoint} had left: the service may have acted on it"
+"""The note on the cancellation of a call whose first byte may have left."""
 
 
 @define

@@ -6,6 +6,7 @@ from typing import Any
 from anyio import get_cancelled_exc_class
 
 from sunshine_async._endpoint import Endpoint
+from sunshine_async._transport.exchange import HAD_LEFT
 from sunshine_async.errors import SunshineError
 
 
@@ -32,7 +33,7 @@ async def settled(
         except SunshineError:
             found = None
         except get_cancelled_exc_class() as cancelled:
-            cancelled.add_note(f"{endpoint} had left: the service may have acted on it")
+            cancelled.add_note(HAD_LEFT.format(endpoint=endpoint))
             raise
         if found:
             return
