@@ -21,9 +21,7 @@ Read: TypeAlias = Callable[[Any, Any], Any]
 Write: TypeAlias = Callable[[Any], Any]
 
 _EXTRA: Final = "extra"
-_EXTRA_KEY: Final = (
-    "\0extra"  # where what is beyond the model waits for its field; no JSON key of theirs
-)
+_EXTRA_KEY: Final = " extra"  # where what is beyond the model waits for its field: no wire's name
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _ZONE_NAME: Final = re.compile(r"\[[^\]]*\]$")
 _AS_IT_IS: Final = frozenset({str, int, bool, NoneType})

@@ -346,7 +346,9 @@ def test_null_and_absent_read_as_none() -> None:
     assert structure({"id": "a", **nulls, "metadata": None}, Thing) == Thing(id="a")
 
 
-@pytest.mark.parametrize("key", ["newField", "extra", "\0extra", "is_new", "", "__class__"])
+@pytest.mark.parametrize(
+    "key", ["newField", "extra", "\0extra", " extra", "is_new", "", "__class__"]
+)
 @given(value=st.none() | st.integers(-(2**53), 2**53) | st.dictionaries(st.text(), st.text()))
 def test_what_is_beyond_the_model_is_kept(key: str, value: object) -> None:
     """A key that the model doesn't know, whatever it is, is in `extra` and goes back out."""
