@@ -15,6 +15,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from sunshine_async import _unions as unions
 from sunshine_async._model import TAG, WIRE, UnixTime, Unset
+from sunshine_async._reading import model_reader
 
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Any, Any], Any]
@@ -101,7 +102,7 @@ def structure(data: object, kind: type[T]) -> T:
 
 def structure_inside(data: Any, envelope: str, kind: type[T]) -> T:
     """Return what *data* has under the key *envelope* as a *kind*; raise `Misfit` as above."""
-    if not _is_object(data):
+    if data.__class__ is not dict:
         raise _unlike(dict, data)
     if envelope not in data:
         reason = "missing"
@@ -164,7 +165,7 @@ def _read_datetime(value: Any, _: Any) -> datetime:
     if type(value) is not str:
         raise _unlike(str, value)
     try:
-        at = datetime.fromisoformat(_ZONE_NAME.sub("", value))
+        at = datetime.fromisoformat(_ZONE_NAME.sub("", value) if value[-1:] == "]" else value)
     except ValueError:
         reason = "expected a time such as 2020-05-21T15:53:30.197Z"
         raise Misfit(reason) from None
@@ -203,6 +204,8 @@ def _write_plain(value: Any) -> Any:
     if kind is float:
         if not isfinite(value):
             raise Misfit(_NOT_FINITE)
+    elif kind is dict and _AS_IT_IS.issuperset(map(type, value.values())):
+        return value
     elif _is_object(value):
         return {
             key: _write_plain(inner) for key, inner in value.items() if inner is not Unset.UNSET
@@ -230,22 +233,27 @@ def _list_writer(kind: Any, converter: Converter) -> Write:
 
 
 def _model_reader(kind: Any, converter: Converter) -> Read:
-    names = {field.name: name_of(field) for field in attrs.fields(kind)}
-    known = frozenset(names.values()) - {_EXTRA}
-    names[_EXTRA] = _EXTRA_KEY
+    return model_reader(kind, _names(kind), converter)
+
+
+def _model_reader_that_says_why(kind: Any, converter: Converter) -> Read:
+    known = _names(kind)
+    names = {name: wire for wire, name in known.items()} | {_EXTRA: _EXTRA_KEY}
     overrides: Any = {name: override(rename=wire) for name, wire in names.items()}
     read: Read = make_dict_structure_fn(kind, converter, **overrides)
     check: Read = _exactly(dict)
 
     def read_with_extra(value: Any, _: Any) -> Any:
         data = check(value, dict)
-        if not known.issuperset(data):
-            data = {key: data[key] for key in known if key in data} | {
-                _EXTRA_KEY: {key: data[key] for key in data if key not in known}
-            }
-        return read(data, kind)
+        beyond = {key: data[key] for key in data if key not in known}
+        return read({key: data[key] for key in known if key in data} | {_EXTRA_KEY: beyond}, kind)
 
     return read_with_extra
+
+
+def _names(kind: Any) -> dict[str, str]:
+    """Return the fields of a model but *extra*, by their names on the wire."""
+    return {name_of(field): field.name for field in attrs.fields(kind) if field.name != _EXTRA}
 
 
 def _model_writer(kind: Any, converter: Converter) -> Write:
@@ -281,7 +289,9 @@ def _converter(*, detailed: bool) -> Converter:
     converter.register_unstructure_hook_factory(unions.is_union, unions.writer)
     converter.register_structure_hook_factory(_is_list, _list_reader)
     converter.register_unstructure_hook_factory(_is_list, _list_writer)
-    converter.register_structure_hook_factory(attrs.has, _model_reader)
+    converter.register_structure_hook_factory(
+        attrs.has, _model_reader_that_says_why if detailed else _model_reader
+    )
     converter.register_unstructure_hook_factory(attrs.has, _model_writer)
     return converter
 

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._problem import details
@@ -65,14 +65,16 @@ class Request:
     @property
     def content_type(self) -> str | None:
         """What its body is, if it has one."""
-        if isinstance(self.body, Streamed):
-            return self.body.content_type
-        return None if self.body is None else JSON
+        body = self.body
+        if body is None or isinstance(body, bytes):
+            return None if body is None else JSON
+        return body.content_type
 
     @property
     def ready(self) -> bool:
         """Whether it can be sent: again, if it has been sent."""
-        return not isinstance(self.body, Streamed) or self.body.ready
+        body = self.body
+        return body is None or isinstance(body, bytes) or body.ready
 
 
 @frozen
@@ -152,6 +154,10 @@ def _query(values: Mapping[str, str | None]) -> str:
     )
 
 
+def _pieces_of(path: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((literal, name) for literal, name, _, _ in Formatter().parse(path))
+
+
 @frozen
 class Json:
     """A body that is no model of ours: any JSON *value*, null too."""
@@ -182,11 +188,15 @@ class Endpoint(Generic[B, R]):
     """The statuses that don't settle this operation, beside those of `FAULT_OF`."""
     max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
     """The largest body that is sent."""
+    _pieces: tuple[tuple[str, str | None], ...] = field(
+        init=False, repr=False, default=Factory(lambda it: _pieces_of(it.path), takes_self=True)
+    )
+    """The path: what stands in it as it is, and the name of the value behind that."""
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the values that the path needs."""
-        return tuple(name for _, name, _, _ in Formatter().parse(self.path) if name is not None)
+        return tuple(name for _, name in self._pieces if name is not None)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -212,12 +222,7 @@ class Endpoint(Generic[B, R]):
         that is larger than the service takes; `TypeError` for a body of another kind. A `Streamed`
         body goes as it is.
         """
-        values = {name: segment(name, value) for name, value in path.items()}
-        try:
-            target = self.path.format_map(values)
-        except KeyError as missing:
-            message = f"{self} needs path={{{missing}: ...}}"
-            raise ValueError(message) from None
+        target = self._filled(path)
         asked = query if isinstance(query, str) else _query(query)
         if asked:
             target = f"{target}?{asked}"
@@ -229,6 +234,19 @@ class Endpoint(Generic[B, R]):
             raise TypeError(message)
         data = body if isinstance(body, Streamed) else encoded(body, self.max_json_bytes)
         return Request(self.method, target, data)
+
+    def _filled(self, values: Mapping[str, str]) -> str:
+        """Return the path with *values* in it, each as one segment."""
+        target = ""
+        for literal, name in self._pieces:
+            target += literal
+            if name is not None:
+                try:
+                    target += segment(name, values[name])
+                except KeyError:
+                    message = f"{self} needs path={{{name!r}: ...}}"
+                    raise ValueError(message) from None
+        return target
 
     def result(self, response: Response) -> R:
         """Return what a *response* that is `Response.ok` says; raise `ResponseDecodeError`."""

@@ -39,12 +39,13 @@ BELONGS_TO = {
     "_records": "rows",
     "_report": "jobs",
     "_tasks": "jobs",
+    "_reading": "_codec",
     "_unions": "_codec",
 }
 """The parts of what stands in more files than one."""
 
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-PURE = ("_codec", "_endpoint", "_model", "_pace", "_problem", "_retry", "_unions")
+PURE = ("_codec", "_endpoint", "_model", "_pace", "_problem", "_reading", "_retry", "_unions")
 IMPURE = {"anyio", "asyncio", "httpx", "os", "random", "time"}
 SERVICES = ("dixa", "smooch", "sunshine")
 PARTS = {f"sunshine_async.{part}" for part in (*LEVEL, *BELONGS_TO)}

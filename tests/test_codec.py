@@ -2,6 +2,7 @@
 
 import math
 import operator
+import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
@@ -50,6 +51,15 @@ class Thing:
     tags: list[str] | None = None
     best_part: Part | None = None
     metadata: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Loose:
+    """A model that keeps its fields in a dictionary."""
+
+    id: str
+    is_new: bool | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
 
@@ -468,3 +478,18 @@ def test_another_value_is_noticed(sent: dict[str, Any], data: st.DataObject) -> 
 def test_plain_data_comes_back(value: object) -> None:
     """What JSON can hold comes back equal, keys, order and all."""
     assert operator.eq(decode(encode(value)), value)
+
+
+def test_a_model_that_is_read_is_like_one_that_is_made() -> None:
+    """What was read compares, copies, pickles and shows like a model that its class has made."""
+    read = structure({"id": "a", "isNew": True, "new": 1}, Loose)
+    made = Loose(id="a", is_new=True, extra={"new": 1})
+
+    assert read == made
+    assert repr(read) == repr(made)
+    assert list(vars(read)) == list(vars(made))
+    assert attrs.evolve(read, is_new=False) == attrs.evolve(made, is_new=False)
+    assert pickle.loads(pickle.dumps(read)) == made
+    assert structure({"id": "b"}, Loose).extra is not structure({"id": "b"}, Loose).extra
+    with pytest.raises(Misfit, match="id: missing"):
+        structure({"isNew": True}, Loose)

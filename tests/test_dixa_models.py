@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_named() -> None:
     """The path to what can't be read goes through unions and lists."""
     data = {
         "data": [
-            {},
+            {"_type": "EmailConversation", "id": 1, "link": None},
             {"_type": "EmailConversation", "id": 1, "link": {"_type": "FollowUp", "parentId": "a"}},
         ]
     }

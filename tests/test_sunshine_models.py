@@ -15,7 +15,11 @@ from sunshine_async import UNSET, Unset, sunshine
 from sunshine_async._codec import decode, encode, structure, wire_name
 from sunshine_async.sunshine import User, UserCreateBody, UserUpdateBody
 
-MODELS = [kind for _, kind in inspect.getmembers(sunshine, attrs.has) if "extra" in dir(kind)]
+MODELS = [
+    kind
+    for _, kind in inspect.getmembers(sunshine, attrs.has)
+    if "extra" in attrs.fields_dict(kind)
+]
 BODIES = [kind for kind in MODELS if kind.__name__ == "Profile" or kind.__name__.endswith("Body")]
 SHOWN = {
     "brand_id",
@@ -110,7 +114,11 @@ def test_a_repr_shows_no_personal_data(kind: type[Any]) -> None:
         for name, hint in get_type_hints(kind).items()
         if hint is str or (str in get_args(hint) and name != "extra")
     }
-    objects = {name: {"key": f"the {name}"} for name in ("metadata", "extra") if name in dir(kind)}
+    objects = {
+        name: {"key": f"the {name}"}
+        for name in ("metadata", "extra")
+        if name in attrs.fields_dict(kind)
+    }
     shown = repr(kind(**texts, **objects))
 
     assert {name for name in texts | objects if f"the {name}" in shown} == SHOWN & set(texts)

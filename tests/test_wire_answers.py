@@ -144,6 +144,7 @@ class TestAnswer:
             "x-empty": "",
             "x-latin": "caf\xe9",
         }
+        assert len(reply.headers) == 5
 
     async def test_trailers_are_no_headers(self) -> None:
         """What comes after a body changes nothing that its headers have said."""

@@ -1,8 +1,8 @@
 """Answers, read one after another from the bytes of a connection. No I/O."""
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Final, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import Final, NoReturn, TypeAlias
 
 import httptools
 
@@ -18,6 +18,8 @@ _BODILESS: Final = (204, 304)
 _SWITCHED: Final = 101
 _LOWEST: Final = 100
 _FINAL: Final = 200
+_FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
+_Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
 class Answers:
@@ -32,7 +34,6 @@ class Answers:
         """Whether another request may go out, once an answer has been returned."""
         self._limit: Final = limit
         self._parser: Final = httptools.HttpResponseParser(self)
-        self._headers: Mapping[str, str] = {}
         self._body = Body(None, limit=limit)
         self.ask("GET")
 
@@ -42,6 +43,7 @@ class Answers:
         self._begun = False
         self._idle_bytes = 0
         self._body_bytes = 0
+        self._bytes = 0
         self._interim = 0
         self._answer: Response | None = None
         self._expect_head()
@@ -60,6 +62,7 @@ class Answers:
             message = "it doesn't begin as HTTP does"
             raise Unreadable(message)
         self._begun = True
+        self._bytes += len(data)
         before = self._body_bytes
         try:
             self._parser.feed_data(data)
@@ -90,8 +93,12 @@ class Answers:
 
     def on_headers_complete(self) -> None:
         self._head_read = True
+        if len(self._fields) > MAX_FIELDS:
+            _refuse(f"it has more than {MAX_FIELDS} header fields")
+        if self._bytes > MAX_HEAD_BYTES and _size(self._fields) > MAX_HEAD_BYTES:
+            _refuse(f"its header is larger than {MAX_HEAD_BYTES} bytes")
         status = self._status = self._parser.get_status_code()
-        headers = self._headers = _headers(self._fields)
+        headers = _joined(field for field in self._fields if len(field[0]) in _FRAMING)
         if self._parser.get_http_version() not in _VERSIONS or status < _LOWEST:
             _refuse("its status line is wrong")
         if status == _SWITCHED:
@@ -134,24 +141,42 @@ class Answers:
         self._until_end = False
 
     def _complete(self, *, reusable: bool) -> None:
-        self._answer = Response(self._status, self._headers, self._body.whole())
+        self._answer = Response(self._status, _Headers(self._fields), self._body.whole())
         self.reusable = reusable
 
 
-def _headers(fields: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
+class _Headers(Mapping[str, str]):
+    """The fields of a head, read when one is asked for: those of an answer that is fine never are."""
+
+    def __init__(self, fields: _Fields) -> None:
+        self._fields: Final = fields
+
+    @cached_property
+    def _read(self) -> Mapping[str, str]:
+        return _joined(self._fields)
+
+    def __getitem__(self, name: str) -> str:
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
+def _joined(fields: _Fields) -> Mapping[str, str]:
     """Return *fields* with names in lower case, and those of one name as one."""
-    if len(fields) > MAX_FIELDS:
-        _refuse(f"it has more than {MAX_FIELDS} header fields")
     headers: dict[str, str] = {}
-    size = 0
     for name, value in fields:
-        size += len(name) + len(value)
         key = _key(name)
         text = value.decode("latin-1").rstrip(" ")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    if size > MAX_HEAD_BYTES:
-        _refuse(f"its header is larger than {MAX_HEAD_BYTES} bytes")
     return headers
+
+
+def _size(fields: _Fields) -> int:
+    return sum(len(name) + len(value) for name, value in fields)
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ class Body:
 
     def __init__(self, encoding: str | None, *, limit: int) -> None:
         self._limit: Final = limit
-        self._data: Final = bytearray()
+        self._data: bytes | bytearray = b""  # most bodies come in one piece
         self._begun = False
         self._inflate = None
         if encoding and encoding.lower() != "identity":
@@ -38,7 +38,11 @@ class Body:
             if self._inflate.unused_data:
                 message = "there is more of it after its gzip"
                 raise Unreadable(message)
-        self._data.extend(piece)
+        if self._data:
+            self._data = bytearray(self._data) if isinstance(self._data, bytes) else self._data
+            self._data.extend(piece)
+        else:
+            self._data = piece
         if len(self._data) > self._limit:
             message = f"it is larger than {self._limit} bytes"
             raise Unreadable(message)

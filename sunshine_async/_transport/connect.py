@@ -4,9 +4,9 @@ import ipaddress
 import re
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from math import inf
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -146,12 +146,12 @@ class Switch:
         self._own: Wire | None = None
         self._by_httpx: Final = by_httpx
 
-    async def send(
+    def send(
         self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
-    ) -> Response | Failure:
+    ) -> Coroutine[Any, Any, Response | Failure]:
         """Return the whole answer, or what came instead: as `Wire` says."""
         wire = self._by_httpx if is_mocked() or not in_asyncio_task() else self.own
-        return await wire.send(request, headers, timeout=timeout, sending=sending)
+        return wire.send(request, headers, timeout=timeout, sending=sending)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""

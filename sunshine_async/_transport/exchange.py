@@ -1,7 +1,7 @@
 """What a call asks of a wire: one request out, one whole answer or one failure back."""
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, Protocol
 
 from attrs import define, evolve, frozen
 
@@ -43,9 +43,9 @@ class Sending:
 class Wire(Protocol):
     """Sends requests to one base URL."""
 
-    async def send(
+    def send(
         self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
-    ) -> Response | Failure:
+    ) -> Coroutine[Any, Any, Response | Failure]:
         """Return the whole answer, or what came instead: nothing of the network is raised.
 
         What the source of a `Streamed` body raises comes out as itself.

@@ -5,10 +5,10 @@ import os
 import re
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from itertools import islice
 from math import inf
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from sunshine_async._endpoint import Failure, Request, Response, Streamed
@@ -87,17 +87,16 @@ class Pool:
 
     def free(self, connection: Connection) -> None:
         """Have *connection* serve the line, or wait for a call."""
-        if not connection.quiet():
-            connection.abandon()
-            return
-        call = self._first()
-        if call is not None:
+        call = self._first() if self._line else None
+        if call is None:
+            self._idle[connection] = None
+            if self._expiry is None:
+                self._expiry = self._loop.call_later(self._keepalive_expiry, self._expire)
+        elif connection.quiet():
             self._leave_line(call)
             connection.start(call)
-            return
-        self._idle[connection] = None
-        if self._expiry is None:
-            self._expiry = self._loop.call_later(self._keepalive_expiry, self._expire)
+        else:
+            connection.abandon()
 
     def over(self, connection: Connection) -> None:
         """Give the place of *connection* to another, if one is needed."""
@@ -235,7 +234,7 @@ class SocketWire:
         self._max_response_bytes: Final = max_response_bytes
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []
-        self._blocks: Final[dict[tuple[tuple[str, str], ...], bytes]] = {}
+        self._blocks: Final[dict[int, tuple[Mapping[str, str], bytes]]] = {}
 
     async def send(
         self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
@@ -251,13 +250,14 @@ class SocketWire:
             pool = await self._open(loop)
         ends_at = inf if timeout.total is None else loop.time() + timeout.total
         call = Call(request.method, data, timeout, sending, loop.create_future(), ends_at)
-        body = request.body
-        if isinstance(body, Streamed):
-            async with body.opened() as pieces:
-                taken = call.taken = loop.create_future()
-                pouring = pour(pieces, call, taken, length=body.length)
-                return await _carried(pool, call, pouring)
-        return await _carried(pool, call)
+        if isinstance(request.body, Streamed):
+            return await _poured(pool, call, request.body)
+        pool.submit(call)
+        try:
+            return await call.reply
+        except BaseException:
+            pool.withdraw(call)
+            raise
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; calls that are under way fail."""
@@ -289,9 +289,8 @@ class SocketWire:
         if not _REQUEST_LINE.fullmatch(line):
             message = "the method or the target can't be written as a request line"
             raise ValueError(message)
-        fields = tuple(headers.items())
-        block = self._blocks.get(fields) or self._block(fields)
-        head = line.encode("ascii") + block
+        known = self._blocks.get(id(headers))
+        head = line.encode("ascii") + (known[1] if known else self._block(headers))
         body = request.body
         if body is None:
             return head + (_EMPTY if request.method in _BODY_EXPECTED else _END)
@@ -301,10 +300,10 @@ class SocketWire:
             return head + _CHUNKED
         return b"%bContent-Length: %d\r\n\r\n" % (head, body.length)
 
-    def _block(self, fields: tuple[tuple[str, str], ...]) -> bytes:
-        """Return *fields* as they are written; made once for the fields that come again."""
+    def _block(self, headers: Mapping[str, str]) -> bytes:
+        """Return *headers* as they are written; made once for the mapping that comes again."""
         lines = [f"Host: {self._host}\r\n"]
-        for name, value in fields:
+        for name, value in headers.items():
             line = f"{name}: {value}\r\n"
             if not _FIELD.fullmatch(line) or name.lower() in _OURS:
                 message = "a header can't be written: it would be read as another, or says our part"
@@ -312,19 +311,19 @@ class SocketWire:
             lines.append(line)
         if len(self._blocks) >= _HEADERS_KEPT:
             self._blocks.clear()
-        block = self._blocks[fields] = "".join(lines).encode("latin-1")
+        block = "".join(lines).encode("latin-1")
+        self._blocks[id(headers)] = headers, block  # which keeps it, so that its id stays its own
         return block
 
 
-async def _carried(
-    pool: Pool, call: Call, pouring: Coroutine[Any, Any, None] | None = None
-) -> Response | Failure:
-    """Return what becomes of *call* in *pool*; *pouring* sends its body, if it isn't part of it."""
-    pool.submit(call)
-    try:
-        if pouring is not None:
-            await pouring
-        return await call.reply
-    except BaseException:
-        pool.withdraw(call)
-        raise
+async def _poured(pool: Pool, call: Call, body: Streamed) -> Response | Failure:
+    """Return what becomes of *call* in *pool*, whose *body* follows as it is read."""
+    async with body.opened() as pieces:
+        taken = call.taken = asyncio.get_running_loop().create_future()
+        pool.submit(call)
+        try:
+            await pour(pieces, call, taken, length=body.length)
+            return await call.reply
+        except BaseException:
+            pool.withdraw(call)
+            raise

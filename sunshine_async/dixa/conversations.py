@@ -18,7 +18,7 @@ from sunshine_async._model import AS_TAG, concealed
 from sunshine_async.dixa.models import CustomAttribute, PaginationLinks
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Assignment:
     """Which agent has a conversation."""
 
@@ -27,7 +27,7 @@ class Assignment:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Queue:
     """Which queue a conversation is or was in."""
 
@@ -36,7 +36,7 @@ class Queue:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BrowserInfo:
     """What the end user wrote with."""
 
@@ -47,35 +47,35 @@ class BrowserInfo:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class _Link:
     parent_id: int | None = None
     """The conversation that this one came from."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class EmailForward(_Link):
     """It is another one, forwarded."""
 
     type: str = field(default="EmailForward", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class FollowUp(_Link):
     """It goes on with another one."""
 
     type: str = field(default="FollowUp", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SideConversation(_Link):
     """It is held beside another one."""
 
     type: str = field(default="SideConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UnknownLink:
     """A link of a kind that came after this was written; all that it has is in *extra*."""
 
@@ -87,7 +87,7 @@ ConversationLink: TypeAlias = EmailForward | FollowUp | SideConversation | Unkno
 """How a conversation came from another."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class _Any:
     """What every kind has."""
 
@@ -109,7 +109,7 @@ class _Any:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class _Handled(_Any):
     """What every kind has that isn't anonymized."""
 
@@ -117,7 +117,7 @@ class _Handled(_Any):
     queue: Queue | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AnonymizedConversation(_Any):
     """What is left of a conversation whose end user was anonymized."""
 
@@ -125,7 +125,7 @@ class AnonymizedConversation(_Any):
     type: str = field(default="AnonymizedConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ChatConversation(_Handled):
     """A chat in the widget of a page."""
 
@@ -134,7 +134,7 @@ class ChatConversation(_Handled):
     type: str = field(default="ChatConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ContactFormConversation(_Handled):
     """What came through a contact form."""
 
@@ -146,7 +146,7 @@ class ContactFormConversation(_Handled):
     type: str = field(default="ContactFormConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class EmailConversation(_Handled):
     """A conversation by e-mail."""
 
@@ -158,14 +158,14 @@ class EmailConversation(_Handled):
     type: str = field(default="EmailConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class FacebookMessengerConversation(_Handled):
     """A conversation on Facebook Messenger."""
 
     type: str = field(default="FacebookMessengerConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class GenericConversation(_Handled):
     """A conversation on a channel of the organization's own."""
 
@@ -174,7 +174,7 @@ class GenericConversation(_Handled):
     type: str = field(default="GenericConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class MessengerConversation(_Handled):
     """A conversation in the service's own messenger."""
 
@@ -183,14 +183,14 @@ class MessengerConversation(_Handled):
     type: str = field(default="MessengerConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PstnPhoneConversation(_Handled):
     """A call by phone."""
 
     type: str = field(default="PstnPhoneConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SmsConversation(_Handled):
     """A conversation by SMS."""
 
@@ -199,7 +199,7 @@ class SmsConversation(_Handled):
     type: str = field(default="SmsConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class TwitterConversation(_Handled):
     """A conversation on Twitter."""
 
@@ -210,14 +210,14 @@ class TwitterConversation(_Handled):
     type: str = field(default="TwitterConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WhatsAppConversation(_Handled):
     """A conversation on WhatsApp."""
 
     type: str = field(default="WhatsAppConversation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UnknownConversation:
     """A kind that came after this was written; all that it has is in *extra*."""
 
@@ -242,7 +242,7 @@ Conversation: TypeAlias = (
 """A conversation of an end user: match on its class."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ListEndUserConversationsOutput:
     """A page of conversations, as it comes."""
 

@@ -9,7 +9,7 @@ from attrs import field, frozen, resolve_types
 from sunshine_async._model import AS_TAG, concealed
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SelectOption:
     """An option of a Select, and those that are nested in it."""
 
@@ -26,7 +26,7 @@ class SelectOption:
 resolve_types(SelectOption)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SelectDefinition:
     """One of a tree of options."""
 
@@ -35,7 +35,7 @@ class SelectDefinition:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class TextDefinition:
     """Any text."""
 
@@ -44,7 +44,7 @@ class TextDefinition:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UnknownDefinition:
     """A kind that came after this was written; all that it has is in *extra*."""
 
@@ -56,7 +56,7 @@ InputDefinition: TypeAlias = SelectDefinition | TextDefinition | UnknownDefiniti
 """What values a custom attribute takes."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CustomAttributeDefinition:
     """A custom attribute of an organization."""
 

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from sunshine_async._model import ALSO, AS_TAG, UNSET, Unset, concealed
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class _Input:
     """What each body may say of an end user, beside the name that is shown."""
 
@@ -36,28 +36,28 @@ class _Input:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CreateEndUserInput(_Input):
     """The body of `EndUsers.create`, and an item of `EndUsers.create_many`."""
 
     display_name: str | Unset | None = field(default=UNSET, repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PatchEndUserInput(_Input):
     """The body of `EndUsers.patch`: what is left out stays as it is."""
 
     display_name: str | Unset | None = field(default=UNSET, repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UpdateEndUserInput(_Input):
     """The body of `EndUsers.update`: the whole end user (what is left out is assumed to go)."""
 
     display_name: str = field(repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BulkPatchEndUserInput(_Input):
     """An item of `EndUsers.patch_many`: whom to change, and what."""
 
@@ -65,7 +65,7 @@ class BulkPatchEndUserInput(_Input):
     display_name: str | Unset | None = field(default=UNSET, repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BulkUpdateEndUserInput(_Input):
     """An item of `EndUsers.update_many`: whom to change, and the whole end user."""
 
@@ -73,7 +73,7 @@ class BulkUpdateEndUserInput(_Input):
     display_name: str = field(repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CreateEndUsersInput:
     """The body of one bulk create."""
 
@@ -81,7 +81,7 @@ class CreateEndUsersInput:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BulkPatchEndUsersInput:
     """The body of one bulk patch."""
 
@@ -89,7 +89,7 @@ class BulkPatchEndUsersInput:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BulkUpdateEndUsersInput:
     """The body of one bulk update."""
 
@@ -97,7 +97,7 @@ class BulkUpdateEndUsersInput:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CustomAttribute:
     """The value that an end user or a conversation has for a custom attribute."""
 
@@ -109,7 +109,7 @@ class CustomAttribute:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class EndUser:
     """An end user of an organization, as the service has it.
 
@@ -132,7 +132,7 @@ class EndUser:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AnonymizationRequest:
     """What was asked to be anonymized, and since when it is: it takes up to 24 hours."""
 
@@ -149,7 +149,7 @@ class AnonymizationRequest:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PaginationLinks:
     """Where the pages beside this one are: paths below the base URL."""
 
@@ -158,7 +158,7 @@ class PaginationLinks:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ListEndUsersOutput:
     """A page of end users, as it comes."""
 
@@ -167,69 +167,69 @@ class ListEndUsersOutput:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class _Reason:
     message: str | None = field(default=None, repr=concealed)
     """It may have codes in it: ``... failed with [errors=EmailExists]``."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class _ReasonOfOne(_Reason):
     id: str | None = None
     """Whose it is; in a bulk create one that the caller doesn't know."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class EmptyPatchSet(_ReasonOfOne):
     """A patch that changes nothing."""
 
     type: str = field(default="EmptyPatchSet", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ErrorResponse(_Reason):
     """An error without a kind."""
 
     type: str = field(default="ErrorResponse", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Infrastructure(_ReasonOfOne):
     """Something went wrong at the service."""
 
     type: str = field(default="Infrastructure", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Integrity(_ReasonOfOne):
     """What is stored doesn't allow it."""
 
     type: str = field(default="Integrity", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class InvalidArgument(_Reason):
     """A value that can't be."""
 
     type: str = field(default="InvalidArgument", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class NotFound(_ReasonOfOne):
     """There is no such end user."""
 
     type: str = field(default="NotFound", metadata={**AS_TAG, ALSO: "NotFound1"})
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Validation(_ReasonOfOne):
     """What the service doesn't take, such as an e-mail address that another end user has."""
 
     type: str = field(default="Validation", metadata=AS_TAG)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UnknownBulkError(_ReasonOfOne):
     """An error of a kind that came after this was written; all that it has is in *extra*."""
 
@@ -249,7 +249,7 @@ BulkError: TypeAlias = (
 """Why an item of a bulk request wasn't done."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BulkActionSuccess:
     """An item of a bulk request was done; *data* is the end user as it is now."""
 
@@ -258,7 +258,7 @@ class BulkActionSuccess:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BulkActionFailure:
     """An item of a bulk request wasn't done."""
 
@@ -267,7 +267,7 @@ class BulkActionFailure:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UnknownOutcome:
     """An outcome of a kind that came after this was written; all that it has is in *extra*."""
 

@@ -10,7 +10,7 @@ from sunshine_async._model import UNSET, Unset, concealed
 from sunshine_async.smooch.models import filled, needed
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ConfirmationAction:
     """A button below a `ConfirmationMessage`."""
 
@@ -21,7 +21,7 @@ class ConfirmationAction:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ConfirmationMessage:
     """The message by which a user is asked, or told: it doesn't become a part of a conversation."""
 
@@ -42,7 +42,7 @@ class ConfirmationMessage:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Confirmation:
     """How a link is confirmed."""
 
@@ -62,7 +62,7 @@ class Confirmation:
             raise ValueError(message)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AppUserLink:
     """The body of `AppUsers.link`. There is a constructor for each channel that can be linked."""
 
@@ -181,7 +181,7 @@ class AppUserLink:
         )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class LinkRequest:
     """What a user opens, or enters, to link a channel."""
 
@@ -195,7 +195,7 @@ class LinkRequest:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class LinkRequestResponse:
     """The answer that `AppUsers.link_requests` takes its list from."""
 
@@ -203,7 +203,7 @@ class LinkRequestResponse:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ChannelEntityItem:
     """Who a user is on a channel: which field that is depends on the channel."""
 
@@ -223,7 +223,7 @@ class ChannelEntityItem:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AppUserChannelsResponse:
     """The answer that `AppUsers.entity_ids` takes its list from."""
 

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from sunshine_async._model import AS_ID, UnixTime, concealed
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Source:
     """The channel that a message came from."""
 
@@ -26,7 +26,7 @@ class Source:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Action:
     """A button below a message, or below one of its items."""
 
@@ -49,7 +49,7 @@ class Action:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class MessageItem:
     """One item of a carousel or a list."""
 
@@ -63,7 +63,7 @@ class MessageItem:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class DisplaySettings:
     """How a carousel is laid out."""
 
@@ -71,7 +71,7 @@ class DisplaySettings:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Option:
     """What a field of a form offers."""
 
@@ -80,7 +80,7 @@ class Option:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Select:
     """What was chosen in a field of a form."""
 
@@ -90,7 +90,7 @@ class Select:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Field:
     """A field of a form, or of what was entered in it."""
 
@@ -110,7 +110,7 @@ class Field:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Coordinates:
     """A place on the globe, in degrees."""
 
@@ -119,7 +119,7 @@ class Coordinates:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Location:
     """What a place is called."""
 
@@ -128,7 +128,7 @@ class Location:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class QuotedMessage:
     """The message that another one answers."""
 
@@ -138,7 +138,7 @@ class QuotedMessage:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Message:
     """A message of a conversation."""
 
@@ -172,7 +172,7 @@ class Message:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Conversation:
     """The conversation that a message went to."""
 
@@ -181,7 +181,7 @@ class Conversation:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class MessageResponse:
     """What `AppUsers.post_image` has posted, and where."""
 

@@ -64,7 +64,7 @@ def _size(value: object) -> int:
     return len(str(value).encode(errors="surrogatepass"))
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AppUserPreCreate:
     """The body of `AppUsers.pre_create`."""
 
@@ -82,7 +82,7 @@ class AppUserPreCreate:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AppUserUpdate:
     """The body of `AppUsers.update`: what is left out, of *properties* too, stays as it is."""
 
@@ -98,7 +98,7 @@ class AppUserUpdate:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class MergedUser:
     """One of the two users of a merge."""
 
@@ -111,7 +111,7 @@ def _merged_user(user: str | MergedUser) -> MergedUser:
     return MergedUser(id=user) if isinstance(user, str) else user
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AppUserMerge:
     """The body of `AppUsers.merge`: whom, each by the service's own id."""
 
@@ -127,7 +127,7 @@ class AppUserMerge:
             raise ValueError(message)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ClientInfo:
     """What a client has told of itself and of its user."""
 
@@ -153,7 +153,7 @@ class ClientInfo:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Client:
     """A device, or an account on a channel, by which a user is reached."""
 
@@ -187,7 +187,7 @@ class Client:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AppUser:
     """A user of an app, as the service has it."""
 
@@ -215,7 +215,7 @@ class AppUser:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BusinessSystemItem:
     """Where a business system has the conversation of a user: which id is there tells which."""
 
@@ -232,7 +232,7 @@ class BusinessSystemItem:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AppUserBusinessSystemsResponse:
     """The answer that `AppUsers.business_system_ids` takes its list from."""
 

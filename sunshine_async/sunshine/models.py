@@ -16,7 +16,7 @@ from attrs import field, frozen
 from sunshine_async._model import UNSET, Unset, aware, concealed
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Profile:
     """What is known of a user as a person: in bodies."""
 
@@ -33,7 +33,7 @@ class Profile:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UserCreateBody:
     """The body of `Users.create`."""
 
@@ -53,7 +53,7 @@ class UserCreateBody:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UserUpdateBody:
     """The body of `Users.update`: what is left out stays as it is."""
 
@@ -69,7 +69,7 @@ class UserUpdateBody:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncUserBody:
     """The body of `Users.sync`."""
 
@@ -78,7 +78,7 @@ class SyncUserBody:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UserProfile:
     """What is known of a user as a person: in answers."""
 
@@ -92,7 +92,7 @@ class UserProfile:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Identity:
     """A connected identity of a user, such as an e-mail address."""
 
@@ -104,7 +104,7 @@ class Identity:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class User:
     """A user of an app, as the service has it.
 
