@@ -3,8 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from sunshine_async._line import Lane
 from sunshine_async._model import UNSET, Unset
-from sunshine_async._pace import Pace
+from sunshine_async._pace import Pace, Snapshot
 from sunshine_async._retry import Fault, Replay, Retry
 from sunshine_async._version import __version__
 from sunshine_async.auth import ApiToken, BasicAuth, BearerAuth, JwtAuth
@@ -51,6 +52,7 @@ __all__ = [
     "ErrorDetail",
     "Fault",
     "JwtAuth",
+    "Lane",
     "LockedError",
     "NotFoundError",
     "Pace",
@@ -64,6 +66,7 @@ __all__ = [
     "Retry",
     "ServerError",
     "SmoochClient",
+    "Snapshot",
     "SunshineClient",
     "SunshineError",
     "TransportError",

@@ -1,30 +1,86 @@
 """How many calls are under way at once, and how fast they start. It is told the time."""
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
+from enum import Enum
 from math import inf
-from threading import Lock
 from typing import Final
 
-from attrs import define
+from attrs import frozen
+
+from sunshine_async._budget import Budget
+from sunshine_async._hold import IN_A_ROW, Hold
+from sunshine_async._learnt import LONGEST_PAUSE, Learnt
+from sunshine_async._line import Lane
+from sunshine_async._load import Load
+from sunshine_async._places import Places
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
+_LEARNT_BURST: Final = 0.025
+"""Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 
 
-@define(eq=False)
-class Place:
-    """A place in the line of a pace; *wake* is called when it is worth asking again."""
+class Sign(Enum):
+    """What an attempt's end says of the service."""
 
-    wake: Callable[[], None]
+    ANSWERED = "an answer that settles the call, be it a refusal of what it asks"
+    THROTTLED = "429"
+    FAILED = "5xx, reset, timed out or unreachable"
+    NOTHING = "cancelled"
 
 
-class Pace:
-    """A bound on the calls of one or more clients: first come, first served.
+_ANSWERED: Final = Sign.ANSWERED  # looked up once: an enum's members take their time
+_BATCH: Final = Lane.BATCH
 
-    At most *max_in_flight* calls are under way at once. With a *rate*, at most
-    ``burst + rate * t`` calls start in any *t* seconds (a token bucket; *burst* is a tenth of a
-    second's calls where it isn't given, and at least 1). Hand the same pace to several clients,
-    in any thread or loop, to bound them together. Raise `ValueError` for a number that can't work.
+
+@frozen(kw_only=True)
+class Snapshot:
+    """How a pace stands, when it was asked."""
+
+    rate: float | None
+    """Calls a second that may start, declared or learnt; None without a bound."""
+    ceiling: float | None
+    """The declared rate."""
+    used: float | None
+    """The share of *rate* that was used and accepted in the last seconds; None without a rate."""
+    in_flight: Mapping[Lane, int]
+    """Calls under way."""
+    waiting: Mapping[Lane, int]
+    """Calls that wait to start."""
+    paused: float
+    """Seconds until anything starts, as a ``Retry-After`` asked."""
+    throttled_seconds: float
+    """Seconds that all were paused, since the pace was made."""
+    held: bool
+    """Whether batches are held, since the service seems to be gone."""
+    held_seconds: float
+    """Seconds that batches were held, since the pace was made."""
+    budget: float
+    """Second tries left, from 0 to 50."""
+    batch_places: int | None
+    """How many of a batch the service seems to bear at once; None without a bound."""
+
+
+class Pace(Places):
+    """The bounds on the calls of one credential: those that you declare, and those it finds.
+
+    **Declared.** At most *max_in_flight* calls are under way at once, batches in nine tenths of
+    them. With a *rate* (calls a second), at most ``burst + rate * t`` calls start in any *t*
+    seconds (a token bucket; *burst* is a tenth of a second's calls where it isn't given, and at
+    least 1). Both hold whatever is learnt.
+
+    **Learnt.** Nothing until the first 429. Then nobody starts a call for the seconds that its
+    ``Retry-After`` asks (300 at most), and a rate is kept below what the service was seen to accept:
+    90 % of it at once, back to it in 15 s, probing slowly beyond. It is forgotten when for 5 minutes
+    there was no 429 and nobody waited because of it. 5xx, broken connections and answers that all
+    slow down lower the number of batches under way, answers raise it again. That a service's limit
+    is a rate, and that a 429 isn't counted against it, is assumed.
+
+    **Gone.** After 10 failures in a row, or with no second tries left (`may_retry`), batches are
+    held, but for one probe at a time after 0.5, 1, 2 ... 30 s, until something is answered; after
+    *max_outage* seconds without an answer `gave_up` says that waiting is no use.
+
+    Hand the same pace to several clients, in any thread or loop, to bound them together. Raise
+    `ValueError` for a number that can't work.
     """
 
     def __init__(
@@ -33,6 +89,7 @@ class Pace:
         rate: float | None = None,
         burst: float | None = None,
         max_in_flight: int | None = None,
+        max_outage: float = 900.0,
     ) -> None:
         if rate is not None and not 0 < rate < inf:
             message = f"Pace(rate={rate}): calls a second, more than 0; leave it out for no bound"
@@ -43,76 +100,192 @@ class Pace:
         if max_in_flight is not None and max_in_flight < 1:
             message = f"Pace(max_in_flight={max_in_flight}): 1 or more; leave it out for no bound"
             raise ValueError(message)
+        if not max_outage >= 0:
+            message = f"Pace(max_outage={max_outage}): seconds, 0 or more"
+            raise ValueError(message)
+        super().__init__(max_in_flight)
         self.rate: Final = rate
         self.burst: Final = burst if burst is not None else max(1.0, (rate or 0.0) / 10)
         self.max_in_flight: Final = max_in_flight
-        self._places = inf if max_in_flight is None else max_in_flight
-        self._lock: Final = Lock()
-        self._line: Final[deque[Place]] = deque()
-        self._in_flight = 0
         self._tokens = self.burst
         self._counted_at = -inf
+        self._told = -inf
+        """The time that it was told last."""
+        self._learnt: Final = Learnt(rate or inf)
+        self._load: Final = Load()
+        self._budget: Final = Budget()
+        self._hold: Final = Hold(max_outage)
+        self._batches_from = -inf
+        """When batches may start again, as the ``Retry-After`` of a failure asked."""
 
     def __repr__(self) -> str:
         return f"Pace(rate={self.rate}, burst={self.burst}, max_in_flight={self.max_in_flight})"
 
-    def enter(self, now: float) -> bool:
-        """Start a call at *now* if that may be and nobody waits; every True is to be left once."""
-        with self._lock:
-            if self._line or self._wait(now) != 0:
-                return False
-            self._start()
-            return True
+    def leave(
+        self,
+        sign: Sign = Sign.ANSWERED,
+        *,
+        lane: Lane = Lane.INTERACTIVE,
+        now: float | None = None,
+        began: float | None = None,
+        asked: float | None = None,
+    ) -> None:
+        """End a call that has started in *lane*, and learn from its end.
 
-    def join(self, place: Place) -> None:
-        """Stand in line."""
-        with self._lock:
-            self._line.append(place)
-
-    def ask(self, place: Place, now: float) -> float | None:
-        """Return 0.0 if the call of *place* has started: it is out of the line then, and in flight.
-
-        Else the seconds after which to ask again, or None: when it is woken.
+        *began* is when its attempt started, *asked* the seconds of its ``Retry-After``. Without
+        *now* nothing is learnt.
         """
         with self._lock:
-            if self._line[0] is not place:
-                return None
-            wait = self._wait(now)
-            if wait == 0:
-                self._line.popleft()
-                self._start()
+            if now is not None:
+                self._told = now
+                began = now if began is None else began
+                if sign is _ANSWERED:
+                    self._answered(now, began, lane)
+                elif sign is not Sign.NOTHING:
+                    self._went_wrong(sign, now, began, lane, asked)
+            self._end(lane)
+            if self._line.count:
                 self._wake()
-            return wait
 
-    def give_up(self, place: Place) -> None:
-        """Go out of the line without having started."""
+    def may_retry(self) -> bool:
+        """Return whether a failed call may be tried again, which takes one from the budget.
+
+        A 429 isn't a failure: what it refused is sent again without asking.
+        """
         with self._lock:
-            self._line.remove(place)
-            self._wake()
+            may = self._budget.take()
+            if not may:
+                self._hold.begin(self._told)
+            return may
 
-    def leave(self) -> None:
-        """End a call that has started."""
+    @property
+    def held(self) -> bool:
+        """Whether batches are held, since the service seems to be gone."""
         with self._lock:
-            self._in_flight -= 1
-            self._wake()
+            return self._hold.since is not None
 
-    def _wait(self, now: float) -> float | None:
-        if self._in_flight >= self._places:
+    @property
+    def gave_up(self) -> bool:
+        """Whether they have been held for *max_outage* seconds without any answer.
+
+        A call that fails then should fail for good: waiting is no use.
+        """
+        with self._lock:
+            return self._hold.gave_up(self._told)
+
+    def hold_if_gone(self, tries: int, now: float) -> bool:
+        """Hold batches if the last *tries* attempts or more all failed; return whether they are."""
+        with self._lock:
+            self._told = now
+            if self._hold.row >= tries:
+                self._hold.begin(now)
+            return self._hold.since is not None
+
+    def snapshot(self, now: float | None = None) -> Snapshot:
+        """Return how it stands at *now*, or when it was last told the time."""
+        with self._lock:
+            now = self._told if now is None else now
+            rate = self._rate_at(now)
+            learnt, bound = self._learnt, self._load.bound
+            return Snapshot(
+                rate=rate,
+                ceiling=self.rate,
+                used=None if rate is None else min(1.0, learnt.accepted_lately(now) / rate),
+                in_flight={
+                    Lane.INTERACTIVE: self._in_flight - self._batches,
+                    Lane.BATCH: self._batches,
+                },
+                waiting={
+                    Lane.INTERACTIVE: len(self._line.interactive),
+                    Lane.BATCH: len(self._line.batch),
+                },
+                paused=max(0.0, learnt.paused_until - now),
+                throttled_seconds=learnt.throttled_seconds(now),
+                held=self._hold.since is not None,
+                held_seconds=self._hold.seconds(now),
+                budget=self._budget.left,
+                batch_places=None if bound is None else int(bound),
+            )
+
+    def _answered(self, now: float, began: float, lane: Lane) -> None:
+        self._learnt.accepted(now)
+        if self._budget.left < Budget.MOST:
+            self._budget.give()
+        hold = self._hold
+        hold.row = 0
+        if hold.since is not None:
+            hold.end(now)
+            self._load.begin_again(now)
+            self._wake_batch()
+        self._load.answered(now, began, self._batches, batch=lane is _BATCH)
+
+    def _went_wrong(
+        self, sign: Sign, now: float, began: float, lane: Lane, asked: float | None
+    ) -> None:
+        if sign is Sign.THROTTLED:
+            self._hold.refused(now)
+            if self._learnt.refused(now, began, asked):
+                self._tokens, self._counted_at = 1.0, self._learnt.starts_at
+            return
+        self._learnt.accepted(now)
+        self._load.failed(now, began, self._in_flight)
+        self._hold.failed(now, began, batch=lane is _BATCH)
+        if self._hold.row >= IN_A_ROW or self._budget.left < 1:
+            self._hold.begin(now)
+        if asked:
+            self._batches_from = max(self._batches_from, now + min(asked, LONGEST_PAUSE))
+
+    def _wait(self, now: float, lane: Lane) -> float | None:
+        if self._in_flight >= self._limit:
             return None
-        if self.rate is None:
+        wait: float | None = 0.0
+        if lane is _BATCH:
+            wait = self._batch_wait(now)
+        if wait is None or (self.rate is None and not self._learnt.is_active):
+            return wait
+        return max(wait, self._token_in(now))
+
+    def _batch_wait(self, now: float) -> float | None:
+        """Return the seconds for which a batch has to wait where an interactive call need not."""
+        hold = self._hold
+        bound = self._load.bound if hold.since is None else 1
+        if self._in_flight >= self._bound(_BATCH) or (
+            bound is not None and self._batches + 1 > bound
+        ):
+            return None
+        return max(0.0, self._batches_from - now, hold.next_at - now)
+
+    def _rate_at(self, now: float) -> float | None:
+        learnt = self._learnt.rate(now) if self._learnt.is_active else None
+        return self.rate if learnt is None else learnt
+
+    def _token_in(self, now: float) -> float:
+        """Return the seconds until the rate lets the next one start."""
+        learnt, rate = self._learnt, self._rate_at(now)
+        if rate is None:
             return 0.0
+        if now < learnt.starts_at:
+            return learnt.starts_at - now
+        burst = self.burst if self.rate is not None else inf
+        if learnt.is_active:
+            burst = min(burst, max(1.0, rate * _LEARNT_BURST))
         if now > self._counted_at:  # a clock that steps back mints nothing
-            grown = self._tokens + (now - self._counted_at) * self.rate
-            self._tokens = min(self.burst, grown)
+            self._tokens = min(burst, self._tokens + (now - self._counted_at) * rate)
             self._counted_at = now
         short = 1 - self._tokens
-        return 0.0 if short <= _ROUNDING else short / self.rate
+        if short <= _ROUNDING:
+            return 0.0
+        if rate != self.rate:
+            learnt.held(now)
+        return short / rate
 
-    def _start(self) -> None:
-        self._in_flight += 1
-        if self.rate is not None:
-            self._tokens -= 1
+    def _start(self, lane: Lane) -> None:
+        self._tokens -= 1
+        super()._start(lane)
 
-    def _wake(self) -> None:
-        if self._line:
-            self._line[0].wake()
+    def _wake_batch(self) -> None:
+        """Wake the first batch, which may have been told a time that is too late now."""
+        batch = self._line.batch.head()
+        if batch is not None:
+            batch.timed = False
+            batch.wake()

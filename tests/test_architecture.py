@@ -34,8 +34,14 @@ LEVELS = (
 """From what knows nothing of the others to what knows them all: imports go down only."""
 
 BELONGS_TO = {
+    "_budget": "_pace",
     "_columns": "rows",
+    "_hold": "_pace",
+    "_learnt": "_pace",
+    "_line": "_pace",
     "_lines": "rows",
+    "_load": "_pace",
+    "_places": "_pace",
     "_records": "rows",
     "_report": "jobs",
     "_tasks": "jobs",
@@ -45,7 +51,10 @@ BELONGS_TO = {
 """The parts of what stands in more files than one."""
 
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-PURE = ("_codec", "_endpoint", "_model", "_pace", "_problem", "_reading", "_retry", "_unions")
+PURE = (
+    *("_budget", "_hold", "_learnt", "_line", "_load", "_pace", "_places"),
+    *("_codec", "_endpoint", "_model", "_problem", "_reading", "_retry", "_unions"),
+)
 IMPURE = {"anyio", "asyncio", "httpx", "os", "random", "time"}
 SERVICES = ("dixa", "smooch", "sunshine")
 PARTS = {f"sunshine_async.{part}" for part in (*LEVEL, *BELONGS_TO)}

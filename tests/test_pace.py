@@ -1,7 +1,5 @@
 """How many at once and how fast: told any time, a pace never lets one go too early."""
 
-from collections import deque
-from functools import partial
 from math import inf, nan
 from typing import Any, Final
 
@@ -10,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sunshine_async import Pace
-from sunshine_async._pace import Place
+from sunshine_async import Lane, Pace
+from sunshine_async._line import Place
+from sunshine_async._pace import Sign
+from sunshine_async._places import Places
 
 ROUNDING: Final = 1e-6
 
@@ -156,13 +156,118 @@ def test_the_first_in_line_is_woken() -> None:
     assert woken == ["a", "b", "c", "c", "c"]
 
 
+class TestLanes:
+    """Who goes first."""
+
+    def test_interactive_calls_go_before_batches(self) -> None:
+        """Who is waited for goes before those of a batch that came earlier."""
+        places = Places(1)
+        batch, person = Place(lambda: None, Lane.BATCH), place()
+        assert places.enter(0.0)
+        places.join(batch)
+        places.join(person)
+        places.leave()
+
+        assert places.ask(batch, 0.0) is None
+        assert places.ask(person, 0.0) == 0.0
+        places.leave()
+        assert places.ask(batch, 0.0) == 0.0
+
+    @pytest.mark.parametrize("lane", Lane)
+    def test_who_was_let_go_before_goes_first(self, lane: Lane) -> None:
+        """A resend stands before those of its lane who never were let go."""
+        places = Places(1)
+        new, again = Place(lambda: None, lane), Place(lambda: None, lane, again=True)
+        assert places.enter(0.0)
+        places.join(new)
+        places.join(again)
+        places.leave()
+
+        assert places.ask(new, 0.0) is None
+        assert places.ask(again, 0.0) == 0.0
+
+    @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 1), (10, 9), (25, 23), (None, 1000)])
+    def test_a_batch_leaves_a_place_free(self, limit: int | None, most: int) -> None:
+        """Batches take nine tenths of the places, and where there are two or more never the last."""
+        places = Places(limit)
+
+        assert sum(places.enter(0.0, Lane.BATCH) for _ in range(1000)) == most
+        assert places.enter(0.0) is (limit != 1)
+
+    def test_a_batch_has_every_tenth_start(self) -> None:
+        """Where both wait for a place, a batch has every tenth, though persons use them all."""
+        pace = Pace(max_in_flight=2)
+        waiting = {lane: [Place(lambda: None, lane) for _ in range(40)] for lane in Lane}
+        for line in waiting.values():
+            for one in line:
+                pace.join(one)
+        order: list[Lane] = []
+
+        for _ in range(40):
+            for lane, line in waiting.items():
+                while pace.ask(line[0], 0.0) == 0:
+                    line.pop(0)
+                    order.append(lane)
+            pace.leave(lane=order[-1])
+
+        assert [number for number, lane in enumerate(order) if lane is Lane.BATCH] == [
+            9,
+            19,
+            29,
+            39,
+        ]
+
+    def test_a_batch_whose_turn_it_is_is_told(self) -> None:
+        """Who comes when a batch is to go wakes it, and the batch then wakes who came."""
+        woken: list[str] = []
+        pace = Pace(max_in_flight=10)
+        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
+        assert sum(pace.enter(0.0, Lane.BATCH) for _ in range(10)) == 9
+        pace.join(batch)
+        assert pace.ask(batch, 0.0) is None
+        for _ in range(9):
+            assert pace.enter(0.0)
+            pace.leave()
+        woken.clear()
+
+        assert not pace.enter(0.0)
+        person = Place(lambda: woken.append("person"))
+        pace.join(person)
+        assert pace.ask(person, 0.0) is None
+        assert woken == ["batch"]
+        assert pace.ask(batch, 0.0) == 0.0
+        assert woken == ["batch", "person"]
+
+    def test_who_was_told_a_time_that_is_anothers_now_passes_it_on(self) -> None:
+        """A batch that waits for its time, and finds a person before it, sees to it that he asks."""
+        woken: list[str] = []
+        pace = Pace(rate=1, burst=1)
+        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
+        person = Place(lambda: woken.append("person"))
+        assert pace.enter(0.0)
+        pace.join(batch)
+        assert pace.ask(batch, 0.0) == 1.0
+        pace.join(person)
+
+        assert pace.ask(batch, 1.0) is None
+        assert woken == ["person"]
+        assert pace.ask(batch, 1.0) is None
+        assert woken == ["person"]
+        assert pace.ask(person, 1.0) == 0.0
+
+    def test_no_places_is_refused(self) -> None:
+        """A bound below 1 is a `ValueError`."""
+        with pytest.raises(ValueError, match=r"^Places\(0\): 1 or more"):
+            Places(0)
+
+
 class Calls(RuleBasedStateMachine):
-    """Calls that come, wait, start, end and give up at any time."""
+    """Calls of both lanes that come, wait, start, end in any way and give up at any time."""
 
     @initialize(
         rate=st.none() | st.floats(0.01, 1000),
         burst=st.none() | st.floats(1, 20),
-        max_in_flight=st.none() | st.integers(1, 5),
+        max_in_flight=st.none() | st.integers(1, 12),
         now=st.floats(0, 1e6),
     )
     def begin(
@@ -170,82 +275,109 @@ class Calls(RuleBasedStateMachine):
     ) -> None:
         self.pace = Pace(rate=rate, burst=burst, max_in_flight=max_in_flight)
         self.now = now
-        self.line: deque[Place] = deque()
-        self.idle: set[int] = set()
-        """Those that were told to wait until they are woken, and weren't."""
-        self.in_flight = 0
+        self.waiting: dict[Place, float | None] = {}
+        """Those who wait, and when they are to ask again: None is when they are woken."""
+        self.under_way: list[tuple[Lane, float]] = []
         self.started: list[float] = []
+        self.silent_until = -inf
+        """Until when nothing may start."""
 
-    @rule(seconds=st.floats(0, 20) | st.floats(0, 0.1))
+    @rule(seconds=st.floats(0, 40) | st.floats(0, 0.1))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(times=st.integers(1, 8))
-    def come(self, times: int) -> None:
+    @rule(times=st.integers(1, 8), lane=st.sampled_from(Lane), again=st.booleans())
+    def come(self, times: int, lane: Lane, *, again: bool) -> None:
         for _ in range(times):
-            if self.pace.enter(self.now):
-                assert not self.line
-                self._start()
-            else:
-                new = place()
-                new.wake = partial(self.idle.discard, id(new))
-                self.line.append(new)
-                self.pace.join(new)
+            if not again and self.pace.enter(self.now, lane):
+                self._start(lane)
+                continue
+            new = Place(lambda: None, lane, again)
+            new.wake = lambda new=new: self.waiting.update({new: -inf})
+            self.waiting[new] = -inf
+            self.pace.join(new)
 
-    @precondition(lambda self: self.line)
+    @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def ask(self, data: st.DataObject) -> None:
-        one = data.draw(st.sampled_from(self.line))
-        wait = self.pace.ask(one, self.now)
-        if wait == 0:
-            assert one is self.line.popleft()
-            self._start()
-        elif wait is None:
-            self.idle.add(id(one))
-        else:
-            assert wait > 0
-            assert one is self.line[0]
+        self._ask(data.draw(st.sampled_from(list(self.waiting))))
 
-    @precondition(lambda self: self.line)
-    @rule()
-    def wait_as_told(self) -> None:
-        wait = self.pace.ask(self.line[0], self.now)
-        if wait:
-            self.now += wait
-            wait = self.pace.ask(self.line[0], self.now)
-        if wait == 0:
-            self.line.popleft()
-            self._start()
-        elif wait is None:
-            self.idle.add(id(self.line[0]))
+    @precondition(lambda self: self.under_way)
+    @rule(
+        data=st.data(),
+        sign=st.sampled_from(Sign),
+        asked=st.none() | st.sampled_from([0.0, 1.0, 40.0, 1e9]),
+        times=st.integers(1, 12),
+    )
+    def end(self, data: st.DataObject, sign: Sign, asked: float | None, times: int) -> None:
+        for _ in range(min(times, len(self.under_way))):
+            which = data.draw(st.integers(0, len(self.under_way) - 1))
+            lane, began = self.under_way.pop(which)
+            self.pace.leave(sign, lane=lane, now=self.now, began=began, asked=asked)
+            if sign is Sign.THROTTLED and asked:
+                self.silent_until = max(self.silent_until, self.now + min(asked, 300.0))
 
-    @precondition(lambda self: self.in_flight)
-    @rule()
-    def end(self) -> None:
-        self.pace.leave()
-        self.in_flight -= 1
-
-    @precondition(lambda self: self.line)
+    @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        one = data.draw(st.sampled_from(self.line))
-        self.line.remove(one)
-        self.idle.discard(id(one))
+        one = data.draw(st.sampled_from(list(self.waiting)))
+        del self.waiting[one]
         self.pace.give_up(one)
 
-    @invariant()
-    def no_more_than_may_are_in_flight(self) -> None:
-        bound = self.pace.max_in_flight
-        assert bound is None or self.in_flight <= bound
+    @rule(tries=st.integers(1, 5))
+    def run_out_of_tries(self, tries: int) -> None:
+        assert self.pace.hold_if_gone(tries, self.now) is self.pace.held
+
+    @rule(times=st.integers(1, 30))
+    def retry(self, times: int) -> None:
+        for _ in range(times):
+            left = self.pace.snapshot().budget
+            assert self.pace.may_retry() is (left >= 1)
 
     @invariant()
-    def nobody_is_forgotten(self) -> None:
-        """Let the first in line wait to be woken only while no more may be in flight."""
-        if self.line and id(self.line[0]) in self.idle:
-            assert self.in_flight == self.pace.max_in_flight
+    def counts_are_whole(self) -> None:
+        seen, bound = self.pace.snapshot(self.now), self.pace.max_in_flight
+        for lane in Lane:
+            assert seen.in_flight[lane] == sum(one is lane for one, _ in self.under_way)
+            assert seen.waiting[lane] == sum(one.lane is lane for one in self.waiting)
+        assert bound is None or len(self.under_way) <= bound
+        assert 0 <= seen.budget <= 50
+        assert seen.used is None or 0 <= seen.used <= 1
+        assert seen.rate is None or self.pace.rate is None or seen.rate <= self.pace.rate
+        assert min(seen.paused, seen.throttled_seconds, seen.held_seconds) >= 0
+        assert seen.batch_places is None or seen.batch_places >= 1
 
-    def _start(self) -> None:
-        self.in_flight += 1
+    def teardown(self) -> None:
+        """Let all end: everybody who waits gets a turn, whatever came before."""
+        for _ in range(10 * len(self.waiting) + 10 * len(self.under_way) + 10):
+            due = [one for one, at in self.waiting.items() if at is not None and at <= self.now]
+            times = [at for at in self.waiting.values() if at is not None]
+            if due:
+                for one in due:
+                    self._ask(one)
+            elif self.under_way:
+                lane, began = self.under_way.pop(0)
+                self.pace.leave(lane=lane, now=self.now, began=began)
+            elif times:
+                self.now = min(times)
+            else:
+                assert not self.waiting, "nobody wakes who waits"
+                return
+        pytest.fail("they go round and round")
+
+    def _ask(self, one: Place) -> None:
+        self.waiting[one] = None
+        wait = self.pace.ask(one, self.now)
+        if wait == 0:
+            del self.waiting[one]
+            self._start(one.lane)
+        elif wait is not None:
+            assert wait > 0
+            self.waiting[one] = self.now + max(wait, 1e-6)
+
+    def _start(self, lane: Lane) -> None:
+        assert self.now >= self.silent_until - ROUNDING
+        self.under_way.append((lane, self.now))
         self.started.append(self.now)
         if self.pace.rate is not None:
             for index, at in enumerate(self.started):
@@ -254,6 +386,6 @@ class Calls(RuleBasedStateMachine):
 
 
 class TestCalls(Calls.TestCase):
-    """In any window of t seconds at most ``burst + rate * t`` start, first come, first served."""
+    """No permit too early, none too many, everybody gets a turn, and all counts are whole."""
 
-    settings = settings(max_examples=40, stateful_step_count=40)
+    settings = settings(max_examples=60, stateful_step_count=40)

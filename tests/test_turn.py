@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import ceil
 from random import Random
 from threading import Event, Thread
@@ -13,7 +14,9 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 from trio.testing import MockClock
 
-from sunshine_async import Pace
+from sunshine_async import Lane, Pace
+from sunshine_async._pace import Sign
+from sunshine_async._places import Places
 from sunshine_async._transport.turn import Clock, take
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -272,3 +275,89 @@ def test_loops_in_two_threads_share_a_pace(backends: tuple[str, str]) -> None:
     assert len(most) == 400
     assert max(most) <= 2
     assert is_unused(pace)
+
+
+@BACKENDS
+def test_a_person_goes_before_a_batch_that_waits(backend: str) -> None:
+    """Whoever came first, interactive calls go before batches, and resends before the others."""
+    order: list[str] = []
+
+    async def scenario() -> None:
+        pace = Pace(rate=1)
+
+        async def call(name: str, lane: Lane, *, again: bool = False) -> None:
+            await take(pace, CLOCK, lane, again=again)
+            order.append(name)
+            pace.leave(lane=lane)
+
+        async with anyio.create_task_group() as tasks:
+            for name, lane in (("first", Lane.BATCH), ("batch", Lane.BATCH)):
+                tasks.start_soon(call, name, lane)
+                await settled()
+            tasks.start_soon(partial(call, "batch again", Lane.BATCH, again=True))
+            await anyio.sleep(0.5)
+            tasks.start_soon(call, "person", Lane.INTERACTIVE)
+            await settled()
+            tasks.start_soon(partial(call, "person again", Lane.INTERACTIVE, again=True))
+        assert is_unused(pace)
+
+    run(scenario, backend)
+
+    assert order == ["first", "person again", "person", "batch again", "batch"]
+
+
+@BACKENDS
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread: bool) -> None:
+    """Told to wait for half a minute, it goes as soon as the service is seen to be back."""
+    pace = Pace()
+    for _ in range(10):
+        assert pace.enter(0.0)
+        pace.leave(Sign.FAILED, now=0.0, began=0.0)
+    for probe in range(7):
+        assert pace.enter(100.0 * (probe + 1), Lane.BATCH)
+        pace.leave(Sign.FAILED, lane=Lane.BATCH, now=100.0 * (probe + 1), began=100.0 * (probe + 1))
+
+    async def scenario() -> None:
+        offset = 700.0 - anyio.current_time()
+        clock = Clock(now=lambda: anyio.current_time() + offset)
+
+        def answered() -> None:
+            assert pace.enter(700.0)
+            pace.leave(now=700.0, began=700.0)
+
+        async with anyio.create_task_group() as tasks:
+            before = anyio.current_time()
+            tasks.start_soon(partial(take, pace, clock, Lane.BATCH))
+            await settled()
+            assert pace.snapshot().waiting[Lane.BATCH] == 1
+            if in_thread:
+                other = Thread(target=answered)
+                other.start()
+                other.join(30)
+            else:
+                answered()
+        assert anyio.current_time() - before < 30
+        assert pace.snapshot().in_flight[Lane.BATCH] == 1
+
+    run(scenario, backend)
+
+
+@BACKENDS
+def test_places_are_waited_for_in_the_same_way(backend: str) -> None:
+    """The places of one client are a line as a pace is."""
+    places = Places(2)
+
+    async def scenario() -> None:
+        async def call() -> None:
+            await take(places, CLOCK)
+            await anyio.sleep(1)
+            places.leave()
+
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(call)
+        assert anyio.current_time() - began == pytest.approx(3, abs=0.01)
+
+    run(scenario, backend)

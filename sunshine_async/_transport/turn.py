@@ -10,7 +10,8 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-from sunshine_async._pace import Pace, Place
+from sunshine_async._line import Lane, Place
+from sunshine_async._places import Places
 
 
 @define
@@ -25,36 +26,55 @@ class Clock:
 CLOCK: Final = Clock()
 
 
-async def take(pace: Pace, clock: Clock) -> None:
-    """Return once *pace* has let a call go, which `Pace.leave` ends; cancelled, none has started."""
-    if pace.enter(clock.now()):
+async def take(
+    places: Places, clock: Clock, lane: Lane = Lane.INTERACTIVE, *, again: bool = False
+) -> None:
+    """Return once *places*, or a pace, have let a call go; cancelled, none has started.
+
+    Its `leave` ends it. A call that was let go before (*again*) goes ahead of those of its lane
+    that never were.
+    """
+    if not again and places.enter(clock.now(), lane):
         return
-    waker = _Waker()
-    place = Place(waker)
-    pace.join(place)
+    waker = _Waker(clock)
+    place = Place(waker, lane, again)
+    places.join(place)
     try:
-        while (wait := pace.ask(place, clock.now())) != 0:
-            await (waker.called() if wait is None else clock.sleep(wait))
+        while (wait := places.ask(place, clock.now())) != 0:
+            await waker.called(wait)
     except BaseException:
-        pace.give_up(place)
+        places.give_up(place)
         raise
 
 
 class _Waker:
     """Wakes a task of the loop it was made in, from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock: Final = clock
         self._event = anyio.Event()
+        self._sleeping: anyio.CancelScope | None = None
         self._home: Final = get_ident()
         self._loop: Final[Any] = current_token().native_token
 
     def __call__(self) -> None:
         if get_ident() == self._home:
-            self._event.set()
+            self._wake()
             return
         soon = getattr(self._loop, "call_soon_threadsafe", None) or self._loop.run_sync_soon
-        soon(self._event.set)
+        soon(self._wake)
 
-    async def called(self) -> None:
-        await self._event.wait()
+    async def called(self, within: float | None) -> None:
+        """Return when it was called since the last time, or *within* so many seconds."""
+        if within is None:
+            await self._event.wait()
+        else:
+            with anyio.CancelScope() as self._sleeping:
+                await self._clock.sleep(within)
+            self._sleeping = None
         self._event = anyio.Event()
+
+    def _wake(self) -> None:
+        self._event.set()
+        if self._sleeping is not None:
+            self._sleeping.cancel()

@@ -1,0 +1,64 @@
+"""Whether batches wait for a service that seems to be gone, and when one of them looks again."""
+
+from math import inf
+from typing import Final
+
+IN_A_ROW: Final = 10
+"""Failures with no answer between them."""
+FIRST_LOOK: Final = 0.5
+"""Seconds until the first probe; each further one after twice as long."""
+LAST_LOOK: Final = 30.0
+"""Seconds between probes at most."""
+
+
+class Hold:
+    """Holds back batches: one at a time goes, as a probe, after 0.5, 1, 2 ... 30 seconds.
+
+    It begins when calls fail in a row, and ends with the first answer that settles one. For
+    *max_outage* seconds without any answer it is a reason to wait, then no more.
+    """
+
+    def __init__(self, max_outage: float) -> None:
+        self.row = 0
+        """Attempts that failed since the last answer."""
+        self.next_at = -inf
+        """When the next probe may go."""
+        self.since: float | None = None
+        """When it began; None while nothing is held."""
+        self._max_outage: Final = max_outage
+        self._answered_at = -inf
+        self._look = FIRST_LOOK
+        self._before = 0.0
+
+    def failed(self, now: float, began: float, *, batch: bool) -> None:
+        """Count a failure; where a probe failed, the next one is to wait longer."""
+        self.row += 1
+        if self.since is not None and batch and began >= self.next_at:
+            self._look = min(LAST_LOOK, 2 * self._look)
+            self.next_at = now + self._look
+
+    def begin(self, now: float) -> None:
+        """Hold from now on."""
+        if self.since is None:
+            self.since = self._answered_at = now
+            self._look = FIRST_LOOK
+            self.next_at = now + FIRST_LOOK
+
+    def refused(self, now: float) -> None:
+        """End the row for an answer that settles nothing: somebody is there."""
+        self.row = 0
+        self._answered_at = now
+
+    def end(self, now: float) -> None:
+        """Hold no more."""
+        self._before = self.seconds(now)
+        self.since = None
+        self.next_at = -inf
+
+    def gave_up(self, now: float) -> bool:
+        """Return whether it has been held for so long that waiting is no use."""
+        return self.since is not None and now - self._answered_at >= self._max_outage
+
+    def seconds(self, now: float) -> float:
+        """Return for how long it has been held until *now*, all times together."""
+        return self._before + (0.0 if self.since is None else now - self.since)

@@ -1,0 +1,123 @@
+"""How many may be under way at once, with a place kept free for whom somebody waits for."""
+
+from math import inf
+from threading import Lock
+from typing import Final
+
+from sunshine_async._line import Lane, Line, Place
+
+_BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
+
+
+class Places:
+    """A bound on what is under way at once, from any thread: at most *limit* (None: no bound).
+
+    Interactive calls go before batches; where both wait, every tenth start is a batch's. Batches
+    never take the last tenth of the places (at least one, where there are two or more), so that an
+    interactive call finds one free. Within a lane it is first come, first served.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        if limit is not None and limit < 1:
+            message = f"Places({limit}): 1 or more; None for no bound"
+            raise ValueError(message)
+        kept = 0 if limit is None or limit == 1 else max(1, limit // 10)
+        self._limit: Final = inf if limit is None else limit
+        self._batch_limit: Final = self._limit - kept
+        self._lock: Final = Lock()
+        self._line: Final = Line()
+        self._in_flight = 0
+        self._batches = 0
+        """Those of them that are batches."""
+
+    def enter(self, now: float, lane: Lane = Lane.INTERACTIVE) -> bool:
+        """Start a call at *now* if that may be and none waits that goes before it.
+
+        Every True is to be left once.
+        """
+        with self._lock:
+            line = self._line
+            if line.count and (lane is _BATCH or line.interactive or line.is_due()):
+                return False
+            if self._wait(now, lane) != 0:
+                return False
+            self._start(lane)
+            return True
+
+    def join(self, place: Place) -> None:
+        """Stand in line."""
+        with self._lock:
+            self._line.join(place)
+
+    def ask(self, place: Place, now: float) -> float | None:
+        """Return 0.0 if the call of *place* has started: it is out of the line then, and in flight.
+
+        Else the seconds after which to ask again, or None: when it is woken. It may be woken before
+        those seconds are over, too.
+        """
+        with self._lock:
+            following = self._next(now, place)
+            if following is not place:
+                if place.timed or (following.lane is _BATCH and not following.timed):
+                    place.timed = False
+                    following.wake()  # that it is next may be new to it
+                return None
+            wait = self._wait(now, place.lane)
+            if wait == 0:
+                self._line.go(place)
+                self._start(place.lane)
+                self._wake()
+            place.timed = wait is not None
+            return wait
+
+    def give_up(self, place: Place) -> None:
+        """Go out of the line without having started."""
+        with self._lock:
+            self._line.go(place)
+            self._wake()
+
+    def leave(self, *, lane: Lane = Lane.INTERACTIVE) -> None:
+        """End a call that has started in *lane*."""
+        with self._lock:
+            self._end(lane)
+            if self._line.count:
+                self._wake()
+
+    def _wait(self, now: float, lane: Lane) -> float | None:  # noqa: ARG002 - `Pace` goes by it
+        """Return the seconds until one of *lane* may start, or None: when another has ended."""
+        return 0.0 if self._in_flight < self._bound(lane) else None
+
+    def _bound(self, lane: Lane) -> float:
+        if lane is not _BATCH or (self._line.interactive and self._line.is_due()):
+            return self._limit  # where interactive calls wait, none of their places is free
+        return self._batch_limit
+
+    def _next(self, now: float, place: Place) -> Place:
+        """Return who goes next, of a line in which *place* stands."""
+        first, batch = self._line.interactive.head(), self._line.batch.head()
+        if first and batch and self._line.is_due():
+            own, others = self._wait(now, Lane.BATCH), self._wait(now, Lane.INTERACTIVE)
+            if own is not None and (others is None or own <= others):
+                return batch
+        return first or batch or place
+
+    def _start(self, lane: Lane) -> None:
+        self._in_flight += 1
+        if lane is _BATCH:
+            self._batches += 1
+        if self._line.count:
+            self._line.started(lane)
+
+    def _end(self, lane: Lane) -> None:
+        self._in_flight -= 1
+        if lane is _BATCH:
+            self._batches -= 1
+
+    def _wake(self) -> None:
+        """Wake who may be next, if it doesn't know by itself when to ask."""
+        line = self._line
+        first, batch = line.interactive.head(), line.batch.head()
+        if first is not None and not first.timed:
+            first.wake()
+        if batch is not None and not batch.timed and (first is None or line.is_due()):
+            batch.wake()
