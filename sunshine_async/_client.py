@@ -9,17 +9,21 @@ from typing import Any, ClassVar, Final, NoReturn, Self
 from attrs import evolve
 
 from sunshine_async._endpoint import Json, open_endpoint, segment
+from sunshine_async._line import Lane
 from sunshine_async._model import UNSET
 from sunshine_async._pace import Pace
+from sunshine_async._places import Places
 from sunshine_async._retry import Replay, Retry
 from sunshine_async._transport.calls import Tally, Transport
 from sunshine_async._transport.connect import (
     HttpxTimeout,
     HttpxTransport,
     base_url_of,
+    is_mocked,
     open_wire,
     timeout_of,
 )
+from sunshine_async._transport.sharing import leave, pace_of
 from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
@@ -65,6 +69,8 @@ class Client:
     prefix: ClassVar[str]
     """What the service's environment variables begin with."""
     default_base_url: ClassVar[str]
+    allowance: ClassVar[Mapping[str, float]] = {}
+    """The `Pace` that the service is known to allow: its arguments."""
 
     def __init__(
         self,
@@ -95,16 +101,17 @@ class Client:
             ssl_context=ssl_context,
             transport=transport,
         )
-        self._bind(
-            Transport(
-                wire,
-                auth,
-                retry,
-                pace or Pace(max_in_flight=max_connections),
-                timeout_of(timeout),
-                path,
+        if pace is None:
+            pace = pace_of(
+                self,
+                self.base_url,
+                auth.identity(),
+                lambda: Pace(**self.allowance),
+                keep=not is_mocked(),
+                in_loop=transport is not None,
             )
-        )
+        places = Places(max_connections)
+        self._bind(Transport(wire, auth, retry, pace, timeout_of(timeout), path, places=places))
 
     def _bind(self, transport: Transport) -> None:
         """Let the calls of this client go through *transport*; each service adds its resources."""
@@ -112,7 +119,12 @@ class Client:
 
     @property
     def pace(self) -> Pace:
-        """What bounds the calls."""
+        """What bounds the calls: that of all clients with the same credentials and base URL.
+
+        Unless one was handed in. Clients with a transport of their own share it only with such
+        clients of the same event loop, and where httpx is mocked it ends with the last of them
+        that is closed: what a test's service says of its limits holds for no other test.
+        """
         return self._transport.pace
 
     @property
@@ -126,10 +138,12 @@ class Client:
         timeout: float | HttpxTimeout | None = None,
         retry: Retry | None = None,
         pace: Pace | None = None,
+        lane: Lane | None = None,
     ) -> Self:
         """Return a view of this client with other options, and the same connections.
 
-        What is left out stays as it is. Closing the view closes nothing.
+        What is left out stays as it is: *lane* is `Lane.BATCH` within `bulk` and `jobs`, and
+        `Lane.INTERACTIVE` elsewhere, unless it is said here. Closing the view closes nothing.
         """
         ours = self._transport
         view = object.__new__(type(self))
@@ -141,6 +155,7 @@ class Client:
                 timeout=ours.timeout if timeout is None else timeout_of(timeout),
                 retry=retry or ours.retry,
                 pace=pace or ours.pace,
+                lane=lane or ours.lane,
             )
         )
         return view
@@ -176,6 +191,7 @@ class Client:
     async def aclose(self) -> None:
         """Close the connections of the running event loop; a later call opens new ones."""
         if self._owner:
+            leave(self)
             await self._transport.wire.aclose()
 
     async def __aenter__(self) -> Self:

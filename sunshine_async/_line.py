@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from enum import Enum
 from typing import Final
 
@@ -16,6 +17,10 @@ class Lane(Enum):
 
     INTERACTIVE = "somebody waits for it"
     BATCH = "one of many"
+
+
+LANE: Final = ContextVar("lane", default=Lane.INTERACTIVE)
+"""The lane of the running task's calls, where their client doesn't say."""
 
 
 @define(eq=False)

@@ -7,6 +7,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
+from secrets import token_hex
 from threading import Lock
 from typing import Final, NoReturn, Protocol, final
 from weakref import WeakKeyDictionary
@@ -41,6 +42,10 @@ class Auth(Protocol):
         """Return what must not be shown, should a service repeat it in an error."""
         ...
 
+    def identity(self) -> str:
+        """Return what tells these credentials from others. It is a secret."""
+        ...
+
 
 class _Secretive:
     def __reduce__(self) -> NoReturn:
@@ -56,6 +61,10 @@ class _Constant(_Secretive):
     def __init__(self, header: str, *secrets: str) -> None:
         self._header: Final = header
         self._secrets: Final = secrets
+
+    def identity(self) -> str:
+        """Return the secret, behind the id that it belongs to if it has one."""
+        return self._header
 
     def current(self) -> str:
         """Return the same header every time."""
@@ -119,6 +128,7 @@ class BearerAuth(_Secretive):
 
     def __init__(self, token: str | Callable[[], Awaitable[str]]) -> None:
         self._bring: Final = None if isinstance(token, str) else token
+        self._name: Final = token if isinstance(token, str) else token_hex(16)
         self._header = _bearer(token) if isinstance(token, str) else None
         self._one_at_a_time: Final[WeakKeyDictionary[object, anyio.Lock]] = WeakKeyDictionary()
 
@@ -141,6 +151,10 @@ class BearerAuth(_Secretive):
     def secrets(self) -> tuple[str, ...]:
         """Return the latest token."""
         return (self._header.removeprefix("Bearer "),) if self._header else ()
+
+    def identity(self) -> str:
+        """Return the token that stays; one that is brought is like no other's."""
+        return f"Bearer {self._name}"
 
     def __repr__(self) -> str:
         return "BearerAuth(...)"
@@ -204,6 +218,10 @@ class JwtAuth(_Secretive):
     def secrets(self) -> tuple[str, ...]:
         """Return the secret and the latest token."""
         return (self._secret, self._header.removeprefix("Bearer "))
+
+    def identity(self) -> str:
+        """Return the key, as `BasicAuth` with the same key does."""
+        return BasicAuth(self._key_id, self._secret).identity()
 
     def __repr__(self) -> str:
         return f"JwtAuth({self._key_id!r}, ..., scope={self._scope!r})"

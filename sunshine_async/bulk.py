@@ -18,6 +18,8 @@ from anyio.abc import ObjectReceiveStream
 from anyio.streams.memory import MemoryObjectSendStream
 from attrs import field, frozen
 
+from sunshine_async._line import LANE, Lane
+
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
 
@@ -228,6 +230,7 @@ class _Worker(Generic[I, R]):
 
     async def work(self, sender: MemoryObjectSendStream[Outcome[I, R]]) -> None:
         """Take items until there are none, and send what became of each."""
+        LANE.set(Lane.BATCH)
         with sender:
             while (taken := await self.source.take()) is not None:
                 index, item = taken

@@ -35,6 +35,8 @@ class SunshineError(Exception):
     """Base of all. *maybe_applied* says whether the service may have acted on the call."""
 
     maybe_applied: bool
+    retry_budget_spent: bool = False
+    """Whether it wasn't tried again because too many calls of its credentials fail; see `Pace`."""
     from_page: str | None = None
     """In the middle of a list: what to hand in as ``from_page=`` to go on; None: the beginning."""
 
@@ -43,8 +45,8 @@ class SunshineError(Exception):
         self.maybe_applied = maybe_applied
 
     def __str__(self) -> str:
-        doubt = f". {_DOUBT}" if self.maybe_applied else ""
-        return f"{super().__str__()}{doubt}"
+        notes = (_SPENT if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
+        return ". ".join(filter(None, (super().__str__(), *notes)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -181,6 +183,7 @@ _KINDS: Final[Mapping[int, type[ApiError]]] = {
     429: RateLimitError,
 }
 
+_SPENT: Final = "Not tried again: too many calls of these credentials fail at the moment"
 _DOUBT: Final = "The service may have acted: look before you send it again"
 
 

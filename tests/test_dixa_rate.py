@@ -1,16 +1,13 @@
 """Ten requests a second, a burst of four: all of them used, and almost none too many."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from random import Random
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-import trio
+from virtual import virtually
 
-from sunshine_async._transport.turn import CLOCK
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done
 from sunshine_async.dixa import CreateEndUserInput, DixaClient
@@ -35,24 +32,6 @@ class Distant(httpx.AsyncBaseTransport):
         return answer
 
 
-@contextmanager
-def virtual_clock() -> Iterator[None]:
-    """Let our waits go by the clock of the event loop."""
-    now = CLOCK.now
-    CLOCK.now = anyio.current_time
-    try:
-        yield
-    finally:
-        CLOCK.now = now
-
-
-def virtually(scenario: Callable[[], Awaitable[Any]]) -> None:
-    """Run *scenario* where waiting takes no time."""
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    with virtual_clock():
-        anyio.run(scenario, backend="trio", backend_options={"clock": clock})
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("clients", [1, 3])
 def test_the_allowance_is_used_and_kept(seed: int, clients: int) -> None:
@@ -61,7 +40,8 @@ def test_the_allowance_is_used_and_kept(seed: int, clients: int) -> None:
     async def scenario() -> None:
         emulator = Emulator(rate=10, burst=4, clock=anyio.current_time)
         token = ApiToken(f"shared {seed} {clients}")
-        every = [DixaClient(auth=token, transport=Distant(emulator, seed)) for _ in range(clients)]
+        way = Distant(emulator, seed)
+        every = [DixaClient(auth=token, transport=way) for _ in range(clients)]
         began = anyio.current_time()
         done: list[bool] = []
 

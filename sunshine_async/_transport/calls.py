@@ -10,9 +10,12 @@ from attrs import define, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._endpoint import JSON, Attempts, Endpoint, Failure, Request, Response
-from sunshine_async._pace import Pace
+from sunshine_async._line import LANE, Lane
+from sunshine_async._pace import Pace, Sign
+from sunshine_async._places import Places
 from sunshine_async._retry import (
     MAY_HAVE_ACTED,
+    MAY_RESEND,
     SETTLES,
     Fault,
     Replay,
@@ -34,10 +37,22 @@ from sunshine_async.errors import (
 
 B = TypeVar("B")
 R = TypeVar("R")
+E = TypeVar("E", bound=SunshineError)
 
 _LOG: Final = logging.getLogger("sunshine_async")
 _UNAUTHORIZED: Final = 401
 _NOTHING: Final[Mapping[str, str]] = {}
+
+_SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
+    None: Sign.ANSWERED,
+    Fault.OVERLAPPED: Sign.ANSWERED,
+    Fault.THROTTLED: Sign.THROTTLED,
+    Fault.UNAVAILABLE: Sign.FAILED,
+    Fault.UNSENT: Sign.FAILED,
+    Fault.TIMED_OUT: Sign.FAILED,
+    Fault.LOST: Sign.FAILED,
+}
+"""What a fault of one call says of the service as a whole."""
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
@@ -71,6 +86,10 @@ class Transport:
     """What every path of the service needs, such as the id of the app."""
     clock: Clock = CLOCK
     tally: Tally = field(factory=Tally)
+    places: Places = field(factory=lambda: Places(None))
+    """What bounds the calls that are under way at once: the connections of this client."""
+    lane: Lane | None = None
+    """The lane of its calls; None: that of the task which calls."""
     _headers: dict[tuple[str, str | None], Mapping[str, str]] = field(factory=dict, repr=False)
 
     async def call(
@@ -86,26 +105,28 @@ class Transport:
         Raise `ValueError` before anything is sent, or else an error of `errors`. If it is
         cancelled after a byte of it may have left, a note on the cancellation says so.
         """
-        request = endpoint.request(body, {**self.path, **path}, query)
-        call = _Call(self, endpoint, request, endpoint.replay_of(body))
+        request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
+        call = _Call(self, endpoint, request, endpoint.replay_of(body), self.lane or LANE.get())
         try:
             response = await call.answer()
-            verdict = SETTLES.get((call.replay, response.status)) if call.maybe_applied else None
-            if verdict is Verdict.DONE:
-                return cast("R", None)
-            if verdict is Verdict.READ_BACK:
-                found = await self._read_back(endpoint, body)
-                if found is not None:
-                    return found
+            if call.maybe_applied:
+                verdict = SETTLES.get((call.replay, response.status))
+                if verdict is Verdict.DONE:
+                    return cast("R", None)
+                if verdict is Verdict.READ_BACK:
+                    found = await self._read_back(endpoint, body)
+                    if found is not None:
+                        return found
         except get_cancelled_exc_class() as cancelled:
             if call.maybe_applied or call.sending.begun:
                 cancelled.add_note(HAD_LEFT.format(endpoint=endpoint))
             raise
         if response.ok:
             return endpoint.result(response)
-        attempts = Attempts(count=call.count, maybe_applied=call.maybe_applied)
         hidden = self.auth.secrets()
-        raise endpoint.error(response, attempts, now=datetime.now(UTC), hidden=hidden)
+        raise call.marked(
+            endpoint.error(response, call.attempts, now=datetime.now(UTC), hidden=hidden)
+        )
 
     async def _read_back(self, endpoint: Endpoint[B, R], body: B | None) -> R | None:
         """Return what is there under the key of *body*, if it holds all that *body* says."""
@@ -151,45 +172,80 @@ class _Call:
     endpoint: Endpoint[Any, Any]
     request: Request
     replay: Replay
+    lane: Lane
     count: int = 0
+    """The attempts."""
+    uncounted: int = 0
+    """Those of them that don't count, since the lane waits for the service to come back."""
+    until: float | None = None
+    """When its time is over, from when it was first let go."""
+    ended: float = 0.0
+    """When the last attempt was over."""
+    fault: Fault | None = None
+    """Why the last attempt doesn't settle the call."""
+    asked: float | None = None
+    """The seconds after which the service then asked to be called again, if it did."""
     maybe_applied: bool = False
     """Whether an attempt before the last may have been applied."""
+    retry_budget_spent: bool = False
+    """Whether that is why it isn't tried again."""
     sending: Sending = field(factory=Sending)
     authorization: str = field(default="", repr=False)
     renewed: bool = False
     """Whether the credentials have been renewed for this call: once is enough."""
 
+    @property
+    def attempts(self) -> Attempts:
+        """What it has been through."""
+        return Attempts(count=self.count, maybe_applied=self.maybe_applied)
+
     async def answer(self) -> Response:
         """Return the response that ends the call; raise `TransportError` where none came."""
-        transport = self.transport
-        clock = transport.clock
-        until: float | None = None
         reply: Response | Failure | None = None
         while True:
-            await take(transport.pace, clock)
-            try:
-                now = clock.now()
-                until = now + transport.retry.deadline if until is None else until
-                if reply is None or now < until:  # else the pace kept it past its deadline
-                    reply = await self._attempt(until - now)
-            finally:
-                transport.pace.leave()
+            reply = await self._turn(reply)
             if isinstance(reply, Response):
                 if reply.status == _UNAUTHORIZED and await self._renewed() and self.request.ready:
                     continue
-                fault = self.endpoint.fault_of(reply.status)
-                if fault is None:
+                if self.fault is None:
                     return reply
-            else:
-                fault = reply.fault
-            wait = self._wait(fault, reply, left=until - clock.now())
+            wait = self._wait(cast("Fault", self.fault))
             if wait is None:
                 if isinstance(reply, Response):
                     return reply
                 raise self._error(reply)
-            if fault in MAY_HAVE_ACTED and self.replay is not Replay.SAFE:
+            if self.fault in MAY_HAVE_ACTED and self.replay is not Replay.SAFE:
                 self.maybe_applied = True
-            await clock.sleep(wait)
+            await self.transport.clock.sleep(wait)
+
+    async def _turn(self, last: Response | Failure | None) -> Response | Failure:
+        """Return what an attempt brings, once it may start; the *last* if it is too late by then."""
+        transport, lane = self.transport, self.lane
+        places, pace, clock = transport.places, transport.pace, transport.clock
+        again = last is not None
+        stood = began = clock.now()
+        if again or not places.enter(began, lane):
+            await take(places, clock, lane, again=again)
+        try:
+            if again or not pace.enter(began, lane):
+                await take(pace, clock, lane, again=again)
+                began = clock.now()
+            sign = Sign.NOTHING
+            try:
+                if self.until is None:
+                    self.until = began + transport.retry.deadline
+                elif lane is Lane.BATCH:
+                    self.until += began - stood  # one of many has time to wait in line
+                if last is not None and began >= self.until:
+                    return last
+                reply = await self._attempt(self.until - began)
+                sign = _SIGN_OF[self._settled(reply)]
+            finally:
+                self.ended = clock.now()
+                pace.leave(sign, lane=lane, now=self.ended, began=began, asked=self.asked)
+        finally:
+            places.leave(lane=lane)
+        return reply
 
     async def _attempt(self, left: float) -> Response | Failure:
         transport = self.transport
@@ -206,12 +262,21 @@ class _Call:
             sending=self.sending,
         )
         self.sending = Sending()
-        if isinstance(reply, Response) and self.endpoint.fault_of(reply.status) is Fault.THROTTLED:
-            transport.tally.throttled += 1
         if _LOG.isEnabledFor(logging.DEBUG):
             became = reply.status if isinstance(reply, Response) else reply.fault
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
         return reply
+
+    def _settled(self, reply: Response | Failure) -> Fault | None:
+        """Take down, and return, why *reply* doesn't settle the call; None if it does."""
+        if isinstance(reply, Failure):
+            self.fault, self.asked = reply.fault, None
+            return self.fault
+        self.fault = self.endpoint.fault_of(reply.status)
+        if self.fault is not None:
+            self.asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
+            self.transport.tally.throttled += self.fault is Fault.THROTTLED
+        return self.fault
 
     async def _renewed(self) -> bool:
         """Return whether there are other credentials now than those that were refused."""
@@ -220,28 +285,62 @@ class _Call:
         self.renewed = True
         return await self.transport.auth.renew(self.authorization)
 
-    def _wait(self, fault: Fault, reply: Response | Failure, *, left: float) -> float | None:
+    def _wait(self, fault: Fault) -> float | None:
+        """Return the seconds until the call stands in line again, or None: this is its end."""
         transport = self.transport
-        asked = None
-        if isinstance(reply, Response):
-            asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
         if not self.request.ready:
             return None
-        return transport.retry.wait(
+        wait = transport.retry.wait(
             self.replay,
             fault,
-            attempt=self.count,
-            asked=asked,
+            attempt=self.count - self.uncounted,
+            asked=self.asked,
             luck=transport.clock.luck(),
-            left=left,
+            left=cast("float", self.until) - self.ended,
         )
+        sign = _SIGN_OF[fault]
+        if sign is Sign.THROTTLED and wait is not None and self.asked is not None:
+            return 0.0  # the pace keeps all waiting until then
+        if sign is not Sign.FAILED:
+            return wait
+        if self._outlasts(fault):
+            if self._is_held(wait):
+                self.uncounted += 1
+                self.until = None
+                return 0.0
+        elif wait is not None and not transport.pace.may_retry():
+            self.retry_budget_spent = True
+            return None
+        return wait
+
+    def _outlasts(self, fault: Fault) -> bool:
+        """Return whether the call waits for a service that is gone to come back."""
+        transport = self.transport
+        patient = self.lane is Lane.BATCH and transport.retry.max_attempts > 1
+        return patient and fault in MAY_RESEND[self.replay] and not transport.pace.gave_up
+
+    def _is_held(self, wait: float | None) -> bool:
+        """Return whether its lane waits for the service; a second try takes from the budget."""
+        pace = self.transport.pace
+        if pace.held:
+            return True
+        if wait is None:
+            return pace.hold_if_gone(self.count - self.uncounted, self.ended)
+        return not pace.may_retry()
 
     def _error(self, failure: Failure) -> TransportError:
         acted = self.maybe_applied or failure.fault in MAY_HAVE_ACTED
-        return _ERROR_OF[failure.fault](
-            failure.reason,
-            fault=failure.fault,
-            endpoint=str(self.endpoint),
-            attempts=self.count,
-            maybe_applied=acted and self.replay is not Replay.SAFE,
+        return self.marked(
+            _ERROR_OF[failure.fault](
+                failure.reason,
+                fault=failure.fault,
+                endpoint=str(self.endpoint),
+                attempts=self.count,
+                maybe_applied=acted and self.replay is not Replay.SAFE,
+            )
         )
+
+    def marked(self, error: E) -> E:
+        """Return *error*, which says so if the call wasn't tried again for lack of a budget."""
+        error.retry_budget_spent = self.retry_budget_spent
+        return error

@@ -3,8 +3,6 @@
 import ssl
 from typing import ClassVar
 
-from attrs import evolve
-
 from sunshine_async._client import Client, token_from_environment
 from sunshine_async._pace import Pace
 from sunshine_async._retry import Retry
@@ -13,7 +11,6 @@ from sunshine_async._transport.connect import HttpxTimeout, HttpxTransport
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa.custom_attributes import CustomAttributes
 from sunshine_async.dixa.end_users import EndUsers
-from sunshine_async.dixa.sharing import pace_of
 
 
 class DixaClient(Client):
@@ -35,6 +32,11 @@ class DixaClient(Client):
 
     prefix: ClassVar = "DIXA"
     default_base_url: ClassVar = "https://dev.dixa.io"
+    allowance: ClassVar = {"rate": 10, "burst": 2}
+    """Requests a second that the service allows a token, and a burst of 4.
+
+    Two less here: requests whose ways differ by up to 200 ms bunch up by as many.
+    """
 
     end_users: EndUsers
     custom_attributes: CustomAttributes
@@ -53,10 +55,9 @@ class DixaClient(Client):
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        token = auth or token_from_environment(self.prefix)
         super().__init__(
             path={},
-            auth=token,
+            auth=auth or token_from_environment(self.prefix),
             base_url=base_url,
             allow_insecure=allow_insecure,
             timeout=timeout,
@@ -67,9 +68,6 @@ class DixaClient(Client):
             ssl_context=ssl_context,
             transport=transport,
         )
-        if pace is None:
-            shared = pace_of(self.base_url, token.current())
-            self._bind(evolve(self._transport, pace=shared))
 
     def _bind(self, transport: Transport) -> None:
         super()._bind(transport)
