@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Final, NoReturn, Self
 
@@ -69,8 +69,8 @@ class Client:
     prefix: ClassVar[str]
     """What the service's environment variables begin with."""
     default_base_url: ClassVar[str]
-    allowance: ClassVar[Mapping[str, float]] = {}
-    """The `Pace` that the service is known to allow: its arguments."""
+    usual_pace: ClassVar[Callable[[], Pace]] = Pace
+    """Makes the pace that the service is known to allow."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Client:
                 self,
                 self.base_url,
                 auth.identity(),
-                lambda: Pace(**self.allowance),
+                self.usual_pace,
                 keep=not is_mocked(),
                 in_loop=transport is not None,
             )

@@ -13,17 +13,16 @@ class Places:
     """A bound on what is under way at once, from any thread: at most *limit* (None: no bound).
 
     Interactive calls go before batches; where both wait, every tenth start is a batch's. Batches
-    never take the last tenth of the places (at least one, where there are two or more), so that an
-    interactive call finds one free. Within a lane it is first come, first served.
+    never take the last tenth of ten places or more, so that an interactive call finds one free.
+    Within a lane it is first come, first served.
     """
 
     def __init__(self, limit: int | None) -> None:
         if limit is not None and limit < 1:
             message = f"Places({limit}): 1 or more; None for no bound"
             raise ValueError(message)
-        kept = 0 if limit is None or limit == 1 else max(1, limit // 10)
         self._limit: Final = inf if limit is None else limit
-        self._batch_limit: Final = self._limit - kept
+        self._batch_limit: Final = inf if limit is None else limit - limit // 10
         self._lock: Final = Lock()
         self._line: Final = Line()
         self._in_flight = 0

@@ -1,6 +1,7 @@
 """The client of Dixa."""
 
 import ssl
+from functools import partial
 from typing import ClassVar
 
 from sunshine_async._client import Client, token_from_environment
@@ -32,10 +33,10 @@ class DixaClient(Client):
 
     prefix: ClassVar = "DIXA"
     default_base_url: ClassVar = "https://dev.dixa.io"
-    allowance: ClassVar = {"rate": 10, "burst": 2}
-    """Requests a second that the service allows a token, and a burst of 4.
+    usual_pace: ClassVar = partial(Pace, rate=10, burst=2)
+    """Requests a second that the service allows a token, and of its burst of 4 two less.
 
-    Two less here: requests whose ways differ by up to 200 ms bunch up by as many.
+    Requests whose ways differ by up to 200 ms bunch up by as many.
     """
 
     end_users: EndUsers
