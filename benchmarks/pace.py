@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 import timeit
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import pairwise
 from typing import Final
 
@@ -34,16 +34,22 @@ CALLERS: Final = 64
 Case = Callable[[], Awaitable[list[str]]]
 
 
-@contextmanager
-def emulator(*arguments: str) -> Generator[str]:
-    """Give the address of an emulator in a process of its own."""
-    command = [sys.executable, "-m", "sunshine_async", "emulator", "--port", "0", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        try:
-            assert running.stdout  # noqa: S101 - it is a pipe
-            yield running.stdout.readline().split()[-1]
-        finally:
-            running.terminate()
+@asynccontextmanager
+async def emulators(*several: tuple[str, ...]) -> AsyncGenerator[list[str]]:
+    """Give the addresses of emulators with these arguments, once those of all cases listen."""
+    command = [sys.executable, "-m", "sunshine_async", "emulator", "--port", "0"]
+    with ExitStack() as running:
+        lines: list[str] = []
+        for arguments in several:
+            process = subprocess.Popen(  # noqa: ASYNC220 - it takes a moment
+                [*command, *arguments], stdout=subprocess.PIPE, text=True
+            )
+            running.enter_context(process)
+            running.callback(process.terminate)
+            assert process.stdout  # noqa: S101 - it is a pipe
+            lines.append(await asyncio.to_thread(process.stdout.readline))
+        await READY.wait()
+        yield [line.split()[-1] for line in lines]
 
 
 async def meet(url: str, fault: object) -> None:
@@ -171,7 +177,7 @@ def calling(*several: Calls) -> Generator[None]:
 
 async def ceiling() -> list[str]:
     """Measure a limit that is declared, but for a burst of 2 in place of 4, as Dixa's is."""
-    with emulator("--rate", "10") as url:
+    async with emulators(("--rate", "10")) as [url]:
         way = dixa(url)
         pace = Pace(rate=10, burst=2)
         with calling(*(Calls(pace, way) for _ in range(CALLERS))):
@@ -184,7 +190,7 @@ async def ceiling() -> list[str]:
 
 async def hidden() -> list[str]:
     """Measure a limit that isn't known, and that moves."""
-    with emulator("--rate", "200") as fast, emulator("--rate", "50") as slow:
+    async with emulators(("--rate", "200"), ("--rate", "50")) as (fast, slow):
         before, between, after = sunshine(fast), sunshine(slow), sunshine(fast)
         pace = Pace()
         several = [Calls(pace, before) for _ in range(CALLERS)]
@@ -204,7 +210,7 @@ async def hidden() -> list[str]:
 
 async def three() -> list[str]:
     """Measure three that share a limit and know nothing of each other."""
-    with emulator("--rate", "10") as url:
+    async with emulators(("--rate", "10")) as [url]:
         ways = [dixa(url) for _ in range(3)]
         paces = [Pace() for _ in ways]
         with calling(
@@ -225,7 +231,7 @@ async def three() -> list[str]:
 
 async def person() -> list[str]:
     """Measure how long a person waits beside a batch."""
-    with emulator("--rate", "10") as url:
+    async with emulators(("--rate", "10")) as [url]:
         way = dixa(url)
         pace = Pace(rate=10, burst=2)
         someone = Calls(pace, way, rest=0.7)
@@ -238,7 +244,7 @@ async def person() -> list[str]:
 
 async def outage() -> list[str]:
     """Measure what a service gets that answers 503."""
-    with emulator() as url:
+    async with emulators(()) as [url]:
         faults = {"status": 503, "times": 1_000_000}
         await meet(url, faults)
         way, other = sunshine(url), sunshine(url)
@@ -261,7 +267,7 @@ async def outage() -> list[str]:
 
 async def pause() -> list[str]:
     """Measure what one ``Retry-After`` does to all."""
-    with emulator("--rate", "200") as url:
+    async with emulators(("--rate", "200")) as [url]:
         way = sunshine(url)
         pace = Pace(rate=200, burst=10)
         with calling(*(Calls(pace, way) for _ in range(CALLERS))):
@@ -292,9 +298,14 @@ def cost() -> list[str]:
     return [f"| dormant: µs a call | {microseconds:.2f} | ≤ 3 |"]
 
 
-async def measure(*cases: Case) -> None:
+CASES: Final[tuple[Case, ...]] = (ceiling, hidden, three, person, outage, pause)
+READY: Final = asyncio.Barrier(len(CASES))
+"""Where the cases wait for each other, so that none is measured while processes start."""
+
+
+async def measure() -> None:
     """Print what the cases measure, beside each other."""
-    for rows in await asyncio.gather(*(case() for case in cases)):
+    for rows in await asyncio.gather(*(case() for case in CASES)):
         print(*rows, sep="\n")
 
 
@@ -307,7 +318,7 @@ def main() -> None:
     print("| what | measured | bar |\n|---|---|---|")
     print(*cost(), sep="\n", flush=True)
     if not parser.parse_args().cost:
-        asyncio.run(measure(ceiling, hidden, three, person, outage, pause))
+        asyncio.run(measure())
 
 
 if __name__ == "__main__":
