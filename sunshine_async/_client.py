@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Final, NoReturn, Self
 
@@ -69,8 +69,6 @@ class Client:
     prefix: ClassVar[str]
     """What the service's environment variables begin with."""
     default_base_url: ClassVar[str]
-    usual_pace: ClassVar[Callable[[], Pace]] = Pace
-    """Makes the pace that the service is known to allow."""
 
     def __init__(
         self,
@@ -106,12 +104,16 @@ class Client:
                 self,
                 self.base_url,
                 auth.identity(),
-                self.usual_pace,
+                self._usual_pace,
                 keep=not is_mocked(),
                 in_loop=transport is not None,
             )
         places = Places(max_connections)
         self._bind(Transport(wire, auth, retry, pace, timeout_of(timeout), path, places=places))
+
+    def _usual_pace(self) -> Pace:
+        """Return the pace that the service is known to allow."""
+        return Pace()
 
     def _bind(self, transport: Transport) -> None:
         """Let the calls of this client go through *transport*; each service adds its resources."""

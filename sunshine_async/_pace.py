@@ -109,7 +109,7 @@ class Pace(Places):
         self.max_in_flight: Final = max_in_flight
         self._tokens = self.burst
         self._counted_at = -inf
-        self._told = -inf
+        self._told = 0.0
         """The time that it was told last."""
         self._learnt: Final = Learnt(rate or inf)
         self._load: Final = Load()
@@ -224,8 +224,7 @@ class Pace(Places):
     ) -> None:
         if sign is Sign.THROTTLED:
             self._hold.refused(now)
-            if self._learnt.refused(now, began, asked):
-                self._tokens, self._counted_at = 1.0, self._learnt.starts_at
+            self._refused(now, began, asked)
             return
         self._learnt.accepted(now)
         self._load.failed(now, began, self._in_flight)
@@ -234,6 +233,15 @@ class Pace(Places):
             self._hold.begin(now)
         if asked:
             self._batches_from = max(self._batches_from, now + min(asked, LONGEST_PAUSE))
+
+    def _refused(self, now: float, began: float, asked: float | None) -> None:
+        """Learn from a 429: at most one token is there when calls may start again."""
+        before = self._rate_at(now)
+        if self._learnt.refused(now, began, asked):
+            at = self._learnt.starts_at
+            seconds = max(0.0, at - self._counted_at)
+            self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
+            self._counted_at = max(at, self._counted_at)
 
     def _wait(self, now: float, lane: Lane) -> float | None:
         if self._in_flight >= self._limit:

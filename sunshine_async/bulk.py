@@ -11,17 +11,23 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import asynccontextmanager
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import anyio
-from anyio.abc import ObjectReceiveStream
+from anyio.abc import ObjectReceiveStream, TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
-from attrs import field, frozen
+from attrs import define, field, frozen
+
+from sunshine_async._knee import FIRST, Knee
+from sunshine_async.errors import ServerError, TransportError
 
 from sunshine_async._line import LANE, Lane
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
+
+_OVERLOADED: Final = (ServerError, TransportError)
+"""Errors that may come of too much at once."""
 
 Items: TypeAlias = Iterable[I] | AsyncIterable[I]
 
@@ -83,7 +89,7 @@ async def run(
     send: Callable[[I], Awaitable[R]],
     items: Items[I],
     *,
-    concurrency: int = 16,
+    concurrency: int | Literal["auto"] = 16,
     key: Callable[[I], Hashable | None] | None = None,
     ordered: bool = False,
 ) -> AsyncGenerator[Outcomes[I, R]]:
@@ -98,17 +104,23 @@ async def run(
     *maybe_applied* is true, else `Failed`. An error of *items* ends the stream, after the outcomes
     of all that was taken; one of the block comes out as itself. Leaving the block, or cancelling
     it, cancels what is still under way. Raise `ValueError` for a *concurrency* below 1.
+
+    With ``concurrency="auto"`` it begins with 4 at once and finds by itself how many are enough, up
+    to 256: more as long as calls take no longer for it, half as many where calls fail on the way or
+    in the service, or end as `Unknown`.
     """
-    if concurrency < 1:
-        message = f"concurrency={concurrency}: 1 or more"
+    if concurrency != "auto" and concurrency < 1:
+        message = f'concurrency={concurrency}: 1 or more, or "auto"'
         raise ValueError(message)
     source = _Source(items)
     sender, received = anyio.create_memory_object_stream[Outcome[I, R]](0)
     own: Exception | None = None
     async with anyio.create_task_group() as tasks, received:
         with sender:
-            worker = _Worker(send, source, key, line=_Line() if ordered else None)
-            for _ in range(concurrency):
+            crew = _Crew(tasks) if concurrency == "auto" else None
+            line = _Line() if ordered else None
+            worker = _Worker(send, source, key, line=line, crew=crew)
+            for _ in range(FIRST if concurrency == "auto" else concurrency):
                 tasks.start_soon(worker.work, sender.clone())
         try:
             yield Outcomes(received, source)
@@ -123,7 +135,7 @@ async def collect(
     send: Callable[[I], Awaitable[R]],
     items: Items[I],
     *,
-    concurrency: int = 16,
+    concurrency: int | Literal["auto"] = 16,
     key: Callable[[I], Hashable | None] | None = None,
 ) -> list[Outcome[I, R]]:
     """Return what became of every item, in the order of *items*: `run` for what fits in memory."""
@@ -142,6 +154,11 @@ class _Source(Generic[I]):
         self._iterator: Final = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
         self._one_at_a_time: Final = anyio.Lock()
         self._waiting = anyio.CancelScope()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there are no more."""
+        return self._ended
 
     def stop(self) -> None:
         """Take no more, not even the one that is being waited for."""
@@ -227,6 +244,7 @@ class _Worker(Generic[I, R]):
     key: Callable[[I], Hashable | None] | None
     turns: _Turns = field(factory=_Turns)
     line: _Line | None = None
+    crew: "_Crew | None" = None
 
     async def work(self, sender: MemoryObjectSendStream[Outcome[I, R]]) -> None:
         """Take items until there are none, and send what became of each."""
@@ -237,7 +255,8 @@ class _Worker(Generic[I, R]):
                 key = self.key(item) if self.key else None
                 if key is not None:
                     await self.turns.take(key)
-                outcome = await self._outcome(index, item)
+                told = self._outcome(index, item)
+                outcome = await (told if self.crew is None else self.crew.watch(told))
                 if key is not None:
                     self.turns.give(key)
                 if self.line is None:
@@ -246,6 +265,8 @@ class _Worker(Generic[I, R]):
                     await self.line.take(index)
                     await sender.send(outcome)
                     self.line.give()
+                if self.crew is not None and not self.crew.keeps(self, sender):
+                    return
 
     async def _outcome(self, index: int, item: I) -> Outcome[I, R]:
         try:
@@ -253,3 +274,33 @@ class _Worker(Generic[I, R]):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this item's outcome
             unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
             return Unknown(index, item, error) if unknown else Failed(index, item, error)
+
+
+@define
+class _Crew:
+    """As many workers as are enough: it watches how long the calls take."""
+
+    tasks: TaskGroup
+    knee: Knee = field(factory=Knee)
+    size: int = FIRST
+
+    async def watch(self, told: Awaitable[Outcome[I, R]]) -> Outcome[I, R]:
+        """Return the outcome that is *told*, and learn from when, and what it is."""
+        began = anyio.current_time()
+        self.knee.began()
+        outcome = await told
+        failed = isinstance(outcome, Unknown) or (
+            isinstance(outcome, Failed) and isinstance(outcome.error, _OVERLOADED)
+        )
+        self.knee.ended(anyio.current_time(), began, failed=failed)
+        return outcome
+
+    def keeps(self, worker: _Worker[I, R], sender: MemoryObjectSendStream[Outcome[I, R]]) -> bool:
+        """Start more workers where they are too few; return whether the one that asks goes on."""
+        while self.size < self.knee.limit and not worker.source.ended:
+            self.size += 1
+            self.tasks.start_soon(worker.work, sender.clone())
+        if self.size <= self.knee.limit:
+            return True
+        self.size -= 1
+        return False

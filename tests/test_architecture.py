@@ -37,6 +37,7 @@ BELONGS_TO = {
     "_budget": "_pace",
     "_columns": "rows",
     "_hold": "_pace",
+    "_knee": "bulk",
     "_learnt": "_pace",
     "_line": "_pace",
     "_lines": "rows",
@@ -52,7 +53,7 @@ BELONGS_TO = {
 
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 PURE = (
-    *("_budget", "_hold", "_learnt", "_line", "_load", "_pace", "_places"),
+    *("_budget", "_hold", "_knee", "_learnt", "_line", "_load", "_pace", "_places"),
     *("_codec", "_endpoint", "_model", "_problem", "_reading", "_retry", "_unions"),
 )
 IMPURE = {"anyio", "asyncio", "httpx", "os", "random", "time"}

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from sunshine_async import (
     BasicAuth,
@@ -17,6 +18,7 @@ from sunshine_async import (
     Fault,
     NotFoundError,
     Pace,
+    ServerError,
     SunshineClient,
     SunshineError,
     bulk,
@@ -48,8 +50,8 @@ def kinds(outcomes: list[Outcome[Any, Any]]) -> list[str]:
 
 @BACKENDS
 @pytest.mark.parametrize("source", [range, counted])
-@pytest.mark.parametrize("concurrency", [1, 3, 64])
-def test_every_item_has_one_outcome(backend: str, source: Any, concurrency: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 3, 64, "auto"])
+def test_every_item_has_one_outcome(backend: str, source: Any, concurrency: Any) -> None:
     """Each item of an iterable, or an async one, is an outcome with its index and its value."""
 
     async def scenario() -> None:
@@ -288,6 +290,92 @@ async def test_a_run_without_workers_is_refused(concurrency: int) -> None:
     """A concurrency below 1 is a `ValueError` that says so."""
     with pytest.raises(ValueError, match="concurrency="):
         await bulk.collect(echo, [1], concurrency=concurrency)
+
+
+async def at_once(items: int, seconds: float, error: Exception | None = None) -> list[int]:
+    """Run so many that each take so long; return how many were under way with each of them."""
+    under_way = 0
+    seen: list[int] = []
+
+    async def send(number: int) -> None:
+        nonlocal under_way
+        under_way += 1
+        seen.append(under_way)
+        await anyio.sleep(seconds)
+        under_way -= 1
+        if error is not None and number >= items // 2:
+            raise error
+
+    async with bulk.run(send, range(items), concurrency="auto", ordered=True) as outcomes:
+        assert [outcome.index async for outcome in outcomes] == list(range(items))
+    assert under_way == 0
+    return seen
+
+
+class TestAuto:
+    """``concurrency="auto"``."""
+
+    def test_it_grows_while_more_get_done(self) -> None:
+        """It begins with 4, and goes up to 256 where calls take no longer for it."""
+
+        async def scenario() -> None:
+            seen = await at_once(6000, 0.1)
+            assert max(seen[:16]) == 4
+            assert max(seen) == 256
+
+        anyio.run(
+            scenario, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)}
+        )
+
+    @pytest.mark.parametrize(
+        ("error", "fewest"),
+        [
+            (
+                ConnectionLostError(
+                    "x", fault=Fault.LOST, endpoint="GET /x", attempts=1, maybe_applied=False
+                ),
+                1,
+            ),
+            (ServerError(503, endpoint="GET /x"), 1),
+            (TimeoutError(), 1),
+            (NotFoundError(404, endpoint="GET /x"), 200),
+        ],
+        ids=repr,
+    )
+    def test_failures_make_it_fewer(self, error: Exception, fewest: int) -> None:
+        """What may come of too much at once lowers it, down to one; a service's no doesn't."""
+
+        async def scenario() -> None:
+            seen = await at_once(8000, 0.1, error)
+            assert fewest <= max(seen[-100:])
+            assert fewest > 1 or max(seen[-100:]) == 1
+
+        anyio.run(
+            scenario, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)}
+        )
+
+    @BACKENDS
+    def test_it_takes_no_more_than_it_works_on(self, backend: str) -> None:
+        """Items are taken only as outcomes are: memory stays flat."""
+        taken = 0
+
+        def items() -> Iterator[int]:
+            nonlocal taken
+            for number in range(3000):
+                taken += 1
+                yield number
+
+        async def scenario() -> None:
+            received = 0
+            async with bulk.run(echo, items(), concurrency="auto") as outcomes:
+                await anyio.wait_all_tasks_blocked()
+                assert taken == 4
+                async for _ in outcomes:
+                    received += 1
+                    assert taken <= received + 256
+            assert received == 3000
+
+        anyio.run(scenario, backend=backend)
 
 
 @BACKENDS

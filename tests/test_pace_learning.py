@@ -56,6 +56,16 @@ class TestRate:
         assert pace.enter(now + (asked or 0.1))
         assert not pace.enter(now + (asked or 0.1))
 
+    def test_a_refusal_mints_nothing(self) -> None:
+        """A declared rate holds whatever is refused in between."""
+        pace = Pace(rate=1, burst=1)
+        assert pace.enter(10.0)
+        pace.leave(Sign.THROTTLED, now=10.1, began=10.0)
+
+        assert not pace.enter(10.3)
+        assert not pace.enter(10.9)
+        assert pace.enter(12.1)
+
     def test_one_overload_counts_once(self) -> None:
         """Refusals of what began before the rate fell don't make it fall further."""
         pace = Pace()

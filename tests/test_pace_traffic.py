@@ -61,6 +61,18 @@ def test_a_hidden_limit_is_found(
 
 
 @RETRY_AFTER
+def test_a_service_that_refuses_all_is_asked_seldom(retry_after: float | None) -> None:
+    """Where every answer is 429 for 10 minutes, it gets a request in two seconds, or fewer."""
+    world = World(5)
+    server = Server(world, rate=1e-9, burst=1, retry_after=retry_after)
+    callers(64, Pace(), server)
+
+    world.run(600)
+
+    assert len(server.came) <= 64 + 10 + 600 / 2
+
+
+@RETRY_AFTER
 @pytest.mark.parametrize("burst", [20, 200])
 @pytest.mark.parametrize("lasts", [47, 63])
 def test_a_limit_that_moves_is_found_again(

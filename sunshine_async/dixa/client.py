@@ -1,7 +1,6 @@
 """The client of Dixa."""
 
 import ssl
-from functools import partial
 from typing import ClassVar
 
 from sunshine_async._client import Client, token_from_environment
@@ -33,12 +32,6 @@ class DixaClient(Client):
 
     prefix: ClassVar = "DIXA"
     default_base_url: ClassVar = "https://dev.dixa.io"
-    usual_pace: ClassVar = partial(Pace, rate=10, burst=2)
-    """Requests a second that the service allows a token, and of its burst of 4 two less.
-
-    Requests whose ways differ by up to 200 ms bunch up by as many.
-    """
-
     end_users: EndUsers
     custom_attributes: CustomAttributes
 
@@ -69,6 +62,13 @@ class DixaClient(Client):
             ssl_context=ssl_context,
             transport=transport,
         )
+
+    def _usual_pace(self) -> Pace:
+        """Return 10 requests a second, as the service allows a token, and of its burst of 4 two less.
+
+        Requests whose ways differ by up to 200 ms bunch up by as many.
+        """
+        return Pace(rate=10, burst=2)
 
     def _bind(self, transport: Transport) -> None:
         super()._bind(transport)

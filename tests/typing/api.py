@@ -220,7 +220,7 @@ async def run_anything(client: SunshineClient, ids: AsyncIterator[str]) -> None:
         assert_type(users, bulk.Outcomes[str, User])
     async with bulk.run(client.users.delete, iter([str(5)])) as deleted:
         assert_type(deleted, bulk.Outcomes[str, None])
-    collected = await bulk.collect(client.users.get, ["jane-1"], concurrency=2)
+    collected = await bulk.collect(client.users.get, ["jane-1"], concurrency="auto")
     assert_type(collected, list[bulk.Outcome[str, User]])
 
 
