@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -16,6 +17,7 @@ from sunshine_async.errors import SunshineError
 from sunshine_async.journal.statements import (
     ACCEPT,
     ADD,
+    BEGIN,
     DOUBT,
     INDEX,
     KNOWN,
@@ -94,8 +96,9 @@ class Mark:
     status: int | None = None
     reason: str | None = None
     remote_id: str | None = None
-    sent: bool = False
-    """Whether this counts as sending it: that it begins, or, where that isn't marked, that it ended."""
+    sent: int = 0
+    """How many sendings more this is: 1 where it begins, or, where that isn't marked, where it ended;
+    -1 where it was marked as begun ahead of being sent, and wasn't sent."""
 
 
 Found: TypeAlias = dict[str, Any]
@@ -213,14 +216,19 @@ class Journal:
                 for line in lines
             ]
 
-    def pending(self, after: int, states: Sequence[State]) -> list[Kept]:
-        """Return the next rows behind the number *after* that are in one of *states*."""
+    def pending(self, after: int, states: Sequence[State], *, many: int = _PAGE) -> list[Kept]:
+        """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
         marks = ", ".join(str(int(state)) for state in states)
         found = self._all(
-            f"{NEXT} WHERE number > ? AND state IN ({marks}) ORDER BY number LIMIT {_PAGE}",
-            (after,),
+            f"{NEXT} WHERE number > ? AND state IN ({marks}) ORDER BY number LIMIT ?",
+            (after, many),
         )
         return [Kept(number, line, State(state), remote) for number, line, state, remote in found]
+
+    def mark_begun(self, numbers: Sequence[int]) -> None:
+        """Mark the rows with these *numbers* as begun, all of them at once."""
+        with self._lock, self._refusals():
+            self._database.execute(BEGIN, (time.time(), orjson.dumps(numbers).decode()))
 
     def write(self, marks: Iterable[Mark]) -> None:
         """Mark rows as what they are from now on, each of them once."""

@@ -24,6 +24,8 @@ MARK: Final = """UPDATE rows SET
         remote_id = coalesce(mark.value ->> 7, remote_id), attempts = attempts + (mark.value ->> 8)
     FROM json_each(?) AS mark WHERE rows.number = mark.value ->> 0"""
 """All marks in one statement, which is its own transaction: another thread is waited for once."""
+BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1
+    WHERE number IN (SELECT value FROM json_each(?))"""
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
