@@ -207,6 +207,11 @@ class TestRefusals:
         with pytest.raises(JournalError, match="can't be made"):
             Journal(tmp_path / name)
 
+    def test_what_is_read_only(self) -> None:
+        """A file that can't be written is refused as that, whoever asks."""
+        with pytest.raises(JournalError, match="it, or its disk, is read-only"):
+            Journal("/proc/sys/kernel/ostype", must_exist=True)
+
     def test_cut_short(self, journal: Journal, path: Path) -> None:
         """A damaged journal is refused, with what to do."""
         journal.add([Line(n, f"key {n}", b"x" * 16) for n in range(9000)])

@@ -202,7 +202,8 @@ class LastingJob(Job):
         while True:
             answers = self._hold.answers
             try:
-                await self._passed()
+                if self._hold.held:
+                    await self._passed()
                 value = await super()._send(entry)
             except Exception as error:
                 entry = self._doubted(entry, error)
@@ -258,10 +259,9 @@ class LastingJob(Job):
         return found
 
     async def _passed(self) -> None:
-        if self._hold.held:
-            await self._hold.enter()
-            if self._stopped:
-                raise StoppedError(UNSENT)
+        await self._hold.enter()
+        if self._stopped:
+            raise StoppedError(UNSENT)
 
     def _doubted(self, entry: Entry, error: Exception) -> Entry:
         """Return *entry* as it is after *error*, which says so too if it may have been applied."""

@@ -24,6 +24,7 @@ from sunshine_async.journal.statements import (
     LEAVE_OUT,
     MARK,
     NEXT,
+    REASONS,
     REPEATED,
     REPEATS,
     SAY,
@@ -31,6 +32,7 @@ from sunshine_async.journal.statements import (
     TABLES,
     TAKE_OVER,
     UNCHANGED,
+    UNREAD,
     WHICH,
 )
 
@@ -119,6 +121,8 @@ class Journal:
             _make(self.path)
         elif not self.path.is_file():
             self._refuse("isn't there: check the path and its spelling")
+        if not os.access(self.path, os.W_OK):
+            self._refuse(REASONS["readonly"])
         with self._refusals():
             self._database: Final = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False
@@ -307,7 +311,7 @@ class Journal:
         [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         database.execute("COMMIT")
         if must_exist and not tables:
-            self._refuse(_UNREAD)
+            self._refuse(UNREAD)
         if application != _APPLICATION and (application or tables):
             self._refuse("is no journal of a job, but another program's database")
         if version > VERSION:
@@ -343,7 +347,7 @@ class Journal:
             yield
         except sqlite3.Error as error:
             said = str(error)
-            reason = next((ours for theirs, ours in _REASONS.items() if theirs in said), None)
+            reason = next((ours for theirs, ours in REASONS.items() if theirs in said), None)
         else:
             return
         self._refuse(reason or f"can't be used: {said}")
@@ -357,20 +361,6 @@ _NAMES: Final = (
     "number", "line", "key", "hash", "state", "outcome", "code", "status", "reason", "remote_id",
     "attempts", "at", "body",
 )  # fmt: skip
-_UNREAD: Final = "is no journal of a job: name another file, and it is made"
-_REASONS: Final[Mapping[str, str]] = {
-    "locked": "is in use by another process: one job at a time has a journal",
-    "not a database": _UNREAD,
-    "malformed": (
-        "is damaged. Keep it, and begin another: what was sent is there, so an upsert, or a look "
-        "at the service, tells what got through"
-    ),
-    "full": "can't be written: the disk is full. Make room, and run the same again",
-    "disk I/O": "can't be written or read: the disk is full, or fails. See to it, and run the same again",
-    "readonly": "can't be written: it, or its disk, is read-only",
-    "unable to open": "can't be opened: is its directory there, and may you write to it?",
-}
-"""What SQLite's errors mean to whose journal it is."""
 
 
 def _make(path: Path) -> None:
