@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import count
 from pathlib import Path
@@ -612,7 +613,7 @@ class TestStopping:
 
 class TestBegunAhead:
     async def test_what_is_sent_has_begun(self, path: Path, file: Path) -> None:
-        """A create is begun in the journal when it is sent, with few rows ahead of it."""
+        """A create is begun in the journal when it is sent, with few others ahead of their turn."""
         begun: list[int] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -631,7 +632,7 @@ class TestBegunAhead:
                 report = await job.run(rows)
             attempts = {row["attempts"] for row in job.journal.rows()}
         assert counts(report) == (100, 0, 0, 0, 0)
-        assert len(begun) == 100
+        assert (len(begun), begun[0]) == (100, 2 * 4)
         assert attempts == {1}
 
     async def test_what_was_not_sent_waits(self, path: Path, file: Path) -> None:
@@ -654,6 +655,33 @@ class TestBegunAhead:
         assert 0 < len(sent) < 10
         assert {found.pop(key) for key in sent} == {(State.DONE, 1)}
         assert set(found.values()) == {(State.WAITING, 0)}
+
+    async def test_what_has_failed_stays_so(self, path: Path, file: Path) -> None:
+        """A failed row that is to be tried again, and isn't sent, has failed as before."""
+        write(file, bodies(*map(str, range(100))))
+        sent: list[str] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            sent.append(json.loads(request.content)["externalId"])
+            job.stop()
+            return httpx.Response(201, json={"user": {"id": "1"}})
+
+        async with client_on(httpx.MockTransport(answer)) as client:
+            await stopped_at_once(client, path, file, Mode.CREATE)
+            journal = Journal(path)
+            journal.write([Mark(n, State.FAILED, 1.0, reason="no") for n in range(1, 101)])
+            journal.close()
+            async with jobs.open(
+                path, client, SUNSHINE, Mode.CREATE, concurrency=4, retry_failed=True
+            ) as job:
+                with open_rows(file, job.shape) as rows:
+                    await job.run(rows)
+                found = {row["key"]: (row["state"], row["reason"]) for row in job.journal.rows()}
+        assert 0 < len(sent) < 10
+        assert {found.pop(key) for key in sent} == {(State.DONE, None)}
+        left = Counter(found.values())
+        assert left[State.FAILED, "no"] > 90
+        assert set(left) <= {(State.FAILED, "no"), (State.WAITING, None)}
 
     async def test_what_was_held_waits(self, path: Path, file: Path) -> None:
         """A row that was held when its job gave up waits, and no attempt is counted for it."""

@@ -73,22 +73,23 @@ class Pending(Entries):
 
     def _read(self) -> None:
         try:
-            batch = [self._feed.made(self._row(kept), kept) for kept in self._next()]
+            page = self._next()
+            batch = [self._feed.made(self._row(kept), kept) for kept in page]
             self._check()
-            self._begin(batch)
+            self._begin(page, batch)
         except (SourceError, JournalError) as error:
             self._broken = error
             batch = []
         self._batch.extend(batch)
         self._ended = not batch
 
-    def _begin(self, batch: Sequence[Entry | BadRow]) -> None:
-        """Mark rows as begun before their turn, all at once, so that none has to wait for it."""
+    def _begin(self, page: Sequence[Kept], batch: Sequence[Entry | BadRow]) -> None:
+        """Mark waiting rows as begun before their turn, all at once: none has to wait for it then."""
         again = self._feed.task.again
         numbers = [
-            entry.number
-            for entry in batch
-            if isinstance(entry, Entry) and not entry.begun and again(entry) in _TOLD
+            kept.number
+            for kept, entry in zip(page, batch, strict=True)
+            if kept.state is State.WAITING and isinstance(entry, Entry) and again(entry) in _TOLD
         ]
         if numbers:
             self._feed.journal.mark_begun(numbers)
