@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import count
 from pathlib import Path
@@ -86,7 +87,7 @@ def counts(report: Report) -> tuple[int, int, int, int, int]:
 def begun(path: Path, *numbers: int) -> None:
     """Let the journal say that rows had begun, and that the run isn't finished."""
     journal = Journal(path)
-    journal.write([Mark(number, State.BEGUN, 1.0, sent=True) for number in numbers])
+    journal.write([Mark(number, State.BEGUN, 1.0, sent=1) for number in numbers])
     journal.describe(state="open")
     journal.close()
 
@@ -243,6 +244,22 @@ class TestSources:
         report = await run(client, path, file, accept_changed_source=True)
         assert counts(report) == (3, 0, 0, 0, 0)
         assert sorted(users(emulator)) == ["b", "c", "new"]
+
+    async def test_what_a_changed_source_costs(
+        self, client: SunshineClient, emulator: Emulator, path: Path, file: Path
+    ) -> None:
+        """Of a changed source only what isn't done, has changed or is new is sent."""
+        write(file, bodies("done", "changed", "left"))
+        await stopped_at_once(client, path, file, Mode.UPDATE)
+        await run(client, path.with_name("other"), bodies("done", "changed", "left", "new"))
+        journal = Journal(path)
+        journal.write([Mark(number, State.DONE, 1.0) for number in (1, 2)])
+        journal.close()
+        write(file, [*bodies("done"), *bodies("changed", n=1), *bodies("left", "new", n=2)])
+        report = await run(client, path, file, Mode.UPDATE, accept_changed_source=True)
+        assert (report.requests, counts(report)) == (3, (4, 0, 0, 0, 0))
+        found = {key: metadata.get("n") for key, metadata in users(emulator).items()}
+        assert found == {"done": None, "changed": 1, "left": 2, "new": 2}
 
     async def test_another_reading_is_refused(
         self, client: SunshineClient, path: Path, file: Path
@@ -575,12 +592,13 @@ class TestStopping:
         journal.close()
         assert State.BEGUN in states
 
-    async def test_while_it_is_held(self, path: Path) -> None:
-        """A job that waits for its service can be stopped; no row has failed."""
+    @pytest.mark.parametrize("at", [1, 10])
+    async def test_while_it_is_held(self, path: Path, at: int) -> None:
+        """A job whose service is gone can be stopped before, and while, it waits; no row has failed."""
         numbers = count()
 
         def answer(_: httpx.Request) -> httpx.Response:
-            if next(numbers) == 10:
+            if next(numbers) == at:
                 job.stop()
             return httpx.Response(503)
 
@@ -591,6 +609,107 @@ class TestStopping:
             report = await job.run(bodies("a", "b", "c"))
         assert report.ending is Ending.STOPPED
         assert counts(report) == (0, 0, 0, 0, 3)
+
+
+class TestBegunAhead:
+    async def test_what_is_sent_has_begun(self, path: Path, file: Path) -> None:
+        """A create is begun in the journal when it is sent, with few others ahead of their turn."""
+        begun: list[int] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            key = json.loads(request.content)["externalId"]
+            found = [row["key"] for row in job.journal.rows(State.BEGUN)]
+            assert key in found
+            begun.append(len(found))
+            return httpx.Response(201, json={"user": {"id": key}})
+
+        write(file, bodies(*map(str, range(100))))
+        async with (
+            client_on(httpx.MockTransport(answer)) as client,
+            jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job,
+        ):
+            with open_rows(file, job.shape) as rows:
+                report = await job.run(rows)
+            attempts = {row["attempts"] for row in job.journal.rows()}
+        assert counts(report) == (100, 0, 0, 0, 0)
+        assert (len(begun), begun[0]) == (100, 2 * 4)
+        assert attempts == {1}
+
+    async def test_what_was_not_sent_waits(self, path: Path, file: Path) -> None:
+        """A job that is stopped leaves no row begun that wasn't sent, and counts no attempt for it."""
+        write(file, bodies(*map(str, range(100))))
+        sent: list[str] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            sent.append(json.loads(request.content)["externalId"])
+            job.stop()
+            return httpx.Response(201, json={"user": {"id": "1"}})
+
+        async with (
+            client_on(httpx.MockTransport(answer)) as client,
+            jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job,
+        ):
+            with open_rows(file, job.shape) as rows:
+                await job.run(rows)
+            found = {row["key"]: (row["state"], row["attempts"]) for row in job.journal.rows()}
+        assert 0 < len(sent) < 10
+        assert {found.pop(key) for key in sent} == {(State.DONE, 1)}
+        assert set(found.values()) == {(State.WAITING, 0)}
+
+    async def test_what_has_failed_stays_so(self, path: Path, file: Path) -> None:
+        """A failed row that is to be tried again, and isn't sent, has failed as before."""
+        write(file, bodies(*map(str, range(100))))
+        sent: list[str] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            sent.append(json.loads(request.content)["externalId"])
+            job.stop()
+            return httpx.Response(201, json={"user": {"id": "1"}})
+
+        async with client_on(httpx.MockTransport(answer)) as client:
+            await stopped_at_once(client, path, file, Mode.CREATE)
+            journal = Journal(path)
+            journal.write([Mark(n, State.FAILED, 1.0, reason="no") for n in range(1, 101)])
+            journal.close()
+            async with jobs.open(
+                path, client, SUNSHINE, Mode.CREATE, concurrency=4, retry_failed=True
+            ) as job:
+                with open_rows(file, job.shape) as rows:
+                    await job.run(rows)
+                found = {row["key"]: (row["state"], row["reason"]) for row in job.journal.rows()}
+        assert 0 < len(sent) < 10
+        assert {found.pop(key) for key in sent} == {(State.DONE, None)}
+        left = Counter(found.values())
+        assert left[State.FAILED, "no"] > 90
+        assert set(left) <= {(State.FAILED, "no"), (State.WAITING, None)}
+
+    async def test_what_was_held_waits(self, path: Path, file: Path) -> None:
+        """A row that was held when its job gave up waits, and no attempt is counted for it."""
+        gone, done = anyio.Event(), anyio.Event()
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                gone.set()
+                await done.wait()
+                return httpx.Response(503)
+            if b'"b"' in request.content:
+                message = "refused"
+                raise httpx.ConnectError(message)
+            await gone.wait()
+            return httpx.Response(201, json={"user": {"id": "1"}})
+
+        write(file, bodies("a", "b", "c"))
+        async with (
+            client_on(httpx.MockTransport(answer)) as client,
+            jobs.open(
+                path, client, SUNSHINE, Mode.CREATE, concurrency=2, on_progress=lambda _: done.set()
+            ) as job,
+        ):
+            with open_rows(file, job.shape) as rows:
+                report = await job.run(rows)
+            found = [(row["state"], row["attempts"]) for row in job.journal.rows()]
+        assert report.ending is Ending.GAVE_UP
+        assert found == [(State.DONE, 1), (State.WAITING, 1), (State.WAITING, 0)]
 
 
 class TestFullDisks:
@@ -610,6 +729,23 @@ class TestFullDisks:
         assert effects(emulator).get("create", 0) <= report.done + report.waiting
         assert counts(await run(client, path, file)) == (900, 0, 0, 0, 0)
         assert effects(emulator) == {"create": 900}
+
+    async def test_nothing_is_sent_twice(
+        self, client: SunshineClient, emulator: Emulator, path: Path, file: Path
+    ) -> None:
+        """A disk that fills stops a job of creates without keys too; each is sent once at most."""
+        write(file, [{"metadata": {"n": n, "long": "x" * 900}} for n in range(600)])
+        async with jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job:
+            with open_rows(file, job.shape) as rows:
+                await job._prepared(rows)
+                [[pages]] = job.journal._all("PRAGMA page_count")
+                job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
+                report = await job.run(rows)
+        assert report.ending is Ending.GAVE_UP
+        done, failed, unknown, bad, waiting = counts(await run(client, path, file))
+        assert (failed, bad, waiting) == (0, 0, 0)
+        assert done + unknown == 600
+        assert done <= effects(emulator)["create"] <= 600
 
     async def test_a_journal_that_breaks(self, client: SunshineClient, path: Path) -> None:
         """A journal that can't be read any more ends the job with its reason."""

@@ -45,7 +45,7 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
     journal.describe(mode="create", state="open")
     journal.describe(state="finished")
     journal.add([*lines("a", "b"), Line(3, None, b"", reason="not JSON")])
-    journal.write([Mark(1, State.BEGUN, 1.0, sent=True)])
+    journal.write([Mark(1, State.BEGUN, 1.0, sent=1)])
     journal.write([Mark(1, State.DONE, 2.0, outcome="created", remote_id="id-1")])
     journal.close()
 
@@ -63,6 +63,16 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
     assert again.codes() == {"bad row": (1, "3: not JSON")}
     assert [row["line"] for row in again.rows(State.BAD)] == [3]
     again.close()
+
+
+def test_rows_begin_together(journal: Journal) -> None:
+    """Rows are marked as begun together; one that wasn't sent after all waits, and wasn't tried."""
+    journal.add(lines("a", "b", "c"))
+    journal.mark_begun([1, 3])
+    journal.write([Mark(3, State.WAITING, 1.0, sent=-1)])
+    found = [(row["state"], row["attempts"]) for row in journal.rows()]
+    assert found == [(State.BEGUN, 1), (State.WAITING, 0), (State.WAITING, 0)]
+    assert [kept.number for kept in journal.pending(1, PENDING, many=1)] == [2]
 
 
 def test_a_second_process_is_refused_at_once(journal: Journal) -> None:
@@ -117,7 +127,7 @@ def test_a_changed_source_goes_on(journal: Journal) -> None:
     """Rows that haven't changed go on from where they were, by key, or without one by line."""
     journal.add(lines("a", "b", None, "c"))
     journal.write([Mark(n, State.DONE, 1.0, outcome="created") for n in (1, 3)])
-    journal.write([Mark(2, State.BEGUN, 1.0, sent=True)])
+    journal.write([Mark(2, State.BEGUN, 1.0, sent=1)])
     journal.begin({}, aside=True)
     journal.begin({})  # killed while reading, and begun anew
     journal.add(lines("new", "b", None, "a"))
@@ -196,6 +206,11 @@ class TestRefusals:
         """Where no file can be made, the text says why."""
         with pytest.raises(JournalError, match="can't be made"):
             Journal(tmp_path / name)
+
+    def test_what_is_read_only(self) -> None:
+        """A file that can't be written is refused as that, whoever asks."""
+        with pytest.raises(JournalError, match="it, or its disk, is read-only"):
+            Journal("/proc/sys/kernel/ostype", must_exist=True)
 
     def test_cut_short(self, journal: Journal, path: Path) -> None:
         """A damaged journal is refused, with what to do."""

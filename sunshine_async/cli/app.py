@@ -190,7 +190,11 @@ def import_file(
     ] = False,
     accept_changed_source: Annotated[
         bool,
-        typer.Option("--accept-changed-source", help="Go on although the file isn't what it was."),
+        typer.Option(
+            "--accept-changed-source",
+            help="Go on although the file isn't what it was: rows that are done and haven't changed "
+            "are skipped, and those that changed or are new are sent.",
+        ),
     ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Upsert the rows too that haven't changed since.")

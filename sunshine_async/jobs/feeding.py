@@ -5,14 +5,16 @@ from functools import partial
 from typing import Any, Final
 
 from anyio import to_thread
-from attrs import frozen
+from attrs import field, frozen
 
-from sunshine_async._tasks import Entry, Task
+from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
 from sunshine_async.jobs.sources import noted, row_of
 from sunshine_async.journal import Journal, JournalError, Kept, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
+_TOLD: Final = frozenset({Again.LOOK, Again.GONE})
+"""Where a row that was marked as begun, and then wasn't sent, does not become unknown for that."""
 Rows = Iterable[Any] | AsyncIterable[Any]
 _ELSEWHERE: Final = "{} was changed while it was read: run the same again, with the file as it was"
 
@@ -36,6 +38,10 @@ class Feed:
     entry_of: Callable[[Row, Kept], Entry | BadRow]
     keep_bodies: bool = False
     skip_unchanged: bool = False
+    at_once: int = AT_ONCE
+    """How many rows are read, and may be marked as begun, before any of them is sent."""
+    ahead: set[int] = field(factory=set[int])
+    """The numbers of rows that are marked as begun, and not sent yet."""
 
     def made(self, row: Row, kept: Kept) -> Entry | BadRow:
         """Return what is sent for *row*, or why it can't be."""
@@ -67,16 +73,30 @@ class Pending(Entries):
 
     def _read(self) -> None:
         try:
-            batch = [self._feed.made(self._row(kept), kept) for kept in self._next()]
+            page = self._next()
+            batch = [self._feed.made(self._row(kept), kept) for kept in page]
             self._check()
+            self._begin(page, batch)
         except (SourceError, JournalError) as error:
             self._broken = error
             batch = []
         self._batch.extend(batch)
         self._ended = not batch
 
+    def _begin(self, page: Sequence[Kept], batch: Sequence[Entry | BadRow]) -> None:
+        """Mark waiting rows as begun before their turn, all at once: none has to wait for it then."""
+        again = self._feed.task.again
+        numbers = [
+            kept.number
+            for kept, entry in zip(page, batch, strict=True)
+            if kept.state is State.WAITING and isinstance(entry, Entry) and again(entry) in _TOLD
+        ]
+        if numbers:
+            self._feed.journal.mark_begun(numbers)
+            self._feed.ahead.update(numbers)
+
     def _next(self) -> list[Kept]:
-        page = self._feed.journal.pending(self._after, self._feed.states)
+        page = self._feed.journal.pending(self._after, self._feed.states, many=self._feed.at_once)
         self._after = page[-1].number if page else self._after
         return page
 

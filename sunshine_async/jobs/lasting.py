@@ -19,12 +19,23 @@ from sunshine_async._tasks import Again, Entry, Mode, Service
 from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
 from sunshine_async.jobs.hold import OUTAGE, Hold
-from sunshine_async.jobs.job import FUSE, NO_BETTER, UNSENT, Entries, Job, StoppedError, problem_of
+from sunshine_async.jobs.job import (
+    AT_ONCE,
+    FUSE,
+    NO_BETTER,
+    UNSENT,
+    Entries,
+    Job,
+    StoppedError,
+    problem_of,
+)
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.sources import Duplicates, Policy, check_job, read_ahead
 from sunshine_async.journal import PENDING, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
+_AHEAD: Final = 2
+"""How many rows are marked as begun before they are sent, for each that is sent at once."""
 _TURNS: Final = 3
 """How often a row is tried that has no answer while others have."""
 _STATES: Final[Mapping[Trouble, State]] = {
@@ -71,6 +82,7 @@ class LastingJob(Job):
         once = client.with_options(retry=Retry(max_attempts=1))
         self._hold: Final = Hold(lambda: service.probe(once), policy.max_outage, self.give_up)
         self._in_order = True
+        self._ahead: Final[set[int]] = set()
         self._rows = 0
         self._session = 0
 
@@ -92,6 +104,7 @@ class LastingJob(Job):
             except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
                 own = error
             finally:
+                self._take_back()
                 self._hold.close()
                 self._scribe.close()
                 if self._entries is not None:
@@ -174,6 +187,7 @@ class LastingJob(Job):
         feed = Feed(
             self, self._task, self.journal, self._states(), self._entry_of,
             keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
+            at_once=min(AT_ONCE, _AHEAD * self._concurrency), ahead=self._ahead,
         )  # fmt: skip
         if isinstance(rows, RowFile) and rows.path is not None:
             return Pending(feed, rows)
@@ -188,7 +202,8 @@ class LastingJob(Job):
         while True:
             answers = self._hold.answers
             try:
-                await self._passed()
+                if self._hold.held:
+                    await self._passed()
                 value = await super()._send(entry)
             except Exception as error:
                 entry = self._doubted(entry, error)
@@ -201,10 +216,10 @@ class LastingJob(Job):
                         error = StoppedError(str(error), maybe_applied=entry.begun)
                 elif isinstance(error, ApiError):
                     self._hold.answer()
-                await self._kept(self._undone(entry, error))
+                await self._kept(entry, self._undone(entry, error))
                 raise error from None
             self._hold.answer()
-            await self._kept(self._done(entry, value))
+            await self._kept(entry, self._done(entry, value))
             return value
 
     async def _call(self, entry: Entry) -> object:
@@ -217,7 +232,10 @@ class LastingJob(Job):
             found = await self._found(entry)
             if found is not None:
                 return found
-        await self._scribe.begin(entry.number)
+        if entry.number in self._ahead:
+            self._ahead.remove(entry.number)
+        else:
+            await self._scribe.begin(entry.number)
         try:
             return await super()._call(entry)
         except NotFoundError:
@@ -241,10 +259,9 @@ class LastingJob(Job):
         return found
 
     async def _passed(self) -> None:
-        if self._hold.held:
-            await self._hold.enter()
-            if self._stopped:
-                raise StoppedError(UNSENT)
+        await self._hold.enter()
+        if self._stopped:
+            raise StoppedError(UNSENT)
 
     def _doubted(self, entry: Entry, error: Exception) -> Entry:
         """Return *entry* as it is after *error*, which says so too if it may have been applied."""
@@ -262,11 +279,16 @@ class LastingJob(Job):
         if not entry.begun and self._task.again(entry) is not Again.HARMLESS:
             await self._scribe.keep(Mark(entry.number, State.WAITING, time.time()))
 
-    async def _kept(self, mark: Mark) -> None:
+    def _take_back(self) -> None:
+        """Let rows wait again that were marked as begun ahead, and that nobody took."""
+        for number in self._ahead:
+            self._scribe.end(Mark(number, State.WAITING, time.time(), sent=-1))
+
+    async def _kept(self, entry: Entry, mark: Mark) -> None:
         if self._in_order or self._scribe.crowded:
             await self._scribe.keep(mark)
         else:
-            self._scribe.end(mark)
+            self._scribe.end(mark, linger=self._task.again(entry) is not Again.NEVER)
 
     def _done(self, entry: Entry, value: object) -> Mark:
         remote_id = None if value is None else self._task.remote_id(value)
@@ -282,7 +304,9 @@ class LastingJob(Job):
     def _undone(self, entry: Entry, error: Exception) -> Mark:
         if _says_nothing(error):
             state = State.BEGUN if entry.begun else State.WAITING
-            return Mark(entry.number, state, time.time())
+            unsent = entry.number in self._ahead
+            self._ahead.discard(entry.number)
+            return Mark(entry.number, state, time.time(), sent=-unsent)
         unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
         problem = problem_of(entry.line, error, unknown=unknown)
         return Mark(

@@ -10,6 +10,8 @@ from attrs import define, field
 
 from sunshine_async.journal import Journal, JournalError, Mark, State
 
+_LINGER: Final = 0.02
+"""Seconds in which more may come to a group that nobody waits for."""
 _CROWDED: Final = 2000
 """Marks that wait to be written, past which rows wait for them."""
 
@@ -33,6 +35,7 @@ class Scribe:
         self._on_error: Final = on_error
         self._group = _Group()
         self._wake = anyio.Event()
+        self._hurry = anyio.Event()
         self._closed = False
         self._error: JournalError | None = None
 
@@ -43,12 +46,14 @@ class Scribe:
 
     async def begin(self, number: int) -> None:
         """Mark the row *number* as begun; return when that is on the disk."""
-        await self.keep(Mark(number, State.BEGUN, time.time(), sent=True))
+        await self.keep(Mark(number, State.BEGUN, time.time(), sent=1))
 
-    def end(self, mark: Mark) -> None:
-        """Write *mark* soon."""
+    def end(self, mark: Mark, *, linger: bool = True) -> None:
+        """Write *mark* soon, or if it isn't to *linger* as soon as can be."""
         self._group.marks.append(mark)
         self._wake.set()
+        if not linger:
+            self._hurry.set()
 
     async def keep(self, mark: Mark) -> None:
         """Write *mark*; return when it is on the disk."""
@@ -66,7 +71,9 @@ class Scribe:
         limiter = CapacityLimiter(1)
         while not self._closed or self._group.marks or self._group.then:
             await self._wake.wait()
-            self._wake = anyio.Event()
+            with anyio.move_on_after(_LINGER):
+                await self._hurry.wait()
+            self._wake, self._hurry = anyio.Event(), anyio.Event()
             group, self._group = self._group, _Group()
             if self._error is None and group.marks:
                 await to_thread.run_sync(self._write, group, limiter=limiter)
@@ -81,9 +88,11 @@ class Scribe:
         """Let `work` end."""
         self._closed = True
         self._wake.set()
+        self._hurry.set()
 
     async def _written(self, group: _Group) -> None:
         self._wake.set()
+        self._hurry.set()
         await group.written.wait()
         if self._error is not None:
             raise JournalError(str(self._error))

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -16,12 +17,14 @@ from sunshine_async.errors import SunshineError
 from sunshine_async.journal.statements import (
     ACCEPT,
     ADD,
+    BEGIN,
     DOUBT,
     INDEX,
     KNOWN,
     LEAVE_OUT,
     MARK,
     NEXT,
+    REASONS,
     REPEATED,
     REPEATS,
     SAY,
@@ -29,6 +32,7 @@ from sunshine_async.journal.statements import (
     TABLES,
     TAKE_OVER,
     UNCHANGED,
+    UNREAD,
     WHICH,
 )
 
@@ -94,8 +98,9 @@ class Mark:
     status: int | None = None
     reason: str | None = None
     remote_id: str | None = None
-    sent: bool = False
-    """Whether this counts as sending it: that it begins, or, where that isn't marked, that it ended."""
+    sent: int = 0
+    """How many sendings more this is: 1 where it begins, or, where that isn't marked, where it ended;
+    -1 where it was marked as begun ahead of being sent, and wasn't sent."""
 
 
 Found: TypeAlias = dict[str, Any]
@@ -116,6 +121,8 @@ class Journal:
             _make(self.path)
         elif not self.path.is_file():
             self._refuse("isn't there: check the path and its spelling")
+        if not os.access(self.path, os.W_OK):
+            self._refuse(REASONS["readonly"])
         with self._refusals():
             self._database: Final = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False
@@ -213,14 +220,19 @@ class Journal:
                 for line in lines
             ]
 
-    def pending(self, after: int, states: Sequence[State]) -> list[Kept]:
-        """Return the next rows behind the number *after* that are in one of *states*."""
+    def pending(self, after: int, states: Sequence[State], *, many: int = _PAGE) -> list[Kept]:
+        """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
         marks = ", ".join(str(int(state)) for state in states)
         found = self._all(
-            f"{NEXT} WHERE number > ? AND state IN ({marks}) ORDER BY number LIMIT {_PAGE}",
-            (after,),
+            f"{NEXT} WHERE number > ? AND state IN ({marks}) ORDER BY number LIMIT ?",
+            (after, many),
         )
         return [Kept(number, line, State(state), remote) for number, line, state, remote in found]
+
+    def mark_begun(self, numbers: Sequence[int]) -> None:
+        """Mark the rows with these *numbers* as begun, all of them at once."""
+        with self._lock, self._refusals():
+            self._database.execute(BEGIN, (time.time(), orjson.dumps(numbers).decode()))
 
     def write(self, marks: Iterable[Mark]) -> None:
         """Mark rows as what they are from now on, each of them once."""
@@ -299,7 +311,7 @@ class Journal:
         [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         database.execute("COMMIT")
         if must_exist and not tables:
-            self._refuse(_UNREAD)
+            self._refuse(UNREAD)
         if application != _APPLICATION and (application or tables):
             self._refuse("is no journal of a job, but another program's database")
         if version > VERSION:
@@ -335,7 +347,7 @@ class Journal:
             yield
         except sqlite3.Error as error:
             said = str(error)
-            reason = next((ours for theirs, ours in _REASONS.items() if theirs in said), None)
+            reason = next((ours for theirs, ours in REASONS.items() if theirs in said), None)
         else:
             return
         self._refuse(reason or f"can't be used: {said}")
@@ -349,20 +361,6 @@ _NAMES: Final = (
     "number", "line", "key", "hash", "state", "outcome", "code", "status", "reason", "remote_id",
     "attempts", "at", "body",
 )  # fmt: skip
-_UNREAD: Final = "is no journal of a job: name another file, and it is made"
-_REASONS: Final[Mapping[str, str]] = {
-    "locked": "is in use by another process: one job at a time has a journal",
-    "not a database": _UNREAD,
-    "malformed": (
-        "is damaged. Keep it, and begin another: what was sent is there, so an upsert, or a look "
-        "at the service, tells what got through"
-    ),
-    "full": "can't be written: the disk is full. Make room, and run the same again",
-    "disk I/O": "can't be written or read: the disk is full, or fails. See to it, and run the same again",
-    "readonly": "can't be written: it, or its disk, is read-only",
-    "unable to open": "can't be opened: is its directory there, and may you write to it?",
-}
-"""What SQLite's errors mean to whose journal it is."""
 
 
 def _make(path: Path) -> None:

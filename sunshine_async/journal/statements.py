@@ -1,5 +1,6 @@
-"""What a journal says to SQLite."""
+"""What a journal says to SQLite, and what SQLite's errors mean to whose journal it is."""
 
+from collections.abc import Mapping
 from typing import Final
 
 TABLES: Final = (
@@ -24,6 +25,8 @@ MARK: Final = """UPDATE rows SET
         remote_id = coalesce(mark.value ->> 7, remote_id), attempts = attempts + (mark.value ->> 8)
     FROM json_each(?) AS mark WHERE rows.number = mark.value ->> 0"""
 """All marks in one statement, which is its own transaction: another thread is waited for once."""
+BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1
+    WHERE number IN (SELECT value FROM json_each(?))"""
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
@@ -50,3 +53,20 @@ TAKE_OVER: Final = """UPDATE rows
         (old.state, old.attempts, old.outcome, old.code, old.status, old.reason, old.remote_id, old.at)
     FROM old WHERE rows.hash = old.hash AND rows.state = 0 AND old.state <> 6
         AND (rows.key = old.key OR rows.key IS NULL AND old.key IS NULL AND rows.line = old.line)"""
+UNREAD: Final = "is no journal of a job: name another file, and it is made"
+REASONS: Final[Mapping[str, str]] = {
+    "locked": "is in use by another process: one job at a time has a journal",
+    "not a database": UNREAD,
+    "malformed": (
+        "is damaged. Keep it, and begin another: what was sent is there, so an upsert, or a look "
+        "at the service, tells what got through"
+    ),
+    "full": "can't be written: the disk is full. Make room, and run the same again",
+    "disk I/O": "can't be written or read: the disk is full, or fails. See to it, and run the same again",
+    "readonly": (
+        "can't be written: it, or its disk, is read-only. Copy it to where you may write, and name "
+        "the copy"
+    ),
+    "unable to open": "can't be opened: is its directory there, and may you write to it?",
+}
+"""By a part of what SQLite says."""
