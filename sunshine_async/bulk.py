@@ -19,9 +19,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, field, frozen
 
 from sunshine_async._knee import FIRST, Knee
-from sunshine_async.errors import ServerError, TransportError
-
 from sunshine_async._line import LANE, Lane
+from sunshine_async.errors import ServerError, TransportError
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
