@@ -38,7 +38,8 @@ Case = Callable[[], Awaitable[list[str]]]
 async def emulators(*several: tuple[str, ...]) -> AsyncGenerator[list[str]]:
     """Give the addresses of emulators with these arguments, once those of all cases listen."""
     command = [sys.executable, "-m", "sunshine_async", "emulator", "--port", "0"]
-    with ExitStack() as running:
+    running = ExitStack()
+    try:
         lines: list[str] = []
         for arguments in several:
             process = subprocess.Popen(  # noqa: ASYNC220 - it takes a moment
@@ -50,6 +51,8 @@ async def emulators(*several: tuple[str, ...]) -> AsyncGenerator[list[str]]:
             lines.append(await asyncio.to_thread(process.stdout.readline))
         await READY.wait()
         yield [line.split()[-1] for line in lines]
+    finally:
+        await asyncio.to_thread(running.close)  # the others are still being measured
 
 
 async def meet(url: str, fault: object) -> None:
