@@ -70,7 +70,7 @@ class Pace(Places):
 
     **Learnt.** Nothing until the first 429. Then nobody starts a call for the seconds that its
     ``Retry-After`` asks (300 at most), and a rate is kept below what the service was seen to accept:
-    90 % of it at once, back to it in 15 s, probing slowly beyond. It is forgotten when for 5 minutes
+    90 % of it at once, back to it in 20 s, probing slowly beyond. It is forgotten when for 5 minutes
     there was no 429 and nobody waited because of it. 5xx, broken connections and answers that all
     slow down lower the number of batches under way, answers raise it again. That a service's limit
     is a rate, and that a 429 isn't counted against it, is assumed.

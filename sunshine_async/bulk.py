@@ -29,6 +29,7 @@ _OVERLOADED: Final = (ServerError, TransportError)
 """Errors that may come of too much at once."""
 
 Items: TypeAlias = Iterable[I] | AsyncIterable[I]
+Concurrency: TypeAlias = int | Literal["auto"]
 
 
 @frozen
@@ -88,7 +89,7 @@ async def run(
     send: Callable[[I], Awaitable[R]],
     items: Items[I],
     *,
-    concurrency: int | Literal["auto"] = 16,
+    concurrency: Concurrency = 16,
     key: Callable[[I], Hashable | None] | None = None,
     ordered: bool = False,
 ) -> AsyncGenerator[Outcomes[I, R]]:
@@ -134,7 +135,7 @@ async def collect(
     send: Callable[[I], Awaitable[R]],
     items: Items[I],
     *,
-    concurrency: int | Literal["auto"] = 16,
+    concurrency: Concurrency = 16,
     key: Callable[[I], Hashable | None] | None = None,
 ) -> list[Outcome[I, R]]:
     """Return what became of every item, in the order of *items*: `run` for what fits in memory."""

@@ -238,7 +238,17 @@ class _Call:
                     self.until += began - stood  # one of many has time to wait in line
                 if last is not None and began >= self.until:
                     return last
-                reply = await self._attempt(self.until - began)
+                auth = transport.auth
+                self.authorization = auth.current() or await auth.fetch()
+                self.count += 1
+                transport.tally.requests += 1
+                transport.tally.resent += again
+                reply = await transport.wire.send(
+                    self.request,
+                    transport.headers(self.authorization, self.request.content_type),
+                    timeout=transport.timeout.within(self.until - began),
+                    sending=self.sending,
+                )
                 sign = _SIGN_OF[self._settled(reply)]
             finally:
                 self.ended = clock.now()
@@ -247,36 +257,22 @@ class _Call:
             places.leave(lane=lane)
         return reply
 
-    async def _attempt(self, left: float) -> Response | Failure:
-        transport = self.transport
-        authorization = self.authorization = (
-            transport.auth.current() or await transport.auth.fetch()
-        )
-        self.count += 1
-        transport.tally.requests += 1
-        transport.tally.resent += self.count > 1
-        reply = await transport.wire.send(
-            self.request,
-            transport.headers(authorization, self.request.content_type),
-            timeout=transport.timeout.within(left),
-            sending=self.sending,
-        )
-        self.sending = Sending()
-        if _LOG.isEnabledFor(logging.DEBUG):
-            became = reply.status if isinstance(reply, Response) else reply.fault
-            _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
-        return reply
-
     def _settled(self, reply: Response | Failure) -> Fault | None:
         """Take down, and return, why *reply* doesn't settle the call; None if it does."""
-        if isinstance(reply, Failure):
-            self.fault, self.asked = reply.fault, None
-            return self.fault
-        self.fault = self.endpoint.fault_of(reply.status)
-        if self.fault is not None:
-            self.asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
-            self.transport.tally.throttled += self.fault is Fault.THROTTLED
-        return self.fault
+        self.sending.begun = False
+        if isinstance(reply, Response):
+            became: object = reply.status
+            fault = self.endpoint.fault_of(reply.status)
+            if fault is not None:
+                self.asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
+                self.transport.tally.throttled += fault is Fault.THROTTLED
+        else:
+            became = fault = reply.fault
+            self.asked = None
+        self.fault = fault
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
+        return fault
 
     async def _renewed(self) -> bool:
         """Return whether there are other credentials now than those that were refused."""
@@ -299,8 +295,8 @@ class _Call:
             left=cast("float", self.until) - self.ended,
         )
         sign = _SIGN_OF[fault]
-        if sign is Sign.THROTTLED and wait is not None and self.asked is not None:
-            return 0.0  # the pace keeps all waiting until then
+        if sign is Sign.THROTTLED and wait is not None:
+            return 0.0  # the pace keeps everybody waiting
         if sign is not Sign.FAILED:
             return wait
         if self._outlasts(fault):

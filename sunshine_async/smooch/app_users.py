@@ -281,7 +281,11 @@ class AppUsers:
         return await self._transport.call(POST_IMAGE, image, path={"user_id": user_id})
 
     def pre_create_many(
-        self, bodies: Items[AppUserPreCreate], *, concurrency: int = 64, ordered: bool = False
+        self,
+        bodies: Items[AppUserPreCreate],
+        *,
+        concurrency: bulk.Concurrency = 64,
+        ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[AppUserPreCreate, AppUser]]:
         """`pre_create` each of *bodies*, as `bulk.run` does; in order for one user id."""
         return bulk.run(
@@ -289,7 +293,11 @@ class AppUsers:
         )
 
     def upsert_many(
-        self, bodies: Items[AppUserPreCreate], *, concurrency: int = 64, ordered: bool = False
+        self,
+        bodies: Items[AppUserPreCreate],
+        *,
+        concurrency: bulk.Concurrency = 64,
+        ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[AppUserPreCreate, AppUser]]:
         """`upsert` each of *bodies*, as `bulk.run` does; in order for one user id."""
         return bulk.run(self.upsert, bodies, concurrency=concurrency, ordered=ordered, key=_user_id)
@@ -298,7 +306,7 @@ class AppUsers:
         self,
         pairs: Items[tuple[str, AppUserUpdate]],
         *,
-        concurrency: int = 64,
+        concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[tuple[str, AppUserUpdate], AppUser]]:
         """`update` each (id, body) of *pairs*, as `bulk.run` does; in order for one id."""
@@ -311,7 +319,7 @@ class AppUsers:
         )
 
     def delete_many(
-        self, ids: Items[str], *, concurrency: int = 64, ordered: bool = False
+        self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
         """`delete` each of *ids*, as `bulk.run` does."""
         return bulk.run(

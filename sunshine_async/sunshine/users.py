@@ -176,7 +176,11 @@ class Users:
         )
 
     def create_many(
-        self, bodies: Items[UserCreateBody], *, concurrency: int = 64, ordered: bool = False
+        self,
+        bodies: Items[UserCreateBody],
+        *,
+        concurrency: bulk.Concurrency = 64,
+        ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
         """`create` each of *bodies*, as `bulk.run` does; one after another for one external id."""
         return bulk.run(
@@ -184,7 +188,11 @@ class Users:
         )
 
     def upsert_many(
-        self, bodies: Items[UserCreateBody], *, concurrency: int = 64, ordered: bool = False
+        self,
+        bodies: Items[UserCreateBody],
+        *,
+        concurrency: bulk.Concurrency = 64,
+        ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
         """`upsert` each of *bodies*, as `bulk.run` does; in order for one external id."""
         return bulk.run(
@@ -195,7 +203,7 @@ class Users:
         self,
         pairs: Items[tuple[str, UserUpdateBody]],
         *,
-        concurrency: int = 64,
+        concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[tuple[str, UserUpdateBody], User]]:
         """`update` each (id, body) of *pairs*, as `bulk.run` does; in order for one id."""
@@ -208,7 +216,7 @@ class Users:
         )
 
     def delete_many(
-        self, ids: Items[str], *, concurrency: int = 64, ordered: bool = False
+        self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
         """`delete` each of *ids*, as `bulk.run` does."""
         return bulk.run(
