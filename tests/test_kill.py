@@ -9,9 +9,6 @@ from random import Random
 import pytest
 from killing import Importing, emulator, judged, people
 
-from sunshine_async import ConfigurationError
-from sunshine_async.emulator import Emulator
-
 FAULTY = ("--latency", "0.02", "--fail", "0.03", "--seed", "1")
 ROWS = 1500
 
@@ -110,36 +107,3 @@ def test_interrupted(tmp_path: Path) -> None:
         assert last["done"] == number
         assert judged(job, there).right
         assert there.ledger()["requests"] == number
-
-
-class TestState:
-    def test_users_outlive_the_emulator(self, tmp_path: Path) -> None:
-        """With a state file users and effects are there in the next emulator, but for a cut line."""
-        state = tmp_path / "state"
-        first = Emulator(state=state)
-        for name in ("a", "b"):
-            first.add("sunshine", {"externalId": name}, app_id="app")
-        user = first.users("sunshine")[0]
-        first.sunshine.app("app").drop(dict(user))
-        first.sunshine._did("delete")
-        first.close()
-        with state.open("ab") as file:
-            file.write(b'["app", "cut')
-
-        second = Emulator(state=state)
-        assert [user["externalId"] for user in second.users("sunshine")] == ["b"]
-        assert second.ledger()["sunshine"]["effects"]["delete"] == 1
-        second.reset()
-        second.close()
-        third = Emulator(state=state)
-        third.close()
-        assert third.users("sunshine") == []
-
-    def test_files_that_are_none(self, tmp_path: Path) -> None:
-        """A file that is no state, or can't be one, is refused."""
-        state = tmp_path / "state"
-        state.write_text("externalId\n")
-        with pytest.raises(ConfigurationError, match="is no state of an emulator"):
-            Emulator(state=state)
-        with pytest.raises(ConfigurationError, match="can't be kept: Not a directory"):
-            Emulator(state=state / "x")
