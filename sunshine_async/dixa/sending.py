@@ -1,13 +1,16 @@
 """A batch as requests: halved where it is refused, settled where its answer was lost."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from anyio import get_cancelled_exc_class
 from attrs import define, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._endpoint import Endpoint
+from sunshine_async._transport.exchange import HAD_LEFT
 from sunshine_async.dixa.matching import holds, of_changes, of_creates
 from sunshine_async.dixa.models import (
     BulkActionSuccess,
@@ -77,12 +80,13 @@ class Creating:
         because these two guard against a second one. Without them it stays open.
         """
         course = _Course(self, bodies, since=datetime.now(UTC) - SKEW)
-        await course.send(range(len(bodies)))
-        for _ in range(ROUNDS):
-            missing = await course.settle()
-            if not missing:
-                break
-            await course.send(missing)
+        with noting(course.results):
+            await course.send(range(len(bodies)))
+            for _ in range(ROUNDS):
+                missing = await course.settle()
+                if not missing:
+                    break
+                await course.send(missing)
         return course.ends()
 
     async def once(self, bodies: Sequence[CreateEndUserInput]) -> list[Result | None]:
@@ -153,6 +157,17 @@ class _Course:
         return [self.results[index] or _result(None, endpoint) for index in range(len(self.bodies))]
 
 
+@contextmanager
+def noting(ended: Collection[object]) -> Generator[None]:
+    """Let a cancellation of the block say that a request had left, if any of its items has *ended*."""
+    try:
+        yield
+    except get_cancelled_exc_class() as cancelled:
+        if ended:
+            cancelled.add_note(HAD_LEFT.format(endpoint="an earlier request of the batch"))
+        raise
+
+
 async def _halved(
     send: Callable[[Sequence[B]], Awaitable[Sequence[R]]],
     bodies: Sequence[B],
@@ -173,7 +188,8 @@ async def _halved(
         return [failed] * len(bodies)
     middle = len(bodies) // 2
     first = await _halved(send, bodies[:middle], doubted=doubted)
-    return first + await _halved(send, bodies[middle:], doubted=doubted)
+    with noting(first):
+        return first + await _halved(send, bodies[middle:], doubted=doubted)
 
 
 def _result(

@@ -13,7 +13,7 @@ from sunshine_async.dixa.matching import Key, all_keys, asked, differences, key,
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
 from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
-from sunshine_async.dixa.sending import Look, Result, size_as
+from sunshine_async.dixa.sending import Look, Result, noting, size_as
 from sunshine_async.errors import SunshineError
 
 PAGE_LIMIT: Final = 100
@@ -176,6 +176,11 @@ class Upserting:
     async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[Result]:
         """Return what became of each of *bodies*."""
         results: dict[int, Result] = {}
+        with noting(results):
+            await self._go(bodies, results)
+        return [results[index] for index in range(len(bodies))]
+
+    async def _go(self, bodies: Sequence[CreateEndUserInput], results: dict[int, Result]) -> None:
         first = [index for index, body in enumerate(bodies) if self._is_created_first(body)]
         others = sorted({*range(len(bodies))}.difference(first))
         there = await self._look_up(bodies, others, results)
@@ -188,7 +193,6 @@ class Upserting:
         for index in range(len(bodies)):
             self.guess.learn(new=index not in there)
         await self._patch(bodies, there, results)
-        return [results[index] for index in range(len(bodies))]
 
     def _is_created_first(self, body: CreateEndUserInput) -> bool:
         """Return whether the service itself is to say that *body* is there already.
