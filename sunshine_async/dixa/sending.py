@@ -24,7 +24,10 @@ from sunshine_async.dixa.reasons import TAKEN, is_taken, of_look, of_outcome
 from sunshine_async.errors import (
     BadRequestError,
     PayloadTooLargeError,
+    RateLimitError,
+    ServerError,
     SunshineError,
+    TransportError,
 )
 
 B = TypeVar("B")
@@ -35,6 +38,8 @@ Result: TypeAlias = EndUser | Exception
 Look: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
 """Gives those who have a value in a field of that name, two of them at most."""
 
+GONE: Final = (TransportError, ServerError, RateLimitError)
+"""What says that no look-up would fare better just now."""
 SKEW: Final = timedelta(minutes=1)
 """How far the service's clock may be behind ours."""
 ROUNDS: Final = 3
@@ -84,9 +89,10 @@ class Creating:
             await course.send(range(len(bodies)))
             for _ in range(ROUNDS):
                 missing = await course.settle()
-                if not missing:
+                if missing:
+                    await course.send(missing)
+                elif not course.cut_short:
                     break
-                await course.send(missing)
         return course.ends()
 
     async def once(self, bodies: Sequence[CreateEndUserInput]) -> list[Result | None]:
@@ -116,6 +122,8 @@ class _Course:
     results: dict[int, Result | None] = field(factory=dict[int, "Result | None"])
     doubted: set[int] = field(factory=set[int])
     """Those that an earlier sending may have made."""
+    cut_short: bool = False
+    """Whether the last `settle` ended at a look-up that had no answer."""
 
     async def send(self, indexes: Sequence[int]) -> None:
         results = await _halved(self.creating.once, [self.bodies[index] for index in indexes])
@@ -129,8 +137,12 @@ class _Course:
                 self.doubted.add(index)
 
     async def settle(self) -> list[int]:
-        """Look for those that may be there; return those that aren't and may be sent again."""
+        """Look for those that may be there; return those that aren't and may be sent again.
+
+        A look-up that has no answer is the last: a service that is gone isn't asked for each.
+        """
         missing: list[int] = []
+        self.cut_short = False
         for index in sorted(self.doubted):
             result = self.results[index]
             open_ = getattr(result, "maybe_applied", False) or is_taken(result)
@@ -138,6 +150,9 @@ class _Course:
                 continue
             try:
                 found = await self.creating.made(self.bodies[index], self.since)
+            except GONE:
+                self.cut_short = True
+                break  # they stay in doubt
             except SunshineError:
                 continue  # it stays in doubt
             if found is None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from copy import copy
 from typing import Any, Final
 
 import anyio
@@ -13,7 +14,7 @@ from sunshine_async.dixa.matching import Key, all_keys, asked, differences, key,
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
 from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
-from sunshine_async.dixa.sending import Look, Result, noting, size_as
+from sunshine_async.dixa.sending import GONE, Look, Result, noting, size_as
 from sunshine_async.errors import SunshineError
 
 PAGE_LIMIT: Final = 100
@@ -211,11 +212,16 @@ class Upserting:
         """Return who is there; what went wrong goes to *results*.
 
         Those that *results* has were refused as taken, and *raced* are those of them that had
-        been looked for: the service itself is asked who has their keys now.
+        been looked for: the service itself is asked who has their keys now. A look-up that has no
+        answer is the last: the others end in the same.
         """
         there: dict[int, EndUser] = {}
+        gone: SunshineError | None = None
         await self.known.read(len(indexes))
         for index in indexes:
+            if gone is not None:
+                results[index] = copy(gone)
+                continue
             looks: list[Look] = (
                 [self.known.look] if self.known.complete and index not in raced else []
             )
@@ -229,6 +235,7 @@ class Upserting:
                         break
             except SunshineError as error:
                 results[index] = error
+                gone = error if isinstance(error, GONE) else None
         return there
 
     async def _patch(
