@@ -35,9 +35,12 @@ LEVELS = (
 
 BELONGS_TO = {
     "_columns": "rows",
+    "_dixa_tasks": "jobs",
     "_lines": "rows",
     "_records": "rows",
+    "_phones": "rows",
     "_report": "jobs",
+    "_services": "jobs",
     "_tasks": "jobs",
     "_unions": "_codec",
 }
@@ -57,7 +60,17 @@ PACKAGES = [
     "sunshine_async",
     *(f"sunshine_async.{one}" for one in SERVICES if f"{one}.__init__" in FILES),
 ]
-NOT_AT_FIRST = ("hypothesis", "jwt", "pytest", "rich", "starlette", "trio", "typer", "uvicorn")
+NOT_AT_FIRST = (
+    "hypothesis",
+    "jwt",
+    "phonenumbers",
+    "pytest",
+    "rich",
+    "starlette",
+    "trio",
+    "typer",
+    "uvicorn",
+)
 
 
 def imports(name: str) -> Iterator[str]:
