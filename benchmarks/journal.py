@@ -1,9 +1,10 @@
 """What a journal costs: throughput with and without, memory by rows, resuming, and the next night.
 
-    python benchmarks/journal.py [--rows 20000] [--runs 5] [--many 1000000]
+    python benchmarks/journal.py [--rows 20000] [--runs 5] [--many 1000000] [--only dixa]
 
 Throughput is that of a job of creates, 64 in flight, against a process that answers after 1 ms.
 The rest runs on a service without a network, in processes of their own: what is left is the job.
+For Dixa requests are counted, each with a hundred rows.
 """
 
 import argparse
@@ -18,11 +19,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_DNS, uuid5
 
+import httpx
 from attrs import evolve
 
-from sunshine_async import BasicAuth, Pace, SunshineClient, jobs
-from sunshine_async.jobs import SUNSHINE, Job, Mode, Report, Service, open_rows
+from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, SunshineClient, jobs
+from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Report, Service, open_rows
 from sunshine_async.sunshine import User
 
 HERE = Path(__file__).parent
@@ -30,25 +33,32 @@ AT_ONCE = 64
 SENT = 0
 
 
-def write(path: Path, rows: int, changed: Iterable[int] = ()) -> None:
+def write(path: Path, rows: int, changed: Iterable[int] = (), *, dixa: bool = False) -> None:
     """Write a file of users, some of them *changed*."""
     changed = frozenset(changed)
     with path.open("w", encoding="utf-8") as file:
         for n in range(rows):
+            if dixa:
+                tier = "gold" if n in changed else "silver"
+                user = {"email": f"jane-{n}@example.com", "displayName": f"Jane {n} {tier}"}
+                file.write(json.dumps(user) + "\n")
+                continue
             metadata = {"tier": "gold", "age": n % 90, "changed": n in changed}
             profile = {"givenName": "Jane", "surname": f"Doe {n}", "email": f"jane-{n}@example.com"}
             row = {"externalId": f"user-{n}", "profile": profile, "metadata": metadata}
             file.write(json.dumps(row) + "\n")
 
 
-async def run(client: SunshineClient, service: Service, file: Path, journal: Path | None) -> Report:
+async def run(
+    client: SunshineClient | DixaClient, service: Service, file: Path, journal: Path | None
+) -> Report:
     """Run a job over *file*."""
     mode = Mode.CREATE if service is SUNSHINE else Mode.UPSERT
     if journal is None:
-        plain = Job(client, service, mode, concurrency=AT_ONCE)
+        plain = Job(client, service, mode)
         with open_rows(file, plain.shape) as rows:
             return await plain.run(rows)
-    async with jobs.open(journal, client, service, mode, concurrency=AT_ONCE) as job:
+    async with jobs.open(journal, client, service, mode) as job:
         with open_rows(file, job.shape) as rows:
             return await job.run(rows)
 
@@ -93,11 +103,32 @@ async def _send(_client: object, entry: Any) -> User:
     return User(id=f"{entry.body.external_id}-id")
 
 
-def child(file: Path, journal: Path) -> None:
+class Dixa(httpx.AsyncBaseTransport):
+    """Makes and changes whatever is sent, and counts the requests: the ids come of the e-mails."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer with a success for each item."""
+        global SENT  # noqa: PLW0603 - as above
+        SENT += 1
+        items = json.loads(request.content)["data"]
+        users = [{"id": str(uuid5(NAMESPACE_DNS, one["email"])), **one} for one in items]
+        data = [{"_type": "BulkActionSuccess", "data": user} for user in users]
+        return httpx.Response(201 if request.method == "POST" else 200, json={"data": data})
+
+
+def child(file: Path, journal: Path, service_name: str) -> None:
     """Run a job without a network, and print what it took."""
+    if service_name == "dixa":
+        dixa = DixaClient(auth=ApiToken("token"), transport=Dixa(), pace=Pace())
+        tell(dixa, DIXA, file, journal)
+        return
     tasks = {**SUNSHINE.tasks, Mode.UPSERT: evolve(SUNSHINE.tasks[Mode.UPSERT], send=_send)}
     service = Service("sunshine", tasks, SUNSHINE.probe)
-    client = SunshineClient("app", auth=BasicAuth("id", "secret"))
+    tell(SunshineClient("app", auth=BasicAuth("id", "secret")), service, file, journal)
+
+
+def tell(client: SunshineClient | DixaClient, service: Service, file: Path, journal: Path) -> None:
+    """Run a job, and print what it took."""
     began = time.perf_counter()
     report = asyncio.run(run(client, service, file, journal))
     took = {
@@ -109,9 +140,9 @@ def child(file: Path, journal: Path) -> None:
     print(json.dumps(took))
 
 
-def in_a_child(file: Path, journal: Path) -> dict[str, float]:
+def in_a_child(file: Path, journal: Path, service: str = "sunshine") -> dict[str, float]:
     """Return what a job took in a process of its own."""
-    command = [sys.executable, __file__, "--child", str(file), str(journal)]
+    command = [sys.executable, __file__, "--child", str(file), str(journal), service]
     found: dict[str, float] = json.loads(subprocess.check_output(command))
     return found
 
@@ -140,15 +171,35 @@ def at_scale(few: int, many: int) -> None:
         print(f"journal: {journal.stat().st_size / 1e6:.0f} MB")
 
 
+def nights_at_dixa(many: int) -> None:
+    """Print what the next night takes where a hundred rows go in a request."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, journal = Path(folder, "users.jsonl"), Path(folder, "run.sqlite")
+        write(file, many, dixa=True)
+        first = in_a_child(file, journal, "dixa")
+        write(file, many, changed=range(0, many, 100), dixa=True)
+        night = in_a_child(file, journal, "dixa")
+    print(f"Dixa, {many:,} rows: {first['seconds']:.0f} s, {first['sent']:,} requests")
+    print(
+        f"the next night, 1 % changed: {night['seconds']:.0f} s, {night['sent']:,} requests, "
+        f"{night['peak_mb']:.0f} MB"
+    )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--many", type=int, default=1_000_000)
-    parser.add_argument("--child", nargs=2, type=Path)
+    parser.add_argument("--only", choices=("throughput", "scale", "dixa"))
+    parser.add_argument("--child", nargs=3)
     arguments = parser.parse_args()
     if arguments.child:
-        child(*arguments.child)
-    else:
+        child(Path(arguments.child[0]), Path(arguments.child[1]), arguments.child[2])
+        sys.exit()
+    if arguments.only in (None, "throughput"):
         throughput(arguments.rows, arguments.runs)
+    if arguments.only in (None, "scale"):
         at_scale(arguments.many // 100, arguments.many)
+    if arguments.only in (None, "dixa"):
+        nights_at_dixa(arguments.many)

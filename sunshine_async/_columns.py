@@ -57,6 +57,8 @@ class Shape:
     body: type | None
     ids: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    """The fields that are phone numbers in E.164, or lists of them."""
 
     @property
     def address(self) -> tuple[str, ...]:

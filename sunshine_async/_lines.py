@@ -3,7 +3,10 @@
 import gzip
 import io
 import json
+import os
 import re
+import select
+import stat
 import zlib
 from collections import deque
 from collections.abc import Collection
@@ -31,6 +34,24 @@ _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 def said(error: Exception) -> str:
     """Return what the system says of *error*, without a file's name."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def stamp_of(raw: BinaryIO) -> tuple[int, int, int] | None:
+    """Return what is another for another file, or when it is written to; None: it is no file."""
+    try:
+        status = os.fstat(raw.fileno())
+    except OSError:
+        return None
+    regular = stat.S_ISREG(status.st_mode)
+    return (status.st_size, status.st_ino, status.st_mtime_ns) if regular else None
+
+
+def readable(raw: BinaryIO, timeout: float) -> bool:
+    """Return whether there is something to read, waiting at most *timeout* seconds for it."""
+    try:
+        return bool(select.select([raw], [], [], timeout)[0])
+    except (OSError, ValueError):  # not a file of the system's, or one that it can't wait for
+        return True
 
 
 class Lines:

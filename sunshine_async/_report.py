@@ -99,6 +99,8 @@ class Report:
     """Rows in the journal that are still to be sent, or whose outcome is still to be found out."""
     before: int = 0
     """Rows that had their outcome in the journal before this time."""
+    turned: int = 0
+    """Phone numbers that were turned into E.164, as rows were read."""
     held: float = 0.0
     """Seconds for which the job waited for the service to come back."""
     codes: Counter[str] = field(factory=Counter)
@@ -166,6 +168,7 @@ class Report:
             "unchanged": self.unchanged,
             "left_out": self.left_out,
             "waiting": self.waiting,
+            "phone_numbers_turned": self.turned,
             "held_seconds": round(self.held, 3),
             "requests": self.requests,
             "resent": self.resent,

@@ -1,24 +1,24 @@
-"""What a job does with a row, by service and mode: tables of data."""
+"""What a job does with a row: what a table of a service's modes is made of."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
-from sunshine_async._codec import Misfit, structure, wire_name
+from sunshine_async._codec import Misfit, holds, structure, unstructure, wire_name
 from sunshine_async._columns import Shape, times
-from sunshine_async._endpoint import Endpoint, Request
+from sunshine_async._endpoint import Request
+from sunshine_async.dixa.batches import ENVELOPE, Way
+from sunshine_async.errors import ConflictError
 from sunshine_async.rows import BadRow, Row
-from sunshine_async.smooch import app_users
-from sunshine_async.smooch.models import AppUserPreCreate, AppUserUpdate
-from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
-from sunshine_async.sunshine.users import CREATE, DELETE, UPDATE
 
 BETWEEN: Final = "\x1f"
 """What stands between a key and what it is within."""
+
+CONCURRENCY: Final = 64
 
 _ZONED: Final = re.compile(r".*[T ][0-9:.,]+(Z|[+-][0-9]{2}(:?[0-9]{2})?)(\[[^\]]*\])?")
 
@@ -37,6 +37,7 @@ class Again(Enum):
 
     HARMLESS = "sent again: it leaves what one sending leaves"
     LOOK = "looked up by its key: done if it is there as sent, sent again if it isn't there"
+    FIND = "looked up by its key: changed where it is, sent again if it isn't there"
     GONE = "sent again: if there is nothing to delete, it was done"
     NEVER = "nothing can tell: it is unknown"
 
@@ -57,6 +58,21 @@ class Entry:
     """Whether it may have been sent before, and what became of it isn't known."""
     remote_id: str | None = None
     """The service's own id of its user, where an earlier run has left it in the journal."""
+    size: int = 0
+    """Its bytes, where it is sent with others."""
+
+
+Send: TypeAlias = Callable[[Any, Entry], Awaitable[object]]
+
+
+@frozen
+class Parcels:
+    """Entries that are sent together: each has its own outcome."""
+
+    way: Callable[[Any], Way[Entry, Any]]
+    """Returns how they go out through a client of the service."""
+    most: int = 100
+    at_once: int = 8
 
 
 @frozen
@@ -64,8 +80,8 @@ class Task:
     """What one mode of one service does with a row."""
 
     shape: Shape
-    send: Callable[[Any, Entry], Awaitable[object]]
-    """Sends an entry through a client of the service."""
+    send: Send | Parcels
+    """Sends an entry through a client of the service, or many together."""
     key: Callable[[Entry], str | None]
     """Says whose entry it is: those of one user go one after another."""
     asks: Callable[[Entry], Request]
@@ -74,11 +90,19 @@ class Task:
     """The fields of a row, the first that it has, that say whose row it is; as on the wire."""
     within: tuple[str, ...] = ()
     """The fields that set apart users who share such a key."""
+    apart: bool = False
+    """Whether the same text in two of *names* is two users."""
     done: str = "done"
     """What a row is when it is done."""
     again: Callable[[Entry], Again] = lambda _: Again.NEVER
     look: Callable[[Any, Entry], Awaitable[object]] | None = None
-    """Returns what is there under an entry's key; raises `NotFoundError` where there is nothing."""
+    """Returns what is there under an entry's key; None, or a `NotFoundError`: there is nothing."""
+    as_sent: Callable[[Any, Any], bool] = lambda found, body: holds(
+        unstructure(found), unstructure(body)
+    )
+    """Whether what was found has all that a body sets."""
+    is_taken: Callable[[Exception], bool] = lambda error: isinstance(error, ConflictError)
+    """Whether an error says that another user has an entry's key."""
     remote_id: Callable[[Any], str | None] = lambda _: None
     """Returns the service's own id of what `send` or *look* returned."""
     _times: tuple[tuple[str, ...], ...] = field(
@@ -100,14 +124,35 @@ class Task:
             return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
         beside = {name: address[name] for name in self.shape.beside if address[name]}
         beyond = () if body is None else tuple(_beyond(body, ""))
-        return Entry(row.line, who, body, beside, beyond, number, begun, remote_id)
+        entry = Entry(row.line, who, body, beside, beyond, number, begun, remote_id)
+        return self._measured(entry) if isinstance(self.send, Parcels) else entry
+
+    @property
+    def at_once(self) -> int:
+        """How many calls are under way at once, where it isn't said."""
+        return self.send.at_once if isinstance(self.send, Parcels) else CONCURRENCY
+
+    @property
+    def most(self) -> int:
+        """How many entries a call may have."""
+        return self.send.most if isinstance(self.send, Parcels) else 1
 
     def key_of(self, data: Mapping[str, Any]) -> str | None:
         """Return whose row *data* is, without looking at the rest of it; None if it doesn't say."""
-        who = next((one for name in self.names if (one := _said(data, name))), None)
-        if who is None:
-            return None
-        return BETWEEN.join((who, *filter(None, (_said(data, name) for name in self.within))))
+        for name in self.names:
+            who = _said(data, name)
+            if who:
+                within = filter(None, (_said(data, other) for other in self.within))
+                return BETWEEN.join((who, *within, *((name,) if self.apart else ())))
+        return None
+
+    def _measured(self, entry: Entry) -> Entry | BadRow:
+        """Return *entry* with its size, or why it can't be sent: it must not hinder others."""
+        try:
+            body = cast("bytes", self.asks(entry).body)
+        except ValueError as error:
+            return BadRow(entry.line, str(error))
+        return evolve(entry, size=len(body) - len(ENVELOPE))
 
     def _body(self, data: dict[str, Any], kind: type[Any]) -> Any:
         for path in self._times:
@@ -160,149 +205,3 @@ def _at(data: Any, path: tuple[str, ...]) -> Any:
             return None
         data = cast("dict[str, Any]", data).get(name)
     return data
-
-
-_IDS: Final = ("id", "externalId")
-_BRAND: Final = ("brandId",)
-_APP: Final = {"app_id": "app"}  # whichever: the client has looked at its own
-
-
-def _asks(endpoint: Endpoint[Any, Any]) -> Callable[[Entry], Request]:
-    """Return how *endpoint*, which has a user's id in its path, is asked."""
-
-    def asks(entry: Entry) -> Request:
-        path = {**_APP, "user_id_or_external_id": entry.id}
-        return endpoint.request(entry.body, path, {"brandId": entry.beside.get("brandId")})
-
-    return asks
-
-
-def _asks_both(entry: Entry) -> Request:
-    """Return what creates; raise `ValueError` for what can't be, or could never be changed."""
-    key = entry.body.external_id
-    if not key:
-        message = "no externalId: without it nobody can tell whether the user is there"
-        raise ValueError(message)
-    UPDATE.request(UserUpdateBody(), {**_APP, "user_id_or_external_id": key}, {})
-    return CREATE.request(entry.body, _APP, {})
-
-
-SUNSHINE: Final = Service(
-    "sunshine",
-    {
-        Mode.CREATE: Task(
-            Shape(UserCreateBody),
-            send=lambda client, entry: client.users.create(entry.body),
-            key=lambda entry: entry.body.external_id or None,
-            asks=lambda entry: CREATE.request(entry.body, _APP, {}),
-            names=("externalId",),
-            within=_BRAND,
-            done="created",
-            again=lambda entry: Again.LOOK if entry.body.external_id else Again.NEVER,
-            look=lambda client, entry: client.users.get(
-                entry.body.external_id, brand_id=entry.body.brand_id or None
-            ),
-            remote_id=lambda user: user.id,
-        ),
-        Mode.UPDATE: Task(
-            Shape(UserUpdateBody, ids=_IDS, beside=_BRAND),
-            send=lambda client, entry: client.users.update(
-                entry.id, entry.body, brand_id=entry.beside.get("brandId")
-            ),
-            key=lambda entry: entry.id,
-            asks=_asks(UPDATE),
-            names=_IDS,
-            within=_BRAND,
-            done="updated",
-            again=lambda _: Again.HARMLESS,
-            remote_id=lambda user: user.id,
-        ),
-        Mode.UPSERT: Task(
-            Shape(UserCreateBody),
-            send=lambda client, entry: client.users.upsert(entry.body),
-            key=lambda entry: entry.body.external_id or None,
-            asks=_asks_both,
-            names=("externalId",),
-            within=_BRAND,
-            done="upserted",
-            again=lambda _: Again.HARMLESS,
-            remote_id=lambda user: user.id,
-        ),
-        Mode.DELETE: Task(
-            Shape(None, ids=_IDS, beside=_BRAND),
-            send=lambda client, entry: client.users.delete(
-                entry.id, brand_id=entry.beside.get("brandId")
-            ),
-            key=lambda entry: entry.id,
-            asks=_asks(DELETE),
-            names=_IDS,
-            within=_BRAND,
-            done="deleted",
-            again=lambda _: Again.GONE,
-        ),
-    },
-    probe=lambda client: client.users.get("is-the-service-back"),
-)
-
-_V1_IDS: Final = ("id", "_id", "userId")
-
-
-def _asks_v1(endpoint: Endpoint[Any, Any]) -> Callable[[Entry], Request]:
-    """Return how *endpoint* of v1.1, which has a user's id in its path, is asked."""
-    return lambda entry: endpoint.request(entry.body, {**_APP, "user_id": entry.id}, {})
-
-
-def _asks_both_v1(entry: Entry) -> Request:
-    """Return what creates; raise `ValueError` for what can't be, or could never be changed."""
-    app_users.UPDATE.request(AppUserUpdate(), {**_APP, "user_id": entry.body.user_id}, {})
-    return app_users.PRE_CREATE.request(entry.body, _APP, {})
-
-
-SMOOCH: Final = Service(
-    "smooch",
-    {
-        Mode.CREATE: Task(
-            Shape(AppUserPreCreate),
-            send=lambda client, entry: client.app_users.pre_create(entry.body),
-            key=lambda entry: entry.body.user_id,
-            asks=_asks_both_v1,
-            names=("userId",),
-            done="created",
-            again=lambda _: Again.LOOK,
-            look=lambda client, entry: client.app_users.get(entry.body.user_id),
-            remote_id=lambda user: user.id,
-        ),
-        Mode.UPDATE: Task(
-            Shape(AppUserUpdate, ids=_V1_IDS),
-            send=lambda client, entry: client.app_users.update(entry.id, entry.body),
-            key=lambda entry: entry.id,
-            asks=_asks_v1(app_users.UPDATE),
-            names=_V1_IDS,
-            done="updated",
-            again=lambda _: Again.HARMLESS,
-            remote_id=lambda user: user.id,
-        ),
-        Mode.UPSERT: Task(
-            Shape(AppUserPreCreate),
-            send=lambda client, entry: client.app_users.upsert(entry.body),
-            key=lambda entry: entry.body.user_id,
-            asks=_asks_both_v1,
-            names=("userId",),
-            done="upserted",
-            again=lambda _: Again.HARMLESS,
-            remote_id=lambda user: user.id,
-        ),
-        Mode.DELETE: Task(
-            Shape(None, ids=_V1_IDS),
-            send=lambda client, entry: client.app_users.delete(entry.id),
-            key=lambda entry: entry.id,
-            asks=_asks_v1(app_users.DELETE),
-            names=_V1_IDS,
-            done="deleted",
-            again=lambda _: Again.GONE,
-        ),
-    },
-    probe=lambda client: client.app_users.get("is-the-service-back"),
-)
-
-SERVICES: Final[Mapping[str, Service]] = {service.name: service for service in (SUNSHINE, SMOOCH)}

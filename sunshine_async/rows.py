@@ -13,9 +13,6 @@ where the row starts. No reason has the value that it is about: it may be person
 """
 
 import json
-import os
-import select
-import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -42,8 +39,11 @@ from sunshine_async._lines import (
     TOO_LONG,
     Lines,
     past_64_bits,
+    readable,
     said,
+    stamp_of,
 )
+from sunshine_async._phones import Numbers
 from sunshine_async._records import records
 
 __all__ = ["BadRow", "Empty", "Format", "Row", "RowFile", "Shape", "SourceError", "open_rows"]
@@ -101,6 +101,7 @@ class _Options:
     empty: Empty
     renames: Mapping[str, str]
     skip: Collection[str]
+    numbers: Numbers | None
 
 
 def open_rows(
@@ -112,6 +113,7 @@ def open_rows(
     empty: Empty = Empty.LEAVE,
     renames: Mapping[str, str] | None = None,
     skip: Collection[str] = (),
+    default_region: str | None = None,
     stdin: BinaryIO | None = None,
 ) -> "RowFile":
     """Open *path* (``-``: standard input), whose rows may hold what *shape* says.
@@ -119,7 +121,8 @@ def open_rows(
     The name says what it is (``.jsonl``, ``.ndjson``, ``.csv``, each also with ``.gz``), or else
     *format*, or else how it begins. *renames* has, for a field, the column or key that it comes
     from: ``{"externalId": "customer_no"}``. What stands in the columns or keys *skip* is passed over.
-    *delimiter* and *empty* are for CSV.
+    *delimiter* and *empty* are for CSV. With a *default_region* (``DE``) phone numbers are turned
+    into E.164, where the service wants them so; one that can't be read makes its row a bad one.
     Raise `SourceError`, saying what to do, where it can't be read as that.
     """
     renames = dict(renames or {})
@@ -128,10 +131,12 @@ def open_rows(
     if len(delimiter) != 1 or delimiter in '"\r\n':
         message = f"the delimiter is one character, not {delimiter!r}; a tab is 'tab'"
         raise SourceError(message)
+    numbers = Numbers(default_region, shape) if default_region else None
+    options = _Options(shape, delimiter, empty, renames, skip, numbers)
     name = "standard input" if str(path) == STDIN else str(path)
     raw = _open_stdin(stdin) if str(path) == STDIN else _open(Path(path))
     try:
-        file = RowFile(name, raw, format, _Options(shape, delimiter, empty, renames, skip))
+        file = RowFile(name, raw, format, options)
     except BaseException:
         raw.close()
         raise
@@ -151,6 +156,7 @@ def open_as(path: str | Path, shape: Shape, meant: str) -> "RowFile":
         empty=Empty(how["empty"]),
         renames=how["renames"],
         skip=how["skip"],
+        default_region=how["default_region"],
     )
 
 
@@ -180,7 +186,7 @@ class RowFile:
         self.name: Final = name
         self.path: Path | None = None
         """Where it can be read again from its beginning; None: it can't."""
-        self.stamp: Final = _stamp(raw)
+        self.stamp: Final = stamp_of(raw)
         """What is another for another file, or when it is written to; None: it is no file."""
         self.size: Final = self.stamp[0] if self.stamp else None
         """Bytes in the file, if it is one."""
@@ -194,7 +200,8 @@ class RowFile:
         self._rows: Final = read(self._lines, options)
 
     def __iter__(self) -> Iterator[Row | BadRow]:
-        return self._rows
+        numbers = self._options.numbers
+        return self._rows if numbers is None else _turned(self._rows, numbers)
 
     def __enter__(self) -> Self:
         return self
@@ -218,13 +225,19 @@ class RowFile:
                 "empty": options.empty.value,
                 "renames": dict(sorted(options.renames.items())),
                 "skip": sorted(options.skip),
+                "default_region": options.numbers and options.numbers.region,
             }
         )
 
     @property
+    def turned(self) -> int:
+        """How many phone numbers were turned into E.164, in the rows so far."""
+        return 0 if self._options.numbers is None else self._options.numbers.turned
+
+    @property
     def changed(self) -> bool:
         """Whether it isn't the file any more that was opened, as far as the system tells."""
-        return _stamp(self._raw) != self.stamp
+        return stamp_of(self._raw) != self.stamp
 
     def again(self) -> "RowFile":
         """Return the rows of the same *path* from its beginning, to be closed too."""
@@ -243,7 +256,7 @@ class RowFile:
         A pipe, or someone at a keyboard, may have nothing to say yet.
         """
         lines = self._lines
-        return lines.waiting or lines.gzipped or _readable(self._raw, timeout)
+        return lines.waiting or lines.gzipped or readable(self._raw, timeout)
 
     @property
     def waiting(self) -> bool:
@@ -255,20 +268,15 @@ class RowFile:
         self._raw.close()
 
 
-def _stamp(raw: BinaryIO) -> tuple[int, int, int] | None:
-    try:
-        status = os.fstat(raw.fileno())
-    except OSError:
-        return None
-    regular = stat.S_ISREG(status.st_mode)
-    return (status.st_size, status.st_ino, status.st_mtime_ns) if regular else None
-
-
-def _readable(raw: BinaryIO, timeout: float) -> bool:
-    try:
-        return bool(select.select([raw], [], [], timeout)[0])
-    except (OSError, ValueError):  # not a file of the system's, or one that it can't wait for
-        return True
+def _turned(rows: Iterator[Row | BadRow], numbers: Numbers) -> Iterator[Row | BadRow]:
+    for row in rows:
+        try:
+            if isinstance(row, Row):
+                numbers.turn(row.data)
+        except Misfit as misfit:
+            yield BadRow(row.line, str(misfit))
+        else:
+            yield row
 
 
 def _format(name: str) -> Format | None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -21,6 +21,73 @@ COMMAND = (sys.executable, "-m", "sunshine_async")
 _PATIENCE = 60.0
 _NONE_MORE = 3.0  # seconds
 _EARLY = 0.25  # of the kills
+
+
+@frozen
+class Kind:
+    """How the users of a service are made up, and known again."""
+
+    service: str
+    person: Callable[[int], dict[str, Any]]
+    """Returns the row at a line: it tells itself by that number."""
+    number: Callable[[Mapping[str, Any]], int]
+    """Returns the line of a user that is there."""
+    keys: tuple[str, ...]
+    """What makes that a row that was cut off can be told."""
+    id: str = "id"
+    at_once: int = 1
+    """How many rows go in a request."""
+    env: Mapping[str, str] = field(factory=dict[str, str])
+    options: tuple[str, ...] = ()
+
+    def people(self, number: int, *, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        """Return so many rows, *without* some fields."""
+        rows = map(self.person, range(1, number + 1))
+        return [{name: row[name] for name in row if name not in without} for row in rows]
+
+
+def _key(prefix: str) -> dict[str, str]:
+    return {
+        f"{prefix}_APP_ID": "app",
+        f"{prefix}_KEY_ID": "id",
+        f"{prefix}_KEY_SECRET": "secret",
+    }
+
+
+def _uuid(n: int) -> str:
+    return f"00000000-0000-4000-8000-{n:012}"
+
+
+SUNSHINE = Kind(
+    "sunshine",
+    lambda n: {"externalId": f"user-{n}", "metadata": {"n": n, "tier": "gold"}},
+    number=lambda user: int(user["metadata"]["n"]),
+    keys=("externalId",),
+    env=_key("SUNSHINE"),
+)
+SMOOCH = Kind(
+    "smooch",
+    lambda n: {"userId": f"user-{n}", "properties": {"n": n, "tier": "gold"}},
+    number=lambda user: int(user["properties"]["n"]),
+    keys=("userId",),
+    id="_id",
+    env=_key("SMOOCH"),
+)
+DIXA = Kind(
+    "dixa",
+    lambda n: {
+        "id": _uuid(n),
+        "externalId": f"user-{n}",
+        "email": f"user-{n}@example.org",
+        "firstName": str(n),
+        "displayName": "gold",
+    },
+    number=lambda user: int(user["firstName"]),
+    keys=("email", "externalId"),
+    at_once=100,
+    env={"DIXA_API_TOKEN": "token"},
+    options=("--rate", "1000", "--concurrency", "2"),
+)
 
 
 @define
@@ -48,9 +115,9 @@ class Process:
         self._process.kill()
         self._process.communicate()
 
-    def users(self) -> list[dict[str, Any]]:
+    def users(self, kind: Kind = SUNSHINE) -> list[dict[str, Any]]:
         """Return the users that are there."""
-        text = httpx.get(f"{self.base_url}/_emulator/users/sunshine", trust_env=False).text
+        text = httpx.get(f"{self.base_url}/_emulator/users/{kind.service}", trust_env=False).text
         return [json.loads(line) for line in text.splitlines()]
 
     def ledger(self) -> dict[str, Any]:
@@ -60,10 +127,10 @@ class Process:
         ).json()
         return found
 
-    def add(self, users: list[dict[str, Any]]) -> None:
+    def add(self, users: list[dict[str, Any]], kind: Kind = SUNSHINE) -> None:
         """Store *users*."""
         content = "\n".join(map(json.dumps, users))
-        url = f"{self.base_url}/_emulator/users/sunshine?appId=app"
+        url = f"{self.base_url}/_emulator/users/{kind.service}?appId=app"
         httpx.post(url, content=content, trust_env=False).raise_for_status()
 
 
@@ -87,6 +154,7 @@ class Importing:
     mode: str
     rows: list[dict[str, Any]] = field(repr=False)
     options: tuple[str, ...] = ()
+    kind: Kind = SUNSHINE
 
     @property
     def journal(self) -> Path:
@@ -98,12 +166,13 @@ class Importing:
         file = self.folder / "users.jsonl"
         if not file.exists():
             file.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        env = {**os.environ, "SUNSHINE_APP_ID": "app", "SUNSHINE_KEY_ID": "id"}
-        env |= {"SUNSHINE_KEY_SECRET": "secret", "SUNSHINE_BASE_URL": self.base_url}
+        service = self.kind.service
+        env = {**os.environ, **self.kind.env, f"{service.upper()}_BASE_URL": self.base_url}
         return subprocess.Popen(  # noqa: S603 - our own program
             [
                 *COMMAND, "import", str(file), "--mode", self.mode, "--json",
-                "--journal", str(self.journal), *self.options,
+                "--journal", str(self.journal), "--service", service, *self.kind.options,
+                *self.options,
             ],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
         )  # fmt: skip
@@ -121,7 +190,8 @@ class Importing:
                 if random.random() < _EARLY:
                     time.sleep(random.uniform(0.1, 0.8))
                 else:
-                    self._wait(random.randrange(1, max(2, len(self.rows) // (times + 1))), there)
+                    most = len(self.rows) // self.kind.at_once // (times + 1)
+                    self._wait(random.randrange(1, max(2, most)), there)
                 process.kill()
             said, noted = process.communicate(timeout=_PATIENCE)
             if process.returncode >= 0:
@@ -160,36 +230,71 @@ class Verdict:
         return not (self.lost or self.doubled or self.wrong)
 
 
+@frozen
+class Played:
+    """What became of an import that was killed: how often, what it said, and what is so."""
+
+    kills: int
+    said: dict[str, Any]
+    verdict: Verdict
+    ledger: dict[str, Any]
+
+
 def judged(job: Importing, there: Process) -> Verdict:
-    """Compare the rows of *job*, its journal, and what is *there*; rows tell themselves by ``n``."""
+    """Compare the rows of *job*, its journal, and what is *there*."""
+    kind = job.kind
     found: Counter[int] = Counter()
     values = {}
-    for user in there.users():
-        n = user["metadata"]["n"]
+    for user in there.users(kind):
+        n = kind.number(user)
         found[n] += 1
         values[n] = user
     lost = doubled = wrong = 0
-    for line, kept in job.states().items():
-        row = job.rows[line - 1]
-        n = row.get("metadata", {"n": line})["n"]
+    for n, kept in job.states().items():
+        row = job.rows[n - 1]
         doubled += max(0, found[n] - 1)
         if job.mode == "delete":
             lost += found[n]
             wrong += kept["state"] != State.DONE
             continue
-        keyed = "externalId" in row
+        keyed = any(key in row for key in kind.keys)
         unknown = kept["state"] == State.UNKNOWN and not keyed
         lost += not found[n] and not unknown
         as_sent = found[n] and all(values[n].get(name) == value for name, value in row.items())
-        same_id = found[n] and kept["remote_id"] == values[n]["id"]
+        same_id = found[n] and kept["remote_id"] == values[n][kind.id]
         wrong += not unknown and not (kept["state"] == State.DONE and as_sent and same_id)
     missing = len(job.rows) - len(job.states())
     return Verdict(lost + missing, doubled, wrong)
 
 
-def people(number: int, *, keyed: bool = True) -> list[dict[str, Any]]:
-    """Return so many rows."""
-    return [
-        {**({"externalId": f"user-{n}"} if keyed else {}), "metadata": {"n": n, "tier": "gold"}}
-        for n in range(1, number + 1)
-    ]
+SCENES: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
+    "sunshine create": (SUNSHINE, "create", ()),
+    "sunshine create without a key": (SUNSHINE, "create", ("externalId",)),
+    "sunshine upsert": (SUNSHINE, "upsert", ()),
+    "sunshine update": (SUNSHINE, "update", ()),
+    "sunshine delete": (SUNSHINE, "delete", ("metadata",)),
+    "smooch create": (SMOOCH, "create", ()),
+    "smooch upsert": (SMOOCH, "upsert", ()),
+    "dixa create": (DIXA, "create", ("id",)),
+    "dixa create without a key": (DIXA, "create", ("id", "email", "externalId")),
+    "dixa upsert by e-mail": (DIXA, "upsert", ("id", "externalId")),
+    "dixa upsert by external id": (DIXA, "upsert", ("id", "email")),
+    "dixa update": (DIXA, "update", ("externalId", "email")),
+}
+"""Services, modes, and what the rows are without."""
+
+
+def play(scene: str, folder: Path, kills: int, rows: int, random: Random, *options: str) -> Played:
+    """Kill the import of a *scene*, on an emulator with *options*, until it ends."""
+    kind, mode, without = SCENES[scene]
+    with emulator(folder, *options) as there:
+        if mode in ("update", "delete"):
+            there.add([_before(row) for row in kind.people(rows)], kind)
+        job = Importing(folder, there.base_url, mode, kind.people(rows, without=without), (), kind)
+        killed, said = job.killed(kills, random, there)
+        return Played(killed, said, judged(job, there), there.ledger()[kind.service])
+
+
+def _before(row: dict[str, Any]) -> dict[str, Any]:
+    """Return who is there before *row* is imported."""
+    return {**row, **({"metadata": {"n": row["metadata"]["n"]}} if "metadata" in row else {})}

@@ -36,17 +36,20 @@ LEVELS = (
 BELONGS_TO = {
     "_budget": "_pace",
     "_columns": "rows",
+    "_dixa_tasks": "jobs",
     "_hold": "_pace",
     "_knee": "bulk",
     "_learnt": "_pace",
     "_line": "_pace",
     "_lines": "rows",
     "_load": "_pace",
+    "_phones": "rows",
     "_places": "_pace",
+    "_reading": "_codec",
     "_records": "rows",
     "_report": "jobs",
+    "_services": "jobs",
     "_tasks": "jobs",
-    "_reading": "_codec",
     "_unions": "_codec",
 }
 """The parts of what stands in more files than one."""
@@ -68,7 +71,17 @@ PACKAGES = [
     "sunshine_async",
     *(f"sunshine_async.{one}" for one in SERVICES if f"{one}.__init__" in FILES),
 ]
-NOT_AT_FIRST = ("hypothesis", "jwt", "pytest", "rich", "starlette", "trio", "typer", "uvicorn")
+NOT_AT_FIRST = (
+    "hypothesis",
+    "jwt",
+    "phonenumbers",
+    "pytest",
+    "rich",
+    "starlette",
+    "trio",
+    "typer",
+    "uvicorn",
+)
 
 
 def imports(name: str) -> Iterator[str]:

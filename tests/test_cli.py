@@ -336,9 +336,12 @@ class TestSecrets:
         """Who is at a terminal is asked for a secret that is nowhere else."""
         monkeypatch.delenv("SUNSHINE_KEY_SECRET", raising=False)
         access = Access(may_ask=True)
-        assert services.secret(access, "SUNSHINE_KEY_SECRET", ask=lambda: "typed") == "typed"
+        assert (
+            services.secret(access, "SUNSHINE_KEY_SECRET", what="key", ask=lambda _: "typed")
+            == "typed"
+        )
         with CliRunner().isolation(input="typed\n"):
-            assert services._ask() == "typed"
+            assert services._ask("key's secret") == "typed"
         assert not services.someone_there()
 
     def test_no_option_holds_it(self, call: Call) -> None:
@@ -557,7 +560,7 @@ class TestEntry:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(sys, "argv", ["sunshine-async", "users", "get", "a"])
-        monkeypatch.setattr("sunshine_async.cli.app.known", interrupt)
+        monkeypatch.setattr("sunshine_async.cli.users.known", interrupt)
         with pytest.raises(SystemExit, match="130"):
             run()
         assert capsys.readouterr().err == "sunshine-async: interrupted\n"

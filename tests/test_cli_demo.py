@@ -98,7 +98,7 @@ class Interrupted(Screen):
 
     def report(self, report: Any, **about: Any) -> None:
         super().report(report, **about)
-        self._reach(f"after {about['mode']}")
+        self._reach(f"after {about['service']} {about['mode']}")
 
     def progress(self, name: str) -> Any:
         screen = self
@@ -117,7 +117,10 @@ class Interrupted(Screen):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("at", ["during users.csv", "during changes.jsonl", "after update"])
+@pytest.mark.parametrize(
+    "at",
+    ["during users.csv", "during changes.jsonl", "during end-users.jsonl", "after dixa create"],
+)
 def test_demo_cleans_up(folder: Path, at: str) -> None:
     """Interrupted at any point, the demonstration leaves no process and no file behind."""
     screen = Interrupted(at)

@@ -245,6 +245,36 @@ class TestLost:
         assert isinstance(outcome, Unknown)
         assert emulator.requests == 2
 
+    async def test_a_service_that_is_gone_is_not_asked_for_each(self) -> None:
+        """A look-up that has no answer is the last of its round: all are unknown, soon."""
+        emulator = Emulator()
+        emulator.faults = [
+            Mishap(reset=True, when="after", operation=BULK),
+            Mishap(status=503, operation=LIST, times=999),
+        ]
+
+        outcomes = await created(
+            emulator, *(CreateEndUserInput(email=f"{n}@x.org") for n in range(100))
+        )
+
+        assert all(isinstance(one, Unknown) for one in outcomes)
+        assert emulator.requests == 1 + 3 * 5
+
+    async def test_a_service_that_comes_back_is_asked_again(self) -> None:
+        """The next round asks for those that the first one couldn't: each is done, once."""
+        emulator = Emulator()
+        emulator.faults = [
+            Mishap(reset=True, when="after", operation=BULK),
+            Mishap(status=503, operation=LIST, times=5),
+        ]
+
+        outcomes = await created(
+            emulator, *(CreateEndUserInput(email=f"{n}@x.org") for n in range(100))
+        )
+
+        assert all(isinstance(one, Done) for one in outcomes)
+        assert emulator.ledger()["dixa"]["effects"]["create"] == 100
+
     async def test_an_outage_has_an_end(self) -> None:
         """What is lost again and again is unknown after a few rounds."""
         emulator = Emulator()

@@ -227,6 +227,20 @@ def people(count: int, *, name: str, **keys: str) -> list[CreateEndUserInput]:
     ]
 
 
+async def test_a_service_that_is_gone_is_not_asked_for_each() -> None:
+    """A look-up that has no answer is the last of its batch: all end in the same."""
+    emulator = Emulator()
+    emulator.faults = [Mishap(status=503, operation="getEndusers", times=999)]
+    client, _ = client_of(emulator)
+
+    outcomes = await upserted(client, (CreateEndUserInput(external_id=f"{n}") for n in range(100)))
+
+    assert all(isinstance(one, Failed) for one in outcomes)
+    assert len({id(one.error) for one in outcomes if isinstance(one, Failed)}) == 100
+    assert emulator.requests == 2 * 5
+    assert len(emulator.dixa) == 0
+
+
 class TestMany:
     """Many upserts in few requests."""
 

@@ -7,48 +7,42 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from killing import Importing, emulator, judged, people
-
-from sunshine_async import ConfigurationError
-from sunshine_async.emulator import Emulator
+from killing import SUNSHINE, Importing, emulator, judged, play
 
 FAULTY = ("--latency", "0.02", "--fail", "0.03", "--seed", "1")
 ROWS = 1500
 
 
-@pytest.mark.parametrize(
-    ("mode", "keyed", "kills"),
-    [
-        ("create", True, 6),
-        ("create", False, 4),
-        ("upsert", True, 4),
-        ("update", True, 3),
-        ("delete", True, 3),
-    ],
-)
-def test_killed_again_and_again(tmp_path: Path, mode: str, *, keyed: bool, kills: int) -> None:
+KILLS = {
+    "sunshine create": 4,
+    "sunshine create without a key": 2,
+    "sunshine update": 2,
+    "sunshine delete": 2,
+    "smooch upsert": 3,
+    "dixa create": 3,
+    "dixa upsert by external id": 3,
+    "dixa update": 1,
+}
+"""Twenty in all."""
+
+
+@pytest.mark.parametrize("scene", KILLS)
+def test_killed_again_and_again(tmp_path: Path, scene: str) -> None:
     """Killed at random, and run again until it ends, an import has done each row exactly once."""
-    rows = people(ROWS, keyed=keyed)
-    with emulator(tmp_path, *FAULTY) as there:
-        if mode in ("update", "delete"):
-            there.add([{**row, "metadata": {"n": n}} for n, row in enumerate(rows, 1)])
-        if mode == "delete":
-            rows = [{"externalId": row["externalId"]} for row in rows]
-        job = Importing(tmp_path, there.base_url, mode, rows)
-        killed, said = job.killed(kills, Random(mode), there)
-        verdict = judged(job, there)
-        ledger = there.ledger()["sunshine"]
-    assert verdict.right, verdict
-    assert killed
+    played = play(scene, tmp_path, KILLS[scene], ROWS, Random(scene), *FAULTY)
+    said, ledger = played.said, played.ledger
+    assert played.verdict.right, played
+    assert played.kills
     assert said["done"] + said["unknown"] == ROWS
-    assert said["unknown"] <= (0 if keyed else 64 * (killed + 1) + ROWS // 10)
-    if mode in ("create", "upsert"):
+    in_doubt = 64 * (played.kills + 1) + ROWS // 10
+    assert said["unknown"] <= (in_doubt if "without a key" in scene else 0)
+    if "create" in scene or "upsert" in scene:
         assert ledger["effects"]["create"] == ledger["users"]
 
 
 def test_the_service_goes_and_comes_back(tmp_path: Path) -> None:
     """The emulator killed and started again in mid-run: the import waits, and all rows are done."""
-    rows = people(ROWS)
+    rows = SUNSHINE.people(ROWS)
     with emulator(tmp_path, "--latency", "0.05") as there:
         job = Importing(tmp_path, there.base_url, "create", rows)
         process = job.start()
@@ -67,7 +61,7 @@ def test_the_service_goes_and_comes_back(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills(tmp_path: Path) -> None:
     """A journal that can't grow stops the import in order; with room again it ends, exactly once."""
-    rows = people(ROWS)
+    rows = SUNSHINE.people(ROWS)
 
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
@@ -92,7 +86,7 @@ def test_interrupted(tmp_path: Path) -> None:
     number = 900
     with emulator(tmp_path, "--latency", "0.01") as there:
         options = ("--rate", "150")
-        job = Importing(tmp_path, there.base_url, "create", people(number), options)
+        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(number), options)
         process = job.start()
         while len(there.users()) < 100:
             time.sleep(0.05)
@@ -110,36 +104,3 @@ def test_interrupted(tmp_path: Path) -> None:
         assert last["done"] == number
         assert judged(job, there).right
         assert there.ledger()["requests"] == number
-
-
-class TestState:
-    def test_users_outlive_the_emulator(self, tmp_path: Path) -> None:
-        """With a state file users and effects are there in the next emulator, but for a cut line."""
-        state = tmp_path / "state"
-        first = Emulator(state=state)
-        for name in ("a", "b"):
-            first.add("sunshine", {"externalId": name}, app_id="app")
-        user = first.users("sunshine")[0]
-        first.sunshine.app("app").drop(dict(user))
-        first.sunshine._did("delete")
-        first.close()
-        with state.open("ab") as file:
-            file.write(b'["app", "cut')
-
-        second = Emulator(state=state)
-        assert [user["externalId"] for user in second.users("sunshine")] == ["b"]
-        assert second.ledger()["sunshine"]["effects"]["delete"] == 1
-        second.reset()
-        second.close()
-        third = Emulator(state=state)
-        third.close()
-        assert third.users("sunshine") == []
-
-    def test_files_that_are_none(self, tmp_path: Path) -> None:
-        """A file that is no state, or can't be one, is refused."""
-        state = tmp_path / "state"
-        state.write_text("externalId\n")
-        with pytest.raises(ConfigurationError, match="is no state of an emulator"):
-            Emulator(state=state)
-        with pytest.raises(ConfigurationError, match="can't be kept: Not a directory"):
-            Emulator(state=state / "x")

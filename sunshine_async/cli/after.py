@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final, TextIO
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async._tasks import BETWEEN, SERVICES, Mode
+from sunshine_async._services import SERVICES
+from sunshine_async._tasks import BETWEEN, Mode
 from sunshine_async.cli.leaving import refusals
 from sunshine_async.cli.screen import Screen, duration, emit, figures, in_json
 from sunshine_async.jobs.sources import noted

@@ -1,25 +1,33 @@
 """The commands and their options."""
 
-import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
 import anyio
 import typer
 
-from sunshine_async import ConfigurationError, _codec
+from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
 from sunshine_async.cli.after import job
 from sunshine_async.cli.leaving import refusals
+from sunshine_async.cli.options import AppId, BaseUrl, KeyId, SecretFile, Service
 from sunshine_async.cli.rehearsing import rehearsed
-from sunshine_async.cli.running import GRACE, Journaled, Order, Status, carry_out
+from sunshine_async.cli.running import GRACE, Journaled, Order, carry_out
 from sunshine_async.cli.screen import Screen, emit, open_streams
 from sunshine_async.cli.services import Access, known, pace, someone_there
+from sunshine_async.cli.users import users
 from sunshine_async.jobs import Duplicates, Mode, open_rows
 from sunshine_async.rows import STDIN, Empty, Format
 
 _TAB: Final = "tab"
+_NOT_REHEARSED: Final = (
+    "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
+    "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
+    "key_id", "secret_file",
+)  # fmt: skip
+"""What a dry run has no use for."""
 
 app: Final = typer.Typer(
     name="sunshine-async",
@@ -30,33 +38,8 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-users: Final = typer.Typer(help="One user.", no_args_is_help=True)
 app.add_typer(users, name="users")
 app.add_typer(job, name="job")
-
-Service = Annotated[str, typer.Option(help="Which service: sunshine or smooch.")]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="The server's root. Or: SUNSHINE_BASE_URL, SMOOCH_BASE_URL.", show_default=False
-    ),
-]
-AppId = Annotated[
-    str | None,
-    typer.Option(help="The app. Or: SUNSHINE_APP_ID, SMOOCH_APP_ID.", show_default=False),
-]
-KeyId = Annotated[
-    str | None,
-    typer.Option(help="The API key's id. Or: SUNSHINE_KEY_ID, SMOOCH_KEY_ID.", show_default=False),
-]
-SecretFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="A file with the API key's secret in it. Or: SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET. A terminal is asked.",
-        show_default=False,
-    ),
-]
-BrandId = Annotated[str | None, typer.Option(help="The brand of a brand-separated user.")]
 
 
 def run() -> None:
@@ -100,7 +83,7 @@ def emulator(
     state: Annotated[
         Path | None,
         typer.Option(
-            help="A file that keeps Sunshine's and Smooch's users, for the next start.",
+            help="A file that keeps what there is, for the next start.",
             show_default=False,
         ),
     ] = None,
@@ -127,6 +110,7 @@ def emulator(
 
 @app.command("import")
 def import_file(
+    context: typer.Context,
     file: Annotated[
         str, typer.Argument(help=".jsonl or .csv, also with .gz; - is standard input.")
     ],
@@ -150,9 +134,25 @@ def import_file(
     empty: Annotated[
         Empty, typer.Option(help="What an empty cell does: leave the field out, or clear it.")
     ] = Empty.LEAVE,
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls under way at once.")] = 64,
+    default_region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGION",
+            help="Turn phone numbers into E.164, those without a country code as in this region, such as DE. For Dixa.",
+            show_default=False,
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Calls under way at once: 64 unless given; 8 where a call has a hundred rows (Dixa).",
+            show_default=False,
+        ),
+    ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Calls a second, at most.", show_default=False)
+        float | None,
+        typer.Option(help="Calls a second, at most. Dixa: 10 unless given.", show_default=False),
     ] = None,
     max_failures: Annotated[
         int | None,
@@ -223,7 +223,9 @@ def import_file(
 ) -> None:
     """Create, update, upsert (create or update) or delete the users in a file, a row each.
 
-    JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId.
+    JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId; for Dixa its id.
+
+    To Dixa a hundred rows go in a call. Its users can't be deleted: they are anonymized, for good, with their conversations.
 
     Each row ends as done, failed (the service doesn't have it), unknown (it may have it, or not) or bad (it couldn't be read, and nothing was sent).
 
@@ -250,7 +252,7 @@ def import_file(
             key_id=key_id,
             secret_file=secret_file,
             rate=rate,
-            concurrency=concurrency,
+            concurrency=concurrency or found.service.tasks[mode].at_once,
             may_ask=someone_there() and file != STDIN,
         )
         with open_rows(
@@ -261,22 +263,34 @@ def import_file(
             empty=empty,
             renames=_renames(rename or []),
             skip=skip or (),
+            default_region=default_region,
         ) as rows:
+            screen = Screen(as_json=as_json)
             if dry_run:
                 pace(access)
-                screen = Screen(as_json=as_json)
-                raise typer.Exit(rehearsed(found.service, mode, rows, screen, rate=rate))
+                idle = ", ".join(_given(context, _NOT_REHEARSED))
+                if idle:
+                    screen.tell(f"Nothing is sent, so these have no effect: {idle}")
+                per_second = rate or found.rate
+                raise typer.Exit(rehearsed(found.service, mode, rows, screen, rate=per_second))
             order = Order(
                 found.service,
                 mode,
                 rows,
-                concurrency=concurrency,
+                concurrency=access.concurrency,
                 max_failures=max_failures,
                 grace=grace,
                 journal=journaled,
             )
-            screen, client = Screen(as_json=as_json), found.connect(access)
-            raise typer.Exit(anyio.run(carry_out, order, client, screen))
+            raise typer.Exit(anyio.run(carry_out, order, found.connect(access), screen))
+
+
+def _given(context: typer.Context, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield those of the options *names* that were given, as they are spelled."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            yield f"--{name.replace('_', '-')}"
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:
@@ -291,64 +305,3 @@ def _renames(pairs: list[str]) -> dict[str, str]:
             raise ConfigurationError(message)
         renames[field] = column
     return renames
-
-
-@users.command("get")
-def get_user(
-    id: Annotated[str, typer.Argument(help="The user's id, or external id.")],
-    *,
-    service: Service = "sunshine",
-    brand_id: BrandId = None,
-    base_url: BaseUrl = None,
-    app_id: AppId = None,
-    key_id: KeyId = None,
-    secret_file: SecretFile = None,
-) -> None:
-    """Print one user as JSON. Exit status: 0; 1 not found, or no answer; 2 could not start."""
-    access = Access(
-        base_url=base_url,
-        app_id=app_id,
-        key_id=key_id,
-        secret_file=secret_file,
-        may_ask=someone_there(),
-    )
-
-    async def main() -> None:
-        found = known(service)
-        async with found.connect(access) as client:
-            user = await found.get(client, id, brand_id)
-        text = json.dumps(_codec.unstructure(user), ensure_ascii=False, indent=2)
-        emit(sys.stdout, f"{text}\n")
-
-    with refusals(Status.TROUBLE):
-        anyio.run(main)
-
-
-@users.command("delete")
-def delete_user(
-    id: Annotated[str, typer.Argument(help="The user's id, or external id.")],
-    *,
-    service: Service = "sunshine",
-    brand_id: BrandId = None,
-    base_url: BaseUrl = None,
-    app_id: AppId = None,
-    key_id: KeyId = None,
-    secret_file: SecretFile = None,
-) -> None:
-    """Delete one user. Exit status: 0; 1 not found, or no answer; 2 could not start."""
-    access = Access(
-        base_url=base_url,
-        app_id=app_id,
-        key_id=key_id,
-        secret_file=secret_file,
-        may_ask=someone_there(),
-    )
-
-    async def main() -> None:
-        found = known(service)
-        async with found.connect(access) as client:
-            await found.delete(client, id, brand_id)
-        emit(sys.stderr, "Deleted.\n")
-
-    with refusals(Status.TROUBLE):
-        anyio.run(main)

@@ -15,12 +15,22 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, field, frozen
 
-from sunshine_async import BasicAuth, ConfigurationError, Pace, Retry, SunshineClient
-from sunshine_async.cli.neighbours import Neighbours, visit
-from sunshine_async.cli.people import Crowd, crowd, promotions
+from sunshine_async import (
+    ApiToken,
+    BasicAuth,
+    ConfigurationError,
+    DixaClient,
+    Pace,
+    Retry,
+    SmoochClient,
+    SunshineClient,
+    bulk,
+)
+from sunshine_async._client import Client
+from sunshine_async.cli.people import Crowd, crowd, end_users, promotions
 from sunshine_async.cli.running import Run, Status, run
 from sunshine_async.cli.screen import Screen
-from sunshine_async.jobs import SUNSHINE, Job, Mode, open_rows
+from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Service, open_rows
 
 AT_ONCE: Final = 64
 
@@ -29,6 +39,7 @@ _EMULATOR: Final = (
     "--port", "0", "--latency", "0.01", "--fail", "0.02", "--seed", "1",
 )  # fmt: skip
 _READ: Final = 100
+_RETRY: Final = Retry(first_wait=0.1)
 _PATIENCE: Final = 30.0  # seconds, for a process to start on a busy machine
 _FIRST_LINE: Final = "listening on "
 _NEXT: Final = """
@@ -41,7 +52,7 @@ and in another terminal:
   export SUNSHINE_APP_ID=app SUNSHINE_KEY_ID=id SUNSHINE_KEY_SECRET=secret
   sunshine-async import users.csv --mode create --base-url http://127.0.0.1:8080
 
-"sunshine-async import --help" says what users.csv may look like; README.md has the rest.
+"sunshine-async import --help" says what users.csv may look like; README.md has more.
 """
 
 
@@ -83,14 +94,13 @@ class _Stage:
     """Where the jobs of the demonstration run."""
 
     screen: Screen
-    client: SunshineClient
     interrupts: _Interrupts
 
-    async def play(self, file: Path, mode: Mode) -> Run:
-        job = Job(self.client, SUNSHINE, mode, concurrency=AT_ONCE)
+    async def play(self, file: Path, mode: Mode, client: Client, service: Service) -> Run:
+        job = Job(client, service, mode)
         with open_rows(file, job.shape) as rows:
             result = await run(job, rows, self.screen, signals=self.interrupts.signals)
-        self.screen.report(result.report, file=file.name, mode=mode.value)
+        self.screen.report(result.report, file=file.name, service=service.name, mode=mode.value)
         return result
 
 
@@ -118,43 +128,53 @@ async def show(screen: Screen, rows: int) -> int:
 async def _show(screen: Screen, users: Crowd, interrupts: _Interrupts) -> int:
     say = screen.say
     with TemporaryDirectory(prefix="sunshine-async-") as directory:
-        file, changes = _files(Path(directory), users)
+        file, changes, others = _files(Path(directory), users)
         say(
             f"A file of {users.rows:,} users, made up: {users.duplicates} of them come twice, and "
             f"{users.bad} rows can't be read."
         )
         async with _emulator() as base_url, _client(base_url) as client:
-            say(f"An emulator of Sunshine Conversations, a process of its own, on {base_url}")
+            say(f"An emulator of the three services, a process of its own, on {base_url}")
             say(f"2 calls in 100 go wrong there. Importing, {AT_ONCE} calls at once:\n")
-            stage = _Stage(screen, client, interrupts)
-            created = await stage.play(file, Mode.CREATE)
+            stage = _Stage(screen, interrupts)
+            created = await stage.play(file, Mode.CREATE, client, SUNSHINE)
             if created.signal is not None:
                 return created.status
             say(f"\nA tenth of them is changed: {len(users.keys[::10]):,} rows of JSON lines.\n")
-            changed = await stage.play(changes, Mode.UPDATE)
+            changed = await stage.play(changes, Mode.UPDATE, client, SUNSHINE)
             if changed.signal is not None:
                 return changed.status
-            others = await visit(base_url, users.keys[:_READ], users.rows)
+            say("\nThe same people for Dixa, which takes a hundred in a request.\n")
+            async with _dixa(base_url) as dixa:
+                imported = await stage.play(others, Mode.CREATE, dixa, DIXA)
+            if imported.signal is not None:
+                return imported.status
+            asked = users.keys[:_READ]
+            found = await _read(base_url, asked)
             ledger = await client.request("GET", "/_emulator/ledger")
-    say(
-        f"\nThe same users by Smooch v1.1: {others.found} of {others.asked} read. And Dixa, a hundred"
-        f" in a request: {others.created:,} users in {others.requests:,} requests, look-ups after"
-        " lost answers included."
-    )
     say("\nWhat the emulator says to that:")
     findings = _compared(ledger["sunshine"], users, created, changed)
-    findings += _compared_there(ledger["dixa"]["users"], others, created)
+    doubtful = created.report.failed + created.report.unknown
+    findings += [
+        _Finding(
+            found >= len(asked) - doubtful,
+            f"Smooch v1.1 knows {found} of {len(asked)} of these users: it is one platform",
+        ),
+        _compared_there(ledger["dixa"], imported),
+    ]
     for finding in findings:
         say(f"{'  ok   ' if finding.right else '  NOT  '}{finding.sentence}")
     say(_NEXT)
     return Status.DONE if all(finding.right for finding in findings) else Status.TROUBLE
 
 
-def _files(directory: Path, users: Crowd) -> tuple[Path, Path]:
-    file, changes = directory / "users.csv", directory / "changes.jsonl"
+def _files(directory: Path, users: Crowd) -> tuple[Path, Path, Path]:
+    names = ("users.csv", "changes.jsonl", "end-users.jsonl")
+    file, changes, others = (directory / name for name in names)
     file.write_bytes(users.table)
     changes.write_bytes(promotions(users.keys))
-    return file, changes
+    others.write_bytes(end_users(users.keys))
+    return file, changes, others
 
 
 def _compared(ledger: dict[str, Any], users: Crowd, created: Run, changed: Run) -> list[_Finding]:
@@ -179,19 +199,27 @@ def _compared(ledger: dict[str, Any], users: Crowd, created: Run, changed: Run) 
     ]
 
 
-def _compared_there(there: int, others: Neighbours, created: Run) -> list[_Finding]:
-    doubtful = created.report.failed + created.report.unknown
-    return [
-        _Finding(
-            others.found >= others.asked - doubtful,
-            f"v1.1 knows {others.found} of the {others.asked} users that it was asked for",
-        ),
-        _Finding(
-            others.created <= there <= others.created + others.unknown,
-            f"{others.created:,} users are reported as created at Dixa, {others.unknown:,} as "
-            f"unknown; the emulator has {there:,}",
-        ),
-    ]
+def _compared_there(ledger: dict[str, Any], imported: Run) -> _Finding:
+    one, there = imported.report, ledger["users"]
+    return _Finding(
+        one.done <= there <= one.done + one.unknown and ledger["effects"]["create"] == there,
+        f"{one.done:,} users are reported as created at Dixa, {one.unknown:,} as unknown; the "
+        f"emulator has {there:,}, none of them made twice",
+    )
+
+
+async def _read(base_url: str, keys: Sequence[str]) -> int:
+    """Return how many of *keys* v1.1 knows: it is one platform."""
+    async with SmoochClient(
+        "demo", auth=BasicAuth("demo", "demo"), base_url=base_url, retry=_RETRY
+    ) as smooch:
+        read = await bulk.collect(smooch.app_users.get, keys)
+    return sum(isinstance(one, bulk.Done) for one in read)
+
+
+def _dixa(base_url: str) -> DixaClient:
+    """Return a client that is as fast as it can be: the emulator isn't held to Dixa's rate."""
+    return DixaClient(auth=ApiToken("demo"), base_url=base_url, retry=_RETRY, pace=Pace())
 
 
 def _client(base_url: str) -> SunshineClient:
@@ -199,7 +227,7 @@ def _client(base_url: str) -> SunshineClient:
         "demo",
         auth=BasicAuth("demo", "demo"),
         base_url=base_url,
-        retry=Retry(first_wait=0.1),
+        retry=_RETRY,
         pace=Pace(max_in_flight=AT_ONCE),
     )
 

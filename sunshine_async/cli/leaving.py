@@ -30,7 +30,7 @@ def refusals(status: int = Status.NOT_STARTED) -> Generator[None]:
     except ValueError as error:
         sentence, status = str(error), Status.NOT_STARTED
     except SunshineError as error:
-        sentence = str(error)
+        sentence = "".join((str(error), *getattr(error, "__notes__", ())))
     else:
         return
     leave(status, sentence)

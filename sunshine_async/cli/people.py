@@ -78,6 +78,15 @@ def promotions(keys: tuple[str, ...]) -> bytes:
     return "".join(json.dumps(change) + "\n" for change in changes).encode()
 
 
+def end_users(keys: tuple[str, ...]) -> bytes:
+    """Return an end user of Dixa for each of *keys*, as JSON lines."""
+    users = (
+        {"externalId": key, "displayName": key.title(), "email": f"{key}@example.org"}
+        for key in keys
+    )
+    return "".join(json.dumps(user) + "\n" for user in users).encode()
+
+
 def _person(key: str, luck: Random) -> tuple[str, ...]:
     locale, city, street, given, surnames = luck.choice(_PLACES)
     number = luck.randrange(1, 400)

@@ -40,7 +40,8 @@ def _show(found: Rehearsal, title: str, screen: Screen) -> None:
 def _figures(found: Rehearsal) -> Mapping[str, str]:
     takes = _DEPENDS
     if found.seconds is not None:
-        takes = f"{duration(found.seconds)} at {found.rate:g} requests a second"
+        least = " at least," if found.most > 1 else ""
+        takes = f"{duration(found.seconds)}{least} at {found.rate:g} requests a second"
     shown = {
         "rows": f"{found.rows:,}",
         "valid": f"{found.valid:,}",
@@ -49,6 +50,10 @@ def _figures(found: Rehearsal) -> Mapping[str, str]:
         "requests": f"{found.requests:,}",
         "time": takes,
     }
+    if found.turned:
+        shown["numbers"] = f"{found.turned:,}  (turned into E.164)"
+    if found.most > 1:
+        shown["requests"] += f"  ({found.most} rows in one; look-ups come on top)"
     if found.duplicates:
         first = ", ".join(f"{line} as {before}" for line, before in found.repeated[:5])
         more = ", ..." if found.duplicates > 5 else ""  # noqa: PLR2004 - those named

@@ -250,6 +250,8 @@ def _figures(report: Report) -> Mapping[str, str]:
     ):
         if count:
             shown[name] = _counted(count, meaning)
+    if report.turned:
+        shown["numbers"] = f"{report.turned:,}  (turned into E.164)"
     if report.held:
         shown["held"] = f"{report.held:,.0f} s, for the service to come back"
     if report.resent or report.throttled:

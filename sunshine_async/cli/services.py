@@ -10,14 +10,18 @@ import typer
 from attrs import frozen
 
 from sunshine_async import (
+    ApiToken,
     BasicAuth,
     ConfigurationError,
+    ConflictError,
+    DixaClient,
     Pace,
     SmoochClient,
     SunshineClient,
     jobs,
 )
 from sunshine_async._client import AppClient, Client
+from sunshine_async.dixa.sharing import RATE
 
 App = TypeVar("App", bound=AppClient)
 
@@ -36,14 +40,36 @@ class Access:
     """Whether there is someone to ask for the secret."""
 
 
+@frozen(kw_only=True)
+class How:
+    """What else was said of what is to be done with one user."""
+
+    brand_id: str | None = None
+    force: bool = False
+
+
 @frozen
 class Known:
     """A service that the command line knows."""
 
     service: jobs.Service
     connect: Callable[[Access], Client]
-    get: Callable[[Any, str, str | None], Awaitable[object]]
-    delete: Callable[[Any, str, str | None], Awaitable[None]]
+    get: Callable[[Any, str, How], Awaitable[object]]
+    delete: Callable[[Any, str, How], Awaitable[str]]
+    """Returns the sentence that says what was done."""
+    takes: tuple[str, ...] = ()
+    """What of `How` means something to it."""
+    rate: float | None = None
+    """The calls a second that its client keeps to by itself."""
+
+    def meant(self, how: How) -> How:
+        """Return *how*; raise `ConfigurationError` for what means nothing to the service."""
+        for name in ("brand_id", "force"):
+            if getattr(how, name) and name not in self.takes:
+                option = name.replace("_", "-")
+                message = f"--{option} means nothing to {self.service.name}: leave it out"
+                raise ConfigurationError(message)
+        return how
 
 
 def known(name: str) -> Known:
@@ -66,8 +92,8 @@ def pace(access: Access) -> Pace:
     raise ConfigurationError(message)
 
 
-def secret(access: Access, variable: str, *, ask: Callable[[], str]) -> str:
-    """Return the secret from its file, the environment, or who is there to *ask*.
+def secret(access: Access, variable: str, *, what: str, ask: Callable[[str], str]) -> str:
+    """Return the secret, *what* it is called, from its file, the environment, or who is there to *ask*.
 
     It has no option of its own: other users of a machine can see the options of a process.
     """
@@ -82,13 +108,13 @@ def secret(access: Access, variable: str, *, ask: Callable[[], str]) -> str:
     if found:
         return found
     if access.may_ask:
-        return ask()
-    message = f"the key's secret is missing: set {variable}, or give --secret-file"
+        return ask(what)
+    message = f"the {what} is missing: set {variable}, or give --secret-file"
     raise ConfigurationError(message)
 
 
-def _ask() -> str:
-    answer: str = typer.prompt("Secret of the key (it isn't shown)", hide_input=True, err=True)
+def _ask(what: str) -> str:
+    answer: str = typer.prompt(f"The {what} (it isn't shown)", hide_input=True, err=True)
     return answer
 
 
@@ -106,9 +132,10 @@ def _connected(kind: type[App]) -> Callable[[Access], App]:
     def connect(access: Access) -> App:
         app_id = _said(access.app_id, "--app-id", f"{kind.prefix}_APP_ID")
         key_id = _said(access.key_id, "--key-id", f"{kind.prefix}_KEY_ID")
+        found = secret(access, f"{kind.prefix}_KEY_SECRET", what="key's secret", ask=_ask)
         return kind(
             app_id,
-            auth=BasicAuth(key_id, secret(access, f"{kind.prefix}_KEY_SECRET", ask=_ask)),
+            auth=BasicAuth(key_id, found),
             base_url=access.base_url,
             pace=pace(access),
             max_connections=access.concurrency,
@@ -117,18 +144,63 @@ def _connected(kind: type[App]) -> Callable[[Access], App]:
     return connect
 
 
+def _connected_to_dixa(access: Access) -> DixaClient:
+    """Return a client of what was said, at the pace that all with its token share unless told."""
+    for option, value in (("--app-id", access.app_id), ("--key-id", access.key_id)):
+        if value is not None:
+            message = f"{option} means nothing to dixa, which has an API token alone: leave it out"
+            raise ConfigurationError(message)
+    token = secret(access, "DIXA_API_TOKEN", what="API token", ask=_ask)
+    return DixaClient(
+        auth=ApiToken(token),
+        base_url=access.base_url,
+        pace=None if access.rate is None else pace(access),
+        max_connections=access.concurrency,
+    )
+
+
+async def _deleted(call: Awaitable[None]) -> str:
+    await call
+    return "Deleted."
+
+
+async def _anonymized(client: DixaClient, who: str, how: How) -> str:
+    try:
+        await client.end_users.anonymize(who, force=how.force)
+    except ConflictError as error:
+        if not how.force:
+            error.add_note(_OPEN)
+        raise
+    return _ANONYMIZED
+
+
+_OPEN: Final = ". Are there open conversations? With --force it is done all the same"
+_ANONYMIZED: Final = (
+    "Taken on: Dixa anonymizes the end user, with all conversations and messages, for good. "
+    "It may take up to 24 hours."
+)
+
 SERVICES: Final[Mapping[str, Known]] = {
     "sunshine": Known(
         jobs.SUNSHINE,
         _connected(SunshineClient),
-        get=lambda client, who, brand_id: client.users.get(who, brand_id=brand_id),
-        delete=lambda client, who, brand_id: client.users.delete(who, brand_id=brand_id),
+        get=lambda client, who, how: client.users.get(who, brand_id=how.brand_id),
+        delete=lambda client, who, how: _deleted(client.users.delete(who, brand_id=how.brand_id)),
+        takes=("brand_id",),
     ),
     "smooch": Known(
         jobs.SMOOCH,
         _connected(SmoochClient),
         get=lambda client, who, _: client.app_users.get(who),
-        delete=lambda client, who, _: client.app_users.delete(who),
+        delete=lambda client, who, _: _deleted(client.app_users.delete(who)),
+    ),
+    "dixa": Known(
+        jobs.DIXA,
+        _connected_to_dixa,
+        get=lambda client, who, _: client.end_users.get(who),
+        delete=_anonymized,
+        takes=("force",),
+        rate=RATE,
     ),
 }
 

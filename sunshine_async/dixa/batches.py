@@ -204,6 +204,11 @@ class _Entry(Generic[I]):
     keys: frozenset[Hashable]
 
 
+ENVELOPE: Final = b'{"data":[]}'
+"""What is around the items of a batch."""
+_COMMA: Final = 1
+
+
 @define(eq=False)
 class _Batch(Generic[I]):
     """Items that go out together, and what became of those that can't."""
@@ -216,14 +221,13 @@ class _Batch(Generic[I]):
     """Earlier ones that have a key in common with it."""
     done: anyio.Event = field(factory=anyio.Event)
 
+    def size_with(self, entry: _Entry[I]) -> int:
+        return self.size + entry.size + (_COMMA if self.entries else len(ENVELOPE))
+
     def add(self, entry: _Entry[I]) -> None:
+        self.size = self.size_with(entry)
         self.entries.append(entry)
-        self.size += entry.size
         self.keys |= entry.keys
-
-
-_ENVELOPE: Final = len(b'{"data":[]}')
-_COMMA: Final = 1
 
 
 class _Batches(Generic[I, R]):
@@ -297,8 +301,8 @@ class _Batches(Generic[I, R]):
             index = self._taken
             self._taken += 1
             try:
-                size = self._way.size(item) + _COMMA
-                if size + _ENVELOPE > self._limits.max_bytes:
+                size = self._way.size(item)
+                if size + len(ENVELOPE) > self._limits.max_bytes:
                     message = f"the item is {size} bytes as JSON, more than a batch may have"
                     raise ValueError(message)  # noqa: TRY301 - as one that has no size
                 entry = _Entry(index, item, size, frozenset(self._way.keys(item)))
@@ -316,7 +320,7 @@ class _Batches(Generic[I, R]):
         waiting = any(entry.keys & other.keys for other in self._held)
         room = (
             len(batch.entries) < self._limits.batch_size
-            and batch.size + entry.size + _ENVELOPE <= self._limits.max_bytes
+            and batch.size_with(entry) <= self._limits.max_bytes
         )
         if room and not waiting and not entry.keys & batch.keys:
             batch.add(entry)

@@ -260,13 +260,8 @@ class EndUsers:
         Without either, and where the answer doesn't surely say whose an outcome is: `Unknown`.
         (postEndusersBulk, getEndusers)
         """
-        way = Way(
-            size_as(CreateEndUserInput),
-            unique_keys,
-            Creating(self.create_bulk, self._look, CREATE_BULK, self._hidden).create,
-        )
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
-        return batches.run(way, bodies, limits, ordered=ordered)
+        return batches.run(self.creating(), bodies, limits, ordered=ordered)
 
     def patch_many(
         self,
@@ -282,10 +277,8 @@ class EndUsers:
         Batches are as in `create_many`; those of one end user go one after another. They are sent
         again after a lost answer, with the same values. (patchEndusers)
         """
-        changing = Changing(self.patch_bulk, PATCH_BULK, self._hidden)
-        way = Way(size_as(BulkPatchEndUserInput), unique_keys, changing.change)
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
-        return batches.run(way, bodies, limits, ordered=ordered)
+        return batches.run(self.patching(), bodies, limits, ordered=ordered)
 
     def update_many(
         self,
@@ -319,16 +312,29 @@ class EndUsers:
         share an external id, an e-mail address or a phone number go one after another.
         (postEndusersBulk, getEndusers, patchEndusers)
         """
+        limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
+        return batches.run(self.upserting(), bodies, limits, ordered=ordered)
+
+    def creating(self) -> Way[CreateEndUserInput, EndUser]:
+        """Return how `create_many` sends a batch: for batches that are put together elsewhere."""
+        creating = Creating(self.create_bulk, self._look, CREATE_BULK, self._hidden)
+        return Way(size_as(CreateEndUserInput), unique_keys, creating.create)
+
+    def patching(self) -> Way[BulkPatchEndUserInput, EndUser]:
+        """Return how `patch_many` sends a batch, as `creating`."""
+        changing = Changing(self.patch_bulk, PATCH_BULK, self._hidden)
+        return Way(size_as(BulkPatchEndUserInput), unique_keys, changing.change)
+
+    def upserting(self) -> Way[CreateEndUserInput, EndUser]:
+        """Return how `upsert_many` sends a batch, as `creating`: it learns from one to the next."""
         upserting = upserts.Upserting(
             look=self._look,
-            create=Creating(self.create_bulk, self._look, CREATE_BULK, self._hidden).create,
-            patch=Changing(self.patch_bulk, PATCH_BULK, self._hidden).change,
+            create=self.creating().send,
+            patch=self.patching().send,
             known=upserts.Known(self.list(page_limit=upserts.PAGE_LIMIT).pages()),
             endpoint=str(LIST),
         )
-        way = Way(upserts.size, all_keys, upserting.upsert)
-        limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
-        return batches.run(way, bodies, limits, ordered=ordered)
+        return Way(upserts.size, all_keys, upserting.upsert)
 
     def list(
         self,
@@ -390,9 +396,4 @@ class EndUsers:
             email=value if name == "email" else None,
             phone=value if name == "phone_number" else None,
         )
-        users: Sequence[EndUser] = ()
-        async for user in found:
-            users = (*users, user)
-            if len(users) > 1:
-                break
-        return users
+        return await found.first(2)

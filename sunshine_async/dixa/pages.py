@@ -104,6 +104,15 @@ class Listing(Generic[T]):
     def __aiter__(self) -> AsyncIterator[T]:
         return _Items(self.pages())
 
+    async def first(self, number: int) -> list[T]:
+        """Return the first so many of them, or all there are: no page is asked for beyond them."""
+        found: list[T] = []
+        async for one in self:
+            found.append(one)
+            if len(found) == number:
+                break
+        return found
+
     def pages(self) -> AsyncIterator[Page[T]]:
         """Give the pages one after another; one may be empty and have others after it."""
         return _Pages(self._fetch, self._place, self._first, self._from_page, self._may_be_none)

@@ -1,13 +1,16 @@
 """A batch as requests: halved where it is refused, settled where its answer was lost."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from anyio import get_cancelled_exc_class
 from attrs import define, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._endpoint import Endpoint
+from sunshine_async._transport.exchange import HAD_LEFT
 from sunshine_async.dixa.matching import holds, of_changes, of_creates
 from sunshine_async.dixa.models import (
     BulkActionSuccess,
@@ -21,7 +24,10 @@ from sunshine_async.dixa.reasons import TAKEN, is_taken, of_look, of_outcome
 from sunshine_async.errors import (
     BadRequestError,
     PayloadTooLargeError,
+    RateLimitError,
+    ServerError,
     SunshineError,
+    TransportError,
 )
 
 B = TypeVar("B")
@@ -32,6 +38,8 @@ Result: TypeAlias = EndUser | Exception
 Look: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
 """Gives those who have a value in a field of that name, two of them at most."""
 
+GONE: Final = (TransportError, ServerError, RateLimitError)
+"""What says that no look-up would fare better just now."""
 SKEW: Final = timedelta(minutes=1)
 """How far the service's clock may be behind ours."""
 ROUNDS: Final = 3
@@ -77,12 +85,14 @@ class Creating:
         because these two guard against a second one. Without them it stays open.
         """
         course = _Course(self, bodies, since=datetime.now(UTC) - SKEW)
-        await course.send(range(len(bodies)))
-        for _ in range(ROUNDS):
-            missing = await course.settle()
-            if not missing:
-                break
-            await course.send(missing)
+        with noting(course.results):
+            await course.send(range(len(bodies)))
+            for _ in range(ROUNDS):
+                missing = await course.settle()
+                if missing:
+                    await course.send(missing)
+                elif not course.cut_short:
+                    break
         return course.ends()
 
     async def once(self, bodies: Sequence[CreateEndUserInput]) -> list[Result | None]:
@@ -112,6 +122,8 @@ class _Course:
     results: dict[int, Result | None] = field(factory=dict[int, "Result | None"])
     doubted: set[int] = field(factory=set[int])
     """Those that an earlier sending may have made."""
+    cut_short: bool = False
+    """Whether the last `settle` ended at a look-up that had no answer."""
 
     async def send(self, indexes: Sequence[int]) -> None:
         results = await _halved(self.creating.once, [self.bodies[index] for index in indexes])
@@ -125,8 +137,12 @@ class _Course:
                 self.doubted.add(index)
 
     async def settle(self) -> list[int]:
-        """Look for those that may be there; return those that aren't and may be sent again."""
+        """Look for those that may be there; return those that aren't and may be sent again.
+
+        A look-up that has no answer is the last: a service that is gone isn't asked for each.
+        """
         missing: list[int] = []
+        self.cut_short = False
         for index in sorted(self.doubted):
             result = self.results[index]
             open_ = getattr(result, "maybe_applied", False) or is_taken(result)
@@ -134,6 +150,9 @@ class _Course:
                 continue
             try:
                 found = await self.creating.made(self.bodies[index], self.since)
+            except GONE:
+                self.cut_short = True
+                break  # they stay in doubt
             except SunshineError:
                 continue  # it stays in doubt
             if found is None:
@@ -151,6 +170,17 @@ class _Course:
                 error.maybe_applied = True
         endpoint = self.creating.endpoint
         return [self.results[index] or _result(None, endpoint) for index in range(len(self.bodies))]
+
+
+@contextmanager
+def noting(ended: Collection[object]) -> Generator[None]:
+    """Let a cancellation of the block say that a request had left, if any of its items has *ended*."""
+    try:
+        yield
+    except get_cancelled_exc_class() as cancelled:
+        if ended:
+            cancelled.add_note(HAD_LEFT.format(endpoint="an earlier request of the batch"))
+        raise
 
 
 async def _halved(
@@ -173,7 +203,8 @@ async def _halved(
         return [failed] * len(bodies)
     middle = len(bodies) // 2
     first = await _halved(send, bodies[:middle], doubted=doubted)
-    return first + await _halved(send, bodies[middle:], doubted=doubted)
+    with noting(first):
+        return first + await _halved(send, bodies[middle:], doubted=doubted)
 
 
 def _result(

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from copy import copy
 from typing import Any, Final
 
 import anyio
@@ -13,7 +14,7 @@ from sunshine_async.dixa.matching import Key, all_keys, asked, differences, key,
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
 from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
-from sunshine_async.dixa.sending import Look, Result, size_as
+from sunshine_async.dixa.sending import GONE, Look, Result, noting, size_as
 from sunshine_async.errors import SunshineError
 
 PAGE_LIMIT: Final = 100
@@ -176,6 +177,11 @@ class Upserting:
     async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[Result]:
         """Return what became of each of *bodies*."""
         results: dict[int, Result] = {}
+        with noting(results):
+            await self._go(bodies, results)
+        return [results[index] for index in range(len(bodies))]
+
+    async def _go(self, bodies: Sequence[CreateEndUserInput], results: dict[int, Result]) -> None:
         first = [index for index, body in enumerate(bodies) if self._is_created_first(body)]
         others = sorted({*range(len(bodies))}.difference(first))
         there = await self._look_up(bodies, others, results)
@@ -188,7 +194,6 @@ class Upserting:
         for index in range(len(bodies)):
             self.guess.learn(new=index not in there)
         await self._patch(bodies, there, results)
-        return [results[index] for index in range(len(bodies))]
 
     def _is_created_first(self, body: CreateEndUserInput) -> bool:
         """Return whether the service itself is to say that *body* is there already.
@@ -207,11 +212,16 @@ class Upserting:
         """Return who is there; what went wrong goes to *results*.
 
         Those that *results* has were refused as taken, and *raced* are those of them that had
-        been looked for: the service itself is asked who has their keys now.
+        been looked for: the service itself is asked who has their keys now. A look-up that has no
+        answer is the last: the others end in the same.
         """
         there: dict[int, EndUser] = {}
+        gone: SunshineError | None = None
         await self.known.read(len(indexes))
         for index in indexes:
+            if gone is not None:
+                results[index] = copy(gone)
+                continue
             looks: list[Look] = (
                 [self.known.look] if self.known.complete and index not in raced else []
             )
@@ -225,6 +235,7 @@ class Upserting:
                         break
             except SunshineError as error:
                 results[index] = error
+                gone = error if isinstance(error, GONE) else None
         return there
 
     async def _patch(

@@ -38,6 +38,7 @@ from sunshine_async.emulator.dixa_store import (
 from sunshine_async.emulator.fields import Field
 from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.emulator.service import Answer, Asked, Operation
+from sunshine_async.emulator.state import Change
 
 ORGANIZATION: Final = "b86a1842-437c-4c55-ac4b-0a9cd2f44dfb"
 EFFECTS: Final = ("create", "patch", "update", "anonymize", "patch_custom_attributes")
@@ -79,6 +80,7 @@ class Dixa:
         self.refuses: Callable[[Mapping[str, Any]], str | None] | None = None
         """Says of an item why a request with it is a 400 as a whole; None: it isn't."""
         self.effects: Counter[str] = Counter()
+        self._keep: Callable[[Change], None] = lambda _: None
         self._store = Store()
         self._conversations: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self._anonymizations: dict[str, dict[str, Any]] = {}
@@ -127,11 +129,29 @@ class Dixa:
 
     def clear(self) -> None:
         """Forget everything but what is defined."""
-        self._store = Store()
+        self._store = Store(tell=lambda who, user: self._keep(["user", who, user]))
         self._conversations.clear()
         self._anonymizations.clear()
         self._asked_for.clear()
         self.effects = Counter(dict.fromkeys(EFFECTS, 0))
+
+    def restore(self, change: Change) -> None:
+        """Make a *change* that was kept."""
+        match change:
+            case ["effect", name]:
+                self.effects[name] += 1
+            case ["asked", who]:
+                self._asked_for.add(who)
+            case ["anonymization", who, request]:
+                self._anonymizations[who] = request
+            case [_, who, None]:
+                self._store.drop(self._store.by_id[who])
+            case _:
+                self._store.put(change[-1])
+
+    def keep(self, write: Callable[[Change], None]) -> None:
+        """Hand every change to *write* from now on, but for what only code gives."""
+        self._keep = write
 
     def _list(self, asked: Asked) -> Answer:
         filters = [name for name in FILTERS if name in asked.query]
@@ -222,8 +242,8 @@ class Dixa:
             "targetEntityId": user["id"],
             "requestedBy": ORGANIZATION,
         }
-        self._anonymizations[request["id"]] = request
-        self.effects["anonymize"] += 1
+        self._request(request)
+        self._did("anonymize")
         return Answer(202, {"data": request})
 
     def _anonymization(self, asked: Asked) -> Answer:
@@ -235,8 +255,9 @@ class Dixa:
             if user is not None:
                 self._store.drop(user)
             request = {**request, "processedAt": f"{time_now()}[GMT]"}
-            self._anonymizations[request["id"]] = request
+            self._request(request)
         self._asked_for.add(request["id"])
+        self._keep(["asked", request["id"]])
         return Answer(200, {"data": request})
 
     def _patch_attributes(self, asked: Asked) -> Answer:
@@ -297,8 +318,16 @@ class Dixa:
 
     def _put(self, effect: str, user: Stored) -> Stored:
         self._store.put(user)
-        self.effects[effect] += 1
+        self._did(effect)
         return user
+
+    def _request(self, request: dict[str, Any]) -> None:
+        self._anonymizations[request["id"]] = request
+        self._keep(["anonymization", request["id"], request])
+
+    def _did(self, effect: str) -> None:
+        self.effects[effect] += 1
+        self._keep(["effect", effect])
 
 
 def _listed(user: Stored) -> Stored:

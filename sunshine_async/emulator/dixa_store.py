@@ -90,6 +90,8 @@ def time_now() -> str:
 class Store:
     """The end users. One that is stored is never changed in place: another takes its place."""
 
+    tell: Callable[[str, Stored | None], None] = lambda _id, _user: None
+    """Called with each id whose user is another now, or gone."""
     by_id: dict[str, Stored] = field(factory=dict[str, Stored])
     _owners: dict[tuple[str, str], str] = field(factory=dict[tuple[str, str], str])
     """By the code of its being taken, and what is taken: whose it is."""
@@ -130,10 +132,12 @@ class Store:
             self._owners[key] = user["id"]
         if "externalId" in user:
             self._by_external_id[user["externalId"]][user["id"]] = None
+        self.tell(user["id"], user)
 
     def drop(self, user: Stored) -> None:
         """Forget *user*."""
         self._unlist(self.by_id.pop(user["id"]))
+        self.tell(user["id"], None)
 
     def found(self, name: str, value: str) -> list[Stored]:
         """Return who the filter *name* finds."""

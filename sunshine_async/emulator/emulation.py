@@ -1,6 +1,7 @@
 """What an emulator is set to, what it holds, what is to go wrong, and what it has counted."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import ceil
 from pathlib import Path
 from threading import Lock
@@ -12,7 +13,7 @@ from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.mishaps import DRAWN, Mishap, Mishaps, Scripted
 from sunshine_async.emulator.service import Service
 from sunshine_async.emulator.smooch import Smooch
-from sunshine_async.emulator.state import StateFile
+from sunshine_async.emulator.state import Change, StateFile
 from sunshine_async.emulator.sunshine import Sunshine
 from sunshine_async.errors import ConfigurationError
 
@@ -150,11 +151,21 @@ class Emulation:
     def _restored(self, path: Path) -> StateFile:
         """Make the changes that were kept at *path*, and let it keep those to come."""
         state = StateFile(path)
-        for change in state.changes:
-            self.sunshine.restore(change)
+        try:
+            for service, *change in state.changes:
+                self.services[service].restore(change)
+        except (KeyError, ValueError, TypeError):
+            state.close()
+            message = f"{path} is no state of an emulator of this version: name another file"
+            raise ConfigurationError(message) from None
         state.changes.clear()
-        self.sunshine.keep(state.write)
+        for name, service in self.services.items():
+            service.keep(partial(_named, state, name))
         return state
+
+
+def _named(state: StateFile, service: str, change: Change) -> None:
+    state.write([service, *change])
 
 
 def _pace(rate: float | None, burst: float | None, usual: float | None) -> Pace:

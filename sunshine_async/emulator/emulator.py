@@ -37,8 +37,9 @@ class Emulator(Emulation):
     for *latency* seconds after the effect. With the probability *fail* a call goes wrong in one of
     the `DRAWN` ways; *odds* gives other ways their own probabilities. *seed* makes the draws the
     same again. *keys* (``id:secret``) and *tokens* are who is let in; where there are none, any
-    credentials are. *clock* is what the rate goes by. The users of
-    Sunshine and Smooch are kept in the file *state*, from which the next emulator goes on.
+    credentials are. *clock* is what the rate goes by. What there
+    is and was done, but for images, conversations and definitions, is kept in the file *state*,
+    from which the next emulator goes on.
 
     Raise `ConfigurationError` for a number that can't work.
     """

@@ -9,6 +9,7 @@ from attrs import frozen
 from sunshine_async._endpoint import Endpoint
 from sunshine_async.emulator.fields import Field
 from sunshine_async.emulator.refusal import Refusal
+from sunshine_async.emulator.state import Change
 
 
 @frozen
@@ -78,4 +79,12 @@ class Service(Protocol):
 
     def clear(self) -> None:
         """Forget everything."""
+        ...
+
+    def restore(self, change: Change) -> None:
+        """Make a *change* that was kept."""
+        ...
+
+    def keep(self, write: Callable[[Change], None]) -> None:
+        """Hand every change to *write* from now on."""
         ...

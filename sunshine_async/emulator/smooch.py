@@ -21,11 +21,11 @@ profile. Where the reference leaves something open, this is assumed:
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 
 from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.emulator.service import Answer, Asked, Operation
@@ -45,6 +45,7 @@ from sunshine_async.emulator.smooch_bodies import (
     who_is_linked,
     without,
 )
+from sunshine_async.emulator.state import Change
 from sunshine_async.emulator.sunshine import App, Stored, Sunshine, merged, not_found, with_changes
 from sunshine_async.smooch import app_users
 
@@ -100,6 +101,7 @@ class Smooch:
         """What was posted, in that order."""
         self._sunshine: Final = sunshine
         self._beside: defaultdict[str, _Beside] = defaultdict(_Beside)
+        self._keep: Callable[[Change], None] = lambda _: None
         self.effects: Counter[str] = Counter()
         self.clear()
 
@@ -127,6 +129,7 @@ class Smooch:
         beside.clients = checked.get("clients", [])
         beside.pending = checked.get("pendingClients", [])
         beside.business_systems = checked.get("businessSystems", [])
+        self._kept(stored["id"])
         return self._shown(stored)
 
     def problem(self, refusal: Refusal) -> Answer:
@@ -137,6 +140,18 @@ class Smooch:
         self.images.clear()
         self._beside.clear()
         self.effects = Counter(dict.fromkeys(EFFECTS, 0))
+
+    def restore(self, change: Change) -> None:
+        """Make a *change* that was kept."""
+        if len(change) == 1:
+            self.effects[change[0]] += 1
+            return
+        who, beside = change
+        self._beside[who] = _Beside(**beside)
+
+    def keep(self, write: Callable[[Change], None]) -> None:
+        """Hand every change to *write* from now on, but for the images."""
+        self._keep = write
 
     def _pre_create(self, asked: Asked) -> Answer:
         require(asked.body, "userId")
@@ -174,6 +189,7 @@ class Smooch:
             {name: value for name, value in client.items() if name not in personal}
             for client in beside.clients
         ]
+        self._kept(user["id"])
         return self._changed("delete_profile", cleared)
 
     def _auth_code(self, asked: Asked) -> Answer:
@@ -229,6 +245,7 @@ class Smooch:
         if asked.body["confirmation"]["type"] == "immediate":
             beside.pending = without(beside.pending, channel)
             beside.clients = [*beside.clients, {**client, "status": "active"}]
+        self._kept(user["id"])
         return answer
 
     def _unlink(self, asked: Asked) -> Answer:
@@ -240,6 +257,7 @@ class Smooch:
         beside.pending = without(beside.pending, channel)
         if len(beside.clients) + len(beside.pending) == before:
             raise Refusal(400, "bad_request", f"the app user isn't linked to {channel}")
+        self._kept(user["id"])
         return self._did("unlink")
 
     def _merge(self, asked: Asked) -> Answer:
@@ -262,6 +280,7 @@ class Smooch:
         kept.pending = kept.pending + left.pending
         kept.business_systems = kept.business_systems + left.business_systems
         kept.conversation_started |= left.conversation_started
+        self._kept(survivor["id"])
         return self._did("merge")
 
     def _post_image(self, asked: Asked) -> Answer:
@@ -277,10 +296,11 @@ class Smooch:
                 source.digest,
             )
         )
-        self.effects["post_image"] += 1
         beside = self._beside[user["id"]]
         beside.conversation_started = True
         beside.conversation_id = beside.conversation_id or self._sunshine.new_id()
+        self._kept(user["id"])
+        self._did("post_image")
         message_id = self._sunshine.new_id()
         message = {
             "_id": message_id,
@@ -324,9 +344,13 @@ class Smooch:
         }
 
     def _changed(self, effect: str, user: Stored, *, status: int = 200) -> Answer:
-        self.effects[effect] += 1
+        self._did(effect)
         return Answer(status, {"appUser": self._shown(user)})
 
     def _did(self, effect: str) -> Answer:
         self.effects[effect] += 1
+        self._keep([effect])
         return Answer(200, {})
+
+    def _kept(self, who: str) -> None:
+        self._keep([who, asdict(self._beside[who])])

@@ -8,7 +8,7 @@ import orjson
 from sunshine_async.errors import ConfigurationError
 
 Change: TypeAlias = list[Any]
-"""A service, and what of it changed: an app, an id and the user (None: gone), or an effect."""
+"""What of a service changed, as the service itself knows it; in the file its name comes first."""
 
 
 class StateFile:

@@ -11,17 +11,21 @@ Every row that is taken ends as one of four: *done*; *failed*, when the service 
 *unknown*, when it may have it or not; *bad*, when it couldn't be read and nothing was sent.
 """
 
+from sunshine_async._dixa_tasks import DIXA
 from sunshine_async._report import Ending, Latencies, Problem, Report, Trouble
-from sunshine_async._tasks import SERVICES, SMOOCH, SUNSHINE, Mode, Service
+from sunshine_async._services import SERVICES, SMOOCH, SUNSHINE
+from sunshine_async._tasks import Mode, Service
 from sunshine_async.jobs.job import Job, StoppedError
-from sunshine_async.jobs.lasting import LastingJob, UnsettledError
+from sunshine_async.jobs.lasting import LastingJob
 from sunshine_async.jobs.opening import open_job as open  # noqa: A004 - of this module: jobs.open
 from sunshine_async.jobs.rehearsal import Rehearsal, rehearse
+from sunshine_async.jobs.settling import UnsettledError
 from sunshine_async.jobs.sources import Duplicates
 from sunshine_async.journal import JournalError
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows
 
 __all__ = [
+    "DIXA",
     "SERVICES",
     "SMOOCH",
     "SUNSHINE",

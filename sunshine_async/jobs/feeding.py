@@ -76,7 +76,8 @@ class Pending(Entries):
             page = self._next()
             batch = [self._feed.made(self._row(kept), kept) for kept in page]
             self._check()
-            self._begin(page, batch)
+            if self._feed.task.most == 1:  # others are marked when they are sent, all at once
+                self._begin(page, batch)
         except (SourceError, JournalError) as error:
             self._broken = error
             batch = []

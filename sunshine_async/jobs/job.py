@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import Final, Self
+from typing import Final, Self, TypeAlias, cast
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
@@ -12,7 +13,10 @@ from anyio import CancelScope, get_cancelled_exc_class, to_thread
 from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._report import Ending, Problem, Report, Trouble
-from sunshine_async._tasks import Entry, Mode, Service, Task
+from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service, Task
+from sunshine_async.dixa import batches
+from sunshine_async.dixa.batches import Limits, Way
+from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
 from sunshine_async.errors import (
     ApiError,
     AuthenticationError,
@@ -25,6 +29,9 @@ from sunshine_async.errors import (
     TransportError,
 )
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError
+
+Results: TypeAlias = Sequence[object | Exception]
+"""What became of entries, in their order."""
 
 FUSE: Final = (
     AuthenticationError,
@@ -40,6 +47,7 @@ _CUT_OFF: Final = "stopped before the answer came"
 UNSENT: Final = "stopped before it was sent"
 AT_ONCE: Final = 500
 """Rows that are read before any of them is sent."""
+_LINGER: Final = 1.0  # seconds that a parcel waits to be full, where a pipe is slow
 LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
 
 
@@ -48,7 +56,10 @@ class StoppedError(SunshineError):
 
 
 class Job:
-    """Sends rows through a client, *concurrency* at once.
+    """Sends rows through a client, with *concurrency* calls under way at once.
+
+    Where the service takes many in one call, they go together: each still has its own outcome.
+    By default 64 calls are under way, 8 of those that take many.
 
     *on_problem* is called with each row that wasn't done, as they end; `report` can be looked at
     all the while. More than *max_failures* rows that weren't done, refused credentials (401, 402,
@@ -61,7 +72,7 @@ class Job:
         service: Service,
         mode: Mode,
         *,
-        concurrency: int = 64,
+        concurrency: int | None = None,
         max_failures: int | None = None,
         grace: float = 10.0,
         on_problem: Callable[[Problem], None] | None = None,
@@ -70,7 +81,9 @@ class Job:
         self.report: Final = Report()
         self._client: Final = client
         self._task: Final = service.tasks[mode]
-        self._concurrency: Final = concurrency
+        send = self._task.send
+        self._way: Final = send.way(client) if isinstance(send, Parcels) else None
+        self._concurrency: Final = self._task.at_once if concurrency is None else concurrency
         self._max_failures: Final = inf if max_failures is None else max_failures
         self._grace: Final = grace
         self._on_problem: Final = on_problem
@@ -109,18 +122,15 @@ class Job:
         """
         self._began = self._clock()
         self._entries = self._source(rows)
-        async with bulk.run(
-            self._send,
-            self._entries,
-            concurrency=self._concurrency,
-            key=self._task.key,
-        ) as outcomes:
+        async with self._sending(self._entries) as outcomes:
             self._outcomes = outcomes
             if self._stopped:
                 outcomes.stop()
             async for outcome in outcomes:
                 self._settle(outcome)
         self._measure()
+        if isinstance(rows, RowFile):
+            self.report.turned = rows.turned
         return self.report
 
     def stop(self) -> None:
@@ -170,23 +180,52 @@ class Job:
     def _source(self, rows: Iterable[Row | BadRow]) -> "Entries":
         return Entries(self, self._task, rows)
 
-    async def _call(self, entry: Entry) -> object:
-        return await self._task.send(self._client, entry)
+    def _sending(
+        self, entries: "Entries"
+    ) -> AbstractAsyncContextManager[bulk.Outcomes[Entry, object]]:
+        """Return the block in which *entries* are sent: one by one, or in parcels."""
+        if self._way is None:
+            return bulk.run(self._alone, entries, concurrency=self._concurrency, key=self._task.key)
+        limits = Limits(self._task.most, MAX_BATCH_BYTES, _LINGER, self._concurrency)
+        way = Way(self._way.size, self._way.keys, self._send)
+        return batches.run(way, entries, limits, ordered=False)
 
-    async def _send(self, entry: Entry) -> object:
+    async def _alone(self, entry: Entry) -> object:
+        [result] = await self._send([entry])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def _send(self, entries: Sequence[Entry]) -> Results:
+        """Return what became of each of *entries*: what its call brought, or raised."""
+        return await self._tried(entries)
+
+    async def _call(self, entries: Sequence[Entry]) -> Results:
+        if self._way is not None:
+            return await self._way.send(entries)
+        [entry] = entries
+        try:
+            return [await cast("Send", self._task.send)(self._client, entry)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what it ended in
+            return [error]
+
+    async def _tried(self, entries: Sequence[Entry]) -> Results:
         begun = False
         started = self._clock()
         with CancelScope(deadline=self._until) as call:
             self._calls.add(call)
             try:
-                return await self._call(entry)
+                return await self._call(entries)
             except get_cancelled_exc_class() as cancelled:
                 begun = bool(getattr(cancelled, "__notes__", ()))
                 raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is what they all ended in
+                return [error] * len(entries)
             finally:
                 self._calls.discard(call)
                 self.report.latencies.add(self._clock() - started)
-        raise StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
+        stopped = StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
+        return [stopped] * len(entries)
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()
@@ -200,7 +239,7 @@ class Job:
             self.give_up(NO_BETTER.format(error))
         unanswered = isinstance(error, TransportError | ServerError)
         self._unanswered = self._unanswered + 1 if unanswered else 0
-        if self._unanswered >= max(_OUTAGE, self._concurrency):
+        if self._unanswered >= max(_OUTAGE, self._concurrency * self._task.most):
             self.give_up(
                 f"{self._unanswered} rows one after another had no answer; the last: {error}"
             )

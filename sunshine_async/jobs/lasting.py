@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final, cast
@@ -11,45 +11,23 @@ import anyio
 from anyio import to_thread
 from attrs import evolve
 
-from sunshine_async import _codec, bulk
+from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
 from sunshine_async._tasks import Again, Entry, Mode, Service
-from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
-from sunshine_async.jobs.hold import OUTAGE, Hold
-from sunshine_async.jobs.job import (
-    AT_ONCE,
-    FUSE,
-    NO_BETTER,
-    UNSENT,
-    Entries,
-    Job,
-    StoppedError,
-    problem_of,
-)
+from sunshine_async.jobs.hold import Hold
+from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
+from sunshine_async.jobs.settling import STATES, Settling, says_nothing
 from sunshine_async.jobs.sources import Duplicates, Policy, check_job, read_ahead
 from sunshine_async.journal import PENDING, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _AHEAD: Final = 2
 """How many rows are marked as begun before they are sent, for each that is sent at once."""
-_TURNS: Final = 3
-"""How often a row is tried that has no answer while others have."""
-_STATES: Final[Mapping[Trouble, State]] = {
-    Trouble.FAILED: State.FAILED,
-    Trouble.UNKNOWN: State.UNKNOWN,
-    Trouble.BAD: State.BAD,
-}
-_TROUBLES: Final = {state: trouble for trouble, state in _STATES.items()}
-_UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
-_OTHERWISE: Final = "it may have been sent before, and what is there under its key is not as sent"
-
-
-class UnsettledError(SunshineError):
-    """What became of a row that had begun can't be told."""
+_TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 
 
 class LastingJob(Job):
@@ -81,8 +59,9 @@ class LastingJob(Job):
         self._scribe: Final = Scribe(journal, lambda error: self.give_up(str(error)))
         once = client.with_options(retry=Retry(max_attempts=1))
         self._hold: Final = Hold(lambda: service.probe(once), policy.max_outage, self.give_up)
-        self._in_order = True
-        self._ahead: Final[set[int]] = set()
+        self._settling: Final = Settling(
+            self._task, client, self._scribe, self._hold, lambda: self._stopped
+        )
         self._rows = 0
         self._session = 0
 
@@ -144,7 +123,7 @@ class LastingJob(Job):
     async def _prepared(self, rows: Rows) -> Rows:
         upsert = self._mode is Mode.UPSERT
         if isinstance(rows, RowFile) and rows.path is not None:
-            self._in_order = self.policy.duplicates is Duplicates.ALL
+            self._settling.in_order = self.policy.duplicates is Duplicates.ALL
             await to_thread.run_sync(
                 partial(
                     read_ahead, self.journal, self._task, rows, self._said, self.policy,
@@ -187,7 +166,8 @@ class LastingJob(Job):
         feed = Feed(
             self, self._task, self.journal, self._states(), self._entry_of,
             keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
-            at_once=min(AT_ONCE, _AHEAD * self._concurrency), ahead=self._ahead,
+            at_once=min(AT_ONCE, _AHEAD * self._concurrency * self._task.most),
+            ahead=self._settling.ahead,
         )  # fmt: skip
         if isinstance(rows, RowFile) and rows.path is not None:
             return Pending(feed, rows)
@@ -197,127 +177,16 @@ class LastingJob(Job):
         super()._end(ending, reason)
         self._hold.close()
 
-    async def _send(self, entry: Entry) -> object:
-        turns = 0
-        while True:
-            answers = self._hold.answers
-            try:
-                if self._hold.held:
-                    await self._passed()
-                value = await super()._send(entry)
-            except Exception as error:
-                entry = self._doubted(entry, error)
-                if isinstance(error, OUTAGE):
-                    turns += self._hold.lost(error, since=answers)
-                    if turns < _TURNS and self._may_try_again(entry):
-                        await self._taken_back(entry)
-                        if not self._stopped:
-                            continue
-                        error = StoppedError(str(error), maybe_applied=entry.begun)
-                elif isinstance(error, ApiError):
-                    self._hold.answer()
-                await self._kept(entry, self._undone(entry, error))
-                raise error from None
-            self._hold.answer()
-            await self._kept(entry, self._done(entry, value))
-            return value
+    async def _send(self, entries: Sequence[Entry]) -> Results:
+        return await self._settling.send(entries, self._tried)
 
-    async def _call(self, entry: Entry) -> object:
-        again = self._task.again(entry)
-        if again is Again.HARMLESS:
-            return await super()._call(entry)
-        if entry.begun and again is Again.NEVER:
-            raise UnsettledError(_UNTOLD, maybe_applied=True)
-        if entry.begun and again is Again.LOOK:
-            found = await self._found(entry)
-            if found is not None:
-                return found
-        if entry.number in self._ahead:
-            self._ahead.remove(entry.number)
-        else:
-            await self._scribe.begin(entry.number)
-        try:
-            return await super()._call(entry)
-        except NotFoundError:
-            if entry.begun and again is Again.GONE:
-                return None
-            raise
-        except ConflictError:
-            found = await self._found(entry) if entry.begun else None
-            if found is None:
-                raise
-            return found
-
-    async def _found(self, entry: Entry) -> object:
-        """Return what is there under the key of *entry* as sent, or None where nothing is."""
-        try:
-            found = await cast("Any", self._task.look)(self._client, entry)
-        except NotFoundError:
-            return None
-        if not _codec.holds(_codec.unstructure(found), _codec.unstructure(entry.body)):
-            raise UnsettledError(_OTHERWISE, maybe_applied=True)
-        return found
-
-    async def _passed(self) -> None:
-        await self._hold.enter()
-        if self._stopped:
-            raise StoppedError(UNSENT)
-
-    def _doubted(self, entry: Entry, error: Exception) -> Entry:
-        """Return *entry* as it is after *error*, which says so too if it may have been applied."""
-        if self._task.again(entry) is Again.HARMLESS:
-            return entry
-        if isinstance(error, (*OUTAGE, StoppedError)):
-            error.maybe_applied |= entry.begun
-        return evolve(entry, begun=entry.begun or getattr(error, "maybe_applied", False))
-
-    def _may_try_again(self, entry: Entry) -> bool:
-        return not (entry.begun and self._task.again(entry) is Again.NEVER)
-
-    async def _taken_back(self, entry: Entry) -> None:
-        """Let *entry* wait again if it was marked as begun, and wasn't sent after all."""
-        if not entry.begun and self._task.again(entry) is not Again.HARMLESS:
-            await self._scribe.keep(Mark(entry.number, State.WAITING, time.time()))
+    async def _call(self, entries: Sequence[Entry]) -> Results:
+        return await self._settling.call(entries, super()._call)
 
     def _take_back(self) -> None:
         """Let rows wait again that were marked as begun ahead, and that nobody took."""
-        for number in self._ahead:
+        for number in self._settling.ahead:
             self._scribe.end(Mark(number, State.WAITING, time.time(), sent=-1))
-
-    async def _kept(self, entry: Entry, mark: Mark) -> None:
-        if self._in_order or self._scribe.crowded:
-            await self._scribe.keep(mark)
-        else:
-            self._scribe.end(mark, linger=self._task.again(entry) is not Again.NEVER)
-
-    def _done(self, entry: Entry, value: object) -> Mark:
-        remote_id = None if value is None else self._task.remote_id(value)
-        return Mark(
-            entry.number,
-            State.DONE,
-            time.time(),
-            outcome=self._task.done,
-            remote_id=remote_id,
-            sent=self._task.again(entry) is Again.HARMLESS,
-        )
-
-    def _undone(self, entry: Entry, error: Exception) -> Mark:
-        if _says_nothing(error):
-            state = State.BEGUN if entry.begun else State.WAITING
-            unsent = entry.number in self._ahead
-            self._ahead.discard(entry.number)
-            return Mark(entry.number, state, time.time(), sent=-unsent)
-        unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
-        problem = problem_of(entry.line, error, unknown=unknown)
-        return Mark(
-            entry.number,
-            _STATES[problem.trouble],
-            time.time(),
-            code=problem.code,
-            status=getattr(error, "status", None),
-            reason=problem.reason,
-            sent=self._task.again(entry) is Again.HARMLESS,
-        )
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()
@@ -328,7 +197,7 @@ class LastingJob(Job):
     def _count(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
             self.report.done += 1
-        elif not _says_nothing(outcome.error):
+        elif not says_nothing(outcome.error):
             unknown = isinstance(outcome, bulk.Unknown)
             self.note(problem_of(outcome.item.line, outcome.error, unknown=unknown))
         if self._on_progress is not None:
@@ -363,6 +232,8 @@ class LastingJob(Job):
         report = self.report
         report.held = self._hold.seconds
         about = self.journal.about()
+        if not self._session:  # what can be read once only was counted as it came
+            report.turned = int(about.get("turned", "0"))
         totals = {
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
@@ -372,8 +243,3 @@ class LastingJob(Job):
         for name, each in totals.items():
             about[name] = str(float(about.get(name, "0")) + each)
         self.journal.describe(**about)
-
-
-def _says_nothing(error: Exception) -> bool:
-    """Return whether *error* ends the job, and is no outcome of its row."""
-    return isinstance(error, (*FUSE, StoppedError, JournalError))

@@ -12,7 +12,7 @@ from attrs import define, field
 from sunshine_async._report import KEPT, NAMED, Problem, Trouble
 from sunshine_async._tasks import Entry, Mode, Service, Task
 from sunshine_async.jobs.job import problem_of
-from sunshine_async.rows import BadRow, Row
+from sunshine_async.rows import BadRow, Row, RowFile
 
 _SEEN: Final = "CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID"
 _ADD: Final = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -33,7 +33,11 @@ class Rehearsal:
     """The lines of the first of them, each with the line where its key came first."""
     beyond: Counter[str] = field(factory=Counter)
     """Keys that would be sent as they are, since the model doesn't know them."""
+    turned: int = 0
+    """Phone numbers that were turned into E.164."""
     rate: float | None = None
+    most: int = 1
+    """How many rows a request may have."""
 
     @property
     def rows(self) -> int:
@@ -42,8 +46,8 @@ class Rehearsal:
 
     @property
     def requests(self) -> int:
-        """How many requests it takes, if nothing goes wrong."""
-        return self.valid
+        """How many requests it takes at least: look-ups come on top where rows go together."""
+        return ceil(self.valid / self.most)
 
     @property
     def seconds(self) -> float | None:
@@ -60,6 +64,7 @@ class Rehearsal:
             "repeated": [{"line": line, "first_line": first} for line, first in self.repeated],
             "requests": self.requests,
             "rate": self.rate,
+            "phone_numbers_turned": self.turned,
             "seconds": None if self.seconds is None else ceil(self.seconds),
             "keys_not_in_the_model": dict(self.beyond.most_common()),
             "problems": [problem.as_json() for problem in self.problems],
@@ -81,7 +86,8 @@ def rehearse(
     are kept in a temporary file. *rate* is in requests a second; *on_problem* is called with each
     bad row.
     """
-    task, found = service.tasks[mode], Rehearsal(rate=rate)
+    task = service.tasks[mode]
+    found = Rehearsal(rate=rate, most=task.most)
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.execute(_SEEN)
         database.execute("BEGIN")
@@ -99,6 +105,7 @@ def rehearse(
                 if key in found.beyond or len(found.beyond) < NAMED:
                     found.beyond[key] += 1
             _count(task.key_of(cast("Row", row).data), row.line, found, database)
+    found.turned = rows.turned if isinstance(rows, RowFile) else 0
     return found
 
 

@@ -1,7 +1,7 @@
 """What becomes of rows, written down in groups: one commit for all that came during the last."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import anyio
@@ -44,21 +44,22 @@ class Scribe:
         """Whether more waits to be written than should."""
         return len(self._group.marks) >= _CROWDED
 
-    async def begin(self, number: int) -> None:
-        """Mark the row *number* as begun; return when that is on the disk."""
-        await self.keep(Mark(number, State.BEGUN, time.time(), sent=1))
+    async def begin(self, numbers: Iterable[int]) -> None:
+        """Mark the rows *numbers* as begun; return when that is on the disk."""
+        now = time.time()
+        await self.keep(*(Mark(number, State.BEGUN, now, sent=1) for number in numbers))
 
-    def end(self, mark: Mark, *, linger: bool = True) -> None:
-        """Write *mark* soon, or if it isn't to *linger* as soon as can be."""
-        self._group.marks.append(mark)
+    def end(self, *marks: Mark, linger: bool = True) -> None:
+        """Write *marks* soon, or if they aren't to *linger* as soon as can be."""
+        self._group.marks.extend(marks)
         self._wake.set()
         if not linger:
             self._hurry.set()
 
-    async def keep(self, mark: Mark) -> None:
-        """Write *mark*; return when it is on the disk."""
+    async def keep(self, *marks: Mark) -> None:
+        """Write *marks*; return when they are on the disk."""
         group = self._group
-        group.marks.append(mark)
+        group.marks.extend(marks)
         await self._written(group)
 
     def then(self, call: Callable[[], None]) -> None:

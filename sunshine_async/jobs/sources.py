@@ -101,7 +101,7 @@ def read_ahead(
     _check_duplicates(journal, policy)
     keep = policy.duplicates or Duplicates.LAST
     journal.ready(
-        {"state": "open"},
+        {"state": "open", "turned": str(rows.turned)},
         keep=keep.value if keep in (Duplicates.FIRST, Duplicates.LAST) else None,
         skip_unchanged=upsert and not policy.full,
     )

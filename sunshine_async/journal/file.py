@@ -25,6 +25,7 @@ from sunshine_async.journal.statements import (
     MARK,
     NEXT,
     REASONS,
+    REMEMBER,
     REPEATED,
     REPEATS,
     SAY,
@@ -178,7 +179,7 @@ class Journal:
 
         Rows that were set aside and haven't changed go on. Of waiting rows with the same key all
         are left out but the ``first`` or the ``last`` where *keep* says so; with *skip_unchanged*
-        those are done that are as they were last accepted.
+        those are done that are as they were last accepted. The others have the ids of then.
         """
         with self._change() as database:
             if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'old'").fetchone():
@@ -190,6 +191,7 @@ class Journal:
                 database.execute(LEAVE_OUT.format(which=WHICH[keep]))
             if skip_unchanged:
                 database.execute(UNCHANGED)
+            database.execute(REMEMBER)
             database.executemany(SAY, about.items())
 
     @property
@@ -211,14 +213,14 @@ class Journal:
         """Return the row of each of *lines*, or None for one that this *session* has met before.
 
         It is known by its key and hash, or without a key by its line and hash; where it isn't there
-        it is added, as done if it is as it was last accepted and *skip_unchanged* says so.
+        it is added, as done if it is as it was last accepted and *skip_unchanged* says so, else
+        with the id of then.
         """
         with self._change() as database:
             database.execute(INDEX)
-            return [
-                self._met(database, line, session=session, skip_unchanged=skip_unchanged)
-                for line in lines
-            ]
+            accepted = database.execute("SELECT 1 FROM accepted LIMIT 1").fetchone() is not None
+            then = [*([UNCHANGED] if skip_unchanged else []), REMEMBER] if accepted else []
+            return [self._met(database, line, session=session, then=then) for line in lines]
 
     def pending(self, after: int, states: Sequence[State], *, many: int = _PAGE) -> list[Kept]:
         """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
@@ -278,7 +280,7 @@ class Journal:
             after = page[-1][0]
 
     def _met(
-        self, database: sqlite3.Connection, line: Line, *, session: int, skip_unchanged: bool
+        self, database: sqlite3.Connection, line: Line, *, session: int, then: Sequence[str]
     ) -> Kept | None:
         where = "key IS NULL AND line = ?" if line.key is None else "key = ?"
         query = f"{KNOWN} {where} AND hash = ? ORDER BY number DESC LIMIT 1"
@@ -289,8 +291,9 @@ class Journal:
         if known is None:
             number: Any = database.execute(ADD, _values(line)).lastrowid
             known = number, State.BAD if line.reason else State.WAITING, None, 0
-            if skip_unchanged:
-                database.execute(f"{UNCHANGED} AND number = ?", (number,))
+            for statement in then:
+                database.execute(f"{statement} AND number = ?", (number,))
+            if then:
                 known = database.execute(f"{KNOWN} number = ?", (number,)).fetchone()
         number, state, remote_id, met = known
         if met == session:

@@ -42,6 +42,10 @@ UNCHANGED: Final = """UPDATE rows SET state = 2, outcome = 'unchanged',
         remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
     WHERE state = 0 AND EXISTS
         (SELECT 1 FROM accepted WHERE accepted.key = rows.key AND accepted.hash = rows.hash)"""
+REMEMBER: Final = """UPDATE rows SET
+        remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
+    WHERE state = 0 AND remote_id IS NULL AND key IN (SELECT key FROM accepted)"""
+"""Rows that are to be sent have the ids that those with their keys had when last accepted."""
 ACCEPT: Final = """INSERT OR REPLACE INTO accepted
     SELECT key, hash, remote_id FROM rows WHERE state = 2 AND key IS NOT NULL ORDER BY key, number"""
 DOUBT: Final = """DELETE FROM accepted WHERE key IN

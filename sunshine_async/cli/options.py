@@ -1,0 +1,31 @@
+"""The options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Service = Annotated[str, typer.Option(help="Which service: sunshine, smooch or dixa.")]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="The server's root. Or: SUNSHINE_BASE_URL, SMOOCH_BASE_URL, DIXA_BASE_URL.",
+        show_default=False,
+    ),
+]
+AppId = Annotated[
+    str | None,
+    typer.Option(help="The app. Or: SUNSHINE_APP_ID, SMOOCH_APP_ID.", show_default=False),
+]
+KeyId = Annotated[
+    str | None,
+    typer.Option(help="The API key's id. Or: SUNSHINE_KEY_ID, SMOOCH_KEY_ID.", show_default=False),
+]
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file with the API key's secret in it, or Dixa's API token. Or: SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET, DIXA_API_TOKEN. A terminal is asked.",
+        show_default=False,
+    ),
+]
+BrandId = Annotated[str | None, typer.Option(help="The brand of a brand-separated user.")]
