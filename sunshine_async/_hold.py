@@ -37,12 +37,14 @@ class Hold:
             self._look = min(LAST_LOOK, 2 * self._look)
             self.next_at = now + self._look
 
-    def begin(self, now: float) -> None:
-        """Hold from now on."""
-        if self.since is None:
-            self.since = self._answered_at = now
-            self._look = FIRST_LOOK
-            self.next_at = now + FIRST_LOOK
+    def begin(self, now: float) -> bool:
+        """Hold from now on; return whether that is new."""
+        if self.since is not None:
+            return False
+        self.since = self._answered_at = now
+        self._look = FIRST_LOOK
+        self.next_at = now + FIRST_LOOK
+        return True
 
     def refused(self, now: float) -> None:
         """End the row for an answer that settles nothing: somebody is there."""

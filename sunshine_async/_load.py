@@ -5,6 +5,8 @@ from typing import Final
 
 AFTER_A_FAILURE: Final = 0.5
 """Of what was in flight."""
+FEWEST: Final = 2
+"""One call that hangs keeps nobody else waiting."""
 AFTER_SLOWNESS: Final = 0.75
 FEWEST_WHEN_SLOW: Final = 4
 """Slowness takes no more than these away: it may be the calls' own."""
@@ -21,7 +23,7 @@ RISES: Final = 1 / 100
 class Load:
     """A bound on the batches in flight. Dormant (none) until something fails or all answers slow.
 
-    A failure, once for all that were in flight with it, halves what was in flight. Where even the
+    A failure, once for all that were in flight with it, halves what was in flight, to two. Where even the
     fastest of 16 answers took over twice as long as the fastest before, and 50 ms more, it falls by
     a quarter. Each round of answers to batches adds one, and where it has grown back it is gone.
     """
@@ -51,7 +53,7 @@ class Load:
     def failed(self, now: float, began: float, in_flight: int) -> None:
         """Fall, unless what *began* then failed together with what made it fall before."""
         if began > self._fell_at:
-            self._fall(now, in_flight, max(1.0, in_flight * AFTER_A_FAILURE))
+            self._fall(now, in_flight, max(FEWEST, in_flight * AFTER_A_FAILURE))
 
     def begin_again(self, now: float) -> None:
         """Grow again from one, as after an outage."""

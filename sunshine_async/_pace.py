@@ -1,6 +1,6 @@
 """How many calls are under way at once, and how fast they start. It is told the time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf
 from typing import Final
@@ -115,6 +115,7 @@ class Pace(Places):
         self._load: Final = Load()
         self._budget: Final = Budget()
         self._hold: Final = Hold(max_outage)
+        self._watchers: Final[list[Callable[[], None]]] = []
         self._batches_from = -inf
         """When batches may start again, as the ``Retry-After`` of a failure asked."""
 
@@ -155,7 +156,7 @@ class Pace(Places):
         with self._lock:
             may = self._budget.take()
             if not may:
-                self._hold.begin(self._told)
+                self._begin_to_hold(self._told)
             return may
 
     @property
@@ -178,8 +179,18 @@ class Pace(Places):
         with self._lock:
             self._told = now
             if self._hold.row >= tries:
-                self._hold.begin(now)
+                self._begin_to_hold(now)
             return self._hold.since is not None
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call *wake*, in whatever thread, each time that batches begin to be held."""
+        with self._lock:
+            self._watchers.append(wake)
+
+    def unwatch(self, wake: Callable[[], None]) -> None:
+        """Call *wake* no more."""
+        with self._lock:
+            self._watchers.remove(wake)
 
     def snapshot(self, now: float | None = None) -> Snapshot:
         """Return how it stands at *now*, or when it was last told the time."""
@@ -230,7 +241,7 @@ class Pace(Places):
         self._load.failed(now, began, self._in_flight)
         self._hold.failed(now, began, batch=lane is _BATCH)
         if self._hold.row >= IN_A_ROW or self._budget.left < 1:
-            self._hold.begin(now)
+            self._begin_to_hold(now)
         if asked:
             self._batches_from = max(self._batches_from, now + min(asked, LONGEST_PAUSE))
 
@@ -242,6 +253,11 @@ class Pace(Places):
             seconds = max(0.0, at - self._counted_at)
             self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
             self._counted_at = max(at, self._counted_at)
+
+    def _begin_to_hold(self, now: float) -> None:
+        if self._hold.begin(now):
+            for wake in self._watchers:
+                wake()
 
     def _wait(self, now: float, lane: Lane) -> float | None:
         if self._in_flight >= self._limit:

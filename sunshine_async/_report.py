@@ -103,6 +103,10 @@ class Report:
     """Phone numbers that were turned into E.164, as rows were read."""
     held: float = 0.0
     """Seconds for which the job waited for the service to come back."""
+    paused: float = 0.0
+    """Seconds for which all calls waited, since the service asked for it (429)."""
+    limit: float | None = None
+    """Calls a second that were let go at the end: declared or learnt; None: without a bound."""
     codes: Counter[str] = field(factory=Counter)
     """How many rows weren't done, by the code of their problem."""
     problems: list[Problem] = field(factory=list)
@@ -170,6 +174,8 @@ class Report:
             "waiting": self.waiting,
             "phone_numbers_turned": self.turned,
             "held_seconds": round(self.held, 3),
+            "paused_seconds": round(self.paused, 3),
+            "calls_per_second_at_most": None if self.limit is None else round(self.limit, 1),
             "requests": self.requests,
             "resent": self.resent,
             "throttled": self.throttled,

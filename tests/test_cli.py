@@ -21,7 +21,7 @@ import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from sunshine_async import BasicAuth, ConfigurationError, SunshineClient
+from sunshine_async import BasicAuth, ConfigurationError, Pace, SunshineClient
 from sunshine_async import cli as entry
 from sunshine_async.cli import running, services
 from sunshine_async.cli.app import app, run
@@ -372,7 +372,7 @@ class TestScreen:
         report = Report(done=500, failed=2, throttled=3, seconds=1.0)
         with screen.progress("users.csv") as meter:
             assert meter.interval == 0.1
-            meter.show(report, 1000)
+            meter.show(report, 1000, FREE)
             meter.close()
         said = capsys.readouterr().err
         assert "50 % 502 rows 502/s 1 s left" in said
@@ -396,11 +396,11 @@ class TestScreen:
         """Elsewhere there is a line now and then; with --json it is one of JSON."""
         with Screen().progress("users.csv") as meter:
             assert meter.interval == 10
-            meter.show(report, total)
+            meter.show(report, total, FREE)
             meter.close()
         assert capsys.readouterr().err == f"{said}\n"
         with Screen(as_json=True).progress("users.csv") as meter:
-            meter.show(report, total)
+            meter.show(report, total, FREE)
         assert json.loads(capsys.readouterr().err) == {"note": said}
 
     def test_readers_that_have_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +434,7 @@ class TestScreen:
         with os.fdopen(into, "w") as stderr, monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", stderr)
             with Screen().progress("users.csv") as meter:
-                meter.show(Report(), None)
+                meter.show(Report(), None, FREE)
 
     def test_streams_that_are_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A process that was started without stdout and stderr gets some."""
@@ -460,6 +460,10 @@ class Signals:
         for number in self.numbers:
             await anyio.lowlevel.checkpoint()
             yield number
+
+
+FREE = Pace().snapshot()
+"""A pace that has nothing to say."""
 
 
 def unsupported(*_: signal.Signals) -> NoReturn:

@@ -54,6 +54,9 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
 }
 """What a fault of one call says of the service as a whole."""
 
+_IN_ITSELF: Final = 500
+"""The one failure that tells more of the request than of the service: others may fare better."""
+
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
     Fault.TIMED_OUT: RequestTimeoutError,
@@ -181,6 +184,8 @@ class _Call:
     """When its time is over, from when it was first let go."""
     ended: float = 0.0
     """When the last attempt was over."""
+    status: int | None = None
+    """What the last attempt was answered, if it was."""
     fault: Fault | None = None
     """Why the last attempt doesn't settle the call."""
     asked: float | None = None
@@ -262,13 +267,14 @@ class _Call:
         self.sending.begun = False
         if isinstance(reply, Response):
             became: object = reply.status
+            self.status = reply.status
             fault = self.endpoint.fault_of(reply.status)
             if fault is not None:
                 self.asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
                 self.transport.tally.throttled += fault is Fault.THROTTLED
         else:
             became = fault = reply.fault
-            self.asked = None
+            self.status = self.asked = None
         self.fault = fault
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
@@ -313,7 +319,8 @@ class _Call:
         """Return whether the call waits for a service that is gone to come back."""
         transport = self.transport
         patient = self.lane is Lane.BATCH and transport.retry.max_attempts > 1
-        return patient and fault in MAY_RESEND[self.replay] and not transport.pace.gave_up
+        gone = self.status != _IN_ITSELF and not transport.pace.gave_up
+        return patient and gone and fault in MAY_RESEND[self.replay]
 
     def _is_held(self, wait: float | None) -> bool:
         """Return whether its lane waits for the service; a second try takes from the budget."""

@@ -36,7 +36,7 @@ async def take(
     """
     if not again and places.enter(clock.now(), lane):
         return
-    waker = _Waker(clock)
+    waker = Waker(clock)
     place = Place(waker, lane, again)
     places.join(place)
     try:
@@ -47,7 +47,7 @@ async def take(
         raise
 
 
-class _Waker:
+class Waker:
     """Wakes a task of the loop it was made in, from any thread."""
 
     def __init__(self, clock: Clock) -> None:

@@ -204,7 +204,7 @@ def import_file(
     ] = False,
     max_outage: Annotated[
         float,
-        typer.Option(min=0, help="With a journal: seconds to wait for a service that is gone."),
+        typer.Option(min=0, help="Seconds to wait for a service that is gone."),
     ] = 900.0,
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds for calls under way to end, once interrupted.")
@@ -231,7 +231,9 @@ def import_file(
 
     Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
 
-    With --journal, whatever cut it off, the same command run again goes on: no row is lost, no user made twice. Once it has ended, a changed file may be next: an upsert then sends what has changed. A service that is gone is waited for.
+    With --journal, whatever cut it off, the same command run again goes on: no row is lost, no user made twice. Once it has ended, a changed file may be next: an upsert then sends what has changed.
+
+    A service that is gone is waited for, --max-outage seconds at most, and one that throttles (429) is obeyed: a pace below its limit is found.
     """
     # long lines: a terminal of any width breaks them where it ends
     with refusals():

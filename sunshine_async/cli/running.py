@@ -112,6 +112,7 @@ def _job(order: Order, client: Client, screen: Screen) -> AbstractAsyncContextMa
             order.mode,
             concurrency=order.concurrency,
             max_failures=order.max_failures,
+            max_outage=how.max_outage,
             grace=order.grace,
             on_problem=on_problem,
         )
@@ -167,7 +168,7 @@ async def run(
     async def show(meter: Meter) -> None:
         while True:
             await sleep(meter.interval)
-            meter.show(job.report, _total(job, rows))
+            meter.show(job.report, _total(job, rows), job.pace)
 
     async def attend(meter: Meter) -> None:
         with attending:

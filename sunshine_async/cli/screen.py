@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from sunshine_async import Snapshot
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 
 SHOWN: Final = 50
@@ -154,12 +155,13 @@ class Meter:
         """Seconds between two looks."""
         return 10.0 if self._bar is None else 0.1
 
-    def show(self, report: Report, total: int | None) -> None:
-        """Show *report*, of *total* rows as far as can be told."""
+    def show(self, report: Report, total: int | None, pace: Snapshot) -> None:
+        """Show *report*, of *total* rows as far as can be told, and what keeps it waiting."""
         if self._bar is None:
-            self._screen.tell(_now(report, total, ", "))
+            self._screen.tell(_now(report, total, ", ", pace))
             return
-        wide, narrow = _now(report, total, " "), _now(report, total, " ", short=True)
+        wide = _now(report, total, " ", pace)
+        narrow = _now(report, total, " ", pace, short=True)
         self._bar.update(
             self._task, completed=report.rows, total=total, wide=wide, narrow=narrow, refresh=True
         )
@@ -170,14 +172,22 @@ class Meter:
             self._bar.stop()
 
 
-def _now(report: Report, total: int | None, between: str, *, short: bool = False) -> str:
+def _now(
+    report: Report, total: int | None, between: str, pace: Snapshot, *, short: bool = False
+) -> str:
     parts = [f"{report.rows:,} rows", f"{report.rate:,.0f}/s"]
     if total is not None:
         parts.insert(0, f"{min(100, 100 * report.rows // max(total, 1))} %")
         if report.rate:
             parts.append(f"{duration(max(0, total - report.rows) / report.rate)} left")
+    if pace.held:
+        parts.append("waiting for the service")
+    elif pace.paused:
+        parts.append(f"asked to wait {duration(pace.paused)}")
     if short:
         return between.join(parts)
+    if pace.rate is not None:
+        parts.append(f"at most {pace.rate:,.0f} calls/s")
     parts += [
         f"{count:,} {word}"
         for count, word in ((report.troubles, "not done"), (report.throttled, "throttled"))
@@ -252,6 +262,10 @@ def _figures(report: Report) -> Mapping[str, str]:
             shown[name] = _counted(count, meaning)
     if report.turned:
         shown["numbers"] = f"{report.turned:,}  (turned into E.164)"
+    if report.paused:
+        shown["paused"] = f"{report.paused:,.0f} s, as the service asked"
+    if report.limit is not None:
+        shown["pace"] = f"{report.limit:,.1f} calls a second at most, by the end"
     if report.held:
         shown["held"] = f"{report.held:,.0f} s, for the service to come back"
     if report.resent or report.throttled:

@@ -5,7 +5,8 @@ from typing import Final
 
 import anyio
 
-from sunshine_async._transport.turn import CLOCK
+from sunshine_async._pace import Pace
+from sunshine_async._transport.turn import CLOCK, Waker
 from sunshine_async.errors import RateLimitError, ServerError, SunshineError, TransportError
 
 OUTAGE: Final = (TransportError, ServerError, RateLimitError)
@@ -17,26 +18,34 @@ _LONGEST_PAUSE: Final = 30.0
 class Hold:
     """Lets rows be sent unless the service is gone; then *probe* asks it now and then.
 
-    It is gone when a row had no answer, and no other row had one meanwhile. If none has one for
-    *max_outage* seconds, *give_up* is called with a sentence.
+    It is gone when a row had no answer, and no other row had one meanwhile, and when *pace* holds
+    calls back for that reason. If no row is answered for *max_outage* seconds, or before the first
+    answer for *at_first* seconds, *give_up* is called with a sentence.
     """
 
     def __init__(
         self,
+        pace: Pace,
         probe: Callable[[], Awaitable[object]],
-        max_outage: float,
         give_up: Callable[[str], None],
+        *,
+        max_outage: float,
+        at_first: float,
     ) -> None:
         self.answers = 0
-        """How many rows have been answered."""
+        """How many rows, and probes, have been answered."""
         self.seconds = 0.0
         """For how long rows have been held in all."""
         self.held = False
+        self._pace: Final = pace
         self._probe: Final = probe
         self._max_outage: Final = max_outage
+        self._at_first: Final = min(at_first, max_outage)
         self._give_up: Final = give_up
+        self._error: SunshineError | None = None
         self._answered_at = CLOCK.now()
-        self._gone = anyio.Event()
+        self._gone = False
+        self._wake: Callable[[], object] = lambda: None  # nobody waits yet
         self._back = anyio.Event()
         self._pause = _FIRST_PAUSE
         self._closed = False
@@ -48,13 +57,14 @@ class Hold:
         self._answered_at = CLOCK.now()
         self._pause = _FIRST_PAUSE
 
-    def lost(self, error: Exception, *, since: int) -> bool:
+    def lost(self, error: SunshineError, *, since: int) -> bool:
         """Take down that a row had no answer; return whether others had *since* so many answers."""
         if self.answers > since:
             return True
         self._error = error
         self.held = not self._closed
-        self._gone.set()
+        self._gone = True
+        self._wake()
         return False
 
     async def enter(self) -> None:
@@ -64,21 +74,31 @@ class Hold:
 
     async def keep(self) -> None:
         """Ask for the service whenever it is gone, until this is closed."""
-        while True:
-            await self._gone.wait()
-            if self._closed:
-                return
-            self._gone = anyio.Event()
-            since = CLOCK.now()
-            with anyio.CancelScope() as self._asking:
-                await self._ask()
-            self.seconds += CLOCK.now() - since
-            self._open()
+        waker = Waker(CLOCK)
+        self._wake = waker
+        self._pace.watch(waker)
+        try:
+            while not self._closed:
+                if self._gone or self._pace.held:
+                    await self._hold()
+                else:
+                    await waker.called(None)
+        finally:
+            self._pace.unwatch(waker)
+
+    async def _hold(self) -> None:
+        self._gone = False
+        self.held = True
+        since = CLOCK.now()
+        with anyio.CancelScope() as self._asking:
+            await self._ask()
+        self.seconds += CLOCK.now() - since
+        self._open()
 
     def close(self) -> None:
         """Hold no row any longer, and let `keep` end."""
         self._closed = True
-        self._gone.set()
+        self._wake()
         self._asking.cancel()
         self._open()
 
@@ -93,10 +113,8 @@ class Hold:
             pause = max(asked, self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             gone = CLOCK.now() - self._answered_at
-            if gone + pause > self._max_outage:
-                self._give_up(
-                    f"the service has been gone for {gone:.0f} s; the last: {self._error}"
-                )
+            if gone + pause > (self._max_outage if self.answers else self._at_first):
+                self._give_up(self._sentence(gone))
                 return
             await CLOCK.sleep(pause)
             try:
@@ -104,6 +122,14 @@ class Hold:
             except OUTAGE as error:
                 self._error = error
             except SunshineError:
-                return  # whatever it says, it is there
-            else:
+                self.answer()  # whatever it says, it is there
                 return
+            else:
+                self.answer()
+                return
+
+    def _sentence(self, gone: float) -> str:
+        last = f"; the last: {self._error}" if self._error is not None else ""
+        if self.answers:
+            return f"the service has been gone for {gone:.0f} s{last}"
+        return f"the service has not answered once in {gone:.0f} s: is its address right?{last}"

@@ -5,15 +5,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import Final, Self, TypeAlias, cast
+from typing import ClassVar, Final, Self, TypeAlias, cast
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
 
 from sunshine_async import bulk
 from sunshine_async._client import Client
+from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
+from sunshine_async._retry import Retry
 from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service, Task
+from sunshine_async._transport.turn import CLOCK
 from sunshine_async.dixa import batches
 from sunshine_async.dixa.batches import Limits, Way
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
@@ -24,10 +27,10 @@ from sunshine_async.errors import (
     PaymentRequiredError,
     PermissionDeniedError,
     ResponseDecodeError,
-    ServerError,
     SunshineError,
     TransportError,
 )
+from sunshine_async.jobs.hold import OUTAGE, Hold
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError
 
 Results: TypeAlias = Sequence[object | Exception]
@@ -40,8 +43,6 @@ FUSE: Final = (
     ConfigurationError,
 )
 """What no row after it could be spared."""
-_OUTAGE: Final = 25
-"""So many rows in a row without an answer, or as many as are sent at once: the service is gone."""
 NO_BETTER: Final = "no row would fare better: {}"
 _CUT_OFF: Final = "stopped before the answer came"
 UNSENT: Final = "stopped before it was sent"
@@ -63,8 +64,12 @@ class Job:
 
     *on_problem* is called with each row that wasn't done, as they end; `report` can be looked at
     all the while. More than *max_failures* rows that weren't done, refused credentials (401, 402,
-    403) or no answer for row after row: the job gives up, as after `stop`. A job runs once.
+    403), or no answer for *max_outage* seconds (for the first one it waits 30 at most): the job
+    gives up, as after `stop`. A job runs once.
     """
+
+    patience_at_first: ClassVar = 30.0
+    """Seconds to wait for the first answer of all: there may be no service at that address."""
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class Job:
         *,
         concurrency: int | None = None,
         max_failures: int | None = None,
+        max_outage: float = 900.0,
         grace: float = 10.0,
         on_problem: Callable[[Problem], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -93,10 +99,18 @@ class Job:
         self._stopped = False
         self._until = inf
         self._calls: Final[set[CancelScope]] = set()
-        self._unanswered = 0
+        once = client.with_options(retry=Retry(max_attempts=1))
+        self._hold: Final = Hold(
+            client.pace,
+            lambda: service.probe(once),
+            self.give_up,
+            max_outage=max_outage,
+            at_first=self.patience_at_first,
+        )
         self._earlier = 0  # troubles of the runs before this one
         self._began = 0.0
         tally = client.tally
+        self._paused_before: Final = self.pace.throttled_seconds
         self._before: Final = (tally.requests, tally.resent, tally.throttled)
 
     @property
@@ -114,6 +128,11 @@ class Job:
         """How many calls are under way."""
         return len(self._calls)
 
+    @property
+    def pace(self) -> Snapshot:
+        """How the pace of its client stands."""
+        return self._client.pace.snapshot(CLOCK.now())
+
     async def run(self, rows: Iterable[Row | BadRow]) -> Report:
         """Send all *rows* and return the report.
 
@@ -122,13 +141,20 @@ class Job:
         """
         self._began = self._clock()
         self._entries = self._source(rows)
-        async with self._sending(self._entries) as outcomes:
-            self._outcomes = outcomes
-            if self._stopped:
-                outcomes.stop()
-            async for outcome in outcomes:
-                self._settle(outcome)
+        own: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._hold.keep)
+            try:
+                await self._send_all(self._entries)
+            except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
+                own = error
+            finally:
+                self._hold.close()
+        if own is not None:
+            raise own
         self._measure()
+        self.report.limit = self.pace.rate
+        self.report.paused = self.pace.throttled_seconds - self._paused_before
         if isinstance(rows, RowFile):
             self.report.turned = rows.turned
         return self.report
@@ -173,9 +199,19 @@ class Job:
         self.report.reason = reason
         if self._outcomes is not None:
             self._outcomes.stop()
-            self._until = anyio.current_time() + self._grace
+            waits_in_vain = self._client.pace.held
+            self._until = anyio.current_time() + (0.0 if waits_in_vain else self._grace)
         for call in self._calls:
             call.deadline = self._until
+        self._hold.close()
+
+    async def _send_all(self, entries: "Entries") -> None:
+        async with self._sending(entries) as outcomes:
+            self._outcomes = outcomes
+            if self._stopped:
+                outcomes.stop()
+            async for outcome in outcomes:
+                self._settle(outcome)
 
     def _source(self, rows: Iterable[Row | BadRow]) -> "Entries":
         return Entries(self, self._task, rows)
@@ -231,18 +267,14 @@ class Job:
         self._measure()
         if isinstance(outcome, bulk.Done):
             self.report.done += 1
-            self._unanswered = 0
+            self._hold.answer()
             return
         error = outcome.error
+        if isinstance(error, ApiError) and not isinstance(error, OUTAGE):
+            self._hold.answer()
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if isinstance(error, FUSE):
             self.give_up(NO_BETTER.format(error))
-        unanswered = isinstance(error, TransportError | ServerError)
-        self._unanswered = self._unanswered + 1 if unanswered else 0
-        if self._unanswered >= max(_OUTAGE, self._concurrency * self._task.most):
-            self.give_up(
-                f"{self._unanswered} rows one after another had no answer; the last: {error}"
-            )
 
     def _measure(self) -> None:
         report, tally = self.report, self._client.tally
@@ -251,6 +283,7 @@ class Job:
         report.resent = tally.resent - resent
         report.throttled = tally.throttled - throttled
         report.seconds = self._clock() - self._began
+        report.held = self._hold.seconds
 
 
 def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:

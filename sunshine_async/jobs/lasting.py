@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final, cast
+from math import inf
+from typing import Any, ClassVar, Final, cast
 
 import anyio
 from anyio import to_thread
@@ -14,10 +15,8 @@ from attrs import evolve
 from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
-from sunshine_async._retry import Retry
 from sunshine_async._tasks import Again, Entry, Mode, Service
 from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
-from sunshine_async.jobs.hold import Hold
 from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import STATES, Settling, says_nothing
@@ -33,6 +32,8 @@ _TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 class LastingJob(Job):
     """A `Job` that keeps its *journal*; made by `jobs.open`."""
 
+    patience_at_first: ClassVar = inf
+
     def __init__(
         self,
         journal: Journal,
@@ -44,7 +45,7 @@ class LastingJob(Job):
         on_progress: Callable[[Report], None] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(client, service, mode, **options)
+        super().__init__(client, service, mode, max_outage=policy.max_outage, **options)
         self.journal: Final = journal
         self.policy: Final = policy
         self._on_progress: Final = on_progress
@@ -57,8 +58,6 @@ class LastingJob(Job):
         check_job(journal, self._said)
         self._mode: Final = mode
         self._scribe: Final = Scribe(journal, lambda error: self.give_up(str(error)))
-        once = client.with_options(retry=Retry(max_attempts=1))
-        self._hold: Final = Hold(lambda: service.probe(once), policy.max_outage, self.give_up)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
         )
@@ -78,13 +77,11 @@ class LastingJob(Job):
             try:
                 prepared = await self._prepared(rows)
                 tasks.start_soon(self._scribe.work)
-                tasks.start_soon(self._hold.keep)
                 await super().run(cast("Any", prepared))
             except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
                 own = error
             finally:
                 self._take_back()
-                self._hold.close()
                 self._scribe.close()
                 if self._entries is not None:
                     self._entries.close()
@@ -173,10 +170,6 @@ class LastingJob(Job):
             return Pending(feed, rows)
         return Stream(feed, rows, self._session)
 
-    def _end(self, ending: Ending, reason: str | None) -> None:
-        super()._end(ending, reason)
-        self._hold.close()
-
     async def _send(self, entries: Sequence[Entry]) -> Results:
         return await self._settling.send(entries, self._tried)
 
@@ -230,7 +223,6 @@ class LastingJob(Job):
 
     def _total(self) -> None:
         report = self.report
-        report.held = self._hold.seconds
         about = self.journal.about()
         if not self._session:  # what can be read once only was counted as it came
             report.turned = int(about.get("turned", "0"))
