@@ -194,7 +194,7 @@ DIXA: Final = Service(
             key=lambda entry: entry.id,
             asks=_asks_anonymize,
             names=("id",),
-            done="anonymized",
+            done="deleted",
             again=lambda _: Again.GONE,
         ),
     },

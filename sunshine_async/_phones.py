@@ -1,7 +1,7 @@
 """Phone numbers as people write them, turned into E.164."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
@@ -55,6 +55,17 @@ class Numbers:
             raise Misfit(reason, path)
         self.turned += 1
         return number
+
+
+def national(data: Mapping[str, Any], shape: Shape) -> int:
+    """Return how many phone numbers of a row aren't E.164."""
+    values = (data.get(name) for name in shape.phones)
+    texts = (
+        text
+        for value in values
+        for text in (cast("list[object]", value) if isinstance(value, list) else [value])
+    )
+    return sum(isinstance(text, str) and not _E164.fullmatch(text) for text in texts)
 
 
 def _reader(region: str) -> Callable[[str], tuple[str, str]]:

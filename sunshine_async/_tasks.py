@@ -19,6 +19,7 @@ BETWEEN: Final = "\x1f"
 """What stands between a key and what it is within."""
 
 CONCURRENCY: Final = 64
+"""Calls under way at once, where it isn't said."""
 
 _ZONED: Final = re.compile(r".*[T ][0-9:.,]+(Z|[+-][0-9]{2}(:?[0-9]{2})?)(\[[^\]]*\])?")
 
@@ -38,7 +39,7 @@ class Again(Enum):
     HARMLESS = "sent again: it leaves what one sending leaves"
     LOOK = "looked up by its key: done if it is there as sent, sent again if it isn't there"
     FIND = "looked up by its key: changed where it is, sent again if it isn't there"
-    GONE = "sent again: if there is nothing to delete, it was done"
+    GONE = "sent again: if there is nothing to delete, it was done; a conflict leaves it unknown"
     NEVER = "nothing can tell: it is unknown"
 
 
@@ -72,7 +73,9 @@ class Parcels:
     way: Callable[[Any], Way[Entry, Any]]
     """Returns how they go out through a client of the service."""
     most: int = 100
+    """How many go together."""
     at_once: int = 8
+    """How many such calls are under way, where it isn't said: all of them are in doubt after a kill."""
 
 
 @frozen

@@ -128,6 +128,9 @@ class TestImport:
         assert "0 s at least, at 10 requests a second" in said
         assert "numbers │ 1 (turned into E.164)" in said
         assert "these have no effect: --journal, --grace" in words(ended.stderr)
+        without = call("import", users, "--mode", "upsert", "--dry-run")
+        assert without.exit_code == 0
+        assert "numbers │ 2 not in E.164 (+...): --default-region turns" in words(without.stdout)
         assert emulator.requests == 0
 
     def test_a_region_elsewhere(self, call: Call, users: Path) -> None:

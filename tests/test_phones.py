@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sunshine_async._phones import national
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.jobs import DIXA, SMOOCH, SUNSHINE, Mode, rehearse
 from sunshine_async.rows import BadRow, Row, Shape, SourceError, open_as, open_rows
@@ -126,4 +127,14 @@ def test_a_rehearsal_counts_them(file: Path) -> None:
     file.write_text('{"phoneNumber":"030 901820"}\n{"phoneNumber":"x"}\n')
     with open_rows(file, SHAPE, default_region="DE") as rows:
         found = rehearse(DIXA, Mode.CREATE, rows)
-    assert (found.turned, found.valid, found.bad) == (1, 1, 1)
+    assert (found.turned, found.national, found.valid, found.bad) == (1, 0, 1, 1)
+
+
+def test_a_rehearsal_counts_what_is_not_e164(file: Path) -> None:
+    """Without a region a dry run says how many numbers aren't as the service wants them."""
+    numbers = {"phoneNumber": "030 901820", "additionalPhoneNumbers": ["+4930901821", "1", 7]}
+    file.write_text(json.dumps(numbers) + "\n" + '{"phoneNumber":"+4930901820"}\n{"email":"a"}\n')
+    with open_rows(file, SHAPE) as rows:
+        data = [row.data for row in rows if isinstance(row, Row)]
+    assert [national(one, SHAPE) for one in data] == [2, 0, 0]
+    assert national(numbers, Shape(None)) == 0

@@ -182,7 +182,7 @@ def _figures(journal: Journal, width: int) -> Mapping[str, str]:
     done = ", ".join(f"{name} {count:,}" for name, count in outcomes.items())
     shown = {
         "job": f"{about.get('mode', '')} of {about.get('source', 'what was handed in')}",
-        "at": f"{about.get('service', '')} {about.get('app', '')} {about.get('base_url', '')}",
+        "at": " ".join(filter(None, map(about.get, ("service", "app", "base_url")))),
         "is": "finished" if about.get("state") == "finished" else "not finished",
         "rows": f"{states.total():,}",
         "done": f"{states[State.DONE]:,}" + (f"  ({done})" if done else ""),

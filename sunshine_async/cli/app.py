@@ -225,7 +225,7 @@ def import_file(
 
     JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId; for Dixa its id.
 
-    To Dixa a hundred rows go in a call. Its users can't be deleted: they are anonymized, for good, with their conversations.
+    To Dixa a hundred rows go in a call. Its fields are displayName, email, phoneNumber, externalId, additionalEmails (one|another) ...; its users can't be deleted: they are anonymized, for good, with their conversations.
 
     Each row ends as done, failed (the service doesn't have it), unknown (it may have it, or not) or bad (it couldn't be read, and nothing was sent).
 

@@ -52,6 +52,8 @@ def _figures(found: Rehearsal) -> Mapping[str, str]:
     }
     if found.turned:
         shown["numbers"] = f"{found.turned:,}  (turned into E.164)"
+    if found.national:
+        shown["numbers"] = f"{found.national:,} not in E.164 (+...): --default-region turns them"
     if found.most > 1:
         shown["requests"] += f"  ({found.most} rows in one; look-ups come on top)"
     if found.duplicates:

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from attrs import define, field
 
+from sunshine_async._phones import national
 from sunshine_async._report import KEPT, NAMED, Problem, Trouble
 from sunshine_async._tasks import Entry, Mode, Service, Task
 from sunshine_async.jobs.job import problem_of
@@ -35,6 +36,8 @@ class Rehearsal:
     """Keys that would be sent as they are, since the model doesn't know them."""
     turned: int = 0
     """Phone numbers that were turned into E.164."""
+    national: int = 0
+    """Phone numbers of valid rows that aren't E.164, where the service is said to want that."""
     rate: float | None = None
     most: int = 1
     """How many rows a request may have."""
@@ -65,6 +68,7 @@ class Rehearsal:
             "requests": self.requests,
             "rate": self.rate,
             "phone_numbers_turned": self.turned,
+            "phone_numbers_not_e164": self.national,
             "seconds": None if self.seconds is None else ceil(self.seconds),
             "keys_not_in_the_model": dict(self.beyond.most_common()),
             "problems": [problem.as_json() for problem in self.problems],
@@ -101,6 +105,7 @@ def rehearse(
                     on_problem(entry)
                 continue
             found.valid += 1
+            found.national += national(cast("Row", row).data, task.shape)
             for key in entry.beyond:
                 if key in found.beyond or len(found.beyond) < NAMED:
                     found.beyond[key] += 1

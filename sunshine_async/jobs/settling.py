@@ -72,7 +72,8 @@ class Settling:
                 for place, (entry, error) in again.items():
                     over[place] = entry, StoppedError(str(error), maybe_applied=entry.begun)
                 again.clear()
-            await self._keep(over.values())
+            if over:
+                await self._keep(over.values())
             ended |= {place: result for place, (_, result) in over.items()}
             waiting = {place: entry for place, (entry, _) in again.items()}
         return [ended[place] for place in range(len(entries))]
@@ -80,15 +81,17 @@ class Settling:
     async def call(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
         """Return what became of *entries*: of those that had begun what can be told, or *deliver*.
 
-        All that are sent are marked as begun first, unless sending them again can do no harm.
+        All that are sent are marked as begun first, unless sending them again can do no harm. None
+        is, if the service is gone when it is asked for those that had begun.
         """
         if all(self.task.again(entry) is Again.HARMLESS for entry in entries):
             return await deliver(entries)
         results: list[object] = []
         gone: Exception | None = None
         for entry in entries:
-            results.append(gone or await self._settled(entry))
-            gone = next((one for one in results[-1:] if isinstance(one, OUTAGE)), gone)
+            result = gone or await self._settled(entry)
+            gone = result if isinstance(result, OUTAGE) else gone
+            results.append(result)
         sent = {place: one for place, one in enumerate(results) if isinstance(one, Entry)}
         if gone is not None:
             return [gone if place in sent else one for place, one in enumerate(results)]
