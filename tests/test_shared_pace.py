@@ -76,6 +76,12 @@ def bodies(count: int) -> list[UserCreateBody]:
     return [UserCreateBody(external_id=f"user-{n}") for n in range(count)]
 
 
+async def created(client: SunshineClient, count: int, concurrency: int, done: list[Any]) -> None:
+    """Create users as a batch, and put what became of them in *done*."""
+    async with client.users.create_many(bodies(count), concurrency=concurrency) as outcomes:
+        done.extend([one async for one in outcomes])
+
+
 class TestSharing:
     """Who shares a pace with whom."""
 
@@ -207,20 +213,14 @@ class TestLanes:
         """With 64 rows at the limit of 10 a second, a person's call goes out within 0.1 s."""
 
         async def scenario(client: SunshineClient, way: Watched) -> None:
-            async with client.users.create_many(bodies(200), concurrency=64) as outcomes:
-                async with anyio.create_task_group() as tasks:
-
-                    async def read() -> None:
-                        async for _ in outcomes:
-                            pass
-
-                    tasks.start_soon(read)
-                    await anyio.sleep(3.333)
-                    for _ in range(5):
-                        began = anyio.current_time()
-                        assert await client.users.list_by_email("a@example.org") == []
-                        assert anyio.current_time() - began <= 0.1 + 0.05 + 1e-6
-                        await anyio.sleep(0.777)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, 200, 64, [])
+                await anyio.sleep(3.333)
+                for _ in range(5):
+                    began = anyio.current_time()
+                    assert await client.users.list_by_email("a@example.org") == []
+                    assert anyio.current_time() - began <= 0.1 + 0.05 + 1e-6
+                    await anyio.sleep(0.777)
 
         played(scenario, pace=Pace(rate=10))
 
@@ -245,19 +245,14 @@ class TestThrottled:
         """A `Retry-After` of 30 s on one of 64: nothing is sent for 30 s, then it goes on slowly."""
 
         async def scenario(client: SunshineClient, way: Watched) -> None:
-            async with client.users.create_many(bodies(400), concurrency=64) as outcomes:
-                async with anyio.create_task_group() as tasks:
-                    done = []
-
-                    async def read() -> None:
-                        done.extend([one async for one in outcomes])
-
-                    tasks.start_soon(read)
-                    await anyio.sleep(0.16)
-                    way.status, way.answer = 429, {"Retry-After": "30"}
-                    await anyio.sleep(0.05)
-                    way.status = None
-                    told = anyio.current_time()
+            done: list[Any] = []
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, 400, 64, done)
+                await anyio.sleep(0.16)
+                way.status, way.answer = 429, {"Retry-After": "30"}
+                await anyio.sleep(0.05)
+                way.status = None
+                told = anyio.current_time()
             assert all(isinstance(one, bulk.Done) for one in done)
             later = [at - told for at in way.came if at > told]
             assert min(later) >= 29.9
@@ -315,23 +310,18 @@ class TestGone:
 
         async def scenario(client: SunshineClient, way: Watched) -> None:
             rows = 5 * concurrency
-            async with client.users.create_many(bodies(rows), concurrency=concurrency) as outcomes:
-                async with anyio.create_task_group() as tasks:
-                    done = []
-
-                    async def read() -> None:
-                        done.extend([one async for one in outcomes])
-
-                    tasks.start_soon(read)
-                    await anyio.sleep(0.01)
-                    way.status = 503
-                    await anyio.sleep(60)
-                    assert client.pace.snapshot().held
-                    way.most, before = 0, len(way.came)
-                    await anyio.sleep(540)
-                    assert way.most == 1
-                    assert len(way.came) - before <= 540 / 30 + 2
-                    way.status = None
+            done: list[Any] = []
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, rows, concurrency, done)
+                await anyio.sleep(0.01)
+                way.status = 503
+                await anyio.sleep(60)
+                assert client.pace.snapshot().held
+                way.most, before = 0, len(way.came)
+                await anyio.sleep(540)
+                assert way.most == 1
+                assert len(way.came) - before <= 540 / 30 + 2
+                way.status = None
             assert len(done) == rows
             assert all(isinstance(one, bulk.Done) for one in done)
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import anyio
 import typer
@@ -12,7 +12,7 @@ from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
 from sunshine_async.cli.after import job
 from sunshine_async.cli.leaving import refusals
-from sunshine_async.cli.options import AppId, BaseUrl, KeyId, SecretFile, Service
+from sunshine_async.cli.options import AppId, BaseUrl, KeyId, SecretFile, Service, how_many
 from sunshine_async.cli.rehearsing import rehearsed
 from sunshine_async.cli.running import GRACE, Journaled, Order, carry_out
 from sunshine_async.cli.screen import Screen, emit, open_streams
@@ -143,10 +143,11 @@ def import_file(
         ),
     ] = None,
     concurrency: Annotated[
-        int | None,
+        Any,
         typer.Option(
-            min=1,
-            help="Calls under way at once: 64 unless given; 8 where a call has a hundred rows (Dixa).",
+            parser=how_many,
+            metavar="N|auto",
+            help="Calls under way at once: 64 unless given, 8 where a call has a hundred rows (Dixa); auto finds how many are enough.",
             show_default=False,
         ),
     ] = None,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from sunshine_async.bulk import Concurrency
+
 Service = Annotated[str, typer.Option(help="Which service: sunshine, smooch or dixa.")]
 BaseUrl = Annotated[
     str | None,
@@ -28,4 +30,16 @@ SecretFile = Annotated[
         show_default=False,
     ),
 ]
+
+
+def how_many(value: str) -> Concurrency:
+    """Return the number of calls at once that *value* says, or ``auto``."""
+    if value == "auto":
+        return "auto"
+    if value.isascii() and value.isdigit() and int(value) >= 1:
+        return int(value)
+    message = f"{value!r} is no number of calls at once: 1 or more, or auto"
+    raise typer.BadParameter(message)
+
+
 BrandId = Annotated[str | None, typer.Option(help="The brand of a brand-separated user.")]

@@ -18,6 +18,7 @@ from attrs import define, field, frozen
 
 from sunshine_async import ConfigurationError
 from sunshine_async._client import Client
+from sunshine_async.bulk import Concurrency
 from sunshine_async.cli.screen import Meter, Screen
 from sunshine_async.jobs import Duplicates, Ending, Job, Mode, Report, RowFile, Service
 from sunshine_async.jobs import open as open_job
@@ -87,7 +88,7 @@ class Order:
     service: Service
     mode: Mode
     rows: RowFile
-    concurrency: int = field(kw_only=True)
+    concurrency: Concurrency = field(kw_only=True)
     max_failures: int | None = field(kw_only=True)
     grace: float = field(kw_only=True, default=GRACE)
     journal: Journaled = field(kw_only=True, default=Journaled())

@@ -254,20 +254,18 @@ def _figures(report: Report) -> Mapping[str, str]:
     }
     if report.unchanged:
         shown["done"] += f"  ({report.unchanged:,} of them as they were: not sent)"
-    for name, count, meaning in (
+    beside = (
         ("left out", report.left_out, "another row with the same key was sent"),
         ("to be done", report.waiting, "the same command goes on with them"),
-    ):
-        if count:
-            shown[name] = _counted(count, meaning)
-    if report.turned:
-        shown["numbers"] = f"{report.turned:,}  (turned into E.164)"
+        ("numbers", report.turned, "turned into E.164"),
+    )
+    shown |= {name: _counted(count, meaning) for name, count, meaning in beside if count}
     if report.paused:
         shown["paused"] = f"{report.paused:,.0f} s, as the service asked"
-    if report.limit is not None:
-        shown["pace"] = f"{report.limit:,.1f} calls a second at most, by the end"
     if report.held:
         shown["held"] = f"{report.held:,.0f} s, for the service to come back"
+    if report.limit is not None:
+        shown["pace"] = f"{report.limit:,.1f} calls a second at most, by the end"
     if report.resent or report.throttled:
         shown["requests"] += f", {report.resent:,} of them again, {report.throttled:,} throttled"
     latency = {name: seconds for name, seconds in report.percentiles().items() if seconds}

@@ -21,7 +21,9 @@ from sunshine_async import (
     jobs,
 )
 from sunshine_async._client import AppClient, Client
-from sunshine_async.dixa.sharing import RATE
+from sunshine_async._knee import MOST
+from sunshine_async.bulk import Concurrency
+from sunshine_async.dixa.client import RATE
 
 App = TypeVar("App", bound=AppClient)
 
@@ -35,9 +37,15 @@ class Access:
     key_id: str | None = None
     secret_file: Path | None = None
     rate: float | None = None
-    concurrency: int = 1
+    concurrency: Concurrency = 1
     may_ask: bool = False
     """Whether there is someone to ask for the secret."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections there may be: of ten, batches leave one to others."""
+        at_once = MOST if self.concurrency == "auto" else self.concurrency
+        return at_once + at_once // 8 + 1
 
 
 @frozen(kw_only=True)
@@ -86,9 +94,9 @@ def known(name: str) -> Known:
 def pace(access: Access) -> Pace:
     """Return the pace that was asked for; raise `ConfigurationError` for one that can't be."""
     try:
-        return Pace(rate=access.rate, max_in_flight=access.concurrency)
+        return Pace(rate=access.rate)
     except ValueError as error:
-        message = f"--rate or --concurrency can't be that: {error}"
+        message = f"--rate can't be that: {error}"
     raise ConfigurationError(message)
 
 
@@ -138,7 +146,7 @@ def _connected(kind: type[App]) -> Callable[[Access], App]:
             auth=BasicAuth(key_id, found),
             base_url=access.base_url,
             pace=pace(access),
-            max_connections=access.concurrency,
+            max_connections=access.connections,
         )
 
     return connect
@@ -155,7 +163,7 @@ def _connected_to_dixa(access: Access) -> DixaClient:
         auth=ApiToken(token),
         base_url=access.base_url,
         pace=None if access.rate is None else pace(access),
-        max_connections=access.concurrency,
+        max_connections=access.connections,
     )
 
 

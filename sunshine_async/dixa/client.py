@@ -1,7 +1,7 @@
 """The client of Dixa."""
 
 import ssl
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from sunshine_async._client import Client, token_from_environment
 from sunshine_async._pace import Pace
@@ -11,6 +11,9 @@ from sunshine_async._transport.connect import HttpxTimeout, HttpxTransport
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa.custom_attributes import CustomAttributes
 from sunshine_async.dixa.end_users import EndUsers
+
+RATE: Final = 10
+"""Requests a second that the service allows a token, with a burst of 4."""
 
 
 class DixaClient(Client):
@@ -68,7 +71,7 @@ class DixaClient(Client):
 
         Requests whose ways differ by up to 200 ms bunch up by as many.
         """
-        return Pace(rate=10, burst=2)
+        return Pace(rate=RATE, burst=2)
 
     def _bind(self, transport: Transport) -> None:
         super()._bind(transport)

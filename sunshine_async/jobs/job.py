@@ -12,6 +12,7 @@ from anyio import CancelScope, get_cancelled_exc_class, to_thread
 
 from sunshine_async import bulk
 from sunshine_async._client import Client
+from sunshine_async._knee import MOST
 from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
@@ -60,7 +61,8 @@ class Job:
     """Sends rows through a client, with *concurrency* calls under way at once.
 
     Where the service takes many in one call, they go together: each still has its own outcome.
-    By default 64 calls are under way, 8 of those that take many.
+    By default 64 calls are under way, 8 of those that take many. ``concurrency="auto"`` finds how
+    many are enough; those that take many keep to 8.
 
     *on_problem* is called with each row that wasn't done, as they end; `report` can be looked at
     all the while. More than *max_failures* rows that weren't done, refused credentials (401, 402,
@@ -77,7 +79,7 @@ class Job:
         service: Service,
         mode: Mode,
         *,
-        concurrency: int | None = None,
+        concurrency: bulk.Concurrency | None = None,
         max_failures: int | None = None,
         max_outage: float = 900.0,
         grace: float = 10.0,
@@ -89,7 +91,9 @@ class Job:
         self._task: Final = service.tasks[mode]
         send = self._task.send
         self._way: Final = send.way(client) if isinstance(send, Parcels) else None
-        self._concurrency: Final = self._task.at_once if concurrency is None else concurrency
+        wanted = concurrency if self._way is None or concurrency != "auto" else None
+        self._concurrency: Final = self._task.at_once if wanted is None else wanted
+        self._at_most: Final = MOST if self._concurrency == "auto" else self._concurrency
         self._max_failures: Final = inf if max_failures is None else max_failures
         self._grace: Final = grace
         self._on_problem: Final = on_problem
@@ -222,7 +226,7 @@ class Job:
         """Return the block in which *entries* are sent: one by one, or in parcels."""
         if self._way is None:
             return bulk.run(self._alone, entries, concurrency=self._concurrency, key=self._task.key)
-        limits = Limits(self._task.most, MAX_BATCH_BYTES, _LINGER, self._concurrency)
+        limits = Limits(self._task.most, MAX_BATCH_BYTES, _LINGER, self._at_most)
         way = Way(self._way.size, self._way.keys, self._send)
         return batches.run(way, entries, limits, ordered=False)
 

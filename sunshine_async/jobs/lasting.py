@@ -163,7 +163,7 @@ class LastingJob(Job):
         feed = Feed(
             self, self._task, self.journal, self._states(), self._entry_of,
             keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
-            at_once=min(AT_ONCE, _AHEAD * self._concurrency * self._task.most),
+            at_once=min(AT_ONCE, _AHEAD * self._at_most * self._task.most),
             ahead=self._settling.ahead,
         )  # fmt: skip
         if isinstance(rows, RowFile) and rows.path is not None:

@@ -9,6 +9,7 @@ from anyio import to_thread
 from sunshine_async._client import Client
 from sunshine_async._report import Problem, Report
 from sunshine_async._tasks import Mode, Service
+from sunshine_async.bulk import Concurrency
 from sunshine_async.jobs.lasting import LastingJob
 from sunshine_async.jobs.sources import Duplicates, Policy
 from sunshine_async.journal import Journal
@@ -21,7 +22,7 @@ async def open_job(
     service: Service,
     mode: Mode,
     *,
-    concurrency: int = 64,
+    concurrency: Concurrency | None = None,
     max_failures: int | None = None,
     grace: float = 10.0,
     duplicates: Duplicates | None = None,
