@@ -37,7 +37,7 @@ def model_reader(kind: Any, names: Mapping[str, str], converter: Converter) -> R
     What is beyond the model goes into its *extra*.
     """
     fields = {field.name: field for field in attrs.fields(attrs.resolve_types(kind))}
-    needed = {name for name, field in fields.items() if field.default is attrs.NOTHING}
+    needed = {wire for wire, name in names.items() if fields[name].default is attrs.NOTHING}
     rows: dict[str, tuple[str, frozenset[type], Read, Any]] = {}
     defaults = _taken_over(kind)
 
@@ -47,7 +47,7 @@ def model_reader(kind: Any, names: Mapping[str, str], converter: Converter) -> R
                 (wire, (name, *_reader(fields[name].type, converter)))
                 for wire, name in names.items()
             )
-        if data.__class__ is not dict:
+        if data.__class__ is not dict or not needed <= data.keys():
             raise Unfit
         values = {} if defaults is None else defaults.copy()
         extra: dict[str, Any] = {}
@@ -58,8 +58,6 @@ def model_reader(kind: Any, names: Mapping[str, str], converter: Converter) -> R
             else:
                 name, taken, read_other, inner = row
                 values[name] = value if value.__class__ in taken else read_other(value, inner)
-        if not needed <= values.keys():
-            raise Unfit
         values[_EXTRA] = extra
         if defaults is None:
             return kind(**values)
@@ -80,7 +78,7 @@ def _reader(kind: Any, converter: Converter) -> tuple[frozenset[type], Read, Any
 
 
 def _taken_over(kind: Any) -> dict[str, Any] | None:
-    """Return the defaults of the fields of *kind*, where its ``__init__`` only takes values over.
+    """Return what the fields of *kind* are at first, where its ``__init__`` only takes values over.
 
     Such a model is made around its values, in half the time; None says that it has to be called.
     """
@@ -88,8 +86,4 @@ def _taken_over(kind: Any) -> dict[str, Any] | None:
     plain = not hasattr(kind, "__slots__") and not hasattr(kind, "__attrs_post_init__")
     if not plain or any(field.validator or field.converter for field in fields):
         return None
-    return {
-        field.name: field.default
-        for field in fields
-        if field.name != _EXTRA and field.default is not attrs.NOTHING
-    }
+    return {field.name: field.default for field in fields}

@@ -187,7 +187,7 @@ class TestImport:
             (["{users}", "--map", "externalId=no"], "has no column 'no' for externalId"),
             (["{users}", "--delimiter", ";;"], "the delimiter is one character"),
             (["{users}", "--delimiter", ";"], "Are the cells separated otherwise?"),
-            (["{users}", "--rate", "0"], "--rate or --concurrency can't be that: Pace(rate=0"),
+            (["{users}", "--rate", "0"], "--rate can't be that: Pace(rate=0"),
             (["{users}", "--secret-file", "/nowhere"], "can't be read: No such file"),
             (["{users}", "--base-url", "http://example.org"], "http"),
         ],

@@ -106,7 +106,7 @@ class Interrupted(Screen):
         class Watched(Meter):
             interval = 0.001
 
-            def show(self, report: Any, total: int | None) -> None:
+            def show(self, report: Any, total: int | None, pace: Any) -> None:
                 screen._reach(f"during {name.rpartition('/')[2]}")
 
         return nullcontext(Watched(self, None, 0))

@@ -49,7 +49,7 @@ class Hold:
         self._back = anyio.Event()
         self._pause = _FIRST_PAUSE
         self._closed = False
-        self._asking = anyio.CancelScope()
+        self._asking: anyio.CancelScope | None = None
 
     def answer(self) -> None:
         """Take down that a row was answered."""
@@ -99,7 +99,8 @@ class Hold:
         """Hold no row any longer, and let `keep` end."""
         self._closed = True
         self._wake()
-        self._asking.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
         self._open()
 
     def _open(self) -> None:
