@@ -18,10 +18,11 @@ from typing import Any, Never, NoReturn, TypeAlias
 import anyio
 import anyio.lowlevel
 import pytest
+from attrs import evolve
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from sunshine_async import BasicAuth, ConfigurationError, Pace, SunshineClient
+from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient
 from sunshine_async import cli as entry
 from sunshine_async.cli import running, services
 from sunshine_async.cli.app import app, run
@@ -43,6 +44,10 @@ from sunshine_async.jobs import (
 from sunshine_async.testing import ScriptedTransport
 
 Call: TypeAlias = Callable[..., Result]
+
+
+FREE = Pace().snapshot()
+"""A pace that has nothing to say."""
 
 
 @pytest.fixture(scope="module")
@@ -215,12 +220,26 @@ class TestImport:
         assert option in result.stderr
         assert f"SUNSHINE_{variable}" in result.stderr
 
-    @pytest.mark.parametrize("arguments", [[], ["--mode", "sync"], ["--concurrency", "0"]])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["--mode", "sync"],
+            *(["--concurrency", bad] for bad in ("0", "-1", "1.5", "many", "²")),
+        ],
+    )
     def test_wrong_options(self, call: Call, users: Path, arguments: list[str]) -> None:
         """Options that can't be meant are refused with status 2."""
         result = call("import", users, *arguments)
         assert result.exit_code == 2
         assert "Usage" in result.stderr
+
+    @pytest.mark.parametrize("concurrency", ["1", "auto"])
+    def test_how_many_at_once(self, call: Call, users: Path, concurrency: str) -> None:
+        """With auto the job finds by itself how many calls at once are enough."""
+        result = call("import", users, "--mode", "upsert", "--concurrency", concurrency, "--json")
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["done"] == json.loads(result.stdout)["rows"] > 0
 
     def test_secret_in_a_file(self, call: Call, users: Path, tmp_path: Path) -> None:
         """The secret comes from a file, its line's end left out."""
@@ -403,6 +422,29 @@ class TestScreen:
             meter.show(report, total, FREE)
         assert json.loads(capsys.readouterr().err) == {"note": said}
 
+    @pytest.mark.parametrize(
+        ("pace", "said"),
+        [
+            (evolve(FREE, held=True), "3 rows, 3/s, waiting for the service"),
+            (evolve(FREE, paused=12.0), "3 rows, 3/s, asked to wait 12 s"),
+            (evolve(FREE, rate=187.3), "3 rows, 3/s, at most 187 calls/s"),
+        ],
+    )
+    def test_what_keeps_it_waiting(
+        self, capsys: pytest.CaptureFixture[str], pace: Snapshot, said: str
+    ) -> None:
+        """Whoever looks on sees why it isn't faster."""
+        with Screen().progress("users.csv") as meter:
+            meter.show(Report(done=3, seconds=1), None, pace)
+        assert capsys.readouterr().err == f"{said}\n"
+
+    def test_the_pace_is_reported(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """At the end it says for how long the service had it wait, and how fast it let it go."""
+        Screen().report(Report(done=1, paused=31.0, limit=187.26), file="users.csv")
+        said = words(capsys.readouterr().out)
+        assert "paused │ 31 s, as the service asked" in said
+        assert "pace │ 187.3 calls a second at most, by the end" in said
+
     def test_readers_that_have_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody reading any more is no error: not at once, and not at the end."""
         for write in (
@@ -460,10 +502,6 @@ class Signals:
         for number in self.numbers:
             await anyio.lowlevel.checkpoint()
             yield number
-
-
-FREE = Pace().snapshot()
-"""A pace that has nothing to say."""
 
 
 def unsupported(*_: signal.Signals) -> NoReturn:
