@@ -3,8 +3,7 @@
     python benchmarks/pace.py [--cost]
 
 Each case has emulators of its own, as processes, and all cases run beside each other for two
-minutes; with *--cost* only the cost of a pace that has learnt nothing is measured. Requests go
-through the library's wire, and their ends are told to the pace as they are.
+minutes; with *--cost* only the cost of a pace that has learnt nothing is measured.
 """
 
 import argparse
@@ -13,24 +12,32 @@ import subprocess
 import sys
 import time
 import timeit
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 import httpx
-from attrs import define, field
+from attrs import define, evolve, field
 
-from sunshine_async import ApiToken, BasicAuth, DixaClient, Lane, Pace, Retry, SunshineClient
-from sunshine_async._endpoint import Request, Response
-from sunshine_async._pace import Sign
-from sunshine_async._retry import Fault, Replay
-from sunshine_async._transport.exchange import Sending
-from sunshine_async._transport.turn import CLOCK, take
-from sunshine_async.dixa import end_users
-from sunshine_async.sunshine import users
+from sunshine_async import (
+    ApiToken,
+    BasicAuth,
+    DixaClient,
+    Lane,
+    NotFoundError,
+    Pace,
+    SunshineClient,
+    SunshineError,
+)
+from sunshine_async._endpoint import Failure, Request, Response
+from sunshine_async._transport.exchange import Sending, Timeout, Wire
 
 CALLERS: Final = 64
+NOBODY: Final[Mapping[type, str]] = {
+    SunshineClient: "/v2/apps/app/users/jane-1",
+    DixaClient: "/v1/endusers/jane-1",
+}
 Case = Callable[[], Awaitable[list[str]]]
 
 
@@ -63,33 +70,30 @@ async def meet(url: str, fault: object) -> None:
 
 @define
 class Way:
-    """The way to a service, and what came back on it."""
+    """The way to a service, and what came back on it: a wire between a client and its own."""
 
-    client: SunshineClient | DixaClient
-    request: Request
+    wire: Wire
     began: float = field(factory=time.monotonic)
     accepted: list[float] = field(factory=list)
     refused: list[float] = field(factory=list)
     failed: list[float] = field(factory=list)
 
-    async def send(self) -> tuple[Sign, float | None]:
-        """Send one request; return what its end says, and the seconds it was asked to wait."""
-        transport = self.client._transport  # noqa: SLF001 - below what would pace it itself
-        auth = transport.auth.current() or await transport.auth.fetch()
-        headers = transport.headers(auth, None)
-        reply = await transport.wire.send(
-            self.request, headers, timeout=transport.timeout, sending=Sending()
-        )
-        now = time.monotonic()
+    async def send(
+        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+    ) -> Response | Failure:
+        """Pass a request on, and take down when it was answered, and how."""
+        reply = await self.wire.send(request, headers, timeout=timeout, sending=sending)
+        kind = self.accepted
         if not isinstance(reply, Response) or reply.status >= 500:
-            self.failed.append(now)
-            return Sign.FAILED, None
-        if reply.status == 429:
-            self.refused.append(now)
-            asked = reply.headers.get("retry-after")
-            return Sign.THROTTLED, float(asked) if asked else None
-        self.accepted.append(now)
-        return Sign.ANSWERED, None
+            kind = self.failed
+        elif reply.status == 429:
+            kind = self.refused
+        kind.append(time.monotonic())
+        return reply
+
+    async def aclose(self) -> None:
+        """Close the wire."""
+        await self.wire.aclose()
 
     def share(self, rate: float, since: float, seconds: float) -> float:
         """Return how much of *rate* was used in so many *seconds*, counted *since* the beginning."""
@@ -102,69 +106,48 @@ class Way:
         return len(self.refused) / (len(self.accepted) + len(self.refused))
 
 
-def sunshine(base_url: str) -> Way:
-    """Return a way to Sunshine, where nobody is found."""
-    client = SunshineClient("app", auth=BasicAuth("id", "secret"), base_url=base_url)
-    path = {"app_id": "app", "user_id_or_external_id": "jane-1"}
-    return Way(client, users.GET.request(None, path, {}))
+Reached: TypeAlias = tuple[Way, SunshineClient | DixaClient]
 
 
-def dixa(base_url: str) -> Way:
-    """Return a way to Dixa, whose limit lets a burst of 0.4 seconds through."""
-    client = DixaClient(auth=ApiToken("token"), base_url=base_url)
-    return Way(client, end_users.GET.request(None, {"end_user_id": "jane-1"}, {}))
+def sunshine(base_url: str, pace: Pace) -> Reached:
+    """Return a client of Sunshine, and its way."""
+    return counted(SunshineClient("app", auth=BasicAuth("id", "s"), base_url=base_url, pace=pace))
+
+
+def dixa(base_url: str, pace: Pace) -> Reached:
+    """Return a client of Dixa, whose limit lets a burst of 0.4 seconds through, and its way."""
+    return counted(DixaClient(auth=ApiToken("token"), base_url=base_url, pace=pace))
+
+
+def counted(client: SunshineClient | DixaClient) -> Reached:
+    """Return a client whose answers are counted."""
+    way = Way(client._transport.wire)  # noqa: SLF001 - between it and its own wire
+    client._bind(evolve(client._transport, wire=way))  # noqa: SLF001
+    return way, client
 
 
 @define
 class Calls:
-    """Calls one after another, each tried as `Retry` and the pace say."""
+    """Calls one after another, for somebody whom nobody knows."""
 
-    pace: Pace
-    way: Way
-    lane: Lane = Lane.INTERACTIVE
+    client: SunshineClient | DixaClient
     rest: float = 0.0
     made: int = 0
     lost: int = 0
-    waited: list[float] = field(factory=list)
-    retry: Retry = field(factory=Retry)
+    took: list[float] = field(factory=list)
 
     async def go_on(self) -> None:
         """Call until cancelled."""
         while True:
             self.made += 1
-            asked_at = time.monotonic()
-            await self.call(asked_at)
-            await asyncio.sleep(self.rest)
-
-    async def call(self, asked_at: float) -> None:
-        """Make one call."""
-        tries = 0
-        while True:
-            await take(self.pace, CLOCK, self.lane, again=tries > 0)
-            began = CLOCK.now()
-            if not tries:
-                self.waited.append(began - asked_at)
-            tries += 1
-            sign, asked = Sign.NOTHING, None
+            began = time.monotonic()
             try:
-                sign, asked = await self.way.send()
-            finally:
-                now = CLOCK.now()
-                self.pace.leave(sign, lane=self.lane, now=now, began=began, asked=asked)
-            if sign is Sign.ANSWERED:
-                return
-            if sign is Sign.FAILED and not await self.may_go_on(tries, now):
+                await self.client.request("GET", NOBODY[type(self.client)])
+            except NotFoundError:
+                self.took.append(time.monotonic() - began)
+            except SunshineError:
                 self.lost += 1
-                return
-
-    async def may_go_on(self, tries: int, now: float) -> bool:
-        """Return whether a failed call goes on, after the wait that there is to be."""
-        luck = CLOCK.luck()
-        wait = self.retry.wait(Replay.SAFE, Fault.UNAVAILABLE, attempt=tries, asked=None, luck=luck)
-        if wait is not None and self.pace.may_retry():
-            await asyncio.sleep(wait)
-            return True
-        return self.lane is Lane.BATCH and self.pace.hold_if_gone(tries, now)
+            await asyncio.sleep(self.rest)
 
 
 @contextmanager
@@ -181,9 +164,8 @@ def calling(*several: Calls) -> Generator[None]:
 async def ceiling() -> list[str]:
     """Measure a limit that is declared, but for a burst of 2 in place of 4, as Dixa's is."""
     async with emulators(("--rate", "10")) as [url]:
-        way = dixa(url)
-        pace = Pace(rate=10, burst=2)
-        with calling(*(Calls(pace, way) for _ in range(CALLERS))):
+        way, client = dixa(url, Pace(rate=10, burst=2))
+        with calling(*(Calls(client) for _ in range(CALLERS))):
             await asyncio.sleep(60)
         return [
             f"| declared 10/s: used | {way.share(10, 0, 60):.1%} | ≥ 99 % |",
@@ -194,15 +176,16 @@ async def ceiling() -> list[str]:
 async def hidden() -> list[str]:
     """Measure a limit that isn't known, and that moves."""
     async with emulators(("--rate", "200"), ("--rate", "50")) as (fast, slow):
-        before, between, after = sunshine(fast), sunshine(slow), sunshine(fast)
         pace = Pace()
-        several = [Calls(pace, before) for _ in range(CALLERS)]
+        ways = [sunshine(url, pace) for url in (fast, slow, fast)]
+        several = [Calls(ways[0][1]) for _ in range(CALLERS)]
         with calling(*several):
-            for way, seconds in ((before, 45), (between, 40), (after, 80)):
+            for (way, client), seconds in zip(ways, (45, 40, 80), strict=True):
                 way.began = time.monotonic()
                 for one in several:
-                    one.way = way
+                    one.client = client
                 await asyncio.sleep(seconds)
+        before, between, after = (way for way, _ in ways)
         return [
             f"| hidden 200/s: used | {before.share(200, 0, 45):.1%} | ≥ 90 % |",
             f"| hidden 200/s: answered 429 | {before.thrown_back:.2%} | ≤ 1 % in 10 minutes |",
@@ -214,12 +197,10 @@ async def hidden() -> list[str]:
 async def three() -> list[str]:
     """Measure three that share a limit and know nothing of each other."""
     async with emulators(("--rate", "10")) as [url]:
-        ways = [dixa(url) for _ in range(3)]
-        paces = [Pace() for _ in ways]
-        with calling(
-            *(Calls(pace, way) for pace, way in zip(paces, ways, strict=True) for _ in range(16))
-        ):
+        three = [dixa(url, Pace()) for _ in range(3)]
+        with calling(*(Calls(client) for _, client in three for _ in range(16))):
             await asyncio.sleep(120)
+        ways = [way for way, _ in three]
         each = [way.share(10 / 3, 0, 120) for way in ways]
         refused, all_of_it = (
             sum(len(way.refused) for way in ways),
@@ -235,14 +216,15 @@ async def three() -> list[str]:
 async def person() -> list[str]:
     """Measure how long a person waits beside a batch."""
     async with emulators(("--rate", "10")) as [url]:
-        way = dixa(url)
-        pace = Pace(rate=10, burst=2)
-        someone = Calls(pace, way, rest=0.7)
-        batch = (Calls(pace, way, Lane.BATCH) for _ in range(CALLERS))
+        _, client = dixa(url, Pace(rate=10, burst=2))
+        someone = Calls(client, rest=0.7)
+        batch = (Calls(client.with_options(lane=Lane.BATCH)) for _ in range(CALLERS))
         with calling(*batch, someone):
             await asyncio.sleep(60)
-        longest = max(someone.waited) * 10
-        return [f"| a person beside 64: waits at most, in tokens | {longest:.2f} | ≤ 1 |"]
+        longest = max(someone.took) * 10
+        return [
+            f"| a person beside 64: is answered after at most, in tokens | {longest:.2f} | ≤ 1 |"
+        ]
 
 
 async def outage() -> list[str]:
@@ -250,11 +232,9 @@ async def outage() -> list[str]:
     async with emulators(()) as [url]:
         faults = {"status": 503, "times": 1_000_000}
         await meet(url, faults)
-        way, other = sunshine(url), sunshine(url)
-        several = [Calls(Pace(), way, rest=1.0)]
-        several += [Calls(several[0].pace, way, rest=1.0) for _ in range(CALLERS - 1)]
-        pace = Pace()
-        batch = [Calls(pace, other, Lane.BATCH) for _ in range(CALLERS)]
+        (way, client), (other, batches) = (sunshine(url, Pace()) for _ in range(2))
+        several = [Calls(client, rest=1.0) for _ in range(CALLERS)]
+        batch = [Calls(batches.with_options(lane=Lane.BATCH)) for _ in range(CALLERS)]
         with calling(*several, *batch):
             await asyncio.sleep(60)
         requests = len(way.failed) / sum(one.made for one in several)
@@ -271,9 +251,8 @@ async def outage() -> list[str]:
 async def pause() -> list[str]:
     """Measure what one ``Retry-After`` does to all."""
     async with emulators(("--rate", "200")) as [url]:
-        way = sunshine(url)
-        pace = Pace(rate=200, burst=10)
-        with calling(*(Calls(pace, way) for _ in range(CALLERS))):
+        way, client = sunshine(url, Pace(rate=200, burst=10))
+        with calling(*(Calls(client) for _ in range(CALLERS))):
             await asyncio.sleep(5)
             way.refused.clear()
             fault = {"status": 429, "retry_after": 30}

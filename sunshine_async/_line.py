@@ -35,6 +35,8 @@ class Place:
     again: bool = False
     timed: bool = field(default=False, init=False)
     """Whether it was told when to ask again: it needn't be woken before."""
+    forgotten: bool = field(default=False, init=False)
+    """Whether it was taken out of the line, since nobody who could be woken stands there."""
 
 
 class _Queue:

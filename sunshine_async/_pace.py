@@ -312,4 +312,4 @@ class Pace(Places):
         batch = self._line.batch.head()
         if batch is not None:
             batch.timed = False
-            batch.wake()
+            self._rouse(batch)

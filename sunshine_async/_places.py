@@ -59,7 +59,7 @@ class Places:
             if following is not place:
                 if place.timed or (following.lane is _BATCH and not following.timed):
                     place.timed = False
-                    following.wake()  # that it is next may be new to it
+                    self._rouse(following)  # that it is next may be new to it
                 return None
             wait = self._wait(now, place.lane)
             if wait == 0:
@@ -72,8 +72,9 @@ class Places:
     def give_up(self, place: Place) -> None:
         """Go out of the line without having started."""
         with self._lock:
-            self._line.go(place)
-            self._wake()
+            if not place.forgotten:
+                self._line.go(place)
+                self._wake()
 
     def leave(self, *, lane: Lane = Lane.INTERACTIVE) -> None:
         """End a call that has started in *lane*."""
@@ -117,6 +118,15 @@ class Places:
         line = self._line
         first, batch = line.interactive.head(), line.batch.head()
         if first is not None and not first.timed:
-            first.wake()
+            self._rouse(first)
         if batch is not None and not batch.timed and (first is None or line.is_due()):
-            batch.wake()
+            self._rouse(batch)
+
+    def _rouse(self, place: Place) -> None:
+        """Wake who has *place*; forget it where nobody can be woken, since its event loop is closed."""
+        try:
+            place.wake()
+        except RuntimeError:
+            place.forgotten = True
+            self._line.go(place)
+            self._wake()

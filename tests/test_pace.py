@@ -389,3 +389,25 @@ class TestCalls(Calls.TestCase):
     """No permit too early, none too many, everybody gets a turn, and all counts are whole."""
 
     settings = settings(max_examples=60, stateful_step_count=40)
+
+
+@pytest.mark.parametrize("lanes", [(Lane.INTERACTIVE,) * 2, (Lane.BATCH,) * 2, tuple(Lane)])
+def test_who_cannot_be_woken_is_forgotten(lanes: tuple[Lane, Lane]) -> None:
+    """A call whose event loop was closed while it waited keeps nobody else waiting."""
+    pace = Pace(max_in_flight=1)
+    woken: list[str] = []
+
+    def dead() -> None:
+        message = "Event loop is closed"
+        raise RuntimeError(message)
+
+    gone, other = Place(dead, lanes[0]), Place(lambda: woken.append("other"), lanes[1])
+    assert pace.enter(0.0)
+    pace.join(gone)
+    pace.join(other)
+    pace.leave()
+
+    assert woken[-1] == "other"
+    assert pace.ask(other, 0.0) == 0.0
+    pace.give_up(gone)
+    assert pace.snapshot().waiting == dict.fromkeys(Lane, 0)
