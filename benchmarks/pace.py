@@ -21,14 +21,16 @@ import httpx
 from attrs import define, evolve, field
 
 from sunshine_async import (
+    ApiError,
     ApiToken,
     BasicAuth,
     DixaClient,
     Lane,
-    NotFoundError,
     Pace,
+    RateLimitError,
+    ServerError,
     SunshineClient,
-    SunshineError,
+    TransportError,
 )
 from sunshine_async._endpoint import Failure, Request, Response
 from sunshine_async._transport.exchange import Sending, Timeout, Wire
@@ -143,10 +145,10 @@ class Calls:
             began = time.monotonic()
             try:
                 await self.client.request("GET", NOBODY[type(self.client)])
-            except NotFoundError:
-                self.took.append(time.monotonic() - began)
-            except SunshineError:
+            except (TransportError, ServerError, RateLimitError):
                 self.lost += 1
+            except ApiError:  # there is nobody of that name
+                self.took.append(time.monotonic() - began)
             await asyncio.sleep(self.rest)
 
 

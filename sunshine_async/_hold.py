@@ -5,6 +5,8 @@ from typing import Final
 
 IN_A_ROW: Final = 10
 """Failures with no answer between them."""
+A_FEW: Final = 3
+"""The same, where a call has no second tries left."""
 FIRST_LOOK: Final = 0.5
 """Seconds until the first probe; each further one after twice as long."""
 LAST_LOOK: Final = 30.0
@@ -25,7 +27,7 @@ class Hold:
         """When the next probe may go."""
         self.since: float | None = None
         """When it began; None while nothing is held."""
-        self._max_outage: Final = max_outage
+        self.max_outage = max_outage
         self._answered_at = -inf
         self._look = FIRST_LOOK
         self._before = 0.0
@@ -59,7 +61,7 @@ class Hold:
 
     def gave_up(self, now: float) -> bool:
         """Return whether it has been held for so long that waiting is no use."""
-        return self.since is not None and now - self._answered_at >= self._max_outage
+        return self.since is not None and now - self._answered_at >= self.max_outage
 
     def seconds(self, now: float) -> float:
         """Return for how long it has been held until *now*, all times together."""

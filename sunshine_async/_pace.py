@@ -1,6 +1,7 @@
 """How many calls are under way at once, and how fast they start. It is told the time."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from math import inf
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from sunshine_async._budget import Budget
-from sunshine_async._hold import IN_A_ROW, Hold
+from sunshine_async._hold import A_FEW, IN_A_ROW, Hold
 from sunshine_async._learnt import LONGEST_PAUSE, Learnt
 from sunshine_async._line import Lane
 from sunshine_async._load import Load
@@ -24,7 +25,8 @@ class Sign(Enum):
 
     ANSWERED = "an answer that settles the call, be it a refusal of what it asks"
     THROTTLED = "429"
-    FAILED = "5xx, reset, timed out or unreachable"
+    ERRED = "500: perhaps for what it asks"
+    FAILED = "502, 503, 504, reset, timed out or unreachable"
     NOTHING = "cancelled"
 
 
@@ -75,7 +77,7 @@ class Pace(Places):
     slow down lower the number of batches under way, answers raise it again. That a service's limit
     is a rate, and that a 429 isn't counted against it, is assumed.
 
-    **Gone.** After 10 failures in a row, or with no second tries left (`may_retry`), batches are
+    **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
     held, but for one probe at a time after 0.5, 1, 2 ... 30 s, until something is answered; after
     *max_outage* seconds without an answer `gave_up` says that waiting is no use.
 
@@ -115,7 +117,10 @@ class Pace(Places):
         self._load: Final = Load()
         self._budget: Final = Budget()
         self._hold: Final = Hold(max_outage)
-        self._watchers: Final[list[Callable[[], None]]] = []
+        self._watchers: Final[dict[Callable[[], None], float]] = {}
+        self._max_outage: Final = max_outage
+        self.answers = 0
+        """How many calls have been answered."""
         self._batches_from = -inf
         """When batches may start again, as the ``Retry-After`` of a failure asked."""
 
@@ -155,7 +160,7 @@ class Pace(Places):
         """
         with self._lock:
             may = self._budget.take()
-            if not may:
+            if not may and self._hold.row >= A_FEW:
                 self._begin_to_hold(self._told)
             return may
 
@@ -175,22 +180,27 @@ class Pace(Places):
             return self._hold.gave_up(self._told)
 
     def hold_if_gone(self, tries: int, now: float) -> bool:
-        """Hold batches if the last *tries* attempts or more all failed; return whether they are."""
+        """Hold batches if the last *tries* attempts (3 at least) all failed; return whether they are."""
         with self._lock:
             self._told = now
-            if self._hold.row >= tries:
+            if self._hold.row >= max(tries, A_FEW):
                 self._begin_to_hold(now)
             return self._hold.since is not None
 
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Call *wake*, in whatever thread, each time that batches begin to be held."""
+    def watch(self, wake: Callable[[], None], max_outage: float) -> None:
+        """Call *wake*, in whatever thread, each time that batches begin to be held.
+
+        Until `unwatch` they are held for *max_outage* seconds at least.
+        """
         with self._lock:
-            self._watchers.append(wake)
+            self._watchers[wake] = max_outage
+            self._hold.max_outage = max(self._max_outage, *self._watchers.values())
 
     def unwatch(self, wake: Callable[[], None]) -> None:
         """Call *wake* no more."""
         with self._lock:
-            self._watchers.remove(wake)
+            del self._watchers[wake]
+            self._hold.max_outage = max([self._max_outage, *self._watchers.values()])
 
     def snapshot(self, now: float | None = None) -> Snapshot:
         """Return how it stands at *now*, or when it was last told the time."""
@@ -224,6 +234,7 @@ class Pace(Places):
             self._budget.give()
         hold = self._hold
         hold.row = 0
+        self.answers += 1
         if hold.since is not None:
             hold.end(now)
             self._load.begin_again(now)
@@ -239,8 +250,9 @@ class Pace(Places):
             return
         self._learnt.accepted(now)
         self._load.failed(now, began, self._in_flight)
-        self._hold.failed(now, began, batch=lane is _BATCH)
-        if self._hold.row >= IN_A_ROW or self._budget.left < 1:
+        if sign is Sign.FAILED:
+            self._hold.failed(now, began, batch=lane is _BATCH)
+        if self._hold.row >= (IN_A_ROW if self._budget.left >= 1 else A_FEW):
             self._begin_to_hold(now)
         if asked:
             self._batches_from = max(self._batches_from, now + min(asked, LONGEST_PAUSE))
@@ -256,8 +268,9 @@ class Pace(Places):
 
     def _begin_to_hold(self, now: float) -> None:
         if self._hold.begin(now):
-            for wake in self._watchers:
-                wake()
+            for wake in list(self._watchers):
+                with suppress(RuntimeError):  # its event loop is closed
+                    wake()
 
     def _wait(self, now: float, lane: Lane) -> float | None:
         if self._in_flight >= self._limit:
@@ -277,7 +290,7 @@ class Pace(Places):
             bound is not None and self._batches + 1 > bound
         ):
             return None
-        return max(0.0, self._batches_from - now, hold.next_at - now)
+        return max(0.0, self._batches_from - now, 0.0 if hold.gave_up(now) else hold.next_at - now)
 
     def _rate_at(self, now: float) -> float | None:
         learnt = self._learnt.rate(now) if self._learnt.is_active else None
@@ -312,4 +325,5 @@ class Pace(Places):
         batch = self._line.batch.head()
         if batch is not None:
             batch.timed = False
-            self._rouse(batch)
+            if not self._rouse(batch):
+                self._wake_batch()

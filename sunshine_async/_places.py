@@ -1,20 +1,29 @@
 """How many may be under way at once, with a place kept free for whom somebody waits for."""
 
 from math import inf
-from threading import Lock
+from threading import RLock
 from typing import Final
+from weakref import WeakSet
 
 from sunshine_async._line import Lane, Line, Place
 
+_ALL: Final["WeakSet[Places]"] = WeakSet()
+
 _BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
+
+
+def renew_all() -> None:
+    """Let all that there are begin anew: in a process that was forked off."""
+    for places in list(_ALL):
+        places.renew()
 
 
 class Places:
     """A bound on what is under way at once, from any thread: at most *limit* (None: no bound).
 
     Interactive calls go before batches; where both wait, every tenth start is a batch's. Batches
-    never take the last tenth of ten places or more, so that an interactive call finds one free.
-    Within a lane it is first come, first served.
+    never take the last tenth of the places (at least one, where there are two or more), so that an
+    interactive call finds one free. Within a lane it is first come, first served.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -22,9 +31,17 @@ class Places:
             message = f"Places({limit}): 1 or more; None for no bound"
             raise ValueError(message)
         self._limit: Final = inf if limit is None else limit
-        self._batch_limit: Final = inf if limit is None else limit - limit // 10
-        self._lock: Final = Lock()
-        self._line: Final = Line()
+        kept = 0 if limit is None or limit == 1 else max(1, limit // 10)
+        self._batch_limit: Final = self._limit - kept
+        self.renew()
+        _ALL.add(self)
+
+    def renew(self) -> None:
+        """Forget who is under way and who waits: after a fork those are another process's."""
+        self._lock = (
+            RLock()
+        )  # a task that waits may end, and give up, whenever memory is cleared up
+        self._line = Line()
         self._in_flight = 0
         self._batches = 0
         """Those of them that are batches."""
@@ -59,7 +76,8 @@ class Places:
             if following is not place:
                 if place.timed or (following.lane is _BATCH and not following.timed):
                     place.timed = False
-                    self._rouse(following)  # that it is next may be new to it
+                    if not self._rouse(following):  # that it is next may be new to it
+                        self._wake()
                 return None
             wait = self._wait(now, place.lane)
             if wait == 0:
@@ -72,9 +90,8 @@ class Places:
     def give_up(self, place: Place) -> None:
         """Go out of the line without having started."""
         with self._lock:
-            if not place.forgotten:
-                self._line.go(place)
-                self._wake()
+            self._forget(place)
+            self._wake()
 
     def leave(self, *, lane: Lane = Lane.INTERACTIVE) -> None:
         """End a call that has started in *lane*."""
@@ -115,18 +132,25 @@ class Places:
 
     def _wake(self) -> None:
         """Wake who may be next, if it doesn't know by itself when to ask."""
-        line = self._line
-        first, batch = line.interactive.head(), line.batch.head()
-        if first is not None and not first.timed:
-            self._rouse(first)
-        if batch is not None and not batch.timed and (first is None or line.is_due()):
-            self._rouse(batch)
+        line, all_there = self._line, False
+        while line.count and not all_there:
+            first, batch = line.interactive.head(), line.batch.head()
+            all_there = True
+            if first is not None and not first.timed:
+                all_there = self._rouse(first)
+            if batch is not None and not batch.timed and (first is None or line.is_due()):
+                all_there = self._rouse(batch) and all_there
 
-    def _rouse(self, place: Place) -> None:
-        """Wake who has *place*; forget it where nobody can be woken, since its event loop is closed."""
+    def _rouse(self, place: Place) -> bool:
+        """Wake who has *place*; return False, and forget it, where that event loop is closed."""
         try:
             place.wake()
         except RuntimeError:
+            self._forget(place)
+            return False
+        return True
+
+    def _forget(self, place: Place) -> None:
+        if not place.forgotten:
             place.forgotten = True
             self._line.go(place)
-            self._wake()

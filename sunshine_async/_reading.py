@@ -86,4 +86,6 @@ def _taken_over(kind: Any) -> dict[str, Any] | None:
     plain = not hasattr(kind, "__slots__") and not hasattr(kind, "__attrs_post_init__")
     if not plain or any(field.validator or field.converter for field in fields):
         return None
-    return {field.name: field.default for field in fields}
+    defaults = {field.name: field.default for field in fields if field.name != _EXTRA}
+    made_anew = any(hasattr(default, "factory") for default in defaults.values())
+    return None if made_anew else {**defaults, _EXTRA: None}

@@ -38,7 +38,9 @@ class Again(Enum):
 
     HARMLESS = "sent again: it leaves what one sending leaves"
     LOOK = "looked up by its key: done if it is there as sent, sent again if it isn't there"
-    FIND = "looked up by its key: changed where it is, sent again if it isn't there"
+    FIND = (
+        "looked up by its key: changed where it is; unknown where it isn't, since it may still come"
+    )
     GONE = "sent again: if there is nothing to delete, it was done; a conflict leaves it unknown"
     NEVER = "nothing can tell: it is unknown"
 

@@ -359,7 +359,7 @@ def test_stop_cuts_calls_off(backend: str) -> None:
         gate = Gate()
         gate.awaited = 2
         async with (
-            client_on(gate, pace=Pace(max_in_flight=2)) as client,
+            client_on(gate, pace=Pace(max_in_flight=3)) as client,
             anyio.create_task_group() as tasks,
         ):
             job = Job(client, SUNSHINE, Mode.CREATE, concurrency=3, grace=0)

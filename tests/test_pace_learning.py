@@ -248,16 +248,22 @@ class TestHold:
         assert pace.snapshot(200.0).held_seconds == 3.0
 
     def test_without_second_tries_left_it_begins(self) -> None:
-        """20 in hand, half a one back for an answer, 50 at most; with none left batches are held."""
+        """20 in hand, half a one back for an answer, 50 at most; with none, 3 failures hold batches."""
         pace = Pace()
         assert [pace.may_retry() for _ in range(21)] == [True] * 20 + [False]
-        assert pace.held
+        assert not pace.held
         now = answers(pace, rate=10, seconds=1, began=1.0)
         assert pace.snapshot().budget == 5
+        for _ in range(3):
+            end(pace, Sign.FAILED, now)
         assert not pace.held
         assert [pace.may_retry() for _ in range(6)] == [True] * 5 + [False]
+        assert pace.held
         end(pace, Sign.ANSWERED, now)
-        end(pace, Sign.FAILED, now + 1)
+        assert not pace.held
+        for _ in range(3):
+            assert not pace.held
+            end(pace, Sign.FAILED, now + 1)
         assert pace.held
         answers(pace, rate=100, seconds=10, began=now + 2)
         assert pace.snapshot().budget == 50
@@ -273,7 +279,7 @@ class TestHold:
         assert pace.held
 
     def test_there_is_an_end_to_waiting(self) -> None:
-        """After *max_outage* without any answer `gave_up` says so, and probes go on as before."""
+        """After *max_outage* without any answer `gave_up` says so; batches go one at a time, at once."""
         pace = Pace(max_outage=60)
         for _ in range(10):
             end(pace, Sign.FAILED, 100.0)
@@ -283,8 +289,11 @@ class TestHold:
         pace.hold_if_gone(1, 160.0)
         assert pace.gave_up
         assert pace.held
+        for _ in range(3):
+            assert pace.enter(161.0, Lane.BATCH)
+            assert not pace.enter(161.0, Lane.BATCH)
+            pace.leave(Sign.FAILED, lane=Lane.BATCH, now=161.0, began=161.0)
         assert pace.enter(161.0, Lane.BATCH)
-        assert not pace.enter(161.0, Lane.BATCH)
 
         pace.leave(Sign.THROTTLED, lane=Lane.BATCH, now=162.0, began=161.0)
         assert not pace.gave_up

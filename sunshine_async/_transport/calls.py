@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final, TypeVar, cast
 
-from anyio import get_cancelled_exc_class
 from attrs import define, field, frozen
 
 from sunshine_async import _codec
@@ -120,9 +120,10 @@ class Transport:
                     found = await self._read_back(endpoint, body)
                     if found is not None:
                         return found
-        except get_cancelled_exc_class() as cancelled:
-            if call.maybe_applied or call.sending.begun:
-                cancelled.add_note(HAD_LEFT.format(endpoint=endpoint))
+        except BaseException as error:
+            cut_off = not isinstance(error, Exception)
+            if cut_off and (call.maybe_applied or call.sending.begun):
+                error.add_note(HAD_LEFT.format(endpoint=endpoint))
             raise
         if response.ok:
             return endpoint.result(response)
@@ -161,9 +162,9 @@ class Transport:
                 "Authorization": authorization,
                 "User-Agent": f"sunshine-async/{__version__}",
             }
-            self._headers[authorization, None] = common
-            self._headers[authorization, JSON] = {**common, "Content-Type": JSON}
-            found = self._headers[authorization, content_type]
+            made = {None: common, JSON: {**common, "Content-Type": JSON}}
+            self._headers.update({(authorization, kind): each for kind, each in made.items()})
+            found = made[content_type]
         return found
 
 
@@ -180,6 +181,8 @@ class _Call:
     """The attempts."""
     uncounted: int = 0
     """Those of them that don't count, since the lane waits for the service to come back."""
+    answers: int = 0
+    """How many calls of the pace had been answered when it was last sent."""
     until: float | None = None
     """When its time is over, from when it was first let go."""
     ended: float = 0.0
@@ -246,6 +249,7 @@ class _Call:
                 auth = transport.auth
                 self.authorization = auth.current() or await auth.fetch()
                 self.count += 1
+                self.answers = pace.answers
                 transport.tally.requests += 1
                 transport.tally.resent += again
                 reply = await transport.wire.send(
@@ -254,7 +258,7 @@ class _Call:
                     timeout=transport.timeout.within(self.until - began),
                     sending=self.sending,
                 )
-                sign = _SIGN_OF[self._settled(reply)]
+                sign = self._settled(reply)
             finally:
                 self.ended = clock.now()
                 pace.leave(sign, lane=lane, now=self.ended, began=began, asked=self.asked)
@@ -262,8 +266,8 @@ class _Call:
             places.leave(lane=lane)
         return reply
 
-    def _settled(self, reply: Response | Failure) -> Fault | None:
-        """Take down, and return, why *reply* doesn't settle the call; None if it does."""
+    def _settled(self, reply: Response | Failure) -> Sign:
+        """Take down why *reply* doesn't settle the call, if it doesn't; return what it says."""
         self.sending.begun = False
         if isinstance(reply, Response):
             became: object = reply.status
@@ -278,7 +282,7 @@ class _Call:
         self.fault = fault
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
-        return fault
+        return Sign.ERRED if self.status == _IN_ITSELF else _SIGN_OF[fault]
 
     async def _renewed(self) -> bool:
         """Return whether there are other credentials now than those that were refused."""
@@ -292,21 +296,22 @@ class _Call:
         transport = self.transport
         if not self.request.ready:
             return None
+        patient = fault is Fault.THROTTLED and self.lane is Lane.BATCH
         wait = transport.retry.wait(
             self.replay,
             fault,
-            attempt=self.count - self.uncounted,
+            attempt=self._tries,
             asked=self.asked,
             luck=transport.clock.luck(),
-            left=cast("float", self.until) - self.ended,
+            left=inf if patient else cast("float", self.until) - self.ended,
         )
         sign = _SIGN_OF[fault]
         if sign is Sign.THROTTLED and wait is not None:
             return 0.0  # the pace keeps everybody waiting
         if sign is not Sign.FAILED:
             return wait
-        if self._outlasts(fault):
-            if self._is_held(wait):
+        if self.lane is Lane.BATCH and not transport.pace.gave_up:
+            if self._is_held(fault, wait):
                 self.uncounted += 1
                 self.until = None
                 return 0.0
@@ -315,21 +320,27 @@ class _Call:
             return None
         return wait
 
-    def _outlasts(self, fault: Fault) -> bool:
-        """Return whether the call waits for a service that is gone to come back."""
-        transport = self.transport
-        patient = self.lane is Lane.BATCH and transport.retry.max_attempts > 1
-        gone = self.status != _IN_ITSELF and not transport.pace.gave_up
-        return patient and gone and fault in MAY_RESEND[self.replay]
+    @property
+    def _tries(self) -> int:
+        """The attempts that count."""
+        return self.count - self.uncounted
 
-    def _is_held(self, wait: float | None) -> bool:
-        """Return whether its lane waits for the service; a second try takes from the budget."""
+    def _is_held(self, fault: Fault, wait: float | None) -> bool:
+        """Return whether the call waits for a service that is gone to come back.
+
+        Not where others have been answered since it was sent: then the attempt counts.
+        """
         pace = self.transport.pace
-        if pace.held:
-            return True
-        if wait is None:
-            return pace.hold_if_gone(self.count - self.uncounted, self.ended)
-        return not pace.may_retry()
+        if wait is not None:
+            pace.may_retry()  # which takes from the budget; a batch's tries are never refused
+        if (
+            self.transport.retry.max_attempts == 1
+            or self.status == _IN_ITSELF
+            or fault not in MAY_RESEND[self.replay]
+            or pace.answers > self.answers
+        ):
+            return False
+        return pace.held or (wait is None and pace.hold_if_gone(self._tries, self.ended))
 
     def _error(self, failure: Failure) -> TransportError:
         acted = self.maybe_applied or failure.fault in MAY_HAVE_ACTED

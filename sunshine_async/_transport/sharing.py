@@ -3,7 +3,7 @@
 from collections.abc import Callable, MutableMapping
 from hashlib import blake2b
 from secrets import token_bytes
-from threading import Lock
+from threading import RLock
 from typing import Final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -16,7 +16,7 @@ from sunshine_async._pace import Pace
 _KEPT: Final = 64
 
 _SALT: Final = token_bytes(16)
-_LOCK: Final = Lock()
+_LOCK: Final = RLock()
 
 
 @define(eq=False)

@@ -1,5 +1,6 @@
 """Waiting until a pace lets a call go, in any thread and loop."""
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from random import random
@@ -11,7 +12,7 @@ from anyio.lowlevel import current_token
 from attrs import define
 
 from sunshine_async._line import Lane, Place
-from sunshine_async._places import Places
+from sunshine_async._places import Places, renew_all
 
 
 @define
@@ -24,6 +25,9 @@ class Clock:
 
 
 CLOCK: Final = Clock()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew_all)
 
 
 async def take(
@@ -58,6 +62,11 @@ class Waker:
         self._loop: Final[Any] = current_token().native_token
 
     def __call__(self) -> None:
+        """Wake it; raise `RuntimeError` where its loop is closed."""
+        is_closed = getattr(self._loop, "is_closed", None)
+        if is_closed is not None and is_closed():
+            message = "the event loop of who waits is closed"
+            raise RuntimeError(message)
         if get_ident() == self._home:
             self._wake()
             return

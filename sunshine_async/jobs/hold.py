@@ -7,7 +7,13 @@ import anyio
 
 from sunshine_async._pace import Pace
 from sunshine_async._transport.turn import CLOCK, Waker
-from sunshine_async.errors import RateLimitError, ServerError, SunshineError, TransportError
+from sunshine_async.errors import (
+    ApiError,
+    RateLimitError,
+    ServerError,
+    SunshineError,
+    TransportError,
+)
 
 OUTAGE: Final = (TransportError, ServerError, RateLimitError)
 """What says nothing of a row, and something of the service."""
@@ -42,7 +48,7 @@ class Hold:
         self._max_outage: Final = max_outage
         self._at_first: Final = min(at_first, max_outage)
         self._give_up: Final = give_up
-        self._error: SunshineError | None = None
+        self._error: Exception | None = None
         self._answered_at = CLOCK.now()
         self._gone = False
         self._wake: Callable[[], object] = lambda: None  # nobody waits yet
@@ -76,7 +82,7 @@ class Hold:
         """Ask for the service whenever it is gone, until this is closed."""
         waker = Waker(CLOCK)
         self._wake = waker
-        self._pace.watch(waker)
+        self._pace.watch(waker, self._max_outage)
         try:
             while not self._closed:
                 if self._gone or self._pace.held:
@@ -114,20 +120,23 @@ class Hold:
             pause = max(asked, self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             gone = CLOCK.now() - self._answered_at
-            if gone + pause > (self._max_outage if self.answers else self._at_first):
+            limit = self._max_outage if self.answers else self._at_first
+            if gone + pause > limit:
                 self._give_up(self._sentence(gone))
                 return
             await CLOCK.sleep(pause)
             try:
-                await self._probe()
-            except OUTAGE as error:
+                with anyio.move_on_after(limit - gone - pause):
+                    await self._probe()
+                    self.answer()
+                    return
+            except ApiError as error:
                 self._error = error
-            except SunshineError:
-                self.answer()  # whatever it says, it is there
-                return
-            else:
-                self.answer()
-                return
+                if not isinstance(error, OUTAGE):
+                    self.answer()  # whatever it says, it is there
+                    return
+            except Exception as error:  # noqa: BLE001 - of the caller's credentials, say: ask again
+                self._error = error
 
     def _sentence(self, gone: float) -> str:
         last = f"; the last: {self._error}" if self._error is not None else ""

@@ -13,6 +13,7 @@ from anyio import CancelScope, get_cancelled_exc_class, to_thread
 from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._knee import MOST
+from sunshine_async._line import Lane
 from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
@@ -203,8 +204,8 @@ class Job:
         self.report.reason = reason
         if self._outcomes is not None:
             self._outcomes.stop()
-            waits_in_vain = self._client.pace.held
-            self._until = anyio.current_time() + (0.0 if waits_in_vain else self._grace)
+            in_vain = self.pace.held and not self.pace.in_flight[Lane.BATCH]
+            self._until = anyio.current_time() + (0.0 if in_vain else self._grace)
         for call in self._calls:
             call.deadline = self._until
         self._hold.close()
@@ -238,6 +239,10 @@ class Job:
 
     async def _send(self, entries: Sequence[Entry]) -> Results:
         """Return what became of each of *entries*: what its call brought, or raised."""
+        if self._hold.held:
+            await self._hold.enter()
+            if self._stopped:
+                return [StoppedError(UNSENT)] * len(entries)
         return await self._tried(entries)
 
     async def _call(self, entries: Sequence[Entry]) -> Results:

@@ -165,7 +165,7 @@ class Settling:
             return UnsettledError(_UNTOLD, maybe_applied=True)
         found = await self._found(entry)
         if found is None:
-            return entry
+            return entry if again is Again.LOOK else UnsettledError(_UNTOLD, maybe_applied=True)
         if isinstance(found, Exception) or (
             again is Again.LOOK and self.task.as_sent(found, entry.body)
         ):
