@@ -20,6 +20,8 @@ DOUBLING: Final = 1.0
 """Seconds."""
 BREATH: Final = 0.1
 """Seconds in which nothing starts after a fall, so that the service has a few calls in hand."""
+BEGINS_AT: Final = 10.0
+"""Calls a second, at least, after the first refusal: what was accepted by then may be few by chance."""
 LEAST: Final = 0.5
 """Calls a second: it never falls below, nor below half of a ceiling where that is less."""
 LONGEST_PAUSE: Final = 300.0
@@ -68,6 +70,89 @@ class Measured:
         return count / max(self.AT_LEAST, now - since)
 
 
+class Noise:
+    """Whether refusals come whatever the rate is: then they say nothing about it.
+
+    A fall that helps is followed by many answers without a refusal. So where a row of falls didn't
+    help, though less than half of the rate is left, and among the answers refusals are few, it is
+    noise. It is taken for that for `LASTS`, or until refusals are no longer few. Where never as
+    many as `FAST` were accepted in the row it isn't looked for: those who share a small limit see
+    just that, and have to make room for each other.
+    """
+
+    FALLS: Final = 3
+    OFTEN: Final = 100
+    """Answers, for each fall of the row at most; after three times as many a fall may have helped."""
+    FEW: Final = 0.1
+    """The share of refusals among the last answers."""
+    LATELY: Final = 200
+    """Answers: older ones weigh half, and half again."""
+    FAST: Final = 15.0
+    """Calls a second."""
+    LASTS: Final = 60.0
+    """Seconds."""
+
+    def __init__(self) -> None:
+        self.before = 0.0
+        """The rate before the row of falls."""
+        self.until = -inf
+        self._falls = 0
+        self._fell_at = -inf
+        self._since = 0
+        """The answers since the last fall."""
+        self._in_row = 0
+        """The answers since the first of the falls."""
+        self._fastest = 0.0
+        self._answers = 0.0
+        self._refusals = 0.0
+
+    def count(self, refusals: int = 0) -> None:
+        """Count an answer, which is a refusal or none."""
+        self._since += 1
+        self._in_row += 1
+        self._answers += 1
+        self._refusals += refusals
+        if self._answers > self.LATELY:
+            self._answers /= 2
+            self._refusals /= 2
+
+    def saw(self, accepted: float) -> None:
+        """Note how many calls a second were accepted."""
+        self._fastest = max(self._fastest, accepted)
+
+    def refused(self, now: float, rate: float) -> bool:
+        """Return whether a refusal at this *rate*, of what began after the last fall, is noise."""
+        few = self._refusals < self.FEW * self._answers
+        if now < self.until:
+            if not few:
+                self.until = -inf
+            return few
+        if (
+            few
+            and self._falls >= self.FALLS
+            and self._in_row < self.OFTEN * self._falls
+            and self._fastest >= self.FAST
+            and rate < self.before / 2
+        ):
+            self.until = now + self.LASTS
+            self._falls = 0
+            return True
+        return False
+
+    def fell(self, now: float, before: float, accepted: float) -> None:
+        """Note that the rate fell from *before*, of which so much was *accepted*."""
+        helped = now - self._fell_at > REGAIN and self._since > 3 * self.OFTEN
+        if helped or not self._falls:
+            self.before = before
+            self._falls = 0
+            self._fastest = 0.0
+            self._in_row = 0
+        self._falls += 1
+        self._fell_at = now
+        self._since = 0
+        self.saw(accepted)
+
+
 class Learnt:
     """A rate, and the one pause of all: what refusals (429) have taught. Without any, dormant.
 
@@ -75,6 +160,7 @@ class Learnt:
     It then grows along a cubic curve: fast, slow around where it failed, and faster again beyond,
     never over twice what was accepted, nor over the *ceiling*. One overload counts once: only an
     attempt that began after the last fall can cause another. Time that was paused doesn't count.
+    Where falls don't help it is back to where it was, and refusals pause for a while, no more (`Noise`).
     """
 
     def __init__(self, ceiling: float) -> None:
@@ -95,6 +181,7 @@ class Learnt:
         self._fell_at = -inf
         self._held_at = -inf
         self._cap = inf
+        self._noise = Noise()
 
     def accepted_lately(self, now: float) -> float:
         """Return how many calls a second were accepted, of the time that wasn't paused."""
@@ -109,26 +196,39 @@ class Learnt:
         time = now - self._paused
         if now < self.paused_until:
             time = now - self.throttled_seconds(now)
-        if self.measured.accepted(time) and self.is_active:
-            self._cap = 2 * self.measured.rate(time)
+        piece_ended = self.measured.accepted(time)
+        if self.is_active:
+            self._noise.count()
+            if piece_ended:
+                rate = self.measured.rate(time)
+                self._cap = 2 * rate
+                self._noise.saw(rate)
 
     def refused(self, now: float, began: float, asked: float | None) -> bool:
         """Learn from a refusal of the attempt that *began* then; return whether the rate fell."""
+        self._noise.count(1)
         fell = began > self._fell_at
+        if fell and self._noise.refused(now, self._rate):
+            fell = False
+            self._rise(now)
         if fell:
             self._fall(now)
         if asked:
             self._pause(now, now + min(asked, LONGEST_PAUSE))
         self.starts_at = max(self.starts_at, self.paused_until)
-        self._grows_from = max(self._grows_from, self.starts_at)
+        if now >= self._noise.until:
+            self._grows_from = max(self._grows_from, self.starts_at)
         return fell or bool(asked)
 
     def rate(self, now: float) -> float | None:
-        """Return how many calls a second may start, None where there is nothing to go by any more."""
+        """Return how many calls a second may start, None without a bound."""
         if now - max(self._fell_at, self._held_at, self.paused_until) > FORGETS:
             self.is_active = False
             self._rate = self._ceiling
+            self._noise = Noise()
             return None
+        if self._rate >= self._ceiling:
+            return None if self._rate == inf else self._rate
         seconds = max(0.0, now - self._grows_from)
         if self._doubles:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
@@ -147,16 +247,27 @@ class Learnt:
     def _fall(self, now: float) -> None:
         accepted = self.accepted_lately(now)
         top = min(accepted, self._rate)
+        self._noise.fell(now, top if self.is_active else self._rate, accepted)
         helped = now - self._grows_from > HELPED
         least = min(LEAST, self._ceiling / 2)
         self._top = max(least, top)
         self._bottom = self._rate = max(least, top * (FELL_TO if helped else FELL_AGAIN_TO))
         unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
+        if unknown:
+            self._bottom = self._rate = max(self._rate, BEGINS_AT)
         self._doubles = unknown or self._rate == least
         self.is_active = True
         self._cap = max(self._rate, 2 * accepted)
         self._fell_at = now
         self.starts_at = self._grows_from = now + BREATH
+
+    def _rise(self, now: float) -> None:
+        """Go back to where the falls began that didn't help."""
+        before = self._noise.before
+        if self._rate < before:
+            self._rate, self._cap = before, max(before, self._cap)
+            self._top, self._bottom, self._doubles = before, FELL_TO * before, False
+            self._grows_from = now
 
     def _pause(self, now: float, until: float) -> None:
         if until > self.paused_until:

@@ -72,10 +72,14 @@ class Pace(Places):
 
     **Learnt.** Nothing until the first 429. Then nobody starts a call for the seconds that its
     ``Retry-After`` asks (300 at most), and a rate is kept below what the service was seen to accept:
-    90 % of it at once, back to it in 20 s, probing slowly beyond. It is forgotten when for 5 minutes
-    there was no 429 and nobody waited because of it. 5xx, broken connections and answers that all
-    slow down lower the number of batches under way, answers raise it again. That a service's limit
-    is a rate, and that a 429 isn't counted against it, is assumed.
+    90 % of it at once, back to it in 20 s, probing slowly beyond. Where 429s come as often however
+    slow the calls are (a gateway that refuses a few at random), that takes nothing from the rate:
+    it is back to where it was, and for a minute they only pause, unless a tenth of the answers are
+    429. Below 15 calls a second that isn't looked for, so that all who share a small limit slow down.
+    What was learnt is forgotten when for 5 minutes there was no 429 and nobody waited because of it.
+    5xx, broken connections and answers that all slow down lower the number of batches under way,
+    answers raise it again. That a service's limit is a rate, and that a 429 isn't counted against
+    it, is assumed.
 
     **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
     held, but for one probe at a time after 0.5, 1, 2 ... 30 s, until something is answered; after
@@ -299,10 +303,10 @@ class Pace(Places):
     def _token_in(self, now: float) -> float:
         """Return the seconds until the rate lets the next one start."""
         learnt, rate = self._learnt, self._rate_at(now)
-        if rate is None:
-            return 0.0
         if now < learnt.starts_at:
             return learnt.starts_at - now
+        if rate is None:
+            return 0.0
         burst = self.burst if self.rate is not None else inf
         if learnt.is_active:
             burst = min(burst, max(1.0, rate * _LEARNT_BURST))

@@ -90,6 +90,29 @@ class TestRate:
         now = answers(pace, rate=2000, seconds=3, began=now)
         assert rate_of(pace, now) == 1000
 
+    @pytest.mark.parametrize("ceiling", [None, 200.0])
+    def test_noise_only_pauses(self, ceiling: float | None) -> None:
+        """After three falls that didn't help it is what it was, and a 429 only pauses for a minute."""
+        pace = Pace(rate=ceiling)
+        now, rates = 0.0, list[float | None]()
+        for _ in range(4):
+            now = answers(pace, rate=50, seconds=1, began=now + 0.01) + 0.01
+            end(pace, Sign.THROTTLED, now)
+            rates.append(rate_of(pace, now))
+        assert all(rates[:3])
+        assert (rates[2] or 0) < 50
+        assert rates[3] == ceiling
+        assert pace.enter(now)
+
+        end(pace, Sign.THROTTLED, now + 1, asked=2.0)
+        assert not pace.enter(now + 2.99)
+        assert pace.enter(now + 3)
+        assert rate_of(pace, now + 3) == ceiling
+
+        now = answers(pace, rate=50, seconds=3, began=now + 60)
+        end(pace, Sign.THROTTLED, now)
+        assert rate_of(pace, now) == pytest.approx(45, rel=0.05)
+
     def test_it_never_falls_to_nothing(self) -> None:
         """Where nothing is accepted it is a call in two seconds, and half of a ceiling below that."""
         for pace, least in ((Pace(), 0.5), (Pace(rate=100), 0.5), (Pace(rate=0.1), 0.05)):

@@ -1,10 +1,11 @@
 """What a pace does to traffic: simulated callers and a service, in time that jumps."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
+from random import Random
 
 import pytest
-from traffic import Caller, Server, World, callers
+from traffic import Caller, Server, World, callers, usual
 
 from sunshine_async import Lane, Pace
 
@@ -119,6 +120,91 @@ def test_processes_share_a_limit(retry_after: float | None, late: int, seed: int
     assert used(server, began, 600) >= 0.8
     assert refused(server) <= 0.05
     assert min(done) >= 0.5 * sum(done) / 3
+
+
+@RETRY_AFTER
+def test_more_of_a_limit_is_shared(retry_after: float | None) -> None:
+    """Three at 200/s, which is fast enough to look for noise, don't take each other for that."""
+    world = World(0)
+    server = Server(world, rate=200, burst=20, retry_after=retry_after)
+    several = [callers(16, Pace(), server) for _ in range(3)]
+    began = world.now
+
+    world.run(100)
+
+    done = [sum(one.done for one in group) for group in several]
+    assert used(server, began, 100) >= 0.8
+    assert refused(server) <= 0.02
+    assert min(done) >= 0.2 * sum(done) / 3
+
+
+def accepted(server: Server, began: float, first: int, last: int) -> float:
+    """Return how many calls a second *server* let through in these seconds after it *began*."""
+    return sum(server.accepted[int(began) + at] for at in range(first, last)) / (last - first)
+
+
+def short(_: Random) -> float:
+    """Return half of 5 ms."""
+    return 0.0025
+
+
+@pytest.mark.parametrize(
+    ("count", "way", "full"), [(64, usual, 64 / 0.05), (12, short, 12 / 0.005)], ids=[64, 12]
+)
+@pytest.mark.parametrize(
+    ("retry_after", "seeds"), [(None, range(12, 14)), (1.0, range(5))], ids=str
+)
+def test_refusals_at_random_take_nothing_from_the_rate(
+    retry_after: float | None, seeds: range, count: int, way: Callable[[Random], float], full: float
+) -> None:
+    """Where 2 % are refused whatever the rate, 70 % of what could be is done after 20 s.
+
+    With ``Retry-After: 1`` it is 60 % of what the pauses leave: 49 answers, and those that are
+    under way, between two of them.
+    """
+    between = 49 + count
+    bar = 0.7 * full if retry_after is None else 0.6 * between / (1 + between / full)
+    for seed in seeds:
+        world = World(seed)
+        server = Server(world, rate=1e9, burst=1e9, retry_after=retry_after, noise=0.02)
+        callers(count, Pace(), server, way=way)
+        began, last = world.now, 22 if retry_after is None else 60
+
+        world.run(last)
+
+        assert accepted(server, began, 20, last) >= bar
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_refusals_at_random_hide_no_limit(seed: int) -> None:
+    """Of 200/s, with 2 % refused beside and ``Retry-After: 1``, 40 % of what pauses leave is used."""
+    world = World(seed)
+    server = Server(world, rate=200, burst=20, retry_after=1.0, noise=0.02)
+    callers(64, Pace(), server)
+    began = world.now
+
+    world.run(150)
+
+    assert accepted(server, began, 20, 150) >= 0.4 * 59 / (1 + 59 / 200)
+    assert refused(server) <= 0.08
+
+
+def test_what_seemed_noise_may_become_a_limit() -> None:
+    """Once more than a tenth is refused, the rate is again below what is accepted."""
+    world = World(0)
+    server = Server(world, rate=1e9, burst=1e9, noise=0.02)
+    pace = Pace()
+    callers(64, pace, server)
+    world.run(20)
+    assert pace.snapshot(world.now).rate is None
+
+    server.rate, server.tokens, server.burst, server.noise = 200, 20, 20, 0.0
+    limited = world.now
+    world.run(40)
+
+    assert (pace.snapshot(world.now).rate or 0) < 250
+    assert accepted(server, limited, 20, 40) >= 0.8 * 200
+    assert sum(server.refused[int(limited) + at] for at in range(2, 40)) <= 0.05 * 200 * 38
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ class Server:
     down: bool = False
     refusals: int = 0
     """How many of the next are answered 429 in any case."""
+    noise: float = 0.0
+    """The share of all that is answered 429 whatever the rate."""
     tokens: float = field(init=False)
     counted_at: float = field(init=False)
     came: list[float] = field(factory=list)
@@ -70,13 +72,19 @@ class Server:
             return Sign.FAILED
         self.tokens = min(self.burst, self.tokens + (now - self.counted_at) * self.rate)
         self.counted_at = now
-        if self.tokens < 1 - 1e-9 or self.refusals:
+        unlucky = self.noise > 0 and self.world.luck.random() < self.noise
+        if self.tokens < 1 - 1e-9 or self.refusals or unlucky:
             self.refusals = max(0, self.refusals - 1)
             self.refused[int(now)] += 1
             return Sign.THROTTLED
         self.tokens -= 1
         self.accepted[int(now)] += 1
         return Sign.ANSWERED
+
+
+def usual(luck: Random) -> float:
+    """Return between 10 and 40 ms."""
+    return luck.uniform(0.01, 0.04)
 
 
 @define(eq=False)
@@ -86,7 +94,7 @@ class Caller:
     pace: Pace
     server: Server
     lane: Lane = Lane.INTERACTIVE
-    way: Callable[[Random], float] = lambda luck: luck.uniform(0.01, 0.04)
+    way: Callable[[Random], float] = usual
     """The seconds there, and the seconds back."""
     rest: float = 0.0
     """The seconds between two calls."""
