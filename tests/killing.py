@@ -83,7 +83,7 @@ DIXA = Kind(
         "displayName": "gold",
     },
     number=lambda user: int(user["firstName"]),
-    keys=("email", "externalId"),
+    keys=("email",),
     at_once=100,
     env={"DIXA_API_TOKEN": "token"},
     options=("--rate", "1000", "--concurrency", "2"),

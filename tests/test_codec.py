@@ -493,3 +493,17 @@ def test_a_model_that_is_read_is_like_one_that_is_made() -> None:
     assert structure({"id": "b"}, Loose).extra is not structure({"id": "b"}, Loose).extra
     with pytest.raises(Misfit, match="id: missing"):
         structure({"isNew": True}, Loose)
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Listing:
+    """A model whose default is made anew for each."""
+
+    names: list[str] = attrs.field(factory=list[str])
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+def test_a_default_that_is_made_is_made_for_each() -> None:
+    """A model that needs its class to make its defaults has them made."""
+    assert structure({}, Listing) == Listing()
+    assert structure({}, Listing).names is not structure({}, Listing).names

@@ -1,8 +1,13 @@
 """How many at once and how fast: told any time, a pace never lets one go too early."""
 
+import asyncio
+import gc
+import warnings
 from math import inf, nan
+from threading import Thread
 from typing import Any, Final
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sunshine_async import Lane, Pace
 from sunshine_async._line import Place
 from sunshine_async._pace import Sign
-from sunshine_async._places import Places
+from sunshine_async._places import Places, renew_all
+from sunshine_async._transport.turn import CLOCK, take
 
 ROUNDING: Final = 1e-6
 
@@ -411,3 +417,85 @@ def test_who_cannot_be_woken_is_forgotten(lanes: tuple[Lane, Lane]) -> None:
     assert pace.ask(other, 0.0) == 0.0
     pace.give_up(gone)
     assert pace.snapshot().waiting == dict.fromkeys(Lane, 0)
+
+
+def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
+    """Whoever asks, ends or comes back finds out, and those who are there go on."""
+    pace = Pace(max_in_flight=1)
+    woken: list[str] = []
+
+    def dead() -> None:
+        message = "Event loop is closed"
+        raise RuntimeError(message)
+
+    for _ in range(2):
+        assert pace.enter(0.0, Lane.BATCH)
+        places = [Place(dead, Lane.BATCH), Place(dead, Lane.BATCH)]
+        alive = Place(lambda: woken.append("alive"), Lane.BATCH)
+        for place in (*places, alive):
+            pace.join(place)
+        assert pace.ask(alive, 0.0) is None
+        for _ in range(10):
+            pace.hold_if_gone(1, 0.0)
+        pace.leave(Sign.ANSWERED, lane=Lane.BATCH, now=1.0, began=0.5)
+        assert pace.ask(alive, 1.0) == 0.0
+        pace.leave(Sign.NOTHING, lane=Lane.BATCH, now=2.0, began=1.0)
+    assert woken
+
+
+async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
+    """A loop closed without ending its tasks holds up nobody: not even by what is cleared up then."""
+    pace = Pace(max_in_flight=1)
+
+    def in_a_loop_of_its_own() -> None:
+        loop = asyncio.new_event_loop()
+
+        async def main() -> None:
+            await take(pace, CLOCK)
+            asyncio.get_running_loop().create_task(take(pace, CLOCK))
+            await asyncio.sleep(0.01)
+
+        loop.run_until_complete(main())
+        loop.close()
+
+    thread = Thread(target=in_a_loop_of_its_own)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        thread.start()
+        thread.join()
+        pace.leave()
+        with anyio.fail_after(5):
+            await take(pace, CLOCK)
+        gc.collect()
+
+
+def test_a_process_that_was_forked_off_begins_anew() -> None:
+    """Who is under way and who waits in the parent is nothing to the child."""
+    pace = Pace(max_in_flight=1)
+    assert pace.enter(0.0)
+    pace.join(Place(lambda: None))
+
+    renew_all()
+
+    assert pace.enter(0.0)
+    assert pace.snapshot().waiting == dict.fromkeys(Lane, 0)
+
+
+def test_who_watches_may_have_more_patience() -> None:
+    """A job's own limit for an outage holds while it runs, and a loop that was closed is no harm."""
+    pace = Pace(max_outage=60)
+    calls: list[str] = []
+
+    def dead() -> None:
+        calls.append("dead")
+        raise RuntimeError
+
+    pace.watch(dead, 100.0)
+    for _ in range(10):
+        pace.enter(10.0)
+        pace.leave(Sign.FAILED, lane=Lane.INTERACTIVE, now=10.0, began=9.0)
+    assert calls == ["dead"]
+    pace.hold_if_gone(1, 80.0)
+    assert not pace.gave_up
+    pace.unwatch(dead)
+    assert pace.gave_up

@@ -363,6 +363,43 @@ class TestGone:
 
         played(scenario)
 
+    def test_rows_that_fail_among_others_that_do_not(self) -> None:
+        """Rows that meet a 503 each time, among others that are done, fail by themselves, soon."""
+
+        class Choosy(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if any(f'"user-{n}"'.encode() in request.content for n in range(0, 4000, 400)):
+                    await anyio.sleep(0.05)
+                    return httpx.Response(503)
+                return await super().handle_async_request(request)
+
+        async def run() -> None:
+            way = Choosy(Emulator(clock=anyio.current_time))
+            async with SunshineClient("app", auth=KEY, transport=way) as client:
+                began = anyio.current_time()
+                outcomes = await bulk.collect(client.users.create, bodies(4000), concurrency=64)
+            failed = [one.index for one in outcomes if not isinstance(one, bulk.Done)]
+            assert failed == list(range(0, 4000, 400))
+            assert anyio.current_time() - began < 60
+
+        virtually(run)
+
+    def test_long_throttling_fails_no_row(self) -> None:
+        """A `Retry-After` that is longer than a call's time ends a person's call, and no row."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status, way.answer = 429, {"Retry-After": "200"}
+            with pytest.raises(RateLimitError):
+                await client.users.get("a")
+            done: list[Any] = []
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, 20, 8, done)
+                await anyio.sleep(250)
+                way.status = None
+            assert [type(one) for one in done] == [bulk.Done] * 20
+
+        played(scenario)
+
     def test_who_wants_no_second_try_gets_none(self) -> None:
         """With `Retry(max_attempts=1)` a batch's row is sent once, outage or not."""
 

@@ -183,6 +183,8 @@ class _Call:
     """Those of them that don't count, since the lane waits for the service to come back."""
     answers: int = 0
     """How many calls of the pace had been answered when it was last sent."""
+    outdone: int = 0
+    """How often it failed while others were answered."""
     until: float | None = None
     """When its time is over, from when it was first let go."""
     ended: float = 0.0
@@ -328,16 +330,20 @@ class _Call:
     def _is_held(self, fault: Fault, wait: float | None) -> bool:
         """Return whether the call waits for a service that is gone to come back.
 
-        Not where others have been answered since it was sent: then the attempt counts.
+        Not where others have been answered since it was sent, nor where that was so twice before:
+        then it may be the call's own fault, and the attempt counts.
         """
         pace = self.transport.pace
         if wait is not None:
             pace.may_retry()  # which takes from the budget; a batch's tries are never refused
+        others_answered = pace.answers > self.answers
+        self.outdone += others_answered
         if (
             self.transport.retry.max_attempts == 1
             or self.status == _IN_ITSELF
             or fault not in MAY_RESEND[self.replay]
-            or pace.answers > self.answers
+            or others_answered
+            or self.outdone > 1
         ):
             return False
         return pace.held or (wait is None and pace.hold_if_gone(self._tries, self.ended))

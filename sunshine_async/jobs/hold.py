@@ -122,6 +122,7 @@ class Hold:
             gone = CLOCK.now() - self._answered_at
             limit = self._max_outage if self.answers else self._at_first
             if gone + pause > limit:
+                self._closed = True
                 self._give_up(self._sentence(gone))
                 return
             await CLOCK.sleep(pause)

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, Final, NoReturn, TypeAlias
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sunshine_async.errors import SunshineError
 from sunshine_async.journal.statements import (
@@ -237,8 +237,12 @@ class Journal:
             self._database.execute(BEGIN, (time.time(), orjson.dumps(numbers).decode()))
 
     def write(self, marks: Iterable[Mark]) -> None:
-        """Mark rows as what they are from now on, each of them once."""
-        values = orjson.dumps([_ended(mark) for mark in marks]).decode()
+        """Mark rows as what they are from now on: of several marks of a row, as the last one says."""
+        last: dict[int, Mark] = {}
+        for mark in marks:
+            before = last.get(mark.number)
+            last[mark.number] = evolve(mark, sent=before.sent + mark.sent) if before else mark
+        values = orjson.dumps([_ended(mark) for mark in last.values()]).decode()
         with self._lock, self._refusals():
             self._database.execute(MARK, (values,))
 
