@@ -329,5 +329,4 @@ class Pace(Places):
         batch = self._line.batch.head()
         if batch is not None:
             batch.timed = False
-            if not self._rouse(batch):
-                self._wake_batch()
+            self._rouse(batch)

@@ -52,7 +52,7 @@ from sunshine_async.jobs import (
     rehearse,
 )
 from sunshine_async.jobs.job import problem_of
-from sunshine_async.testing import ScriptedTransport
+from sunshine_async.testing import ScriptedTransport, no_waiting
 
 
 class Gate(httpx.AsyncBaseTransport):
@@ -312,6 +312,18 @@ async def test_outage_ends_the_job() -> None:
     assert report.ending is Ending.GAVE_UP
     assert report.reason.startswith("the service has not answered once in ")
     assert 10 <= report.failed == report.rows <= 14
+
+
+async def test_an_outage_is_waited_for() -> None:
+    """While the service is gone no row is sent or fails; when it is back all are done."""
+    emulator = Emulator()
+    async with client_on(emulator.transport()) as client:
+        emulator.faults.append(Mishap(status=503, times=14))
+        rows = [Row(n, {"externalId": f"user-{n}"}) for n in range(1, 201)]
+        with no_waiting():
+            report = await Job(client, SUNSHINE, Mode.CREATE, concurrency=8).run(rows)
+    assert (report.done, report.troubles) == (200, 0)
+    assert report.held > 0
 
 
 async def test_answers_between_are_no_outage() -> None:

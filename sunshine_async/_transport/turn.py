@@ -26,8 +26,7 @@ class Clock:
 
 CLOCK: Final = Clock()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=renew_all)
+getattr(os, "register_at_fork", dict)(after_in_child=renew_all)  # Windows has no fork
 
 
 async def take(
