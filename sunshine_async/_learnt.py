@@ -75,7 +75,7 @@ class Noise:
 
     A fall that helps is followed by many answers without a refusal. So where a row of falls didn't
     help, though less than half of the rate is left, and among the answers refusals are few, it is
-    noise. It is taken for that for `LASTS`, or until refusals are no longer few. Where never as
+    noise: one of a limit comes seconds after the one before, as the rate grows back to it. It is taken for that for `LASTS`, or until refusals are no longer few. Where never as
     many as `FAST` were accepted in the row it isn't looked for: those who share a small limit see
     just that, and have to make room for each other.
     """
@@ -83,6 +83,8 @@ class Noise:
     FALLS: Final = 3
     OFTEN: Final = 100
     """Answers, for each fall of the row at most; after three times as many a fall may have helped."""
+    SOON: Final = 1.5
+    """The same in seconds, at the fastest that was accepted in the row, where that is more."""
     FEW: Final = 0.1
     """The share of refusals among the last answers."""
     LATELY: Final = 200
@@ -105,6 +107,10 @@ class Noise:
         self._fastest = 0.0
         self._answers = 0.0
         self._refusals = 0.0
+
+    @property
+    def _often(self) -> float:
+        return max(self.OFTEN, self.SOON * self._fastest)
 
     def count(self, refusals: int = 0) -> None:
         """Count an answer, which is a refusal or none."""
@@ -130,7 +136,7 @@ class Noise:
         if (
             few
             and self._falls >= self.FALLS
-            and self._in_row < self.OFTEN * self._falls
+            and self._in_row < self._often * self._falls
             and self._fastest >= self.FAST
             and rate < self.before / 2
         ):
@@ -141,7 +147,7 @@ class Noise:
 
     def fell(self, now: float, before: float, accepted: float) -> None:
         """Note that the rate fell from *before*, of which so much was *accepted*."""
-        helped = now - self._fell_at > REGAIN and self._since > 3 * self.OFTEN
+        helped = now - self._fell_at > REGAIN and self._since > 3 * self._often
         if helped or not self._falls:
             self.before = before
             self._falls = 0

@@ -189,6 +189,23 @@ def test_refusals_at_random_hide_no_limit(seed: int) -> None:
     assert refused(server) <= 0.08
 
 
+@RETRY_AFTER
+def test_rare_refusals_at_random_take_nothing_from_the_rate(retry_after: float | None) -> None:
+    """The same with one in 200, which comes often to who is fast: of eight starts in six, at least."""
+    full, between = 64 / 0.05, 200 + 64
+    bar = 0.7 * full if retry_after is None else 0.6 * between / (1 + between / full)
+    found: list[float] = []
+    for seed in range(8):
+        world = World(seed)
+        server = Server(world, rate=1e9, burst=1e9, retry_after=retry_after, noise=0.005)
+        callers(64, Pace(), server)
+        began = world.now
+        world.run(40)
+        found.append(accepted(server, began, 20, 40))
+
+    assert sum(one >= bar for one in found) >= 6
+
+
 def test_what_seemed_noise_may_become_a_limit() -> None:
     """Once more than a tenth is refused, the rate is again below what is accepted."""
     world = World(0)
