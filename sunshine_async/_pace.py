@@ -256,8 +256,8 @@ class Pace(Places):
         self._load.failed(now, began, self._in_flight)
         if sign is Sign.FAILED:
             self._hold.failed(now, began, batch=lane is _BATCH)
-        if self._hold.row >= (IN_A_ROW if self._budget.left >= 1 else A_FEW):
-            self._begin_to_hold(now)
+            if self._hold.row >= (IN_A_ROW if self._budget.left >= 1 else A_FEW):
+                self._begin_to_hold(now)
         if asked:
             self._batches_from = max(self._batches_from, now + min(asked, LONGEST_PAUSE))
 

@@ -27,9 +27,6 @@ class Places:
     """
 
     def __init__(self, limit: int | None) -> None:
-        if limit is not None and limit < 1:
-            message = f"Places({limit}): 1 or more; None for no bound"
-            raise ValueError(message)
         self._limit: Final = inf if limit is None else limit
         kept = 0 if limit is None or limit == 1 else max(1, limit // 10)
         self._batch_limit: Final = self._limit - kept
@@ -38,9 +35,8 @@ class Places:
 
     def renew(self) -> None:
         """Forget who is under way and who waits: after a fork those are another process's."""
-        self._lock = (
-            RLock()
-        )  # a task that waits may end, and give up, whenever memory is cleared up
+        # reentrant: a task that waits may end, and give up, whenever memory is cleared up
+        self._lock = RLock()
         self._line = Line()
         self._in_flight = 0
         self._batches = 0

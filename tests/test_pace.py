@@ -261,11 +261,6 @@ class TestLanes:
         assert woken == ["person"]
         assert pace.ask(person, 1.0) == 0.0
 
-    def test_no_places_is_refused(self) -> None:
-        """A bound below 1 is a `ValueError`."""
-        with pytest.raises(ValueError, match=r"^Places\(0\): 1 or more"):
-            Places(0)
-
 
 class Calls(RuleBasedStateMachine):
     """Calls of both lanes that come, wait, start, end in any way and give up at any time."""

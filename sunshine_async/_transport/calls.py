@@ -189,8 +189,8 @@ class _Call:
     """When its time is over, from when it was first let go."""
     ended: float = 0.0
     """When the last attempt was over."""
-    status: int | None = None
-    """What the last attempt was answered, if it was."""
+    sign: Sign = Sign.NOTHING
+    """What the last attempt says of the service."""
     fault: Fault | None = None
     """Why the last attempt doesn't settle the call."""
     asked: float | None = None
@@ -240,7 +240,7 @@ class _Call:
             if again or not pace.enter(began, lane):
                 await take(pace, clock, lane, again=again)
                 began = clock.now()
-            sign = Sign.NOTHING
+            self.sign = Sign.NOTHING
             try:
                 if self.until is None:
                     self.until = began + transport.retry.deadline
@@ -260,31 +260,31 @@ class _Call:
                     timeout=transport.timeout.within(self.until - began),
                     sending=self.sending,
                 )
-                sign = self._settled(reply)
+                self._take_down(reply)
             finally:
                 self.ended = clock.now()
-                pace.leave(sign, lane=lane, now=self.ended, began=began, asked=self.asked)
+                pace.leave(self.sign, lane=lane, now=self.ended, began=began, asked=self.asked)
         finally:
             places.leave(lane=lane)
         return reply
 
-    def _settled(self, reply: Response | Failure) -> Sign:
-        """Take down why *reply* doesn't settle the call, if it doesn't; return what it says."""
+    def _take_down(self, reply: Response | Failure) -> None:
+        """Take down why *reply* doesn't settle the call, if it doesn't, and what else it says."""
         self.sending.begun = False
+        became: object
         if isinstance(reply, Response):
-            became: object = reply.status
-            self.status = reply.status
+            became = reply.status
             fault = self.endpoint.fault_of(reply.status)
             if fault is not None:
                 self.asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
                 self.transport.tally.throttled += fault is Fault.THROTTLED
         else:
             became = fault = reply.fault
-            self.status = self.asked = None
+            self.asked = None
         self.fault = fault
+        self.sign = Sign.ERRED if became == _IN_ITSELF else _SIGN_OF[fault]
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
-        return Sign.ERRED if self.status == _IN_ITSELF else _SIGN_OF[fault]
 
     async def _renewed(self) -> bool:
         """Return whether there are other credentials now than those that were refused."""
@@ -307,10 +307,9 @@ class _Call:
             luck=transport.clock.luck(),
             left=inf if patient else cast("float", self.until) - self.ended,
         )
-        sign = _SIGN_OF[fault]
-        if sign is Sign.THROTTLED and wait is not None:
+        if fault is Fault.THROTTLED and wait is not None:
             return 0.0  # the pace keeps everybody waiting
-        if sign is not Sign.FAILED:
+        if _SIGN_OF[fault] is not Sign.FAILED:
             return wait
         if self.lane is Lane.BATCH and not transport.pace.gave_up:
             if self._is_held(fault, wait):
@@ -340,7 +339,7 @@ class _Call:
         self.outdone += others_answered
         if (
             self.transport.retry.max_attempts == 1
-            or self.status == _IN_ITSELF
+            or self.sign is Sign.ERRED
             or fault not in MAY_RESEND[self.replay]
             or others_answered
             or self.outdone > 1

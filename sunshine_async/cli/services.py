@@ -91,10 +91,10 @@ def known(name: str) -> Known:
     return found
 
 
-def pace(access: Access) -> Pace:
-    """Return the pace that was asked for; raise `ConfigurationError` for one that can't be."""
+def pace(access: Access) -> Pace | None:
+    """Return the pace that was asked for, if one was; raise `ConfigurationError` if it can't be."""
     try:
-        return Pace(rate=access.rate)
+        return None if access.rate is None else Pace(rate=access.rate)
     except ValueError as error:
         message = f"--rate can't be that: {error}"
     raise ConfigurationError(message)
@@ -162,7 +162,7 @@ def _connected_to_dixa(access: Access) -> DixaClient:
     return DixaClient(
         auth=ApiToken(token),
         base_url=access.base_url,
-        pace=None if access.rate is None else pace(access),
+        pace=pace(access),
         max_connections=access.connections,
     )
 

@@ -243,18 +243,6 @@ class Job:
             await self._hold.enter()
             if self._stopped:
                 return [StoppedError(UNSENT)] * len(entries)
-        return await self._tried(entries)
-
-    async def _call(self, entries: Sequence[Entry]) -> Results:
-        if self._way is not None:
-            return await self._way.send(entries)
-        [entry] = entries
-        try:
-            return [await cast("Send", self._task.send)(self._client, entry)]
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what it ended in
-            return [error]
-
-    async def _tried(self, entries: Sequence[Entry]) -> Results:
         begun = False
         started = self._clock()
         with CancelScope(deadline=self._until) as call:
@@ -271,6 +259,15 @@ class Job:
                 self.report.latencies.add(self._clock() - started)
         stopped = StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
         return [stopped] * len(entries)
+
+    async def _call(self, entries: Sequence[Entry]) -> Results:
+        if self._way is not None:
+            return await self._way.send(entries)
+        [entry] = entries
+        try:
+            return [await cast("Send", self._task.send)(self._client, entry)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what it ended in
+            return [error]
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()

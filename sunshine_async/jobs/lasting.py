@@ -171,7 +171,7 @@ class LastingJob(Job):
         return Stream(feed, rows, self._session)
 
     async def _send(self, entries: Sequence[Entry]) -> Results:
-        return await self._settling.send(entries, self._tried)
+        return await self._settling.send(entries, super()._send)
 
     async def _call(self, entries: Sequence[Entry]) -> Results:
         return await self._settling.call(entries, super()._call)

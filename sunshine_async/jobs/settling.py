@@ -12,7 +12,7 @@ from sunshine_async._report import Trouble
 from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.hold import OUTAGE, Hold
-from sunshine_async.jobs.job import FUSE, UNSENT, Results, StoppedError, problem_of
+from sunshine_async.jobs.job import FUSE, Results, StoppedError, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.journal import JournalError, Mark, State
 
@@ -60,7 +60,7 @@ class Settling:
         turns = 0
         while waiting:
             answers = self.hold.answers
-            results = await self._results([*waiting.values()], deliver)
+            results = await deliver([*waiting.values()])
             if any(map(_is_answer, results)):
                 self.hold.answer()
             outage = next((one for one in results if isinstance(one, OUTAGE)), None)
@@ -131,13 +131,6 @@ class Settling:
             reason=problem.reason,
             sent=self.task.again(entry) is Again.HARMLESS,
         )
-
-    async def _results(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
-        if self.hold.held:
-            await self.hold.enter()
-            if self.stopped():
-                return [StoppedError(UNSENT)] * len(entries)
-        return await deliver(entries)
 
     def _sorted(
         self, waiting: Mapping[int, Entry], results: Results, *, last: bool

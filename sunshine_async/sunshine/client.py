@@ -16,10 +16,11 @@ class SunshineClient(AppClient):
     ``https://{subdomain}.zendesk.com/sc`` for Zendesk's customers.
 
     *timeout* is for one attempt, in seconds, connecting at most 5 of them; or an `httpx.Timeout`.
-    *retry* says how often a call is tried, *pace* how many calls are under way at once and how
-    fast they start (by default as many as *max_connections*). *proxy* (a URL; by default what
-    the environment says), *ssl_context* and *transport* (any httpx transport) change the way out.
-    Plain ``http`` to anything but this machine needs *allow_insecure*.
+    *retry* says how often a call is tried, *max_connections* how many calls are under way at once.
+    *pace* bounds what starts, and finds what the service allows: where it isn't given, all clients
+    of this process with the same credentials and base URL share one (see `pace`). *proxy* (a URL;
+    by default what the environment says), *ssl_context* and *transport* (any httpx transport)
+    change the way out. Plain ``http`` to anything but this machine needs *allow_insecure*.
 
     Raise `ConfigurationError`, naming argument and variable, for what is missing or can't work.
     """
