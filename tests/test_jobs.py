@@ -16,6 +16,7 @@ import pytest
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from virtual import virtually
 
 from sunshine_async import (
     BasicAuth,
@@ -391,6 +392,31 @@ def test_stop_cuts_calls_off(backend: str) -> None:
         "stopped before the answer came. The service may have acted: look before you send it again",
         "stopped before it was sent",
     }
+
+
+def test_grace_is_given_in_an_outage_too() -> None:
+    """What is under way when a job is stopped may end, though the service fails all others."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if b'"slow-' not in request.content:
+            return httpx.Response(503)
+        await anyio.sleep(4)
+        return httpx.Response(201, json={"user": {"id": "1"}})
+
+    async def scenario() -> None:
+        keys = [f"slow-{n}" for n in range(4)] + [f"user-{n}" for n in range(60)]
+        async with (
+            client_on(httpx.MockTransport(answer)) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=32)
+            tasks.start_soon(job.run, people(*keys))
+            while not job.pace.held:
+                await anyio.sleep(0.01)
+            job.stop()
+        assert job.report.done == 4
+
+    virtually(scenario)
 
 
 async def test_cancellation_goes_through(client: SunshineClient) -> None:

@@ -237,6 +237,29 @@ class TestLanes:
 
         played(scenario, max_connections=10)
 
+    def test_nor_behind_a_batch_that_waits(self) -> None:
+        """Rows that wait for a service that is gone leave a connection free, if there are two."""
+
+        class Halved(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.method == "POST":
+                    await anyio.sleep(0.05)
+                    return httpx.Response(503, headers={"Retry-After": "100"})
+                return await super().handle_async_request(request)
+
+        async def run() -> None:
+            way = Halved(Emulator(clock=anyio.current_time))
+            async with (
+                SunshineClient("app", auth=KEY, transport=way, max_connections=2) as client,
+                client.users.create_many(bodies(64), concurrency=64),
+            ):
+                await anyio.sleep(5)
+                began = anyio.current_time()
+                assert await client.users.list_by_email("a@example.org") == []
+                assert anyio.current_time() - began < 0.1
+
+        virtually(run)
+
 
 class TestThrottled:
     """429."""
