@@ -399,6 +399,7 @@ def test_grace_is_given_in_an_outage_too() -> None:
 
     async def answer(request: httpx.Request) -> httpx.Response:
         if b'"slow-' not in request.content:
+            await anyio.sleep(0.1)
             return httpx.Response(503)
         await anyio.sleep(4)
         return httpx.Response(201, json={"user": {"id": "1"}})
@@ -411,7 +412,7 @@ def test_grace_is_given_in_an_outage_too() -> None:
         ):
             job = Job(client, SUNSHINE, Mode.CREATE, concurrency=32)
             tasks.start_soon(job.run, people(*keys))
-            while not job.pace.held:
+            while not job.pace.held:  # noqa: ASYNC110 - it is for others to know of it at once
                 await anyio.sleep(0.01)
             job.stop()
         assert job.report.done == 4
