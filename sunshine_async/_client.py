@@ -27,6 +27,28 @@ from sunshine_async._transport.sharing import leave, pace_of
 from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
+_KINDS: Final[Mapping[str, tuple[Any, str]]] = {
+    "base_url": (str | None, "a URL such as https://api.smooch.io"),
+    "timeout": (float | int | HttpxTimeout, "seconds, or an httpx.Timeout"),
+    "retry": (Retry, "a Retry, such as Retry(max_attempts=3)"),
+    "pace": (Pace | None, "a Pace, such as Pace(rate=10)"),
+    "lane": (Lane | None, "a Lane, such as Lane.BATCH"),
+    "max_connections": (int, "a number"),
+    "proxy": (str | None, "a URL such as http://localhost:3128"),
+    "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext"),
+    "transport": (HttpxTransport | None, "an httpx.AsyncBaseTransport"),
+}
+"""What an argument is, and how to say so to those who have no type checker."""
+
+
+def _check(**arguments: object) -> None:
+    """Raise `ConfigurationError` for an argument that isn't of its kind, without showing it."""
+    for name, value in arguments.items():
+        kind, words = _KINDS[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            message = f"{name} must be {words}, not {type(value).__name__}"
+            raise ConfigurationError(message)
+
 
 def app_id_of(app_id: str | None, prefix: str) -> str:
     """Return *app_id*, or what the environment says; raise `ConfigurationError` if it can't be."""
@@ -69,6 +91,8 @@ class Client:
     prefix: ClassVar[str]
     """What the service's environment variables begin with."""
     default_base_url: ClassVar[str]
+    credentials: ClassVar[tuple[type[Auth], ...]]
+    """The kinds that the service takes."""
 
     def __init__(
         self,
@@ -85,6 +109,20 @@ class Client:
         ssl_context: ssl.SSLContext | None,
         transport: HttpxTransport | None,
     ) -> None:
+        _check(
+            base_url=base_url,
+            timeout=timeout,
+            retry=retry,
+            pace=pace,
+            max_connections=max_connections,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            transport=transport,
+        )
+        if not isinstance(auth, self.credentials):
+            kinds = " or ".join(kind.__name__ for kind in self.credentials)
+            message = f"auth must be {kinds}, not {type(auth).__name__}"
+            raise ConfigurationError(message)
         variable = f"{self.prefix}_BASE_URL"
         self.base_url: Final = base_url_of(
             base_url or os.environ.get(variable) or self.default_base_url,
@@ -147,6 +185,8 @@ class Client:
         What is left out stays as it is: *lane* is `Lane.BATCH` within `bulk` and `jobs`, and
         `Lane.INTERACTIVE` elsewhere, unless it is said here. Closing the view closes nothing.
         """
+        given = {"timeout": timeout, "retry": retry, "pace": pace, "lane": lane}
+        _check(**{name: value for name, value in given.items() if value is not None})
         ours = self._transport
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
@@ -225,6 +265,7 @@ class AppClient(Client):
     """
 
     default_base_url: ClassVar = "https://api.smooch.io"
+    credentials: ClassVar = (BasicAuth, JwtAuth, BearerAuth)
 
     def __init__(
         self,

@@ -71,12 +71,15 @@ def encode(value: object) -> bytes:
     """Return *value* (a model, or plain data) as JSON.
 
     Raise `Misfit` where JSON can't hold it, naming the field: NaN, infinities, lone surrogates,
-    integers past 64 bits, keys that aren't text, anything that isn't a JSON type.
+    integers past 64 bits, keys that aren't text, anything that isn't a JSON type, and where
+    something else stands in the place of a model.
     """
     try:
         return orjson.dumps(unstructure(value), default=_write_inner, option=_OPTIONS)
     except (orjson.JSONEncodeError, Misfit, RecursionError):
-        misfit = _unwritable(value)
+        misfit = _unwritable(value, "nested too deep, or in a circle")
+    except AttributeError:
+        misfit = _unwritable(value, "something else stands in the place of a model")
     raise misfit
 
 
@@ -342,12 +345,12 @@ def _innermost(error: Exception, path: str) -> Misfit:
     return Misfit(error.reason if isinstance(error, Misfit) else str(error), path)
 
 
-def _unwritable(value: object) -> Misfit:
+def _unwritable(value: object, otherwise: str) -> Misfit:
     """Look for what JSON can't hold in *value*, slowly, to name it."""
     try:
         return next(_unfit(value, ""))
     except (StopIteration, RecursionError):
-        return Misfit("nested too deep, or in a circle")
+        return Misfit(otherwise)
 
 
 def _unfit(value: Any, path: str) -> Iterator[Misfit]:
@@ -362,18 +365,21 @@ def _unfit(value: Any, path: str) -> Iterator[Misfit]:
         for index, inner in enumerate(value):
             yield from _unfit(inner, _join(path, f"[{index}]"))
     elif _is_model(value):
-        for name, inner in _set_fields(value):
-            yield from _unfit(inner, _join(path, name))
+        yield from _unfit_fields(value, path)
     elif (reason := _refusal(value)) is not None:
         yield Misfit(reason, path)
 
 
-def _set_fields(model: attrs.AttrsInstance) -> Iterator[tuple[str, Any]]:
-    """Give the wire's name and the value of each field that is sent; times always can be."""
-    for field in attrs.fields(type(model)):
+def _unfit_fields(model: attrs.AttrsInstance, path: str) -> Iterator[Misfit]:
+    """Look at each field that is sent, by its name on the wire; times always can be."""
+    for field in attrs.fields(attrs.resolve_types(type(model))):
         inner = getattr(model, field.name)
         if inner is not Unset.UNSET and not isinstance(inner, datetime):
-            yield "" if field.name == _EXTRA else name_of(field), inner
+            at = path if field.name == _EXTRA else _join(path, name_of(field))
+            wanted = tuple(kind for kind in (field.type, *get_args(field.type)) if attrs.has(kind))
+            if wanted and inner is not None and not isinstance(inner, wanted):
+                yield Misfit(f"expected {wanted[0].__name__}, got {type(inner).__name__}", at)
+            yield from _unfit(inner, at)
 
 
 def _refusal(value: object) -> str | None:

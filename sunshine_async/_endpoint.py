@@ -223,8 +223,7 @@ class Endpoint(Generic[B, R]):
         body goes as it is.
         """
         target = self._filled(path)
-        asked = query if isinstance(query, str) else _query(query)
-        if asked:
+        if query and (asked := query if isinstance(query, str) else _query(query)):
             target = f"{target}?{asked}"
         if body is None and self.accepts in (None, Json):
             return Request(self.method, target)

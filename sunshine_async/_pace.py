@@ -82,7 +82,8 @@ class Pace(Places):
     it, is assumed.
 
     **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
-    held, but for one probe at a time after 0.5, 1, 2 ... 30 s, until something is answered; after
+    held, but for one probe at a time after 0.5, 1, 2 ... 30 s (a look-up, where `jobs` runs; else
+    one of them), until something is answered; after
     *max_outage* seconds without an answer `gave_up` says that waiting is no use.
 
     Hand the same pace to several clients, in any thread or loop, to bound them together. Raise
@@ -194,17 +195,21 @@ class Pace(Places):
     def watch(self, wake: Callable[[], None], max_outage: float) -> None:
         """Call *wake*, in whatever thread, each time that batches begin to be held.
 
-        Until `unwatch` they are held for *max_outage* seconds at least.
+        Until `unwatch` they are held for *max_outage* seconds at least, and none goes as a probe:
+        who watches asks for the service, in the interactive lane.
         """
         with self._lock:
             self._watchers[wake] = max_outage
+            self._hold.watched = True
             self._hold.max_outage = max(self._max_outage, *self._watchers.values())
 
     def unwatch(self, wake: Callable[[], None]) -> None:
         """Call *wake* no more."""
         with self._lock:
             del self._watchers[wake]
+            self._hold.watched = bool(self._watchers)
             self._hold.max_outage = max([self._max_outage, *self._watchers.values()])
+            self._wake_batch()
 
     def snapshot(self, now: float | None = None) -> Snapshot:
         """Return how it stands at *now*, or when it was last told the time."""
@@ -294,7 +299,8 @@ class Pace(Places):
             bound is not None and self._batches + 1 > bound
         ):
             return None
-        return max(0.0, self._batches_from - now, 0.0 if hold.gave_up(now) else hold.next_at - now)
+        wait = max(0.0, self._batches_from - now, hold.opens_at(now) - now)
+        return wait if wait < inf else None
 
     def _rate_at(self, now: float) -> float | None:
         learnt = self._learnt.rate(now) if self._learnt.is_active else None

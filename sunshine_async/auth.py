@@ -127,9 +127,9 @@ class BearerAuth(_Secretive):
     """
 
     def __init__(self, token: str | Callable[[], Awaitable[str]]) -> None:
-        self._bring: Final = None if isinstance(token, str) else token
-        self._name: Final = token if isinstance(token, str) else token_hex(16)
-        self._header = _bearer(token) if isinstance(token, str) else None
+        self._bring: Final = token if callable(token) else None
+        self._name: Final = token_hex(16) if callable(token) else token
+        self._header = None if callable(token) else _bearer(token)
         self._one_at_a_time: Final[WeakKeyDictionary[object, anyio.Lock]] = WeakKeyDictionary()
 
     def current(self) -> str | None:
@@ -245,8 +245,11 @@ def _bearer(token: str) -> str:
     return f"Bearer {_sendable('token', token)}"
 
 
-def _sendable(name: str, value: str) -> str:
+def _sendable(name: str, value: object) -> str:
     """Return *value*; raise `ConfigurationError`, without showing it, if it can't be sent."""
+    if not isinstance(value, str):  # such as None, from an environment that hasn't got it
+        message = f"{name} must be text, not {type(value).__name__}"
+        raise ConfigurationError(message)
     if not value.strip():
         message = f"{name} is empty: give the one that the service's dashboard shows"
         raise ConfigurationError(message)

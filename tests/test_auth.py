@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from functools import partial
 from threading import Barrier, Thread
+from typing import Any
 
 import anyio.lowlevel
 import httpx
@@ -37,6 +38,13 @@ class Time:
 
     def __call__(self) -> float:
         return self.now
+
+
+@KINDS
+def test_what_is_no_text_is_refused(kind: Callable[[Any], Auth]) -> None:
+    """What an environment without the variable gives is a `ConfigurationError`, too."""
+    with pytest.raises(ConfigurationError, match="must be text, not NoneType"):
+        kind(None)
 
 
 @KINDS

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from sunshine_async import (
+    ApiToken,
     BasicAuth,
     ConfigurationError,
     ConflictError,
@@ -100,6 +101,18 @@ def test_what_is_missing_is_named(
         ({"timeout": float("nan")}, "timeout=nan"),
         ({"timeout": float("inf")}, "timeout=inf"),
         ({"max_connections": 0}, "max_connections=0"),
+        ({"max_connections": "geheim"}, "max_connections must be a number, not str"),
+        ({"timeout": None}, "timeout must be seconds, or an httpx.Timeout, not NoneType"),
+        ({"timeout": True}, "timeout must be .*, not bool"),
+        ({"retry": 3}, "retry must be a Retry, .*, not int"),
+        ({"pace": 10}, "pace must be a Pace, .*, not int"),
+        ({"base_url": 5}, "base_url must be a URL .*, not int"),
+        ({"ssl_context": False}, "ssl_context must be an ssl.SSLContext, not bool"),
+        ({"transport": "geheim"}, "transport must be an httpx.AsyncBaseTransport, not str"),
+        ({"proxy": "key:geheim@localhost:8080"}, "proxy must be a URL such as"),
+        ({"proxy": "ftp://localhost:8080"}, "proxy must be a URL such as"),
+        ({"auth": ("key", "geheim")}, "auth must be BasicAuth or JwtAuth or BearerAuth, not tuple"),
+        ({"auth": ApiToken("geheim")}, "auth must be .*, not ApiToken"),
         ({"proxy": "http://127.0.0.1:1", "transport": ScriptedTransport([])}, "transport="),
         ({"ssl_context": ssl.create_default_context(), "transport": ScriptedTransport([])}, "ssl"),
     ],
@@ -110,6 +123,29 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], says: str) -> Non
         SunshineClient(**{"app_id": "app", "auth": AUTH, **settings})
 
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"timeout": "30"}, "timeout must be seconds"),
+        ({"retry": 3}, "retry must be a Retry"),
+        ({"pace": 3}, "pace must be a Pace"),
+        ({"lane": "batch"}, "lane must be a Lane"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options: dict[str, Any], says: str) -> None:
+    """What a view of a client is given is looked at as what a client is made of."""
+    with pytest.raises(ConfigurationError, match=says):
+        SunshineClient("app", auth=AUTH).with_options(**options)
+
+
+def test_a_bad_proxy_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says that the proxy came from the environment."""
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://localhost:21")
+
+    with pytest.raises(ConfigurationError, match="the proxy that the environment names must be"):
+        SunshineClient("app", auth=AUTH)
 
 
 def test_a_bad_url_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

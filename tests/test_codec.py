@@ -199,6 +199,9 @@ def test_a_field_wins_over_an_extra_of_its_name() -> None:
         (ThingBody(since=AT, part=Part(name="a", sold_at=AT, extra={"b": {1}})), "part.b"),
         ([{"a": "secret\ud800"}], "[0].a"),
         ({"a\ud801": {"b": "secret\ud800"}}, "a key"),
+        (ThingBody(part={"name": "secret"}), "part"),  # type: ignore[arg-type]
+        (ThingBody(extra={"a": ThingBody(part="secret")}), "a.part"),  # type: ignore[arg-type]
+        (ThingBody(parts=["secret"]), ""),  # type: ignore[list-item]
         ("secret\ud800", ""),
         ({"secret"}, ""),
     ],

@@ -23,6 +23,7 @@ from sunshine_async import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    Lane,
     NotFoundError,
     Pace,
     ResponseDecodeError,
@@ -325,6 +326,32 @@ async def test_an_outage_is_waited_for() -> None:
             report = await Job(client, SUNSHINE, Mode.CREATE, concurrency=8).run(rows)
     assert (report.done, report.troubles) == (200, 0)
     assert report.held > 0
+
+
+def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
+    """In an outage rows wait that would be unknown if they were sent: the job asks otherwise."""
+    asked: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        began = anyio.current_time()
+        await anyio.sleep(0.1)
+        if 2 < began < 300:
+            asked.append(request.method)
+            return httpx.Response(503)
+        found = httpx.Response(404, json={})
+        return found if request.method == "GET" else httpx.Response(201, json={"user": {"id": "1"}})
+
+    async def scenario() -> None:
+        transport = httpx.MockTransport(answer)
+        async with client_on(transport, pace=Pace(rate=20)) as client:
+            rows = [Row(n, {"profile": {"givenName": "Jane"}}) for n in range(1, 201)]
+            batch = client.with_options(lane=Lane.BATCH)
+            report = await Job(batch, SUNSHINE, Mode.CREATE, concurrency=32).run(rows)
+        assert (report.failed, report.done + report.unknown) == (0, 200)
+        assert report.unknown == asked.count("POST") <= 13
+        assert "POST" not in asked[20:]
+
+    virtually(scenario)
 
 
 async def test_answers_between_are_no_outage() -> None:

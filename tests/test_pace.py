@@ -494,3 +494,43 @@ def test_who_watches_may_have_more_patience() -> None:
     assert not pace.gave_up
     pace.unwatch(dead)
     assert pace.gave_up
+
+
+def test_who_watches_asks_for_the_service_itself() -> None:
+    """While a job watches no batch goes as a probe: it may be one that can't be sent twice."""
+    pace = Pace(max_outage=60)
+    pace.watch(lambda: None, 60)
+    for _ in range(10):
+        pace.enter(10.0)
+        pace.leave(Sign.FAILED, now=10.0, began=9.0)
+    woken: list[int] = []
+    place = Place(lambda: woken.append(1), Lane.BATCH)
+    pace.join(place)
+
+    assert pace.ask(place, 30.0) is None
+    assert pace.enter(31.0)
+    pace.leave(now=31.0)
+    assert woken
+    assert pace.ask(place, 31.0) == 0
+
+
+@pytest.mark.parametrize("end", ["unwatched", "given up"])
+def test_a_batch_goes_when_nobody_asks_any_more(end: str) -> None:
+    """It is woken, and goes as a probe, or since waiting is no use."""
+    pace = Pace(max_outage=60)
+
+    def wake() -> None: ...
+
+    pace.watch(wake, 60)
+    for _ in range(10):
+        pace.enter(10.0)
+        pace.leave(Sign.FAILED, now=10.0, began=9.0)
+    woken: list[int] = []
+    place = Place(lambda: woken.append(1), Lane.BATCH)
+    pace.join(place)
+    assert pace.ask(place, 11.0) is None
+
+    if end == "unwatched":
+        pace.unwatch(wake)
+        assert woken
+    assert pace.ask(place, 11.0 if end == "unwatched" else 70.0) == 0

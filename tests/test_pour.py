@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from servers import Peer, always, answer, serving, silent
-from wires import AMPLE, call, pool_of, until, wired
+from wires import AMPLE, call, hand, pool_of, until, wired
 
 from sunshine_async._endpoint import Failure, Response, Streamed
 from sunshine_async._retry import Fault
@@ -157,7 +157,7 @@ class TestEnds:
             task = asyncio.create_task(call(wire, "POST", "/", body))
             await until(lambda: len(server.requests) == 1)
             [connection] = pool_of(wire)._connections
-            connection.data_received(answer())
+            hand(connection, answer())
             await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -241,7 +241,7 @@ class TestEnds:
             await until(lambda: len(server.requests) == 1)
             [connection] = pool_of(wire)._connections
             second.cancel()
-            connection.data_received(answer())
+            hand(connection, answer())
             assert isinstance(await first, Response)
             with pytest.raises(asyncio.CancelledError):
                 await second

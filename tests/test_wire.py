@@ -9,13 +9,14 @@ from typing import Any, Final
 import pytest
 from certificates import tls
 from servers import Blocking, Peer, always, answer, serving, silent, slowly
-from wires import body_of, call, pool_of, sockets, until, wired
+from wires import body_of, call, hand, pool_of, sockets, until, wired
 
 from sunshine_async._endpoint import Failure, Response
 from sunshine_async._retry import Fault
 from sunshine_async._transport import connection as connection_module
+from sunshine_async._transport.connection import Connection
 from sunshine_async._transport.exchange import Sending
-from sunshine_async._transport.wire import SocketWire
+from sunshine_async._transport.wire import Pool, SocketWire
 
 
 class TestRequest:
@@ -122,6 +123,27 @@ class TestRequest:
         assert [request.endswith(b"\r\n\r\n" + body) for request in server.requests] == [True, True]
         assert len(server.peers) == 1
 
+    @pytest.mark.parametrize("secure", [False, True])
+    async def test_large_answer_is_read_in_larger_and_larger_pieces(self, *, secure: bool) -> None:
+        """What an answer is read into grows as it is filled, up to a bound, and nothing is lost."""
+        body = os.urandom(2**20 - 1)
+
+        async def script(peer: Peer) -> None:
+            while request := await peer.request():
+                await peer.send(answer(body if b"/large" in request else b"small"))
+
+        served = serving(script, tls=tls().server if secure else None)
+        async with served as server, wired(server.url, tls=tls().client) as wire:
+            assert await body_of(wire) == b"small"
+            [connection] = pool_of(wire)._connections
+            assert len(connection.get_buffer(-1)) == 4 * 2**10
+            replies = [await call(wire, target="/large") for _ in range(2)]
+            assert [getattr(reply, "body", None) for reply in replies] == [body, body]
+            assert len(connection.get_buffer(-1)) == 64 * 2**10
+            assert await body_of(wire) == b"small"
+
+        assert len(server.peers) == 1
+
 
 class TestPool:
     async def test_call_marks_its_sending(self) -> None:
@@ -199,15 +221,20 @@ class TestPool:
             await until(lambda: not pool_of(wire)._connections)
             assert await body_of(wire) == b"1"
 
-    async def test_idle_connection_expires(self) -> None:
+    async def test_idle_connection_expires(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that no call has used for *keepalive_expiry* seconds is closed."""
-        async with serving(always) as server, wired(server.url, keepalive_expiry=0.03) as wire:
+        gone: list[Connection] = []
+        async with serving(always) as server, wired(server.url, keepalive_expiry=0.3) as wire:
             await asyncio.gather(body_of(wire), body_of(wire))
-            await asyncio.sleep(0.01)
+            pool = pool_of(wire)
+            monkeypatch.setattr(pool, "closed", lambda it: [gone.append(it), Pool.closed(pool, it)])
+            older, newer = pool._idle
+            await asyncio.sleep(0.02)
             await body_of(wire)
-            await until(lambda: len(pool_of(wire)._idle) == 1)
-            await until(lambda: not pool_of(wire)._connections)
-            assert pool_of(wire)._expiry is None
+            await until(lambda: not pool._connections)
+            assert gone == [older, newer]
+            assert newer.idle_since - older.idle_since >= 0.01
+            assert pool._expiry is None
 
         assert len(server.peers) == 2
 
@@ -324,7 +351,7 @@ class TestCancellation:
             await until(lambda: len(server.requests) == 1)
             [connection] = pool_of(wire)._connections
             second.cancel()
-            connection.data_received(answer())  # before the second task has run
+            hand(connection, answer())  # before the second task has run
             assert isinstance(await first, Response)
             with pytest.raises(asyncio.CancelledError):
                 await second
@@ -342,7 +369,7 @@ class TestCancellation:
             await until(lambda: len(server.requests) == 1)
             [connection] = pool_of(wire)._connections
             task.cancel()
-            connection.data_received(answer())
+            hand(connection, answer())
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert list(pool_of(wire)._idle) == [connection]
@@ -451,12 +478,11 @@ class TestLoops:
         async with serving(always) as server, wired(server.url) as wire:
             assert await body_of(wire) == b"0"
             inherited = pool_of(wire)
-            object.__setattr__(inherited, "pid", inherited.pid + 1)
+            wire.part_from_the_parent()
             assert await body_of(wire) == b"1"
             assert wire._inherited == [inherited]
             [connection] = inherited._connections
             assert not connection._transport.is_closing()
-            object.__setattr__(inherited, "pid", os.getpid())
             await inherited.keeper.aclose()
 
     async def test_connections_of_a_parent_are_not_closed(self) -> None:
@@ -464,7 +490,7 @@ class TestLoops:
         async with serving(always) as server, wired(server.url) as wire:
             await body_of(wire)
             pool = pool_of(wire)
-            object.__setattr__(pool, "pid", pool.pid + 1)
+            wire.part_from_the_parent()
             await wire.aclose()
             assert pool.is_open
             await pool.keeper.aclose()

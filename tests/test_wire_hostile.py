@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 from servers import Peer, Script, answer, serving
-from wires import body_of, call, pool_of, until, wired
+from wires import body_of, call, hand, pool_of, until, wired
 
 from sunshine_async._endpoint import Failure
 from sunshine_async._retry import Fault
@@ -174,7 +174,7 @@ async def test_large_header_that_comes_at_once() -> None:
         pool = asyncio.create_task(call(wire))
         await until(lambda: bool(server.requests))
         [connection] = pool_of(wire)._connections
-        connection.data_received(raw)
+        hand(connection, raw)
         reply = await pool
 
     assert isinstance(reply, Failure)
@@ -289,7 +289,7 @@ async def test_second_answer_that_is_there_already_is_nobodys() -> None:
         first, second = asyncio.create_task(call(wire)), asyncio.create_task(body_of(wire))
         await until(lambda: bool(server.requests))
         [connection] = pool_of(wire)._connections
-        connection.data_received(answer())  # and the one that the server wrote is in the socket
+        hand(connection, answer())  # and the one that the server wrote is in the socket
         assert not isinstance(await first, Failure)
         assert await second == b"1"
 

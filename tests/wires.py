@@ -10,6 +10,7 @@ from typing import Final
 from attrs import evolve
 
 from sunshine_async._endpoint import Failure, Request, Response, Streamed
+from sunshine_async._transport.connection import Connection
 from sunshine_async._transport.exchange import Sending, Timeout
 from sunshine_async._transport.wire import Pool, SocketWire
 
@@ -72,6 +73,15 @@ async def body_of(wire: SocketWire) -> bytes:
 def pool_of(wire: SocketWire) -> Pool:
     """Return the connections that *wire* has in the running loop."""
     return wire._pools[asyncio.get_running_loop()]
+
+
+def hand(connection: Connection, data: bytes) -> None:
+    """Hand *data* to *connection* as an event loop does that has just read it."""
+    while data:
+        buffer = connection.get_buffer(len(data))
+        piece, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(piece)] = piece
+        connection.buffer_updated(len(piece))
 
 
 def sockets() -> int:

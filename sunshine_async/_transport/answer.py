@@ -19,6 +19,7 @@ _SWITCHED: Final = 101
 _LOWEST: Final = 100
 _FINAL: Final = 200
 _FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
+_H: Final = ord("H")
 _Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
@@ -53,12 +54,12 @@ class Answers:
         """How far the answer has come, in words that end a sentence."""
         return "within its answer" if self._begun else "before it answered"
 
-    def feed(self, data: bytes) -> Response | None:
+    def feed(self, data: bytes | memoryview) -> Response | None:
         """Take what came; return the answer once it is whole. Raise `Unreadable` for what isn't one.
 
         Where more than one answer came, the first is returned, and *reusable* is false.
         """
-        if not self._begun and data[:1] != b"H":  # llhttp skips blank lines, and knows RTSP
+        if not self._begun and data[0] != _H:  # llhttp skips blank lines, and knows RTSP
             message = "it doesn't begin as HTTP does"
             raise Unreadable(message)
         self._begun = True
@@ -98,7 +99,7 @@ class Answers:
         if self._bytes > MAX_HEAD_BYTES and _size(self._fields) > MAX_HEAD_BYTES:
             _refuse(f"its header is larger than {MAX_HEAD_BYTES} bytes")
         status = self._status = self._parser.get_status_code()
-        headers = _joined(field for field in self._fields if len(field[0]) in _FRAMING)
+        headers = _joined([field for field in self._fields if len(field[0]) in _FRAMING])
         if self._parser.get_http_version() not in _VERSIONS or status < _LOWEST:
             _refuse("its status line is wrong")
         if status == _SWITCHED:

@@ -25,6 +25,7 @@ MAX_RESPONSE_BYTES: Final = 16 * 2**20
 KEEPALIVE_EXPIRY: Final = 15.0
 CONNECT_AT_MOST: Final = 5.0
 
+_PROXIES: Final = ("http", "https", "socks5", "socks5h")
 _UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]")
 
 
@@ -107,7 +108,11 @@ def open_wire(
         )
         raise ConfigurationError(message)
 
+    name = "proxy" if proxy else "the proxy that the environment names"
     proxy = proxy or proxy_from_environment(base_url)
+    if proxy is not None and proxy.partition("://")[0] not in _PROXIES:
+        message = f"{name} must be a URL such as http://localhost:3128"
+        raise ConfigurationError(message)
 
     def make() -> HttpxTransport:
         return transport or httpx.AsyncHTTPTransport(

@@ -16,6 +16,8 @@ from sunshine_async._transport.body import Unreadable
 from sunshine_async._transport.exchange import Sending, Timeout
 
 _PIECE: Final = 64 * 1024
+_FIRST_READ: Final = 4 * 1024
+_LARGEST_READ: Final = 64 * 1024
 
 
 @define(eq=False)
@@ -70,7 +72,7 @@ class State(Enum):
     OVER = "carries no more calls; its socket is closed, or is being closed"
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Carries one call at a time, and says of each what became of it.
 
     ========  ==================  ===================  ==========  ===================
@@ -94,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._secure: Final = secure
         self._used = False
         self._answers: Final = Answers(limit=limit)
+        self._buffer = memoryview(bytearray(_FIRST_READ))
         self._loop: Final = asyncio.get_running_loop()
         self._call: Call | None = None
         self._rest = memoryview(b"")
@@ -185,11 +188,17 @@ class Connection(asyncio.Protocol):
             call.connection = None
             call.settle(Failure(fault, reason))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it grows as it is filled
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._call is None:
             self.abandon()
             return
         self._moved_at = self._loop.time()
+        data = self._buffer[:nbytes]
+        if nbytes == len(self._buffer) < _LARGEST_READ:
+            self._buffer = memoryview(bytearray(2 * nbytes))
         try:
             answer = self._answers.feed(data)
         except Unreadable as error:

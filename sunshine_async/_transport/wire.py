@@ -10,6 +10,7 @@ from itertools import islice
 from math import inf
 from typing import Final
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from sunshine_async._endpoint import Failure, Request, Response, Streamed
 from sunshine_async._retry import Fault
@@ -46,7 +47,6 @@ class Pool:
         keepalive_expiry: float,
         max_response_bytes: int,
     ) -> None:
-        self.pid: Final = os.getpid()
         self.is_open = True
         self.keeper: Final = self._until_the_end()
         self._address: Final = address
@@ -235,6 +235,7 @@ class SocketWire:
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []
         self._blocks: Final[dict[int, tuple[Mapping[str, str], bytes]]] = {}
+        _ALL.add(self)
 
     async def send(
         self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
@@ -246,12 +247,13 @@ class SocketWire:
         data = self._written(request, headers)
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
-        if pool is None or pool.pid != os.getpid() or not pool.is_open:
+        if pool is None or not pool.is_open:
             pool = await self._open(loop)
         ends_at = inf if timeout.total is None else loop.time() + timeout.total
         call = Call(request.method, data, timeout, sending, loop.create_future(), ends_at)
-        if isinstance(request.body, Streamed):
-            return await _poured(pool, call, request.body)
+        body = request.body
+        if body is not None and not isinstance(body, bytes):
+            return await _poured(pool, call, body)
         pool.submit(call)
         try:
             return await call.reply
@@ -262,16 +264,18 @@ class SocketWire:
     async def aclose(self) -> None:
         """Close the connections of the running loop; calls that are under way fail."""
         pool = self._pools.get(loop := asyncio.get_running_loop())
-        if pool is not None and pool.pid == os.getpid():
+        if pool is not None:
             del self._pools[loop]
             await pool.keeper.aclose()
 
+    def part_from_the_parent(self) -> None:
+        """Begin without connections, and close none: in a process that was forked off."""
+        self._inherited.extend(self._pools.values())  # kept, or they would be closed as garbage
+        self._pools.clear()
+
     async def _open(self, loop: asyncio.AbstractEventLoop) -> Pool:
-        for other, pool in list(self._pools.items()):  # other threads may do the same
-            if pool.pid != os.getpid():
-                self._inherited.append(pool)  # kept, so that nothing closes what the parent uses
-                self._pools.pop(other, None)
-            elif other.is_closed():
+        for other in list(self._pools):  # other threads may do the same
+            if other.is_closed():
                 self._pools.pop(other, None)
         made = self._pools[loop] = Pool(
             self._address,
@@ -314,6 +318,17 @@ class SocketWire:
         block = "".join(lines).encode("latin-1")
         self._blocks[id(headers)] = headers, block  # which keeps it, so that its id stays its own
         return block
+
+
+_ALL: Final["WeakSet[SocketWire]"] = WeakSet()
+
+
+def _part_all() -> None:
+    for wire in list(_ALL):
+        wire.part_from_the_parent()
+
+
+getattr(os, "register_at_fork", dict)(after_in_child=_part_all)  # Windows has no fork
 
 
 async def _poured(pool: Pool, call: Call, body: Streamed) -> Response | Failure:

@@ -35,6 +35,7 @@ class DixaClient(Client):
 
     prefix: ClassVar = "DIXA"
     default_base_url: ClassVar = "https://dev.dixa.io"
+    credentials: ClassVar = (ApiToken,)
     end_users: EndUsers
     custom_attributes: CustomAttributes
 

@@ -104,7 +104,7 @@ class Job:
         self._stopped = False
         self._until = inf
         self._calls: Final[set[CancelScope]] = set()
-        once = client.with_options(retry=Retry(max_attempts=1))
+        once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
         self._hold: Final = Hold(
             client.pace,
             lambda: service.probe(once),
