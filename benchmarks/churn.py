@@ -19,7 +19,8 @@ from pathlib import Path
 from statistics import median
 
 from compare import stub
-from peers import APP, PEERS, Create, Peer, Target
+from measuring import APP, Coroutines, Create, Target
+from peers import PEERS
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient
 from sunshine_async.errors import SunshineError
@@ -29,11 +30,10 @@ CONNECTIONS = 10
 PATIENCE = 5.0
 
 
-async def churn(peer: Peer, target: Target, seconds: float) -> list[float | None]:
+async def churn(client: Coroutines, target: Target, seconds: float) -> list[float | None]:
     """Return how long each of ten calls takes after the churn; None: it has not answered."""
-    assert peer.open is not None  # noqa: S101
     luck = random.Random(1)
-    async with peer.open(target, CONNECTIONS) as create:
+    async with client.open(target, CONNECTIONS) as create:
         until = time.perf_counter() + seconds
 
         async def cancelled() -> None:
@@ -110,15 +110,16 @@ def main() -> None:
     print(f"| after {arguments.seconds:g} s of churn | rounds | all ten answered | slowest, ms |")
     print("|---|---|---|---|")
     for peer in PEERS[:-1]:  # the last is bare sockets, which know of no cancellation
-        if peer.open is None or not peer.is_installed:
-            why = "threads can't be cancelled" if peer.open is None else "not installed"
+        client = peer.runs
+        if not isinstance(client, Coroutines) or not peer.is_installed:
+            why = "not installed" if isinstance(client, Coroutines) else "can't be cancelled"
             print(f"| {peer.name} | 0 | {why} | |")
             continue
         slowest: list[float | None] = []
         with stub("--latency", "0.002") as port:
             for _ in range(arguments.rounds):
-                scenario = churn(peer, Target(f"http://127.0.0.1:{port}"), arguments.seconds)
-                times = asyncio.run(scenario)
+                scenario = churn(client, Target(f"http://127.0.0.1:{port}"), arguments.seconds)
+                times = client.run(scenario)
                 slowest.append(None if None in times else max(filter(None, times)))
         answered = [seconds for seconds in slowest if seconds is not None]
         worst = f"{median(answered) * 1000:.1f}" if answered else ""

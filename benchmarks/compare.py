@@ -1,34 +1,34 @@
 """What a create costs by this library and by others, in one run: a table in Markdown.
 
-    python benchmarks/compare.py [--runs 5] [--seconds 1] [--in-flight 1 64 256 1000] [--plot]
+    python benchmarks/compare.py [--runs 5] [--seconds 1] [--in-flight 1 64 256 1000]
+        [--plot] [--pin]
 
 A stub server runs in a process of its own; each measurement is a process of its own, too, and the
-peers take turns, so that what else the machine does falls on all of them. Where there are two
-processors, the server has one and the client another. Numbers are medians. The one that counts is
-CPU time, of the client alone: throughput without latency is as much the stub's.
+peers take turns, so that what else the machine does falls on all of them. They run as users run
+them: where, is the system's choice. With *--pin* the server has one processor and the client
+another, which spreads less, and spares threads what they cost on two. Numbers are medians. The one
+that counts is CPU time, of the client alone: throughput without latency is as much the stub's.
+
+The vendor's JS client takes part once Node has it: `npm install -g sunshine-conversations-client`.
 """
 
 import argparse
-import asyncio
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import trustme
-from attrs import frozen
-from peers import PEERS, Create, Peer, Target, vendor_in_threads
+from attrs import astuple, frozen
+from measuring import HERE, Cost, Target
+from peers import PEERS, Peer
 
-HERE = Path(__file__).parent
-OURS, ON_UVLOOP, AIOHTTP, _, HTTPX, VENDOR, RAW = (peer.name for peer in PEERS)
+OURS, ON_UVLOOP, AIOHTTP, _, HTTPX, VENDOR, VENDOR_JS, RAW = (peer.name for peer in PEERS)
 
 
 @frozen
@@ -40,21 +40,13 @@ class Load:
     tls: bool = False
 
 
-@frozen
-class Cost:
-    """What a create costs: CPU in µs, creates a second, and the most memory in MB."""
-
-    cpu: float
-    rate: float
-    memory: float
-
-
 Costs = Mapping[tuple[str, Load], Cost]
 
 BARS = (
     ("CPU at 64 ÷ aiohttp + json", OURS, Load(64), AIOHTTP, Load(64), "cpu", 0.6),
     ("CPU at 64 on uvloop ÷ aiohttp + json", ON_UVLOOP, Load(64), AIOHTTP, Load(64), "cpu", 0.45),
     ("CPU at 64 ÷ the vendor's client", OURS, Load(64), VENDOR, Load(64), "cpu", 1 / 9),
+    ("CPU at 64 ÷ the vendor's JS client", OURS, Load(64), VENDOR_JS, Load(64), "cpu", 1 / 3),
     ("CPU at 256 ÷ httpx", OURS, Load(256), HTTPX, Load(256), "cpu", 1 / 120),
     ("CPU at 1,000 ÷ at 1", OURS, Load(1000), OURS, Load(1), "cpu", 1.3),
     (
@@ -66,62 +58,15 @@ BARS = (
 """What is divided by what, and the most that it may be; where negative, the least."""
 
 
-def measured(name: str, load: Load, target: Target, seconds: float) -> Cost:
-    """Return what the creates of the peer cost in this process, once it is warm."""
-    [peer] = [peer for peer in PEERS if peer.name == name]
-    if peer.open is None:
-        vendor_in_threads(target, load.in_flight, time.perf_counter() + seconds / 4)
-        cpu, began = time.process_time(), time.perf_counter()
-        count = vendor_in_threads(target, load.in_flight, began + seconds)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - began
-    else:
-        cpu, wall, count = _run(_measure(peer, load, target, seconds), on_uvloop=peer.on_uvloop)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return Cost(cpu / count * 1e6, count / wall, memory)
-
-
-def _run(scenario: Coroutine[Any, Any, Any], *, on_uvloop: bool) -> Any:
-    if on_uvloop:
-        import uvloop  # noqa: PLC0415
-
-        return uvloop.run(scenario)
-    return asyncio.run(scenario)
-
-
-async def _measure(
-    peer: Peer, load: Load, target: Target, seconds: float
-) -> tuple[float, float, int]:
-    assert peer.open is not None  # noqa: S101
-    async with peer.open(target, load.in_flight) as create:
-        await _create_until(create, load.in_flight, time.perf_counter() + seconds / 4)
-        cpu, began = time.process_time(), time.perf_counter()
-        count = await _create_until(create, load.in_flight, began + seconds)
-        return time.process_time() - cpu, time.perf_counter() - began, count
-
-
-async def _create_until(create: Create, in_flight: int, until: float) -> int:
-    count = 0
-
-    async def work() -> None:
-        nonlocal count
-        while True:
-            await create(count)
-            count += 1
-            if time.perf_counter() > until:
-                return
-
-    await asyncio.gather(*(work() for _ in range(in_flight)))
-    return count
-
-
 @contextmanager
-def stub(*arguments: str) -> Iterator[int]:
-    """Run a stub server, and yield its port."""
+def stub(*arguments: str, processor: int | None = None) -> Iterator[int]:
+    """Run a stub server, on that *processor* if one is given, and yield its port."""
     command = [sys.executable, str(HERE / "stub_server.py"), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdin is not None  # noqa: S101
         assert running.stdout is not None  # noqa: S101
-        _pin(0, running.pid)
+        if processor is not None:
+            _pin(processor, running.pid)
         yield int(running.stdout.readline())
         running.stdin.close()
 
@@ -133,9 +78,9 @@ def _pin(processor: int, pid: int = 0) -> None:
 
 
 def compare(
-    loads: list[Load], peers: list[Peer], *, runs: int, seconds: float
+    loads: list[Load], peers: list[Peer], *, runs: int, seconds: float, processor: int | None
 ) -> dict[tuple[str, Load], Cost]:
-    """Measure all *peers* under all *loads*, in turn."""
+    """Measure all *peers* under all *loads*, in turn; *processor* is the stub's."""
     found: dict[tuple[str, Load], list[Cost]] = {}
     with tempfile.TemporaryDirectory() as folder:
         authority = trustme.CA()
@@ -147,7 +92,7 @@ def compare(
             arguments = ["--latency", str(load.latency)]
             if load.tls:
                 arguments += ["--certificate", f"{folder}/certificate.pem"]
-            with stub(*arguments) as port:
+            with stub(*arguments, processor=processor) as port:
                 url = f"{'https' if load.tls else 'http'}://127.0.0.1:{port}"
                 target = Target(url, f"{folder}/authority.pem" if load.tls else None)
                 for run in range(runs):
@@ -160,14 +105,7 @@ def compare(
 
 
 def _in_a_process(peer: Peer, load: Load, target: Target, seconds: float) -> Cost | None:
-    order = json.dumps(
-        [
-            peer.name,
-            [load.in_flight, load.latency, load.tls],
-            [target.url, target.authority],
-            seconds,
-        ]
-    )
+    order = json.dumps([peer.name, astuple(target), load.in_flight, seconds])
     command = [sys.executable, __file__, "--measure", order]
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=60 + 20 * seconds)
@@ -241,14 +179,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 64, 256, 1000])
     parser.add_argument("--plot", action="store_true")
+    parser.add_argument("--pin", action="store_true")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        name, load, target, seconds = json.loads(arguments.measure)
-        _pin(1)
-        cost = measured(name, Load(*load), Target(*target), seconds)
-        print(json.dumps([cost.cpu, cost.rate, cost.memory]))
+        name, target, in_flight, seconds = json.loads(arguments.measure)
+        [peer] = [peer for peer in PEERS if peer.name == name]
+        print(json.dumps(astuple(peer.runs.measure(Target(*target), in_flight, seconds))))
         return
+    if arguments.pin:
+        _pin(1)  # and so what it starts
     peers = [peer for peer in PEERS if peer.is_installed]
     for missing in (peer for peer in PEERS if not peer.is_installed):
         print(f"{missing.name}: left out, {' and '.join(missing.needs)} isn't installed\n")
@@ -261,7 +201,13 @@ def main() -> None:
         (far, {"creates a second at 100 ms latency": "rate", "most memory, MB": "memory"}),
         (secure, {"CPU per create, µs, with TLS": "cpu"}),
     ):
-        costs |= compare(loads, peers, runs=arguments.runs, seconds=arguments.seconds)
+        costs |= compare(
+            loads,
+            peers,
+            runs=arguments.runs,
+            seconds=arguments.seconds,
+            processor=0 if arguments.pin else None,
+        )
         for title, what in tables.items():
             print(table(costs, peers, loads, title, what), end="\n\n", flush=True)
     print(ratios(costs))

@@ -2,39 +2,15 @@
 
 import asyncio
 import json
-import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.util import find_spec
-from typing import Any, TypeAlias
+from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import frozen
+from measuring import APP, BlockingCreate, Coroutines, Create, Node, Target, Threads
 
-APP = "5d8cff3cd55b040010928b5b"
 AUTHORIZATION = "Basic a2V5OnNlY3JldA=="
-
-
-@frozen
-class Target:
-    """Where to send to; *authority* is the file of who signed its certificate, if it has one."""
-
-    url: str
-    authority: str | None = None
-
-    @property
-    def users(self) -> str:
-        return f"{self.url}/v2/apps/{APP}/users"
-
-    def context(self) -> ssl.SSLContext | None:
-        """Return the context to connect with."""
-        return ssl.create_default_context(cafile=self.authority) if self.authority else None
-
-
-Create: TypeAlias = Callable[[int], Awaitable[object]]
-Opened: TypeAlias = AbstractAsyncContextManager[Create]
 
 
 def user(number: int) -> dict[str, Any]:
@@ -176,8 +152,8 @@ async def raw_sockets(target: Target, in_flight: int) -> AsyncIterator[Create]:
             link.transport.abort()
 
 
-def vendor_in_threads(target: Target, in_flight: int, until: float) -> int:
-    """Create users by the vendor's Python client in as many threads, and return how many."""
+def vendors(target: Target, in_flight: int) -> BlockingCreate:
+    """Typed, and without retries, as the vendor generates it."""
     import sunshine_conversations_client as vendor  # noqa: PLC0415
 
     configuration = vendor.Configuration(host=target.url, username="key", password="secret")  # noqa: S106
@@ -185,44 +161,37 @@ def vendor_in_threads(target: Target, in_flight: int, until: float) -> int:
     configuration.connection_pool_maxsize = in_flight
     api = vendor.UsersApi(vendor.ApiClient(configuration))
 
-    def work(_: int) -> int:
-        count = 0
-        while time.perf_counter() < until:
-            profile = vendor.Profile(given_name="Jane", surname="Doe", email="jane@example.com")
-            metadata = {"tier": "gold", "age": 42}
-            api.create_user(
-                APP,
-                vendor.UserCreateBody(
-                    external_id=f"jane-{count}", profile=profile, metadata=metadata
-                ),
-            )
-            count += 1
-        return count
+    def create(number: int) -> object:
+        profile = vendor.Profile(given_name="Jane", surname="Doe", email="jane@example.com")
+        metadata = {"tier": "gold", "age": 42}
+        body = vendor.UserCreateBody(
+            external_id=f"jane-{number}", profile=profile, metadata=metadata
+        )
+        return api.create_user(APP, body)
 
-    with ThreadPoolExecutor(in_flight) as threads:
-        return sum(threads.map(work, range(in_flight)))
+    return create
 
 
 @frozen
 class Peer:
-    """A client: its *name*, the modules it *needs*, and how it is opened."""
+    """A client: its *name*, how it is measured, and the modules or packages that this *needs*."""
 
     name: str
-    needs: tuple[str, ...]
-    open: Callable[[Target, int], Opened] | None
-    on_uvloop: bool = False
+    runs: Coroutines | Threads | Node
+    needs: tuple[str, ...] = ()
 
     @property
     def is_installed(self) -> bool:
-        return all(find_spec(module) is not None for module in self.needs)
+        return all(self.runs.has(name) for name in self.needs)
 
 
 PEERS = (
-    Peer("sunshine_async", (), ours),
-    Peer("sunshine_async on uvloop", ("uvloop",), ours, on_uvloop=True),
-    Peer("aiohttp + json", ("aiohttp",), aiohttp_json),
-    Peer("httpx on aiohttp", ("httpx_aiohttp",), httpx_on_aiohttp),
-    Peer("httpx", (), httpx_stock),
-    Peer("the vendor's client, threads", ("sunshine_conversations_client",), None),
-    Peer("raw sockets", (), raw_sockets),
+    Peer("sunshine_async", Coroutines(ours)),
+    Peer("sunshine_async on uvloop", Coroutines(ours, on_uvloop=True), ("uvloop",)),
+    Peer("aiohttp + json", Coroutines(aiohttp_json), ("aiohttp",)),
+    Peer("httpx on aiohttp", Coroutines(httpx_on_aiohttp), ("httpx_aiohttp",)),
+    Peer("httpx", Coroutines(httpx_stock)),
+    Peer("the vendor's client, threads", Threads(vendors), ("sunshine_conversations_client",)),
+    Peer("the vendor's JS client, Node", Node("vendor.js"), ("sunshine-conversations-client",)),
+    Peer("raw sockets", Coroutines(raw_sockets)),
 )

@@ -54,7 +54,8 @@ class Peer:
 
     def close(self) -> None:
         """Close it; what was sent still arrives."""
-        self.writer.close()
+        if not self.writer.is_closing():  # one that is closed twice can't be reset before 3.11.4
+            self.writer.close()
 
     def reset(self) -> None:
         """Break it: the other side sees a reset."""
@@ -94,17 +95,18 @@ async def serving(
     """
     server = Server(0, secure=secure or tls is not None)
     tasks: list[asyncio.Task[None]] = []
+    loop = asyncio.get_running_loop()
 
     async def run(peer: Peer) -> None:
         try:
             with suppress(EOFError, OSError, RuntimeError):  # the last is uvloop's
                 await script(peer)
         finally:
-            peer.writer.close()
+            peer.close()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if deaf:
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
+        if deaf:  # soon, and before anything is read: at once has no effect before Python 3.11.4
+            loop.call_soon(writer.transport.pause_reading)  # type: ignore[attr-defined]
         peer = Peer(len(server.peers), reader, writer)
         server.peers.append(peer)
         tasks.append(asyncio.create_task(run(peer)))

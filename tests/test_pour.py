@@ -127,6 +127,43 @@ class TestEnds:
         assert reply.status == 413
         assert body.closed
 
+    async def test_early_answer_in_a_task_that_was_cancelled(self) -> None:
+        """A call that a task makes once it has been cancelled, to tidy up, gets its answer as well."""
+
+        async def script(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            await peer.send(answer(b"no", status="413 Payload Too Large"))
+            await peer.gone()
+
+        async def tidy() -> Response | Failure:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return await call(wire, "POST", "/", stuck(b"a"))
+            raise AssertionError
+
+        async with serving(script) as server, wired(server.url) as wire:
+            task = asyncio.create_task(tidy())
+            await asyncio.sleep(0)
+            task.cancel()
+            reply = await task
+
+        assert isinstance(reply, Response)
+
+    async def test_cancelled_in_the_moment_of_an_early_answer(self) -> None:
+        """A call that is cancelled is cancelled, though its answer came first."""
+        body = stuck(b"a")
+        async with serving(silent) as server, wired(server.url) as wire:
+            task = asyncio.create_task(call(wire, "POST", "/", body))
+            await until(lambda: len(server.requests) == 1)
+            [connection] = pool_of(wire)._connections
+            hand(connection, answer())
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert body.closed
+
     async def test_connection_that_breaks_stops_the_body(self) -> None:
         """A connection that breaks ends the call, though its source gives nothing more."""
 
@@ -174,7 +211,10 @@ class TestEnds:
             await go_on.wait()
 
         async with serving(script, deaf=True) as server, wired(server.url) as wire:
-            reply = await call(wire, "POST", "/", of(*[bytes(2**20)] * 32), write=0.02)
+            async with asyncio.timeout(10):
+                reply = await call(
+                    wire, "POST", "/", of(*[bytes(2**20)] * 32), write=0.02, total=None
+                )
             go_on.set()
 
         assert isinstance(reply, Failure)

@@ -140,7 +140,8 @@ class TestTime:
             await go_on.wait()
 
         async with serving(script, deaf=True) as server, wired(server.url) as wire:
-            reply = await call(wire, "POST", "/", bytes(2**25), write=0.02)
+            async with asyncio.timeout(10):
+                reply = await call(wire, "POST", "/", bytes(2**25), write=0.02, total=None)
             go_on.set()
 
         assert reply == Failure(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import cast
 
 from sunshine_async._transport.connection import Call, Connection
 
@@ -21,6 +22,8 @@ async def pour(
     as lost. What the source of the pieces raises comes out as itself.
     """
     loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    cancelled_before = task.cancelling()
     until_replied = asyncio.timeout(None)
 
     def stop(_: object) -> None:
@@ -31,8 +34,8 @@ async def pour(
     try:
         async with until_replied:
             await _pour(pieces, call, await taken, length)
-    except TimeoutError:
-        if not until_replied.expired():
+    except (TimeoutError, asyncio.CancelledError):  # before Python 3.11.3 its end may be either
+        if not until_replied.expired() or task.cancelling() > cancelled_before:
             raise
     finally:
         call.reply.remove_done_callback(stop)

@@ -1,0 +1,60 @@
+// The same create by the vendor's JavaScript client: `measuring` has Node run this.
+//
+//     node vendor.js '{"url": "http://127.0.0.1:8080", "app": "5d8c", "inFlight": 64, "seconds": 1}'
+//
+// Once it is warm it prints what a create costs: [CPU in µs, creates a second, the most memory in
+// MB]. "authority" is the file of who signed the server's certificate, if it has one.
+"use strict";
+
+const fs = require("node:fs");
+const http = require("node:http");
+const https = require("node:https");
+const vendor = require("sunshine-conversations-client");
+
+const WARM = 2; // seconds, at least: so long V8 compiles, which doubles what a create costs
+
+const { url, authority, app, inFlight, seconds } = JSON.parse(process.argv[2]);
+
+const client = vendor.ApiClient.instance;
+client.basePath = url;
+Object.assign(client.authentications.basicAuth, { username: "key", password: "secret" });
+// Without an agent of its user's, the client makes a connection for each call.
+client.requestAgent = authority
+  ? new https.Agent({ keepAlive: true, maxSockets: inFlight, ca: fs.readFileSync(authority) })
+  : new http.Agent({ keepAlive: true, maxSockets: inFlight });
+const users = new vendor.UsersApi();
+
+async function createUntil(until) {
+  let count = 0;
+  async function work() {
+    do {
+      const profile = new vendor.Profile();
+      profile.givenName = "Jane";
+      profile.surname = "Doe";
+      profile.email = "jane@example.com";
+      const body = new vendor.UserCreateBody(`jane-${count}`);
+      body.profile = profile;
+      body.metadata = { tier: "gold", age: 42 };
+      await users.createUser(app, body);
+      count += 1;
+    } while (performance.now() < until);
+  }
+  await Promise.all(Array.from({ length: inFlight }, work));
+  return count;
+}
+
+async function main() {
+  await createUntil(performance.now() + Math.max(seconds / 4, WARM) * 1000);
+  const before = process.cpuUsage();
+  const began = performance.now();
+  const count = await createUntil(began + seconds * 1000);
+  const { user, system } = process.cpuUsage(before);
+  const rate = (count / (performance.now() - began)) * 1000;
+  const memory = process.resourceUsage().maxRSS / 1000;
+  console.log(JSON.stringify([(user + system) / count, rate, memory]));
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});
