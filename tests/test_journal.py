@@ -75,6 +75,17 @@ def test_rows_begin_together(journal: Journal) -> None:
     assert [kept.number for kept in journal.pending(1, PENDING, many=1)] == [2]
 
 
+def test_what_is_pending_has_its_ids(journal: Journal) -> None:
+    """What is still to be done comes in its order, each with the id it has, whatever is in that."""
+    journal.add(lines(*"abcd"))
+    ids = ["a 'quoted\" id\\", "Zoë\n\u2028", None, "d"]
+    marks = zip(range(1, 5), ids, strict=True)
+    journal.write([Mark(n, State.BEGUN, 1.0, remote_id=remote) for n, remote in marks])
+    assert [kept.remote_id for kept in journal.pending(0, PENDING)] == ids
+    assert [kept.number for kept in journal.pending(1, PENDING, many=2)] == [2, 3]
+    assert journal.pending(4, PENDING) == []
+
+
 def test_a_second_process_is_refused_at_once(journal: Journal) -> None:
     """One process at a time has a journal; when it is killed the next may have it."""
     program = f"from sunshine_async.journal import Journal; Journal({str(journal.path)!r})"

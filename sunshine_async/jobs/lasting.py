@@ -24,7 +24,7 @@ from sunshine_async.jobs.sources import Duplicates, Policy, check_job, read_ahea
 from sunshine_async.journal import PENDING, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
-_AHEAD: Final = 2
+_AHEAD: Final = 4
 """How many rows are marked as begun before they are sent, for each that is sent at once."""
 _TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 
@@ -57,7 +57,7 @@ class LastingJob(Job):
         }
         check_job(journal, self._said)
         self._mode: Final = mode
-        self._scribe: Final = Scribe(journal, lambda error: self.give_up(str(error)))
+        self._scribe: Final = Scribe(journal, self._task, lambda error: self.give_up(str(error)))
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
         )
@@ -99,9 +99,8 @@ class LastingJob(Job):
         """Take down a row that can't be sent."""
         problem = Problem(row.line, Trouble.BAD, "bad row", row.reason)
         number = cast("Refused", row).number
-        self._scribe.end(
-            Mark(number, State.BAD, time.time(), code=problem.code, reason=problem.reason)
-        )
+        mark = Mark(number, State.BAD, time.time(), code=problem.code, reason=problem.reason)
+        self._scribe.end([mark])
         self._scribe.then(partial(self.note, problem))
 
     def _states(self) -> tuple[State, ...]:
@@ -178,8 +177,10 @@ class LastingJob(Job):
 
     def _take_back(self) -> None:
         """Let rows wait again that were marked as begun ahead, and that nobody took."""
-        for number in self._settling.ahead:
-            self._scribe.end(Mark(number, State.WAITING, time.time(), sent=-1))
+        now = time.time()
+        self._scribe.end(
+            Mark(number, State.WAITING, now, sent=-1) for number in self._settling.ahead
+        )
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
+from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.journal import Journal, JournalError, Mark, State
 
 _LINGER: Final = 0.02
@@ -15,12 +16,21 @@ _LINGER: Final = 0.02
 _CROWDED: Final = 2000
 """Marks that wait to be written, past which rows wait for them."""
 
+Sent: TypeAlias = tuple[Entry, object]
+"""An entry that is done, and what its call brought: nothing else is said of it after."""
+
 
 @define(eq=False)
 class _Group:
     marks: list[Mark] = field(factory=list[Mark])
+    done: list[Sent] = field(factory=list[Sent])
     then: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
     written: anyio.Event = field(factory=anyio.Event)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to do for it."""
+        return bool(self.marks or self.done or self.then)
 
 
 class Scribe:
@@ -30,8 +40,11 @@ class Scribe:
     and *on_error* is called with it.
     """
 
-    def __init__(self, journal: Journal, on_error: Callable[[JournalError], None]) -> None:
+    def __init__(
+        self, journal: Journal, task: Task, on_error: Callable[[JournalError], None]
+    ) -> None:
         self._journal: Final = journal
+        self._task: Final = task
         self._on_error: Final = on_error
         self._group = _Group()
         self._wake = anyio.Event()
@@ -42,25 +55,28 @@ class Scribe:
     @property
     def crowded(self) -> bool:
         """Whether more waits to be written than should."""
-        return len(self._group.marks) >= _CROWDED
+        return len(self._group.marks) + len(self._group.done) >= _CROWDED
 
     async def begin(self, numbers: Iterable[int]) -> None:
         """Mark the rows *numbers* as begun; return when that is on the disk."""
         now = time.time()
-        await self.keep(*(Mark(number, State.BEGUN, now, sent=1) for number in numbers))
+        await self.keep([Mark(number, State.BEGUN, now, sent=1) for number in numbers])
 
-    def end(self, *marks: Mark, linger: bool = True) -> None:
-        """Write *marks* soon, or if they aren't to *linger* as soon as can be."""
+    def end(self, marks: Iterable[Mark], done: Iterable[Sent] = (), *, linger: bool = True) -> None:
+        """Write *marks*, and what is *done*, soon, or if it isn't to *linger* as soon as can be."""
         self._group.marks.extend(marks)
+        self._group.done.extend(done)
         self._wake.set()
         if not linger:
             self._hurry.set()
 
-    async def keep(self, *marks: Mark) -> None:
-        """Write *marks*; return when they are on the disk."""
+    async def keep(self, marks: Iterable[Mark], done: Iterable[Sent] = ()) -> None:
+        """Write *marks*, and what is *done*; return when that is on the disk."""
         group = self._group
-        group.marks.extend(marks)
-        await self._written(group)
+        self.end(marks, done, linger=False)
+        await group.written.wait()
+        if self._error is not None:
+            raise JournalError(str(self._error))
 
     def then(self, call: Callable[[], None]) -> None:
         """Call *call* when all that was handed in so far is on the disk."""
@@ -70,13 +86,13 @@ class Scribe:
     async def work(self) -> None:
         """Write until it is closed, and all that was handed in by then."""
         limiter = CapacityLimiter(1)
-        while not self._closed or self._group.marks or self._group.then:
+        while not self._closed or self._group.waits:
             await self._wake.wait()
             with anyio.move_on_after(_LINGER):
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             group, self._group = self._group, _Group()
-            if self._error is None and group.marks:
+            if self._error is None and (group.marks or group.done):
                 await to_thread.run_sync(self._write, group, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
@@ -91,15 +107,23 @@ class Scribe:
         self._wake.set()
         self._hurry.set()
 
-    async def _written(self, group: _Group) -> None:
-        self._wake.set()
-        self._hurry.set()
-        await group.written.wait()
-        if self._error is not None:
-            raise JournalError(str(self._error))
-
     def _write(self, group: _Group) -> None:
+        """Write a group; the marks of what is done are made here, since all at once is quicker."""
+        now = time.time()
+        done = [self._done(entry, value, now) for entry, value in group.done]
         try:
-            self._journal.write(group.marks)
+            self._journal.write([*group.marks, *done])
         except JournalError as error:
             self._error = error
+
+    def _done(self, entry: Entry, value: object, now: float) -> Mark:
+        """Return the mark of an *entry* whose call brought *value*."""
+        task = self._task
+        return Mark(
+            entry.number,
+            State.DONE,
+            now,
+            outcome=task.done,
+            remote_id=None if value is None else task.remote_id(value),
+            sent=task.again(entry) is Again.HARMLESS,
+        )

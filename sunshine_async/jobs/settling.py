@@ -1,7 +1,7 @@
 """Rows sent so that what became of each can be told, whatever cuts the job off."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, Final, TypeAlias, cast
 
@@ -13,7 +13,7 @@ from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.hold import OUTAGE, Hold
 from sunshine_async.jobs.job import FUSE, Results, StoppedError, problem_of
-from sunshine_async.jobs.scribe import Scribe
+from sunshine_async.jobs.scribe import Scribe, Sent
 from sunshine_async.journal import JournalError, Mark, State
 
 STATES: Final[Mapping[Trouble, State]] = {
@@ -55,12 +55,23 @@ class Settling:
         While the service is gone they wait. One that has no answer while others have is sent
         again, if that can do no harm, a few times.
         """
+        answers = self.hold.answers
+        results = await deliver(entries)
+        for result in results:  # no `any`: it is a good part of what a row costs
+            if isinstance(result, Exception):
+                return await self._in_turns(entries, results, deliver, answers=answers)
+        self.hold.answer()
+        await self._keep(entries, results)
+        return results
+
+    async def _in_turns(
+        self, entries: Sequence[Entry], results: Results, deliver: Deliver, *, answers: int
+    ) -> Results:
+        """Go on from the *results* of a first turn; there had been so many *answers* before it."""
         ended: dict[int, object] = {}
         waiting = dict(enumerate(entries))
         turns = 0
-        while waiting:
-            answers = self.hold.answers
-            results = await deliver([*waiting.values()])
+        while True:
             if any(map(_is_answer, results)):
                 self.hold.answer()
             outage = next((one for one in results if isinstance(one, OUTAGE)), None)
@@ -73,19 +84,35 @@ class Settling:
                     over[place] = entry, StoppedError(str(error), maybe_applied=entry.begun)
                 again.clear()
             if over:
-                await self._keep(over.values())
+                await self._keep(*zip(*over.values(), strict=True))
             ended |= {place: result for place, (_, result) in over.items()}
+            if not again:
+                return [ended[place] for place in range(len(entries))]
             waiting = {place: entry for place, (entry, _) in again.items()}
-        return [ended[place] for place in range(len(entries))]
+            answers = self.hold.answers
+            results = await deliver([*waiting.values()])
 
-    async def call(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
+    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Awaitable[Results]:
         """Return what became of *entries*: of those that had begun what can be told, or *deliver*.
 
         All that are sent are marked as begun first, unless sending them again can do no harm. None
         is, if the service is gone when it is asked for those that had begun.
         """
-        if all(self.task.again(entry) is Again.HARMLESS for entry in entries):
-            return await deliver(entries)
+        if self._begun_ahead(entries) or all(
+            self.task.again(entry) is Again.HARMLESS for entry in entries
+        ):
+            return deliver(entries)
+        return self._looked_up(entries, deliver)
+
+    def _begun_ahead(self, entries: Sequence[Entry]) -> bool:
+        """Return whether all *entries* were marked as begun ahead; they are sent now."""
+        numbers = {entry.number for entry in entries}
+        if not numbers <= self.ahead:
+            return False
+        self.ahead -= numbers
+        return True
+
+    async def _looked_up(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
         results: list[object] = []
         gone: Exception | None = None
         for entry in entries:
@@ -102,18 +129,7 @@ class Settling:
                 results[place] = await self._resent(entry, result)
         return results
 
-    def done(self, entry: Entry, value: object) -> Mark:
-        """Return the mark of an *entry* whose call brought *value*."""
-        return Mark(
-            entry.number,
-            State.DONE,
-            time.time(),
-            outcome=self.task.done,
-            remote_id=None if value is None else self.task.remote_id(value),
-            sent=self.task.again(entry) is Again.HARMLESS,
-        )
-
-    def undone(self, entry: Entry, error: Exception) -> Mark:
+    def undone(self, entry: Entry, error: Exception, again: Again) -> Mark:
         """Return the mark of an *entry* whose call ended in *error*."""
         if says_nothing(error):
             state = State.BEGUN if entry.begun else State.WAITING
@@ -129,7 +145,7 @@ class Settling:
             code=problem.code,
             status=getattr(error, "status", None),
             reason=problem.reason,
-            sent=self.task.again(entry) is Again.HARMLESS,
+            sent=again is Again.HARMLESS,
         )
 
     def _sorted(
@@ -191,13 +207,10 @@ class Settling:
         return result
 
     async def _begin(self, entries: Sequence[Entry]) -> None:
-        numbers = {
-            entry.number for entry in entries if self.task.again(entry) is not Again.HARMLESS
-        }
-        unmarked = numbers - self.ahead
-        self.ahead -= numbers
-        if unmarked:
-            await self.scribe.begin(unmarked)
+        again = self.task.again
+        await self.scribe.begin(
+            entry.number for entry in entries if again(entry) is not Again.HARMLESS
+        )
 
     def _doubted(self, entry: Entry, error: Exception) -> tuple[Entry, Exception]:
         """Return both as they are after *error*: it says so too if the entry may have been applied."""
@@ -220,21 +233,24 @@ class Settling:
         ]
         self.ahead -= {mark.number for mark in marks}
         if marks:
-            await self.scribe.keep(*marks)
+            await self.scribe.keep(marks)
 
-    async def _keep(self, over: Collection[tuple[Entry, object]]) -> None:
-        """Let the journal have what became of entries."""
-        marks = [
-            self.undone(entry, result)
-            if isinstance(result, Exception)
-            else self.done(entry, result)
-            for entry, result in over
-        ]
+    async def _keep(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
+        """Let the journal have what became of *entries*."""
+        marks: list[Mark] = []
+        done: list[Sent] = []
+        linger = True
+        for entry, result in zip(entries, results, strict=True):
+            again = self.task.again(entry)
+            linger = linger and again is not Again.NEVER
+            if isinstance(result, Exception):
+                marks.append(self.undone(entry, result, again))
+            else:
+                done.append((entry, result))
         if self.in_order or self.scribe.crowded:
-            await self.scribe.keep(*marks)
+            await self.scribe.keep(marks, done)
         else:
-            linger = all(self.task.again(entry) is not Again.NEVER for entry, _ in over)
-            self.scribe.end(*marks, linger=linger)
+            self.scribe.end(marks, done, linger=linger)
 
 
 def says_nothing(error: Exception) -> bool:

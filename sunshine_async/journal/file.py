@@ -224,12 +224,10 @@ class Journal:
 
     def pending(self, after: int, states: Sequence[State], *, many: int = _PAGE) -> list[Kept]:
         """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
-        marks = ", ".join(str(int(state)) for state in states)
-        found = self._all(
-            f"{NEXT} WHERE number > ? AND state IN ({marks}) ORDER BY number LIMIT ?",
-            (after, many),
-        )
-        return [Kept(number, line, State(state), remote) for number, line, state, remote in found]
+        query = NEXT.format(states=", ".join(str(int(state)) for state in states))
+        [[found]] = self._all(query, (after, many))
+        rows = orjson.loads(found)
+        return [Kept(number, line, State(state), remote) for number, line, state, remote in rows]
 
     def mark_begun(self, numbers: Sequence[int]) -> None:
         """Mark the rows with these *numbers* as begun, all of them at once."""

@@ -16,7 +16,10 @@ ADD: Final = (
     "INSERT INTO rows (line, key, hash, state, code, reason, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 KNOWN: Final = "SELECT number, state, remote_id, session FROM rows WHERE"
-NEXT: Final = "SELECT number, line, state, remote_id FROM rows"
+NEXT: Final = """SELECT json_group_array(json_array(number, line, state, remote_id)) FROM
+    (SELECT number, line, state, remote_id FROM rows
+    WHERE number > ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
+"""All in one value: a thread gives way to others at each row that it takes, and waits for its turn."""
 SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
     attempts, at, body FROM rows"""
 MARK: Final = """UPDATE rows SET
