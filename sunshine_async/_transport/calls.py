@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from attrs import define, field, frozen
 
@@ -76,6 +76,15 @@ class Tally:
     """Those of them that were answered 429."""
 
 
+@frozen
+class Settled(Generic[R]):
+    """What a call brought."""
+
+    value: R
+    read_back: bool = False
+    """Whether an answer was lost, and *value* is what was found there when that was settled."""
+
+
 @frozen(eq=False)
 class Transport:
     """Calls the endpoints of a service as one caller; tasks share it."""
@@ -108,6 +117,17 @@ class Transport:
         Raise `ValueError` before anything is sent, or else an error of `errors`. If it is
         cancelled after a byte of it may have left, a note on the cancellation says so.
         """
+        return (await self.settled(endpoint, body, path=path, query=query)).value
+
+    async def settled(
+        self,
+        endpoint: Endpoint[B, R],
+        body: B | None = None,
+        *,
+        path: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, str | None] | str = _NOTHING,
+    ) -> Settled[R]:
+        """Return what `call` does, and whether that is the answer or was read back."""
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
         call = _Call(self, endpoint, request, endpoint.replay_of(body), self.lane or LANE.get())
         try:
@@ -115,18 +135,18 @@ class Transport:
             if call.maybe_applied:
                 verdict = SETTLES.get((call.replay, response.status))
                 if verdict is Verdict.DONE:
-                    return cast("R", None)
+                    return Settled(cast("R", None))
                 if verdict is Verdict.READ_BACK:
                     found = await self._read_back(endpoint, body)
                     if found is not None:
-                        return found
+                        return Settled(found, read_back=True)
         except BaseException as error:
             cut_off = not isinstance(error, Exception)
             if cut_off and (call.maybe_applied or call.sending.begun):
                 error.add_note(HAD_LEFT.format(endpoint=endpoint))
             raise
         if response.ok:
-            return endpoint.result(response)
+            return Settled(endpoint.result(response))
         hidden = self.auth.secrets()
         raise call.marked(
             endpoint.error(response, call.attempts, now=datetime.now(UTC), hidden=hidden)

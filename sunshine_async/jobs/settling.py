@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, cast
 from attrs import define, evolve, field
 
 from sunshine_async._client import Client
+from sunshine_async._create_or import Upserted
 from sunshine_async._report import Trouble
 from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
@@ -108,8 +109,8 @@ class Settling:
             entry.number,
             State.DONE,
             time.time(),
-            outcome=self.task.done,
-            remote_id=None if value is None else self.task.remote_id(value),
+            outcome=self.task.outcome(value),
+            remote_id=self.task.id_of(value),
             sent=self.task.again(entry) is Again.HARMLESS,
         )
 
@@ -140,7 +141,7 @@ class Settling:
         again: dict[int, tuple[Entry, Exception]] = {}
         for (place, entry), result in zip(waiting.items(), results, strict=True):
             if not isinstance(result, Exception):
-                over[place] = entry, result
+                over[place] = entry, _as_known(entry, result)
                 continue
             doubted, error = self._doubted(entry, result)
             if isinstance(error, OUTAGE) and not last and self._may_try_again(doubted):
@@ -200,10 +201,12 @@ class Settling:
             await self.scribe.begin(unmarked)
 
     def _doubted(self, entry: Entry, error: Exception) -> tuple[Entry, Exception]:
-        """Return both as they are after *error*: it says so too if the entry may have been applied."""
-        if self.task.again(entry) is Again.HARMLESS:
-            return entry, error
-        if entry.begun and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
+        """Return both as they are after *error*: it says so too if the entry may have been applied.
+
+        Not where it is sent again anyway, and can do no harm.
+        """
+        in_doubt = entry.begun and self.task.again(entry) is not Again.HARMLESS
+        if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True
         return evolve(entry, begun=entry.begun or getattr(error, "maybe_applied", False)), error
@@ -240,6 +243,13 @@ class Settling:
 def says_nothing(error: Exception) -> bool:
     """Return whether *error* ends the job, and is no outcome of its row."""
     return isinstance(error, (*FUSE, StoppedError, JournalError))
+
+
+def _as_known(entry: Entry, result: object) -> object:
+    """Return *result* with no more said than is known: an earlier sending may have made the user."""
+    if entry.begun and isinstance(result, Upserted):
+        return cast("Upserted[object]", result).doubted()
+    return result
 
 
 def _is_answer(result: object) -> bool:
