@@ -7,6 +7,7 @@ from uuid import UUID
 import attrs
 
 from sunshine_async._columns import Shape
+from sunshine_async._create_or import Did, Upserted
 from sunshine_async._endpoint import Request
 from sunshine_async._tasks import Again, Entry, Mode, Parcels, Service, Task
 from sunshine_async.dixa.batches import Way
@@ -22,7 +23,8 @@ from sunshine_async.dixa.models import (
     PatchEndUserInput,
 )
 from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
-from sunshine_async.dixa.sending import Result, noting
+from sunshine_async.dixa.sending import noting
+from sunshine_async.dixa.upserts import Ended
 from sunshine_async.errors import NotFoundError
 
 NOBODY: Final = "00000000-0000-4000-8000-000000000000"
@@ -106,21 +108,24 @@ def _upserting(client: DixaClient) -> Way[Entry, Any]:
     """Return the way of those whose id is known: they are patched, if they are still there."""
     patch, upsert = client.end_users.patching().send, client.end_users.upserting().send
 
-    async def send(entries: Sequence[Entry]) -> list[Result]:
-        results: dict[int, Result] = {}
+    async def send(entries: Sequence[Entry]) -> list[Ended]:
+        results: dict[int, Ended] = {}
         with noting(results):
             ids = {index: entry.remote_id for index, entry in enumerate(entries) if entry.remote_id}
             if ids:
                 bodies = [_patch_of(entries[index].body, known) for index, known in ids.items()]
-                results.update(zip(ids, await patch(bodies), strict=True))
+                for index, result in zip(ids, await patch(bodies), strict=True):
+                    results[index] = (
+                        Upserted(result, Did.UPDATED) if isinstance(result, EndUser) else result
+                    )
             others = [
                 index
                 for index in range(len(entries))
                 if isinstance(results.get(index), NotFoundError | None)
             ]
             if others:
-                there = await upsert([entries[index].body for index in others])
-                results.update(zip(others, there, strict=True))
+                upserted = await upsert([entries[index].body for index in others])
+                results.update(zip(others, upserted, strict=True))
         return [results[index] for index in range(len(entries))]
 
     return Way(_size, _keys, send)
@@ -183,7 +188,6 @@ DIXA: Final = Service(
             asks=_asks_both,
             names=("externalId", "email", "phoneNumber"),
             apart=True,
-            done="upserted",
             again=lambda entry: Again.HARMLESS if _is_guarded(entry) else Again.FIND,
             look=_named,
             remote_id=lambda user: user.id,

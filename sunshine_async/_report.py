@@ -91,8 +91,10 @@ class Report:
     failed: int = 0
     unknown: int = 0
     bad: int = 0
-    unchanged: int = 0
-    """Those of the rows done that cost no request: they are as they were last accepted."""
+    outcomes: Counter[str] = field(factory=Counter)
+    """How many rows were done, by what was done: ``created``, ``updated``, ``deleted``; ``unchanged``,
+    where nothing had to be written; ``upserted``, where an answer was lost on the way, and nobody can
+    tell created from updated."""
     left_out: int = 0
     """Rows in whose place another with the same key was sent."""
     waiting: int = 0
@@ -126,6 +128,11 @@ class Report:
     """One sentence, for a job that gave up."""
 
     @property
+    def unchanged(self) -> int:
+        """How many of the rows done are as they were: nothing was written."""
+        return self.outcomes["unchanged"]
+
+    @property
     def rows(self) -> int:
         """How many rows were taken."""
         return self.done + self.troubles + self.left_out
@@ -145,6 +152,11 @@ class Report:
         for key in keys:
             if key in self.beyond or len(self.beyond) < NAMED:
                 self.beyond[key] += 1
+
+    def end(self, outcome: str) -> None:
+        """Count a row that was done."""
+        self.done += 1
+        self.outcomes[outcome] += 1
 
     def add(self, problem: Problem) -> None:
         """Count a row that wasn't done."""
@@ -170,6 +182,7 @@ class Report:
             "unknown": self.unknown,
             "bad": self.bad,
             "unchanged": self.unchanged,
+            "outcomes": dict(self.outcomes.most_common()),
             "left_out": self.left_out,
             "waiting": self.waiting,
             "phone_numbers_turned": self.turned,

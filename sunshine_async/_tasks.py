@@ -10,6 +10,7 @@ from attrs import Factory, evolve, field, frozen
 
 from sunshine_async._codec import Misfit, holds, structure, unstructure, wire_name
 from sunshine_async._columns import Shape, times
+from sunshine_async._create_or import Upserted
 from sunshine_async._endpoint import Request
 from sunshine_async.dixa.batches import ENVELOPE, Way
 from sunshine_async.errors import ConflictError
@@ -98,7 +99,7 @@ class Task:
     apart: bool = False
     """Whether the same text in two of *names* is two users."""
     done: str = "done"
-    """What a row is when it is done."""
+    """What a row is when it is done, unless what its call brought says it: see `outcome`."""
     again: Callable[[Entry], Again] = lambda _: Again.NEVER
     look: Callable[[Any, Entry], Awaitable[object]] | None = None
     """Returns what is there under an entry's key; None, or a `NotFoundError`: there is nothing."""
@@ -109,7 +110,7 @@ class Task:
     is_taken: Callable[[Exception], bool] = lambda error: isinstance(error, ConflictError)
     """Whether an error says that another user has an entry's key."""
     remote_id: Callable[[Any], str | None] = lambda _: None
-    """Returns the service's own id of what `send` or *look* returned."""
+    """Returns the service's own id of the user that `send` or *look* returned."""
     _times: tuple[tuple[str, ...], ...] = field(
         init=False, default=Factory(lambda task: _times(task.shape), takes_self=True)
     )
@@ -131,6 +132,19 @@ class Task:
         beyond = () if body is None else tuple(_beyond(body, ""))
         entry = Entry(row.line, who, body, beside, beyond, number, begun, remote_id)
         return self._measured(entry) if isinstance(self.send, Parcels) else entry
+
+    def outcome(self, value: object) -> str:
+        """Return what a row is whose call brought *value*.
+
+        An upserted one is ``created``, ``updated`` or ``unchanged``, and ``upserted`` where nobody
+        can tell: it is there as sent, and an answer was lost on the way.
+        """
+        return value.did.value if isinstance(value, Upserted) else self.done
+
+    def id_of(self, value: object) -> str | None:
+        """Return the service's own id of the user that a call brought as *value*."""
+        found = cast("Upserted[object]", value).value if isinstance(value, Upserted) else value
+        return None if found is None else self.remote_id(found)
 
     @property
     def at_once(self) -> int:

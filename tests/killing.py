@@ -263,6 +263,8 @@ def judged(job: Importing, there: Process) -> Verdict:
         as_sent = found[n] and all(values[n].get(name) == value for name, value in row.items())
         same_id = found[n] and kept["remote_id"] == values[n][kind.id]
         wrong += not unknown and not (kept["state"] == State.DONE and as_sent and same_id)
+        # nobody was there before: who was found was made by a run that was killed
+        wrong += job.mode == "upsert" and kept["outcome"] not in ("created", "upserted", None)
     missing = len(job.rows) - len(job.states())
     return Verdict(lost + missing, doubled, wrong)
 

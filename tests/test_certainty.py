@@ -1,7 +1,7 @@
 """What a call is said to have ended as, held against what the service has."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 import httpx
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sunshine_async import BasicAuth, Retry, SunshineClient, bulk
+from sunshine_async._create_or import Did, Upserted
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.sunshine import Profile, SyncUserBody, User, UserCreateBody, UserUpdateBody
@@ -200,13 +201,15 @@ def test_a_create_is_what_it_is_said_to_be(
 @settings(max_examples=150)
 @given(script=SCRIPTS, existing=st.booleans())
 def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
-    """Done is one user as sent; failed isn't as sent; and nobody is there twice."""
-    outcome, emulator = run(lambda client: client.users.upsert(NEW), script, existing=existing)
+    """Done is one user as sent, made or changed as it says; failed isn't as sent; nobody is doubled."""
+    outcome, emulator = run(lambda client: client.users.upserted(NEW), script, existing=existing)
 
     there = names(emulator)
     match outcome:
-        case Done():
+        case Done(value=upserted):
             assert there == ["New"]
+            certain = Did.UPDATED if existing else Did.CREATED
+            assert cast("Upserted[User]", upserted).did in (certain, Did.EITHER)
         case Failed():
             assert there == ["Old"] * existing
         case Unknown():

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +17,7 @@ from sunshine_async.cli.app import app
 from sunshine_async.cli.screen import Screen
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Report
-from sunshine_async.journal import Journal, Mark, State
+from sunshine_async.journal import Journal, Line, Mark, State
 from sunshine_async.rows import BadRow, Shape, open_rows
 
 Call: TypeAlias = Callable[..., Result]
@@ -83,7 +85,17 @@ def test_the_next_night(call: Call, users: Path, journal: Path) -> None:
     users.write_text("externalId,profile.givenName\na,Zoë\nb,Other\n")
     result = call("import", users, "--mode", "upsert", "--journal", journal)
     assert result.exit_code == 0
-    assert "2 (1 of them as they were: not sent)" in words(result.stdout)
+    said = words(result.stdout)
+    assert "done │ 2 │ │ updated │ 1 │ │ unchanged │ 1 (as they were: nothing was sent) │" in said
+
+
+def test_upserts_without_a_journal(call: Call, users: Path, emulator: Emulator) -> None:
+    """The report of an upsert says how many were created and how many updated, in JSON too."""
+    emulator.add("sunshine", {"externalId": "a"}, app_id="app")
+    shown = call("import", users, "--mode", "upsert").stdout
+    assert "done │ 4 │ │ created │ 2 │ │ updated │ 2 │" in words(shown)
+    again = call("import", users, "--mode", "upsert", "--json").stdout
+    assert json.loads(again)["outcomes"] == {"updated": 4}
 
 
 @pytest.mark.parametrize(
@@ -153,8 +165,47 @@ class TestShow:
         assert "bad row 2, such as line 5: 3 cells" in said
         assert max(map(len, result.stdout.splitlines())) <= width
         if width == 80:
-            for figure in ("rows │ 6", "done │ 3 (created 3)", "bad │ 2 (", "left out │ 1 ("):
+            for figure in ("rows │ 6", "done │ 3 (created)", "bad │ 2 (", "left out │ 1 ("):
                 assert figure in said
+
+    @pytest.mark.parametrize("width", [80, 40])
+    def test_what_was_done(self, call: Call, users: Path, journal: Path, width: int) -> None:
+        """Rows done are counted by what was done, if that is several things."""
+        call("import", users, "--mode", "upsert", "--journal", journal)
+        opened = Journal(journal)
+        for number, outcome in enumerate(("updated", "unchanged", "upserted", "anew"), 10):
+            opened.add([Line(number, None, b"")])
+            [*_, row] = opened.rows(State.WAITING)
+            opened.write([Mark(row["number"], State.DONE, 1.0, outcome=outcome)])
+        opened.close()
+
+        result = call("job", "show", journal, COLUMNS=str(width))
+
+        assert max(map(len, result.stdout.splitlines())) <= width
+        figures = [re.split(" *│ *", line)[1:3] for line in result.stdout.splitlines()]
+        assert [one[0] for one in figures if len(one) > 1 and one[0]][4:10] == [
+            "done", "created", "updated", "upserted", "unchanged", "anew",
+        ]  # fmt: skip
+        if width == 80:
+            assert ["created", "3"] in figures
+            assert ["upserted", "1  (created or updated: nobody can tell which)"] in figures
+        exported = call("job", "export", journal, "--format", "jsonl").stdout.splitlines()
+        assert Counter(json.loads(line)["outcome"] for line in exported) == {
+            "created": 3, "updated": 1, "unchanged": 1, "upserted": 1, "anew": 1,
+            "left_out": 1, "bad": 2,
+        }  # fmt: skip
+
+    def test_an_old_one(self, call: Call, users: Path, journal: Path) -> None:
+        """A journal in which all rows are upserted says that nobody can tell more."""
+        call("import", users, "--mode", "upsert", "--journal", journal)
+        opened = Journal(journal)
+        done = [row["number"] for row in opened.rows(State.DONE)]
+        opened.write([Mark(number, State.DONE, 1.0, outcome="upserted") for number in done])
+        opened.close()
+
+        said = words(call("job", "show", journal).stdout)
+
+        assert "done │ 3 (upserted, created or updated: nobody can tell which)" in said
 
     def test_one_that_was_cut_off(self, journal: Path, call: Call) -> None:
         """Of a job that was cut off it says what is still to be done; of an empty one, nothing."""

@@ -14,7 +14,8 @@ from sunshine_async import (
     ServerError,
     SunshineClient,
 )
-from sunshine_async._codec import encode
+from sunshine_async._codec import decode, encode
+from sunshine_async._create_or import Did
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import Answer, ScriptedTransport
 
@@ -159,6 +160,35 @@ async def test_doubt_is_not_forgotten() -> None:
 
     assert caught.value.maybe_applied
     assert methods(transport) == "PPGU"
+
+
+SAME: Answer = (200, {"user": {"id": "1", **decode(encode(BODY))}})
+OTHER: Answer = (200, {"user": {"id": "2"}})
+LOST = httpx.ReadError("")
+
+
+@pytest.mark.usefixtures("instant_waits")
+@pytest.mark.parametrize(
+    ("answers", "sent", "did"),
+    [
+        ([FOUND], "P", Did.CREATED),
+        ([LOST, FOUND], "PP", Did.CREATED),
+        ([TAKEN, GONE, FOUND], "PUP", Did.CREATED),
+        ([LOST, TAKEN, OTHER, GONE, FOUND], "PPGUP", Did.CREATED),
+        ([TAKEN, FOUND], "PU", Did.UPDATED),
+        ([TAKEN, LOST, FOUND], "PUU", Did.UPDATED),
+        ([LOST, TAKEN, SAME], "PPG", Did.EITHER),
+        ([LOST, TAKEN, OTHER, FOUND], "PPGU", Did.EITHER),
+    ],
+)
+async def test_an_upsert_says_what_it_did(answers: list[Answer], sent: str, did: Did) -> None:
+    """Created or updated is who says so itself; after a lost create who is there may be ours."""
+    client, transport = scripted(*answers)
+
+    upserted = await client.users.upserted(BODY)
+
+    assert (upserted.value.id, upserted.did) == ("1", did)
+    assert methods(transport) == sent
 
 
 @pytest.mark.usefixtures("instant_waits")

@@ -20,9 +20,11 @@ from sunshine_async import (
     ServerError,
     TransportError,
 )
+from sunshine_async._create_or import Did, Upserted
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.dixa import CreateEndUserInput, DixaClient, EndUser, upserts
+from sunshine_async.dixa.batches import outcome_of
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.testing import no_waiting
 
@@ -441,6 +443,96 @@ class TestMany:
         assert counting.letters == "GGG"
 
 
+class Meddling(Counting):
+    """An emulator where another writer leaves *user* alone when somebody looks once more."""
+
+    def __init__(self, emulator: Emulator, user: dict[str, str]) -> None:
+        super().__init__(emulator)
+        self.emulator = emulator
+        self.user = user
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Take down a request and pass it on, after what the other writer does."""
+        if self.letters.endswith("G") and self.user:
+            self.emulator.reset()
+            self.emulator.add("dixa", self.user)
+            self.user = {}
+        return await super().handle_async_request(request)
+
+
+async def did(client: DixaClient, *bodies: CreateEndUserInput) -> list[Did]:
+    """Return what a batch of upserts says that it did with each of *bodies*, all of them done."""
+    with no_waiting():
+        results = await client.end_users.upserting().send(bodies)
+    assert all(isinstance(one, Upserted) for one in results)
+    return [one.did for one in results if isinstance(one, Upserted)]
+
+
+class TestTold:
+    """What an upsert says that it did."""
+
+    @pytest.mark.parametrize("key", ["email", "external_id"])
+    async def test_one(self, key: str) -> None:
+        """Created, then updated where it differs, and left as it is where it doesn't."""
+        emulator = Emulator()
+        client, _ = client_of(emulator)
+        bodies = [
+            CreateEndUserInput(display_name=name, **{key: "a@x.org"})  # type: ignore[arg-type]
+            for name in ("A", "B", "B")
+        ]
+
+        assert [await did(client, body) for body in bodies] == [
+            [Did.CREATED],
+            [Did.UPDATED],
+            [Did.UNCHANGED],
+        ]
+        assert emulator.ledger()["dixa"]["effects"]["patch"] == 1
+
+    async def test_a_batch(self) -> None:
+        """Each of a batch has its own."""
+        emulator = Emulator()
+        emulator.add("dixa", {"email": "0@x.org", "displayName": "A"})
+        emulator.add("dixa", {"email": "1@x.org", "displayName": "B"})
+        client, _ = client_of(emulator)
+
+        assert await did(client, *people(3, name="B", email="{}@x.org")) == [
+            Did.UPDATED,
+            Did.UNCHANGED,
+            Did.CREATED,
+        ]
+
+    async def test_a_lost_create_is_either(self) -> None:
+        """Who is found by looking, after the answer was lost, may be another writer's."""
+        emulator = Emulator()
+        emulator.faults = [Mishap(reset=True, when="after", operation="postEndusersBulk")]
+        client, _ = client_of(emulator)
+
+        assert await did(client, *people(2, name="A", email="{}@x.org")) == [Did.EITHER] * 2
+        assert emulator.ledger()["dixa"]["effects"]["create"] == 2
+
+    async def test_a_lost_create_that_was_not_made(self) -> None:
+        """Who isn't found by looking is created then: by us, and surely."""
+        emulator = Emulator()
+        emulator.faults = [Mishap(reset=True, when="before", operation="postEndusersBulk")]
+        client, _ = client_of(emulator)
+
+        assert await did(client, *people(2, name="A", email="{}@x.org")) == [Did.CREATED] * 2
+
+    @pytest.mark.parametrize(
+        "name", [pytest.param("B", id="differs"), pytest.param("A", id="is as sent by now")]
+    )
+    async def test_a_lost_create_that_another_has_changed(self, name: str) -> None:
+        """Who is there otherwise after a lost create is patched, and may have been ours."""
+        emulator = Emulator()
+        emulator.faults = [Mishap(reset=True, when="before", operation="postEndusersBulk")]
+        emulator.add("dixa", {"email": "0@x.org", "displayName": "B"})
+        meddling = Meddling(emulator, {"email": "0@x.org", "displayName": name})
+        client = DixaClient(auth=ApiToken("t"), transport=meddling, pace=Pace())
+
+        assert await did(client, *people(1, name="A", email="{}@x.org")) == [Did.EITHER]
+        assert meddling.letters == "bGG" + "B" * (name == "B")
+
+
 FAULTS = st.lists(
     st.sampled_from(
         [
@@ -482,7 +574,7 @@ class Script(httpx.AsyncBaseTransport):
 def test_an_upsert_is_what_it_is_said_to_be(
     script: list[Any], keys: str, *, known: bool, many: bool
 ) -> None:
-    """Done is one user as sent; failed isn't as sent; and nobody is there twice."""
+    """Done is one user as sent, made or changed as it says; failed isn't as sent; nobody is doubled."""
     emulator = Emulator()
     if known:
         emulator.add("dixa", {"email": "a@x.org", "externalId": "a", "displayName": "Old"})
@@ -496,8 +588,12 @@ def test_an_upsert_is_what_it_is_said_to_be(
     async def scenario() -> Outcome[Any, EndUser]:
         with no_waiting():
             if many:
-                [outcome] = await upserted(client, [body])
-                return outcome
+                [result] = await client.end_users.upserting().send([body])
+                if isinstance(result, Upserted):
+                    certain = Did.UPDATED if known else Did.CREATED
+                    assert result.did in (certain, Did.EITHER)
+                [plain] = [result.value if isinstance(result, Upserted) else result]
+                return outcome_of(0, body, plain)
             try:
                 return Done(0, body, await client.end_users.upsert(body))
             except (ApiError, TransportError, NotFoundError, ServerError) as error:

@@ -113,7 +113,10 @@ def test_the_nightly_sync_runs(
     for night in (users, changed):
         asyncio.run(names["sync"](night))
 
-    assert capsys.readouterr().out.splitlines() == ["3 0 0 0", "3 2 0 0"]
+    assert capsys.readouterr().out.splitlines() == [
+        "Counter({'created': 3}) 0 0",
+        "Counter({'unchanged': 2, 'updated': 1}) 0 0",
+    ]
     assert emulator.ledger()["sunshine"]["users"] == 3
     assert emulator.ledger()["sunshine"]["effects"]["update"] == 1
 

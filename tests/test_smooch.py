@@ -25,6 +25,7 @@ from sunshine_async import (
     SunshineError,
 )
 from sunshine_async._codec import decode, encode
+from sunshine_async._create_or import Did
 from sunshine_async.bulk import Done
 from sunshine_async.emulator import Emulator
 from sunshine_async.smooch import (
@@ -433,6 +434,23 @@ class TestUpsert:
         await client.app_users.get_or_create(BODY)
 
         assert sent(transport) == ["POST ", "POST "]
+
+    @pytest.mark.usefixtures("instant_waits")
+    @pytest.mark.parametrize(
+        ("answers", "did"),
+        [
+            ([MADE], Did.CREATED),
+            ([TAKEN, FOUND], Did.UPDATED),
+            ([LOST, TAKEN, FOUND], Did.EITHER),
+        ],
+    )
+    async def test_an_upsert_says_what_it_did(self, answers: list[Answer], did: Did) -> None:
+        """Created or updated is who says so itself; after a lost create who is there may be ours."""
+        client, _ = scripted(*answers)
+
+        upserted = await client.app_users.upserted(AppUserPreCreate(user_id="jane-1"))
+
+        assert (upserted.value.id, upserted.did) == ("1", did)
 
 
 class TestMany:

@@ -1,7 +1,7 @@
 """What a call of Smooch is said to have ended as, held against what the service has."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sunshine_async import BasicAuth, bulk
+from sunshine_async._create_or import Did, Upserted
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.smooch import (
+    AppUser,
     AppUserLink,
     AppUserMerge,
     AppUserPreCreate,
@@ -120,13 +122,16 @@ def test_a_pre_create_is_what_it_is_said_to_be(script: list[Any], *, existing: b
 @settings(max_examples=150)
 @given(script=SCRIPTS, existing=st.booleans())
 def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
-    """Done is one user as sent; failed isn't as sent; and nobody is there twice."""
+    """Done is one user as sent, made or changed as it says; failed isn't as sent; nobody is doubled."""
     there = [OLD] if existing else []
 
-    outcome, emulator = run(lambda client: client.app_users.upsert(NEW), script, *there)
+    outcome, emulator = run(lambda client: client.app_users.upserted(NEW), script, *there)
 
     assert len(emulator.users("smooch")) <= 1
     assert agrees(outcome, done=names(emulator) == ["New"])
+    if isinstance(outcome, Done):
+        certain = Did.UPDATED if existing else Did.CREATED
+        assert cast("Upserted[AppUser]", outcome.value).did in (certain, Did.EITHER)
 
 
 @settings(max_examples=100)

@@ -76,6 +76,14 @@ class Tally:
     """Those of them that were answered 429."""
 
 
+@define
+class Aside:
+    """What a call says beside its result, to who asks."""
+
+    read_back: bool = False
+    """Whether an answer was lost, and the result is what was found there when that was settled."""
+
+
 @frozen(eq=False)
 class Transport:
     """Calls the endpoints of a service as one caller; tasks share it."""
@@ -102,6 +110,7 @@ class Transport:
         *,
         path: Mapping[str, str] = _NOTHING,
         query: Mapping[str, str | None] | str = _NOTHING,
+        aside: Aside | None = None,
     ) -> R:
         """Return what the service answers to *endpoint*, tried as often as `Retry` allows.
 
@@ -119,6 +128,8 @@ class Transport:
                 if verdict is Verdict.READ_BACK:
                     found = await self._read_back(endpoint, body)
                     if found is not None:
+                        if aside is not None:
+                            aside.read_back = True
                         return found
         except BaseException as error:
             cut_off = not isinstance(error, Exception)

@@ -16,7 +16,7 @@ from sunshine_async import ConfigurationError
 from sunshine_async._services import SERVICES
 from sunshine_async._tasks import BETWEEN, Mode
 from sunshine_async.cli.leaving import refusals
-from sunshine_async.cli.screen import Screen, duration, emit, figures, in_json
+from sunshine_async.cli.screen import Screen, done, duration, emit, figures, in_json
 from sunshine_async.jobs.sources import noted
 from sunshine_async.journal import Found, Journal, State
 from sunshine_async.rows import ABOUT, Format, Row, SourceError, open_as
@@ -81,7 +81,10 @@ def export(
     format: Annotated[Format, typer.Option(help="csv or jsonl.")] = Format.CSV,
     out: Out = None,
 ) -> None:
-    """Give every row's line, key, remote id and outcome."""
+    """Give every row's line, key, remote id and outcome.
+
+    Done are "created", "updated", "unchanged" and "deleted"; "upserted" is created or updated, where nobody can tell which.
+    """
     with refusals(), closing(Journal(path, must_exist=True)) as journal, _stream(out) as stream:
         if format is Format.CSV:
             emit(stream, "line,key,remote_id,outcome\n")
@@ -179,13 +182,12 @@ def _data(journal: Journal) -> dict[str, Any]:
 def _figures(journal: Journal, width: int) -> Mapping[str, str]:
     about = journal.about()
     states, outcomes = _counts(journal)
-    done = ", ".join(f"{name} {count:,}" for name, count in outcomes.items())
     shown = {
         "job": f"{about.get('mode', '')} of {about.get('source', 'what was handed in')}",
         "at": " ".join(filter(None, map(about.get, ("service", "app", "base_url")))),
         "is": "finished" if about.get("state") == "finished" else "not finished",
         "rows": f"{states.total():,}",
-        "done": f"{states[State.DONE]:,}" + (f"  ({done})" if done else ""),
+        **done(states[State.DONE], outcomes),
     }
     for state, meaning in _MEANINGS.items():
         if states[state]:

@@ -21,6 +21,14 @@ SHOWN: Final = 50
 """How many of the rows that weren't done are listed, those with the same reason together."""
 _WIDEST: Final = 80
 _ROOM_FOR_ALL: Final = 70
+_DONE: Final[Mapping[str, str]] = {
+    "created": "",
+    "updated": "",
+    "upserted": "created or updated: nobody can tell which",
+    "unchanged": "as they were: nothing was sent",
+    "deleted": "",
+}
+"""What rows that are done may be, in the order in which they are shown, and what that means."""
 _STYLES: Final = {Trouble.FAILED: "red", Trouble.UNKNOWN: "yellow", Trouble.BAD: "magenta"}
 
 
@@ -242,18 +250,27 @@ def figures(title: str, shown: Mapping[str, str]) -> Table:
     return table
 
 
+def done(count: int, outcomes: Mapping[str, int]) -> Mapping[str, str]:
+    """Return what is shown of the *count* of rows done: how many of each of their *outcomes*."""
+    words = [word for word in {**_DONE, **outcomes} if outcomes.get(word)]
+    if len(words) > 1:
+        each = {word: _meant(f"{outcomes[word]:,}", _DONE.get(word, "")) for word in words}
+        return {"done": f"{count:,}", **{f"  {word}": said for word, said in each.items()}}
+    word = "".join(words)
+    meaning = ", ".join(filter(None, (word, _DONE.get(word, ""))))
+    return {"done": _meant(f"{count:,}", meaning)}
+
+
 def _figures(report: Report) -> Mapping[str, str]:
     shown = {
         "rows": f"{report.rows:,}",
-        "done": f"{report.done:,}",
+        **done(report.done, report.outcomes),
         "failed": _counted(report.failed, "the service refused them, or wasn't reached"),
         "unknown": _counted(report.unknown, "may be done or not: look before sending again"),
         "bad": _counted(report.bad, "could not be read: nothing was sent"),
         "time": f"{report.seconds:,.1f} s, {report.rate:,.0f} rows a second",
         "requests": f"{report.requests:,}",
     }
-    if report.unchanged:
-        shown["done"] += f"  ({report.unchanged:,} of them as they were: not sent)"
     beside = (
         ("left out", report.left_out, "another row with the same key was sent"),
         ("to be done", report.waiting, "the same command goes on with them"),
@@ -277,7 +294,11 @@ def _figures(report: Report) -> Mapping[str, str]:
 
 
 def _counted(count: int, meaning: str) -> str:
-    return f"{count:,}  ({meaning})" if count else "0"
+    return _meant(f"{count:,}", meaning) if count else "0"
+
+
+def _meant(text: str, meaning: str) -> str:
+    return f"{text}  ({meaning})" if meaning else text
 
 
 def _ms(seconds: float) -> str:

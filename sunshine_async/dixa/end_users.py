@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
+from sunshine_async._create_or import Upserted
 from sunshine_async._endpoint import Endpoint, Json
 from sunshine_async._retry import Replay
 from sunshine_async._transport.calls import Transport
@@ -313,7 +314,7 @@ class EndUsers:
         (postEndusersBulk, getEndusers, patchEndusers)
         """
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
-        return batches.run(self.upserting(), bodies, limits, ordered=ordered)
+        return batches.run(upserts.plain(self.upserting()), bodies, limits, ordered=ordered)
 
     def creating(self) -> Way[CreateEndUserInput, EndUser]:
         """Return how `create_many` sends a batch: for batches that are put together elsewhere."""
@@ -325,11 +326,11 @@ class EndUsers:
         changing = Changing(self.patch_bulk, PATCH_BULK, self._hidden)
         return Way(size_as(BulkPatchEndUserInput), unique_keys, changing.change)
 
-    def upserting(self) -> Way[CreateEndUserInput, EndUser]:
-        """Return how `upsert_many` sends a batch, as `creating`: it learns from one to the next."""
+    def upserting(self) -> Way[CreateEndUserInput, Upserted[EndUser]]:
+        """Return how `upsert_many` sends a batch, as `creating`, and says what it did."""
         upserting = upserts.Upserting(
             look=self._look,
-            create=self.creating().send,
+            creating=Creating(self.create_bulk, self._look, CREATE_BULK, self._hidden),
             patch=self.patching().send,
             known=upserts.Known(self.list(page_limit=upserts.PAGE_LIMIT).pages()),
             endpoint=str(LIST),

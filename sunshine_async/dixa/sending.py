@@ -68,6 +68,15 @@ class Changing(Generic[C]):
 
 
 @frozen
+class Created:
+    """What became of the items of a bulk create."""
+
+    results: list[Result]
+    doubted: frozenset[int]
+    """The places of those that are not said to be made or refused by the answer, but by a look."""
+
+
+@frozen
 class Creating:
     """Bulk creates by *send* that make no one twice; *look* shows what they may have made."""
 
@@ -84,6 +93,10 @@ class Creating:
         sent since then, it is ours; there otherwise, it was refused; not there, it is sent again,
         because these two guard against a second one. Without them it stays open.
         """
+        return (await self.created(bodies)).results
+
+    async def created(self, bodies: Sequence[CreateEndUserInput]) -> Created:
+        """`create`, and say which of them a look has settled."""
         course = _Course(self, bodies, since=datetime.now(UTC) - SKEW)
         with noting(course.results):
             await course.send(range(len(bodies)))
@@ -93,7 +106,7 @@ class Creating:
                     await course.send(missing)
                 elif not course.cut_short:
                     break
-        return course.ends()
+        return Created(course.ends(), frozenset(course.looked_for))
 
     async def once(self, bodies: Sequence[CreateEndUserInput]) -> list[Result | None]:
         """Send *bodies* once; None for each that the answer says nothing sure about."""
@@ -122,6 +135,8 @@ class _Course:
     results: dict[int, Result | None] = field(factory=dict[int, "Result | None"])
     doubted: set[int] = field(factory=set[int])
     """Those that an earlier sending may have made."""
+    looked_for: set[int] = field(factory=set[int])
+    """Those that were ever in doubt, and weren't surely made after that."""
     cut_short: bool = False
     """Whether the last `settle` ended at a look-up that had no answer."""
 
@@ -129,12 +144,15 @@ class _Course:
         results = await _halved(self.creating.once, [self.bodies[index] for index in indexes])
         for index, result in zip(indexes, results, strict=True):
             self.results[index] = result
+            if isinstance(result, EndUser):
+                self.looked_for.discard(index)
             if isinstance(result, EndUser) or (
                 isinstance(result, BadRequestError) and not is_taken(result)
             ):
                 self.doubted.discard(index)
             elif getattr(result, "maybe_applied", False):
                 self.doubted.add(index)
+                self.looked_for.add(index)
 
     async def settle(self) -> list[int]:
         """Look for those that may be there; return those that aren't and may be sent again.

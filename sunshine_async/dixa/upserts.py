@@ -4,18 +4,22 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from copy import copy
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 from attrs import define, field
 
-from sunshine_async._create_or import Guess
+from sunshine_async._create_or import Did, Guess, Upserted
+from sunshine_async.dixa.batches import Way
 from sunshine_async.dixa.matching import Key, all_keys, asked, differences, key, unique_keys
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
 from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
-from sunshine_async.dixa.sending import GONE, Look, Result, noting, size_as
+from sunshine_async.dixa.sending import GONE, Creating, Look, Result, noting, size_as
 from sunshine_async.errors import SunshineError
+
+Ended: TypeAlias = Upserted[EndUser] | Exception
+"""What became of an upsert."""
 
 PAGE_LIMIT: Final = 100
 """The end users asked for on a page where all of them are read."""
@@ -159,6 +163,15 @@ class Known:
         self._by_key.clear()
 
 
+def plain(way: Way[CreateEndUserInput, Upserted[EndUser]]) -> Way[CreateEndUserInput, EndUser]:
+    """Return *way* as one that brings end users, and nothing of what was done with them."""
+
+    async def send(bodies: Sequence[CreateEndUserInput]) -> list[Result]:
+        return [one.value if isinstance(one, Upserted) else one for one in await way.send(bodies)]
+
+    return Way(way.size, way.keys, send)
+
+
 @define(eq=False, kw_only=True)
 class Upserting:
     """Batches of upserts in few requests.
@@ -168,32 +181,33 @@ class Upserting:
     """
 
     look: Look
-    create: Callable[[Sequence[CreateEndUserInput]], Awaitable[Sequence[Result]]]
+    creating: Creating
     patch: Callable[[Sequence[BulkPatchEndUserInput]], Awaitable[Sequence[Result]]]
     known: Known
     endpoint: str
     guess: Guess = field(factory=Guess)
 
-    async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[Result]:
-        """Return what became of each of *bodies*."""
-        results: dict[int, Result] = {}
+    async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[Ended]:
+        """Return what became of each of *bodies*.
+
+        One whose create had no sure answer, and that was found by looking, is `Did.EITHER`.
+        """
+        results: dict[int, Ended] = {}
         with noting(results):
             await self._go(bodies, results)
         return [results[index] for index in range(len(bodies))]
 
-    async def _go(self, bodies: Sequence[CreateEndUserInput], results: dict[int, Result]) -> None:
+    async def _go(self, bodies: Sequence[CreateEndUserInput], results: dict[int, Ended]) -> None:
         first = [index for index, body in enumerate(bodies) if self._is_created_first(body)]
         others = sorted({*range(len(bodies))}.difference(first))
         there = await self._look_up(bodies, others, results)
         new = [index for index in range(len(bodies)) if index not in there | results.keys()]
-        made: Sequence[Result] = await self.create([bodies[index] for index in new]) if new else ()
-        for index, result in zip(new, made, strict=True):
-            results[index] = self._noted(result)
+        doubted = await self._create(bodies, new, results) if new else frozenset[int]()
         taken = [index for index in new if _is_refused(results[index])]
         there |= await self._look_up(bodies, taken, results, raced={*taken}.difference(first))
         for index in range(len(bodies)):
             self.guess.learn(new=index not in there)
-        await self._patch(bodies, there, results)
+        await self._patch(bodies, there, results, doubted)
 
     def _is_created_first(self, body: CreateEndUserInput) -> bool:
         """Return whether the service itself is to say that *body* is there already.
@@ -202,11 +216,25 @@ class Upserting:
         """
         return self.guess.new and not self.known.complete and not body.external_id
 
+    async def _create(
+        self,
+        bodies: Sequence[CreateEndUserInput],
+        indexes: Sequence[int],
+        results: dict[int, Ended],
+    ) -> frozenset[int]:
+        """Create those at *indexes*; return which of them only a look has settled."""
+        made = await self.creating.created([bodies[index] for index in indexes])
+        doubted = frozenset(indexes[place] for place in made.doubted)
+        for index, result in zip(indexes, made.results, strict=True):
+            did = Did.EITHER if index in doubted else Did.CREATED
+            results[index] = self._noted(result, did)
+        return doubted
+
     async def _look_up(
         self,
         bodies: Sequence[CreateEndUserInput],
         indexes: Sequence[int],
-        results: dict[int, Result],
+        results: dict[int, Ended],
         raced: AbstractSet[int] = frozenset(),
     ) -> dict[int, EndUser]:
         """Return who is there; what went wrong goes to *results*.
@@ -242,9 +270,13 @@ class Upserting:
         self,
         bodies: Sequence[CreateEndUserInput],
         there: Mapping[int, EndUser],
-        results: dict[int, Result],
+        results: dict[int, Ended],
+        doubted: AbstractSet[int],
     ) -> None:
-        """Patch who is *there*; of several bodies that lead to one user, in their order."""
+        """Patch who is *there*; of several bodies that lead to one user, in their order.
+
+        Those *doubted* may be there by a create of this upsert.
+        """
         now = {user.id: user for user in there.values()}
         waiting = sorted(there)
         while waiting:
@@ -258,19 +290,22 @@ class Upserting:
                 elif changes:
                     turn[index] = BulkPatchEndUserInput(id=user.id, **changes)
                 else:
-                    results[index] = user
+                    did = Did.EITHER if index in doubted else Did.UNCHANGED
+                    results[index] = Upserted(user, did)
             patched: Sequence[Result] = await self.patch([*turn.values()]) if turn else ()
             for index, result in zip(turn, patched, strict=True):
-                results[index] = self._noted(result)
+                did = Did.EITHER if index in doubted else Did.UPDATED
+                results[index] = self._noted(result, did)
                 if isinstance(result, EndUser):
                     now[there[index].id] = result
             waiting = later
 
-    def _noted(self, result: Result) -> Result:
-        if isinstance(result, EndUser):
-            self.known.put(result)
-        return result
+    def _noted(self, result: Result, did: Did) -> Ended:
+        if not isinstance(result, EndUser):
+            return result
+        self.known.put(result)
+        return Upserted(result, did)
 
 
-def _is_refused(result: Result) -> bool:
+def _is_refused(result: Ended) -> bool:
     return is_taken(result) and not getattr(result, "maybe_applied", False)

@@ -9,6 +9,10 @@
 
 Every row that is taken ends as one of four: *done*; *failed*, when the service doesn't have it;
 *unknown*, when it may have it or not; *bad*, when it couldn't be read and nothing was sent.
+
+``report.outcomes`` counts what was done: ``created``, ``updated`` or ``deleted``; ``unchanged``, where
+nothing had to be written; ``upserted``, where a user is there as sent, and nobody can tell created from
+updated, since an answer was lost or the job was killed.
 """
 
 from sunshine_async._dixa_tasks import DIXA

@@ -272,7 +272,7 @@ class Job:
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()
         if isinstance(outcome, bulk.Done):
-            self.report.done += 1
+            self.report.end(self._task.outcome(outcome.value))
             self._hold.answer()
             return
         error = outcome.error

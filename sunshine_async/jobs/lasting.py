@@ -20,12 +20,14 @@ from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
 from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import STATES, Settling, says_nothing
-from sunshine_async.jobs.sources import Duplicates, Policy, check_job, read_ahead
+from sunshine_async.jobs.sources import FAR, Duplicates, Policy, check_job, read_ahead
 from sunshine_async.journal import PENDING, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _AHEAD: Final = 4
 """How many rows are marked as begun before they are sent, for each that is sent at once."""
+_STRIDE: Final = 1000
+"""For how many rows at a time the journal is told that they may be sent."""
 _TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 
 
@@ -57,11 +59,14 @@ class LastingJob(Job):
         }
         check_job(journal, self._said)
         self._mode: Final = mode
-        self._scribe: Final = Scribe(journal, self._task, lambda error: self.give_up(str(error)))
+        self._scribe: Final = Scribe(journal, self._task, self._break_off)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
         )
         self._rows = 0
+        self._reached = 0
+        self._reached_before = 0
+        self._unwritten = False
         self._session = 0
 
     async def run(self, rows: Rows) -> Report:
@@ -110,11 +115,25 @@ class LastingJob(Job):
 
     def _entry_of(self, row: Row, kept: Kept) -> Entry | BadRow:
         """Return what is sent for *row*, which the journal has as *kept*."""
+        self._reach(kept.number)
         begun = kept.state in (State.BEGUN, State.UNKNOWN)
         entry = self._task.entry(row, kept.number, begun=begun, remote_id=kept.remote_id)
-        if kept.state is not State.UNKNOWN or isinstance(entry, BadRow):
+        if isinstance(entry, BadRow):
             return entry
-        return evolve(entry, begun=self._task.again(entry) is not Again.NEVER)
+        if kept.state is State.UNKNOWN:
+            return evolve(entry, begun=self._task.again(entry) is not Again.NEVER)
+        if kept.state is State.WAITING and kept.number <= self._reached_before:
+            return evolve(entry, begun=self._task.again(entry) is Again.HARMLESS)
+        return entry
+
+    def _reach(self, number: int) -> None:
+        """Let the journal have, well ahead, up to which row some may be sent without a mark.
+
+        After a kill these may be there by us, so that nobody can tell created from updated.
+        """
+        if self._mode is Mode.UPSERT and number > self._reached:
+            self._reached = number + _STRIDE
+            self.journal.describe(reached=str(self._reached))
 
     async def _prepared(self, rows: Rows) -> Rows:
         upsert = self._mode is Mode.UPSERT
@@ -131,6 +150,7 @@ class LastingJob(Job):
         await to_thread.run_sync(self._restate)
         report = self.report
         self._rows = report.rows + report.waiting
+        await to_thread.run_sync(self._look_back)
         if (report.failed and self.policy.retry_failed) or (
             report.unknown and self.policy.retry_unknown
         ):
@@ -142,6 +162,11 @@ class LastingJob(Job):
         self._earlier = report.troubles
         return rows
 
+    def _look_back(self) -> None:
+        """Find out which rows a run that was cut off may have sent without a mark."""
+        self._reached = int(self.journal.about().get("reached", FAR))
+        self._reached_before = min(self._reached, self.journal.first + self._rows - 1)
+
     def _begin_stream(self, *, upsert: bool) -> None:
         if self.policy.duplicates not in (None, Duplicates.ALL):
             message = (
@@ -151,7 +176,11 @@ class LastingJob(Job):
             raise SourceError(message)
         about = self.journal.about()
         self._session = int(about.get("session", "0")) + 1
-        session = {"session": str(self._session), "state": "open"}
+        session = {
+            "session": str(self._session),
+            "state": "open",
+            "reached": about.get("reached", FAR) if about.get("state") == "open" else "0",
+        }
         if about.get("state") == "finished" and self._mode is not Mode.CREATE:
             self.journal.begin({**self._said, **session}, accept=upsert)
         else:
@@ -175,6 +204,11 @@ class LastingJob(Job):
     async def _call(self, entries: Sequence[Entry]) -> Results:
         return await self._settling.call(entries, super()._call)
 
+    def _break_off(self, error: JournalError) -> None:
+        """Give up, since what became of rows can't be written down."""
+        self._unwritten = True
+        self.give_up(str(error))
+
     def _take_back(self) -> None:
         """Let rows wait again that were marked as begun ahead, and that nobody took."""
         now = time.time()
@@ -190,7 +224,7 @@ class LastingJob(Job):
 
     def _count(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
-            self.report.done += 1
+            self.report.end(self._task.outcome(outcome.value))
         elif not says_nothing(outcome.error):
             unknown = isinstance(outcome, bulk.Unknown)
             self.note(problem_of(outcome.item.line, outcome.error, unknown=unknown))
@@ -207,12 +241,13 @@ class LastingJob(Job):
     def _restate(self) -> None:
         """Let the report say what the journal does."""
         counts: Counter[State] = Counter()
-        unchanged = 0
+        outcomes: Counter[str] = Counter()
         for (state, outcome), count in self.journal.counts().items():
             counts[state] += count
-            unchanged += count if outcome == "unchanged" else 0
+            if outcome:
+                outcomes[outcome] += count
         report = self.report
-        report.done, report.unchanged = counts[State.DONE], unchanged
+        report.done, report.outcomes = counts[State.DONE], outcomes
         report.failed, report.unknown = counts[State.FAILED], counts[State.UNKNOWN]
         report.bad, report.left_out = counts[State.BAD], counts[State.LEFT_OUT]
         report.waiting = counts[State.WAITING] + counts[State.BEGUN]
@@ -231,6 +266,8 @@ class LastingJob(Job):
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
+        if not self._unwritten:
+            about["reached"] = "0"  # what may have been sent is marked as begun
         if report.ending is Ending.ALL and not report.waiting:
             about["state"] = "finished"
         for name, each in totals.items():

@@ -123,7 +123,7 @@ class Scribe:
             entry.number,
             State.DONE,
             now,
-            outcome=task.done,
-            remote_id=None if value is None else task.remote_id(value),
+            outcome=task.outcome(value),
+            remote_id=task.id_of(value),
             sent=task.again(entry) is Again.HARMLESS,
         )

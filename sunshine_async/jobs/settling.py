@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, cast
 from attrs import define, evolve, field
 
 from sunshine_async._client import Client
+from sunshine_async._create_or import Upserted
 from sunshine_async._report import Trouble
 from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
@@ -61,8 +62,9 @@ class Settling:
             if isinstance(result, Exception):
                 return await self._in_turns(entries, results, deliver, answers=answers)
         self.hold.answer()
-        await self._keep(entries, results)
-        return results
+        known = [_as_known(*one) for one in zip(entries, results, strict=True)]
+        await self._keep(entries, known)
+        return known
 
     async def _in_turns(
         self, entries: Sequence[Entry], results: Results, deliver: Deliver, *, answers: int
@@ -156,7 +158,7 @@ class Settling:
         again: dict[int, tuple[Entry, Exception]] = {}
         for (place, entry), result in zip(waiting.items(), results, strict=True):
             if not isinstance(result, Exception):
-                over[place] = entry, result
+                over[place] = entry, _as_known(entry, result)
                 continue
             doubted, error = self._doubted(entry, result)
             if isinstance(error, OUTAGE) and not last and self._may_try_again(doubted):
@@ -213,10 +215,12 @@ class Settling:
         )
 
     def _doubted(self, entry: Entry, error: Exception) -> tuple[Entry, Exception]:
-        """Return both as they are after *error*: it says so too if the entry may have been applied."""
-        if self.task.again(entry) is Again.HARMLESS:
-            return entry, error
-        if entry.begun and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
+        """Return both as they are after *error*: it says so too if the entry may have been applied.
+
+        Not where it is sent again anyway, and can do no harm.
+        """
+        in_doubt = entry.begun and self.task.again(entry) is not Again.HARMLESS
+        if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True
         return evolve(entry, begun=entry.begun or getattr(error, "maybe_applied", False)), error
@@ -256,6 +260,13 @@ class Settling:
 def says_nothing(error: Exception) -> bool:
     """Return whether *error* ends the job, and is no outcome of its row."""
     return isinstance(error, (*FUSE, StoppedError, JournalError))
+
+
+def _as_known(entry: Entry, result: object) -> object:
+    """Return *result* with no more said than is known: an earlier sending may have made the user."""
+    if entry.begun and isinstance(result, Upserted):
+        return cast("Upserted[object]", result).doubted()
+    return result
 
 
 def _is_answer(result: object) -> bool:

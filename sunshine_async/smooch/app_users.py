@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final
 
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._create_or import Guess, create_or
+from sunshine_async._create_or import Guess, Upserted, create_or
 from sunshine_async._endpoint import Endpoint, ReadBack
 from sunshine_async._retry import Fault, Replay
-from sunshine_async._transport.calls import Transport
+from sunshine_async._transport.calls import Aside, Transport
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.errors import NotFoundError
 from sunshine_async.smooch.images import Image, ImageSource
@@ -138,6 +139,10 @@ class AppUsers:
         one request. Writers that race for one user id make one user, and each has its answer.
         (preCreateAppUser, updateAppUser)
         """
+        return (await self.upserted(body)).value
+
+    async def upserted(self, body: AppUserPreCreate) -> Upserted[AppUser]:
+        """`upsert`, and say which of the two it *did*, as far as its own calls tell: for jobs."""
         changes = AppUserUpdate(
             given_name=body.given_name,
             surname=body.surname,
@@ -148,7 +153,9 @@ class AppUsers:
             extra=body.extra,
         )
         return await create_or(
-            lambda: self.pre_create(body), lambda: self.update(body.user_id, changes), self._guess
+            partial(self._created, body),
+            lambda: self.update(body.user_id, changes),
+            self._guess,
         )
 
     async def get_or_create(self, body: AppUserPreCreate) -> AppUser:
@@ -156,9 +163,15 @@ class AppUsers:
 
         A user that is there is never changed. (preCreateAppUser, getAppUser)
         """
-        return await create_or(
-            lambda: self.pre_create(body), lambda: self.get(body.user_id), self._guess
+        found = await create_or(
+            partial(self._created, body),
+            lambda: self.get(body.user_id),
+            self._guess,
         )
+        return found.value
+
+    async def _created(self, body: AppUserPreCreate, aside: Aside) -> AppUser:
+        return await self._transport.call(PRE_CREATE, body, aside=aside)
 
     async def get(self, user_id: str) -> AppUser:
         """Return the user (getAppUser)."""

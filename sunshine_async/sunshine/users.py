@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final
 
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._create_or import Guess, create_or
+from sunshine_async._create_or import Guess, Upserted, create_or
 from sunshine_async._endpoint import Endpoint, ReadBack
 from sunshine_async._retry import Replay
-from sunshine_async._transport.calls import Transport
+from sunshine_async._transport.calls import Aside, Transport
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.sunshine.models import SyncUserBody, User, UserCreateBody, UserUpdateBody
 
@@ -89,6 +90,10 @@ class Users:
         one request. Writers that race for one external id make one user, and each has its answer.
         `ValueError` without an external id (CreateUser, UpdateUser).
         """
+        return (await self.upserted(body)).value
+
+    async def upserted(self, body: UserCreateBody) -> Upserted[User]:
+        """`upsert`, and say which of the two it *did*, as far as its own calls tell: for jobs."""
         key = _key_of(body)
         changes = UserUpdateBody(
             signed_up_at=body.signed_up_at,
@@ -98,7 +103,7 @@ class Users:
             extra=body.extra,
         )
         return await create_or(
-            lambda: self.create(body),
+            partial(self._created, body),
             lambda: self.update(key, changes, brand_id=body.brand_id or None),
             self._guess,
         )
@@ -110,11 +115,15 @@ class Users:
         (CreateUser, GetUser).
         """
         key = _key_of(body)
-        return await create_or(
-            lambda: self.create(body),
+        found = await create_or(
+            partial(self._created, body),
             lambda: self.get(key, brand_id=body.brand_id or None),
             self._guess,
         )
+        return found.value
+
+    async def _created(self, body: UserCreateBody, aside: Aside) -> User:
+        return await self._transport.call(CREATE, body, aside=aside)
 
     async def get(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> User:
         """Return the user; `NotFoundError` where there is none (GetUser)."""

@@ -1,0 +1,390 @@
+"""What jobs say of upserts: how many were created, how many updated, and what nobody can tell."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from attrs import field, frozen
+
+from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, Retry, SunshineClient, jobs
+from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.jobs import SERVICES, Job, Mode, Report, Row, open_rows
+from sunshine_async.journal import Journal, Mark, State
+from sunshine_async.smooch import SmoochClient
+
+pytestmark = pytest.mark.usefixtures("instant_waits")
+Client = SunshineClient | SmoochClient | DixaClient
+Person = dict[str, Any]
+
+
+@frozen
+class Kind:
+    """How a service is called, and what its users are made of."""
+
+    name: str
+    client: Callable[..., Client] = field(repr=False)
+    person: Callable[[int, str], Person]
+    """Returns the user of a number, with a name."""
+    create: str
+    """The operation that creates."""
+    options: Mapping[str, str] = {}
+    """What the emulator is told beside a user."""
+
+    def on(self, transport: httpx.AsyncBaseTransport, **options: Any) -> Client:
+        """Return a client whose calls *transport* carries."""
+        retry = Retry(max_attempts=2, first_wait=0.1)
+        return self.client(**{"transport": transport, "retry": retry, "pace": Pace(), **options})
+
+    def people(self, numbers: Iterable[int], name: str = "new") -> list[Person]:
+        """Return the users with these *numbers*."""
+        return [self.person(number, name) for number in numbers]
+
+    def add(self, emulator: Emulator, numbers: Iterable[int], name: str = "old") -> None:
+        """Let users be there before."""
+        for person in self.people(numbers, name):
+            emulator.add(self.name, person, **self.options)
+
+
+KEY = BasicAuth("key-id", "secret")
+SUNSHINE = Kind(
+    "sunshine",
+    lambda **options: SunshineClient("app", auth=KEY, **options),
+    lambda n, name: {"externalId": f"{n}", "profile": {"givenName": name}},
+    "CreateUser",
+    {"app_id": "app"},
+)
+SMOOCH = Kind(
+    "smooch",
+    lambda **options: SmoochClient("app", auth=KEY, **options),
+    lambda n, name: {"userId": f"{n}", "givenName": name},
+    "preCreateAppUser",
+    {"app_id": "app"},
+)
+DIXA = Kind(
+    "dixa",
+    lambda **options: DixaClient(auth=ApiToken("t"), **options),
+    lambda n, name: {"email": f"{n}@x.org", "displayName": name},
+    "postEndusersBulk",
+)
+DIXA_BY_ID = Kind(
+    "dixa",
+    DIXA.client,
+    lambda n, name: {"externalId": f"{n}", "displayName": name},
+    "postEndusersBulk",
+)
+KINDS = [SUNSHINE, SMOOCH, DIXA, DIXA_BY_ID]
+every = pytest.mark.parametrize("kind", KINDS, ids=["sunshine", "smooch", "dixa", "dixa by id"])
+each = pytest.mark.parametrize("kind", [SUNSHINE, SMOOCH, DIXA], ids=lambda kind: kind.name)
+
+
+class Cutting(httpx.AsyncBaseTransport):
+    """An emulator whose answers are lost with all else, from the call with a *number* on."""
+
+    def __init__(self, emulator: Emulator, number: int) -> None:
+        self.cut: Callable[[], object] = lambda: None
+        self.left = number
+        self._to = emulator.transport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass *request* on; in time, end what waits for it."""
+        response = await self._to.handle_async_request(request)
+        self.left -= 1
+        if self.left < 0:
+            self.cut()
+            await anyio.sleep_forever()
+        return response
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.sqlite"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "users.jsonl"
+
+
+def write(file: Path, rows: Iterable[Person]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+async def run(client: Client, kind: Kind, path: Path, rows: Any, **options: Any) -> Report:
+    """Upsert *rows*, of a file or at hand, with a journal."""
+    service = SERVICES[kind.name]
+    async with jobs.open(path, client, service, Mode.UPSERT, **options) as job:
+        if not isinstance(rows, Path):
+            return await job.run(rows)
+        with open_rows(rows, job.shape) as found:
+            return await job.run(found)
+
+
+async def killed(
+    kind: Kind, emulator: Emulator, path: Path, rows: Any, *, after: int, **options: Any
+) -> None:
+    """Upsert *rows*, and lose all that isn't on the disk after so many calls."""
+    cutting = Cutting(emulator, after)
+    async with kind.on(cutting) as client:
+        with anyio.CancelScope() as scope:
+            cutting.cut = scope.cancel
+            await run(client, kind, path, rows, **{"concurrency": 1, **options})
+    assert scope.cancelled_caught
+
+
+def kept(path: Path) -> dict[int, tuple[State, str | None]]:
+    """Return what the journal says of each line: what it is, and what was done."""
+    journal = Journal(path)
+    rows = {row["line"]: (State(row["state"]), row["outcome"]) for row in journal.rows()}
+    journal.close()
+    return rows
+
+
+def told(path: Path) -> Counter[str | None]:
+    """Return how many rows of the journal have which outcome."""
+    return Counter(outcome for _, outcome in kept(path).values())
+
+
+class TestToldApart:
+    @every
+    async def test_without_a_journal(self, kind: Kind, emulator: Emulator) -> None:
+        """The report counts created and updated rows."""
+        kind.add(emulator, range(3))
+        rows = [Row(line, one) for line, one in enumerate(kind.people(range(5)), 1)]
+
+        async with kind.on(emulator.transport()) as client:
+            report = await Job(client, SERVICES[kind.name], Mode.UPSERT).run(rows)
+
+        assert (report.done, report.outcomes) == (5, {"created": 2, "updated": 3})
+        assert report.as_json()["outcomes"] == {"updated": 3, "created": 2}
+
+    @every
+    async def test_with_a_journal(self, kind: Kind, emulator: Emulator, path: Path) -> None:
+        """The journal has it row by row, and the report is what the journal says."""
+        kind.add(emulator, range(3))
+        async with kind.on(emulator.transport()) as client:
+            report = await run(client, kind, path, kind.people(range(5)))
+
+        assert report.outcomes == {"created": 2, "updated": 3}
+        assert kept(path) == {
+            **dict.fromkeys((1, 2, 3), (State.DONE, "updated")),
+            **dict.fromkeys((4, 5), (State.DONE, "created")),
+        }
+
+    @every
+    async def test_the_next_night(
+        self, kind: Kind, emulator: Emulator, path: Path, file: Path
+    ) -> None:
+        """Of the rows of the next night it says which were as they were, new, or changed."""
+        async with kind.on(emulator.transport()) as client:
+            await run(client, kind, path, write(file, kind.people(range(5))))
+            night = [*kind.people([0], "other"), *kind.people(range(1, 7))]
+            report = await run(client, kind, path, write(file, night))
+
+        assert report.outcomes == {"created": 2, "updated": 1, "unchanged": 4}
+        assert report.unchanged == 4
+
+    @pytest.mark.parametrize("mode", [Mode.CREATE, Mode.UPDATE, Mode.DELETE])
+    async def test_other_modes(self, emulator: Emulator, mode: Mode) -> None:
+        """Rows of other modes are what the mode says."""
+        if mode is not Mode.CREATE:
+            SUNSHINE.add(emulator, [1])
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await Job(client, SERVICES["sunshine"], mode).run(
+                [Row(1, {"externalId": "1", "metadata": {}})]
+            )
+
+        assert report.outcomes == {f"{mode.value.rstrip('e')}ed": 1}
+
+    async def test_found_as_it_is_to_be(self, emulator: Emulator, path: Path) -> None:
+        """At Dixa, who has all that a row sets is looked up, and not written."""
+        DIXA.add(emulator, range(2), "new")
+        async with DIXA.on(emulator.transport()) as client:
+            report = await run(client, DIXA, path, DIXA.people(range(2)))
+
+        assert report.outcomes == {"unchanged": 2}
+        assert not emulator.ledger()["dixa"]["effects"].get("patch")
+
+
+class TestLostAnswers:
+    @each
+    async def test_without_a_journal(self, kind: Kind, emulator: Emulator) -> None:
+        """After a lost answer that was settled by looking it says neither created nor updated."""
+        emulator.faults += [Mishap(reset=True, when="after", operation=kind.create)]
+        rows = [Row(1, kind.person(1, "new"))]
+
+        async with kind.on(emulator.transport()) as client:
+            report = await Job(client, SERVICES[kind.name], Mode.UPSERT).run(rows)
+
+        assert report.outcomes == {"upserted": 1}
+
+    @every
+    @pytest.mark.parametrize("attempts", [1, 2])
+    async def test_with_a_journal(
+        self, kind: Kind, emulator: Emulator, path: Path, attempts: int
+    ) -> None:
+        """Nor does it where the job itself has sent the row again."""
+        emulator.faults += [Mishap(reset=True, when="after", operation=kind.create)]
+
+        async with kind.on(emulator.transport(), retry=Retry(max_attempts=attempts)) as client:
+            report = await run(client, kind, path, [kind.person(1, "new")])
+
+        assert report.outcomes == {"upserted": 1}
+        assert kept(path) == {1: (State.DONE, "upserted")}
+        assert emulator.ledger()[kind.name]["effects"]["create"] == 1
+
+    @each
+    async def test_what_was_not_applied(self, kind: Kind, emulator: Emulator, path: Path) -> None:
+        """Where the lost create was not applied the one that was is known to be one."""
+        emulator.faults += [Mishap(reset=True, when="before", operation=kind.create)]
+
+        async with kind.on(emulator.transport(), retry=Retry(max_attempts=1)) as client:
+            report = await run(client, kind, path, [kind.person(1, "new")])
+
+        assert report.outcomes == {"created": 1}
+
+
+class TestCutOff:
+    @each
+    async def test_a_kill(self, kind: Kind, emulator: Emulator, path: Path, file: Path) -> None:
+        """Who is found after a kill may be there by us; whose turn was far off then, is not."""
+        kind.add(emulator, range(2000, 4000))
+        write(file, kind.people(range(4000)))
+        await killed(kind, emulator, path, file, after=3)
+        made = emulator.ledger()[kind.name]["effects"]["create"]
+        lost = made - told(path)["created"]
+        assert lost > 0
+
+        async with kind.on(emulator.transport()) as client:
+            report = await run(client, kind, path, file)
+
+        assert report.outcomes == {"created": 2000 - lost, "upserted": lost, "updated": 2000}
+        assert {line for line, (_, did) in kept(path).items() if did == "upserted"} <= {
+            *range(1, made + 1)
+        }
+
+    async def test_who_may_have_been_sent(self, emulator: Emulator, path: Path, file: Path) -> None:
+        """After a kill no row that may have been sent is said to be updated."""
+        SUNSHINE.add(emulator, range(3000))
+        write(file, SUNSHINE.people(range(3000)))
+        await killed(SUNSHINE, emulator, path, file, after=3)
+        before = told(path)["updated"]
+        await killed(SUNSHINE, emulator, path, file, after=3)
+
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await run(client, SUNSHINE, path, file)
+
+        assert before <= 3
+        assert report.outcomes == {"upserted": 1001 - before, "updated": 1999 + before}
+
+    async def test_what_is_read_once(self, emulator: Emulator, path: Path) -> None:
+        """Of an iterable it is the rows that had come before the kill."""
+        SUNSHINE.add(emulator, range(3000))
+        people = SUNSHINE.people(range(3000))
+        await killed(SUNSHINE, emulator, path, people[:10], after=3)
+        before = told(path)["updated"]
+
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await run(client, SUNSHINE, path, people)
+
+        assert report.outcomes == {"upserted": 10 - before, "updated": 2990 + before}
+
+    async def test_with_other_rows_then(self, emulator: Emulator, path: Path, file: Path) -> None:
+        """Where the file has changed since the kill, any row may have been sent."""
+        SUNSHINE.add(emulator, range(20))
+        await killed(SUNSHINE, emulator, path, write(file, SUNSHINE.people(range(20))), after=3)
+        write(file, SUNSHINE.people(range(19, -1, -1), "other"))
+
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await run(client, SUNSHINE, path, file, accept_changed_source=True)
+            assert report.outcomes == {"upserted": 20}
+            write(file, SUNSHINE.people(range(20)))
+            report = await run(client, SUNSHINE, path, file)
+
+        assert report.outcomes == {"updated": 20}
+
+    async def test_stopped_in_order(self, emulator: Emulator, path: Path, file: Path) -> None:
+        """What wasn't sent when a job was stopped is known not to have been."""
+        SUNSHINE.add(emulator, range(500))
+        write(file, SUNSHINE.people(range(500)))
+        async with SUNSHINE.on(emulator.transport()) as client:
+            async with jobs.open(
+                path, client, SERVICES["sunshine"], Mode.UPSERT, concurrency=1,
+                on_progress=lambda report: job.stop() if report.done > 5 else None,
+            ) as job:  # fmt: skip
+                with open_rows(file, job.shape) as rows:
+                    first = await job.run(rows)
+            assert first.waiting
+            report = await run(client, SUNSHINE, path, file)
+
+        assert report.outcomes == {"updated": 500}
+
+    @each
+    async def test_cut_off_in_order(
+        self, kind: Kind, emulator: Emulator, path: Path, file: Path
+    ) -> None:
+        """What was under way when the time to end was over may have been sent, and only that."""
+        kind.add(emulator, range(5))
+        write(file, kind.people(range(300)))
+        cutting = Cutting(emulator, 1)
+        service = SERVICES[kind.name]
+        async with (
+            kind.on(cutting) as client,
+            jobs.open(path, client, service, Mode.UPSERT, concurrency=1, grace=0) as job,
+        ):
+            cutting.cut = job.stop
+            with open_rows(file, job.shape) as rows:
+                first = await job.run(rows)
+        assert first.waiting
+        begun = {line for line, (state, _) in kept(path).items() if state is State.BEGUN}
+        assert len(begun) == (100 if kind is DIXA else 1)
+
+        async with kind.on(emulator.transport()) as client:
+            report = await run(client, kind, path, file)
+
+        assert report.done == 300
+        assert {line for line, (_, did) in kept(path).items() if did == "upserted"} <= begun
+
+    async def test_a_disk_that_fills(self, emulator: Emulator, path: Path, file: Path) -> None:
+        """What couldn't be written down may have been sent."""
+        SUNSHINE.add(emulator, range(900))
+        write(file, SUNSHINE.people(range(900)))
+        async with SUNSHINE.on(emulator.transport()) as client:
+            async with jobs.open(path, client, SERVICES["sunshine"], Mode.UPSERT) as job:
+                with open_rows(file, job.shape) as rows:
+                    await job._prepared(rows)
+                    job._reach(1)  # so that it isn't this that has no room
+                    [[pages]] = job.journal._all("PRAGMA page_count")
+                    job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
+                    first = await job.run(rows)
+            assert "the disk is full" in str(first.reason)
+            written = told(path)["updated"]
+            report = await run(client, SUNSHINE, path, file)
+
+        assert report.outcomes == Counter(updated=written, upserted=900 - written)
+
+
+class TestOldJournals:
+    async def test_it_goes_on(self, emulator: Emulator, path: Path, file: Path) -> None:
+        """A journal that says nothing else of its rows but upserted goes on, and is told apart."""
+        SUNSHINE.add(emulator, range(3))
+        async with SUNSHINE.on(emulator.transport()) as client:
+            await run(client, SUNSHINE, path, write(file, SUNSHINE.people(range(3))))
+            old = Journal(path)
+            old.write([Mark(n, State.DONE, 1.0, outcome="upserted") for n in (1, 2)])
+            old.write([Mark(3, State.WAITING, 1.0)])
+            old._all("DELETE FROM about WHERE name = 'reached'")
+            old.describe(state="open")
+            old.close()
+
+            report = await run(client, SUNSHINE, path, file)
+            assert report.outcomes == {"upserted": 3}
+            write(file, [*SUNSHINE.people(range(2)), *SUNSHINE.people([2], "other")])
+            report = await run(client, SUNSHINE, path, file)
+
+        assert report.outcomes == {"unchanged": 2, "updated": 1}
