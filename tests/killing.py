@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -127,6 +127,12 @@ class Process:
         ).json()
         return found
 
+    def spoil(self, *mishaps: Mapping[str, Any]) -> None:
+        """Let that go wrong with the next calls, one after another."""
+        for mishap in mishaps:
+            url = f"{self.base_url}/_emulator/faults"
+            httpx.post(url, json=mishap, trust_env=False).raise_for_status()
+
     def add(self, users: list[dict[str, Any]], kind: Kind = SUNSHINE) -> None:
         """Store *users*."""
         content = "\n".join(map(json.dumps, users))
@@ -143,6 +149,17 @@ def emulator(folder: Path, *arguments: str) -> Iterator[Process]:
         yield process
     finally:
         process.kill()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Return what *process* has said, once it has ended; end it where that takes too long."""
+    try:
+        return process.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        said, noted = process.communicate()
+        message = f"it had not ended in {_PATIENCE:.0f} s: {said} {noted}"
+        raise AssertionError(message) from None
 
 
 @frozen
@@ -177,14 +194,24 @@ class Importing:
             env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
         )  # fmt: skip
 
-    def killed(self, times: int, random: Random, there: Process) -> tuple[int, dict[str, Any]]:
+    def killed(
+        self,
+        times: int,
+        random: Random,
+        there: Process,
+        mishaps: Sequence[Mapping[str, Any]] = (),
+    ) -> tuple[int, dict[str, Any]]:
         """Kill it at most so many *times*, then let it end; return how often, and its summary.
 
         Most kills come after some of the requests, so that the job gets on; the others at a moment
-        when it may still be starting, or reading its file.
+        when it may still be starting, or reading its file. Each time all *mishaps* hit it first, in
+        an order of chance, unless some of the time before are still to come.
         """
-        kills = 0
+        kills = spoiled = 0
         while True:
+            if sum(there.ledger()["faults"].values()) == spoiled:
+                there.spoil(*random.sample(mishaps, k=len(mishaps)))
+                spoiled += len(mishaps)
             process = self.start()
             if kills < times:
                 if random.random() < _EARLY:
@@ -193,7 +220,7 @@ class Importing:
                     most = len(self.rows) // self.kind.at_once // (times + 1)
                     self._wait(random.randrange(1, max(2, most)), there)
                 process.kill()
-            said, noted = process.communicate(timeout=_PATIENCE)
+            said, noted = ended(process)
             if process.returncode >= 0:
                 assert said, noted
                 return kills, json.loads(said)
@@ -286,14 +313,22 @@ SCENES: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
 """Services, modes, and what the rows are without."""
 
 
-def play(scene: str, folder: Path, kills: int, rows: int, random: Random, *options: str) -> Played:
+def play(
+    scene: str,
+    folder: Path,
+    kills: int,
+    rows: int,
+    random: Random,
+    *options: str,
+    mishaps: Sequence[Mapping[str, Any]] = (),
+) -> Played:
     """Kill the import of a *scene*, on an emulator with *options*, until it ends."""
     kind, mode, without = SCENES[scene]
     with emulator(folder, *options) as there:
         if mode in ("update", "delete"):
             there.add([_before(row) for row in kind.people(rows)], kind)
         job = Importing(folder, there.base_url, mode, kind.people(rows, without=without), (), kind)
-        killed, said = job.killed(kills, random, there)
+        killed, said = job.killed(kills, random, there, mishaps)
         return Played(killed, said, judged(job, there), there.ledger()[kind.service])
 
 
