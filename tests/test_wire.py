@@ -16,7 +16,7 @@ from sunshine_async._retry import Fault
 from sunshine_async._transport import connection as connection_module
 from sunshine_async._transport.connection import Connection
 from sunshine_async._transport.exchange import Sending
-from sunshine_async._transport.wire import Pool, SocketWire
+from sunshine_async._transport.wire import Pool, SocketWire, _part_all
 
 
 class TestRequest:
@@ -478,7 +478,7 @@ class TestLoops:
         async with serving(always) as server, wired(server.url) as wire:
             assert await body_of(wire) == b"0"
             inherited = pool_of(wire)
-            wire.part_from_the_parent()
+            _part_all()
             assert await body_of(wire) == b"1"
             assert wire._inherited == [inherited]
             [connection] = inherited._connections
