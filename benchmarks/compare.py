@@ -28,7 +28,7 @@ from attrs import astuple, frozen
 from measuring import HERE, Cost, Target
 from peers import PEERS, Peer
 
-OURS, ON_UVLOOP, AIOHTTP, _, HTTPX, VENDOR, VENDOR_JS, RAW = (peer.name for peer in PEERS)
+OURS, ON_UVLOOP, AIOHTTP, _, HTTPX, VENDOR, JS, JS_KEPT, RAW = (peer.name for peer in PEERS)
 
 
 @frozen
@@ -46,7 +46,8 @@ BARS = (
     ("CPU at 64 ÷ aiohttp + json", OURS, Load(64), AIOHTTP, Load(64), "cpu", 0.6),
     ("CPU at 64 on uvloop ÷ aiohttp + json", ON_UVLOOP, Load(64), AIOHTTP, Load(64), "cpu", 0.45),
     ("CPU at 64 ÷ the vendor's client", OURS, Load(64), VENDOR, Load(64), "cpu", 1 / 9),
-    ("CPU at 64 ÷ the vendor's JS client", OURS, Load(64), VENDOR_JS, Load(64), "cpu", 1 / 3),
+    ("CPU at 64 ÷ the vendor's JS client", OURS, Load(64), JS, Load(64), "cpu", 1 / 3),
+    ("the same, told to keep connections", OURS, Load(64), JS_KEPT, Load(64), "cpu", 1 / 3),
     ("CPU at 256 ÷ httpx", OURS, Load(256), HTTPX, Load(256), "cpu", 1 / 120),
     ("CPU at 1,000 ÷ at 1", OURS, Load(1000), OURS, Load(1), "cpu", 1.3),
     (

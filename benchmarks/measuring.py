@@ -108,6 +108,8 @@ class Node:
     """A *script* that Node runs: it is told where, how many and how long, and prints the cost."""
 
     script: str
+    keep_alive: bool = False
+    """Whether its user sees to it that connections are kept."""
 
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
         """Return what its creates cost, once it is warm."""
@@ -117,6 +119,7 @@ class Node:
             "app": APP,
             "inFlight": in_flight,
             "seconds": seconds,
+            "keepAlive": self.keep_alive,
         }
         done = _node(str(HERE / self.script), json.dumps(order), check=True)
         return Cost(*json.loads(done.stdout))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 from measuring import APP, BlockingCreate, Coroutines, Create, Node, Target, Threads
 
+_JS = "sunshine-conversations-client"
 AUTHORIZATION = "Basic a2V5OnNlY3JldA=="
 
 
@@ -192,6 +193,7 @@ PEERS = (
     Peer("httpx on aiohttp", Coroutines(httpx_on_aiohttp), ("httpx_aiohttp",)),
     Peer("httpx", Coroutines(httpx_stock)),
     Peer("the vendor's client, threads", Threads(vendors), ("sunshine_conversations_client",)),
-    Peer("the vendor's JS client, Node", Node("vendor.js"), ("sunshine-conversations-client",)),
+    Peer("the vendor's JS client, Node", Node("vendor.js"), (_JS,)),
+    Peer("the same, told to keep connections", Node("vendor.js", keep_alive=True), (_JS,)),
     Peer("raw sockets", Coroutines(raw_sockets)),
 )

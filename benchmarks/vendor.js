@@ -3,7 +3,8 @@
 //     node vendor.js '{"url": "http://127.0.0.1:8080", "app": "5d8c", "inFlight": 64, "seconds": 1}'
 //
 // Once it is warm it prints what a create costs: [CPU in µs, creates a second, the most memory in
-// MB]. "authority" is the file of who signed the server's certificate, if it has one.
+// MB]. "authority" is the file of who signed the server's certificate, if it has one; "keepAlive"
+// is whether its user has given it an agent that keeps connections.
 "use strict";
 
 const fs = require("node:fs");
@@ -13,15 +14,18 @@ const vendor = require("sunshine-conversations-client");
 
 const WARM = 2; // seconds, at least: so long V8 compiles, which doubles what a create costs
 
-const { url, authority, app, inFlight, seconds } = JSON.parse(process.argv[2]);
+const { url, authority, app, inFlight, seconds, keepAlive } = JSON.parse(process.argv[2]);
 
 const client = vendor.ApiClient.instance;
 client.basePath = url;
 Object.assign(client.authentications.basicAuth, { username: "key", password: "secret" });
 // Without an agent of its user's, the client makes a connection for each call.
-client.requestAgent = authority
-  ? new https.Agent({ keepAlive: true, maxSockets: inFlight, ca: fs.readFileSync(authority) })
-  : new http.Agent({ keepAlive: true, maxSockets: inFlight });
+if (keepAlive || authority) {
+  const options = { keepAlive, maxSockets: inFlight };
+  client.requestAgent = authority
+    ? new https.Agent({ ...options, ca: fs.readFileSync(authority) })
+    : new http.Agent(options);
+}
 const users = new vendor.UsersApi();
 
 async function createUntil(until) {
