@@ -82,9 +82,9 @@ class Pace(Places):
     it, is assumed.
 
     **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
-    held, but for one probe at a time after 0.5, 1, 2 ... 30 s (a look-up, where `jobs` runs; else
-    one of them), until something is answered; after
-    *max_outage* seconds without an answer `gave_up` says that waiting is no use.
+    held, but for one probe at a time after 0.5, 1, 2 ... 30 s (one of them, or a look-up of a job's),
+    until something is answered; after *max_outage* seconds without an answer `gave_up` says that
+    waiting is no use.
 
     Hand the same pace to several clients, in any thread or loop, to bound them together. Raise
     `ValueError` for a number that can't work.
