@@ -115,7 +115,8 @@ class Transport:
         """Return what the service answers to *endpoint*, tried as often as `Retry` allows.
 
         Raise `ValueError` before anything is sent, or else an error of `errors`. If it is
-        cancelled after a byte of it may have left, a note on the cancellation says so.
+        cancelled after a byte of it may have left, a note on the cancellation says so. *aside*
+        hears what the result doesn't say.
         """
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
         call = _Call(self, endpoint, request, endpoint.replay_of(body), self.lane or LANE.get())
