@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import warnings
+from collections.abc import Callable
 from math import inf, nan
 from threading import Thread
 from typing import Any, Final
@@ -496,16 +497,22 @@ def test_who_watches_may_have_more_patience() -> None:
     assert pace.gave_up
 
 
-def test_who_watches_asks_for_the_service_itself() -> None:
-    """While a job watches no batch goes as a probe: it may be one that can't be sent twice."""
+def watched(wake: Callable[[], None]) -> tuple[Pace, Place, list[int]]:
+    """Return a pace that holds batches at 10.0, watched by *wake*, and who waits, and its wakings."""
     pace = Pace(max_outage=60)
-    pace.watch(lambda: None, 60)
+    pace.watch(wake, 60)
     for _ in range(10):
         pace.enter(10.0)
         pace.leave(Sign.FAILED, now=10.0, began=9.0)
     woken: list[int] = []
     place = Place(lambda: woken.append(1), Lane.BATCH)
     pace.join(place)
+    return pace, place, woken
+
+
+def test_who_watches_asks_for_the_service_itself() -> None:
+    """While a job watches no batch goes as a probe: it may be one that can't be sent twice."""
+    pace, place, woken = watched(lambda: None)
 
     assert pace.ask(place, 30.0) is None
     assert pace.enter(31.0)
@@ -517,17 +524,10 @@ def test_who_watches_asks_for_the_service_itself() -> None:
 @pytest.mark.parametrize("end", ["unwatched", "given up"])
 def test_a_batch_goes_when_nobody_asks_any_more(end: str) -> None:
     """It is woken, and goes as a probe, or since waiting is no use."""
-    pace = Pace(max_outage=60)
 
     def wake() -> None: ...
 
-    pace.watch(wake, 60)
-    for _ in range(10):
-        pace.enter(10.0)
-        pace.leave(Sign.FAILED, now=10.0, began=9.0)
-    woken: list[int] = []
-    place = Place(lambda: woken.append(1), Lane.BATCH)
-    pace.join(place)
+    pace, place, woken = watched(wake)
     assert pace.ask(place, 11.0) is None
 
     if end == "unwatched":
