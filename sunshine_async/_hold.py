@@ -17,8 +17,7 @@ class Hold:
     """Holds back batches: one at a time goes, as a probe, after 0.5, 1, 2 ... 30 seconds.
 
     It begins when calls fail in a row, and ends with the first answer that settles one. For
-    *max_outage* seconds without any answer it is a reason to wait, then no more. While it is
-    *watched* no batch goes: who watches asks for the service, and by a call that can do no harm.
+    *max_outage* seconds without any answer it is a reason to wait, then no more.
     """
 
     def __init__(self, max_outage: float) -> None:
@@ -29,7 +28,6 @@ class Hold:
         self.since: float | None = None
         """When it began; None while nothing is held."""
         self.max_outage = max_outage
-        self.watched = False
         self._answered_at = -inf
         self._look = FIRST_LOOK
         self._before = 0.0
@@ -61,11 +59,14 @@ class Hold:
         self.since = None
         self.next_at = -inf
 
-    def opens_at(self, now: float) -> float:
-        """Return when the next batch may go, as far as this holds it; inf: when it has ended."""
+    def opens_at(self, now: float, *, watched: bool) -> float:
+        """Return when the next batch may go, as far as this holds it; inf: when it has ended.
+
+        While it is *watched* none goes as a probe: who watches asks, by a call that does no harm.
+        """
         if self.since is None or self.gave_up(now):
             return -inf
-        return inf if self.watched else self.next_at
+        return inf if watched else self.next_at
 
     def gave_up(self, now: float) -> bool:
         """Return whether it has been held for so long that waiting is no use."""

@@ -200,14 +200,12 @@ class Pace(Places):
         """
         with self._lock:
             self._watchers[wake] = max_outage
-            self._hold.watched = True
             self._hold.max_outage = max(self._max_outage, *self._watchers.values())
 
     def unwatch(self, wake: Callable[[], None]) -> None:
         """Call *wake* no more."""
         with self._lock:
             del self._watchers[wake]
-            self._hold.watched = bool(self._watchers)
             self._hold.max_outage = max([self._max_outage, *self._watchers.values()])
             self._wake_batch()
 
@@ -299,7 +297,8 @@ class Pace(Places):
             bound is not None and self._batches + 1 > bound
         ):
             return None
-        wait = max(0.0, self._batches_from - now, hold.opens_at(now) - now)
+        opens_at = hold.opens_at(now, watched=bool(self._watchers))
+        wait = max(0.0, self._batches_from - now, opens_at - now)
         return wait if wait < inf else None
 
     def _rate_at(self, now: float) -> float | None:

@@ -129,7 +129,7 @@ class TestChoosing:
     def test_httpx_through_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With a proxy, from the argument or the environment, calls go by httpx."""
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-        for proxy in (None, "http://proxy.example:3128"):
+        for proxy in (None, "http://proxy.example:3128", "HTTP://proxy.example:3128"):
             client = SunshineClient("app", auth=AUTH, proxy=proxy)
             assert isinstance(client._transport.wire, HttpxWire)
 

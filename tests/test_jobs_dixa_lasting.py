@@ -51,16 +51,6 @@ async def client(watch: Watch) -> AsyncIterator[DixaClient]:
         yield client
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.sqlite"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "users.jsonl"
-
-
 def write(file: Path, rows: Iterable[Any]) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -48,16 +48,6 @@ async def client(emulator: Emulator) -> AsyncIterator[SunshineClient]:
         yield client
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.sqlite"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "users.jsonl"
-
-
 def bodies(*keys: str, **metadata: Any) -> list[dict[str, Any]]:
     return [{"externalId": key, "metadata": {"key": key, **metadata}} for key in keys]
 

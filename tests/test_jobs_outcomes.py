@@ -100,16 +100,6 @@ class Cutting(httpx.AsyncBaseTransport):
         return response
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.sqlite"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "users.jsonl"
-
-
 def write(file: Path, rows: Iterable[Person]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file

@@ -110,7 +110,7 @@ def open_wire(
 
     name = "proxy" if proxy else "the proxy that the environment names"
     proxy = proxy or proxy_from_environment(base_url)
-    if proxy is not None and proxy.partition("://")[0] not in _PROXIES:
+    if proxy is not None and proxy.partition("://")[0].lower() not in _PROXIES:
         message = f"{name} must be a URL such as http://localhost:3128"
         raise ConfigurationError(message)
 
