@@ -109,10 +109,9 @@ class Settling:
     def _begun_ahead(self, entries: Sequence[Entry]) -> bool:
         """Return whether all *entries* were marked as begun ahead; they are sent now."""
         numbers = {entry.number for entry in entries}
-        if not numbers <= self.ahead:
-            return False
+        begun = numbers <= self.ahead
         self.ahead -= numbers
-        return True
+        return begun
 
     async def _looked_up(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
         results: list[object] = []
