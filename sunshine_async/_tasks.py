@@ -3,12 +3,13 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Final, TypeAlias, cast
+from functools import cache
+from typing import Any, Final, TypeAlias, cast, get_args
 
 import attrs
 from attrs import Factory, evolve, field, frozen
 
-from sunshine_async._codec import Misfit, holds, structure, unstructure, wire_name
+from sunshine_async._codec import Misfit, holds, name_of, structure, unstructure
 from sunshine_async._columns import Shape, times
 from sunshine_async._create_or import Upserted
 from sunshine_async._endpoint import Request
@@ -161,8 +162,8 @@ class Task:
         for name in self.names:
             who = _said(data, name)
             if who:
-                within = filter(None, (_said(data, other) for other in self.within))
-                return BETWEEN.join((who, *within, *((name,) if self.apart else ())))
+                within = [part for other in self.within if (part := _said(data, other))]
+                return BETWEEN.join((who, *within, name) if self.apart else (who, *within))
         return None
 
     def _measured(self, entry: Entry) -> Entry | BadRow:
@@ -212,10 +213,20 @@ def _said(data: Mapping[str, Any], name: str) -> str | None:
 def _beyond(model: Any, prefix: str) -> Iterator[str]:
     for key in model.extra:
         yield prefix + key
-    for each in attrs.fields(model.__class__):
-        inner: Any = getattr(model, each.name)
-        if hasattr(inner, "extra"):
-            yield from _beyond(inner, f"{prefix}{wire_name(each.name)}.")
+    for name, wire in _inner(model.__class__):
+        inner = getattr(model, name)
+        if attrs.has(inner.__class__):
+            yield from _beyond(inner, f"{prefix}{wire}.")
+
+
+@cache
+def _inner(kind: type[attrs.AttrsInstance]) -> tuple[tuple[str, str], ...]:
+    """Return the fields of *kind* that may hold a model, with their names on the wire."""
+    return tuple(
+        (field.name, name_of(field))
+        for field in attrs.fields(attrs.resolve_types(kind))
+        if any(attrs.has(each) for each in (field.type, *get_args(field.type)))
+    )
 
 
 def _at(data: Any, path: tuple[str, ...]) -> Any:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import islice
 from math import inf
@@ -24,7 +24,7 @@ from sunshine_async.jobs.sources import FAR, Duplicates, Policy, check_job, read
 from sunshine_async.journal import PENDING, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
-_AHEAD: Final = 4
+_AHEAD: Final = 8
 """How many rows are marked as begun before they are sent, for each that is sent at once."""
 _STRIDE: Final = 1000
 """For how many rows at a time the journal is told that they may be sent."""
@@ -59,7 +59,7 @@ class LastingJob(Job):
         }
         check_job(journal, self._said)
         self._mode: Final = mode
-        self._scribe: Final = Scribe(journal, self._task, self._break_off)
+        self._scribe: Final = Scribe(journal, self._count, self._break_off)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
         )
@@ -198,11 +198,11 @@ class LastingJob(Job):
             return Pending(feed, rows)
         return Stream(feed, rows, self._session)
 
-    async def _send(self, entries: Sequence[Entry]) -> Results:
-        return await self._settling.send(entries, super()._send)
+    def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
+        return self._settling.send(entries, super()._send)
 
-    async def _call(self, entries: Sequence[Entry]) -> Results:
-        return await self._settling.call(entries, super()._call)
+    def _call(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
+        return self._settling.call(entries, super()._call)
 
     def _break_off(self, error: JournalError) -> None:
         """Give up, since what became of rows can't be written down."""
@@ -217,17 +217,28 @@ class LastingJob(Job):
         )
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
-        self._measure()
-        if not isinstance(outcome, bulk.Done) and isinstance(outcome.error, FUSE):
-            self.give_up(NO_BETTER.format(outcome.error))
-        self._scribe.then(partial(self._count, outcome))
-
-    def _count(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
-            self.report.end(self._task.outcome(outcome.value))
-        elif not says_nothing(outcome.error):
+            return  # it counts when that is on the disk
+        if isinstance(outcome.error, FUSE):
+            self.give_up(NO_BETTER.format(outcome.error))
+        self._scribe.then(partial(self._note, outcome))
+
+    def _count(self, marks: Sequence[Mark]) -> None:
+        """Count what is done, by the *marks* that are on the disk."""
+        for mark in marks:
+            if mark.outcome is not None:
+                self.report.end(mark.outcome)
+        self._progress()
+
+    def _note(self, outcome: bulk.Failed[Entry] | bulk.Unknown[Entry]) -> None:
+        """Take down a row that wasn't done, which is on the disk."""
+        if not says_nothing(outcome.error):
             unknown = isinstance(outcome, bulk.Unknown)
             self.note(problem_of(outcome.item.line, outcome.error, unknown=unknown))
+        self._progress()
+
+    def _progress(self) -> None:
+        self._measure()
         if self._on_progress is not None:
             self._on_progress(self.report)
 

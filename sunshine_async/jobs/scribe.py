@@ -1,50 +1,48 @@
 """What becomes of rows, written down in groups: one commit for all that came during the last."""
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.journal import Journal, JournalError, Mark, State
 
-_LINGER: Final = 0.02
+_LINGER: Final = 0.05
 """Seconds in which more may come to a group that nobody waits for."""
 _CROWDED: Final = 2000
 """Marks that wait to be written, past which rows wait for them."""
-
-Sent: TypeAlias = tuple[Entry, object]
-"""An entry that is done, and what its call brought: nothing else is said of it after."""
 
 
 @define(eq=False)
 class _Group:
     marks: list[Mark] = field(factory=list[Mark])
-    done: list[Sent] = field(factory=list[Sent])
     then: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
     written: anyio.Event = field(factory=anyio.Event)
 
     @property
     def waits(self) -> bool:
         """Whether there is anything to do for it."""
-        return bool(self.marks or self.done or self.then)
+        return bool(self.marks or self.then)
 
 
 class Scribe:
     """Writes to *journal* in a thread, as long as `work` runs.
 
-    After a write that failed it writes nothing more: what waits for it gets the `JournalError`,
-    and *on_error* is called with it.
+    *on_written* is called with the marks that are on the disk. After a write that failed it writes
+    nothing more: what waits for it gets the `JournalError`, and *on_error* is called with it.
     """
 
     def __init__(
-        self, journal: Journal, task: Task, on_error: Callable[[JournalError], None]
+        self,
+        journal: Journal,
+        on_written: Callable[[Sequence[Mark]], None],
+        on_error: Callable[[JournalError], None],
     ) -> None:
         self._journal: Final = journal
-        self._task: Final = task
+        self._on_written: Final = on_written
         self._on_error: Final = on_error
         self._group = _Group()
         self._wake = anyio.Event()
@@ -55,25 +53,29 @@ class Scribe:
     @property
     def crowded(self) -> bool:
         """Whether more waits to be written than should."""
-        return len(self._group.marks) + len(self._group.done) >= _CROWDED
+        return len(self._group.marks) >= _CROWDED
 
     async def begin(self, numbers: Iterable[int]) -> None:
         """Mark the rows *numbers* as begun; return when that is on the disk."""
         now = time.time()
         await self.keep([Mark(number, State.BEGUN, now, sent=1) for number in numbers])
 
-    def end(self, marks: Iterable[Mark], done: Iterable[Sent] = (), *, linger: bool = True) -> None:
-        """Write *marks*, and what is *done*, soon, or if it isn't to *linger* as soon as can be."""
+    def end(self, marks: Iterable[Mark], *, linger: bool = True) -> None:
+        """Write *marks* soon, or if they aren't to *linger* as soon as can be."""
         self._group.marks.extend(marks)
-        self._group.done.extend(done)
         self._wake.set()
         if not linger:
             self._hurry.set()
 
-    async def keep(self, marks: Iterable[Mark], done: Iterable[Sent] = ()) -> None:
-        """Write *marks*, and what is *done*; return when that is on the disk."""
+    async def keep(self, marks: Iterable[Mark]) -> None:
+        """Write *marks*; return when that is on the disk."""
+        self.end(marks)
+        await self.written()
+
+    async def written(self) -> None:
+        """Return when all that was handed in so far is on the disk, as soon as can be."""
         group = self._group
-        self.end(marks, done, linger=False)
+        self._hurry.set()
         await group.written.wait()
         if self._error is not None:
             raise JournalError(str(self._error))
@@ -92,11 +94,12 @@ class Scribe:
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             group, self._group = self._group, _Group()
-            if self._error is None and (group.marks or group.done):
-                await to_thread.run_sync(self._write, group, limiter=limiter)
+            if self._error is None and group.marks:
+                await to_thread.run_sync(self._write, group.marks, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
             if self._error is None:
+                self._on_written(group.marks)
                 for call in group.then:
                     call()
             group.written.set()
@@ -107,23 +110,8 @@ class Scribe:
         self._wake.set()
         self._hurry.set()
 
-    def _write(self, group: _Group) -> None:
-        """Write a group; the marks of what is done are made here, since all at once is quicker."""
-        now = time.time()
-        done = [self._done(entry, value, now) for entry, value in group.done]
+    def _write(self, marks: Sequence[Mark]) -> None:
         try:
-            self._journal.write([*group.marks, *done])
+            self._journal.write(marks)
         except JournalError as error:
             self._error = error
-
-    def _done(self, entry: Entry, value: object, now: float) -> Mark:
-        """Return the mark of an *entry* whose call brought *value*."""
-        task = self._task
-        return Mark(
-            entry.number,
-            State.DONE,
-            now,
-            outcome=task.outcome(value),
-            remote_id=task.id_of(value),
-            sent=task.again(entry) is Again.HARMLESS,
-        )

@@ -1,7 +1,7 @@
 """Rows sent so that what became of each can be told, whatever cuts the job off."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, Final, TypeAlias, cast
 
@@ -14,7 +14,7 @@ from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.hold import OUTAGE, Hold
 from sunshine_async.jobs.job import FUSE, Results, StoppedError, problem_of
-from sunshine_async.jobs.scribe import Scribe, Sent
+from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.journal import JournalError, Mark, State
 
 STATES: Final[Mapping[Trouble, State]] = {
@@ -24,12 +24,15 @@ STATES: Final[Mapping[Trouble, State]] = {
 }
 _ASKED: Final = frozenset({Again.NEVER, Again.LOOK, Again.FIND})
 """Where something is to be found out of a row that had begun, before it is sent."""
+_NEVER: Final = Again.NEVER  # looked up once: an enum's members take their time
+_HARMLESS: Final = Again.HARMLESS
+_DONE: Final = State.DONE
 _TURNS: Final = 3
 """How often a row is tried that has no answer while others have."""
 _UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
 _OTHERWISE: Final = "it may have been sent before, and what is there under its key is not as sent"
 
-Deliver: TypeAlias = Callable[[Sequence[Entry]], Awaitable[Results]]
+Deliver: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
 
 
 class UnsettledError(SunshineError):
@@ -94,7 +97,7 @@ class Settling:
             answers = self.hold.answers
             results = await deliver([*waiting.values()])
 
-    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Awaitable[Results]:
+    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Coroutine[Any, Any, Results]:
         """Return what became of *entries*: of those that had begun what can be told, or *deliver*.
 
         All that are sent are marked as begun first, unless sending them again can do no harm. None
@@ -108,9 +111,13 @@ class Settling:
 
     def _begun_ahead(self, entries: Sequence[Entry]) -> bool:
         """Return whether all *entries* were marked as begun ahead; they are sent now."""
-        numbers = {entry.number for entry in entries}
-        begun = numbers <= self.ahead
-        self.ahead -= numbers
+        ahead = self.ahead
+        if not ahead:
+            return False
+        begun = True
+        for entry in entries:
+            begun = begun and entry.number in ahead
+            ahead.discard(entry.number)
         return begun
 
     async def _looked_up(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
@@ -130,6 +137,18 @@ class Settling:
                 results[place] = await self._resent(entry, result)
         return results
 
+    def _done(self, entry: Entry, value: object, again: Again) -> Mark:
+        """Return the mark of an *entry* whose call brought *value*."""
+        task = self.task
+        return Mark(
+            entry.number,
+            _DONE,
+            time.time(),
+            outcome=task.outcome(value),
+            remote_id=task.id_of(value),
+            sent=again is _HARMLESS,
+        )
+
     def undone(self, entry: Entry, error: Exception, again: Again) -> Mark:
         """Return the mark of an *entry* whose call ended in *error*."""
         if says_nothing(error):
@@ -146,7 +165,7 @@ class Settling:
             code=problem.code,
             status=getattr(error, "status", None),
             reason=problem.reason,
-            sent=again is Again.HARMLESS,
+            sent=again is _HARMLESS,
         )
 
     def _sorted(
@@ -241,19 +260,17 @@ class Settling:
     async def _keep(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
         """Let the journal have what became of *entries*."""
         marks: list[Mark] = []
-        done: list[Sent] = []
         linger = True
         for entry, result in zip(entries, results, strict=True):
             again = self.task.again(entry)
-            linger = linger and again is not Again.NEVER
+            linger = linger and again is not _NEVER
             if isinstance(result, Exception):
                 marks.append(self.undone(entry, result, again))
             else:
-                done.append((entry, result))
+                marks.append(self._done(entry, result, again))
+        self.scribe.end(marks, linger=linger)
         if self.in_order or self.scribe.crowded:
-            await self.scribe.keep(marks, done)
-        else:
-            self.scribe.end(marks, done, linger=linger)
+            await self.scribe.written()
 
 
 def says_nothing(error: Exception) -> bool:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import orjson
 from attrs import evolve, frozen
@@ -17,6 +18,7 @@ from sunshine_async.errors import SunshineError
 from sunshine_async.journal.statements import (
     ACCEPT,
     ADD,
+    ADDED,
     BEGIN,
     DOUBT,
     INDEX,
@@ -25,6 +27,7 @@ from sunshine_async.journal.statements import (
     MARK,
     NEXT,
     REASONS,
+    REFUSE,
     REMEMBER,
     REPEATED,
     REPEATS,
@@ -41,6 +44,8 @@ VERSION: Final = 1
 """Of the tables; a file of a newer one is refused."""
 _APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
+_TOGETHER: Final = 50
+"""Rows that are added by one statement."""
 
 
 class JournalError(SunshineError):
@@ -61,6 +66,7 @@ class State(IntEnum):
     """Another row with its key is sent in its place."""
 
 
+_STATES: Final = tuple(State)
 PENDING: Final = (State.WAITING, State.BEGUN)
 """What a job has still to do."""
 
@@ -170,7 +176,8 @@ class Journal:
     def add(self, lines: Sequence[Line]) -> None:
         """Add rows, those with a reason as bad, and all others as waiting."""
         with self._change() as database:
-            database.executemany(ADD, map(_values, lines))
+            for start in range(0, len(lines), _TOGETHER):
+                _add(database, lines[start : start + _TOGETHER])
 
     def ready(
         self, about: Mapping[str, str], *, keep: str | None = None, skip_unchanged: bool = False
@@ -227,12 +234,12 @@ class Journal:
         query = NEXT.format(states=", ".join(str(int(state)) for state in states))
         [[found]] = self._all(query, (after, many))
         rows = orjson.loads(found)
-        return [Kept(number, line, State(state), remote) for number, line, state, remote in rows]
+        return [Kept(number, line, _STATES[state], remote) for number, line, state, remote in rows]
 
     def mark_begun(self, numbers: Sequence[int]) -> None:
         """Mark the rows with these *numbers* as begun, all of them at once."""
-        with self._lock, self._refusals():
-            self._database.execute(BEGIN, (time.time(), orjson.dumps(numbers).decode()))
+        with self._using() as database:
+            database.execute(BEGIN, (time.time(), orjson.dumps(numbers).decode()))
 
     def write(self, marks: Iterable[Mark]) -> None:
         """Mark rows as what they are from now on: of several marks of a row, as the last one says."""
@@ -240,9 +247,13 @@ class Journal:
         for mark in marks:
             before = last.get(mark.number)
             last[mark.number] = evolve(mark, sent=before.sent + mark.sent) if before else mark
-        values = orjson.dumps([_ended(mark) for mark in last.values()]).decode()
-        with self._lock, self._refusals():
-            self._database.execute(MARK, (values,))
+        alike: dict[tuple[Any, ...], list[Any]] = {}
+        for mark in last.values():
+            what = mark.state, mark.outcome, mark.code, mark.status, mark.reason, mark.sent
+            alike.setdefault(what, []).append((mark.number, mark.remote_id, mark.at))
+        with self._change() if len(alike) > 1 else self._using() as database:
+            for what, rows in alike.items():
+                database.execute(MARK, (*what, orjson.dumps(rows).decode()))
 
     def counts(self) -> dict[tuple[State, str | None], int]:
         """Return how many rows there are, by state and outcome."""
@@ -291,7 +302,7 @@ class Journal:
             (line.line if line.key is None else line.key, line.hash),
         ).fetchone()
         if known is None:
-            number: Any = database.execute(ADD, _values(line)).lastrowid
+            number = _add(database, [line])
             known = number, State.BAD if line.reason else State.WAITING, None, 0
             for statement in then:
                 database.execute(f"{statement} AND number = ?", (number,))
@@ -330,13 +341,17 @@ class Journal:
                 database.execute(f"PRAGMA user_version = {VERSION}")
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._using() as database:
+            return database.execute(query, values).fetchall()
+
+    @contextmanager
+    def _using(self) -> Generator[sqlite3.Connection]:
         with self._lock, self._refusals():
-            return self._database.execute(query, values).fetchall()
+            yield self._database
 
     @contextmanager
     def _change(self) -> Generator[sqlite3.Connection]:
-        database = self._database
-        with self._lock, self._refusals():
+        with self._using() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -382,14 +397,16 @@ def _make(path: Path) -> None:
     raise JournalError(message)
 
 
-def _values(line: Line) -> tuple[Any, ...]:
-    bad = line.reason is not None
-    state = int(State.BAD if bad else State.WAITING)
-    return line.line, line.key, line.hash, state, "bad row" if bad else None, line.reason, line.body
+def _add(database: sqlite3.Connection, lines: Sequence[Line]) -> int:
+    """Add rows, and return the number of the last."""
+    values = [value for line in lines for value in (line.line, line.key, line.hash, line.body)]
+    last = cast("int", database.execute(_added(len(lines)), values).lastrowid)
+    for place, line in enumerate(lines, last - len(lines) + 1):
+        if line.reason is not None:
+            database.execute(REFUSE, (line.reason, place))
+    return last
 
 
-def _ended(mark: Mark) -> tuple[Any, ...]:
-    return (
-        mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
-        mark.remote_id, mark.sent,
-    )  # fmt: skip
+@cache
+def _added(many: int) -> str:
+    return ADD.format(rows=", ".join([ADDED] * many))

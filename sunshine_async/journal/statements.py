@@ -12,9 +12,10 @@ TABLES: Final = (
     "CREATE TABLE accepted (key TEXT PRIMARY KEY, hash BLOB NOT NULL, remote_id TEXT) WITHOUT ROWID",
     "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
-ADD: Final = (
-    "INSERT INTO rows (line, key, hash, state, code, reason, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+ADD: Final = "INSERT INTO rows (line, key, hash, body, state) VALUES {rows}"
+ADDED: Final = "(?, ?, ?, ?, 0)"
+"""One of the *rows*: many in one statement take a third of the time that each would by itself."""
+REFUSE: Final = "UPDATE rows SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
 KNOWN: Final = "SELECT number, state, remote_id, session FROM rows WHERE"
 NEXT: Final = """SELECT json_group_array(json_array(number, line, state, remote_id)) FROM
     (SELECT number, line, state, remote_id FROM rows
@@ -22,14 +23,12 @@ NEXT: Final = """SELECT json_group_array(json_array(number, line, state, remote_
 """All in one value: a thread gives way to others at each row that it takes, and waits for its turn."""
 SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
     attempts, at, body FROM rows"""
-MARK: Final = """UPDATE rows SET
-        state = mark.value ->> 1, at = mark.value ->> 2, outcome = mark.value ->> 3,
-        code = mark.value ->> 4, status = mark.value ->> 5, reason = mark.value ->> 6,
-        remote_id = coalesce(mark.value ->> 7, remote_id), attempts = attempts + (mark.value ->> 8)
+MARK: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, status = ?, reason = ?,
+        attempts = attempts + ?, remote_id = coalesce(mark.value ->> 1, remote_id), at = mark.value ->> 2
     FROM json_each(?) AS mark WHERE rows.number = mark.value ->> 0"""
-"""All marks in one statement, which is its own transaction: another thread is waited for once."""
+"""All marks that say the same in one statement: another thread is waited for at each."""
 BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1
-    WHERE number IN (SELECT value FROM json_each(?))"""
+    FROM json_each(?) AS begun WHERE rows.number = begun.value"""
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
