@@ -68,7 +68,7 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
 def test_rows_begin_together(journal: Journal) -> None:
     """Rows are marked as begun together; one that wasn't sent after all waits, and wasn't tried."""
     journal.add(lines("a", "b", "c"))
-    journal.mark_begun([1, 3])
+    journal.write([], begun=[1, 3])
     journal.write([Mark(3, State.WAITING, 1.0, sent=-1)])
     found = [(row["state"], row["attempts"]) for row in journal.rows()]
     assert found == [(State.BEGUN, 1), (State.WAITING, 0), (State.WAITING, 0)]

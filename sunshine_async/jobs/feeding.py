@@ -1,11 +1,19 @@
 """The entries of a job with a journal: what is still to be done of its rows."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from functools import partial
 from typing import Any, Final
 
 from anyio import to_thread
-from attrs import field, frozen
+from attrs import frozen
 
 from sunshine_async._tasks import Again, Entry, Task
 from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
@@ -36,12 +44,12 @@ class Feed:
     states: Sequence[State]
     """Those of the rows that are to be sent, or looked at."""
     entry_of: Callable[[Row, Kept], Entry | BadRow]
+    begin: Callable[[Sequence[int]], Awaitable[None]]
+    """Marks rows as begun before they are sent, by their numbers."""
     keep_bodies: bool = False
     skip_unchanged: bool = False
     at_once: int = AT_ONCE
     """How many rows are read, and may be marked as begun, before any of them is sent."""
-    ahead: set[int] = field(factory=set[int])
-    """The numbers of rows that are marked as begun, and not sent yet."""
 
     def made(self, row: Row, kept: Kept) -> Entry | BadRow:
         """Return what is sent for *row*, or why it can't be."""
@@ -71,30 +79,33 @@ class Pending(Entries):
         if self._opened is not None:
             self._opened.close()
 
-    def _read(self) -> None:
+    async def _fill(self) -> None:
         try:
-            page = self._next()
-            batch = [self._feed.made(self._row(kept), kept) for kept in page]
-            self._check()
-            if self._feed.task.most == 1:  # others are marked when they are sent, all at once
-                self._begin(page, batch)
+            batch, told = await to_thread.run_sync(self._made)
+            if told:
+                await self._feed.begin(told)
         except (SourceError, JournalError) as error:
-            self._broken = error
-            batch = []
+            self._broken, batch = error, []
         self._batch.extend(batch)
         self._ended = not batch
 
-    def _begin(self, page: Sequence[Kept], batch: Sequence[Entry | BadRow]) -> None:
-        """Mark waiting rows as begun before their turn, all at once: none has to wait for it then."""
+    def _made(self) -> tuple[list[Entry | BadRow], list[int]]:
+        """Return the next entries, and the numbers of those to be marked as begun with one another.
+
+        Then none has to wait for that in its turn. Those that go many in a call are marked when
+        they are sent, all of a call at once.
+        """
+        page = self._next()
+        batch = [self._feed.made(self._row(kept), kept) for kept in page]
+        self._check()
+        if self._feed.task.most > 1:
+            return batch, []
         again = self._feed.task.again
-        numbers = [
+        return batch, [
             kept.number
             for kept, entry in zip(page, batch, strict=True)
             if kept.state is State.WAITING and isinstance(entry, Entry) and again(entry) in _TOLD
         ]
-        if numbers:
-            self._feed.journal.mark_begun(numbers)
-            self._feed.ahead.update(numbers)
 
     def _next(self) -> list[Kept]:
         page = self._feed.journal.pending(self._after, self._feed.states, many=self._feed.at_once)

@@ -192,7 +192,7 @@ class LastingJob(Job):
             self, self._task, self.journal, self._states(), self._entry_of,
             keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
             at_once=min(AT_ONCE, _AHEAD * self._at_most * self._task.most),
-            ahead=self._settling.ahead,
+            begin=self._settling.begin_ahead,
         )  # fmt: skip
         if isinstance(rows, RowFile) and rows.path is not None:
             return Pending(feed, rows)

@@ -1,6 +1,5 @@
 """What becomes of rows, written down in groups: one commit for all that came during the last."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -8,9 +7,9 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async.journal import Journal, JournalError, Mark, State
+from sunshine_async.journal import Journal, JournalError, Mark
 
-_LINGER: Final = 0.05
+_LINGER: Final = 0.1
 """Seconds in which more may come to a group that nobody waits for."""
 _CROWDED: Final = 2000
 """Marks that wait to be written, past which rows wait for them."""
@@ -18,6 +17,7 @@ _CROWDED: Final = 2000
 
 @define(eq=False)
 class _Group:
+    begun: list[int] = field(factory=list[int])
     marks: list[Mark] = field(factory=list[Mark])
     then: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
     written: anyio.Event = field(factory=anyio.Event)
@@ -25,7 +25,7 @@ class _Group:
     @property
     def waits(self) -> bool:
         """Whether there is anything to do for it."""
-        return bool(self.marks or self.then)
+        return bool(self.begun or self.marks or self.then)
 
 
 class Scribe:
@@ -57,8 +57,9 @@ class Scribe:
 
     async def begin(self, numbers: Iterable[int]) -> None:
         """Mark the rows *numbers* as begun; return when that is on the disk."""
-        now = time.time()
-        await self.keep([Mark(number, State.BEGUN, now, sent=1) for number in numbers])
+        self._group.begun.extend(numbers)
+        self._wake.set()
+        await self.written()
 
     def end(self, marks: Iterable[Mark], *, linger: bool = True) -> None:
         """Write *marks* soon, or if they aren't to *linger* as soon as can be."""
@@ -94,8 +95,8 @@ class Scribe:
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             group, self._group = self._group, _Group()
-            if self._error is None and group.marks:
-                await to_thread.run_sync(self._write, group.marks, limiter=limiter)
+            if self._error is None and (group.begun or group.marks):
+                await to_thread.run_sync(self._write, group, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
             if self._error is None:
@@ -110,8 +111,8 @@ class Scribe:
         self._wake.set()
         self._hurry.set()
 
-    def _write(self, marks: Sequence[Mark]) -> None:
+    def _write(self, group: _Group) -> None:
         try:
-            self._journal.write(marks)
+            self._journal.write(group.marks, begun=group.begun)
         except JournalError as error:
             self._error = error

@@ -109,6 +109,11 @@ class Settling:
             return deliver(entries)
         return self._looked_up(entries, deliver)
 
+    async def begin_ahead(self, numbers: Sequence[int]) -> None:
+        """Mark the rows *numbers* as begun before their turn; return when that is on the disk."""
+        self.ahead.update(numbers)  # first: what is cut off here is to be taken back
+        await self.scribe.begin(numbers)
+
     def _begun_ahead(self, entries: Sequence[Entry]) -> bool:
         """Return whether all *entries* were marked as begun ahead; they are sent now."""
         ahead = self.ahead

@@ -236,13 +236,11 @@ class Journal:
         rows = orjson.loads(found)
         return [Kept(number, line, _STATES[state], remote) for number, line, state, remote in rows]
 
-    def mark_begun(self, numbers: Sequence[int]) -> None:
-        """Mark the rows with these *numbers* as begun, all of them at once."""
-        with self._using() as database:
-            database.execute(BEGIN, (time.time(), orjson.dumps(numbers).decode()))
+    def write(self, marks: Iterable[Mark], *, begun: Sequence[int] = ()) -> None:
+        """Mark rows as what they are from now on: of several marks of a row, as the last one says.
 
-    def write(self, marks: Iterable[Mark]) -> None:
-        """Mark rows as what they are from now on: of several marks of a row, as the last one says."""
+        Before that the rows with the numbers *begun* are marked as such, one sending more each.
+        """
         last: dict[int, Mark] = {}
         for mark in marks:
             before = last.get(mark.number)
@@ -251,7 +249,10 @@ class Journal:
         for mark in last.values():
             what = mark.state, mark.outcome, mark.code, mark.status, mark.reason, mark.sent
             alike.setdefault(what, []).append((mark.number, mark.remote_id, mark.at))
-        with self._change() if len(alike) > 1 else self._using() as database:
+        many = len(alike) + bool(begun) > 1
+        with self._change() if many else self._using() as database:
+            if begun:
+                database.execute(BEGIN, (time.time(), orjson.dumps(begun).decode()))
             for what, rows in alike.items():
                 database.execute(MARK, (*what, orjson.dumps(rows).decode()))
 
