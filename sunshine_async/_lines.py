@@ -82,10 +82,11 @@ class Lines:
 
     def take(self) -> bytes | None:
         """Return the next line with its end, or None; of one that is too long, its beginning."""
-        while not self.waiting:
+        parts = self._parts
+        while not (parts or self._ended):
             self._fill()
-        if self._parts:
-            line = self._parts.popleft()
+        if parts:
+            line = parts.popleft()
         elif self._tail:
             line, self._tail = self._tail, b""
         else:

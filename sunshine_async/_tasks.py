@@ -116,9 +116,7 @@ class Task:
         init=False, default=Factory(lambda task: _times(task.shape), takes_self=True)
     )
 
-    def entry(
-        self, row: Row, number: int = 0, *, begun: bool = False, remote_id: str | None = None
-    ) -> Entry | BadRow:
+    def entry(self, row: Row, number: int = 0, *, remote_id: str | None = None) -> Entry | BadRow:
         """Return what is sent for *row*, or why it can't be; the rest is as the journal has it."""
         data = dict(row.data)
         try:
@@ -131,7 +129,7 @@ class Task:
             return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
         beside = {name: address[name] for name in self.shape.beside if address[name]}
         beyond = () if body is None else tuple(_beyond(body, ""))
-        entry = Entry(row.line, who, body, beside, beyond, number, begun, remote_id)
+        entry = Entry(row.line, who, body, beside, beyond, number, remote_id=remote_id)
         return self._measured(entry) if isinstance(self.send, Parcels) else entry
 
     def outcome(self, value: object) -> str:

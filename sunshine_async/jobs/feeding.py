@@ -21,6 +21,7 @@ from sunshine_async.jobs.sources import noted, row_of
 from sunshine_async.journal import Journal, JournalError, Kept, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
+_WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
 _TOLD: Final = frozenset({Again.LOOK, Again.GONE})
 """Where a row that was marked as begun, and then wasn't sent, does not become unknown for that."""
 Rows = Iterable[Any] | AsyncIterable[Any]
@@ -104,7 +105,7 @@ class Pending(Entries):
         return batch, [
             kept.number
             for kept, entry in zip(page, batch, strict=True)
-            if kept.state is State.WAITING and isinstance(entry, Entry) and again(entry) in _TOLD
+            if kept.state is _WAITING and isinstance(entry, Entry) and again(entry) in _TOLD
         ]
 
     def _next(self) -> list[Kept]:

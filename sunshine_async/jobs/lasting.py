@@ -26,6 +26,7 @@ from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _AHEAD: Final = 8
 """How many rows are marked as begun before they are sent, for each that is sent at once."""
+_WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
 _STRIDE: Final = 1000
 """For how many rows at a time the journal is told that they may be sent."""
 _TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
@@ -116,15 +117,17 @@ class LastingJob(Job):
     def _entry_of(self, row: Row, kept: Kept) -> Entry | BadRow:
         """Return what is sent for *row*, which the journal has as *kept*."""
         self._reach(kept.number)
-        begun = kept.state in (State.BEGUN, State.UNKNOWN)
-        entry = self._task.entry(row, kept.number, begun=begun, remote_id=kept.remote_id)
+        entry = self._task.entry(row, kept.number, remote_id=kept.remote_id)
         if isinstance(entry, BadRow):
             return entry
-        if kept.state is State.UNKNOWN:
-            return evolve(entry, begun=self._task.again(entry) is not Again.NEVER)
-        if kept.state is State.WAITING and kept.number <= self._reached_before:
-            return evolve(entry, begun=self._task.again(entry) is Again.HARMLESS)
-        return entry
+        if kept.state is _WAITING:
+            before = kept.number <= self._reached_before
+            begun = before and self._task.again(entry) is Again.HARMLESS
+        elif kept.state is State.UNKNOWN:
+            begun = self._task.again(entry) is not Again.NEVER
+        else:
+            begun = kept.state is State.BEGUN
+        return evolve(entry, begun=True) if begun else entry
 
     def _reach(self, number: int) -> None:
         """Let the journal have, well ahead, up to which row some may be sent without a mark.

@@ -65,8 +65,10 @@ class Settling:
             if isinstance(result, Exception):
                 return await self._in_turns(entries, results, deliver, answers=answers)
         self.hold.answer()
-        known = [_as_known(*one) for one in zip(entries, results, strict=True)]
-        await self._keep(entries, known)
+        known = [*map(_as_known, entries, results)]
+        self._take_down(entries, known)
+        if self.in_order or self.scribe.crowded:
+            await self.scribe.written()
         return known
 
     async def _in_turns(
@@ -89,7 +91,9 @@ class Settling:
                     over[place] = entry, StoppedError(str(error), maybe_applied=entry.begun)
                 again.clear()
             if over:
-                await self._keep(*zip(*over.values(), strict=True))
+                self._take_down(*zip(*over.values(), strict=True))
+                if self.in_order or self.scribe.crowded:
+                    await self.scribe.written()
             ended |= {place: result for place, (_, result) in over.items()}
             if not again:
                 return [ended[place] for place in range(len(entries))]
@@ -262,7 +266,7 @@ class Settling:
         if marks:
             await self.scribe.keep(marks)
 
-    async def _keep(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
+    def _take_down(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
         """Let the journal have what became of *entries*."""
         marks: list[Mark] = []
         linger = True
@@ -274,8 +278,6 @@ class Settling:
             else:
                 marks.append(self._done(entry, result, again))
         self.scribe.end(marks, linger=linger)
-        if self.in_order or self.scribe.crowded:
-            await self.scribe.written()
 
 
 def says_nothing(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """Where the rows of a job with a journal come from, and whether it is where they came from before."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from itertools import islice
 from pathlib import Path
@@ -97,8 +97,8 @@ def read_ahead(
         accept=state == "finished" and upsert,
         aside=state == "open",
     )
-    for lines in _lines(rows, task, policy):
-        journal.add(lines)
+    lines = (noted(row, task, keep_body=policy.keep_bodies) for row in rows)
+    while journal.add(islice(lines, _BATCH)):
         if not going_on():
             return
     _check_duplicates(journal, policy)
@@ -150,12 +150,6 @@ def _differs(path: Path, about: Mapping[str, str], source: Mapping[str, str]) ->
         f"{path} has a run that isn't finished, of another source: {'; '.join(changes)}. "
         "Finish that one, or go on with the rows of this one (--accept-changed-source)"
     )
-
-
-def _lines(rows: Iterable[Row | BadRow], task: Task, policy: Policy) -> Iterator[list[Line]]:
-    found = (noted(row, task, keep_body=policy.keep_bodies) for row in rows)
-    while batch := list(islice(found, _BATCH)):
-        yield batch
 
 
 def _check_duplicates(journal: Journal, policy: Policy) -> None:

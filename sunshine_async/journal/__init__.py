@@ -4,17 +4,8 @@ One process at a time has it; its mode is 0600, since keys are often e-mail addr
 in it only where they are to be kept, credentials never.
 """
 
-from sunshine_async.journal.file import (
-    PENDING,
-    VERSION,
-    Found,
-    Journal,
-    JournalError,
-    Kept,
-    Line,
-    Mark,
-    State,
-)
+from sunshine_async.journal.file import VERSION, Found, Journal, JournalError
+from sunshine_async.journal.row import PENDING, Kept, Line, Mark, State
 
 __all__ = [
     "PENDING",

@@ -5,16 +5,16 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import orjson
-from attrs import evolve, frozen
 
 from sunshine_async.errors import SunshineError
+from sunshine_async.journal.row import Kept, Line, Mark, State, last_of_each
 from sunshine_async.journal.statements import (
     ACCEPT,
     ADD,
@@ -44,70 +44,13 @@ VERSION: Final = 1
 """Of the tables; a file of a newer one is refused."""
 _APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
+_STATES: Final = tuple(State)
 _TOGETHER: Final = 50
 """Rows that are added by one statement."""
 
 
 class JournalError(SunshineError):
     """The journal can't be opened, read or written; the text says why and what to do."""
-
-
-class State(IntEnum):
-    """What a row is, as far as the disk knows."""
-
-    WAITING = 0
-    BEGUN = 1
-    """It may have been sent."""
-    DONE = 2
-    FAILED = 3
-    UNKNOWN = 4
-    BAD = 5
-    LEFT_OUT = 6
-    """Another row with its key is sent in its place."""
-
-
-_STATES: Final = tuple(State)
-PENDING: Final = (State.WAITING, State.BEGUN)
-"""What a job has still to do."""
-
-
-@frozen
-class Line:
-    """A row as it was read, before anything is done with it; *reason* is for one that is bad."""
-
-    line: int
-    key: str | None
-    hash: bytes
-    reason: str | None = None
-    body: bytes | None = None
-
-
-@frozen
-class Kept:
-    """A row of the journal."""
-
-    number: int
-    line: int
-    state: State
-    remote_id: str | None = None
-
-
-@frozen
-class Mark:
-    """What a row is from now on, and why."""
-
-    number: int
-    state: State
-    at: float
-    """Seconds since 1970."""
-    outcome: str | None = None
-    code: str | None = None
-    status: int | None = None
-    reason: str | None = None
-    remote_id: str | None = None
-    sent: int = 0
-    """How many sendings more this is: 1 where it begins, or, where that isn't marked, where it ended;
-    -1 where it was marked as begun ahead of being sent, and wasn't sent."""
 
 
 Found: TypeAlias = dict[str, Any]
@@ -173,11 +116,14 @@ class Journal:
                 database.execute("DELETE FROM rows")
             database.executemany(SAY, about.items())
 
-    def add(self, lines: Sequence[Line]) -> None:
-        """Add rows, those with a reason as bad, and all others as waiting."""
+    def add(self, lines: Iterable[Line]) -> int:
+        """Add rows, those with a reason as bad, and all others as waiting; return how many."""
+        lines, many = iter(lines), 0
         with self._change() as database:
-            for start in range(0, len(lines), _TOGETHER):
-                _add(database, lines[start : start + _TOGETHER])
+            while some := [*islice(lines, _TOGETHER)]:
+                _add(database, some)
+                many += len(some)
+        return many
 
     def ready(
         self, about: Mapping[str, str], *, keep: str | None = None, skip_unchanged: bool = False
@@ -232,21 +178,17 @@ class Journal:
     def pending(self, after: int, states: Sequence[State], *, many: int = _PAGE) -> list[Kept]:
         """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
         query = NEXT.format(states=", ".join(str(int(state)) for state in states))
-        [[found]] = self._all(query, (after, many))
-        rows = orjson.loads(found)
+        [found] = self._all(query, (after, many))
+        rows = zip(*map(orjson.loads, found), strict=True)
         return [Kept(number, line, _STATES[state], remote) for number, line, state, remote in rows]
 
-    def write(self, marks: Iterable[Mark], *, begun: Sequence[int] = ()) -> None:
+    def write(self, marks: Sequence[Mark], *, begun: Sequence[int] = ()) -> None:
         """Mark rows as what they are from now on: of several marks of a row, as the last one says.
 
         Before that the rows with the numbers *begun* are marked as such, one sending more each.
         """
-        last: dict[int, Mark] = {}
-        for mark in marks:
-            before = last.get(mark.number)
-            last[mark.number] = evolve(mark, sent=before.sent + mark.sent) if before else mark
         alike: dict[tuple[Any, ...], list[Any]] = {}
-        for mark in last.values():
+        for mark in last_of_each(marks):
             what = mark.state, mark.outcome, mark.code, mark.status, mark.reason, mark.sent
             alike.setdefault(what, []).append((mark.number, mark.remote_id, mark.at))
         many = len(alike) + bool(begun) > 1

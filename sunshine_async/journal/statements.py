@@ -17,10 +17,11 @@ ADDED: Final = "(?, ?, ?, ?, 0)"
 """One of the *rows*: many in one statement take a third of the time that each would by itself."""
 REFUSE: Final = "UPDATE rows SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
 KNOWN: Final = "SELECT number, state, remote_id, session FROM rows WHERE"
-NEXT: Final = """SELECT json_group_array(json_array(number, line, state, remote_id)) FROM
-    (SELECT number, line, state, remote_id FROM rows
-    WHERE number > ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
-"""All in one value: a thread gives way to others at each row that it takes, and waits for its turn."""
+NEXT: Final = """SELECT json_group_array(number), json_group_array(line), json_group_array(state),
+        json_group_array(remote_id)
+    FROM (SELECT number, line, state, remote_id FROM rows
+        WHERE number > ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
+"""All in one row: a thread gives way to others at each that it takes, and waits for its turn."""
 SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
     attempts, at, body FROM rows"""
 MARK: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, status = ?, reason = ?,
