@@ -153,10 +153,10 @@ class Report:
             if key in self.beyond or len(self.beyond) < NAMED:
                 self.beyond[key] += 1
 
-    def end(self, outcome: str) -> None:
-        """Count a row that was done."""
-        self.done += 1
-        self.outcomes[outcome] += 1
+    def end(self, outcome: str, many: int = 1) -> None:
+        """Count a row that was done, or *many*."""
+        self.done += many
+        self.outcomes[outcome] += many
 
     def add(self, problem: Problem) -> None:
         """Count a row that wasn't done."""

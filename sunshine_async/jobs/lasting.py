@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from math import inf
@@ -21,7 +21,7 @@ from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Resu
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import STATES, Settling, says_nothing
 from sunshine_async.jobs.sources import FAR, Duplicates, Policy, check_job, read_ahead
-from sunshine_async.journal import PENDING, Journal, JournalError, Kept, Mark, State
+from sunshine_async.journal import PENDING, Done, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _AHEAD: Final = 8
@@ -106,7 +106,7 @@ class LastingJob(Job):
         problem = Problem(row.line, Trouble.BAD, "bad row", row.reason)
         number = cast("Refused", row).number
         mark = Mark(number, State.BAD, time.time(), code=problem.code, reason=problem.reason)
-        self._scribe.end([mark])
+        self._scribe.mark(mark)
         self._scribe.then(partial(self.note, problem))
 
     def _states(self) -> tuple[State, ...]:
@@ -201,11 +201,11 @@ class LastingJob(Job):
             return Pending(feed, rows)
         return Stream(feed, rows, self._session)
 
-    def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
-        return self._settling.send(entries, super()._send)
+    async def _send(self, entries: Sequence[Entry]) -> Results:
+        return await self._settling.send(entries, super()._send)
 
-    def _call(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
-        return self._settling.call(entries, super()._call)
+    async def _call(self, entries: Sequence[Entry]) -> Results:
+        return await self._settling.call(entries, super()._call)
 
     def _break_off(self, error: JournalError) -> None:
         """Give up, since what became of rows can't be written down."""
@@ -215,9 +215,8 @@ class LastingJob(Job):
     def _take_back(self) -> None:
         """Let rows wait again that were marked as begun ahead, and that nobody took."""
         now = time.time()
-        self._scribe.end(
-            Mark(number, State.WAITING, now, sent=-1) for number in self._settling.ahead
-        )
+        for number in self._settling.ahead:
+            self._scribe.mark(Mark(number, State.WAITING, now, sent=-1))
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
@@ -226,11 +225,10 @@ class LastingJob(Job):
             self.give_up(NO_BETTER.format(outcome.error))
         self._scribe.then(partial(self._note, outcome))
 
-    def _count(self, marks: Sequence[Mark]) -> None:
-        """Count what is done, by the *marks* that are on the disk."""
-        for mark in marks:
-            if mark.outcome is not None:
-                self.report.end(mark.outcome)
+    def _count(self, done: Done) -> None:
+        """Count what is *done*, and on the disk."""
+        for (outcome, _), rows in done.items():
+            self.report.end(outcome, len(rows))
         self._progress()
 
     def _note(self, outcome: bulk.Failed[Entry] | bulk.Unknown[Entry]) -> None:

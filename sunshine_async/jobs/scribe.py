@@ -1,13 +1,14 @@
 """What becomes of rows, written down in groups: one commit for all that came during the last."""
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async.journal import Journal, JournalError, Mark
+from sunshine_async.journal import Done, Journal, JournalError, Mark
 
 _LINGER: Final = 0.1
 """Seconds in which more may come to a group that nobody waits for."""
@@ -19,30 +20,34 @@ _CROWDED: Final = 2000
 class _Group:
     begun: list[int] = field(factory=list[int])
     marks: list[Mark] = field(factory=list[Mark])
+    done: dict[tuple[str, int], list[tuple[int, str | None, float]]] = field(factory=dict)
+    size: int = 0
+    """How many rows are marked, or done."""
     then: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
     written: anyio.Event = field(factory=anyio.Event)
 
     @property
     def waits(self) -> bool:
         """Whether there is anything to do for it."""
-        return bool(self.begun or self.marks or self.then)
+        return bool(self.begun or self.size or self.then)
 
 
 class Scribe:
     """Writes to *journal* in a thread, as long as `work` runs.
 
-    *on_written* is called with the marks that are on the disk. After a write that failed it writes
-    nothing more: what waits for it gets the `JournalError`, and *on_error* is called with it.
+    *on_done* is called with the rows that are done, once that is on the disk. After a write that
+    failed it writes nothing more: what waits for it gets the `JournalError`, and *on_error* is called
+    with it.
     """
 
     def __init__(
         self,
         journal: Journal,
-        on_written: Callable[[Sequence[Mark]], None],
+        on_done: Callable[[Done], None],
         on_error: Callable[[JournalError], None],
     ) -> None:
         self._journal: Final = journal
-        self._on_written: Final = on_written
+        self._on_done: Final = on_done
         self._on_error: Final = on_error
         self._group = _Group()
         self._wake = anyio.Event()
@@ -53,7 +58,7 @@ class Scribe:
     @property
     def crowded(self) -> bool:
         """Whether more waits to be written than should."""
-        return len(self._group.marks) >= _CROWDED
+        return self._group.size >= _CROWDED
 
     async def begin(self, numbers: Iterable[int]) -> None:
         """Mark the rows *numbers* as begun; return when that is on the disk."""
@@ -61,17 +66,24 @@ class Scribe:
         self._wake.set()
         await self.written()
 
-    def end(self, marks: Iterable[Mark], *, linger: bool = True) -> None:
-        """Write *marks* soon, or if they aren't to *linger* as soon as can be."""
-        self._group.marks.extend(marks)
-        self._wake.set()
-        if not linger:
-            self._hurry.set()
+    def mark(self, mark: Mark) -> None:
+        """Write *mark* soon."""
+        self._group.marks.append(mark)
+        self._more()
 
-    async def keep(self, marks: Iterable[Mark]) -> None:
-        """Write *marks*; return when that is on the disk."""
-        self.end(marks)
-        await self.written()
+    def done(self, number: int, outcome: str, remote_id: str | None, *, sent: int) -> None:
+        """Write soon that the row *number* is done: `mark`, of what nearly all rows become."""
+        one = number, remote_id, time.time()
+        alike = self._group.done.get((outcome, sent))
+        if alike is None:
+            self._group.done[outcome, sent] = [one]
+        else:
+            alike.append(one)
+        self._more()
+
+    def hurry(self) -> None:
+        """Write what was handed in so far as soon as can be."""
+        self._hurry.set()
 
     async def written(self) -> None:
         """Return when all that was handed in so far is on the disk, as soon as can be."""
@@ -95,12 +107,12 @@ class Scribe:
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             group, self._group = self._group, _Group()
-            if self._error is None and (group.begun or group.marks):
+            if self._error is None and (group.begun or group.size):
                 await to_thread.run_sync(self._write, group, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
             if self._error is None:
-                self._on_written(group.marks)
+                self._on_done(group.done)
                 for call in group.then:
                     call()
             group.written.set()
@@ -111,8 +123,13 @@ class Scribe:
         self._wake.set()
         self._hurry.set()
 
+    def _more(self) -> None:
+        if not self._group.size:
+            self._wake.set()
+        self._group.size += 1
+
     def _write(self, group: _Group) -> None:
         try:
-            self._journal.write(group.marks, begun=group.begun)
+            self._journal.write(group.marks, begun=group.begun, done=group.done)
         except JournalError as error:
             self._error = error

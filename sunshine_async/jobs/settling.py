@@ -1,7 +1,7 @@
 """Rows sent so that what became of each can be told, whatever cuts the job off."""
 
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, Final, TypeAlias, cast
 
@@ -26,13 +26,12 @@ _ASKED: Final = frozenset({Again.NEVER, Again.LOOK, Again.FIND})
 """Where something is to be found out of a row that had begun, before it is sent."""
 _NEVER: Final = Again.NEVER  # looked up once: an enum's members take their time
 _HARMLESS: Final = Again.HARMLESS
-_DONE: Final = State.DONE
 _TURNS: Final = 3
 """How often a row is tried that has no answer while others have."""
 _UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
 _OTHERWISE: Final = "it may have been sent before, and what is there under its key is not as sent"
 
-Deliver: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
+Deliver: TypeAlias = Callable[[Sequence[Entry]], Awaitable[Results]]
 
 
 class UnsettledError(SunshineError):
@@ -101,7 +100,7 @@ class Settling:
             answers = self.hold.answers
             results = await deliver([*waiting.values()])
 
-    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Coroutine[Any, Any, Results]:
+    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Awaitable[Results]:
         """Return what became of *entries*: of those that had begun what can be told, or *deliver*.
 
         All that are sent are marked as begun first, unless sending them again can do no harm. None
@@ -145,18 +144,6 @@ class Settling:
             for (place, entry), result in zip(sent.items(), delivered, strict=True):
                 results[place] = await self._resent(entry, result)
         return results
-
-    def _done(self, entry: Entry, value: object, again: Again) -> Mark:
-        """Return the mark of an *entry* whose call brought *value*."""
-        task = self.task
-        return Mark(
-            entry.number,
-            _DONE,
-            time.time(),
-            outcome=task.outcome(value),
-            remote_id=task.id_of(value),
-            sent=again is _HARMLESS,
-        )
 
     def undone(self, entry: Entry, error: Exception, again: Again) -> Mark:
         """Return the mark of an *entry* whose call ended in *error*."""
@@ -263,21 +250,23 @@ class Settling:
             if not entry.begun and self.task.again(entry) is not Again.HARMLESS
         ]
         self.ahead -= {mark.number for mark in marks}
+        for mark in marks:
+            self.scribe.mark(mark)
         if marks:
-            await self.scribe.keep(marks)
+            await self.scribe.written()
 
     def _take_down(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
         """Let the journal have what became of *entries*."""
-        marks: list[Mark] = []
-        linger = True
+        task, scribe = self.task, self.scribe
         for entry, result in zip(entries, results, strict=True):
-            again = self.task.again(entry)
-            linger = linger and again is not _NEVER
+            again = task.again(entry)
             if isinstance(result, Exception):
-                marks.append(self.undone(entry, result, again))
+                scribe.mark(self.undone(entry, result, again))
             else:
-                marks.append(self._done(entry, result, again))
-        self.scribe.end(marks, linger=linger)
+                outcome, remote_id = task.outcome(result), task.id_of(result)
+                scribe.done(entry.number, outcome, remote_id, sent=again is _HARMLESS)
+            if again is _NEVER:
+                scribe.hurry()
 
 
 def says_nothing(error: Exception) -> bool:

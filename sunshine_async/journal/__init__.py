@@ -5,11 +5,12 @@ in it only where they are to be kept, credentials never.
 """
 
 from sunshine_async.journal.file import VERSION, Found, Journal, JournalError
-from sunshine_async.journal.row import PENDING, Kept, Line, Mark, State
+from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, State
 
 __all__ = [
     "PENDING",
     "VERSION",
+    "Done",
     "Found",
     "Journal",
     "JournalError",

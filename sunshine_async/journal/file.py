@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, TypeAlias, cast
 import orjson
 
 from sunshine_async.errors import SunshineError
-from sunshine_async.journal.row import Kept, Line, Mark, State, last_of_each
+from sunshine_async.journal.row import Done, Kept, Line, Mark, State, last_of_each
 from sunshine_async.journal.statements import (
     ACCEPT,
     ADD,
@@ -44,7 +44,9 @@ VERSION: Final = 1
 """Of the tables; a file of a newer one is refused."""
 _APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
-_STATES: Final = tuple(State)
+_STATES: Final[tuple[State, ...]] = tuple(State)
+_DONE: Final = State.DONE
+_NONE: Final[Done] = {}
 _TOGETHER: Final = 50
 """Rows that are added by one statement."""
 
@@ -179,18 +181,26 @@ class Journal:
         """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
         query = NEXT.format(states=", ".join(str(int(state)) for state in states))
         [found] = self._all(query, (after, many))
-        rows = zip(*map(orjson.loads, found), strict=True)
-        return [Kept(number, line, _STATES[state], remote) for number, line, state, remote in rows]
+        columns: list[list[Any]] = [orjson.loads(column) for column in found]
+        return [
+            Kept(number, line, _STATES[state], remote_id)
+            for number, line, state, remote_id in zip(*columns, strict=True)
+        ]
 
-    def write(self, marks: Sequence[Mark], *, begun: Sequence[int] = ()) -> None:
+    def write(
+        self, marks: Sequence[Mark], *, begun: Sequence[int] = (), done: Done = _NONE
+    ) -> None:
         """Mark rows as what they are from now on: of several marks of a row, as the last one says.
 
-        Before that the rows with the numbers *begun* are marked as such, one sending more each.
+        Before that the rows with the numbers *begun* are marked as such, one sending more each;
+        after it those that are *done*.
         """
         alike: dict[tuple[Any, ...], list[Any]] = {}
         for mark in last_of_each(marks):
             what = mark.state, mark.outcome, mark.code, mark.status, mark.reason, mark.sent
             alike.setdefault(what, []).append((mark.number, mark.remote_id, mark.at))
+        for (outcome, sent), rows in done.items():
+            alike.setdefault((_DONE, outcome, None, None, None, sent), []).extend(rows)
         many = len(alike) + bool(begun) > 1
         with self._change() if many else self._using() as database:
             if begun:

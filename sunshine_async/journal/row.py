@@ -1,9 +1,9 @@
 """What a journal has of a row, and what is said of it."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -63,6 +63,10 @@ class Mark:
     sent: int = 0
     """How many sendings more this is: 1 where it begins, or, where that isn't marked, where it ended;
     -1 where it was marked as begun ahead of being sent, and wasn't sent."""
+
+
+Done: TypeAlias = Mapping[tuple[str, int], Sequence[tuple[int, str | None, float]]]
+"""Rows that were done, by outcome and sendings: their numbers, remote ids, and when, as in a `Mark`."""
 
 
 def last_of_each(marks: Sequence[Mark]) -> Iterable[Mark]:
