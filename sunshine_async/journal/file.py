@@ -44,7 +44,7 @@ VERSION: Final = 1
 """Of the tables; a file of a newer one is refused."""
 _APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
-_STATES: Final[tuple[State, ...]] = tuple(State)
+_STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
 _DONE: Final = State.DONE
 _NONE: Final[Done] = {}
 _TOGETHER: Final = 50
