@@ -4,6 +4,7 @@ Each way has the same `measure`, which takes the process that it is called in fo
 """
 
 import asyncio
+import itertools
 import json
 import os
 import resource
@@ -11,13 +12,13 @@ import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
@@ -80,10 +81,19 @@ class Coroutines:
         return asyncio.run(scenario)
 
     async def _measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
-        async with self.open(target, in_flight) as create:
-            await _awaited_until(time.perf_counter() + seconds / 4, create, in_flight)
-            meter = _Meter()
-            return meter.read(await _awaited_until(meter.began + seconds, create, in_flight))
+        load = _Load(in_flight)
+
+        async def work(worker: int, create: Create) -> None:
+            while not load.over:
+                await create(next(load.numbers))
+                load.counts[worker] += 1
+
+        async with self.open(target, in_flight) as create, asyncio.TaskGroup() as tasks:
+            for worker in range(in_flight):
+                tasks.create_task(work(worker, create))
+            for pause in load.pauses(seconds):
+                await asyncio.sleep(pause)
+        return load.cost
 
 
 @frozen
@@ -96,11 +106,20 @@ class Threads:
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
         """Return what its creates cost, once it is warm."""
         create = self.open(target, in_flight)
+        load = _Load(in_flight)
+
+        def work(worker: int) -> None:
+            while not load.over:
+                create(next(load.numbers))
+                load.counts[worker] += 1
+
         with ThreadPoolExecutor(in_flight) as threads:
-            _blocking_until(time.perf_counter() + seconds / 4, create, in_flight, threads)
-            meter = _Meter()
-            count = _blocking_until(meter.began + seconds, create, in_flight, threads)
-            return meter.read(count)
+            workers = [threads.submit(work, worker) for worker in range(in_flight)]
+            for pause in load.pauses(seconds):
+                time.sleep(pause)
+                for ended in filter(Future.done, workers):
+                    ended.result()  # which raises
+        return load.cost
 
 
 @frozen
@@ -130,47 +149,34 @@ class Node:
         return found and _node("-p", f"require.resolve('{name}')").returncode == 0
 
 
-class _Meter:
-    """What this process has used since it was made."""
+class _Load:
+    """Workers that call again and again, and what their calls cost while all of them are at it."""
 
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self._cpu = time.process_time()
+    cost: Cost
 
-    def read(self, count: int) -> Cost:
-        """Return the cost of each of *count* creates."""
-        cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self.began
+    def __init__(self, workers: int) -> None:
+        self.numbers: Final = itertools.count()
+        """Of the calls."""
+        self.counts: Final = [0] * workers
+        """How many calls of each worker have ended."""
+        self.over = False
+
+    def pauses(self, seconds: float) -> Iterator[float]:
+        """Yield pauses, in seconds, during which the workers work; after the last there is a cost.
+
+        They are warm when each has had an answer. Neither how they begin counts, nor how they end.
+        """
+        yield seconds / 4
+        while not all(self.counts):
+            yield 0.05
+        count, cpu, began = sum(self.counts), time.process_time(), time.perf_counter()
+        yield seconds
+        while sum(self.counts) == count:
+            yield 0.05
+        count, cpu = sum(self.counts) - count, time.process_time() - cpu
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-        return Cost(cpu / count * 1e6, count / wall, memory)
-
-
-async def _awaited_until(until: float, create: Create, in_flight: int) -> int:
-    count = 0
-
-    async def work() -> None:
-        nonlocal count
-        while True:
-            await create(count)
-            count += 1
-            if time.perf_counter() > until:
-                return
-
-    await asyncio.gather(*(work() for _ in range(in_flight)))
-    return count
-
-
-def _blocking_until(
-    until: float, create: BlockingCreate, in_flight: int, threads: ThreadPoolExecutor
-) -> int:
-    def work(_: int) -> int:
-        count = 0
-        while True:
-            create(count)
-            count += 1
-            if time.perf_counter() > until:
-                return count
-
-    return sum(threads.map(work, range(in_flight)))
+        self.cost = Cost(cpu / count * 1e6, count / (time.perf_counter() - began), memory)
+        self.over = True
 
 
 def _node(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[bytes]:
