@@ -326,9 +326,10 @@ def _json_row(
     if path:
         return BadRow(number, f"{path}: {PAST_64_BITS}")
     try:
-        values = [(target, user.pop(key)) for target, key in targets if key in user]
-        for target, value in values:
-            put(user, target, value)
+        values = {key: user.pop(key) for _, key in targets if key in user}
+        for target, key in targets:
+            if key in values:  # one may set several
+                put(user, target, values[key])
     except Misfit as misfit:
         return BadRow(number, str(misfit))
     return Row(number, user)

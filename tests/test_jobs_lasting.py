@@ -601,6 +601,28 @@ class TestStopping:
         assert counts(report) == (0, 0, 0, 0, 3)
 
 
+async def test_progress_is_what_is_written(path: Path, file: Path) -> None:
+    """Progress is told when rows are on the disk, and never of none."""
+    write(file, bodies(*map(str, range(30))))
+    told: list[int] = []
+
+    def look(report: Report) -> None:
+        told.append(report.done)
+        assert len([*job.journal.rows(State.DONE)]) >= report.done
+
+    client = client_on(
+        httpx.MockTransport(lambda _: httpx.Response(201, json={"user": {"id": "1"}}))
+    )
+    async with (
+        client,
+        jobs.open(path, client, SUNSHINE, Mode.CREATE, on_progress=look) as job,
+    ):
+        with open_rows(file, job.shape) as rows:
+            await job.run(rows)
+    assert told == sorted(set(told))
+    assert (told[0] > 0, told[-1]) == (True, 30)
+
+
 class TestBegunAhead:
     async def test_what_is_sent_has_begun(self, path: Path, file: Path) -> None:
         """A create is begun in the journal when it is sent, with few others ahead of their turn."""

@@ -75,6 +75,57 @@ def test_rows_begin_together(journal: Journal) -> None:
     assert [kept.number for kept in journal.pending(1, PENDING, many=1)] == [2]
 
 
+def test_what_begins_again_is_nothing_else(journal: Journal) -> None:
+    """Of a row that begins again no more is said of why it wasn't done before."""
+    journal.add(lines("a"))
+    failed = Mark(1, State.FAILED, 1.0, code="conflict", status=409, reason="taken")
+    journal.write([failed])
+    journal.write([], begun=[1])
+    [row] = journal.rows()
+    assert (row["state"], row["code"], row["status"], row["reason"]) == (
+        State.BEGUN, None, None, None,
+    )  # fmt: skip
+
+
+def test_one_write_for_all(journal: Journal) -> None:
+    """Rows begin, then get their marks, and then are done: at once, and the last of it stands."""
+    journal.add([*lines(*"abcde"), Line(6, None, b"", reason="not JSON"), *lines("g")])
+    journal.write(
+        [
+            Mark(2, State.WAITING, 1.0, sent=-1),
+            Mark(3, State.FAILED, 2.0, code="bad", status=400, reason="no", sent=1),
+            Mark(4, State.FAILED, 2.0, code="bad", status=400, reason="neither", sent=1),
+        ],
+        begun=[1, 2],
+        done={
+            ("created", 0): [(1, "id-1", 3.0)],
+            ("updated", 1): [(5, None, 4.0), (7, "id-7", 5.0)],
+        },
+    )
+    names = ("number", "state", "attempts", "outcome", "reason", "remote_id", "at")
+    assert [tuple(row[name] for name in names) for row in journal.rows()] == [
+        (1, State.DONE, 1, "created", None, "id-1", 3.0),
+        (2, State.WAITING, 0, None, None, None, 1.0),
+        (3, State.FAILED, 1, None, "no", None, 2.0),
+        (4, State.FAILED, 1, None, "neither", None, 2.0),
+        (5, State.DONE, 1, "updated", None, None, 4.0),
+        (6, State.BAD, 0, None, "not JSON", None, None),
+        (7, State.DONE, 1, "updated", None, "id-7", 5.0),
+    ]
+
+
+def test_rows_are_numbered_in_their_order(journal: Journal) -> None:
+    """However many there are, and whichever of them are bad."""
+    rows = [
+        Line(n, None, b"", reason=f"bad {n}") if n % 7 == 0 else Line(n, str(n), b"h", body=b"{}")
+        for n in range(1, 124)
+    ]
+    assert journal.add(iter(rows)) == 123
+    found = [(row["number"], row["line"], row["key"], row["reason"]) for row in journal.rows()]
+    assert found == [(n, row.line, row.key, row.reason) for n, row in enumerate(rows, 1)]
+    assert {row["body"] for row in journal.rows(State.WAITING)} == {b"{}"}
+
+
 def test_what_is_pending_has_its_ids(journal: Journal) -> None:
     """What is still to be done comes in its order, each with the id it has, whatever is in that."""
     journal.add(lines(*"abcd"))

@@ -211,11 +211,18 @@ class TestTables:
 
 
 class TestHeaders:
-    def test_renames(self, path: Path) -> None:
-        """A column is renamed; one column may set two fields."""
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("users.csv", "customer_no,mail\n7,a@x.org\n"),
+            ("users.jsonl", '{"customer_no": "7", "mail": "a@x.org"}\n'),
+        ],
+    )
+    def test_renames(self, tmp_path: Path, name: str, text: str) -> None:
+        """A column, or a key, is renamed; one may set two fields."""
         [row] = read_text(
-            path,
-            "customer_no,mail\n7,a@x.org\n",
+            tmp_path / name,
+            text,
             renames={"externalId": "customer_no", "profile.email": "mail", "metadata.m": "mail"},
         )
         assert row.data == {

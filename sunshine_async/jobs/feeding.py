@@ -23,7 +23,9 @@ from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
 _TOLD: Final = frozenset({Again.LOOK, Again.GONE})
-"""Where a row that was marked as begun, and then wasn't sent, does not become unknown for that."""
+"""Where a row that was marked as begun, and then wasn't sent, can be looked after once the job goes on:
+it does not become unknown for that, unless the user with its key is another's, or other than it says.
+"""
 Rows = Iterable[Any] | AsyncIterable[Any]
 _ELSEWHERE: Final = "{} was changed while it was read: run the same again, with the file as it was"
 
@@ -82,19 +84,19 @@ class Pending(Entries):
 
     async def _fill(self) -> None:
         try:
-            batch, told = await to_thread.run_sync(self._made)
-            if told:
-                await self._feed.begin(told)
+            batch, to_begin = await to_thread.run_sync(self._page)
+            if to_begin:
+                await self._feed.begin(to_begin)
         except (SourceError, JournalError) as error:
             self._broken, batch = error, []
         self._batch.extend(batch)
         self._ended = not batch
 
-    def _made(self) -> tuple[list[Entry | BadRow], list[int]]:
-        """Return the next entries, and the numbers of those to be marked as begun with one another.
+    def _page(self) -> tuple[list[Entry | BadRow], list[int]]:
+        """Return the next entries, and the numbers of those that are to be marked as begun together.
 
-        Then none has to wait for that in its turn. Those that go many in a call are marked when
-        they are sent, all of a call at once.
+        Then none of them has to wait for that in its turn. Those that go many in a call are marked
+        when they are sent, all of a call at once.
         """
         page = self._next()
         batch = [self._feed.made(self._row(kept), kept) for kept in page]

@@ -45,8 +45,9 @@ async def open_job(
 
     Of rows with the same key *duplicates* says which are sent. While the service is gone the job
     waits, *max_outage* seconds at most. Bodies stand in the journal only with *keep_bodies*.
-    *on_problem* is called with each row that wasn't done, *on_progress* with the report as rows
-    end. Raise `JournalError` for a journal that can't be used, or is another job's.
+    *on_problem* is called with each row that wasn't done, *on_progress* with the report when what
+    became of rows is on the disk: many of them at a time. Raise `JournalError` for a journal that
+    can't be used, or is another job's.
     """
     journal = await to_thread.run_sync(Journal, path)
     try:

@@ -13,7 +13,7 @@ from sunshine_async.journal import Done, Journal, JournalError, Mark
 _LINGER: Final = 0.1
 """Seconds in which more may come to a group that nobody waits for."""
 _CROWDED: Final = 2000
-"""Marks that wait to be written, past which rows wait for them."""
+"""Rows marked or done that wait to be written, past which others wait for them."""
 
 
 @define(eq=False)
@@ -82,7 +82,7 @@ class Scribe:
         self._more()
 
     def hurry(self) -> None:
-        """Write what was handed in so far as soon as can be."""
+        """Write what was handed in so far, if anything was, as soon as can be."""
         self._hurry.set()
 
     async def written(self) -> None:
@@ -112,7 +112,8 @@ class Scribe:
                 if self._error is not None:
                     self._on_error(self._error)
             if self._error is None:
-                self._on_done(group.done)
+                if group.done:
+                    self._on_done(group.done)
                 for call in group.then:
                     call()
             group.written.set()

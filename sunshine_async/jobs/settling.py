@@ -107,7 +107,7 @@ class Settling:
         is, if the service is gone when it is asked for those that had begun.
         """
         if self._begun_ahead(entries) or all(
-            self.task.again(entry) is Again.HARMLESS for entry in entries
+            self.task.again(entry) is _HARMLESS for entry in entries
         ):
             return deliver(entries)
         return self._looked_up(entries, deliver)
@@ -186,7 +186,7 @@ class Settling:
         again = self.task.again(entry)
         if not entry.begun or again not in _ASKED:
             return entry
-        if again is Again.NEVER:
+        if again is _NEVER:
             return UnsettledError(_UNTOLD, maybe_applied=True)
         found = await self._found(entry)
         if found is None:
@@ -224,30 +224,28 @@ class Settling:
 
     async def _begin(self, entries: Sequence[Entry]) -> None:
         again = self.task.again
-        await self.scribe.begin(
-            entry.number for entry in entries if again(entry) is not Again.HARMLESS
-        )
+        await self.scribe.begin(entry.number for entry in entries if again(entry) is not _HARMLESS)
 
     def _doubted(self, entry: Entry, error: Exception) -> tuple[Entry, Exception]:
         """Return both as they are after *error*: it says so too if the entry may have been applied.
 
         Not where it is sent again anyway, and can do no harm.
         """
-        in_doubt = entry.begun and self.task.again(entry) is not Again.HARMLESS
+        in_doubt = entry.begun and self.task.again(entry) is not _HARMLESS
         if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True
         return evolve(entry, begun=entry.begun or getattr(error, "maybe_applied", False)), error
 
     def _may_try_again(self, entry: Entry) -> bool:
-        return not (entry.begun and self.task.again(entry) is Again.NEVER)
+        return not (entry.begun and self.task.again(entry) is _NEVER)
 
     async def _taken_back(self, entries: Sequence[Entry]) -> None:
         """Let those wait again that were marked as begun, and weren't sent after all."""
         marks = [
             Mark(entry.number, State.WAITING, time.time())
             for entry in entries
-            if not entry.begun and self.task.again(entry) is not Again.HARMLESS
+            if not entry.begun and self.task.again(entry) is not _HARMLESS
         ]
         self.ahead -= {mark.number for mark in marks}
         for mark in marks:

@@ -21,6 +21,7 @@ from sunshine_async.journal.statements import (
     ADDED,
     BEGIN,
     DOUBT,
+    END,
     INDEX,
     KNOWN,
     LEAVE_OUT,
@@ -45,7 +46,6 @@ VERSION: Final = 1
 _APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
-_DONE: Final = State.DONE
 _NONE: Final[Done] = {}
 _TOGETHER: Final = 50
 """Rows that are added by one statement."""
@@ -195,18 +195,15 @@ class Journal:
         Before that the rows with the numbers *begun* are marked as such, one sending more each;
         after it those that are *done*.
         """
-        alike: dict[tuple[Any, ...], list[Any]] = {}
-        for mark in last_of_each(marks):
-            what = mark.state, mark.outcome, mark.code, mark.status, mark.reason, mark.sent
-            alike.setdefault(what, []).append((mark.number, mark.remote_id, mark.at))
-        for (outcome, sent), rows in done.items():
-            alike.setdefault((_DONE, outcome, None, None, None, sent), []).extend(rows)
-        many = len(alike) + bool(begun) > 1
-        with self._change() if many else self._using() as database:
-            if begun:
-                database.execute(BEGIN, (time.time(), orjson.dumps(begun).decode()))
-            for what, rows in alike.items():
-                database.execute(MARK, (*what, orjson.dumps(rows).decode()))
+        statements: list[tuple[str, tuple[Any, ...]]] = []
+        if begun:
+            statements.append((BEGIN, (time.time(), _json(begun))))
+        if marks:
+            statements.append((MARK, (_json([_values(mark) for mark in last_of_each(marks)]),)))
+        statements += ((END, (*what, _json(rows))) for what, rows in done.items())
+        with self._change() if len(statements) > 1 else self._using() as database:
+            for statement, values in statements:
+                database.execute(statement, values)
 
     def counts(self) -> dict[tuple[State, str | None], int]:
         """Return how many rows there are, by state and outcome."""
@@ -348,6 +345,17 @@ def _make(path: Path) -> None:
     else:
         return
     raise JournalError(message)
+
+
+def _json(values: object) -> str:
+    return orjson.dumps(values).decode()
+
+
+def _values(mark: Mark) -> tuple[Any, ...]:
+    return (
+        mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
+        mark.remote_id, mark.sent,
+    )  # fmt: skip
 
 
 def _add(database: sqlite3.Connection, lines: Sequence[Line]) -> int:
