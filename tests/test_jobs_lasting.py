@@ -644,7 +644,7 @@ class TestBegunAhead:
                 report = await job.run(rows)
             attempts = {row["attempts"] for row in job.journal.rows()}
         assert counts(report) == (100, 0, 0, 0, 0)
-        assert (len(begun), begun[0]) == (100, 8 * 4)
+        assert (len(begun), begun[0]) == (100, 4 * 4)
         assert attempts == {1}
 
     async def test_what_was_not_sent_waits(self, path: Path, file: Path) -> None:

@@ -24,7 +24,7 @@ from sunshine_async.jobs.sources import FAR, Duplicates, Policy, check_job, read
 from sunshine_async.journal import PENDING, Done, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
-_AHEAD: Final = 8
+_AHEAD: Final = 4
 """How many rows are marked as begun before they are sent, for each that is sent at once."""
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
 _STRIDE: Final = 1000
