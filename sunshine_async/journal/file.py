@@ -269,6 +269,7 @@ class Journal:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA temp_store = FILE")
+        database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
         database.execute("BEGIN IMMEDIATE")  # so that another process is found out now
         [application], [version] = (
             database.execute(f"PRAGMA {name}").fetchone()
