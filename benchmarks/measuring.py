@@ -164,10 +164,12 @@ class _Load:
     def pauses(self, seconds: float) -> Iterator[float]:
         """Yield pauses, in seconds, during which the workers work; after the last there is a cost.
 
-        They are warm when each has had an answer. Neither how they begin counts, nor how they end.
+        They are warm when each has had an answer, or after 10 s of a client that can't do as many.
+        Neither how they begin counts, nor how they end.
         """
         yield seconds / 4
-        while not all(self.counts):
+        latest = time.perf_counter() + 10
+        while not all(self.counts) and time.perf_counter() < latest:
             yield 0.05
         count, cpu, began = sum(self.counts), time.process_time(), time.perf_counter()
         yield seconds
