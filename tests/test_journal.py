@@ -114,6 +114,23 @@ def test_one_write_for_all(journal: Journal) -> None:
     ]
 
 
+def test_the_last_of_several_marks_stands(journal: Journal) -> None:
+    """Of several marks of a row in one write the last one stands, and all its sendings count."""
+    journal.add(lines("a", "b"))
+    journal.write(
+        [
+            Mark(1, State.WAITING, 1.0, reason="no answer", sent=1),
+            Mark(2, State.FAILED, 1.0, reason="no", sent=1),
+            Mark(1, State.UNKNOWN, 2.0, code="lost", sent=1),
+        ]
+    )
+    names = ("state", "attempts", "code", "reason", "at")
+    assert [tuple(row[name] for name in names) for row in journal.rows()] == [
+        (State.UNKNOWN, 2, "lost", None, 2.0),
+        (State.FAILED, 1, None, "no", 1.0),
+    ]
+
+
 def test_rows_are_numbered_in_their_order(journal: Journal) -> None:
     """However many there are, and whichever of them are bad."""
     rows = [
