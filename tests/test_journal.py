@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_what_begins_again_is_nothing_else(journal: Journal) -> None:
 
 
 def test_one_write_for_all(journal: Journal) -> None:
-    """Rows begin, then get their marks, and then are done: at once, and the last of it stands."""
+    """In one write rows begin, get their marks, and are done, in this order."""
     journal.add([*lines(*"abcde"), Line(6, None, b"", reason="not JSON"), *lines("g")])
     journal.write(
         [
@@ -114,21 +115,13 @@ def test_one_write_for_all(journal: Journal) -> None:
     ]
 
 
-def test_the_last_of_several_marks_stands(journal: Journal) -> None:
-    """Of several marks of a row in one write the last one stands, and all its sendings count."""
+def test_a_write_that_fails_leaves_nothing(journal: Journal) -> None:
+    """What is written together is there together, or not at all."""
     journal.add(lines("a", "b"))
-    journal.write(
-        [
-            Mark(1, State.WAITING, 1.0, reason="no answer", sent=1),
-            Mark(2, State.FAILED, 1.0, reason="no", sent=1),
-            Mark(1, State.UNKNOWN, 2.0, code="lost", sent=1),
-        ]
-    )
-    names = ("state", "attempts", "code", "reason", "at")
-    assert [tuple(row[name] for name in names) for row in journal.rows()] == [
-        (State.UNKNOWN, 2, "lost", None, 2.0),
-        (State.FAILED, 1, None, "no", 1.0),
-    ]
+    nonsense: Any = object()
+    with pytest.raises(JournalError):
+        journal.write([], begun=[1], done={(nonsense, 0): [(2, "id-2", 1.0)]})
+    assert states(journal) == {1: State.WAITING, 2: State.WAITING}
 
 
 def test_rows_are_numbered_in_their_order(journal: Journal) -> None:

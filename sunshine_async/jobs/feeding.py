@@ -23,8 +23,8 @@ from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
 _TOLD: Final = frozenset({Again.LOOK, Again.GONE})
-"""Where a row that was marked as begun, and then wasn't sent, can be looked after once the job goes on:
-it does not become unknown for that, unless the user with its key is another's, or other than it says.
+"""Where a row that was marked as begun, and then wasn't sent, is looked up or sent when its job goes on: it
+does not become unknown for that, unless another user has its key.
 """
 Rows = Iterable[Any] | AsyncIterable[Any]
 _ELSEWHERE: Final = "{} was changed while it was read: run the same again, with the file as it was"

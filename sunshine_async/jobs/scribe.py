@@ -74,11 +74,7 @@ class Scribe:
     def done(self, number: int, outcome: str, remote_id: str | None, *, sent: int) -> None:
         """Write soon that the row *number* is done: `mark`, of what nearly all rows become."""
         one = number, remote_id, time.time()
-        alike = self._group.done.get((outcome, sent))
-        if alike is None:
-            self._group.done[outcome, sent] = [one]
-        else:
-            alike.append(one)
+        self._group.done.setdefault((outcome, sent), []).append(one)
         self._more()
 
     def hurry(self) -> None:

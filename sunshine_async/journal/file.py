@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, TypeAlias, cast
 import orjson
 
 from sunshine_async.errors import SunshineError
-from sunshine_async.journal.row import Done, Kept, Line, Mark, State, last_of_each
+from sunshine_async.journal.row import Done, Kept, Line, Mark, State
 from sunshine_async.journal.statements import (
     ACCEPT,
     ADD,
@@ -190,7 +190,7 @@ class Journal:
     def write(
         self, marks: Sequence[Mark], *, begun: Sequence[int] = (), done: Done = _NONE
     ) -> None:
-        """Mark rows as what they are from now on: of several marks of a row, as the last one says.
+        """Mark rows as what they are from now on, each by one of *marks* at most; all of it or nothing.
 
         Before that the rows with the numbers *begun* are marked as such, one sending more each;
         after it those that are *done*.
@@ -199,7 +199,7 @@ class Journal:
         if begun:
             statements.append((BEGIN, (time.time(), _json(begun))))
         if marks:
-            statements.append((MARK, (_json([_values(mark) for mark in last_of_each(marks)]),)))
+            statements.append((MARK, (_json([_values(mark) for mark in marks]),)))
         statements += ((END, (*what, _json(rows))) for what, rows in done.items())
         with self._change() if len(statements) > 1 else self._using() as database:
             for statement, values in statements:

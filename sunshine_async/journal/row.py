@@ -1,11 +1,10 @@
 """What a journal has of a row, and what is said of it."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 
 class State(IntEnum):
@@ -61,20 +60,9 @@ class Mark:
     reason: str | None = None
     remote_id: str | None = None
     sent: int = 0
-    """How many sendings more this is: 1 where it begins, or, where that isn't marked, where it ended;
-    -1 where it was marked as begun ahead of being sent, and wasn't sent."""
+    """How many sendings more this is: 1 where it ended, and wasn't marked as begun; -1 where it was
+    marked as begun ahead of being sent, and wasn't sent."""
 
 
 Done: TypeAlias = Mapping[tuple[str, int], Sequence[tuple[int, str | None, float]]]
 """Rows that were done, by outcome and sendings: their numbers, remote ids, and when, as in a `Mark`."""
-
-
-def last_of_each(marks: Sequence[Mark]) -> Iterable[Mark]:
-    """Return the last mark of each row, with the sendings of all."""
-    last = {mark.number: mark for mark in marks}
-    if len(last) == len(marks):
-        return marks
-    sent = Counter[int]()
-    for mark in marks:
-        sent[mark.number] += mark.sent
-    return [evolve(mark, sent=sent[number]) for number, mark in last.items()]
