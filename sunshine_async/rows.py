@@ -326,13 +326,18 @@ def _json_row(
     if path:
         return BadRow(number, f"{path}: {PAST_64_BITS}")
     try:
-        values = {key: user.pop(key) for _, key in targets if key in user}
-        for target, key in targets:
-            if key in values:  # one may set several
-                put(user, target, values[key])
+        if targets:
+            _rename(user, targets)
     except Misfit as misfit:
         return BadRow(number, str(misfit))
     return Row(number, user)
+
+
+def _rename(user: dict[str, Any], targets: list[tuple[tuple[str, ...], str]]) -> None:
+    values = {key: user.pop(key) for _, key in targets if key in user}
+    for target, key in targets:
+        if key in values:  # one may set several
+            put(user, target, values[key])
 
 
 def _not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
