@@ -188,7 +188,7 @@ DIXA: Final = Service(
             asks=_asks_both,
             names=("externalId", "email", "phoneNumber"),
             apart=True,
-            again=lambda entry: Again.HARMLESS if _is_guarded(entry) else Again.FIND,
+            again=lambda entry: Again.BLURRED if _is_guarded(entry) else Again.FIND,
             look=_named,
             remote_id=lambda user: user.id,
         ),

@@ -74,7 +74,7 @@ SUNSHINE: Final = Service(
             asks=_asks_both,
             names=("externalId",),
             within=_BRAND,
-            again=lambda _: Again.HARMLESS,
+            again=lambda entry: Again.BLURRED if entry.body.external_id else Again.NEVER,
             remote_id=lambda user: user.id,
         ),
         Mode.DELETE: Task(
@@ -117,7 +117,7 @@ SMOOCH: Final = Service(
             asks=_asks_both_v1,
             names=("userId",),
             done="created",
-            again=lambda _: Again.LOOK,
+            again=lambda entry: Again.LOOK if entry.body.user_id else Again.NEVER,
             look=lambda client, entry: client.app_users.get(entry.body.user_id),
             remote_id=lambda user: user.id,
         ),
@@ -137,7 +137,7 @@ SMOOCH: Final = Service(
             key=lambda entry: entry.body.user_id,
             asks=_asks_both_v1,
             names=("userId",),
-            again=lambda _: Again.HARMLESS,
+            again=lambda entry: Again.BLURRED if entry.body.user_id else Again.NEVER,
             remote_id=lambda user: user.id,
         ),
         Mode.DELETE: Task(

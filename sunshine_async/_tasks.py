@@ -39,6 +39,7 @@ class Again(Enum):
     """What may be done with a row that had begun when its job was cut off."""
 
     HARMLESS = "sent again: it leaves what one sending leaves"
+    BLURRED = "the same, but whether it was created or changed can't be told any more"
     LOOK = "looked up by its key: done if it is there as sent, sent again if it isn't there"
     FIND = (
         "looked up by its key: changed where it is; unknown where it isn't, since it may still come"
@@ -61,6 +62,8 @@ class Entry:
     """Its row in the journal."""
     begun: bool = False
     """Whether it may have been sent before, and what became of it isn't known."""
+    alone: bool = False
+    """Whether its row is marked as begun by itself, just before it is sent."""
     remote_id: str | None = None
     """The service's own id of its user, where an earlier run has left it in the journal."""
     size: int = 0
@@ -158,10 +161,14 @@ class Task:
     def key_of(self, data: Mapping[str, Any]) -> str | None:
         """Return whose row *data* is, without looking at the rest of it; None if it doesn't say."""
         for name in self.names:
-            who = _said(data, name)
-            if who:
-                within = [part for other in self.within if (part := _said(data, other))]
-                return BETWEEN.join((who, *within, name) if self.apart else (who, *within))
+            who = data.get(name)
+            if who and isinstance(who, str):
+                parts = [who]
+                for other in self.within:
+                    part = data.get(other)
+                    if part and isinstance(part, str):
+                        parts.append(part)
+                return BETWEEN.join([*parts, name] if self.apart else parts)
         return None
 
     def _measured(self, entry: Entry) -> Entry | BadRow:
@@ -201,11 +208,6 @@ def _text(name: str, value: Any) -> str:
     except Misfit as misfit:
         named = Misfit(misfit.reason, name)
     raise named
-
-
-def _said(data: Mapping[str, Any], name: str) -> str | None:
-    value = data.get(name)
-    return value if isinstance(value, str) else None
 
 
 def _beyond(model: Any, prefix: str) -> Iterator[str]:

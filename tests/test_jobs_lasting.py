@@ -2,19 +2,24 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
-from itertools import count
+from itertools import count, product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import UUID
 
 import anyio
 import httpx
 import pytest
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
+from sunshine_async._tasks import Entry
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import (
+    SERVICES,
     SUNSHINE,
     BadRow,
     Duplicates,
@@ -24,9 +29,12 @@ from sunshine_async.jobs import (
     Problem,
     Report,
     Row,
+    Service,
     SourceError,
     open_rows,
 )
+from sunshine_async.jobs.lasting import AHEAD
+from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.journal import Journal, Mark, State
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
@@ -80,6 +88,17 @@ def begun(path: Path, *numbers: int) -> None:
     journal.write([Mark(number, State.BEGUN, 1.0, sent=1) for number in numbers])
     journal.describe(state="open")
     journal.close()
+
+
+def after_a_kill(path: Path) -> dict[str, tuple[State, int]]:
+    """Return what would be found if the job were killed now: of each key the state, and attempts."""
+    with TemporaryDirectory() as folder:
+        for file in path.parent.glob(f"{path.name}*"):
+            shutil.copy(file, folder)
+        journal = Journal(Path(folder, path.name))
+        found = {row["key"]: (State(row["state"]), row["attempts"]) for row in journal.rows()}
+        journal.close()
+    return found
 
 
 async def stopped_at_once(client: SunshineClient, path: Path, rows: Path, mode: Mode) -> None:
@@ -625,14 +644,14 @@ async def test_progress_is_what_is_written(path: Path, file: Path) -> None:
 
 class TestBegunAhead:
     async def test_what_is_sent_has_begun(self, path: Path, file: Path) -> None:
-        """A create is begun in the journal when it is sent, with few others ahead of their turn."""
+        """A create has begun on the disk when it is sent, with few others ahead of their turn."""
         begun: list[int] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
             key = json.loads(request.content)["externalId"]
-            found = [row["key"] for row in job.journal.rows(State.BEGUN)]
-            assert key in found
-            begun.append(len(found))
+            found = after_a_kill(path)
+            assert found[key] == (State.BEGUN, 1)
+            begun.append([state for state, _ in found.values()].count(State.BEGUN))
             return httpx.Response(201, json={"user": {"id": key}})
 
         write(file, bodies(*map(str, range(100))))
@@ -644,7 +663,7 @@ class TestBegunAhead:
                 report = await job.run(rows)
             attempts = {row["attempts"] for row in job.journal.rows()}
         assert counts(report) == (100, 0, 0, 0, 0)
-        assert (len(begun), begun[0]) == (100, 4 * 4)
+        assert (len(begun), begun[0]) == (100, 2 * 4 * 4)
         assert attempts == {1}
 
     async def test_what_was_not_sent_waits(self, path: Path, file: Path) -> None:
@@ -722,6 +741,69 @@ class TestBegunAhead:
             found = [(row["state"], row["attempts"]) for row in job.journal.rows()]
         assert report.ending is Ending.GAVE_UP
         assert found == [(State.DONE, 1), (State.WAITING, 1), (State.WAITING, 0)]
+
+    async def test_each_sending_counts(self, path: Path, file: Path) -> None:
+        """A row that was sent again, since it had no answer, counts both; it was looked up between."""
+        asked: list[str] = []
+        others = anyio.Event()
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            asked.append(request.method)
+            if request.method == "GET":
+                return httpx.Response(404)
+            if b'"b"' in request.content and asked.count("POST") < 4:
+                await others.wait()
+                return httpx.Response(503)
+            if b'"a"' in request.content:
+                others.set()
+            return httpx.Response(201, json={"user": {"id": "1"}})
+
+        write(file, bodies("a", "b", "c"))
+        async with (
+            client_on(httpx.MockTransport(answer), retry=Retry(max_attempts=1)) as client,
+            jobs.open(path, client, SUNSHINE, Mode.CREATE) as job,
+        ):
+            with open_rows(file, job.shape) as rows:
+                report = await job.run(rows)
+            attempts = {row["key"]: row["attempts"] for row in job.journal.rows()}
+        assert counts(report) == (3, 0, 0, 0, 0)
+        assert attempts == {"a": 1, "b": 2, "c": 1}
+        assert asked == ["POST", "POST", "POST", "GET", "POST"]
+
+    async def test_far_enough_ahead(self, path: Path) -> None:
+        """Rows are marked before they are asked for; twice as far ahead once they weren't in time."""
+        written: list[int] = []
+        journal = Journal(path)
+        journal.write = lambda *_, reach, **__: written.append(reach)  # type: ignore[method-assign]
+        scribe = Scribe(journal, print, print)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scribe.work)
+            await scribe.reach(4, ahead=4)
+            assert written == [8]
+            await scribe.reach(8, ahead=4)
+            assert written == [8]
+            await scribe.reach(12, ahead=4)
+            assert written == [8, 12 + 8]
+            await scribe.reach(20, ahead=4)
+            scribe.close()
+        assert written == [8, 20, 20 + 8]
+        journal.close()
+
+    @pytest.mark.parametrize("mode", Mode)
+    @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+    def test_what_is_marked_has_a_key(self, service: Service, mode: Mode) -> None:
+        """All up to one are marked by their keys: a row without one is never among them."""
+        task = service.tasks[mode]
+        values = ("", "x", UUID(int=1).hex)
+        names = ("id", "externalId", "userId", "email", "phoneNumber")
+        found = set()
+        for name, value in product(names, values):
+            row = Row(1, {name: value})
+            entry = task.entry(row)
+            if isinstance(entry, Entry) and task.most == 1 and task.again(entry) in AHEAD:
+                found.add(name)
+                assert task.key_of(row.data)
+        assert found or task.most > 1 or mode is Mode.UPDATE
 
 
 class TestFullDisks:

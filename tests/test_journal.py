@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
     assert (first["attempts"], first["at"]) == (1, 2.0)
     assert (second["state"], second["attempts"]) == (State.WAITING, 0)
     assert (third["state"], third["code"], third["reason"]) == (State.BAD, "bad row", "not JSON")
-    assert [kept.line for kept in again.pending(0, PENDING)] == [2]
+    assert [kept.number for kept in again.pending(0, PENDING)] == [2]
     assert again.counts() == {
         (State.WAITING, None): 1, (State.DONE, "created"): 1, (State.BAD, None): 1,
     }  # fmt: skip
@@ -67,13 +68,51 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
 
 
 def test_rows_begin_together(journal: Journal) -> None:
-    """Rows are marked as begun together; one that wasn't sent after all waits, and wasn't tried."""
+    """Rows are marked as begun together; one that hasn't come to anything waits again."""
     journal.add(lines("a", "b", "c"))
     journal.write([], begun=[1, 3])
-    journal.write([Mark(3, State.WAITING, 1.0, sent=-1)])
+    journal.write([Mark(3, State.WAITING, 1.0)])
     found = [(row["state"], row["attempts"]) for row in journal.rows()]
-    assert found == [(State.BEGUN, 1), (State.WAITING, 0), (State.WAITING, 0)]
+    assert found == [(State.BEGUN, 1), (State.WAITING, 0), (State.WAITING, 1)]
     assert [kept.number for kept in journal.pending(1, PENDING, many=1)] == [2]
+
+
+def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
+    """Rows with a key are marked as begun up to one, which the next who opens the file finds out."""
+    journal.add([*lines("a", "b"), Line(3, None, b"3"), *lines("d", "e")])
+    journal.write([], reach=4, done={("created", 1): {1: "id-1"}})
+    assert not [*journal.rows(State.BEGUN)]
+    journal.close()
+    for _ in range(2):
+        journal = Journal(path)
+        assert [(row["state"], row["attempts"]) for row in journal.rows()] == [
+            (State.DONE, 1), (State.BEGUN, 1), (State.WAITING, 0), (State.BEGUN, 1),
+            (State.WAITING, 0),
+        ]  # fmt: skip
+        journal.close()
+
+
+def test_none_begins_that_has_no_mark(journal: Journal, path: Path) -> None:
+    """Where it was said in time that no more was sent, the others wait."""
+    journal.add(lines("a", "b"))
+    journal.write([Mark(1, State.BEGUN, 1.0, sent=1)], reach=2)
+    journal.describe(begun="0")
+    journal.close()
+    journal = Journal(path)
+    assert states(journal) == {1: State.BEGUN, 2: State.WAITING}
+    journal.close()
+
+
+def test_what_has_changed_may_be_there(journal: Journal) -> None:
+    """A row that has changed has begun if it may have been sent as it was before."""
+    journal.add(lines(*"abcd"))
+    marks = {1: State.BEGUN, 2: State.UNKNOWN, 3: State.FAILED}
+    journal.write([Mark(number, state, 1.0) for number, state in marks.items()])
+    journal.begin({}, aside=True)
+    journal.add([Line(number, key, b"new") for number, key in enumerate("abcd", 1)])
+    journal.ready({})
+    found = [State(row["state"]) for row in journal.rows()]
+    assert found == [State.BEGUN, State.BEGUN, State.WAITING, State.WAITING]
 
 
 def test_what_begins_again_is_nothing_else(journal: Journal) -> None:
@@ -91,28 +130,30 @@ def test_what_begins_again_is_nothing_else(journal: Journal) -> None:
 def test_one_write_for_all(journal: Journal) -> None:
     """In one write rows begin, get their marks, and are done, in this order."""
     journal.add([*lines(*"abcde"), Line(6, None, b"", reason="not JSON"), *lines("g")])
+    before = time.time()
     journal.write(
         [
-            Mark(2, State.WAITING, 1.0, sent=-1),
+            Mark(2, State.WAITING, 1.0),
             Mark(3, State.FAILED, 2.0, code="bad", status=400, reason="no", sent=1),
             Mark(4, State.FAILED, 2.0, code="bad", status=400, reason="neither", sent=1),
         ],
         begun=[1, 2],
-        done={
-            ("created", 0): [(1, "id-1", 3.0)],
-            ("updated", 1): [(5, None, 4.0), (7, "id-7", 5.0)],
-        },
+        done={("created", 0): {1: "id-1"}, ("updated", 1): {5: None, 7: "id-7"}},
     )
-    names = ("number", "state", "attempts", "outcome", "reason", "remote_id", "at")
-    assert [tuple(row[name] for name in names) for row in journal.rows()] == [
-        (1, State.DONE, 1, "created", None, "id-1", 3.0),
-        (2, State.WAITING, 0, None, None, None, 1.0),
-        (3, State.FAILED, 1, None, "no", None, 2.0),
-        (4, State.FAILED, 1, None, "neither", None, 2.0),
-        (5, State.DONE, 1, "updated", None, None, 4.0),
-        (6, State.BAD, 0, None, "not JSON", None, None),
-        (7, State.DONE, 1, "updated", None, "id-7", 5.0),
+    after = time.time()
+    names = ("number", "state", "attempts", "outcome", "reason", "remote_id")
+    rows = [*journal.rows()]
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        (1, State.DONE, 1, "created", None, "id-1"),
+        (2, State.WAITING, 1, None, None, None),
+        (3, State.FAILED, 1, None, "no", None),
+        (4, State.FAILED, 1, None, "neither", None),
+        (5, State.DONE, 1, "updated", None, None),
+        (6, State.BAD, 0, None, "not JSON", None),
+        (7, State.DONE, 1, "updated", None, "id-7"),
     ]
+    assert [row["at"] for row in rows[1:4]] == [1.0, 2.0, 2.0]
+    assert all(before <= row["at"] <= after for row in rows if row["state"] is State.DONE)
 
 
 def test_a_write_that_fails_leaves_nothing(journal: Journal) -> None:
@@ -120,7 +161,7 @@ def test_a_write_that_fails_leaves_nothing(journal: Journal) -> None:
     journal.add(lines("a", "b"))
     nonsense: Any = object()
     with pytest.raises(JournalError):
-        journal.write([], begun=[1], done={(nonsense, 0): [(2, "id-2", 1.0)]})
+        journal.write([], begun=[1], done={(nonsense, 0): {2: "id-2"}})
     assert states(journal) == {1: State.WAITING, 2: State.WAITING}
 
 

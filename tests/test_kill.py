@@ -78,7 +78,7 @@ def test_a_disk_that_fills(tmp_path: Path) -> None:
     rows = SUNSHINE.people(ROWS)
 
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (220_000, 220_000))
 
     with emulator(tmp_path, "--latency", "0.002") as there:
         job = Importing(tmp_path, there.base_url, "create", rows)

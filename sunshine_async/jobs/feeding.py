@@ -15,17 +15,12 @@ from typing import Any, Final
 from anyio import to_thread
 from attrs import frozen
 
-from sunshine_async._tasks import Again, Entry, Task
+from sunshine_async._tasks import Entry, Task
 from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
 from sunshine_async.jobs.sources import noted, row_of
 from sunshine_async.journal import Journal, JournalError, Kept, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
-_WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
-_TOLD: Final = frozenset({Again.LOOK, Again.GONE})
-"""Where a row that was marked as begun, and then wasn't sent, is looked up or sent when its job goes on: it
-does not become unknown for that, unless another user has its key.
-"""
 Rows = Iterable[Any] | AsyncIterable[Any]
 _ELSEWHERE: Final = "{} was changed while it was read: run the same again, with the file as it was"
 
@@ -46,20 +41,14 @@ class Feed:
     journal: Journal
     states: Sequence[State]
     """Those of the rows that are to be sent, or looked at."""
-    entry_of: Callable[[Row, Kept], Entry | BadRow]
-    begin: Callable[[Sequence[int]], Awaitable[None]]
-    """Marks rows as begun before they are sent, by their numbers."""
+    entry_of: Callable[[Row, Kept], Entry | Refused]
+    """Returns what is sent for a row, or why it can't be."""
+    begin: Callable[[int], Awaitable[None]] | None
+    """Marks rows as begun before they are sent, all up to a number; None: each has its own mark."""
     keep_bodies: bool = False
     skip_unchanged: bool = False
     at_once: int = AT_ONCE
     """How many rows are read, and may be marked as begun, before any of them is sent."""
-
-    def made(self, row: Row, kept: Kept) -> Entry | BadRow:
-        """Return what is sent for *row*, or why it can't be."""
-        entry = self.entry_of(row, kept)
-        if isinstance(entry, BadRow):
-            return Refused(entry.line, entry.reason, kept.number)
-        return entry
 
     def noted(self, row: Row | BadRow) -> Any:
         """Return what the journal has of *row*."""
@@ -84,36 +73,23 @@ class Pending(Entries):
 
     async def _fill(self) -> None:
         try:
-            batch, to_begin = await to_thread.run_sync(self._page)
-            if to_begin:
-                await self._feed.begin(to_begin)
+            batch = await to_thread.run_sync(self._page)
+            if batch and self._feed.begin is not None:
+                await self._feed.begin(self._after)
         except (SourceError, JournalError) as error:
             self._broken, batch = error, []
         self._batch.extend(batch)
         self._ended = not batch
 
-    def _page(self) -> tuple[list[Entry | BadRow], list[int]]:
-        """Return the next entries, and the numbers of those that are to be marked as begun together.
-
-        Then none of them has to wait for that in its turn. Those that go many in a call are marked
-        when they are sent, all of a call at once.
-        """
-        page = self._next()
-        batch = [self._feed.made(self._row(kept), kept) for kept in page]
+    def _page(self) -> list[Entry | Refused]:
+        """Return the next entries."""
+        feed = self._feed
+        page = feed.journal.pending(self._after, feed.states, many=feed.at_once)
+        if page:
+            self._after = page[-1].number
+        batch = [*map(feed.entry_of, map(self._row, page), page)]
         self._check()
-        if self._feed.task.most > 1:
-            return batch, []
-        again = self._feed.task.again
-        return batch, [
-            kept.number
-            for kept, entry in zip(page, batch, strict=True)
-            if kept.state is _WAITING and isinstance(entry, Entry) and again(entry) in _TOLD
-        ]
-
-    def _next(self) -> list[Kept]:
-        page = self._feed.journal.pending(self._after, self._feed.states, many=self._feed.at_once)
-        self._after = page[-1].number if page else self._after
-        return page
+        return batch
 
     def _row(self, kept: Kept) -> Row:
         """Return the row of the file that *kept* was; raise `SourceError` if it isn't there now."""
@@ -142,17 +118,29 @@ class Stream(Entries):
             aiter(rows) if isinstance(rows, AsyncIterable) else None
         )
         self._session: Final = session
+        self._last = 0
+        """The highest number that a row had."""
 
     async def _fill(self) -> None:
         if self._items is None:
             await super()._fill()
-            return
-        try:
-            item = await anext(self._items)
-        except StopAsyncIteration:
-            self._ended = True
         else:
-            await to_thread.run_sync(partial(self._meet, [item]))
+            try:
+                item = await anext(self._items)
+            except StopAsyncIteration:
+                self._ended = True
+            else:
+                await to_thread.run_sync(partial(self._meet, [item]))
+        if self._batch and self._feed.begin is not None:
+            await self._begin(self._feed.begin)
+
+    async def _begin(self, begin: Callable[[int], Awaitable[None]]) -> None:
+        try:
+            await begin(self._last)
+        except JournalError as error:
+            self._broken = error
+            self._batch.clear()
+            self._ended = True
 
     def _read(self) -> None:
         if self._file is not None and not self._file.ready(LOOK_UP):
@@ -180,8 +168,9 @@ class Stream(Entries):
         met = self._feed.journal.meet(
             lines, session=self._session, skip_unchanged=self._feed.skip_unchanged
         )
+        self._last = max([self._last, *(kept.number for kept in met if kept is not None)])
         self._batch.extend(
-            self._feed.made(row, kept)
+            self._feed.entry_of(row, kept)
             for row, kept in zip(rows, met, strict=True)
             if isinstance(row, Row) and kept is not None and kept.state in self._feed.states
         )

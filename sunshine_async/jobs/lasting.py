@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import islice
 from math import inf
@@ -20,15 +20,20 @@ from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
 from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import STATES, Settling, says_nothing
-from sunshine_async.jobs.sources import FAR, Duplicates, Policy, check_job, read_ahead
+from sunshine_async.jobs.sources import Duplicates, Policy, check_job, read_ahead
 from sunshine_async.journal import PENDING, Done, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
-_AHEAD: Final = 4
-"""How many rows are marked as begun before they are sent, for each that is sent at once."""
+_FOR_EACH: Final = 4
+"""How many rows are read before any of them is sent, for each that is sent at once; as many again are
+marked as begun."""
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
-_STRIDE: Final = 1000
-"""For how many rows at a time the journal is told that they may be sent."""
+_BEGUN: Final = State.BEGUN
+_UNKNOWN: Final = State.UNKNOWN
+AHEAD: Final = (Again.BLURRED, Again.LOOK, Again.GONE)
+"""Where a row that was marked as begun, and then wasn't sent, is looked up or sent when its job goes on: it
+does not become unknown for that, unless another user has its key.
+"""
 _TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 
 
@@ -60,13 +65,14 @@ class LastingJob(Job):
         }
         check_job(journal, self._said)
         self._mode: Final = mode
+        self._ahead: Final = self._task.most == 1
+        self._send_plainly: Final = super()._send  # bound once: `super` takes its time
+        self._call_plainly: Final = super()._call
         self._scribe: Final = Scribe(journal, self._count, self._break_off)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
         )
         self._rows = 0
-        self._reached = 0
-        self._reached_before = 0
         self._unwritten = False
         self._session = 0
 
@@ -87,7 +93,6 @@ class LastingJob(Job):
             except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
                 own = error
             finally:
-                self._take_back()
                 self._scribe.close()
                 if self._entries is not None:
                     self._entries.close()
@@ -114,29 +119,16 @@ class LastingJob(Job):
         again = {State.FAILED: self.policy.retry_failed, State.UNKNOWN: self.policy.retry_unknown}
         return (*PENDING, *(state for state, wanted in again.items() if wanted))
 
-    def _entry_of(self, row: Row, kept: Kept) -> Entry | BadRow:
+    def _entry_of(self, row: Row, kept: Kept) -> Entry | Refused:
         """Return what is sent for *row*, which the journal has as *kept*."""
-        self._reach(kept.number)
         entry = self._task.entry(row, kept.number, remote_id=kept.remote_id)
         if isinstance(entry, BadRow):
-            return entry
-        if kept.state is _WAITING:
-            before = kept.number <= self._reached_before
-            begun = before and self._task.again(entry) is Again.HARMLESS
-        elif kept.state is State.UNKNOWN:
-            begun = self._task.again(entry) is not Again.NEVER
-        else:
-            begun = kept.state is State.BEGUN
-        return evolve(entry, begun=True) if begun else entry
-
-    def _reach(self, number: int) -> None:
-        """Let the journal have, well ahead, up to which row some may be sent without a mark.
-
-        After a kill these may be there by us, so that nobody can tell created from updated.
-        """
-        if self._mode is Mode.UPSERT and number > self._reached:
-            self._reached = number + _STRIDE
-            self.journal.describe(reached=str(self._reached))
+            return Refused(entry.line, entry.reason, kept.number)
+        again = self._task.again(entry)
+        begun = kept.state is _BEGUN or (kept.state is _UNKNOWN and again is not Again.NEVER)
+        ahead = self._ahead and kept.state is _WAITING and again in AHEAD
+        alone = not (ahead or again is Again.HARMLESS)
+        return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
 
     async def _prepared(self, rows: Rows) -> Rows:
         upsert = self._mode is Mode.UPSERT
@@ -153,7 +145,6 @@ class LastingJob(Job):
         await to_thread.run_sync(self._restate)
         report = self.report
         self._rows = report.rows + report.waiting
-        await to_thread.run_sync(self._look_back)
         if (report.failed and self.policy.retry_failed) or (
             report.unknown and self.policy.retry_unknown
         ):
@@ -165,11 +156,6 @@ class LastingJob(Job):
         self._earlier = report.troubles
         return rows
 
-    def _look_back(self) -> None:
-        """Find out which rows a run that was cut off may have sent without a mark."""
-        self._reached = int(self.journal.about().get("reached", FAR))
-        self._reached_before = min(self._reached, self.journal.first + self._rows - 1)
-
     def _begin_stream(self, *, upsert: bool) -> None:
         if self.policy.duplicates not in (None, Duplicates.ALL):
             message = (
@@ -179,11 +165,7 @@ class LastingJob(Job):
             raise SourceError(message)
         about = self.journal.about()
         self._session = int(about.get("session", "0")) + 1
-        session = {
-            "session": str(self._session),
-            "state": "open",
-            "reached": about.get("reached", FAR) if about.get("state") == "open" else "0",
-        }
+        session = {"session": str(self._session), "state": "open"}
         if about.get("state") == "finished" and self._mode is not Mode.CREATE:
             self.journal.begin({**self._said, **session}, accept=upsert)
         else:
@@ -191,32 +173,27 @@ class LastingJob(Job):
 
     def _source(self, rows: Rows) -> Entries:
         upsert = self._mode is Mode.UPSERT
+        at_once = min(AT_ONCE, _FOR_EACH * self._at_most * self._task.most)
         feed = Feed(
             self, self._task, self.journal, self._states(), self._entry_of,
+            begin=partial(self._scribe.reach, ahead=at_once) if self._ahead else None,
             keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
-            at_once=min(AT_ONCE, _AHEAD * self._at_most * self._task.most),
-            begin=self._settling.begin_ahead,
+            at_once=at_once,
         )  # fmt: skip
         if isinstance(rows, RowFile) and rows.path is not None:
             return Pending(feed, rows)
         return Stream(feed, rows, self._session)
 
-    async def _send(self, entries: Sequence[Entry]) -> Results:
-        return await self._settling.send(entries, super()._send)
+    def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
+        return self._settling.send(entries, self._send_plainly)
 
-    async def _call(self, entries: Sequence[Entry]) -> Results:
-        return await self._settling.call(entries, super()._call)
+    def _call(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
+        return self._settling.call(entries, self._call_plainly)
 
     def _break_off(self, error: JournalError) -> None:
         """Give up, since what became of rows can't be written down."""
         self._unwritten = True
         self.give_up(str(error))
-
-    def _take_back(self) -> None:
-        """Let rows wait again that were marked as begun ahead, and that nobody took."""
-        now = time.time()
-        for number in self._settling.ahead:
-            self._scribe.mark(Mark(number, State.WAITING, now, sent=-1))
 
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
@@ -279,7 +256,7 @@ class LastingJob(Job):
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
         if not self._unwritten:
-            about["reached"] = "0"  # what may have been sent is marked as begun
+            about["begun"] = "0"  # what may have been sent has a mark of its own
         if report.ending is Ending.ALL and not report.waiting:
             about["state"] = "finished"
         for name, each in totals.items():

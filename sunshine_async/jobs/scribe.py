@@ -1,6 +1,5 @@
 """What becomes of rows, written down in groups: one commit for all that came during the last."""
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -12,24 +11,28 @@ from sunshine_async.journal import Done, Journal, JournalError, Mark
 
 _LINGER: Final = 0.1
 """Seconds in which more may come to a group that nobody waits for."""
+_FARTHEST: Final = 2000
+"""Rows that are marked as begun ahead of others, at most."""
 _CROWDED: Final = 2000
 """Rows marked or done that wait to be written, past which others wait for them."""
 
 
 @define(eq=False)
 class _Group:
+    reach: int = 0
+    """Up to which row all are marked as begun."""
     begun: list[int] = field(factory=list[int])
     marks: list[Mark] = field(factory=list[Mark])
-    done: dict[tuple[str, int], list[tuple[int, str | None, float]]] = field(factory=dict)
+    done: dict[tuple[str, int], dict[int, str | None]] = field(factory=dict)
     size: int = 0
     """How many rows are marked, or done."""
     then: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
     written: anyio.Event = field(factory=anyio.Event)
 
     @property
-    def waits(self) -> bool:
-        """Whether there is anything to do for it."""
-        return bool(self.begun or self.size or self.then)
+    def says(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.size or self.begun or self.reach)
 
 
 class Scribe:
@@ -53,6 +56,11 @@ class Scribe:
         self._wake = anyio.Event()
         self._hurry = anyio.Event()
         self._closed = False
+        self._reach = 0
+        """Up to which row all are marked as begun on the disk."""
+        self._asked = 0
+        """Up to which row they are to be."""
+        self._ahead = 0
         self._error: JournalError | None = None
 
     @property
@@ -66,6 +74,19 @@ class Scribe:
         self._wake.set()
         await self.written()
 
+    async def reach(self, number: int, *, ahead: int) -> None:
+        """Mark all rows up to *number* as begun; return when that is on the disk.
+
+        So many *ahead* of it are marked too, so that the next time needn't wait; twice as many
+        each time that it has to.
+        """
+        late = self._reach < number <= self._asked
+        self._ahead = min(max(ahead, (1 + late) * self._ahead), _FARTHEST)
+        self._asked = self._group.reach = number + self._ahead
+        self._wake.set()
+        if number > self._reach:
+            await self.written()
+
     def mark(self, mark: Mark) -> None:
         """Write *mark* soon."""
         self._group.marks.append(mark)
@@ -73,8 +94,7 @@ class Scribe:
 
     def done(self, number: int, outcome: str, remote_id: str | None, *, sent: int) -> None:
         """Write soon that the row *number* is done: `mark`, of what nearly all rows become."""
-        one = number, remote_id, time.time()
-        self._group.done.setdefault((outcome, sent), []).append(one)
+        self._group.done.setdefault((outcome, sent), {})[number] = remote_id
         self._more()
 
     def hurry(self) -> None:
@@ -97,13 +117,13 @@ class Scribe:
     async def work(self) -> None:
         """Write until it is closed, and all that was handed in by then."""
         limiter = CapacityLimiter(1)
-        while not self._closed or self._group.waits:
+        while not self._closed or self._group.says or self._group.then:
             await self._wake.wait()
             with anyio.move_on_after(_LINGER):
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             group, self._group = self._group, _Group()
-            if self._error is None and (group.begun or group.size):
+            if self._error is None and group.says:
                 await to_thread.run_sync(self._write, group, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
@@ -127,6 +147,8 @@ class Scribe:
 
     def _write(self, group: _Group) -> None:
         try:
-            self._journal.write(group.marks, begun=group.begun, done=group.done)
+            self._journal.write(group.marks, reach=group.reach, begun=group.begun, done=group.done)
         except JournalError as error:
             self._error = error
+        else:
+            self._reach = max(self._reach, group.reach)

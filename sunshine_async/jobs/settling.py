@@ -1,11 +1,11 @@
 """Rows sent so that what became of each can be told, whatever cuts the job off."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, Final, TypeAlias, cast
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from sunshine_async._client import Client
 from sunshine_async._create_or import Upserted
@@ -22,16 +22,17 @@ STATES: Final[Mapping[Trouble, State]] = {
     Trouble.UNKNOWN: State.UNKNOWN,
     Trouble.BAD: State.BAD,
 }
-_ASKED: Final = frozenset({Again.NEVER, Again.LOOK, Again.FIND})
+_ASKED: Final = (Again.NEVER, Again.LOOK, Again.FIND)
 """Where something is to be found out of a row that had begun, before it is sent."""
 _NEVER: Final = Again.NEVER  # looked up once: an enum's members take their time
 _HARMLESS: Final = Again.HARMLESS
+_SENT_AGAIN: Final = (Again.HARMLESS, Again.BLURRED)
 _TURNS: Final = 3
 """How often a row is tried that has no answer while others have."""
 _UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
 _OTHERWISE: Final = "it may have been sent before, and what is there under its key is not as sent"
 
-Deliver: TypeAlias = Callable[[Sequence[Entry]], Awaitable[Results]]
+Deliver: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
 
 
 class UnsettledError(SunshineError):
@@ -49,8 +50,6 @@ class Settling:
     stopped: Callable[[], bool]
     in_order: bool = True
     """Whether a row's outcome is on the disk before the next with its key is sent."""
-    ahead: set[int] = field(factory=set[int])
-    """The numbers of rows that are marked as begun, and not sent yet."""
 
     async def send(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
         """Send *entries* until the journal has an outcome for each; return the outcomes.
@@ -64,11 +63,10 @@ class Settling:
             if isinstance(result, Exception):
                 return await self._in_turns(entries, results, deliver, answers=answers)
         self.hold.answer()
-        known = [*map(_as_known, entries, results)]
-        self._take_down(entries, known)
+        self._take_down(entries, results)
         if self.in_order or self.scribe.crowded:
             await self.scribe.written()
-        return known
+        return results
 
     async def _in_turns(
         self, entries: Sequence[Entry], results: Results, deliver: Deliver, *, answers: int
@@ -85,6 +83,10 @@ class Settling:
                 turns += self.hold.lost(outage, since=answers)
             over, again = self._sorted(waiting, results, last=turns >= _TURNS)
             await self._taken_back([entry for entry, _ in again.values()])
+            again = {
+                place: (evolve(entry, alone=self.task.again(entry) is not _HARMLESS), error)
+                for place, (entry, error) in again.items()
+            }
             if self.stopped():
                 for place, (entry, error) in again.items():
                     over[place] = entry, StoppedError(str(error), maybe_applied=entry.begun)
@@ -100,33 +102,16 @@ class Settling:
             answers = self.hold.answers
             results = await deliver([*waiting.values()])
 
-    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Awaitable[Results]:
+    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Coroutine[Any, Any, Results]:
         """Return what became of *entries*: of those that had begun what can be told, or *deliver*.
 
-        All that are sent are marked as begun first, unless sending them again can do no harm. None
-        is, if the service is gone when it is asked for those that had begun.
+        Those that are to have marks of their own are marked as begun before they are sent. None is
+        sent, if the service is gone when it is asked for those that had begun.
         """
-        if self._begun_ahead(entries) or all(
-            self.task.again(entry) is _HARMLESS for entry in entries
-        ):
-            return deliver(entries)
-        return self._looked_up(entries, deliver)
-
-    async def begin_ahead(self, numbers: Sequence[int]) -> None:
-        """Mark the rows *numbers* as begun before their turn; return when that is on the disk."""
-        self.ahead.update(numbers)  # first: what is cut off here is to be taken back
-        await self.scribe.begin(numbers)
-
-    def _begun_ahead(self, entries: Sequence[Entry]) -> bool:
-        """Return whether all *entries* were marked as begun ahead; they are sent now."""
-        ahead = self.ahead
-        if not ahead:
-            return False
-        begun = True
         for entry in entries:
-            begun = begun and entry.number in ahead
-            ahead.discard(entry.number)
-        return begun
+            if entry.alone:
+                return self._looked_up(entries, deliver)
+        return deliver(entries)
 
     async def _looked_up(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
         results: list[object] = []
@@ -145,13 +130,12 @@ class Settling:
                 results[place] = await self._resent(entry, result)
         return results
 
-    def undone(self, entry: Entry, error: Exception, again: Again) -> Mark:
+    def undone(self, entry: Entry, error: Exception) -> Mark:
         """Return the mark of an *entry* whose call ended in *error*."""
         if says_nothing(error):
             state = State.BEGUN if entry.begun else State.WAITING
-            unsent = entry.number in self.ahead
-            self.ahead.discard(entry.number)
-            return Mark(entry.number, state, time.time(), sent=-unsent)
+            sent = entry.begun or not isinstance(error, (StoppedError, JournalError))
+            return Mark(entry.number, state, time.time(), sent=sent and not entry.alone)
         unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
         problem = problem_of(entry.line, error, unknown=unknown)
         return Mark(
@@ -161,7 +145,7 @@ class Settling:
             code=problem.code,
             status=getattr(error, "status", None),
             reason=problem.reason,
-            sent=again is _HARMLESS,
+            sent=not entry.alone,
         )
 
     def _sorted(
@@ -172,7 +156,7 @@ class Settling:
         again: dict[int, tuple[Entry, Exception]] = {}
         for (place, entry), result in zip(waiting.items(), results, strict=True):
             if not isinstance(result, Exception):
-                over[place] = entry, _as_known(entry, result)
+                over[place] = entry, result
                 continue
             doubted, error = self._doubted(entry, result)
             if isinstance(error, OUTAGE) and not last and self._may_try_again(doubted):
@@ -231,7 +215,7 @@ class Settling:
 
         Not where it is sent again anyway, and can do no harm.
         """
-        in_doubt = entry.begun and self.task.again(entry) is not _HARMLESS
+        in_doubt = entry.begun and self.task.again(entry) not in _SENT_AGAIN
         if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True
@@ -241,29 +225,31 @@ class Settling:
         return not (entry.begun and self.task.again(entry) is _NEVER)
 
     async def _taken_back(self, entries: Sequence[Entry]) -> None:
-        """Let those wait again that were marked as begun, and weren't sent after all."""
-        marks = [
-            Mark(entry.number, State.WAITING, time.time())
-            for entry in entries
-            if not entry.begun and self.task.again(entry) is not _HARMLESS
-        ]
-        self.ahead -= {mark.number for mark in marks}
-        for mark in marks:
-            self.scribe.mark(mark)
-        if marks:
+        """Let *entries* be as they were before they were sent, but for those that may have been applied.
+
+        Those that were marked with others have marks of their own from then on.
+        """
+        now, marked = time.time(), False
+        for entry in entries:
+            harmless = self.task.again(entry) is _HARMLESS
+            if not (harmless or (entry.alone and entry.begun)):
+                state = State.BEGUN if entry.begun else State.WAITING
+                self.scribe.mark(Mark(entry.number, state, now, sent=not entry.alone))
+                marked = True
+        if marked:
             await self.scribe.written()
 
     def _take_down(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
         """Let the journal have what became of *entries*."""
         task, scribe = self.task, self.scribe
         for entry, result in zip(entries, results, strict=True):
-            again = task.again(entry)
             if isinstance(result, Exception):
-                scribe.mark(self.undone(entry, result, again))
+                scribe.mark(self.undone(entry, result))
             else:
-                outcome, remote_id = task.outcome(result), task.id_of(result)
-                scribe.done(entry.number, outcome, remote_id, sent=again is _HARMLESS)
-            if again is _NEVER:
+                known = _as_known(result) if entry.begun else result
+                outcome, remote_id = task.outcome(known), task.id_of(known)
+                scribe.done(entry.number, outcome, remote_id, sent=not entry.alone)
+            if entry.alone and task.again(entry) is _NEVER:
                 scribe.hurry()
 
 
@@ -272,9 +258,9 @@ def says_nothing(error: Exception) -> bool:
     return isinstance(error, (*FUSE, StoppedError, JournalError))
 
 
-def _as_known(entry: Entry, result: object) -> object:
-    """Return *result* with no more said than is known: an earlier sending may have made the user."""
-    if entry.begun and isinstance(result, Upserted):
+def _as_known(result: object) -> object:
+    """Return *result* as that of an entry that had begun: an earlier sending may have made the user."""
+    if isinstance(result, Upserted):
         return cast("Upserted[object]", result).doubted()
     return result
 

@@ -16,8 +16,6 @@ from sunshine_async.journal import Journal, JournalError, Line
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _BATCH: Final = 5000
-FAR: Final = str(2**62)
-"""Past every row: any of them may have been sent by a run that was cut off."""
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
@@ -91,9 +89,8 @@ def read_ahead(
         return
     if state == "open" and not policy.accept_changed_source:
         raise JournalError(_differs(journal.path, about, source))
-    reached = about.get("reached", FAR if state == "open" else "0")
     journal.begin(
-        {**said, **source, "state": "reading", "reached": FAR if reached != "0" else "0"},
+        {**said, **source, "state": "reading"},
         accept=state == "finished" and upsert,
         aside=state == "open",
     )

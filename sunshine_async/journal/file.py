@@ -20,13 +20,17 @@ from sunshine_async.journal.statements import (
     ADD,
     ADDED,
     BEGIN,
+    CATCH_UP,
+    CAUGHT_UP,
     DOUBT,
+    DOUBTED,
     END,
     INDEX,
     KNOWN,
     LEAVE_OUT,
     MARK,
     NEXT,
+    REACH,
     REASONS,
     REFUSE,
     REMEMBER,
@@ -132,14 +136,15 @@ class Journal:
     ) -> None:
         """End reading the source, and keep what is said *about* it.
 
-        Rows that were set aside and haven't changed go on. Of waiting rows with the same key all
-        are left out but the ``first`` or the ``last`` where *keep* says so; with *skip_unchanged*
+        Rows that were set aside and haven't changed go on; one that has changed, and may have been
+        sent as it was before, has begun. Of waiting rows with the same key all are left out but the ``first`` or the ``last`` where *keep* says so; with *skip_unchanged*
         those are done that are as they were last accepted. The others have the ids of then.
         """
         with self._change() as database:
             if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'old'").fetchone():
                 database.execute("CREATE INDEX by_hash ON old (hash)")
                 database.execute(TAKE_OVER)
+                database.execute(DOUBTED)
                 database.execute(DOUBT.format(rows="old"))
                 database.execute("DROP TABLE old")
             if keep is not None:
@@ -183,24 +188,34 @@ class Journal:
         [found] = self._all(query, (after, many))
         columns: list[list[Any]] = [orjson.loads(column) for column in found]
         return [
-            Kept(number, line, _STATES[state], remote_id)
-            for number, line, state, remote_id in zip(*columns, strict=True)
+            Kept(number, _STATES[state], remote_id)
+            for number, state, remote_id in zip(*columns, strict=True)
         ]
 
     def write(
-        self, marks: Sequence[Mark], *, begun: Sequence[int] = (), done: Done = _NONE
+        self,
+        marks: Sequence[Mark],
+        *,
+        reach: int = 0,
+        begun: Sequence[int] = (),
+        done: Done = _NONE,
     ) -> None:
         """Mark rows as what they are from now on, each by one of *marks* at most; all of it or nothing.
 
         Before that the rows with the numbers *begun* are marked as such, one sending more each;
-        after it those that are *done*.
+        after it those that are *done*. All rows with a key up to the number *reach* are marked as
+        begun too, as far as they wait: each by itself when the file is opened again, unless
+        ``describe(begun="0")`` has said before that no more than what has a mark was sent.
         """
+        now = time.time()
         statements: list[tuple[str, tuple[Any, ...]]] = []
+        if reach:
+            statements.append((REACH, (str(reach),)))
         if begun:
-            statements.append((BEGIN, (time.time(), _json(begun))))
+            statements.append((BEGIN, (now, _json(begun))))
         if marks:
             statements.append((MARK, (_json([_values(mark) for mark in marks]),)))
-        statements += ((END, (*what, _json(rows))) for what, rows in done.items())
+        statements += ((END, (*what, now, _json(rows))) for what, rows in done.items())
         with self._change() if len(statements) > 1 else self._using() as database:
             for statement, values in statements:
                 database.execute(statement, values)
@@ -262,7 +277,7 @@ class Journal:
         if met == session:
             return None
         database.execute("UPDATE rows SET session = ? WHERE number = ?", (session, number))
-        return Kept(number, line.line, State(state), remote_id)
+        return Kept(number, State(state), remote_id)
 
     def _open(self, *, must_exist: bool) -> None:
         database = self._database
@@ -284,12 +299,14 @@ class Journal:
         if version > VERSION:
             self._refuse(f"is of a newer version ({version}) than this one can read ({VERSION})")
         database.execute("PRAGMA journal_mode = WAL")
-        if not tables:
-            with self._change():
+        with self._change():
+            if not tables:
                 for statement in TABLES:
                     database.execute(statement)
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute(CATCH_UP)
+            database.execute(CAUGHT_UP)
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._using() as database:
@@ -349,7 +366,7 @@ def _make(path: Path) -> None:
 
 
 def _json(values: object) -> str:
-    return orjson.dumps(values).decode()
+    return orjson.dumps(values, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _values(mark: Mark) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """What a journal has of a row, and what is said of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, TypeAlias
 
@@ -41,7 +41,6 @@ class Kept:
     """A row of the journal."""
 
     number: int
-    line: int
     state: State
     remote_id: str | None = None
 
@@ -60,9 +59,8 @@ class Mark:
     reason: str | None = None
     remote_id: str | None = None
     sent: int = 0
-    """How many sendings more this is: 1 where it ended, and wasn't marked as begun; -1 where it was
-    marked as begun ahead of being sent, and wasn't sent."""
+    """How many sendings more this is: 1 where it was sent, and wasn't marked as begun by itself."""
 
 
-Done: TypeAlias = Mapping[tuple[str, int], Sequence[tuple[int, str | None, float]]]
-"""Rows that were done, by outcome and sendings: their numbers, remote ids, and when, as in a `Mark`."""
+Done: TypeAlias = Mapping[tuple[str, int], Mapping[int, str | None]]
+"""Rows that were done, by outcome and sendings as in a `Mark`: their remote ids by number."""

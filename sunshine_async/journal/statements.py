@@ -17,9 +17,9 @@ ADDED: Final = "(?, ?, ?, ?, 0)"
 """One of the *rows*: many in one statement take a third of the time that each would by itself."""
 REFUSE: Final = "UPDATE rows SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
 KNOWN: Final = "SELECT number, state, remote_id, session FROM rows WHERE"
-NEXT: Final = """SELECT json_group_array(number), json_group_array(line), json_group_array(state),
+NEXT: Final = """SELECT json_group_array(number), json_group_array(state),
         json_group_array(remote_id)
-    FROM (SELECT number, line, state, remote_id FROM rows
+    FROM (SELECT number, state, remote_id FROM rows
         WHERE number > ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
 """All in one row: a thread gives way to others at each that it takes, and waits for its turn."""
 SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
@@ -31,12 +31,17 @@ MARK: Final = """UPDATE rows SET
     FROM json_each(?) AS mark WHERE rows.number = mark.value ->> 0"""
 """All marks in one statement: at the end of each another thread has to be waited for."""
 END: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attempts + ?, code = NULL, status = NULL,
-        reason = NULL, remote_id = coalesce(done.value ->> 1, remote_id), at = done.value ->> 2
-    FROM json_each(?) AS done WHERE rows.number = done.value ->> 0"""
-"""The same, in a third of the time, for rows of which no more is said than that."""
+        reason = NULL, remote_id = coalesce(done.value, remote_id), at = ?
+    FROM json_each(?) AS done WHERE rows.number = CAST(done.key AS INTEGER)"""
+"""The same, in a fifth of the time, for rows of which no more is said than that."""
 BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
         status = NULL, reason = NULL
     FROM json_each(?) AS begun WHERE rows.number = begun.value"""
+REACH: Final = "INSERT OR REPLACE INTO about VALUES ('begun', ?)"
+CATCH_UP: Final = """UPDATE rows SET state = 1, attempts = attempts + 1 WHERE state = 0
+    AND key IS NOT NULL AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'begun')"""
+"""Where a job was cut off: what it had marked all at once is marked row by row."""
+CAUGHT_UP: Final = "UPDATE about SET value = '0' WHERE name = 'begun' AND value <> '0'"
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
@@ -67,6 +72,9 @@ TAKE_OVER: Final = """UPDATE rows
         (old.state, old.attempts, old.outcome, old.code, old.status, old.reason, old.remote_id, old.at)
     FROM old WHERE rows.hash = old.hash AND rows.state = 0 AND old.state <> 6
         AND (rows.key = old.key OR rows.key IS NULL AND old.key IS NULL AND rows.line = old.line)"""
+DOUBTED: Final = """UPDATE rows SET state = 1 WHERE state = 0
+    AND key IN (SELECT key FROM old WHERE state IN (1, 4) AND key IS NOT NULL)"""
+"""Whose row has changed, and may have been sent before it did, may be there by that."""
 UNREAD: Final = "is no journal of a job: name another file, and it is made"
 REASONS: Final[Mapping[str, str]] = {
     "locked": "is in use by another process: one job at a time has a journal",
