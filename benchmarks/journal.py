@@ -1,6 +1,6 @@
 """What a journal costs: throughput with and without, memory by rows, resuming, and the next night.
 
-    python benchmarks/journal.py [--rows 20000] [--runs 5] [--many 1000000] [--only dixa]
+    python benchmarks/journal.py [--rows 20000] [--runs 11] [--many 1000000] [--only dixa]
 
 Throughput is that of a job of creates, 64 in flight, against a process that answers after 1 ms.
 The rest runs on a service without a network, in processes of their own: what is left is the job.
@@ -64,36 +64,45 @@ async def run(
 
 
 def throughput(rows: int, runs: int) -> None:
-    """Print how many rows a second there are with a journal, and without."""
-    rates: dict[bool, list[float]] = {True: [], False: []}
+    """Print how many rows a second there are with a journal, and without: in pairs, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "users.jsonl")
         write(file, rows)
-        for number in range(2 * runs):
-            journaled = number % 2 == 0
-            with subprocess.Popen(
-                [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            ) as stub:
-                port = (stub.stdout or sys.stdin).readline().strip()
-                client = SunshineClient(
-                    "app",
-                    auth=BasicAuth("id", "secret"),
-                    base_url=f"http://127.0.0.1:{port}",
-                    pace=Pace(max_in_flight=AT_ONCE),
-                )
+        pairs: list[dict[bool, float]] = []
+        for number in range(runs):
+            pair = {}
+            for journaled in (number % 2 == 0, number % 2 == 1):
                 journal = Path(folder, f"{number}.sqlite") if journaled else None
-                began = time.perf_counter()
-                report = asyncio.run(run(client, SUNSHINE, file, journal))
-                rates[journaled].append(rows / (time.perf_counter() - began))
-                if report.done != rows:
-                    sys.exit(f"not all were done: {report}")
-                stub.communicate()
-    with_it, without = (statistics.median(rates[journaled]) for journaled in (True, False))
-    print(f"rows a second: {with_it:,.0f} with a journal, {without:,.0f} without; {runs} runs each")
-    print(f"with / without: {with_it / without:.2f}")
+                pair[journaled] = rate(file, rows, journal)
+            pairs.append(pair)
+    with_it, without = (statistics.median(pair[one] for pair in pairs) for one in (True, False))
+    ratios = sorted(pair[True] / pair[False] for pair in pairs)
+    low, high = ratios[runs // 4], ratios[-1 - runs // 4]
+    print(f"rows a second: {with_it:,.0f} with a journal, {without:,.0f} without; {runs} pairs")
+    middle = statistics.median(ratios)
+    print(f"with / without: {middle:.2f}, half of the pairs from {low:.2f} to {high:.2f}")
+
+
+def rate(file: Path, rows: int, journal: Path | None) -> float:
+    """Return how many rows a second a job of creates does."""
+    command = [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as stub:
+        port = (stub.stdout or sys.stdin).readline().strip()
+        client = SunshineClient(
+            "app",
+            auth=BasicAuth("id", "secret"),
+            base_url=f"http://127.0.0.1:{port}",
+            pace=Pace(max_in_flight=AT_ONCE),
+        )
+        began = time.perf_counter()
+        report = asyncio.run(run(client, SUNSHINE, file, journal))
+        took = time.perf_counter() - began
+        stub.communicate()
+    if report.done != rows:
+        sys.exit(f"not all were done: {report}")
+    return rows / took
 
 
 async def _send(_client: object, entry: Any) -> User:
@@ -189,7 +198,7 @@ def nights_at_dixa(many: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--many", type=int, default=1_000_000)
     parser.add_argument("--only", choices=("throughput", "scale", "dixa"))
     parser.add_argument("--child", nargs=3)
