@@ -35,7 +35,8 @@ from sunshine_async.jobs import (
 )
 from sunshine_async.jobs.lasting import AHEAD
 from sunshine_async.jobs.scribe import Scribe
-from sunshine_async.journal import Journal, Mark, State
+from sunshine_async.jobs.sources import SUMS
+from sunshine_async.journal import REACH, Journal, Mark, State
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
@@ -99,6 +100,14 @@ def after_a_kill(path: Path) -> dict[str, tuple[State, int]]:
         found = {row["key"]: (State(row["state"]), row["attempts"]) for row in journal.rows()}
         journal.close()
     return found
+
+
+def sums(path: Path) -> dict[str, float]:
+    """Return what the journal says that the run took."""
+    journal = Journal(path)
+    about = journal.about()
+    journal.close()
+    return {name: float(about[name]) for name in SUMS}
 
 
 async def stopped_at_once(client: SunshineClient, path: Path, rows: Path, mode: Mode) -> None:
@@ -642,6 +651,41 @@ async def test_progress_is_what_is_written(path: Path, file: Path) -> None:
     assert (told[0] > 0, told[-1]) == (True, 30)
 
 
+class TestSums:
+    async def test_of_a_session_that_was_cut_off(
+        self, client: SunshineClient, path: Path, file: Path
+    ) -> None:
+        """What a session took until shortly before it was killed is part of what the run took."""
+        write(file, bodies(*map(str, range(2000))))
+        told = count()
+        with anyio.CancelScope() as scope:
+            await run(
+                client, path, file, on_progress=lambda _: scope.cancel() if next(told) > 2 else None
+            )
+        assert scope.cancelled_caught
+        cut_off = sums(path)
+        assert (cut_off["sessions"], cut_off["held"]) == (1, 0)
+        assert 0 < cut_off["requests"] < 2000
+        assert 0 < cut_off["seconds"] < 60
+
+        report = await run(client, path, file)
+        assert sums(path)["sessions"] == 2
+        assert sums(path)["requests"] == cut_off["requests"] + report.requests
+        assert sums(path)["seconds"] == pytest.approx(cut_off["seconds"] + report.seconds)
+
+    @pytest.mark.parametrize("at_hand", [True, False])
+    async def test_of_the_next_run(
+        self, client: SunshineClient, path: Path, file: Path, *, at_hand: bool
+    ) -> None:
+        """What the run before it took is no part of what the next run takes."""
+        for last in ("d", "e"):
+            rows = bodies("a", "b", "c", last)
+            write(file, rows)
+            report = await run(client, path, rows if at_hand else file, Mode.UPSERT)
+            assert (sums(path)["sessions"], sums(path)["requests"]) == (1, report.requests)
+        assert report.requests == 1
+
+
 class TestBegunAhead:
     async def test_what_is_sent_has_begun(self, path: Path, file: Path) -> None:
         """A create has begun on the disk when it is sent, with few others ahead of their turn."""
@@ -774,8 +818,8 @@ class TestBegunAhead:
         """Rows are marked before they are asked for; twice as far ahead once they weren't in time."""
         written: list[int] = []
         journal = Journal(path)
-        journal.write = lambda *_, reach, **__: written.append(reach)  # type: ignore[method-assign]
-        scribe = Scribe(journal, print, print)
+        journal.write = lambda *_, about, **__: written.append(int(about[REACH]))  # type: ignore[method-assign]
+        scribe = Scribe(journal, dict, print, print)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(scribe.work)
             await scribe.reach(4, ahead=4)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sunshine_async.journal import PENDING, VERSION, Journal, JournalError, Line, Mark, State
+from sunshine_async.journal import PENDING, REACH, VERSION, Journal, JournalError, Line, Mark, State
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_rows_begin_together(journal: Journal) -> None:
 def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
     """Rows with a key are marked as begun up to one, which the next who opens the file finds out."""
     journal.add([*lines("a", "b"), Line(3, None, b"3"), *lines("d", "e")])
-    journal.write([], reach=4, done={("created", 1): {1: "id-1"}})
+    journal.write([], about={REACH: "4"}, done={("created", 1): {1: "id-1"}})
     assert not [*journal.rows(State.BEGUN)]
     journal.close()
     for _ in range(2):
@@ -95,8 +95,8 @@ def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
 def test_none_begins_that_has_no_mark(journal: Journal, path: Path) -> None:
     """Where it was said in time that no more was sent, the others wait."""
     journal.add(lines("a", "b"))
-    journal.write([Mark(1, State.BEGUN, 1.0, sent=1)], reach=2)
-    journal.describe(begun="0")
+    journal.write([Mark(1, State.BEGUN, 1.0, sent=1)], about={REACH: "2"})
+    journal.describe(reach="0")
     journal.close()
     journal = Journal(path)
     assert states(journal) == {1: State.BEGUN, 2: State.WAITING}

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from math import inf
@@ -20,8 +20,8 @@ from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
 from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import STATES, Settling, says_nothing
-from sunshine_async.jobs.sources import Duplicates, Policy, check_job, read_ahead
-from sunshine_async.journal import PENDING, Done, Journal, JournalError, Kept, Mark, State
+from sunshine_async.jobs.sources import SUMS, Duplicates, Policy, check_job, read_ahead
+from sunshine_async.journal import PENDING, REACH, Done, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _FOR_EACH: Final = 4
@@ -68,11 +68,12 @@ class LastingJob(Job):
         self._ahead: Final = self._task.most == 1
         self._send_plainly: Final = super()._send  # bound once: `super` takes its time
         self._call_plainly: Final = super()._call
-        self._scribe: Final = Scribe(journal, self._count, self._break_off)
+        self._scribe: Final = Scribe(journal, self._sums, self._count, self._break_off)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
         )
         self._rows = 0
+        self._sums_before: dict[str, float] = {}
         self._unwritten = False
         self._session = 0
 
@@ -143,6 +144,8 @@ class LastingJob(Job):
         else:
             await to_thread.run_sync(partial(self._begin_stream, upsert=upsert))
         await to_thread.run_sync(self._restate)
+        about = await to_thread.run_sync(self.journal.about)
+        self._sums_before = {name: float(about.get(name, "0")) for name in SUMS}
         report = self.report
         self._rows = report.rows + report.waiting
         if (report.failed and self.policy.retry_failed) or (
@@ -167,7 +170,8 @@ class LastingJob(Job):
         self._session = int(about.get("session", "0")) + 1
         session = {"session": str(self._session), "state": "open"}
         if about.get("state") == "finished" and self._mode is not Mode.CREATE:
-            self.journal.begin({**self._said, **session}, accept=upsert)
+            sums = dict.fromkeys(SUMS, "0")
+            self.journal.begin({**self._said, **session, **sums}, accept=upsert)
         else:
             self.journal.describe(**self._said, **session)
 
@@ -246,19 +250,22 @@ class LastingJob(Job):
             for row in islice(self.journal.rows(*_TROUBLES), KEPT)
         ]
 
-    def _total(self) -> None:
+    def _sums(self) -> Mapping[str, str]:
+        """Return what this session, and those before it, have taken, as the journal has it."""
         report = self.report
-        about = self.journal.about()
-        if not self._session:  # what can be read once only was counted as it came
-            report.turned = int(about.get("turned", "0"))
-        totals = {
+        now = {
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
+        return {name: str(self._sums_before[name] + each) for name, each in now.items()}
+
+    def _total(self) -> None:
+        report = self.report
+        about = {**self._sums()}
+        if not self._session:  # what can be read once only was counted as it came
+            report.turned = int(self.journal.about().get("turned", "0"))
         if not self._unwritten:
-            about["begun"] = "0"  # what may have been sent has a mark of its own
+            about[REACH] = "0"  # what may have been sent has a mark of its own
         if report.ending is Ending.ALL and not report.waiting:
             about["state"] = "finished"
-        for name, each in totals.items():
-            about[name] = str(float(about.get(name, "0")) + each)
         self.journal.describe(**about)

@@ -1,13 +1,13 @@
 """What becomes of rows, written down in groups: one commit for all that came during the last."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async.journal import Done, Journal, JournalError, Mark
+from sunshine_async.journal import REACH, Done, Journal, JournalError, Mark
 
 _LINGER: Final = 0.1
 """Seconds in which more may come to a group that nobody waits for."""
@@ -38,7 +38,8 @@ class _Group:
 class Scribe:
     """Writes to *journal* in a thread, as long as `work` runs.
 
-    *on_done* is called with the rows that are done, once that is on the disk. After a write that
+    *on_done* is called with the rows that are done, once that is on the disk, and with each write goes what
+    *sums* says about the job. After a write that
     failed it writes nothing more: what waits for it gets the `JournalError`, and *on_error* is called
     with it.
     """
@@ -46,10 +47,12 @@ class Scribe:
     def __init__(
         self,
         journal: Journal,
+        sums: Callable[[], Mapping[str, str]],
         on_done: Callable[[Done], None],
         on_error: Callable[[JournalError], None],
     ) -> None:
         self._journal: Final = journal
+        self._sums: Final = sums
         self._on_done: Final = on_done
         self._on_error: Final = on_error
         self._group = _Group()
@@ -124,7 +127,7 @@ class Scribe:
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             group, self._group = self._group, _Group()
             if self._error is None and group.says:
-                await to_thread.run_sync(self._write, group, limiter=limiter)
+                await to_thread.run_sync(self._write, group, {**self._sums()}, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
             if self._error is None:
@@ -145,9 +148,11 @@ class Scribe:
             self._wake.set()
         self._group.size += 1
 
-    def _write(self, group: _Group) -> None:
+    def _write(self, group: _Group, about: dict[str, str]) -> None:
+        if group.reach:
+            about[REACH] = str(group.reach)
         try:
-            self._journal.write(group.marks, reach=group.reach, begun=group.begun, done=group.done)
+            self._journal.write(group.marks, begun=group.begun, done=group.done, about=about)
         except JournalError as error:
             self._error = error
         else:

@@ -16,6 +16,8 @@ from sunshine_async.journal import Journal, JournalError, Line
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _BATCH: Final = 5000
+SUMS: Final = ("requests", "resent", "throttled", "seconds", "held", "sessions")
+"""What is summed up over the sessions of a run."""
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
@@ -89,8 +91,9 @@ def read_ahead(
         return
     if state == "open" and not policy.accept_changed_source:
         raise JournalError(_differs(journal.path, about, source))
+    sums = {} if state == "open" else dict.fromkeys(SUMS, "0")
     journal.begin(
-        {**said, **source, "state": "reading"},
+        {**said, **source, **sums, "state": "reading"},
         accept=state == "finished" and upsert,
         aside=state == "open",
     )

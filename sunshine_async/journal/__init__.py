@@ -6,9 +6,11 @@ in it only where they are to be kept, credentials never.
 
 from sunshine_async.journal.file import VERSION, Found, Journal, JournalError
 from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, State
+from sunshine_async.journal.statements import REACH
 
 __all__ = [
     "PENDING",
+    "REACH",
     "VERSION",
     "Done",
     "Found",

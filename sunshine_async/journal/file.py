@@ -30,7 +30,6 @@ from sunshine_async.journal.statements import (
     LEAVE_OUT,
     MARK,
     NEXT,
-    REACH,
     REASONS,
     REFUSE,
     REMEMBER,
@@ -51,6 +50,7 @@ _APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
 _NONE: Final[Done] = {}
+_NOTHING: Final[Mapping[str, str]] = {}
 _TOGETHER: Final = 50
 """Rows that are added by one statement."""
 
@@ -196,21 +196,20 @@ class Journal:
         self,
         marks: Sequence[Mark],
         *,
-        reach: int = 0,
         begun: Sequence[int] = (),
         done: Done = _NONE,
+        about: Mapping[str, str] = _NOTHING,
     ) -> None:
         """Mark rows as what they are from now on, each by one of *marks* at most; all of it or nothing.
 
         Before that the rows with the numbers *begun* are marked as such, one sending more each;
-        after it those that are *done*. All rows with a key up to the number *reach* are marked as
-        begun too, as far as they wait: each by itself when the file is opened again, unless
-        ``describe(begun="0")`` has said before that no more than what has a mark was sent.
+        after it those that are *done*. What is said *about* the job is kept; with a `REACH` there all
+        rows with a key up to that number have begun, as far as they wait: when the file is opened
+        again, unless it was taken back by a ``"0"``, each is marked as such.
         """
         now = time.time()
         statements: list[tuple[str, tuple[Any, ...]]] = []
-        if reach:
-            statements.append((REACH, (str(reach),)))
+        statements += ((SAY, one) for one in about.items())
         if begun:
             statements.append((BEGIN, (now, _json(begun))))
         if marks:

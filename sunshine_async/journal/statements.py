@@ -37,11 +37,12 @@ END: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attempts + ?,
 BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
         status = NULL, reason = NULL
     FROM json_each(?) AS begun WHERE rows.number = begun.value"""
-REACH: Final = "INSERT OR REPLACE INTO about VALUES ('begun', ?)"
+REACH: Final = "reach"
+"""Of what is said about a job: up to which number all rows with a key have begun, as far as they wait."""
 CATCH_UP: Final = """UPDATE rows SET state = 1, attempts = attempts + 1 WHERE state = 0
-    AND key IS NOT NULL AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'begun')"""
+    AND key IS NOT NULL AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach')"""
 """Where a job was cut off: what it had marked all at once is marked row by row."""
-CAUGHT_UP: Final = "UPDATE about SET value = '0' WHERE name = 'begun' AND value <> '0'"
+CAUGHT_UP: Final = "UPDATE about SET value = '0' WHERE name = 'reach' AND value <> '0'"
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
