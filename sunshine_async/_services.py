@@ -74,7 +74,7 @@ SUNSHINE: Final = Service(
             asks=_asks_both,
             names=("externalId",),
             within=_BRAND,
-            again=lambda entry: Again.BLURRED if entry.body.external_id else Again.NEVER,
+            again=lambda entry: Again.BLURRED if entry.body.external_id else Again.HARMLESS,
             remote_id=lambda user: user.id,
         ),
         Mode.DELETE: Task(
@@ -137,7 +137,7 @@ SMOOCH: Final = Service(
             key=lambda entry: entry.body.user_id,
             asks=_asks_both_v1,
             names=("userId",),
-            again=lambda entry: Again.BLURRED if entry.body.user_id else Again.NEVER,
+            again=lambda entry: Again.BLURRED if entry.body.user_id else Again.HARMLESS,
             remote_id=lambda user: user.id,
         ),
         Mode.DELETE: Task(

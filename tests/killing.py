@@ -151,14 +151,14 @@ def emulator(folder: Path, *arguments: str) -> Iterator[Process]:
         process.kill()
 
 
-def ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
+def ended(process: "subprocess.Popen[str]", patience: float = _PATIENCE) -> tuple[str, str]:
     """Return what *process* has said, once it has ended; end it where that takes too long."""
     try:
-        return process.communicate(timeout=_PATIENCE)
+        return process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
         process.terminate()
         said, noted = process.communicate()
-        message = f"it had not ended in {_PATIENCE:.0f} s: {said} {noted}"
+        message = f"it had not ended in {patience:.0f} s: {said} {noted}"
         raise AssertionError(message) from None
 
 
@@ -172,6 +172,8 @@ class Importing:
     rows: list[dict[str, Any]] = field(repr=False)
     options: tuple[str, ...] = ()
     kind: Kind = SUNSHINE
+    patience: float = _PATIENCE
+    """Seconds after which a start of it should have ended."""
 
     @property
     def journal(self) -> Path:
@@ -220,7 +222,7 @@ class Importing:
                     most = len(self.rows) // self.kind.at_once // (times + 1)
                     self._wait(random.randrange(1, max(2, most)), there)
                 process.kill()
-            said, noted = ended(process)
+            said, noted = ended(process, self.patience)
             if process.returncode >= 0:
                 assert said, noted
                 return kills, json.loads(said)
@@ -321,13 +323,15 @@ def play(
     random: Random,
     *options: str,
     mishaps: Sequence[Mapping[str, Any]] = (),
+    patience: float = _PATIENCE,
 ) -> Played:
     """Kill the import of a *scene*, on an emulator with *options*, until it ends."""
     kind, mode, without = SCENES[scene]
     with emulator(folder, *options) as there:
         if mode in ("update", "delete"):
             there.add([_before(row) for row in kind.people(rows)], kind)
-        job = Importing(folder, there.base_url, mode, kind.people(rows, without=without), (), kind)
+        people = kind.people(rows, without=without)
+        job = Importing(folder, there.base_url, mode, people, (), kind, patience)
         killed, said = job.killed(kills, random, there, mishaps)
         return Played(killed, said, judged(job, there), there.ledger()[kind.service])
 

@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import re
+import resource
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +20,7 @@ from sunshine_async.cli.app import app
 from sunshine_async.cli.screen import Screen
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Report
-from sunshine_async.journal import Journal, Line, Mark, State
+from sunshine_async.journal import REACH, Journal, Line, Mark, State
 from sunshine_async.rows import BadRow, Shape, open_rows
 
 Call: TypeAlias = Callable[..., Result]
@@ -320,6 +323,24 @@ def test_marks_are_said(journal: Path, call: Call) -> None:
     opened.write([Mark(1, State.BEGUN, 1.0)])
     opened.close()
     assert "rows │ 0" in words(call("job", "show", journal).stdout)
+
+
+def test_a_full_disk_can_be_looked_at(journal: Path) -> None:
+    """What a job did can be looked at where there is no room to write."""
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    opened = Journal(journal)
+    opened.add([Line(1, "a", b"a")])
+    opened.write([], about={REACH: "1"})
+    opened.close()
+    said = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "sunshine_async", "job", "show", str(journal), "--json"],
+        capture_output=True, text=True, check=False, preexec_fn=no_room,
+    )  # fmt: skip
+    assert (said.returncode, said.stderr) == (0, "")
+    assert json.loads(said.stdout)["rows"] == 1
 
 
 def test_held_jobs_say_so(capsys: pytest.CaptureFixture[str]) -> None:

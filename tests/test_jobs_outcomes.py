@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, Retry, SunshineClient, jobs
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.jobs import SERVICES, Job, Mode, Report, Row, open_rows
+from sunshine_async.jobs import SERVICES, Duplicates, Job, Mode, Report, Row, open_rows
 from sunshine_async.journal import Journal, Mark, State
 from sunshine_async.smooch import SmoochClient
 
@@ -125,6 +125,16 @@ async def killed(
             cutting.cut = scope.cancel
             await run(client, kind, path, rows, **{"concurrency": 1, **options})
     assert scope.cancelled_caught
+
+
+def named(key: str, name: str) -> Person:
+    return {"externalId": key, "profile": {"givenName": name}}
+
+
+def names(emulator: Emulator) -> dict[str, str]:
+    """Return the names of who is there, by key."""
+    users = emulator.users("sunshine")
+    return {user["externalId"]: user["profile"]["givenName"] for user in users}
 
 
 def kept(path: Path) -> dict[int, tuple[State, str | None]]:
@@ -301,6 +311,51 @@ class TestCutOff:
             report = await run(client, SUNSHINE, path, file)
 
         assert report.outcomes == {"updated": 20}
+
+    @pytest.mark.parametrize("after", [0, 1])
+    @pytest.mark.parametrize(
+        ("duplicates", "wanted"), [(Duplicates.FIRST, "one"), (Duplicates.LAST, "two")]
+    )
+    async def test_duplicates_then(
+        self,
+        emulator: Emulator,
+        path: Path,
+        file: Path,
+        duplicates: Duplicates,
+        *,
+        wanted: str,
+        after: int,
+    ) -> None:
+        """Where the file has changed since the kill, the rows left out are those that were before."""
+        people = [named("x", "x"), named("k", "one"), named("k", "two")]
+        write(file, [*people, named("z", "z")])
+        await killed(SUNSHINE, emulator, path, file, after=after, duplicates=duplicates)
+        write(file, [*people, named("z", "changed")])
+
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await run(
+                client, SUNSHINE, path, file, duplicates=duplicates, accept_changed_source=True
+            )
+
+        assert (report.done, report.left_out) == (3, 1)
+        assert names(emulator) == {"x": "x", "k": wanted, "z": "changed"}
+
+    async def test_a_duplicate_that_came_then(
+        self, emulator: Emulator, path: Path, file: Path
+    ) -> None:
+        """A row that had begun is left out for another, of which it isn't told then what it did."""
+        write(file, [named("k", "one")])
+        await killed(SUNSHINE, emulator, path, file, after=0)
+        write(file, [named("k", "zero"), named("k", "one")])
+
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await run(
+                client, SUNSHINE, path, file,
+                duplicates=Duplicates.FIRST, accept_changed_source=True,
+            )  # fmt: skip
+
+        assert (report.outcomes, report.left_out) == ({"upserted": 1}, 1)
+        assert names(emulator) == {"k": "zero"}
 
     async def test_stopped_in_order(self, emulator: Emulator, path: Path, file: Path) -> None:
         """What wasn't sent when a job was stopped is known not to have been."""

@@ -92,6 +92,20 @@ def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
         journal.close()
 
 
+def test_what_was_marked_is_marked_once(journal: Journal, path: Path) -> None:
+    """Rows that come later have nothing to do with how far those before them were marked."""
+    journal.add(lines("a", "b"))
+    journal.write([], about={REACH: "2"})
+    journal.close()
+    journal = Journal(path)
+    journal.begin({})
+    journal.add(lines("c", "d"))
+    journal.close()
+    journal = Journal(path)
+    assert set(states(journal).values()) == {State.WAITING}
+    journal.close()
+
+
 def test_none_begins_that_has_no_mark(journal: Journal, path: Path) -> None:
     """Where it was said in time that no more was sent, the others wait."""
     journal.add(lines("a", "b"))

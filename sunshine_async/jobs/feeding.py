@@ -48,7 +48,7 @@ class Feed:
     keep_bodies: bool = False
     skip_unchanged: bool = False
     at_once: int = AT_ONCE
-    """How many rows are read, and may be marked as begun, before any of them is sent."""
+    """How many rows are read before any of them is sent; as many more, at least, are marked as begun."""
 
     def noted(self, row: Row | BadRow) -> Any:
         """Return what the journal has of *row*."""

@@ -25,14 +25,14 @@ from sunshine_async.journal import PENDING, REACH, Done, Journal, JournalError, 
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _FOR_EACH: Final = 4
-"""How many rows are read before any of them is sent, for each that is sent at once; as many again are
-marked as begun."""
+"""How many rows are read before any of them is sent, for each that is sent at once."""
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
 _BEGUN: Final = State.BEGUN
 _UNKNOWN: Final = State.UNKNOWN
 AHEAD: Final = (Again.BLURRED, Again.LOOK, Again.GONE)
 """Where a row that was marked as begun, and then wasn't sent, is looked up or sent when its job goes on: it
-does not become unknown for that, unless another user has its key.
+does not become unknown for that, unless another user has its key. A deletion of who was never there is
+then done; and who was there, with all that was to be sent, was created.
 """
 _TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 

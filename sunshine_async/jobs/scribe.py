@@ -11,7 +11,7 @@ from sunshine_async.journal import REACH, Done, Journal, JournalError, Mark
 
 _LINGER: Final = 0.1
 """Seconds in which more may come to a group that nobody waits for."""
-_FARTHEST: Final = 2000
+_FARTHEST: Final = 1000
 """Rows that are marked as begun ahead of others, at most."""
 _CROWDED: Final = 2000
 """Rows marked or done that wait to be written, past which others wait for them."""

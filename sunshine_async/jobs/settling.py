@@ -124,7 +124,7 @@ class Settling:
         if gone is not None:
             return [gone if place in sent else one for place, one in enumerate(results)]
         if sent:
-            await self._begin([*sent.values()])
+            await self.scribe.begin(entry.number for entry in sent.values())
             delivered = await deliver([*sent.values()])
             for (place, entry), result in zip(sent.items(), delivered, strict=True):
                 results[place] = await self._resent(entry, result)
@@ -205,10 +205,6 @@ class Settling:
             found = await self._settled(entry)
             return result if isinstance(found, Entry) else found
         return result
-
-    async def _begin(self, entries: Sequence[Entry]) -> None:
-        again = self.task.again
-        await self.scribe.begin(entry.number for entry in entries if again(entry) is not _HARMLESS)
 
     def _doubted(self, entry: Entry, error: Exception) -> tuple[Entry, Exception]:
         """Return both as they are after *error*: it says so too if the entry may have been applied.

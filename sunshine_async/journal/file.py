@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -136,19 +136,22 @@ class Journal:
     ) -> None:
         """End reading the source, and keep what is said *about* it.
 
-        Rows that were set aside and haven't changed go on; one that has changed, and may have been
-        sent as it was before, has begun. Of waiting rows with the same key all are left out but the ``first`` or the ``last`` where *keep* says so; with *skip_unchanged*
-        those are done that are as they were last accepted. The others have the ids of then.
+        Rows that were set aside and haven't changed go on. Of waiting and begun rows with the same
+        key all are left out but the ``first`` or the ``last`` where *keep* says so; a row in whose
+        place another may have been sent has begun. With *skip_unchanged* those are done that are as
+        they were last accepted. The others have the ids of then.
         """
         with self._change() as database:
-            if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'old'").fetchone():
+            aside = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'old'").fetchone()
+            if aside:
                 database.execute("CREATE INDEX by_hash ON old (hash)")
                 database.execute(TAKE_OVER)
-                database.execute(DOUBTED)
                 database.execute(DOUBT.format(rows="old"))
-                database.execute("DROP TABLE old")
             if keep is not None:
                 database.execute(LEAVE_OUT.format(which=WHICH[keep]))
+            if aside:
+                database.execute(DOUBTED)
+                database.execute("DROP TABLE old")
             if skip_unchanged:
                 database.execute(UNCHANGED)
             database.execute(REMEMBER)
@@ -298,12 +301,14 @@ class Journal:
         if version > VERSION:
             self._refuse(f"is of a newer version ({version}) than this one can read ({VERSION})")
         database.execute("PRAGMA journal_mode = WAL")
-        with self._change():
-            if not tables:
+        if not tables:
+            with self._change():
                 for statement in TABLES:
                     database.execute(statement)
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
+        # what is there can be looked at on a full disk too
+        with suppress(JournalError) if must_exist else nullcontext(), self._change():
             database.execute(CATCH_UP)
             database.execute(CAUGHT_UP)
 

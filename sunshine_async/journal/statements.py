@@ -52,7 +52,7 @@ LEAVE_OUT: Final = """UPDATE rows SET state = 6, reason = 'line ' || (
         SELECT line FROM rows AS other WHERE other.number = (
             SELECT {which}(number) FROM rows AS same WHERE same.key = rows.key))
     WHERE key IN (SELECT key FROM rows WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1)
-    AND state = 0
+    AND state IN (0, 1)
     AND number <> (SELECT {which}(number) FROM rows AS same WHERE same.key = rows.key)"""
 UNCHANGED: Final = """UPDATE rows SET state = 2, outcome = 'unchanged',
         remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
@@ -75,7 +75,7 @@ TAKE_OVER: Final = """UPDATE rows
         AND (rows.key = old.key OR rows.key IS NULL AND old.key IS NULL AND rows.line = old.line)"""
 DOUBTED: Final = """UPDATE rows SET state = 1 WHERE state = 0
     AND key IN (SELECT key FROM old WHERE state IN (1, 4) AND key IS NOT NULL)"""
-"""Whose row has changed, and may have been sent before it did, may be there by that."""
+"""Whose row has changed, or is another now, may be there by the one that was sent before."""
 UNREAD: Final = "is no journal of a job: name another file, and it is made"
 REASONS: Final[Mapping[str, str]] = {
     "locked": "is in use by another process: one job at a time has a journal",
