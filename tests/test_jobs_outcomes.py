@@ -420,6 +420,77 @@ class TestCutOff:
         assert report.outcomes == Counter(updated=900 - vague, upserted=vague)
 
 
+class TestReadOnce:
+    """Rows of an iterable, which may be others when the job goes on."""
+
+    async def test_other_bodies_then(self, emulator: Emulator, path: Path) -> None:
+        """Who may be there as sent before a kill isn't told apart, and doesn't keep the run open."""
+        people = [named("a", "1"), named("b", "1"), named("c", "1")]
+        await killed(SUNSHINE, emulator, path, people, after=1)
+        people[1] = named("b", "2")
+
+        async with SUNSHINE.on(emulator.transport()) as client:
+            first = await run(client, SUNSHINE, path, people)
+            second = await run(client, SUNSHINE, path, [named("a", "2"), *people[1:]])
+            third = await run(client, SUNSHINE, path, people)
+
+        assert (first.done, first.waiting, first.left_out) == (3, 0, 1)
+        assert kept(path)[2] == (State.DONE, "unchanged")
+        assert first.outcomes["upserted"] >= 1
+        assert second.outcomes == third.outcomes == {"updated": 1, "unchanged": 2}
+        assert names(emulator) == {"a": "1", "b": "2", "c": "1"}
+
+    async def test_there_and_back(self, emulator: Emulator, path: Path) -> None:
+        """What was accepted before another body was sent is sent again, though no run has ended."""
+        for name in ("1", "2", "1"):
+            people = [named("a", name), named("b", name), named("c", name)]
+            await killed(SUNSHINE, emulator, path, people, after=2, grace=0)
+
+        assert names(emulator)["a"] == "1"
+
+    async def test_many_for_one(self, emulator: Emulator, path: Path) -> None:
+        """All bodies for one user are sent in their order, the same one again too."""
+        people = [named("a", "1"), named("a", "2"), named("a", "2"), named("a", "1")]
+        async with SUNSHINE.on(emulator.transport()) as client:
+            first = await run(client, SUNSHINE, path, people)
+
+        assert (first.done, first.outcomes) == (3, {"created": 1, "updated": 2})
+        assert names(emulator) == {"a": "1"}
+
+    async def test_many_for_one_cut_off(self, emulator: Emulator, path: Path) -> None:
+        """Those that are done are not sent again when the job goes on."""
+        people = [named("a", "1"), named("a", "2"), named("a", "1")]
+        await killed(SUNSHINE, emulator, path, people, after=2)
+        before = emulator.ledger()["sunshine"]["effects"]["update"]
+
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await run(client, SUNSHINE, path, people)
+
+        assert before in (1, 2)
+        assert report.done == 3
+        assert names(emulator) == {"a": "1"}
+
+    async def test_fewer_then(self, emulator: Emulator, path: Path) -> None:
+        """Rows that aren't there any more don't keep the run open."""
+        people = [named(key, "1") for key in "abc"]
+        await killed(SUNSHINE, emulator, path, people, after=0, concurrency=1)
+        async with SUNSHINE.on(emulator.transport()) as client:
+            report = await run(client, SUNSHINE, path, people[:1])
+            assert (report.done, report.waiting) == (1, 2)
+            report = await run(client, SUNSHINE, path, people)
+        assert (report.done, report.outcomes["unchanged"]) == (3, 1)
+
+    async def test_beside_a_file(self, emulator: Emulator, path: Path, file: Path) -> None:
+        """A file isn't done by rows that were handed in over its journal."""
+        write(file, [named(key, "1") for key in "abc"])
+        await killed(SUNSHINE, emulator, path, file, after=0)
+        async with SUNSHINE.on(emulator.transport()) as client:
+            await run(client, SUNSHINE, path, [named("d", "1")])
+            report = await run(client, SUNSHINE, path, file)
+        assert report.done == 4
+        assert set(names(emulator)) == set("abcd")
+
+
 class TestOldJournals:
     async def test_it_goes_on(self, emulator: Emulator, path: Path, file: Path) -> None:
         """A journal that says nothing else of its rows but upserted goes on, and is told apart."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sunshine_async.journal import PENDING, REACH, VERSION, Journal, JournalError, Line, Mark, State
+from sunshine_async.journal.statements import KNOWN
 
 
 @pytest.fixture
@@ -90,6 +91,13 @@ def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
             (State.WAITING, 0),
         ]  # fmt: skip
         journal.close()
+
+
+def test_rows_without_a_key_are_found_by_their_line(journal: Journal) -> None:
+    """However many there are: none is looked for among all."""
+    journal.meet([Line(1, None, b"1")], session=1, skip_unchanged=False)
+    [plan] = journal._all(f"EXPLAIN QUERY PLAN {KNOWN} key IS NULL AND line = ?", (1,))
+    assert "USING INDEX by_line" in plan[-1]
 
 
 def test_what_was_marked_is_marked_once(journal: Journal, path: Path) -> None:

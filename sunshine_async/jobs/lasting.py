@@ -266,6 +266,7 @@ class LastingJob(Job):
             report.turned = int(self.journal.about().get("turned", "0"))
         if not self._unwritten:
             about[REACH] = "0"  # what may have been sent has a mark of its own
-        if report.ending is Ending.ALL and not report.waiting:
+        waiting = self.journal.waiting(self._session) if self._session else report.waiting
+        if report.ending is Ending.ALL and not waiting:
             about["state"] = "finished"
         self.journal.describe(**about)

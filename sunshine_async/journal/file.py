@@ -5,33 +5,30 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from typing import Any, Final, NoReturn, TypeAlias
 
 import orjson
 
 from sunshine_async.errors import SunshineError
+from sunshine_async.journal.meeting import Meeting, add
 from sunshine_async.journal.row import Done, Kept, Line, Mark, State
 from sunshine_async.journal.statements import (
     ACCEPT,
-    ADD,
-    ADDED,
     BEGIN,
+    BY_LINE,
     CATCH_UP,
     CAUGHT_UP,
     DOUBT,
     DOUBTED,
     END,
     INDEX,
-    KNOWN,
     LEAVE_OUT,
     MARK,
     NEXT,
     REASONS,
-    REFUSE,
     REMEMBER,
     REPEATED,
     REPEATS,
@@ -112,6 +109,7 @@ class Journal:
         """
         with self._change() as database:
             database.execute("DROP INDEX IF EXISTS by_key")
+            database.execute("DROP INDEX IF EXISTS by_line")
             if accept:
                 database.execute(ACCEPT)
                 database.execute(DOUBT.format(rows="rows"))
@@ -127,7 +125,7 @@ class Journal:
         lines, many = iter(lines), 0
         with self._change() as database:
             while some := [*islice(lines, _TOGETHER)]:
-                _add(database, some)
+                add(database, some)
                 many += len(some)
         return many
 
@@ -173,17 +171,27 @@ class Journal:
     def meet(
         self, lines: Sequence[Line], *, session: int, skip_unchanged: bool
     ) -> list[Kept | None]:
-        """Return the row of each of *lines*, or None for one that this *session* has met before.
+        """Return the row of each of *lines*, or None for one that this *session* has met just before.
 
-        It is known by its key and hash, or without a key by its line and hash; where it isn't there
-        it is added, as done if it is as it was last accepted and *skip_unchanged* says so, else
-        with the id of then.
+        It is known by its key and hash, or without a key by its line and hash, unless another body
+        was sent with its key in a session between; where it isn't there it is added, as done if it
+        is as it was last accepted and *skip_unchanged* says so, else with the id of then. It stands
+        in the place of those with its key, from sessions before, that aren't done.
         """
         with self._change() as database:
             database.execute(INDEX)
+            database.execute(BY_LINE)
             accepted = database.execute("SELECT 1 FROM accepted LIMIT 1").fetchone() is not None
             then = [*([UNCHANGED] if skip_unchanged else []), REMEMBER] if accepted else []
-            return [self._met(database, line, session=session, then=then) for line in lines]
+            meeting = Meeting(database, session, then)
+            return [meeting.met(line) for line in lines]
+
+    def waiting(self, session: int) -> int:
+        """Return how many rows are to be done that this *session* has met, or that are of a file."""
+        [[many]] = self._all(
+            "SELECT count(*) FROM rows WHERE state IN (0, 1) AND session IN (0, ?)", (session,)
+        )
+        return int(many)
 
     def pending(self, after: int, states: Sequence[State], *, many: int = _PAGE) -> list[Kept]:
         """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
@@ -258,28 +266,6 @@ class Journal:
             for row in page:
                 yield dict(zip(_NAMES, row, strict=True))
             after = page[-1][0]
-
-    def _met(
-        self, database: sqlite3.Connection, line: Line, *, session: int, then: Sequence[str]
-    ) -> Kept | None:
-        where = "key IS NULL AND line = ?" if line.key is None else "key = ?"
-        query = f"{KNOWN} {where} AND hash = ? ORDER BY number DESC LIMIT 1"
-        known = database.execute(
-            query,
-            (line.line if line.key is None else line.key, line.hash),
-        ).fetchone()
-        if known is None:
-            number = _add(database, [line])
-            known = number, State.BAD if line.reason else State.WAITING, None, 0
-            for statement in then:
-                database.execute(f"{statement} AND number = ?", (number,))
-            if then:
-                known = database.execute(f"{KNOWN} number = ?", (number,)).fetchone()
-        number, state, remote_id, met = known
-        if met == session:
-            return None
-        database.execute("UPDATE rows SET session = ? WHERE number = ?", (session, number))
-        return Kept(number, State(state), remote_id)
 
     def _open(self, *, must_exist: bool) -> None:
         database = self._database
@@ -378,18 +364,3 @@ def _values(mark: Mark) -> tuple[Any, ...]:
         mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
         mark.remote_id, mark.sent,
     )  # fmt: skip
-
-
-def _add(database: sqlite3.Connection, lines: Sequence[Line]) -> int:
-    """Add rows, and return the number of the last."""
-    values = [value for line in lines for value in (line.line, line.key, line.hash, line.body)]
-    last = cast("int", database.execute(_added(len(lines)), values).lastrowid)
-    for place, line in enumerate(lines, last - len(lines) + 1):
-        if line.reason is not None:
-            database.execute(REFUSE, (line.reason, place))
-    return last
-
-
-@cache
-def _added(many: int) -> str:
-    return ADD.format(rows=", ".join([ADDED] * many))

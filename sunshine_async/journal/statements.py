@@ -16,7 +16,9 @@ ADD: Final = "INSERT INTO rows (line, key, hash, body, state) VALUES {rows}"
 ADDED: Final = "(?, ?, ?, ?, 0)"
 """One of the *rows*: many in one statement take a third of the time that each would by itself."""
 REFUSE: Final = "UPDATE rows SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
-KNOWN: Final = "SELECT number, state, remote_id, session FROM rows WHERE"
+KNOWN: Final = "SELECT number, state, remote_id, session, hash FROM rows WHERE"
+MEET: Final = "UPDATE rows SET session = ? WHERE number = ?"
+SUPERSEDE: Final = "UPDATE rows SET state = 6, reason = 'line ' || ? WHERE number = ?"
 NEXT: Final = """SELECT json_group_array(number), json_group_array(state),
         json_group_array(remote_id)
     FROM (SELECT number, state, remote_id FROM rows
@@ -44,6 +46,7 @@ CATCH_UP: Final = """UPDATE rows SET state = 1, attempts = attempts + 1 WHERE st
 """Where a job was cut off: what it had marked all at once is marked row by row."""
 CAUGHT_UP: Final = "UPDATE about SET value = '0' WHERE name = 'reach' AND value <> '0'"
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
+BY_LINE: Final = "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL"
 REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
 REPEATS: Final = """SELECT max(line), min(line) FROM rows WHERE key IS NOT NULL
