@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -458,17 +458,55 @@ class TestReadOnce:
         assert names(emulator) == {"a": "1"}
 
     async def test_many_for_one_cut_off(self, emulator: Emulator, path: Path) -> None:
-        """Those that are done are not sent again when the job goes on."""
-        people = [named("a", "1"), named("a", "2"), named("a", "1")]
+        """When the job goes on all of them are sent again, in their order: the last one is there."""
+        people = [named("a", "1"), named("a", "2"), named("a", "3"), named("b", "1")]
         await killed(SUNSHINE, emulator, path, people, after=2)
-        before = emulator.ledger()["sunshine"]["effects"]["update"]
 
         async with SUNSHINE.on(emulator.transport()) as client:
             report = await run(client, SUNSHINE, path, people)
+            assert report.waiting == 0
+            assert names(emulator) == {"a": "3", "b": "1"}
+            report = await run(client, SUNSHINE, path, people[2:])
+        assert report.outcomes == {"unchanged": 2}
 
-        assert before in (1, 2)
-        assert report.done == 3
-        assert names(emulator) == {"a": "1"}
+    @pytest.mark.parametrize(
+        ("sessions", "wanted"),
+        [
+            (["A.", "C A"], "A"),
+            (["A B.", "A"], "A"),
+            (["A B.", "B A"], "A"),
+            ([".A B", "B A B"], "B"),
+            ([".A B", "B A", "B"], "B"),
+            ([".A B", "C A B"], "B"),
+            (["A.", "B.", "A.", "A"], "A"),
+            (["A", "B A"], "A"),
+            (["A", "B.", "A"], "A"),
+        ],
+        ids=" then ".join,
+    )
+    async def test_the_last_body_is_there(
+        self, emulator: Emulator, path: Path, sessions: list[str], wanted: str
+    ) -> None:
+        """Whatever came in which session, and wherever it was cut off (.): what came last is there."""
+        for number, session in enumerate(sessions):
+            cut = anyio.CancelScope()
+
+            async def bodies(
+                session: str = session, number: int = number, cut: anyio.CancelScope = cut
+            ) -> AsyncIterator[Person]:
+                for one in session.replace(" ", ""):
+                    if one == ".":
+                        await anyio.sleep(0.3)  # so that what came before it is on the disk
+                        cut.cancel()
+                        await anyio.sleep(1)
+                    yield named("k", one)
+                yield named("z", str(number))
+
+            with cut:
+                async with SUNSHINE.on(emulator.transport()) as client:
+                    await run(client, SUNSHINE, path, bodies(), concurrency=1)
+
+        assert names(emulator)["k"] == wanted
 
     async def test_fewer_then(self, emulator: Emulator, path: Path) -> None:
         """Rows that aren't there any more don't keep the run open."""
@@ -482,12 +520,15 @@ class TestReadOnce:
 
     async def test_beside_a_file(self, emulator: Emulator, path: Path, file: Path) -> None:
         """A file isn't done by rows that were handed in over its journal."""
-        write(file, [named(key, "1") for key in "abc"])
-        await killed(SUNSHINE, emulator, path, file, after=0)
+        people = [named(key, "1") for key in "abc"]
+        write(file, people)
+        await killed(SUNSHINE, emulator, path, file, after=0, concurrency=1)
+        await killed(SUNSHINE, emulator, path, people, after=0)
         async with SUNSHINE.on(emulator.transport()) as client:
-            await run(client, SUNSHINE, path, [named("d", "1")])
+            for _ in range(2):
+                await run(client, SUNSHINE, path, [named("d", "1")])
             report = await run(client, SUNSHINE, path, file)
-        assert report.done == 4
+        assert (report.done, report.waiting) == (4, 0)
         assert set(names(emulator)) == set("abcd")
 
 

@@ -95,7 +95,7 @@ def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
 
 def test_rows_without_a_key_are_found_by_their_line(journal: Journal) -> None:
     """However many there are: none is looked for among all."""
-    journal.meet([Line(1, None, b"1")], session=1, skip_unchanged=False)
+    journal.meet([Line(1, None, b"1")], session=1, skip_unchanged=False, bodies_differ=True)
     [plan] = journal._all(f"EXPLAIN QUERY PLAN {KNOWN} key IS NULL AND line = ?", (1,))
     assert "USING INDEX by_line" in plan[-1]
 
@@ -272,16 +272,19 @@ def test_a_changed_source_goes_on(journal: Journal) -> None:
 
 def test_rows_of_a_stream_are_known_again(journal: Journal) -> None:
     """A row is known by key and hash, or by line and hash; within a session it comes once."""
-    met = journal.meet(lines("a", None, "a"), session=1, skip_unchanged=False)
+    met = journal.meet(lines("a", None, "a"), session=1, skip_unchanged=False, bodies_differ=True)
     assert met[2] is None
     assert [(kept.number, kept.state) for kept in met if kept] == [(1, 0), (2, 0)]
     journal.write([Mark(1, State.DONE, 1.0)])
-    met = journal.meet(lines("a", None, "b"), session=2, skip_unchanged=False)
+    met = journal.meet(lines("a", None, "b"), session=2, skip_unchanged=False, bodies_differ=True)
     assert [(kept.number, kept.state) for kept in met if kept] == [(1, 2), (2, 0), (3, 0)]
     journal.write([Mark(3, State.DONE, 1.0, remote_id="x")])
     journal.begin({}, accept=True)
     [bad, same] = journal.meet(
-        [Line(1, None, b"", "bad"), Line(2, "b", b"b")], session=3, skip_unchanged=True
+        [Line(1, None, b"", "bad"), Line(2, "b", b"b")],
+        session=3,
+        skip_unchanged=True,
+        bodies_differ=True,
     )
     assert (bad.state, same.state, same.remote_id) == (State.BAD, State.DONE, "x")
 

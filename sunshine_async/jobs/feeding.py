@@ -47,6 +47,8 @@ class Feed:
     """Marks rows as begun before they are sent, all up to a number; None: each has its own mark."""
     keep_bodies: bool = False
     skip_unchanged: bool = False
+    bodies_differ: bool = False
+    """Whether two bodies for one user are two things to send, one after the other."""
     at_once: int = AT_ONCE
     """How many rows are read before any of them is sent; as many more, at least, are marked as begun."""
 
@@ -166,7 +168,10 @@ class Stream(Entries):
         self.read += len(rows)
         lines = [self._feed.noted(row) for row in rows]
         met = self._feed.journal.meet(
-            lines, session=self._session, skip_unchanged=self._feed.skip_unchanged
+            lines,
+            session=self._session,
+            skip_unchanged=self._feed.skip_unchanged,
+            bodies_differ=self._feed.bodies_differ,
         )
         self._last = max([self._last, *(kept.number for kept in met if kept is not None)])
         self._batch.extend(

@@ -182,7 +182,7 @@ class LastingJob(Job):
             self, self._task, self.journal, self._states(), self._entry_of,
             begin=partial(self._scribe.reach, ahead=at_once) if self._ahead else None,
             keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
-            at_once=at_once,
+            bodies_differ=self._mode in (Mode.UPSERT, Mode.UPDATE), at_once=at_once,
         )  # fmt: skip
         if isinstance(rows, RowFile) and rows.path is not None:
             return Pending(feed, rows)

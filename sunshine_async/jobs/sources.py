@@ -142,9 +142,10 @@ def _digest(rows: RowFile) -> str:
 
 def _differs(path: Path, about: Mapping[str, str], source: Mapping[str, str]) -> str:
     changes: list[str] = []
-    if about["digest"] != source["digest"]:
-        changes.append(f"it was reading {about['source']}, and {source['source']} is not the same")
-    if about["meant"] != source["meant"]:
+    if about.get("digest") != source["digest"]:
+        was = f"reading {about['source']}" if "source" in about else "given its rows one by one"
+        changes.append(f"it was {was}, and {source['source']} is not the same")
+    if about.get("meant", source["meant"]) != source["meant"]:
         changes.append(f"it read it as {about['meant']}, not as {source['meant']}")
     return (
         f"{path} has a run that isn't finished, of another source: {'; '.join(changes)}. "

@@ -169,27 +169,28 @@ class Journal:
         return many, self._all(REPEATS)
 
     def meet(
-        self, lines: Sequence[Line], *, session: int, skip_unchanged: bool
+        self, lines: Sequence[Line], *, session: int, skip_unchanged: bool, bodies_differ: bool
     ) -> list[Kept | None]:
-        """Return the row of each of *lines*, or None for one that this *session* has met just before.
+        """Return the row of each of *lines*, or None for one that this *session* has met already.
 
-        It is known by its key and hash, or without a key by its line and hash, unless another body
-        was sent with its key in a session between; where it isn't there it is added, as done if it
-        is as it was last accepted and *skip_unchanged* says so, else with the id of then. It stands
-        in the place of those with its key, from sessions before, that aren't done.
+        It is known by its key and hash, or without a key by its line and hash. Where *bodies_differ*
+        (an upsert, an update) only the last of a key is: what came before it is sent again, and takes
+        the place of those from sessions before that aren't done. Where it isn't there it is added, as
+        done if it is as it was last accepted and *skip_unchanged* says so, else with the id of then.
         """
         with self._change() as database:
             database.execute(INDEX)
             database.execute(BY_LINE)
             accepted = database.execute("SELECT 1 FROM accepted LIMIT 1").fetchone() is not None
             then = [*([UNCHANGED] if skip_unchanged else []), REMEMBER] if accepted else []
-            meeting = Meeting(database, session, then)
+            meeting = Meeting(database, session, then, bodies_differ)
             return [meeting.met(line) for line in lines]
 
     def waiting(self, session: int) -> int:
         """Return how many rows are to be done that this *session* has met, or that are of a file."""
         [[many]] = self._all(
-            "SELECT count(*) FROM rows WHERE state IN (0, 1) AND session IN (0, ?)", (session,)
+            "SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session <= 0 OR session = ?)",
+            (session,),
         )
         return int(many)
 

@@ -11,8 +11,6 @@ from sunshine_async.journal.row import PENDING, Kept, Line, State
 from sunshine_async.journal.statements import ADD, ADDED, KNOWN, MEET, REFUSE, SUPERSEDE
 
 _IN_DOUBT: Final = (State.BEGUN, State.UNKNOWN)
-_SENT: Final = (State.BEGUN, State.DONE, State.UNKNOWN)
-"""What a row is that may have been sent, and not refused."""
 
 
 class _Found(NamedTuple):
@@ -22,33 +20,44 @@ class _Found(NamedTuple):
     state: int
     remote_id: str | None
     session: int
-    """The last that has met it; 0: it is of a file."""
+    """The last that has met it; 0, or its negative, where it is of a file."""
     hash: bytes
+    attempts: int
 
 
 @frozen
 class Meeting:
-    """The rows of one *session*; *then* is done with each that is new, where it waits."""
+    """The rows of one *session*; *then* is done with each that is new, where it waits.
+
+    Where *bodies_differ* a body counts only as the last of its user: one that came before another is
+    sent again. Else it is the same row whenever it comes.
+    """
 
     database: sqlite3.Connection
     session: int
     then: Sequence[str]
+    bodies_differ: bool
 
     def met(self, line: Line) -> Kept | None:
-        """Return the row of *line*, or None for one that this session has met just before.
+        """Return the row of *line*, or None for one that this session has met already.
 
         It is known by its key and hash, or without a key by its line and hash; else it is added.
         """
         rows = self._rows(line)
-        here = [row for row in rows if row.session == self.session]
-        others = (row for row in rows if row.session != self.session and row.hash == line.hash)
-        known = next(others, None)
-        if known is None and here and here[-1].hash == line.hash:
+        differ = self.bodies_differ and line.key is not None
+        there = [
+            row for row in rows if row.state != State.LEFT_OUT and (differ or row.hash == line.hash)
+        ]
+        known = there[-1] if there and there[-1].hash == line.hash else None
+        if known is not None and abs(known.session) == self.session:
             return None
-        if known is None or (line.key is not None and self._is_superseded(known, rows)):
-            known = self._added(line, rows)
-        self.database.execute(MEET, (self.session, known.number))
-        return Kept(known.number, State(known.state), known.remote_id)
+        session = -self.session if known is not None and known.session <= 0 else self.session
+        known = known or self._added(line, rows if differ else [])
+        state = State(known.state)
+        if differ and state is State.WAITING and self._is_in_doubt(rows):
+            state = State.BEGUN
+        self.database.execute(MEET, (state, session, known.number))
+        return Kept(known.number, state, known.remote_id)
 
     def _rows(self, line: Line) -> list[_Found]:
         """Return the rows with the key of *line*, or without one at its line, as they came."""
@@ -58,26 +67,24 @@ class Meeting:
         found = self.database.execute(f"{KNOWN} {where} = ? ORDER BY number", (whose,))
         return [*map(_Found._make, found)]
 
-    def _is_superseded(self, known: _Found, rows: Sequence[_Found]) -> bool:
-        """Return whether another body was sent with the key, in a session after that of *known*."""
-        return any(
-            row.state in _SENT
-            and known.session < row.session < self.session
-            and row.hash != known.hash
-            for row in rows
-        )
+    def _is_in_doubt(self, rows: Sequence[_Found]) -> bool:
+        """Return whether one of *rows* may have been sent in an earlier session, and none was done since."""
+        for row in reversed(rows):
+            if row.state == State.DONE:
+                return False
+            sent = row.state in _IN_DOUBT or (row.state == State.LEFT_OUT and row.attempts)
+            if sent and abs(row.session) != self.session:
+                return True
+        return False
 
-    def _added(self, line: Line, rows: Sequence[_Found]) -> _Found:
-        """Add a row in the place of those of earlier sessions that have its key."""
+    def _added(self, line: Line, others: Sequence[_Found]) -> _Found:
+        """Add a row, in the place of those of *others* that earlier sessions have left."""
         number = add(self.database, [line])
-        before = [row for row in rows if line.key is not None and 0 < row.session < self.session]
-        for row in before:
-            if row.state in PENDING:
-                self.database.execute(SUPERSEDE, (str(line.line), row.number))
-        if any(row.state in _IN_DOUBT for row in before):
-            self.database.execute("UPDATE rows SET state = 1 WHERE number = ?", (number,))
         for statement in self.then:
             self.database.execute(f"{statement} AND number = ?", (number,))
+        for row in others:
+            if 0 < row.session < self.session and row.state in PENDING:
+                self.database.execute(SUPERSEDE, (str(line.line), row.number))
         return _Found(*self.database.execute(f"{KNOWN} number = ?", (number,)).fetchone())
 
 

@@ -16,8 +16,8 @@ ADD: Final = "INSERT INTO rows (line, key, hash, body, state) VALUES {rows}"
 ADDED: Final = "(?, ?, ?, ?, 0)"
 """One of the *rows*: many in one statement take a third of the time that each would by itself."""
 REFUSE: Final = "UPDATE rows SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
-KNOWN: Final = "SELECT number, state, remote_id, session, hash FROM rows WHERE"
-MEET: Final = "UPDATE rows SET session = ? WHERE number = ?"
+KNOWN: Final = "SELECT number, state, remote_id, session, hash, attempts FROM rows WHERE"
+MEET: Final = "UPDATE rows SET state = ?, session = ? WHERE number = ?"
 SUPERSEDE: Final = "UPDATE rows SET state = 6, reason = 'line ' || ? WHERE number = ?"
 NEXT: Final = """SELECT json_group_array(number), json_group_array(state),
         json_group_array(remote_id)
@@ -60,7 +60,10 @@ LEAVE_OUT: Final = """UPDATE rows SET state = 6, reason = 'line ' || (
 UNCHANGED: Final = """UPDATE rows SET state = 2, outcome = 'unchanged',
         remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
     WHERE state = 0 AND EXISTS
-        (SELECT 1 FROM accepted WHERE accepted.key = rows.key AND accepted.hash = rows.hash)"""
+        (SELECT 1 FROM accepted WHERE accepted.key = rows.key AND accepted.hash = rows.hash)
+    AND NOT EXISTS (SELECT 1 FROM rows AS other
+        WHERE other.key = rows.key AND other.number <> rows.number AND other.state <> 6)"""
+"""Not one of several for a user: what was accepted then is not what is there once the first was sent."""
 REMEMBER: Final = """UPDATE rows SET
         remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
     WHERE state = 0 AND remote_id IS NULL AND key IN (SELECT key FROM accepted)"""
