@@ -885,6 +885,25 @@ class TestFullDisks:
         assert done + unknown == 600
         assert done <= effects(emulator)["create"] <= 600
 
+    @pytest.mark.parametrize("at_hand", [True, False])
+    async def test_nothing_is_sent_without_a_mark(
+        self, client: SunshineClient, emulator: Emulator, path: Path, file: Path, *, at_hand: bool
+    ) -> None:
+        """Where it can't be written that rows begin, none is sent, and all wait."""
+
+        def full(*_: Any, **__: Any) -> None:
+            message = "the disk is full"
+            raise JournalError(message)
+
+        write(file, bodies("a", "b"))
+        async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
+            job.journal.write = full  # type: ignore[method-assign]
+            with open_rows(file, job.shape) as rows:
+                report = await job.run(bodies("a", "b") if at_hand else rows)
+        assert (report.ending, report.reason) == (Ending.GAVE_UP, "the disk is full")
+        assert counts(report) == (0, 0, 0, 0, 2)
+        assert effects(emulator) == {}
+
     async def test_a_journal_that_breaks(self, client: SunshineClient, path: Path) -> None:
         """A journal that can't be read any more ends the job with its reason."""
 

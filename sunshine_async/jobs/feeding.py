@@ -134,15 +134,7 @@ class Stream(Entries):
             else:
                 await to_thread.run_sync(partial(self._meet, [item]))
         if self._batch and self._feed.begin is not None:
-            await self._begin(self._feed.begin)
-
-    async def _begin(self, begin: Callable[[int], Awaitable[None]]) -> None:
-        try:
-            await begin(self._last)
-        except JournalError as error:
-            self._broken = error
-            self._batch.clear()
-            self._ended = True
+            await self._feed.begin(self._last)  # what can't be written stops the job meanwhile
 
     def _read(self) -> None:
         if self._file is not None and not self._file.ready(LOOK_UP):
