@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import ClassVar, Final, Self, TypeAlias, cast
+from typing import Any, ClassVar, Final, Self, TypeAlias, cast
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
@@ -237,8 +237,15 @@ class Job:
             raise result
         return result
 
-    async def _send(self, entries: Sequence[Entry]) -> Results:
+    def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
         """Return what became of each of *entries*: what its call brought, or raised."""
+        return self._send_plainly(entries)
+
+    def _call(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
+        """Return the same, of a call that may be made now."""
+        return self._call_plainly(entries)
+
+    async def _send_plainly(self, entries: Sequence[Entry]) -> Results:
         if self._hold.held:
             await self._hold.enter()
             if self._stopped:
@@ -260,7 +267,7 @@ class Job:
         stopped = StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
         return [stopped] * len(entries)
 
-    async def _call(self, entries: Sequence[Entry]) -> Results:
+    async def _call_plainly(self, entries: Sequence[Entry]) -> Results:
         if self._way is not None:
             return await self._way.send(entries)
         [entry] = entries

@@ -66,8 +66,6 @@ class LastingJob(Job):
         check_job(journal, self._said)
         self._mode: Final = mode
         self._ahead: Final = self._task.most == 1
-        self._send_plainly: Final = super()._send  # bound once: `super` takes its time
-        self._call_plainly: Final = super()._call
         self._scribe: Final = Scribe(journal, self._sums, self._count, self._break_off)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
