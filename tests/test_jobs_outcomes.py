@@ -14,7 +14,7 @@ from attrs import field, frozen
 from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, Retry, SunshineClient, jobs
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import SERVICES, Duplicates, Job, Mode, Report, Row, open_rows
-from sunshine_async.journal import Journal, Mark, State
+from sunshine_async.journal import Journal, JournalError, Mark, State
 from sunshine_async.smooch import SmoochClient
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -517,6 +517,18 @@ class TestReadOnce:
             assert (report.done, report.waiting) == (1, 2)
             report = await run(client, SUNSHINE, path, people)
         assert (report.done, report.outcomes["unchanged"]) == (3, 1)
+
+    async def test_a_file_then(self, emulator: Emulator, path: Path, file: Path) -> None:
+        """A file over the journal of rows that were handed in is another source, and can go on."""
+        people = [named(key, "1") for key in "abc"]
+        await killed(SUNSHINE, emulator, path, people, after=1)
+        write(file, people)
+        async with SUNSHINE.on(emulator.transport()) as client:
+            with pytest.raises(JournalError, match="it was given its rows one by one"):
+                await run(client, SUNSHINE, path, file)
+            report = await run(client, SUNSHINE, path, file, accept_changed_source=True)
+        assert (report.done, report.waiting) == (3, 0)
+        assert names(emulator) == dict.fromkeys("abc", "1")
 
     async def test_beside_a_file(self, emulator: Emulator, path: Path, file: Path) -> None:
         """A file isn't done by rows that were handed in over its journal."""
