@@ -26,6 +26,9 @@ class Fault(StrEnum):
 
     UNSENT = "unsent"
     """No byte of the request left."""
+    PERMANENT = "permanent"
+    """No byte of the request left, and a retry meets the same: an untrusted certificate, or a
+    proxy that refuses the credentials."""
     THROTTLED = "throttled"
     """429: refused before it was looked at."""
     OVERLAPPED = "overlapped"
@@ -39,10 +42,10 @@ class Fault(StrEnum):
 
 
 MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
-    Replay.SAFE: frozenset(Fault),
-    Replay.IDEMPOTENT: frozenset(Fault),
-    Replay.GUARDED: frozenset(Fault),
-    Replay.GONE: frozenset(Fault),
+    Replay.SAFE: frozenset(Fault) - {Fault.PERMANENT},
+    Replay.IDEMPOTENT: frozenset(Fault) - {Fault.PERMANENT},
+    Replay.GUARDED: frozenset(Fault) - {Fault.PERMANENT},
+    Replay.GONE: frozenset(Fault) - {Fault.PERMANENT},
     Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED, Fault.OVERLAPPED}),
     Replay.ONCE: frozenset({Fault.UNSENT}),
 }

@@ -25,11 +25,11 @@ from sunshine_async.errors import ApiError, RateLimitError, ServerError, kind_of
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 NOT_SENT_AGAIN = {
-    Replay.SAFE: set[Fault](),
-    Replay.IDEMPOTENT: set[Fault](),
-    Replay.GUARDED: set[Fault](),
-    Replay.GONE: set[Fault](),
-    Replay.UNSAFE: {Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST},
+    Replay.SAFE: {Fault.PERMANENT},
+    Replay.IDEMPOTENT: {Fault.PERMANENT},
+    Replay.GUARDED: {Fault.PERMANENT},
+    Replay.GONE: {Fault.PERMANENT},
+    Replay.UNSAFE: {Fault.PERMANENT, Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST},
     Replay.ONCE: set(Fault) - {Fault.UNSENT},
 }
 

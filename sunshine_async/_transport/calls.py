@@ -49,6 +49,7 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
     Fault.THROTTLED: Sign.THROTTLED,
     Fault.UNAVAILABLE: Sign.FAILED,
     Fault.UNSENT: Sign.FAILED,
+    Fault.PERMANENT: Sign.NOTHING,
     Fault.TIMED_OUT: Sign.FAILED,
     Fault.LOST: Sign.FAILED,
 }
@@ -59,6 +60,7 @@ _IN_ITSELF: Final = 500
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
+    Fault.PERMANENT: ConnectError,
     Fault.TIMED_OUT: RequestTimeoutError,
     Fault.LOST: ConnectionLostError,
 }
