@@ -1,6 +1,7 @@
 """What a service says is wrong, whatever shape it says it in."""
 
 import re
+from codecs import BOM_UTF8
 from itertools import islice
 from typing import Any, Final, TypeGuard
 
@@ -48,7 +49,7 @@ def _details(body: bytes) -> tuple[ErrorDetail, ...]:
     if len(body) > _MAX_BODY:
         return _of(None, _readable(beginning))
     try:
-        data = orjson.loads(body)
+        data = orjson.loads(body.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         return _of(None, _readable(beginning))
     return _in(data, 1) or _of(None, _text(beginning))

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, cast, get_args
 import attrs
 from attrs import Factory, evolve, field, frozen
 
-from sunshine_async._codec import Misfit, holds, name_of, structure, unstructure
+from sunshine_async._codec import Misfit, covers, name_of, structure_strictly
 from sunshine_async._columns import Shape, times
 from sunshine_async._create_or import Upserted
 from sunshine_async._endpoint import Request
@@ -107,9 +107,7 @@ class Task:
     again: Callable[[Entry], Again] = lambda _: Again.NEVER
     look: Callable[[Any, Entry], Awaitable[object]] | None = None
     """Returns what is there under an entry's key; None, or a `NotFoundError`: there is nothing."""
-    as_sent: Callable[[Any, Any], bool] = lambda found, body: holds(
-        unstructure(found), unstructure(body)
-    )
+    as_sent: Callable[[Any, Any], bool | None] = covers
     """Whether what was found has all that a body sets."""
     is_taken: Callable[[Exception], bool] = lambda error: isinstance(error, ConflictError)
     """Whether an error says that another user has an entry's key."""
@@ -185,7 +183,7 @@ class Task:
             if isinstance(value, str) and not _ZONED.fullmatch(value):
                 reason = "expected a time with its zone, such as 2020-05-21T15:53:30.197Z"
                 raise Misfit(reason, ".".join(path))
-        return structure(data, kind)
+        return structure_strictly(data, kind)
 
 
 @frozen
@@ -204,7 +202,7 @@ def _times(shape: Shape) -> tuple[tuple[str, ...], ...]:
 
 def _text(name: str, value: Any) -> str:
     try:
-        return "" if value is None else structure(value, str)
+        return "" if value is None else structure_strictly(value, str)
     except Misfit as misfit:
         named = Misfit(misfit.reason, name)
     raise named

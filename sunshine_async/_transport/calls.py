@@ -158,7 +158,7 @@ class Transport:
             found: R = await self.call(look.endpoint, path=path, query=query)
         except (SunshineError, ValueError, TypeError):
             return None
-        return found if _codec.holds(_codec.unstructure(found), sent) else None
+        return found if _codec.covers(found, body) else None
 
     def headers(self, authorization: str, content_type: str | None) -> Mapping[str, str]:
         """Return what a request carries: for the same credentials the same mapping every time.

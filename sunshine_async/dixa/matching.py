@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from sunshine_async._codec import misread
 from sunshine_async._model import UNSET
 from sunshine_async.dixa.models import (
     BulkActionFailure,
@@ -62,31 +63,50 @@ COMPARED: Final[Mapping[str, Callable[[Any], Any]]] = {
 """What of an end user is compared, and as what. The service gives pictures an address of its own."""
 
 _AVATAR: Final = "avatar_url"
+_FOUND_BY: Final = (
+    "external_id", "email", "phone_number", "additional_emails", "additional_phone_numbers",
+)  # fmt: skip
+_MISREAD: Final = "\0misread"
+"""In the place of a value that can't be read: no value that is sent equals it."""
 
 
 def differences(body: Any, user: EndUser) -> dict[str, Any]:
-    """Return the fields that *body* sets to something that *user* hasn't."""
+    """Return the fields that *body* sets to something that *user* hasn't, or may not have."""
     sent = {name: getattr(body, name) for name in (*COMPARED, _AVATAR)}
     return {
         name: value
         for name, value in sent.items()
-        if value is not UNSET
-        and COMPARED.get(name, _text)(value) != COMPARED.get(name, _text)(getattr(user, name))
+        if value is not UNSET and COMPARED.get(name, _text)(value) != _compared(user, name)
     }
 
 
-def holds(user: EndUser, body: Any) -> bool:
-    """Return whether *user* has all that *body* sets, but for the picture."""
-    return differences(body, user).keys() <= {_AVATAR}
+def holds(user: EndUser, body: Any) -> bool | None:
+    """Return whether *user* has all that *body* sets, but for the picture.
+
+    None: it can't be told, since the answer has fields that can't be read.
+    """
+    found = differences(body, user).keys() - {_AVATAR}
+    if found and all(misread(user, name) for name in found):
+        return None
+    return not found
+
+
+def _compared(model: Any, name: str) -> Any:
+    """Return the field *name* of *model* as a value to compare; unreadable is not absent."""
+    if isinstance(model, EndUser) and misread(model, name):
+        return _MISREAD
+    return COMPARED.get(name, _text)(getattr(model, name) or None)
 
 
 def keys_of(model: Any) -> dict[str, str]:
     """Return what *model* is found by: external id, e-mail and phone number, those that it has."""
-    found = {
-        name: COMPARED[name](getattr(model, name) or None)
-        for name in ("external_id", "email", "phone_number")
-    }
+    found = {name: _compared(model, name) for name in ("external_id", "email", "phone_number")}
     return {name: value for name, value in found.items() if value}
+
+
+def is_readable(user: EndUser) -> bool:
+    """Return whether every field that *user* is found by can be read."""
+    return not (user.extra and any(misread(user, name) for name in _FOUND_BY))
 
 
 def unique_keys(model: Any) -> frozenset[Key]:
@@ -169,7 +189,7 @@ def of_creates(
 
 def _agrees(user: EndUser, body: CreateEndUserInput) -> bool:
     """Return whether *user* has no key that *body* hasn't, and all that it sets."""
-    return keys_of(user).items() <= keys_of(body).items() and holds(user, body)
+    return keys_of(user).items() <= keys_of(body).items() and holds(user, body) is True
 
 
 def _item_of(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._model import ALSO, AS_TAG, UNSET, Unset, concealed
+from sunshine_async._model import ALSO, AS_TAG, STANDS_IN, UNSET, Unset, concealed
 
 
 @frozen(kw_only=True, slots=False)
@@ -269,9 +269,12 @@ class BulkActionFailure:
 
 @frozen(kw_only=True, slots=False)
 class UnknownOutcome:
-    """An outcome of a kind that came after this was written; all that it has is in *extra*."""
+    """An outcome that can't be read, or of a kind unknown here; *extra* has all that came.
 
-    type: str | None = field(default=None, metadata=AS_TAG)
+    The outcome stands in the place of its item, also where the service has sent no object.
+    """
+
+    type: str | None = field(default=None, metadata={**AS_TAG, STANDS_IN: True})
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 

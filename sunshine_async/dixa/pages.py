@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
+from sunshine_async._codec import misread
 from sunshine_async._endpoint import Endpoint
 from sunshine_async.dixa.models import PaginationLinks
 from sunshine_async.errors import NotFoundError, ResponseDecodeError, SunshineError
@@ -16,6 +17,10 @@ T = TypeVar("T")
 
 Query: TypeAlias = Mapping[str, str | None] | str
 
+_RECORD: Final = "a record has no id that can be read, so nobody can tell whose it is"
+_LINK: Final = "expected a path"
+_ELSEWHERE: Final = "it leads to no page of this list, so it was not followed"
+_GIVEN: Final = "it leads to a page that was given already"
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -28,6 +33,9 @@ class Output(Protocol[T]):
     @property
     def meta(self) -> PaginationLinks | None: ...
 
+    @property
+    def extra(self) -> Mapping[str, Any]: ...
+
 
 @frozen
 class Page(Generic[T]):
@@ -38,6 +46,8 @@ class Page(Generic[T]):
 
     items: list[T]
     next: str | None = field(default=None, repr=False)
+    unreadable: int = 0
+    """The records that the service sent beside *items*, and that can't be read: without an id."""
 
 
 def page_limit_of(page_limit: int | None) -> Mapping[str, str | None]:
@@ -74,12 +84,20 @@ class Place:
             return None
         return there.query if _SENDABLE.fullmatch(there.query) else None
 
+    def unreadable(self, reason: str, *, path: str) -> ResponseDecodeError:
+        """Return the error of a page that has something unreadable at *path*."""
+        return ResponseDecodeError(
+            reason, path=path, status=200, endpoint=self.endpoint, maybe_applied=False
+        )
+
 
 class Listing(Generic[T]):
     """All that a list holds: ``async for`` asks for the pages as they are needed.
 
     An error in the middle has in its *from_page* what to hand in to go on with the page that
-    wasn't given yet. Each ``async for`` asks anew.
+    wasn't given yet. Each ``async for`` asks anew. A record that can't be read is left out, and
+    counted in `Page.unreadable`. A filter that finds such records alone has found somebody:
+    `ResponseDecodeError`.
     """
 
     def __init__(
@@ -105,12 +123,19 @@ class Listing(Generic[T]):
         return _Items(self.pages())
 
     async def first(self, number: int) -> list[T]:
-        """Return the first so many of them, or all there are: no page is asked for beyond them."""
+        """Return the first so many of them, or all there are: no page is asked for beyond them.
+
+        `ResponseDecodeError` where there may be more: a record that can't be read counts as well.
+        """
         found: list[T] = []
-        async for one in self:
-            found.append(one)
-            if len(found) == number:
-                break
+        unreadable = 0
+        async for page in self.pages():
+            found += page.items
+            unreadable += page.unreadable
+            if len(found) >= number:
+                return found[:number]
+        if unreadable:
+            raise self._place.unreadable(_RECORD, path="data")
         return found
 
     def pages(self) -> AsyncIterator[Page[T]]:
@@ -141,6 +166,7 @@ class _Pages(Generic[T]):
         query = self._first if self._link is None else self._onward(self._link)
         try:
             output = await self._fetch(query)
+            page = self._page_of(output)
         except SunshineError as error:
             if self._may_be_none and self._link is None and isinstance(error, NotFoundError):
                 self._ended = True
@@ -148,24 +174,29 @@ class _Pages(Generic[T]):
             error.from_page = self._link
             raise
         self._seen.add(hash(query if isinstance(query, str) else ""))
-        self._link = (output.meta.next if output.meta else None) or None
+        self._link = page.next
         self._ended = self._link is None
-        return Page(output.data, self._link)
+        return page
+
+    def _page_of(self, output: Output[T]) -> Page[T]:
+        """Return the page; raise where its records or the page after it are there, but unreadable."""
+        meta = output.meta
+        if misread(output, "meta") or (meta is not None and misread(meta, "next")):
+            raise self._place.unreadable(_LINK, path="meta.next")
+        sent = output.extra.get("data")
+        page = Page(output.data, (meta.next if meta else None) or None)
+        if sent is None:
+            return page
+        if self._may_be_none and not page.items:
+            raise self._place.unreadable(_RECORD, path="data")
+        return evolve(page, unreadable=len(sent) - len(page.items))
 
     def _onward(self, link: str) -> str:
         """Return the query of the next page; raise where it leads elsewhere, or in a circle."""
         query = self._place.query_of(link)
         if query is not None and hash(query) not in self._seen:
             return query
-        raise ResponseDecodeError(
-            "it leads to no page of this list, so it was not followed"
-            if query is None
-            else "it leads to a page that was given already",
-            path="meta.next",
-            status=200,
-            endpoint=self._place.endpoint,
-            maybe_applied=False,
-        )
+        raise self._place.unreadable(_ELSEWHERE if query is None else _GIVEN, path="meta.next")
 
 
 @define(eq=False)

@@ -118,7 +118,10 @@ class Creating:
         for name, value in _guards(body).items():
             users = await self.look(name, value)
             for user in users:
-                if holds(user, body) and not (user.created_at and user.created_at < since):
+                is_held = holds(user, body)
+                if is_held is None:
+                    raise of_outcome(None, endpoint=str(self.endpoint), status=200)
+                if is_held and not (user.created_at and user.created_at < since):
                     return user
             if users:
                 return of_look(400, TAKEN[name], endpoint=str(self.endpoint))

@@ -11,7 +11,15 @@ from attrs import define, field
 
 from sunshine_async._create_or import Did, Guess, Upserted
 from sunshine_async.dixa.batches import Way
-from sunshine_async.dixa.matching import Key, all_keys, asked, differences, key, unique_keys
+from sunshine_async.dixa.matching import (
+    Key,
+    all_keys,
+    asked,
+    differences,
+    is_readable,
+    key,
+    unique_keys,
+)
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
 from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
@@ -134,6 +142,9 @@ class Known:
                 except SunshineError:
                     self._forget()
                     return
+                if page.unreadable:
+                    self._forget()
+                    return
                 for user in page.items:
                     if user.id not in self._users:  # what this run has made of it is newer
                         self.put(user)
@@ -153,8 +164,8 @@ class Known:
         self._users[user.id] = user
         for each in all_keys(user):
             self._by_key[each][user.id] = user
-        if len(self._users) > self._most:
-            self._forget()
+        if len(self._users) > self._most or not is_readable(user):
+            self._forget()  # a key that can't be read may be any: the service knows
 
     def _forget(self) -> None:
         self._too_many = True

@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from sunshine_async import bulk
+from sunshine_async._codec import misread, wire_name
 from sunshine_async._create_or import Guess, Upserted, create_or
 from sunshine_async._endpoint import Endpoint, ReadBack
 from sunshine_async._retry import Fault, Replay
 from sunshine_async._transport.calls import Aside, Transport
 from sunshine_async.bulk import Items, Outcomes
-from sunshine_async.errors import NotFoundError
+from sunshine_async.errors import NotFoundError, ResponseDecodeError
 from sunshine_async.smooch.images import Image, ImageSource
 from sunshine_async.smooch.links import (
     AppUserChannelsResponse,
@@ -211,7 +212,7 @@ class AppUsers:
     async def entity_ids(self, user_id: str) -> list[ChannelEntityItem]:
         """Return who the user is on each of its channels (getAppUserEntityIds)."""
         answer = await self._transport.call(ENTITY_IDS, path={"user_id": user_id})
-        return answer.channels or []
+        return _listed(ENTITY_IDS, answer, "channels")
 
     async def business_system_ids(self, user_id: str) -> list[BusinessSystemItem]:
         """Return where business systems have the user's conversation.
@@ -219,7 +220,7 @@ class AppUsers:
         (getAppUserBusinessSystemIds)
         """
         answer = await self._transport.call(BUSINESS_SYSTEM_IDS, path={"user_id": user_id})
-        return answer.business_systems or []
+        return _listed(BUSINESS_SYSTEM_IDS, answer, "business_systems")
 
     async def link_requests(
         self, user_id: str, integration_ids: Iterable[str]
@@ -233,7 +234,7 @@ class AppUsers:
             path={"user_id": user_id},
             query={"integrationIds": _joined(integration_ids)},
         )
-        return answer.link_requests or []
+        return _listed(LINK_REQUESTS, answer, "link_requests")
 
     async def link(self, user_id: str, body: AppUserLink) -> AppUser:
         """Link the user to a channel and return it, with the channel in *pending_clients*.
@@ -341,18 +342,29 @@ class AppUsers:
 
     async def _is_unlinked(self, user_id: str, channel: str) -> bool | None:
         user = await self.get(user_id)
-        if user.clients is None:
+        if user.clients is None or misread(user, "clients") or misread(user, "pending_clients"):
             return None
-        clients = [*user.clients, *(user.pending_clients or [])]
-        return all(client.platform != channel for client in clients)
+        platforms = [client.platform for client in (*user.clients, *(user.pending_clients or []))]
+        return False if channel in platforms else (None if None in platforms else True)
 
-    async def _is_merged(self, body: AppUserMerge) -> bool:
+    async def _is_merged(self, body: AppUserMerge) -> bool | None:
         await self.get(body.surviving.id)
         try:
             found = await self.get(body.discarded.id)
         except NotFoundError:
             return True
-        return found.id == body.surviving.id
+        return None if found.id is None else found.id == body.surviving.id
+
+
+def _listed(endpoint: Endpoint[None, Any], answer: Any, name: str) -> list[Any]:
+    """Return the list *name* of an *answer*; raise `ResponseDecodeError` for a value that is none."""
+    found: list[Any] | None = getattr(answer, name)
+    if found is None and misread(answer, name):
+        reason = "expected a list"
+        raise ResponseDecodeError(
+            reason, path=wire_name(name), status=200, endpoint=str(endpoint), maybe_applied=False
+        )
+    return found or []
 
 
 def _user_id(body: AppUserPreCreate) -> str:
