@@ -4,7 +4,8 @@ import math
 import operator
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Any
@@ -18,11 +19,14 @@ from hypothesis import strategies as st
 from sunshine_async import UNSET, Unset
 from sunshine_async._codec import (
     Misfit,
+    covers,
     decode,
     encode,
     holds,
+    misread,
     structure,
     structure_inside,
+    structure_strictly,
     unstructure,
     wire_name,
 )
@@ -76,6 +80,29 @@ class ThingBody:
     extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
 
+@attrs.frozen(kw_only=True, slots=False)
+class Keyed:
+    """A body with a key."""
+
+    external_id: str | Unset | None = UNSET
+    name: str | Unset | None = UNSET
+    tags: list[str] | Unset | None = UNSET
+    metadata: Mapping[str, Any] | Unset = UNSET
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class KeyedAnswer:
+    """The answer to it."""
+
+    id: str
+    external_id: str | None = None
+    name: str | None = None
+    tags: list[str] | None = None
+    metadata: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
 class Color(StrEnum):
     """An enumeration of a caller's own."""
 
@@ -89,12 +116,12 @@ def circle() -> dict[str, Any]:
     return ring
 
 
-def nested(depth: int) -> list[Any]:
-    """Return a list in a list, *depth* times."""
-    inner: list[Any] = []
-    for _ in range(depth):
-        inner = [inner]
-    return inner
+def nested(depth: int, innermost: Any = None) -> Any:
+    """Return objects and lists within each other, *depth* of them."""
+    inner: Any = innermost
+    for level in range(depth):
+        inner = {"a": inner} if level % 2 else [inner]
+    return {"a": inner}
 
 
 @pytest.mark.parametrize(
@@ -127,11 +154,12 @@ def test_unset_leaves_a_key_out_of_plain_data_too() -> None:
 )
 def test_unset_where_there_is_no_key_is_refused(value: object, path: str) -> None:
     """`UNSET` in a list leaves nothing out: a `ValueError` says where."""
-    with pytest.raises(ValueError, match="UNSET leaves a key out") as caught:
-        encode(value)
+    for write in (encode, unstructure):
+        with pytest.raises(ValueError, match="UNSET leaves a key out") as caught:
+            write(value)
 
-    assert isinstance(caught.value, Misfit)
-    assert caught.value.path == path
+        assert type(caught.value) is ValueError
+        assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_what_is_set_is_sent() -> None:
@@ -204,6 +232,15 @@ def test_a_field_wins_over_an_extra_of_its_name() -> None:
         (ThingBody(parts=["secret"]), ""),  # type: ignore[list-item]
         ("secret\ud800", ""),
         ({"secret"}, ""),
+        (ThingBody(first_name=math.nan), "firstName"),  # type: ignore[arg-type]
+        (ThingBody(first_name=None, price=math.nan), "price"),
+        (ThingBody(parts=[Part(name=math.inf)]), "parts[0].name"),  # type: ignore[arg-type]
+        (ThingBody(extra={"a": [None, Part(name=math.nan)]}), "a[1].name"),  # type: ignore[arg-type]
+        (ThingBody(metadata={"a": "b", "c": 2**70}), "metadata.c"),
+        (ThingBody(metadata=nested(990, {"a": 2**70})), "metadata"),
+        (ThingBody(extra={"a": nested(990), "b": 1}), "a"),
+        (ThingBody(extra={"a": nested(300)}), "a"),
+        ({"a": 1, "b": nested(2000)}, "b"),
     ],
 )
 def test_what_json_cannot_hold_is_refused(body: object, path: str) -> None:
@@ -211,11 +248,24 @@ def test_what_json_cannot_hold_is_refused(body: object, path: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         encode(body)
 
-    assert isinstance(caught.value, Misfit)
-    assert caught.value.path == path
-    assert str(caught.value).startswith(path)
+    assert type(caught.value) is ValueError
+    assert str(caught.value).startswith(f"{path}: " if path else "")
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+def test_null_beside_numbers_is_sent() -> None:
+    """A null that is meant is sent, also beside numbers, texts and models."""
+    body = ThingBody(
+        first_name=None, price=1.5, parts=[Part(name="null")], extra={"a": [None, Part(name="b")]}
+    )
+
+    assert decode(encode(body)) == {
+        "firstName": None,
+        "price": 1.5,
+        "parts": [{"name": "null"}],
+        "a": [None, {"name": "b"}],
+    }
 
 
 @pytest.mark.parametrize(
@@ -314,13 +364,34 @@ def test_a_time_at_the_ends_of_the_calendar_is_sent(at: datetime, hours: int) ->
         (None, "expected an object, got null", ""),
     ],
 )
-def test_an_answer_of_another_shape_is_refused(data: object, reason: str, path: str) -> None:
+def test_a_body_of_another_shape_is_refused(data: object, reason: str, path: str) -> None:
     """A wrong type says what it should be, what it is and where, and never shows the value."""
+    with pytest.raises(Misfit) as caught:
+        structure_strictly(data, Thing)
+
+    assert (caught.value.reason, caught.value.path) == (reason, path)
+    assert str(caught.value) == (f"{path}: {reason}" if path else reason)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "path"),
+    [
+        ({}, "missing", "id"),
+        ({"id": None}, "expected text, got null", "id"),
+        ({"id": True}, "expected text, got true or false", "id"),
+        ({"id": ["secret"]}, "expected text, got a list", "id"),
+        ({"id": 2.0**53}, "expected text, got a number", "id"),
+        (["secret"], "expected an object, got a list", ""),
+        (None, "expected an object, got null", ""),
+    ],
+)
+def test_an_answer_without_an_id_is_refused(data: object, reason: str, path: str) -> None:
+    """A required field that is missing or unreadable says so, and never shows the value."""
     with pytest.raises(Misfit) as caught:
         structure(data, Thing)
 
     assert (caught.value.reason, caught.value.path) == (reason, path)
-    assert str(caught.value) == (f"{path}: {reason}" if path else reason)
     assert caught.value.__context__ is None
 
 
@@ -391,6 +462,7 @@ def test_an_envelope_is_opened() -> None:
         ({"part": None}, "expected an object, got null", "part"),
         ({"part": {}}, "missing", "part.name"),
         ({"part": {"name": 5}}, "expected text, got an integer", "part.name"),
+        ({"part": {"name": nested(1)}}, "expected text, got an object", "part.name"),
         ([], "expected an object, got a list", ""),
         ("secret", "expected an object, got text", ""),
     ],
@@ -404,10 +476,17 @@ def test_a_wrong_envelope_is_refused(data: object, reason: str, path: str) -> No
     assert caught.value.__context__ is None
 
 
-def test_a_misfit_in_a_list_in_an_envelope_has_its_index() -> None:
-    """The path of what is in a list names the list and the index."""
-    with pytest.raises(Misfit, match=r"^parts\[1\]\.name: missing$"):
-        structure_inside({"parts": [{"name": "a"}, {}]}, "parts", list[Part])
+def test_an_item_that_cannot_be_read_does_not_block_the_others() -> None:
+    """Of a list the readable items come; a list without any readable item is refused."""
+    odd: list[Any] = [{}, None, {"name": 5}]
+
+    found = structure_inside({"parts": [*odd, {"name": "a"}, []]}, "parts", list[Part])
+
+    assert found == [Part(name="a")]
+    assert structure_inside({"parts": []}, "parts", list[Part]) == []
+    with pytest.raises(Misfit, match=r"^parts\[0\]\.name: missing$") as caught:
+        structure_inside({"parts": odd}, "parts", list[Part])
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -419,6 +498,59 @@ def test_what_is_no_json_is_refused(data: bytes) -> None:
         decode(data)
 
     assert caught.value.__context__ is None
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    """JSON behind a BOM is read; UTF-16 is named as such, and so is what is wrong behind a BOM."""
+    text = '{"name": "a"}'
+
+    assert decode(text.encode("utf-8-sig")) == {"name": "a"}
+    for coding in ("utf-16", "utf-16-be"):
+        with pytest.raises(Misfit, match=r"^not JSON, but UTF-16: JSON is UTF-8 \("):
+            decode(("\ufeff" if coding == "utf-16-be" else "").__add__(text).encode(coding))
+    with pytest.raises(Misfit, match=r"^not JSON \("):
+        decode(b"\xef\xbb\xbf<html>")
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Chain:
+    """A model that may hold others of its own kind."""
+
+    next: "Chain | None" = None
+    others: "list[Chain] | None" = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+attrs.resolve_types(Chain)
+
+
+@pytest.mark.parametrize("depth", [300, 600, 900, 1020])
+def test_deep_answers_raise_no_bare_error(depth: int) -> None:
+    """An answer nested as deep as JSON is read is kept; writing and comparing it end in order."""
+    text = b'{"a":' * depth + b"1" + b"}" * depth
+    model = structure({"id": "a", "metadata": decode(text), "new": decode(text)}, Thing)
+
+    assert depth > 600 or model.metadata == model.extra["new"]
+    with suppress(ValueError):
+        assert unstructure(model)["id"] == "a"
+    assert not covers(model, ThingBody(first_name="b"))
+    assert not holds(decode(text), decode(text)) or depth < 900
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda one: {"next": one}, lambda one: {"others": [one]}],
+    ids=["in a field", "in a list"],
+)
+def test_models_nested_too_deep_are_refused(wrap: Callable[[Any], Any]) -> None:
+    """A model within a model, hundreds of times, is an answer that can't be read."""
+    data: Any = {}
+    for _ in range(1500):
+        data = wrap(data)
+
+    for read in (structure, structure_strictly):
+        with pytest.raises(Misfit, match="nested too deep"):
+            read(data, Chain)
 
 
 def test_a_misfit_can_be_seen_from_outside() -> None:
@@ -452,6 +584,67 @@ def test_a_misfit_can_be_seen_from_outside() -> None:
 def test_what_is_there_holds_what_was_sent(found: object, sent: object, *, expected: bool) -> None:
     """What is there holds what was sent if each key that was set has its value; null is absent."""
     assert holds(found, sent) is expected
+
+
+@pytest.mark.parametrize(
+    ("found", "sent", "expected"),
+    [
+        ({"id": "a"}, Keyed(external_id="5"), False),
+        ({"id": "a", "externalId": "5"}, Keyed(external_id="5"), True),
+        ({"id": "a", "externalId": 5}, Keyed(external_id="5"), True),
+        ({"id": "a", "externalId": 5}, Keyed(external_id="6"), False),
+        ({"id": "a", "externalId": {"a": 1}}, Keyed(external_id="5"), False),
+        ({"id": "a", "externalId": {"a": 1}}, Keyed(external_id=None), False),
+        ({"id": "a"}, Keyed(external_id=None), True),
+        ({"id": "a", "tags": ["b", None]}, Keyed(tags=["b"]), False),
+        ({"id": "a", "tags": ["b"]}, Keyed(tags=["b"]), True),
+        ({"id": "a", "tags": 5}, Keyed(tags=None), False),
+        ({"id": "a", "name": 5}, Keyed(name="5"), False),
+        ({"id": "a", "metadata": {"itemId": 5}}, Keyed(metadata={"itemId": "5"}), False),
+    ],
+)
+def test_an_answer_covers_a_body_by_raw_values(found: Any, sent: object, *, expected: bool) -> None:
+    """A misread field is unknown, not absent; the number of an id is its text."""
+    assert covers(structure(found, KeyedAnswer), sent) is expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "reading", "expected"),
+    [
+        ({}, None, False),
+        ({"externalId": None}, None, False),
+        ({"externalId": "5"}, "5", False),
+        ({"externalId": 5}, "5", False),
+        ({"externalId": 1.5}, "1.5", False),
+        ({"externalId": -(2**70)}, str(-(2**70)), False),
+        ({"externalId": 2.0**60}, None, True),
+        ({"externalId": True}, None, True),
+        ({"externalId": ["5"]}, None, True),
+    ],
+)
+def test_the_number_of_an_id_reads_as_text(
+    raw: Mapping[str, Any], reading: str | None, *, expected: bool
+) -> None:
+    """A number is read as the text of an id, unless its digits are lost; the raw value stays."""
+    data = {"id": "a", **raw}
+    found = structure(data, KeyedAnswer)
+
+    assert found.external_id == reading
+    assert misread(found, "external_id") is expected
+    assert unstructure(found) == {key: value for key, value in data.items() if value is not None}
+    assert found.extra == {key: value for key, value in raw.items() if value not in (None, "5")}
+
+
+def test_a_field_that_was_set_wins_over_its_raw_value() -> None:
+    """A raw value goes back out, until its field is set to something else."""
+    raw = {"id": 7, "externalId": 5, "tags": ["b", None], "name": 5}
+    found = structure(raw, KeyedAnswer)
+    changed = attrs.evolve(found, external_id="6", tags=["c"], name="n")
+
+    assert (found.id, found.external_id, found.tags, found.name) == ("7", "5", ["b"], None)
+    assert unstructure(found) == raw
+    assert unstructure(changed) == {"id": 7, "externalId": "6", "tags": ["c"], "name": "n"}
+    assert unstructure(Keyed(external_id="5", extra={"externalId": 5})) == {"externalId": "5"}
 
 
 JSON = st.recursive(

@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sunshine_async import UNSET, Unset, dixa
-from sunshine_async._codec import Misfit, decode, encode, name_of, structure
+from sunshine_async._codec import (
+    Misfit,
+    decode,
+    encode,
+    name_of,
+    structure,
+    structure_inside,
+    structure_strictly,
+    unstructure,
+)
 from sunshine_async.dixa import (
     BulkPatchEndUserInput,
     CreateEndUserInput,
@@ -174,12 +183,19 @@ def test_absent_reads_as_none() -> None:
     assert user.middle_names == []
 
 
-@pytest.mark.parametrize("value", ["abc", ["a", "b"], None, 5, {"x": 1}])
-def test_any_value_of_an_attribute_passes(value: Any) -> None:
-    """A custom attribute may hold a text, a list of them, and what the service comes up with."""
+@pytest.mark.parametrize(
+    ("value", "reading"),
+    [
+        ("abc", "abc"), (["a", "b"], ["a", "b"]), (None, None),
+        (5, None), ({"x": 1}, None), (["a", 5], ["a"]),
+    ],
+)  # fmt: skip
+def test_a_value_of_an_attribute_is_text_or_a_list(value: Any, reading: Any) -> None:
+    """A custom attribute holds a text or a list of texts; any other value stays in `extra`."""
     read = structure({"id": "a", "value": value}, CustomAttribute)
 
-    assert read.value == value
+    assert read.value == reading
+    assert read.extra == ({} if value == reading else {"value": value})
 
 
 def test_a_null_where_kinds_are_told_apart_is_none() -> None:
@@ -198,15 +214,53 @@ def test_any_entity_type_passes(entity_type: Any) -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    """The path to what can't be read goes through unions and lists."""
+    """The path to a value that doesn't fit goes through unions and lists."""
     data = {
         "data": [
-            {"_type": "EmailConversation", "id": 1, "link": None},
+            {"_type": "EmailConversation", "id": 1},
             {"_type": "EmailConversation", "id": 1, "link": {"_type": "FollowUp", "parentId": "a"}},
         ]
     }
 
     with pytest.raises(Misfit) as caught:
-        structure(data, dixa.conversations.ListEndUserConversationsOutput)
+        structure_strictly([{"id": "a", "customAttributes": [{"id": 5}]}], list[EndUser])
+    assert caught.value.path == "[0].customAttributes[0].id"
+    page = structure(data, dixa.conversations.ListEndUserConversationsOutput)
+    assert [type(one) for one in page.data] == [dixa.EmailConversation] * 2
+    assert getattr(page.data[1], "link").extra == {"parentId": "a"}  # noqa: B009 - by its class
+    assert unstructure(page) == data
 
-    assert caught.value.path == "data[1].link.parentId"
+
+def test_an_object_that_does_not_fit_its_kind_is_of_no_kind() -> None:
+    """A conversation or an outcome without a needed field is an unknown one, with all its data."""
+    conversation = {"_type": "EmailConversation", "subject": "a"}
+    page = structure(
+        {"data": [conversation, None, 5]}, dixa.conversations.ListEndUserConversationsOutput
+    )
+    assert page.data == [dixa.UnknownConversation(type="EmailConversation", extra={"subject": "a"})]
+    assert unstructure(page) == {"data": [conversation, None, 5]}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None, 5, "text", [],
+        {"_type": "BulkActionSuccess"},
+        {"_type": "BulkActionSuccess", "data": None},
+        {"_type": "BulkActionSuccess", "data": {"email": "a"}},
+        {"_type": "BulkActionFailure", "error": None},
+        {"_type": "BulkActionFailure", "error": "text"},
+        {"_type": 5, "data": {"id": "a"}},
+        {},
+    ],
+)  # fmt: skip
+def test_an_outcome_that_cannot_be_read_keeps_its_place(odd: Any) -> None:
+    """One outcome that can't be read is unknown, in its place; the others are as they are."""
+    good = {"_type": "BulkActionSuccess", "data": {"id": "a"}}
+
+    outcomes = structure_inside({"data": [good, odd, good]}, "data", list[dixa.Outcome])
+
+    assert [type(one).__name__ for one in outcomes] == [
+        "BulkActionSuccess", "UnknownOutcome", "BulkActionSuccess",
+    ]  # fmt: skip
+    assert unstructure(outcomes[1]) == (odd if isinstance(odd, dict) else {})

@@ -374,18 +374,9 @@ def test_what_brings_nothing_reads_nothing(body: bytes) -> None:
         (b'{"users":[]}', "user", "missing"),
         (b'{"user":null}', "user", "expected an object, got null"),
         (b'{"user":{}}', "user.id", "missing"),
-        (b'{"user":{"id":5}}', "user.id", "expected text, got an integer"),
-        (
-            b'{"user":{"id":"a","profile":{"email":["secret"]}}}',
-            "user.profile.email",
-            "expected text, got a list",
-        ),
-        (
-            b'{"user":{"id":"a","identities":[{},{"type":true}]}}',
-            "user.identities[1].type",
-            "expected text, got true or false",
-        ),
-        (b'{"user":{"id":"a","signedUpAt":"secret"}}', "user.signedUpAt", "expected a time"),
+        (b'{"user":{"id":["secret"]}}', "user.id", "expected text, got a list"),
+        (b'{"user":{"id":null}}', "user.id", "expected text, got null"),
+        (b"\xff\xfe{\0}\0", "", "UTF-16"),
     ],
 )
 def test_an_answer_that_cannot_be_read_says_where(body: bytes, path: str, reason: str) -> None:

@@ -26,7 +26,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sunshine_async import Unset, smooch
-from sunshine_async._codec import Misfit, decode, encode, name_of, structure, unstructure
+from sunshine_async._codec import (
+    Misfit,
+    decode,
+    encode,
+    name_of,
+    structure,
+    structure_strictly,
+    unstructure,
+)
 from sunshine_async._endpoint import Attempts, Endpoint, Response
 from sunshine_async._model import UnixTime
 from sunshine_async._retry import Replay
@@ -261,9 +269,12 @@ def test_both_ids_of_a_client_are_kept() -> None:
 
 
 def test_a_misfit_has_the_name_of_the_wire() -> None:
-    """What doesn't fit is named as the service names it."""
+    """A value that doesn't fit is named as the service names it."""
+    data = {"message": {"quotedMessage": {"content": {"_id": 4}}}}
+
     with pytest.raises(Misfit, match=r"^message\.quotedMessage\.content\._id: expected text"):
-        structure({"message": {"quotedMessage": {"content": {"_id": 4}}}}, MessageResponse)
+        structure_strictly(data, MessageResponse)
+    assert unstructure(structure(data, MessageResponse)) == data
 
 
 @pytest.mark.parametrize(
@@ -283,7 +294,7 @@ def test_a_misfit_has_the_name_of_the_wire() -> None:
 def test_what_a_body_refuses_is_a_misfit(data: object, kind: type[Any], says: str) -> None:
     """A body that is read, as from a row, says where it is not as it should be."""
     with pytest.raises(Misfit, match=says):
-        structure(data, kind)
+        structure_strictly(data, kind)
 
 
 class TestTimes:
@@ -316,7 +327,7 @@ class TestTimes:
     def test_what_is_no_time_is_a_misfit(self, seconds: object) -> None:
         """Text, and what no calendar has, is no time."""
         with pytest.raises(Misfit, match=r"^received: expected a"):
-            structure({"received": seconds}, Message)
+            structure_strictly({"received": seconds}, Message)
 
 
 SHOWN = {
