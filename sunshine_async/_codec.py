@@ -53,12 +53,12 @@ def encode(value: object) -> bytes:
     try:
         plain = _ANSWERS.get_unstructure_hook(type(value))(value)
         data = orjson.dumps(plain, default=_write_inner, option=_OPTIONS)
-    except (orjson.JSONEncodeError, Misfit, RecursionError, AttributeError) as error:
-        misfit = _unwritable(value, error)
+    except (orjson.JSONEncodeError, Misfit, RecursionError, AttributeError):
+        misfit = _unwritable(value)
     else:
         if data.find(b"null") < 0 or not _has_nan(plain):  # orjson writes NaN as null
             return data
-        misfit = _unwritable(value, Misfit(_NOT_FINITE))
+        misfit = _unwritable(value)
     raise misfit
 
 
@@ -129,8 +129,8 @@ def unstructure(value: object) -> Any:
     """
     try:
         return _plain(value)
-    except (Misfit, RecursionError, AttributeError) as error:
-        misfit = _unwritable(value, error)
+    except (Misfit, RecursionError, AttributeError):
+        misfit = _unwritable(value)
     raise misfit
 
 
@@ -336,17 +336,13 @@ def _has_nan(plain: Any) -> bool:
     return _is_model(plain) and _has_nan(_plain(plain))
 
 
-def _unwritable(value: object, error: Exception) -> ValueError:
+def _unwritable(value: object) -> ValueError:
     """Look for the value that JSON can't hold, slowly, to name its field."""
     try:
         misfit = next(_unfit(value, ""), None)
     except RecursionError:
         misfit = None
-    if misfit is not None:
-        return ValueError(str(misfit))
-    if isinstance(error, AttributeError):
-        return ValueError("something else stands in the place of a model")
-    return ValueError(_DEEP)
+    return ValueError(str(misfit or Misfit(_DEEP)))
 
 
 def _unfit(value: Any, path: str, depth: int = 0) -> Iterator[Misfit]:
@@ -369,15 +365,25 @@ def _unfit(value: Any, path: str, depth: int = 0) -> Iterator[Misfit]:
 
 
 def _unfit_fields(model: attrs.AttrsInstance, path: str, depth: int) -> Iterator[Misfit]:
-    """Look at each field that is sent, by its name on the wire; times always can be."""
+    """Look at each field that is sent, by its name on the wire."""
     for field in attrs.fields(attrs.resolve_types(type(model))):
         inner = getattr(model, field.name)
-        if inner is not Unset.UNSET and not isinstance(inner, datetime):
+        if inner is not Unset.UNSET:
             at = path if field.name == _EXTRA else reading.join(path, name_of(field))
-            wanted = tuple(kind for kind in (field.type, *get_args(field.type)) if attrs.has(kind))
-            if wanted and inner is not None and not isinstance(inner, wanted):
-                yield Misfit(f"expected {wanted[0].__name__}, got {type(inner).__name__}", at)
-            yield from _unfit(inner, at, depth + 1)
+            yield from _misplaced(inner, field.type, at)
+            if not isinstance(inner, datetime):
+                yield from _unfit(inner, at, depth + 1)
+
+
+def _misplaced(value: Any, kind: Any, path: str) -> Iterator[Misfit]:
+    """Look for other values in the places of models and times."""
+    kinds = (kind, *get_args(kind)) if unions.is_union(kind) else (kind,)
+    wanted = tuple(one for one in kinds if attrs.has(one) or _is_kind(one, datetime))
+    if wanted and value is not None and not isinstance(value, wanted):
+        yield Misfit(f"expected {wanted[0].__name__}, got {type(value).__name__}", path)
+    for one in filter(_is_list, kinds if _is_array(value) else ()):
+        for index, item in enumerate(value):
+            yield from _misplaced(item, *get_args(one), f"{path}[{index}]")
 
 
 def _refusal(value: object) -> str | None:

@@ -3,6 +3,7 @@
 import math
 import operator
 import pickle
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -229,7 +230,9 @@ def test_a_field_wins_over_an_extra_of_its_name() -> None:
         ({"a\ud801": {"b": "secret\ud800"}}, "a key"),
         (ThingBody(part={"name": "secret"}), "part"),  # type: ignore[arg-type]
         (ThingBody(extra={"a": ThingBody(part="secret")}), "a.part"),  # type: ignore[arg-type]
-        (ThingBody(parts=["secret"]), ""),  # type: ignore[list-item]
+        (ThingBody(parts=["secret"]), "parts[0]"),  # type: ignore[list-item]
+        (ThingBody(since="secret"), "since"),  # type: ignore[arg-type]
+        (Part(name="a", sold_at=5), "soldAt"),  # type: ignore[arg-type]
         ("secret\ud800", ""),
         ({"secret"}, ""),
         (ThingBody(first_name=math.nan), "firstName"),  # type: ignore[arg-type]
@@ -279,6 +282,16 @@ def test_a_circle_is_refused(body: object) -> None:
         encode(body)
 
     assert caught.value.__context__ is None
+
+
+def test_a_circle_is_refused_near_the_end_of_the_stack() -> None:
+    """Where the caller has left little of the stack, the error is the same."""
+
+    def encode_below(frames: int) -> None:
+        encode_below(frames - 1) if frames else encode(ThingBody(metadata=circle()))
+
+    with pytest.raises(ValueError, match="nested too deep"):
+        encode_below(sys.getrecursionlimit() - 200)
 
 
 @pytest.mark.parametrize(
@@ -395,9 +408,10 @@ def test_an_answer_without_an_id_is_refused(data: object, reason: str, path: str
     assert caught.value.__context__ is None
 
 
-def test_an_answer_is_read_as_its_model() -> None:
+@pytest.mark.parametrize("read", [structure, structure_strictly])
+def test_an_answer_is_read_as_its_model(read: Any) -> None:
     """Each kind of field is read; a whole number will do where a number may have a fraction."""
-    thing = structure(
+    thing = read(
         {
             "id": "a",
             "isNew": True,
@@ -645,6 +659,7 @@ def test_a_field_that_was_set_wins_over_its_raw_value() -> None:
     assert unstructure(found) == raw
     assert unstructure(changed) == {"id": 7, "externalId": "6", "tags": ["c"], "name": "n"}
     assert unstructure(Keyed(external_id="5", extra={"externalId": 5})) == {"externalId": "5"}
+    assert unstructure(KeyedAnswer(id="a", name="n", extra={"name": "m"}))["name"] == "n"
 
 
 JSON = st.recursive(
