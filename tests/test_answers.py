@@ -23,7 +23,7 @@ from sunshine_async import (
 from sunshine_async._codec import misread, name_of, structure, structure_inside, unstructure
 from sunshine_async._model import TAG, UnixTime
 from sunshine_async.auth import ApiToken
-from sunshine_async.bulk import Done, Unknown
+from sunshine_async.bulk import Done, Failed, Unknown
 from sunshine_async.dixa import CreateEndUserInput, DixaClient, custom_attributes, end_users
 from sunshine_async.smooch import AppUserPreCreate, SmoochClient, app_users
 from sunshine_async.sunshine import UserCreateBody, users
@@ -439,3 +439,27 @@ async def test_an_unreadable_outcome_is_its_own_items_alone() -> None:
 
     assert [type(one) for one in ended] == [Done] * 4 + [Unknown]
     assert len(transport.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "ends"),
+    [
+        ({"displayName": "A"}, Done),
+        ({"displayName": 5}, Unknown),
+        ({"displayName": "B"}, Failed),
+    ],
+)
+async def test_a_lost_create_is_settled_by_fields_that_can_be_read(
+    there: Mapping[str, Any], ends: type
+) -> None:
+    """An end user found after a lost answer is ours, another's, or not surely either."""
+    body = CreateEndUserInput(email="a@x.org", display_name="A")
+    found: Answer = (200, {"data": [{"id": "u", "email": "a@x.org", **there}]})
+    client, transport = dixa_of(LOST, *[found] * 3)
+
+    with no_waiting():
+        async with client.end_users.create_many([body]) as stream:
+            [ended] = [outcome async for outcome in stream]
+
+    assert type(ended) is ends
+    assert [request.method for request in transport.requests].count("POST") == 1

@@ -22,7 +22,14 @@ from sunshine_async.dixa import (
     Validation,
     reasons,
 )
-from sunshine_async.dixa.matching import differences, holds, of_changes, of_creates, unique_keys
+from sunshine_async.dixa.matching import (
+    differences,
+    holds,
+    is_readable,
+    of_changes,
+    of_creates,
+    unique_keys,
+)
 from sunshine_async.errors import (
     ApiError,
     BadRequestError,
@@ -90,6 +97,33 @@ class TestComparing:
         assert differences(new(**sent), there) == sent
         assert holds(there, new(**sent)) is ("avatar_url" in sent)
 
+    @pytest.mark.parametrize("raw", [True, {"a": 1}, [5], ["a@x", None], 2.0**60])
+    @pytest.mark.parametrize(
+        "wire", ["externalId", "email", "phoneNumber", "firstName", "additionalEmails"]
+    )
+    def test_a_value_that_cannot_be_read_is_not_absent(self, wire: str, raw: object) -> None:
+        """A misread field differs from every value that is sent, from null too."""
+        name = {"externalId": "external_id", "phoneNumber": "phone_number"}.get(wire) or {
+            "firstName": "first_name", "additionalEmails": "additional_emails",
+        }.get(wire, wire)  # fmt: skip
+        value: Any = ["a@x"] if name == "additional_emails" else "a@x"
+        user = structure({"id": "u", wire: raw, "lastName": "L"}, EndUser)
+
+        for sent in (value, None):
+            assert differences(new(**{name: sent}), user) == {name: sent}
+            assert holds(user, new(**{name: sent})) is None
+            assert holds(user, new(**{name: sent}, last_name="M")) is False
+        assert holds(user, new(last_name="L")) is True
+        assert is_readable(user) is (name == "first_name")
+
+    def test_a_numeric_external_id_is_its_text(self) -> None:
+        """An external id that came as a number is the text that was sent."""
+        user = structure({"id": "u", "externalId": 5}, EndUser)
+
+        assert differences(new(external_id="5"), user) == {}
+        assert differences(new(external_id="6"), user) == {"external_id": "6"}
+        assert is_readable(user)
+
     def test_what_only_one_may_have(self) -> None:
         """Id, addresses and numbers are one's own; an external id isn't."""
         body = BulkPatchEndUserInput(
@@ -101,6 +135,26 @@ class TestComparing:
 
 class TestCreates:
     """Successes go by their keys, failures by positions that can be trusted."""
+
+    def test_numbers_are_keys(self) -> None:
+        """Successes whose external ids came as numbers are found by them, in any order."""
+        sent = [new(external_id="1"), new(external_id="2")]
+        answer: list[Outcome] = [
+            BulkActionSuccess(data=structure({"id": f"u{n}", "externalId": n}, EndUser))
+            for n in (2, 1)
+        ]
+
+        assert of_creates(sent, answer) == answer[::-1]
+
+    @pytest.mark.parametrize("wire", ["externalId", "email", "phoneNumber"])
+    def test_a_success_with_an_unreadable_key_is_nobodys(self, wire: str) -> None:
+        """A success that may have another key than the item in its place isn't surely its own."""
+        sent = [new(last_name="L"), new(last_name="L")]
+        odd = BulkActionSuccess(
+            data=structure({"id": "u", "lastName": "L", wire: {"a": 1}}, EndUser)
+        )
+
+        assert of_creates(sent, [odd, made("v", last_name="L")]) == [None, None]
 
     def test_keys_go_before_positions(self) -> None:
         """Successes in another order are found by e-mail, phone number or external id."""

@@ -26,7 +26,7 @@ from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.dixa import CreateEndUserInput, DixaClient, EndUser, upserts
 from sunshine_async.dixa.batches import outcome_of
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.testing import no_waiting
+from sunshine_async.testing import ScriptedTransport, no_waiting
 
 JANE = CreateEndUserInput(
     external_id="jane-1", email="jane@x.org", phone_number="+4512345", display_name="Jane"
@@ -425,6 +425,39 @@ class TestMany:
 
         assert isinstance(outcome, Failed)
         assert "firstName" not in emulator.users("dixa")[0]
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            None,
+            {"externalId": "a"},
+            {"id": "u", "externalId": {"a": 1}},
+            {"id": "u", "email": 5},
+            {"id": "u", "additionalEmails": [None]},
+        ],
+    )
+    async def test_a_list_with_an_unreadable_record_is_not_whole(self, record: object) -> None:
+        """A record that can't be read may be anybody: nobody is known to be absent."""
+        transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}, record]})])
+        client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
+        known = upserts.Known(client.end_users.list().pages())
+
+        await known.read(upserts.WORTH_LISTING)
+
+        assert not known.complete
+
+    async def test_a_create_with_an_unreadable_answer_is_not_forgotten(self) -> None:
+        """A user whose key came back unreadable makes the list one that isn't whole any more."""
+        transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}]})])
+        client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
+        known = upserts.Known(client.end_users.list().pages())
+
+        await known.read(upserts.WORTH_LISTING)
+        assert known.complete
+        assert len(await known.look("external_id", "5")) == 1
+        known.put(EndUser(id="u", extra={"externalId": {"a": 1}}))
+
+        assert not known.complete
 
     async def test_too_many_are_not_kept(self) -> None:
         """Of more end users than are kept in memory none is: each is looked up."""
