@@ -32,7 +32,7 @@ WITHOUT_PLACE: Final[Mapping[str, str]] = {
     "devices": "v2 has them at /devices",
     "has_payment_info": "only the service sets it",
     "credential_required": "only the service sets it: v2 calls it authenticated",
-    "extra": "v1.1 has it beyond its documentation",
+    "extra": "v1.1 has it beyond its documentation, or it can't be read",
 }
 """The fields of an `AppUser` that a `UserCreateBody` has no place for, and why."""
 

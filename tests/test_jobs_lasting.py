@@ -188,6 +188,8 @@ class TestGoingOn:
         for answers, outcome in (
             ([(404, {}), (409, {}), (200, user)], (1, 0, 0, 0, 0)),
             ([(404, {}), (409, {}), (404, {})], (0, 1, 0, 0, 0)),
+            ([(200, {"user": {"id": "1", "externalId": ["a"]}})], (0, 0, 1, 0, 0)),
+            ([(200, {"user": {"externalId": "a"}})], (0, 0, 1, 0, 0)),
         ):
             remove(path)
             async with client_on(ScriptedTransport(answers)) as client:

@@ -6,6 +6,8 @@ Match on `Conversation`::
         case EmailConversation(subject=subject): ...
         case UnknownConversation(type=kind, extra=everything): ...
         case _: ...
+
+A conversation without an *id* that can be read is an `UnknownConversation`, whatever its kind.
 """
 
 from collections.abc import Mapping
@@ -219,7 +221,7 @@ class WhatsAppConversation(_Handled):
 
 @frozen(kw_only=True, slots=False)
 class UnknownConversation:
-    """A kind that came after this was written; all that it has is in *extra*."""
+    """A conversation without a readable id, or of a kind unknown here; *extra* has all its data."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

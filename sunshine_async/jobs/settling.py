@@ -190,6 +190,7 @@ class Settling:
         except NotFoundError:
             return None
         except SunshineError as error:
+            error.maybe_applied = True  # the look-up couldn't tell: the row stays in doubt
             return error
 
     async def _resent(self, entry: Entry, result: object) -> object:

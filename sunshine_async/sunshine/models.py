@@ -1,10 +1,11 @@
 """The models of Sunshine Conversations v2 users, under the names that the service gives them.
 
 Bodies (`UserCreateBody`, `UserUpdateBody`, `SyncUserBody`, `Profile`) leave out what is `UNSET`
-and send None as null. In answers (`User`, `UserProfile`, `Identity`) what is absent reads as None.
-Each keeps what it doesn't know in *extra*, and sends it back out. Limits are the service's, which
-answers 400 past them; nothing is checked here but that times have a zone. A ``repr`` shows no
-personal data.
+and send None as null. In answers (`User`, `UserProfile`, `Identity`) an absent field reads as None,
+and so does a value of an unexpected type: the raw value stays in *extra*, under the name on the
+wire. A number for a text id reads as text. Each model keeps unknown keys in *extra*, and sends
+*extra* back out. Limits are the service's, which answers 400 past them; nothing is checked here but
+that times have a zone. A ``repr`` shows no personal data.
 """
 
 from collections.abc import Mapping

@@ -178,7 +178,8 @@ class Users:
     async def list_by_email(self, email: str, *, brand_id: str | None = None) -> list[User]:
         """Return the users that have *email* among their identities (ListUsers).
 
-        The e-mail address of a profile is not looked at.
+        The e-mail address of a profile is not looked at. A user without a readable id is left out;
+        `ResponseDecodeError` where that leaves none.
         """
         return await self._transport.call(
             LIST, query={"filter[identities.email]": email, "brandId": brand_id}
