@@ -381,9 +381,10 @@ def _misplaced(value: Any, kind: Any, path: str) -> Iterator[Misfit]:
     wanted = tuple(one for one in kinds if attrs.has(one) or _is_kind(one, datetime))
     if wanted and value is not None and not isinstance(value, wanted):
         yield Misfit(f"expected {wanted[0].__name__}, got {type(value).__name__}", path)
-    for one in filter(_is_list, kinds if _is_array(value) else ()):
-        for index, item in enumerate(value):
-            yield from _misplaced(item, *get_args(one), f"{path}[{index}]")
+    if _is_array(value):
+        for one in filter(_is_list, kinds):
+            for index, item in enumerate(value):
+                yield from _misplaced(item, get_args(one)[0], f"{path}[{index}]")
 
 
 def _refusal(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from datetime import UTC, datetime
+from math import nan
 from typing import Any
 from urllib.parse import unquote
 
@@ -30,7 +31,7 @@ from sunshine_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from sunshine_async.sunshine import SyncUserBody, User, UserCreateBody, UserUpdateBody
+from sunshine_async.sunshine import Profile, SyncUserBody, User, UserCreateBody, UserUpdateBody
 from sunshine_async.sunshine.users import (
     CREATE,
     DELETE,
@@ -387,6 +388,37 @@ def test_an_answer_that_cannot_be_read_says_where(body: bytes, path: str, reason
     assert reason in str(error)
     assert path in str(error)
     assert "secret" not in str(error)
+
+
+def test_an_answer_behind_a_byte_order_mark_is_read() -> None:
+    """An answer that begins with a BOM is read like any other."""
+    response = Response(200, {}, b'\xef\xbb\xbf{"user":{"id":"a"}}')
+
+    assert GET.result(response) == User(id="a")
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (UserCreateBody(external_id=nan), "externalId"),  # type: ignore[arg-type]
+        (UserCreateBody(profile=Profile(given_name=nan)), "profile.givenName"),  # type: ignore[arg-type]
+        (UserCreateBody(metadata={"age": 2**64}), "metadata.age"),
+        (UserCreateBody(metadata={"name": "\ud83d"}), "metadata.name"),
+        (UserCreateBody(metadata={5: "a"}), "metadata"),  # type: ignore[dict-item]
+        (UserCreateBody(extra={"deep": orjson.loads("[" * 990 + "]" * 990)}), "deep"),
+        (Json({"a": {"b": nan}}), "a.b"),
+    ],
+)
+def test_a_body_that_json_cannot_hold_names_the_field(body: object, path: str) -> None:
+    """A body that can't be sent is a plain `ValueError` that names the field: never a silent null."""
+    endpoint: Endpoint[Any, Any] = (
+        open_endpoint("POST", "/a", None) if isinstance(body, Json) else CREATE
+    )
+
+    with pytest.raises(ValueError, match=rf"^{path}: ") as caught:
+        endpoint.request(body, {"app_id": "app"}, {})
+
+    assert type(caught.value) is ValueError
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ UNTITLED = b"<html><head><style>body {}</style></head><body>Try <b>again</b>\n l
             b'{"errors":[{"code":"a","title":"A"},{"title":"B"},{"code":"c"}]}',
             [("a", "A"), (None, "B"), ("c", None)],
         ),
+        (b'\xef\xbb\xbf{"errors":[{"code":"a","title":"A"}]}', [("a", "A")]),
         (b'{"errors":["bad","worse"]}', [(None, "bad"), (None, "worse")]),
         (b'{"errors":[{"code":null,"title":"A"}]}', [(None, "A")]),
         (b'{"errors":[{"code":"","title":" "}],"x":1}', [(None, '{"errors":[{"code":"","title":" "}],"x":1}')]),

@@ -3,9 +3,10 @@
 Bodies (`AppUserPreCreate`, `AppUserUpdate`, `AppUserMerge`) leave out what is `UNSET` and send None
 as null; whether null clears a field isn't documented. In answers an absent field reads as None, as
 any field may, and so does a value of an unexpected type: the raw value stays in *extra*, under the
-name on the wire. A number for a text id reads as text. ``_id`` is *id* here, but for a `Client`, which has an ``id`` beside it: there it is in
-*extra*, with all else that a model doesn't know, and goes back out. A ``repr`` shows no personal
-data. Models of linking and of messages stand in `links` and `messages`.
+name on the wire. A number for a text id reads as text. ``_id`` is *id* here, but for a `Client`,
+which has an ``id`` beside it: there it is in *extra*, with all else that a model doesn't know, and
+goes back out. A ``repr`` shows no personal data. Models of linking and of messages stand in `links`
+and `messages`.
 """
 
 from collections.abc import Mapping
