@@ -9,6 +9,8 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import attrs
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sunshine_async import (
     BasicAuth,
@@ -24,9 +26,15 @@ from sunshine_async._codec import misread, name_of, structure, structure_inside,
 from sunshine_async._model import TAG, UnixTime
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done, Failed, Unknown
-from sunshine_async.dixa import CreateEndUserInput, DixaClient, custom_attributes, end_users
-from sunshine_async.smooch import AppUserPreCreate, SmoochClient, app_users
-from sunshine_async.sunshine import UserCreateBody, users
+from sunshine_async.dixa import (
+    CreateEndUserInput,
+    DixaClient,
+    EndUser,
+    custom_attributes,
+    end_users,
+)
+from sunshine_async.smooch import AppUser, AppUserPreCreate, Message, SmoochClient, app_users
+from sunshine_async.sunshine import User, UserCreateBody, users
 from sunshine_async.testing import Answer, ScriptedTransport, no_waiting
 
 ENDPOINTS = (
@@ -463,3 +471,34 @@ async def test_a_lost_create_is_settled_by_fields_that_can_be_read(
 
     assert type(ended) is ends
     assert [request.method for request in transport.requests].count("POST") == 1
+
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
+)
+ANY_JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize("kind", [User, EndUser, AppUser, Message, dixa.EmailConversation])
+@given(data=st.data())
+@settings(max_examples=50)
+def test_any_object_with_an_id_is_read_and_comes_back(kind: Any, data: st.DataObject) -> None:
+    """Any JSON in all fields at once is read, and every value that isn't null goes back out."""
+    names = [name_of(field) for field in attrs.fields(kind) if field.name != "extra"]
+    raw = data.draw(st.dictionaries(st.sampled_from([*names, "new"]), ANY_JSON))
+    raw = {**raw, **{key: one for key, one in whole(kind).items() if key in ("id", TAG)}}
+
+    found = structure(raw, kind)
+    back = unstructure(found)
+
+    assert back.keys() >= {key for key, value in raw.items() if value is not None}
+    assert {key: one for key, one in back.items() if not isinstance(one, dict | list)} == {
+        key: one
+        for key, one in raw.items()
+        if not isinstance(one, dict | list) and (one is not None or key == "new")
+    }
+    assert structure(back, kind) == found

@@ -239,7 +239,7 @@ def test_a_field_wins_over_an_extra_of_its_name() -> None:
         (ThingBody(first_name=None, price=math.nan), "price"),
         (ThingBody(parts=[Part(name=math.inf)]), "parts[0].name"),  # type: ignore[arg-type]
         (ThingBody(extra={"a": [None, Part(name=math.nan)]}), "a[1].name"),  # type: ignore[arg-type]
-        (ThingBody(metadata={"a": "b", "c": 2**70}), "metadata.c"),
+        (ThingBody(metadata={"a": [1, "b"], "c": 2**70}), "metadata.c"),
         (ThingBody(metadata=nested(990, {"a": 2**70})), "metadata"),
         (ThingBody(extra={"a": nested(990), "b": 1}), "a"),
         (ThingBody(extra={"a": nested(300)}), "a"),
