@@ -522,8 +522,9 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     for coding in ("utf-16", "utf-16-be"):
         with pytest.raises(Misfit, match=r"^not JSON, but UTF-16: JSON is UTF-8 \("):
             decode(("\ufeff" if coding == "utf-16-be" else "").__add__(text).encode(coding))
-    with pytest.raises(Misfit, match=r"^not JSON \("):
-        decode(b"\xef\xbb\xbf<html>")
+    for marks in (1, 2, 10_000):
+        with pytest.raises(Misfit, match=r"^not JSON \("):
+            decode(b"\xef\xbb\xbf" * marks + b"<html>")
 
 
 @attrs.frozen(kw_only=True, slots=False)

@@ -4,8 +4,8 @@ Bodies (``...Input``) leave out what is `UNSET` and send None as null, which the
 for absent or for a wish to clear: its documentation doesn't say. In answers an absent field reads
 as None, and so does a value of an unexpected type: the raw value stays in *extra*, under the name
 on the wire. A number for a text id reads as text. Each model keeps unknown keys in *extra*, and
-sends *extra* back out. Nothing is checked or rewritten here; phone numbers are wanted in E.164 (``+4512345678``). A ``repr`` shows no
-personal data.
+sends *extra* back out. Nothing is checked or rewritten here; phone numbers are wanted in E.164
+(``+4512345678``). A ``repr`` shows no personal data.
 """
 
 from collections.abc import Mapping
