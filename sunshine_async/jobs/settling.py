@@ -11,7 +11,13 @@ from sunshine_async._client import Client
 from sunshine_async._create_or import Upserted
 from sunshine_async._report import Trouble
 from sunshine_async._tasks import Again, Entry, Task
-from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
+from sunshine_async.errors import (
+    ApiError,
+    ConflictError,
+    NotFoundError,
+    ResponseDecodeError,
+    SunshineError,
+)
 from sunshine_async.jobs.hold import OUTAGE, Hold
 from sunshine_async.jobs.job import FUSE, Results, StoppedError, problem_of
 from sunshine_async.jobs.scribe import Scribe
@@ -190,7 +196,8 @@ class Settling:
         except NotFoundError:
             return None
         except SunshineError as error:
-            error.maybe_applied = True  # the look-up couldn't tell: the row stays in doubt
+            if isinstance(error, ResponseDecodeError):
+                error.maybe_applied = True  # somebody may be there: the row stays in doubt
             return error
 
     async def _resent(self, entry: Entry, result: object) -> object:
