@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sunshine_async import ConfigurationError
 from sunshine_async.journal import PENDING, REACH, VERSION, Journal, JournalError, Line, Mark, State
 from sunshine_async.journal.statements import KNOWN
 
@@ -339,11 +341,43 @@ class TestRefusals:
             Journal(path, must_exist=True)
         Journal(path).close()  # killed before its first byte
 
-    @pytest.mark.parametrize("name", ["no/where/run.sqlite", "nul\0l"])
-    def test_where_none_can_be(self, tmp_path: Path, name: str) -> None:
+    def test_where_none_can_be(self, tmp_path: Path) -> None:
         """Where no file can be made, the text says why."""
         with pytest.raises(JournalError, match="can't be made"):
-            Journal(tmp_path / name)
+            Journal(tmp_path / "no/where/run.sqlite")
+
+    @pytest.mark.parametrize("name", ["", ":memory:", "file:run.sqlite", "file::memory:", "a\0b"])
+    def test_names_of_no_file(self, name: str) -> None:
+        """SQLite's own names for a database, and names that no file can have, are refused."""
+        with pytest.raises(ConfigurationError, match="the path of a file is needed"):
+            Journal(name)
+
+    def test_a_directory(self, tmp_path: Path) -> None:
+        """A directory is no journal."""
+        with pytest.raises(JournalError, match="is a directory, or no file"):
+            Journal(tmp_path)
+
+    def test_a_symlink(self, tmp_path: Path, path: Path) -> None:
+        """A symlink leads to the journal, also where the file is made; it is for its owner alone."""
+        link = tmp_path / "link"
+        link.symlink_to(path)
+        Journal(link).close()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert link.is_symlink()
+
+    def test_an_older_version(self, journal: Journal, path: Path) -> None:
+        """A journal of an older version is refused, with the next step."""
+        journal.close()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA user_version = 1")
+        with pytest.raises(JournalError, match=r"is of an older version \(1\).*Finish its job"):
+            Journal(path)
+
+    def test_an_old_sqlite(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A SQLite that doesn't know all statements is refused before anything is sent."""
+        monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 32, 3))
+        with pytest.raises(JournalError, match=r"needs SQLite 3\.33 or later; this Python has"):
+            Journal(path)
 
     def test_what_is_read_only(self) -> None:
         """A file that can't be written is refused as that, whoever asks."""

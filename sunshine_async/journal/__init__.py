@@ -4,7 +4,9 @@ One process at a time has it; its mode is 0600, since keys are often e-mail addr
 in it only where they are to be kept, credentials never.
 """
 
-from sunshine_async.journal.file import VERSION, Found, Journal, JournalError
+from sunshine_async.journal.copying import copy_journal
+from sunshine_async.journal.disk import VERSION, JournalError
+from sunshine_async.journal.file import Found, Journal
 from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, State
 from sunshine_async.journal.statements import REACH
 
@@ -20,4 +22,5 @@ __all__ = [
     "Line",
     "Mark",
     "State",
+    "copy_journal",
 ]

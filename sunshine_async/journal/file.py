@@ -1,18 +1,13 @@
 """The file of a journal, and what its rows are."""
 
-import os
-import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
-from threading import Lock
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 
-from sunshine_async.errors import SunshineError
+from sunshine_async.journal.disk import Disk
 from sunshine_async.journal.meeting import Meeting, add
 from sunshine_async.journal.row import Done, Kept, Line, Mark, State
 from sunshine_async.journal.statements import (
@@ -28,7 +23,6 @@ from sunshine_async.journal.statements import (
     LEAVE_OUT,
     MARK,
     NEXT,
-    REASONS,
     REMEMBER,
     REPEATED,
     REPEATS,
@@ -37,13 +31,9 @@ from sunshine_async.journal.statements import (
     TABLES,
     TAKE_OVER,
     UNCHANGED,
-    UNREAD,
     WHICH,
 )
 
-VERSION: Final = 1
-"""Of the tables; a file of a newer one is refused."""
-_APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
 _NONE: Final[Done] = {}
@@ -52,45 +42,16 @@ _TOGETHER: Final = 50
 """Rows that are added by one statement."""
 
 
-class JournalError(SunshineError):
-    """The journal can't be opened, read or written; the text says why and what to do."""
-
-
 Found: TypeAlias = dict[str, Any]
 
 
-class Journal:
+class Journal(Disk):
     """The file at *path*, which is made where there is none, unless it *must_exist*.
 
     Its methods may be called from any thread, and what one of them has changed is on the disk
-    when it returns. Raise `JournalError`: for what is no journal, is damaged, of a newer version,
+    when it returns. Raise `JournalError`: for what is no journal, is damaged, of another version,
     in use by another process, and for a disk that is full or can't be written.
     """
-
-    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
-        self.path: Final = Path(path)
-        self._lock: Final = Lock()
-        if not must_exist:
-            _make(self.path)
-        elif not self.path.is_file():
-            self._refuse("isn't there: check the path and its spelling")
-        if not os.access(self.path, os.W_OK):
-            self._refuse(REASONS["readonly"])
-        with self._refusals():
-            self._database: Final = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        try:
-            with self._refusals():
-                self._open(must_exist=must_exist)
-        except BaseException:
-            self._database.close()
-            raise
-
-    def close(self) -> None:
-        """Let others have it."""
-        with self._lock, suppress(sqlite3.Error):  # what was to be kept is on the disk
-            self._database.close()
 
     def about(self) -> dict[str, str]:
         """Return what was said of the job."""
@@ -227,7 +188,7 @@ class Journal:
         if marks:
             statements.append((MARK, (_json([_values(mark) for mark in marks]),)))
         statements += ((END, (*what, now, _json(rows))) for what, rows in done.items())
-        with self._change() if len(statements) > 1 else self._using() as database:
+        with self._change() as database:
             for statement, values in statements:
                 database.execute(statement, values)
 
@@ -268,92 +229,15 @@ class Journal:
                 yield dict(zip(_NAMES, row, strict=True))
             after = page[-1][0]
 
-    def _open(self, *, must_exist: bool) -> None:
-        database = self._database
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("PRAGMA temp_store = FILE")
-        database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
-        database.execute("BEGIN IMMEDIATE")  # so that another process is found out now
-        [application], [version] = (
-            database.execute(f"PRAGMA {name}").fetchone()
-            for name in ("application_id", "user_version")
-        )
-        [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        database.execute("COMMIT")
-        if must_exist and not tables:
-            self._refuse(UNREAD)
-        if application != _APPLICATION and (application or tables):
-            self._refuse("is no journal of a job, but another program's database")
-        if version > VERSION:
-            self._refuse(f"is of a newer version ({version}) than this one can read ({VERSION})")
-        database.execute("PRAGMA journal_mode = WAL")
-        if not tables:
-            with self._change():
-                for statement in TABLES:
-                    database.execute(statement)
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
-                database.execute(f"PRAGMA user_version = {VERSION}")
-        # what is there can be looked at on a full disk too
-        with suppress(JournalError) if must_exist else nullcontext(), self._change():
-            database.execute(CATCH_UP)
-            database.execute(CAUGHT_UP)
-
-    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._using() as database:
-            return database.execute(query, values).fetchall()
-
-    @contextmanager
-    def _using(self) -> Generator[sqlite3.Connection]:
-        with self._lock, self._refusals():
-            yield self._database
-
-    @contextmanager
-    def _change(self) -> Generator[sqlite3.Connection]:
-        with self._using() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # it may have been rolled back by what went wrong
-                    database.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _refusals(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            said = str(error)
-            reason = next((ours for theirs, ours in REASONS.items() if theirs in said), None)
-        else:
-            return
-        self._refuse(reason or f"can't be used: {said}")
-
-    def _refuse(self, reason: str) -> NoReturn:
-        message = f"{self.path} {reason}"
-        raise JournalError(message)
+    def _recover(self) -> None:
+        self._database.execute(CATCH_UP)
+        self._database.execute(CAUGHT_UP)
 
 
 _NAMES: Final = (
     "number", "line", "key", "hash", "state", "outcome", "code", "status", "reason", "remote_id",
     "attempts", "at", "body",
 )  # fmt: skip
-
-
-def _make(path: Path) -> None:
-    """Make the file, for its owner alone, where there is none."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        return
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        message = f"the journal {path} can't be made: {reason}"
-    else:
-        return
-    raise JournalError(message)
 
 
 def _json(values: object) -> str:

@@ -93,8 +93,8 @@ REASONS: Final[Mapping[str, str]] = {
     "full": "can't be written: the disk is full. Make room, and run the same again",
     "disk I/O": "can't be written or read: the disk is full, or fails. See to it, and run the same again",
     "readonly": (
-        "can't be written: it, or its disk, is read-only. Copy it to where you may write, and name "
-        "the copy"
+        "can't be written: it, or its disk, is read-only. Copy it to where you may write "
+        "(sunshine-async job copy), and name the copy"
     ),
     "unable to open": "can't be opened: is its directory there, and may you write to it?",
 }
