@@ -67,10 +67,11 @@ def _not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def _keys(value: Any) -> int:
-    """Return the number of keys in *value* and in all objects inside."""
-    inner = value.values() if type(value) is dict else value
-    own = len(value) if type(value) is dict else 0
-    return own + sum(_keys(one) for one in inner if type(one) is dict or type(one) is list)
+    """Return the number of keys in an object or a list *value*, and in all objects inside."""
+    own, inner = 0, value
+    if isinstance(value, dict):
+        own, inner = len(cast("Any", value)), cast("Any", value).values()
+    return own + sum(_keys(one) for one in inner if isinstance(one, dict | list))
 
 
 def _check_strictly(line: bytes, skip: Collection[str]) -> None:

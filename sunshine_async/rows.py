@@ -13,6 +13,7 @@ where the row starts. No reason has the value that it is about: it may be person
 """
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -159,10 +160,13 @@ def _open(path: Path) -> BinaryIO:
 def _open_stdin(stdin: BinaryIO | None) -> BinaryIO:
     if stdin is not None:
         return stdin
+    reason = "it is closed. Pipe the rows into it, or name a file"
     try:
-        return open(0, "rb", buffering=0, closefd=False)
+        if sys.stdin is not None:  # pyright: ignore[reportUnnecessaryComparison] - as Python has it
+            return open(0, "rb", buffering=0, closefd=False)
     except OSError as error:
-        message = f"standard input can't be read: {said(error)}"
+        reason = said(error)
+    message = f"standard input can't be read: {reason}"
     raise SourceError(message)
 
 
