@@ -51,11 +51,12 @@ def run() -> None:
     try:
         app()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                emit(stream, "")
-            except OutputError:
-                sys.exit(Status.TROUBLE)
+        emit(sys.stderr, "")
+        try:
+            emit(sys.stdout, "")
+        except OutputError as error:
+            emit(sys.stderr, f"sunshine-async: {error}\n")
+            sys.exit(Status.TROUBLE)
 
 
 @app.command()

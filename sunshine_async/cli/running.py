@@ -105,8 +105,14 @@ class Order:
 
 async def carry_out(order: Order, client: Client, screen: Screen) -> int:
     """Do what was ordered, show what became of it, and return the status to exit with."""
-    async with client, _job(order, client, screen) as job:
-        result = await run(job, order.rows, screen, grace=order.grace)
+    result: Run | None = None
+    try:
+        async with client, _job(order, client, screen) as job:
+            result = await run(job, order.rows, screen, grace=order.grace)
+    except Exception as error:
+        if result is None:
+            raise
+        screen.tell(f"The job has ended; closing its connections failed: {sentence_of(error)}")
     about = {"file": order.rows.name, "service": order.service.name, "mode": order.mode.value}
     try:
         screen.report(result.report, missing=result.missing, **about)
@@ -183,9 +189,10 @@ async def run(
                 )
 
     async def show(meter: Meter) -> None:
-        while True:
-            await sleep(meter.interval)
-            meter.show(job.report, _total(job, rows), job.pace)
+        with suppress(Exception):  # no display is worth a job
+            while True:
+                await sleep(meter.interval)
+                meter.show(job.report, _total(job, rows), job.pace)
 
     async def attend(meter: Meter) -> None:
         with attending:
@@ -203,6 +210,12 @@ async def run(
             except Exception as error:  # noqa: BLE001 - as itself: not one of a group
                 own = error
             attending.cancel()
+    _end(result, job, rows, own)
+    return result
+
+
+def _end(result: Run, job: Job, rows: RowFile, own: Exception | None) -> None:
+    """Complete *result*; raise the job's *own* error where nothing had been sent."""
     if own is not None:
         if not job.report.latencies.count:  # of calls that ended, were cut off or failed
             raise own
@@ -210,7 +223,6 @@ async def run(
         job.report.ending, job.report.reason = Ending.GAVE_UP, sentence_of(own)
     if rows.path is not None or not isinstance(job, LastingJob):  # it meets equal rows once
         result.read = job.read
-    return result
 
 
 def _total(job: Job, rows: RowFile) -> int | None:

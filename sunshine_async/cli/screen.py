@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sunshine_async import Snapshot
-from sunshine_async.cli.streams import Page, emit, emit_json, plain, silence
+from sunshine_async.cli.streams import Careful, Page, emit, emit_json, plain
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 
 SHOWN: Final = 50
@@ -34,19 +34,15 @@ _MISSING: Final = (
 _STYLES: Final = {Trouble.FAILED: "red", Trouble.UNKNOWN: "yellow", Trouble.BAD: "magenta"}
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        silence(cast("TextIO", self.file))
-
-
 class Screen:
     """Where a command's words go; *as_json*: all of them as JSON, a line each."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json: Final = as_json
         # no markup, no emoji codes: text of files and services is shown as it is
-        self.err: Final = _Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self.err: Final = Console(
+            file=cast("TextIO", Careful(sys.stderr)), highlight=False, markup=False, emoji=False
+        )
         self._out: Final = Console(highlight=False, markup=False, emoji=False)
         for console in (self._out, self.err):
             console.width = max(_NARROWEST, min(console.width, _WIDEST))

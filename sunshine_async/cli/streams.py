@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 _STANDARD: Final = ("stdin", "stdout", "stderr")
 # C0 and C1 controls but tab and line feed; marks that turn the direction of text
@@ -40,15 +40,15 @@ def open_streams() -> None:
 def emit(stream: TextIO, text: str) -> bool:
     """Write *text* to *stream*; return whether anybody reads the stream.
 
-    A pipe without a reader, and a standard error that can't be written, takes nothing from here
-    on. Raise `OutputError` where a result can't be written, as on a full disk.
+    A stream that can't be written takes nothing from here on. Raise `OutputError` where stdout,
+    the place of results, has a reader and can't be written, as on a full disk.
     """
     try:
         stream.write(text)
         stream.flush()
     except OSError as error:
         silence(stream)
-        if isinstance(error, BrokenPipeError) or stream is sys.stderr:
+        if isinstance(error, BrokenPipeError) or stream is not sys.stdout:
             return False
         reason = error.strerror
     else:
@@ -78,6 +78,21 @@ def in_json(data: object) -> str:
 def plain(text: str) -> str:
     """Return *text* with its control characters spelled out: a terminal would obey them."""
     return text.translate(_CONTROLS)
+
+
+class Careful:
+    """The *stream* for people, which never fails: no text of it is worth a job."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: Final = stream
+
+    def write(self, text: str) -> int:
+        """`emit` *text*."""
+        emit(self._stream, text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Page(io.StringIO):
