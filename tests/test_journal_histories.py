@@ -43,7 +43,7 @@ BAD = {"profile": 1}
 """A row that can't be sent."""
 KEYS = ("k0", "k1", "k2", "k3")
 VALUES = ("A", "B", "C", REFUSED)
-UNREADABLE = "{"
+UNREADABLE = "{x"
 """A line of a file that can't be read."""
 Item = dict[str, Any] | str
 

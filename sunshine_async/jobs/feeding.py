@@ -17,12 +17,15 @@ from attrs import frozen
 
 from sunshine_async._tasks import Entry, Task
 from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
-from sunshine_async.jobs.sources import noted, row_of
-from sunshine_async.journal import Journal, JournalError, Kept, State
+from sunshine_async.jobs.sources import STALE, noted, row_of
+from sunshine_async.journal import Journal, JournalError, Kept, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 Rows = Iterable[Any] | AsyncIterable[Any]
-_ELSEWHERE: Final = "{} was changed while it was read: run the same again, with the file as it was"
+_ELSEWHERE: Final = (
+    "{} was changed while it was read: run the same again, with the file as it was, or accept it as "
+    "it is (--accept-changed-source)"
+)
 
 
 @frozen
@@ -45,10 +48,8 @@ class Feed:
     """Returns what is sent for a row, or why it can't be."""
     begin: Callable[[int], Awaitable[None]] | None
     """Marks rows as begun before they are sent, all up to a number; None: each has its own mark."""
+    rules: Rules
     keep_bodies: bool = False
-    skip_unchanged: bool = False
-    bodies_differ: bool = False
-    """Whether two bodies for one user are two things to send, one after the other."""
     at_once: int = AT_ONCE
     """How many rows are read before any of them is sent; as many more, at least, are marked as begun."""
 
@@ -60,10 +61,12 @@ class Feed:
 class Pending(Entries):
     """Of a file that was read ahead: it is read once more, beside the journal."""
 
-    def __init__(self, feed: Feed, rows: RowFile) -> None:
+    def __init__(self, feed: Feed, rows: RowFile, ahead: int) -> None:
         super().__init__(feed.job, feed.task, ())
         self._feed: Final = feed
         self._first: Final = rows
+        self._ahead: Final = ahead
+        """How many rows the file has."""
         self._opened: RowFile | None = None
         self._numbered: Iterator[tuple[int, Row | BadRow]] = iter(())
         self._after = 0
@@ -86,7 +89,9 @@ class Pending(Entries):
     def _page(self) -> list[Entry | Refused]:
         """Return the next entries."""
         feed = self._feed
-        page = feed.journal.pending(self._after, feed.states, many=feed.at_once)
+        page = feed.journal.pending(
+            self._after, feed.states, many=feed.at_once, until=self._ahead
+        )
         if page:
             self._after = page[-1].number
         batch = [*map(feed.entry_of, map(self._row, page), page)]
@@ -97,10 +102,13 @@ class Pending(Entries):
         """Return the row of the file that *kept* was; raise `SourceError` if it isn't there now."""
         if self._opened is None:
             self._opened = self._first.again()
-            self._numbered = enumerate(self._opened, self._feed.journal.first)
+            self._numbered = enumerate(self._opened, 1)
         for number, row in self._numbered:
-            if number == kept.number and isinstance(row, Row):
-                return row
+            if number == kept.number:
+                if isinstance(row, Row) and self._feed.noted(row).hash == kept.hash:
+                    return row
+                break
+        self._feed.journal.describe(**{STALE: "1"})
         raise SourceError(_ELSEWHERE.format(self._first.name))
 
     def _check(self) -> None:
@@ -113,13 +121,12 @@ class Pending(Entries):
 class Stream(Entries):
     """Of what can be read once: the journal takes down each row as it comes."""
 
-    def __init__(self, feed: Feed, rows: Rows, session: int) -> None:
+    def __init__(self, feed: Feed, rows: Rows) -> None:
         super().__init__(feed.job, feed.task, rows if isinstance(rows, Iterable) else ())
         self._feed: Final = feed
         self._items: AsyncIterator[Any] | None = (
             aiter(rows) if isinstance(rows, AsyncIterable) else None
         )
-        self._session: Final = session
         self._last = 0
         """The highest number that a row had."""
 
@@ -159,12 +166,7 @@ class Stream(Entries):
         rows = [row_of(self.read + place, item) for place, item in enumerate(items, 1)]
         self.read += len(rows)
         lines = [self._feed.noted(row) for row in rows]
-        met = self._feed.journal.meet(
-            lines,
-            session=self._session,
-            skip_unchanged=self._feed.skip_unchanged,
-            bodies_differ=self._feed.bodies_differ,
-        )
+        met = self._feed.journal.meet(lines, self._feed.rules, states=self._feed.states)
         self._last = max([self._last, *(kept.number for kept in met if kept is not None)])
         self._batch.extend(
             self._feed.entry_of(row, kept)

@@ -73,7 +73,10 @@ class LastingJob(Job):
         self._rows = 0
         self._sums_before: dict[str, float] = {}
         self._unwritten = False
-        self._session = 0
+        self._rules: Final = policy.rules(mode)
+        self._in_vain = 0
+        self._rows_ahead = 0
+        self._is_stream = False
 
     async def run(self, rows: Rows) -> Report:
         """Send what is still to be sent of *rows*, and return the report of all of them.
@@ -130,20 +133,17 @@ class LastingJob(Job):
         return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
 
     async def _prepared(self, rows: Rows) -> Rows:
-        upsert = self._mode is Mode.UPSERT
+        await to_thread.run_sync(self.journal.begin_session)
         if isinstance(rows, RowFile) and rows.path is not None:
             self._settling.in_order = self.policy.duplicates is Duplicates.ALL
-            await to_thread.run_sync(
-                partial(
-                    read_ahead, self.journal, self._task, rows, self._said, self.policy,
-                    upsert=upsert, going_on=lambda: not self._stopped,
-                )
-            )  # fmt: skip
+            await to_thread.run_sync(self._begin_file, rows)
         else:
-            await to_thread.run_sync(partial(self._begin_stream, upsert=upsert))
+            self._is_stream = True
+            await to_thread.run_sync(self._begin_stream)
         await to_thread.run_sync(self._restate)
         about = await to_thread.run_sync(self.journal.about)
         self._sums_before = {name: float(about.get(name, "0")) for name in SUMS}
+        self._rows_ahead = int(about.get("ahead", "0"))
         report = self.report
         self._rows = report.rows + report.waiting
         if (report.failed and self.policy.retry_failed) or (
@@ -157,34 +157,40 @@ class LastingJob(Job):
         self._earlier = report.troubles
         return rows
 
-    def _begin_stream(self, *, upsert: bool) -> None:
+    def _begin_file(self, rows: RowFile) -> None:
+        self._in_vain = read_ahead(
+            self.journal, self._task, rows, self._said, self.policy, self._rules,
+            going_on=lambda: not self._stopped,
+        )  # fmt: skip
+        again = self.policy.retry_failed or self.policy.retry_unknown
+        if again and self._settling.in_order and self._rules.differ:
+            self.journal.send_again(self._states())
+
+    def _begin_stream(self) -> None:
         if self.policy.duplicates not in (None, Duplicates.ALL):
             message = (
                 f"--duplicates {self.policy.duplicates.value}: what can be read once only is sent "
                 "in its order, all of it; it has to be a file for that"
             )
             raise SourceError(message)
-        about = self.journal.about()
-        self._session = int(about.get("session", "0")) + 1
-        session = {"session": str(self._session), "state": "open"}
-        if about.get("state") == "finished" and self._mode is not Mode.CREATE:
-            sums = dict.fromkeys(SUMS, "0")
-            self.journal.begin({**self._said, **session, **sums}, accept=upsert)
+        about = {**self._said, "state": "open"}
+        finished = self.journal.about().get("state") == "finished"
+        if finished and not (self._rules.once and self._rules.skips):
+            self.journal.begin()
+            self.journal.ready({**about, **dict.fromkeys(SUMS, "0")}, self._rules)
         else:
-            self.journal.describe(**self._said, **session)
+            self.journal.describe(**about)
 
     def _source(self, rows: Rows) -> Entries:
-        upsert = self._mode is Mode.UPSERT
         at_once = min(AT_ONCE, _FOR_EACH * self._at_most * self._task.most)
         feed = Feed(
             self, self._task, self.journal, self._states(), self._entry_of,
             begin=partial(self._scribe.reach, ahead=at_once) if self._ahead else None,
-            keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
-            bodies_differ=self._mode in (Mode.UPSERT, Mode.UPDATE), at_once=at_once,
+            rules=self._rules, keep_bodies=self.policy.keep_bodies, at_once=at_once,
         )  # fmt: skip
-        if isinstance(rows, RowFile) and rows.path is not None:
-            return Pending(feed, rows)
-        return Stream(feed, rows, self._session)
+        if self._is_stream:
+            return Stream(feed, rows)
+        return Pending(feed, cast("RowFile", rows), self._rows_ahead)
 
     def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
         return self._settling.send(entries, self._send_plainly)
@@ -260,11 +266,10 @@ class LastingJob(Job):
     def _total(self) -> None:
         report = self.report
         about = {**self._sums()}
-        if not self._session:  # what can be read once only was counted as it came
+        if not self._is_stream:  # what can be read once only was counted as it came
             report.turned = int(self.journal.about().get("turned", "0"))
         if not self._unwritten:
             about[REACH] = "0"  # what may have been sent has a mark of its own
-        waiting = self.journal.waiting(self._session) if self._session else report.waiting
-        if report.ending is Ending.ALL and not waiting:
+        if report.ending is Ending.ALL and not self.journal.waiting():
             about["state"] = "finished"
         self.journal.describe(**about)

@@ -7,7 +7,7 @@ in it only where they are to be kept, credentials never.
 from sunshine_async.journal.copying import copy_journal
 from sunshine_async.journal.disk import VERSION, JournalError
 from sunshine_async.journal.file import Found, Journal
-from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, State
+from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, Rules, State
 from sunshine_async.journal.statements import REACH
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Kept",
     "Line",
     "Mark",
+    "Rules",
     "State",
     "copy_journal",
 ]
