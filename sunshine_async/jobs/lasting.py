@@ -247,7 +247,7 @@ class LastingJob(Job):
         report.done, report.outcomes = counts[State.DONE], outcomes
         report.failed, report.unknown = counts[State.FAILED], counts[State.UNKNOWN]
         report.bad, report.left_out = counts[State.BAD], counts[State.LEFT_OUT]
-        report.waiting = counts[State.WAITING] + counts[State.BEGUN]
+        report.waiting = counts[State.WAITING] + counts[State.BEGUN] + self._in_vain
         report.codes = Counter({code: count for code, (count, _) in self.journal.codes().items()})
         report.problems = [
             Problem(row["line"], _TROUBLES[row["state"]], row["code"], row["reason"])

@@ -27,7 +27,7 @@ _TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt FROM row
 _MADE: Final = "SELECT number, state, remote_id FROM made WHERE hash = ? ORDER BY state LIMIT 1"
 _SET: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, reason = ?, remote_id = ?,
     doubt = ?, session = ? WHERE number = ?"""
-_MEET: Final = "UPDATE rows SET state = ?, session = ?, line = ?, doubt = max(doubt, ?) WHERE number = ?"
+_MEET: Final = "UPDATE rows SET state = ?, session = ?, doubt = max(doubt, ?) WHERE number = ?"
 _SUPERSEDE: Final = """UPDATE rows SET state = 6, reason = 'line ' || ? WHERE key = ? AND session < ?
     AND state IN (0, 1) AND number >
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0)"""
@@ -88,7 +88,7 @@ class Meeting:
         row = user.row
         if user.hash == line.hash and not user.doubt:
             if row is not None:
-                return None if row.session == self.session else self._again(row, line)
+                return None if row.session == self.session else self._again(row)
             if self.rules.skips:
                 return self._added(line, user, State.DONE, outcome="unchanged")
         doubted = user.doubt and (row is None or row.session < self.session)
@@ -97,14 +97,14 @@ class Meeting:
             if one.hash == line.hash and one.state in _FRESH and one.number > last:
                 waits = one.state in PENDING or one.state in self.states
                 if one.session < self.session and (waits or row is None or row is one):
-                    return self._again(one, line, doubted=bool(doubted))
+                    return self._again(one, doubted=bool(doubted))
         return self._added(line, user, State.BEGUN if doubted else State.WAITING)
 
     def _one(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
         """Return the row of a body that is the same row whenever it comes."""
         for row in reversed(rows):
             if row.hash == line.hash and row.state != State.LEFT_OUT:
-                return None if row.session == self.session else self._again(row, line)
+                return None if row.session == self.session else self._again(row)
         if not (self.rules.once and user.hash is not None) or (
             user.row is not None and user.row.session == self.session
         ):
@@ -124,7 +124,7 @@ class Meeting:
         rows = self._rows("key IS NULL AND line = ?", line.line)
         for row in reversed(rows):
             if row.hash == line.hash and row.state != State.LEFT_OUT:
-                return None if row.session == self.session else self._again(row, line)
+                return None if row.session == self.session else self._again(row)
         user = _User()
         if line.reason is not None or not (self.rules.once and self.rules.skips):
             return self._added(line, user, State.BAD if line.reason else State.WAITING)
@@ -135,7 +135,7 @@ class Meeting:
             if twin or made or others:
                 raise JournalError(_SHIFTED.format(line.line))
         if twin:
-            return self._again(_Found._make(twin), line)
+            return self._again(_Found._make(twin))
         if made is None:
             return self._added(line, user, State.WAITING)
         number, state, remote_id = made
@@ -162,13 +162,12 @@ class Meeting:
                 return _User(row.hash, 2 if row.state == State.UNKNOWN else 1, remote_id, row)
         return _User(hashed, doubt, remote_id)
 
-    def _again(self, row: _Found, line: Line, *, doubted: bool = False) -> Kept:
+    def _again(self, row: _Found, *, doubted: bool = False) -> Kept:
         """Return a row that is met again; it has begun where its user is *doubted*."""
         state = State(row.state)
         if doubted and state is State.WAITING:
             state = State.BEGUN
-        values = (state, self.session, line.line, doubted, row.number)
-        self.database.execute(_MEET, values)
+        self.database.execute(_MEET, (state, self.session, doubted, row.number))
         return Kept(row.number, state, row.remote_id)
 
     def _added(

@@ -52,7 +52,7 @@ BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, ou
 REACH: Final = "reach"
 """Of what is said about a job: up to which number all rows with a key have begun, as far as they wait."""
 CATCH_UP: Final = """UPDATE rows SET state = 1, attempts = attempts + 1, doubt = 1,
-        session = (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'session')
+        session = coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'session'), 0)
     WHERE state = 0 AND key IS NOT NULL
     AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach')"""
 """Where a job was cut off: what it had marked all at once is marked row by row."""
