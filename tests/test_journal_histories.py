@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from attrs import define, field
@@ -65,7 +66,7 @@ class Store(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests += 1
         number = self.requests
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         fault = self.faults.get(number, "")
         at, when, cut = self.cut
         if number == at and when == "before":
@@ -214,7 +215,8 @@ class History:
             stream=stream, cut=cut, at=at, when=when, faults=faults, broken=broken, options=options
         )
         self.log.append(f"   -> {self.store.users} {self.store.made} {_told(report)}")
-        self.log += [f"      {row}" for row in self._kept()]
+        names = ("number", "line", "key", "state", "outcome", "code", "body")
+        self.log += [f"      {[row[name] for name in names]}" for row in self._kept()]
         self._judge()
         if report is not None and report.ending is Ending.ALL and not report.waiting:
             self._judge_all(options, stream=stream)
@@ -279,11 +281,7 @@ class History:
                     try:
                         report = await self._send(job, stream=stream, broken=broken)
                     except (JournalError, SourceError) as error:
-                        self.log.append(f"   refused: {error}")
-                        assert not store.requests, error
-                        assert not options["accept_changed_source"] or (
-                            "have the key of an earlier" in str(error)
-                        ), error
+                        self._refused(str(error), options)
         if left.exists():
             for file in self.folder.glob("run.sqlite*"):
                 file.unlink()
@@ -291,6 +289,12 @@ class History:
                 shutil.move(file, self.folder)
             left.rmdir()
         return report
+
+    def _refused(self, reason: str, options: dict[str, Any]) -> None:
+        """Check that nothing is sent by a session that is refused, and that it had to be."""
+        self.log.append(f"   refused: {reason}")
+        assert not self.store.requests
+        assert not options["accept_changed_source"] or "have the key of an earlier" in reason
 
     async def _send(self, job: jobs.LastingJob, *, stream: bool, broken: int | None) -> Report:
         if stream:
@@ -314,10 +318,10 @@ class History:
         """Return the rows of the journal, in the order in which they were sent last."""
         if not self.path.exists():
             return []
-        names = ("number", "line", "key", "state", "outcome", "code", "session", "body")
         with closing(Journal(self.path)) as journal:
-            found = journal._all(f"SELECT {', '.join(names)} FROM rows ORDER BY session, number")
-        return [dict(zip(names, row, strict=True)) for row in found]
+            order = dict(journal._all("SELECT number, session FROM rows"))
+            rows = [*journal.rows()]
+        return sorted(rows, key=lambda row: (order[row["number"]], row["number"]))
 
     def _judge(self) -> None:
         """Compare the journal with the service: none is done that isn't, and none is twice."""
@@ -399,7 +403,8 @@ async def play(seed: int, folder: Path) -> None:
         await history.session(last=True)
     except Exception as error:
         told = "\n".join([f"history {seed}, {history.mode}", *history.log])
-        raise AssertionError(f"{error}\n{told}") from error
+        message = f"{error!r}\n{told}"
+        raise AssertionError(message) from error
 
 
 @pytest.mark.parametrize("part", range(PARTS))

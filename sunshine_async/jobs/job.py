@@ -2,7 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import Any, ClassVar, Final, Self, TypeAlias, cast
@@ -32,6 +39,7 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
+from sunshine_async.jobs.bodies import Rows, check_rows, row_of
 from sunshine_async.jobs.hold import OUTAGE, Hold
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError
 
@@ -138,13 +146,27 @@ class Job:
         """How the pace of its client stands."""
         return self._client.pace.snapshot(CLOCK.now())
 
-    async def run(self, rows: Iterable[Row | BadRow]) -> Report:
+    async def run(self, rows: Rows) -> Report:
         """Send all *rows* and return the report.
 
-        They are read in a thread, no faster than they are sent. Cancelled, what is under way is
-        cut off and the report isn't complete: `stop` is the way to end it in order.
+        *rows* is a file of `open_rows`, or any iterable of bodies, async or not: models, or
+        mappings as on the wire. A body that can't be sent is a bad row. Rows are read in a thread,
+        no faster than they are sent. Cancelled, what is under way is cut off and the report isn't
+        complete: `stop` is the way to end it in order. An error of the iterable is raised as it is.
+        Raise `TypeError` for what is no iterable of bodies, and `RuntimeError` in a second run.
         """
+        self._begin(rows)
+        return await self._run(rows)
+
+    def _begin(self, rows: Rows) -> None:
+        """Refuse a second run, and what is no rows."""
+        if self._began:
+            message = "the job runs, or has run, and a job runs once: make another for another run"
+            raise RuntimeError(message)
+        check_rows(rows)
         self._began = self._clock()
+
+    async def _run(self, rows: Rows) -> Report:
         self._entries = self._source(rows)
         own: Exception | None = None
         async with anyio.create_task_group() as tasks:
@@ -155,6 +177,8 @@ class Job:
                 own = error
             finally:
                 self._hold.close()
+                with CancelScope(shield=True):
+                    await self._entries.aclose()
         if own is not None:
             raise own
         self._measure()
@@ -188,7 +212,11 @@ class Job:
         report.add(problem)
         if self._on_problem is not None:
             self._on_problem(problem)
-        if report.troubles - self._earlier > self._max_failures:
+        self._check_failures()
+
+    def _check_failures(self) -> None:
+        """Give up where more rows weren't done than may be."""
+        if self.report.troubles - self._earlier > self._max_failures:
             self.give_up(
                 f"more than {self._max_failures} rows failed, are unknown or bad; the limit is "
                 "yours (max_failures)"
@@ -218,7 +246,7 @@ class Job:
             async for outcome in outcomes:
                 self._settle(outcome)
 
-    def _source(self, rows: Iterable[Row | BadRow]) -> "Entries":
+    def _source(self, rows: Rows) -> "Entries":
         return Entries(self, self._task, rows)
 
     def _sending(
@@ -324,11 +352,12 @@ def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
 class Entries:
     """The entries of a job's rows, read in a thread, a batch at a time; bad rows are taken down."""
 
-    def __init__(self, job: Job, task: Task, rows: Iterable[Row | BadRow]) -> None:
+    def __init__(self, job: Job, task: Task, rows: Rows) -> None:
         self._job: Final = job
         self._task: Final = task
         self._file: Final = rows if isinstance(rows, RowFile) else None
-        self._rows: Final[Iterator[Row | BadRow]] = iter(rows)
+        self._items: Final = aiter(rows) if isinstance(rows, AsyncIterable) else None
+        self._rows: Final[Iterator[Any]] = iter(() if isinstance(rows, AsyncIterable) else rows)
         self._batch: Final[deque[Entry | BadRow]] = deque()
         self.read = 0
         self._ended = False
@@ -356,19 +385,52 @@ class Entries:
     def close(self) -> None:
         """Close what it has opened itself."""
 
+    async def aclose(self) -> None:
+        """Close an async generator of rows."""
+        if isinstance(self._items, AsyncGenerator):
+            await self._items.aclose()
+
     async def _fill(self) -> None:
-        await to_thread.run_sync(self._read)
+        if self._items is None:
+            await to_thread.run_sync(self._read)
+            return
+        try:
+            items = [await anext(self._items)]
+        except StopAsyncIteration:
+            self._ended = True
+        except SourceError as error:
+            self._broken, self._ended = error, True
+        else:
+            await to_thread.run_sync(self._take, items)
 
     def _read(self) -> None:
         """Read what is there, at most a batch; nothing if nothing comes for a while."""
-        if self._file is not None and not self._file.ready(LOOK_UP):
-            return
+        if self._file is None or self._file.ready(LOOK_UP):
+            self._take(self._at_hand())
+
+    def _at_hand(self) -> list[Any]:
+        """Return the rows that are there without a wait, and one at least unless they have ended."""
+        items: list[Any] = []
         try:
-            for row in self._rows:
-                self.read += 1
-                self._batch.append(self._task.entry(row) if isinstance(row, Row) else row)
-                if len(self._batch) >= AT_ONCE or (self._file and not self._file.waiting):
-                    return
+            for item in self._rows:
+                items.append(item)
+                if len(items) >= AT_ONCE or (self._file and not self._file.waiting):
+                    return items
         except SourceError as error:
             self._broken = error
         self._ended = True
+        return items
+
+    def _take(self, items: Sequence[Any]) -> None:
+        """Let *items* be sent."""
+        self._batch.extend(
+            self._task.entry(row) if isinstance(row, Row) else row for row in self._told(items)
+        )
+
+    def _told(self, items: Sequence[Any]) -> Sequence[Row | BadRow]:
+        """Return *items* as rows: those of a file, or one that has its line by its place."""
+        first = self.read + 1
+        self.read += len(items)
+        if self._file is not None:
+            return items
+        return [row_of(line, item, self._task) for line, item in enumerate(items, first)]

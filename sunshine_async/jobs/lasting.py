@@ -16,12 +16,23 @@ from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async._tasks import Again, Entry, Mode, Service
-from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
+from sunshine_async.jobs.bodies import Rows
+from sunshine_async.jobs.feeding import TROUBLES, Feed, Pending, Refused, Stream
 from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
-from sunshine_async.jobs.settling import STATES, Settling, says_nothing
+from sunshine_async.jobs.settling import Settling, says_nothing
 from sunshine_async.jobs.sources import SUMS, Duplicates, Policy, check_job, read_ahead
-from sunshine_async.journal import PENDING, REACH, Done, Journal, JournalError, Kept, Mark, State
+from sunshine_async.journal import (
+    CREATED,
+    PENDING,
+    REACH,
+    Done,
+    Journal,
+    JournalError,
+    Kept,
+    Mark,
+    State,
+)
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _FOR_EACH: Final = 4
@@ -34,7 +45,6 @@ AHEAD: Final = (Again.BLURRED, Again.LOOK, Again.GONE)
 does not become unknown for that, unless another user has its key. A deletion of who was never there is
 then done; and who was there, with all that was to be sent, was created.
 """
-_TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 
 
 class LastingJob(Job):
@@ -85,13 +95,13 @@ class LastingJob(Job):
         mappings as on the wire. Where it can't be read twice, a row is known by its key, or
         without one by its place.
         """
-        self._began = self._clock()
+        self._begin(rows)
         own: Exception | None = None
         async with anyio.create_task_group() as tasks:
             try:
                 prepared = await self._prepared(rows)
                 tasks.start_soon(self._scribe.work)
-                await super().run(cast("Any", prepared))
+                await self._run(prepared)
             except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
                 own = error
             finally:
@@ -110,10 +120,12 @@ class LastingJob(Job):
 
     def refuse(self, row: BadRow) -> None:
         """Take down a row that can't be sent."""
-        problem = Problem(row.line, Trouble.BAD, "bad row", row.reason)
-        number = cast("Refused", row).number
-        mark = Mark(number, State.BAD, time.time(), code=problem.code, reason=problem.reason)
-        self._scribe.mark(mark)
+        refused = cast("Refused", row)
+        problem = refused.problem or Problem(row.line, Trouble.BAD, "bad row", row.reason)
+        if refused.problem is None:
+            now = time.time()
+            mark = Mark(refused.number, State.BAD, now, code=problem.code, reason=problem.reason)
+            self._scribe.mark(mark)
         self._scribe.then(partial(self.note, problem))
 
     def _states(self) -> tuple[State, ...]:
@@ -154,13 +166,15 @@ class LastingJob(Job):
         report.unknown *= not self.policy.retry_unknown
         report.waiting = 0
         report.before = report.rows
-        self._earlier = report.troubles
+        # bad rows, and those that were created with another body, are the file's as it is
+        self._earlier = report.failed + report.unknown - report.codes[CREATED]
+        self._check_failures()
         return rows
 
     def _begin_file(self, rows: RowFile) -> None:
         self._in_vain = read_ahead(
-            self.journal, self._task, rows, self._said, self.policy, self._rules,
-            going_on=lambda: not self._stopped,
+            self.journal, self._task, rows, said=self._said, policy=self.policy, rules=self._rules,
+            going_on=lambda: not self._stopped, check=self._max_failures < inf,
         )  # fmt: skip
         again = self.policy.retry_failed or self.policy.retry_unknown
         if again and self._settling.in_order and self._rules.differ:
@@ -250,8 +264,8 @@ class LastingJob(Job):
         report.waiting = counts[State.WAITING] + counts[State.BEGUN] + self._in_vain
         report.codes = Counter({code: count for code, (count, _) in self.journal.codes().items()})
         report.problems = [
-            Problem(row["line"], _TROUBLES[row["state"]], row["code"], row["reason"])
-            for row in islice(self.journal.rows(*_TROUBLES), KEPT)
+            Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
+            for row in islice(self.journal.rows(*TROUBLES), KEPT)
         ]
 
     def _sums(self) -> Mapping[str, str]:

@@ -3,14 +3,14 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 import orjson
 from attrs import evolve, frozen
 
-from sunshine_async._codec import unstructure
 from sunshine_async._lines import stamp_of
 from sunshine_async._tasks import Mode, Task
 from sunshine_async.journal import Journal, JournalError, Line, Rules
@@ -74,29 +74,21 @@ def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> Line:
     return Line(row.line, task.key_of(row.data), hashed, body=body if keep_body else None)
 
 
-def row_of(line: int, item: Any) -> Row | BadRow:
-    """Return *item* as a row: a model, a body as on the wire, or a row already."""
-    if isinstance(item, Row | BadRow):
-        return item
-    data: Any = unstructure(item)
-    if isinstance(data, Mapping):
-        return Row(line, {**cast("Mapping[str, Any]", data)})
-    return BadRow(line, f"expected a body, got {type(item).__name__}")
-
-
 def read_ahead(
     journal: Journal,
     task: Task,
     rows: RowFile,
+    *,
     said: Mapping[str, str],
     policy: Policy,
     rules: Rules,
-    *,
     going_on: Callable[[], bool],
+    check: bool = False,
 ) -> int:
     """Let *journal* have the rows of a file, each in its state; return how many were read in vain.
 
-    Until all rows are read the journal stays as it is. Raise `JournalError` where an unfinished run
+    Until all rows are read the journal stays as it is. With *check* rows that can't be sent are bad
+    now, and not when their turn comes. Raise `JournalError` where an unfinished run
     had other rows, or where rows without a key can't be told from users who were created, unless
     the changed source is accepted. Raise `SourceError` for a file that is changed meanwhile.
     """
@@ -111,7 +103,8 @@ def read_ahead(
     if is_open and not policy.accept_changed_source:
         raise JournalError(_differs(journal.path, about, source))
     journal.begin()
-    lines = (noted(row, task, keep_body=policy.keep_bodies) for row in rows)
+    checked = map(partial(_checked, task), rows) if check else rows
+    lines = (noted(row, task, keep_body=policy.keep_bodies) for row in checked)
     read = 0
     while many := journal.add(islice(lines, _BATCH)):
         read += many
@@ -132,6 +125,12 @@ def read_ahead(
         going_on=is_open,
     )
     return 0
+
+
+def _checked(task: Task, row: Row | BadRow) -> Row | BadRow:
+    """Return *row*, or why it can't be sent."""
+    entry = task.entry(row) if isinstance(row, Row) else row
+    return entry if isinstance(entry, BadRow) else row
 
 
 def check_job(journal: Journal, said: Mapping[str, str]) -> None:

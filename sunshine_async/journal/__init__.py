@@ -8,9 +8,10 @@ from sunshine_async.journal.copying import copy_journal
 from sunshine_async.journal.disk import VERSION, JournalError
 from sunshine_async.journal.file import Found, Journal
 from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, Rules, State
-from sunshine_async.journal.statements import REACH
+from sunshine_async.journal.statements import CREATED, REACH
 
 __all__ = [
+    "CREATED",
     "PENDING",
     "REACH",
     "VERSION",

@@ -105,16 +105,19 @@ class Meeting:
         for row in reversed(rows):
             if row.hash == line.hash and row.state != State.LEFT_OUT:
                 return None if row.session == self.session else self._again(row)
-        if not (self.rules.once and user.hash is not None) or (
-            user.row is not None and user.row.session == self.session
-        ):
-            return self._added(line, user, State.WAITING)
-        if not self.rules.skips:
-            return self._added(line, user, State.BEGUN if user.doubt else State.WAITING)
+        comes = user.row is not None and user.row.session == self.session
+        if self.rules.once and user.hash is not None and not comes:
+            return self._made_before(line, user)
+        return self._added(line, user, State.WAITING)
+
+    def _made_before(self, line: Line, user: _User) -> Kept:
+        """Add the row of a user who was created with a row of before, or may have been."""
+        if user.doubt == 1 or (user.doubt and not self.rules.skips):
+            return self._added(line, user, State.BEGUN)
         if user.doubt:
-            if user.doubt == 1:
-                return self._added(line, user, State.BEGUN)
             return self._added(line, user, State.UNKNOWN, code=UNTOLD, reason=PERHAPS)
+        if not self.rules.skips:
+            return self._added(line, user, State.WAITING)
         if user.hash == line.hash:
             return self._added(line, user, State.DONE, outcome="unchanged")
         return self._added(line, user, State.FAILED, code=CREATED, reason=WITH_ANOTHER)
@@ -189,7 +192,7 @@ class Meeting:
         doubt = state in (State.BEGUN, State.UNKNOWN)
         values = (state, outcome, code, reason, user.remote_id, doubt, self.session, number)
         self.database.execute(_SET, values)
-        return Kept(number, state, user.remote_id)
+        return Kept(number, state, user.remote_id, code=code, reason=reason)
 
 
 def add(database: sqlite3.Connection, lines: Sequence[Line], *, into: str = "rows") -> int:

@@ -45,6 +45,9 @@ class Kept:
     remote_id: str | None = None
     hash: bytes | None = None
     """Of its body, where the row was read ahead."""
+    code: str | None = None
+    """Of a row that was added now, and can't be sent; *reason* says why."""
+    reason: str | None = None
 
 
 @frozen(kw_only=True)

@@ -109,10 +109,7 @@ LEAVE_OUT: Final = """UPDATE incoming SET state = 6, reason = 'line ' || (
     AND state = 0
     AND number <> (SELECT {which}(number) FROM incoming AS same WHERE same.key = incoming.key)"""
 WHICH: Final = {"first": "min", "last": "max"}
-_ALONE: Final = """NOT EXISTS (SELECT 1 FROM {table} AS other
-        WHERE other.key = {row}.key AND other.number <> {row}.number AND other.state <> 6)"""
-"""One of several for a user is sent again with them: the last body sent is the one that stays."""
-TAKE_OVER: Final = f"""UPDATE incoming
+TAKE_OVER: Final = """UPDATE incoming
     SET (state, attempts, outcome, code, status, reason, remote_id, at, doubt, session) =
         (old.state, old.attempts, old.outcome, old.code, old.status, old.reason, old.remote_id,
             old.at, old.doubt, old.session)
@@ -120,28 +117,27 @@ TAKE_OVER: Final = f"""UPDATE incoming
         AND incoming.key = old.key AND incoming.hash = old.hash
         AND (old.state <> 2 OR EXISTS (SELECT 1 FROM users WHERE users.key = old.key
             AND users.hash = old.hash AND users.doubt = 0))
-        AND {_ALONE.format(table="rows", row="old")}
-        AND {_ALONE.format(table="incoming", row="incoming")}"""
-UNCHANGED: Final = f"""UPDATE incoming SET state = 2, outcome = 'unchanged',
+        AND NOT EXISTS (SELECT 1 FROM rows AS other
+            WHERE other.key = old.key AND other.number <> old.number AND other.state <> 6)
+        AND NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
+            AND other.number <> incoming.number AND other.state <> 6)"""
+"""One of several for a user is sent again with them: the last body sent is the one that stays."""
+UNCHANGED: Final = """UPDATE incoming SET state = 2, outcome = 'unchanged',
         remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
     WHERE state = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key
         AND users.hash = incoming.hash AND users.doubt = 0)
-    AND (? OR {_ALONE.format(table="incoming", row="incoming")})"""
+    AND (? OR NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
+        AND other.number <> incoming.number AND other.state <> 6))"""
 CREATED: Final = "already created"
 """Code of a row whose user was created with another body."""
-WITH_ANOTHER: Final = (
-    "its user was created by this journal with another body: change the user with an update or upsert"
-)
-ALREADY: Final = f"""UPDATE incoming SET state = 3, code = '{CREATED}', reason = '{WITH_ANOTHER}',
+WITH_ANOTHER: Final = "its user was created by this journal with another body: change the user with an update or upsert"
+ALREADY: Final = """UPDATE incoming SET state = 3, code = ?, reason = ?,
         remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
     WHERE state = 0 AND EXISTS
         (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 0)"""
 UNTOLD: Final = "unknown before"
-PERHAPS: Final = (
-    "an earlier run may have created its user: --retry-unknown looks, or without a key sends it again"
-)
-STILL_UNKNOWN: Final = f"""UPDATE incoming SET state = 4, doubt = 1, code = '{UNTOLD}',
-        reason = '{PERHAPS}'
+PERHAPS: Final = "an earlier run may have created its user: --retry-unknown looks, or without a key sends it again"
+STILL_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?
     WHERE state = 0 AND EXISTS
         (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 2)"""
 DOUBTED: Final = """UPDATE incoming SET state = 1, doubt = 1
@@ -160,13 +156,12 @@ PAIR: Final = """CREATE TEMP TABLE paired AS SELECT new.number AS number, old.nu
             FROM made) AS old
     ON new.hash = old.hash AND new.place = old.place"""
 """Rows without a key, and users who were made with such a body: by count."""
-COUNT: Final = (
-    PAIR,
-    f"""UPDATE incoming SET state = paired.state, remote_id = paired.remote_id,
-        outcome = CASE paired.state WHEN 2 THEN 'unchanged' END,
-        doubt = paired.state <> 2, code = CASE paired.state WHEN 2 THEN NULL ELSE '{UNTOLD}' END,
-        reason = CASE paired.state WHEN 2 THEN NULL ELSE '{PERHAPS}' END
-    FROM paired WHERE incoming.number = paired.number""",
+PAIRED: Final = """UPDATE incoming SET state = paired.state, remote_id = paired.remote_id,
+        outcome = CASE paired.state WHEN 2 THEN 'unchanged' END, doubt = paired.state <> 2,
+        code = CASE paired.state WHEN 2 THEN NULL ELSE ? END,
+        reason = CASE paired.state WHEN 2 THEN NULL ELSE ? END
+    FROM paired WHERE incoming.number = paired.number"""
+PAIRED_OFF: Final = (
     "DELETE FROM made WHERE number IN (SELECT made FROM paired)",
     "DROP TABLE paired",
 )
