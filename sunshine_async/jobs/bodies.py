@@ -12,7 +12,7 @@ from sunshine_async._tasks import Task
 from sunshine_async.rows import BadRow, Row
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
-_NOT_ROWS: Final = (str, bytes, bytearray, memoryview, PathLike, Mapping)
+_NOT_ROWS: Final[tuple[type[Any], ...]] = (str, bytes, bytearray, memoryview, PathLike, Mapping)
 _NO_ROWS: Final = (
     "rows: expected an iterable of bodies, got {}. Rows of a file come from "
     "open_rows(path, job.shape); a single body goes in a list"
@@ -21,9 +21,10 @@ _NO_ROWS: Final = (
 
 def check_rows(rows: object) -> None:
     """Raise `TypeError` for what isn't an iterable of bodies: a path, a file, a single body."""
-    one = isinstance(rows, _NOT_ROWS) or attrs.has(type(rows)) or hasattr(rows, "read")
-    if one or not isinstance(rows, Iterable | AsyncIterable):
-        raise TypeError(_NO_ROWS.format(type(rows).__name__))
+    given: Any = rows
+    one = isinstance(given, _NOT_ROWS) or attrs.has(type(given)) or hasattr(given, "read")
+    if one or not isinstance(given, Iterable | AsyncIterable):
+        raise TypeError(_NO_ROWS.format(type(given).__name__))
 
 
 def row_of(line: int, item: Any, task: Task) -> Row | BadRow:

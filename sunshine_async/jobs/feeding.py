@@ -9,7 +9,8 @@ from attrs import frozen
 from sunshine_async._report import Problem, Trouble
 from sunshine_async._tasks import Entry, Task
 from sunshine_async.jobs.bodies import Rows
-from sunshine_async.jobs.job import AT_ONCE, Entries, Job
+from sunshine_async.jobs.entries import AT_ONCE, Entries
+from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.sources import STALE, noted
 from sunshine_async.journal import Journal, JournalError, Kept, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError

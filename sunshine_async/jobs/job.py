@@ -1,21 +1,17 @@
 """A job: rows through a client, as many at once as you say, each with its outcome."""
 
 import time
-from collections import deque
 from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
     Callable,
     Coroutine,
-    Iterator,
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import Any, ClassVar, Final, Self, TypeAlias, cast
+from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import anyio
-from anyio import CancelScope, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, get_cancelled_exc_class
 
 from sunshine_async import bulk
 from sunshine_async._client import Client
@@ -24,7 +20,7 @@ from sunshine_async._line import Lane
 from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
-from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service, Task
+from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service
 from sunshine_async._transport.turn import CLOCK
 from sunshine_async.dixa import batches
 from sunshine_async.dixa.batches import Limits, Way
@@ -39,9 +35,10 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
-from sunshine_async.jobs.bodies import Rows, check_rows, row_of
+from sunshine_async.jobs.bodies import Rows, check_rows
+from sunshine_async.jobs.entries import Entries
 from sunshine_async.jobs.hold import OUTAGE, Hold
-from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError
+from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]
 """What became of entries, in their order."""
@@ -56,10 +53,7 @@ FUSE: Final = (
 NO_BETTER: Final = "no row would fare better: {}"
 _CUT_OFF: Final = "stopped before the answer came"
 UNSENT: Final = "stopped before it was sent"
-AT_ONCE: Final = 500
-"""Rows that are read before any of them is sent."""
 _LINGER: Final = 1.0  # seconds that a parcel waits to be full, where a pipe is slow
-LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
 
 
 class StoppedError(SunshineError):
@@ -121,6 +115,7 @@ class Job:
             at_first=self.patience_at_first,
         )
         self._earlier = 0  # troubles of the runs before this one
+        self._ran = False
         self._began = 0.0
         tally = client.tally
         self._paused_before: Final = self.pace.throttled_seconds
@@ -160,10 +155,11 @@ class Job:
 
     def _begin(self, rows: Rows) -> None:
         """Refuse a second run, and what is no rows."""
-        if self._began:
+        if self._ran:
             message = "the job runs, or has run, and a job runs once: make another for another run"
             raise RuntimeError(message)
         check_rows(rows)
+        self._ran = True
         self._began = self._clock()
 
     async def _run(self, rows: Rows) -> Report:
@@ -238,7 +234,7 @@ class Job:
             call.deadline = self._until
         self._hold.close()
 
-    async def _send_all(self, entries: "Entries") -> None:
+    async def _send_all(self, entries: Entries) -> None:
         async with self._sending(entries) as outcomes:
             self._outcomes = outcomes
             if self._stopped:
@@ -246,11 +242,11 @@ class Job:
             async for outcome in outcomes:
                 self._settle(outcome)
 
-    def _source(self, rows: Rows) -> "Entries":
+    def _source(self, rows: Rows) -> Entries:
         return Entries(self, self._task, rows)
 
     def _sending(
-        self, entries: "Entries"
+        self, entries: Entries
     ) -> AbstractAsyncContextManager[bulk.Outcomes[Entry, object]]:
         """Return the block in which *entries* are sent: one by one, or in parcels."""
         if self._way is None:
@@ -347,90 +343,3 @@ def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
         case _:
             code = type(error).__name__
     return Problem(line, trouble, code, str(error))
-
-
-class Entries:
-    """The entries of a job's rows, read in a thread, a batch at a time; bad rows are taken down."""
-
-    def __init__(self, job: Job, task: Task, rows: Rows) -> None:
-        self._job: Final = job
-        self._task: Final = task
-        self._file: Final = rows if isinstance(rows, RowFile) else None
-        self._items: Final = aiter(rows) if isinstance(rows, AsyncIterable) else None
-        self._rows: Final[Iterator[Any]] = iter(() if isinstance(rows, AsyncIterable) else rows)
-        self._batch: Final[deque[Entry | BadRow]] = deque()
-        self.read = 0
-        self._ended = False
-        self._broken: SunshineError | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Entry:
-        while not self._job.stopped:
-            while not self._batch and not self._ended:
-                await self._fill()
-            if not self._batch:
-                break
-            entry = self._batch.popleft()
-            self._job.report.last_line = entry.line
-            if isinstance(entry, Entry):
-                self._job.report.note(entry.beyond)
-                return entry
-            self._job.refuse(entry)
-        if self._broken is not None:
-            self._job.give_up(str(self._broken))
-        raise StopAsyncIteration
-
-    def close(self) -> None:
-        """Close what it has opened itself."""
-
-    async def aclose(self) -> None:
-        """Close an async generator of rows."""
-        if isinstance(self._items, AsyncGenerator):
-            await self._items.aclose()
-
-    async def _fill(self) -> None:
-        if self._items is None:
-            await to_thread.run_sync(self._read)
-            return
-        try:
-            items = [await anext(self._items)]
-        except StopAsyncIteration:
-            self._ended = True
-        except SourceError as error:
-            self._broken, self._ended = error, True
-        else:
-            await to_thread.run_sync(self._take, items)
-
-    def _read(self) -> None:
-        """Read what is there, at most a batch; nothing if nothing comes for a while."""
-        if self._file is None or self._file.ready(LOOK_UP):
-            self._take(self._at_hand())
-
-    def _at_hand(self) -> list[Any]:
-        """Return the rows that are there without a wait, and one at least unless they have ended."""
-        items: list[Any] = []
-        try:
-            for item in self._rows:
-                items.append(item)
-                if len(items) >= AT_ONCE or (self._file and not self._file.waiting):
-                    return items
-        except SourceError as error:
-            self._broken = error
-        self._ended = True
-        return items
-
-    def _take(self, items: Sequence[Any]) -> None:
-        """Let *items* be sent."""
-        self._batch.extend(
-            self._task.entry(row) if isinstance(row, Row) else row for row in self._told(items)
-        )
-
-    def _told(self, items: Sequence[Any]) -> Sequence[Row | BadRow]:
-        """Return *items* as rows: those of a file, or one that has its line by its place."""
-        first = self.read + 1
-        self.read += len(items)
-        if self._file is not None:
-            return items
-        return [row_of(line, item, self._task) for line, item in enumerate(items, first)]

@@ -17,8 +17,9 @@ from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async._tasks import Again, Entry, Mode, Service
 from sunshine_async.jobs.bodies import Rows
+from sunshine_async.jobs.entries import AT_ONCE, Entries
 from sunshine_async.jobs.feeding import TROUBLES, Feed, Pending, Refused, Stream
-from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
+from sunshine_async.jobs.job import FUSE, NO_BETTER, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import Settling, says_nothing
 from sunshine_async.jobs.sources import SUMS, Duplicates, Policy, check_job, read_ahead
