@@ -132,7 +132,7 @@ class TestCopying:
         """What is no journal is refused, and no copy is left."""
         source = tmp_path / "users.csv"
         for _ in range(2):
-            with pytest.raises(JournalError, match="isn't there|is no journal"):
+            with pytest.raises(JournalError, match=r"isn't there|is no journal"):
                 copy_journal(source, tmp_path / "copy")
             source.write_bytes(b"externalId\n" * 100)
         assert not [*tmp_path.glob("*copy*")]

@@ -199,7 +199,7 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
     except (KeyError, SourceError):
         yield lambda _: None
         return
-    numbered = enumerate(rows, journal.first)
+    numbered = enumerate(rows, 1)
 
     def held(wanted: Found) -> dict[str, Any] | None:
         row = next((row for number, row in numbered if number == wanted["number"]), None)
