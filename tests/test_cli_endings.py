@@ -2,13 +2,15 @@
 
 import io
 import os
+import pty
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 import typer
 
@@ -19,12 +21,14 @@ from sunshine_async import (
     SunshineError,
 )
 from sunshine_async.cli import leaving, running
+from sunshine_async.cli.app import run
 from sunshine_async.cli.outputs import Output
 from sunshine_async.cli.running import Journaled, Order, Run
 from sunshine_async.cli.screen import Screen
-from sunshine_async.cli.streams import OutputError, emit
+from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.jobs import SUNSHINE, Ending, Mode, Report, Row, open_rows
 from sunshine_async.journal import JournalError
+from sunshine_async.rows import SourceError
 from sunshine_async.testing import ScriptedTransport
 
 DEFECTS = (
@@ -278,3 +282,113 @@ def test_text_in_narrow_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", stdout)
     Screen(as_json=True).report(Report(reason="陽子"), file="x")
     assert b"\\u967d\\u5b50" in stdout.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_report_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that a full disk refuses leaves no status 0."""
+
+    async def scenario() -> int:
+        return await carried_out(Few(), Screen())
+
+    with Path("/dev/full").open("w", encoding="utf-8") as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        assert anyio.run(scenario) == 1
+
+
+class Few(Broken):
+    """Rows of a file, all of them good."""
+
+    def __init__(self) -> None:
+        super().__init__(3, KeyError())
+
+    def __iter__(self) -> Iterator[Row]:
+        with suppress(KeyError):
+            yield from super().__iter__()
+
+
+def test_help_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last words of a command on a full disk leave no status 0."""
+    monkeypatch.setattr(sys, "argv", ["sunshine-async", "users", "get", "--help"])
+    with Path("/dev/full").open("w", encoding="utf-8") as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as caught:
+            run()
+    assert caught.value.code == 1
+    assert "the output can't be written: No space left on device" in capsys.readouterr().err
+
+
+def test_rows_that_are_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command that reads from a terminal says so."""
+    saved = os.dup(0)
+    outer, inner = pty.openpty()
+    try:
+        os.dup2(inner, 0)
+        os.write(outer, b'{"externalId": "a"}\n\x04\x04')
+        monkeypatch.setattr(sys, "argv", ["x", "import", "-", "--mode", "upsert", "--dry-run"])
+        with os.fdopen(inner) as stdin, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            with pytest.raises(SystemExit) as caught:
+                run()
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(outer)
+    assert caught.value.code == 0
+    assert "Ctrl-D" in capsys.readouterr().err
+
+
+def test_no_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows from a standard input that the process was started without are refused."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceError, match=r"it is closed. Pipe the rows into it"):
+        open_rows("-", SUNSHINE.tasks[Mode.CREATE].shape)
+
+
+def test_numbers_of_closed_streams_are_taken() -> None:
+    """No file gets the number of a stream that the process was started without."""
+    saved = os.dup(0)
+    try:
+        os.close(0)
+        open_streams()
+        assert os.path.samestat(os.fstat(0), Path(os.devnull).stat())
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+
+
+def test_devices_are_written_to(tmp_path: Path) -> None:
+    """A device is written to as it is; one that is full is an error."""
+    with Output(Path(os.devnull), force=False).opened() as write:
+        write("x")
+    assert Path(os.devnull).is_char_device()
+
+    def fill() -> None:
+        with Output(Path("/dev/full"), force=False).opened() as write:
+            write("x")
+
+    with pytest.raises(OutputError, match="/dev/full can't be written: No space left on device"):
+        fill()
+
+
+def test_a_signal_is_an_error() -> None:
+    """SIGTERM outside of a job is an error with the signal's number."""
+    with pytest.raises(leaving.Terminated) as caught:
+        leaving.Terminated.now(15, None)
+    assert caught.value.number == 15
+
+
+async def test_rows_of_a_journal_are_counted_by_the_journal(tmp_path: Path) -> None:
+    """Equal rows of a source that is read once are one row of the journal: none is missing."""
+    transport = ScriptedTransport([(201, {"user": {"id": "1"}})] * 9)
+    client = SunshineClient("app", auth=BasicAuth("key-id", "the-secret"), transport=transport)
+    stdin = io.BytesIO(b'{"externalId": "a"}\n' * 3)
+    with open_rows("-", SUNSHINE.tasks[Mode.CREATE].shape, stdin=stdin) as rows:
+        journal = Journaled(str(tmp_path / "run.sqlite"))
+        order = Order(
+            SUNSHINE, Mode.CREATE, rows, concurrency=4, max_failures=None, journal=journal
+        )
+        assert await running.carry_out(order, client, Screen()) == 0

@@ -47,10 +47,12 @@ app.add_typer(job, name="job")
 def run() -> None:
     """Run the command line that the process was started with, and exit with its status."""
     open_streams()
-    signal.signal(signal.SIGTERM, Terminated.now)  # as an error, so that files are put in order
+    # as an error, so that files are put in order
+    before = signal.signal(signal.SIGTERM, Terminated.now)
     try:
         app()
     finally:
+        signal.signal(signal.SIGTERM, before)
         emit(sys.stderr, "")
         try:
             emit(sys.stdout, "")
