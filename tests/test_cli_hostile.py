@@ -465,6 +465,20 @@ class TestOutputs:
         assert full.returncode == 1
         assert "/dev/full can't be written: No space left on device" in full.stderr
 
+    def test_a_source_that_broke_since(self, call: Call, tmp_path: Path) -> None:
+        """Failed rows of a source that can't be read on come with their reasons alone."""
+        source = tmp_path / "users.jsonl.gz"
+        rows = "".join(f'{{"externalId": "{os.urandom(99).hex()}"}}\n' for _ in range(400))
+        source.write_bytes(gzip.compress(rows.encode()))
+        call("import users.jsonl.gz --mode update --journal run.sqlite")
+        source.write_bytes(source.read_bytes()[:2000])
+        result = call("job failures run.sqlite --out out")
+        assert result.exit_code == 0
+        found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+        assert len(found) == 400
+        assert [("externalId" in row) for row in (found[0], found[-1])] == [True, False]
+        assert found[-1]["_row"]["outcome"] == "failed"
+
 
 class TestCopies:
     def test_a_copy_after_a_kill(

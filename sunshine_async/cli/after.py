@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,7 +22,7 @@ from sunshine_async.cli.streams import emit, emit_json, in_json
 from sunshine_async.jobs.sources import noted
 from sunshine_async.journal import Found, Journal, JournalError, State, copy_journal
 from sunshine_async.journal.statements import REASONS
-from sunshine_async.rows import ABOUT, Format, Row, SourceError, open_as
+from sunshine_async.rows import ABOUT, BadRow, Format, Row, SourceError, open_as
 
 job: Final = typer.Typer(help="What a job with a journal did.", no_args_is_help=True)
 
@@ -202,7 +202,9 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
     numbered = enumerate(rows, 1)
 
     def held(wanted: Found) -> dict[str, Any] | None:
-        row = next((row for number, row in numbered if number == wanted["number"]), None)
+        row: Row | BadRow | None = None
+        with suppress(SourceError):  # what can't be read any more; the reasons are in the journal
+            row = next((row for number, row in numbered if number == wanted["number"]), None)
         if not isinstance(row, Row):
             return None
         same = noted(row, task, keep_body=False).hash == wanted["hash"]
