@@ -32,6 +32,7 @@ _SPELLINGS: Final[Mapping[str, bool]] = {
 }  # fmt: skip
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 INTEGERS: Final = range(-(2**63), 2**64)
+_DIGITS: Final = 1000  # of an integer that is looked at: int() raises an error past some thousands
 
 
 class SourceError(ConfigurationError):
@@ -102,8 +103,14 @@ def number(cell: str) -> int | float:
     if match is None:
         reason = "expected a number such as 12 or 3.5"
         raise Misfit(reason)
-    value = float(digits) if match[1] or match[2] else int(digits)
-    if not (isfinite(value) if isinstance(value, float) else value in INTEGERS):
+    value: int | float
+    if match[1] or match[2]:
+        value = float(digits)
+        fits = isfinite(value)
+    else:
+        value = int(digits) if len(digits) <= _DIGITS else INTEGERS.stop
+        fits = value in INTEGERS
+    if not fits:
         reason = "the number is too large"
         raise Misfit(reason)
     return value

@@ -177,6 +177,7 @@ DIXA: Final = Service(
             key=lambda entry: entry.id,
             asks=_asks_patch,
             names=("id",),
+            also=(BulkPatchEndUserInput,),
             done="updated",
             again=lambda _: Again.HARMLESS,
             remote_id=lambda user: user.id,

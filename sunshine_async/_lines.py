@@ -2,33 +2,24 @@
 
 import gzip
 import io
-import json
 import os
 import select
 import stat
 import zlib
 from collections import deque
-from collections.abc import Collection
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
-from sunshine_async._columns import INTEGERS, SourceError
+from sunshine_async._columns import SourceError
 
 MAX_ROW_BYTES: Final = 1_000_000
 """The longest row that is read: far beyond what a service takes as a body."""
 TOO_LONG: Final = f"the row is longer than {MAX_ROW_BYTES} bytes"
-NOT_UTF_8: Final = "not UTF-8: save the file as UTF-8"
-
-_DIGIT_AS_0: Final = bytes.maketrans(b"123456789", b"000000000")
-_LONG: Final = b"0" * 19
-_DIGITS: Final = 21  # of the longest integer with its sign
-PAST_64_BITS: Final = (
-    "an integer past 64 bits, which not every reader of JSON keeps: in quotes it is text"
-)
 
 _CHUNK: Final = 64 * 1024
 _GZIP: Final = b"\x1f\x8b"
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_WIDE: Final = 4  # bytes; of a character's in UTF-16 and UTF-32 at least one is zero
 
 
 def said(error: Exception) -> str:
@@ -111,10 +102,10 @@ class Lines:
         while not self.waiting:
             self._fill()
         first = self._parts.popleft() if self._parts else self._tail
-        if first.startswith(_UTF_16):
+        if first.startswith(_UTF_16) or b"\0" in first[:_WIDE]:
             message = f"{self.name} is UTF-16, not UTF-8: save it as UTF-8 (in Excel: CSV UTF-8)"
             raise SourceError(message)
-        first = first.removeprefix(_BOM)
+        first = first.removeprefix(BOM)
         if first.endswith(b"\n"):
             self._parts.appendleft(first)
         else:
@@ -124,12 +115,8 @@ class Lines:
     def _fill(self) -> None:
         try:
             chunk = self._stream.read1(_CHUNK)
-        except EOFError:
-            reason = "the gzip file is cut short: copy it here again"
-        except (gzip.BadGzipFile, zlib.error):
-            reason = "the gzip file is damaged: copy it here again"
-        except OSError as error:
-            reason = f"it can't be read on: {said(error)}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, no line after it can be read
+            reason = _ended_by(error)
         else:
             self._split(chunk)
             return
@@ -146,37 +133,14 @@ class Lines:
             self._tail = other
 
 
-def past_64_bits(line: bytes, skip: Collection[str] = ()) -> str | None:
-    """Return the path of the first integer past 64 bits in a *line* of JSON, or None.
-
-    What stands under the keys *skip* isn't looked at.
-    """
-    if _LONG not in line.translate(_DIGIT_AS_0):
-        return None
-    return _past(json.loads(line, parse_int=_whole), skip)
-
-
-def _whole(digits: str) -> "int | _TooLong":
-    if len(digits) > _DIGITS or int(digits) not in INTEGERS:
-        return _TooLong()
-    return int(digits)
-
-
-class _TooLong:
-    """An integer that isn't one to orjson, which takes it for a float unasked."""
-
-
-def _past(value: object, skip: Collection[str] = ()) -> str | None:
-    """Return the path of the first such integer in *value*, or None."""
-    if isinstance(value, _TooLong):
-        return ""
-    inner: Any = ()
-    if isinstance(value, dict):
-        inner = cast("Any", value).items()
-    elif isinstance(value, list):
-        inner = enumerate(cast("Any", value))
-    for name, one in inner:
-        path = None if name in skip else _past(one)
-        if path is not None:
-            return f"{name}.{path}" if path else str(name)
-    return None
+def _ended_by(error: Exception) -> str:
+    """Return the reason that *error* ends the reading of a file, and the next step."""
+    match error:
+        case EOFError():
+            return "the gzip file is cut short: copy it here again"
+        case gzip.BadGzipFile() | zlib.error():
+            return "the gzip file is damaged, or other data follows: copy it here again"
+        case OSError():
+            return f"it can't be read on: {said(error)}"
+        case _:
+            return f"it can't be read on ({type(error).__name__})"

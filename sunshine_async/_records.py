@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sunshine_async._codec import Misfit
-from sunshine_async._lines import MAX_ROW_BYTES, NOT_UTF_8, TOO_LONG, Lines
+from sunshine_async._lines import BOM, MAX_ROW_BYTES, TOO_LONG, Lines
+from sunshine_async._objects import NOT_UTF_8, RETURN
 
 _REASONS: Final[Mapping[str, str]] = {
     "unexpected end of data": 'a quote (") is opened and never closed',
     "expected after": "in a quoted cell there is a quote (\") that isn't doubled",
-    "new-line": "a carriage return in the middle: lines end in LF or CR LF",
+    "new-line": RETURN,
     "field limit": "a cell is too long",
 }
-"""What the csv module's errors mean to who wrote the file."""
+"""Reasons for the author of the file, by a part of the csv module's text."""
+_JOINED: Final = "a byte order mark in the middle: were files joined? Import each by itself"
 
 
 def records(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str] | Misfit]]:
@@ -33,7 +35,8 @@ def records(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str] | Mis
             return
         except csv.Error as error:
             feed.again()
-            reason = next(ours for theirs, ours in _REASONS.items() if theirs in str(error))
+            reasons = (ours for theirs, ours in _REASONS.items() if theirs in str(error))
+            reason = next(reasons, "not a row of CSV")
             yield feed.first, Misfit(feed.fault or reason)
             continue
         if feed.fault is not None:
@@ -62,6 +65,8 @@ class _Feed:
         if self._length > MAX_ROW_BYTES:
             raise StopIteration  # as if the file ended here
         number, line = self._again.popleft() if self._again else self._read()
+        if not self._taken and line.startswith(BOM):
+            self.fault = _JOINED
         self._taken.append((number, line))
         self._length += len(line)
         self.first = self._taken[0][0]

@@ -113,6 +113,8 @@ class Task:
     """Whether an error says that another user has an entry's key."""
     remote_id: Callable[[Any], str | None] = lambda _: None
     """Returns the service's own id of the user that `send` or *look* returned."""
+    also: tuple[type[Any], ...] = ()
+    """Models that a row may be, beside the one that its shape names."""
     _times: tuple[tuple[str, ...], ...] = field(
         init=False, default=Factory(lambda task: _times(task.shape), takes_self=True)
     )
@@ -126,6 +128,8 @@ class Task:
             body = None if self.shape.body is None else self._body(data, self.shape.body)
         except Misfit as misfit:
             return BadRow(row.line, str(misfit))
+        except RecursionError:
+            return BadRow(row.line, "nested too deep")
         if self.shape.ids and not who:
             return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
         beside = {name: address[name] for name in self.shape.beside if address[name]}
@@ -145,6 +149,15 @@ class Task:
         """Return the service's own id of the user that a call brought as *value*."""
         found = cast("Upserted[object]", value).value if isinstance(value, Upserted) else value
         return None if found is None else self.remote_id(found)
+
+    @property
+    def kinds(self) -> tuple[type[Any], ...]:
+        """The models that a row may be; none: any."""
+        return self.also if self.shape.body is None else (*self.also, self.shape.body)
+
+    def takes(self, item: object) -> bool:
+        """Return whether *item* is no model, or one that a row may be."""
+        return not (attrs.has(type(item)) and self.kinds) or isinstance(item, self.kinds)
 
     @property
     def at_once(self) -> int:

@@ -13,13 +13,13 @@ where the row starts. No reason has the value that it is about: it may be person
 """
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, cast
 
-import orjson
 from attrs import field, frozen
 
 from sunshine_async._codec import Misfit
@@ -32,17 +32,8 @@ from sunshine_async._columns import (
     put,
     target_of,
 )
-from sunshine_async._lines import (
-    MAX_ROW_BYTES,
-    NOT_UTF_8,
-    PAST_64_BITS,
-    TOO_LONG,
-    Lines,
-    past_64_bits,
-    readable,
-    said,
-    stamp_of,
-)
+from sunshine_async._lines import MAX_ROW_BYTES, TOO_LONG, Lines, readable, said, stamp_of
+from sunshine_async._objects import object_in
 from sunshine_async._phones import Numbers
 from sunshine_async._records import records
 
@@ -60,9 +51,6 @@ class Format(Enum):
     CSV = "csv"
 
 
-_NO_OBJECT: Final = (
-    "not a JSON object: one user a line, in { }; jq -c '.[]' makes lines of an array"
-)
 _UNOPENED: Final[Mapping[type[Exception], str]] = {
     FileNotFoundError: "isn't there: check the path and its spelling",
     IsADirectoryError: "is a directory: name the file in it",
@@ -172,10 +160,13 @@ def _open(path: Path) -> BinaryIO:
 def _open_stdin(stdin: BinaryIO | None) -> BinaryIO:
     if stdin is not None:
         return stdin
+    reason = "it is closed. Pipe the rows into it, or name a file"
     try:
-        return open(0, "rb", buffering=0, closefd=False)
+        if sys.stdin is not None:  # pyright: ignore[reportUnnecessaryComparison] - as Python has it
+            return open(0, "rb", buffering=0, closefd=False)
     except OSError as error:
-        message = f"standard input can't be read: {said(error)}"
+        reason = said(error)
+    message = f"standard input can't be read: {reason}"
     raise SourceError(message)
 
 
@@ -273,10 +264,19 @@ def _turned(rows: Iterator[Row | BadRow], numbers: Numbers) -> Iterator[Row | Ba
         try:
             if isinstance(row, Row):
                 numbers.turn(row.data)
-        except Misfit as misfit:
-            yield BadRow(row.line, str(misfit))
+        except Exception as error:  # noqa: BLE001 - of this row alone
+            yield BadRow(row.line, _unread(error))
         else:
             yield row
+
+
+def _unread(error: Exception) -> str:
+    """Return the reason that a row can't be read, without a value of the row."""
+    if isinstance(error, Misfit):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return f"can't be read ({type(error).__name__}). This is a defect: please report it"
 
 
 def _format(name: str) -> Format | None:
@@ -312,24 +312,13 @@ def _json_row(
     skip: Collection[str],
 ) -> Row | BadRow:
     try:
-        data: Any = orjson.loads(line.strip())
-    except orjson.JSONDecodeError as error:
-        return BadRow(number, _not_json(line, error))
-    if type(data) is not dict:
-        return BadRow(number, _NO_OBJECT)
-    user = cast("dict[str, Any]", data)
-    if user.pop(ABOUT, None) and not user:
-        return BadRow(number, "nothing of the row but what became of it")
-    for key in skip:
-        user.pop(key, None)
-    path = past_64_bits(line, skip)
-    if path:
-        return BadRow(number, f"{path}: {PAST_64_BITS}")
-    try:
+        user = object_in(line, skip)
+        if user.pop(ABOUT, None) and not user:
+            return BadRow(number, "nothing of the row but what became of it")
         if targets:
             _rename(user, targets)
-    except Misfit as misfit:
-        return BadRow(number, str(misfit))
+    except Exception as error:  # noqa: BLE001 - of this row alone
+        return BadRow(number, _unread(error))
     return Row(number, user)
 
 
@@ -338,14 +327,6 @@ def _rename(user: dict[str, Any], targets: list[tuple[tuple[str, ...], str]]) ->
     for target, key in targets:
         if key in values:  # one may set several
             put(user, target, values[key])
-
-
-def _not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return NOT_UTF_8
-    return f"not JSON: {error.msg} (column {error.colno}); each line is one whole object"
 
 
 def _csv_rows(lines: Lines, options: _Options) -> Iterator[Row | BadRow]:
@@ -386,8 +367,9 @@ def _csv_row(
                 put(data, column.target, column.read(cell))
             elif options.empty is Empty.NULL and column.nullable:
                 put(data, column.target, None)
-        except Misfit as misfit:
-            return BadRow(line, f"{column.name}: {misfit.reason}")
+        except Exception as error:  # noqa: BLE001 - of this row alone
+            reason = error.reason if isinstance(error, Misfit) else _unread(error)
+            return BadRow(line, f"{column.name}: {reason}")
     return Row(line, data)
 
 

@@ -43,6 +43,7 @@ BELONGS_TO = {
     "_line": "_pace",
     "_lines": "rows",
     "_load": "_pace",
+    "_objects": "rows",
     "_phones": "rows",
     "_places": "_pace",
     "_reading": "_codec",

@@ -26,8 +26,9 @@ from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, Sunshi
 from sunshine_async import cli as entry
 from sunshine_async.cli import running, services
 from sunshine_async.cli.app import app, run
-from sunshine_async.cli.screen import SHOWN, Meter, Screen, open_streams
+from sunshine_async.cli.screen import SHOWN, Meter, Screen
 from sunshine_async.cli.services import Access
+from sunshine_async.cli.streams import OutputError, open_streams
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import (
     SUNSHINE,
@@ -459,16 +460,12 @@ class TestScreen:
                 patch.setattr(sys, "stdout", stdout)
                 write()
 
-    def test_full_disks(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """A result that can't be written is said to be so."""
+    def test_full_disks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A result that can't be written is an error."""
         with Path("/dev/full").open("w", encoding="utf-8") as stdout:
             monkeypatch.setattr(sys, "stdout", stdout)
-            Screen().report(Report(), file="x")
-        assert capsys.readouterr().err == (
-            "sunshine-async: the output can't be written: No space left on device\n"
-        )
+            with pytest.raises(OutputError, match="can't be written: No space left on device"):
+                Screen().report(Report(), file="x")
 
     def test_bars_that_nobody_sees(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bar on a terminal that has gone is no error."""

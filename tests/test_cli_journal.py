@@ -216,7 +216,6 @@ class TestShow:
         opened.close()
         assert "not finished" in call("job", "show", journal).stdout
         opened = Journal(journal)
-        opened.meet([], session=1, skip_unchanged=False, bodies_differ=True)
         opened.describe(held="100", seconds="3700", state="open")
         opened.close()
         said = words(call("job", "show", journal).stdout)
@@ -319,7 +318,6 @@ class TestExport:
 def test_marks_are_said(journal: Path, call: Call) -> None:
     """Rows that may have been sent are named as such."""
     opened = Journal(journal)
-    opened.meet([], session=1, skip_unchanged=False, bodies_differ=True)
     opened.write([Mark(1, State.BEGUN, 1.0)])
     opened.close()
     assert "rows │ 0" in words(call("job", "show", journal).stdout)

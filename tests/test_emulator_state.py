@@ -121,3 +121,40 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         Emulator(state=state)
     with pytest.raises(ConfigurationError, match="can't be kept: Not a directory"):
         Emulator(state=state / "x")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"secret",
+        b'{"externalId": "a"}\n{"externalId": "b"}',
+        b'["sunshine", "app", "1"]\n["other", 1]\n',
+        b'["sunshine"]',
+        b"[1]\n[2",
+        b"SQLite format 3\0\xff\xfe",
+        b"\n",
+        b'["dixa",\n',
+    ],
+)
+def test_a_file_of_another_kind_is_left_as_it_is(tmp_path: Path, data: bytes) -> None:
+    """A file that is no state is refused, and loses no byte."""
+    state = tmp_path / "state"
+    state.write_bytes(data)
+    with pytest.raises(ConfigurationError, match="is no state of an emulator"):
+        Emulator(state=state)
+    assert state.read_bytes() == data
+
+
+@pytest.mark.parametrize("cut", [b"", b"[", b'["sun', b'["dixa",', b'["smooch","app",{"a'])
+def test_a_state_that_was_cut_short(tmp_path: Path, cut: bytes) -> None:
+    """A last line that a kill has cut short is dropped, wherever it was cut."""
+    state = tmp_path / "state"
+    first = Emulator(state=state)
+    first.add("sunshine", {"externalId": "a"}, app_id="app")
+    first.close()
+    whole = state.read_bytes()
+    state.write_bytes(whole + cut)
+    second = Emulator(state=state)
+    second.close()
+    assert len(second.users("sunshine")) == 1
+    assert state.read_bytes() == whole

@@ -6,14 +6,26 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sunshine_async.journal import PENDING, REACH, VERSION, Journal, JournalError, Line, Mark, State
-from sunshine_async.journal.statements import KNOWN
+from sunshine_async import ConfigurationError
+from sunshine_async.journal import (
+    PENDING,
+    REACH,
+    VERSION,
+    Journal,
+    JournalError,
+    Line,
+    Mark,
+    Rules,
+    State,
+)
+from sunshine_async.journal.meeting import _KNOWN, _TWIN
 
 
 @pytest.fixture
@@ -26,6 +38,18 @@ def journal(path: Path) -> Iterator[Journal]:
     journal = Journal(path)
     yield journal
     journal.close()
+
+
+CREATE = Rules(once=True, skips=True)
+UPSERT = Rules(differ=True, skips=True)
+
+
+def read(journal: Journal, rows: Iterable[Line], rules: Rules = UPSERT, **options: Any) -> None:
+    """Let *rows* of another source take the place of those before."""
+    journal.begin()
+    journal.add(rows)
+    journal.index()
+    journal.ready({}, rules, **options)
 
 
 def lines(*keys: str | None, mark: bytes = b"") -> list[Line]:
@@ -95,9 +119,11 @@ def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
 
 def test_rows_without_a_key_are_found_by_their_line(journal: Journal) -> None:
     """However many there are: none is looked for among all."""
-    journal.meet([Line(1, None, b"1")], session=1, skip_unchanged=False, bodies_differ=True)
-    [plan] = journal._all(f"EXPLAIN QUERY PLAN {KNOWN} key IS NULL AND line = ?", (1,))
-    assert "USING INDEX by_line" in plan[-1]
+    journal.meet([Line(1, None, b"1")], CREATE)
+    known = _KNOWN.format(where="key IS NULL AND line = ?")
+    for query, values, index in ((known, (1,), "by_line"), (_TWIN, (b"1", 2), "by_hash")):
+        plan = journal._all(f"EXPLAIN QUERY PLAN {query}", values)
+        assert f"USING INDEX {index}" in plan[0][-1]
 
 
 def test_what_was_marked_is_marked_once(journal: Journal, path: Path) -> None:
@@ -106,8 +132,7 @@ def test_what_was_marked_is_marked_once(journal: Journal, path: Path) -> None:
     journal.write([], about={REACH: "2"})
     journal.close()
     journal = Journal(path)
-    journal.begin({})
-    journal.add(lines("c", "d"))
+    read(journal, lines("c", "d"))
     journal.close()
     journal = Journal(path)
     assert set(states(journal).values()) == {State.WAITING}
@@ -130,9 +155,8 @@ def test_what_has_changed_may_be_there(journal: Journal) -> None:
     journal.add(lines(*"abcd"))
     marks = {1: State.BEGUN, 2: State.UNKNOWN, 3: State.FAILED}
     journal.write([Mark(number, state, 1.0) for number, state in marks.items()])
-    journal.begin({}, aside=True)
-    journal.add([Line(number, key, b"new") for number, key in enumerate("abcd", 1)])
-    journal.ready({})
+    rows = [Line(number, key, b"new") for number, key in enumerate("abcd", 1)]
+    read(journal, rows, going_on=True)
     found = [State(row["state"]) for row in journal.rows()]
     assert found == [State.BEGUN, State.BEGUN, State.WAITING, State.WAITING]
 
@@ -226,11 +250,12 @@ def test_a_second_process_is_refused_at_once(journal: Journal) -> None:
 )
 def test_duplicates_are_found_ahead(journal: Journal, keep: str, left: dict[int, int]) -> None:
     """Of rows with one key all are left out but the first or the last, and they are named."""
+    journal.begin()
     journal.add(lines("a", "a", None, "a"))
     assert journal.index() == (2, [(4, 1)])
-    journal.ready({"state": "open"}, keep=keep)
+    journal.ready({"state": "open"}, UPSERT, keep=keep)
     assert states(journal) == left
-    assert journal.about() == {"state": "open"}
+    assert journal.about() == {"state": "open", "ahead": "4"}
 
 
 def test_what_is_as_it_was_accepted_is_done(journal: Journal) -> None:
@@ -238,55 +263,115 @@ def test_what_is_as_it_was_accepted_is_done(journal: Journal) -> None:
     journal.add(lines("same", "changed", "unknown", "failed", None))
     done = [Mark(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2, 5)]
     journal.write([*done, Mark(3, State.UNKNOWN, 1.0), Mark(4, State.FAILED, 1.0)])
-    journal.begin({"state": "reading"}, accept=True)
-    assert states(journal) == {}
-    journal.add([*lines("same"), *lines("changed", mark=b"!"), *lines("unknown"), *lines("failed")])
-    journal.ready({}, skip_unchanged=True)
+    read(
+        journal,
+        [*lines("same"), *lines("changed", mark=b"!"), *lines("unknown"), *lines("failed")],
+    )
     found = {row["key"]: (row["state"], row["outcome"], row["remote_id"]) for row in journal.rows()}
-    assert found.pop("same") == (State.DONE, "unchanged", "id-1")
-    assert {state for state, _, _ in found.values()} == {State.WAITING}
+    assert found == {
+        "same": (State.DONE, "unchanged", "id-1"),
+        "changed": (State.WAITING, None, "id-2"),
+        "unknown": (State.BEGUN, None, None),
+        "failed": (State.WAITING, None, None),
+    }
 
 
 def test_a_doubt_ends_what_was_accepted(journal: Journal) -> None:
-    """What is unknown after a run isn't passed over as it was accepted before that."""
+    """A body isn't passed over as accepted once another may have been, however many runs before."""
     for mark in (Mark(1, State.DONE, 1.0), Mark(1, State.UNKNOWN, 2.0)):
-        journal.add(lines("a", mark=str(mark.at).encode()))
+        read(journal, lines("a", mark=str(mark.at).encode()))
         journal.write([mark])
-        journal.begin({}, accept=True)
-    journal.add(lines("a", mark=b"1.0"))
-    journal.ready({}, skip_unchanged=True)
-    assert states(journal) == {1: State.WAITING}
+    read(journal, lines("b"))
+    read(journal, lines("a", mark=b"1.0"))
+    assert states(journal) == {1: State.BEGUN}
+
+
+def test_a_failure_after_a_doubt(journal: Journal) -> None:
+    """A row that was refused, after it may have been applied, leaves its user in doubt."""
+    for doubt in (False, True):
+        read(journal, lines("a"))
+        journal.write([Mark(1, State.DONE, 1.0)])
+        read(journal, lines("a", mark=b"!"))
+        journal.write([Mark(1, State.FAILED, 1.0, doubt=doubt)])
+        read(journal, lines("a"))
+        assert states(journal) == {1: State.BEGUN if doubt else State.DONE}
+
+
+def test_an_update_has_no_mark_before_it_is_sent(journal: Journal) -> None:
+    """Where rows are sent without a mark one that waits may have been applied."""
+    update = Rules(differ=True, marked=False)
+    read(journal, lines("a"), update)
+    journal.write([Mark(1, State.DONE, 1.0)])
+    read(journal, lines("a", mark=b"!"), update)
+    read(journal, lines("a"), update, going_on=True)
+    assert states(journal) == {1: State.BEGUN}
 
 
 def test_a_changed_source_goes_on(journal: Journal) -> None:
-    """Rows that haven't changed go on from where they were, by key, or without one by line."""
+    """Rows that haven't changed go on from where they were, those without a key by their count."""
     journal.add(lines("a", "b", None, "c"))
     journal.write([Mark(n, State.DONE, 1.0, outcome="created") for n in (1, 3)])
     journal.write([Mark(2, State.BEGUN, 1.0, sent=1)])
-    journal.begin({}, aside=True)
-    journal.begin({})  # killed while reading, and begun anew
-    journal.add(lines("new", "b", None, "a"))
-    journal.ready({})
-    assert states(journal) == {1: State.WAITING, 2: State.BEGUN, 3: State.DONE, 4: State.DONE}
+    journal.begin()  # killed while reading, and begun anew
+    journal.add(lines("x", "y"))
+    read(journal, [*lines("new", "b", None, "a"), Line(5, None, b"None")], CREATE, going_on=True)
+    found = [(State(row["state"]), row["outcome"]) for row in journal.rows()]
+    assert found == [
+        (State.WAITING, None), (State.BEGUN, None), (State.DONE, "unchanged"),
+        (State.DONE, "created"), (State.WAITING, None),
+    ]  # fmt: skip
+
+
+def test_users_are_made_once(journal: Journal) -> None:
+    """Of another source only those are to be created who weren't, nor may have been."""
+    read(journal, lines("same", "changed", "unknown", "begun", "failed", None, None), CREATE)
+    done = [Mark(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2, 6)]
+    journal.write([*done, Mark(3, State.UNKNOWN, 1.0), Mark(4, State.BEGUN, 1.0)])
+    journal.write([Mark(5, State.FAILED, 1.0), Mark(7, State.UNKNOWN, 1.0)])
+    read(journal, lines("another"), CREATE)
+    more = [Line(7 + number, None, b"None") for number in range(3)]
+    rows = [*lines("same", "-", "unknown", "begun", "failed"), Line(2, "changed", b"!"), *more]
+    read(journal, rows, CREATE)
+    found = {row["number"]: (State(row["state"]), row["code"]) for row in journal.rows()}
+    assert found == {
+        1: (State.DONE, None), 2: (State.WAITING, None), 3: (State.UNKNOWN, "unknown before"),
+        4: (State.BEGUN, None), 5: (State.WAITING, None), 6: (State.FAILED, "already created"),
+        7: (State.DONE, None), 8: (State.UNKNOWN, "unknown before"), 9: (State.WAITING, None),
+    }  # fmt: skip
+    assert [row["remote_id"] for row in journal.rows(State.DONE)] == ["id-1", "id-6"]
 
 
 def test_rows_of_a_stream_are_known_again(journal: Journal) -> None:
     """A row is known by key and hash, or by line and hash; within a session it comes once."""
-    met = journal.meet(lines("a", None, "a"), session=1, skip_unchanged=False, bodies_differ=True)
+    journal.begin_session()
+    met = journal.meet(lines("a", None, "a"), UPSERT, states=PENDING)
     assert met[2] is None
     assert [(kept.number, kept.state) for kept in met if kept] == [(1, 0), (2, 0)]
     journal.write([Mark(1, State.DONE, 1.0)])
-    met = journal.meet(lines("a", None, "b"), session=2, skip_unchanged=False, bodies_differ=True)
+    journal.begin_session()
+    met = journal.meet(lines("a", None, "b"), UPSERT, states=PENDING)
     assert [(kept.number, kept.state) for kept in met if kept] == [(1, 2), (2, 0), (3, 0)]
     journal.write([Mark(3, State.DONE, 1.0, remote_id="x")])
-    journal.begin({}, accept=True)
-    [bad, same] = journal.meet(
-        [Line(1, None, b"", "bad"), Line(2, "b", b"b")],
-        session=3,
-        skip_unchanged=True,
-        bodies_differ=True,
-    )
+    read(journal, [])
+    [bad, same] = journal.meet([Line(1, None, b"", "bad"), Line(2, "b", b"b")], UPSERT)
+    assert bad
+    assert same
     assert (bad.state, same.state, same.remote_id) == (State.BAD, State.DONE, "x")
+
+
+@pytest.mark.parametrize("state", [-1, 7, 99, "DONE", b"\2", 2.5])
+def test_a_state_that_nobody_knows(journal: Journal, path: Path, state: object) -> None:
+    """A state of a newer version, or of a damaged journal, is unknown: neither done nor to be sent."""
+    read(journal, lines("a", "b"))
+    journal.write([], done={("created", 1): {1: "id", 2: "id"}})
+    journal._all("UPDATE rows SET state = ? WHERE number = 1", (state,))
+    assert journal.counts()[State.UNKNOWN, "created"] == 1
+    journal.close()
+    with closing(Journal(path)) as again:
+        assert states(again) == {1: State.UNKNOWN, 2: State.DONE}
+        assert not again.pending(0, PENDING)
+        read(again, lines("a", "b"))
+        assert states(again) == {1: State.BEGUN, 2: State.DONE}
 
 
 def test_pulse(journal: Journal) -> None:
@@ -301,7 +386,6 @@ def test_many_rows_come_a_page_at_a_time(journal: Journal) -> None:
     """Rows are read a page at a time, and each comes once."""
     journal.add([Line(n, None, b"") for n in range(1, 1202)])
     assert [row["line"] for row in journal.rows()] == list(range(1, 1202))
-    assert journal.first == 1
 
 
 class TestRefusals:
@@ -339,11 +423,43 @@ class TestRefusals:
             Journal(path, must_exist=True)
         Journal(path).close()  # killed before its first byte
 
-    @pytest.mark.parametrize("name", ["no/where/run.sqlite", "nul\0l"])
-    def test_where_none_can_be(self, tmp_path: Path, name: str) -> None:
+    def test_where_none_can_be(self, tmp_path: Path) -> None:
         """Where no file can be made, the text says why."""
         with pytest.raises(JournalError, match="can't be made"):
-            Journal(tmp_path / name)
+            Journal(tmp_path / "no/where/run.sqlite")
+
+    @pytest.mark.parametrize("name", ["", ":memory:", "file:run.sqlite", "file::memory:", "a\0b"])
+    def test_names_of_no_file(self, name: str) -> None:
+        """SQLite's own names for a database, and names that no file can have, are refused."""
+        with pytest.raises(ConfigurationError, match="the path of a file is needed"):
+            Journal(name)
+
+    def test_a_directory(self, tmp_path: Path) -> None:
+        """A directory is no journal."""
+        with pytest.raises(JournalError, match="is a directory, or no file"):
+            Journal(tmp_path)
+
+    def test_a_symlink(self, tmp_path: Path, path: Path) -> None:
+        """A symlink leads to the journal, also where the file is made; it is for its owner alone."""
+        link = tmp_path / "link"
+        link.symlink_to(path)
+        Journal(link).close()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert link.is_symlink()
+
+    def test_an_older_version(self, journal: Journal, path: Path) -> None:
+        """A journal of an older version is refused, with the next step."""
+        journal.close()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA user_version = 1")
+        with pytest.raises(JournalError, match=r"is of an older version \(1\).*Finish its job"):
+            Journal(path)
+
+    def test_an_old_sqlite(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A SQLite that doesn't know all statements is refused before anything is sent."""
+        monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 32, 3))
+        with pytest.raises(JournalError, match=r"needs SQLite 3\.33 or later; this Python has"):
+            Journal(path)
 
     def test_what_is_read_only(self) -> None:
         """A file that can't be written is refused as that, whoever asks."""

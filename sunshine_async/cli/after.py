@@ -6,9 +6,9 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -16,10 +16,13 @@ from sunshine_async import ConfigurationError
 from sunshine_async._services import SERVICES
 from sunshine_async._tasks import BETWEEN, Mode
 from sunshine_async.cli.leaving import refusals
-from sunshine_async.cli.screen import Screen, done, duration, emit, figures, in_json
+from sunshine_async.cli.outputs import BESIDE, Output, Write, files_of
+from sunshine_async.cli.screen import Screen, done, duration, figures
+from sunshine_async.cli.streams import emit, emit_json, in_json
 from sunshine_async.jobs.sources import noted
-from sunshine_async.journal import Found, Journal, State
-from sunshine_async.rows import ABOUT, Format, Row, SourceError, open_as
+from sunshine_async.journal import Found, Journal, JournalError, State, copy_journal
+from sunshine_async.journal.statements import REASONS
+from sunshine_async.rows import ABOUT, BadRow, Format, Row, SourceError, open_as
 
 job: Final = typer.Typer(help="What a job with a journal did.", no_args_is_help=True)
 
@@ -36,9 +39,20 @@ _MEANINGS: Final[Mapping[State, str]] = {
     State.BEGUN: "may have been sent: the same command finds out",
 }
 
-JournalPath = Annotated[Path, typer.Argument(metavar="JOURNAL", help="As given with --journal.")]
+JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="As given with --journal.")]
 Out = Annotated[
-    Path | None, typer.Option(help="A file to write to, in place of stdout.", show_default=False)
+    Path | None,
+    typer.Option(
+        help="A new file to write to, in place of stdout; it is there whole or not at all.",
+        show_default=False,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Replace the file, if it is there; never the journal, nor the file that the job read.",
+    ),
 ]
 
 
@@ -52,22 +66,26 @@ def show(
     with refusals(), closing(Journal(path, must_exist=True)) as journal:
         screen = Screen(as_json=as_json)
         if as_json:
-            emit(sys.stdout, in_json(_data(journal)))
+            emit_json(sys.stdout, _data(journal))
             return
         width = min(_PARTS, max(10, screen.err.width - 20))
-        screen.say(figures(str(path), _figures(journal, width)))
+        screen.say(figures(path, _figures(journal, width)))
         for code, (count, example) in journal.codes().items():
             screen.say(f"{code} {count:,}, such as line {example}")
 
 
 @job.command()
-def failures(path: JournalPath, *, out: Out = None) -> None:
+def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> None:
     """Give the rows that weren't done as JSON lines, each with its line and reason, ready to import again.
 
     What became of a row stands under "_row", which an import passes over. The rows are read from the file that the job read, or from the journal if it kept them.
     """
-    with refusals(), closing(Journal(path, must_exist=True)) as journal, _stream(out) as stream:
-        without = _failed(journal, stream)
+    with (
+        refusals(),
+        closing(Journal(path, must_exist=True)) as journal,
+        _output(journal, out, force=force).opened() as write,
+    ):
+        without = _failed(journal, write)
         if without:
             emit(
                 sys.stderr, f"{without} rows without what they held: it can't be read (any more)\n"
@@ -80,23 +98,79 @@ def export(
     *,
     format: Annotated[Format, typer.Option(help="csv or jsonl.")] = Format.CSV,
     out: Out = None,
+    force: Force = False,
 ) -> None:
     """Give every row's line, key, remote id and outcome.
 
     Done are "created", "updated", "unchanged" and "deleted"; "upserted" is created or updated, where nobody can tell which.
     """
-    with refusals(), closing(Journal(path, must_exist=True)) as journal, _stream(out) as stream:
+    with (
+        refusals(),
+        closing(Journal(path, must_exist=True)) as journal,
+        _output(journal, out, force=force).opened() as write,
+    ):
         if format is Format.CSV:
-            emit(stream, "line,key,remote_id,outcome\n")
+            write("line,key,remote_id,outcome\n")
         for row in journal.rows():
             outcome = row["outcome"] or State(row["state"]).name.lower()
             key = None if row["key"] is None else row["key"].partition(BETWEEN)[0]
             found = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
             found["outcome"] = outcome
-            emit(stream, in_json(found) if format is Format.JSONL else _cells(found))
+            write(in_json(found) if format is Format.JSONL else _cells(found))
 
 
-def _failed(journal: Journal, stream: TextIO) -> int:
+@job.command()
+def copy(
+    path: JournalPath,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A new file.")],
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace TARGET, if it is there and no job uses it.")
+    ] = False,
+) -> None:
+    """Copy a journal, whole, to one file that goes on from there; also after a kill.
+
+    A journal copied by other means may lack the rows in the file beside it that ends in -wal.
+    """
+    source = Path(path)
+    with refusals():
+        kept = files_of(source, "the journal itself")
+        beside = [Path(f"{target}{end}") for end in BESIDE if Path(f"{target}{end}").exists()]
+        if force and target.exists():
+            _check_idle(target)
+        output = Output(target, force, kept)
+        with output.replaced() as made:
+            if beside and not force:
+                message = f"{beside[0]} is there, a part of another journal: name another TARGET"
+                raise ConfigurationError(message)
+            copy_journal(source, made)
+            for part in beside:  # SQLite would take them for parts of the copy
+                part.unlink(missing_ok=True)
+        emit(sys.stderr, f"Copied to {target}\n")
+
+
+def _check_idle(target: Path) -> None:
+    """Raise `JournalError` where a process uses the journal *target*; any other file will do."""
+    try:
+        Journal(target, must_exist=True).close()
+    except JournalError as error:
+        if REASONS["locked"] in str(error):
+            raise
+
+
+def _output(journal: Journal, out: Path | None, *, force: bool) -> Output:
+    """Return the output of a command about *journal*, which never replaces the journal or its source."""
+    about = journal.about()
+    source = about.get("source", "")
+    kept = [
+        *files_of(journal.path, "the journal"),
+        *((folder / source, "the file that the job read")
+          for folder in (Path(), journal.path.parent) if source),
+    ]  # fmt: skip
+    return Output(out, force, tuple(kept), about.get("digest"))
+
+
+def _failed(journal: Journal, write: Write) -> int:
     """Write the rows that weren't done; return how many of them without what they held."""
     without = 0
     with _source(journal) as held:
@@ -105,24 +179,8 @@ def _failed(journal: Journal, stream: TextIO) -> int:
             without += body is None
             said = {name: row[name] for name in ("line", "code", "reason")}
             said["outcome"] = State(row["state"]).name.lower()
-            emit(stream, in_json({**(body or {}), ABOUT: said}))
+            write(in_json({**(body or {}), ABOUT: said}))
     return without
-
-
-@contextmanager
-def _stream(out: Path | None) -> Generator[TextIO]:
-    if out is None:
-        yield sys.stdout
-        return
-    try:
-        stream = out.open("w", encoding="utf-8")
-    except OSError as error:
-        message = f"--out {out} can't be written: {error.strerror}"
-    else:
-        with stream:
-            yield stream
-        return
-    raise ConfigurationError(message)
 
 
 def _cells(row: Mapping[str, Any]) -> str:
@@ -141,10 +199,12 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
     except (KeyError, SourceError):
         yield lambda _: None
         return
-    numbered = enumerate(rows, journal.first)
+    numbered = enumerate(rows, 1)
 
     def held(wanted: Found) -> dict[str, Any] | None:
-        row = next((row for number, row in numbered if number == wanted["number"]), None)
+        row: Row | BadRow | None = None
+        with suppress(SourceError):  # what can't be read any more; the reasons are in the journal
+            row = next((row for number, row in numbered if number == wanted["number"]), None)
         if not isinstance(row, Row):
             return None
         same = noted(row, task, keep_body=False).hash == wanted["hash"]

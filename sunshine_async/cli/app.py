@@ -1,5 +1,6 @@
 """The commands and their options."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ import typer
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
 from sunshine_async.cli.after import job
-from sunshine_async.cli.leaving import refusals
+from sunshine_async.cli.leaving import Status, Terminated, refusals
 from sunshine_async.cli.options import AppId, BaseUrl, KeyId, SecretFile, Service, how_many
 from sunshine_async.cli.rehearsing import rehearsed
 from sunshine_async.cli.running import GRACE, Journaled, Order, carry_out
-from sunshine_async.cli.screen import Screen, emit, open_streams
-from sunshine_async.cli.services import Access, known, pace, someone_there
+from sunshine_async.cli.screen import Screen
+from sunshine_async.cli.services import Access, known, pace, someone_there, typing
+from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
 from sunshine_async.jobs import Duplicates, Mode, open_rows
 from sunshine_async.rows import STDIN, Empty, Format
@@ -45,11 +47,18 @@ app.add_typer(job, name="job")
 def run() -> None:
     """Run the command line that the process was started with, and exit with its status."""
     open_streams()
+    # as an error, so that files are put in order
+    before = signal.signal(signal.SIGTERM, Terminated.now)
     try:
         app()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            emit(stream, "")
+        signal.signal(signal.SIGTERM, before)
+        emit(sys.stderr, "")
+        try:
+            emit(sys.stdout, "")
+        except OutputError as error:
+            emit(sys.stderr, f"sunshine-async: {error}\n")
+            sys.exit(Status.TROUBLE)
 
 
 @app.command()
@@ -169,7 +178,7 @@ def import_file(
         ),
     ] = False,
     journal: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="A file that keeps what was done: the same command, run again, goes on from there.",
             show_default=False,
@@ -258,6 +267,9 @@ def import_file(
             concurrency=concurrency or found.service.tasks[mode].at_once,
             may_ask=someone_there() and file != STDIN,
         )
+        screen = Screen(as_json=as_json)
+        if file == STDIN and typing():
+            screen.tell("Reading rows from the terminal: Ctrl-D on a line of its own ends them.")
         with open_rows(
             file,
             found.service.tasks[mode].shape,
@@ -268,7 +280,6 @@ def import_file(
             skip=skip or (),
             default_region=default_region,
         ) as rows:
-            screen = Screen(as_json=as_json)
             if dry_run:
                 pace(access)
                 idle = ", ".join(_given(context, _NOT_REHEARSED))
@@ -276,6 +287,7 @@ def import_file(
                     screen.tell(f"Nothing is sent, so these have no effect: {idle}")
                 per_second = rate or found.rate
                 raise typer.Exit(rehearsed(found.service, mode, rows, screen, rate=per_second))
+            journaled.check(file)
             order = Order(
                 found.service,
                 mode,

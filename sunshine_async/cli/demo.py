@@ -27,8 +27,9 @@ from sunshine_async import (
     bulk,
 )
 from sunshine_async._client import Client
+from sunshine_async.cli.leaving import SIGNALLED, Status
 from sunshine_async.cli.people import Crowd, crowd, end_users, promotions
-from sunshine_async.cli.running import Run, Status, run
+from sunshine_async.cli.running import Run, run
 from sunshine_async.cli.screen import Screen
 from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Service, open_rows
 
@@ -100,7 +101,13 @@ class _Stage:
         job = Job(client, service, mode)
         with open_rows(file, job.shape) as rows:
             result = await run(job, rows, self.screen, signals=self.interrupts.signals)
-        self.screen.report(result.report, file=file.name, service=service.name, mode=mode.value)
+        self.screen.report(
+            result.report,
+            missing=result.missing,
+            file=file.name,
+            service=service.name,
+            mode=mode.value,
+        )
         return result
 
 
@@ -122,7 +129,7 @@ async def show(screen: Screen, rows: int) -> int:
         with interrupts.everything:
             status = await _show(screen, crowd(rows), interrupts)
         interrupts.watching.cancel()
-    return 128 + interrupts.number if interrupts.number else status
+    return SIGNALLED + interrupts.number if interrupts.number else status
 
 
 async def _show(screen: Screen, users: Crowd, interrupts: _Interrupts) -> int:

@@ -1,7 +1,7 @@
 """The options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -32,13 +32,19 @@ SecretFile = Annotated[
 ]
 
 
+_MOST: Final = 10_000
+"""Calls at once, each with a connection; a process has no more open files than some thousands."""
+
+
 def how_many(value: str) -> Concurrency:
     """Return the number of calls at once that *value* says, or ``auto``."""
     if value == "auto":
         return "auto"
-    if value.isascii() and value.isdigit() and int(value) >= 1:
-        return int(value)
-    message = f"{value!r} is no number of calls at once: 1 or more, or auto"
+    if value.isascii() and value.isdigit() and len(value) <= len(str(_MOST)):
+        at_once = int(value)
+        if 1 <= at_once <= _MOST:
+            return at_once
+    message = f"{value!r} is no number of calls at once: 1 to {_MOST}, or auto"
     raise typer.BadParameter(message)
 
 

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Mapping
 
-from sunshine_async.cli.running import Status
-from sunshine_async.cli.screen import SHOWN, Screen, duration, emit, figures, in_json, listing
+from sunshine_async.cli.leaving import Status
+from sunshine_async.cli.screen import SHOWN, Screen, duration, figures, listing
+from sunshine_async.cli.streams import emit_json
 from sunshine_async.jobs import Mode, Rehearsal, RowFile, Service, rehearse
 
 _DEPENDS = "that depends on the service; say --rate to have it worked out"
@@ -19,7 +20,7 @@ def rehearsed(
     )
     about = {"file": rows.name, "service": service.name, "mode": mode.value}
     if screen.as_json:
-        emit(sys.stdout, in_json({**about, "dry_run": True, **found.as_json()}))
+        emit_json(sys.stdout, {**about, "dry_run": True, **found.as_json()})
     else:
         _show(found, ", ".join(about.values()), screen)
     return Status.TROUBLE if found.bad else Status.DONE

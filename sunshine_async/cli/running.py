@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import (
     AbstractAsyncContextManager,
@@ -9,7 +10,6 @@ from contextlib import (
     nullcontext,
     suppress,
 )
-from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
@@ -19,47 +19,49 @@ from attrs import define, field, frozen
 from sunshine_async import ConfigurationError
 from sunshine_async._client import Client
 from sunshine_async.bulk import Concurrency
+from sunshine_async.cli.leaving import SIGNALLED, Status, sentence_of
 from sunshine_async.cli.screen import Meter, Screen
-from sunshine_async.jobs import Duplicates, Ending, Job, Mode, Report, RowFile, Service
+from sunshine_async.cli.streams import OutputError, emit
+from sunshine_async.jobs import Duplicates, Ending, Job, LastingJob, Mode, Report, RowFile, Service
 from sunshine_async.jobs import open as open_job
 
 Signals = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
 
 GRACE: Final = 10.0
-_INTERRUPTED: Final = 128  # and the signal's number, as shells have it
-
-
-class Status(IntEnum):
-    """What a command exits with, unless a signal interrupts it."""
-
-    DONE = 0
-    TROUBLE = 1
-    NOT_STARTED = 2
-    GAVE_UP = 3
 
 
 @define
 class Run:
-    """What became of a job, and the signal that interrupted it, if one did."""
+    """The report of a job, and the signal that interrupted the job, if any."""
 
     report: Report
     signal: int | None = None
+    read: int = 0
+    """Rows that were read."""
+    broken: bool = False
+    """The job ended in an error after calls had been sent."""
+
+    @property
+    def missing(self) -> int:
+        """Number of rows that were read and have no outcome, where each should have one."""
+        all_taken = self.report.ending is Ending.ALL or self.broken
+        return max(0, self.read - self.report.rows, self.report.waiting) if all_taken else 0
 
     @property
     def status(self) -> int:
         """What to exit with."""
         if self.signal is not None:
-            return _INTERRUPTED + self.signal
+            return SIGNALLED + self.signal
         if self.report.ending is Ending.GAVE_UP:
             return Status.GAVE_UP
-        return Status.TROUBLE if self.report.troubles else Status.DONE
+        return Status.TROUBLE if self.report.troubles or self.missing else Status.DONE
 
 
 @frozen
 class Journaled:
     """The journal of a job, if it has one, and how it goes on from it."""
 
-    path: Path | None = None
+    path: str | None = None
     duplicates: Duplicates | None = field(kw_only=True, default=None)
     retry_failed: bool = field(kw_only=True, default=False)
     retry_unknown: bool = field(kw_only=True, default=False)
@@ -73,6 +75,13 @@ class Journaled:
         for name in _JOURNALED:
             if self.path is None and getattr(self, name):
                 message = f"--{name.replace('_', '-')} goes with a --journal"
+                raise ConfigurationError(message)
+
+    def check(self, file: str) -> None:
+        """Raise `ConfigurationError` where the journal would be written into *file*."""
+        with suppress(OSError):
+            if self.path is not None and Path(self.path).samefile(file):
+                message = f"--journal {self.path} is the file of the rows: name another file"
                 raise ConfigurationError(message)
 
 
@@ -96,10 +105,20 @@ class Order:
 
 async def carry_out(order: Order, client: Client, screen: Screen) -> int:
     """Do what was ordered, show what became of it, and return the status to exit with."""
-    async with client, _job(order, client, screen) as job:
-        result = await run(job, order.rows, screen, grace=order.grace)
+    result: Run | None = None
+    try:
+        async with client, _job(order, client, screen) as job:
+            result = await run(job, order.rows, screen, grace=order.grace)
+    except Exception as error:
+        if result is None:
+            raise
+        screen.tell(f"The job has ended; closing its connections failed: {sentence_of(error)}")
     about = {"file": order.rows.name, "service": order.service.name, "mode": order.mode.value}
-    screen.report(result.report, **about)
+    try:
+        screen.report(result.report, missing=result.missing, **about)
+    except OutputError as error:
+        emit(sys.stderr, f"sunshine-async: {error}\n")
+        return result.status or Status.TROUBLE
     return result.status
 
 
@@ -147,7 +166,10 @@ async def run(
     leave: Callable[[int], object] = os._exit,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> Run:
-    """Run *job*, showing how far it is; SIGINT and SIGTERM stop it, a second one at once."""
+    """Run *job*, showing how far it is; SIGINT and SIGTERM stop it, a second one at once.
+
+    An error of the job is raised where nothing had been sent. Else the job has given up.
+    """
     result = Run(job.report)
 
     async def watch(meter: Meter) -> None:
@@ -158,7 +180,7 @@ async def run(
             async for number in received:
                 if result.signal is not None:
                     meter.close()
-                    leave(_INTERRUPTED + number)
+                    leave(SIGNALLED + number)
                 result.signal = number
                 job.stop()
                 screen.tell(
@@ -167,9 +189,10 @@ async def run(
                 )
 
     async def show(meter: Meter) -> None:
-        while True:
-            await sleep(meter.interval)
-            meter.show(job.report, _total(job, rows), job.pace)
+        with suppress(Exception):  # no display is worth a job
+            while True:
+                await sleep(meter.interval)
+                meter.show(job.report, _total(job, rows), job.pace)
 
     async def attend(meter: Meter) -> None:
         with attending:
@@ -187,9 +210,19 @@ async def run(
             except Exception as error:  # noqa: BLE001 - as itself: not one of a group
                 own = error
             attending.cancel()
-    if own is not None:
-        raise own
+    _end(result, job, rows, own)
     return result
+
+
+def _end(result: Run, job: Job, rows: RowFile, own: Exception | None) -> None:
+    """Complete *result*; raise the job's *own* error where nothing had been sent."""
+    if own is not None:
+        if not job.report.latencies.count:  # of calls that ended, were cut off or failed
+            raise own
+        result.broken = True
+        job.report.ending, job.report.reason = Ending.GAVE_UP, sentence_of(own)
+    if rows.path is not None or not isinstance(job, LastingJob):  # it meets equal rows once
+        result.read = job.read
 
 
 def _total(job: Job, rows: RowFile) -> int | None:

@@ -1,12 +1,8 @@
 """What people and programs read: text on stdout, all else on stderr, in any width."""
 
-import io
-import json
-import os
 import sys
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final, TextIO, cast
 
 from rich.console import Console
@@ -15,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from sunshine_async import Snapshot
+from sunshine_async.cli.streams import Careful, Page, emit, emit_json, plain
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 
 SHOWN: Final = 50
 """How many of the rows that weren't done are listed, those with the same reason together."""
 _WIDEST: Final = 80
+_NARROWEST: Final = 20
 _ROOM_FOR_ALL: Final = 70
 _DONE: Final[Mapping[str, str]] = {
     "created": "",
@@ -29,64 +27,11 @@ _DONE: Final[Mapping[str, str]] = {
     "deleted": "",
 }
 """What rows that are done may be, in the order in which they are shown, and what that means."""
+_MISSING: Final = (
+    "ROWS WITHOUT AN OUTCOME: {:,}. They were read, and may have been sent or not. Look at the "
+    "service before they are sent again"
+)
 _STYLES: Final = {Trouble.FAILED: "red", Trouble.UNKNOWN: "yellow", Trouble.BAD: "magenta"}
-
-
-def open_streams() -> None:
-    """See to it that there are streams to write to, and that they take any text."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # the process was started without
-            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
-            setattr(sys, name, stream)
-        stream.reconfigure(errors="replace")
-
-
-def emit(stream: TextIO, text: str) -> None:
-    """Write *text* to *stream*; if nobody reads it any more, it goes nowhere from here on.
-
-    So it does where it can't be written, as on a full disk: stderr says that then.
-    """
-    try:
-        stream.write(text)
-        stream.flush()
-    except BrokenPipeError:
-        silence(stream)
-    except OSError as error:
-        silence(stream)
-        emit(sys.stderr, f"sunshine-async: the output can't be written: {error.strerror}\n")
-
-
-def silence(stream: TextIO) -> None:
-    """Let what is written to *stream* from here on, and what still waits in it, go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        silence(cast("TextIO", self.file))
-
-
-class _Page(io.StringIO):
-    """What is about to go to stdout, whose encoding says how tables are drawn."""
-
-    def __init__(self, encoding: str) -> None:
-        super().__init__()
-        self._encoding: Final = encoding
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self._encoding
-
-    def take(self) -> str:
-        """Return it, and begin anew."""
-        text = self.getvalue()
-        self.seek(0)
-        self.truncate()
-        return text
 
 
 class Screen:
@@ -94,34 +39,39 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json: Final = as_json
-        self.err: Final = _Console(stderr=True, highlight=False)
-        self._out: Final = Console(highlight=False)
+        # no markup, no emoji codes: text of files and services is shown as it is
+        self.err: Final = Console(
+            file=cast("TextIO", Careful(sys.stderr)), highlight=False, markup=False, emoji=False
+        )
+        self._out: Final = Console(highlight=False, markup=False, emoji=False)
         for console in (self._out, self.err):
-            console.width = min(console.width, _WIDEST)
-        self._page: Final = _Page(sys.stdout.encoding)
+            console.width = max(_NARROWEST, min(console.width, _WIDEST))
+        self._page: Final = Page(sys.stdout.encoding)
         self._out.file = self._page
 
     def say(self, *parts: Table | str) -> None:
         """Give results to people."""
         for part in parts:
-            self._out.print(Text(part) if isinstance(part, str) else part)
+            self._out.print(Text(plain(part)) if isinstance(part, str) else part)
         emit(sys.stdout, self._page.take())
 
     def tell(self, text: str) -> None:
         """Say something that isn't a result."""
         if self.as_json:
-            emit(sys.stderr, in_json({"note": text}))
+            emit_json(sys.stderr, {"note": text})
         else:
-            self.err.print(Text(text))
+            self.err.print(Text(plain(text)))
 
     def problem(self, problem: Problem) -> None:
         """Give a row that wasn't done as one line of JSON, beside the result."""
-        emit(sys.stderr, in_json(problem.as_json()))
+        emit_json(sys.stderr, problem.as_json())
 
-    def report(self, report: Report, **about: str) -> None:
-        """Show what became of a job, and what it is *about*."""
+    def report(self, report: Report, *, missing: int = 0, **about: str) -> None:
+        """Show what became of a job, and what it is *about*; *missing* rows have no outcome."""
+        if missing:
+            self.tell(_MISSING.format(missing))
         if self.as_json:
-            emit(sys.stdout, in_json({**about, **report.as_json()}))
+            emit_json(sys.stdout, {**about, **report.as_json(), "without_outcome": missing})
             return
         if report.problems:
             self.say(listing(report.problems[:SHOWN]))
@@ -137,7 +87,7 @@ class Screen:
             yield Meter(self, None, TaskID(0))
             return
         wide = self.err.width >= _ROOM_FOR_ALL
-        columns = [TextColumn("{task.description}")] if wide else []
+        columns = [TextColumn("{task.description}", markup=False)] if wide else []
         bar = Progress(
             *columns,
             BarColumn(bar_width=None if wide else 8),
@@ -147,7 +97,7 @@ class Screen:
             expand=wide,
         )
         with bar:
-            yield Meter(self, bar, bar.add_task(name, total=None, wide="", narrow=""))
+            yield Meter(self, bar, bar.add_task(plain(name), total=None, wide="", narrow=""))
 
 
 class Meter:
@@ -218,13 +168,13 @@ def listing(problems: Iterable[Problem]) -> Table:
     """Return the table of *problems*, those with the same reason together."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("lines", overflow="fold", max_width=16)
-    table.add_column("outcome")
+    table.add_column("outcome", overflow="fold")
     table.add_column("why", overflow="fold")
     alike: dict[tuple[Trouble, str], list[int]] = {}
     for problem in sorted(problems, key=lambda problem: problem.line):
         alike.setdefault((problem.trouble, problem.reason), []).append(problem.line)
     for (trouble, reason), lines in alike.items():
-        table.add_row(_ranges(lines), Text(trouble.value, _STYLES[trouble]), Text(reason))
+        table.add_row(_ranges(lines), Text(trouble.value, _STYLES[trouble]), Text(plain(reason)))
     table.add_row()
     return table
 
@@ -242,11 +192,13 @@ def _ranges(numbers: list[int]) -> str:
 
 def figures(title: str, shown: Mapping[str, str]) -> Table:
     """Return the table of what is *shown*, by name."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
+    table = Table(
+        title=Text(plain(title)), title_justify="left", title_style="bold", show_header=False
+    )
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in shown.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(plain(value)))
     return table
 
 
@@ -319,8 +271,3 @@ def _advice(report: Report) -> list[str]:
             f"The rows up to line {report.last_line:,} were taken; those after it were not."
         )
     return lines
-
-
-def in_json(data: object) -> str:
-    """Return *data* as one line of JSON."""
-    return json.dumps(data, ensure_ascii=False) + "\n"

@@ -215,4 +215,9 @@ SERVICES: Final[Mapping[str, Known]] = {
 
 def someone_there() -> bool:
     """Return whether a person is at the terminal."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return typing() and sys.stderr.isatty()
+
+
+def typing() -> bool:
+    """Return whether standard input is a terminal; None is a process started without one."""
+    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]

@@ -1,6 +1,5 @@
 """The commands for one user."""
 
-import json
 import sys
 from typing import Annotated, Final
 
@@ -8,11 +7,10 @@ import anyio
 import typer
 
 from sunshine_async import _codec
-from sunshine_async.cli.leaving import refusals
+from sunshine_async.cli.leaving import Status, refusals
 from sunshine_async.cli.options import AppId, BaseUrl, BrandId, KeyId, SecretFile, Service
-from sunshine_async.cli.running import Status
-from sunshine_async.cli.screen import emit
 from sunshine_async.cli.services import Access, How, known, someone_there
+from sunshine_async.cli.streams import emit, emit_json
 
 users: Final = typer.Typer(help="One user.", no_args_is_help=True)
 
@@ -42,8 +40,7 @@ def get_user(
         how = found.meant(How(brand_id=brand_id))
         async with found.connect(access) as client:
             user = await found.get(client, id, how)
-        text = json.dumps(_codec.unstructure(user), ensure_ascii=False, indent=2)
-        emit(sys.stdout, f"{text}\n")
+        emit_json(sys.stdout, _codec.unstructure(user), indent=2)
 
     with refusals(Status.TROUBLE):
         anyio.run(main)

@@ -150,7 +150,7 @@ class Emulation:
 
     def _restored(self, path: Path) -> StateFile:
         """Make the changes that were kept at *path*, and let it keep those to come."""
-        state = StateFile(path)
+        state = StateFile(path, self.services)
         try:
             for service, *change in state.changes:
                 self.services[service].restore(change)

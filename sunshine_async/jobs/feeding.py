@@ -1,28 +1,29 @@
 """The entries of a job with a journal: what is still to be done of its rows."""
 
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Sequence,
-)
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from anyio import to_thread
 from attrs import frozen
 
+from sunshine_async._report import Problem, Trouble
 from sunshine_async._tasks import Entry, Task
-from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
-from sunshine_async.jobs.sources import noted, row_of
-from sunshine_async.journal import Journal, JournalError, Kept, State
+from sunshine_async.jobs.bodies import Rows
+from sunshine_async.jobs.entries import AT_ONCE, Entries
+from sunshine_async.jobs.job import Job
+from sunshine_async.jobs.sources import STALE, noted
+from sunshine_async.journal import Journal, JournalError, Kept, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
-Rows = Iterable[Any] | AsyncIterable[Any]
-_ELSEWHERE: Final = "{} was changed while it was read: run the same again, with the file as it was"
+TROUBLES: Final[Mapping[State, Trouble]] = {
+    State.FAILED: Trouble.FAILED,
+    State.UNKNOWN: Trouble.UNKNOWN,
+    State.BAD: Trouble.BAD,
+}
+_ELSEWHERE: Final = (
+    "{} was changed while it was read: run the same again, with the file as it was, or accept it as "
+    "it is (--accept-changed-source)"
+)
 
 
 @frozen
@@ -30,6 +31,8 @@ class Refused(BadRow):
     """A row that can't be sent, and its *number* in the journal."""
 
     number: int
+    problem: Problem | None = None
+    """Of a row that the journal has so already."""
 
 
 @frozen
@@ -45,10 +48,8 @@ class Feed:
     """Returns what is sent for a row, or why it can't be."""
     begin: Callable[[int], Awaitable[None]] | None
     """Marks rows as begun before they are sent, all up to a number; None: each has its own mark."""
+    rules: Rules
     keep_bodies: bool = False
-    skip_unchanged: bool = False
-    bodies_differ: bool = False
-    """Whether two bodies for one user are two things to send, one after the other."""
     at_once: int = AT_ONCE
     """How many rows are read before any of them is sent; as many more, at least, are marked as begun."""
 
@@ -60,10 +61,12 @@ class Feed:
 class Pending(Entries):
     """Of a file that was read ahead: it is read once more, beside the journal."""
 
-    def __init__(self, feed: Feed, rows: RowFile) -> None:
+    def __init__(self, feed: Feed, rows: RowFile, ahead: int) -> None:
         super().__init__(feed.job, feed.task, ())
         self._feed: Final = feed
         self._first: Final = rows
+        self._ahead: Final = ahead
+        """How many rows the file has."""
         self._opened: RowFile | None = None
         self._numbered: Iterator[tuple[int, Row | BadRow]] = iter(())
         self._after = 0
@@ -86,7 +89,7 @@ class Pending(Entries):
     def _page(self) -> list[Entry | Refused]:
         """Return the next entries."""
         feed = self._feed
-        page = feed.journal.pending(self._after, feed.states, many=feed.at_once)
+        page = feed.journal.pending(self._after, feed.states, many=feed.at_once, until=self._ahead)
         if page:
             self._after = page[-1].number
         batch = [*map(feed.entry_of, map(self._row, page), page)]
@@ -97,10 +100,13 @@ class Pending(Entries):
         """Return the row of the file that *kept* was; raise `SourceError` if it isn't there now."""
         if self._opened is None:
             self._opened = self._first.again()
-            self._numbered = enumerate(self._opened, self._feed.journal.first)
+            self._numbered = enumerate(self._opened, 1)
         for number, row in self._numbered:
-            if number == kept.number and isinstance(row, Row):
-                return row
+            if number == kept.number:
+                if isinstance(row, Row) and self._feed.noted(row).hash == kept.hash:
+                    return row
+                break
+        self._feed.journal.describe(**{STALE: "1"})
         raise SourceError(_ELSEWHERE.format(self._first.name))
 
     def _check(self) -> None:
@@ -113,61 +119,31 @@ class Pending(Entries):
 class Stream(Entries):
     """Of what can be read once: the journal takes down each row as it comes."""
 
-    def __init__(self, feed: Feed, rows: Rows, session: int) -> None:
-        super().__init__(feed.job, feed.task, rows if isinstance(rows, Iterable) else ())
+    def __init__(self, feed: Feed, rows: Rows) -> None:
+        super().__init__(feed.job, feed.task, rows)
         self._feed: Final = feed
-        self._items: AsyncIterator[Any] | None = (
-            aiter(rows) if isinstance(rows, AsyncIterable) else None
-        )
-        self._session: Final = session
         self._last = 0
         """The highest number that a row had."""
 
     async def _fill(self) -> None:
-        if self._items is None:
-            await super()._fill()
-        else:
-            try:
-                item = await anext(self._items)
-            except StopAsyncIteration:
-                self._ended = True
-            else:
-                await to_thread.run_sync(partial(self._meet, [item]))
+        await super()._fill()
         if self._batch and self._feed.begin is not None:
             await self._feed.begin(self._last)  # what can't be written stops the job meanwhile
 
-    def _read(self) -> None:
-        if self._file is not None and not self._file.ready(LOOK_UP):
-            return
-        try:
-            self._meet(self._at_hand(self._file))
-        except (SourceError, JournalError) as error:
-            self._broken = error
-            self._ended = True
-
-    def _at_hand(self, file: RowFile | None) -> list[Any]:
-        """Return the rows that are there without a wait, and one at least unless it has ended."""
-        items: list[Any] = []
-        for row in self._rows:
-            items.append(row)
-            if len(items) >= AT_ONCE or (file and not file.waiting):
-                return items
-        self._ended = True
-        return items
-
-    def _meet(self, items: Sequence[Any]) -> None:
-        rows = [row_of(self.read + place, item) for place, item in enumerate(items, 1)]
-        self.read += len(rows)
+    def _take(self, items: Sequence[Any]) -> None:
+        rows = self._told(items)
         lines = [self._feed.noted(row) for row in rows]
-        met = self._feed.journal.meet(
-            lines,
-            session=self._session,
-            skip_unchanged=self._feed.skip_unchanged,
-            bodies_differ=self._feed.bodies_differ,
-        )
-        self._last = max([self._last, *(kept.number for kept in met if kept is not None)])
-        self._batch.extend(
-            self._feed.entry_of(row, kept)
-            for row, kept in zip(rows, met, strict=True)
-            if isinstance(row, Row) and kept is not None and kept.state in self._feed.states
-        )
+        try:
+            met = self._feed.journal.meet(lines, self._feed.rules, states=self._feed.states)
+        except JournalError as error:
+            self._broken, self._ended = error, True
+            return
+        for row, kept in zip(rows, met, strict=True):
+            if kept is None:
+                continue
+            self._last = max(self._last, kept.number)
+            if kept.code is not None:
+                problem = Problem(row.line, TROUBLES[kept.state], kept.code, kept.reason or "")
+                self._batch.append(Refused(row.line, problem.reason, kept.number, problem))
+            if isinstance(row, Row) and kept.state in self._feed.states:
+                self._batch.append(self._feed.entry_of(row, kept))

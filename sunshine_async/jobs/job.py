@@ -1,14 +1,17 @@
 """A job: rows through a client, as many at once as you say, each with its outcome."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Coroutine,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import Any, ClassVar, Final, Self, TypeAlias, cast
+from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import anyio
-from anyio import CancelScope, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, get_cancelled_exc_class
 
 from sunshine_async import bulk
 from sunshine_async._client import Client
@@ -17,7 +20,7 @@ from sunshine_async._line import Lane
 from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
-from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service, Task
+from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service
 from sunshine_async._transport.turn import CLOCK
 from sunshine_async.dixa import batches
 from sunshine_async.dixa.batches import Limits, Way
@@ -32,8 +35,10 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
+from sunshine_async.jobs.bodies import Rows, check_rows
+from sunshine_async.jobs.entries import Entries
 from sunshine_async.jobs.hold import OUTAGE, Hold
-from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError
+from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]
 """What became of entries, in their order."""
@@ -48,10 +53,7 @@ FUSE: Final = (
 NO_BETTER: Final = "no row would fare better: {}"
 _CUT_OFF: Final = "stopped before the answer came"
 UNSENT: Final = "stopped before it was sent"
-AT_ONCE: Final = 500
-"""Rows that are read before any of them is sent."""
 _LINGER: Final = 1.0  # seconds that a parcel waits to be full, where a pipe is slow
-LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
 
 
 class StoppedError(SunshineError):
@@ -113,6 +115,7 @@ class Job:
             at_first=self.patience_at_first,
         )
         self._earlier = 0  # troubles of the runs before this one
+        self._ran = False
         self._began = 0.0
         tally = client.tally
         self._paused_before: Final = self.pace.throttled_seconds
@@ -138,13 +141,28 @@ class Job:
         """How the pace of its client stands."""
         return self._client.pace.snapshot(CLOCK.now())
 
-    async def run(self, rows: Iterable[Row | BadRow]) -> Report:
+    async def run(self, rows: Rows) -> Report:
         """Send all *rows* and return the report.
 
-        They are read in a thread, no faster than they are sent. Cancelled, what is under way is
-        cut off and the report isn't complete: `stop` is the way to end it in order.
+        *rows* is a file of `open_rows`, or any iterable of bodies, async or not: models, or
+        mappings as on the wire. A body that can't be sent is a bad row. Rows are read in a thread,
+        no faster than they are sent. Cancelled, what is under way is cut off and the report isn't
+        complete: `stop` is the way to end it in order. An error of the iterable is raised as it is.
+        Raise `TypeError` for what is no iterable of bodies, and `RuntimeError` in a second run.
         """
+        self._begin(rows)
+        return await self._run(rows)
+
+    def _begin(self, rows: Rows) -> None:
+        """Refuse a second run, and what is no rows."""
+        if self._ran:
+            message = "the job runs, or has run, and a job runs once: make another for another run"
+            raise RuntimeError(message)
+        check_rows(rows)
+        self._ran = True
         self._began = self._clock()
+
+    async def _run(self, rows: Rows) -> Report:
         self._entries = self._source(rows)
         own: Exception | None = None
         async with anyio.create_task_group() as tasks:
@@ -155,6 +173,8 @@ class Job:
                 own = error
             finally:
                 self._hold.close()
+                with CancelScope(shield=True):
+                    await self._entries.aclose()
         if own is not None:
             raise own
         self._measure()
@@ -188,7 +208,11 @@ class Job:
         report.add(problem)
         if self._on_problem is not None:
             self._on_problem(problem)
-        if report.troubles - self._earlier > self._max_failures:
+        self._check_failures()
+
+    def _check_failures(self) -> None:
+        """Give up where more rows weren't done than may be."""
+        if self.report.troubles - self._earlier > self._max_failures:
             self.give_up(
                 f"more than {self._max_failures} rows failed, are unknown or bad; the limit is "
                 "yours (max_failures)"
@@ -210,7 +234,7 @@ class Job:
             call.deadline = self._until
         self._hold.close()
 
-    async def _send_all(self, entries: "Entries") -> None:
+    async def _send_all(self, entries: Entries) -> None:
         async with self._sending(entries) as outcomes:
             self._outcomes = outcomes
             if self._stopped:
@@ -218,11 +242,11 @@ class Job:
             async for outcome in outcomes:
                 self._settle(outcome)
 
-    def _source(self, rows: Iterable[Row | BadRow]) -> "Entries":
+    def _source(self, rows: Rows) -> Entries:
         return Entries(self, self._task, rows)
 
     def _sending(
-        self, entries: "Entries"
+        self, entries: Entries
     ) -> AbstractAsyncContextManager[bulk.Outcomes[Entry, object]]:
         """Return the block in which *entries* are sent: one by one, or in parcels."""
         if self._way is None:
@@ -319,56 +343,3 @@ def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
         case _:
             code = type(error).__name__
     return Problem(line, trouble, code, str(error))
-
-
-class Entries:
-    """The entries of a job's rows, read in a thread, a batch at a time; bad rows are taken down."""
-
-    def __init__(self, job: Job, task: Task, rows: Iterable[Row | BadRow]) -> None:
-        self._job: Final = job
-        self._task: Final = task
-        self._file: Final = rows if isinstance(rows, RowFile) else None
-        self._rows: Final[Iterator[Row | BadRow]] = iter(rows)
-        self._batch: Final[deque[Entry | BadRow]] = deque()
-        self.read = 0
-        self._ended = False
-        self._broken: SunshineError | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Entry:
-        while not self._job.stopped:
-            while not self._batch and not self._ended:
-                await self._fill()
-            if not self._batch:
-                break
-            entry = self._batch.popleft()
-            self._job.report.last_line = entry.line
-            if isinstance(entry, Entry):
-                self._job.report.note(entry.beyond)
-                return entry
-            self._job.refuse(entry)
-        if self._broken is not None:
-            self._job.give_up(str(self._broken))
-        raise StopAsyncIteration
-
-    def close(self) -> None:
-        """Close what it has opened itself."""
-
-    async def _fill(self) -> None:
-        await to_thread.run_sync(self._read)
-
-    def _read(self) -> None:
-        """Read what is there, at most a batch; nothing if nothing comes for a while."""
-        if self._file is not None and not self._file.ready(LOOK_UP):
-            return
-        try:
-            for row in self._rows:
-                self.read += 1
-                self._batch.append(self._task.entry(row) if isinstance(row, Row) else row)
-                if len(self._batch) >= AT_ONCE or (self._file and not self._file.waiting):
-                    return
-        except SourceError as error:
-            self._broken = error
-        self._ended = True

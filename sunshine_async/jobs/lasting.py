@@ -16,12 +16,24 @@ from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async._tasks import Again, Entry, Mode, Service
-from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
-from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
+from sunshine_async.jobs.bodies import Rows
+from sunshine_async.jobs.entries import AT_ONCE, Entries
+from sunshine_async.jobs.feeding import TROUBLES, Feed, Pending, Refused, Stream
+from sunshine_async.jobs.job import FUSE, NO_BETTER, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
-from sunshine_async.jobs.settling import STATES, Settling, says_nothing
+from sunshine_async.jobs.settling import Settling, says_nothing
 from sunshine_async.jobs.sources import SUMS, Duplicates, Policy, check_job, read_ahead
-from sunshine_async.journal import PENDING, REACH, Done, Journal, JournalError, Kept, Mark, State
+from sunshine_async.journal import (
+    CREATED,
+    PENDING,
+    REACH,
+    Done,
+    Journal,
+    JournalError,
+    Kept,
+    Mark,
+    State,
+)
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _FOR_EACH: Final = 4
@@ -34,7 +46,6 @@ AHEAD: Final = (Again.BLURRED, Again.LOOK, Again.GONE)
 does not become unknown for that, unless another user has its key. A deletion of who was never there is
 then done; and who was there, with all that was to be sent, was created.
 """
-_TROUBLES: Final = {state: trouble for trouble, state in STATES.items()}
 
 
 class LastingJob(Job):
@@ -73,7 +84,10 @@ class LastingJob(Job):
         self._rows = 0
         self._sums_before: dict[str, float] = {}
         self._unwritten = False
-        self._session = 0
+        self._rules: Final = policy.rules(mode)
+        self._in_vain = 0
+        self._rows_ahead = 0
+        self._is_stream = False
 
     async def run(self, rows: Rows) -> Report:
         """Send what is still to be sent of *rows*, and return the report of all of them.
@@ -82,13 +96,13 @@ class LastingJob(Job):
         mappings as on the wire. Where it can't be read twice, a row is known by its key, or
         without one by its place.
         """
-        self._began = self._clock()
+        self._begin(rows)
         own: Exception | None = None
         async with anyio.create_task_group() as tasks:
             try:
                 prepared = await self._prepared(rows)
                 tasks.start_soon(self._scribe.work)
-                await super().run(cast("Any", prepared))
+                await self._run(prepared)
             except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
                 own = error
             finally:
@@ -107,10 +121,12 @@ class LastingJob(Job):
 
     def refuse(self, row: BadRow) -> None:
         """Take down a row that can't be sent."""
-        problem = Problem(row.line, Trouble.BAD, "bad row", row.reason)
-        number = cast("Refused", row).number
-        mark = Mark(number, State.BAD, time.time(), code=problem.code, reason=problem.reason)
-        self._scribe.mark(mark)
+        refused = cast("Refused", row)
+        problem = refused.problem or Problem(row.line, Trouble.BAD, "bad row", row.reason)
+        if refused.problem is None:
+            now = time.time()
+            mark = Mark(refused.number, State.BAD, now, code=problem.code, reason=problem.reason)
+            self._scribe.mark(mark)
         self._scribe.then(partial(self.note, problem))
 
     def _states(self) -> tuple[State, ...]:
@@ -130,20 +146,17 @@ class LastingJob(Job):
         return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
 
     async def _prepared(self, rows: Rows) -> Rows:
-        upsert = self._mode is Mode.UPSERT
+        await to_thread.run_sync(self.journal.begin_session)
         if isinstance(rows, RowFile) and rows.path is not None:
             self._settling.in_order = self.policy.duplicates is Duplicates.ALL
-            await to_thread.run_sync(
-                partial(
-                    read_ahead, self.journal, self._task, rows, self._said, self.policy,
-                    upsert=upsert, going_on=lambda: not self._stopped,
-                )
-            )  # fmt: skip
+            await to_thread.run_sync(self._begin_file, rows)
         else:
-            await to_thread.run_sync(partial(self._begin_stream, upsert=upsert))
+            self._is_stream = True
+            await to_thread.run_sync(self._begin_stream)
         await to_thread.run_sync(self._restate)
         about = await to_thread.run_sync(self.journal.about)
         self._sums_before = {name: float(about.get(name, "0")) for name in SUMS}
+        self._rows_ahead = int(about.get("ahead", "0"))
         report = self.report
         self._rows = report.rows + report.waiting
         if (report.failed and self.policy.retry_failed) or (
@@ -154,37 +167,45 @@ class LastingJob(Job):
         report.unknown *= not self.policy.retry_unknown
         report.waiting = 0
         report.before = report.rows
-        self._earlier = report.troubles
+        # bad rows, and those that were created with another body, are the file's as it is
+        self._earlier = report.failed + report.unknown - report.codes[CREATED]
+        self._check_failures()
         return rows
 
-    def _begin_stream(self, *, upsert: bool) -> None:
+    def _begin_file(self, rows: RowFile) -> None:
+        self._in_vain = read_ahead(
+            self.journal, self._task, rows, said=self._said, policy=self.policy, rules=self._rules,
+            going_on=lambda: not self._stopped, check=self._max_failures < inf,
+        )  # fmt: skip
+        again = self.policy.retry_failed or self.policy.retry_unknown
+        if again and self._settling.in_order and self._rules.differ:
+            self.journal.send_again(self._states())
+
+    def _begin_stream(self) -> None:
         if self.policy.duplicates not in (None, Duplicates.ALL):
             message = (
                 f"--duplicates {self.policy.duplicates.value}: what can be read once only is sent "
                 "in its order, all of it; it has to be a file for that"
             )
             raise SourceError(message)
-        about = self.journal.about()
-        self._session = int(about.get("session", "0")) + 1
-        session = {"session": str(self._session), "state": "open"}
-        if about.get("state") == "finished" and self._mode is not Mode.CREATE:
-            sums = dict.fromkeys(SUMS, "0")
-            self.journal.begin({**self._said, **session, **sums}, accept=upsert)
+        about = {**self._said, "state": "open"}
+        finished = self.journal.about().get("state") == "finished"
+        if finished and not (self._rules.once and self._rules.skips):
+            self.journal.begin()
+            self.journal.ready({**about, **dict.fromkeys(SUMS, "0")}, self._rules)
         else:
-            self.journal.describe(**self._said, **session)
+            self.journal.describe(**about)
 
     def _source(self, rows: Rows) -> Entries:
-        upsert = self._mode is Mode.UPSERT
         at_once = min(AT_ONCE, _FOR_EACH * self._at_most * self._task.most)
         feed = Feed(
             self, self._task, self.journal, self._states(), self._entry_of,
             begin=partial(self._scribe.reach, ahead=at_once) if self._ahead else None,
-            keep_bodies=self.policy.keep_bodies, skip_unchanged=upsert and not self.policy.full,
-            bodies_differ=self._mode in (Mode.UPSERT, Mode.UPDATE), at_once=at_once,
+            rules=self._rules, keep_bodies=self.policy.keep_bodies, at_once=at_once,
         )  # fmt: skip
-        if isinstance(rows, RowFile) and rows.path is not None:
-            return Pending(feed, rows)
-        return Stream(feed, rows, self._session)
+        if self._is_stream:
+            return Stream(feed, rows)
+        return Pending(feed, cast("RowFile", rows), self._rows_ahead)
 
     def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
         return self._settling.send(entries, self._send_plainly)
@@ -241,11 +262,11 @@ class LastingJob(Job):
         report.done, report.outcomes = counts[State.DONE], outcomes
         report.failed, report.unknown = counts[State.FAILED], counts[State.UNKNOWN]
         report.bad, report.left_out = counts[State.BAD], counts[State.LEFT_OUT]
-        report.waiting = counts[State.WAITING] + counts[State.BEGUN]
+        report.waiting = counts[State.WAITING] + counts[State.BEGUN] + self._in_vain
         report.codes = Counter({code: count for code, (count, _) in self.journal.codes().items()})
         report.problems = [
-            Problem(row["line"], _TROUBLES[row["state"]], row["code"], row["reason"])
-            for row in islice(self.journal.rows(*_TROUBLES), KEPT)
+            Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
+            for row in islice(self.journal.rows(*TROUBLES), KEPT)
         ]
 
     def _sums(self) -> Mapping[str, str]:
@@ -260,11 +281,10 @@ class LastingJob(Job):
     def _total(self) -> None:
         report = self.report
         about = {**self._sums()}
-        if not self._session:  # what can be read once only was counted as it came
+        if not self._is_stream:  # what can be read once only was counted as it came
             report.turned = int(self.journal.about().get("turned", "0"))
         if not self._unwritten:
             about[REACH] = "0"  # what may have been sent has a mark of its own
-        waiting = self.journal.waiting(self._session) if self._session else report.waiting
-        if report.ending is Ending.ALL and not waiting:
+        if report.ending is Ending.ALL and not self.journal.waiting():
             about["state"] = "finished"
         self.journal.describe(**about)

@@ -152,6 +152,7 @@ class Settling:
             status=getattr(error, "status", None),
             reason=problem.reason,
             sent=not entry.alone,
+            doubt=entry.begun and self.task.again(entry) is not Again.LOOK,
         )
 
     def _sorted(

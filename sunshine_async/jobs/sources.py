@@ -3,21 +3,30 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
-from sunshine_async._codec import unstructure
-from sunshine_async._tasks import Task
-from sunshine_async.journal import Journal, JournalError, Line
+from sunshine_async._lines import stamp_of
+from sunshine_async._tasks import Mode, Task
+from sunshine_async.journal import Journal, JournalError, Line, Rules
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 _BATCH: Final = 5000
 SUMS: Final = ("requests", "resent", "throttled", "seconds", "held", "sessions")
 """What is summed up over the sessions of a run."""
+STALE: Final = "stale"
+"""Of what is said about a job: set where the file isn't the one whose rows the journal has."""
+_RULES: Final[Mapping[Mode, Rules]] = {
+    Mode.CREATE: Rules(once=True, skips=True),
+    Mode.UPDATE: Rules(differ=True, marked=False),
+    Mode.UPSERT: Rules(differ=True, skips=True),
+    Mode.DELETE: Rules(),
+}
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
@@ -46,6 +55,12 @@ class Policy:
     keep_bodies: bool = False
     max_outage: float = 900.0
 
+    def rules(self, mode: Mode) -> Rules:
+        """Return how rows go with what the journal has of their users."""
+        rules = _RULES[mode]
+        skips = rules.skips and not self.full
+        return evolve(rules, skips=skips, by_count=self.accept_changed_source)
+
 
 def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> Line:
     """Return what the journal has of *row*."""
@@ -59,55 +74,63 @@ def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> Line:
     return Line(row.line, task.key_of(row.data), hashed, body=body if keep_body else None)
 
 
-def row_of(line: int, item: Any) -> Row | BadRow:
-    """Return *item* as a row: a model, a body as on the wire, or a row already."""
-    if isinstance(item, Row | BadRow):
-        return item
-    data: Any = unstructure(item)
-    if isinstance(data, Mapping):
-        return Row(line, {**cast("Mapping[str, Any]", data)})
-    return BadRow(line, f"expected a body, got {type(item).__name__}")
-
-
 def read_ahead(
     journal: Journal,
     task: Task,
     rows: RowFile,
+    *,
     said: Mapping[str, str],
     policy: Policy,
-    *,
-    upsert: bool,
+    rules: Rules,
     going_on: Callable[[], bool],
-) -> None:
-    """Let *journal* have the rows of a file, each in the state that it is in.
+    check: bool = False,
+) -> int:
+    """Let *journal* have the rows of a file, each in its state; return how many were read in vain.
 
-    Raise `JournalError` where an unfinished run had other rows, and isn't to go on with these.
+    Until all rows are read the journal stays as it is. With *check* rows that can't be sent are bad
+    now, and not when their turn comes. Raise `JournalError` where an unfinished run
+    had other rows, or where rows without a key can't be told from users who were created, unless
+    the changed source is accepted. Raise `SourceError` for a file that is changed meanwhile.
     """
     source = {"digest": _digest(rows), "meant": rows.meant, "source": rows.name}
     about = journal.about()
     state = about.get("state")
+    is_open = state not in (None, "finished")
     same = all(about.get(name) == source[name] for name in ("digest", "meant"))
-    if state in ("open", "finished") and same and not (state == "finished" and policy.full):
-        return
-    if state == "open" and not policy.accept_changed_source:
+    stale = policy.accept_changed_source and STALE in about and about[STALE] != "0"
+    if state and same and not stale and (is_open or not policy.full):
+        return 0
+    if is_open and not policy.accept_changed_source:
         raise JournalError(_differs(journal.path, about, source))
-    sums = {} if state == "open" else dict.fromkeys(SUMS, "0")
-    journal.begin(
-        {**said, **source, **sums, "state": "reading"},
-        accept=state == "finished" and upsert,
-        aside=state == "open",
-    )
-    lines = (noted(row, task, keep_body=policy.keep_bodies) for row in rows)
-    while journal.add(islice(lines, _BATCH)):
+    journal.begin()
+    checked = map(partial(_checked, task), rows) if check else rows
+    lines = (noted(row, task, keep_body=policy.keep_bodies) for row in checked)
+    read = 0
+    while many := journal.add(islice(lines, _BATCH)):
+        read += many
         if not going_on():
-            return
+            return read
     _check_duplicates(journal, policy)
+    if rules.once and rules.skips and not rules.by_count and journal.has_new_people():
+        raise JournalError(_NEW_PEOPLE.format(journal.path))
+    if _digest(rows) != source["digest"]:
+        raise SourceError(_CHANGED.format(rows.name))
+    sums = {} if is_open else dict.fromkeys(SUMS, "0")
+    more = {"state": "open", "turned": str(rows.turned), STALE: "0"}
     keep = policy.duplicates or Duplicates.LAST
     journal.ready(
-        {"state": "open", "turned": str(rows.turned)},
+        {**said, **source, **sums, **more},
+        rules,
         keep=keep.value if keep in (Duplicates.FIRST, Duplicates.LAST) else None,
-        skip_unchanged=upsert and not policy.full,
+        going_on=is_open,
     )
+    return 0
+
+
+def _checked(task: Task, row: Row | BadRow) -> Row | BadRow:
+    """Return *row*, or why it can't be sent."""
+    entry = task.entry(row) if isinstance(row, Row) else row
+    return entry if isinstance(entry, BadRow) else row
 
 
 def check_job(journal: Journal, said: Mapping[str, str]) -> None:
@@ -130,11 +153,25 @@ _WORDS: Final = {
 }
 
 
+_CHANGED: Final = (
+    "{} was changed or replaced while it was read: nothing was sent. Run the same again"
+)
+_NEW_PEOPLE: Final = (
+    "{} has created users from rows without a key, and this is another file: rows without a key "
+    "can't be told from those users, so nothing was sent. If the file has the same people, "
+    "corrected, accept it (--accept-changed-source): then rows count as created by body and count. "
+    "For new people use another journal"
+)
+
+
 def _digest(rows: RowFile) -> str:
+    """Return the digest of the file that *rows* come from; raise `SourceError` if it is another now."""
     path = rows.path or Path()
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            if stamp_of(file) == rows.stamp:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        message = _CHANGED.format(path)
     except OSError as error:
         message = f"{path} can't be read: {error.strerror}"
     raise SourceError(message)

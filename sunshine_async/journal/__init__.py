@@ -4,11 +4,14 @@ One process at a time has it; its mode is 0600, since keys are often e-mail addr
 in it only where they are to be kept, credentials never.
 """
 
-from sunshine_async.journal.file import VERSION, Found, Journal, JournalError
-from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, State
-from sunshine_async.journal.statements import REACH
+from sunshine_async.journal.copying import copy_journal
+from sunshine_async.journal.disk import VERSION, JournalError
+from sunshine_async.journal.file import Found, Journal
+from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, Rules, State
+from sunshine_async.journal.statements import CREATED, REACH
 
 __all__ = [
+    "CREATED",
     "PENDING",
     "REACH",
     "VERSION",
@@ -19,5 +22,7 @@ __all__ = [
     "Kept",
     "Line",
     "Mark",
+    "Rules",
     "State",
+    "copy_journal",
 ]

@@ -1,96 +1,68 @@
 """The file of a journal, and what its rows are."""
 
-import os
-import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
-from threading import Lock
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 
-from sunshine_async.errors import SunshineError
+from sunshine_async.journal.disk import Disk
 from sunshine_async.journal.meeting import Meeting, add
-from sunshine_async.journal.row import Done, Kept, Line, Mark, State
+from sunshine_async.journal.row import Done, Kept, Line, Mark, Rules, State
 from sunshine_async.journal.statements import (
-    ACCEPT,
+    AGAIN,
+    AHEAD,
     BEGIN,
+    BY_HASH,
     BY_LINE,
     CATCH_UP,
     CAUGHT_UP,
-    DOUBT,
-    DOUBTED,
     END,
+    INCOMING,
     INDEX,
-    LEAVE_OUT,
+    MADE_BY_HASH,
     MARK,
+    NEW_PEOPLE,
     NEXT,
-    REASONS,
-    REMEMBER,
+    NO_FILE,
+    READ,
+    READABLE,
     REPEATED,
     REPEATS,
     SAY,
+    SESSION,
     SHOW,
-    TABLES,
-    TAKE_OVER,
-    UNCHANGED,
-    UNREAD,
-    WHICH,
+    WAITING,
 )
+from sunshine_async.journal.taking import take
 
-VERSION: Final = 1
-"""Of the tables; a file of a newer one is refused."""
-_APPLICATION: Final = 0x53756E4A
 _PAGE: Final = 500
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
+"""A state that isn't among them is unknown."""
+_LAST: Final = 1 << 62
+_IN_DOUBT: Final = (State.BEGUN, State.UNKNOWN)
 _NONE: Final[Done] = {}
 _NOTHING: Final[Mapping[str, str]] = {}
 _TOGETHER: Final = 50
 """Rows that are added by one statement."""
 
 
-class JournalError(SunshineError):
-    """The journal can't be opened, read or written; the text says why and what to do."""
-
-
 Found: TypeAlias = dict[str, Any]
 
 
-class Journal:
+class Journal(Disk):
     """The file at *path*, which is made where there is none, unless it *must_exist*.
 
     Its methods may be called from any thread, and what one of them has changed is on the disk
-    when it returns. Raise `JournalError`: for what is no journal, is damaged, of a newer version,
+    when it returns. Raise `JournalError`: for what is no journal, is damaged, of another version,
     in use by another process, and for a disk that is full or can't be written.
     """
 
-    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
-        self.path: Final = Path(path)
-        self._lock: Final = Lock()
-        if not must_exist:
-            _make(self.path)
-        elif not self.path.is_file():
-            self._refuse("isn't there: check the path and its spelling")
-        if not os.access(self.path, os.W_OK):
-            self._refuse(REASONS["readonly"])
-        with self._refusals():
-            self._database: Final = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        try:
-            with self._refusals():
-                self._open(must_exist=must_exist)
-        except BaseException:
-            self._database.close()
-            raise
-
-    def close(self) -> None:
-        """Let others have it."""
-        with self._lock, suppress(sqlite3.Error):  # what was to be kept is on the disk
-            self._database.close()
+    session: int = 0
+    """Number of the session that writes now."""
+    _into: str = "rows"
+    """Where rows are added: to those of a source that is being read, if one is."""
 
     def about(self) -> dict[str, str]:
         """Return what was said of the job."""
@@ -101,107 +73,96 @@ class Journal:
         with self._change() as database:
             database.executemany(SAY, about.items())
 
-    def begin(self, about: Mapping[str, str], *, accept: bool = False, aside: bool = False) -> None:
-        """Begin to read a source: forget the rows, and keep what is said *about* it.
-
-        With *accept* what was accepted of each key is kept; with *aside* the rows themselves are,
-        for those that haven't changed to go on from where they were.
-        """
+    def begin_session(self) -> int:
+        """Begin another session, and return its number."""
         with self._change() as database:
-            database.execute("DROP INDEX IF EXISTS by_key")
-            database.execute("DROP INDEX IF EXISTS by_line")
-            if accept:
-                database.execute(ACCEPT)
-                database.execute(DOUBT.format(rows="rows"))
-            if aside:
-                database.execute("ALTER TABLE rows RENAME TO old")
-                database.execute(TABLES[0])
-            else:
-                database.execute("DELETE FROM rows")
-            database.executemany(SAY, about.items())
+            database.execute(SESSION)
+        self.session = int(self.about()["session"])
+        return self.session
+
+    def begin(self) -> None:
+        """Begin to read another source; the rows stay as they are until it is `ready`."""
+        with self._change() as database:
+            for statement in READ:
+                database.execute(statement)
+        self._into = "incoming"
 
     def add(self, lines: Iterable[Line]) -> int:
         """Add rows, those with a reason as bad, and all others as waiting; return how many."""
         lines, many = iter(lines), 0
         with self._change() as database:
             while some := [*islice(lines, _TOGETHER)]:
-                add(database, some)
+                add(database, some, into=self._into)
                 many += len(some)
         return many
 
-    def ready(
-        self, about: Mapping[str, str], *, keep: str | None = None, skip_unchanged: bool = False
-    ) -> None:
-        """End reading the source, and keep what is said *about* it.
-
-        Rows that were set aside and haven't changed go on. Of waiting and begun rows with the same
-        key all are left out but the ``first`` or the ``last`` where *keep* says so; a row in whose
-        place another may have been sent has begun. With *skip_unchanged* those are done that are as
-        they were last accepted. The others have the ids of then.
-        """
-        with self._change() as database:
-            aside = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'old'").fetchone()
-            if aside:
-                database.execute("CREATE INDEX by_hash ON old (hash)")
-                database.execute(TAKE_OVER)
-                database.execute(DOUBT.format(rows="old"))
-            if keep is not None:
-                database.execute(LEAVE_OUT.format(which=WHICH[keep]))
-            if aside:
-                database.execute(DOUBTED)
-                database.execute("DROP TABLE old")
-            if skip_unchanged:
-                database.execute(UNCHANGED)
-            database.execute(REMEMBER)
-            database.executemany(SAY, about.items())
-
-    @property
-    def first(self) -> int:
-        """The number of the first row."""
-        [[number]] = self._all("SELECT coalesce(min(number), 1) FROM rows")
-        return int(number)
-
     def index(self) -> tuple[int, list[tuple[int, int]]]:
-        """Find rows with the key of an earlier one: how many, and the first, with its line."""
+        """Find rows that were read with the key of an earlier one: how many, and the first, with its line."""
         with self._change() as database:
-            database.execute(INDEX)
+            database.execute(INCOMING)
         [[many]] = self._all(REPEATED)
         return many, self._all(REPEATS)
 
-    def meet(
-        self, lines: Sequence[Line], *, session: int, skip_unchanged: bool, bodies_differ: bool
-    ) -> list[Kept | None]:
-        """Return the row of each of *lines*, or None for one that this *session* has met already.
+    def has_new_people(self) -> bool:
+        """Return whether rows that were read can't be told from users without a key who were made."""
+        [[found]] = self._all(NEW_PEOPLE)
+        return bool(found)
 
-        It is known by its key and hash, or without a key by its line and hash. Where *bodies_differ*
-        (an upsert, an update) only the last of a key is: what came before it is sent again, and takes
-        the place of those from sessions before that aren't done. Where it isn't there it is added, as
-        done if it is as it was last accepted and *skip_unchanged* says so, else with the id of then.
+    def ready(
+        self,
+        about: Mapping[str, str],
+        rules: Rules,
+        *,
+        keep: str | None = None,
+        going_on: bool = False,
+    ) -> None:
+        """End reading the source, whose rows take the place of those before; all of it or nothing.
+
+        *about* is kept. Of rows with the same key all are left out but the ``first`` or the
+        ``last`` where *keep* says so. The *rules* say which of the others are done, or can't be
+        done. With *going_on* rows that haven't changed go on from where they were.
         """
         with self._change() as database:
+            take(database, rules, keep=keep, going_on=going_on)
+            database.execute(NO_FILE)
+            database.execute(AHEAD)
+            database.executemany(SAY, about.items())
+        self._into = "rows"
+
+    def send_again(self, states: Sequence[State]) -> None:
+        """Let rows begin again that were done after one of their user's in *states*, which is sent now."""
+        with self._change() as database:
             database.execute(INDEX)
-            database.execute(BY_LINE)
-            accepted = database.execute("SELECT 1 FROM accepted LIMIT 1").fetchone() is not None
-            then = [*([UNCHANGED] if skip_unchanged else []), REMEMBER] if accepted else []
-            meeting = Meeting(database, session, then, bodies_differ)
+            database.execute(AGAIN.format(states=_listed(states)))
+
+    def meet(
+        self, lines: Sequence[Line], rules: Rules, *, states: Sequence[State] = ()
+    ) -> list[Kept | None]:
+        """Return the row of each of *lines*, or None for one that this session has met already.
+
+        A row that isn't there is added, as what the *rules* say of its user. Those in *states*
+        are sent next. Raise `JournalError` for one that can't be told from users who were made.
+        """
+        with self._change() as database:
+            for statement in (INDEX, BY_LINE, BY_HASH, MADE_BY_HASH):
+                database.execute(statement)
+            meeting = Meeting(database, self.session, rules, states)
             return [meeting.met(line) for line in lines]
 
-    def waiting(self, session: int) -> int:
-        """Return how many rows are to be done that this *session* has met, or that are of a file."""
-        [[many]] = self._all(
-            "SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session <= 0 OR session = ?)",
-            (session,),
-        )
+    def waiting(self) -> int:
+        """Return how many rows are to be done that this session has met, or that were read ahead."""
+        [[many]] = self._all(WAITING, (self.session,))
         return int(many)
 
-    def pending(self, after: int, states: Sequence[State], *, many: int = _PAGE) -> list[Kept]:
+    def pending(
+        self, after: int, states: Sequence[State], *, many: int = _PAGE, until: int = _LAST
+    ) -> list[Kept]:
         """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
-        query = NEXT.format(states=", ".join(str(int(state)) for state in states))
-        [found] = self._all(query, (after, many))
+        [found] = self._all(NEXT.format(states=_listed(states)), (after, until, many))
         columns: list[list[Any]] = [orjson.loads(column) for column in found]
         return [
-            Kept(number, _STATES[state], remote_id)
-            for number, state, remote_id in zip(*columns, strict=True)
+            Kept(number, _STATES[state], remote_id, bytes.fromhex(hashed))
+            for number, state, remote_id, hashed in zip(*columns, strict=True)
         ]
 
     def write(
@@ -223,18 +184,24 @@ class Journal:
         statements: list[tuple[str, tuple[Any, ...]]] = []
         statements += ((SAY, one) for one in about.items())
         if begun:
-            statements.append((BEGIN, (now, _json(begun))))
+            statements.append((BEGIN, (now, self.session, _json(begun))))
         if marks:
-            statements.append((MARK, (_json([_values(mark) for mark in marks]),)))
-        statements += ((END, (*what, now, _json(rows))) for what, rows in done.items())
-        with self._change() if len(statements) > 1 else self._using() as database:
+            statements.append((MARK, (self.session, _json([_values(mark) for mark in marks]))))
+        statements += (
+            (END, (*what, now, self.session, _json(rows))) for what, rows in done.items()
+        )
+        with self._change() as database:
             for statement, values in statements:
                 database.execute(statement, values)
 
     def counts(self) -> dict[tuple[State, str | None], int]:
         """Return how many rows there are, by state and outcome."""
-        found = self._all("SELECT state, outcome, count(*) FROM rows GROUP BY state, outcome")
-        return {(State(state), outcome): count for state, outcome, count in found}
+        counts: dict[tuple[State, str | None], int] = {}
+        query = "SELECT state, outcome, count(*) FROM rows GROUP BY state, outcome"
+        for number, outcome, count in self._all(query):
+            what = _STATES.get(number, State.UNKNOWN), outcome
+            counts[what] = counts.get(what, 0) + count
+        return counts
 
     def codes(self) -> dict[str, tuple[int, str]]:
         """Return how many rows weren't done by code, each with a reason as its example."""
@@ -260,7 +227,7 @@ class Journal:
 
     def rows(self, *states: State) -> Iterator[Found]:
         """Yield the rows in one of *states*, or all, as they were in the source, a page at a time."""
-        chosen = ", ".join(str(int(state)) for state in states or State)
+        chosen = _listed(states or [*State])
         query = f"{SHOW} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT {_PAGE}"
         after = 0
         while page := self._all(query, (after,)):
@@ -268,72 +235,10 @@ class Journal:
                 yield dict(zip(_NAMES, row, strict=True))
             after = page[-1][0]
 
-    def _open(self, *, must_exist: bool) -> None:
-        database = self._database
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("PRAGMA temp_store = FILE")
-        database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
-        database.execute("BEGIN IMMEDIATE")  # so that another process is found out now
-        [application], [version] = (
-            database.execute(f"PRAGMA {name}").fetchone()
-            for name in ("application_id", "user_version")
-        )
-        [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        database.execute("COMMIT")
-        if must_exist and not tables:
-            self._refuse(UNREAD)
-        if application != _APPLICATION and (application or tables):
-            self._refuse("is no journal of a job, but another program's database")
-        if version > VERSION:
-            self._refuse(f"is of a newer version ({version}) than this one can read ({VERSION})")
-        database.execute("PRAGMA journal_mode = WAL")
-        if not tables:
-            with self._change():
-                for statement in TABLES:
-                    database.execute(statement)
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
-                database.execute(f"PRAGMA user_version = {VERSION}")
-        # what is there can be looked at on a full disk too
-        with suppress(JournalError) if must_exist else nullcontext(), self._change():
-            database.execute(CATCH_UP)
-            database.execute(CAUGHT_UP)
-
-    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._using() as database:
-            return database.execute(query, values).fetchall()
-
-    @contextmanager
-    def _using(self) -> Generator[sqlite3.Connection]:
-        with self._lock, self._refusals():
-            yield self._database
-
-    @contextmanager
-    def _change(self) -> Generator[sqlite3.Connection]:
-        with self._using() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # it may have been rolled back by what went wrong
-                    database.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _refusals(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            said = str(error)
-            reason = next((ours for theirs, ours in REASONS.items() if theirs in said), None)
-        else:
-            return
-        self._refuse(reason or f"can't be used: {said}")
-
-    def _refuse(self, reason: str) -> NoReturn:
-        message = f"{self.path} {reason}"
-        raise JournalError(message)
+    def _recover(self) -> None:
+        self._database.execute(READABLE)
+        self._database.execute(CATCH_UP)
+        self._database.execute(CAUGHT_UP)
 
 
 _NAMES: Final = (
@@ -342,18 +247,8 @@ _NAMES: Final = (
 )  # fmt: skip
 
 
-def _make(path: Path) -> None:
-    """Make the file, for its owner alone, where there is none."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        return
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        message = f"the journal {path} can't be made: {reason}"
-    else:
-        return
-    raise JournalError(message)
+def _listed(states: Iterable[State]) -> str:
+    return ", ".join(str(int(state)) for state in states)
 
 
 def _json(values: object) -> str:
@@ -363,5 +258,5 @@ def _json(values: object) -> str:
 def _values(mark: Mark) -> tuple[Any, ...]:
     return (
         mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
-        mark.remote_id, mark.sent,
+        mark.remote_id, mark.sent, mark.doubt or mark.state in _IN_DOUBT,
     )  # fmt: skip

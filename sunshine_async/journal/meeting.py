@@ -1,4 +1,4 @@
-"""Rows that come one after another, from what can be read once: which of them a journal has."""
+"""Rows that come one after another, from a source that can be read once: which of them a journal has."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -7,10 +7,38 @@ from typing import Any, Final, NamedTuple, cast
 
 from attrs import frozen
 
-from sunshine_async.journal.row import PENDING, Kept, Line, State
-from sunshine_async.journal.statements import ADD, ADDED, KNOWN, MEET, REFUSE, SUPERSEDE
+from sunshine_async.journal.disk import JournalError
+from sunshine_async.journal.row import PENDING, Kept, Line, Rules, State
+from sunshine_async.journal.statements import (
+    ADD,
+    ADDED,
+    CREATED,
+    PERHAPS,
+    REFUSE,
+    UNTOLD,
+    WITH_ANOTHER,
+)
 
-_IN_DOUBT: Final = (State.BEGUN, State.UNKNOWN)
+_KNOWN: Final = """SELECT number, state, remote_id, session, hash, doubt FROM rows
+    WHERE {where} ORDER BY session, number"""
+_TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt FROM rows
+    WHERE key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt)
+    ORDER BY state = 2 DESC, number LIMIT 1"""
+_MADE: Final = "SELECT number, state, remote_id FROM made WHERE hash = ? ORDER BY state LIMIT 1"
+_SET: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, reason = ?, remote_id = ?,
+    doubt = ?, session = ? WHERE number = ?"""
+_MEET: Final = "UPDATE rows SET state = ?, session = ?, doubt = max(doubt, ?) WHERE number = ?"
+_SUPERSEDE: Final = """UPDATE rows SET state = 6, reason = 'line ' || ? WHERE key = ? AND session < ?
+    AND state IN (0, 1) AND number >
+    coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0)"""
+_FRESH: Final = (State.WAITING, State.BEGUN, State.FAILED, State.UNKNOWN)
+"""States in which a row may be met again as the last of its user."""
+_SHIFTED: Final = (
+    "row {}: its user has no key, so it can't be told from those that this journal has created, "
+    "and the rows are not the ones of before. If they are the same people, corrected, accept the "
+    "changed source (--accept-changed-source): then rows count as created by body and count. "
+    "For new people use another journal"
+)
 
 
 class _Found(NamedTuple):
@@ -20,86 +48,165 @@ class _Found(NamedTuple):
     state: int
     remote_id: str | None
     session: int
-    """The last that has met it; 0, or its negative, where it is of a file."""
     hash: bytes
-    attempts: int
+    doubt: int
+
+
+class _User(NamedTuple):
+    """What is there of a user, as far as the journal knows: *doubt* as in the table of users."""
+
+    hash: bytes | None = None
+    doubt: int = 0
+    remote_id: str | None = None
+    row: _Found | None = None
+    """The row that brought it there, or will."""
 
 
 @frozen
 class Meeting:
-    """The rows of one *session*; *then* is done with each that is new, where it waits.
+    """The rows of one *session*: each is found again, or added in the state that the *rules* give.
 
-    Where *bodies_differ* a body counts only as the last of its user: one that came before another is
-    sent again. Else it is the same row whenever it comes.
+    Of one user the rows are sent in the order of their numbers within a session. Rows in *states*
+    are sent.
     """
 
     database: sqlite3.Connection
     session: int
-    then: Sequence[str]
-    bodies_differ: bool
+    rules: Rules
+    states: Sequence[State]
 
     def met(self, line: Line) -> Kept | None:
-        """Return the row of *line*, or None for one that this session has met already.
+        """Return the row of *line*, or None for one that this session has met already."""
+        if line.key is None:
+            return self._without_key(line)
+        rows = self._rows("key = ?", line.key)
+        user = self._user(line.key, rows)
+        return self._in_turn(line, rows, user) if self.rules.differ else self._one(line, rows, user)
 
-        It is known by its key and hash, or without a key by its line and hash; else it is added.
-        """
-        rows = self._rows(line)
-        differ = self.bodies_differ and line.key is not None
-        there = [
-            row for row in rows if row.state != State.LEFT_OUT and (differ or row.hash == line.hash)
-        ]
-        known = there[-1] if there and there[-1].hash == line.hash else None
-        if known is not None and abs(known.session) == self.session:
-            return None
-        session = -self.session if known is not None and known.session <= 0 else self.session
-        known = known or self._added(line, rows if differ else [])
-        state = State(known.state)
-        if differ and state is State.WAITING and self._is_in_doubt(rows):
-            state = State.BEGUN
-        self.database.execute(MEET, (state, session, known.number))
-        return Kept(known.number, state, known.remote_id)
+    def _in_turn(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
+        """Return the row of a body that is sent unless it is what its user has, or will have."""
+        row = user.row
+        if user.hash == line.hash and not user.doubt:
+            if row is not None:
+                return None if row.session == self.session else self._again(row)
+            if self.rules.skips:
+                return self._added(line, user, State.DONE, outcome="unchanged")
+        doubted = user.doubt and (row is None or row.session < self.session)
+        last = max((one.number for one in rows if one.session == self.session), default=0)
+        for one in reversed(rows):
+            if one.hash == line.hash and one.state in _FRESH and one.number > last:
+                waits = one.state in PENDING or one.state in self.states
+                if one.session < self.session and (waits or row is None or row is one):
+                    return self._again(one, doubted=bool(doubted))
+        return self._added(line, user, State.BEGUN if doubted else State.WAITING)
 
-    def _rows(self, line: Line) -> list[_Found]:
-        """Return the rows with the key of *line*, or without one at its line, as they came."""
-        where, whose = (
-            ("key IS NULL AND line", line.line) if line.key is None else ("key", line.key)
-        )
-        found = self.database.execute(f"{KNOWN} {where} = ? ORDER BY number", (whose,))
-        return [*map(_Found._make, found)]
-
-    def _is_in_doubt(self, rows: Sequence[_Found]) -> bool:
-        """Return whether one of *rows* may have been sent in an earlier session, and none was done since."""
+    def _one(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
+        """Return the row of a body that is the same row whenever it comes."""
         for row in reversed(rows):
-            if row.state == State.DONE:
-                return False
-            sent = row.state in _IN_DOUBT or (row.state == State.LEFT_OUT and row.attempts)
-            if sent and abs(row.session) != self.session:
-                return True
-        return False
+            if row.hash == line.hash and row.state != State.LEFT_OUT:
+                return None if row.session == self.session else self._again(row)
+        comes = user.row is not None and user.row.session == self.session
+        if self.rules.once and user.hash is not None and not comes:
+            return self._made_before(line, user)
+        return self._added(line, user, State.WAITING)
 
-    def _added(self, line: Line, others: Sequence[_Found]) -> _Found:
-        """Add a row, in the place of those of *others* that earlier sessions have left."""
+    def _made_before(self, line: Line, user: _User) -> Kept:
+        """Add the row of a user who was created with a row of before, or may have been."""
+        if user.doubt == 1 or (user.doubt and not self.rules.skips):
+            return self._added(line, user, State.BEGUN)
+        if user.doubt:
+            return self._added(line, user, State.UNKNOWN, code=UNTOLD, reason=PERHAPS)
+        if not self.rules.skips:
+            return self._added(line, user, State.WAITING)
+        if user.hash == line.hash:
+            return self._added(line, user, State.DONE, outcome="unchanged")
+        return self._added(line, user, State.FAILED, code=CREATED, reason=WITH_ANOTHER)
+
+    def _without_key(self, line: Line) -> Kept | None:
+        """Return the row at the place of *line*, or with its body where rows are told by count."""
+        rows = self._rows("key IS NULL AND line = ?", line.line)
+        for row in reversed(rows):
+            if row.hash == line.hash and row.state != State.LEFT_OUT:
+                return None if row.session == self.session else self._again(row)
+        user = _User()
+        if line.reason is not None or not (self.rules.once and self.rules.skips):
+            return self._added(line, user, State.BAD if line.reason else State.WAITING)
+        twin = self.database.execute(_TWIN, (line.hash, self.session)).fetchone()
+        made = self.database.execute(_MADE, (line.hash,)).fetchone()
+        if not self.rules.by_count:
+            others = [row for row in rows if row.state == State.DONE or row.doubt]
+            if twin or made or others:
+                raise JournalError(_SHIFTED.format(line.line))
+        if twin:
+            return self._again(_Found._make(twin))
+        if made is None:
+            return self._added(line, user, State.WAITING)
+        number, state, remote_id = made
+        self.database.execute("DELETE FROM made WHERE number = ?", (number,))
+        user = _User(line.hash, remote_id=remote_id)
+        if state == State.DONE:
+            return self._added(line, user, State.DONE, outcome="unchanged")
+        return self._added(line, user, State.UNKNOWN, code=UNTOLD, reason=PERHAPS)
+
+    def _rows(self, where: str, value: Any) -> list[_Found]:
+        """Return rows in the order in which they were sent, or met."""
+        return [*map(_Found._make, self.database.execute(_KNOWN.format(where=where), (value,)))]
+
+    def _user(self, key: str, rows: Sequence[_Found]) -> _User:
+        """Return what its user has after *rows*, or will have once those of this session are sent."""
+        found = self.database.execute("SELECT * FROM users WHERE key = ?", (key,)).fetchone()
+        _, hashed, doubt, known = found or (key, None, 0, None)
+        remote_id = next((row.remote_id for row in reversed(rows) if row.remote_id), known)
+        for row in reversed(rows):
+            comes = row.session == self.session and row.state in self.states
+            if comes or row.state == State.DONE:
+                return _User(row.hash, 0, remote_id, row)
+            if row.doubt or (row.state == State.WAITING and not self.rules.marked):
+                return _User(row.hash, 2 if row.state == State.UNKNOWN else 1, remote_id, row)
+        return _User(hashed, doubt, remote_id)
+
+    def _again(self, row: _Found, *, doubted: bool = False) -> Kept:
+        """Return a row that is met again; it has begun where its user is *doubted*."""
+        state = State(row.state)
+        if doubted and state is State.WAITING:
+            state = State.BEGUN
+        self.database.execute(_MEET, (state, self.session, doubted, row.number))
+        return Kept(row.number, state, row.remote_id)
+
+    def _added(
+        self,
+        line: Line,
+        user: _User,
+        state: State,
+        *,
+        outcome: str | None = None,
+        code: str | None = None,
+        reason: str | None = None,
+    ) -> Kept:
+        """Add a row, in the place of those that earlier sessions have left waiting."""
+        if line.key is not None and self.rules.differ:
+            self.database.execute(_SUPERSEDE, (str(line.line), line.key, self.session))
         number = add(self.database, [line])
-        for statement in self.then:
-            self.database.execute(f"{statement} AND number = ?", (number,))
-        for row in others:
-            if 0 < row.session < self.session and row.state in PENDING:
-                self.database.execute(SUPERSEDE, (str(line.line), row.number))
-        return _Found(*self.database.execute(f"{KNOWN} number = ?", (number,)).fetchone())
+        if state is State.BAD:
+            code, reason = "bad row", line.reason
+        doubt = state in (State.BEGUN, State.UNKNOWN)
+        values = (state, outcome, code, reason, user.remote_id, doubt, self.session, number)
+        self.database.execute(_SET, values)
+        return Kept(number, state, user.remote_id, code=code, reason=reason)
 
 
-def add(database: sqlite3.Connection, lines: Sequence[Line]) -> int:
+def add(database: sqlite3.Connection, lines: Sequence[Line], *, into: str = "rows") -> int:
     """Add rows, and return the number of the last."""
     values: list[Any] = [
         value for line in lines for value in (line.line, line.key, line.hash, line.body)
     ]
-    last = cast("int", database.execute(_statement(len(lines)), values).lastrowid)
+    last = cast("int", database.execute(_statement(into, len(lines)), values).lastrowid)
     for place, line in enumerate(lines, last - len(lines) + 1):
         if line.reason is not None:
-            database.execute(REFUSE, (line.reason, place))
+            database.execute(REFUSE.format(into=into), (line.reason, place))
     return last
 
 
 @cache
-def _statement(many: int) -> str:
-    return ADD.format(rows=", ".join([ADDED] * many))
+def _statement(into: str, many: int) -> str:
+    return ADD.format(into=into, rows=", ".join([ADDED] * many))

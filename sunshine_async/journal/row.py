@@ -43,6 +43,27 @@ class Kept:
     number: int
     state: State
     remote_id: str | None = None
+    hash: bytes | None = None
+    """Of its body, where the row was read ahead."""
+    code: str | None = None
+    """Of a row that was added now, and can't be sent; *reason* says why."""
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class Rules:
+    """How the rows of a job go with what its journal has of their users."""
+
+    differ: bool = False
+    """Whether two bodies of a user are two things to send, one after the other (update, upsert)."""
+    once: bool = False
+    """Whether a user is made once, whatever comes later (create)."""
+    skips: bool = False
+    """Whether rows that are as their user was last accepted are done without a request."""
+    marked: bool = True
+    """Whether a row is marked as begun before it is sent: if not, one that waits may have been sent."""
+    by_count: bool = False
+    """Whether rows without a key are told apart by body and count, where another source has them."""
 
 
 @frozen
@@ -60,6 +81,8 @@ class Mark:
     remote_id: str | None = None
     sent: int = 0
     """How many sendings more this is: 1 where it was sent, and wasn't marked as begun by itself."""
+    doubt: bool = False
+    """Whether an earlier sending may have been applied, though this one wasn't."""
 
 
 Done: TypeAlias = Mapping[tuple[str, int], Mapping[int, str | None]]

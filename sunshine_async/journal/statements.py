@@ -1,87 +1,176 @@
-"""What a journal says to SQLite, and what SQLite's errors mean to whose journal it is."""
+"""The statements of a journal, and the meaning of SQLite's errors to the owner of a journal."""
 
 from collections.abc import Mapping
 from typing import Final
 
-TABLES: Final = (
-    """CREATE TABLE rows (
+_COLUMNS: Final = """(
         number INTEGER PRIMARY KEY, line INTEGER NOT NULL, key TEXT, hash BLOB NOT NULL,
         state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, outcome TEXT, code TEXT,
         status INTEGER, reason TEXT, remote_id TEXT, at REAL, body BLOB,
-        session INTEGER NOT NULL DEFAULT 0)""",
-    "CREATE TABLE accepted (key TEXT PRIMARY KEY, hash BLOB NOT NULL, remote_id TEXT) WITHOUT ROWID",
+        session INTEGER NOT NULL DEFAULT 0, doubt INTEGER NOT NULL DEFAULT 0)"""
+"""Of a row; *session* is the last one that met it or wrote its state, *doubt* is set while one of its
+sendings may have been applied, and isn't known to be."""
+TABLES: Final = (
+    f"CREATE TABLE rows {_COLUMNS}",
+    """CREATE TABLE users (key TEXT PRIMARY KEY, hash BLOB NOT NULL, doubt INTEGER NOT NULL,
+        remote_id TEXT) WITHOUT ROWID""",
+    """CREATE TABLE made (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, state INTEGER NOT NULL,
+        remote_id TEXT)""",
     "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
-ADD: Final = "INSERT INTO rows (line, key, hash, body, state) VALUES {rows}"
+"""The rows of the source; of each user in the sources before it the last body that was sent, with
+doubt 0 where it was accepted, 2 where that is unknown, and 1 where the job was cut off; users without
+a key that were made, or may have been, and aren't rows of the source; facts about the job."""
+
+ADD: Final = "INSERT INTO {into} (line, key, hash, body, state) VALUES {rows}"
 ADDED: Final = "(?, ?, ?, ?, 0)"
 """One of the *rows*: many in one statement take a third of the time that each would by itself."""
-REFUSE: Final = "UPDATE rows SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
-KNOWN: Final = "SELECT number, state, remote_id, session, hash, attempts FROM rows WHERE"
-MEET: Final = "UPDATE rows SET state = ?, session = ? WHERE number = ?"
-SUPERSEDE: Final = "UPDATE rows SET state = 6, reason = 'line ' || ? WHERE number = ?"
+REFUSE: Final = "UPDATE {into} SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
 NEXT: Final = """SELECT json_group_array(number), json_group_array(state),
-        json_group_array(remote_id)
-    FROM (SELECT number, state, remote_id FROM rows
-        WHERE number > ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
+        json_group_array(remote_id), json_group_array(hex(hash))
+    FROM (SELECT number, state, remote_id, hash FROM rows
+        WHERE number > ? AND number <= ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
 """All in one row: a thread gives way to others at each that it takes, and waits for its turn."""
 SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
     attempts, at, body FROM rows"""
 MARK: Final = """UPDATE rows SET
-        state = mark.value ->> 1, at = mark.value ->> 2, outcome = mark.value ->> 3,
-        code = mark.value ->> 4, status = mark.value ->> 5, reason = mark.value ->> 6,
-        remote_id = coalesce(mark.value ->> 7, remote_id), attempts = attempts + (mark.value ->> 8)
-    FROM json_each(?) AS mark WHERE rows.number = mark.value ->> 0"""
+        state = json_extract(mark.value, '$[1]'), at = json_extract(mark.value, '$[2]'),
+        outcome = json_extract(mark.value, '$[3]'), code = json_extract(mark.value, '$[4]'),
+        status = json_extract(mark.value, '$[5]'), reason = json_extract(mark.value, '$[6]'),
+        remote_id = coalesce(json_extract(mark.value, '$[7]'), remote_id),
+        attempts = attempts + json_extract(mark.value, '$[8]'),
+        doubt = json_extract(mark.value, '$[9]'), session = ?
+    FROM json_each(?) AS mark WHERE rows.number = json_extract(mark.value, '$[0]')"""
 """All marks in one statement: at the end of each another thread has to be waited for."""
 END: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attempts + ?, code = NULL, status = NULL,
-        reason = NULL, remote_id = coalesce(done.value, remote_id), at = ?
+        reason = NULL, remote_id = coalesce(done.value, remote_id), at = ?, doubt = 0, session = ?
     FROM json_each(?) AS done WHERE rows.number = CAST(done.key AS INTEGER)"""
 """The same, in a fifth of the time, for rows of which no more is said than that."""
 BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
-        status = NULL, reason = NULL
+        status = NULL, reason = NULL, doubt = 1, session = ?
     FROM json_each(?) AS begun WHERE rows.number = begun.value"""
 REACH: Final = "reach"
 """Of what is said about a job: up to which number all rows with a key have begun, as far as they wait."""
-CATCH_UP: Final = """UPDATE rows SET state = 1, attempts = attempts + 1 WHERE state = 0
-    AND key IS NOT NULL AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach')"""
+CATCH_UP: Final = """UPDATE rows SET state = 1, attempts = attempts + 1, doubt = 1,
+        session = coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'session'), 0)
+    WHERE state = 0 AND key IS NOT NULL
+    AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach')"""
 """Where a job was cut off: what it had marked all at once is marked row by row."""
 CAUGHT_UP: Final = "UPDATE about SET value = '0' WHERE name = 'reach' AND value <> '0'"
+READABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unreadable state',
+        reason = 'its state in the journal is none that this version knows'
+    WHERE state NOT IN (0, 1, 2, 3, 4, 5, 6)"""
+SAY: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
+SESSION: Final = """INSERT INTO about VALUES ('session', '1')
+    ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"""
+NO_FILE: Final = "DELETE FROM about WHERE name IN ('digest', 'meant', 'source')"
+AHEAD: Final = """INSERT OR REPLACE INTO about
+    SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows"""
+"""How many rows were read ahead: those with higher numbers came one by one."""
+WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
+    coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
+
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 BY_LINE: Final = "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL"
+BY_HASH: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash) WHERE key IS NULL"
+MADE_BY_HASH: Final = "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)"
+AGAIN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
+    (SELECT 1 FROM rows AS other WHERE other.key = rows.key AND other.number < rows.number
+        AND other.state IN ({states}))"""
+"""What came after a row that is sent now is sent after it again."""
+
+READ: Final = (
+    "DROP TABLE IF EXISTS incoming",
+    f"CREATE TABLE incoming {_COLUMNS}",
+)
+"""The rows of another source have a table of their own until all of them are read."""
+INCOMING: Final = "CREATE INDEX by_incoming_key ON incoming (key) WHERE key IS NOT NULL"
 REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
-    (SELECT count(*) - 1 AS n FROM rows WHERE key IS NOT NULL GROUP BY key)"""
-REPEATS: Final = """SELECT max(line), min(line) FROM rows WHERE key IS NOT NULL
+    (SELECT count(*) - 1 AS n FROM incoming WHERE key IS NOT NULL GROUP BY key)"""
+REPEATS: Final = """SELECT max(line), min(line) FROM incoming WHERE key IS NOT NULL
     GROUP BY key HAVING count(*) > 1 ORDER BY 1 LIMIT 5"""
-LEAVE_OUT: Final = """UPDATE rows SET state = 6, reason = 'line ' || (
-        SELECT line FROM rows AS other WHERE other.number = (
-            SELECT {which}(number) FROM rows AS same WHERE same.key = rows.key))
-    WHERE key IN (SELECT key FROM rows WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1)
-    AND state IN (0, 1)
-    AND number <> (SELECT {which}(number) FROM rows AS same WHERE same.key = rows.key)"""
-UNCHANGED: Final = """UPDATE rows SET state = 2, outcome = 'unchanged',
-        remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
-    WHERE state = 0 AND EXISTS
-        (SELECT 1 FROM accepted WHERE accepted.key = rows.key AND accepted.hash = rows.hash)
-    AND NOT EXISTS (SELECT 1 FROM rows AS other
-        WHERE other.key = rows.key AND other.number <> rows.number AND other.state <> 6)"""
-"""Not one of several for a user: what was accepted then is not what is there once the first was sent."""
-REMEMBER: Final = """UPDATE rows SET
-        remote_id = (SELECT remote_id FROM accepted WHERE accepted.key = rows.key)
-    WHERE state = 0 AND remote_id IS NULL AND key IN (SELECT key FROM accepted)"""
-"""Rows that are to be sent have the ids that those with their keys had when last accepted."""
-ACCEPT: Final = """INSERT OR REPLACE INTO accepted
-    SELECT key, hash, remote_id FROM rows WHERE state = 2 AND key IS NOT NULL ORDER BY key, number"""
-DOUBT: Final = """DELETE FROM accepted WHERE key IN
-    (SELECT key FROM {rows} WHERE state IN (0, 1, 4) AND key IS NOT NULL)"""
-SAY: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
+NEW_PEOPLE: Final = """SELECT EXISTS (SELECT 1 FROM incoming WHERE key IS NULL AND state = 0) AND (
+    EXISTS (SELECT 1 FROM made)
+    OR EXISTS (SELECT 1 FROM rows WHERE key IS NULL AND (state = 2 OR doubt)))"""
+"""Whether there are rows without a key that can't be told from users who were made before."""
+REMEMBER: Final = """INSERT OR REPLACE INTO users
+    SELECT key, hash, CASE state WHEN 2 THEN 0 WHEN 4 THEN 2 ELSE 1 END,
+        coalesce(remote_id, (SELECT remote_id FROM users WHERE users.key = rows.key))
+    FROM rows WHERE key IS NOT NULL AND (state = 2 OR doubt OR (state = 0 AND ?))
+    ORDER BY key, session, number"""
+"""Of each user the last row that was applied, or may have been."""
+KEEP_MADE: Final = """INSERT INTO made (hash, state, remote_id)
+    SELECT hash, CASE state WHEN 2 THEN 2 ELSE 4 END, remote_id
+    FROM rows WHERE key IS NULL AND (state = 2 OR doubt) ORDER BY state = 2 DESC, number"""
+LEAVE_OUT: Final = """UPDATE incoming SET state = 6, reason = 'line ' || (
+        SELECT line FROM incoming AS other WHERE other.number = (
+            SELECT {which}(number) FROM incoming AS same WHERE same.key = incoming.key))
+    WHERE key IN (SELECT key FROM incoming WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1)
+    AND state = 0
+    AND number <> (SELECT {which}(number) FROM incoming AS same WHERE same.key = incoming.key)"""
 WHICH: Final = {"first": "min", "last": "max"}
-TAKE_OVER: Final = """UPDATE rows
-    SET (state, attempts, outcome, code, status, reason, remote_id, at) =
-        (old.state, old.attempts, old.outcome, old.code, old.status, old.reason, old.remote_id, old.at)
-    FROM old WHERE rows.hash = old.hash AND rows.state = 0 AND old.state <> 6
-        AND (rows.key = old.key OR rows.key IS NULL AND old.key IS NULL AND rows.line = old.line)"""
-DOUBTED: Final = """UPDATE rows SET state = 1 WHERE state = 0
-    AND key IN (SELECT key FROM old WHERE state IN (1, 4) AND key IS NOT NULL)"""
-"""Whose row has changed, or is another now, may be there by the one that was sent before."""
+TAKE_OVER: Final = """UPDATE incoming
+    SET (state, attempts, outcome, code, status, reason, remote_id, at, doubt, session) =
+        (old.state, old.attempts, old.outcome, old.code, old.status, old.reason, old.remote_id,
+            old.at, old.doubt, old.session)
+    FROM rows AS old WHERE incoming.state = 0 AND old.state <> 6
+        AND incoming.key = old.key AND incoming.hash = old.hash
+        AND (old.state <> 2 OR EXISTS (SELECT 1 FROM users WHERE users.key = old.key
+            AND users.hash = old.hash AND users.doubt = 0))
+        AND NOT EXISTS (SELECT 1 FROM rows AS other
+            WHERE other.key = old.key AND other.number <> old.number AND other.state <> 6)
+        AND NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
+            AND other.number <> incoming.number AND other.state <> 6)"""
+"""One of several for a user is sent again with them: the last body sent is the one that stays."""
+UNCHANGED: Final = """UPDATE incoming SET state = 2, outcome = 'unchanged',
+        remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
+    WHERE state = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key
+        AND users.hash = incoming.hash AND users.doubt = 0)
+    AND (? OR NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
+        AND other.number <> incoming.number AND other.state <> 6))"""
+CREATED: Final = "already created"
+"""Code of a row whose user was created with another body."""
+WITH_ANOTHER: Final = "its user was created by this journal with another body: change the user with an update or upsert"
+ALREADY: Final = """UPDATE incoming SET state = 3, code = ?, reason = ?,
+        remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
+    WHERE state = 0 AND EXISTS
+        (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 0)"""
+UNTOLD: Final = "unknown before"
+PERHAPS: Final = "an earlier run may have created its user: --retry-unknown looks, or without a key sends it again"
+STILL_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?
+    WHERE state = 0 AND EXISTS
+        (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 2)"""
+DOUBTED: Final = """UPDATE incoming SET state = 1, doubt = 1
+    WHERE state = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key AND doubt)"""
+"""Another body than the last that may have been sent."""
+IDENTIFY: Final = """UPDATE incoming SET
+        remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
+    WHERE state IN (0, 1) AND remote_id IS NULL AND key IN (SELECT key FROM users)"""
+"""Rows that are to be sent have the ids that those with their keys had when last accepted."""
+PAIR: Final = """CREATE TEMP TABLE paired AS SELECT new.number AS number, old.number AS made,
+        old.state AS state, old.remote_id AS remote_id
+    FROM (SELECT number, hash, row_number() OVER (PARTITION BY hash ORDER BY number) AS place
+            FROM incoming WHERE key IS NULL AND state = 0) AS new
+    JOIN (SELECT number, hash, state, remote_id,
+                row_number() OVER (PARTITION BY hash ORDER BY state, number) AS place
+            FROM made) AS old
+    ON new.hash = old.hash AND new.place = old.place"""
+"""Rows without a key, and users who were made with such a body: by count."""
+PAIRED: Final = """UPDATE incoming SET state = paired.state, remote_id = paired.remote_id,
+        outcome = CASE paired.state WHEN 2 THEN 'unchanged' END, doubt = paired.state <> 2,
+        code = CASE paired.state WHEN 2 THEN NULL ELSE ? END,
+        reason = CASE paired.state WHEN 2 THEN NULL ELSE ? END
+    FROM paired WHERE incoming.number = paired.number"""
+PAIRED_OFF: Final = (
+    "DELETE FROM made WHERE number IN (SELECT made FROM paired)",
+    "DROP TABLE paired",
+)
+REPLACE: Final = (
+    "DROP TABLE rows",
+    "DROP INDEX IF EXISTS by_incoming_key",
+    "ALTER TABLE incoming RENAME TO rows",
+)
+
 UNREAD: Final = "is no journal of a job: name another file, and it is made"
 REASONS: Final[Mapping[str, str]] = {
     "locked": "is in use by another process: one job at a time has a journal",
@@ -93,9 +182,11 @@ REASONS: Final[Mapping[str, str]] = {
     "full": "can't be written: the disk is full. Make room, and run the same again",
     "disk I/O": "can't be written or read: the disk is full, or fails. See to it, and run the same again",
     "readonly": (
-        "can't be written: it, or its disk, is read-only. Copy it to where you may write, and name "
-        "the copy"
+        "can't be written: it, or its disk, is read-only. Copy it to where you may write "
+        "(sunshine-async job copy), and name the copy"
     ),
     "unable to open": "can't be opened: is its directory there, and may you write to it?",
+    "no such function: json": "can't be used: this Python's SQLite has no JSON functions",
+    "no such table: json": "can't be used: this Python's SQLite has no JSON functions",
 }
 """By a part of what SQLite says."""

@@ -1,0 +1,568 @@
+"""The command line as users start it: odd streams, terminals, files and rows, in an empty home."""
+
+import gzip
+import json
+import os
+import pty
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from rich.cells import cell_len
+from typer.testing import CliRunner, Result
+
+from sunshine_async import cli as entry
+from sunshine_async.cli.app import app
+from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.journal import Journal
+
+TYPED = ("import", "-", "--mode", "upsert")
+Shell: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
+Call: TypeAlias = Callable[[str], Result]
+ROWS = "externalId,profile.givenName\na,Zoë\nb,陽子\nc,x,y\n"
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Emulator:
+    return Emulator()
+
+
+@pytest.fixture(scope="module")
+def base_url(emulator: Emulator) -> Iterator[str]:
+    with emulator.serve() as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def env(emulator: Emulator, base_url: str) -> dict[str, str]:
+    emulator.reset()
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(entry.__file__).parents[2]),
+        "SUNSHINE_APP_ID": "app",
+        "SUNSHINE_KEY_ID": "key-id",
+        "SUNSHINE_KEY_SECRET": "the-secret-value",
+        "SUNSHINE_BASE_URL": base_url,
+        "SA": f"{sys.executable} -m sunshine_async",
+    }
+
+
+@pytest.fixture
+def shell(env: dict[str, str], tmp_path: Path) -> Shell:
+    """Run a line of bash in an empty folder, where ``$SA`` is the command."""
+
+    def run(line: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        result = subprocess.run(  # noqa: S603 - our own
+            ["/bin/bash", "-c", line], env={**env, **more}, cwd=tmp_path, check=False,
+            capture_output=True, encoding="utf-8", errors="replace", timeout=60,
+        )  # fmt: skip
+        said = result.stdout + result.stderr
+        assert "Traceback" not in said
+        assert "Exception ignored" not in said
+        assert "the-secret-value" not in said
+        return result
+
+    return run
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    path = tmp_path / "users.csv"
+    path.write_text(ROWS)
+    return path
+
+
+@pytest.fixture
+def call(env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command in this process, where its streams don't matter: a process takes a second."""
+    monkeypatch.chdir(tmp_path)
+    return lambda line: CliRunner().invoke(app, line.split(), env=env)
+
+
+@pytest.fixture
+def journal(call: Call, users: Path, tmp_path: Path) -> Path:
+    """Return the journal of an update that found no user."""
+    assert call("import users.csv --mode update --journal run.sqlite").exit_code == 1
+    return tmp_path / "run.sqlite"
+
+
+def start(env: dict[str, str], *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    """Start the command, to be fed and ended by a test."""
+    return subprocess.Popen(  # noqa: S603 - our own
+        [sys.executable, "-m", "sunshine_async", *arguments],
+        env=env, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+class TestStreams:
+    @pytest.mark.parametrize(
+        "streams",
+        ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", "| true"],
+    )
+    def test_an_import(self, shell: Shell, users: Path, emulator: Emulator, streams: str) -> None:
+        """Closed, full and broken streams change neither the rows nor the journal nor the status."""
+        line = f"set -o pipefail; $SA import users.csv --mode upsert --journal run.sqlite {streams}"
+        assert shell(line).returncode == 1
+        assert [user["externalId"] for user in emulator.users("sunshine")] == ["a", "b"]
+        shown = json.loads(shell("$SA job show run.sqlite --json").stdout)
+        assert (shown["done"], shown["bad"], shown["state"]) == (2, 1, "finished")
+
+    @pytest.mark.parametrize("command", ["job failures", "job export", "job show"])
+    def test_a_result_that_cannot_be_written(
+        self, shell: Shell, journal: Path, command: str
+    ) -> None:
+        """A result that a full disk refuses is a sentence and status 1; a reader may leave."""
+        full = shell(f"$SA {command} run.sqlite > /dev/full")
+        assert full.returncode == 1
+        assert full.stderr.startswith(
+            "sunshine-async: the output can't be written: No space left on device\n"
+        )
+        left = shell(f"set -o pipefail; $SA {command} run.sqlite | true")
+        assert (left.returncode, left.stderr) == (0, "")
+
+    def test_an_import_whose_report_cannot_be_written(self, shell: Shell, users: Path) -> None:
+        """Rows that are all done, in a report that can't be written, are status 1."""
+        users.write_text("externalId\na\n")
+        for more in ("", "--json"):
+            result = shell(f"$SA import users.csv --mode upsert {more} > /dev/full")
+            assert result.returncode == 1
+            assert result.stderr.count("the output can't be written") == 1
+
+    def test_help_that_cannot_be_written(self, shell: Shell) -> None:
+        """Help on a full disk is status 1, too."""
+        assert shell("$SA import --help > /dev/full").returncode == 1
+
+    @pytest.mark.parametrize("command", ["job failures", "job export"])
+    def test_a_result_without_stdout(self, shell: Shell, journal: Path, command: str) -> None:
+        """A result of a process without stdout is refused with the next step."""
+        result = shell(f"$SA {command} run.sqlite >&-")
+        assert result.returncode == 2
+        assert result.stderr == "sunshine-async: stdout is closed: name a file with --out\n"
+
+    def test_rows_from_a_closed_stream(self, shell: Shell) -> None:
+        """Rows from a standard input that is closed are refused with the next step."""
+        result = shell("$SA import - --mode upsert <&-")
+        assert result.returncode == 2
+        assert "standard input can't be read: it is closed. Pipe the rows" in result.stderr
+
+    @pytest.mark.parametrize("command", ["users get nobody", "users delete nobody"])
+    def test_one_user(self, shell: Shell, command: str) -> None:
+        """A call for one user needs no standard input."""
+        result = shell(f"$SA {command} <&-")
+        assert result.returncode == 1
+        assert "404 user_not_found" in result.stderr
+
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "utf-16"])
+    def test_encodings(
+        self, shell: Shell, journal: Path, emulator: Emulator, tmp_path: Path, encoding: str
+    ) -> None:
+        """Rows that failed come back whole through a stdout of any encoding, and JSON is JSON."""
+        result = shell("$SA job failures run.sqlite > failed.jsonl", PYTHONIOENCODING=encoding)
+        assert result.returncode == 0
+        assert shell("$SA import failed.jsonl --mode upsert").returncode == 1
+        names = [user["profile"]["givenName"] for user in emulator.users("sunshine")]
+        assert names == ["Zoë", "陽子"]
+        shell("$SA users get b > user.json", PYTHONIOENCODING=encoding)
+        text = (tmp_path / "user.json").read_text(encoding)
+        assert json.loads(text)["profile"]["givenName"] == "陽子"
+
+    def test_a_terminal_as_the_file(
+        self, env: dict[str, str], tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """Rows may be typed: the command says so, and how to end them."""
+        outer, inner = pty.openpty()
+        with start(env, *TYPED, cwd=tmp_path, stdin=inner, stdout=subprocess.PIPE) as process:
+            os.close(inner)
+            assert "Ctrl-D" in process.stderr.readline()
+            os.write(outer, b'{"externalId": "typed"}\n\x04\x04')
+            out, err = process.communicate(timeout=30)
+            os.close(outer)
+        assert process.returncode == 0, out + err
+        assert [user["externalId"] for user in emulator.users("sunshine")] == ["typed"]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"COLUMNS": "20"},
+            {"COLUMNS": "1"},
+            {"COLUMNS": "0"},
+            {"COLUMNS": "many"},
+            {"COLUMNS": "40", "TERM": "dumb"},
+            {"COLUMNS": "40", "NO_COLOR": "1"},
+            {"LANG": "C", "LC_ALL": "C"},
+            {"LANG": "de_DE.ISO-8859-1", "TZ": "nowhere"},
+        ],
+    )
+    def test_terminals(self, shell: Shell, users: Path, settings: dict[str, str]) -> None:
+        """The whole report is there at any width, without a home, and never wider than asked."""
+        result = shell("$SA import users.csv --mode upsert", **settings)
+        assert result.returncode == 1
+        width = settings.get("COLUMNS", "80")
+        width = max(20, int(width)) if width.isdigit() else 80
+        assert max(map(cell_len, result.stdout.splitlines())) <= width
+        said = "".join(result.stdout.split())
+        assert "cells,wherethefirstlinehas2" in said.replace("│", "")
+        assert "done" in said
+
+    def test_text_that_a_terminal_would_obey(self, shell: Shell, tmp_path: Path) -> None:
+        """Control characters and markup in names and headers are shown, not obeyed."""
+        name = "[b]\x1b[31m:smile:[*b].csv"
+        (tmp_path / name).write_text("externalId\na\nb,c\n")
+        result = shell(f"$SA import '{name}' --mode upsert")
+        assert result.returncode == 1
+        assert "[b]\\x1b[31m:smile:[*b].csv" in result.stdout
+        (tmp_path / "x.csv").write_text("externalId,\x1b]0;x\x07\na,b\n")
+        result = shell("$SA import x.csv --mode upsert --map externalId=no")
+        assert result.returncode == 2
+        assert "\\x1b]0;x\\x07" in result.stderr
+        assert "\x1b" not in result.stderr
+
+
+class TestRows:
+    @pytest.mark.parametrize("more", ["", "--journal run.sqlite"])
+    @pytest.mark.parametrize(
+        ("name", "bad"),
+        [
+            ("x.jsonl", b'{"externalId": "x", "n": ' + b"[" * 990 + b"9" * 25 + b"]" * 990 + b"}"),
+            ("x.jsonl", b'{"externalId": "x", "externalId": "y"}'),
+            ("x.jsonl", b'{"externalId": "\\ud800"}'),
+            ("x.csv", b"x," + b"9" * 5000),
+            ("x.csv", b"\xef\xbb\xbfx,1"),
+        ],
+    )
+    def test_a_hostile_row(  # noqa: PLR0917 - pytest's
+        self, call: Call, tmp_path: Path, emulator: Emulator, name: str, bad: bytes, more: str
+    ) -> None:
+        """A hostile row is one bad row with its line; the rows behind are done."""
+        first = b'{"externalId": "a"}\n' if name == "x.jsonl" else (
+            b"externalId,metadata.age:number\na,1\n"
+        )  # fmt: skip
+        last = b'\n{"externalId": "b"}\n' if name == "x.jsonl" else b"\nb,2\n"
+        (tmp_path / name).write_bytes(first + bad + last)
+        result = call(f"import {name} --mode upsert --json {more}")
+        assert result.exit_code == 1
+        report = json.loads(result.stdout)
+        assert (report["done"], report["bad"], report["without_outcome"]) == (2, 1, 0)
+        assert report["problems"][0]["line"] == (2 if name == "x.jsonl" else 3)
+        assert [user["externalId"] for user in emulator.users("sunshine")] == ["a", "b"]
+
+    @pytest.mark.parametrize(
+        ("spoil", "said"),
+        [
+            (lambda data: data[: len(data) * 2 // 3], "cut short"),
+            (lambda data: data + b"garbage", "damaged, or other data follows"),
+            (lambda data: data[:-8] + b"\1\2\3\4" + data[-4:], "damaged, or other data follows"),
+        ],
+        ids=["cut short", "followed", "damaged"],
+    )
+    def test_a_broken_gzip_file(
+        self, call: Call, tmp_path: Path, emulator: Emulator, spoil: Any, said: str
+    ) -> None:
+        """Rows sent before the reading ends are counted: status 3; with a journal none is sent: 2."""
+        lines = "".join(f'{{"externalId": "{n}-{os.urandom(8).hex()}"}}\n' for n in range(300))
+        (tmp_path / "users.jsonl.gz").write_bytes(spoil(gzip.compress(lines.encode())))
+        result = call("import users.jsonl.gz --mode upsert --json --journal run.sqlite")
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert emulator.users("sunshine") == []
+        result = call("import users.jsonl.gz --mode upsert --json")
+        report = json.loads(result.stdout)
+        assert result.exit_code == 3
+        assert said in report["reason"]
+        assert report["done"] == report["rows"] == len(emulator.users("sunshine")) > 99
+
+    @pytest.mark.parametrize("more", [[], ["--journal", "run.sqlite"]])
+    def test_a_source_that_breaks_off(
+        self, env: dict[str, str], tmp_path: Path, emulator: Emulator, more: list[str]
+    ) -> None:
+        """A read error in mid-run ends the job with the line and the reason: status 3."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            there = socket.create_connection(server.getsockname())
+            here, _ = server.accept()
+        command = [*TYPED, "--json", *more]
+        with (
+            here,
+            start(env, *command, cwd=tmp_path, stdin=there, stdout=subprocess.PIPE) as process,
+        ):
+            there.close()
+            here.sendall(b"".join(b'{"externalId": "u%d"}\n' % n for n in range(100)))
+            while len(emulator.users("sunshine")) < 100:
+                assert process.poll() is None
+            here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            here.close()  # resets the connection
+            out, err = process.communicate(timeout=30)
+        assert process.returncode == 3, err
+        report = json.loads(out)
+        assert (report["done"], report["rows"]) == (100, 100)
+        assert (
+            "standard input, after line 100: it can't be read on: Connection re" in report["reason"]
+        )
+
+    @pytest.mark.parametrize("source", [".", "/proc/self/mem", "nowhere.csv"])
+    def test_a_source_that_is_none(self, call: Call, source: str) -> None:
+        """A directory, a file that can't be read and a missing one are one sentence and status 2."""
+        result = call(f"import {source} --mode upsert")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"sunshine-async: {source} ")
+        assert result.stderr.count("\n") == 1
+
+
+class TestCounts:
+    @pytest.mark.parametrize("more", ["", "--journal run.sqlite"])
+    @pytest.mark.parametrize("status", [500, 502, 503, 504])
+    def test_lost_answers(
+        self, call: Call, tmp_path: Path, emulator: Emulator, more: str, status: int
+    ) -> None:
+        """Keyless creates whose answers are lost are unknown: in the text, in JSON, in the status."""
+        (tmp_path / "users.jsonl").write_text('{"profile": {"givenName": "x"}}\n' * 4)
+        emulator.faults += [Mishap(status=status, when="after")]
+        result = call(f"import users.jsonl --mode create --concurrency 1 {more}")
+        assert result.exit_code == 1
+        said = words(result.stdout)
+        for figure in ("rows │ 4", "done │ 3", "failed │ 0", "unknown │ 1 ("):
+            assert figure in said
+        assert len(emulator.users("sunshine")) == 4
+
+    @pytest.mark.parametrize("more", ["", "--journal run.sqlite"])
+    def test_the_fuse_counts_bad_rows(
+        self, call: Call, tmp_path: Path, emulator: Emulator, more: str
+    ) -> None:
+        """With --max-failures rows that can't be read count: the job gives up before the others."""
+        rows = ["x"] * 2000 + [f'{{"externalId": "{n}"}}' for n in range(1000)]
+        (tmp_path / "users.jsonl").write_text("\n".join(rows) + "\n")
+        result = call(f"import users.jsonl --mode create --max-failures 10 --json {more}")
+        assert result.exit_code == 3
+        assert json.loads(result.stdout)["ending"] == "gave up"
+        assert emulator.users("sunshine") == []
+
+
+class TestJournalNames:
+    @pytest.mark.parametrize("name", [":memory:", "", ".", "file:x?mode=memory", "users.csv"])
+    def test_names_of_no_file(
+        self, call: Call, users: Path, emulator: Emulator, tmp_path: Path, name: str
+    ) -> None:
+        """A journal that would be no file, or the file of the rows, is refused: nothing is sent."""
+        users.write_text("")
+        result = call(f"import users.csv --format jsonl --mode upsert --journal={name}")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("sunshine-async: ")
+        assert result.stderr.count("\n") == 1
+        assert emulator.ledger()["requests"] == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["users.csv"]
+        assert users.read_bytes() == b""
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("command", ["failures", "export"])
+    @pytest.mark.parametrize("force", ["", "--force"])
+    @pytest.mark.parametrize(
+        ("out", "said"),
+        [
+            ("run.sqlite", "is the journal"),
+            ("run.sqlite-wal", "is a part of the journal"),
+            ("run.sqlite-shm", "is a part of the journal"),
+            ("hard.sqlite", "is the journal"),
+            ("link.sqlite", "is the journal"),
+            ("RUN.SQLITE", "is the journal"),
+            ("users.csv", "is the file that the job read"),
+            ("hard.csv", "is the file that the job read"),
+            ("link.csv", "is the file that the job read"),
+            ("folder/../users.csv", "is the file that the job read"),
+            ("Users.CSV", "is the file that the job read"),
+            ("folder", "is a directory"),
+            ("folder/none/x", "can't be written: No such file or directory"),
+        ],
+    )
+    def test_files_that_are_never_replaced(  # noqa: PLR0917 - pytest's
+        self, call: Call, journal: Path, tmp_path: Path, command: str, force: str, out: str,
+        said: str,
+    ) -> None:  # fmt: skip
+        """The journal, its parts and the job's source stay, by any name, also with --force."""
+        (tmp_path / "folder").mkdir()
+        for end, target in (("csv", "users.csv"), ("sqlite", "run.sqlite")):
+            os.link(tmp_path / target, tmp_path / f"hard.{end}")
+            (tmp_path / f"link.{end}").symlink_to(target)
+        before = journal.stat().st_ino
+        result = call(f"job {command} run.sqlite --out {out} {force}")
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert (tmp_path / "users.csv").read_text() == ROWS
+        assert journal.stat().st_ino == before
+        assert call("job show run.sqlite").exit_code == 0
+        assert not list(tmp_path.glob(".sunshine*"))
+
+    def test_a_source_of_another_folder(
+        self, call: Call, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The source is known from another folder too, where it was named from, and by its bytes."""
+        (tmp_path / "other").mkdir()
+        (tmp_path / "copy.csv").write_text(ROWS)
+        for out in ("../users.csv", "../copy.csv"):
+            monkeypatch.chdir(tmp_path / "other")
+            result = call(f"job export ../run.sqlite --out {out} --force")
+            assert "is the file that the job read" in result.stderr
+        assert (tmp_path / "users.csv").read_text() == ROWS
+
+    @pytest.mark.parametrize("command", ["failures", "export"])
+    def test_other_files_need_force(
+        self, call: Call, journal: Path, tmp_path: Path, command: str
+    ) -> None:
+        """A file is replaced with --force only, through a link too, and is its owner's alone."""
+        out, link = tmp_path / "out", tmp_path / "link"
+        link.symlink_to("out")
+        assert call(f"job {command} run.sqlite --out link").exit_code == 0
+        text = out.read_text()
+        assert "Z" in text or "line,key" in text
+        assert out.stat().st_mode & 0o777 == 0o600
+        out.write_text("mine")
+        for name in ("out", "link"):
+            result = call(f"job {command} run.sqlite --out {name}")
+            assert result.exit_code == 2
+            assert (
+                "is there already: name another file, or replace it with --force" in result.stderr
+            )
+            assert out.read_text() == "mine"
+        assert call(f"job {command} run.sqlite --out link --force").exit_code == 0
+        assert out.read_text() == text
+        assert link.is_symlink()
+
+    def test_a_full_disk_leaves_the_old_file(
+        self, shell: Shell, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """A disk that fills leaves the old file as it was, and no other."""
+        rows = (
+            f'{{"externalId": "{n}", "metadata": {{"x": "{"y" * 99}"}}}}\n' for n in range(2000)
+        )
+        (tmp_path / "users.jsonl").write_text("".join(rows))
+        shell("$SA import users.jsonl --mode update --journal run.sqlite --json >/dev/null 2>&1")
+        (tmp_path / "out").write_text("old")
+        before = sorted(path.name for path in tmp_path.iterdir())
+        for name, force in (("out", "--force"), ("new", "")):
+            line = f"ulimit -f 64; $SA job failures run.sqlite --out {name} {force}"
+            result = shell(line)
+            assert result.returncode == 1
+            assert f"{name} can't be written: File too large" in result.stderr
+        assert (tmp_path / "out").read_text() == "old"
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+    def test_pipes_and_devices(self, shell: Shell, journal: Path) -> None:
+        """A pipe or a device is written to, and stays."""
+        whole = shell("$SA job export run.sqlite").stdout
+        assert shell("$SA job export run.sqlite --out >(cat)").stdout == whole
+        assert shell("$SA job export run.sqlite --out /dev/null").returncode == 0
+        assert Path("/dev/null").is_char_device()
+        full = shell("$SA job export run.sqlite --out /dev/full")
+        assert full.returncode == 1
+        assert "/dev/full can't be written: No space left on device" in full.stderr
+
+    def test_a_source_that_broke_since(self, call: Call, tmp_path: Path) -> None:
+        """Failed rows of a source that can't be read on come with their reasons alone."""
+        source = tmp_path / "users.jsonl.gz"
+        rows = "".join(f'{{"externalId": "{os.urandom(99).hex()}"}}\n' for _ in range(400))
+        source.write_bytes(gzip.compress(rows.encode()))
+        call("import users.jsonl.gz --mode update --journal run.sqlite")
+        source.write_bytes(source.read_bytes()[:2000])
+        result = call("job failures run.sqlite --out out")
+        assert result.exit_code == 0
+        found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+        assert len(found) == 400
+        assert [("externalId" in row) for row in (found[0], found[-1])] == [True, False]
+        assert found[-1]["_row"]["outcome"] == "failed"
+
+
+class TestCopies:
+    def test_a_copy_after_a_kill(
+        self, shell: Shell, env: dict[str, str], tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """A copy of a killed job's journal goes on where the job was: no user is made twice."""
+        rows = "".join(f'{{"externalId": "u{n}"}}\n' for n in range(3000))
+        (tmp_path / "users.jsonl").write_text(rows)
+        command = [
+            "import",
+            "users.jsonl",
+            "--mode",
+            "create",
+            "--concurrency",
+            "8",
+            "--json",
+            "--journal",
+        ]
+        with start(env, *command, "run.sqlite", cwd=tmp_path) as process:
+            while len(emulator.users("sunshine")) < 300:
+                assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+        assert len(emulator.users("sunshine")) < 3000
+        assert shell("$SA job copy run.sqlite copy.sqlite").returncode == 0
+        assert [path.name for path in tmp_path.glob("copy*")] == ["copy.sqlite"]
+        assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
+        result = shell(f"$SA {' '.join(command)} copy.sqlite")
+        assert result.returncode == 0
+        assert json.loads(result.stdout)["done"] == 3000
+        assert emulator.ledger()["sunshine"]["effects"]["create"] == 3000
+
+    @pytest.mark.parametrize("force", ["", "--force"])
+    @pytest.mark.parametrize(
+        "target", ["run.sqlite", "link.sqlite", "hard.sqlite", "RUN.sqlite", "run.sqlite-wal"]
+    )
+    def test_a_copy_over_the_journal(
+        self, call: Call, journal: Path, tmp_path: Path, target: str, force: str
+    ) -> None:
+        """A copy never takes the place of the journal, nor of a part of it."""
+        (tmp_path / "link.sqlite").symlink_to("run.sqlite")
+        os.link(journal, tmp_path / "hard.sqlite")
+        result = call(f"job copy run.sqlite {target} {force}")
+        assert result.exit_code == 2
+        assert "the journal itself" in result.stderr
+        assert call("job show run.sqlite").exit_code == 0
+
+    def test_targets(self, call: Call, journal: Path, tmp_path: Path) -> None:
+        """A target is replaced with --force only, whole, without what was beside the old one."""
+        target, wal = tmp_path / "t.sqlite", tmp_path / "t.sqlite-wal"
+        wal.write_bytes(b"of another journal")
+        result = call("job copy run.sqlite t.sqlite")
+        assert result.exit_code == 2
+        assert "t.sqlite-wal is there, a part of another journal" in result.stderr
+        assert not target.exists()
+        assert call("job copy run.sqlite t.sqlite --force").exit_code == 0
+        assert not wal.exists()
+        target.write_text("mine")
+        assert "is there already" in call("job copy run.sqlite t.sqlite").stderr
+        assert target.read_text() == "mine"
+        assert call("job copy run.sqlite t.sqlite --force").exit_code == 0
+        shown = json.loads(call("job show t.sqlite --json").stdout)
+        assert shown == json.loads(call("job show run.sqlite --json").stdout)
+        assert call("job copy users.csv other.sqlite").exit_code == 2
+        assert not (tmp_path / "other.sqlite").exists()
+
+    def test_a_target_in_use(self, call: Call, journal: Path, tmp_path: Path) -> None:
+        """A journal that a job is using is replaced by no copy."""
+        used = Journal(tmp_path / "used.sqlite")
+        inode = used.path.stat().st_ino
+        result = call("job copy run.sqlite used.sqlite --force")
+        assert result.exit_code == 2
+        assert "is in use by another process" in result.stderr
+        used.close()
+        assert used.path.stat().st_ino == inode
+
+
+def test_terminated_while_waiting(env: dict[str, str], tmp_path: Path) -> None:
+    """SIGTERM before a job has begun is one sentence and status 143."""
+    outer, inner = pty.openpty()
+    with start(env, *TYPED, cwd=tmp_path, stdin=inner) as process:
+        os.close(inner)
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+        os.close(outer)
+    assert process.returncode == 143
+    assert err == "sunshine-async: interrupted\n"
