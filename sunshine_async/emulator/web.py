@@ -150,7 +150,7 @@ class Site:
         headers: dict[str, str] = {}
         try:
             operation, asked = self._asked(call)
-            with self._emulation.lock:
+            with self._emulation.changing():
                 if operation.changes:
                     until_answered.enter_context(self._alone(operation.changes(asked)))
                 answer = operation.run(asked)
@@ -177,12 +177,13 @@ class Site:
             raise _refusal(401)
         if call.operation is None:
             raise _refusal(405 if call.allowed else 404)
+        path = call.service.path(call.path)
         body: Any = {}
         if isinstance(call.body, Form):
             body = call.body.parts()
         elif call.operation.takes and (call.body != b"" or call.operation.needs_body):
             body = call.operation.takes.checked(_json(call.request, call.body, call.limit))
-        return call.operation, Asked(call.path, call.request.query_params, body)
+        return call.operation, Asked(path, call.request.query_params, body)
 
 
 def _route(operation: Operation) -> Route:
