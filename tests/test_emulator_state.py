@@ -12,6 +12,7 @@ from sunshine_async import (
     DixaClient,
     Pace,
     SmoochClient,
+    SunshineClient,
 )
 from sunshine_async.dixa import BulkPatchEndUserInput, CreateEndUserInput
 from sunshine_async.emulator import Emulator
@@ -25,6 +26,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def smooch_on(emulator: Emulator) -> SmoochClient:
     return SmoochClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
+
+
+def sunshine_on(emulator: Emulator) -> SunshineClient:
+    return SunshineClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
 
 
 def body(name: str) -> CreateEndUserInput:
@@ -87,15 +92,14 @@ async def test_dixa_outlives_it(tmp_path: Path) -> None:
     }
 
 
-def test_users_outlive_the_emulator(tmp_path: Path) -> None:
+async def test_users_outlive_the_emulator(tmp_path: Path) -> None:
     """With a state file users and effects are there in the next emulator, but for a cut line."""
     state = tmp_path / "state"
     first = Emulator(state=state)
     for name in ("a", "b"):
         first.add("sunshine", {"externalId": name}, app_id="app")
-    user = first.users("sunshine")[0]
-    first.sunshine.app("app").drop(dict(user))
-    first.sunshine._did("delete")
+    async with sunshine_on(first) as client:
+        await client.users.delete("a")
     first.close()
     with state.open("ab") as file:
         file.write(b'["app", "cut')

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from functools import partial
 from math import ceil
 from pathlib import Path
 from threading import Lock
@@ -14,7 +15,7 @@ from sunshine_async.emulator.mishaps import DRAWN, Mishap, Mishaps, Scripted
 from sunshine_async.emulator.platform import Platform
 from sunshine_async.emulator.service import Keeper, Service
 from sunshine_async.emulator.smooch import Smooch
-from sunshine_async.emulator.state import StateFile
+from sunshine_async.emulator.state import Change, StateFile
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
 from sunshine_async.errors import ConfigurationError
 
@@ -56,16 +57,16 @@ class Emulation:
             raise ConfigurationError(message)
         self.lock: Final = Lock()
         """Held while what is stored, scripted or counted is read or changed."""
-        self._platform: Final = Platform()
-        self.sunshine: Final = Sunshine(self._platform)
-        self.smooch: Final = Smooch(self._platform)
+        self.platform: Final = Platform()
+        self.sunshine: Final = Sunshine(self.platform)
+        self.smooch: Final = Smooch(self.platform)
         self.dixa: Final = Dixa()
         self.services: Final[Mapping[str, Service]] = {
             "sunshine": self.sunshine,
             "smooch": self.smooch,
             "dixa": self.dixa,
         }
-        self._keepers: Final[Mapping[str, Keeper]] = {"platform": self._platform, **self.services}
+        self._keepers: Final[Mapping[str, Keeper]] = {"platform": self.platform, **self.services}
         self._state: Final = None if state is None else self._restored(Path(state))
         self.mishaps: Final = Mishaps(shares, seed)
         self.credentials: Final = Credentials(keys, tokens)
@@ -146,7 +147,7 @@ class Emulation:
         """
         checked: Mapping[str, Any] = SUPPORT.exact(record)
         with self.changing():
-            self._platform.add_support(checked)
+            self.platform.add_support(checked)
         return checked
 
     @contextmanager
@@ -181,8 +182,12 @@ class Emulation:
             self._keepers[name].restore(change)
         state.changes.clear()
         for name, keeper in self._keepers.items():
-            keeper.keep(lambda change, name=name: state.add([name, *change]))
+            keeper.keep(partial(_add, state, name))
         return state
+
+
+def _add(state: StateFile, name: str, change: Change) -> None:
+    state.add([name, *change])
 
 
 def _pace(rate: float | None, burst: float | None, usual: float | None) -> Pace:
