@@ -1,7 +1,7 @@
 """Custom attributes of Dixa: definitions, and the values that fit them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
 from sunshine_async.emulator.dixa_store import is_id, time_now
@@ -91,7 +91,8 @@ def fits(defined: Mapping[str, Any], value: object) -> bool:
         return True
     if defined["inputDefinition"]["_type"] == "Text":
         return isinstance(value, str)
-    return isinstance(value, list) and _is_path(value, defined["inputDefinition"]["options"])
+    steps = cast("list[object]", value)
+    return isinstance(value, list) and _is_path(steps, defined["inputDefinition"]["options"])
 
 
 def _options(given: Sequence[Any]) -> list[dict[str, Any]]:

@@ -68,7 +68,9 @@ class Mishap:
     """
     times: int = 1
     """The number of calls that it hits, where it is scripted."""
-    headers: Mapping[str, str | Sequence[str]] = field(factory=dict, hash=False)
+    headers: Mapping[str, str | Sequence[str]] = field(
+        factory=dict[str, str | Sequence[str]], hash=False
+    )
     """Headers of the *status*, literally: a header that is there anyway gives way.
 
     A list sends the header once for each value.

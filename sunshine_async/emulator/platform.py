@@ -7,7 +7,7 @@ from itertools import chain, count
 from typing import Any, Final, TypeAlias
 
 import orjson
-from attrs import Factory, define, evolve, field, fields, frozen
+from attrs import define, evolve, field, fields, frozen
 
 from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.emulator.state import Change
@@ -28,10 +28,10 @@ class Record:
 
     user: Stored
     """The user as v2 shows it."""
-    clients: Several = Factory(list)
-    pending_clients: Several = Factory(list)
-    business_systems: Several = Factory(list)
-    conversations: list[str] = Factory(list)
+    clients: Several = field(factory=list[Mapping[str, Any]])
+    pending_clients: Several = field(factory=list[Mapping[str, Any]])
+    business_systems: Several = field(factory=list[Mapping[str, Any]])
+    conversations: list[str] = field(factory=list[str])
     """Ids, the oldest first."""
 
     @property
@@ -309,7 +309,8 @@ def _with_primary(identities: Several, email: str | None) -> list[Mapping[str, A
     if email is None:
         return others
     new = {"type": "email", "value": email}
-    same = next((one for one in identities if identity_key(one) == identity_key(new)), {})
+    key = identity_key(new)
+    same = next((one for one in identities if identity_key(one) == key), new)
     return [{**same, **new}, *(one for one in others if one is not same)]
 
 
