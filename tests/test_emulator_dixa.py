@@ -454,6 +454,7 @@ class TestAnonymize:
         path = f"/v1/endusers/{user['id']}/anonymize"
 
         assert message(await api.patch(path), 409)
+        assert "force" in message(await api.patch(f"{path}?force=yes"))
         assert (await api.patch(f"{path}?force=true")).status_code == 202
         assert (await api.patch(path)).status_code == 202
 

@@ -265,7 +265,10 @@ class Dixa:
     def _anonymize(self, asked: Asked) -> Answer:
         user = self._found(asked)
         conversations = self._conversations.get(user["id"], [])
-        if asked.query.get("force") != "true" and not all(map(_is_closed, conversations)):
+        force = asked.query.get("force", "false")
+        if force not in ("true", "false"):
+            refuse("query parameter force")
+        if force == "false" and not all(map(_is_closed, conversations)):
             raise Refusal(409, "conflict", "The end user has open conversations")
         for conversation in conversations:
             conversation["state"] = "Closed"
