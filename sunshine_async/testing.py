@@ -27,15 +27,15 @@ from sunshine_async.sunshine.client import SunshineClient
 if TYPE_CHECKING:
     from sunshine_async.emulator import Emulator
 
-Answer: TypeAlias = int | tuple[int, Any] | httpx.Response | Exception
+Answer: TypeAlias = int | tuple[int, Any] | httpx.Response | BaseException
 
 
 class ScriptedTransport(httpx.AsyncBaseTransport):
-    """Answers with what it was given, in that order: ``SunshineClient(..., transport=...)``.
+    """A transport with scripted answers, in their order: ``SunshineClient(..., transport=...)``.
 
-    An answer is a status, a status and what its JSON holds, an `httpx.Response`, or an exception
-    such as ``httpx.ReadTimeout("")`` to raise. The requests that came are in *requests*. A request
-    that finds no answer left is an `AssertionError`.
+    An answer is a status, a status with JSON data, an `httpx.Response`, or an exception to raise,
+    such as ``httpx.ReadTimeout("")``. The received requests are in *requests*. A request without
+    an answer, or with an answer of another type, is an `AssertionError`.
     """
 
     def __init__(self, answers: Iterable[Answer]) -> None:
@@ -47,18 +47,24 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
         await request.aread()
         self.requests.append(request)
         await anyio.lowlevel.checkpoint()
-        match next(self._answers, None):
+        answer: Any = next(self._answers, None)
+        match answer:
             case None:
                 message = f"no answer is scripted for request {len(self.requests)}"
                 raise AssertionError(message)
-            case Exception() as error:
+            case BaseException() as error:
                 raise error
             case int(status):
                 return httpx.Response(status)
-            case (status, data):
+            case (int(status), data):
                 return httpx.Response(status, json=data)
-            case response:
+            case httpx.Response() as response:
                 return response
+            case other:
+                kind = type(other).__name__
+                message = f"answer {len(self.requests)} is a {kind}: script a status, a status with"
+                message += " JSON, an httpx.Response or an exception"
+                raise AssertionError(message)
 
 
 @contextmanager

@@ -589,6 +589,8 @@ class TestCredentials:
             ({}, 201),
             ({"scope": "user"}, 401),
             ({"scope": None}, 401),
+            ({"scope": ["app"]}, 401),
+            ({"exp": float("inf")}, 401),
             ({"exp": 1}, 401),
             ({"kid": "other"}, 401),
             ({"kid": None}, 401),

@@ -14,6 +14,7 @@ from sunshine_async.emulator import Emulator, Mishap
 
 FACTS = json.loads((Path(__file__).parent / "data" / "dixa-end-users.json").read_text())
 ENDPOINTS = (*end_users.ENDPOINTS, *custom_attributes.ENDPOINTS)
+ID = "00000000-0000-4000-8000-00000000000{}"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 TEXT: dict[str, Any] = {
     "id": "274e5a2c-be0d-42c0-b725-3dd533729f68",
@@ -25,18 +26,34 @@ SELECT: dict[str, Any] = {
     "id": "befae0d9-9679-42b9-af76-e76f64e28429",
     "label": "City",
     "identifier": "city",
-    "inputDefinition": {"_type": "Select", "options": []},
+    "inputDefinition": {
+        "_type": "Select",
+        "options": [
+            {"value": "dk", "nestedOptions": [{"value": "cph"}]},
+            {"value": "se"},
+            {"value": "example1", "nestedOptions": [{"value": "example2"}]},
+        ],
+    },
 }
+OF_CONVERSATIONS: dict[str, Any] = {
+    **TEXT,
+    "id": "11111111-2222-4333-8444-555555555555",
+    "entityType": "Conversation",
+}
+
+
+def calling(emulator: Emulator) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=emulator.transport(),
+        base_url="http://emulator",
+        headers={"authorization": "raw-token"},
+    )
 
 
 @pytest.fixture
 async def api(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     """Call Dixa in process."""
-    async with httpx.AsyncClient(
-        transport=emulator.transport(),
-        base_url="http://emulator",
-        headers={"authorization": "raw-token"},
-    ) as client:
+    async with calling(emulator) as client:
         yield client
 
 
@@ -46,6 +63,10 @@ async def created(api: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     user: dict[str, Any] = answer.json()["data"]
     return user
+
+
+def lines(*values: Any) -> bytes:
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
 
 
 def message(answer: httpx.Response, status: int = 400) -> str:
@@ -249,6 +270,37 @@ class TestBulk:
         assert says in message(answer)
         assert emulator.ledger()["dixa"]["users"] == 0
 
+    async def test_ids_may_be_in_upper_case(
+        self, emulator: Emulator, api: httpx.AsyncClient
+    ) -> None:
+        """An id is the same in either case: in a path, in bulk, and where a test stores a user."""
+        user = await created(api)
+        upper = user["id"].upper()
+
+        patched = await api.patch("/v1/endusers", json={"data": [{"id": upper, "firstName": "A"}]})
+        updated = await api.put("/v1/endusers", json={"data": [{"id": upper, "displayName": "B"}]})
+        [kept] = emulator.users("dixa")
+
+        assert patched.json()["data"][0]["data"]["id"] == user["id"]
+        assert updated.json()["data"][0]["data"] == kept
+        assert (await api.get(f"/v1/endusers/{upper}")).json()["data"] == kept
+        with pytest.raises(ValueError, match="id is taken"):
+            emulator.add("dixa", {"id": upper})
+        stored = emulator.add("dixa", {"id": NOBODY.replace("4", "a").upper()})
+        assert stored["id"] == NOBODY.replace("4", "a")
+
+    @pytest.mark.parametrize("body", [{"data": [{"id": NOBODY, "displayName": "A"}]}, {}, [], 5])
+    @pytest.mark.parametrize("method", ["PATCH", "PUT"])
+    async def test_only_post_has_bulk_in_its_path(
+        self, api: httpx.AsyncClient, method: str, body: Any
+    ) -> None:
+        """PATCH and PUT to ``/bulk`` are refused for the path, with the right one, whatever the body."""
+        says = message(await api.request(method, "/v1/endusers/bulk", json=body))
+
+        assert says == (
+            "Invalid value for: path parameter userId (PATCH and PUT of several go to /v1/endusers)"
+        )
+
     async def test_a_batch_is_a_megabyte_at_most(self, api: httpx.AsyncClient) -> None:
         """What is larger is a 413."""
         large = {"data": [{"firstName": "x" * 1_000_000}]}
@@ -302,6 +354,11 @@ class TestList:
             ("pageLimit=x", "pageLimit"),
             ("pageKey=%21", "pageKey"),
             ("pageKey=YQ==", "pageKey"),
+            ("pageLimit=-1", "pageLimit"),
+            ("pageLimit=2147483648", "pageLimit"),
+            (f"pageLimit={'9' * 5000}", "pageLimit"),
+            ("pageLimit=%D9%A1", "pageLimit"),
+            ("pageKey=cGFnZUxpbWl0PTEmb2Zmc2V0PS01", "pageKey"),
         ],
     )
     async def test_what_cannot_be_asked_is_refused(
@@ -357,6 +414,37 @@ class TestAnonymize:
         await created(api, email="a@x.org")
         assert emulator.ledger()["dixa"]["users"] == 1
 
+    @pytest.mark.parametrize("restarted", [False, True])
+    async def test_an_id_that_is_added_again_is_a_new_user(
+        self, tmp_path: Path, *, restarted: bool
+    ) -> None:
+        """A user with the id of an anonymized one is listed once, and has nothing of the other."""
+        emulator = Emulator(state=tmp_path / "state")
+        for name in ("a", "b", "c"):
+            emulator.add("dixa", {"id": ID.format(name), "email": f"{name}@x.org"})
+        first = f"/v1/endusers/{ID.format('a')}"
+        async with calling(emulator) as api:
+            if not restarted:
+                emulator.dixa.add_conversation(ID.format("a"), {"state": "Closed"})
+            request, later = [
+                (await api.patch(f"{first}/anonymize")).json()["data"]["id"] for _ in range(2)
+            ]
+            for _ in range(2):
+                await api.get(f"/v1/anonymization/request/{request}")
+            emulator.add("dixa", {"id": ID.format("a"), "email": "new@x.org"})
+            if restarted:
+                emulator.close()
+                emulator = Emulator(state=tmp_path / "state")
+        async with calling(emulator) as api:
+            looks = [await api.get(f"/v1/anonymization/request/{later}") for _ in range(2)]
+            listed = (await api.get("/v1/endusers")).json()["data"]
+            conversations = await api.get(f"{first}/conversations")
+        emulator.close()
+
+        assert "processedAt" in looks[1].json()["data"]
+        assert [one["email"] for one in listed] == ["b@x.org", "c@x.org", "new@x.org"]
+        assert conversations.json() == {"data": []}
+
     async def test_open_conversations_need_force(
         self, emulator: Emulator, api: httpx.AsyncClient
     ) -> None:
@@ -366,6 +454,7 @@ class TestAnonymize:
         path = f"/v1/endusers/{user['id']}/anonymize"
 
         assert message(await api.patch(path), 409)
+        assert "force" in message(await api.patch(f"{path}?force=yes"))
         assert (await api.patch(f"{path}?force=true")).status_code == 202
         assert (await api.patch(path)).status_code == 202
 
@@ -384,9 +473,45 @@ async def test_custom_attributes_are_set_and_cleared(
 
     expected = {"id": SELECT["id"], "name": "City", "identifier": "city", "value": ["dk", "cph"]}
     assert answer.json()["data"] == [expected]
-    for wrong in ({"x": "a"}, {TEXT["id"]: ["a"]}, {SELECT["id"]: "a"}):
-        assert message(await api.patch(path, json=wrong)) == "Invalid input for patching"
-    assert emulator.ledger()["dixa"]["effects"]["patch_custom_attributes"] == 2
+    assert (await api.patch(path, json={TEXT["id"].upper(): "silver"})).json()["data"][1] == {
+        "id": TEXT["id"],
+        "name": "Tier",
+        "identifier": "tier",
+        "value": "silver",
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"x": "a"},
+        {TEXT["id"]: ["a"]},
+        {TEXT["id"]: 5},
+        {SELECT["id"]: "dk"},
+        {SELECT["id"]: ["no"]},
+        {SELECT["id"]: ["cph"]},
+        {SELECT["id"]: ["dk", "se"]},
+        {SELECT["id"]: ["dk", "cph", "x"]},
+        {SELECT["id"]: [1, 2]},
+        {SELECT["id"]: [["dk"]]},
+        {SELECT["id"]: []},
+        {OF_CONVERSATIONS["id"]: "a"},
+        {OF_CONVERSATIONS["id"]: None},
+    ],
+)
+async def test_a_custom_attribute_that_cannot_be_is_refused(
+    emulator: Emulator, api: httpx.AsyncClient, wrong: Any
+) -> None:
+    """An attribute of conversations, an unknown option and a wrong type are a 400, and no effect."""
+    for one in (TEXT, SELECT, OF_CONVERSATIONS):
+        emulator.dixa.define(one)
+    user = await created(api)
+
+    answer = await api.patch(f"/v1/endusers/{user['id']}/custom-attributes", json=wrong)
+
+    assert message(answer) == "Invalid input for patching"
+    assert emulator.ledger()["dixa"]["effects"]["patch_custom_attributes"] == 0
+    assert (await api.get(f"/v1/endusers/{user['id']}")).json()["data"] == user
 
 
 @pytest.mark.parametrize(
@@ -428,6 +553,7 @@ class TestStore:
             {"email": "a"},
             {"firstName": 5},
             {"id": user["id"]},
+            {"id": "x"},
             {"createdAt": "x"},
         ):
             with pytest.raises(ValueError, match=r"email|Exists|firstName|id|createdAt"):
@@ -446,6 +572,61 @@ class TestStore:
         assert refused.status_code == 400
         with pytest.raises(ValueError, match="app_id"):
             emulator.add("sunshine", {})
+
+    async def test_addresses_are_compared_in_lower_case_only(self, api: httpx.AsyncClient) -> None:
+        """``ß`` is not ``ss``: two people; a repeated address is stored once."""
+        body = {"email": "straße@x.org", "additionalEmails": ["b@x.org", "b@x.org"]}
+        user = await created(api, **body)
+
+        await created(api, email="strasse@x.org")
+
+        assert user["additionalEmails"] == ["b@x.org"]
+
+    async def test_definitions_and_conversations_are_stored_from_outside(
+        self, emulator: Emulator, api: httpx.AsyncClient
+    ) -> None:
+        """Each line is stored, and shown with all fields that the specification requires."""
+        user = await created(api)
+        begun = {"requesterId": user["id"].upper(), "id": 5, "state": "Open"}
+
+        defined = await api.post("/_emulator/dixa/definitions", content=lines(TEXT, SELECT))
+        talked = await api.post("/_emulator/dixa/conversations", content=lines(begun))
+
+        assert (defined.status_code, talked.status_code) == (201, 201)
+        stored = [json.loads(line) for line in defined.text.splitlines()]
+        assert (await api.get("/v1/custom-attributes")).json() == {"data": stored}
+        required = {"id", "entityType", "identifier", "label", "inputDefinition"}
+        required |= {"createdAt", "isRequired", "isArchived", "isDeactivated"}
+        assert all(required <= set(one) for one in stored)
+        option = stored[1]["inputDefinition"]["options"][0]["nestedOptions"][0]
+        assert set(option) >= {"id", "label", "value", "isDeactivated", "orderIndex"}
+        shown = (await api.get(f"/v1/endusers/{user['id']}/conversations")).json()["data"]
+        assert shown == [{**begun, "requesterId": user["id"]}]
+
+    @pytest.mark.parametrize(
+        ("kind", "line", "says"),
+        [
+            ("definitions", {**TEXT, "id": "x"}, "id should be a UUID"),
+            ("definitions", {**TEXT, "entityType": "User"}, "entityType should be Contact or"),
+            ("definitions", {**TEXT, "inputDefinition": {"_type": "Date"}}, "_type should be"),
+            ("definitions", {**TEXT, "inputDefinition": {}}, "required property '_type'"),
+            ("definitions", {**TEXT, "lable": "x"}, "lable is not known"),
+            ("definitions", {"id": TEXT["id"]}, "should have required property 'identifier'"),
+            (
+                "definitions",
+                {**TEXT, "inputDefinition": {"_type": "Select", "options": [{"label": "x"}]}},
+                "should have required property 'value'",
+            ),
+            ("conversations", {"id": 5}, "should have required property 'requesterId'"),
+            ("conversations", {"requesterId": NOBODY}, f"there is no end user {NOBODY}"),
+            ("conversations", [], "the body should be an object"),
+        ],
+    )
+    async def test_a_line_that_cannot_be_is_refused(
+        self, api: httpx.AsyncClient, kind: str, line: Any, says: str
+    ) -> None:
+        """A definition or conversation that can't be is a 400 with the reason."""
+        assert says in message(await api.post(f"/_emulator/dixa/{kind}", content=lines(line)))
 
     async def test_a_reset_forgets_them(self, emulator: Emulator, api: httpx.AsyncClient) -> None:
         """After a reset nobody is there."""

@@ -170,7 +170,24 @@ class TestScripted:
         [
             ({}, "one of status, reset, cut, garbled and delay"),
             ({"status": 500, "reset": True}, "one of status, reset, cut and garbled"),
-            ({"status": 200}, "status: 400 to 599"),
+            ({"status": 199}, "status: 200 to 599"),
+            ({"status": 600}, "status: 200 to 599"),
+            ({"status": 0, "delay": 1}, "status: 200 to 599"),
+            ({"status": 0, "reset": True}, "one of status, reset"),
+            ({"reset": True, "headers": {"x": "y"}}, "headers: they go with a status"),
+            ({"status": 200, "headers": {"x y": "z"}}, "headers: names and values"),
+            ({"status": 200, "headers": {"x": "a\r\nb: c"}}, "headers: names and values"),
+            ({"status": 200, "headers": {"x": 5}}, "headers: names and values"),
+            ({"status": 200, "headers": {"x": ["y", None]}}, "headers: names and values"),
+            ({"status": 200, "headers": {"Content-Length": "5"}}, "headers: names and values"),
+            ({"reset": True, "body": "x"}, "body: it goes with a status"),
+            ({"status": 204, "body": "x"}, "body: a 204 has none"),
+            ({"status": 500, "method": "post"}, "method: one of DELETE, GET, PATCH, POST, PUT"),
+            ({"status": 500, "operation": "CreatUser"}, "operation: there is no CreatUser"),
+            (
+                {"status": 500, "operation": "CreateUser", "method": "GET"},
+                "method: CreateUser is a POST",
+            ),
             ({"delay": -1}, "delay: seconds"),
             ({"delay": float("nan")}, "delay: seconds"),
             ({"reset": True, "when": "now"}, "when:"),
@@ -185,6 +202,104 @@ class TestScripted:
         """What makes no sense is refused, naming the field."""
         with pytest.raises(ConfigurationError, match=text):
             Mishap(**options)
+
+
+async def answered(app: httpx.AsyncClient) -> httpx.Response:
+    """Return the answer of a create, which isn't followed anywhere."""
+    return await app.post("users", json={"externalId": "jane"})
+
+
+class TestStatuses:
+    """Every status that HTTP has for an answer can be scripted."""
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    async def test_every_status_is_answered_with_the_effect_or_without(
+        self, app: httpx.AsyncClient, emulator: Emulator, when: str
+    ) -> None:
+        """From 200 to 599 the answer has the scripted status; only *after* has the effect."""
+        for status in range(200, 600):
+            fault = {"status": status, "times": 1, "when": when}
+            assert (await app.post(CONTROL + "faults", json=fault)).status_code == 204
+
+            assert (await answered(app)).status_code == status
+
+            assert emulator.ledger()["sunshine"]["users"] == (when == "after")
+            assert emulator.ledger()["faults"] == {f"{status} {when}": 1}
+            assert (await app.get("users/jane")).is_success == (when == "after")
+            emulator.reset()
+
+    async def test_a_status_has_the_body_of_its_kind(
+        self, app: httpx.AsyncClient, emulator: Emulator
+    ) -> None:
+        """Below 300 it is the operation's, from 300 on an error's; 204, 205 and 304 have none."""
+        codes = (202, 204, 205, 304, 307, 524)
+        emulator.faults = [Mishap(status=code, when="after", method="POST") for code in codes]
+        emulator.faults += [Mishap(status=200, method="POST")]
+
+        answers = []
+        for _ in codes:
+            answers.append(await answered(app))
+            await app.delete("users/jane")
+
+        assert answers[0].json()["user"]["externalId"] == "jane"
+        assert [one.content for one in answers[1:4]] == [b"", b"", b""]
+        assert [one.json()["errors"][0]["title"] for one in answers[4:]] == [
+            "Temporary Redirect",
+            "Error",
+        ]
+        assert (await answered(app)).json() == {}
+
+    async def test_a_redirect_leads_elsewhere(
+        self, app: httpx.AsyncClient, emulator: Emulator
+    ) -> None:
+        """A 3xx has a Location: on another host, or the scripted one."""
+        emulator.faults = [
+            Mishap(status=308),
+            Mishap(status=301, headers={"Location": "/v2/other"}),
+        ]
+
+        locations = [(await answered(app)).headers.get_list("location") for _ in range(2)]
+
+        assert locations == [["https://elsewhere.example/v2/apps/app/users"], ["/v2/other"]]
+
+    async def test_headers_and_body_are_literal(
+        self, app: httpx.AsyncClient, emulator: Emulator
+    ) -> None:
+        """What is scripted literally is sent so, in the place of the usual headers and body."""
+        fault = {
+            "status": 503,
+            "headers": {
+                "Content-Type": "text/html; charset=utf-8",
+                "Retry-After": ["4.0", "5"],
+                "Content-Encoding": "aws-chunked",
+            },
+            "body": "\ufeff<b>é</b>",
+            "retry_after": 1,
+        }
+        await app.post(CONTROL + "faults", json=fault)
+        fault = {"status": 201, "when": "after", "headers": {"X": "y"}}
+        await app.post(CONTROL + "faults", json=fault)
+
+        lost, done = [await answered(app) for _ in range(2)]
+
+        assert lost.content == "\ufeff<b>é</b>".encode()
+        assert lost.headers.get_list("retry-after") == ["1", "4.0", "5"]
+        assert lost.headers.get_list("content-type") == ["text/html; charset=utf-8"]
+        assert lost.headers["content-encoding"] == "aws-chunked"
+        assert (done.headers["x"], done.json()["user"]["externalId"]) == ("y", "jane")
+
+    def test_statuses_on_a_socket(self, emulator: Emulator) -> None:
+        """On a socket each status is a whole HTTP answer, and the connection stays of use."""
+        with emulator.serve() as base_url, httpx.Client(base_url=base_url) as client:
+            client.headers["authorization"] = "Bearer x"
+            for status in (*range(200, 310), 407, 418, 499, 524, 599):
+                emulator.faults = [Mishap(status=status, when="after", headers={"x": ["1", "2"]})]
+
+                answer = client.post("/v2/apps/app/users", json={})
+
+                assert answer.status_code == status
+                assert answer.headers.get_list("x") == ["1", "2"]
+                assert client.get("/v2/apps/app/users/nobody").status_code == 404
 
 
 class TestOverHttp:
@@ -229,7 +344,16 @@ class TestOverHttp:
             (b'{"statuss": 503}', "statuss is not known"),
             (b'{"status": "503"}', "status should be an integer"),
             (b'{"status": 503, "times": true}', "times should be an integer"),
-            (b'{"status": 700}', "status: 400 to 599"),
+            (b'{"status": 503, "times": 0}', "times: 1 or more"),
+            (b'{"status": 503, "when": "later"}', 'when: "before" or "after"'),
+            (b'{"status": 503, "headers": []}', "headers should be an object"),
+            (b'{"status": 503, "body": {}}', "body should be a string"),
+            (b'{"status": 99}', "status: 200 to 599"),
+            (b'{"status": null}', "status should be an integer"),
+            (b'{"status": 524.0}', "status should be an integer"),
+            (b'{"status": 500, "operation": "getUser"}', "operation: there is no getUser"),
+            (b"\xff", "surrogates"),
+            (b'{"status": 700}', "status: 200 to 599"),
             (b"{}", "one of status"),
         ],
     )
@@ -289,6 +413,7 @@ class TestDrawn:
             ({"latency": -1}, "latency=-1: seconds"),
             ({"rate": 0}, "rate=0: requests a second"),
             ({"odds": {Mishap(status=500): -0.1}}, "odds:"),
+            ({"odds": {Mishap(status=500): float("nan")}}, "odds:"),
             ({"odds": {Mishap(status=500): 0.6}, "fail": 0.6}, "odds:"),
         ],
     )

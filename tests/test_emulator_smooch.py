@@ -357,6 +357,16 @@ class TestChannels:
             ({"type": "telegram"}, "type should be one of mailgun"),
             ({"phoneNumber": ""}, "should have required property 'phoneNumber'"),
             ({"type": "mailgun"}, "should have required property 'address'"),
+            ({"phoneNumber": "5145550123"}, "phoneNumber should begin with + and the country code"),
+            ({"phoneNumber": "+1x"}, "phoneNumber should begin with + and the country code"),
+            (
+                {"confirmation": {"type": "immediate", "message": {"type": "carousel"}}},
+                "confirmation.message.type should be one of text, image",
+            ),
+            (
+                {"confirmation": {"type": "immediate", "message": {"type": 5}}},
+                "confirmation.message.type should be one of text, image",
+            ),
             ({"confirmation": {}}, "should have required property 'confirmation'"),
             (
                 {"confirmation": {"message": {}}},
@@ -575,6 +585,17 @@ class TestImages:
         assert (parts["source"].file_name, parts["source"].content_type) == ("a.png", "image/png")
         assert parts["source"].digest == sha256(pixels).hexdigest()
         assert parts["empty"].digest == sha256(b"").hexdigest()
+
+    def test_a_part_with_endless_headers_is_bounded(self) -> None:
+        """Headers of a part that never end keep no memory, and make no form."""
+        form = Form("multipart/form-data; boundary=x")
+        form.add(b"--x\r\n")
+        for _ in range(100):
+            form.add(bytes(1000))
+
+        assert len(form._buffer) <= 20_000
+        with pytest.raises(Refusal, match="the form has no end"):
+            form.parts()
 
     def test_what_is_no_form_is_refused(self) -> None:
         """Without a boundary there is no form."""

@@ -1,7 +1,9 @@
 """The emulator's state in a file: the next emulator goes on from it."""
 
+import resource
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sunshine_async import (
@@ -11,11 +13,16 @@ from sunshine_async import (
     ConfigurationError,
     DixaClient,
     Pace,
+    Retry,
+    ServerError,
     SmoochClient,
+    SunshineClient,
 )
 from sunshine_async.dixa import BulkPatchEndUserInput, CreateEndUserInput
 from sunshine_async.emulator import Emulator
+from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.smooch import AppUserLink, AppUserMerge, Confirmation
+from sunshine_async.sunshine import UserCreateBody
 
 TWILIO = AppUserLink.twilio(
     phone_number="+15145550123", confirmation=Confirmation(type="immediate")
@@ -25,6 +32,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def smooch_on(emulator: Emulator) -> SmoochClient:
     return SmoochClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
+
+
+def sunshine_on(emulator: Emulator) -> SunshineClient:
+    return SunshineClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
 
 
 def body(name: str) -> CreateEndUserInput:
@@ -87,15 +98,14 @@ async def test_dixa_outlives_it(tmp_path: Path) -> None:
     }
 
 
-def test_users_outlive_the_emulator(tmp_path: Path) -> None:
+async def test_users_outlive_the_emulator(tmp_path: Path) -> None:
     """With a state file users and effects are there in the next emulator, but for a cut line."""
     state = tmp_path / "state"
     first = Emulator(state=state)
     for name in ("a", "b"):
         first.add("sunshine", {"externalId": name}, app_id="app")
-    user = first.users("sunshine")[0]
-    first.sunshine.app("app").drop(dict(user))
-    first.sunshine._did("delete")
+    async with sunshine_on(first) as client:
+        await client.users.delete("a")
     first.close()
     with state.open("ab") as file:
         file.write(b'["app", "cut')
@@ -110,51 +120,120 @@ def test_users_outlive_the_emulator(tmp_path: Path) -> None:
     assert third.users("sunshine") == []
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
-    """A file that is no state, or can't be one, is refused."""
+@pytest.mark.parametrize("content", ["externalId", "externalId\n", '["sunshine", "app", "1"]\n'])
+def test_files_that_are_none(tmp_path: Path, content: str) -> None:
+    """A file that is no state is refused, and stays as it was."""
     state = tmp_path / "state"
-    state.write_text("externalId\n")
-    with pytest.raises(ConfigurationError, match="is no state of an emulator"):
-        Emulator(state=state)
-    state.write_text('["sunshine", "app", "1"]\n')
+    state.write_text(content)
+
     with pytest.raises(ConfigurationError, match="is no state of an emulator of this version"):
         Emulator(state=state)
+
+    assert state.read_text() == content
     with pytest.raises(ConfigurationError, match="can't be kept: Not a directory"):
         Emulator(state=state / "x")
+    with pytest.raises(ConfigurationError, match="can't be kept: Is a directory"):
+        Emulator(state=tmp_path)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"secret",
-        b'{"externalId": "a"}\n{"externalId": "b"}',
-        b'["sunshine", "app", "1"]\n["other", 1]\n',
-        b'["sunshine"]',
-        b"[1]\n[2",
-        b"SQLite format 3\0\xff\xfe",
-        b"\n",
-        b'["dixa",\n',
-    ],
-)
-def test_a_file_of_another_kind_is_left_as_it_is(tmp_path: Path, data: bytes) -> None:
-    """A file that is no state is refused, and loses no byte."""
-    state = tmp_path / "state"
-    state.write_bytes(data)
-    with pytest.raises(ConfigurationError, match="is no state of an emulator"):
-        Emulator(state=state)
-    assert state.read_bytes() == data
-
-
-@pytest.mark.parametrize("cut", [b"", b"[", b'["sun', b'["dixa",', b'["smooch","app",{"a'])
-def test_a_state_that_was_cut_short(tmp_path: Path, cut: bytes) -> None:
-    """A last line that a kill has cut short is dropped, wherever it was cut."""
-    state = tmp_path / "state"
-    first = Emulator(state=state)
-    first.add("sunshine", {"externalId": "a"}, app_id="app")
+def test_one_emulator_uses_a_file(tmp_path: Path) -> None:
+    """A second emulator with the same file is refused until the first one is closed."""
+    first = Emulator(state=tmp_path / "state")
+    with pytest.raises(ConfigurationError, match="can't be kept: another emulator uses it"):
+        Emulator(state=tmp_path / "state")
     first.close()
+
+    Emulator(state=tmp_path / "state").close()
+
+
+async def write(path: Path) -> None:
+    """Write a state of eight operations: three creates, a link, a merge, a sync, a delete, one more."""
+    emulator = Emulator(state=path)
+    emulator.add_support({"zendeskId": "10", "givenName": "Joan"})
+    emulator.add("sunshine", {"id": "1", "zendeskId": "10"}, app_id="app")
+    async with sunshine_on(emulator) as v2, smooch_on(emulator) as v11:
+        for name in ("a", "b", "c"):
+            await v2.users.create(UserCreateBody(external_id=name))
+        await v11.app_users.link("a", TWILIO)
+        a, b = [(await v2.users.get(name)).id for name in ("a", "b")]
+        await v11.app_users.merge(AppUserMerge(surviving=a, discarded=b))
+        await v2.users.sync("10")
+        await v2.users.delete("c")
+        await v2.users.create(UserCreateBody(external_id="d"))
+    emulator.close()
+
+
+async def test_a_kill_at_any_place_leaves_whole_operations(tmp_path: Path) -> None:
+    """Cut at any place, the file is a state in which each operation happened with its count, or not."""
+    state = tmp_path / "state"
+    await write(state)
     whole = state.read_bytes()
-    state.write_bytes(whole + cut)
-    second = Emulator(state=state)
-    second.close()
-    assert len(second.users("sunshine")) == 1
-    assert state.read_bytes() == whole
+    seen = set[int]()
+    ends = [at for at in range(len(whole)) if whole.startswith(b"\n", at)]
+    near = {at + offset for at in (0, *ends) for offset in (0, 1, 2)}
+    for size in sorted({*near, *range(0, len(whole), 101)} & set(range(len(whole) + 1))):
+        state.write_bytes(whole[:size])
+        emulator = Emulator(state=state)
+        ledger = emulator.ledger()
+        effects, merges = ledger["sunshine"]["effects"], ledger["smooch"]["effects"]["merge"]
+        added = any(user["_id"] == "1" for user in emulator.users("smooch"))
+        assert ledger["sunshine"]["users"] == added + effects["create"] - effects["delete"] - merges
+        clients = sum(len(user["clients"]) for user in emulator.users("smooch"))
+        assert clients == ledger["smooch"]["effects"]["link"]
+        names = [user["profile"].get("givenName") for user in emulator.users("sunshine")]
+        assert names.count("Joan") == effects["sync"]
+        seen.add(sum(effects.values()) + clients + merges)
+        emulator.add("sunshine", {"id": "later"}, app_id="app")
+        emulator.close()
+        emulator = Emulator(state=state)
+        assert "later" in {user["id"] for user in emulator.users("sunshine")}
+        emulator.close()
+    assert seen == set(range(9))
+
+
+async def test_damage_is_named(tmp_path: Path) -> None:
+    """A changed byte in any line is refused with the line, and the file stays as it is."""
+    state = tmp_path / "state"
+    await write(state)
+    lines = state.read_bytes().splitlines(keepends=True)
+    for number in range(1, len(lines)):
+        for damaged in (lines[number].replace(b'"', b"'", 1), b"{}\n", b"\n"):
+            content = b"".join([*lines[:number], damaged, *lines[number + 1 :]])
+            state.write_bytes(content)
+            with pytest.raises(ConfigurationError, match=f"damaged in line {number + 1}: name"):
+                Emulator(state=state)
+            assert state.read_bytes() == content
+
+
+async def test_a_full_disk_is_an_answer(tmp_path: Path) -> None:
+    """Where the disk takes no more the answer is a 507 with the reason, and the file stays whole."""
+    state = tmp_path / "state"
+    emulator = Emulator(state=state)
+    emulator.add("sunshine", {"id": "1"}, app_id="app")
+    size = state.stat().st_size
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with sunshine_on(emulator) as client:
+        once = client.with_options(retry=Retry(max_attempts=1))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, usual[1]))
+        try:
+            with pytest.raises(ServerError, match="File too large") as caught:
+                await once.users.create(UserCreateBody(external_id="a"))
+            with pytest.raises(Refusal, match="File too large"):
+                emulator.add("sunshine", {"id": "2"}, app_id="app")
+            stored = await control(emulator, "users/sunshine?appId=app", b'{"id": "3"}')
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        assert caught.value.status == stored.status_code == 507
+        assert "File too large" in stored.json()["message"]
+        assert state.stat().st_size == size
+        await once.users.create(UserCreateBody(external_id="b"))
+    emulator.close()
+
+    after = Emulator(state=state)
+    after.close()
+    assert [user.get("externalId") for user in after.users("sunshine")] == [None, "b"]
+
+
+async def control(emulator: Emulator, path: str, content: bytes) -> httpx.Response:
+    async with httpx.AsyncClient(transport=emulator.transport()) as api:
+        return await api.post(f"http://emulator/_emulator/{path}", content=content)

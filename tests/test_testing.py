@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -114,6 +115,21 @@ class TestScriptedTransport:
 
         with pytest.raises(AssertionError, match="no answer is scripted for request 1"):
             await client.users.get("jane-1")
+
+    @pytest.mark.parametrize("answer", ["x", (200,), (200, JANE, 1), 2.0, b""])
+    async def test_an_answer_of_another_type_is_named(self, answer: Any) -> None:
+        """What is no answer fails with its place, and isn't taken for one."""
+        transport = ScriptedTransport([answer])
+
+        with pytest.raises(AssertionError, match="answer 1 is a"):
+            await transport.handle_async_request(httpx.Request("GET", USERS))
+
+    async def test_a_cancellation_of_other_code_can_be_scripted(self) -> None:
+        """An answer may be any exception, also one that is no `Exception`."""
+        transport = ScriptedTransport([asyncio.CancelledError()])
+
+        with pytest.raises(asyncio.CancelledError):
+            await transport.handle_async_request(httpx.Request("GET", USERS))
 
 
 class TestNoWaiting:

@@ -8,7 +8,9 @@
     async with emulator.serve() as base_url:  # or, from sync code, plain `with`
         client = SunshineClient("app", auth=auth, base_url=base_url)
 
-`Emulator.ledger` says what was done to it, `Emulator.faults` what is to go wrong.
+`Emulator.ledger` counts the effects, `Emulator.faults` scripts errors, `Emulator.add` and
+`Emulator.add_support` store users and Support records. Sunshine and Smooch are one platform with one
+store. Scripts in other languages use the control requests below ``/_emulator/``; see `control`.
 """
 
 try:

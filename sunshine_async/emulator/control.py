@@ -1,17 +1,21 @@
-"""What a test sees and sets from outside, below ``/_emulator``. It needs no credentials.
+"""Control requests of tests and scripts, below ``/_emulator``. They need no credentials.
 
 ======================================== ===========================================================
 ``GET /_emulator/ledger``                what was done, as JSON: `Emulator.ledger`
 ``GET /_emulator/users/{service}``       JSON lines, one stored user a line; ``?appId=`` for one app
 ``POST /_emulator/users/{service}``      stores the users of such lines (``?appId=`` is needed): 201
+``POST /_emulator/support``              stores Support records, a line each: 201
+``POST /_emulator/dixa/definitions``     stores definitions of custom attributes, a line each: 201
+``POST /_emulator/dixa/conversations``   stores conversations, a line each, of ``requesterId``: 201
 ``POST /_emulator/faults``               scripts a fault, a `Mishap` as JSON: 204
 ``POST /_emulator/reset``                forgets users, counts and faults: 204
 ======================================== ===========================================================
 
-What can't be is a 400 that names the field; of lines of users, those before it are stored.
+A 201 answers with the lines as stored. What can't be is a 400 that names the field; of several
+lines, those before it are stored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -21,9 +25,15 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from sunshine_async.emulator.emulation import Emulation
+from sunshine_async.emulator.fields import Field
 from sunshine_async.emulator.mishaps import read_mishap
+from sunshine_async.emulator.refusal import Refusal
 
 PREFIX: Final = "/_emulator/"
+
+_BEGUN: Final = Field(
+    type="object", fields={"requesterId": Field(type="string")}, required=("requesterId",)
+)
 
 
 def router(emulation: Emulation) -> Router:
@@ -34,6 +44,9 @@ def router(emulation: Emulation) -> Router:
             Route(PREFIX + "ledger", desk.ledger),
             Route(PREFIX + "users/{service}", desk.users),
             Route(PREFIX + "users/{service}", desk.add, methods=["POST"]),
+            Route(PREFIX + "support", desk.add_support, methods=["POST"]),
+            Route(PREFIX + "dixa/definitions", desk.define, methods=["POST"]),
+            Route(PREFIX + "dixa/conversations", desk.add_conversations, methods=["POST"]),
             Route(PREFIX + "faults", desk.script, methods=["POST"]),
             Route(PREFIX + "reset", desk.reset, methods=["POST"]),
         ]
@@ -61,12 +74,18 @@ class _Desk:
             return _problem(404, f"there is no {service} here")
         if not app_id and self._emulation.has_apps(service):
             return _problem(400, "appId: which app are they of? POST ...?appId=...")
-        try:
-            users = [orjson.loads(line) for line in (await request.body()).splitlines()]
-            stored = [self._emulation.add(service, user, app_id=app_id or "") for user in users]
-        except ValueError as error:
-            return _problem(400, str(error))
-        return _lines(stored, status=201)
+        add = self._emulation.add
+        return await _stored(request, lambda user: add(service, user, app_id=app_id or ""))
+
+    async def add_support(self, request: Request) -> Response:
+        return await _stored(request, self._emulation.add_support)
+
+    async def define(self, request: Request) -> Response:
+        return await _stored(request, self._emulation.dixa.define)
+
+    async def add_conversations(self, request: Request) -> Response:
+        add = self._emulation.dixa.add_conversation
+        return await _stored(request, lambda one: add(_BEGUN.checked(one)["requesterId"], one))
 
     async def script(self, request: Request) -> Response:
         try:
@@ -79,6 +98,18 @@ class _Desk:
     async def reset(self, _: Request) -> Response:
         self._emulation.reset()
         return Response(status_code=204)
+
+
+async def _stored(request: Request, store: Callable[[Any], Mapping[str, Any]]) -> Response:
+    """Hand each line of the body to *store*, and answer with what it returns."""
+    try:
+        return _lines(
+            [store(orjson.loads(line)) for line in (await request.body()).splitlines()], status=201
+        )
+    except ValueError as error:
+        return _problem(400, str(error))
+    except Refusal as refusal:
+        return _problem(refusal.status, str(refusal))
 
 
 def _json(data: object, *, status: int = 200) -> Response:

@@ -13,8 +13,9 @@ _SCOPES: Final = frozenset({"account", "app", "integration"})
 class Credentials:
     """The keys (``id:secret``) and tokens that are let in; where there are none, any is.
 
-    A token is a bearer's, or stands alone, as Dixa takes it. It may also be a JWT signed with the secret of a key, which its ``kid`` names (HS256, not
-    expired, with a scope of the API's). Raise `ConfigurationError` for a key without a colon.
+    A token is a bearer's, or stands alone, as Dixa takes it. It may also be a JWT signed with the
+    secret of a key, which its ``kid`` names (HS256, not expired, with a scope of the API's). Raise
+    `ConfigurationError` for a key without a colon.
     """
 
     def __init__(self, keys: Iterable[str], tokens: Iterable[str]) -> None:
@@ -53,6 +54,6 @@ class Credentials:
         try:
             secret = self._secrets[jwt.get_unverified_header(token)["kid"]]
             claims = jwt.decode(token, secret, algorithms=["HS256"])
-        except (jwt.InvalidTokenError, KeyError):
+            return claims.get("scope") in _SCOPES
+        except (jwt.InvalidTokenError, KeyError, TypeError, OverflowError):
             return False
-        return claims.get("scope") in _SCOPES

@@ -1,7 +1,9 @@
 """Dixa end users, as far as the documentation goes.
 
-Where it leaves something open, this is assumed:
+Assumed, where the documentation leaves something open:
 
+- Ids are compared without regard to case. What isn't a UUID in a path is a 400, before the body is
+  looked at. Only POST has ``/bulk``: for PATCH and PUT it is an id that is no UUID.
 - E-mail addresses and phone numbers, the additional ones too, belong to one end user each; e-mail
   addresses without regard to case. An external id may be had by several.
 - The filters of a list find additional addresses and numbers too. Lists are in the order of
@@ -10,19 +12,22 @@ Where it leaves something open, this is assumed:
   400; in bulk for the request as a whole, of which nothing is done then. So is an item for which
   `Dixa.refuses` gives a reason. All else fails item by item.
 - Outcomes come in the order of the items, one for each.
+- An address or number that is repeated in a list is stored once.
 - A patch keeps what it leaves out and clears what is null; an update clears both. Custom
-  attributes stay in either; null clears one of them.
+  attributes stay in either; null clears one of them. A Select takes the values of options, from a
+  parent to a child; an attribute of conversations, an unknown option and an empty path are refused.
 - An anonymization waits until its status has been asked for once, and is done by the next time:
   the end user isn't there any more then. It needs all conversations closed, or ``force``.
 - Pictures keep the address that was sent.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
 from sunshine_async.dixa import custom_attributes, end_users
+from sunshine_async.emulator.dixa_attributes import definition, fits
 from sunshine_async.emulator.dixa_store import (
     INPUT,
     STORED,
@@ -51,6 +56,7 @@ WORDS: Final[Mapping[int, str]] = {
 }
 """What the service says for a status, whatever the reason."""
 
+_PATH: Final = {"end_user_id": "userId", "request_id": "requestId"}
 _ITEM: Final = Field(type="object", fields={"id": Field(type="string"), **(INPUT.fields or {})})
 BULK: Final = Field(type="object", fields={"data": Field(type="array", items=_ITEM)})
 
@@ -82,9 +88,11 @@ class Dixa:
         self.effects: Counter[str] = Counter()
         self._keep: Callable[[Change], None] = lambda _: None
         self._store = Store()
-        self._conversations: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._conversations: dict[str, list[dict[str, Any]]] = {}
         self._anonymizations: dict[str, dict[str, Any]] = {}
         self._asked_for: set[str] = set()
+        self._waiting: dict[str, set[str]] = {}
+        """By end user: the ids of anonymizations that are to come."""
         self._definitions: dict[str, Mapping[str, Any]] = {}
         self.clear()
 
@@ -104,9 +112,11 @@ class Dixa:
         try:
             stored = self._store.made(STORED.checked(user))
         except Refusal as refusal:
-            message = "; ".join(refusal.titles)
-            raise ValueError(message) from None
+            raise ValueError(str(refusal)) from None
         wrong = [*problems(stored), *self._store.taken(stored)]
+        if not is_id(stored["id"]):
+            wrong.append("id should be a UUID")
+        stored["id"] = stored["id"].lower()
         if stored["id"] in self._store.by_id:
             wrong.append("id is taken")
         if wrong:
@@ -114,17 +124,41 @@ class Dixa:
         self._store.put(stored)
         return stored
 
-    def add_conversation(self, end_user_id: str, conversation: Mapping[str, Any]) -> None:
-        """Let the end user have begun *conversation*, given as on the wire."""
-        self._conversations[end_user_id].append({**conversation, "requesterId": end_user_id})
+    def add_conversation(
+        self, end_user_id: str, conversation: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Let the end user have begun *conversation*, given as on the wire; return it as stored.
 
-    def define(self, definition: Mapping[str, Any]) -> None:
-        """Let there be a custom attribute, its *definition* given as on the wire."""
-        self._definitions[definition["id"]] = definition
+        Raise `ValueError` where there is no such end user.
+        """
+        id_ = end_user_id.lower()
+        if id_ not in self._store.by_id:
+            message = f"requesterId: there is no end user {end_user_id}"
+            raise ValueError(message)
+        stored = {**conversation, "requesterId": id_}
+        self._conversations.setdefault(id_, []).append(stored)
+        return stored
+
+    def define(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Let there be a custom attribute; return its definition as the service shows it.
+
+        *data* is a definition as on the wire. It needs an ``id``, a ``label``, an ``identifier`` and
+        an ``inputDefinition``. Raise `ValueError` for what can't be.
+        """
+        one = definition(data)
+        self._definitions[one["id"]] = one
+        return one
+
+    def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
+        for name, value in values.items():
+            if not is_id(value):
+                hint = " (PATCH and PUT of several go to /v1/endusers)" if value == "bulk" else ""
+                refuse(f"path parameter {_PATH[name]}{hint}")
+        return {name: value.lower() for name, value in values.items()}
 
     def problem(self, refusal: Refusal) -> Answer:
         """Return the one sentence that the service has."""
-        message = WORDS.get(refusal.status, "; ".join(refusal.titles))
+        message = WORDS.get(refusal.status, str(refusal))
         return Answer(refusal.status, {"message": message})
 
     def clear(self) -> None:
@@ -133,6 +167,7 @@ class Dixa:
         self._conversations.clear()
         self._anonymizations.clear()
         self._asked_for.clear()
+        self._waiting.clear()
         self.effects = Counter(dict.fromkeys(EFFECTS, 0))
 
     def restore(self, change: Change) -> None:
@@ -142,10 +177,10 @@ class Dixa:
                 self.effects[name] += 1
             case ["asked", who]:
                 self._asked_for.add(who)
-            case ["anonymization", who, request]:
-                self._anonymizations[who] = request
+            case ["anonymization", _, request]:
+                self._request(request)
             case [_, who, None]:
-                self._store.drop(self._store.by_id[who])
+                self._drop(self._store.by_id[who])
             case _:
                 self._store.put(change[-1])
 
@@ -208,7 +243,7 @@ class Dixa:
         if effect == "create":
             user = self._store.made(known(item))
         else:
-            there = self._store.by_id.get(item["id"])
+            there = self._store.by_id.get(item["id"].lower())
             if there is None:
                 return _failure("NotFound", item["id"], WORDS[404])
             if not known(item):
@@ -229,8 +264,11 @@ class Dixa:
 
     def _anonymize(self, asked: Asked) -> Answer:
         user = self._found(asked)
-        conversations = self._conversations[user["id"]]
-        if asked.query.get("force") != "true" and not all(map(_is_closed, conversations)):
+        conversations = self._conversations.get(user["id"], [])
+        force = asked.query.get("force", "false")
+        if force not in ("true", "false"):
+            refuse("query parameter force")
+        if force == "false" and not all(map(_is_closed, conversations)):
             raise Refusal(409, "conflict", "The end user has open conversations")
         for conversation in conversations:
             conversation["state"] = "Closed"
@@ -251,9 +289,8 @@ class Dixa:
         if request is None:
             raise Refusal(404, "not_found", WORDS[404])
         if request["id"] in self._asked_for and "processedAt" not in request:
-            user = self._store.by_id.get(request["targetEntityId"])
-            if user is not None:
-                self._store.drop(user)
+            if request["id"] in self._waiting.get(request["targetEntityId"], ()):
+                self._drop(self._store.by_id[request["targetEntityId"]])
             request = {**request, "processedAt": f"{time_now()}[GMT]"}
             self._request(request)
         self._asked_for.add(request["id"])
@@ -263,17 +300,15 @@ class Dixa:
     def _patch_attributes(self, asked: Asked) -> Answer:
         user = self._found(asked)
         attributes = {one["id"]: one for one in user.get("customAttributes", ())}
-        for id_, value in asked.body.items():
-            definition = self._definitions.get(id_)
-            kind = (
-                list if definition and definition["inputDefinition"]["_type"] == "Select" else str
-            )
-            if definition is None or not isinstance(value, kind | None):
+        for key, value in asked.body.items():
+            id_ = key.lower()
+            defined = self._definitions.get(id_)
+            if defined is None or not fits(defined, value):
                 raise Refusal(400, "bad_request", "Invalid input for patching")
             attributes[id_] = {
                 "id": id_,
-                "name": definition["label"],
-                "identifier": definition["identifier"],
+                "name": defined["label"],
+                "identifier": defined["identifier"],
                 "value": value,
             }
         kept = [one for one in attributes.values() if one["value"] is not None]
@@ -282,7 +317,7 @@ class Dixa:
 
     def _list_conversations(self, asked: Asked) -> Answer:
         user = self._found(asked)
-        there = self._conversations[user["id"]]
+        there = self._conversations.get(user["id"], [])
         path = end_users.CONVERSATIONS.path.format(end_user_id=user["id"])
         return Answer(
             200,
@@ -297,10 +332,7 @@ class Dixa:
         return Answer(200, {"data": [*self._definitions.values()]})
 
     def _found(self, asked: Asked) -> Stored:
-        id_ = asked.path["end_user_id"]
-        if not is_id(id_):
-            refuse("path parameter userId")
-        user = self._store.by_id.get(id_.lower())
+        user = self._store.by_id.get(asked.path["end_user_id"])
         if user is None:
             raise Refusal(404, "not_found", WORDS[404])
         return user
@@ -323,7 +355,15 @@ class Dixa:
 
     def _request(self, request: dict[str, Any]) -> None:
         self._anonymizations[request["id"]] = request
+        if "processedAt" not in request:
+            self._waiting.setdefault(request["targetEntityId"], set()).add(request["id"])
         self._keep(["anonymization", request["id"], request])
+
+    def _drop(self, user: Stored) -> None:
+        """Forget *user* with conversations; the next user with that id has none of them."""
+        self._store.drop(user)
+        self._conversations.pop(user["id"], None)
+        self._waiting.pop(user["id"], None)
 
     def _did(self, effect: str) -> None:
         self.effects[effect] += 1

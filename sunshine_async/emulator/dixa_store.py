@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, urlencode
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from attrs import define, field
 
@@ -17,7 +17,8 @@ from sunshine_async.emulator.refusal import Refusal
 Stored: TypeAlias = dict[str, Any]
 
 PAGE_LIMIT: Final = 50
-LISTS: Final = ("additionalEmails", "additionalPhoneNumbers", "middleNames")
+UNIQUE: Final = ("additionalEmails", "additionalPhoneNumbers")
+LISTS: Final = (*UNIQUE, "middleNames")
 
 _TEXT: Final = Field(type="string", nullable=True)
 _TEXTS: Final = Field(type="array", items=Field(type="string"), nullable=True)
@@ -46,6 +47,10 @@ STORED: Final = Field(
     },
 )
 
+_UUID: Final = re.compile(
+    "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
+)
+_DIGITS: Final = re.compile("[0-9]{1,10}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{4,14}")
 _KINDS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
@@ -74,11 +79,8 @@ def problems(value: Mapping[str, Any], path: str = "") -> Iterator[str]:
 
 
 def is_id(text: str) -> bool:
-    """Return whether *text* is a UUID."""
-    try:
-        return bool(UUID(text))
-    except ValueError:
-        return False
+    """Return whether *text* is a UUID, in either case. Stored ids are in lower case."""
+    return bool(_UUID.fullmatch(text))
 
 
 def time_now() -> str:
@@ -98,20 +100,22 @@ class Store:
     _by_external_id: defaultdict[str, dict[str, None]] = field(
         factory=lambda: defaultdict[str, dict[str, None]](dict)
     )
-    _order: list[str] = field(factory=list[str])
+    _order: list[str | None] = field(factory=list[str | None])
+    """The ids in the order of a list; None in the place of a user that is gone."""
+    _places: dict[str, int] = field(factory=dict[str, int])
 
     def made(self, body: Mapping[str, Any]) -> Stored:
         """Return a new end user as *body* has it, who isn't stored yet."""
         user: Stored = {"id": str(uuid4()), "createdAt": time_now(), **dict.fromkeys(LISTS, ())}
         user |= {name: value for name, value in body.items() if value is not None}
-        return {**user, **{name: [*user[name]] for name in LISTS}}
+        return _listed(user)
 
     def changed(self, user: Stored, body: Mapping[str, Any], *, whole: bool) -> Stored:
         """Return *user* with what *body* sets; *whole*: and without what it doesn't."""
         kept = user if not whole else {name: user[name] for name in user if name not in known(user)}
         merged = {**kept, **known(body)}
         user = {name: value for name, value in merged.items() if value is not None}
-        return {**user, **{name: [*user.get(name, ())] for name in LISTS}}
+        return _listed(user)
 
     def taken(self, user: Stored) -> list[str]:
         """Return the codes of what *user* has that is another's."""
@@ -126,6 +130,7 @@ class Store:
         if user["id"] in self.by_id:
             self._unlist(self.by_id[user["id"]])
         else:
+            self._places[user["id"]] = len(self._order)
             self._order.append(user["id"])
         self.by_id[user["id"]] = user
         for key in _every_key(user):
@@ -137,6 +142,7 @@ class Store:
     def drop(self, user: Stored) -> None:
         """Forget *user*."""
         self._unlist(self.by_id.pop(user["id"]))
+        self._order[self._places.pop(user["id"])] = None
         self.tell(user["id"], None)
 
     def found(self, name: str, value: str) -> list[Stored]:
@@ -144,13 +150,13 @@ class Store:
         if name == "externalId":
             return [self.by_id[one] for one in self._by_external_id.get(value, ())]
         code = "EmailExists" if name == "email" else "PhoneNumberExists"
-        owner = self._owners.get((code, value.casefold()))
+        owner = self._owners.get((code, value.lower()))
         return [] if owner is None else [self.by_id[owner]]
 
     def page(self, offset: int, limit: int) -> tuple[list[Stored], bool]:
         """Return the users from *offset* on, at most *limit*, and whether there are more."""
         ids = self._order[offset : offset + limit]
-        there = [self.by_id[one] for one in ids if one in self.by_id]
+        there = [self.by_id[one] for one in ids if one is not None]
         return there, offset + limit < len(self._order)
 
     def _unlist(self, user: Stored) -> None:
@@ -158,6 +164,12 @@ class Store:
             del self._owners[key]
         if "externalId" in user:
             del self._by_external_id[user["externalId"]][user["id"]]
+
+
+def _listed(user: Stored) -> Stored:
+    """Return *user* with all lists; those of addresses and numbers hold each once."""
+    lists = {name: [*user.get(name, ())] for name in LISTS}
+    return {**user, **lists, **{name: [*dict.fromkeys(lists[name])] for name in UNIQUE}}
 
 
 def _values(user: Mapping[str, Any], name: str) -> Sequence[str]:
@@ -168,7 +180,7 @@ def _values(user: Mapping[str, Any], name: str) -> Sequence[str]:
 
 
 def _keys(user: Mapping[str, Any], code: str) -> set[tuple[str, str]]:
-    return {(code, one.casefold()) for name in TAKEN[code] for one in _values(user, name)}
+    return {(code, one.lower()) for name in TAKEN[code] for one in _values(user, name)}
 
 
 def _every_key(user: Mapping[str, Any]) -> set[tuple[str, str]]:
@@ -184,18 +196,21 @@ def paged(
 ) -> dict[str, Any]:
     """Return the page that *query* asks for, of what *take* gives from an offset on.
 
-    The link to the next one has the filters that are to be *kept*. Raise `Refusal` (400) for a ``pageLimit`` or a ``pageKey`` that can't be.
+    The link to the next one has the filters that are to be *kept*. Raise `Refusal` (400) for a
+    ``pageLimit`` or a ``pageKey`` that can't be.
     """
-    limit, offset = query.get("pageLimit"), 0
+    size, offset = PAGE_LIMIT, 0
     if "pageKey" in query:
         try:
             key = dict(parse_qsl(urlsafe_b64decode(query["pageKey"]).decode()))
-            limit, offset = limit or key["pageLimit"], int(key["offset"])
+            size, offset = _number(key["pageLimit"]), _number(key["offset"])
         except (ValueError, KeyError):
             refuse("query parameter pageKey")
-    if limit is not None and not (limit.isascii() and limit.isdigit() and int(limit)):
-        refuse("query parameter pageLimit")
-    size = PAGE_LIMIT if limit is None else int(limit)
+    if "pageLimit" in query:
+        try:
+            size = _number(query["pageLimit"])
+        except ValueError:
+            refuse("query parameter pageLimit")
     data, more = take(offset, size)
     page: dict[str, Any] = {"data": data}
     if more:
@@ -203,6 +218,13 @@ def paged(
         page_key = urlsafe_b64encode(key_text.encode()).decode()
         page["meta"] = {"next": f"{path}?{urlencode({**(kept or {}), 'pageKey': page_key})}"}
     return page
+
+
+def _number(text: str) -> int:
+    """Return an int32 above 0; raise `ValueError` for any other text."""
+    if not _DIGITS.fullmatch(text) or not 0 < int(text) < 2**31:
+        raise ValueError
+    return int(text)
 
 
 def refuse(what: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """What an emulator is set to, what it holds, what is to go wrong, and what it has counted."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -11,10 +12,11 @@ from sunshine_async._pace import Pace
 from sunshine_async.emulator.credentials import Credentials
 from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.mishaps import DRAWN, Mishap, Mishaps, Scripted
-from sunshine_async.emulator.service import Service
+from sunshine_async.emulator.platform import Platform
+from sunshine_async.emulator.service import Keeper, Service
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.state import Change, StateFile
-from sunshine_async.emulator.sunshine import Sunshine
+from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
 from sunshine_async.errors import ConfigurationError
 
 _ROUNDING: Final = 1e-9
@@ -48,19 +50,23 @@ class Emulation:
         shares = {**(odds or {})}
         for mishap in DRAWN if fail else ():
             shares[mishap] = shares.get(mishap, 0.0) + fail / len(DRAWN)
-        if min(shares.values(), default=0) < 0 or sum(shares.values()) > 1 + _ROUNDING:
+        if not all(share >= 0 for share in shares.values()) or (
+            sum(shares.values()) > 1 + _ROUNDING
+        ):
             message = "odds: probabilities, 1 in all at most"
             raise ConfigurationError(message)
         self.lock: Final = Lock()
         """Held while what is stored, scripted or counted is read or changed."""
-        self.sunshine: Final = Sunshine()
-        self.smooch: Final = Smooch(self.sunshine)
+        self.platform: Final = Platform()
+        self.sunshine: Final = Sunshine(self.platform)
+        self.smooch: Final = Smooch(self.platform)
         self.dixa: Final = Dixa()
         self.services: Final[Mapping[str, Service]] = {
             "sunshine": self.sunshine,
             "smooch": self.smooch,
             "dixa": self.dixa,
         }
+        self._keepers: Final[Mapping[str, Keeper]] = {"platform": self.platform, **self.services}
         self._state: Final = None if state is None else self._restored(Path(state))
         self.mishaps: Final = Mishaps(shares, seed)
         self.credentials: Final = Credentials(keys, tokens)
@@ -103,8 +109,8 @@ class Emulation:
     def reset(self) -> None:
         """Forget all users, counts and scripted faults, and draw faults from the beginning."""
         with self.lock:
-            for service in self.services.values():
-                service.clear()
+            for keeper in self._keepers.values():
+                keeper.clear()
             self.mishaps.clear()
             if self._state is not None:
                 self._state.forget()
@@ -130,8 +136,29 @@ class Emulation:
         if not app_id and self.has_apps(service):
             message = f"app_id: a user of {service} is of an app"
             raise ValueError(message)
-        with self.lock:
+        with self.changing():
             return self.services[service].add(user, app_id=app_id)
+
+    def add_support(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store a Support record of the account, and return it; `SyncUser` aligns users with it.
+
+        It has a ``zendeskId``, and any of ``givenName``, ``surname``, ``externalId`` and ``email``;
+        it takes the place of the record with that id. Raise `ValueError` for what can't be.
+        """
+        checked: Mapping[str, Any] = SUPPORT.exact(record)
+        with self.changing():
+            self.platform.add_support(checked)
+        return checked
+
+    @contextmanager
+    def changing(self) -> Generator[None]:
+        """Hold the lock, and keep the changes of the block in the state file, all or none."""
+        with self.lock:
+            try:
+                yield
+            finally:
+                if self._state is not None:
+                    self._state.commit()
 
     def has_apps(self, service: str) -> bool:
         """Return whether the users of *service* belong to apps."""
@@ -150,22 +177,17 @@ class Emulation:
 
     def _restored(self, path: Path) -> StateFile:
         """Make the changes that were kept at *path*, and let it keep those to come."""
-        state = StateFile(path, self.services)
-        try:
-            for service, *change in state.changes:
-                self.services[service].restore(change)
-        except (KeyError, ValueError, TypeError):
-            state.close()
-            message = f"{path} is no state of an emulator of this version: name another file"
-            raise ConfigurationError(message) from None
+        state = StateFile(path)
+        for name, *change in state.changes:
+            self._keepers[name].restore(change)
         state.changes.clear()
-        for name, service in self.services.items():
-            service.keep(partial(_named, state, name))
+        for name, keeper in self._keepers.items():
+            keeper.keep(partial(_add, state, name))
         return state
 
 
-def _named(state: StateFile, service: str, change: Change) -> None:
-    state.write([service, *change])
+def _add(state: StateFile, name: str, change: Change) -> None:
+    state.add([name, *change])
 
 
 def _pace(rate: float | None, burst: float | None, usual: float | None) -> Pace:

@@ -32,16 +32,17 @@ class _Transport(httpx.ASGITransport):
 class Emulator(Emulation):
     """The services with their state, on one address, told apart by path.
 
-    With a *rate* (requests a second, of each service), what goes over it is answered with 429;
-    *burst* is how many may come at once (by default a tenth of a second's, Dixa's 0.4 s'). Each answer is held
-    for *latency* seconds after the effect. With the probability *fail* a call goes wrong in one of
-    the `DRAWN` ways; *odds* gives other ways their own probabilities. *seed* makes the draws the
-    same again. *keys* (``id:secret``) and *tokens* are who is let in; where there are none, any
-    credentials are. *clock* is what the rate goes by. What there
-    is and was done, but for images, conversations and definitions, is kept in the file *state*,
-    from which the next emulator goes on.
+    - *rate*: requests a second of each service; a request over it is answered with 429. *burst*: the
+      requests that may come at once (by default a tenth of a second's, Dixa's 0.4 s').
+    - *latency*: seconds for which each answer is held after the effect.
+    - *fail*: the probability of a fault, one of `DRAWN`. *odds*: probabilities of other faults.
+      *seed* makes the draws the same again.
+    - *keys* (``id:secret``) and *tokens*: the credentials that are let in. Without both, any are.
+    - *state*: a file that keeps all stored data and counts, but for images, and Dixa's conversations
+      and definitions. The next emulator with that file continues. One emulator uses it at a time.
+    - *clock*: the seconds that the rate goes by.
 
-    Raise `ConfigurationError` for a number that can't work.
+    Raise `ConfigurationError` for a number that can't work, and for a *state* that can't be used.
     """
 
     def __init__(

@@ -54,6 +54,7 @@ class Field:
     max_length: int | None = None
     format: str | None = None
     fields: Mapping[str, "Field"] | None = None
+    required: tuple[str, ...] = ()
     items: "Field | None" = None
 
     def problems(self, value: Any, path: str = "") -> Iterator[str]:
@@ -84,6 +85,15 @@ class Field:
             raise Refusal(400, "bad_request", *problems)
         return self._known(value)
 
+    def exact(self, value: Any) -> Any:
+        """Return *value*; raise `ValueError` where it has a problem, or a field of no table."""
+        problems = [*self.problems(value)] or [
+            f"{name} is not known" for name in value if name not in (self.fields or {})
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return value
+
     def _known(self, value: Any) -> Any:
         if value is None or self.fields is None:
             return value
@@ -94,6 +104,9 @@ class Field:
         }
 
     def _problems_within(self, value: Any, path: str) -> Iterator[str]:
+        for name in self.required:
+            if name not in value:
+                yield f"{path} should have required property '{name}'".lstrip()
         if self.fields is not None:
             for name, inner in cast("dict[str, Any]", value).items():
                 if name in self.fields:

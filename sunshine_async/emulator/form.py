@@ -10,6 +10,7 @@ from attrs import Factory, define
 from sunshine_async.emulator.refusal import Refusal
 
 _KEPT: Final = 1000
+_MOST_HEADERS: Final = 10_000  # bytes of one part
 _LINE: Final = b"\r\n"
 
 
@@ -71,6 +72,8 @@ class Form:
     def _headers(self, _: bytes) -> bool:
         end = self._buffer.find(_LINE + _LINE)
         if end < 0:
+            if len(self._buffer) > _MOST_HEADERS:
+                self._buffer.clear()  # no such part can be meant, and memory stays bounded
             return False
         lines = [line.partition(b":") for line in self._buffer[:end].split(_LINE)]
         headers = {

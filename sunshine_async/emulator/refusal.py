@@ -9,3 +9,6 @@ class Refusal(Exception):  # noqa: N818 - an answer, not something that broke
         self.code = code
         self.titles = titles
         super().__init__(status, code, *titles)
+
+    def __str__(self) -> str:
+        return "; ".join(self.titles)

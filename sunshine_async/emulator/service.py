@@ -44,7 +44,23 @@ class Operation:
     """Says what it changes: until it has been answered, others that change the same get a 409."""
 
 
-class Service(Protocol):
+class Keeper(Protocol):
+    """A part of the emulator whose changes a state file keeps."""
+
+    def clear(self) -> None:
+        """Forget everything."""
+        ...
+
+    def restore(self, change: Change) -> None:
+        """Make a *change* that was kept."""
+        ...
+
+    def keep(self, write: Callable[[Change], None]) -> None:
+        """Hand every change to *write* from now on."""
+        ...
+
+
+class Service(Keeper, Protocol):
     """One service: its operations share what it stores. It is called by one thread at a time."""
 
     effects: Counter[str]
@@ -73,18 +89,13 @@ class Service(Protocol):
         """
         ...
 
+    def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the *values* in a path as stored ids are spelled.
+
+        Raise `Refusal` (400) for a value that can't be an id.
+        """
+        ...
+
     def problem(self, refusal: Refusal) -> Answer:
         """Return how the service words *refusal*."""
-        ...
-
-    def clear(self) -> None:
-        """Forget everything."""
-        ...
-
-    def restore(self, change: Change) -> None:
-        """Make a *change* that was kept."""
-        ...
-
-    def keep(self, write: Callable[[Change], None]) -> None:
-        """Hand every change to *write* from now on."""
         ...

@@ -1,12 +1,14 @@
 """What may stand in the bodies of v1.1, and what it means to v2."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sunshine_async.emulator.fields import Field
 from sunshine_async.emulator.form import Part
+from sunshine_async.emulator.platform import Stored
 from sunshine_async.emulator.refusal import Refusal
-from sunshine_async.emulator.sunshine import CREATE_BODY, PROFILE, Stored
+from sunshine_async.emulator.sunshine import CREATE_BODY, PROFILE
 
 MAX_IMAGE_BYTES: Final = 50 * 10**6
 
@@ -37,6 +39,8 @@ URLS: Final[Mapping[str, str]] = {
     "viber": "viber://pa?chatURI=bot&context={}",
 }
 CONFIRMATIONS: Final = ("immediate", "userActivity", "prompt")
+CONFIRMATION_MESSAGES: Final = ("text", "image")
+_PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 
 _V2: Final = CREATE_BODY.fields or {}
 _TEXT: Final = Field(type="string")
@@ -125,8 +129,14 @@ def who_is_linked(body: Mapping[str, Any]) -> str:
         raise Refusal(400, "bad_request", "confirmation.type prompt is for twilio only")
     if confirmation["type"] == "userActivity" or channel == "messenger":
         require(confirmation, "message", within="confirmation")
-    require(body, LINKABLE[channel])
-    return str(body[LINKABLE[channel]])
+    if confirmation.get("message", {}).get("type", "text") not in CONFIRMATION_MESSAGES:
+        one_of = ", ".join(CONFIRMATION_MESSAGES)
+        raise Refusal(400, "bad_request", f"confirmation.message.type should be one of {one_of}")
+    name = LINKABLE[channel]
+    require(body, name)
+    if name == "phoneNumber" and not _PHONE_NUMBER.fullmatch(body[name]):
+        raise Refusal(400, "bad_request", "phoneNumber should begin with + and the country code")
+    return str(body[name])
 
 
 def parts_of(form: Mapping[str, Part]) -> tuple[str, Part]:
@@ -149,8 +159,3 @@ def parts_of(form: Mapping[str, Part]) -> tuple[str, Part]:
 def some(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return those of *names* that *values* has."""
     return {name: values[name] for name in names if name in values}
-
-
-def without(clients: list[dict[str, Any]], channel: str) -> list[dict[str, Any]]:
-    """Return *clients* but for those of *channel*."""
-    return [client for client in clients if client.get("platform") != channel]

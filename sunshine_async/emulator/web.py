@@ -1,7 +1,7 @@
-"""The services over HTTP: which operation a request is for, and the answer, or what comes instead."""
+"""The services over HTTP: the operation of a request, and its answer, or a fault instead."""
 
 from collections.abc import Generator, Hashable, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -19,13 +19,14 @@ from sunshine_async.emulator import connection, control
 from sunshine_async.emulator.connection import Connection, InProcess
 from sunshine_async.emulator.emulation import Emulation
 from sunshine_async.emulator.form import Form
-from sunshine_async.emulator.mishaps import Mishap, Scripted
+from sunshine_async.emulator.mishaps import WITHOUT_BODY, Mishap, Scripted
 from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.emulator.service import Answer, Asked, Operation, Service
 
 _IN_PROCESS: Final = InProcess()
 _JSON: Final = "application/json"
 _STATUSES: Final = frozenset(HTTPStatus)
+_ELSEWHERE: Final = "https://elsewhere.example"
 _NOT_JSON: Final = b"<html>this is not JSON</html>"
 _WORDS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("unauthorized", "Authorization is required"),
@@ -73,17 +74,17 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Paths are matched undecoded: ``%2F`` in an id is no slash."""
         scope = {**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}
-        if scope["path"].startswith(control.PREFIX):
-            await self._control(scope, receive, send)
-            return
-        request = Request(scope, receive)
+        with suppress(ClientDisconnect):
+            if scope["path"].startswith(control.PREFIX):
+                await self._control(scope, receive, send)
+            else:
+                await self._serve(Request(scope, receive), send)
+
+    async def _serve(self, request: Request, send: Send) -> None:
         call = self._call(request)
-        try:
-            call = evolve(call, body=await _read(call))
-        except ClientDisconnect:
-            return
-        line: Connection = scope.get("state", {}).get(connection.KEY, _IN_PROCESS)
-        await self._settle(call, line, receive, send)
+        call = evolve(call, body=await _read(call))
+        line: Connection = request.scope.get("state", {}).get(connection.KEY, _IN_PROCESS)
+        await self._settle(call, line, request.receive, send)
 
     def _call(self, request: Request) -> _Call:
         path = request.scope["path"]
@@ -139,8 +140,8 @@ class Site:
         response = self._answer(call, until_answered) if mishap.acts else Response()
         if mishap.delay and mishap.when == "after":
             await line.hold(mishap.delay)
-        if mishap.status:
-            return _response(call.service.problem(_refusal(mishap.status)), mishap.headers)
+        if mishap.status is not None:
+            return _scripted(call, mishap, mishap.status, response)
         if mishap.garbled:
             return Response(_NOT_JSON, response.status_code, media_type=_JSON)
         return response
@@ -150,7 +151,7 @@ class Site:
         headers: dict[str, str] = {}
         try:
             operation, asked = self._asked(call)
-            with self._emulation.lock:
+            with self._emulation.changing():
                 if operation.changes:
                     until_answered.enter_context(self._alone(operation.changes(asked)))
                 answer = operation.run(asked)
@@ -177,12 +178,32 @@ class Site:
             raise _refusal(401)
         if call.operation is None:
             raise _refusal(405 if call.allowed else 404)
+        path = call.service.path(call.path)
         body: Any = {}
         if isinstance(call.body, Form):
             body = call.body.parts()
         elif call.operation.takes and (call.body != b"" or call.operation.needs_body):
             body = call.operation.takes.checked(_json(call.request, call.body, call.limit))
-        return call.operation, Asked(call.path, call.request.query_params, body)
+        return call.operation, Asked(path, call.request.query_params, body)
+
+
+def _scripted(call: _Call, mishap: Mishap, status: int, usual: Response) -> Response:
+    """Return the answer that *mishap* says literally, or else one like the service's."""
+    body: bytes = bytes(usual.body) or b"{}"
+    if mishap.body is not None:
+        body = mishap.body.encode()
+    elif status in WITHOUT_BODY:
+        body = b""
+    elif status >= HTTPStatus.MULTIPLE_CHOICES:
+        body = orjson.dumps(call.service.problem(_refusal(status)).body)
+    response = Response(body, status, media_type=_JSON)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        response.headers["location"] = _ELSEWHERE + call.request.scope["path"]
+    for name, _ in mishap.sent_headers:
+        del response.headers[name]
+    for name, value in mishap.sent_headers:
+        response.headers.append(name, value)
+    return response
 
 
 def _route(operation: Operation) -> Route:
