@@ -22,9 +22,8 @@ from sunshine_async import (
 )
 from sunshine_async._create_or import Did, Upserted
 from sunshine_async.auth import ApiToken
-from sunshine_async.bulk import Done, Failed, Outcome, Unknown
+from sunshine_async.bulk import Done, Failed, Outcome, Unknown, outcome_of
 from sunshine_async.dixa import CreateEndUserInput, DixaClient, EndUser, upserts
-from sunshine_async.dixa.batches import outcome_of
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.testing import no_waiting
 

@@ -31,7 +31,7 @@ from sunshine_async.dixa.models import (
     UpdateEndUserInput,
 )
 from sunshine_async.dixa.pages import Listing, Place, page_limit_of
-from sunshine_async.dixa.sending import Changing, Creating, size_as
+from sunshine_async.dixa.sending import Changing, Creating, send_bulk, size_as
 
 _Outcomes: TypeAlias = list[Outcome]
 _Attributes: TypeAlias = list[CustomAttribute]
@@ -152,7 +152,7 @@ class EndUsers:
             return await self.patch(user.id, PatchEndUserInput(**changes)) if changes else user
 
         return await upserts.found_or_created(
-            body, self._look, self.create, then, endpoint=str(LIST)
+            body, self._look, self.create, endpoint=str(LIST), then=then
         )
 
     async def get_or_create(self, body: CreateEndUserInput) -> EndUser:
@@ -161,13 +161,7 @@ class EndUsers:
         One that is there is never changed. What is raised is as in `upsert`.
         (getEndusers, postEndusers)
         """
-
-        async def then(user: EndUser) -> EndUser:
-            return user
-
-        return await upserts.found_or_created(
-            body, self._look, self.create, then, endpoint=str(LIST)
-        )
+        return await upserts.found_or_created(body, self._look, self.create, endpoint=str(LIST))
 
     async def get(self, end_user_id: str) -> EndUser:
         """Return the end user; `NotFoundError` where there is none (getEndusersUserid)."""
@@ -223,24 +217,26 @@ class EndUsers:
     async def create_bulk(self, bodies: Sequence[CreateEndUserInput]) -> _Outcomes:
         """Create end users with one request; return the outcomes as the service gives them.
 
-        Their order isn't documented, nor how many it takes at once. It is not sent again once the
+        An outcome that can't be read is an `UnknownOutcome`. Their order isn't documented, nor how many it takes at once. It is not sent again once the
         service may have acted. `create_many` sees to all of that. (postEndusersBulk)
         """
-        return await self._transport.call(CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
+        return await send_bulk(self._transport, CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
 
     async def patch_bulk(self, bodies: Sequence[BulkPatchEndUserInput]) -> _Outcomes:
         """Patch end users with one request; return the outcomes as the service gives them.
 
         May be sent again, as `patch`. (patchEndusers)
         """
-        return await self._transport.call(PATCH_BULK, BulkPatchEndUsersInput(data=[*bodies]))
+        return await send_bulk(self._transport, PATCH_BULK, BulkPatchEndUsersInput(data=[*bodies]))
 
     async def update_bulk(self, bodies: Sequence[BulkUpdateEndUserInput]) -> _Outcomes:
         """Update end users with one request; return the outcomes as the service gives them.
 
         May be sent again, as `update`. (putEndusers)
         """
-        return await self._transport.call(UPDATE_BULK, BulkUpdateEndUsersInput(data=[*bodies]))
+        return await send_bulk(
+            self._transport, UPDATE_BULK, BulkUpdateEndUsersInput(data=[*bodies])
+        )
 
     def create_many(
         self,

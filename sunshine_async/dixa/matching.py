@@ -1,13 +1,15 @@
 """Which end user is whose: values compared, and the answers to a batch given to its items. Pure.
 
-Values are compared as the service may write them: e-mail addresses without regard to case, phone
-numbers without blanks and dashes, what is empty as what is absent. Nothing compared here is sent.
+Values are compared as the service may write them: e-mail addresses in lower case, phone numbers
+without blanks and dashes, an empty value as an absent one. A value of an answer that couldn't be
+read is unknown, never absent. Nothing compared here is sent.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from sunshine_async._codec import wire_name
 from sunshine_async._model import UNSET
 from sunshine_async.dixa.models import (
     BulkActionFailure,
@@ -30,7 +32,7 @@ def _text(value: Any) -> Any:
 
 
 def _address(value: Any) -> Any:
-    return value.strip().casefold() if isinstance(value, str) and value else None
+    return value.strip().lower() if isinstance(value, str) and value else None
 
 
 def _number(value: Any) -> Any:
@@ -62,6 +64,7 @@ COMPARED: Final[Mapping[str, Callable[[Any], Any]]] = {
 """What of an end user is compared, and as what. The service gives pictures an address of its own."""
 
 _AVATAR: Final = "avatar_url"
+_KEYS: Final = ("external_id", "email", "phone_number")
 
 
 def differences(body: Any, user: EndUser) -> dict[str, Any]:
@@ -76,16 +79,34 @@ def differences(body: Any, user: EndUser) -> dict[str, Any]:
 
 
 def holds(user: EndUser, body: Any) -> bool:
-    """Return whether *user* has all that *body* sets, but for the picture."""
-    return differences(body, user).keys() <= {_AVATAR}
+    """Return whether *user* surely has all values that *body* sets, but for the picture."""
+    unread = {name for name in misread(user) if getattr(body, name) is not UNSET}
+    return not unread and may_hold(user, body)
+
+
+def may_hold(user: EndUser, body: Any) -> bool:
+    """Return whether *user* may have all values that *body* sets, but for the picture."""
+    return differences(body, user).keys() <= {_AVATAR, *misread(user)}
+
+
+def misread(user: EndUser, names: Iterable[str] = COMPARED) -> list[str]:
+    """Return the fields among *names* whose value in the answer couldn't be read as it is."""
+    found: list[str] = []
+    for name in names if user.extra else ():
+        raw = user.extra.get(wire_name(name))
+        if raw is not None and getattr(user, name) != str(raw):  # a number reads as its text
+            found.append(name)
+    return found
+
+
+def is_indexable(user: EndUser) -> bool:
+    """Return whether all keys of *user* could be read."""
+    return not misread(user, (*_KEYS, "additional_emails", "additional_phone_numbers"))
 
 
 def keys_of(model: Any) -> dict[str, str]:
     """Return what *model* is found by: external id, e-mail and phone number, those that it has."""
-    found = {
-        name: COMPARED[name](getattr(model, name) or None)
-        for name in ("external_id", "email", "phone_number")
-    }
+    found = {name: COMPARED[name](getattr(model, name) or None) for name in _KEYS}
     return {name: value for name, value in found.items() if value}
 
 
@@ -108,7 +129,7 @@ def all_keys(model: Any) -> frozenset[Key]:
 
 def asked(body: CreateEndUserInput) -> dict[str, str]:
     """Return what *body* may be found by, as it is sent, in the order of looking."""
-    sent = {name: getattr(body, name) for name in ("external_id", "email", "phone_number")}
+    sent = {name: getattr(body, name) for name in _KEYS}
     return {name: value for name, value in sent.items() if value}
 
 
@@ -126,7 +147,7 @@ def of_changes(
     An outcome without an id is taken by its position, if there are as many as were sent and every
     id stands where its item does.
     """
-    at = {one.id.casefold(): index for index, one in enumerate(sent)}
+    at = {one.id.lower(): index for index, one in enumerate(sent)}
     whose = [at.get(_id_of(outcome)) for outcome in outcomes]
     found = _claimed(len(sent), whose, outcomes)
     in_order = len(outcomes) == len(sent) and all(
@@ -169,7 +190,8 @@ def of_creates(
 
 def _agrees(user: EndUser, body: CreateEndUserInput) -> bool:
     """Return whether *user* has no key that *body* hasn't, and all that it sets."""
-    return keys_of(user).items() <= keys_of(body).items() and holds(user, body)
+    same_keys = keys_of(user).items() <= keys_of(body).items()
+    return same_keys and is_indexable(user) and holds(user, body)
 
 
 def _item_of(
@@ -188,7 +210,7 @@ def _item_of(
     named = at.get(("external_id", keys.get("external_id", "")), ())
     if len(named) != 1 or len(keys) > 1 or len(keys_of(sent[named[0]])) > 1:
         return None
-    return named[0]
+    return named[0] if is_indexable(user) else None
 
 
 def _id_of(outcome: Outcome) -> str:
@@ -199,7 +221,7 @@ def _id_of(outcome: Outcome) -> str:
             found = getattr(error, "id", None)
         case _:
             found = outcome.extra.get("id")
-    return found.casefold() if isinstance(found, str) else ""
+    return found.lower() if isinstance(found, str) else ""
 
 
 def _claimed(

@@ -144,7 +144,7 @@ class Store:
         if name == "externalId":
             return [self.by_id[one] for one in self._by_external_id.get(value, ())]
         code = "EmailExists" if name == "email" else "PhoneNumberExists"
-        owner = self._owners.get((code, value.casefold()))
+        owner = self._owners.get((code, value.lower()))
         return [] if owner is None else [self.by_id[owner]]
 
     def page(self, offset: int, limit: int) -> tuple[list[Stored], bool]:
@@ -168,7 +168,7 @@ def _values(user: Mapping[str, Any], name: str) -> Sequence[str]:
 
 
 def _keys(user: Mapping[str, Any], code: str) -> set[tuple[str, str]]:
-    return {(code, one.casefold()) for name in TAKEN[code] for one in _values(user, name)}
+    return {(code, one.lower()) for name in TAKEN[code] for one in _values(user, name)}
 
 
 def _every_key(user: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from anyio import to_thread
 from attrs import frozen
 
+from sunshine_async._source import close_iterator
 from sunshine_async._tasks import Entry, Task
 from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
 from sunshine_async.jobs.sources import noted, row_of
@@ -119,9 +120,16 @@ class Stream(Entries):
         self._items: AsyncIterator[Any] | None = (
             aiter(rows) if isinstance(rows, AsyncIterable) else None
         )
+        self._handed_in: Final = rows
         self._session: Final = session
         self._last = 0
         """The highest number that a row had."""
+
+    async def aclose(self) -> BaseException | None:
+        """Close the iterator of the rows, if it is a generator; return the exception from that."""
+        if self._items is None:
+            return await super().aclose()
+        return await close_iterator(self._handed_in, self._items)
 
     async def _fill(self) -> None:
         if self._items is None:

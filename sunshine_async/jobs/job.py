@@ -8,15 +8,17 @@ from math import inf
 from typing import Any, ClassVar, Final, Self, TypeAlias, cast
 
 import anyio
-from anyio import CancelScope, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, to_thread
 
 from sunshine_async import bulk
+from sunshine_async._cancellation import CALL, AbortedError, after_sending, contained
 from sunshine_async._client import Client
 from sunshine_async._knee import MOST
 from sunshine_async._line import Lane
 from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
+from sunshine_async._source import close_iterator
 from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service, Task
 from sunshine_async._transport.turn import CLOCK
 from sunshine_async.dixa import batches
@@ -146,15 +148,19 @@ class Job:
         """
         self._began = self._clock()
         self._entries = self._source(rows)
-        own: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._hold.keep)
-            try:
-                await self._send_all(self._entries)
-            except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
-                own = error
-            finally:
-                self._hold.close()
+        own: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._hold.keep)
+                try:
+                    await self._send_all(self._entries)
+                except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
+                    own = error
+                finally:
+                    self._hold.close()
+        finally:
+            close_error = await self._entries.aclose()
+        own = own or close_error
         if own is not None:
             raise own
         self._measure()
@@ -256,11 +262,9 @@ class Job:
             self._calls.add(call)
             try:
                 return await self._call(entries)
-            except get_cancelled_exc_class() as cancelled:
-                begun = bool(getattr(cancelled, "__notes__", ()))
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is what they all ended in
-                return [error] * len(entries)
+            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                begun = bool(getattr(error, "__notes__", ()))
+                return [after_sending(contained(error, CALL))] * len(entries)
             finally:
                 self._calls.discard(call)
                 self.report.latencies.add(self._clock() - started)
@@ -313,9 +317,11 @@ def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
             code = "stopped"
         case ConfigurationError():
             code = "configuration"
-        case ValueError():
+        case ValueError() if not unknown:
             code = "invalid"
             trouble = Trouble.BAD
+        case AbortedError():
+            code = "aborted"
         case _:
             code = type(error).__name__
     return Problem(line, trouble, code, str(error))
@@ -328,6 +334,7 @@ class Entries:
         self._job: Final = job
         self._task: Final = task
         self._file: Final = rows if isinstance(rows, RowFile) else None
+        self._given: Final = rows
         self._rows: Final[Iterator[Row | BadRow]] = iter(rows)
         self._batch: Final[deque[Entry | BadRow]] = deque()
         self.read = 0
@@ -355,6 +362,10 @@ class Entries:
 
     def close(self) -> None:
         """Close what it has opened itself."""
+
+    async def aclose(self) -> BaseException | None:
+        """Close the iterator of the rows, if it is a generator; return the exception from that."""
+        return None if self._file else await close_iterator(self._given, self._rows)
 
     async def _fill(self) -> None:
         await to_thread.run_sync(self._read)
