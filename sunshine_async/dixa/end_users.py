@@ -31,7 +31,7 @@ from sunshine_async.dixa.models import (
     UpdateEndUserInput,
 )
 from sunshine_async.dixa.pages import Listing, Place, page_limit_of
-from sunshine_async.dixa.sending import Changing, Creating, send_bulk, size_as
+from sunshine_async.dixa.sending import BulkEndpoint, Changing, Creating, size_as
 
 _Outcomes: TypeAlias = list[Outcome]
 _Attributes: TypeAlias = list[CustomAttribute]
@@ -91,19 +91,19 @@ CONVERSATIONS: Final[Endpoint[None, ListEndUserConversationsOutput]] = Endpoint(
     returns=ListEndUserConversationsOutput, query=_PAGES,
     replay=Replay.SAFE,
 )  # fmt: skip
-CREATE_BULK: Final = Endpoint(
+CREATE_BULK: Final = BulkEndpoint(
     "POST", _ALL + "/bulk", operation="postEndusersBulk",
     accepts=CreateEndUsersInput, returns=_Outcomes, inside="data", ok=(201,),
     replay=Replay.UNSAFE,
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
-PATCH_BULK: Final = Endpoint(
+PATCH_BULK: Final = BulkEndpoint(
     "PATCH", _ALL, operation="patchEndusers",
     accepts=BulkPatchEndUsersInput, returns=_Outcomes, inside="data",
     replay=Replay.IDEMPOTENT,
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
-UPDATE_BULK: Final = Endpoint(
+UPDATE_BULK: Final = BulkEndpoint(
     "PUT", _ALL, operation="putEndusers",
     accepts=BulkUpdateEndUsersInput, returns=_Outcomes, inside="data",
     replay=Replay.IDEMPOTENT,
@@ -220,23 +220,21 @@ class EndUsers:
         An outcome that can't be read is an `UnknownOutcome`. Their order isn't documented, nor how many it takes at once. It is not sent again once the
         service may have acted. `create_many` sees to all of that. (postEndusersBulk)
         """
-        return await send_bulk(self._transport, CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
+        return await self._transport.call(CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
 
     async def patch_bulk(self, bodies: Sequence[BulkPatchEndUserInput]) -> _Outcomes:
         """Patch end users with one request; return the outcomes as the service gives them.
 
         May be sent again, as `patch`. (patchEndusers)
         """
-        return await send_bulk(self._transport, PATCH_BULK, BulkPatchEndUsersInput(data=[*bodies]))
+        return await self._transport.call(PATCH_BULK, BulkPatchEndUsersInput(data=[*bodies]))
 
     async def update_bulk(self, bodies: Sequence[BulkUpdateEndUserInput]) -> _Outcomes:
         """Update end users with one request; return the outcomes as the service gives them.
 
         May be sent again, as `update`. (putEndusers)
         """
-        return await send_bulk(
-            self._transport, UPDATE_BULK, BulkUpdateEndUsersInput(data=[*bodies])
-        )
+        return await self._transport.call(UPDATE_BULK, BulkUpdateEndUsersInput(data=[*bodies]))
 
     def create_many(
         self,

@@ -49,17 +49,15 @@ AMBIGUOUS: Final = ErrorDetail(
 )
 
 
-def outcomes_of(data: object, *, endpoint: str, status: int) -> list[Outcome]:
-    """Return the outcomes in the *data* of a bulk answer, read item by item.
+def outcomes_of(data: object) -> list[Outcome]:
+    """Return the outcomes in the *data* of a bulk answer, read one by one.
 
-    An item that can't be read is an `UnknownOutcome`, with the JSON object in *extra*. Raise
-    `ResponseDecodeError` where *data* is no list.
+    An outcome that can't be read is an `UnknownOutcome`, with its JSON object in *extra*. Raise
+    `Misfit` where *data* is no list.
     """
     if not isinstance(data, list):
         reason = "expected a list"
-        raise ResponseDecodeError(
-            reason, path="data", status=status, endpoint=endpoint, maybe_applied=True
-        )
+        raise _codec.Misfit(reason, "data")
     return [_read(item) for item in cast("list[object]", data)]
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from anyio import get_cancelled_exc_class
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._cancellation import (
@@ -17,7 +17,6 @@ from sunshine_async._cancellation import (
     is_doubted,
 )
 from sunshine_async._endpoint import Endpoint
-from sunshine_async._transport.calls import Transport
 from sunshine_async._transport.exchange import HAD_LEFT
 from sunshine_async.dixa.matching import holds, may_hold, of_changes, of_creates
 from sunshine_async.dixa.models import (
@@ -54,13 +53,13 @@ ROUNDS: Final = 3
 """How often what may be there is looked for, and sent again where it isn't."""
 
 
-async def send_bulk(
-    transport: Transport, endpoint: Endpoint[S, list[Outcome]], body: S
-) -> list[Outcome]:
-    """Return the outcomes of one bulk request; an item that can't be read is `UnknownOutcome`."""
-    raw: Endpoint[S, object] = evolve(cast("Any", endpoint), returns=object)
-    data = await transport.call(raw, body)
-    return outcomes_of(data, endpoint=str(endpoint), status=endpoint.ok[0])
+class BulkEndpoint(Endpoint[S, list[Outcome]]):
+    """A bulk operation, whose outcomes are read one by one."""
+
+    def _read(self, body: bytes) -> list[Outcome]:
+        """Return the outcomes; an outcome that can't be read is an `UnknownOutcome`."""
+        data: Any = _codec.decode(body)
+        return outcomes_of(_codec.structure_inside(data, "data", object))
 
 
 @frozen
