@@ -61,7 +61,7 @@ def is_uncertain(error: Exception) -> bool:
     the latter two before anything is sent.
     """
     if isinstance(error, SunshineError):
-        return getattr(error, "maybe_applied", None) is not False
+        return error.maybe_applied is not False
     return not isinstance(error, ValueError | TypeError)
 
 

@@ -9,7 +9,8 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import define, evolve, field, frozen
 
-from sunshine_async._cancellation import CALL, AbortedError, contained, is_uncertain, until
+from sunshine_async._cancellation import CALL, contained, is_uncertain, until
+from sunshine_async._cancellation import AbortedError as AbortedError  # noqa: PLC0414 - public here
 from sunshine_async._knee import FIRST, Knee
 from sunshine_async._line import LANE, Lane
 from sunshine_async._source import Items as Items  # noqa: PLC0414 - public here
