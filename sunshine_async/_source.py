@@ -21,7 +21,7 @@ from anyio import get_cancelled_exc_class, to_thread
 from anyio.abc import TaskGroup
 from attrs import define
 
-from sunshine_async._cancellation import ITEMS, contained, is_own, until
+from sunshine_async._cancellation import ITEMS, AbortedError, contained, is_own, until
 from sunshine_async._line import LANE, Lane
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -95,14 +95,20 @@ class Tasks:
 async def beside() -> AsyncGenerator[Tasks]:
     """Give a block tasks, which are cancelled when the block is left.
 
-    An exception of the block, or of a task, is raised as itself, not in a group.
+    An exception of the block, or of a task, is raised as itself, not in a group. Raise
+    `AbortedError` where other code has cancelled a task before its first step.
     """
     own: BaseException | None = None
     async with anyio.create_task_group() as group:
         tasks = Tasks(group)
         try:
             yield tasks
-        except BaseException as error:  # noqa: BLE001 - raised again below, when all tasks ended
+        except get_cancelled_exc_class() as error:
+            own = error
+            if group.cancel_scope.cancel_called and tasks.failure is None:
+                tasks.failure = AbortedError("the tasks of the run were cancelled by other code")
+            raise  # the group may swallow what isn't its own: so it is raised once more below
+        except BaseException as error:  # noqa: BLE001 - raised below, when all tasks have ended
             own = error
         group.cancel_scope.cancel()
     own = tasks.failure or own
