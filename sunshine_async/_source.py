@@ -13,6 +13,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from math import inf
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -61,12 +62,19 @@ async def close_iterator(items: object, iterator: object) -> BaseException | Non
     """
     is_async = isinstance(iterator, AsyncIterator)
     close = closer(items, iterator, "aclose" if is_async else "close")
-    if close is not None:
-        try:
-            with anyio.move_on_after(CLOSING, shield=True):
-                await (close() if is_async else to_thread.run_sync(close))
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            return contained(error, ITEMS)
+    if close is None:
+        return None
+    with anyio.move_on_after(CLOSING, shield=True):
+        return await _error_of(close if is_async else partial(to_thread.run_sync, close))
+    return None
+
+
+async def _error_of(close: Callable[[], Awaitable[object]]) -> BaseException | None:
+    """Return the exception from *close*, if any."""
+    try:
+        await close()
+    except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+        return contained(error, ITEMS)
     return None
 
 
@@ -136,11 +144,14 @@ class Source(Generic[I]):
         self._waiters: Final[deque[anyio.Event]] = deque()
         self._asked = anyio.Event()
         self._reading: Final = anyio.CancelScope()
+        self._is_reading = False
 
     def stop(self) -> None:
         """Read no more items, not even the item that is being waited for."""
         self.ended = True
-        self._reading.cancel()
+        self._asked.set()
+        if self._is_reading:
+            self._reading.cancel()
 
     async def take(self, patience: float = inf) -> tuple[int, I] | None:
         """Return the next item with its index, or None at the end.
@@ -168,28 +179,37 @@ class Source(Generic[I]):
         return self.taken - 1, item
 
     async def read(self) -> None:
-        """Read an item of an async iterable whenever one is asked for; close it in the end."""
+        """Read an item of an async iterable whenever one is asked for; close it in the end.
+
+        The one scope around it all lets a generator hold scopes of its own.
+        """
         LANE.set(Lane.BATCH)
         iterator = cast("AsyncIterator[I]", self._iterator)
-        try:
-            with self._reading:
+        with self._reading:
+            try:
                 while not self.ended:
                     if self._waiters:
+                        self._is_reading = True
                         self._arrived.append(await anext(iterator))
+                        self._is_reading = False
                         if self._waiters:
                             self._waiters.popleft().set()
                     else:
                         self._asked = anyio.Event()
                         await until(self._asked)
-        except StopAsyncIteration:
-            pass
-        except BaseException as error:  # noqa: BLE001 - `_fail` raises what has to pass
-            self._fail(error)
-        finally:
-            self.ended = True
-            for waiter in self._waiters:
-                waiter.set()
-            self.close_error = await close_iterator(self._items, iterator)
+            except StopAsyncIteration:
+                pass
+            except BaseException as error:  # noqa: BLE001 - `_fail` raises what has to pass
+                self._fail(error)
+            finally:
+                self.ended = True
+                for waiter in self._waiters:
+                    waiter.set()
+                self._reading.deadline = anyio.current_time() + CLOSING
+                self._reading.shield = True
+                close = closer(self._items, iterator, "aclose")
+                if close is not None:
+                    self.close_error = await _error_of(close)
 
     def close(self) -> None:
         """Close the iterator of an iterable that isn't async."""
