@@ -367,11 +367,12 @@ class TestMany:
         async def bodies() -> Any:
             for body in first:
                 yield body
-            await anyio.sleep(0.01)
+            while len(emulator.dixa) < 100:  # created after the list was read
+                await anyio.lowlevel.checkpoint()
             emulator.add("dixa", {"email": "new@x.org", "firstName": "Other"})
             yield CreateEndUserInput(email="new@x.org", first_name="Mine")
 
-        outcomes = await upserted(client, bodies(), concurrency=1, linger=0.001)
+        outcomes = await upserted(client, bodies(), concurrency=1, linger=60)
 
         assert {type(one) for one in outcomes} == {Done}
         assert [u.get("firstName") for u in emulator.users("dixa")][-1] == "Mine"

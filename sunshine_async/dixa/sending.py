@@ -48,6 +48,8 @@ GONE: Final = (TransportError, ServerError, RateLimitError)
 """What says that no look-up would fare better just now."""
 SKEW: Final = timedelta(minutes=1)
 """How far the service's clock may be behind ours."""
+WRONG: Final = timedelta(days=1)
+"""How far one of the clocks may be wrong (assumed): within it, who is there as sent may be ours."""
 LOOK: Final = "the look-up"
 ROUNDS: Final = 3
 """How often what may be there is looked for, and sent again where it isn't."""
@@ -142,11 +144,11 @@ class Creating:
         """
         for name, value in _guards(body).items():
             users = await self.look(name, value)
-            recent = [one for one in users if not (one.created_at and one.created_at < since)]
-            for user in recent:
-                if holds(user, body):
+            open_ = [one for one in users if not _is_older(one, since - WRONG)]
+            for user in open_:
+                if holds(user, body) and not _is_older(user, since):
                     return user
-            if any(may_hold(user, body) for user in recent):
+            if any(may_hold(user, body) for user in open_):
                 return _result(None, self.endpoint)
             if users:
                 return of_look(400, TAKEN[name], endpoint=str(self.endpoint))
@@ -264,6 +266,11 @@ def _result(
     if isinstance(outcome, BulkActionSuccess):
         return outcome.data
     return of_outcome(outcome, endpoint=str(endpoint), status=endpoint.ok[0], hidden=hidden)
+
+
+def _is_older(user: EndUser, since: datetime) -> bool:
+    """Return whether *user* was surely there before *since*, by the service's clock."""
+    return user.created_at is not None and user.created_at < since
 
 
 def _guards(body: CreateEndUserInput) -> dict[str, str]:
