@@ -107,5 +107,6 @@ def _has(
 ) -> bool:
     """Return whether *error* is one of *kinds*, or a group that has one."""
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(kinds) is not None
+        group: BaseExceptionGroup[BaseException] = error
+        return group.subgroup(kinds) is not None
     return isinstance(error, kinds)

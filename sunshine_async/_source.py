@@ -35,11 +35,12 @@ CLOSING: Final = 5.0
 
 def check_items(items: object) -> None:
     """Raise `TypeError` unless *items* can be many items."""
+    kind = type(items).__name__
     if isinstance(items, str | bytes | bytearray | memoryview | Mapping):
-        message = f"items is one {type(items).__name__}: hand in a list, or another iterable"
+        message = f"items is one {kind}: hand in a list, or another iterable"
         raise TypeError(message)
     if not any(hasattr(items, name) for name in ("__aiter__", "__iter__", "__getitem__")):
-        message = f"items must be an iterable or an async iterable, not {type(items).__name__}"
+        message = f"items must be an iterable or an async iterable, not {kind}"
         raise TypeError(message)
 
 
@@ -49,10 +50,9 @@ def closer(items: object, iterator: object, name: str) -> Callable[[], Any] | No
     A generator is closed, and an iterator that *items* made for this run. A file, or a stream, that
     the caller handed in stays open.
     """
-    if iterator is items and not isinstance(iterator, Generator | AsyncGenerator):
-        return None
     found: Callable[[], Any] | None = getattr(iterator, name, None)
-    return found
+    ours = iterator is not items or isinstance(iterator, Generator | AsyncGenerator)
+    return found if ours else None
 
 
 async def close_iterator(items: object, iterator: object) -> BaseException | None:
@@ -107,8 +107,9 @@ async def beside() -> AsyncGenerator[Tasks]:
     `AbortedError` where other code has cancelled a task before its first step.
     """
     own: BaseException | None = None
-    async with anyio.create_task_group() as group:
-        tasks = Tasks(group)
+    group = anyio.create_task_group()
+    tasks = Tasks(group)
+    async with group:
         try:
             yield tasks
         except get_cancelled_exc_class() as error:

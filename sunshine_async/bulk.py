@@ -247,7 +247,7 @@ class _Worker(Generic[I, R]):
 
     def start(self) -> None:
         """Start another task."""
-        self.outcomes._join()  # noqa: SLF001 - a worker is the other end of the stream
+        self.outcomes._join()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a worker is the other end
         self.tasks.start(self.work)
 
     async def work(self) -> None:
@@ -257,11 +257,11 @@ class _Worker(Generic[I, R]):
         call = self._call if self.key is None else self._in_turn
         try:
             while (taken := await source.take()) is not None:
-                await outcomes._deliver(await call(*taken))  # noqa: SLF001 - as above
+                await outcomes._deliver(await call(*taken))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
                 if crew is not None and not crew.keeps(self):
                     return
         finally:
-            outcomes._leave()  # noqa: SLF001 - as above
+            outcomes._leave()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
     async def _in_turn(self, index: int, item: I) -> Outcome[I, R]:
         """Return the outcome of *item*, once earlier items with an equal key have theirs."""

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import Final, Generic, Self, TypeVar, cast
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import anyio
 from attrs import define, field, frozen
@@ -37,7 +37,7 @@ class Limits:
             if not isinstance(value, int) or value is True or value < 1:
                 message = f"{name}={value!r}: a number from 1 on"
                 raise ValueError(message)
-        linger: object = self.linger
+        linger: Any = self.linger
         if not isinstance(linger, int | float) or not linger >= 0:  # so NaN is refused too
             message = f"linger={linger!r}: seconds, 0 or more"
             raise ValueError(message)

@@ -64,10 +64,11 @@ def outcomes_of(data: object) -> list[Outcome]:
 def _read(item: object) -> Outcome:
     if not isinstance(item, dict):
         return UnknownOutcome()
+    data = cast("dict[str, Any]", item)
     try:
-        [outcome] = _codec.structure([item], list[Outcome])
+        [outcome] = _codec.structure([data], list[Outcome])
     except ValueError:  # a `Misfit`; or a list that leaves out what can't be read
-        return UnknownOutcome(extra=cast("dict[str, Any]", item))
+        return UnknownOutcome(extra=data)
     return outcome
 
 
