@@ -12,6 +12,7 @@ from test_bulk_outcomes import client_of
 from virtual import virtually
 
 from sunshine_async import bulk, jobs
+from sunshine_async._source import close_iterator
 from sunshine_async.dixa import batches
 from sunshine_async.dixa.batches import Limits, Way
 from sunshine_async.emulator import Emulator
@@ -218,6 +219,24 @@ def test_closing_has_an_end() -> None:
 
     async def scenario() -> None:
         await read(bulk.run(echo, items()), 5, "break")
+        assert anyio.current_time() == 5
+
+    virtually(scenario)
+
+
+def test_closing_has_an_end_for_jobs_too() -> None:
+    """The rows of a job that don't end when they are closed hold nobody up for long either."""
+
+    async def rows() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await anyio.sleep_forever()
+
+    async def scenario() -> None:
+        iterator = rows()
+        await anext(iterator)
+        assert await close_iterator(iterator, iterator) is None
         assert anyio.current_time() == 5
 
     virtually(scenario)
