@@ -6,7 +6,7 @@ A cancellation is the block's own where a cancel scope around the running code i
 import asyncio
 from copy import copy
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 from anyio import get_cancelled_exc_class
@@ -107,6 +107,6 @@ def _has(
 ) -> bool:
     """Return whether *error* is one of *kinds*, or a group that has one."""
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
+        group = cast("BaseExceptionGroup[BaseException]", error)
         return group.subgroup(kinds) is not None
     return isinstance(error, kinds)
