@@ -250,9 +250,9 @@ class EndUsers:
         A request has at most *batch_size* of them, goes after *linger* seconds where they come
         slowly, and *concurrency* of them are under way at once. Those that share an e-mail address
         or a phone number go one after another. A request that is refused as a whole is halved
-        until the bad one stands alone. After a lost answer each is looked up, by e-mail, then by
-        phone number; one that isn't there is sent again, since these guard against a second one.
-        Without either, and where the answer doesn't surely say whose an outcome is: `Unknown`.
+        until the bad one stands alone. An end user whose outcome the answer doesn't surely say, or
+        whose answer was lost, is looked up by e-mail, then by phone number, and sent again where it
+        isn't there: both guard against a second one. Without either the outcome is `Unknown`.
         (postEndusersBulk, getEndusers)
         """
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
