@@ -86,7 +86,7 @@ def _size(entry: Entry) -> int:
 
 def _keys(entry: Entry) -> frozenset[Key]:
     """Return what no two that are under way at once may share: whose it is, and what is unique."""
-    known = {("id", one.casefold()) for one in (entry.id, entry.remote_id) if one}
+    known = {("id", one.lower()) for one in (entry.id, entry.remote_id) if one}
     return all_keys(entry.body) | known
 
 

@@ -1,25 +1,20 @@
-"""Any coroutine over many items: as many at once as you say, and one outcome for each."""
+"""Any coroutine over many items: bounded concurrency, and one outcome for each item."""
 
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Hashable,
-    Iterable,
-)
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import anyio
-from anyio.abc import ObjectReceiveStream, TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
-from attrs import define, field, frozen
+from anyio.lowlevel import checkpoint_if_cancelled
+from attrs import define, evolve, field, frozen
 
+from sunshine_async._cancellation import CALL, contained, is_uncertain, until
+from sunshine_async._cancellation import AbortedError as AbortedError  # noqa: PLC0414 - public here
 from sunshine_async._knee import FIRST, Knee
 from sunshine_async._line import LANE, Lane
+from sunshine_async._source import Items as Items  # noqa: PLC0414 - public here
+from sunshine_async._source import Source, Tasks, beside, check_items, opened
 from sunshine_async.errors import ServerError, TransportError
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -28,7 +23,6 @@ R = TypeVar("R")
 _OVERLOADED: Final = (ServerError, TransportError)
 """Errors that may come of too much at once."""
 
-Items: TypeAlias = Iterable[I] | AsyncIterable[I]
 Concurrency: TypeAlias = int | Literal["auto"]
 
 
@@ -62,73 +56,146 @@ class Unknown(Generic[I]):
 Outcome: TypeAlias = Done[I, R] | Failed[I] | Unknown[I]
 
 
-class Outcomes(Generic[I, R]):
-    """The stream of what became of each item. Read it to its end, or leave the block."""
+def outcome_of(index: int, item: I, result: R | Exception) -> Outcome[I, R]:
+    """Return the outcome of the call for *item*: *result* is its value, or its exception.
 
-    def __init__(self, received: ObjectReceiveStream[Outcome[I, R]], source: "_Source[I]") -> None:
-        self._received: Final = received
+    A `SunshineError` counts by *maybe_applied*. `ValueError` and `TypeError` are `Failed`: the
+    library raises both before anything is sent. Any other exception is `Unknown`.
+    """
+    if not isinstance(result, Exception):
+        return Done(index, item, result)
+    return Unknown(index, item, result) if is_uncertain(result) else Failed(index, item, result)
+
+
+class Outcomes(Generic[I, R]):
+    """The stream of outcomes, one for each item taken. Read to the end, or leave the block."""
+
+    def __init__(self, source: Source[I], *, ordered: bool) -> None:
         self._source: Final = source
+        self._ready: Final[deque[_Delivery[I, R]]] = deque()
+        self._early: Final[dict[int, _Delivery[I, R]] | None] = {} if ordered else None
+        """With *ordered*: outcomes whose turn hasn't come, by index."""
+        self._given = 0
+        self._workers = 0
+        self._news = anyio.Event()
 
     def stop(self) -> None:
-        """Take no more items; what is under way ends, and its outcomes still come."""
+        """Take no more items; running calls end, and their outcomes still come."""
         self._source.stop()
 
     def __aiter__(self) -> AsyncIterator[Outcome[I, R]]:
         return self
 
     async def __anext__(self) -> Outcome[I, R]:
-        try:
-            return await self._received.receive()
-        except anyio.EndOfStream:
-            error = self._source.error or StopAsyncIteration()
-        raise error
+        while not self._ready:
+            if not self._workers:
+                await checkpoint_if_cancelled()  # first: it may be why the workers have ended
+                raise self._end()
+            if self._news.is_set():
+                self._news = anyio.Event()
+            await self._news.wait()
+        self._given += 1
+        outcome, received = self._ready.popleft()
+        received.set()
+        return outcome
+
+    def _end(self) -> BaseException:
+        """Return the exception at the end: clean only where each item taken had its outcome."""
+        source = self._source
+        if source.error is not None:
+            return source.error
+        if source.ended and self._given == source.taken:
+            return StopAsyncIteration()
+        return AbortedError(
+            f"the run ended after {self._given} outcomes, before its items did: "
+            "read the outcomes inside the block"
+        )
+
+    def _join(self) -> None:
+        """Count a worker that will deliver outcomes."""
+        self._workers += 1
+
+    def _leave(self) -> None:
+        """Count a worker that has ended."""
+        self._workers -= 1
+        self._news.set()
+
+    async def _deliver(self, outcome: Outcome[I, R]) -> None:
+        """Give *outcome* to the consumer; return when the consumer has received it."""
+        received = anyio.Event()
+        if self._early is None:
+            self._ready.append((outcome, received))
+        else:
+            self._early[outcome.index] = outcome, received
+            while (next_one := self._given + len(self._ready)) in self._early:
+                self._ready.append(self._early.pop(next_one))
+        self._news.set()
+        await until(received)
 
 
-@asynccontextmanager
-async def run(
+_Delivery: TypeAlias = tuple[Outcome[I, R], anyio.Event]
+
+
+def run(
     send: Callable[[I], Awaitable[R]],
     items: Items[I],
     *,
     concurrency: Concurrency = 16,
     key: Callable[[I], Hashable | None] | None = None,
     ordered: bool = False,
-) -> AsyncGenerator[Outcomes[I, R]]:
-    """Call *send* with every item; yield the stream of what became of each.
+) -> AbstractAsyncContextManager[Outcomes[I, R]]:
+    """Call *send* with every item; give a block the stream of outcomes.
 
-    An item is taken from *items* only when a worker is free, and a worker is free only when its
-    last outcome was received: memory stays flat however long *items* is. Outcomes come as they
-    finish, or with *ordered* in the order of *items*. Items for which *key* gives the same (None
-    is no key) go one after another, in the order of *items*.
+    A worker takes the next item after the consumer has received the last outcome, so memory stays
+    flat. Outcomes come as calls finish, or with *ordered* in the order of *items*. Items with equal
+    keys (None is no key) go one after another, in the order of *items*.
 
-    An exception of *send* is an outcome: `Unknown` where it is a `TimeoutError` or its
-    *maybe_applied* is true, else `Failed`. An error of *items* ends the stream, after the outcomes
-    of all that was taken; one of the block comes out as itself. Leaving the block, or cancelling
-    it, cancels what is still under way. Raise `ValueError` for a *concurrency* below 1.
+    Each item taken has exactly one outcome. An exception of *send* is the outcome of the item, see
+    `outcome_of`; so is a cancellation that isn't the block's own, as an `AbortedError`. An
+    exception of *key*, and a key that isn't hashable, is `Failed`. An exception of *items* ends
+    the stream, after the outcomes of all items taken. An exception of the block is raised as
+    itself, and so are `KeyboardInterrupt`, `SystemExit` and `GeneratorExit` of *send*.
 
-    With ``concurrency="auto"`` it begins with 4 at once and finds by itself how many are enough, up
-    to 256: more as long as calls take no longer for it, half as many where calls fail on the way or
-    in the service, or end as `Unknown`.
+    Leaving or cancelling the block cancels running calls, and closes the iterator: a generator,
+    async or not, and an iterator that *items* made. Closing an async iterator takes 5 seconds at
+    most.
+
+    With ``concurrency="auto"`` the run begins with 4 calls at once and finds the best number, up
+    to 256: more while calls take no longer for it, half as many where calls fail on the way or in
+    the service, or end as `Unknown`.
+
+    Raise at the call `TypeError` for arguments of a wrong kind (a text, bytes and a mapping are no
+    *items*), and `ValueError` for another *concurrency* than a number from 1 on, or ``"auto"``.
     """
-    if concurrency != "auto" and concurrency < 1:
-        message = f'concurrency={concurrency}: 1 or more, or "auto"'
+    for name, function in (("send", send), ("key", key)):
+        if not callable(function) and (name, function) != ("key", None):
+            message = f"{name} must be a function, not {type(function).__name__}"
+            raise TypeError(message)
+    check_items(items)
+    is_number = isinstance(concurrency, int) and concurrency is not True
+    if concurrency != "auto" and not (is_number and concurrency >= 1):
+        message = f'concurrency={concurrency!r}: 1 or more, or "auto"'
         raise ValueError(message)
-    source = _Source(items)
-    sender, received = anyio.create_memory_object_stream[Outcome[I, R]](0)
-    own: Exception | None = None
-    async with anyio.create_task_group() as tasks, received:
-        with sender:
-            crew = _Crew(tasks) if concurrency == "auto" else None
-            line = _Line() if ordered else None
-            worker = _Worker(send, source, key, line=line, crew=crew)
-            for _ in range(FIRST if concurrency == "auto" else concurrency):
-                tasks.start_soon(worker.work, sender.clone())
-        try:
-            yield Outcomes(received, source)
-        except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
-            own = error
-        tasks.cancel_scope.cancel()  # first: a worker may be waiting to send
-    if own is not None:
-        raise own
+    return _run(send, items, concurrency, key, ordered=ordered)
+
+
+@asynccontextmanager
+async def _run(
+    send: Callable[[I], Awaitable[R]],
+    items: Items[I],
+    concurrency: Concurrency,
+    key: Callable[[I], Hashable | None] | None,
+    *,
+    ordered: bool,
+) -> AsyncGenerator[Outcomes[I, R]]:
+    async with opened(items) as source, beside() as tasks:
+        outcomes: Outcomes[I, R] = Outcomes(source, ordered=ordered)
+        worker = _Worker(send, source, key, outcomes, tasks)
+        if concurrency == "auto":
+            worker = evolve(worker, crew=_Crew())
+        for _ in range(FIRST if concurrency == "auto" else concurrency):
+            worker.start()
+        yield outcomes
 
 
 async def collect(
@@ -138,58 +205,9 @@ async def collect(
     concurrency: Concurrency = 16,
     key: Callable[[I], Hashable | None] | None = None,
 ) -> list[Outcome[I, R]]:
-    """Return what became of every item, in the order of *items*: `run` for what fits in memory."""
+    """Return the outcomes of all items, in the order of *items*: `run` for few items."""
     async with run(send, items, concurrency=concurrency, key=key) as outcomes:
         return sorted([outcome async for outcome in outcomes], key=lambda outcome: outcome.index)
-
-
-class _Source(Generic[I]):
-    """The items, taken one at a time, in their order."""
-
-    def __init__(self, items: Items[I]) -> None:
-        self.error: Exception | None = None
-        """What the items raised, if that is how they ended."""
-        self._taken = 0
-        self._ended = False
-        self._iterator: Final = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
-        self._one_at_a_time: Final = anyio.Lock()
-        self._waiting = anyio.CancelScope()
-
-    @property
-    def ended(self) -> bool:
-        """Whether there are no more."""
-        return self._ended
-
-    def stop(self) -> None:
-        """Take no more, not even the one that is being waited for."""
-        self._ended = True
-        self._waiting.cancel()
-
-    async def take(self) -> tuple[int, I] | None:
-        """Return the next item with its index, or None when there is none."""
-        if self._ended:
-            return None
-        try:
-            if isinstance(self._iterator, AsyncIterator):
-                item = await self._wait_for(self._iterator)
-            else:
-                item = next(self._iterator)
-        except (StopIteration, StopAsyncIteration):
-            self._ended = True
-            return None
-        except Exception as error:  # noqa: BLE001 - the caller's own: it ends the stream
-            self._ended = True
-            self.error = error
-            return None
-        self._taken += 1
-        return self._taken - 1, item
-
-    async def _wait_for(self, iterator: AsyncIterator[I]) -> I:
-        async with self._one_at_a_time:
-            if not self._ended:
-                with anyio.CancelScope() as self._waiting:
-                    return await anext(iterator)
-        raise StopAsyncIteration
 
 
 class _Turns:
@@ -203,7 +221,7 @@ class _Turns:
         if key in self._waiting:
             turn = anyio.Event()
             self._waiting[key].append(turn)
-            await turn.wait()
+            await until(turn)
         else:
             self._waiting[key] = deque()
 
@@ -215,91 +233,88 @@ class _Turns:
             del self._waiting[key]
 
 
-class _Line:
-    """Lets those who hold the numbers 0, 1, 2 ... go in that order."""
-
-    def __init__(self) -> None:
-        self._next = 0
-        self._waiting: Final[dict[int, anyio.Event]] = {}
-
-    async def take(self, number: int) -> None:
-        """Return when all lower numbers have gone."""
-        if number != self._next:
-            turn = self._waiting[number] = anyio.Event()
-            await turn.wait()
-
-    def give(self) -> None:
-        """Let the next number go."""
-        self._next += 1
-        if self._next in self._waiting:
-            self._waiting.pop(self._next).set()
-
-
 @frozen
 class _Worker(Generic[I, R]):
-    """What every worker does; those that are cancelled are never heard of again."""
+    """A worker of a run: the work of each of the run's tasks."""
 
     send: Callable[[I], Awaitable[R]]
-    source: _Source[I]
+    source: Source[I]
     key: Callable[[I], Hashable | None] | None
+    outcomes: Outcomes[I, R]
+    tasks: Tasks
     turns: _Turns = field(factory=_Turns)
-    line: _Line | None = None
     crew: "_Crew | None" = None
 
-    async def work(self, sender: MemoryObjectSendStream[Outcome[I, R]]) -> None:
-        """Take items until there are none, and send what became of each."""
-        LANE.set(Lane.BATCH)
-        with sender:
-            while (taken := await self.source.take()) is not None:
-                index, item = taken
-                key = self.key(item) if self.key else None
-                if key is not None:
-                    await self.turns.take(key)
-                told = self._outcome(index, item)
-                outcome = await (told if self.crew is None else self.crew.watch(told))
-                if key is not None:
-                    self.turns.give(key)
-                if self.line is None:
-                    await sender.send(outcome)
-                else:
-                    await self.line.take(index)
-                    await sender.send(outcome)
-                    self.line.give()
-                if self.crew is not None and not self.crew.keeps(self, sender):
-                    return
+    def start(self) -> None:
+        """Start another task."""
+        self.outcomes._join()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a worker is the other end
+        self.tasks.start(self.work)
 
-    async def _outcome(self, index: int, item: I) -> Outcome[I, R]:
+    async def work(self) -> None:
+        """Take items until there are none, and deliver the outcome of each."""
+        LANE.set(Lane.BATCH)
+        source, outcomes, crew = self.source, self.outcomes, self.crew
+        call = self._call if self.key is None else self._in_turn
         try:
-            return Done(index, item, await self.send(item))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this item's outcome
-            unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
-            return Unknown(index, item, error) if unknown else Failed(index, item, error)
+            while (taken := await source.take()) is not None:
+                await outcomes._deliver(await call(*taken))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+                if crew is not None and not crew.keeps(self):
+                    return
+        finally:
+            outcomes._leave()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+    async def _in_turn(self, index: int, item: I) -> Outcome[I, R]:
+        """Return the outcome of *item*, once earlier items with an equal key have theirs."""
+        try:
+            key = None if self.key is None else self.key(item)
+            hash(key)
+        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            return Failed(index, item, contained(error, "the key of an item"))
+        if key is None:
+            return await self._call(index, item)
+        await self.turns.take(key)
+        try:
+            return await self._call(index, item)
+        finally:
+            self.turns.give(key)
+
+    async def _call(self, index: int, item: I) -> Outcome[I, R]:
+        crew = self.crew
+        began = None if crew is None else crew.began()
+        outcome: Outcome[I, R]
+        try:
+            outcome = Done(index, item, await self.send(item))
+        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            outcome = outcome_of(index, item, contained(error, CALL))
+        if crew is not None and began is not None:
+            crew.ended(began, outcome)
+        return outcome
 
 
 @define
 class _Crew:
-    """As many workers as are enough: it watches how long the calls take."""
+    """As many workers as are enough, found from how long the calls take."""
 
-    tasks: TaskGroup
     knee: Knee = field(factory=Knee)
     size: int = FIRST
 
-    async def watch(self, told: Awaitable[Outcome[I, R]]) -> Outcome[I, R]:
-        """Return the outcome that is *told*, and learn from when, and what it is."""
-        began = anyio.current_time()
+    def began(self) -> float:
+        """Count a call that begins; return when."""
         self.knee.began()
-        outcome = await told
+        return anyio.current_time()
+
+    def ended(self, began: float, outcome: Outcome[I, R]) -> None:
+        """Learn from the *outcome* of a call that *began* then."""
         failed = isinstance(outcome, Unknown) or (
             isinstance(outcome, Failed) and isinstance(outcome.error, _OVERLOADED)
         )
         self.knee.ended(anyio.current_time(), began, failed=failed)
-        return outcome
 
-    def keeps(self, worker: _Worker[I, R], sender: MemoryObjectSendStream[Outcome[I, R]]) -> bool:
+    def keeps(self, worker: _Worker[I, R]) -> bool:
         """Start more workers where they are too few; return whether the one that asks goes on."""
         while self.size < self.knee.limit and not worker.source.ended:
             self.size += 1
-            self.tasks.start_soon(worker.work, sender.clone())
+            worker.start()
         if self.size <= self.knee.limit:
             return True
         self.size -= 1

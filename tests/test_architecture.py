@@ -35,6 +35,7 @@ LEVELS = (
 
 BELONGS_TO = {
     "_budget": "_pace",
+    "_cancellation": "bulk",
     "_columns": "rows",
     "_dixa_tasks": "jobs",
     "_hold": "_pace",
@@ -50,6 +51,7 @@ BELONGS_TO = {
     "_records": "rows",
     "_report": "jobs",
     "_services": "jobs",
+    "_source": "bulk",
     "_tasks": "jobs",
     "_unions": "_codec",
 }
@@ -154,14 +156,15 @@ def test_httpx_is_imported_in_few_places() -> None:
 
 
 def test_asyncio_is_spoken_where_speed_comes_from_it() -> None:
-    """Only the wire and the emulator's sockets import asyncio itself."""
+    """Only the wire, the emulator's sockets and the check of a foreign cancellation import asyncio."""
     importers = {
         part_of(name)
         for name in FILES
         if "asyncio" in {module.partition(".")[0] for module in imports(name)}
     }
 
-    assert importers <= {"_transport", "emulator"}
+    assert importers <= {"_transport", "bulk", "emulator"}
+    assert "asyncio" not in {*imports("bulk"), *imports("_source")}
 
 
 def test_importing_the_package_imports_little() -> None:

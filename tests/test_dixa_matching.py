@@ -25,7 +25,7 @@ from sunshine_async.dixa import (
 from sunshine_async.dixa.matching import (
     differences,
     holds,
-    is_readable,
+    is_indexable,
     of_changes,
     of_creates,
     unique_keys,
@@ -114,7 +114,7 @@ class TestComparing:
             assert holds(user, new(**{name: sent})) is None
             assert holds(user, new(**{name: sent}, last_name="M")) is False
         assert holds(user, new(last_name="L")) is True
-        assert is_readable(user) is (name == "first_name")
+        assert is_indexable(user) is (name == "first_name")
 
     def test_a_numeric_external_id_is_its_text(self) -> None:
         """An external id that came as a number is the text that was sent."""
@@ -122,7 +122,7 @@ class TestComparing:
 
         assert differences(new(external_id="5"), user) == {}
         assert differences(new(external_id="6"), user) == {"external_id": "6"}
-        assert is_readable(user)
+        assert is_indexable(user)
 
     def test_what_only_one_may_have(self) -> None:
         """Id, addresses and numbers are one's own; an external id isn't."""
@@ -314,8 +314,8 @@ class TestReasons:
             (Validation(id="x", message="failed with [errors=A,B]"), BadRequestError, "A", False),
             (Validation(message="failed with [errors=...]"), BadRequestError, "Validation", False),
             (NotFound(id="x", message="no"), NotFoundError, "NotFound", False),
-            (ErrorResponse(), BadRequestError, "ErrorResponse", False),
-            (structure({"_type": "Integrity"}, reasons.Integrity), ConflictError, "Integrity", False),
+            (ErrorResponse(), BadRequestError, "ErrorResponse", True),
+            (structure({"_type": "Integrity"}, reasons.Integrity), ConflictError, "Integrity", True),
             (Infrastructure(id="x", message="oops"), ServerError, "Infrastructure", True),
             (UnknownBulkError(type="New"), ServerError, "New", True),
         ],

@@ -300,9 +300,9 @@ class TestLost:
         assert outcome.error.maybe_applied
 
     async def test_an_answer_without_it_leaves_a_doubt(self) -> None:
-        """Where the answer to the second sending doesn't speak of it, it stays unknown."""
+        """Where the answer to the second sending doesn't speak of it, and no look-up tells, it is unknown."""
         emulator = Emulator()
-        mangling = Mangling(emulator, ["503 before", "short"], [], Random(0))
+        mangling = Mangling(emulator, ["503 before", "short"], [None, "403"], Random(0))
 
         with no_waiting():
             users = client_of(emulator, transport=mangling).end_users
@@ -313,11 +313,11 @@ class TestLost:
         assert isinstance(outcome.error, ResponseDecodeError)
 
     async def test_an_error_of_the_way_out_is_the_outcome(self) -> None:
-        """Whatever a transport raises is what became of the items."""
+        """An exception of a transport is the outcome of the items: applied or not is unknown."""
         client = client_of(Emulator(), transport=ScriptedTransport([]))
 
         async with client.end_users.create_many([NEW, CreateEndUserInput()]) as outcomes:
-            errors = [one.error async for one in outcomes if isinstance(one, Failed)]
+            errors = [one.error async for one in outcomes if isinstance(one, Unknown)]
 
         assert [type(error) for error in errors] == [AssertionError] * 2
 

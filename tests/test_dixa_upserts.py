@@ -22,9 +22,8 @@ from sunshine_async import (
 )
 from sunshine_async._create_or import Did, Upserted
 from sunshine_async.auth import ApiToken
-from sunshine_async.bulk import Done, Failed, Outcome, Unknown
+from sunshine_async.bulk import Done, Failed, Outcome, Unknown, outcome_of
 from sunshine_async.dixa import CreateEndUserInput, DixaClient, EndUser, upserts
-from sunshine_async.dixa.batches import outcome_of
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.testing import ScriptedTransport, no_waiting
 
@@ -368,11 +367,12 @@ class TestMany:
         async def bodies() -> Any:
             for body in first:
                 yield body
-            await anyio.sleep(0.01)
+            while len(emulator.dixa) < 100:  # created after the list was read
+                await anyio.lowlevel.checkpoint()
             emulator.add("dixa", {"email": "new@x.org", "firstName": "Other"})
             yield CreateEndUserInput(email="new@x.org", first_name="Mine")
 
-        outcomes = await upserted(client, bodies(), concurrency=1, linger=0.001)
+        outcomes = await upserted(client, bodies(), concurrency=1, linger=60)
 
         assert {type(one) for one in outcomes} == {Done}
         assert [u.get("firstName") for u in emulator.users("dixa")][-1] == "Mine"

@@ -31,7 +31,7 @@ from sunshine_async.dixa.models import (
     UpdateEndUserInput,
 )
 from sunshine_async.dixa.pages import Listing, Place, page_limit_of
-from sunshine_async.dixa.sending import Changing, Creating, size_as
+from sunshine_async.dixa.sending import BulkEndpoint, Changing, Creating, size_as
 
 _Outcomes: TypeAlias = list[Outcome]
 _Attributes: TypeAlias = list[CustomAttribute]
@@ -91,19 +91,19 @@ CONVERSATIONS: Final[Endpoint[None, ListEndUserConversationsOutput]] = Endpoint(
     returns=ListEndUserConversationsOutput, query=_PAGES,
     replay=Replay.SAFE,
 )  # fmt: skip
-CREATE_BULK: Final = Endpoint(
+CREATE_BULK: Final = BulkEndpoint(
     "POST", _ALL + "/bulk", operation="postEndusersBulk",
     accepts=CreateEndUsersInput, returns=_Outcomes, inside="data", ok=(201,),
     replay=Replay.UNSAFE,
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
-PATCH_BULK: Final = Endpoint(
+PATCH_BULK: Final = BulkEndpoint(
     "PATCH", _ALL, operation="patchEndusers",
     accepts=BulkPatchEndUsersInput, returns=_Outcomes, inside="data",
     replay=Replay.IDEMPOTENT,
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
-UPDATE_BULK: Final = Endpoint(
+UPDATE_BULK: Final = BulkEndpoint(
     "PUT", _ALL, operation="putEndusers",
     accepts=BulkUpdateEndUsersInput, returns=_Outcomes, inside="data",
     replay=Replay.IDEMPOTENT,
@@ -152,7 +152,7 @@ class EndUsers:
             return await self.patch(user.id, PatchEndUserInput(**changes)) if changes else user
 
         return await upserts.found_or_created(
-            body, self._look, self.create, then, endpoint=str(LIST)
+            body, self._look, self.create, endpoint=str(LIST), then=then
         )
 
     async def get_or_create(self, body: CreateEndUserInput) -> EndUser:
@@ -161,13 +161,7 @@ class EndUsers:
         One that is there is never changed. What is raised is as in `upsert`.
         (getEndusers, postEndusers)
         """
-
-        async def then(user: EndUser) -> EndUser:
-            return user
-
-        return await upserts.found_or_created(
-            body, self._look, self.create, then, endpoint=str(LIST)
-        )
+        return await upserts.found_or_created(body, self._look, self.create, endpoint=str(LIST))
 
     async def get(self, end_user_id: str) -> EndUser:
         """Return the end user; `NotFoundError` where there is none (getEndusersUserid)."""
@@ -223,7 +217,7 @@ class EndUsers:
     async def create_bulk(self, bodies: Sequence[CreateEndUserInput]) -> _Outcomes:
         """Create end users with one request; return the outcomes as the service gives them.
 
-        Their order isn't documented, nor how many it takes at once. It is not sent again once the
+        An outcome that can't be read is an `UnknownOutcome`. Their order isn't documented, nor how many it takes at once. It is not sent again once the
         service may have acted. `create_many` sees to all of that. (postEndusersBulk)
         """
         return await self._transport.call(CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
@@ -256,9 +250,9 @@ class EndUsers:
         A request has at most *batch_size* of them, goes after *linger* seconds where they come
         slowly, and *concurrency* of them are under way at once. Those that share an e-mail address
         or a phone number go one after another. A request that is refused as a whole is halved
-        until the bad one stands alone. After a lost answer each is looked up, by e-mail, then by
-        phone number; one that isn't there is sent again, since these guard against a second one.
-        Without either, and where the answer doesn't surely say whose an outcome is: `Unknown`.
+        until the bad one stands alone. An end user whose outcome the answer doesn't surely say, or
+        whose answer was lost, is looked up by e-mail, then by phone number, and sent again where it
+        isn't there: both guard against a second one. Without either the outcome is `Unknown`.
         (postEndusersBulk, getEndusers)
         """
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)

@@ -1,7 +1,8 @@
 """Which end user is whose: values compared, and the answers to a batch given to its items. Pure.
 
-Values are compared as the service may write them: e-mail addresses without regard to case, phone
-numbers without blanks and dashes, what is empty as what is absent. Nothing compared here is sent.
+Values are compared as the service may write them: e-mail addresses in lower case, phone numbers
+without blanks and dashes, an empty value as an absent one. A value of an answer that couldn't be
+read is unknown, never absent. Nothing compared here is sent.
 """
 
 from collections import defaultdict
@@ -31,7 +32,7 @@ def _text(value: Any) -> Any:
 
 
 def _address(value: Any) -> Any:
-    return value.strip().casefold() if isinstance(value, str) and value else None
+    return value.strip().lower() if isinstance(value, str) and value else None
 
 
 def _number(value: Any) -> Any:
@@ -63,9 +64,7 @@ COMPARED: Final[Mapping[str, Callable[[Any], Any]]] = {
 """What of an end user is compared, and as what. The service gives pictures an address of its own."""
 
 _AVATAR: Final = "avatar_url"
-_FOUND_BY: Final = (
-    "external_id", "email", "phone_number", "additional_emails", "additional_phone_numbers",
-)  # fmt: skip
+_KEYS: Final = ("external_id", "email", "phone_number")
 _MISREAD: Final = "\0misread"
 """In the place of a value that can't be read: no value that is sent equals it."""
 
@@ -80,15 +79,20 @@ def differences(body: Any, user: EndUser) -> dict[str, Any]:
     }
 
 
-def holds(user: EndUser, body: Any) -> bool | None:
-    """Return whether *user* has all that *body* sets, but for the picture.
+def holds(user: EndUser, body: Any) -> bool:
+    """Return whether *user* surely has all values that *body* sets, but for the picture."""
+    return differences(body, user).keys() <= {_AVATAR}
 
-    None: it can't be told, since the answer has fields that can't be read.
-    """
-    found = differences(body, user).keys() - {_AVATAR}
-    if found and all(misread(user, name) for name in found):
-        return None
-    return not found
+
+def may_hold(user: EndUser, body: Any) -> bool:
+    """Return whether *user* may have all values that *body* sets, but for the picture."""
+    return all(name == _AVATAR or misread(user, name) for name in differences(body, user))
+
+
+def is_indexable(user: EndUser) -> bool:
+    """Return whether all keys of *user* could be read."""
+    names = (*_KEYS, "additional_emails", "additional_phone_numbers")
+    return not (user.extra and any(misread(user, name) for name in names))
 
 
 def _compared(model: Any, name: str) -> Any:
@@ -100,13 +104,8 @@ def _compared(model: Any, name: str) -> Any:
 
 def keys_of(model: Any) -> dict[str, str]:
     """Return what *model* is found by: external id, e-mail and phone number, those that it has."""
-    found = {name: _compared(model, name) for name in ("external_id", "email", "phone_number")}
+    found = {name: _compared(model, name) for name in _KEYS}
     return {name: value for name, value in found.items() if value}
-
-
-def is_readable(user: EndUser) -> bool:
-    """Return whether every field that *user* is found by can be read."""
-    return not (user.extra and any(misread(user, name) for name in _FOUND_BY))
 
 
 def unique_keys(model: Any) -> frozenset[Key]:
@@ -128,7 +127,7 @@ def all_keys(model: Any) -> frozenset[Key]:
 
 def asked(body: CreateEndUserInput) -> dict[str, str]:
     """Return what *body* may be found by, as it is sent, in the order of looking."""
-    sent = {name: getattr(body, name) for name in ("external_id", "email", "phone_number")}
+    sent = {name: getattr(body, name) for name in _KEYS}
     return {name: value for name, value in sent.items() if value}
 
 
@@ -146,7 +145,7 @@ def of_changes(
     An outcome without an id is taken by its position, if there are as many as were sent and every
     id stands where its item does.
     """
-    at = {one.id.casefold(): index for index, one in enumerate(sent)}
+    at = {one.id.lower(): index for index, one in enumerate(sent)}
     whose = [at.get(_id_of(outcome)) for outcome in outcomes]
     found = _claimed(len(sent), whose, outcomes)
     in_order = len(outcomes) == len(sent) and all(
@@ -189,7 +188,8 @@ def of_creates(
 
 def _agrees(user: EndUser, body: CreateEndUserInput) -> bool:
     """Return whether *user* has no key that *body* hasn't, and all that it sets."""
-    return keys_of(user).items() <= keys_of(body).items() and holds(user, body) is True
+    same_keys = keys_of(user).items() <= keys_of(body).items()
+    return same_keys and is_indexable(user) and holds(user, body)
 
 
 def _item_of(
@@ -208,7 +208,7 @@ def _item_of(
     named = at.get(("external_id", keys.get("external_id", "")), ())
     if len(named) != 1 or len(keys) > 1 or len(keys_of(sent[named[0]])) > 1:
         return None
-    return named[0]
+    return named[0] if is_indexable(user) else None
 
 
 def _id_of(outcome: Outcome) -> str:
@@ -219,7 +219,7 @@ def _id_of(outcome: Outcome) -> str:
             found = getattr(error, "id", None)
         case _:
             found = outcome.extra.get("id")
-    return found.casefold() if isinstance(found, str) else ""
+    return found.lower() if isinstance(found, str) else ""
 
 
 def _claimed(

@@ -1,17 +1,22 @@
 """Why an item of a batch isn't done, as an error: in the service's words, or in ours."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 from sunshine_async import _codec
 from sunshine_async._problem import details
 from sunshine_async.dixa.models import (
     BulkActionFailure,
+    EmptyPatchSet,
+    ErrorResponse,
     Infrastructure,
     Integrity,
+    InvalidArgument,
     NotFound,
     Outcome,
     UnknownBulkError,
+    UnknownOutcome,
+    Validation,
 )
 from sunshine_async.errors import ApiError, ErrorDetail, ResponseDecodeError, SunshineError, kind_of
 
@@ -20,12 +25,18 @@ CONFLICT: Final = 409
 _FAILED: Final = 500
 
 STATUS_OF: Final[Mapping[type, int]] = {
+    EmptyPatchSet: BAD_REQUEST,
+    ErrorResponse: BAD_REQUEST,
     Infrastructure: _FAILED,
     Integrity: CONFLICT,
+    InvalidArgument: BAD_REQUEST,
     NotFound: 404,
     UnknownBulkError: _FAILED,
+    Validation: BAD_REQUEST,
 }
-"""The status that a single call would have had; any other kind of error is a 400."""
+"""The status of a single call with the same error (assumed). Any other error is unreadable."""
+REFUSED: Final = (EmptyPatchSet, InvalidArgument, NotFound, Validation)
+"""The errors of an item that was refused, and not applied. Any other item may have been applied."""
 
 TAKEN: Final[Mapping[str, ErrorDetail]] = {
     "email": ErrorDetail("EmailExists", "another end user has the e-mail address"),
@@ -38,27 +49,50 @@ AMBIGUOUS: Final = ErrorDetail(
 )
 
 
+def outcomes_of(data: object) -> list[Outcome]:
+    """Return the outcomes in the *data* of a bulk answer, read one by one.
+
+    An outcome that can't be read is an `UnknownOutcome`, with its JSON object in *extra*. Raise
+    `Misfit` where *data* is no list.
+    """
+    if not isinstance(data, list):
+        reason = "expected a list"
+        raise _codec.Misfit(reason, "data")
+    return [_read(item) for item in cast("list[object]", data)]
+
+
+def _read(item: object) -> Outcome:
+    if not isinstance(item, dict):
+        return UnknownOutcome()
+    data = cast("dict[str, Any]", item)
+    try:
+        [outcome] = _codec.structure([data], list[Outcome])
+    except ValueError:  # a `Misfit`; or a list that leaves out what can't be read
+        return UnknownOutcome(extra=data)
+    return outcome
+
+
 def of_outcome(
     outcome: Outcome | None, *, endpoint: str, status: int, hidden: tuple[str, ...] = ()
 ) -> SunshineError:
-    """Return why an item with this *outcome*, no success, isn't done.
+    """Return the error of an item with this *outcome*, which is no success.
 
-    Where the service itself failed, or said nothing that can be read, it may be done all the same.
-    *status* is that of the answer as a whole. What is *hidden* isn't shown, should it repeat it.
+    Only the errors in `REFUSED` are certain; otherwise the item may have been applied. *status* is
+    the status of the answer as a whole. Texts in *hidden* are not shown.
     """
-    if not isinstance(outcome, BulkActionFailure):
+    error = outcome.error if isinstance(outcome, BulkActionFailure) else None
+    own = STATUS_OF.get(type(error))
+    if error is None or own is None:
         reason = "nothing in it is surely about this item"
         return ResponseDecodeError(
             reason, path="data", status=status, endpoint=endpoint, maybe_applied=True
         )
-    error = outcome.error
     said = {"code": error.type, "message": error.message or None}
-    own = STATUS_OF.get(type(error), BAD_REQUEST)
     return kind_of(own)(
         own,
         endpoint=endpoint,
         errors=details(_codec.encode(said), hidden),
-        maybe_applied=own == _FAILED,
+        maybe_applied=not isinstance(error, REFUSED),
     )
 
 

@@ -9,9 +9,16 @@ from anyio import get_cancelled_exc_class
 from attrs import define, field, frozen
 
 from sunshine_async import _codec
+from sunshine_async._cancellation import (
+    CALL,
+    after_sending,
+    contained,
+    doubtful,
+    is_doubted,
+)
 from sunshine_async._endpoint import Endpoint
 from sunshine_async._transport.exchange import HAD_LEFT
-from sunshine_async.dixa.matching import holds, of_changes, of_creates
+from sunshine_async.dixa.matching import holds, may_hold, of_changes, of_creates
 from sunshine_async.dixa.models import (
     BulkActionSuccess,
     BulkPatchEndUserInput,
@@ -20,19 +27,18 @@ from sunshine_async.dixa.models import (
     EndUser,
     Outcome,
 )
-from sunshine_async.dixa.reasons import TAKEN, is_taken, of_look, of_outcome
+from sunshine_async.dixa.reasons import TAKEN, is_taken, of_look, of_outcome, outcomes_of
 from sunshine_async.errors import (
     BadRequestError,
     PayloadTooLargeError,
     RateLimitError,
     ServerError,
-    SunshineError,
     TransportError,
 )
 
 B = TypeVar("B")
 C = TypeVar("C", BulkPatchEndUserInput, BulkUpdateEndUserInput)
-R = TypeVar("R")
+S = TypeVar("S")
 
 Result: TypeAlias = EndUser | Exception
 Look: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
@@ -42,8 +48,20 @@ GONE: Final = (TransportError, ServerError, RateLimitError)
 """What says that no look-up would fare better just now."""
 SKEW: Final = timedelta(minutes=1)
 """How far the service's clock may be behind ours."""
+WRONG: Final = timedelta(days=1)
+"""How far one of the clocks may be wrong (assumed): within it, who is there as sent may be ours."""
+LOOK: Final = "the look-up"
 ROUNDS: Final = 3
 """How often what may be there is looked for, and sent again where it isn't."""
+
+
+class BulkEndpoint(Endpoint[S, list[Outcome]]):
+    """A bulk operation, whose outcomes are read one by one."""
+
+    def _read(self, body: bytes) -> list[Outcome]:
+        """Return the outcomes; an outcome that can't be read is an `UnknownOutcome`."""
+        data: Any = _codec.decode(body)
+        return outcomes_of(_codec.structure_inside(data, "data", object))
 
 
 @frozen
@@ -60,10 +78,10 @@ class Changing(Generic[C]):
 
         It is sent again by itself until it has an answer, so it is only ever halved here.
         """
-        return await _halved(self._once, bodies)
+        return await _halved(self.send, self._read, bodies)
 
-    async def _once(self, bodies: Sequence[C]) -> list[Result]:
-        found = of_changes(bodies, await self.send(bodies))
+    def _read(self, bodies: Sequence[C], outcomes: Sequence[Outcome]) -> list[Result]:
+        found = of_changes(bodies, outcomes)
         return [_result(one, self.endpoint, self.hidden) for one in found]
 
 
@@ -108,21 +126,30 @@ class Creating:
                     break
         return Created(course.ends(), frozenset(course.looked_for))
 
-    async def once(self, bodies: Sequence[CreateEndUserInput]) -> list[Result | None]:
-        """Send *bodies* once; None for each that the answer says nothing sure about."""
-        found = of_creates(bodies, await self.send(bodies))
-        return [None if one is None else _result(one, self.endpoint, self.hidden) for one in found]
+    async def once(self, bodies: Sequence[CreateEndUserInput]) -> list[Result]:
+        """Send *bodies* once; return the results as far as the answer says them."""
+        return await _halved(self.send, self._read, bodies)
+
+    def _read(
+        self, bodies: Sequence[CreateEndUserInput], outcomes: Sequence[Outcome]
+    ) -> list[Result]:
+        found = of_creates(bodies, outcomes)
+        return [_result(one, self.endpoint, self.hidden) for one in found]
 
     async def made(self, body: CreateEndUserInput, since: datetime) -> Result | None:
-        """Return the user that *body* made *since* then, or the error that it met, or None."""
+        """Return the user that *body* made *since* then, or the error that it met, or None.
+
+        None where nobody has the keys of *body*. A user who may be the one, or another, is an
+        error that leaves it open.
+        """
         for name, value in _guards(body).items():
             users = await self.look(name, value)
-            for user in users:
-                is_held = holds(user, body)
-                if is_held is None:
-                    raise of_outcome(None, endpoint=str(self.endpoint), status=200)
-                if is_held and not (user.created_at and user.created_at < since):
+            open_ = [one for one in users if not _is_older(one, since - WRONG)]
+            for user in open_:
+                if holds(user, body) and not _is_older(user, since):
                     return user
+            if any(may_hold(user, body) for user in open_):
+                return _result(None, self.endpoint)
             if users:
                 return of_look(400, TAKEN[name], endpoint=str(self.endpoint))
         return None
@@ -135,7 +162,7 @@ class _Course:
     creating: Creating
     bodies: Sequence[CreateEndUserInput]
     since: datetime = field(kw_only=True)
-    results: dict[int, Result | None] = field(factory=dict[int, "Result | None"])
+    results: dict[int, Result] = field(factory=dict[int, "Result"])
     doubted: set[int] = field(factory=set[int])
     """Those that an earlier sending may have made."""
     looked_for: set[int] = field(factory=set[int])
@@ -144,18 +171,17 @@ class _Course:
     """Whether the last `settle` ended at a look-up that had no answer."""
 
     async def send(self, indexes: Sequence[int]) -> None:
-        results = await _halved(self.creating.once, [self.bodies[index] for index in indexes])
+        results = await self.creating.once([self.bodies[index] for index in indexes])
         for index, result in zip(indexes, results, strict=True):
             self.results[index] = result
             if isinstance(result, EndUser):
                 self.looked_for.discard(index)
-            if isinstance(result, EndUser) or (
-                isinstance(result, BadRequestError) and not is_taken(result)
-            ):
                 self.doubted.discard(index)
-            elif getattr(result, "maybe_applied", False):
-                self.doubted.add(index)
+            elif is_doubted(result):
                 self.looked_for.add(index)
+                self.doubted.add(index)
+            elif isinstance(result, BadRequestError) and not is_taken(result):
+                self.doubted.discard(index)
 
     async def settle(self) -> list[int]:
         """Look for those that may be there; return those that aren't and may be sent again.
@@ -166,15 +192,14 @@ class _Course:
         self.cut_short = False
         for index in sorted(self.doubted):
             result = self.results[index]
-            open_ = getattr(result, "maybe_applied", False) or is_taken(result)
-            if not open_ or not _guards(self.bodies[index]):
+            if not (is_doubted(result) or is_taken(result)) or not _guards(self.bodies[index]):
                 continue
             try:
                 found = await self.creating.made(self.bodies[index], self.since)
-            except GONE:
-                self.cut_short = True
-                break  # they stay in doubt
-            except SunshineError:
+            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                if isinstance(contained(error, LOOK), GONE):
+                    self.cut_short = True
+                    break
                 continue  # it stays in doubt
             if found is None:
                 missing.append(index)
@@ -187,10 +212,9 @@ class _Course:
         """Return how all have ended: what is in doubt says so."""
         for index in self.doubted:
             error = self.results[index]
-            if isinstance(error, SunshineError):
-                error.maybe_applied = True
-        endpoint = self.creating.endpoint
-        return [self.results[index] or _result(None, endpoint) for index in range(len(self.bodies))]
+            if isinstance(error, Exception):
+                self.results[index] = doubtful(error)
+        return [self.results[index] for index in range(len(self.bodies))]
 
 
 @contextmanager
@@ -205,27 +229,35 @@ def noting(ended: Collection[object]) -> Generator[None]:
 
 
 async def _halved(
-    send: Callable[[Sequence[B]], Awaitable[Sequence[R]]],
+    send: Callable[[Sequence[B]], Awaitable[list[Outcome]]],
+    read: Callable[[Sequence[B], list[Outcome]], list[Result]],
     bodies: Sequence[B],
     *,
     doubted: bool = False,
-) -> list[R | Exception]:
+) -> list[Result]:
     """Send *bodies*, in halves where they are refused as a whole, until the bad one stands alone.
 
-    *doubted* says that an earlier sending may have been applied.
+    *read* gives the results out of the outcomes. *doubted* says that an earlier sending may have
+    been applied.
     """
     try:
-        return [*await send(bodies)]
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what they all ended in
-        failed = error
-    if isinstance(failed, SunshineError):
-        doubted = failed.maybe_applied = failed.maybe_applied or doubted
+        outcomes = await send(bodies)
+    except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+        failed = contained(error, CALL)
+    else:
+        try:
+            return read(bodies, outcomes)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, and the request was sent
+            return [after_sending(error)] * len(bodies)
+    if doubted:
+        failed = doubtful(failed)
     if len(bodies) == 1 or not isinstance(failed, BadRequestError | PayloadTooLargeError):
         return [failed] * len(bodies)
     middle = len(bodies) // 2
-    first = await _halved(send, bodies[:middle], doubted=doubted)
+    doubted = failed.maybe_applied
+    first = await _halved(send, read, bodies[:middle], doubted=doubted)
     with noting(first):
-        return first + await _halved(send, bodies[middle:], doubted=doubted)
+        return first + await _halved(send, read, bodies[middle:], doubted=doubted)
 
 
 def _result(
@@ -234,6 +266,11 @@ def _result(
     if isinstance(outcome, BulkActionSuccess):
         return outcome.data
     return of_outcome(outcome, endpoint=str(endpoint), status=endpoint.ok[0], hidden=hidden)
+
+
+def _is_older(user: EndUser, since: datetime) -> bool:
+    """Return whether *user* was surely there before *since*, by the service's clock."""
+    return user.created_at is not None and user.created_at < since
 
 
 def _guards(body: CreateEndUserInput) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 from attrs import define, field
 
+from sunshine_async._cancellation import contained, doubtful, is_doubted
 from sunshine_async._create_or import Did, Guess, Upserted
 from sunshine_async.dixa.batches import Way
 from sunshine_async.dixa.matching import (
@@ -16,14 +17,14 @@ from sunshine_async.dixa.matching import (
     all_keys,
     asked,
     differences,
-    is_readable,
+    is_indexable,
     key,
     unique_keys,
 )
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
 from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
-from sunshine_async.dixa.sending import GONE, Creating, Look, Result, noting, size_as
+from sunshine_async.dixa.sending import GONE, LOOK, Creating, Look, Result, noting, size_as
 from sunshine_async.errors import SunshineError
 
 Ended: TypeAlias = Upserted[EndUser] | Exception
@@ -58,11 +59,11 @@ async def found_or_created(
     body: CreateEndUserInput,
     look: Look,
     create: Callable[[CreateEndUserInput], Awaitable[EndUser]],
-    then: Callable[[EndUser], Awaitable[EndUser]],
     *,
     endpoint: str,
+    then: Callable[[EndUser], Awaitable[EndUser]] | None = None,
 ) -> EndUser:
-    """Return what *create* makes of *body*, or what *then* makes of the one who is there.
+    """Return what *create* makes of *body*, or the one who is there: what *then* makes of it.
 
     A create that finds its e-mail or phone number taken, or whose answer is lost, is followed by
     one more look. Raise `ValueError` for a body without anything to look for.
@@ -70,7 +71,7 @@ async def found_or_created(
     require_key(body)
     user = await found(body, look, endpoint=endpoint)
     if user is not None:
-        return await then(user)
+        return user if then is None else await then(user)
     try:
         return await create(body)
     except SunshineError as error:
@@ -80,7 +81,7 @@ async def found_or_created(
     try:
         user = await found(body, look, endpoint=endpoint)
         if user is not None:
-            return await then(user)
+            return user if then is None else await then(user)
     except SunshineError as error:
         error.maybe_applied |= refused.maybe_applied
         raise
@@ -123,6 +124,7 @@ class Known:
     complete: bool = False
     """Whether whoever isn't here isn't there."""
     _too_many: bool = False
+    """Whether each is looked up instead: there are too many, or the list can't be trusted."""
     _users: dict[str, EndUser] = field(factory=dict[str, EndUser])
     _by_key: defaultdict[Key, dict[str, EndUser]] = field(
         factory=lambda: defaultdict[Key, dict[str, EndUser]](dict)
@@ -139,7 +141,8 @@ class Known:
                     return
                 try:
                     page = await anext(self._pages)
-                except SunshineError:
+                except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                    contained(error, LOOK)
                     self._forget()
                     return
                 if page.unreadable:
@@ -155,8 +158,11 @@ class Known:
         return [*self._by_key.get(key(name, value), {}).values()]
 
     def put(self, user: EndUser) -> None:
-        """Take in *user* as it is now."""
+        """Take in *user* as it is now; forget all where a key of *user* couldn't be read."""
         if self._too_many:
+            return
+        if not is_indexable(user):
+            self._forget()
             return
         earlier = self._users.get(user.id)
         for each in all_keys(earlier) if earlier else ():
@@ -164,8 +170,8 @@ class Known:
         self._users[user.id] = user
         for each in all_keys(user):
             self._by_key[each][user.id] = user
-        if len(self._users) > self._most or not is_readable(user):
-            self._forget()  # a key that can't be read may be any: the service knows
+        if len(self._users) > self._most:
+            self._forget()
 
     def _forget(self) -> None:
         self._too_many = True
@@ -214,7 +220,7 @@ class Upserting:
         there = await self._look_up(bodies, others, results)
         new = [index for index in range(len(bodies)) if index not in there | results.keys()]
         doubted = await self._create(bodies, new, results) if new else frozenset[int]()
-        taken = [index for index in new if _is_refused(results[index])]
+        taken = [index for index in new if self._is_to_be_found(bodies[index], results[index])]
         there |= await self._look_up(bodies, taken, results, raced={*taken}.difference(first))
         for index in range(len(bodies)):
             self.guess.learn(new=index not in there)
@@ -255,11 +261,11 @@ class Upserting:
         answer is the last: the others end in the same.
         """
         there: dict[int, EndUser] = {}
-        gone: SunshineError | None = None
+        gone: Exception | None = None
         await self.known.read(len(indexes))
         for index in indexes:
             if gone is not None:
-                results[index] = copy(gone)
+                self._unfound(index, copy(gone), results)
                 continue
             looks: list[Look] = (
                 [self.known.look] if self.known.complete and index not in raced else []
@@ -272,9 +278,10 @@ class Upserting:
                     if user is not None:
                         there[index] = user
                         break
-            except SunshineError as error:
-                results[index] = error
-                gone = error if isinstance(error, GONE) else None
+            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                found_out = contained(error, LOOK)
+                gone = found_out if isinstance(found_out, GONE) else None
+                self._unfound(index, found_out, results)
         return there
 
     async def _patch(
@@ -306,17 +313,32 @@ class Upserting:
             patched: Sequence[Result] = await self.patch([*turn.values()]) if turn else ()
             for index, result in zip(turn, patched, strict=True):
                 did = Did.EITHER if index in doubted else Did.UPDATED
+                if isinstance(result, Exception) and index in doubted:
+                    result = doubtful(result)  # noqa: PLW2901 - by the create, perhaps
                 results[index] = self._noted(result, did)
                 if isinstance(result, EndUser):
                     now[there[index].id] = result
             waiting = later
+
+    def _is_to_be_found(self, body: CreateEndUserInput, result: Ended) -> bool:
+        """Return whether a create ended in *result* that one more look may settle.
+
+        A create with an e-mail address or a phone number has been looked for, if it was in doubt.
+        """
+        if is_doubted(result):
+            return not (body.email or body.phone_number)
+        return is_taken(result)
+
+    def _unfound(self, index: int, error: Exception, results: dict[int, Ended]) -> None:
+        """Take down that the look-up for the body at *index* ended in *error*.
+
+        A create that may have been applied stays in doubt.
+        """
+        if not is_doubted(results.get(index)):
+            results[index] = error
 
     def _noted(self, result: Result, did: Did) -> Ended:
         if not isinstance(result, EndUser):
             return result
         self.known.put(result)
         return Upserted(result, did)
-
-
-def _is_refused(result: Ended) -> bool:
-    return is_taken(result) and not getattr(result, "maybe_applied", False)

@@ -1,11 +1,12 @@
 """The entries of a job: its rows, read in a thread, no faster than they are sent."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from collections.abc import AsyncIterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from anyio import to_thread
 
+from sunshine_async._source import close_iterator
 from sunshine_async._tasks import Entry, Task
 from sunshine_async.errors import SunshineError
 from sunshine_async.jobs.bodies import Rows, row_of
@@ -26,6 +27,7 @@ class Entries:
         self._job: Final = job
         self._task: Final = task
         self._file: Final = rows if isinstance(rows, RowFile) else None
+        self._given: Final = rows
         self._items: Final = aiter(rows) if isinstance(rows, AsyncIterable) else None
         self._rows: Final[Iterator[Any]] = iter(() if isinstance(rows, AsyncIterable) else rows)
         self._batch: Final[deque[Entry | BadRow]] = deque()
@@ -55,10 +57,11 @@ class Entries:
     def close(self) -> None:
         """Close what it has opened itself."""
 
-    async def aclose(self) -> None:
-        """Close an async generator of rows."""
-        if isinstance(self._items, AsyncGenerator):
-            await cast("AsyncGenerator[Any]", self._items).aclose()
+    async def aclose(self) -> BaseException | None:
+        """Close the iterator of the rows, if it is a generator; return the exception from that."""
+        if self._file is not None:
+            return None
+        return await close_iterator(self._given, self._rows if self._items is None else self._items)
 
     async def _fill(self) -> None:
         if self._items is None:

@@ -5,6 +5,7 @@ from typing import Final
 
 import anyio
 
+from sunshine_async._cancellation import contained
 from sunshine_async._pace import Pace
 from sunshine_async._transport.turn import CLOCK, Waker
 from sunshine_async.errors import (
@@ -136,8 +137,8 @@ class Hold:
                 if not isinstance(error, OUTAGE):
                     self.answer()  # whatever it says, it is there
                     return
-            except Exception as error:  # noqa: BLE001 - of the caller's credentials, say: ask again
-                self._error = error
+            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                self._error = contained(error, "asking for the service")  # so ask again
 
     def _sentence(self, gone: float) -> str:
         last = f"; the last: {self._error}" if self._error is not None else ""

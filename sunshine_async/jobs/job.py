@@ -11,9 +11,10 @@ from math import inf
 from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import anyio
-from anyio import CancelScope, get_cancelled_exc_class
+from anyio import CancelScope
 
 from sunshine_async import bulk
+from sunshine_async._cancellation import CALL, AbortedError, after_sending, contained
 from sunshine_async._client import Client
 from sunshine_async._knee import MOST
 from sunshine_async._line import Lane
@@ -164,17 +165,19 @@ class Job:
 
     async def _run(self, rows: Rows) -> Report:
         self._entries = self._source(rows)
-        own: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._hold.keep)
-            try:
-                await self._send_all(self._entries)
-            except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
-                own = error
-            finally:
-                self._hold.close()
-                with CancelScope(shield=True):
-                    await self._entries.aclose()
+        own: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._hold.keep)
+                try:
+                    await self._send_all(self._entries)
+                except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
+                    own = error
+                finally:
+                    self._hold.close()
+        finally:
+            close_error = await self._entries.aclose()
+        own = own or close_error
         if own is not None:
             raise own
         self._measure()
@@ -280,11 +283,9 @@ class Job:
             self._calls.add(call)
             try:
                 return await self._call(entries)
-            except get_cancelled_exc_class() as cancelled:
-                begun = bool(getattr(cancelled, "__notes__", ()))
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is what they all ended in
-                return [error] * len(entries)
+            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                begun = bool(getattr(error, "__notes__", ()))
+                return [after_sending(contained(error, CALL))] * len(entries)
             finally:
                 self._calls.discard(call)
                 self.report.latencies.add(self._clock() - started)
@@ -337,9 +338,11 @@ def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
             code = "stopped"
         case ConfigurationError():
             code = "configuration"
-        case ValueError():
+        case ValueError() if not unknown:
             code = "invalid"
             trouble = Trouble.BAD
+        case AbortedError():
+            code = "aborted"
         case _:
             code = type(error).__name__
     return Problem(line, trouble, code, str(error))

@@ -97,13 +97,13 @@ class LastingJob(Job):
         without one by its place.
         """
         self._begin(rows)
-        own: Exception | None = None
+        own: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             try:
                 prepared = await self._prepared(rows)
                 tasks.start_soon(self._scribe.work)
                 await self._run(prepared)
-            except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
+            except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
                 own = error
             finally:
                 self._scribe.close()

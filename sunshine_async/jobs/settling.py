@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from attrs import define, evolve
 
+from sunshine_async._cancellation import is_uncertain
 from sunshine_async._client import Client
 from sunshine_async._create_or import Upserted
 from sunshine_async._report import Trouble
@@ -142,8 +143,7 @@ class Settling:
             state = State.BEGUN if entry.begun else State.WAITING
             sent = entry.begun or not isinstance(error, (StoppedError, JournalError))
             return Mark(entry.number, state, time.time(), sent=sent and not entry.alone)
-        unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
-        problem = problem_of(entry.line, error, unknown=unknown)
+        problem = problem_of(entry.line, error, unknown=is_uncertain(error))
         return Mark(
             entry.number,
             STATES[problem.trouble],
