@@ -1,6 +1,7 @@
 """What a service says is wrong, whatever shape it says it in."""
 
 import re
+from codecs import BOM_UTF8
 from itertools import islice
 from typing import Any, Final, TypeGuard
 
@@ -31,7 +32,7 @@ def details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetail, ...
     of anything else, HTML too, the readable text is the title. Nothing readable: an empty tuple.
     None of the texts in *hidden* is in them, but for those so short that words would suffer.
     """
-    found = _details(body)
+    found = _details(body.removeprefix(BOM_UTF8))
     for secret in hidden:
         if len(secret) >= _SECRET:
             found = tuple(

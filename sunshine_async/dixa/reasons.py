@@ -7,11 +7,13 @@ from sunshine_async import _codec
 from sunshine_async._problem import details
 from sunshine_async.dixa.models import (
     BulkActionFailure,
-    Infrastructure,
+    EmptyPatchSet,
+    ErrorResponse,
     Integrity,
+    InvalidArgument,
     NotFound,
     Outcome,
-    UnknownBulkError,
+    Validation,
 )
 from sunshine_async.errors import ApiError, ErrorDetail, ResponseDecodeError, SunshineError, kind_of
 
@@ -20,12 +22,17 @@ CONFLICT: Final = 409
 _FAILED: Final = 500
 
 STATUS_OF: Final[Mapping[type, int]] = {
-    Infrastructure: _FAILED,
+    EmptyPatchSet: BAD_REQUEST,
+    ErrorResponse: BAD_REQUEST,
     Integrity: CONFLICT,
+    InvalidArgument: BAD_REQUEST,
     NotFound: 404,
-    UnknownBulkError: _FAILED,
+    Validation: BAD_REQUEST,
 }
-"""The status that a single call would have had; any other kind of error is a 400."""
+"""The status of a single call, for the kinds of errors that are certain refusals.
+
+Every other kind, `Infrastructure` and unknown ones too, is a 500: the item may be done.
+"""
 
 TAKEN: Final[Mapping[str, ErrorDetail]] = {
     "email": ErrorDetail("EmailExists", "another end user has the e-mail address"),
@@ -53,7 +60,7 @@ def of_outcome(
         )
     error = outcome.error
     said = {"code": error.type, "message": error.message or None}
-    own = STATUS_OF.get(type(error), BAD_REQUEST)
+    own = STATUS_OF.get(type(error), _FAILED)
     return kind_of(own)(
         own,
         endpoint=endpoint,

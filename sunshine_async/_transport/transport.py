@@ -1,0 +1,113 @@
+"""Calls of a service's endpoints: encode, call, settle a lost answer, decode."""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, cast
+
+from attrs import define, evolve, frozen
+
+from sunshine_async import _codec
+from sunshine_async._endpoint import Endpoint, Response, Streamed
+from sunshine_async._line import LANE, Lane
+from sunshine_async._retry import SETTLES, Verdict
+from sunshine_async._transport.caller import Caller
+from sunshine_async._transport.calls import OneCall
+from sunshine_async._transport.exchange import HAD_LEFT
+from sunshine_async._transport.seal import Source
+from sunshine_async.errors import SunshineError
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+@define
+class Aside:
+    """What a call says beside its result, to who asks."""
+
+    read_back: bool = False
+    """Whether an answer was lost, and the result is what was found there when that was settled."""
+
+
+@frozen(eq=False)
+class Transport(Caller):
+    """Calls the endpoints of a service as one caller; tasks share it."""
+
+    path: Mapping[str, str] = _NOTHING
+    """What every path of the service needs, such as the id of the app."""
+    lane: Lane | None = None
+    """The lane of its calls; None: that of the task which calls."""
+
+    async def call(
+        self,
+        endpoint: Endpoint[B, R],
+        body: B | None = None,
+        *,
+        path: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, str | None] | str = _NOTHING,
+        aside: Aside | None = None,
+    ) -> R:
+        """Return what the service answers to *endpoint*, tried as often as `Retry` allows.
+
+        Raise `ValueError` before anything is sent, or else an error of `errors`. If it is
+        cancelled after a byte of it may have left, a note on the cancellation says so. *aside*
+        hears what the result doesn't say.
+        """
+        request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
+        if isinstance(request.body, Streamed):
+            request = evolve(request, body=Source(request.body))
+        call = OneCall(self, endpoint, request, endpoint.replay_of(body), self.lane or LANE.get())
+        response = None
+        try:
+            response = await call.answer()
+            if call.maybe_applied:
+                settled = await self._settled(call, response, body, aside)
+                if settled is not None:
+                    return cast("R", settled[0])
+            if response.ok:
+                return endpoint.result(response)
+            failed: SunshineError = call.refused(response)
+        except SunshineError as error:
+            error.maybe_applied |= call.maybe_applied
+            raise
+        except Exception as error:
+            if call.is_callers_own(error):
+                raise
+            failed = call.surprised(error, response)
+        except BaseException as error:
+            if call.may_act:
+                error.add_note(HAD_LEFT.format(endpoint=endpoint))
+            raise
+        try:
+            raise failed
+        finally:
+            del failed  # which holds this frame
+
+    async def _settled(
+        self, call: OneCall, response: Response, body: object, aside: Aside | None
+    ) -> tuple[Any] | None:
+        """Return the result, if *response* says that an earlier attempt was applied."""
+        verdict = SETTLES.get((call.replay, response.status))
+        if verdict is Verdict.DONE:
+            return (None,)
+        if verdict is Verdict.READ_BACK:
+            found = await self._read_back(call.endpoint, body)
+            if found is not None:
+                if aside is not None:
+                    aside.read_back = True
+                return (found,)
+        return None
+
+    async def _read_back(self, endpoint: Endpoint[B, R], body: B | None) -> R | None:
+        """Return what is there under the key of *body*, if it holds all that *body* says."""
+        look = endpoint.read_back
+        if look is None:
+            return None
+        try:
+            sent = _codec.unstructure(body)
+            path = {name: sent[key] for name, key in look.path.items()}
+            query = {name: sent.get(key) for name, key in look.query.items()}
+            found: R = await self.call(look.endpoint, path=path, query=query)
+            return found if _codec.holds(_codec.unstructure(found), sent) else None
+        except Exception:  # noqa: BLE001 - whatever it is, nobody knows what is there
+            return None
