@@ -32,7 +32,7 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
-from sunshine_async.jobs.hold import OUTAGE, Hold
+from sunshine_async.jobs.hold import OUTAGE, Hold, is_permanent
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError
 
 Results: TypeAlias = Sequence[object | Exception]
@@ -286,7 +286,7 @@ class Job:
         if isinstance(error, ApiError) and not isinstance(error, OUTAGE):
             self._hold.answer()
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
-        if isinstance(error, FUSE):
+        if ends_job(error):
             self.give_up(NO_BETTER.format(error))
 
     def _measure(self) -> None:
@@ -297,6 +297,11 @@ class Job:
         report.throttled = tally.throttled - throttled
         report.seconds = self._clock() - self._began
         report.held = self._hold.seconds
+
+
+def ends_job(error: object) -> bool:
+    """Return whether no later row could fare better: refused credentials, or a permanent fault."""
+    return isinstance(error, FUSE) or is_permanent(error)
 
 
 def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:

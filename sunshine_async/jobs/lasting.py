@@ -17,7 +17,7 @@ from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async._tasks import Again, Entry, Mode, Service
 from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
-from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
+from sunshine_async.jobs.job import AT_ONCE, NO_BETTER, Entries, Job, Results, ends_job, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import STATES, Settling, says_nothing
 from sunshine_async.jobs.sources import SUMS, Duplicates, Policy, check_job, read_ahead
@@ -200,7 +200,7 @@ class LastingJob(Job):
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
             return  # it counts when that is on the disk
-        if isinstance(outcome.error, FUSE):
+        if ends_job(outcome.error):
             self.give_up(NO_BETTER.format(outcome.error))
         self._scribe.then(partial(self._note, outcome))
 
