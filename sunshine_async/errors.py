@@ -62,6 +62,21 @@ def _restore(
     return error
 
 
+def doubted(error: Exception) -> SunshineError:
+    """Return *error* as an error that says that the service may have acted.
+
+    An exception that isn't of this library, such as one of the caller's token function, is the
+    cause of the error that is returned.
+    """
+    if isinstance(error, SunshineError):
+        error.maybe_applied = True
+        return error
+    message = f"{type(error).__name__}, after a request that may have been applied"
+    made = SunshineError(message, maybe_applied=True)
+    made.__cause__ = error
+    return made
+
+
 class ConfigurationError(SunshineError, ValueError):
     """Something that a client needs is missing, or can't work; the text says which."""
 
