@@ -112,13 +112,13 @@ class BasicAuth(_Constant):
     """
 
     def __init__(self, key_id: str, secret: str) -> None:
+        self._key_id: Final = key_id
         wrong = _wrong("key_id", key_id) or _wrong("secret", secret)
         if wrong is None and ":" in key_id:
             wrong = "key_id has a colon in it: what comes after would be taken for the secret"
         if wrong is not None:
             del secret
             raise ConfigurationError(wrong)
-        self._key_id: Final = key_id
         token = b64encode(f"{key_id}:{secret}".encode()).decode()
         super().__init__(f"Basic {token}", secret, token)
 
@@ -227,15 +227,15 @@ class JwtAuth(_Secretive):
         lifetime: float = 3600.0,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._key_id: Final = key_id
+        self._scope: Final = scope
         wrong = _wrong("key_id", key_id) or _wrong("secret", secret)
         if wrong is None and not 1 <= lifetime < inf:
             wrong = f"lifetime={lifetime}: seconds, 1 or more"
         if wrong is not None:
             del secret
             raise ConfigurationError(wrong)
-        self._key_id: Final = key_id
         self._secret: Final = secret
-        self._scope: Final = scope
         self._lifetime: Final = lifetime
         self._now: Final = now
         self._minting = Lock()
