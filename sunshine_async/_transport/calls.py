@@ -356,10 +356,9 @@ class OneCall:
         )
 
     def is_callers_own(self, error: Exception) -> bool:
-        """Return whether *error* is of the caller's own code, and the service hasn't acted."""
+        """Return whether *error* is of the caller's own token function, or source of a body."""
         body = self.request.body
-        own = error is self.callers_own or (isinstance(body, Source) and body.error is error)
-        return own and not self.maybe_applied
+        return error is self.callers_own or (isinstance(body, Source) and body.error is error)
 
     @property
     def may_act(self) -> bool:

@@ -13,7 +13,7 @@ from sunshine_async._transport.caller import Caller
 from sunshine_async._transport.calls import OneCall
 from sunshine_async._transport.exchange import HAD_LEFT
 from sunshine_async._transport.seal import Source
-from sunshine_async.errors import SunshineError
+from sunshine_async.errors import SunshineError, doubted
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -71,9 +71,10 @@ class Transport(Caller):
             error.maybe_applied |= call.maybe_applied
             raise
         except Exception as error:
-            if call.is_callers_own(error):
+            own = call.is_callers_own(error)
+            if own and not call.maybe_applied:
                 raise
-            failed = call.surprised(error, response)
+            failed = doubted(error) if own else call.surprised(error, response)
         except BaseException as error:
             if call.may_act:
                 error.add_note(HAD_LEFT.format(endpoint=endpoint))
