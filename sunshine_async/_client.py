@@ -290,19 +290,23 @@ class AppClient(Client):
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        super().__init__(
-            path={"app_id": app_id_of(app_id, self.prefix)},
-            auth=auth or key_from_environment(self.prefix),
-            base_url=base_url,
-            allow_insecure=allow_insecure,
-            timeout=timeout,
-            retry=retry,
-            pace=pace,
-            max_connections=max_connections,
-            proxy=proxy,
-            ssl_context=ssl_context,
-            transport=transport,
-        )
+        try:
+            super().__init__(
+                path={"app_id": app_id_of(app_id, self.prefix)},
+                auth=auth or key_from_environment(self.prefix),
+                base_url=base_url,
+                allow_insecure=allow_insecure,
+                timeout=timeout,
+                retry=retry,
+                pace=pace,
+                max_connections=max_connections,
+                proxy=proxy,
+                ssl_context=ssl_context,
+                transport=transport,
+            )
+        except ConfigurationError as error:
+            del proxy  # which may have a password in it, here and in every frame below
+            raise error.with_traceback(None) from None
 
 
 def _text(value: str | int | None) -> str | None:

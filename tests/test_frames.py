@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -25,10 +26,12 @@ from sunshine_async import (
     SunshineClient,
     SunshineError,
     bulk,
+    jobs,
 )
 from sunshine_async._transport.connect import Switch
 from sunshine_async.auth import Auth
 from sunshine_async.dixa import CreateEndUserInput
+from sunshine_async.jobs import SUNSHINE, Job, Mode, open_rows
 from sunshine_async.sunshine import Profile, UserCreateBody
 from sunshine_async.testing import Answer, ScriptedTransport
 
@@ -292,6 +295,32 @@ def test_no_cancellation_on_trio_shows_a_secret() -> None:
     anyio.run(scenario, backend="trio")
 
 
+@pytest.mark.parametrize("journal", [True, False])
+async def test_no_cancellation_of_a_job_shows_a_secret(tmp_path: Path, *, journal: bool) -> None:
+    """A job over a file that is cancelled while rows are on their way, with and without a journal."""
+    file = tmp_path / "users.jsonl"
+    file.write_text(f'{{"profile": {{"givenName": "{NAME}"}}}}\n' * 20)
+    client = SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=Stalls())
+
+    async def run() -> None:
+        if journal:
+            opened = jobs.open(tmp_path / "run.sqlite", client, SUNSHINE, Mode.CREATE)
+            async with opened as job:
+                with open_rows(file, job.shape) as rows:
+                    await job.run(rows)
+        else:
+            plain = Job(client, SUNSHINE, Mode.CREATE)
+            with open_rows(file, plain.shape) as rows:
+                await plain.run(rows)
+
+    with pytest.raises(TimeoutError) as late:
+        async with asyncio.timeout(0.3):
+            await run()
+
+    assert leaks(late.value, *SECRETS) == []
+    assert any(frame.f_code.co_name == "run" for frame in frames(late.value))
+
+
 class Broken(httpx.AsyncBaseTransport):
     """Reads the body of a request, with its headers at hand."""
 
@@ -378,3 +407,23 @@ def test_no_error_of_credentials_shows_them(make: Callable[[], object]) -> None:
         make()
 
     assert leaks(caught.value, SECRET) == []
+
+
+@pytest.mark.parametrize("client", [SunshineClient, SmoochClient, DixaClient])
+@pytest.mark.parametrize("by_argument", [True, False])
+def test_no_error_of_a_proxy_shows_its_password(
+    client: Any, monkeypatch: pytest.MonkeyPatch, *, by_argument: bool
+) -> None:
+    """A proxy that can't be one is refused, by argument or environment, without its password."""
+    monkeypatch.setenv("DIXA_API_TOKEN", SECRET)
+    proxy = f"gopher://proxy-user:{PASSWORD}@127.0.0.1:1"
+    given = {"auth": BasicAuth("key-id", SECRET), "app_id": "app"} if client != DixaClient else {}
+    if by_argument:
+        given = {**given, "proxy": proxy}
+    else:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    with pytest.raises(ConfigurationError, match="proxy") as caught:
+        client(**given)
+
+    assert leaks(caught.value, *SECRETS) == []

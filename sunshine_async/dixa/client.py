@@ -11,6 +11,7 @@ from sunshine_async._transport.transport import Transport
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa.custom_attributes import CustomAttributes
 from sunshine_async.dixa.end_users import GET, EndUsers
+from sunshine_async.errors import ConfigurationError
 
 RATE: Final = 10
 """Requests a second that the service allows a token, with a burst of 4."""
@@ -56,19 +57,23 @@ class DixaClient(Client):
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        super().__init__(
-            path={},
-            auth=auth or token_from_environment(self.prefix),
-            base_url=base_url,
-            allow_insecure=allow_insecure,
-            timeout=timeout,
-            retry=retry,
-            pace=pace,
-            max_connections=max_connections,
-            proxy=proxy,
-            ssl_context=ssl_context,
-            transport=transport,
-        )
+        try:
+            super().__init__(
+                path={},
+                auth=auth or token_from_environment(self.prefix),
+                base_url=base_url,
+                allow_insecure=allow_insecure,
+                timeout=timeout,
+                retry=retry,
+                pace=pace,
+                max_connections=max_connections,
+                proxy=proxy,
+                ssl_context=ssl_context,
+                transport=transport,
+            )
+        except ConfigurationError as error:
+            del proxy  # which may have a password in it, here and in every frame below
+            raise error.with_traceback(None) from None
 
     def _usual_pace(self) -> Pace:
         """Return 10 requests a second, as the service allows a token, and of its burst of 4 two less.
