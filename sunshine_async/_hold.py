@@ -16,6 +16,8 @@ LAST_LOOK: Final = 30.0
 class Hold:
     """Holds back batches: one at a time goes, as a probe, after 0.5, 1, 2 ... 30 seconds.
 
+    A call that can't be resent is no probe: a read goes in its place.
+
     It begins when calls fail in a row, and ends with the first answer that settles one. For
     *max_outage* seconds without any answer it is a reason to wait, then no more.
     """

@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from sunshine_async import BasicAuth, BearerAuth, ConfigurationError, JwtAuth, Retry, SunshineClient
-from sunshine_async.auth import Auth
+from sunshine_async.auth import Auth, _after_fork
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
@@ -231,10 +231,21 @@ def test_a_thread_that_was_quicker_is_believed() -> None:
     assert [auth.current()] == minted
 
 
-def test_a_life_that_cannot_be_is_refused() -> None:
-    """A lifetime under a second is a `ConfigurationError`."""
-    with pytest.raises(ConfigurationError, match="lifetime=0"):
-        JwtAuth("key-id", SECRET, lifetime=0)
+def test_a_child_does_not_wait_for_a_thread_of_its_parent() -> None:
+    """After a fork a token is minted, though a thread of the parent held the lock."""
+    auth = JwtAuth("key-id", SECRET)
+    assert auth._minting.acquire(blocking=False)
+
+    _after_fork()
+
+    assert auth.current()
+
+
+@pytest.mark.parametrize("lifetime", [0, float("inf"), float("nan")])
+def test_a_life_that_cannot_be_is_refused(lifetime: float) -> None:
+    """A lifetime under a second, or without an end, is a `ConfigurationError`."""
+    with pytest.raises(ConfigurationError, match=f"lifetime={lifetime}"):
+        JwtAuth("key-id", SECRET, lifetime=lifetime)
 
 
 async def test_a_token_that_ends_under_way_is_minted_once() -> None:

@@ -507,6 +507,17 @@ class TestUnreadable:
         assert caught.value.code == "bad"
 
 
+@pytest.mark.usefixtures("instant_waits")
+async def test_a_conflict_that_nothing_settles_is_in_doubt() -> None:
+    """A call of the caller's own, guarded by a key, has nowhere to be looked up."""
+    client, _ = scripted(503, 409)
+
+    with pytest.raises(ConflictError) as caught:
+        await client.request("POST", "/x", replay=Replay.GUARDED)
+
+    assert caught.value.resent
+
+
 class TestTokens:
     """Functions that bring tokens."""
 

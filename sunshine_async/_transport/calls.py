@@ -158,7 +158,10 @@ class OneCall:
                     self.until += began - stood  # one of many has time to wait in line
                 if last is not None and began >= self.until:
                     return last
-                timeout = await self._authorized(transport.timeout.within(self.until - began))
+                timeout = transport.timeout.within(self.until - began)
+                self.authorization = transport.auth.current() or ""
+                if not self.authorization:
+                    timeout = await self._authorized(timeout)
                 if lane is Lane.BATCH and self._may_not_probe():
                     self.until = None
                     return await self._probed(timeout)
@@ -192,14 +195,11 @@ class OneCall:
             raise
 
     async def _authorized(self, timeout: Timeout) -> Timeout:
-        """See to the credentials; return what is left of *timeout*."""
-        auth, clock = self.transport.auth, self.transport.clock
-        self.authorization = auth.current() or ""
-        if self.authorization:
-            return timeout
-        began = clock.now()
-        self.authorization = await self._asked(auth.fetch, timeout)
-        return timeout.within(cast("float", timeout.total) - (clock.now() - began))
+        """Fetch the credentials; return what is left of *timeout*."""
+        now = self.transport.clock.now
+        began = now()
+        self.authorization = await self._asked(self.transport.auth.fetch, timeout)
+        return timeout.within(cast("float", timeout.total) - (now() - began))
 
     async def _asked(self, bring: Callable[[], Awaitable[T]], timeout: Timeout) -> T:
         """Return what *bring*, a function of the credentials, returns; bound it by *timeout*."""
