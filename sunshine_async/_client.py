@@ -231,9 +231,11 @@ class Client:
         """
         endpoint = open_endpoint(method, template, replay)
         values = {**self._transport.path, **(path or {})}
+        body = None if json is UNSET else Json(json)
+        del json  # error reporters attach local variables
         return await self._transport.call(
             endpoint,
-            None if json is UNSET else Json(json),
+            body,
             path={name: values[name] for name in endpoint.fields if name in values},
             query={name: _text(value) for name, value in (query or {}).items()},
         )

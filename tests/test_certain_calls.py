@@ -13,6 +13,7 @@ import anyio
 import httpx
 import pytest
 from attrs import evolve
+from servers import answer, answering, serving
 from typer.testing import CliRunner
 from virtual import virtually
 
@@ -42,6 +43,7 @@ from sunshine_async import (
 from sunshine_async._endpoint import Failure, Request, Response
 from sunshine_async._retry import Replay
 from sunshine_async._transport.calls import _ERROR_OF, _SIGN_OF
+from sunshine_async._transport.connect import Switch
 from sunshine_async._transport.exchange import Sending, Timeout
 from sunshine_async.cli.app import app
 from sunshine_async.dixa import CreateEndUserInput
@@ -505,6 +507,32 @@ class TestUnreadable:
         with pytest.raises(BadRequestError) as caught:
             await client.users.create(UNKEYED)
         assert caught.value.code == "bad"
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"), [(["4.0"], 4.0), (["4", "9"], 9.0), (["soon"], None), (["nan"], None)]
+)
+@pytest.mark.parametrize("by_socket", [True, False])
+async def test_both_wires_read_retry_after(
+    values: list[str], asked: float | None, *, by_socket: bool
+) -> None:
+    """A number with a fraction, and a header that is sent twice, whose longest wait counts."""
+    fields = b"".join(f"Retry-After: {value}\r\n".encode() for value in values)
+    async with serving(answering(answer(status="429 Slow", fields=fields))) as server:
+        options: dict[str, Any] = {} if by_socket else {"transport": httpx.AsyncHTTPTransport()}
+        retry = Retry(max_attempts=1, deadline=1)
+        async with SunshineClient(
+            "app", auth=AUTH, base_url=server.url, retry=retry, pace=Pace(), **options
+        ) as client:
+            if by_socket:
+                wire = client._transport.wire
+                assert isinstance(wire, Switch)
+                client._bind(evolve(client._transport, wire=wire.own))
+            with pytest.raises(RateLimitError) as caught:
+                await client.users.get("1")
+            await client._transport.wire.aclose()
+
+    assert caught.value.retry_after == asked
 
 
 @pytest.mark.usefixtures("instant_waits")

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from frames import frames, leaks
+from frames import chain, frames, leaks
 from servers import Peer, Script, serving, silent
 
 from sunshine_async import (
@@ -165,6 +165,26 @@ async def by_retry() -> AsyncIterator[SunshineClient]:
     yield SunshineClient("app", auth=auth, transport=transport, retry=retry)
 
 
+class StallsAtLast(ScriptedTransport):
+    """Never answers once the script is over."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except AssertionError:
+            headers = list(request.headers.raw)
+            await anyio.sleep_forever()
+            raise LookupError(headers) from None
+
+
+@asynccontextmanager
+async def by_reading_back() -> AsyncIterator[SunshineClient]:
+    """Give a client that reads back what an earlier attempt may have made."""
+    transport = StallsAtLast([503, 409])
+    retry = Retry(first_wait=0)
+    yield SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=transport, retry=retry)
+
+
 @asynccontextmanager
 async def by_token() -> AsyncIterator[SunshineClient]:
     """Give a client whose token function never ends."""
@@ -236,6 +256,7 @@ WAYS: dict[str, Callable[[], AbstractAsyncContextManager[SunshineClient]]] = {
     "a transport": by_transport,
     "a pause of the pace": by_pause,
     "a wait before a retry": by_retry,
+    "reading back": by_reading_back,
     "the token function": by_token,
     "the renewal of a token": by_renewal,
     "our sockets": by_socket(silent),
@@ -264,6 +285,53 @@ async def test_no_cancellation_shows_a_secret(way: str) -> None:
     for error in (late.value, cancelled.value):
         assert leaks(error, *SECRETS, *client._transport.auth.secrets()) == []
         assert any(frame.f_code.co_name == "call" for frame in frames(error))
+
+
+async def test_a_cancellation_keeps_what_the_caller_handled() -> None:
+    """The exception that was being handled stays its context; what the transport handled doesn't."""
+    client = SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=StallsAtLast([]))
+    handled = LookupError("the caller's own")
+
+    async def call() -> None:
+        try:
+            raise handled
+        except LookupError:
+            await client.users.create(BODY)
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await task
+
+    assert handled in chain(cancelled.value)
+    assert not any(isinstance(one, AssertionError) for one in chain(cancelled.value))
+    assert leaks(cancelled.value, *SECRETS) == []
+
+
+class Swallows(httpx.AsyncBaseTransport):
+    """Is cancelled again while it cleans up after a cancellation."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = list(request.headers.raw)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await anyio.sleep_forever()
+        raise AssertionError(headers)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_scope_knows_its_own_cancellation(backend: str) -> None:
+    """A scope of anyio around a call ends quietly, however the transport takes the cancellation."""
+
+    async def scenario() -> None:
+        client = SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=Swallows())
+        with anyio.move_on_after(0.01) as scope:
+            await client.users.create(BODY)
+        assert scope.cancelled_caught
+
+    anyio.run(scenario, backend=backend)
 
 
 def test_no_cancellation_on_trio_shows_a_secret() -> None:

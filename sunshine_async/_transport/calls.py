@@ -1,6 +1,7 @@
 """One call: pace, attempt, decide, and attempt again, until it has its end."""
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from math import inf
@@ -181,7 +182,7 @@ class OneCall:
         self, request: Request, timeout: Timeout, sending: Sending
     ) -> Response | Failure:
         """Return what the wire brings for *request*; no frame of the wire stays with an exception."""
-        transport = self.transport
+        transport, handled = self.transport, sys.exception()
         transport.tally.requests += 1
         try:
             return await transport.wire.send(
@@ -191,7 +192,7 @@ class OneCall:
                 sending=sending,
             )
         except BaseException as error:
-            seal(error, request.body)
+            seal(error, request.body, handled=handled)
             raise
 
     async def _authorized(self, timeout: Timeout) -> Timeout:

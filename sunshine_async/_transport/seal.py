@@ -79,16 +79,25 @@ class _Pieces:
             raise
 
 
-def seal(error: BaseException, body: object) -> None:
+def seal(error: BaseException, body: object, *, handled: BaseException | None) -> None:
     """Cut the frames of the wire, and below, off *error*.
 
     An error of the source of *body* keeps the frames of that source. Any other `Exception` is for
-    `surprise`, which keeps nothing of it.
+    `surprise`, which keeps nothing of it. A cancellation keeps the cancellations before it, since
+    anyio looks for its own among them, and the exception that the caller *handled* already.
     """
     if isinstance(body, Source) and body.error is error:
         error.__traceback__ = body.traceback
     elif not isinstance(error, Exception):
-        error.__cause__ = error.__context__ = error.__traceback__ = None
+        error.__cause__ = error.__traceback__ = None
+        last, inner = error, error.__context__
+        while inner is not None and inner is not handled:
+            if not isinstance(inner, Exception):
+                inner.__cause__ = inner.__traceback__ = None
+                last.__context__ = inner
+                last = inner
+            inner = inner.__context__
+        last.__context__ = inner
 
 
 def surprise(

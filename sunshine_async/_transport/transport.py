@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar, cast
 from attrs import define, evolve, frozen
 
 from sunshine_async import _codec
-from sunshine_async._endpoint import Endpoint, Response, Streamed
+from sunshine_async._endpoint import Endpoint, ReadBack, Response, Streamed
 from sunshine_async._line import LANE, Lane
 from sunshine_async._retry import SETTLES, Verdict
 from sunshine_async._transport.caller import Caller
@@ -105,10 +105,16 @@ class Transport(Caller):
         if look is None:
             return None
         try:
-            sent = _codec.unstructure(body)
-            path = {name: sent[key] for name, key in look.path.items()}
-            query = {name: sent.get(key) for name, key in look.query.items()}
-            found: R = await self.call(look.endpoint, path=path, query=query)
-            return found if _codec.holds(_codec.unstructure(found), sent) else None
+            found: R = await self.call(look.endpoint, **_keys(look, body))
+            return found if _codec.holds(*map(_codec.unstructure, (found, body))) else None
         except Exception:  # noqa: BLE001 - whatever it is, nobody knows what is there
             return None
+
+
+def _keys(look: ReadBack, body: object) -> dict[str, Any]:
+    """Return path and query of *look*; in no local variable of who awaits the look-up."""
+    sent = _codec.unstructure(body)
+    return {
+        "path": {name: sent[key] for name, key in look.path.items()},
+        "query": {name: sent.get(key) for name, key in look.query.items()},
+    }
