@@ -9,7 +9,7 @@ import os
 import re
 import time
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -315,7 +315,7 @@ def _after_fork() -> None:
 getattr(os, "register_at_fork", dict)(after_in_child=_after_fork)  # Windows has no fork
 
 
-def _signed(claims: dict[str, object], secret: str, key_id: str) -> str:
+def _signed(claims: Mapping[str, object], secret: str, key_id: str) -> str:
     payload = json.dumps(claims, separators=(",", ":")).encode()
     return _signer().encode(payload, secret, algorithm="HS256", headers={"kid": key_id})
 

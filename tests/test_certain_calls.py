@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
 from email.utils import formatdate
 from functools import partial
 from itertools import chain, repeat
@@ -40,7 +41,7 @@ from sunshine_async import (
     SunshineError,
     bulk,
 )
-from sunshine_async._endpoint import Failure, Request, Response
+from sunshine_async._endpoint import Endpoint, Failure, Request, Response, Streamed
 from sunshine_async._retry import Replay
 from sunshine_async._transport.calls import _ERROR_OF, _SIGN_OF
 from sunshine_async._transport.connect import Switch
@@ -533,6 +534,59 @@ async def test_both_wires_read_retry_after(
             await client._transport.wire.aclose()
 
     assert caught.value.retry_after == asked
+
+
+class Closing(Streamed):
+    """A body whose source fails when it is opened, read or closed."""
+
+    content_type = "image/png"
+    length = 1
+    ready = True  # type: ignore[assignment]
+
+    def __init__(self, fails_at: str) -> None:
+        self.fails_at = fails_at
+
+    def fail(self, at: str) -> None:
+        """Fail, if this is where."""
+        if at == self.fails_at:
+            raise LookupError(at)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Give one byte."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            self.fail("reading")
+            yield b"x"
+
+        self.fail("opening")
+        yield pieces()
+        self.fail("closing")
+
+
+@pytest.mark.parametrize("at", ["opening", "reading"])
+async def test_a_source_that_fails_before_the_end_is_the_callers(at: str) -> None:
+    """The error comes out as itself: a body that isn't whole does nothing."""
+    post = Endpoint(
+        "POST", "/x", operation="x", accepts=Closing, returns=object, replay=Replay.UNSAFE
+    )
+    client, _ = scripted((201, {}))
+
+    with pytest.raises(LookupError, match=at):
+        await client._transport.call(post, Closing(at))
+
+
+async def test_a_source_that_fails_after_the_end_leaves_a_doubt() -> None:
+    """The whole body had been sent, and an answer came."""
+    post = Endpoint(
+        "POST", "/x", operation="x", accepts=Closing, returns=object, replay=Replay.UNSAFE
+    )
+    client, _ = scripted((201, {}))
+
+    with pytest.raises(ResponseDecodeError, match="LookupError") as caught:
+        await client._transport.call(post, Closing("closing"))
+
+    assert caught.value.maybe_applied
 
 
 @pytest.mark.usefixtures("instant_waits")

@@ -39,17 +39,13 @@ class Source(Streamed):
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Give the pieces, from the beginning."""
-        of_the_wire: BaseException | None = None
+        opened = False
         try:
             async with self._body.opened() as pieces:
-                try:
-                    yield _Pieces(pieces, self)
-                except BaseException as error:
-                    of_the_wire = error
-                    raise
+                opened = True
+                yield _Pieces(pieces, self)
         except Exception as error:
-            if error is not of_the_wire:  # of opening, or of closing
-                error.__context__ = None
+            if not opened:  # an error of closing comes after the whole body: the service may act
                 self.note(error)
             raise
 

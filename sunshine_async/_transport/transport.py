@@ -49,9 +49,11 @@ class Transport(Caller):
     ) -> R:
         """Return what the service answers to *endpoint*, tried as often as `Retry` allows.
 
-        Raise `ValueError` before anything is sent, or else an error of `errors`. If it is
-        cancelled after a byte of it may have left, a note on the cancellation says so. *aside*
-        hears what the result doesn't say.
+        Raise `ValueError` before anything is sent, or else an error of `errors`. An error of the
+        caller's own token function, or of the source of a streamed body, comes out as itself,
+        unless an earlier attempt may have been applied. A call that may act, and is cancelled
+        after a byte may have left, has a note on the cancellation. *aside* hears what the result
+        doesn't say.
         """
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
         if isinstance(request.body, Streamed):
