@@ -147,15 +147,20 @@ def test_an_import_says_that_it_does_not_know(tmp_path: Path, *, journal: bool) 
 class Outage(httpx.AsyncBaseTransport):
     """A service that is gone from one time to another: creates what is sent otherwise."""
 
-    def __init__(self, begins: float, ends: float, failure: int | Exception = 503) -> None:
+    def __init__(
+        self, begins: float, ends: float, failure: int | Exception = 503, *, reads: bool = True
+    ) -> None:
         self.began = anyio.current_time()
         self.begins, self.ends, self.failure = begins, ends, failure
+        self.reads = reads
+        """Whether reads meet the outage too."""
         self.in_vain: list[str] = []
         """The methods of the requests that met the outage."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await anyio.sleep(0.02)
-        if self.begins <= anyio.current_time() - self.began < self.ends:
+        gone = self.begins <= anyio.current_time() - self.began < self.ends
+        if gone and (self.reads or request.method != "GET"):
             self.in_vain.append(request.method)
             if isinstance(self.failure, Exception):
                 raise self.failure
@@ -230,6 +235,28 @@ def test_what_could_not_be_sent_in_an_outage_has_failed() -> None:
             assert isinstance(error, ConnectError)
             assert error.attempts == 0
             assert "a look-up met 503: nothing was sent" in str(error)
+
+    virtually(scenario)
+
+
+@pytest.mark.parametrize(("ends", "max_outage"), [(200, 900), (10_000, 60)])
+def test_where_only_reads_are_answered_one_call_at_a_time_is_tried(
+    ends: float, max_outage: float
+) -> None:
+    """A read that is answered lets one call go; while that fails, ever fewer are tried."""
+
+    async def scenario() -> None:
+        transport = Outage(0.5, ends, reads=False)
+        pace = Pace(max_outage=max_outage)
+        client = SunshineClient("app", auth=AUTH, transport=transport, pace=pace)
+
+        outcomes = await bulk.collect(client.users.create, [UNKEYED] * 2_000, concurrency=32)
+
+        kinds = [type(outcome) for outcome in outcomes]
+        assert kinds.count(bulk.Unknown) == len(transport.in_vain) <= 32 + 10 + 14
+        others = bulk.Done if ends < max_outage else bulk.Failed
+        assert kinds.count(others) >= 1_000
+        assert (bulk.Failed in kinds) == (others is bulk.Failed)
 
     virtually(scenario)
 

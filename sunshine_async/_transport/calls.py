@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from math import inf
 from typing import Any, Final, TypeVar, cast
@@ -23,10 +23,9 @@ from sunshine_async._retry import (
 )
 from sunshine_async._transport.caller import Caller
 from sunshine_async._transport.exchange import Sending, Timeout
-from sunshine_async._transport.seal import Source, seal, surprise
+from sunshine_async._transport.seal import seal
 from sunshine_async._transport.turn import take
 from sunshine_async.errors import (
-    ApiError,
     ConnectError,
     ConnectionLostError,
     RequestTimeoutError,
@@ -40,7 +39,7 @@ E = TypeVar("E", bound=SunshineError)
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("sunshine_async")
-_UNAUTHORIZED: Final = 401
+UNAUTHORIZED: Final = 401
 _NOTHING: Final[Mapping[str, str]] = {}
 
 _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
@@ -56,8 +55,8 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
 }
 """What a fault of one call says of the service as a whole."""
 
-_IN_ITSELF: Final = 500
-"""The one failure that tells more of the request than of the service: others may fare better."""
+_IN_ITSELF: Final = frozenset({500, 501, 505, 506, 508, 510})
+"""The failures that tell more of the request than of the service: others may fare better."""
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
@@ -118,12 +117,12 @@ class OneCall:
         while True:
             came = await self._turn(reply)
             if came is None:
-                if self.sign is Sign.FAILED and self.transport.pace.gave_up:
+                if self.transport.pace.gave_up and self.transport.pace.wants_a_read:
                     raise self._error(Failure(Fault.UNSENT, self.gone))
                 continue
             reply = came
             if isinstance(reply, Response):
-                if reply.status == _UNAUTHORIZED and await self._renewed() and self.request.ready:
+                if reply.status == UNAUTHORIZED and await self._renewed() and self.request.ready:
                     continue
                 if self.fault is None:
                     return reply
@@ -218,17 +217,17 @@ class OneCall:
         """Return whether the service seems to be gone, and this call can't be resent if it is."""
         if Fault.UNAVAILABLE in MAY_RESEND[self.replay] or self.transport.probe is None:
             return False
-        return self.transport.pace.held
+        return self.transport.pace.wants_a_read
 
     async def _probed(self, timeout: Timeout) -> Failure | None:
         """Ask by a read whether the service is back; return a failure that is the call's own too."""
         reply = await self._sent(cast("Request", self.transport.probe), timeout, Sending())
         fault = fault_of(reply.status) if isinstance(reply, Response) else reply.fault
         came: object = reply.status if isinstance(reply, Response) else reply.reason
-        self.sign = _SIGN_OF[fault]
+        self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
         self.asked = _asked_in(reply) if isinstance(reply, Response) and fault else None
         _LOG.debug("%s look-up whether the service is back: %s", self.endpoint, came)
-        self.gone = f"the service is gone, a look-up met {came}: nothing was sent"
+        self.gone = f"the service fails such calls, and a look-up met {came}: nothing was sent"
         if fault is not Fault.PERMANENT:
             return None
         self.fault = fault
@@ -236,7 +235,7 @@ class OneCall:
 
     def _take_down(self, reply: Response | Failure) -> None:
         """Take down why *reply* doesn't settle the call, if it doesn't, and what else it says."""
-        became: object
+        became: Hashable
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
@@ -247,7 +246,7 @@ class OneCall:
             became = fault = reply.fault
             self.asked = None
         self.fault = fault
-        self.sign = Sign.ERRED if became == _IN_ITSELF else _SIGN_OF[fault]
+        self.sign = Sign.ERRED if became in _IN_ITSELF else _SIGN_OF[fault]
         self.sending.begun = False
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
@@ -328,43 +327,6 @@ class OneCall:
                 maybe_applied=acted and self.replay is not Replay.SAFE,
             )
         )
-
-    def refused(self, response: Response) -> ApiError:
-        """Return the error that a *response* is raised as."""
-        auth, advice = self.transport.auth, None
-        if response.status == _UNAUTHORIZED:
-            advice = auth.advice(response.headers.get("date"))
-        return self.marked(
-            self.endpoint.error(
-                response,
-                self.attempts,
-                now=datetime.now(UTC),
-                hidden=auth.secrets(),
-                advice=advice,
-            )
-        )
-
-    def surprised(self, error: Exception, response: Response | None) -> SunshineError:
-        """Return the error of the call after an unexpected *error*, perhaps behind a *response*."""
-        in_doubt = self.maybe_applied or self.sending.begun or self.fault in MAY_HAVE_ACTED
-        return surprise(
-            error,
-            endpoint=self.endpoint,
-            attempts=self.count,
-            sent=in_doubt or response is not None,
-            response=response,
-            maybe_applied=self.replay is not Replay.SAFE,
-        )
-
-    def is_callers_own(self, error: Exception) -> bool:
-        """Return whether *error* is of the caller's own token function, or source of a body."""
-        body = self.request.body
-        return error is self.callers_own or (isinstance(body, Source) and body.error is error)
-
-    @property
-    def may_act(self) -> bool:
-        """Whether the service may act on a byte that has left."""
-        return (self.maybe_applied or self.sending.begun) and self.replay is not Replay.SAFE
 
     def marked(self, error: E) -> E:
         """Return *error*, which says so if the call wasn't tried again for lack of a budget."""

@@ -1,6 +1,7 @@
 """Calls of a service's endpoints: encode, call, settle a lost answer, decode."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
 from attrs import define, evolve, frozen
@@ -8,12 +9,12 @@ from attrs import define, evolve, frozen
 from sunshine_async import _codec
 from sunshine_async._endpoint import Endpoint, ReadBack, Response, Streamed
 from sunshine_async._line import LANE, Lane
-from sunshine_async._retry import SETTLES, Verdict
+from sunshine_async._retry import MAY_HAVE_ACTED, SETTLES, Replay, Verdict
 from sunshine_async._transport.caller import Caller
-from sunshine_async._transport.calls import OneCall
+from sunshine_async._transport.calls import UNAUTHORIZED, OneCall
 from sunshine_async._transport.exchange import HAD_LEFT
-from sunshine_async._transport.seal import Source
-from sunshine_async.errors import SunshineError, doubted
+from sunshine_async._transport.seal import Source, surprise
+from sunshine_async.errors import ApiError, SunshineError, doubted
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -68,23 +69,39 @@ class Transport(Caller):
                     return cast("R", settled[0])
             if response.ok:
                 return endpoint.result(response)
-            failed: SunshineError = call.refused(response)
+            failed: SunshineError = self._refused(call, response)
         except SunshineError as error:
             error.maybe_applied |= call.maybe_applied
             raise
         except Exception as error:
-            own = call.is_callers_own(error)
+            own = _is_callers_own(error, call)
             if own and not call.maybe_applied:
                 raise
-            failed = doubted(error) if own else call.surprised(error, response)
+            failed = doubted(error) if own else _surprised(error, call, response)
         except BaseException as error:
-            if call.may_act:
+            left = call.maybe_applied or call.sending.begun
+            if left and call.replay is not Replay.SAFE:
                 error.add_note(HAD_LEFT.format(endpoint=endpoint))
             raise
         try:
             raise failed
         finally:
             del failed  # which holds this frame
+
+    def _refused(self, call: OneCall, response: Response) -> ApiError:
+        """Return the error that a *response* is raised as."""
+        advice = None
+        if response.status == UNAUTHORIZED:
+            advice = self.auth.advice(response.headers.get("date"))
+        return call.marked(
+            call.endpoint.error(
+                response,
+                call.attempts,
+                now=datetime.now(UTC),
+                hidden=self.auth.secrets(),
+                advice=advice,
+            )
+        )
 
     async def _settled(
         self, call: OneCall, response: Response, body: object, aside: Aside | None
@@ -111,6 +128,25 @@ class Transport(Caller):
             return found if _codec.holds(*map(_codec.unstructure, (found, body))) else None
         except Exception:  # noqa: BLE001 - whatever it is, nobody knows what is there
             return None
+
+
+def _is_callers_own(error: Exception, call: OneCall) -> bool:
+    """Return whether *error* is of the caller's own token function, or source of a body."""
+    body = call.request.body
+    return error is call.callers_own or (isinstance(body, Source) and body.error is error)
+
+
+def _surprised(error: Exception, call: OneCall, response: Response | None) -> SunshineError:
+    """Return the error of a *call* after an unexpected *error*, perhaps behind a *response*."""
+    in_doubt = call.maybe_applied or call.sending.begun or call.fault in MAY_HAVE_ACTED
+    return surprise(
+        error,
+        endpoint=call.endpoint,
+        attempts=call.count,
+        sent=in_doubt or response is not None,
+        response=response,
+        maybe_applied=call.replay is not Replay.SAFE,
+    )
 
 
 def _keys(look: ReadBack, body: object) -> dict[str, Any]:
