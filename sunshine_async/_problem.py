@@ -32,7 +32,7 @@ def details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetail, ...
     of anything else, HTML too, the readable text is the title. Nothing readable: an empty tuple.
     None of the texts in *hidden* is in them, but for those so short that words would suffer.
     """
-    found = _details(body.removeprefix(BOM_UTF8))
+    found = _details(body)
     for secret in hidden:
         if len(secret) >= _SECRET:
             found = tuple(
@@ -49,7 +49,7 @@ def _details(body: bytes) -> tuple[ErrorDetail, ...]:
     if len(body) > _MAX_BODY:
         return _of(None, _readable(beginning))
     try:
-        data = orjson.loads(body)
+        data = orjson.loads(body.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         return _of(None, _readable(beginning))
     return _in(data, 1) or _of(None, _text(beginning))

@@ -5,7 +5,6 @@ variable of its holds a secret: error reporters attach local variables.
 """
 
 import json
-import os
 import re
 import time
 from base64 import b64encode
@@ -17,7 +16,7 @@ from math import inf
 from secrets import token_hex
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.lowlevel import current_token
@@ -238,10 +237,9 @@ class JwtAuth(_Secretive):
         self._secret: Final = secret
         self._lifetime: Final = lifetime
         self._now: Final = now
-        self._minting = Lock()
+        self._minting: Final = Lock()
         self._header = ""
         self._used_until = 0.0
-        _MINTS.add(self)
 
     def current(self) -> str:
         """Return the header with a token that isn't near its end."""
@@ -287,10 +285,6 @@ class JwtAuth(_Secretive):
             " the clock: set the clock, or JwtAuth(now=...)"
         )
 
-    def after_fork(self) -> None:
-        """Take a new lock: a thread of the parent may have held the old one."""
-        self._minting = Lock()
-
     def _replace(self, stale: int) -> None:
         """Mint a token in the place of the one with the hash *stale*."""
         with self._minting:
@@ -302,17 +296,6 @@ class JwtAuth(_Secretive):
         claims = {"scope": self._scope, "exp": int(now + self._lifetime)}
         self._header = f"Bearer {_signed(claims, self._secret, self._key_id)}"
         self._used_until = now + self._lifetime - min(RENEWED_AHEAD, self._lifetime / 5)
-
-
-_MINTS: Final["WeakSet[JwtAuth]"] = WeakSet()
-
-
-def _after_fork() -> None:
-    for auth in list(_MINTS):
-        auth.after_fork()
-
-
-getattr(os, "register_at_fork", dict)(after_in_child=_after_fork)  # Windows has no fork
 
 
 def _signed(claims: Mapping[str, object], secret: str, key_id: str) -> str:

@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from sunshine_async import BasicAuth, BearerAuth, ConfigurationError, JwtAuth, Retry, SunshineClient
-from sunshine_async.auth import Auth, _after_fork
+from sunshine_async.auth import Auth
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
@@ -229,16 +229,6 @@ def test_a_thread_that_was_quicker_is_believed() -> None:
     auth = JwtAuth("key-id", SECRET, now=Interrupted())
 
     assert [auth.current()] == minted
-
-
-def test_a_child_does_not_wait_for_a_thread_of_its_parent() -> None:
-    """After a fork a token is minted, though a thread of the parent held the lock."""
-    auth = JwtAuth("key-id", SECRET)
-    assert auth._minting.acquire(blocking=False)
-
-    _after_fork()
-
-    assert auth.current()
 
 
 @pytest.mark.parametrize("lifetime", [0, float("inf"), float("nan")])

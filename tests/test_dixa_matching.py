@@ -1,6 +1,6 @@
 """Answers given to items: by what names them, and by position only where that is sure."""
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,6 @@ from sunshine_async.dixa import (
     reasons,
 )
 from sunshine_async.dixa.matching import differences, holds, of_changes, of_creates, unique_keys
-from sunshine_async.dixa.models import BulkError
 from sunshine_async.errors import (
     ApiError,
     BadRequestError,
@@ -277,19 +276,6 @@ class TestReasons:
         assert found.code == code
         assert found.title == error.message
         assert found.maybe_applied is unknown
-
-    def test_only_certain_refusals_are_listed(self) -> None:
-        """Six kinds of errors are certain refusals; with every other kind it may be done."""
-        listed = set(reasons.STATUS_OF)
-
-        assert {kind.__name__ for kind in listed} == {
-            "EmptyPatchSet", "ErrorResponse", "Integrity", "InvalidArgument", "NotFound", "Validation",
-        }  # fmt: skip
-        for kind in get_args(BulkError):
-            error = reasons.of_outcome(
-                BulkActionFailure(error=kind()), endpoint="POST /x", status=201
-            )
-            assert error.maybe_applied == (kind not in listed)
 
     @pytest.mark.parametrize("outcome", [None, UnknownOutcome(type="New")])
     def test_what_says_nothing_leaves_it_open(self, outcome: Outcome | None) -> None:

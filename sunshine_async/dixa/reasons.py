@@ -7,13 +7,11 @@ from sunshine_async import _codec
 from sunshine_async._problem import details
 from sunshine_async.dixa.models import (
     BulkActionFailure,
-    EmptyPatchSet,
-    ErrorResponse,
+    Infrastructure,
     Integrity,
-    InvalidArgument,
     NotFound,
     Outcome,
-    Validation,
+    UnknownBulkError,
 )
 from sunshine_async.errors import ApiError, ErrorDetail, ResponseDecodeError, SunshineError, kind_of
 
@@ -22,17 +20,12 @@ CONFLICT: Final = 409
 _FAILED: Final = 500
 
 STATUS_OF: Final[Mapping[type, int]] = {
-    EmptyPatchSet: BAD_REQUEST,
-    ErrorResponse: BAD_REQUEST,
+    Infrastructure: _FAILED,
     Integrity: CONFLICT,
-    InvalidArgument: BAD_REQUEST,
     NotFound: 404,
-    Validation: BAD_REQUEST,
+    UnknownBulkError: _FAILED,
 }
-"""The status of a single call, for the kinds of errors that are certain refusals.
-
-Every other kind, `Infrastructure` and unknown ones too, is a 500: the item may be done.
-"""
+"""The status that a single call would have had; any other kind of error is a 400."""
 
 TAKEN: Final[Mapping[str, ErrorDetail]] = {
     "email": ErrorDetail("EmailExists", "another end user has the e-mail address"),
@@ -60,7 +53,7 @@ def of_outcome(
         )
     error = outcome.error
     said = {"code": error.type, "message": error.message or None}
-    own = STATUS_OF.get(type(error), _FAILED)
+    own = STATUS_OF.get(type(error), BAD_REQUEST)
     return kind_of(own)(
         own,
         endpoint=endpoint,

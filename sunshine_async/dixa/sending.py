@@ -28,7 +28,6 @@ from sunshine_async.errors import (
     ServerError,
     SunshineError,
     TransportError,
-    doubted,
 )
 
 B = TypeVar("B")
@@ -185,8 +184,8 @@ class _Course:
         """Return how all have ended: what is in doubt says so."""
         for index in self.doubted:
             error = self.results[index]
-            if isinstance(error, Exception):
-                self.results[index] = doubted(error)
+            if isinstance(error, SunshineError):
+                error.maybe_applied = True
         endpoint = self.creating.endpoint
         return [self.results[index] or _result(None, endpoint) for index in range(len(self.bodies))]
 
@@ -206,25 +205,24 @@ async def _halved(
     send: Callable[[Sequence[B]], Awaitable[Sequence[R]]],
     bodies: Sequence[B],
     *,
-    in_doubt: bool = False,
+    doubted: bool = False,
 ) -> list[R | Exception]:
     """Send *bodies*, in halves where they are refused as a whole, until the bad one stands alone.
 
-    *in_doubt* says that an earlier sending may have been applied.
+    *doubted* says that an earlier sending may have been applied.
     """
     try:
         return [*await send(bodies)]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what they all ended in
         failed = error
-    in_doubt = in_doubt or getattr(failed, "maybe_applied", False)
-    if in_doubt:
-        failed = doubted(failed)
+    if isinstance(failed, SunshineError):
+        doubted = failed.maybe_applied = failed.maybe_applied or doubted
     if len(bodies) == 1 or not isinstance(failed, BadRequestError | PayloadTooLargeError):
         return [failed] * len(bodies)
     middle = len(bodies) // 2
-    first = await _halved(send, bodies[:middle], in_doubt=in_doubt)
+    first = await _halved(send, bodies[:middle], doubted=doubted)
     with noting(first):
-        return first + await _halved(send, bodies[middle:], in_doubt=in_doubt)
+        return first + await _halved(send, bodies[middle:], doubted=doubted)
 
 
 def _result(
