@@ -117,8 +117,7 @@ class OneCall:
         while True:
             came = await self._turn(reply)
             if came is None:
-                if self.transport.pace.gave_up and self.transport.pace.wants_a_read:
-                    raise self._error(Failure(Fault.UNSENT, self.gone))
+                self._check_given_up()
                 continue
             reply = came
             if isinstance(reply, Response):
@@ -218,6 +217,12 @@ class OneCall:
         if Fault.UNAVAILABLE in MAY_RESEND[self.replay] or self.transport.probe is None:
             return False
         return self.transport.pace.wants_a_read
+
+    def _check_given_up(self) -> None:
+        """Raise the error of a call that waits in vain: a probe went in its place, and failed."""
+        pace = self.transport.pace
+        if pace.gave_up and pace.wants_a_read:
+            raise self._error(Failure(Fault.UNSENT, self.gone))
 
     async def _probed(self, timeout: Timeout) -> Failure | None:
         """Ask by a read whether the service is back; return a failure that is the call's own too."""
