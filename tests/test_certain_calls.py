@@ -657,30 +657,33 @@ class TestTokens:
             assert not pace.held
             assert transport.requests == []
             hang = False
-            await client.users.get("1")
+            await client.with_options(timeout=30.0, retry=Retry()).users.get("1")
 
         anyio.run(scenario, backend=backend)
 
-    @pytest.mark.usefixtures("instant_waits")
     @pytest.mark.parametrize("in_doubt", [False, True])
-    async def test_a_renewal_that_hangs_ends_the_call(self, *, in_doubt: bool) -> None:
+    def test_a_renewal_that_hangs_ends_the_call(self, *, in_doubt: bool) -> None:
         """A doubt of an earlier attempt stays."""
-        tokens = iter(["token"])
 
-        async def bring() -> str:
-            for token in tokens:
-                return token
-            await anyio.sleep_forever()
-            raise AssertionError
+        async def scenario() -> None:
+            tokens = iter(["token"])
 
-        answers = [503, 401] if in_doubt else [401]
-        client, transport = scripted(*answers, auth=BearerAuth(bring), timeout=0.01)
+            async def bring() -> str:
+                for token in tokens:
+                    return token
+                await anyio.sleep_forever()
+                raise AssertionError
 
-        with pytest.raises(ConnectError, match="token function") as caught:
-            await client.users.create(KEYED)
+            answers = [503, 401] if in_doubt else [401]
+            client, transport = scripted(*answers, auth=BearerAuth(bring), pace=Pace())
 
-        assert caught.value.maybe_applied is in_doubt
-        assert len(transport.requests) == len(answers)
+            with pytest.raises(ConnectError, match="token function") as caught:
+                await client.users.create(KEYED)
+
+            assert caught.value.maybe_applied is in_doubt
+            assert len(transport.requests) == len(answers)
+
+        virtually(scenario)
 
     @pytest.mark.usefixtures("instant_waits")
     @pytest.mark.parametrize("error", [LookupError("no vault"), ValueError(), SunshineError("x")])
@@ -706,24 +709,28 @@ class TestTokens:
         assert doubted.value.maybe_applied
         assert error in (doubted.value, doubted.value.__cause__)
 
-    async def test_what_is_left_of_an_attempt_is_for_the_wire(self) -> None:
+    def test_what_is_left_of_an_attempt_is_for_the_wire(self) -> None:
         """The token function takes of the time of an attempt."""
-
-        async def bring() -> str:
-            await anyio.sleep(0.03)
-            return "token"
 
         class Slow(httpx.AsyncBaseTransport):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 await anyio.sleep_forever()
                 raise AssertionError
 
-        client = SunshineClient("app", auth=BearerAuth(bring), transport=Slow(), timeout=0.05)
-        began = time.perf_counter()
-        retry = Retry(max_attempts=1)
-        with pytest.raises(RequestTimeoutError):
-            await client.with_options(retry=retry).users.get("1")
-        assert time.perf_counter() - began >= 0.03
+        async def bring() -> str:
+            await anyio.sleep(20)
+            return "token"
+
+        async def scenario() -> None:
+            retry = Retry(max_attempts=1)
+            auth = BearerAuth(bring)
+            client = SunshineClient("app", auth=auth, transport=Slow(), retry=retry, timeout=30)
+            began = anyio.current_time()
+            with pytest.raises(RequestTimeoutError):
+                await client.users.get("1")
+            assert anyio.current_time() - began == pytest.approx(30)
+
+        virtually(scenario)
 
 
 class TestClocks:
