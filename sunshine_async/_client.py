@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Final, NoReturn, Self
 
 from attrs import evolve
 
-from sunshine_async._endpoint import Json, open_endpoint, segment
+from sunshine_async._endpoint import Endpoint, Json, open_endpoint, segment
 from sunshine_async._line import Lane
 from sunshine_async._model import UNSET
 from sunshine_async._pace import Pace
 from sunshine_async._places import Places
 from sunshine_async._retry import Replay, Retry
-from sunshine_async._transport.calls import Tally, Transport
+from sunshine_async._transport.caller import Tally
 from sunshine_async._transport.connect import (
     HttpxTimeout,
     HttpxTransport,
@@ -24,6 +24,7 @@ from sunshine_async._transport.connect import (
     timeout_of,
 )
 from sunshine_async._transport.sharing import leave, pace_of
+from sunshine_async._transport.transport import Transport
 from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
@@ -93,6 +94,8 @@ class Client:
     default_base_url: ClassVar[str]
     credentials: ClassVar[tuple[type[Auth], ...]]
     """The kinds that the service takes."""
+    probe: ClassVar[tuple[Endpoint[Any, Any], Mapping[str, str]]]
+    """A read of nobody, with its path: asks a service that was gone, and changes nothing."""
 
     def __init__(
         self,
@@ -147,7 +150,12 @@ class Client:
                 in_loop=transport is not None,
             )
         places = Places(max_connections)
-        self._bind(Transport(wire, auth, retry, pace, timeout_of(timeout), path, places=places))
+        read, nobody = self.probe
+        probe = read.request(None, {**path, **nobody}, {})
+        limits = timeout_of(timeout)
+        self._bind(
+            Transport(wire, auth, retry, pace, limits, places=places, probe=probe, path=path)
+        )
 
     def _usual_pace(self) -> Pace:
         """Return the pace that the service is known to allow."""
@@ -223,9 +231,11 @@ class Client:
         """
         endpoint = open_endpoint(method, template, replay)
         values = {**self._transport.path, **(path or {})}
+        body = None if json is UNSET else Json(json)
+        del json  # error reporters attach local variables
         return await self._transport.call(
             endpoint,
-            None if json is UNSET else Json(json),
+            body,
             path={name: values[name] for name in endpoint.fields if name in values},
             query={name: _text(value) for name, value in (query or {}).items()},
         )
@@ -282,19 +292,23 @@ class AppClient(Client):
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        super().__init__(
-            path={"app_id": app_id_of(app_id, self.prefix)},
-            auth=auth or key_from_environment(self.prefix),
-            base_url=base_url,
-            allow_insecure=allow_insecure,
-            timeout=timeout,
-            retry=retry,
-            pace=pace,
-            max_connections=max_connections,
-            proxy=proxy,
-            ssl_context=ssl_context,
-            transport=transport,
-        )
+        try:
+            super().__init__(
+                path={"app_id": app_id_of(app_id, self.prefix)},
+                auth=auth or key_from_environment(self.prefix),
+                base_url=base_url,
+                allow_insecure=allow_insecure,
+                timeout=timeout,
+                retry=retry,
+                pace=pace,
+                max_connections=max_connections,
+                proxy=proxy,
+                ssl_context=ssl_context,
+                transport=transport,
+            )
+        except ConfigurationError as error:
+            del proxy  # which may have a password in it, here and in every frame below
+            raise error.with_traceback(None) from None
 
 
 def _text(value: str | int | None) -> str | None:

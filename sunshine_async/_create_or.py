@@ -1,18 +1,21 @@
 """Create it, or do what is to be done where it is there already: in about one request."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, nullcontext
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from attrs import define, frozen
 
-from sunshine_async._transport.calls import Aside
-from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
+from sunshine_async._transport.exchange import HAD_LEFT
+from sunshine_async._transport.transport import Aside
+from sunshine_async.errors import ConflictError, NotFoundError, SunshineError, doubted
 
 R = TypeVar("R")
 
 _TURNS: Final = 6
 _WEIGHT: Final = 0.25
+_NO_DOUBT: Final = nullcontext()
 
 
 class Did(Enum):
@@ -58,6 +61,18 @@ class Guess:
         self.share_of_new += _WEIGHT * (new - self.share_of_new)
 
 
+@contextmanager
+def in_doubt(endpoint: object = "an earlier request") -> Generator[None]:
+    """Let whatever ends the block say that *endpoint*, called before, may have been applied."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in doubt
+        raise doubted(error)  # noqa: B904 - the same error, or one that has its cause
+    except BaseException as error:
+        error.add_note(HAD_LEFT.format(endpoint=endpoint))
+        raise
+
+
 async def create_or(
     create: Callable[[Aside], Awaitable[R]],
     otherwise: Callable[[], Awaitable[R]],
@@ -76,15 +91,11 @@ async def create_or(
     maybe_applied = False
     turns = 0
     while True:
+        aside = Aside()
         try:
-            if new:
-                aside = Aside()
-                made = await create(aside)
-                result = Upserted(made, Did.EITHER if aside.read_back else Did.CREATED)
-            else:
-                result = Upserted(await otherwise(), Did.EITHER if maybe_applied else Did.UPDATED)
+            with in_doubt() if maybe_applied else _NO_DOUBT:
+                value = await (create(aside) if new else otherwise())
         except SunshineError as error:
-            error.maybe_applied |= maybe_applied
             maybe_applied = error.maybe_applied
             turns += 1
             if turns == _TURNS or not isinstance(error, ConflictError if new else NotFoundError):
@@ -92,4 +103,6 @@ async def create_or(
             new = not new
         else:
             guess.learn(new=new)
-            return result
+            did = Did.CREATED if new else Did.UPDATED
+            in_any_case = aside.read_back or (maybe_applied and not new)
+            return Upserted(value, Did.EITHER if in_any_case else did)

@@ -11,7 +11,7 @@ from sunshine_async._create_or import Did, Upserted
 from sunshine_async._endpoint import Request
 from sunshine_async._tasks import Again, Entry, Mode, Parcels, Service, Task
 from sunshine_async.dixa.batches import Way
-from sunshine_async.dixa.client import DixaClient
+from sunshine_async.dixa.client import NOBODY, DixaClient
 from sunshine_async.dixa.end_users import ANONYMIZE, CREATE_BULK, LIST, PATCH_BULK
 from sunshine_async.dixa.matching import Key, all_keys, holds
 from sunshine_async.dixa.models import (
@@ -26,9 +26,6 @@ from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
 from sunshine_async.dixa.sending import noting
 from sunshine_async.dixa.upserts import Ended
 from sunshine_async.errors import NotFoundError
-
-NOBODY: Final = "00000000-0000-4000-8000-000000000000"
-"""An id that no end user has."""
 
 _PHONES: Final = ("phoneNumber", "additionalPhoneNumbers")
 _NO_KEY: Final = (

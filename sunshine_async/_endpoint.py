@@ -14,7 +14,7 @@ from attrs import Factory, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._problem import details
-from sunshine_async._retry import FAULT_OF, MAY_HAVE_ACTED, Fault, Replay, retry_after
+from sunshine_async._retry import MAY_HAVE_ACTED, Fault, Replay, fault_of, retry_after
 from sunshine_async.errors import ApiError, ErrorDetail, ResponseDecodeError, kind_of
 
 B = TypeVar("B")
@@ -59,7 +59,7 @@ class Request:
     """What goes out: the *target* is path and query, percent-encoded, below the base URL."""
 
     method: str
-    target: str
+    target: str = field(repr=False)
     body: bytes | Streamed | None = field(default=None, repr=False)
 
     @property
@@ -185,7 +185,7 @@ class Endpoint(Generic[B, R]):
     """What else a second sending can do, where the body sets one of these fields."""
     read_back: ReadBack | None = field(kw_only=True, default=None)
     faults: Mapping[int, Fault] = field(kw_only=True, factory=dict[int, Fault])
-    """The statuses that don't settle this operation, beside those of `FAULT_OF`."""
+    """The statuses that this operation gives a meaning of its own, before the rule `fault_of`."""
     max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
     """The largest body that is sent."""
     _pieces: tuple[tuple[str, str | None], ...] = field(
@@ -202,8 +202,10 @@ class Endpoint(Generic[B, R]):
         return f"{self.method} {self.path}"
 
     def fault_of(self, status: int) -> Fault | None:
-        """Return the fault that an answer with *status* is; None where it settles the call."""
-        return FAULT_OF.get(status) or self.faults.get(status)
+        """Return the fault that an answer with *status* is; None where *status* settles the call."""
+        if 200 <= status < 300:  # noqa: PLR2004 - 2xx: most answers are
+            return None
+        return self.faults.get(status) or fault_of(status)
 
     def replay_of(self, body: object) -> Replay:
         """Return what a second sending with this *body* can do."""
@@ -257,6 +259,7 @@ class Endpoint(Generic[B, R]):
                 path=misfit.path,
                 status=response.status,
                 endpoint=str(self),
+                body=response.body,
                 maybe_applied=self.replay is not Replay.SAFE,
             )
         raise error
@@ -268,10 +271,12 @@ class Endpoint(Generic[B, R]):
         *,
         now: datetime,
         hidden: tuple[str, ...] = (),
+        advice: str | None = None,
     ) -> ApiError:
         """Return the error that any other *response* is raised as, at *now*.
 
-        What is *hidden* isn't shown, should the service repeat it.
+        What is *hidden* isn't shown, should the service repeat it. *advice* goes before the usual
+        next step of the error's class.
         """
         status = response.status
         errors = details(response.body, hidden)
@@ -285,6 +290,7 @@ class Endpoint(Generic[B, R]):
             request_id=response.headers.get("x-request-id"),
             retry_after=retry_after(response.headers.get("retry-after"), now=now),
             attempts=attempts.count,
+            advice=advice,
             maybe_applied=acted and self.replay is not Replay.SAFE,
         )
 

@@ -16,6 +16,8 @@ LAST_LOOK: Final = 30.0
 class Hold:
     """Holds back batches: one at a time goes, as a probe, after 0.5, 1, 2 ... 30 seconds.
 
+    A call that can't be resent is no probe: a read goes in its place.
+
     It begins when calls fail in a row, and ends with the first answer that settles one. For
     *max_outage* seconds without any answer it is a reason to wait, then no more.
     """
@@ -28,6 +30,8 @@ class Hold:
         self.since: float | None = None
         """When it began; None while nothing is held."""
         self.max_outage = max_outage
+        self.read = False
+        """Whether a read was answered since the last failure: a call that can't be resent may go."""
         self._answered_at = -inf
         self._look = FIRST_LOOK
         self._before = 0.0
@@ -35,6 +39,7 @@ class Hold:
     def failed(self, now: float, began: float, *, batch: bool) -> None:
         """Count a failure; where a probe failed, the next one is to wait longer."""
         self.row += 1
+        self.read = False
         if self.since is not None and batch and began >= self.next_at:
             self._look = min(LAST_LOOK, 2 * self._look)
             self.next_at = now + self._look
@@ -47,6 +52,10 @@ class Hold:
         self._look = FIRST_LOOK
         self.next_at = now + FIRST_LOOK
         return True
+
+    def answered_a_read(self, now: float) -> None:
+        """Let one call go, whatever it is, if it is time for a probe: somebody is there."""
+        self.read = now >= self.next_at
 
     def refused(self, now: float) -> None:
         """End the row for an answer that settles nothing: somebody is there."""

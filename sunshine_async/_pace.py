@@ -27,6 +27,7 @@ class Sign(Enum):
     THROTTLED = "429"
     ERRED = "500: perhaps for what it asks"
     FAILED = "502, 503, 504, reset, timed out or unreachable"
+    READ = "an answer to a read that went in the place of a call"
     NOTHING = "cancelled"
 
 
@@ -82,8 +83,8 @@ class Pace(Places):
     it, is assumed.
 
     **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
-    held, but for one probe at a time after 0.5, 1, 2 ... 30 s (one of them, or a look-up of a job's),
-    until something is answered; after *max_outage* seconds without an answer `gave_up` says that
+    held, but for one probe at a time after 0.5, 1, 2 ... 30 s (one of them, a look-up of a job's, or
+    before a call that can't be resent a read), until something is answered; after *max_outage* seconds without an answer `gave_up` says that
     waiting is no use.
 
     Hand the same pace to several clients, in any thread or loop, to bound them together. Raise
@@ -152,6 +153,9 @@ class Pace(Places):
                 began = now if began is None else began
                 if sign is _ANSWERED:
                     self._answered(now, began, lane)
+                elif sign is Sign.READ:
+                    self._hold.answered_a_read(now)
+                    self._wake_batch()
                 elif sign is not Sign.NOTHING:
                     self._went_wrong(sign, now, began, lane, asked)
             self._end(lane)
@@ -174,6 +178,12 @@ class Pace(Places):
         """Whether batches are held, since the service seems to be gone."""
         with self._lock:
             return self._hold.since is not None
+
+    @property
+    def wants_a_read(self) -> bool:
+        """Whether a call that can't be resent is to let a read go in its place: batches are held."""
+        with self._lock:
+            return self._hold.since is not None and not self._hold.read
 
     @property
     def gave_up(self) -> bool:

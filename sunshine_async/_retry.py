@@ -1,5 +1,6 @@
 """Whether, and how soon, a request may be sent again. No clock, no I/O."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -8,6 +9,11 @@ from math import inf
 from typing import Final
 
 from attrs import frozen
+
+_PIECES: Final = re.compile(r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+")
+"""Between commas, but for the comma behind a date's weekday."""
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
+_LONGEST: Final = 1e12  # seconds: past any deadline
 
 
 class Replay(Enum):
@@ -33,25 +39,42 @@ class Fault(StrEnum):
     """429: refused before it was looked at."""
     OVERLAPPED = "overlapped"
     """Refused, since another change of the same thing was under way."""
+    REDIRECTED = "redirected"
+    """3xx: sent elsewhere, after the effect or before. Not followed."""
     UNAVAILABLE = "unavailable"
-    """The service, or something before it, failed (500, 502, 503, 504, 408)."""
+    """No certain answer: 5xx, 408, 499, and every status outside 200 to 499."""
     TIMED_OUT = "timed out"
     """Sent, and no answer came in time."""
     LOST = "lost"
     """Sent, and the connection broke before the whole answer had come."""
 
 
+_AGAIN: Final = frozenset(
+    {
+        Fault.UNSENT,
+        Fault.THROTTLED,
+        Fault.OVERLAPPED,
+        Fault.UNAVAILABLE,
+        Fault.TIMED_OUT,
+        Fault.LOST,
+    }
+)
+"""The faults that a later attempt may not meet."""
+
 MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
-    Replay.SAFE: frozenset(Fault) - {Fault.PERMANENT},
-    Replay.IDEMPOTENT: frozenset(Fault) - {Fault.PERMANENT},
-    Replay.GUARDED: frozenset(Fault) - {Fault.PERMANENT},
-    Replay.GONE: frozenset(Fault) - {Fault.PERMANENT},
+    Replay.SAFE: _AGAIN,
+    Replay.IDEMPOTENT: _AGAIN,
+    Replay.GUARDED: _AGAIN,
+    Replay.GONE: _AGAIN,
     Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED, Fault.OVERLAPPED}),
     Replay.ONCE: frozenset({Fault.UNSENT}),
 }
 
-MAY_HAVE_ACTED: Final = frozenset({Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST})
-"""After these faults nobody on this side knows whether the service did what was asked."""
+NOT_APPLIED: Final = frozenset({Fault.UNSENT, Fault.PERMANENT, Fault.THROTTLED, Fault.OVERLAPPED})
+"""The faults after which the service has certainly not acted."""
+
+MAY_HAVE_ACTED: Final = frozenset(Fault) - NOT_APPLIED
+"""All other faults: the service may have acted, or not."""
 
 
 class Verdict(Enum):
@@ -70,14 +93,20 @@ SETTLES: Final[Mapping[tuple[Replay, int], Verdict]] = {
 FAULT_OF: Final[Mapping[int, Fault]] = {
     408: Fault.UNAVAILABLE,
     429: Fault.THROTTLED,
-    500: Fault.UNAVAILABLE,
-    502: Fault.UNAVAILABLE,
-    503: Fault.UNAVAILABLE,
-    504: Fault.UNAVAILABLE,
+    499: Fault.UNAVAILABLE,
 }
-"""The statuses that don't settle a call; an `Endpoint` may add to them. Every other status is the
-service's answer.
-"""
+"""The statuses that differ from the rest of their class."""
+
+FAULT_OF_CLASS: Final[Mapping[int, Fault | None]] = {2: None, 3: Fault.REDIRECTED, 4: None}
+"""The fault by the first of three digits; None: a certain answer. Every other class is in doubt."""
+
+
+def fault_of(status: int) -> Fault | None:
+    """Return the fault that an answer with *status* is; None where *status* settles the call.
+
+    An `Endpoint` may know better: its own table goes before this rule.
+    """
+    return FAULT_OF.get(status) or FAULT_OF_CLASS.get(status // 100, Fault.UNAVAILABLE)
 
 
 @frozen(kw_only=True)
@@ -135,17 +164,20 @@ class Retry:
 
 
 def retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, given as seconds or as a date.
+    """Return the seconds of a ``Retry-After`` header: a number, or the time until a date.
 
-    None where there is none, or none that can be read.
+    Of several values, as from a header that was sent twice, the longest counts. None where there
+    is no value, or none that can be read.
     """
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])  # a longer number is past any deadline as it is
+    read = (_seconds(piece.strip(), now) for piece in _PIECES.findall(value or ""))
+    return max((seconds for seconds in read if seconds is not None), default=None)
+
+
+def _seconds(text: str, now: datetime) -> float | None:
+    if _NUMBER.fullmatch(text):
+        return min(float(text), _LONGEST)
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # a year past any calendar
+        return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+    except Exception:  # noqa: BLE001 - a year past any calendar, and whatever the parser trips over
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())

@@ -62,6 +62,21 @@ def _restore(
     return error
 
 
+def doubted(error: Exception) -> SunshineError:
+    """Return *error* as an error that says that the service may have acted.
+
+    An exception that isn't of this library, such as one of the caller's token function, is the
+    cause of the error that is returned.
+    """
+    if isinstance(error, SunshineError):
+        error.maybe_applied = True
+        return error
+    message = f"{type(error).__name__}, after a request that may have been applied"
+    made = SunshineError(message, maybe_applied=True)
+    made.__cause__ = error
+    return made
+
+
 class ConfigurationError(SunshineError, ValueError):
     """Something that a client needs is missing, or can't work; the text says which."""
 
@@ -88,6 +103,7 @@ class ApiError(SunshineError):
         request_id: str | None = None,
         retry_after: float | None = None,
         attempts: int = 1,
+        advice: str | None = None,
         maybe_applied: bool = False,
     ) -> None:
         self.status: Final = status
@@ -98,7 +114,7 @@ class ApiError(SunshineError):
         self.retry_after: Final = retry_after
         """Seconds, as the service asked."""
         self.attempts: Final = attempts
-        super().__init__(self._sentence(), maybe_applied=maybe_applied)
+        super().__init__(self._sentence(advice or self.advice), maybe_applied=maybe_applied)
 
     @property
     def code(self) -> str | None:
@@ -110,12 +126,12 @@ class ApiError(SunshineError):
         """The first title that the service gave."""
         return next((error.title for error in self.errors if error.title), None)
 
-    def _sentence(self) -> str:
+    def _sentence(self, advice: str) -> str:
         reasons = "; ".join(
             ": ".join(filter(None, (error.code, error.title))) for error in self.errors
         )
         text = f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
-        return ". ".join(filter(None, (text, self.advice)))
+        return ". ".join(filter(None, (text, advice)))
 
 
 class BadRequestError(ApiError):
@@ -220,26 +236,40 @@ class ConnectionLostError(TransportError):
 
 
 class ResponseDecodeError(SunshineError):
-    """The service answered with something that can't be read as what it should be.
+    """The answer can't be read, or reading the answer failed in an unexpected way.
 
-    *path* says where (``user.profile.email``; empty: the answer as a whole).
+    *path* says where (``user.profile.email``; empty: the answer as a whole). *status* is None where
+    no whole answer came.
     """
+
+    body: bytes | None = None
+    """The answer's body, as it came. No text, ``repr`` or pickle of the error has the body in it."""
 
     def __init__(
         self,
         reason: str,
         *,
         path: str,
-        status: int,
+        status: int | None,
         endpoint: str,
         maybe_applied: bool,
+        body: bytes | None = None,
+        id: str | None = None,
     ) -> None:
         self.path: Final = path
         self.status: Final = status
         self.endpoint: Final = endpoint
+        self.id: Final = id
+        """The service's own id in the answer, where one could be read."""
+        self.body = body
         where = f" at {path}" if path else ""
-        text = f"the answer ({status}) can't be read{where}: {reason} ({endpoint})"
+        came = "" if status is None else f" ({status})"
+        text = f"the answer{came} can't be read{where}: {reason} ({endpoint})"
         super().__init__(text, maybe_applied=maybe_applied)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "body"}
+        return _restore, (type(self), self.args, state)
 
 
 def _tries(attempts: int) -> str:

@@ -231,10 +231,11 @@ def test_a_thread_that_was_quicker_is_believed() -> None:
     assert [auth.current()] == minted
 
 
-def test_a_life_that_cannot_be_is_refused() -> None:
-    """A lifetime under a second is a `ConfigurationError`."""
-    with pytest.raises(ConfigurationError, match="lifetime=0"):
-        JwtAuth("key-id", SECRET, lifetime=0)
+@pytest.mark.parametrize("lifetime", [0, float("inf"), float("nan")])
+def test_a_life_that_cannot_be_is_refused(lifetime: float) -> None:
+    """A lifetime under a second, or without an end, is a `ConfigurationError`."""
+    with pytest.raises(ConfigurationError, match=f"lifetime={lifetime}"):
+        JwtAuth("key-id", SECRET, lifetime=lifetime)
 
 
 async def test_a_token_that_ends_under_way_is_minted_once() -> None:

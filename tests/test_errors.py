@@ -19,9 +19,11 @@ from sunshine_async.errors import (
     ConfigurationError,
     ConflictError,
     ErrorDetail,
+    NotFoundError,
     ResponseDecodeError,
     SunshineError,
     TransportError,
+    doubted,
     kind_of,
 )
 
@@ -274,3 +276,34 @@ def test_every_error_says_what_it_means(kind: type[SunshineError]) -> None:
     """Each class has a docstring of its own: what has happened."""
     assert kind.__doc__ != kind.__bases__[0].__doc__
     assert inspect.cleandoc(kind.__doc__ or "").partition("\n")[0].endswith((".", ","))
+
+
+def test_the_body_of_an_unreadable_answer_stands_beside() -> None:
+    """An error has the answer's body and id; the body is in no text, ``repr``, args or pickle."""
+    error = ResponseDecodeError(
+        "expected text",
+        path="user.email",
+        status=201,
+        endpoint="POST /x",
+        maybe_applied=True,
+        body=b"Jane",
+        id="1",
+    )
+
+    restored = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
+
+    assert (error.body, error.id) == (b"Jane", "1")
+    assert (restored.body, restored.id) == (None, "1")
+    assert str(restored) == str(error)
+    shown = f"{error} {error!r} {error.args} {pickle.dumps(error)!r}"
+    assert "Jane" not in shown
+
+
+def test_an_error_in_doubt_keeps_its_kind_or_its_cause() -> None:
+    """An error of ours says that the service may have acted; another's is the cause of one that does."""
+    ours, other = NotFoundError(404, endpoint="GET /x"), LookupError("no vault")
+
+    assert doubted(ours) is ours
+    assert ours.maybe_applied
+    assert doubted(other).__cause__ is other
+    assert doubted(other).maybe_applied

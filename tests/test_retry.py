@@ -11,25 +11,29 @@ from hypothesis import strategies as st
 
 from sunshine_async._retry import (
     FAULT_OF,
+    FAULT_OF_CLASS,
     MAY_HAVE_ACTED,
     MAY_RESEND,
+    NOT_APPLIED,
     SETTLES,
     Fault,
     Replay,
     Retry,
     Verdict,
+    fault_of,
     retry_after,
 )
 from sunshine_async.errors import ApiError, RateLimitError, ServerError, kind_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
+_NEVER = {Fault.PERMANENT, Fault.REDIRECTED}
 NOT_SENT_AGAIN = {
-    Replay.SAFE: {Fault.PERMANENT},
-    Replay.IDEMPOTENT: {Fault.PERMANENT},
-    Replay.GUARDED: {Fault.PERMANENT},
-    Replay.GONE: {Fault.PERMANENT},
-    Replay.UNSAFE: {Fault.PERMANENT, Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST},
+    Replay.SAFE: _NEVER,
+    Replay.IDEMPOTENT: _NEVER,
+    Replay.GUARDED: _NEVER,
+    Replay.GONE: _NEVER,
+    Replay.UNSAFE: _NEVER | {Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST},
     Replay.ONCE: set(Fault) - {Fault.UNSENT},
 }
 
@@ -59,21 +63,39 @@ def test_what_may_do_it_twice_is_not_sent_again_once_it_may_have_acted(replay: R
 
 
 def test_only_what_was_refused_or_never_left_has_not_acted() -> None:
-    """The service may have acted on what it failed at, and on what brought no whole answer."""
-    assert {Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST} == MAY_HAVE_ACTED
+    """The faults that are certain are listed; after every other fault the service may have acted."""
+    assert {Fault.UNSENT, Fault.PERMANENT, Fault.THROTTLED, Fault.OVERLAPPED} == NOT_APPLIED
+    assert set(Fault) - NOT_APPLIED == MAY_HAVE_ACTED
 
 
-def test_statuses_that_settle_nothing() -> None:
-    """429 throttles, five others say that the service failed, all others are its answer."""
-    assert {status: fault.value for status, fault in FAULT_OF.items()} == {
-        429: "throttled"
-    } | dict.fromkeys([408, 500, 502, 503, 504], "unavailable")
+@pytest.mark.parametrize("status", [-1, 0, *range(99, 1001)])
+def test_every_status_is_certain_or_in_doubt(status: int) -> None:
+    """2xx and 4xx settle a call, but for 408, 429 and 499; a redirect, and all else, is in doubt."""
+    expected: Fault | None = Fault.UNAVAILABLE
+    if status // 100 in (2, 4):
+        expected = None
+    if status // 100 == 3:
+        expected = Fault.REDIRECTED
+    expected = {408: Fault.UNAVAILABLE, 429: Fault.THROTTLED, 499: Fault.UNAVAILABLE}.get(
+        status, expected
+    )
+
+    assert fault_of(status) is expected
+    assert (fault_of(status) in MAY_HAVE_ACTED) == (
+        status not in range(200, 300) and status not in {*range(400, 500)} - {408, 499}
+    )
 
 
-@pytest.mark.parametrize("status", FAULT_OF)
+def test_only_certain_statuses_are_listed() -> None:
+    """The tables list the certain classes and three statuses that differ; the default is doubt."""
+    assert set(FAULT_OF) == {408, 429, 499}
+    assert set(FAULT_OF_CLASS) == {2, 3, 4}
+
+
+@pytest.mark.parametrize("status", [408, 429, 499, *range(500, 600)])
 def test_a_status_that_is_tried_again_has_a_kind_that_says_so(status: int) -> None:
     """What is tried again ends, when the tries do, in an error that fits the status."""
-    kinds = {408: ApiError, 429: RateLimitError}
+    kinds = {408: ApiError, 429: RateLimitError, 499: ApiError}
 
     assert kind_of(status) is kinds.get(status, ServerError)
 
@@ -209,7 +231,23 @@ def test_no_waits_and_no_bounds_can_be_said() -> None:
         ("", None),
         ("soon", None),
         ("-5", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("4.0", 4.0),
+        ("4.", 4.0),
+        ("4, 4", 4.0),
+        ("4,9.5", 9.5),
+        ("9, 4", 9.0),
+        ("5, soon", 5.0),
+        (", 5,", 5.0),
+        ("5, Thu, 01 Jan 2026 00:02:00 GMT", 120.0),
+        ("Thu, 01 Jan 2026 00:02:00 GMT, Thu, 01 Jan 2026 00:01:00 GMT", 120.0),
+        ("Thu Jan  1 00:02:00 2026, 7", 120.0),
+        ("+5", None),
+        (".5", None),
+        ("4.0.0", None),
+        ("inf", None),
+        ("-inf", None),
+        ("4;5", None),
         ("1e3", None),
         ("٣", None),
         ("²", None),

@@ -1,32 +1,30 @@
-"""One call: encode, pace, attempt, decide, decode."""
+"""One call: pace, attempt, decide, and attempt again, until it has its end."""
 
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from math import inf
 from typing import Any, Final, TypeVar, cast
 
-from attrs import define, field, frozen
+import anyio
+from attrs import define, field
 
-from sunshine_async import _codec
-from sunshine_async._endpoint import JSON, Attempts, Endpoint, Failure, Request, Response
-from sunshine_async._line import LANE, Lane
-from sunshine_async._pace import Pace, Sign
-from sunshine_async._places import Places
+from sunshine_async._endpoint import Attempts, Endpoint, Failure, Request, Response
+from sunshine_async._line import Lane
+from sunshine_async._pace import Sign
 from sunshine_async._retry import (
     MAY_HAVE_ACTED,
     MAY_RESEND,
-    SETTLES,
     Fault,
     Replay,
-    Retry,
-    Verdict,
+    fault_of,
     retry_after,
 )
-from sunshine_async._transport.exchange import HAD_LEFT, Sending, Timeout, Wire
-from sunshine_async._transport.turn import CLOCK, Clock, take
-from sunshine_async._version import __version__
-from sunshine_async.auth import Auth
+from sunshine_async._transport.caller import Caller
+from sunshine_async._transport.exchange import Sending, Timeout
+from sunshine_async._transport.seal import seal
+from sunshine_async._transport.turn import take
 from sunshine_async.errors import (
     ConnectError,
     ConnectionLostError,
@@ -38,14 +36,16 @@ from sunshine_async.errors import (
 B = TypeVar("B")
 R = TypeVar("R")
 E = TypeVar("E", bound=SunshineError)
+T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("sunshine_async")
-_UNAUTHORIZED: Final = 401
+UNAUTHORIZED: Final = 401
 _NOTHING: Final[Mapping[str, str]] = {}
 
 _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
     None: Sign.ANSWERED,
     Fault.OVERLAPPED: Sign.ANSWERED,
+    Fault.REDIRECTED: Sign.ANSWERED,
     Fault.THROTTLED: Sign.THROTTLED,
     Fault.UNAVAILABLE: Sign.FAILED,
     Fault.UNSENT: Sign.FAILED,
@@ -55,138 +55,22 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
 }
 """What a fault of one call says of the service as a whole."""
 
-_IN_ITSELF: Final = 500
-"""The one failure that tells more of the request than of the service: others may fare better."""
+_IN_ITSELF: Final = frozenset({500, 501, 505, 506, 508, 510})
+"""The failures that tell more of the request than of the service: others may fare better."""
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
     Fault.PERMANENT: ConnectError,
     Fault.TIMED_OUT: RequestTimeoutError,
-    Fault.LOST: ConnectionLostError,
 }
+"""The errors of faults that are certain; any other is a `ConnectionLostError`."""
 
 
 @define
-class Tally:
-    """What the calls of a client have cost so far."""
-
-    requests: int = 0
-    """Requests sent, or tried to be."""
-    resent: int = 0
-    """Those of them that were not the first of their call."""
-    throttled: int = 0
-    """Those of them that were answered 429."""
-
-
-@define
-class Aside:
-    """What a call says beside its result, to who asks."""
-
-    read_back: bool = False
-    """Whether an answer was lost, and the result is what was found there when that was settled."""
-
-
-@frozen(eq=False)
-class Transport:
-    """Calls the endpoints of a service as one caller; tasks share it."""
-
-    wire: Wire
-    auth: Auth
-    retry: Retry
-    pace: Pace
-    timeout: Timeout
-    path: Mapping[str, str] = _NOTHING
-    """What every path of the service needs, such as the id of the app."""
-    clock: Clock = CLOCK
-    tally: Tally = field(factory=Tally)
-    places: Places = field(factory=lambda: Places(None))
-    """What bounds the calls that are under way at once: the connections of this client."""
-    lane: Lane | None = None
-    """The lane of its calls; None: that of the task which calls."""
-    _headers: dict[tuple[str, str | None], Mapping[str, str]] = field(factory=dict, repr=False)
-
-    async def call(
-        self,
-        endpoint: Endpoint[B, R],
-        body: B | None = None,
-        *,
-        path: Mapping[str, str] = _NOTHING,
-        query: Mapping[str, str | None] | str = _NOTHING,
-        aside: Aside | None = None,
-    ) -> R:
-        """Return what the service answers to *endpoint*, tried as often as `Retry` allows.
-
-        Raise `ValueError` before anything is sent, or else an error of `errors`. If it is
-        cancelled after a byte of it may have left, a note on the cancellation says so. *aside*
-        hears what the result doesn't say.
-        """
-        request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
-        call = _Call(self, endpoint, request, endpoint.replay_of(body), self.lane or LANE.get())
-        try:
-            response = await call.answer()
-            if call.maybe_applied:
-                verdict = SETTLES.get((call.replay, response.status))
-                if verdict is Verdict.DONE:
-                    return cast("R", None)
-                if verdict is Verdict.READ_BACK:
-                    found = await self._read_back(endpoint, body)
-                    if found is not None:
-                        if aside is not None:
-                            aside.read_back = True
-                        return found
-        except BaseException as error:
-            cut_off = not isinstance(error, Exception)
-            if cut_off and (call.maybe_applied or call.sending.begun):
-                error.add_note(HAD_LEFT.format(endpoint=endpoint))
-            raise
-        if response.ok:
-            return endpoint.result(response)
-        hidden = self.auth.secrets()
-        raise call.marked(
-            endpoint.error(response, call.attempts, now=datetime.now(UTC), hidden=hidden)
-        )
-
-    async def _read_back(self, endpoint: Endpoint[B, R], body: B | None) -> R | None:
-        """Return what is there under the key of *body*, if it holds all that *body* says."""
-        look = endpoint.read_back
-        if look is None:
-            return None
-        sent = _codec.unstructure(body)
-        path = {name: sent[key] for name, key in look.path.items()}
-        query = {name: sent.get(key) for name, key in look.query.items()}
-        try:
-            found: R = await self.call(look.endpoint, path=path, query=query)
-        except (SunshineError, ValueError, TypeError):
-            return None
-        return found if _codec.covers(found, body) else None
-
-    def headers(self, authorization: str, content_type: str | None) -> Mapping[str, str]:
-        """Return what a request carries: for the same credentials the same mapping every time.
-
-        For a body that isn't JSON it is made anew: each has a type of its own.
-        """
-        found = self._headers.get((authorization, content_type))
-        if found is None and content_type not in (None, JSON):
-            return {**self.headers(authorization, None), "Content-Type": content_type}
-        if found is None:
-            self._headers.clear()  # the token before this one is over
-            common = {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "Authorization": authorization,
-                "User-Agent": f"sunshine-async/{__version__}",
-            }
-            made = {None: common, JSON: {**common, "Content-Type": JSON}}
-            self._headers.update({(authorization, kind): each for kind, each in made.items()})
-            found = made[content_type]
-        return found
-
-
-@define
-class _Call:
+class OneCall:
     """What has become of one call so far."""
 
-    transport: Transport
+    transport: Caller
     endpoint: Endpoint[Any, Any]
     request: Request
     replay: Replay
@@ -217,6 +101,10 @@ class _Call:
     authorization: str = field(default="", repr=False)
     renewed: bool = False
     """Whether the credentials have been renewed for this call: once is enough."""
+    callers_own: Exception | None = None
+    """What the caller's own token function has raised."""
+    gone: str = ""
+    """What the last probe in its place met, as the reason of an error."""
 
     @property
     def attempts(self) -> Attempts:
@@ -227,9 +115,13 @@ class _Call:
         """Return the response that ends the call; raise `TransportError` where none came."""
         reply: Response | Failure | None = None
         while True:
-            reply = await self._turn(reply)
+            came = await self._turn(reply)
+            if came is None:
+                self._check_given_up()
+                continue
+            reply = came
             if isinstance(reply, Response):
-                if reply.status == _UNAUTHORIZED and await self._renewed() and self.request.ready:
+                if reply.status == UNAUTHORIZED and await self._renewed() and self.request.ready:
                     continue
                 if self.fault is None:
                     return reply
@@ -242,8 +134,11 @@ class _Call:
                 self.maybe_applied = True
             await self.transport.clock.sleep(wait)
 
-    async def _turn(self, last: Response | Failure | None) -> Response | Failure:
-        """Return what an attempt brings, once it may start; the *last* if it is too late by then."""
+    async def _turn(self, last: Response | Failure | None) -> Response | Failure | None:
+        """Return what an attempt brings, once it may start; the *last* if it is too late by then.
+
+        None: a probe went in its place.
+        """
         transport, lane = self.transport, self.lane
         places, pace, clock = transport.places, transport.pace, transport.clock
         again = last is not None
@@ -262,18 +157,17 @@ class _Call:
                     self.until += began - stood  # one of many has time to wait in line
                 if last is not None and began >= self.until:
                     return last
-                auth = transport.auth
-                self.authorization = auth.current() or await auth.fetch()
+                timeout = transport.timeout.within(self.until - began)
+                self.authorization = transport.auth.current() or ""
+                if not self.authorization:
+                    timeout = await self._authorized(timeout)
+                if lane is Lane.BATCH and self._may_not_probe():
+                    self.until = None
+                    return await self._probed(timeout)
                 self.count += 1
                 self.answers = pace.answers
-                transport.tally.requests += 1
                 transport.tally.resent += again
-                reply = await transport.wire.send(
-                    self.request,
-                    transport.headers(self.authorization, self.request.content_type),
-                    timeout=transport.timeout.within(self.until - began),
-                    sending=self.sending,
-                )
+                reply = await self._sent(self.request, timeout, self.sending)
                 self._take_down(reply)
             finally:
                 self.ended = clock.now()
@@ -282,21 +176,83 @@ class _Call:
             places.leave(lane=lane)
         return reply
 
+    async def _sent(
+        self, request: Request, timeout: Timeout, sending: Sending
+    ) -> Response | Failure:
+        """Return what the wire brings for *request*; no frame of the wire stays with an exception."""
+        transport, handled = self.transport, sys.exception()
+        transport.tally.requests += 1
+        try:
+            return await transport.wire.send(
+                request,
+                transport.headers(self.authorization, request.content_type),
+                timeout=timeout,
+                sending=sending,
+            )
+        except BaseException as error:
+            seal(error, request.body, handled=handled)
+            raise
+
+    async def _authorized(self, timeout: Timeout) -> Timeout:
+        """Fetch the credentials; return what is left of *timeout*."""
+        now = self.transport.clock.now
+        began = now()
+        self.authorization = await self._asked(self.transport.auth.fetch, timeout)
+        return timeout.within(cast("float", timeout.total) - (now() - began))
+
+    async def _asked(self, bring: Callable[[], Awaitable[T]], timeout: Timeout) -> T:
+        """Return what *bring*, a function of the credentials, returns; bound it by *timeout*."""
+        with anyio.move_on_after(timeout.total):
+            try:
+                return await bring()
+            except Exception as error:
+                self.callers_own = error
+                raise
+        kind = type(self.transport.auth).__name__
+        reason = f"the token function of {kind} returned no token in {timeout.total:.3g} s"
+        raise self._error(Failure(Fault.UNSENT, f"{reason}, so the request was not sent"))
+
+    def _may_not_probe(self) -> bool:
+        """Return whether the service seems to be gone, and this call can't be resent if it is."""
+        if Fault.UNAVAILABLE in MAY_RESEND[self.replay] or self.transport.probe is None:
+            return False
+        return self.transport.pace.wants_a_read
+
+    def _check_given_up(self) -> None:
+        """Raise the error of a call that waits in vain: a probe went in its place, and failed."""
+        pace = self.transport.pace
+        if pace.gave_up and pace.wants_a_read:
+            raise self._error(Failure(Fault.UNSENT, self.gone))
+
+    async def _probed(self, timeout: Timeout) -> Failure | None:
+        """Ask by a read whether the service is back; return a failure that is the call's own too."""
+        reply = await self._sent(cast("Request", self.transport.probe), timeout, Sending())
+        fault = fault_of(reply.status) if isinstance(reply, Response) else reply.fault
+        came: object = reply.status if isinstance(reply, Response) else reply.reason
+        self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
+        self.asked = _asked_in(reply) if isinstance(reply, Response) and fault else None
+        _LOG.debug("%s look-up whether the service is back: %s", self.endpoint, came)
+        self.gone = f"the service fails such calls, and a look-up met {came}: nothing was sent"
+        if fault is not Fault.PERMANENT:
+            return None
+        self.fault = fault
+        return cast("Failure", reply)
+
     def _take_down(self, reply: Response | Failure) -> None:
         """Take down why *reply* doesn't settle the call, if it doesn't, and what else it says."""
-        self.sending.begun = False
-        became: object
+        became: Hashable
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
             if fault is not None:
-                self.asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
+                self.asked = _asked_in(reply)
                 self.transport.tally.throttled += fault is Fault.THROTTLED
         else:
             became = fault = reply.fault
             self.asked = None
         self.fault = fault
-        self.sign = Sign.ERRED if became == _IN_ITSELF else _SIGN_OF[fault]
+        self.sign = Sign.ERRED if became in _IN_ITSELF else _SIGN_OF[fault]
+        self.sending.begun = False
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
 
@@ -305,7 +261,11 @@ class _Call:
         if self.renewed:
             return False
         self.renewed = True
-        return await self.transport.auth.renew(self.authorization)
+        transport = self.transport
+        left = cast("float", self.until) - transport.clock.now()
+        return await self._asked(
+            lambda: transport.auth.renew(self.authorization), transport.timeout.within(left)
+        )
 
     def _wait(self, fault: Fault) -> float | None:
         """Return the seconds until the call stands in line again, or None: this is its end."""
@@ -364,7 +324,7 @@ class _Call:
     def _error(self, failure: Failure) -> TransportError:
         acted = self.maybe_applied or failure.fault in MAY_HAVE_ACTED
         return self.marked(
-            _ERROR_OF[failure.fault](
+            _ERROR_OF.get(failure.fault, ConnectionLostError)(
                 failure.reason,
                 fault=failure.fault,
                 endpoint=str(self.endpoint),
@@ -377,3 +337,7 @@ class _Call:
         """Return *error*, which says so if the call wasn't tried again for lack of a budget."""
         error.retry_budget_spent = self.retry_budget_spent
         return error
+
+
+def _asked_in(response: Response) -> float | None:
+    return retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))

@@ -6,14 +6,17 @@ from typing import ClassVar, Final
 from sunshine_async._client import Client, token_from_environment
 from sunshine_async._pace import Pace
 from sunshine_async._retry import Retry
-from sunshine_async._transport.calls import Transport
 from sunshine_async._transport.connect import HttpxTimeout, HttpxTransport
+from sunshine_async._transport.transport import Transport
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa.custom_attributes import CustomAttributes
-from sunshine_async.dixa.end_users import EndUsers
+from sunshine_async.dixa.end_users import GET, EndUsers
+from sunshine_async.errors import ConfigurationError
 
 RATE: Final = 10
 """Requests a second that the service allows a token, with a burst of 4."""
+NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+"""An id that no end user has."""
 
 
 class DixaClient(Client):
@@ -36,6 +39,7 @@ class DixaClient(Client):
     prefix: ClassVar = "DIXA"
     default_base_url: ClassVar = "https://dev.dixa.io"
     credentials: ClassVar = (ApiToken,)
+    probe: ClassVar = (GET, {"end_user_id": NOBODY})
     end_users: EndUsers
     custom_attributes: CustomAttributes
 
@@ -53,19 +57,23 @@ class DixaClient(Client):
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        super().__init__(
-            path={},
-            auth=auth or token_from_environment(self.prefix),
-            base_url=base_url,
-            allow_insecure=allow_insecure,
-            timeout=timeout,
-            retry=retry,
-            pace=pace,
-            max_connections=max_connections,
-            proxy=proxy,
-            ssl_context=ssl_context,
-            transport=transport,
-        )
+        try:
+            super().__init__(
+                path={},
+                auth=auth or token_from_environment(self.prefix),
+                base_url=base_url,
+                allow_insecure=allow_insecure,
+                timeout=timeout,
+                retry=retry,
+                pace=pace,
+                max_connections=max_connections,
+                proxy=proxy,
+                ssl_context=ssl_context,
+                transport=transport,
+            )
+        except ConfigurationError as error:
+            del proxy  # which may have a password in it, here and in every frame below
+            raise error.with_traceback(None) from None
 
     def _usual_pace(self) -> Pace:
         """Return 10 requests a second, as the service allows a token, and of its burst of 4 two less.

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from sunshine_async._endpoint import Endpoint
 from sunshine_async._retry import Replay
-from sunshine_async._transport.calls import Transport
+from sunshine_async._transport.transport import Transport
 from sunshine_async.dixa.definitions import CustomAttributeDefinition
 
 _Definitions: TypeAlias = list[CustomAttributeDefinition]

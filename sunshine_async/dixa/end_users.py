@@ -9,7 +9,7 @@ from attrs import field, frozen
 from sunshine_async._create_or import Upserted
 from sunshine_async._endpoint import Endpoint, Json
 from sunshine_async._retry import Replay
-from sunshine_async._transport.calls import Transport
+from sunshine_async._transport.transport import Transport
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.dixa import batches, upserts
 from sunshine_async.dixa.batches import Limits, Way

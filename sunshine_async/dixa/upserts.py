@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from copy import copy
 from typing import Any, Final, TypeAlias
 
@@ -10,7 +11,7 @@ import anyio
 from attrs import define, field
 
 from sunshine_async._cancellation import contained, doubtful, is_doubted
-from sunshine_async._create_or import Did, Guess, Upserted
+from sunshine_async._create_or import Did, Guess, Upserted, in_doubt
 from sunshine_async.dixa.batches import Way
 from sunshine_async.dixa.matching import (
     Key,
@@ -78,13 +79,10 @@ async def found_or_created(
         if not error.maybe_applied and not is_taken(error):
             raise
         refused = error
-    try:
+    with in_doubt(endpoint) if refused.maybe_applied else nullcontext():
         user = await found(body, look, endpoint=endpoint)
         if user is not None:
             return user if then is None else await then(user)
-    except SunshineError as error:
-        error.maybe_applied |= refused.maybe_applied
-        raise
     raise refused
 
 

@@ -1,12 +1,13 @@
 """A job held while its service is gone."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeGuard
 
 import anyio
 
 from sunshine_async._cancellation import contained
 from sunshine_async._pace import Pace
+from sunshine_async._retry import Fault
 from sunshine_async._transport.turn import CLOCK, Waker
 from sunshine_async.errors import (
     ApiError,
@@ -16,10 +17,20 @@ from sunshine_async.errors import (
     TransportError,
 )
 
-OUTAGE: Final = (TransportError, ServerError, RateLimitError)
-"""What says nothing of a row, and something of the service."""
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
+OUTAGE: Final = (TransportError, ServerError, RateLimitError)
+"""What says nothing of a row, and something of the service."""
+
+
+def is_permanent(error: object) -> bool:
+    """Return whether *error* is a fault that no retry can mend, such as an untrusted certificate."""
+    return isinstance(error, TransportError) and error.fault == Fault.PERMANENT
+
+
+def is_outage(error: object) -> TypeGuard[SunshineError]:
+    """Return whether *error* says that the service is gone for now."""
+    return isinstance(error, OUTAGE) and not is_permanent(error)
 
 
 class Hold:
@@ -122,7 +133,7 @@ class Hold:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             gone = CLOCK.now() - self._answered_at
             limit = self._max_outage if self.answers else self._at_first
-            if gone + pause > limit:
+            if gone + pause > limit or is_permanent(self._error):
                 self._closed = True
                 self._give_up(self._sentence(gone))
                 return

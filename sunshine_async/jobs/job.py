@@ -38,7 +38,7 @@ from sunshine_async.errors import (
 )
 from sunshine_async.jobs.bodies import Rows, check_rows
 from sunshine_async.jobs.entries import Entries
-from sunshine_async.jobs.hold import OUTAGE, Hold
+from sunshine_async.jobs.hold import OUTAGE, Hold, is_permanent
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]
@@ -311,7 +311,7 @@ class Job:
         if isinstance(error, ApiError) and not isinstance(error, OUTAGE):
             self._hold.answer()
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
-        if isinstance(error, FUSE):
+        if ends_job(error):
             self.give_up(NO_BETTER.format(error))
 
     def _measure(self) -> None:
@@ -322,6 +322,11 @@ class Job:
         report.throttled = tally.throttled - throttled
         report.seconds = self._clock() - self._began
         report.held = self._hold.seconds
+
+
+def ends_job(error: object) -> bool:
+    """Return whether no later row could fare better: refused credentials, or a permanent fault."""
+    return isinstance(error, FUSE) or is_permanent(error)
 
 
 def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:

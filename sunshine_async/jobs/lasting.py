@@ -19,7 +19,7 @@ from sunshine_async._tasks import Again, Entry, Mode, Service
 from sunshine_async.jobs.bodies import Rows
 from sunshine_async.jobs.entries import AT_ONCE, Entries
 from sunshine_async.jobs.feeding import TROUBLES, Feed, Pending, Refused, Stream
-from sunshine_async.jobs.job import FUSE, NO_BETTER, Job, Results, problem_of
+from sunshine_async.jobs.job import NO_BETTER, Job, Results, ends_job, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.jobs.settling import Settling, says_nothing
 from sunshine_async.jobs.sources import SUMS, Duplicates, Policy, check_job, read_ahead
@@ -221,7 +221,7 @@ class LastingJob(Job):
     def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
             return  # it counts when that is on the disk
-        if isinstance(outcome.error, FUSE):
+        if ends_job(outcome.error):
             self.give_up(NO_BETTER.format(outcome.error))
         self._scribe.then(partial(self._note, outcome))
 

@@ -19,8 +19,8 @@ from sunshine_async.errors import (
     ResponseDecodeError,
     SunshineError,
 )
-from sunshine_async.jobs.hold import OUTAGE, Hold
-from sunshine_async.jobs.job import FUSE, Results, StoppedError, problem_of
+from sunshine_async.jobs.hold import OUTAGE, Hold, is_outage
+from sunshine_async.jobs.job import Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.scribe import Scribe
 from sunshine_async.journal import JournalError, Mark, State
 
@@ -85,7 +85,7 @@ class Settling:
         while True:
             if any(map(_is_answer, results)):
                 self.hold.answer()
-            outage = next((one for one in results if isinstance(one, OUTAGE)), None)
+            outage = next((one for one in results if is_outage(one)), None)
             if outage is not None:
                 turns += self.hold.lost(outage, since=answers)
             over, again = self._sorted(waiting, results, last=turns >= _TURNS)
@@ -166,7 +166,7 @@ class Settling:
                 over[place] = entry, result
                 continue
             doubted, error = self._doubted(entry, result)
-            if isinstance(error, OUTAGE) and not last and self._may_try_again(doubted):
+            if is_outage(error) and not last and self._may_try_again(doubted):
                 again[place] = doubted, error
             else:
                 over[place] = doubted, error
@@ -260,7 +260,7 @@ class Settling:
 
 def says_nothing(error: Exception) -> bool:
     """Return whether *error* ends the job, and is no outcome of its row."""
-    return isinstance(error, (*FUSE, StoppedError, JournalError))
+    return ends_job(error) or isinstance(error, (StoppedError, JournalError))
 
 
 def _as_known(result: object) -> object:

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from sunshine_async._client import AppClient
-from sunshine_async._transport.calls import Transport
-from sunshine_async.smooch.app_users import AppUsers
+from sunshine_async._transport.transport import Transport
+from sunshine_async.smooch.app_users import GET, AppUsers
 
 
 class SmoochClient(AppClient):
@@ -18,6 +18,7 @@ class SmoochClient(AppClient):
     """
 
     prefix: ClassVar = "SMOOCH"
+    probe: ClassVar = (GET, {"user_id": "is-the-service-back"})
 
     app_users: AppUsers
 

@@ -3,10 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from anyio import get_cancelled_exc_class
-
+from sunshine_async._create_or import in_doubt
 from sunshine_async._endpoint import Endpoint
-from sunshine_async._transport.exchange import HAD_LEFT
 from sunshine_async.errors import SunshineError
 
 
@@ -29,12 +27,10 @@ async def settled(
         if not error.maybe_applied:
             raise
         try:
-            found = await is_so()
+            with in_doubt(endpoint):
+                found = await is_so()
         except SunshineError:
             found = None
-        except get_cancelled_exc_class() as cancelled:
-            cancelled.add_note(HAD_LEFT.format(endpoint=endpoint))
-            raise
         if found:
             return
         if found is False:

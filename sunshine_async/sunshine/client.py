@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from sunshine_async._client import AppClient
-from sunshine_async._transport.calls import Transport
-from sunshine_async.sunshine.users import Users
+from sunshine_async._transport.transport import Transport
+from sunshine_async.sunshine.users import GET, Users
 
 
 class SunshineClient(AppClient):
@@ -26,6 +26,7 @@ class SunshineClient(AppClient):
     """
 
     prefix: ClassVar = "SUNSHINE"
+    probe: ClassVar = (GET, {"user_id_or_external_id": "is-the-service-back"})
 
     users: Users
 
