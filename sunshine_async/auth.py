@@ -8,13 +8,13 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from secrets import token_hex
-from threading import Lock
 from typing import Final, NoReturn, Protocol, final
 from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.lowlevel import current_token
 
+from sunshine_async._fork import ForkSafeLock
 from sunshine_async.errors import ConfigurationError
 
 RENEWED_AHEAD: Final = 60.0
@@ -195,7 +195,7 @@ class JwtAuth(_Secretive):
         self._scope: Final = scope
         self._lifetime: Final = lifetime
         self._now: Final = now
-        self._minting: Final = Lock()
+        self._minting: Final = ForkSafeLock()
         self._header = ""
         self._used_until = 0.0
 
@@ -227,7 +227,7 @@ class JwtAuth(_Secretive):
         return f"JwtAuth({self._key_id!r}, ..., scope={self._scope!r})"
 
     def _replace(self, stale: str) -> None:
-        with self._minting:
+        with self._minting.lock:
             if self._header == stale:  # no other caller was quicker
                 self._mint()
 

@@ -15,7 +15,7 @@ from sunshine_async import (
     Retry,
     SunshineClient,
 )
-from sunshine_async._transport.connect import proxy_from_environment
+from sunshine_async._transport.proxy import proxy_from_environment
 from sunshine_async.testing import ScriptedTransport
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])

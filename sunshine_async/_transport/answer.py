@@ -8,6 +8,7 @@ import httptools
 
 from sunshine_async._endpoint import Response
 from sunshine_async._transport.body import Body, Unreadable
+from sunshine_async._transport.lengths import with_one_length
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 200
@@ -18,6 +19,7 @@ _BODILESS: Final = (204, 304)
 _SWITCHED: Final = 101
 _LOWEST: Final = 100
 _FINAL: Final = 200
+_REFUSED: Final = 300
 _FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
 _H: Final = ord("H")
 _Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -34,7 +36,7 @@ class Answers:
         self.reusable = False
         """Whether another request may go out, once an answer has been returned."""
         self._limit: Final = limit
-        self._parser: Final = httptools.HttpResponseParser(self)
+        self._parser = httptools.HttpResponseParser(self)
         self._body = Body(None, limit=limit)
         self.ask("GET")
 
@@ -47,7 +49,19 @@ class Answers:
         self._bytes = 0
         self._interim = 0
         self._answer: Response | None = None
+        self._raw = b""
+        self._stuck: httptools.HttpParserError | None = None
         self._expect_head()
+
+    @property
+    def refusal(self) -> Response | None:
+        """The answer as far as its head, if that has come whole and the service says no.
+
+        A status that has come is the answer, whatever becomes of the body that explains it.
+        """
+        if not self._head_read or self._status < _REFUSED:
+            return None
+        return Response(self._status, _Headers(self._fields), b"")
 
     @property
     def progress(self) -> str:
@@ -57,7 +71,8 @@ class Answers:
     def feed(self, data: bytes | memoryview) -> Response | None:
         """Take what came; return the answer once it is whole. Raise `Unreadable` for what isn't one.
 
-        Where more than one answer came, the first is returned, and *reusable* is false.
+        Where more than one answer came, the first is returned, and *reusable* is false. An answer
+        whose content can't be read has the reason as its *flaw*.
         """
         if not self._begun and data[0] != _H:  # llhttp skips blank lines, and knows RTSP
             message = "it doesn't begin as HTTP does"
@@ -66,7 +81,7 @@ class Answers:
         self._bytes += len(data)
         before = self._body_bytes
         try:
-            self._parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserError as error:
             self.reusable = False
             if self._answer is None:
@@ -78,8 +93,29 @@ class Answers:
                 raise Unreadable(message)
         return self._answer
 
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Parse *data*; a head that repeats its length is parsed once more, with one length."""
+        if self._stuck is None:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError as error:
+                if self._head_read or "Content-Length" not in str(error):
+                    raise
+                self._stuck = error
+        if self._head_read:
+            return
+        self._raw += data
+        if self._stuck is not None and (repaired := with_one_length(self._raw)) is not None:
+            stuck, self._stuck = self._stuck, None
+            if repaired == self._raw:
+                raise stuck
+            self._parser = httptools.HttpResponseParser(self)
+            self._interim = 0
+            self._expect_head()
+            self._parser.feed_data(repaired)
+
     def end(self) -> Response | None:
-        """Return the answer if the end of the stream is its end; raise `Unreadable` if it isn't one."""
+        """Return the answer if the end of the stream is its end."""
         if self._until_end:
             self._complete(reusable=False)
         return self._answer
@@ -110,21 +146,24 @@ class Answers:
         framed = coding is not None or length not in (None, "0")
         if status < _FINAL and framed:
             _refuse("an interim answer has a body")
-        if length is not None and int(length) > self._limit:
-            _refuse(f"its body is larger than {self._limit} bytes")
         self._body = Body(headers.get("content-encoding"), limit=self._limit)
         if status >= _FINAL and (self._to_head or status in _BODILESS):
             if self._to_head or framed:  # versions of llhttp differ in what they take to follow
                 self._complete(reusable=False)
                 _refuse("it has no body, whatever its headers say")
+        elif length is not None and int(length) > self._limit:
+            self._spoil(f"its body is larger than {self._limit} bytes")
         else:
             self._until_end = status >= _FINAL and coding is None and length is None
 
     def on_body(self, piece: bytes) -> None:
         self._body_bytes += len(piece)
         if self._body_bytes > self._limit:
-            _refuse(f"its body is larger than {self._limit} bytes")
-        self._body.add(piece)
+            self._spoil(f"its body is larger than {self._limit} bytes")
+        try:
+            self._body.add(piece)
+        except Unreadable as error:
+            self._spoil(str(error))
 
     def on_message_complete(self) -> None:
         if self._status >= _FINAL:
@@ -142,8 +181,17 @@ class Answers:
         self._until_end = False
 
     def _complete(self, *, reusable: bool) -> None:
-        self._answer = Response(self._status, _Headers(self._fields), self._body.whole())
         self.reusable = reusable
+        try:
+            body, flaw = self._body.whole(), ""
+        except Unreadable as error:
+            body, flaw = b"", str(error)
+        self._answer = Response(self._status, _Headers(self._fields), body, flaw)
+
+    def _spoil(self, flaw: str) -> NoReturn:
+        """End the answer where it has come to: it is of no use for its *flaw*."""
+        self._answer = Response(self._status, _Headers(self._fields), b"", flaw)
+        _refuse(flaw)
 
 
 class _Headers(Mapping[str, str]):
