@@ -91,7 +91,7 @@ def test_what_is_missing_is_named(
         ({"base_url": "https://"}, "must be a URL"),
         ({"base_url": "https://api.smooch.io:port"}, "must be a URL"),
         ({"base_url": "https://[::1"}, "must be a URL"),
-        ({"base_url": "https://api.smooch.io\r\nX: y"}, "line break"),
+        ({"base_url": "https://api.smooch.io\r\nX: y"}, "must be a URL"),
         ({"base_url": "https://key:geheim@api.smooch.io"}, "auth="),
         ({"base_url": "https://api.smooch.io?x=1"}, "query"),
         ({"base_url": "https://api.smooch.io#x"}, "fragment"),

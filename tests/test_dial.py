@@ -10,7 +10,7 @@ from wires import body_of, call, pool_of, sockets, until, wired
 
 from sunshine_async._endpoint import Failure, Response
 from sunshine_async._retry import Fault
-from sunshine_async._transport.dial import Address, Dialer, first_of
+from sunshine_async._transport.dial import HEAD_START, Address, Dialer, Host, connected, first_of
 from sunshine_async._transport.tls import shared_ssl_context
 
 
@@ -44,7 +44,7 @@ class TestTls:
             reply = await call(wire)
 
         assert isinstance(reply, Failure)
-        assert reply.fault is Fault.UNSENT
+        assert reply.fault is Fault.PERMANENT
         assert "certificate verify failed: " in reply.reason
         assert "127.0.0.1" in reply.reason.partition("verify")[2]
 
@@ -117,7 +117,7 @@ class TestDialing:
     async def test_refused(self, hosts: int) -> None:
         """Where all hosts refuse, that is the error."""
         with pytest.raises(ConnectionRefusedError):
-            await first_of([(socket.AF_INET, ("127.0.0.1", _unused_port()))] * hosts)
+            await first(*[(socket.AF_INET, ("127.0.0.1", _unused_port()))] * hosts)
 
     async def test_refused_call(self) -> None:
         """A refused connection ends the call unsent, in words, and gives its place back."""
@@ -133,16 +133,16 @@ class TestDialing:
             hosts = [
                 (socket.AF_INET, ("127.0.0.1", port)) for port in (_unused_port(), server.port)
             ]
-            with await first_of(hosts) as connected:
-                assert connected.getpeername() == ("127.0.0.1", server.port)
+            with await first(*hosts) as link:
+                assert link.getpeername() == ("127.0.0.1", server.port)
 
     async def test_next_host_after_a_head_start(self, deaf_port: int) -> None:
         """A host that doesn't answer loses to the next, and its socket is closed."""
         before = sockets()
         async with serving(silent) as server:
             hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, server.port)]
-            with await first_of(hosts, head_start=0.01) as connected:
-                assert connected.getpeername() == ("127.0.0.1", server.port)
+            with await first(*hosts, head_start=0.01) as link:
+                assert link.getpeername() == ("127.0.0.1", server.port)
         await until(lambda: sockets() <= before)
 
     async def test_last_host_is_waited_for(self, deaf_port: int) -> None:
@@ -150,7 +150,7 @@ class TestDialing:
         hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, _unused_port())]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.03):
-                await first_of(hosts, head_start=0.0)
+                await first(*hosts, head_start=0.0)
 
     def test_both_hosts_answer(self) -> None:
         """Where two hosts answer at once, one connection is used, and the other closed."""
@@ -172,7 +172,7 @@ class TestDialing:
             loop.trying, loop.both = [], asyncio.Event()
             async with serving(silent) as server:
                 host = (socket.AF_INET, ("127.0.0.1", server.port))
-                (await first_of([host, host], head_start=0.0)).close()
+                (await first(host, host, head_start=0.0)).close()
                 await until(lambda: {link.fileno() for link in loop.trying} == {-1})
 
         with asyncio.Runner(loop_factory=Loop) as runner:
@@ -229,6 +229,11 @@ class TestDialing:
 
         assert isinstance(reply, Failure)
         assert "its name can't be looked up" in reply.reason
+
+
+async def first(*hosts: Host, head_start: float = HEAD_START) -> socket.socket:
+    """Return a socket that is connected to the first of *hosts* that answers."""
+    return await first_of(hosts, connected, socket.socket.close, head_start=head_start)
 
 
 async def closing_after_one(peer: Peer) -> None:

@@ -12,10 +12,13 @@ from sunshine_async import (
     BasicAuth,
     ConnectError,
     ConnectionLostError,
+    NotFoundError,
+    ResponseDecodeError,
     Retry,
     SunshineClient,
 )
 from sunshine_async._transport.proxy import proxy_from_environment
+from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -50,32 +53,55 @@ async def test_gzip_is_inflated() -> None:
     [
         ("gzip", gzip.compress(b"0" * (17 * 2**20)), "larger than 16777216 bytes"),
         ("identity", b"0" * (16 * 2**20 + 1), "larger than 16777216 bytes"),
-        ("gzip", JANE, "isn't gzip"),
+        ("gzip", b"\x1f" + JANE, "isn't gzip"),
         ("gzip", gzip.compress(JANE)[:-4], "ends too early"),
         ("br", JANE, "not asked for"),
     ],
     ids=["bomb", "large", "no gzip", "cut", "brotli"],
 )
-async def test_a_body_that_cannot_be_read_is_a_lost_answer(
-    encoding: str, content: bytes, says: str
-) -> None:
+async def test_a_result_that_cannot_be_read(encoding: str, content: bytes, says: str) -> None:
     """A body that is too large or not in its encoding ends the call in bounded memory."""
     headers = {"Content-Encoding": encoding}
     client = client_of(httpx.Response(200, headers=headers, stream=_Pieces(content)))
 
-    with pytest.raises(ConnectionLostError, match=says):
+    with pytest.raises(ResponseDecodeError, match=says):
         await client.users.get("1")
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError("x"), httpx.ReadTimeout("x"), OSError()])
+async def test_a_no_whose_body_breaks(error: Exception) -> None:
+    """A refusal of a transport that isn't ours stays a refusal where its body breaks."""
+    client = client_of(httpx.Response(404, stream=_Pieces(b"{", error)))
+
+    with pytest.raises(NotFoundError):
+        await client.users.get("1")
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.DecodingError("x"), httpx.StreamClosed(), httpx.InvalidURL("x"), OSError("x")]
+)
+async def test_no_error_of_the_network_comes_out(error: Exception) -> None:
+    """An error of httpx that no one expects is a lost answer, and nothing keeps it."""
+    with pytest.raises(ConnectionLostError) as caught:
+        await client_of(error).users.create(UserCreateBody())
+
+    assert caught.value.maybe_applied
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
 
 
 class _Pieces(httpx.AsyncByteStream):
     """A body that comes in pieces, as httpcore gives them."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, error: Exception | None = None) -> None:
         self.content = content
+        self.error = error
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.content), 65536):
             yield self.content[start : start + 65536]
+        if self.error is not None:
+            raise self.error
 
 
 @BACKENDS

@@ -5,6 +5,7 @@ from functools import cached_property, lru_cache
 from typing import Final, NoReturn, TypeAlias
 
 import httptools
+from attrs import evolve
 
 from sunshine_async._endpoint import Response
 from sunshine_async._transport.body import Body, Unreadable
@@ -59,7 +60,7 @@ class Answers:
 
         A status that has come is the answer, whatever becomes of the body that explains it.
         """
-        if not self._head_read or self._status < _REFUSED:
+        if self._status < _REFUSED:
             return None
         return Response(self._status, _Headers(self._fields), b"")
 
@@ -85,13 +86,21 @@ class Answers:
         except httptools.HttpParserError as error:
             self.reusable = False
             if self._answer is None:
-                raise _reason(error) from None
+                self._give_up(_reason(error))
         if self._answer is None:
             self._idle_bytes = self._idle_bytes + len(data) if before == self._body_bytes else 0
             if self._idle_bytes > MAX_HEAD_BYTES:
                 message = f"it has more than {MAX_HEAD_BYTES} bytes in it that are no content"
-                raise Unreadable(message)
+                self._give_up(Unreadable(message))
         return self._answer
+
+    def _give_up(self, error: Unreadable) -> None:
+        """Raise *error*, unless the head of a refusal has come: that is the answer then."""
+        refusal = self.refusal
+        if refusal is None:
+            raise error from None
+        self.reusable = False
+        self._answer = evolve(refusal, flaw=str(error))
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Parse *data*; a head that repeats its length is parsed once more, with one length."""
@@ -134,7 +143,7 @@ class Answers:
             _refuse(f"it has more than {MAX_FIELDS} header fields")
         if self._bytes > MAX_HEAD_BYTES and _size(self._fields) > MAX_HEAD_BYTES:
             _refuse(f"its header is larger than {MAX_HEAD_BYTES} bytes")
-        status = self._status = self._parser.get_status_code()
+        status = self._parser.get_status_code()
         headers = _joined([field for field in self._fields if len(field[0]) in _FRAMING])
         if self._parser.get_http_version() not in _VERSIONS or status < _LOWEST:
             _refuse("its status line is wrong")
@@ -146,6 +155,7 @@ class Answers:
         framed = coding is not None or length not in (None, "0")
         if status < _FINAL and framed:
             _refuse("an interim answer has a body")
+        self._status = status  # of a head that is in order
         self._body = Body(headers.get("content-encoding"), limit=self._limit)
         if status >= _FINAL and (self._to_head or status in _BODILESS):
             if self._to_head or framed:  # versions of llhttp differ in what they take to follow

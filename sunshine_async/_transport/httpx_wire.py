@@ -113,6 +113,24 @@ class _Pieces(httpx.AsyncByteStream):
             raise
 
 
+class _Whole(httpx.AsyncByteStream):
+    """A body in one piece. No generator, for the same reason."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content: Final = content
+        self._left = content
+
+    def __aiter__(self) -> Self:
+        self._left = self._content
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        piece, self._left = self._left, b""
+        return piece
+
+
 class HttpxWire:
     """A wire over httpx transports: one for each event loop, made by *make* when first needed.
 
@@ -150,6 +168,7 @@ class HttpxWire:
         body = request.body
         if not isinstance(body, Streamed):
             outgoing = self._outgoing(request, headers, content=body)
+            outgoing.stream = _Whole(body or b"")
             return await self._send(outgoing, timeout, sending)
         framed = {"Host": self._base.netloc.decode("ascii"), **headers}
         if body.length is None:
@@ -210,6 +229,8 @@ class HttpxWire:
         progress.sending.begun = not isinstance(transport, httpx.AsyncHTTPTransport)
         incoming = await transport.handle_async_request(outgoing)
         try:
+            if incoming.status_code == _PROXY_WANTS_CREDENTIALS and self._proxy is not None:
+                raise httpx.ProxyError(str(_PROXY_WANTS_CREDENTIALS))
             if incoming.status_code >= _REFUSED:
                 progress.refusal = Response(incoming.status_code, dict(incoming.headers), b"")
             witness = incoming.extensions.get("network_stream")
@@ -223,7 +244,8 @@ class HttpxWire:
         """Say what became of a request, without the request: httpx's errors have it in them."""
         late = isinstance(error, httpx.TimeoutException | TimeoutError)
         host = self._base.netloc.decode("ascii")
-        begun = progress.sending.begun if progress.heard else not isinstance(error, _SENT_NOTHING)
+        known = progress.heard and not isinstance(error, httpx.ProxyError)
+        begun = progress.sending.begun if known else not isinstance(error, _SENT_NOTHING)
         if not begun:
             if late and not progress.connects:
                 return Failure(Fault.UNSENT, f"no connection to {host} came free in time")
@@ -259,9 +281,13 @@ class HttpxWire:
 
 async def _witnessed(incoming: httpx.Response, witness: Witness) -> Response:
     """Return the answer that *witness* has read, once httpcore has come to its end."""
-    async for _ in cast("httpx.AsyncByteStream", incoming.stream):
-        if witness.answer is not None and witness.answer.flaw:
-            break
+    try:
+        async for _ in cast("httpx.AsyncByteStream", incoming.stream):
+            if witness.answer is not None and witness.answer.flaw:
+                break
+    except httpx.TransportError:
+        if witness.answer is None:
+            raise
     if witness.answer is None:
         message = "its end is in doubt"
         raise Unreadable(message)
