@@ -127,4 +127,4 @@ async def _copy(source: anyio.abc.ByteStream, sink: anyio.abc.ByteStream) -> Non
         async for piece in source:
             await sink.send(piece)
     with suppress(*_GONE):
-        await sink.aclose()
+        await sink.send_eof()  # and no close, which might overtake what was sent

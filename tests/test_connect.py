@@ -185,6 +185,18 @@ class TestTheSame:
             assert caught.value.__context__ is None
             assert (await client.with_options(timeout=20.0).users.create(UserCreateBody())).id
 
+    @pytest.mark.parametrize(
+        "path", ["", "/", "//", "/sc", "/sc/", "/A;b/%7Ex", "/a:b@c", "/...", "/.a"]
+    )
+    async def test_a_base_url_with_a_path(self, way: str, path: str) -> None:
+        """The path of the base URL stands before that of the call, as it is."""
+        async with answering(whole(JANE)) as (url, heard), client_of(url + path) as client:
+            await client.users.get("1")
+
+        line = f"GET {path.rstrip('/')}/v2/apps/app/users/1 HTTP/1.1\r\n"
+        assert heard[0].startswith(line.encode()), way
+        assert f"\r\nHost: {url.removeprefix('http://')}\r\n".encode() in heard[0]
+
     async def test_nobody_listens(self, way: str) -> None:
         """A refused connection is a `ConnectError` that names the host, and nothing was sent."""
         async with answering() as (url, _):

@@ -1,9 +1,12 @@
 import asyncio
+import errno
 import socket
-from collections.abc import Iterator
+import types
+from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
 import pytest
+import trustme
 from certificates import certified, tls
 from servers import Peer, always, answer, serving, silent
 from wires import body_of, call, pool_of, sockets, until, wired
@@ -178,6 +181,67 @@ class TestDialing:
         with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(scenario())
 
+    def test_next_host_in_an_eager_loop(self) -> None:
+        """A host that fails before its task has ever waited is passed over, too."""
+
+        class Loop(asyncio.SelectorEventLoop):
+            async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+                if address[1] == 1:
+                    raise OSError(errno.ENETUNREACH, "")
+                await super().sock_connect(sock, address)
+
+        async def scenario() -> None:
+            asyncio.get_running_loop().set_task_factory(eagerly)  # type: ignore[arg-type]
+            dead = (socket.AF_INET, ("127.0.0.1", 1))
+            async with serving(silent) as server:
+                host = (socket.AF_INET, ("127.0.0.1", server.port))
+                for hosts in ([dead, host], [dead, dead, host]):
+                    with await first(*hosts, head_start=1000.0) as link:
+                        assert link.getpeername() == ("127.0.0.1", server.port)
+            with pytest.raises(OSError, match="Errno") as caught:
+                await first(dead, dead)
+            assert caught.value.errno == errno.ENETUNREACH
+
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(scenario())
+
+    def test_host_that_never_begins_tls(self) -> None:
+        """A host that takes the connection and not TLS loses to the next, and is let go of."""
+
+        async def scenario() -> None:
+            async with (
+                serving(silent, secure=True) as mute,
+                serving(always, tls=tls().server) as server,
+            ):
+                loop = asyncio.get_running_loop()
+                assert isinstance(loop, Resolving)
+                loop.ports = [mute.port, server.port]
+                async with wired(server.url, tls=tls().client) as wire:
+                    assert await body_of(wire) == b"0"
+                assert len(mute.peers) == 1
+
+        with asyncio.Runner(loop_factory=Resolving) as runner:
+            runner.run(scenario())
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_all_hosts_fail(self, order: int) -> None:
+        """Where all hosts fail, the one that got as far as TLS says why."""
+
+        async def scenario() -> None:
+            stranger = certified(trustme.CA(), "127.0.0.1")
+            async with serving(always, tls=stranger) as server:
+                loop = asyncio.get_running_loop()
+                assert isinstance(loop, Resolving)
+                loop.ports = [_unused_port(), server.port][::order]
+                async with wired(server.url, tls=tls().client) as wire:
+                    reply = await call(wire)
+            assert isinstance(reply, Failure)
+            assert reply.fault is Fault.PERMANENT
+            assert "certificate verify failed" in reply.reason
+
+        with asyncio.Runner(loop_factory=Resolving) as runner:
+            runner.run(scenario())
+
     def test_families_take_turns(self) -> None:
         """The hosts of a name are tried in the system's order, but the families take turns."""
         six, four = socket.AF_INET6, socket.AF_INET
@@ -229,6 +293,44 @@ class TestDialing:
 
         assert isinstance(reply, Failure)
         assert "its name can't be looked up" in reply.reason
+
+
+class Resolving(asyncio.SelectorEventLoop):
+    """A loop for which every name has the same address, at several *ports*."""
+
+    ports: list[int]
+
+    async def getaddrinfo(self, *_: object, **__: object) -> list[object]:  # type: ignore[override]
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port)) for port in self.ports]
+
+
+def _eagerly(
+    loop: asyncio.AbstractEventLoop, begun: Coroutine[Any, Any, Any], **_: object
+) -> "asyncio.Future[Any]":
+    """Take the first step of a task at once, as Python's own factory does from 3.12 on."""
+
+    @types.coroutine
+    def rest(awaited: object) -> Generator[Any, Any, Any]:
+        while True:
+            try:
+                value = yield awaited
+                awaited = begun.send(value)
+            except StopIteration as end:
+                return end.value
+
+    done: asyncio.Future[Any] = loop.create_future()
+    try:
+        awaited = begun.send(None)
+    except StopIteration as end:
+        done.set_result(end.value)
+    except OSError as error:
+        done.set_exception(error)
+    else:
+        return asyncio.Task(rest(awaited), loop=loop)
+    return done
+
+
+eagerly = getattr(asyncio, "eager_task_factory", _eagerly)
 
 
 async def first(*hosts: Host, head_start: float = HEAD_START) -> socket.socket:

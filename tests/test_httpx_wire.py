@@ -1,5 +1,6 @@
 """Calls through httpx: on real sockets, through proxies, with answers that are not as they should be."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from servers import always, serving, silent
+from wires import body_of, call, until, wired_by_httpx
 
 from sunshine_async import (
     BasicAuth,
@@ -17,6 +20,10 @@ from sunshine_async import (
     Retry,
     SunshineClient,
 )
+from sunshine_async._endpoint import Failure
+from sunshine_async._fork import _renew_all
+from sunshine_async._retry import Fault
+from sunshine_async._transport.httpx_wire import HttpxWire
 from sunshine_async._transport.proxy import proxy_from_environment
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
@@ -155,6 +162,35 @@ def test_a_connection_that_breaks_after_the_request_is_a_lost_answer(backend: st
             assert heard[0].startswith(b"DELETE /v2/apps/app/users/1 HTTP/1.1\r\n")
 
     anyio.run(scenario, backend=backend)
+
+
+async def test_connections_of_a_parent_are_not_used() -> None:
+    """After a fork, the connections that the parent has are neither used nor closed."""
+    async with serving(always) as server, wired_by_httpx(server.url) as wire:
+        assert isinstance(wire, HttpxWire)
+        assert await body_of(wire) == b"0"
+        _renew_all()
+        assert await body_of(wire) == b"1"
+        [inherited] = wire._inherited
+        assert isinstance(inherited, httpx.AsyncBaseTransport)
+        await inherited.aclose()
+
+
+async def test_no_connection_comes_free() -> None:
+    """A call for which no connection comes free in time was not sent."""
+    async with (
+        serving(silent) as server,
+        wired_by_httpx(server.url) as wire,
+        asyncio.TaskGroup() as tasks,
+    ):
+        first = tasks.create_task(call(wire))
+        await until(lambda: bool(server.requests))
+        reply = await call(wire, pool=0.01)
+        first.cancel()
+
+    assert reply == Failure(
+        Fault.UNSENT, f"no connection to 127.0.0.1:{server.port} came free in time"
+    )
 
 
 class TestProxies:

@@ -58,10 +58,10 @@ def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
 def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # it is read when it is asked for
+        port = parts.port  # which is read when it is asked for
     except ValueError:
         return None
-    return parts
+    return None if port == 0 else parts
 
 
 def timeout_of(timeout: float | HttpxTimeout) -> Timeout:
