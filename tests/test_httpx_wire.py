@@ -23,7 +23,7 @@ from sunshine_async import (
 from sunshine_async._endpoint import Failure
 from sunshine_async._fork import _renew_all
 from sunshine_async._retry import Fault
-from sunshine_async._transport.httpx_wire import HttpxWire
+from sunshine_async._transport.httpx_wire import HttpxWire, Witness
 from sunshine_async._transport.proxy import proxy_from_environment
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
@@ -109,6 +109,20 @@ class _Pieces(httpx.AsyncByteStream):
             yield self.content[start : start + 65536]
         if self.error is not None:
             raise self.error
+
+
+class _Mute(Witness):
+    """A witness that has seen no end."""
+
+    answer = None
+
+
+async def test_an_end_that_only_httpcore_has_seen() -> None:
+    """An answer that is whole for httpcore, and not for our own parser, is a lost one."""
+    client = client_of(httpx.Response(200, content=JANE, extensions={"network_stream": _Mute()}))
+
+    with pytest.raises(ConnectionLostError, match="its end is in doubt"):
+        await client.users.get("1")
 
 
 @BACKENDS

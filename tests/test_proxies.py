@@ -210,6 +210,34 @@ def test_no_agreement_on_tls(way: str, kind: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_certificates_that_vanish(
+    way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Certificates that can't be read any more keep a call from being sent, and are named."""
+    if way == "own":
+        no_mocks(monkeypatch)
+    file = tmp_path / "authority.pem"
+    file.write_text("nothing", encoding="utf-8")
+
+    async def scenario() -> None:
+        client = SunshineClient(
+            "app",
+            auth=AUTH,
+            base_url=f"https://127.0.0.1:{port}",
+            proxy=url_of(1) if way.startswith("proxy") else None,
+            retry=Retry(max_attempts=1),
+        )
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        async with client:
+            with pytest.raises(ConnectError, match="SSL_CERT_FILE") as caught:
+                await client.users.create(UserCreateBody())
+        assert not caught.value.maybe_applied
+
+    with handshaking(tls().server) as (port, _):
+        anyio.run(scenario, backend=WAYS[way])
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_after_the_request(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that a server has read may have acted, whatever way it came."""
     if way == "own":

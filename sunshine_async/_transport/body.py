@@ -25,7 +25,8 @@ class Body:
         self._limit: Final = limit
         self._encoding: Final = encoding.lower() if encoding else ""
         self._data: bytes | bytearray = b""  # most bodies come in one piece
-        self._inflate: zlib._Decompress | None = None
+        wbits = zlib.MAX_WBITS | 16
+        self._inflate = zlib.decompressobj(wbits) if "gzip" in self._encoding else None
         self._begun = not encoding
 
     def add(self, piece: bytes) -> None:
@@ -53,15 +54,15 @@ class Body:
 
     def whole(self) -> bytes:
         """Return all of it."""
-        if self._inflate is not None and not self._inflate.eof:
+        if self._inflate is not None and not self._inflate.eof and self._begun:
             message = "its gzip ends too early"
             raise Unreadable(message)
         return bytes(self._data)
 
     def _decide(self, piece: bytes) -> None:
-        if "gzip" in self._encoding:
-            if piece[0] == _GZIP_BEGINS:
-                self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        """Take the first *piece* for gzip or not; refuse it under the name of something else."""
+        if self._inflate is not None:
+            self._inflate = self._inflate if piece[0] == _GZIP_BEGINS else None
         elif any(label.strip() in _COMPRESSED for label in self._encoding.split(",")):
             message = f"it is in an encoding that was not asked for ({self._encoding[:40]})"
             raise Unreadable(message)

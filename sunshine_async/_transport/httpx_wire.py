@@ -18,6 +18,7 @@ from sunshine_async._transport.body import Body, Unreadable
 from sunshine_async._transport.exchange import Sending, Timeout
 from sunshine_async._transport.reason import cause_of, unsent
 from sunshine_async._transport.tls import refuses_client
+from sunshine_async.errors import ConfigurationError
 
 _SENT_NOTHING: Final = (
     httpx.ConnectError,
@@ -25,10 +26,15 @@ _SENT_NOTHING: Final = (
     httpx.PoolTimeout,
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
+    ConfigurationError,
 )
 """The errors of a transport that doesn't tell how far it is, after which nothing was sent."""
 
-_NETWORK: Final = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, Unreadable)
+_EXPECTED: Final = (
+    *(httpx.HTTPError, httpx.StreamError, httpx.InvalidURL),
+    *(ConfigurationError, OSError, Unreadable),
+)
+"""The errors that any transport may raise; others are a mock's, or a fault, and come out."""
 _BEFORE_THE_REQUEST: Final = frozenset({"connection", "proxy", "socks"})
 """The layers of httpcore that work on a connection, and never on a request."""
 
@@ -209,8 +215,8 @@ class HttpxWire:
         except Exception as error:
             if isinstance(stream, _Pieces) and stream.error is error:
                 raise
-            if not (progress.heard or isinstance(error, _NETWORK)):
-                raise  # of a transport that isn't ours
+            if not (progress.heard or isinstance(error, _EXPECTED)):
+                raise
             problem = error
         return progress.refusal or self._failure(problem, progress)
 

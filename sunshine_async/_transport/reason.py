@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import cast
 
 from sunshine_async._endpoint import Failure
 from sunshine_async._retry import Fault
@@ -34,7 +35,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):
-            yield from error.exceptions
+            yield from cast("BaseExceptionGroup[BaseException]", error).exceptions
         error = error.__cause__ or error.__context__
 
 

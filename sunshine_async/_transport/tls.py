@@ -48,16 +48,13 @@ def shared_ssl_context() -> ssl.SSLContext:
 
 def check_named_certificates() -> None:
     """Raise `ConfigurationError` where the environment names certificates that can't be read."""
-    named = [
-        (variable, is_there) for variable, is_there in _NAMED.items() if variable in os.environ
-    ]
-    for variable, is_there in named:
-        path = os.environ[variable]
+    for variable, is_there in _NAMED.items():
+        path = os.environ.get(variable)
         if path and not is_there(Path(path)):
             message = f"{variable} names {path}, which isn't there: correct or unset {variable}"
             raise ConfigurationError(message)
-    if named:
-        shared_ssl_context()
+        if path:
+            shared_ssl_context()
 
 
 def is_ended(tls: ssl.SSLObject | None) -> bool:

@@ -6,7 +6,7 @@ With one parser for both wires both read the same, and refuse the same.
 
 import ssl
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpcore
 import httpx
@@ -18,7 +18,8 @@ from sunshine_async._transport.tls import is_ended
 
 def witnessed(transport: httpx.AsyncHTTPTransport, *, limit: int) -> httpx.AsyncHTTPTransport:
     """Return *transport* with a witness on each of its connections."""
-    pool = transport._pool  # noqa: SLF001 - httpcore lets us choose the backend, httpx doesn't
+    # httpcore lets us choose the backend, and httpx doesn't hand the choice on
+    pool = cast("Any", transport)._pool  # noqa: SLF001
     pool._network_backend = _Backend(pool._network_backend, limit)  # noqa: SLF001
     return transport
 
