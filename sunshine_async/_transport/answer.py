@@ -82,11 +82,12 @@ class Answers:
         self._bytes += len(data)
         before = self._body_bytes
         try:
-            self._parse(data)
+            if self._stuck is None:
+                self._parser.feed_data(data)
+            if not self._head_read:
+                self._hold(data)
         except httptools.HttpParserError as error:
-            self.reusable = False
-            if self._answer is None:
-                self._give_up(_reason(error))
+            self._failed(error, data)
         if self._answer is None:
             self._idle_bytes = self._idle_bytes + len(data) if before == self._body_bytes else 0
             if self._idle_bytes > MAX_HEAD_BYTES:
@@ -102,26 +103,32 @@ class Answers:
         self.reusable = False
         self._answer = evolve(refusal, flaw=str(error))
 
-    def _parse(self, data: bytes | memoryview) -> None:
-        """Parse *data*; a head that repeats its length is parsed once more, with one length."""
-        if self._stuck is None:
+    def _failed(self, error: httptools.HttpParserError, data: bytes | memoryview) -> None:
+        """Parse a head that repeats its length once more; give up on anything else."""
+        if self._stuck is None and not self._head_read and "Content-Length" in str(error):
+            self._stuck = error
             try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserError as error:
-                if self._head_read or "Content-Length" not in str(error):
-                    raise
-                self._stuck = error
-        if self._head_read:
-            return
+                return self._hold(data)
+            except httptools.HttpParserError as again:
+                error = again
+        self.reusable = False
+        if self._answer is None:
+            self._give_up(_reason(error))
+        return None
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        """Keep *data* of a head that isn't whole; once it is, parse it with one length."""
         self._raw += data
-        if self._stuck is not None and (repaired := with_one_length(self._raw)) is not None:
-            stuck, self._stuck = self._stuck, None
-            if repaired == self._raw:
-                raise stuck
-            self._parser = httptools.HttpResponseParser(self)
-            self._interim = 0
-            self._expect_head()
-            self._parser.feed_data(repaired)
+        repaired = None if self._stuck is None else with_one_length(self._raw)
+        if self._stuck is None or repaired is None:
+            return
+        if repaired == self._raw:
+            raise self._stuck
+        self._stuck = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._interim = 0
+        self._expect_head()
+        self._parser.feed_data(repaired)
 
     def end(self) -> Response | None:
         """Return the answer if the end of the stream is its end."""
