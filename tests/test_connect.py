@@ -25,8 +25,8 @@ from sunshine_async import (
     SunshineClient,
     SunshineError,
 )
-from sunshine_async._transport.connect import Switch, in_asyncio_task, is_mocked
-from sunshine_async._transport.httpx_wire import HttpxWire
+from sunshine_async._transport.connect import Switch, in_asyncio_task
+from sunshine_async._transport.httpx_wire import HttpxWire, is_mocked
 from sunshine_async._transport.wire import SocketWire
 from sunshine_async.bulk import Done
 from sunshine_async.emulator import Emulator, Mishap

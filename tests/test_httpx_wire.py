@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+import respx
 from servers import always, serving, silent
 from wires import body_of, call, until, wired_by_httpx
 
@@ -28,6 +29,7 @@ from sunshine_async._transport.proxy import proxy_from_environment
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
+AUTH = BasicAuth("key-id", "secret")
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 JANE = b'{"user": {"id": "1"}}'
 
@@ -109,6 +111,26 @@ class _Pieces(httpx.AsyncByteStream):
             yield self.content[start : start + 65536]
         if self.error is not None:
             raise self.error
+
+
+async def test_mock_that_is_left(respx_mock: respx.MockRouter) -> None:
+    """Of a request that a mock has taken nobody knows how far it is: it may have left."""
+    taken = asyncio.Event()
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        taken.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    respx_mock.post("http://localhost/v2/apps/app/users").mock(side_effect=hang)
+    async with SunshineClient("app", auth=AUTH, base_url="http://localhost") as client:
+        task = asyncio.create_task(client.users.create(UserCreateBody()))
+        await taken.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+
+    assert "had left" in caught.value.__notes__[0]
 
 
 class _Mute(Witness):

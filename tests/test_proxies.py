@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import httpx
 import pytest
 import trustme
 from certificates import certified, tls
@@ -64,20 +65,20 @@ PROXIES: Final[dict[str, tuple[Any, str, Fault]]] = {
 
 
 async def refused(
-    port: int, *, proxy: str | None, ssl_context: ssl.SSLContext | None = None, **options: Any
+    port: int, *, proxy: str | None, ssl_context: ssl.SSLContext | None = None
 ) -> ConnectError:
     """Return the error of a create without a key, of which no byte may have left."""
-    options = {"timeout": 0.5, "retry": Retry(first_wait=0, max_attempts=2), **options}
     client = SunshineClient(
         "app",
         auth=AUTH,
         base_url=f"https://127.0.0.1:{port}",
         proxy=proxy,
         ssl_context=ssl_context or tls().client,
-        **options,
+        timeout=httpx.Timeout(30, connect=0.5),
+        retry=Retry(first_wait=0, max_attempts=2),
     )
     async with client:
-        with pytest.raises(ConnectError) as caught:
+        with anyio.fail_after(20), pytest.raises(ConnectError) as caught:
             await client.users.create(UserCreateBody())
     error = caught.value
     assert not error.maybe_applied

@@ -12,7 +12,7 @@ import httpx
 
 from sunshine_async._endpoint import Failure, Request, Response
 from sunshine_async._transport.exchange import Sending, Timeout, Wire
-from sunshine_async._transport.httpx_wire import HttpxWire
+from sunshine_async._transport.httpx_wire import HttpxWire, is_mocked
 from sunshine_async._transport.proxy import is_loopback, proxy_of
 from sunshine_async._transport.tls import check_named_certificates, shared_ssl_context
 from sunshine_async.errors import ConfigurationError
@@ -167,12 +167,6 @@ class Switch:
         if self._own is None:
             self._own = self._make_own()
         return self._own
-
-
-def is_mocked() -> bool:
-    """Return whether something is loaded that answers tests in the place of httpx."""
-    loaded = sys.modules
-    return "respx" in loaded or "pytest_httpx" in loaded or "vcr" in loaded
 
 
 def in_asyncio_task() -> bool:
