@@ -155,6 +155,7 @@ class HttpxWire:
         self._proxy: Final = proxy
         self._base: Final = httpx.URL(base_url)
         self._prefix: Final = self._base.raw_path.rstrip(b"/")
+        self._is_forwarded: Final = proxy is not None and self._base.scheme == "http"
         self._make: Final = make
         self._max_response_bytes: Final = max_response_bytes
         self._of_loop: Final[WeakKeyDictionary[object, httpx.AsyncBaseTransport]] = (
@@ -209,7 +210,6 @@ class HttpxWire:
         progress = _Progress(sending, timeout.connect)
         outgoing.extensions = {"timeout": _phases(timeout), "trace": progress}
         stream = outgoing.stream
-        problem: Exception = TimeoutError()
         try:
             with anyio.move_on_after(timeout.total), progress.connecting:
                 return await self._exchange(outgoing, progress)
@@ -218,8 +218,8 @@ class HttpxWire:
                 raise
             if not (progress.heard or isinstance(error, _EXPECTED)):
                 raise
-            problem = error
-        return progress.refusal or self._failure(problem, progress)
+            return progress.refusal or self._failure(error, progress)
+        return progress.refusal or self._failure(TimeoutError(), progress)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
@@ -237,7 +237,7 @@ class HttpxWire:
         progress.sending.begun = not tells
         incoming = await transport.handle_async_request(outgoing)
         try:
-            if incoming.status_code == _PROXY_WANTS_CREDENTIALS and self._proxy is not None:
+            if incoming.status_code == _PROXY_WANTS_CREDENTIALS and self._is_forwarded:
                 raise httpx.ProxyError(str(_PROXY_WANTS_CREDENTIALS))
             if incoming.status_code >= _REFUSED:
                 progress.refusal = Response(incoming.status_code, dict(incoming.headers), b"")
@@ -255,7 +255,7 @@ class HttpxWire:
         known = progress.heard and not isinstance(error, httpx.ProxyError)
         begun = progress.sending.begun if known else not isinstance(error, _SENT_NOTHING)
         if not begun:
-            if late and not progress.connects:
+            if isinstance(error, httpx.PoolTimeout):
                 return Failure(Fault.UNSENT, f"no connection to {host} came free in time")
             return self._unsent(error, progress.step, late=late)
         cause = cause_of(error)

@@ -56,7 +56,7 @@ class _Stream(httpcore.AsyncNetworkStream, Witness):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self._has_read and buffer:  # the next request begins
-            method = buffer.partition(b" ")[0].decode("ascii")
+            method = buffer.partition(b" ")[0].decode("latin-1")
             self._has_read = False
             self._listens = method != "CONNECT"
             self.answer = None
