@@ -84,7 +84,7 @@ class Response:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    flaw: str = ""
+    flaw: str = field(default="", repr=False)
     """Why the body can't be read, if it can't: *body* is empty then."""
 
     @property
