@@ -133,6 +133,20 @@ async def test_mock_that_is_left(respx_mock: respx.MockRouter) -> None:
     assert "had left" in caught.value.__notes__[0]
 
 
+async def test_complaint_of_a_mock_comes_out() -> None:
+    """An error that no network raises is a mock's own, and its text is kept."""
+
+    def complain(_: httpx.Request) -> httpx.Response:
+        message = "no such route"
+        raise AssertionError(message)
+
+    wire = HttpxWire(
+        "http://localhost", lambda: httpx.MockTransport(complain), max_response_bytes=9
+    )
+    with pytest.raises(AssertionError, match="no such route"):
+        await call(wire)
+
+
 class _Mute(Witness):
     """A witness that has seen no end."""
 
