@@ -19,10 +19,10 @@ from sunshine_async._transport.connect import (
     HttpxTimeout,
     HttpxTransport,
     base_url_of,
-    is_mocked,
     open_wire,
     timeout_of,
 )
+from sunshine_async._transport.httpx_wire import is_mocked
 from sunshine_async._transport.sharing import leave, pace_of
 from sunshine_async._transport.transport import Transport
 from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth

@@ -84,6 +84,8 @@ class Response:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    flaw: str = field(default="", repr=False)
+    """Why the body can't be read, if it can't: *body* is empty then."""
 
     @property
     def ok(self) -> bool:
@@ -252,7 +254,7 @@ class Endpoint(Generic[B, R]):
     def result(self, response: Response) -> R:
         """Return what a *response* that is `Response.ok` says; raise `ResponseDecodeError`."""
         try:
-            return self._read(response.body)
+            return self._read(response)
         except _codec.Misfit as misfit:
             error = ResponseDecodeError(
                 misfit.reason,
@@ -294,10 +296,14 @@ class Endpoint(Generic[B, R]):
             maybe_applied=acted and self.replay is not Replay.SAFE,
         )
 
-    def _read(self, body: bytes) -> R:
-        if self.returns is NoneType or (self.returns is object and not body):
+    def _read(self, response: Response) -> R:
+        if self.returns is NoneType:
             return cast("R", None)
-        data: Any = _codec.decode(body)
+        if response.flaw:
+            raise _codec.Misfit(response.flaw)
+        if self.returns is object and not response.body:
+            return cast("R", None)
+        data: Any = _codec.decode(response.body)
         if self.inside is None:
             return _codec.structure(data, self.returns)
         return _codec.structure_inside(data, self.inside, self.returns)

@@ -14,13 +14,13 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from math import inf
 from secrets import token_hex
-from threading import Lock
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, final
 from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.lowlevel import current_token
 
+from sunshine_async._fork import ForkSafeLock
 from sunshine_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class JwtAuth(_Secretive):
         self._secret: Final = secret
         self._lifetime: Final = lifetime
         self._now: Final = now
-        self._minting: Final = Lock()
+        self._minting: Final = ForkSafeLock()
         self._header = ""
         self._used_until = 0.0
 
@@ -287,7 +287,7 @@ class JwtAuth(_Secretive):
 
     def _replace(self, stale: int) -> None:
         """Mint a token in the place of the one with the hash *stale*."""
-        with self._minting:
+        with self._minting.lock:
             if hash(self._header) == stale:  # no other caller was quicker
                 self._mint()
 

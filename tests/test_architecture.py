@@ -20,7 +20,7 @@ FILES = {
 TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FILES.items()}
 
 LEVELS = (
-    ("errors", "_model", "_pace", "_version"),
+    ("errors", "_fork", "_model", "_pace", "_version"),
     ("_codec", "_problem", "_retry", "auth", "bulk", "journal"),
     ("_endpoint", "rows"),
     ("_transport",),

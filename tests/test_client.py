@@ -3,11 +3,13 @@
 import asyncio
 import pickle
 import ssl
+from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from certificates import tls
 
 from sunshine_async import (
     ApiToken,
@@ -79,6 +81,50 @@ def test_what_is_missing_is_named(
         SunshineClient()
 
 
+ODD_RESTS = (
+    *(
+        "?",
+        "#",
+        "/x?",
+        "/x#y",
+        "/..",
+        "/.",
+        "/a/../b",
+        "/a/./b",
+        "/%2e%2E/a",
+        "/.%2e",
+        "//a",
+        "/a//b",
+    ),
+    *(
+        "/a\\b",
+        "/a%",
+        "/a%zz",
+        "/a b",
+        "/a\t",
+        "/\u00e9",
+        '/"',
+        "/{x}",
+        "/[x]",
+        "/a|b",
+        "/a^b",
+        "/<",
+    ),
+    *(":0", ":65536", ":-1", ":1:2", "\\", "\r\n/"),
+)
+ODD_HOSTS = (
+    "",
+    "a..b",
+    "a,b",
+    "a%62c",
+    "ex ample",
+    "b\u00fccher.de",
+    "[::1",
+    "[::1%25eth0]",
+    "a_b[",
+)
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -91,10 +137,12 @@ def test_what_is_missing_is_named(
         ({"base_url": "https://"}, "must be a URL"),
         ({"base_url": "https://api.smooch.io:port"}, "must be a URL"),
         ({"base_url": "https://[::1"}, "must be a URL"),
-        ({"base_url": "https://api.smooch.io\r\nX: y"}, "line break"),
+        ({"base_url": "https://api.smooch.io\r\nX: y"}, "must be a URL"),
         ({"base_url": "https://key:geheim@api.smooch.io"}, "auth="),
         ({"base_url": "https://api.smooch.io?x=1"}, "query"),
         ({"base_url": "https://api.smooch.io#x"}, "fragment"),
+        *(({"base_url": f"https://api.smooch.io{rest}"}, "must be a URL") for rest in ODD_RESTS),
+        *(({"base_url": f"https://{host}"}, "must be a URL") for host in ODD_HOSTS),
         ({"base_url": "http://api.smooch.io"}, "allow_insecure"),
         ({"base_url": "http://127.0.0.1.evil.example"}, "allow_insecure"),
         ({"timeout": 0}, "timeout=0"),
@@ -330,3 +378,37 @@ def test_a_client_shows_no_secret() -> None:
     assert repr(client) == "SunshineClient(base_url='https://api.smooch.io')"
     with pytest.raises(TypeError, match="holds a secret"):
         pickle.dumps(client)
+
+
+@pytest.mark.parametrize(("phase", "limit"), [("connect", 0), ("read", -1), ("pool", float("nan"))])
+def test_limit_that_cannot_work_is_refused(phase: str, limit: float) -> None:
+    """A limit of an `httpx.Timeout` that no call could keep is refused, and named."""
+    with pytest.raises(ConfigurationError, match=f"timeout has {phase}={limit}"):
+        SunshineClient("app", auth=AUTH, timeout=httpx.Timeout(**{"timeout": 5.0, phase: limit}))
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_that_are_missing_are_named(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file or folder of certificates that isn't there is refused at once, by name."""
+    monkeypatch.setenv(variable, str(tmp_path / "nowhere.pem"))
+
+    with pytest.raises(ConfigurationError, match=f"{variable} names .*nowhere.pem"):
+        SunshineClient("app", auth=AUTH)
+    SunshineClient("app", auth=AUTH, ssl_context=ssl.create_default_context())
+    SunshineClient("app", auth=AUTH, transport=ScriptedTransport([]))
+
+
+def test_certificates_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that holds no certificates is refused at once; the right one is taken then."""
+    file = tmp_path / "authority.pem"
+    file.write_text("nothing", encoding="utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(ConfigurationError, match="no certificate can be read where SSL_CERT_FILE"):
+        SunshineClient("app", auth=AUTH)
+
+    tls().authority.cert_pem.write_to_path(str(file))
+    SunshineClient("app", auth=AUTH)
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    SunshineClient("app", auth=AUTH)

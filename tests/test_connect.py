@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,8 +25,8 @@ from sunshine_async import (
     SunshineClient,
     SunshineError,
 )
-from sunshine_async._transport.connect import Switch, in_asyncio_task, is_mocked
-from sunshine_async._transport.httpx_wire import HttpxWire
+from sunshine_async._transport.connect import Switch, in_asyncio_task
+from sunshine_async._transport.httpx_wire import HttpxWire, is_mocked
 from sunshine_async._transport.wire import SocketWire
 from sunshine_async.bulk import Done
 from sunshine_async.emulator import Emulator, Mishap
@@ -184,6 +185,18 @@ class TestTheSame:
             assert caught.value.__context__ is None
             assert (await client.with_options(timeout=20.0).users.create(UserCreateBody())).id
 
+    @pytest.mark.parametrize(
+        "path", ["", "/", "//", "/sc", "/sc/", "/A;b/%7Ex", "/a:b@c", "/...", "/.a"]
+    )
+    async def test_a_base_url_with_a_path(self, way: str, path: str) -> None:
+        """The path of the base URL stands before that of the call, as it is."""
+        async with answering(whole(JANE)) as (url, heard), client_of(url + path) as client:
+            await client.users.get("1")
+
+        line = f"GET {path.rstrip('/')}/v2/apps/app/users/1 HTTP/1.1\r\n"
+        assert heard[0].startswith(line.encode()), way
+        assert f"\r\nHost: {url.removeprefix('http://')}\r\n".encode() in heard[0]
+
     async def test_nobody_listens(self, way: str) -> None:
         """A refused connection is a `ConnectError` that names the host, and nothing was sent."""
         async with answering() as (url, _):
@@ -204,8 +217,6 @@ class TestTheSame:
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
             b"HTTP/1.1 OK\r\n\r\n",
             b"no HTTP at all\r\n\r\n",
-            whole(JANE, "200 OK", "Content-Encoding: br"),
-            whole(JANE, "200 OK", "Content-Encoding: gzip"),
         ],
         ids=lambda answer: answer[:60].decode() or "nothing",
     )
@@ -218,6 +229,66 @@ class TestTheSame:
         assert caught.value.fault is Fault.LOST, way
         assert caught.value.maybe_applied
         assert "jane" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            whole(JANE, "200 OK", "Content-Encoding: br"),
+            whole(gzip.compress(JANE)[:-9], "200 OK", "Content-Encoding: gzip"),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
+        ],
+        ids=["not asked for", "cut", "too large"],
+    )
+    async def test_a_result_that_cannot_be_read(self, way: str, answer: bytes) -> None:
+        """A success whose content can't be read is an unreadable answer: the call may have acted."""
+        async with answering(answer) as (url, heard), client_of(url, retry=Retry()) as client:
+            with pytest.raises(ResponseDecodeError, match=r"larger|asked for|too early") as caught:
+                await client.users.update("jane-1", UserUpdateBody())
+
+        assert caught.value.maybe_applied, way
+        assert len(heard) == 1
+
+    @pytest.mark.parametrize(
+        "rest",
+        [
+            b"Content-Encoding: br\r\nContent-Length: 4\r\n\r\n\x8b\x02\x80a",
+            b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08a",
+            b"Content-Length: 99999999\r\n\r\n",
+            b"Content-Length: 100\r\n\r\n{",
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        ],
+        ids=["not asked for", "damaged", "too large", "cut", "framing"],
+    )
+    async def test_a_clear_no(self, way: str, rest: bytes) -> None:
+        """A refusal stays a refusal, with its status, whatever becomes of its body."""
+        answer = b"HTTP/1.1 400 Bad Request\r\nX-Request-Id: r1\r\n" + rest
+        async with answering(answer) as (url, heard), client_of(url, retry=Retry()) as client:
+            with pytest.raises(ApiError) as caught:
+                await client.users.create(UserCreateBody())
+
+        assert (caught.value.status, caught.value.request_id) == (400, "r1"), way
+        assert not caught.value.maybe_applied
+        assert len(heard) == 1
+
+    async def test_a_no_whose_body_does_not_come(self, way: str) -> None:
+        """A refusal whose body is late stays a refusal, too."""
+        go_on = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n{")
+            await go_on.wait()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, client_of(url, timeout=0.2) as client:
+            with pytest.raises(ApiError) as caught:
+                await client.users.create(UserCreateBody())
+            go_on.set()
+
+        assert caught.value.status == 400, way
+        assert not caught.value.maybe_applied
 
     async def test_a_redirect_is_not_followed(self, way: str) -> None:
         """The server that a redirect points to hears nothing."""

@@ -1,16 +1,19 @@
 import asyncio
+import errno
 import socket
-from collections.abc import Iterator
+import types
+from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
 import pytest
+import trustme
 from certificates import certified, tls
 from servers import Peer, always, answer, serving, silent
 from wires import body_of, call, pool_of, sockets, until, wired
 
 from sunshine_async._endpoint import Failure, Response
 from sunshine_async._retry import Fault
-from sunshine_async._transport.dial import Address, Dialer, first_of
+from sunshine_async._transport.dial import HEAD_START, Address, Dialer, Host, connected, first_of
 from sunshine_async._transport.tls import shared_ssl_context
 
 
@@ -44,7 +47,7 @@ class TestTls:
             reply = await call(wire)
 
         assert isinstance(reply, Failure)
-        assert reply.fault is Fault.UNSENT
+        assert reply.fault is Fault.PERMANENT
         assert "certificate verify failed: " in reply.reason
         assert "127.0.0.1" in reply.reason.partition("verify")[2]
 
@@ -117,7 +120,7 @@ class TestDialing:
     async def test_refused(self, hosts: int) -> None:
         """Where all hosts refuse, that is the error."""
         with pytest.raises(ConnectionRefusedError):
-            await first_of([(socket.AF_INET, ("127.0.0.1", _unused_port()))] * hosts)
+            await first(*[(socket.AF_INET, ("127.0.0.1", _unused_port()))] * hosts)
 
     async def test_refused_call(self) -> None:
         """A refused connection ends the call unsent, in words, and gives its place back."""
@@ -133,16 +136,16 @@ class TestDialing:
             hosts = [
                 (socket.AF_INET, ("127.0.0.1", port)) for port in (_unused_port(), server.port)
             ]
-            with await first_of(hosts) as connected:
-                assert connected.getpeername() == ("127.0.0.1", server.port)
+            with await first(*hosts) as link:
+                assert link.getpeername() == ("127.0.0.1", server.port)
 
     async def test_next_host_after_a_head_start(self, deaf_port: int) -> None:
         """A host that doesn't answer loses to the next, and its socket is closed."""
         before = sockets()
         async with serving(silent) as server:
             hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, server.port)]
-            with await first_of(hosts, head_start=0.01) as connected:
-                assert connected.getpeername() == ("127.0.0.1", server.port)
+            with await first(*hosts, head_start=0.01) as link:
+                assert link.getpeername() == ("127.0.0.1", server.port)
         await until(lambda: sockets() <= before)
 
     async def test_last_host_is_waited_for(self, deaf_port: int) -> None:
@@ -150,7 +153,7 @@ class TestDialing:
         hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, _unused_port())]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.03):
-                await first_of(hosts, head_start=0.0)
+                await first(*hosts, head_start=0.0)
 
     def test_both_hosts_answer(self) -> None:
         """Where two hosts answer at once, one connection is used, and the other closed."""
@@ -172,10 +175,71 @@ class TestDialing:
             loop.trying, loop.both = [], asyncio.Event()
             async with serving(silent) as server:
                 host = (socket.AF_INET, ("127.0.0.1", server.port))
-                (await first_of([host, host], head_start=0.0)).close()
+                (await first(host, host, head_start=0.0)).close()
                 await until(lambda: {link.fileno() for link in loop.trying} == {-1})
 
         with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(scenario())
+
+    def test_next_host_in_an_eager_loop(self) -> None:
+        """A host that fails before its task has ever waited is passed over, too."""
+
+        class Loop(asyncio.SelectorEventLoop):
+            async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+                if address[1] == 1:
+                    raise OSError(errno.ENETUNREACH, "")
+                await super().sock_connect(sock, address)
+
+        async def scenario() -> None:
+            asyncio.get_running_loop().set_task_factory(eagerly)  # type: ignore[arg-type]
+            dead = (socket.AF_INET, ("127.0.0.1", 1))
+            async with serving(silent) as server:
+                host = (socket.AF_INET, ("127.0.0.1", server.port))
+                for hosts in ([dead, host], [dead, dead, host]):
+                    with await first(*hosts, head_start=1000.0) as link:
+                        assert link.getpeername() == ("127.0.0.1", server.port)
+            with pytest.raises(OSError, match="Errno") as caught:
+                await first(dead, dead)
+            assert caught.value.errno == errno.ENETUNREACH
+
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(scenario())
+
+    def test_host_that_never_begins_tls(self) -> None:
+        """A host that takes the connection and not TLS loses to the next, and is let go of."""
+
+        async def scenario() -> None:
+            async with (
+                serving(silent, secure=True) as mute,
+                serving(always, tls=tls().server) as server,
+            ):
+                loop = asyncio.get_running_loop()
+                assert isinstance(loop, Resolving)
+                loop.ports = [mute.port, server.port]
+                async with wired(server.url, tls=tls().client) as wire:
+                    assert await body_of(wire) == b"0"
+                assert len(mute.peers) == 1
+
+        with asyncio.Runner(loop_factory=Resolving) as runner:
+            runner.run(scenario())
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_all_hosts_fail(self, order: int) -> None:
+        """Where all hosts fail, the one that got as far as TLS says why."""
+
+        async def scenario() -> None:
+            stranger = certified(trustme.CA(), "127.0.0.1")
+            async with serving(always, tls=stranger) as server:
+                loop = asyncio.get_running_loop()
+                assert isinstance(loop, Resolving)
+                loop.ports = [_unused_port(), server.port][::order]
+                async with wired(server.url, tls=tls().client) as wire:
+                    reply = await call(wire)
+            assert isinstance(reply, Failure)
+            assert reply.fault is Fault.PERMANENT
+            assert "certificate verify failed" in reply.reason
+
+        with asyncio.Runner(loop_factory=Resolving) as runner:
             runner.run(scenario())
 
     def test_families_take_turns(self) -> None:
@@ -229,6 +293,49 @@ class TestDialing:
 
         assert isinstance(reply, Failure)
         assert "its name can't be looked up" in reply.reason
+
+
+class Resolving(asyncio.SelectorEventLoop):
+    """A loop for which every name has the same address, at several *ports*."""
+
+    ports: list[int]
+
+    async def getaddrinfo(self, *_: object, **__: object) -> list[object]:  # type: ignore[override]
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port)) for port in self.ports]
+
+
+def _eagerly(
+    loop: asyncio.AbstractEventLoop, begun: Coroutine[Any, Any, Any], **_: object
+) -> "asyncio.Future[Any]":
+    """Take the first step of a task at once, as Python's own factory does from 3.12 on."""
+
+    @types.coroutine
+    def rest(awaited: object) -> Generator[Any, Any, Any]:
+        while True:
+            try:
+                value = yield awaited
+                awaited = begun.send(value)
+            except StopIteration as end:
+                return end.value
+
+    done: asyncio.Future[Any] = loop.create_future()
+    try:
+        awaited = begun.send(None)
+    except StopIteration as end:
+        done.set_result(end.value)
+    except OSError as error:
+        done.set_exception(error)
+    else:
+        return asyncio.Task(rest(awaited), loop=loop)
+    return done
+
+
+eagerly = getattr(asyncio, "eager_task_factory", _eagerly)
+
+
+async def first(*hosts: Host, head_start: float = HEAD_START) -> socket.socket:
+    """Return a socket that is connected to the first of *hosts* that answers."""
+    return await first_of(hosts, connected, socket.socket.close, head_start=head_start)
 
 
 async def closing_after_one(peer: Peer) -> None:

@@ -12,11 +12,12 @@ from servers import Blocking, Peer, always, answer, serving, silent, slowly
 from wires import body_of, call, hand, pool_of, sockets, until, wired
 
 from sunshine_async._endpoint import Failure, Response
+from sunshine_async._fork import _renew_all
 from sunshine_async._retry import Fault
 from sunshine_async._transport import connection as connection_module
 from sunshine_async._transport.connection import Connection
 from sunshine_async._transport.exchange import Sending
-from sunshine_async._transport.wire import Pool, SocketWire, _part_all
+from sunshine_async._transport.wire import Pool, SocketWire
 
 
 class TestRequest:
@@ -478,7 +479,7 @@ class TestLoops:
         async with serving(always) as server, wired(server.url) as wire:
             assert await body_of(wire) == b"0"
             inherited = pool_of(wire)
-            _part_all()
+            _renew_all()
             assert await body_of(wire) == b"1"
             assert wire._inherited == [inherited]
             [connection] = inherited._connections
@@ -490,7 +491,7 @@ class TestLoops:
         async with serving(always) as server, wired(server.url) as wire:
             await body_of(wire)
             pool = pool_of(wire)
-            wire.part_from_the_parent()
+            wire.renew()
             await wire.aclose()
             assert pool.is_open
             await pool.keeper.aclose()

@@ -28,6 +28,20 @@ ANSWERS: Final = {
     ),
     "gzip": (answer(GZIPPED, fields=b"Content-Encoding: gzip\r\n"), 200, b"ok" * 1000),
     "not encoded": (answer(b"ok", fields=b"Content-Encoding: identity\r\n"), 200, b"ok"),
+    "the same length twice": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\ncontent-length:2 \r\n\r\nok",
+        200,
+        b"ok",
+    ),
+    "two lengths in one": (b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", 200, b"ok"),
+    "the same length twice, after an interim answer": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 X\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        400,
+        b"ok",
+    ),
+    "two codings": (answer(GZIPPED, fields=b"Content-Encoding: gzip, gzip\r\n"), 200, b"ok" * 1000),
+    "no coding": (answer(b"ok", fields=b"Content-Encoding: UTF-8\r\n"), 200, b"ok"),
+    "said to be gzip": (answer(b"ok", fields=b"Content-Encoding: gzip\r\n"), 200, b"ok"),
     "HTTP/1.0 kept": (
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
         200,

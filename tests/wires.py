@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import httpx
 from attrs import evolve
 
 from sunshine_async._endpoint import Failure, Request, Response, Streamed
 from sunshine_async._transport.connection import Connection
-from sunshine_async._transport.exchange import Sending, Timeout
+from sunshine_async._transport.exchange import Sending, Timeout, Wire
+from sunshine_async._transport.httpx_wire import HttpxWire
 from sunshine_async._transport.wire import Pool, SocketWire
+from sunshine_async._transport.witness import witnessed
 
 AMPLE: Final = Timeout(total=20, connect=20, pool=20, write=20, read=20)
 ENDLESS: Final = Timeout(total=None, connect=None, pool=None, write=None, read=None)
@@ -43,8 +46,26 @@ async def wired(
     await until(lambda: (sockets(), asyncio.all_tasks()) <= before)
 
 
+@asynccontextmanager
+async def wired_by_httpx(
+    url: str, *, max_response_bytes: int = 2**20, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Wire]:
+    """Yield a wire to *url* by httpx's own transport, as proxies and trio have it."""
+
+    def make() -> httpx.AsyncBaseTransport:
+        limits = httpx.Limits(max_connections=1)
+        made = httpx.AsyncHTTPTransport(verify=tls or ssl.create_default_context(), limits=limits)
+        return witnessed(made, limit=max_response_bytes)
+
+    wire = HttpxWire(url, make, max_response_bytes=max_response_bytes)
+    try:
+        yield wire
+    finally:
+        await wire.aclose()
+
+
 async def call(
-    wire: SocketWire,
+    wire: Wire,
     method: str = "GET",
     target: str = "/",
     body: bytes | Streamed | None = None,
@@ -63,7 +84,7 @@ async def call(
     )
 
 
-async def body_of(wire: SocketWire) -> bytes:
+async def body_of(wire: Wire) -> bytes:
     """Return the body of the answer to a call that must succeed."""
     reply = await call(wire)
     assert isinstance(reply, Response), reply

@@ -5,9 +5,11 @@ from functools import cached_property, lru_cache
 from typing import Final, NoReturn, TypeAlias
 
 import httptools
+from attrs import evolve
 
 from sunshine_async._endpoint import Response
 from sunshine_async._transport.body import Body, Unreadable
+from sunshine_async._transport.lengths import with_one_length
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 200
@@ -18,6 +20,7 @@ _BODILESS: Final = (204, 304)
 _SWITCHED: Final = 101
 _LOWEST: Final = 100
 _FINAL: Final = 200
+_REFUSED: Final = 300
 _FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
 _H: Final = ord("H")
 _Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -34,7 +37,7 @@ class Answers:
         self.reusable = False
         """Whether another request may go out, once an answer has been returned."""
         self._limit: Final = limit
-        self._parser: Final = httptools.HttpResponseParser(self)
+        self._parser = httptools.HttpResponseParser(self)
         self._body = Body(None, limit=limit)
         self.ask("GET")
 
@@ -47,7 +50,19 @@ class Answers:
         self._bytes = 0
         self._interim = 0
         self._answer: Response | None = None
+        self._raw = b""
+        self._stuck: httptools.HttpParserError | None = None
         self._expect_head()
+
+    @property
+    def refusal(self) -> Response | None:
+        """The answer as far as its head, if that has come whole and the service says no.
+
+        A status that has come is the answer, whatever becomes of the body that explains it.
+        """
+        if self._status < _REFUSED:
+            return None
+        return Response(self._status, _Headers(self._fields), b"")
 
     @property
     def progress(self) -> str:
@@ -57,7 +72,8 @@ class Answers:
     def feed(self, data: bytes | memoryview) -> Response | None:
         """Take what came; return the answer once it is whole. Raise `Unreadable` for what isn't one.
 
-        Where more than one answer came, the first is returned, and *reusable* is false.
+        Where more than one answer came, the first is returned, and *reusable* is false. An answer
+        whose content can't be read has the reason as its *flaw*.
         """
         if not self._begun and data[0] != _H:  # llhttp skips blank lines, and knows RTSP
             message = "it doesn't begin as HTTP does"
@@ -66,20 +82,56 @@ class Answers:
         self._bytes += len(data)
         before = self._body_bytes
         try:
-            self._parser.feed_data(data)
+            if self._stuck is None:
+                self._parser.feed_data(data)
+            if not self._head_read:
+                self._hold(data)
         except httptools.HttpParserError as error:
-            self.reusable = False
-            if self._answer is None:
-                raise _reason(error) from None
+            self._failed(error, data)
         if self._answer is None:
             self._idle_bytes = self._idle_bytes + len(data) if before == self._body_bytes else 0
             if self._idle_bytes > MAX_HEAD_BYTES:
                 message = f"it has more than {MAX_HEAD_BYTES} bytes in it that are no content"
-                raise Unreadable(message)
+                self._give_up(Unreadable(message))
         return self._answer
 
+    def _give_up(self, error: Unreadable) -> None:
+        """Raise *error*, unless the head of a refusal has come: that is the answer then."""
+        refusal = self.refusal
+        if refusal is None:
+            raise error from None
+        self.reusable = False
+        self._answer = evolve(refusal, flaw=str(error))
+
+    def _failed(self, error: httptools.HttpParserError, data: bytes | memoryview) -> None:
+        """Parse a head that repeats its length once more; give up on anything else."""
+        if self._stuck is None and not self._head_read and "Content-Length" in str(error):
+            self._stuck = error
+            try:
+                return self._hold(data)
+            except httptools.HttpParserError as again:
+                error = again
+        self.reusable = False
+        if self._answer is None:
+            self._give_up(_reason(error))
+        return None
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        """Keep *data* of a head that isn't whole; once it is, parse it with one length."""
+        self._raw += data
+        repaired = None if self._stuck is None else with_one_length(self._raw)
+        if self._stuck is None or repaired is None:
+            return
+        if repaired == self._raw:
+            raise self._stuck
+        self._stuck = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._interim = 0
+        self._expect_head()
+        self._parser.feed_data(repaired)
+
     def end(self) -> Response | None:
-        """Return the answer if the end of the stream is its end; raise `Unreadable` if it isn't one."""
+        """Return the answer if the end of the stream is its end."""
         if self._until_end:
             self._complete(reusable=False)
         return self._answer
@@ -98,7 +150,7 @@ class Answers:
             _refuse(f"it has more than {MAX_FIELDS} header fields")
         if self._bytes > MAX_HEAD_BYTES and _size(self._fields) > MAX_HEAD_BYTES:
             _refuse(f"its header is larger than {MAX_HEAD_BYTES} bytes")
-        status = self._status = self._parser.get_status_code()
+        status = self._parser.get_status_code()
         headers = _joined([field for field in self._fields if len(field[0]) in _FRAMING])
         if self._parser.get_http_version() not in _VERSIONS or status < _LOWEST:
             _refuse("its status line is wrong")
@@ -110,21 +162,25 @@ class Answers:
         framed = coding is not None or length not in (None, "0")
         if status < _FINAL and framed:
             _refuse("an interim answer has a body")
-        if length is not None and int(length) > self._limit:
-            _refuse(f"its body is larger than {self._limit} bytes")
+        self._status = status  # of a head that is in order
         self._body = Body(headers.get("content-encoding"), limit=self._limit)
         if status >= _FINAL and (self._to_head or status in _BODILESS):
             if self._to_head or framed:  # versions of llhttp differ in what they take to follow
                 self._complete(reusable=False)
                 _refuse("it has no body, whatever its headers say")
+        elif length is not None and int(length) > self._limit:
+            self._spoil(f"its body is larger than {self._limit} bytes")
         else:
             self._until_end = status >= _FINAL and coding is None and length is None
 
     def on_body(self, piece: bytes) -> None:
         self._body_bytes += len(piece)
         if self._body_bytes > self._limit:
-            _refuse(f"its body is larger than {self._limit} bytes")
-        self._body.add(piece)
+            self._spoil(f"its body is larger than {self._limit} bytes")
+        try:
+            self._body.add(piece)
+        except Unreadable as error:
+            self._spoil(str(error))
 
     def on_message_complete(self) -> None:
         if self._status >= _FINAL:
@@ -142,8 +198,17 @@ class Answers:
         self._until_end = False
 
     def _complete(self, *, reusable: bool) -> None:
-        self._answer = Response(self._status, _Headers(self._fields), self._body.whole())
         self.reusable = reusable
+        try:
+            body, flaw = self._body.whole(), ""
+        except Unreadable as error:
+            body, flaw = b"", str(error)
+        self._answer = Response(self._status, _Headers(self._fields), body, flaw)
+
+    def _spoil(self, flaw: str) -> NoReturn:
+        """End the answer where it has come to: it is of no use for its *flaw*."""
+        self._answer = Response(self._status, _Headers(self._fields), b"", flaw)
+        _refuse(flaw)
 
 
 class _Headers(Mapping[str, str]):

@@ -1,6 +1,5 @@
 """From a client's settings to a wire: to which address, by which way, for how long."""
 
-import ipaddress
 import re
 import ssl
 import sys
@@ -8,14 +7,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from math import inf
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from sunshine_async._endpoint import Failure, Request, Response
 from sunshine_async._transport.exchange import Sending, Timeout, Wire
-from sunshine_async._transport.httpx_wire import HttpxWire
-from sunshine_async._transport.tls import shared_ssl_context
+from sunshine_async._transport.httpx_wire import HttpxWire, is_mocked
+from sunshine_async._transport.proxy import is_loopback, proxy_of
+from sunshine_async._transport.tls import check_named_certificates, shared_ssl_context
 from sunshine_async.errors import ConfigurationError
 
 HttpxTimeout: TypeAlias = httpx.Timeout
@@ -25,8 +24,12 @@ MAX_RESPONSE_BYTES: Final = 16 * 2**20
 KEEPALIVE_EXPIRY: Final = 15.0
 CONNECT_AT_MOST: Final = 5.0
 
-_PROXIES: Final = ("http", "https", "socks5", "socks5h")
-_UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]")
+_ROOT: Final = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]{0,5})?"
+    r"(/(?!(\.|%2e){1,2}(/|$))([a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2})+)*/*",
+    re.IGNORECASE,
+)
+"""The base URLs that every URL parser reads alike."""
 
 
 def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
@@ -34,20 +37,16 @@ def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
 
     *name* is what the caller calls it. ``http`` is for loopback only, unless *allow_insecure*.
     """
-    if _UNSENDABLE.search(url):
-        message = f"{name} has a blank, a line break or a character in it that no URL has"
-        raise ConfigurationError(message)
-    parts = _parts(url)
-    if parts is None or parts.hostname is None or parts.scheme not in ("http", "https"):
-        message = f"{name} must be a URL such as https://api.smooch.io"
-        raise ConfigurationError(message)
-    if "@" in parts.netloc:
+    if "@" in url.partition("://")[2].partition("/")[0]:
         message = f"{name} has credentials in it: hand them in as auth="
         raise ConfigurationError(message)
-    if parts.query or parts.fragment:
-        message = f"{name} has a query or a fragment: it is the server's root, perhaps with a path"
+    if not _ROOT.fullmatch(url) or (parts := _parts(url)) is None:
+        message = (
+            f"{name} must be a URL such as https://api.smooch.io: the server's root, perhaps with a"
+            " path, without a query, a fragment, an empty segment, . or .."
+        )
         raise ConfigurationError(message)
-    if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname or ""):
         message = (
             f"{name} is http: the credentials and the users' data would go in the clear."
             " Use https (a client of your own may say allow_insecure=True)"
@@ -59,30 +58,21 @@ def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
 def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # it is read when it is asked for
+        port = parts.port  # which is read when it is asked for
     except ValueError:
         return None
-    return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine, without asking a name server."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return None if port == 0 else parts
 
 
 def timeout_of(timeout: float | HttpxTimeout) -> Timeout:
     """Return the limits that *timeout* (seconds for an attempt, or httpx's own) stands for."""
     if isinstance(timeout, httpx.Timeout):
-        return Timeout(
-            total=None,
-            connect=timeout.connect,
-            pool=timeout.pool,
-            write=timeout.write,
-            read=timeout.read,
-        )
+        phases = timeout.as_dict()
+        wrong = [name for name, limit in phases.items() if limit is not None and not limit > 0]
+        if wrong:
+            message = f"timeout has {wrong[0]}={phases[wrong[0]]}: seconds, more than 0, or None"
+            raise ConfigurationError(message)
+        return Timeout(total=None, **phases)
     if not 0 < timeout < inf:
         message = f"timeout={timeout}: seconds, more than 0"
         raise ConfigurationError(message)
@@ -108,25 +98,32 @@ def open_wire(
         )
         raise ConfigurationError(message)
 
-    name = "proxy" if proxy else "the proxy that the environment names"
-    proxy = proxy or proxy_from_environment(base_url)
-    if proxy is not None and proxy.partition("://")[0].lower() not in _PROXIES:
-        message = f"{name} must be a URL such as http://localhost:3128"
-        raise ConfigurationError(message)
+    if transport is None and ssl_context is None:
+        check_named_certificates()
+    way = None if transport is not None else proxy_of(proxy, base_url)
 
     def make() -> HttpxTransport:
-        return transport or httpx.AsyncHTTPTransport(
-            verify=ssl_context or shared_ssl_context(),
-            proxy=proxy,
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_connections,
-                keepalive_expiry=KEEPALIVE_EXPIRY,
+        if transport is not None:
+            return transport
+        from sunshine_async._transport.witness import witnessed  # noqa: PLC0415 - httpcore is large
+
+        context = ssl_context or shared_ssl_context()
+        return witnessed(
+            httpx.AsyncHTTPTransport(
+                verify=context,
+                proxy=None if way is None else way.for_httpx(context),
+                limits=httpx.Limits(
+                    max_connections=max_connections,
+                    max_keepalive_connections=max_connections,
+                    keepalive_expiry=KEEPALIVE_EXPIRY,
+                ),
             ),
+            limit=MAX_RESPONSE_BYTES,
         )
 
-    by_httpx = HttpxWire(base_url, make, max_response_bytes=MAX_RESPONSE_BYTES)
-    if transport is not None or proxy is not None:
+    name = way.name if way else None
+    by_httpx = HttpxWire(base_url, make, max_response_bytes=MAX_RESPONSE_BYTES, proxy=name)
+    if transport is not None or way is not None:
         return by_httpx
 
     def own() -> Wire:
@@ -172,12 +169,6 @@ class Switch:
         return self._own
 
 
-def is_mocked() -> bool:
-    """Return whether something is loaded that answers tests in the place of httpx."""
-    loaded = sys.modules
-    return "respx" in loaded or "pytest_httpx" in loaded or "vcr" in loaded
-
-
 def in_asyncio_task() -> bool:
     """Return whether this runs in a task of asyncio (and not of trio, its guest included)."""
     asyncio = sys.modules.get("asyncio")
@@ -185,14 +176,3 @@ def in_asyncio_task() -> bool:
         return asyncio is not None and asyncio.current_task() is not None
     except RuntimeError:
         return False
-
-
-def proxy_from_environment(base_url: str) -> str | None:
-    """Return the proxy that the environment names for *base_url*, such as ``HTTPS_PROXY`` does."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or is_loopback(host) or proxy_bypass(parts.netloc):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"

@@ -7,13 +7,15 @@ from enum import Enum
 from math import inf
 from typing import Final, Protocol, cast
 
-from attrs import define, field
+from attrs import astuple, define, field
 
 from sunshine_async._endpoint import Failure, Response
 from sunshine_async._retry import Fault
 from sunshine_async._transport.answer import Answers
 from sunshine_async._transport.body import Unreadable
 from sunshine_async._transport.exchange import Sending, Timeout
+from sunshine_async._transport.reason import unsent
+from sunshine_async._transport.tls import is_ended, refuses_client
 
 _PIECE: Final = 64 * 1024
 _FIRST_READ: Final = 4 * 1024
@@ -126,7 +128,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def start(self, call: Call) -> None:
         """Send the request of *call*; only where it is quiet."""
-        self._used = True
         self._call = call
         call.connection = self
         self._answers.ask(call.method)
@@ -181,12 +182,12 @@ class Connection(asyncio.BufferedProtocol):
             self._home.over(self)
 
     def fail(self, fault: Fault, reason: str) -> None:
-        """End the call that it carries, and itself."""
+        """End the call that it carries, and itself; the status stands where the service said no."""
         call = self._call
         self.abandon()
         if call is not None:
             call.connection = None
-            call.settle(Failure(fault, reason))
+            call.settle(self._answers.refusal or Failure(fault, reason))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it grows as it is filled
         return self._buffer
@@ -211,18 +212,17 @@ class Connection(asyncio.BufferedProtocol):
         if self._call is None:
             self.abandon()
             return
-        try:
-            answer = self._answers.end()
-        except Unreadable as error:
-            self._unreadable(error)
+        tls = self._transport.get_extra_info("ssl_object")
+        answer = self._answers.end() if is_ended(tls) else None
+        if answer is not None:
+            self._finish(self._call, answer)
         else:
-            if answer is not None:
-                self._finish(self._call, answer)
-            else:
-                self._lose("closed the connection")
+            self._lose("closed the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.state is not State.OVER:
+        if refuses_client(exc) and not self._used:  # no request of the connection was read
+            self.fail(*astuple(unsent(exc, f"connecting to {self._peer}")))
+        elif self.state is not State.OVER:
             why = f" ({type(exc).__name__})" if exc is not None else ""
             self._lose(f"broke the connection{why}")
         self._home.closed(self)
@@ -249,6 +249,7 @@ class Connection(asyncio.BufferedProtocol):
             self._set_timer(self._due(self._call))
 
     def _finish(self, call: Call, answer: Response) -> None:
+        self._used = True
         self._call = call.connection = None
         call.settle(answer)
         if self.state is State.WAITING and self._answers.reusable:

@@ -1,12 +1,12 @@
-"""Making connections to one address: the name looked up, its hosts raced, TLS done."""
+"""Connections to one address: the name is looked up, its hosts race until TLS is done."""
 
 import asyncio
-import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from itertools import chain, zip_longest
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -17,6 +17,7 @@ HEAD_START: Final = 0.25
 """Seconds that one host has before the next is tried too (RFC 8305)."""
 LOOK_UP_LASTS: Final = 5.0
 
+T = TypeVar("T")
 Host: TypeAlias = tuple[int, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 """An address family, and an address in it."""
 
@@ -48,17 +49,30 @@ class Dialer:
 
         Cancelled or not, no socket is left behind.
         """
-        secure = self._address.secure
-        context = await self._context() if secure else None
+        context = await self._context() if self._address.secure else None
+
+        async def connect(host: Host) -> Connection:
+            return await self._connected(host, make(), context)
+
         try:
-            connected = await first_of(await self._hosts())
+            return await first_of(await self._hosts(), connect, Connection.abandon)
         except OSError:
             self._look_up = None  # they may have moved
             raise
-        name = self._address.host if secure else None
-        _, connection = await self._loop.create_connection(
-            make, sock=connected, ssl=context, server_hostname=name
-        )
+
+    async def _connected(
+        self, host: Host, connection: Connection, context: ssl.SSLContext | None
+    ) -> Connection:
+        """Return *connection*, connected to *host* with TLS done."""
+        link = await connected(host)
+        name = self._address.host if context else None
+        try:
+            await self._loop.create_connection(
+                lambda: connection, sock=link, ssl=context, server_hostname=name
+            )
+        except BaseException:
+            connection.abandon()
+            raise
         return connection
 
     def close(self) -> None:
@@ -90,47 +104,61 @@ class Dialer:
         return [hosts[0], *filter(None, turns)]
 
 
-async def first_of(hosts: Sequence[Host], *, head_start: float = HEAD_START) -> socket.socket:
-    """Return a socket connected to the first of *hosts* that answers.
+async def first_of(
+    hosts: Sequence[Host],
+    connect: Callable[[Host], Coroutine[Any, Any, T]],
+    drop: Callable[[T], object],
+    *,
+    head_start: float = HEAD_START,
+) -> T:
+    """Return the connection to the first of *hosts* for which *connect* returns one.
 
-    Each has a *head_start* over the next, but a host that has failed has none. Raise the `OSError`
-    of the first where all fail.
+    Each has a *head_start* over the next, but a host that has failed has none. A second connection
+    is handed to *drop*. Where all fail, raise the error of the first that got as far as TLS, or
+    else of the first.
     """
     if len(hosts) == 1:
-        return await _connected(hosts[0])
-    tries: list[asyncio.Task[socket.socket]] = []
+        return await connect(hosts[0])
+    tries: list[asyncio.Task[T]] = []
     winner = None
     try:
         for host in hosts:
-            tries.append(asyncio.create_task(_connected(host)))
+            tries.append(asyncio.create_task(connect(host)))
             winner = await _winner(tries, head_start)
             if winner is not None:
                 return winner.result()
         while winner is None and not all(task.done() for task in tries):
             winner = await _winner(tries, None)
-        return (winner or tries[0]).result()
+        secure = (task for task in tries if isinstance(task.exception(), ssl.SSLError))
+        return (winner or next(secure, tries[0])).result()
     finally:
         for task in tries:
             if task is not winner:
-                task.add_done_callback(_discard)
+                task.add_done_callback(partial(_discard, drop))
                 task.cancel()
 
 
 async def _winner(
-    tries: Sequence[asyncio.Task[socket.socket]], patience: float | None
-) -> asyncio.Task[socket.socket] | None:
-    """Wait until one of *tries* is done; return it if it has succeeded."""
+    tries: Sequence[asyncio.Task[T]], patience: float | None
+) -> asyncio.Task[T] | None:
+    """Wait until one more of *tries* is done; return the one that has succeeded, if any.
+
+    Return at once where the last has failed by now: an eager task may have.
+    """
     pending = [task for task in tries if not task.done()]
-    done, _ = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    if pending and (patience is None or not tries[-1].done()):
+        await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    done = (task for task in tries if task.done() and not task.cancelled())
     return next((task for task in done if task.exception() is None), None)
 
 
-def _discard(task: asyncio.Task[socket.socket]) -> None:
+def _discard(drop: Callable[[T], object], task: asyncio.Task[T]) -> None:
     if not task.cancelled() and task.exception() is None:
-        task.result().close()
+        drop(task.result())
 
 
-async def _connected(host: Host) -> socket.socket:
+async def connected(host: Host) -> socket.socket:
+    """Return a socket that is connected to *host*."""
     family, address = host
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -140,16 +168,3 @@ async def _connected(host: Host) -> socket.socket:
         made.close()
         raise
     return made
-
-
-def why(error: Exception) -> str:
-    """Return in words why a connection could not be made."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or type(error).__name__}"
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return "its name can't be looked up"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return "it took too long" if isinstance(error, TimeoutError) else type(error).__name__

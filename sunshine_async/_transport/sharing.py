@@ -3,7 +3,6 @@
 from collections.abc import Callable, MutableMapping
 from hashlib import blake2b
 from secrets import token_bytes
-from threading import RLock
 from typing import Final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -11,12 +10,13 @@ from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 from attrs import define, field
 
+from sunshine_async._fork import ForkSafeLock
 from sunshine_async._pace import Pace
 
 _KEPT: Final = 64
 
 _SALT: Final = token_bytes(16)
-_LOCK: Final = RLock()
+_LOCK: Final = ForkSafeLock()
 
 
 @define(eq=False)
@@ -48,7 +48,7 @@ def pace_of(
     hash.
     """
     key = blake2b(f"{base_url}\n{identity}".encode(), key=_SALT).digest()
-    with _LOCK:
+    with _LOCK.lock:
         of_all = _of_this_loop() if in_loop else _OF_PROCESS
         shared = of_all.pop(key, None)
         if shared is None or not (keep or shared.clients):
@@ -63,7 +63,7 @@ def pace_of(
 
 def leave(client: object) -> None:
     """Take down that *client* is closed."""
-    with _LOCK:
+    with _LOCK.lock:
         for of_all in (_OF_PROCESS, *_OF_LOOPS.values()):
             for shared in of_all.values():
                 shared.clients.discard(client)

@@ -1,7 +1,6 @@
 """HTTP/1.1 on asyncio for our own calls: connections that are kept, and calls that wait for one."""
 
 import asyncio
-import os
 import re
 import ssl
 from collections import OrderedDict
@@ -10,14 +9,15 @@ from itertools import islice
 from math import inf
 from typing import Final
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 from sunshine_async._endpoint import Failure, Request, Response, Streamed
+from sunshine_async._fork import renew_after_fork
 from sunshine_async._retry import Fault
 from sunshine_async._transport.connection import Call, Connection, State
-from sunshine_async._transport.dial import Address, Dialer, why
+from sunshine_async._transport.dial import Address, Dialer
 from sunshine_async._transport.exchange import Sending, Timeout
 from sunshine_async._transport.pour import pour
+from sunshine_async._transport.reason import unsent
 
 _OURS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")
@@ -57,7 +57,7 @@ class Pool:
         self._loop: Final = asyncio.get_running_loop()
         self._line: Final[OrderedDict[Call, None]] = OrderedDict()
         self._idle: Final[OrderedDict[Connection, None]] = OrderedDict()
-        self._coming: Final[set[asyncio.Task[Connection | str]]] = set()
+        self._coming: Final[set[asyncio.Task[Connection | Failure]]] = set()
         self._connections: Final[set[Connection]] = set()
         self._places = max_connections
         self._expiry: asyncio.TimerHandle | None = None
@@ -140,39 +140,39 @@ class Pool:
             self._coming.add(task)
             task.add_done_callback(self._arrived)
 
-    async def _dial(self, patience: float | None) -> Connection | str:
+    async def _dial(self, patience: float | None) -> Connection | Failure:
         """Return a connection, or why there is none."""
-        connection = Connection(
-            self, str(self._address), limit=self._max_response_bytes, secure=self._address.secure
-        )
+
+        def make() -> Connection:
+            limit, secure = self._max_response_bytes, self._address.secure
+            return Connection(self, str(self._address), limit=limit, secure=secure)
+
         try:
             async with asyncio.timeout(patience):
-                await self._dialer.dial(lambda: connection)
-            if connection.quiet():
-                return connection
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends a call and not the pool
-            connection.abandon()
-            return why(error)
-        except asyncio.CancelledError:
-            connection.abandon()
-            raise
+                connection = await self._dialer.dial(make)
+        except Exception as error:  # noqa: BLE001 - any error ends a call and not the pool
+            return unsent(error, f"connecting to {self._address}")
+        if connection.quiet():
+            return connection
         connection.abandon()
-        return "it was closed, or spoken on, before anything was asked"
+        return self._unsent("it was closed, or spoken on, before anything was asked")
 
-    def _arrived(self, task: asyncio.Task[Connection | str]) -> None:
+    def _unsent(self, why: str) -> Failure:
+        return Failure(Fault.UNSENT, f"connecting to {self._address} failed: {why}")
+
+    def _arrived(self, task: asyncio.Task[Connection | Failure]) -> None:
         """Put to use what `_dial` made, or let go of the place that it had."""
         self._coming.discard(task)
-        made = "cancelled" if task.cancelled() else task.result()
+        made = self._unsent("cancelled") if task.cancelled() else task.result()
         if isinstance(made, Connection) and made.state is State.IDLE:
             self._connections.add(made)
             self.free(made)
             return
         self._places += 1
         call = self._first()
-        if isinstance(made, str) and call is not None and len(self._line) > len(self._coming):
+        if isinstance(made, Failure) and call and len(self._line) > len(self._coming):
             self._leave_line(call)
-            reason = f"connecting to {self._address} failed: {made}"
-            call.settle(Failure(Fault.UNSENT, reason))
+            call.settle(made)
         self._connect()
 
     def _first(self) -> Call | None:
@@ -235,7 +235,7 @@ class SocketWire:
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []
         self._blocks: Final[dict[int, tuple[Mapping[str, str], bytes]]] = {}
-        _ALL.add(self)
+        renew_after_fork(self)
 
     async def send(
         self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
@@ -268,8 +268,8 @@ class SocketWire:
             del self._pools[loop]
             await pool.keeper.aclose()
 
-    def part_from_the_parent(self) -> None:
-        """Begin without connections, and close none: in a process that was forked off."""
+    def renew(self) -> None:
+        """Begin without connections in a child process; the parent's stay open."""
         self._inherited.extend(self._pools.values())  # kept, or they would be closed as garbage
         self._pools.clear()
 
@@ -318,17 +318,6 @@ class SocketWire:
         block = "".join(lines).encode("latin-1")
         self._blocks[id(headers)] = headers, block  # which keeps it, so that its id stays its own
         return block
-
-
-_ALL: Final["WeakSet[SocketWire]"] = WeakSet()
-
-
-def _part_all() -> None:
-    for wire in list(_ALL):
-        wire.part_from_the_parent()
-
-
-getattr(os, "register_at_fork", dict)(after_in_child=_part_all)  # Windows has no fork
 
 
 async def _poured(pool: Pool, call: Call, body: Streamed) -> Response | Failure:

@@ -31,7 +31,7 @@ from sunshine_async.dixa.models import (
     UpdateEndUserInput,
 )
 from sunshine_async.dixa.pages import Listing, Place, page_limit_of
-from sunshine_async.dixa.sending import BulkEndpoint, Changing, Creating, size_as
+from sunshine_async.dixa.sending import Changing, Creating, size_as
 
 _Outcomes: TypeAlias = list[Outcome]
 _Attributes: TypeAlias = list[CustomAttribute]
@@ -91,19 +91,19 @@ CONVERSATIONS: Final[Endpoint[None, ListEndUserConversationsOutput]] = Endpoint(
     returns=ListEndUserConversationsOutput, query=_PAGES,
     replay=Replay.SAFE,
 )  # fmt: skip
-CREATE_BULK: Final = BulkEndpoint(
+CREATE_BULK: Final = Endpoint(
     "POST", _ALL + "/bulk", operation="postEndusersBulk",
     accepts=CreateEndUsersInput, returns=_Outcomes, inside="data", ok=(201,),
     replay=Replay.UNSAFE,
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
-PATCH_BULK: Final = BulkEndpoint(
+PATCH_BULK: Final = Endpoint(
     "PATCH", _ALL, operation="patchEndusers",
     accepts=BulkPatchEndUsersInput, returns=_Outcomes, inside="data",
     replay=Replay.IDEMPOTENT,
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
-UPDATE_BULK: Final = BulkEndpoint(
+UPDATE_BULK: Final = Endpoint(
     "PUT", _ALL, operation="putEndusers",
     accepts=BulkUpdateEndUsersInput, returns=_Outcomes, inside="data",
     replay=Replay.IDEMPOTENT,

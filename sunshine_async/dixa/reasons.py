@@ -1,7 +1,7 @@
 """Why an item of a batch isn't done, as an error: in the service's words, or in ours."""
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 from sunshine_async import _codec
 from sunshine_async._problem import details
@@ -15,7 +15,6 @@ from sunshine_async.dixa.models import (
     NotFound,
     Outcome,
     UnknownBulkError,
-    UnknownOutcome,
     Validation,
 )
 from sunshine_async.errors import ApiError, ErrorDetail, ResponseDecodeError, SunshineError, kind_of
@@ -47,29 +46,6 @@ TAKEN: Final[Mapping[str, ErrorDetail]] = {
 AMBIGUOUS: Final = ErrorDetail(
     "AmbiguousMatch", "its external id, e-mail address and phone number lead to several end users"
 )
-
-
-def outcomes_of(data: object) -> list[Outcome]:
-    """Return the outcomes in the *data* of a bulk answer, read one by one.
-
-    An outcome that can't be read is an `UnknownOutcome`, with its JSON object in *extra*. Raise
-    `Misfit` where *data* is no list.
-    """
-    if not isinstance(data, list):
-        reason = "expected a list"
-        raise _codec.Misfit(reason, "data")
-    return [_read(item) for item in cast("list[object]", data)]
-
-
-def _read(item: object) -> Outcome:
-    if not isinstance(item, dict):
-        return UnknownOutcome()
-    data = cast("dict[str, Any]", item)
-    try:
-        [outcome] = _codec.structure([data], list[Outcome])
-    except ValueError:  # a `Misfit`; or a list that leaves out what can't be read
-        return UnknownOutcome(extra=data)
-    return outcome
 
 
 def of_outcome(

@@ -27,7 +27,7 @@ from sunshine_async.dixa.models import (
     EndUser,
     Outcome,
 )
-from sunshine_async.dixa.reasons import TAKEN, is_taken, of_look, of_outcome, outcomes_of
+from sunshine_async.dixa.reasons import TAKEN, is_taken, of_look, of_outcome
 from sunshine_async.errors import (
     BadRequestError,
     PayloadTooLargeError,
@@ -53,15 +53,6 @@ WRONG: Final = timedelta(days=1)
 LOOK: Final = "the look-up"
 ROUNDS: Final = 3
 """How often what may be there is looked for, and sent again where it isn't."""
-
-
-class BulkEndpoint(Endpoint[S, list[Outcome]]):
-    """A bulk operation, whose outcomes are read one by one."""
-
-    def _read(self, body: bytes) -> list[Outcome]:
-        """Return the outcomes; an outcome that can't be read is an `UnknownOutcome`."""
-        data: Any = _codec.decode(body)
-        return outcomes_of(_codec.structure_inside(data, "data", object))
 
 
 @frozen
