@@ -5,7 +5,6 @@ import io
 import json
 import math
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
@@ -45,6 +44,7 @@ from sunshine_async.jobs import (
     SourceError,
     open_rows,
 )
+from sunshine_async.jobs.sources import noted
 from sunshine_async.journal import Journal, State
 from sunshine_async.smooch import AppUserPreCreate
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
@@ -356,15 +356,23 @@ class TestOneFile:
         assert counts(report) == (1200, 0, 0, 0, 0)
         assert set(desk.names.values()) == {"A"}
 
-    async def test_a_file_that_changes_while_it_is_read_ahead(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("seen", [True, False])
+    async def test_a_file_that_changes_while_it_is_read_ahead(
+        self, desk: Desk, *, seen: bool
+    ) -> None:
         """A file that changes while it is read ahead is no source; the journal stays as it was."""
         desk.write(*(named(f"user-{n}", "A") for n in range(50)))
         async with jobs.open(desk.path, desk.client, SUNSHINE, Mode.CREATE) as job:
             add = job.journal.add
 
             def adding(lines: Iterable[Any]) -> int:
-                with desk.file.open("a") as file:
-                    file.write(json.dumps(named("late", "A")) + "\n")
+                stamp = desk.file.stat()
+                if seen:
+                    with desk.file.open("a") as file:
+                        file.write(json.dumps(named("late", "A")) + "\n")
+                else:
+                    desk.file.write_text(desk.file.read_text().replace("user-49", "late-49"))
+                    os.utime(desk.file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
                 return add(lines)
 
             job.journal.add = adding  # type: ignore[method-assign]
@@ -374,8 +382,8 @@ class TestOneFile:
             ):
                 await job.run(rows)
         assert desk.rows == []
-        assert (await desk.run(Mode.CREATE)).done == len(desk.names)
-        assert "late" in desk.names
+        assert (await desk.run(Mode.CREATE)).done == len(desk.names) == 50 + seen
+        assert {"late", "late-49"} & {*desk.names}
 
     async def test_an_edit_that_no_digest_told(self, desk: Desk) -> None:
         """Where the journal has other rows than the file, the file can be accepted as it is."""
@@ -652,9 +660,8 @@ class TestJournals:
         with pytest.raises(JournalError, match="isn't finished"):
             await desk.run(Mode.UPDATE)
 
-    def test_statements_of_old_sqlites(self, path: Path) -> None:
-        """No statement needs what came after the oldest SQLite that is taken."""
-        Journal(path).close()
-        with closing(sqlite3.connect(path)) as database:
-            [schema] = database.execute("SELECT group_concat(sql) FROM sqlite_schema").fetchone()
-        assert "STRICT" not in schema
+    def test_what_is_not_json(self) -> None:
+        """A row of the caller's own that JSON can't hold is bad."""
+        task = SUNSHINE.tasks[Mode.CREATE]
+        found = noted(Row(1, {"externalId": {1}}), task, keep_body=False)
+        assert found.reason == "not JSON: Type is not JSON serializable: set"
