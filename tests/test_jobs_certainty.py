@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from sunshine_async import (
     ApiToken,
@@ -43,11 +43,13 @@ from sunshine_async.jobs import (
     Row,
     SourceError,
     open_rows,
+    rehearse,
 )
 from sunshine_async.jobs.sources import noted
 from sunshine_async.journal import Journal, State
 from sunshine_async.smooch import AppUserPreCreate
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
+from sunshine_async.testing import ScriptedTransport
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
 
@@ -587,6 +589,52 @@ class TestOddRows:
         desk.emulator.add("sunshine", named("a", "a"), app_id="app")
         user = await desk.client.users.get("a")
         assert (await Job(desk.client, SUNSHINE, Mode.DELETE).run([user])).done == 1
+
+    @pytest.mark.parametrize("look", [(400, {}), (409, {}), (200, {}), (200, []), (302, {})])
+    async def test_a_look_that_tells_nothing(self, desk: Desk, look: Any) -> None:
+        """A row that may have been created is unknown where the look-up is refused or unreadable."""
+        desk.write(named("a", "a"))
+        await desk.run(Mode.CREATE, after=0)
+        auth = BasicAuth("key-id", "secret")
+        async with (
+            SunshineClient(
+                "app", auth=auth, base_url="http://127.0.0.1", transport=ScriptedTransport([look])
+            ) as client,
+            jobs.open(desk.path, client, SUNSHINE, Mode.CREATE) as job,
+        ):
+            with open_rows(desk.file, job.shape) as rows:
+                await job.run(rows)
+        assert [state for state, _ in desk.rows] == [State.UNKNOWN]
+
+    @pytest.mark.parametrize(
+        ("error", "state"),
+        [
+            (ZeroDivisionError, State.UNKNOWN), (KeyError, State.UNKNOWN), (OSError, State.UNKNOWN),
+            (TimeoutError, State.UNKNOWN), (ValueError, State.BAD), (TypeError, State.FAILED),
+        ],
+    )  # fmt: skip
+    async def test_errors_of_any_kind(
+        self, desk: Desk, error: type[Exception], state: State
+    ) -> None:
+        """An error that nobody foresaw leaves its row unknown; only bad arguments aren't sent."""
+
+        async def send(*_: Any) -> None:
+            raise error
+
+        tasks = {**SUNSHINE.tasks, Mode.CREATE: evolve(SUNSHINE.tasks[Mode.CREATE], send=send)}
+        service = evolve(SUNSHINE, tasks=tasks)
+        async with jobs.open(desk.path, desk.client, service, Mode.CREATE) as job:
+            await job.run([named("a", "a")])
+        assert [found for found, _ in desk.rows] == [state]
+
+    def test_rehearsals(self) -> None:
+        """A rehearsal takes what a job takes, and refuses what a job refuses."""
+        odd = [body for body, _ in ODD_BODIES.values()]
+        found = rehearse(SUNSHINE, Mode.CREATE, [named("a", "a"), *odd])
+        assert found.valid + found.bad == 1 + len(odd)
+        assert found.bad >= len(odd) - 1
+        with pytest.raises(TypeError, match="expected an iterable of bodies"):
+            rehearse(SUNSHINE, Mode.CREATE, "users.csv")
 
 
 class TestFuse:

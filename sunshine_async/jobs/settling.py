@@ -136,7 +136,8 @@ class Settling:
             state = State.BEGUN if entry.begun else State.WAITING
             sent = entry.begun or not isinstance(error, (StoppedError, JournalError))
             return Mark(entry.number, state, time.time(), sent=sent and not entry.alone)
-        unknown = getattr(error, "maybe_applied", isinstance(error, TimeoutError))
+        certain = isinstance(error, (ValueError, TypeError))  # raised before anything is sent
+        unknown = getattr(error, "maybe_applied", not certain)
         problem = problem_of(entry.line, error, unknown=unknown)
         return Mark(
             entry.number,
@@ -190,7 +191,8 @@ class Settling:
             return await cast("Any", self.task.look)(self.client, entry)
         except NotFoundError:
             return None
-        except SunshineError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it doesn't tell what became of the row
+            error.maybe_applied = True  # type: ignore[attr-defined]
             return error
 
     async def _resent(self, entry: Entry, result: object) -> object:
