@@ -192,7 +192,7 @@ class Settling:
         except NotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, it doesn't tell what became of the row
-            error.maybe_applied = True  # type: ignore[attr-defined]
+            cast("Any", error).maybe_applied = True
             return error
 
     async def _resent(self, entry: Entry, result: object) -> object:
