@@ -380,6 +380,16 @@ def test_users_are_made_once_in_a_stream(journal: Journal) -> None:
         assert [kept.remote_id for kept in met if kept][:2] == ["id-1", "id-2"]
 
 
+def test_a_row_that_waits_behind_a_doubt(journal: Journal) -> None:
+    """A body that wasn't sent has begun where another of its user may have been applied."""
+    first, second = Line(1, "k", b"1"), Line(2, "k", b"2")
+    journal.begin_session()
+    journal.meet([first, second], UPSERT, states=PENDING)
+    journal.write([Mark(1, State.UNKNOWN, 1.0)])
+    journal.begin_session()
+    assert journal.meet([second], UPSERT, states=PENDING) == [Kept(2, State.BEGUN)]
+
+
 def test_a_failed_row_with_another_after_it(journal: Journal) -> None:
     """A body that failed, and comes again after another was accepted for its user, is another row."""
     first, second = Line(1, "k", b"1"), Line(2, "k", b"2")

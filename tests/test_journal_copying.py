@@ -146,6 +146,9 @@ class TestCopying:
         killed.with_name("run.sqlite-wal").unlink()
         with pytest.raises(JournalError, match="is a part of a journal"):
             copy_journal(killed, tmp_path / "another")
+        other = tmp_path / "other"
+        other.write_bytes(b"damaged" * 100)
+        assert _writable(other, tmp_path / "beside").read_bytes() == other.read_bytes()
         killed.write_bytes(b"damaged" * 100)
         with pytest.raises(JournalError, match="is no journal of a job"):
             copy_journal(killed, tmp_path / "another")

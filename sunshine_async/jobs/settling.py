@@ -192,7 +192,8 @@ class Settling:
         except NotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, it doesn't tell what became of the row
-            cast("Any", error).maybe_applied = True
+            if not isinstance(error, OUTAGE):  # which others share, and which is waited for
+                cast("Any", error).maybe_applied = True
             return error
 
     async def _resent(self, entry: Entry, result: object) -> object:
