@@ -128,8 +128,6 @@ class Task:
             body = None if self.shape.body is None else self._body(data, self.shape.body)
         except Misfit as misfit:
             return BadRow(row.line, str(misfit))
-        except RecursionError:
-            return BadRow(row.line, "nested too deep")
         if self.shape.ids and not who:
             return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
         beside = {name: address[name] for name in self.shape.beside if address[name]}

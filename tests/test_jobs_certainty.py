@@ -5,7 +5,6 @@ import io
 import json
 import math
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
@@ -16,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from sunshine_async import (
     ApiToken,
@@ -44,10 +43,13 @@ from sunshine_async.jobs import (
     Row,
     SourceError,
     open_rows,
+    rehearse,
 )
+from sunshine_async.jobs.sources import noted
 from sunshine_async.journal import Journal, State
 from sunshine_async.smooch import AppUserPreCreate
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
+from sunshine_async.testing import ScriptedTransport
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
 
@@ -356,15 +358,23 @@ class TestOneFile:
         assert counts(report) == (1200, 0, 0, 0, 0)
         assert set(desk.names.values()) == {"A"}
 
-    async def test_a_file_that_changes_while_it_is_read_ahead(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("seen", [True, False])
+    async def test_a_file_that_changes_while_it_is_read_ahead(
+        self, desk: Desk, *, seen: bool
+    ) -> None:
         """A file that changes while it is read ahead is no source; the journal stays as it was."""
         desk.write(*(named(f"user-{n}", "A") for n in range(50)))
         async with jobs.open(desk.path, desk.client, SUNSHINE, Mode.CREATE) as job:
             add = job.journal.add
 
             def adding(lines: Iterable[Any]) -> int:
-                with desk.file.open("a") as file:
-                    file.write(json.dumps(named("late", "A")) + "\n")
+                stamp = desk.file.stat()
+                if seen:
+                    with desk.file.open("a") as file:
+                        file.write(json.dumps(named("late", "A")) + "\n")
+                else:
+                    desk.file.write_text(desk.file.read_text().replace("user-49", "late-49"))
+                    os.utime(desk.file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
                 return add(lines)
 
             job.journal.add = adding  # type: ignore[method-assign]
@@ -374,8 +384,8 @@ class TestOneFile:
             ):
                 await job.run(rows)
         assert desk.rows == []
-        assert (await desk.run(Mode.CREATE)).done == len(desk.names)
-        assert "late" in desk.names
+        assert (await desk.run(Mode.CREATE)).done == len(desk.names) == 50 + seen
+        assert {"late", "late-49"} & {*desk.names}
 
     async def test_an_edit_that_no_digest_told(self, desk: Desk) -> None:
         """Where the journal has other rows than the file, the file can be accepted as it is."""
@@ -580,6 +590,52 @@ class TestOddRows:
         user = await desk.client.users.get("a")
         assert (await Job(desk.client, SUNSHINE, Mode.DELETE).run([user])).done == 1
 
+    @pytest.mark.parametrize("look", [(400, {}), (409, {}), (200, {}), (200, []), (302, {})])
+    async def test_a_look_that_tells_nothing(self, desk: Desk, look: Any) -> None:
+        """A row that may have been created is unknown where the look-up is refused or unreadable."""
+        desk.write(named("a", "a"))
+        await desk.run(Mode.CREATE, after=0)
+        auth = BasicAuth("key-id", "secret")
+        async with (
+            SunshineClient(
+                "app", auth=auth, base_url="http://127.0.0.1", transport=ScriptedTransport([look])
+            ) as client,
+            jobs.open(desk.path, client, SUNSHINE, Mode.CREATE) as job,
+        ):
+            with open_rows(desk.file, job.shape) as rows:
+                await job.run(rows)
+        assert [state for state, _ in desk.rows] == [State.UNKNOWN]
+
+    @pytest.mark.parametrize(
+        ("error", "state"),
+        [
+            (ZeroDivisionError, State.UNKNOWN), (KeyError, State.UNKNOWN), (OSError, State.UNKNOWN),
+            (TimeoutError, State.UNKNOWN), (ValueError, State.BAD), (TypeError, State.FAILED),
+        ],
+    )  # fmt: skip
+    async def test_errors_of_any_kind(
+        self, desk: Desk, error: type[Exception], state: State
+    ) -> None:
+        """An error that nobody foresaw leaves its row unknown; only bad arguments aren't sent."""
+
+        async def send(*_: Any) -> None:
+            raise error
+
+        tasks = {**SUNSHINE.tasks, Mode.CREATE: evolve(SUNSHINE.tasks[Mode.CREATE], send=send)}
+        service = evolve(SUNSHINE, tasks=tasks)
+        async with jobs.open(desk.path, desk.client, service, Mode.CREATE) as job:
+            await job.run([named("a", "a")])
+        assert [found for found, _ in desk.rows] == [state]
+
+    def test_rehearsals(self) -> None:
+        """A rehearsal takes what a job takes, and refuses what a job refuses."""
+        odd = [body for body, _ in ODD_BODIES.values()]
+        found = rehearse(SUNSHINE, Mode.CREATE, [named("a", "a"), *odd])
+        assert found.valid + found.bad == 1 + len(odd)
+        assert found.bad >= len(odd) - 1
+        with pytest.raises(TypeError, match="expected an iterable of bodies"):
+            rehearse(SUNSHINE, Mode.CREATE, "users.csv")
+
 
 class TestFuse:
     @pytest.mark.parametrize("kind", ["unreadable", "can't be sent"])
@@ -652,9 +708,8 @@ class TestJournals:
         with pytest.raises(JournalError, match="isn't finished"):
             await desk.run(Mode.UPDATE)
 
-    def test_statements_of_old_sqlites(self, path: Path) -> None:
-        """No statement needs what came after the oldest SQLite that is taken."""
-        Journal(path).close()
-        with closing(sqlite3.connect(path)) as database:
-            [schema] = database.execute("SELECT group_concat(sql) FROM sqlite_schema").fetchone()
-        assert "STRICT" not in schema
+    def test_what_is_not_json(self) -> None:
+        """A row of the caller's own that JSON can't hold is bad."""
+        task = SUNSHINE.tasks[Mode.CREATE]
+        found = noted(Row(1, {"externalId": {1}}), task, keep_body=False)
+        assert found.reason == "not JSON: Type is not JSON serializable: set"

@@ -227,7 +227,7 @@ class TestGoingOn:
 
         report = await run(client, path, file, Mode.UPSERT)
 
-        assert counts(report) == (2, 1, 1, 0, 0)
+        assert counts(report) == (2, 0, 2, 0, 0)
         assert report.outcomes == {"upserted": 1, "created": 1}
         assert report.codes == {"AmbiguousMatch": 1, "UnsettledError": 1}
         assert named(emulator) == ["guarded", "new", "old", "old"]

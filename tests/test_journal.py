@@ -20,6 +20,7 @@ from sunshine_async.journal import (
     VERSION,
     Journal,
     JournalError,
+    Kept,
     Line,
     Mark,
     Rules,
@@ -357,6 +358,52 @@ def test_rows_of_a_stream_are_known_again(journal: Journal) -> None:
     assert bad
     assert same
     assert (bad.state, same.state, same.remote_id) == (State.BAD, State.DONE, "x")
+
+
+def test_users_are_made_once_in_a_stream(journal: Journal) -> None:
+    """Users whom the files before have created, or may have, aren't created by rows at hand."""
+    read(journal, lines("same", "changed", "unknown", "begun", "failed"), CREATE)
+    journal.write([Mark(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2)])
+    journal.write([Mark(3, State.UNKNOWN, 1.0), Mark(4, State.BEGUN, 1.0)])
+    read(journal, lines("another"), CREATE)
+    full = Rules(once=True)
+    rows = [*lines("same"), *lines("changed", mark=b"!"), *lines("unknown", "begun", "failed")]
+    expected = {
+        CREATE: [State.DONE, State.FAILED, State.UNKNOWN, State.BEGUN, State.WAITING],
+        full: [State.WAITING, State.WAITING, State.BEGUN, State.BEGUN, State.WAITING],
+    }
+    for rules, wanted in expected.items():
+        read(journal, [], CREATE)
+        journal.begin_session()
+        met = journal.meet(rows, rules, states=PENDING)
+        assert [kept and kept.state for kept in met] == wanted
+        assert [kept.remote_id for kept in met if kept][:2] == ["id-1", "id-2"]
+
+
+def test_a_row_that_waits_behind_a_doubt(journal: Journal) -> None:
+    """A body that wasn't sent has begun where another of its user may have been applied."""
+    first, second = Line(1, "k", b"1"), Line(2, "k", b"2")
+    journal.begin_session()
+    journal.meet([first, second], UPSERT, states=PENDING)
+    journal.write([Mark(1, State.UNKNOWN, 1.0)])
+    journal.begin_session()
+    assert journal.meet([second], UPSERT, states=PENDING) == [Kept(2, State.BEGUN)]
+
+
+def test_a_failed_row_with_another_after_it(journal: Journal) -> None:
+    """A body that failed, and comes again after another was accepted for its user, is another row."""
+    first, second = Line(1, "k", b"1"), Line(2, "k", b"2")
+    journal.begin_session()
+    journal.meet([first, second], UPSERT, states=PENDING)
+    journal.write([Mark(1, State.FAILED, 1.0), Mark(2, State.DONE, 1.0)])
+    journal.begin_session()
+    assert journal.meet([second], UPSERT, states=PENDING) == [Kept(2, State.DONE)]
+    journal.begin_session()
+    assert journal.meet([first], UPSERT, states=PENDING) == [Kept(3, State.WAITING)]
+    journal.begin_session()
+    journal.write([Mark(3, State.FAILED, 1.0)])
+    journal.begin_session()
+    assert journal.meet([second], UPSERT, states=PENDING) == [Kept(2, State.DONE)]
 
 
 @pytest.mark.parametrize("state", [-1, 7, 99, "DONE", b"\2", 2.5])

@@ -58,6 +58,22 @@ class TestOneOfTwoFiles:
                 Journal(alone)
         assert [*tmp_path.glob("alone*")] == [alone]
 
+    def test_with_an_empty_file_beside_it(self, journal: Journal, tmp_path: Path) -> None:
+        """The main file is refused too where a reader has made an empty -wal file beside it."""
+        fill(journal, 100)
+        alone = tmp_path / "alone"
+        shutil.copy(journal.path, alone)
+        alone.with_name("alone-wal").touch()
+        with pytest.raises(JournalError, match="is a part of a journal"):
+            Journal(alone)
+
+    def test_its_other_part_stays_small(self, journal: Journal) -> None:
+        """Rows are moved to the main file now and then, and their room is given back."""
+        for _ in range(2):
+            fill(journal, 60_000)
+            assert journal._wal_size() < 20 << 20
+        assert journal.path.stat().st_size > 4 << 20
+
     def test_after_the_end(self, journal: Journal, tmp_path: Path) -> None:
         """The one file of a journal that was closed is whole."""
         fill(journal, 100)
@@ -78,7 +94,7 @@ class TestOneOfTwoFiles:
         journal = Journal(path)
         fill(journal, 100)
         steps = (
-            "PRAGMA user_version = 65538", "PRAGMA wal_checkpoint(TRUNCATE)",
+            "PRAGMA user_version = 65538", "PRAGMA wal_checkpoint(FULL)",
             "PRAGMA user_version = 2",
         )  # fmt: skip
         for step in steps[:at]:
@@ -127,6 +143,15 @@ class TestCopying:
         copy_journal(killed, tmp_path / "copy")
         assert killed.with_name("run.sqlite-wal").exists()
         assert done(tmp_path / "copy") == 100
+        killed.with_name("run.sqlite-wal").unlink()
+        with pytest.raises(JournalError, match="is a part of a journal"):
+            copy_journal(killed, tmp_path / "another")
+        other = tmp_path / "other"
+        other.write_bytes(b"damaged" * 100)
+        assert _writable(other, tmp_path / "beside").read_bytes() == other.read_bytes()
+        killed.write_bytes(b"damaged" * 100)
+        with pytest.raises(JournalError, match="is no journal of a job"):
+            copy_journal(killed, tmp_path / "another")
 
     def test_what_is_no_journal(self, tmp_path: Path) -> None:
         """What is no journal is refused, and no copy is left."""

@@ -21,10 +21,10 @@ _NO_ROWS: Final = (
 
 def check_rows(rows: object) -> None:
     """Raise `TypeError` for what isn't an iterable of bodies: a path, a file, a single body."""
-    given: Any = rows
-    one = isinstance(given, _NOT_ROWS) or attrs.has(type(given)) or hasattr(given, "read")
-    if one or not isinstance(given, Iterable | AsyncIterable):
-        raise TypeError(_NO_ROWS.format(type(given).__name__))
+    kind = type(rows).__name__
+    one = attrs.has(type(rows)) or hasattr(rows, "read") or isinstance(rows, _NOT_ROWS)
+    if one or not isinstance(rows, Iterable | AsyncIterable):
+        raise TypeError(_NO_ROWS.format(kind))
 
 
 def row_of(line: int, item: Any, task: Task) -> Row | BadRow:

@@ -11,7 +11,7 @@ from sunshine_async._tasks import Entry, Task
 from sunshine_async.jobs.bodies import Rows
 from sunshine_async.jobs.entries import AT_ONCE, Entries
 from sunshine_async.jobs.job import Job
-from sunshine_async.jobs.sources import STALE, noted
+from sunshine_async.jobs.sources import STALE, hash_of, noted
 from sunshine_async.journal import Journal, JournalError, Kept, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
@@ -103,7 +103,7 @@ class Pending(Entries):
             self._numbered = enumerate(self._opened, 1)
         for number, row in self._numbered:
             if number == kept.number:
-                if isinstance(row, Row) and self._feed.noted(row).hash == kept.hash:
+                if isinstance(row, Row) and hash_of(row) == kept.hash:
                     return row
                 break
         self._feed.journal.describe(**{STALE: "1"})

@@ -39,15 +39,30 @@ async def open_job(
 
     A run that wasn't finished goes on: rows that are done cost no request, those that had begun are
     looked up by their key, and sent again where that can do no harm; else they are *unknown*.
-    With *retry_failed* and *retry_unknown* those are tried again too. After a finished run the
-    next may have other rows; an upsert then passes over those that are as they were last accepted
-    (nobody else is thought to have changed them), unless it is to be *full*.
+    With *retry_failed* and *retry_unknown* those are tried again too.
+
+    After a finished run the next may have other rows. The journal keeps what was last accepted of
+    each user, or may have been, over all runs:
+
+    - An upsert passes over rows that are as they were last accepted. Nobody else is thought to have
+      changed them.
+    - A create makes no user again. A row of a user who was created is ``unchanged``, or has failed
+      as ``already created`` where its body is another. A row that is unknown stays unknown until
+      *retry_unknown*. Rows without a key can't be told from new people, so another source that has
+      them is refused.
+    - Updates and deletions are sent again, and may overwrite another writer's change.
+
+    With *accept_changed_source* an unfinished run goes on with the rows of another source, and rows
+    without a key count as created by body and count. With *full* all rows are sent.
 
     Of rows with the same key *duplicates* says which are sent. While the service is gone the job
-    waits, *max_outage* seconds at most. Bodies stand in the journal only with *keep_bodies*.
-    *on_problem* is called with each row that wasn't done, *on_progress* with the report when what
-    became of rows is on the disk: many of them at a time. Raise `JournalError` for a journal that
-    can't be used, or is another job's.
+    waits, *max_outage* seconds at most. More than *max_failures* bad, failed or unknown rows end
+    the job: before anything is sent, where a file has them. Bodies stand in the journal only with
+    *keep_bodies*. *on_problem* is called with each row that wasn't done, *on_progress* with the
+    report when what became of rows is on the disk: many of them at a time.
+
+    Raise `ConfigurationError` for a *path* that names no file (``:memory:``), and `JournalError` for
+    a journal that can't be used, is a part of one only, or is another job's.
     """
     journal = await to_thread.run_sync(Journal, path)
     try:

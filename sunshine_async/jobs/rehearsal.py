@@ -12,6 +12,7 @@ from attrs import define, field
 from sunshine_async._phones import national
 from sunshine_async._report import KEPT, NAMED, Problem, Trouble
 from sunshine_async._tasks import Entry, Mode, Service, Task
+from sunshine_async.jobs.bodies import check_rows, row_of
 from sunshine_async.jobs.job import problem_of
 from sunshine_async.rows import BadRow, Row, RowFile
 
@@ -79,23 +80,25 @@ class Rehearsal:
 def rehearse(
     service: Service,
     mode: Mode,
-    rows: Iterable[Row | BadRow],
+    rows: Iterable[Any],
     *,
     rate: float | None = None,
     on_problem: Callable[[Problem], None] | None = None,
 ) -> Rehearsal:
     """Read all *rows*, send nothing, and return what a job would make of them.
 
-    A row is bad if it would be refused before anything of it is sent. Memory stays flat: keys
+    *rows* is a file of `open_rows`, or any iterable of bodies, as for `Job.run`. A row is bad if it would be refused before anything of it is sent. Memory stays flat: keys
     are kept in a temporary file. *rate* is in requests a second; *on_problem* is called with each
     bad row.
     """
+    check_rows(rows)
     task = service.tasks[mode]
     found = Rehearsal(rate=rate, most=task.most)
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.execute(_SEEN)
         database.execute("BEGIN")
-        for row in rows:
+        for line, item in enumerate(rows, 1):
+            row = item if isinstance(rows, RowFile) else row_of(line, item, task)
             entry = _entry(row, task)
             if isinstance(entry, Problem):
                 found.bad += 1

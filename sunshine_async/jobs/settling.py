@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from attrs import define, evolve
 
-from sunshine_async._cancellation import is_uncertain
+from sunshine_async._cancellation import doubtful, is_uncertain
 from sunshine_async._client import Client
 from sunshine_async._create_or import Upserted
 from sunshine_async._report import Trouble
@@ -16,7 +16,6 @@ from sunshine_async.errors import (
     ApiError,
     ConflictError,
     NotFoundError,
-    ResponseDecodeError,
     SunshineError,
 )
 from sunshine_async.jobs.hold import OUTAGE, Hold, is_outage
@@ -196,10 +195,10 @@ class Settling:
             return await cast("Any", self.task.look)(self.client, entry)
         except NotFoundError:
             return None
-        except SunshineError as error:
-            if isinstance(error, ResponseDecodeError):
-                error.maybe_applied = True  # somebody may be there: the row stays in doubt
-            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, it doesn't tell what became of the row
+            if isinstance(error, OUTAGE):  # waited for
+                return error
+            return doubtful(error)
 
     async def _resent(self, entry: Entry, result: object) -> object:
         """Return what *result* says of an entry that may have been sent before."""
@@ -224,7 +223,7 @@ class Settling:
         if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True
-        return evolve(entry, begun=entry.begun or getattr(error, "maybe_applied", False)), error
+        return evolve(entry, begun=entry.begun or is_uncertain(error)), error
 
     def _may_try_again(self, entry: Entry) -> bool:
         return not (entry.begun and self.task.again(entry) is _NEVER)

@@ -70,8 +70,16 @@ def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> Line:
         body = orjson.dumps(row.data, option=_OPTIONS)
     except TypeError as error:
         return Line(row.line, None, b"", f"not JSON: {error}")
-    hashed = hashlib.sha256(body).digest()[:16]
-    return Line(row.line, task.key_of(row.data), hashed, body=body if keep_body else None)
+    return Line(row.line, task.key_of(row.data), _hashed(body), body=body if keep_body else None)
+
+
+def hash_of(row: Row) -> bytes:
+    """Return the hash that the journal has of *row*, if the row is as it was when it was read ahead."""
+    return _hashed(orjson.dumps(row.data, option=_OPTIONS))
+
+
+def _hashed(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()[:16]
 
 
 def read_ahead(

@@ -76,13 +76,13 @@ class Disk:
             self._refuse(
                 f"needs SQLite {needed} or later; this Python has {sqlite3.sqlite_version}"
             )
-        had_wal = self._wal.exists()
         database = self._database
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA temp_store = FILE")
         database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
         database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_move`
+        database.execute("PRAGMA journal_size_limit = 0")  # the size tells what isn't moved
         database.execute("BEGIN IMMEDIATE")  # so that another process is found out now
         [application], [version] = (
             database.execute(f"PRAGMA {name}").fetchone()
@@ -95,7 +95,7 @@ class Disk:
         if application != _APPLICATION and (application or tables):
             self._refuse("is no journal of a job, but another program's database")
         self._check_version(version & ~_IN_PARTS, new=not tables)
-        if version & _IN_PARTS and not had_wal and not self._wal_size():
+        if version & _IN_PARTS and not self._wal_size():
             self._refuse(
                 f"is a part of a journal: the file {self._wal.name} has the other part, and isn't "
                 "there. Copy both, or copy with `sunshine-async job copy`"
@@ -130,10 +130,10 @@ class Disk:
         """Move all rows from the ``-wal`` file to the main file.
 
         Before the move both files say that the database is in parts; after it the ``-wal`` file
-        alone takes that back.
+        alone takes that back. From the first write on the ``-wal`` file is never empty.
         """
         self._database.execute(f"PRAGMA user_version = {VERSION | _IN_PARTS}")
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.execute("PRAGMA wal_checkpoint(FULL)")
         self._database.execute(f"PRAGMA user_version = {VERSION}")
 
     def _wal_size(self) -> int:

@@ -96,7 +96,7 @@ class Meeting:
         for one in reversed(rows):
             if one.hash == line.hash and one.state in _FRESH and one.number > last:
                 waits = one.state in PENDING or one.state in self.states
-                if one.session < self.session and (waits or row is None or row is one):
+                if waits or row is None or row is one:
                     return self._again(one, doubted=bool(doubted))
         return self._added(line, user, State.BEGUN if doubted else State.WAITING)
 
