@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias, cast
 import attrs
 import orjson
 
-from sunshine_async._codec import Misfit, encode
+from sunshine_async._codec import encode
 from sunshine_async._tasks import Task
 from sunshine_async.rows import BadRow, Row
 
@@ -38,8 +38,8 @@ def row_of(line: int, item: Any, task: Task) -> Row | BadRow:
         return BadRow(line, f"expected a {kinds} or a mapping, got a {type(item).__name__}")
     try:
         data = orjson.loads(encode(item))
-    except Misfit as misfit:
-        return BadRow(line, str(misfit))
+    except ValueError as error:  # which names the field
+        return BadRow(line, str(error))
     except Exception as error:  # noqa: BLE001 - of the caller's own mapping, say: its row is bad
         return BadRow(line, f"can't be read: {type(error).__name__}")
     if isinstance(data, dict):
