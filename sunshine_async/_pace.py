@@ -16,6 +16,7 @@ from sunshine_async._load import Load
 from sunshine_async._places import Places
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
+_ASKS_AGAIN: Final = 1.0  # seconds
 _LEARNT_BURST: Final = 0.025
 """Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 
@@ -154,6 +155,8 @@ class Pace(Places):
                     self._answered(now, began, lane)
                 elif sign is not Sign.NOTHING:
                     self._went_wrong(sign, now, began, lane, asked)
+                elif self._learnt.is_refused:
+                    self._learnt.looked(now)
             self._end(lane)
             if self._line.count:
                 self._wake()
@@ -184,6 +187,17 @@ class Pace(Places):
         with self._lock:
             return self._hold.gave_up(self._told)
 
+    def pause(self, now: float, lane: Lane) -> float:
+        """Return the seconds for which no call of *lane* will start, as far as that is known.
+
+        It is inf for a batch that has been refused, and nothing else, for *max_outage* seconds.
+        """
+        with self._lock:
+            learnt = self._learnt
+            if lane is _BATCH and now < learnt.starts_at and self._hold.is_starved(now):
+                return inf
+            return max(0.0, learnt.paused_until - now)
+
     def hold_if_gone(self, tries: int, now: float) -> bool:
         """Hold batches if the last *tries* attempts (3 at least) all failed; return whether they are."""
         with self._lock:
@@ -191,6 +205,11 @@ class Pace(Places):
             if self._hold.row >= max(tries, A_FEW):
                 self._begin_to_hold(now)
             return self._hold.since is not None
+
+    @property
+    def max_outage(self) -> float:
+        """Seconds for which a batch waits for a service that is gone, or refuses all calls."""
+        return self._hold.max_outage
 
     def watch(self, wake: Callable[[], None], max_outage: float) -> None:
         """Call *wake*, in whatever thread, each time that batches begin to be held.
@@ -218,7 +237,7 @@ class Pace(Places):
             return Snapshot(
                 rate=rate,
                 ceiling=self.rate,
-                used=None if rate is None else min(1.0, learnt.accepted_lately(now) / rate),
+                used=None if rate is None else min(1.0, learnt.accepted.lately(now) / rate),
                 in_flight={
                     Lane.INTERACTIVE: self._in_flight - self._batches,
                     Lane.BATCH: self._batches,
@@ -236,17 +255,19 @@ class Pace(Places):
             )
 
     def _answered(self, now: float, began: float, lane: Lane) -> None:
-        self._learnt.accepted(now)
+        if self._learnt.answered(now, began):
+            self._opened(now)
         if self._budget.left < Budget.MOST:
             self._budget.give()
         hold = self._hold
-        hold.row = 0
+        hold.row, hold.refused_since = 0, None
         self.answers += 1
         if hold.since is not None:
             hold.end(now)
             self._load.begin_again(now)
             self._wake_batch()
-        self._load.answered(now, began, self._batches, batch=lane is _BATCH)
+        if lane is _BATCH:
+            self._load.answered(began)
 
     def _went_wrong(
         self, sign: Sign, now: float, began: float, lane: Lane, asked: float | None
@@ -255,7 +276,8 @@ class Pace(Places):
             self._hold.refused(now)
             self._refused(now, began, asked)
             return
-        self._learnt.accepted(now)
+        if self._learnt.answered(now, began):
+            self._opened(now)
         self._load.failed(now, began, self._in_flight)
         if sign is Sign.FAILED:
             self._hold.failed(now, began, batch=lane is _BATCH)
@@ -266,12 +288,24 @@ class Pace(Places):
 
     def _refused(self, now: float, began: float, asked: float | None) -> None:
         """Learn from a 429: at most one token is there when calls may start again."""
-        before = self._rate_at(now)
-        if self._learnt.refused(now, began, asked):
-            at = self._learnt.starts_at
-            seconds = max(0.0, at - self._counted_at)
+        before, learnt = self._rate_at(now), self._learnt
+        paused_until = learnt.paused_until
+        if learnt.refused(now, began, asked):
+            seconds = max(0.0, learnt.starts_at - self._counted_at)
             self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
-            self._counted_at = max(at, self._counted_at)
+            self._counted_at = max(learnt.starts_at, self._counted_at)
+        if learnt.paused_until > paused_until:
+            for place in self._line.interactive:
+                self._rouse(place)  # its deadline may be too short for the pause
+
+    def _opened(self, now: float) -> None:
+        """Let calls go on: a refusal period is over."""
+        if self.rate is None:  # calls that looked took tokens that there weren't
+            self._tokens, self._counted_at = 1.0, now
+        for queue in (self._line.interactive, self._line.batch):
+            first = queue.head()
+            if first is not None:
+                first.timed = False  # it was told a time that is too late now
 
     def _begin_to_hold(self, now: float) -> None:
         if self._hold.begin(now):
@@ -287,7 +321,7 @@ class Pace(Places):
             wait = self._batch_wait(now)
         if wait is None or (self.rate is None and not self._learnt.is_active):
             return wait
-        return max(wait, self._token_in(now))
+        return max(wait, self._token_in(now, lane))
 
     def _batch_wait(self, now: float) -> float | None:
         """Return the seconds for which a batch has to wait where an interactive call need not."""
@@ -305,12 +339,13 @@ class Pace(Places):
         learnt = self._learnt.rate(now) if self._learnt.is_active else None
         return self.rate if learnt is None else learnt
 
-    def _token_in(self, now: float) -> float:
-        """Return the seconds until the rate lets the next one start."""
+    def _token_in(self, now: float, lane: Lane) -> float:
+        """Return the seconds until the rate lets the next one of *lane* start."""
         learnt, rate = self._learnt, self._rate_at(now)
+        self._told = now
         if now < learnt.starts_at:
             return learnt.starts_at - now
-        if rate is None:
+        if rate is None or (learnt.is_refused and self.rate is None):
             return 0.0
         burst = self.burst if self.rate is not None else inf
         if learnt.is_active:
@@ -319,14 +354,19 @@ class Pace(Places):
             self._tokens = min(burst, self._tokens + (now - self._counted_at) * rate)
             self._counted_at = now
         short = 1 - self._tokens
+        if self.rate is None and lane is not _BATCH:
+            short -= learnt.own(rate)
         if short <= _ROUNDING:
             return 0.0
-        if rate != self.rate:
-            learnt.held(now)
-        return short / rate
+        if rate == self.rate:
+            return short / rate
+        learnt.held(now)
+        return min(short / rate, _ASKS_AGAIN)  # the rate may have grown by then
 
     def _start(self, lane: Lane) -> None:
         self._tokens -= 1
+        if self._learnt.is_refused:
+            self._learnt.looks(self._told)
         super()._start(lane)
 
     def _wake_batch(self) -> None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from attrs import define, field, frozen
 
@@ -30,6 +30,8 @@ from sunshine_async.auth import Auth
 from sunshine_async.errors import (
     ConnectError,
     ConnectionLostError,
+    ErrorDetail,
+    RateLimitError,
     RequestTimeoutError,
     SunshineError,
     TransportError,
@@ -57,6 +59,9 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
 
 _IN_ITSELF: Final = 500
 """The one failure that tells more of the request than of the service: others may fare better."""
+
+_GIVES_WAY: Final = 2
+"""Refusals after which a call stands behind the others: it doesn't block calls that may go."""
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
@@ -197,6 +202,10 @@ class _Call:
     """Those of them that don't count, since the lane waits for the service to come back."""
     answers: int = 0
     """How many calls of the pace had been answered when it was last sent."""
+    refusals: int = 0
+    """How many of the attempts ended in 429."""
+    refused_since: float | None = None
+    """When the first of the last ones in a row did."""
     outdone: int = 0
     """How often it failed while others were answered."""
     until: float | None = None
@@ -226,14 +235,16 @@ class _Call:
     async def answer(self) -> Response:
         """Return the response that ends the call; raise `TransportError` where none came."""
         reply: Response | Failure | None = None
+        if self.lane is not Lane.BATCH:
+            self.until = self.transport.clock.now() + self.transport.retry.deadline
         while True:
-            reply = await self._turn(reply)
+            last, reply = reply, await self._turn(reply)
             if isinstance(reply, Response):
                 if reply.status == _UNAUTHORIZED and await self._renewed() and self.request.ready:
                     continue
                 if self.fault is None:
                     return reply
-            wait = self._wait(cast("Fault", self.fault))
+            wait = None if reply is last else self._wait(cast("Fault", self.fault))
             if wait is None:
                 if isinstance(reply, Response):
                     return reply
@@ -246,13 +257,17 @@ class _Call:
         """Return what an attempt brings, once it may start; the *last* if it is too late by then."""
         transport, lane = self.transport, self.lane
         places, pace, clock = transport.places, transport.pace, transport.clock
-        again = last is not None
+        again = last is not None and self.refusals < _GIVES_WAY
         stood = began = clock.now()
-        if again or not places.enter(began, lane):
-            await take(places, clock, lane, again=again)
+        until = inf if self.until is None or lane is Lane.BATCH else self.until
+        if (last is not None or not places.enter(began, lane)) and not await take(
+            places, clock, lane, again=again, until=until
+        ):
+            return last or self._late(ConnectError)
         try:
-            if again or not pace.enter(began, lane):
-                await take(pace, clock, lane, again=again)
+            if last is not None or not pace.enter(began, lane):
+                if not await take(pace, clock, lane, again=again, until=until):
+                    return last or self._late(RateLimitError)
                 began = clock.now()
             self.sign = Sign.NOTHING
             try:
@@ -267,7 +282,7 @@ class _Call:
                 self.count += 1
                 self.answers = pace.answers
                 transport.tally.requests += 1
-                transport.tally.resent += again
+                transport.tally.resent += last is not None
                 reply = await transport.wire.send(
                     self.request,
                     transport.headers(self.authorization, self.request.content_type),
@@ -312,17 +327,17 @@ class _Call:
         transport = self.transport
         if not self.request.ready:
             return None
-        patient = fault is Fault.THROTTLED and self.lane is Lane.BATCH
+        if fault is Fault.THROTTLED:
+            return self._wait_refused()
+        self.refused_since = None
         wait = transport.retry.wait(
             self.replay,
             fault,
             attempt=self._tries,
             asked=self.asked,
             luck=transport.clock.luck(),
-            left=inf if patient else cast("float", self.until) - self.ended,
+            left=cast("float", self.until) - self.ended,
         )
-        if fault is Fault.THROTTLED and wait is not None:
-            return 0.0  # the pace keeps everybody waiting
         if _SIGN_OF[fault] is not Sign.FAILED:
             return wait
         if self.lane is Lane.BATCH and not transport.pace.gave_up:
@@ -334,6 +349,48 @@ class _Call:
             self.retry_budget_spent = True
             return None
         return wait
+
+    def _wait_refused(self) -> float | None:
+        """Return 0.0 where the call stands in line again after a 429, which is no try, or None.
+
+        The pace makes all calls wait. A batch's call waits for as long as a batch waits for a
+        service that is gone.
+        """
+        retry, pace = self.transport.retry, self.transport.pace
+        if retry.max_attempts == 1 or Fault.THROTTLED not in MAY_RESEND[self.replay]:
+            return None
+        self.uncounted += 1
+        self.refusals += 1
+        if self.refused_since is None:
+            self.refused_since = self.ended
+        if self.lane is Lane.BATCH:
+            late = self.ended - self.refused_since >= pace.max_outage
+        else:
+            late = (self.asked or 0.0) >= cast("float", self.until) - self.ended
+        return None if late else 0.0
+
+    def _late(self, kind: type[ConnectError | RateLimitError]) -> NoReturn:
+        """Raise the error of a call that nothing was sent of, and whose deadline is too near."""
+        pause = self.transport.pace.pause(self.transport.clock.now(), self.lane)
+        endpoint = str(self.endpoint)
+        if kind is ConnectError:
+            message = "not sent: no connection became free before the deadline"
+            raise ConnectError(
+                message, fault=Fault.UNSENT, endpoint=endpoint, attempts=0, maybe_applied=False
+            )
+        if pause == inf:
+            text = "not sent: the service has refused all calls for too long (max_outage)"
+        elif pause:
+            text = f"not sent: all calls are paused for {pause:.1f} s, past the deadline"
+        else:
+            text = "not sent: the deadline came before the pace let the call start"
+        raise RateLimitError(
+            429,
+            endpoint=endpoint,
+            errors=(ErrorDetail(None, text),),
+            retry_after=pause if 0 < pause < inf else None,
+            attempts=0,
+        )
 
     @property
     def _tries(self) -> int:
