@@ -47,17 +47,20 @@ class Accepted:
             return 0.0
         return count / max(LATELY, now - since)
 
-    def most(self, now: float, since: float) -> tuple[float, float]:
+    def most(self, now: float, since: float, least: float = 0.0) -> tuple[float, float]:
         """Return the highest rate of any stretch from *since* on that ends *now*, and its seconds.
 
-        The seconds of a refusal count. A stretch is as long as for `lately`, at least.
+        The seconds of a refusal count. A stretch is as long as for `lately`, and as *least* seconds,
+        at least.
         """
         best, length = 0.0, 0.0
         count, began = self._count, self._began
         pieces = reversed(self._pieces)
         while True:
             seconds = now - began
-            enough = seconds >= LONGEST or (seconds >= LATELY and count >= ENOUGH)
+            enough = seconds >= least and (
+                seconds >= LONGEST or (seconds >= LATELY and count >= ENOUGH)
+            )
             if enough and count > best * seconds:
                 best, length = count / seconds, seconds
             before, several = next(pieces, (-inf, 0))

@@ -30,7 +30,7 @@ PATIENCE: Final = 1.0
 """Seconds without an answer after which another call looks too."""
 BEGINS_AT: Final = 10.0
 """Calls a second, at least, after the first refusal: few may have been accepted by chance."""
-LONG: Final = 1.0
+LONG: Final = 2.0
 """Seconds: a longer refusal is that of a window."""
 LEAST: Final = 0.05
 """Calls a second: the rate never falls below, nor below half of a ceiling where that is less."""
@@ -150,7 +150,7 @@ class Learnt:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
         else:
             curve = self._top + (self._top - self._bottom) * (seconds / self._regain - 1) ** 3
-            target = max(curve, self._bottom + ADDED * seconds)
+            target = max(curve, self._bottom + ADDED * seconds * REGAIN / self._regain)
             if curve > MOVED * self._top:
                 self._doubles, self._bottom, self._grows_from = True, curve, now
         self._rate = max(self._rate, min(target, self._cap, self._ceiling))
@@ -176,29 +176,36 @@ class Learnt:
 
     def _fall(self, now: float) -> None:
         self._refused_at = now
-        accepted, _ = self.accepted.most(now, self._opened_at)
-        top = min(accepted, self._rate)
+        accepted, _ = self._most(now)
+        top = accepted if self.length else min(accepted, self._rate)
         self._noise.fell(top)
         unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
-        helped = now - self._grows_from > HELPED
+        helped = self.length > 0 or now - self._grows_from > HELPED
         self.is_active = True
         self._set(top, FELL_TO if helped else FELL_AGAIN_TO)
         if unknown:
             self._bottom = self._rate = max(self._rate, BEGINS_AT)
-        self._doubles = self._doubles or unknown
+            self._doubles = True
         self._grows_from = inf
 
     def _open(self, now: float) -> None:
         """End the refusal period: the first call since it began was accepted."""
         lasted = now - (self._refused_at or now)
-        accepted, seconds = self.accepted.most(now, self._opened_at)
         if lasted > LONG:
             self._noise.end_row()
-            if lasted >= seconds / 4:
+            accepted, seconds = self.accepted.most(now, self._opened_at)
+            if seconds < max(4 * lasted, 2 * self.length):
                 self.length = min(seconds, LONGEST_PAUSE)
-            self._set(min(accepted, self._top), FELL_TO)
+            self._set(accepted, FELL_TO)
+        elif self._doubles:
+            accepted, _ = self._most(now)
+            self._bottom = self._rate = max(self._rate, FELL_TO * accepted)
         self._refused_at = None
         self._opened_at = self._grows_from = self.starts_at = now
+
+    def _most(self, now: float) -> tuple[float, float]:
+        """Return the most that was accepted a second: in a window, where one was learnt."""
+        return self.accepted.most(now, min(self._opened_at, now - self.length), self.length)
 
     def _set(self, top: float, part: float) -> None:
         least = min(LEAST, self._ceiling / 2)

@@ -5,6 +5,8 @@ from typing import Final
 
 FALLS: Final = 3
 """Falls in a row that didn't help, after which refusals are taken for noise."""
+ALONE: Final = 100
+"""Answers since the last refusal, at least, for one that says nothing by itself."""
 FEW: Final = 0.1
 """The share of refusals among the answers of the row, at most."""
 FAST: Final = 15.0
@@ -27,6 +29,7 @@ class Noise:
         self.before = 0.0
         """The accepted rate before the row of falls: calls a second."""
         self._until = -inf
+        self._since = 0
         self._falls = 0
         self._answers = 0
         self._refusals = 0
@@ -35,6 +38,7 @@ class Noise:
 
     def count(self, refusals: int = 0) -> None:
         """Count an answer, which is a refusal or none."""
+        self._since += not refusals
         self._answers += 1
         self._refusals += refusals
         if self._share:
@@ -45,6 +49,9 @@ class Noise:
 
         *early* refusals come soon after a fall, before the rate is back where it failed.
         """
+        alone, self._since = self._since > ALONE, 0
+        if alone:
+            return None
         if now < self._until:
             if self._excess < EXCESS:
                 if early:
@@ -66,8 +73,9 @@ class Noise:
     def fell(self, before: float) -> None:
         """Note a fall from *before* calls a second."""
         if not self._falls:
-            self.before = before
+            self.before = 0.0
             self._answers = self._refusals = 1
+        self.before = max(before, self.before)
         self._falls += 1
 
     def end_row(self) -> None:
