@@ -58,9 +58,7 @@ class Accepted:
         pieces = reversed(self._pieces)
         while True:
             seconds = now - began
-            enough = seconds >= least and (
-                seconds >= LONGEST or (seconds >= LATELY and count >= ENOUGH)
-            )
+            enough = seconds >= max(least, LATELY) and (seconds >= LONGEST or count >= ENOUGH)
             if enough and count > best * seconds:
                 best, length = count / seconds, seconds
             before, several = next(pieces, (-inf, 0))

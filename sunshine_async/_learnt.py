@@ -3,7 +3,7 @@
 from math import inf
 from typing import Final
 
-from sunshine_async._accepted import Accepted
+from sunshine_async._accepted import LATELY, LONGEST, Accepted
 from sunshine_async._noise import Noise
 
 FELL_TO: Final = 0.9
@@ -16,6 +16,8 @@ REGAIN: Final = 20.0
 """Seconds until the rate is back where it failed: the plateau of the cubic curve."""
 WINDOWS: Final = 3.0
 """The same in windows, where a window was learnt: it needs a whole one to show a result."""
+COSTS: Final = 28.0
+"""The same in times that the refusal lasted: the costlier a refusal, the later the next."""
 ADDED: Final = 0.03
 """Calls a second, each second at least: of callers that share a limit, the slower one catches up."""
 MOVED: Final = 1.25
@@ -80,6 +82,8 @@ class Learnt:
         """The beginning of the refusal period; None outside one."""
         self._opened_at = -inf
         """The end of the last one."""
+        self._lasted = 0.0
+        """The seconds of the last one, if it was short."""
         self._held_at = -inf
         self._cap = inf
         self._noise = Noise()
@@ -149,7 +153,9 @@ class Learnt:
         if self._doubles:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
         else:
-            curve = self._top + (self._top - self._bottom) * (seconds / self._regain - 1) ** 3
+            late = seconds - self._regain
+            scale = self._regain if late < 0 else max(REGAIN, WINDOWS * self.length)
+            curve = self._top + (self._top - self._bottom) * (late / scale) ** 3
             target = max(curve, self._bottom + ADDED * seconds * REGAIN / self._regain)
             if curve > MOVED * self._top:
                 self._doubles, self._bottom, self._grows_from = True, curve, now
@@ -162,27 +168,28 @@ class Learnt:
 
     @property
     def _regain(self) -> float:
-        return max(REGAIN, WINDOWS * self.length)
+        return max(REGAIN, WINDOWS * self.length, COSTS * self._lasted)
+
+    def _is_early(self, now: float) -> bool:
+        return self.is_active and now - self._opened_at < self._regain / 3
 
     def _is_noise(self, now: float, asked: float | None) -> bool:
         if asked and asked > LONG:
-            self._noise.end_row()
-            return False
-        early = self.is_active and now - self._opened_at < self._regain / 3
-        noise = self._noise.explains(now, early=early)
-        if noise:
-            self._rise(now)
-        return noise is not False
+            self._noise.end()
+        return self._noise.explains(now, early=self._is_early(now))
 
     def _fall(self, now: float) -> None:
+        accepted = self._most(now)
         self._refused_at = now
-        accepted, _ = self._most(now)
-        top = accepted if self.length else min(accepted, self._rate)
-        self._noise.fell(top)
+        self._noise.fell(now, self._rate, early=self._is_early(now))
         unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
         helped = self.length > 0 or now - self._grows_from > HELPED
+        if now - self._opened_at < LATELY and not unknown:
+            top, rate = self._top, self._rate  # there is nothing new to go by
+        else:
+            top = rate = accepted if self.length else min(accepted, self._rate)
         self.is_active = True
-        self._set(top, FELL_TO if helped else FELL_AGAIN_TO)
+        self._set(top, rate * (FELL_TO if helped else FELL_AGAIN_TO))
         if unknown:
             self._bottom = self._rate = max(self._rate, BEGINS_AT)
             self._doubles = True
@@ -191,36 +198,31 @@ class Learnt:
     def _open(self, now: float) -> None:
         """End the refusal period: the first call since it began was accepted."""
         lasted = now - (self._refused_at or now)
+        self._refused_at = None
+        self._lasted = lasted if lasted <= LONG else 0.0
         if lasted > LONG:
-            self._noise.end_row()
             accepted, seconds = self.accepted.most(now, self._opened_at)
             if seconds < max(4 * lasted, 2 * self.length):
                 self.length = min(seconds, LONGEST_PAUSE)
-            self._set(accepted, FELL_TO)
+            self._set(accepted, FELL_TO * accepted)
         elif self._doubles:
-            accepted, _ = self._most(now)
-            self._bottom = self._rate = max(self._rate, FELL_TO * accepted)
-        self._refused_at = None
+            self._bottom = self._rate = max(self._rate, FELL_TO * self.accepted.lately(now))
+        if self._noise.opened(now, lasted, self._rate):
+            self._doubles, self._bottom = True, self._rate
         self._opened_at = self._grows_from = self.starts_at = now
 
-    def _most(self, now: float) -> tuple[float, float]:
+    def _most(self, now: float) -> float:
         """Return the most that was accepted a second: in a window, where one was learnt."""
-        return self.accepted.most(now, min(self._opened_at, now - self.length), self.length)
+        least = self.length or min(LONGEST, max(LATELY, now - self._opened_at))
+        rate, _ = self.accepted.most(now, min(self._opened_at, now - least), least)
+        return rate
 
-    def _set(self, top: float, part: float) -> None:
+    def _set(self, top: float, rate: float) -> None:
         least = min(LEAST, self._ceiling / 2)
         self._top = max(least, top)
-        self._bottom = self._rate = max(least, part * top)
+        self._bottom = self._rate = max(least, rate)
         self._doubles = self._rate == least
         self._cap = max(self._rate, 2 * top)
-
-    def _rise(self, now: float) -> None:
-        """Go back to the accepted rate before the falls that didn't help."""
-        before = self._noise.before
-        if self._rate < before:
-            self._rate = self._top = self._bottom = before
-            self._cap = max(before, self._cap)
-        self._doubles, self._grows_from = True, now
 
     def _pause(self, now: float, until: float) -> None:
         if until > self.paused_until:

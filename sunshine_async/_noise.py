@@ -3,16 +3,21 @@
 from math import inf
 from typing import Final
 
-FALLS: Final = 3
-"""Falls in a row that didn't help, after which refusals are taken for noise."""
-ALONE: Final = 100
-"""Answers since the last refusal, at least, for one that says nothing by itself."""
-FEW: Final = 0.1
-"""The share of refusals among the answers of the row, at most."""
+MILD: Final = 0.5
+"""Seconds of a refusal period at most, for refusals that may be noise."""
 FAST: Final = 15.0
-"""Calls a second, accepted: below, callers that share a small limit see just that."""
+"""Calls a second: below, callers that share a small limit see nothing but mild refusals."""
+FALLS: Final = 3
+"""Mild falls in a row, each before the rate was back, after which noise is tried at once."""
+BETWEEN: Final = 60.0
+"""Seconds between two trials; twice as many after each that failed."""
+GREW: Final = 1.25
+"""Times the rate before a trial that shows noise."""
 LASTS: Final = 60.0
 """Seconds after the last sign of noise."""
+LEAST: Final = 0.01
+MOST: Final = 0.05
+"""The share of refusals that is taken for noise."""
 EXCESS: Final = 5.0
 """Refusals beyond twice the share of the noise that a limit explains better."""
 
@@ -20,65 +25,69 @@ EXCESS: Final = 5.0
 class Noise:
     """Refusals that come at any rate, such as those of a faulty gateway, and their share.
 
-    A fall below a limit ends the refusals of that limit for seconds. So falls in a row that end
-    nothing, with few refusals among the answers, show noise. From then on refusals are counted
-    against the share of the noise (a cumulative sum), and only an excess shows a limit.
+    After a mild refusal a trial shows the cause: the rate doubles each second. Noise stays what it
+    is, and a limit refuses in excess (a cumulative sum against twice the share of the noise). A
+    trial that failed isn't repeated for a minute, two, four and so on, unless three falls in a row
+    didn't help. While there is noise, only an excess of refusals lowers the rate.
     """
 
     def __init__(self) -> None:
-        self.before = 0.0
-        """The accepted rate before the row of falls: calls a second."""
         self._until = -inf
-        self._since = 0
+        self._next_at = -inf
+        self._between = BETWEEN
         self._falls = 0
         self._answers = 0
         self._refusals = 0
-        self._share = 0.0
         self._excess = 0.0
+        self._share = LEAST
+        self._from = inf
+        """The rate at the beginning of the trial; inf without a trial."""
 
     def count(self, refusals: int = 0) -> None:
         """Count an answer, which is a refusal or none."""
-        self._since += not refusals
         self._answers += 1
         self._refusals += refusals
-        if self._share:
-            self._excess = max(0.0, self._excess + refusals - 2 * self._share)
+        self._excess = max(0.0, self._excess + refusals - 2 * self._share)
 
-    def explains(self, now: float, *, early: bool) -> bool | None:
-        """Return whether a refusal is noise: True from now on, None still, False not.
-
-        *early* refusals come soon after a fall, before the rate is back where it failed.
-        """
-        alone, self._since = self._since > ALONE, 0
-        if alone:
-            return None
-        if now < self._until:
-            if self._excess < EXCESS:
-                if early:
-                    self._until = now + LASTS
-                return None
-            self._excess = 0.0
+    def explains(self, now: float, *, early: bool) -> bool:
+        """Return whether a refusal is noise; *early* ones come soon after a fall."""
+        if now >= self._until or self._excess >= EXCESS:
             return False
-        self._share = 0.0
-        if not early:
-            self._falls = 0
-        few = self._refusals < FEW * self._answers
-        if self._falls < FALLS or not few or self.before < FAST:
-            return False
-        self._share = self._refusals / self._answers
-        self._excess, self._falls = 0.0, 0
-        self._until = now + LASTS
+        if early:
+            self._until = max(self._until, now + LASTS)
         return True
 
-    def fell(self, before: float) -> None:
-        """Note a fall from *before* calls a second."""
-        if not self._falls:
-            self.before = 0.0
-            self._answers = self._refusals = 1
-        self.before = max(before, self.before)
-        self._falls += 1
+    def fell(self, now: float, rate: float, *, early: bool) -> None:
+        """Note a fall from *rate*: in noise, for its excess."""
+        self._falls = self._falls + 1 if early else 1
+        if now >= self._until:
+            return
+        self._measure()
+        if rate >= GREW * self._from:
+            self._from = inf
+            self._between = BETWEEN
+        elif self._from < inf:
+            self._until = -inf
+            self._next_at = now + self._between
+            self._between *= 2
 
-    def end_row(self) -> None:
-        """Note that the refusals are those of a limit: they lasted."""
-        self._falls = 0
-        self._until = -inf
+    def opened(self, now: float, lasted: float, rate: float) -> bool:
+        """Note the end of a refusal period; return whether a trial begins, at this *rate*."""
+        self._excess = 0.0
+        if lasted > MILD:
+            self._falls = 0
+        if now < self._until or lasted > MILD or rate < FAST:
+            return False
+        if now < self._next_at and self._falls < FALLS:
+            return False
+        self._measure()
+        self._until, self._from, self._falls = now + LASTS, rate, 0
+        return True
+
+    def end(self) -> None:
+        """Note that refusals are those of a limit: the service asked for seconds."""
+        self._falls, self._until, self._from = 0, -inf, inf
+
+    def _measure(self) -> None:
+        self._share = min(MOST, max(LEAST, self._refusals / max(1, self._answers)))
+        self._answers = self._refusals = 0
