@@ -32,6 +32,8 @@ PATIENCE: Final = 1.0
 """Seconds without an answer after which another call looks too."""
 BEGINS_AT: Final = 10.0
 """Calls a second, at least, after the first refusal: few may have been accepted by chance."""
+FEW: Final = 10
+"""Answers to each refusal of a mild refusal period, at least; no call that looked was refused."""
 LONG: Final = 2.0
 """Seconds: a longer refusal is that of a window."""
 LEAST: Final = 0.05
@@ -84,6 +86,10 @@ class Learnt:
         """The end of the last one."""
         self._lasted = 0.0
         """The seconds of the last one, if it was short."""
+        self._refusals = 0
+        """Those of the refusal period after the first; one of a call that looked weighs `FEW`."""
+        self._answers = 0
+        """Those that were accepted meanwhile."""
         self._held_at = -inf
         self._cap = inf
         self._noise = Noise()
@@ -107,7 +113,9 @@ class Learnt:
         if opened:
             self._open(now)
         piece_ended = self.accepted.add(now)
-        if self.is_active:
+        if self._refused_at is not None:
+            self._answers += 1
+        elif self.is_active:
             self._noise.count()
             if piece_ended:
                 self._cap = 2 * self.accepted.lately(now)
@@ -115,13 +123,15 @@ class Learnt:
 
     def refused(self, now: float, began: float, asked: float | None) -> bool:
         """Learn from a refusal of the attempt that *began* then; return whether starts must wait."""
-        self._noise.count(1)
         overload = False
         if self._refused_at is not None:
             overload = began > self._refused_at
-        elif began > self._opened_at and not self._is_noise(now, asked):
-            overload = True
-            self._fall(now)
+            self._refusals += 1 + overload * FEW
+        else:
+            self._noise.count(1)
+            overload = began > self._opened_at and not self._is_noise(now, asked)
+            if overload:
+                self._fall(now)
         if overload:
             lasted = now - self._refused_at if self._refused_at is not None else 0.0
             self.starts_at = now + BREATH + LOOKS * lasted
@@ -179,17 +189,18 @@ class Learnt:
         return self._noise.explains(now, early=self._is_early(now))
 
     def _fall(self, now: float) -> None:
+        self._refused_at, self._refusals, self._answers = now, 0, 0
+        early = self._is_early(now)
         accepted = self._most(now)
-        self._refused_at = now
-        self._noise.fell(now, self._rate, early=self._is_early(now))
+        self._noise.fell(now, accepted, early=early)
         unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
-        helped = self.length > 0 or now - self._grows_from > HELPED
-        if now - self._opened_at < LATELY and not unknown:
-            top, rate = self._top, self._rate  # there is nothing new to go by
-        else:
-            top = rate = accepted if self.length else min(accepted, self._rate)
+        if not self.length:
+            if now - self._opened_at < LATELY and not unknown:
+                accepted = max(accepted, self._top)  # keep it: there is little new to go by
+            accepted = min(accepted, self._rate)
+        helped = self.length > 0 or self._doubles or now - self._grows_from > HELPED
         self.is_active = True
-        self._set(top, rate * (FELL_TO if helped else FELL_AGAIN_TO))
+        self._set(accepted, accepted * (FELL_TO if helped else FELL_AGAIN_TO))
         if unknown:
             self._bottom = self._rate = max(self._rate, BEGINS_AT)
             self._doubles = True
@@ -207,13 +218,15 @@ class Learnt:
             self._set(accepted, FELL_TO * accepted)
         elif self._doubles:
             self._bottom = self._rate = max(self._rate, FELL_TO * self.accepted.lately(now))
-        if self._noise.opened(now, lasted, self._rate):
+        mild = lasted <= LONG and self._refusals <= 1 + self._answers / FEW
+        if self._noise.opened(now, mild=mild):
             self._doubles, self._bottom = True, self._rate
         self._opened_at = self._grows_from = self.starts_at = now
 
     def _most(self, now: float) -> float:
         """Return the most that was accepted a second: in a window, where one was learnt."""
-        least = self.length or min(LONGEST, max(LATELY, now - self._opened_at))
+        steady = 0.0 if self._doubles else min(LONGEST, now - self._opened_at)
+        least = self.length or max(LATELY, steady)
         rate, _ = self.accepted.most(now, min(self._opened_at, now - least), least)
         return rate
 

@@ -3,8 +3,6 @@
 from math import inf
 from typing import Final
 
-MILD: Final = 0.5
-"""Seconds of a refusal period at most, for refusals that may be noise."""
 FAST: Final = 15.0
 """Calls a second: below, callers that share a small limit see nothing but mild refusals."""
 FALLS: Final = 3
@@ -40,8 +38,10 @@ class Noise:
         self._refusals = 0
         self._excess = 0.0
         self._share = LEAST
-        self._from = inf
-        """The rate at the beginning of the trial; inf without a trial."""
+        self._accepted = 0.0
+        """The rate that was accepted before the last fall."""
+        self._from = 0.0
+        """The same before the trial that is on; 0 without one."""
 
     def count(self, refusals: int = 0) -> None:
         """Count an answer, which is a refusal or none."""
@@ -57,36 +57,34 @@ class Noise:
             self._until = max(self._until, now + LASTS)
         return True
 
-    def fell(self, now: float, rate: float, *, early: bool) -> None:
-        """Note a fall from *rate*: in noise, for its excess."""
+    def fell(self, now: float, accepted: float, *, early: bool) -> None:
+        """Note a fall, with so many calls a second *accepted*: in noise, for an excess."""
         self._falls = self._falls + 1 if early else 1
-        if now >= self._until:
-            return
-        self._measure()
-        if rate >= GREW * self._from:
-            self._from = inf
-            self._between = BETWEEN
-        elif self._from < inf:
-            self._until = -inf
-            self._next_at = now + self._between
-            self._between *= 2
+        if now < self._until:
+            self._measure()
+            if accepted >= GREW * self._from:
+                self._from, self._between = 0.0, BETWEEN
+            elif self._from:
+                self._until = -inf
+                self._next_at = now + self._between
+                self._between *= 2
+        self._accepted = accepted
 
-    def opened(self, now: float, lasted: float, rate: float) -> bool:
-        """Note the end of a refusal period; return whether a trial begins, at this *rate*."""
+    def opened(self, now: float, *, mild: bool) -> bool:
+        """Note the end of a refusal period, *mild* or not; return whether a trial begins."""
         self._excess = 0.0
-        if lasted > MILD:
+        if not mild or self._accepted < FAST:
             self._falls = 0
-        if now < self._until or lasted > MILD or rate < FAST:
             return False
-        if now < self._next_at and self._falls < FALLS:
+        if now < self._until or (now < self._next_at and self._falls < FALLS):
             return False
         self._measure()
-        self._until, self._from, self._falls = now + LASTS, rate, 0
+        self._until, self._from, self._falls = now + LASTS, self._accepted, 0
         return True
 
     def end(self) -> None:
         """Note that refusals are those of a limit: the service asked for seconds."""
-        self._falls, self._until, self._from = 0, -inf, inf
+        self._falls, self._until, self._from = 0, -inf, 0.0
 
     def _measure(self) -> None:
         self._share = min(MOST, max(LEAST, self._refusals / max(1, self._answers)))
