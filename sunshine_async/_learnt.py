@@ -219,7 +219,7 @@ class Learnt:
         elif self._doubles:
             self._bottom = self._rate = max(self._rate, FELL_TO * self.accepted.lately(now))
         mild = lasted <= LONG and self._refusals <= 1 + self._answers / FEW
-        if self._noise.opened(now, mild=mild):
+        if self._noise.opened(now, mild=mild, asked=self.paused_until > now - lasted):
             self._doubles, self._bottom = True, self._rate
         self._opened_at = self._grows_from = self.starts_at = now
 

@@ -70,13 +70,18 @@ class Noise:
                 self._between *= 2
         self._accepted = accepted
 
-    def opened(self, now: float, *, mild: bool) -> bool:
-        """Note the end of a refusal period, *mild* or not; return whether a trial begins."""
+    def opened(self, now: float, *, mild: bool, asked: bool) -> bool:
+        """Note the end of a refusal period, *mild* or not; return whether a trial begins.
+
+        Where the service *asked* for a pause, a trial is too dear but after falls in a row.
+        """
         self._excess = 0.0
         if not mild or self._accepted < FAST:
             self._falls = 0
             return False
-        if now < self._until or (now < self._next_at and self._falls < FALLS):
+        if now < self._until or (
+            (asked or now < self._next_at) and self._falls < FALLS
+        ):
             return False
         self._measure()
         self._until, self._from, self._falls = now + LASTS, self._accepted, 0
