@@ -23,17 +23,18 @@ class Accepted:
         self._until = -inf
         self._count = 0
 
-    def add(self, now: float) -> bool:
-        """Count one call; return whether a piece of time has ended."""
+    def add(self, now: float) -> float:
+        """Count one call; return the calls a second of the piece that ended with it, or 0."""
         if now < self._until:
             self._count += 1
-            return False
+            return 0.0
+        rate = self._count / PIECE
         if self._count:
             self._pieces.append((self._began, self._count))
         self._began = now
         self._until = now + PIECE
         self._count = 1
-        return True
+        return rate
 
     def lately(self, now: float) -> float:
         """Return how many calls a second were accepted in the last second, or the last five."""

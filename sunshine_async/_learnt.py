@@ -34,7 +34,7 @@ BEGINS_AT: Final = 10.0
 """Calls a second, at least, after the first refusal: few may have been accepted by chance."""
 FEW: Final = 10
 """Answers to each refusal of a mild refusal period, at least; no call that looked was refused."""
-LONG: Final = 2.0
+LONG: Final = 2.5
 """Seconds: a longer refusal is that of a window."""
 LEAST: Final = 0.05
 """Calls a second: the rate never falls below, nor below half of a ceiling where that is less."""
@@ -112,13 +112,13 @@ class Learnt:
         opened = self._refused_at is not None and began > self._refused_at
         if opened:
             self._open(now)
-        piece_ended = self.accepted.add(now)
+        rate = self.accepted.add(now)
         if self._refused_at is not None:
             self._answers += 1
         elif self.is_active:
             self._noise.count()
-            if piece_ended:
-                self._cap = 2 * self.accepted.lately(now)
+            if rate:
+                self._cap = 2 * max(rate, self.accepted.lately(now))
         return opened
 
     def refused(self, now: float, began: float, asked: float | None) -> bool:
@@ -192,12 +192,12 @@ class Learnt:
         self._refused_at, self._refusals, self._answers = now, 0, 0
         early = self._is_early(now)
         accepted = self._most(now)
-        self._noise.fell(now, accepted, early=early)
         unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
         if not self.length:
             if now - self._opened_at < LATELY and not unknown:
                 accepted = max(accepted, self._top)  # keep it: there is little new to go by
             accepted = min(accepted, self._rate)
+        self._noise.fell(now, accepted, early=early)
         helped = self.length > 0 or self._doubles or now - self._grows_from > HELPED
         self.is_active = True
         self._set(accepted, accepted * (FELL_TO if helped else FELL_AGAIN_TO))

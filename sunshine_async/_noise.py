@@ -92,5 +92,6 @@ class Noise:
         self._falls, self._until, self._from = 0, -inf, 0.0
 
     def _measure(self) -> None:
-        self._share = min(MOST, max(LEAST, self._refusals / max(1, self._answers)))
+        usual = (self._refusals - self._excess) / max(1, self._answers)
+        self._share = min(MOST, max(LEAST, usual))
         self._answers = self._refusals = 0
