@@ -16,6 +16,8 @@ REGAIN: Final = 20.0
 """Seconds until the rate is back where it failed: the plateau of the cubic curve."""
 WINDOWS: Final = 3.0
 """The same in windows, where a window was learnt: it needs a whole one to show a result."""
+GUESSED: Final = 7.0
+"""The same where the rate was doubling when it failed."""
 COSTS: Final = 28.0
 """The same in times that the refusal lasted: the costlier a refusal, the later the next."""
 ADDED: Final = 0.03
@@ -86,6 +88,8 @@ class Learnt:
         """The end of the last one."""
         self._lasted = 0.0
         """The seconds of the last one, if it was short."""
+        self._is_guess = True
+        """Whether the rate was still doubling when it failed: the ceiling is not sure."""
         self._refusals = 0
         """Those of the refusal period after the first; one of a call that looked weighs `FEW`."""
         self._answers = 0
@@ -164,7 +168,7 @@ class Learnt:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
         else:
             late = seconds - self._regain
-            scale = self._regain if late < 0 else max(REGAIN, WINDOWS * self.length)
+            scale = self._regain if late < 0 else min(self._regain, max(REGAIN, WINDOWS * self.length))
             curve = self._top + (self._top - self._bottom) * (late / scale) ** 3
             target = max(curve, self._bottom + ADDED * seconds * REGAIN / self._regain)
             if curve > MOVED * self._top:
@@ -178,6 +182,8 @@ class Learnt:
 
     @property
     def _regain(self) -> float:
+        if self._is_guess:
+            return GUESSED
         return max(REGAIN, WINDOWS * self.length, COSTS * self._lasted)
 
     def _is_early(self, now: float) -> bool:
@@ -198,9 +204,11 @@ class Learnt:
                 accepted = max(accepted, self._top)  # keep it: there is little new to go by
             accepted = min(accepted, self._rate)
         self._noise.fell(now, accepted, early=early)
+        self._is_guess = self._doubles
         helped = self.length > 0 or self._doubles or now - self._grows_from > HELPED
         self.is_active = True
-        self._set(accepted, accepted * (FELL_TO if helped else FELL_AGAIN_TO))
+        top = max(accepted, self._top) if early and self._noise.is_on(now) else accepted
+        self._set(top, accepted * (FELL_TO if helped else FELL_AGAIN_TO))
         if unknown:
             self._bottom = self._rate = max(self._rate, BEGINS_AT)
             self._doubles = True
@@ -215,10 +223,11 @@ class Learnt:
             accepted, seconds = self.accepted.most(now, self._opened_at)
             if seconds < max(4 * lasted, 2 * self.length):
                 self.length = min(seconds, LONGEST_PAUSE)
+                self._is_guess = False
             self._set(accepted, FELL_TO * accepted)
         elif self._doubles:
             self._bottom = self._rate = max(self._rate, FELL_TO * self.accepted.lately(now))
-        mild = lasted <= LONG and self._refusals <= 1 + self._answers / FEW
+        mild = not self.length and lasted <= LONG and self._refusals <= 1 + self._answers / FEW
         if self._noise.opened(now, mild=mild, asked=self.paused_until > now - lasted):
             self._doubles, self._bottom = True, self._rate
         self._opened_at = self._grows_from = self.starts_at = now

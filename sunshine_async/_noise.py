@@ -49,6 +49,10 @@ class Noise:
         self._refusals += refusals
         self._excess = max(0.0, self._excess + refusals - 2 * self._share)
 
+    def is_on(self, now: float) -> bool:
+        """Return whether there is noise."""
+        return now < self._until
+
     def explains(self, now: float, *, early: bool) -> bool:
         """Return whether a refusal is noise; *early* ones come soon after a fall."""
         if now >= self._until or self._excess >= EXCESS:
