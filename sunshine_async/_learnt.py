@@ -204,10 +204,13 @@ class Learnt:
                 accepted = max(accepted, self._top)  # keep it: there is little new to go by
             accepted = min(accepted, self._rate)
         self._noise.fell(now, accepted, early=early)
-        self._is_guess = self._doubles
+        noise = self._noise.is_on(now)
+        self._is_guess = self._doubles or noise
         helped = self.length > 0 or self._doubles or now - self._grows_from > HELPED
         self.is_active = True
-        top = max(accepted, self._top) if early and self._noise.is_on(now) else accepted
+        top = accepted
+        if early and noise:  # the excess may be one of noise
+            top = max(top, min(self._top, top / FELL_TO))
         self._set(top, accepted * (FELL_TO if helped else FELL_AGAIN_TO))
         if unknown:
             self._bottom = self._rate = max(self._rate, BEGINS_AT)

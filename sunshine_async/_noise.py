@@ -9,15 +9,17 @@ FALLS: Final = 3
 """Mild falls in a row, each before the rate was back, after which noise is tried at once."""
 BETWEEN: Final = 60.0
 """Seconds between two trials; twice as many after each that failed."""
-GREW: Final = 1.25
+GREW: Final = 2.0
 """Times the rate before a trial that shows noise."""
 LASTS: Final = 60.0
 """Seconds after the last sign of noise."""
-LEAST: Final = 0.01
-MOST: Final = 0.05
+LEAST: Final = 0.005
+MOST: Final = 0.04
 """The share of refusals that is taken for noise."""
+MARGIN: Final = 0.01
+"""The share of refusals, beyond twice that of the noise, that is no excess yet."""
 EXCESS: Final = 5.0
-"""Refusals beyond twice the share of the noise that a limit explains better."""
+"""Refusals in excess that a limit explains better."""
 
 
 class Noise:
@@ -47,7 +49,7 @@ class Noise:
         """Count an answer, which is a refusal or none."""
         self._answers += 1
         self._refusals += refusals
-        self._excess = max(0.0, self._excess + refusals - 2 * self._share)
+        self._excess = max(0.0, self._excess + refusals - 2 * self._share - MARGIN)
 
     def is_on(self, now: float) -> bool:
         """Return whether there is noise."""
