@@ -35,7 +35,7 @@ PATIENCE: Final = 1.0
 BEGINS_AT: Final = 10.0
 """Calls a second, at least, after the first refusal: few may have been accepted by chance."""
 FEW: Final = 10
-"""Answers to each refusal of a mild refusal period, at least; no call that looked was refused."""
+"""Answers to each further refusal of a mild refusal period, at least."""
 LONG: Final = 2.5
 """Seconds: a longer refusal is that of a window."""
 LEAST: Final = 0.05
@@ -91,7 +91,9 @@ class Learnt:
         self._is_guess = True
         """Whether the rate was still doubling when it failed: the ceiling is not sure."""
         self._refusals = 0
-        """Those of the refusal period after the first; one of a call that looked weighs `FEW`."""
+        """Those of the refusal period after the first."""
+        self._lasts = False
+        """Whether a call that looked was refused in it."""
         self._answers = 0
         """Those that were accepted meanwhile."""
         self._held_at = -inf
@@ -130,7 +132,8 @@ class Learnt:
         overload = False
         if self._refused_at is not None:
             overload = began > self._refused_at
-            self._refusals += 1 + overload * FEW
+            self._refusals += 1
+            self._lasts |= overload
         else:
             self._noise.count(1)
             overload = began > self._opened_at and not self._is_noise(now, asked)
@@ -192,10 +195,10 @@ class Learnt:
     def _is_noise(self, now: float, asked: float | None) -> bool:
         if asked and asked > LONG:
             self._noise.end()
-        return self._noise.explains(now, early=self._is_early(now))
+        return self._noise.explains(now)
 
     def _fall(self, now: float) -> None:
-        self._refused_at, self._refusals, self._answers = now, 0, 0
+        self._refused_at, self._lasts, self._refusals, self._answers = now, False, 0, 0
         early = self._is_early(now)
         accepted = self._most(now)
         unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
@@ -230,7 +233,7 @@ class Learnt:
             self._set(accepted, FELL_TO * accepted)
         elif self._doubles:
             self._bottom = self._rate = max(self._rate, FELL_TO * self.accepted.lately(now))
-        mild = not self.length and lasted <= LONG and self._refusals <= 1 + self._answers / FEW
+        mild = not self.length and not self._lasts and self._refusals * FEW <= self._answers
         if self._noise.opened(now, mild=mild, asked=self.paused_until > now - lasted):
             self._doubles, self._bottom = True, self._rate
         self._opened_at = self._grows_from = self.starts_at = now

@@ -12,9 +12,9 @@ BETWEEN: Final = 60.0
 GREW: Final = 2.0
 """Times the rate before a trial that shows noise."""
 LASTS: Final = 60.0
-"""Seconds after the last sign of noise."""
+"""Seconds after a trial began, after which noise has to be shown again."""
 LEAST: Final = 0.005
-MOST: Final = 0.04
+MOST: Final = 0.025
 """The share of refusals that is taken for noise."""
 MARGIN: Final = 0.01
 """The share of refusals, beyond twice that of the noise, that is no excess yet."""
@@ -55,13 +55,9 @@ class Noise:
         """Return whether there is noise."""
         return now < self._until
 
-    def explains(self, now: float, *, early: bool) -> bool:
-        """Return whether a refusal is noise; *early* ones come soon after a fall."""
-        if now >= self._until or self._excess >= EXCESS:
-            return False
-        if early:
-            self._until = max(self._until, now + LASTS)
-        return True
+    def explains(self, now: float) -> bool:
+        """Return whether a refusal is noise."""
+        return now < self._until and self._excess < EXCESS
 
     def fell(self, now: float, accepted: float, *, early: bool) -> None:
         """Note a fall, with so many calls a second *accepted*: in noise, for an excess."""
