@@ -4,6 +4,7 @@ from math import inf
 from typing import Final
 
 from sunshine_async._accepted import LATELY, LONGEST, Accepted
+from sunshine_async._limits import Told
 from sunshine_async._noise import Noise
 
 FELL_TO: Final = 0.9
@@ -42,6 +43,10 @@ LEAST: Final = 0.05
 """Calls a second: the rate never falls below, nor below half of a ceiling where that is less."""
 OWN: Final = 0.1
 """The part of a window (of a second at least) by which interactive calls may go ahead of the rate."""
+SPARE: Final = 0.97
+"""The part of a limit, told by headers, that is used."""
+SHORT: Final = 3.0
+"""Seconds: headers tell whole ones, so that a shorter reset tells little."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds, so that no header can stop all calls for ever."""
 FORGETS: Final = 300.0
@@ -99,6 +104,18 @@ class Learnt:
         self._held_at = -inf
         self._cap = inf
         self._noise = Noise()
+        self._told: Told | None = None
+        """The limit that headers told."""
+        self._resets_at = -inf
+        """The end of its window."""
+
+    @property
+    def ceiling(self) -> float | None:
+        """Calls a second that the service was seen to accept, or told; None before a lesson."""
+        found = [self._top] if self._top else []
+        if self._told is not None:
+            found.append(self._told.limit / self.length)
+        return min(found) if found and self.is_active else None
 
     @property
     def is_refused(self) -> bool:
@@ -112,6 +129,38 @@ class Learnt:
     def own(self, rate: float) -> float:
         """Return how many interactive calls may go ahead of this *rate*."""
         return OWN * rate * max(1.0, self.length)
+
+    def tell(self, now: float, told: Told) -> bool:
+        """Learn from headers; return whether starts must wait: nothing of the window is left."""
+        before = self._told
+        length = told.length or told.reset
+        if before is not None and before.limit == told.limit:
+            length = max(length, self.length)
+        if not SHORT <= length <= LONGEST_PAUSE:
+            return False
+        self.is_active, self.length, self._told = True, length, told
+        self._held_at = now
+        self._resets_at = now + told.reset if told.reset >= SHORT else now
+        if told.remaining < 1 and self._resets_at > now:
+            self._pause(now, self._resets_at)
+            self.starts_at = max(self.starts_at, self.paused_until)
+            return True
+        return False
+
+    def is_kept(self, now: float, in_flight: int) -> bool:
+        """Return whether what is left of the window is kept for interactive calls."""
+        told, left = self._told, self._resets_at - now
+        if told is None or left <= 0:
+            return False
+        return told.remaining - in_flight <= OWN * told.limit * min(1.0, left / self.length)
+
+    def resume(self, now: float, ceiling: float, length: float) -> None:
+        """Go on with what was learnt before: the *ceiling* in calls a second, and the window."""
+        if not self.is_active and ceiling < self._ceiling:
+            self.is_active, self.length = True, length
+            self._set(ceiling, FELL_TO * ceiling)
+            self._is_guess = False
+            self._opened_at = self._grows_from = self._held_at = now
 
     def answered(self, now: float, began: float) -> bool:
         """Count an answer that isn't a refusal; return whether a refusal period ended with it."""
@@ -162,10 +211,23 @@ class Learnt:
         ):
             self.is_active = False
             self._rate = self._ceiling
-            self._noise, self.length = Noise(), 0.0
+            self._noise, self.length, self._told, self._top = Noise(), 0.0, None, 0.0
             return None
+        rate = min(self._grown(now), self._told_rate(now))
+        return None if rate == inf else rate
+
+    def _told_rate(self, now: float) -> float:
+        told = self._told
+        if told is None:
+            return inf
+        rate = SPARE * told.limit / self.length
+        left = self._resets_at - now
+        return min(rate, max(1.0, told.remaining) / left) if left >= SHORT else rate
+
+    def _grown(self, now: float) -> float:
+        """Let the learnt rate grow; return it."""
         if self._rate >= self._ceiling:
-            return None if self._rate == inf else self._rate
+            return self._rate
         seconds = max(0.0, now - self._grows_from)
         if self._doubles:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)

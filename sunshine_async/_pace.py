@@ -11,6 +11,7 @@ from attrs import frozen
 from sunshine_async._budget import Budget
 from sunshine_async._hold import A_FEW, IN_A_ROW, Hold
 from sunshine_async._learnt import LONGEST_PAUSE, Learnt
+from sunshine_async._limits import Told
 from sunshine_async._line import Lane
 from sunshine_async._load import Load
 from sunshine_async._places import Places
@@ -43,6 +44,10 @@ class Snapshot:
     """Calls a second that may start, declared or learnt; None without a bound."""
     ceiling: float | None
     """The declared rate."""
+    found: float | None
+    """Calls a second that the service was seen to accept, or tells in headers; None before that."""
+    window: float | None
+    """Seconds of the window in which the service counts; None where none was found."""
     used: float | None
     """The share of *rate* that was used and accepted in the last seconds; None without a rate."""
     in_flight: Mapping[Lane, int]
@@ -161,6 +166,20 @@ class Pace(Places):
             if self._line.count:
                 self._wake()
 
+    def tell(self, told: Told, now: float) -> None:
+        """Learn from the rate-limit headers of an answer."""
+        with self._lock:
+            if self._learnt.tell(now, told):
+                self._rouse_interactive()
+
+    def resume(self, ceiling: float, window: float, now: float) -> None:
+        """Start with a limit that was found before: *ceiling* calls a second, in a *window* (seconds).
+
+        It grows and falls from there. Where something was learnt since, nothing changes.
+        """
+        with self._lock:
+            self._learnt.resume(now, ceiling, window)
+
     def may_retry(self) -> bool:
         """Return whether a failed call may be tried again, which takes one from the budget.
 
@@ -237,6 +256,8 @@ class Pace(Places):
             return Snapshot(
                 rate=rate,
                 ceiling=self.rate,
+                found=learnt.ceiling,
+                window=learnt.length or None,
                 used=None if rate is None else min(1.0, learnt.accepted.lately(now) / rate),
                 in_flight={
                     Lane.INTERACTIVE: self._in_flight - self._batches,
@@ -295,8 +316,12 @@ class Pace(Places):
             self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
             self._counted_at = max(learnt.starts_at, self._counted_at)
         if learnt.paused_until > paused_until:
-            for place in self._line.interactive:
-                self._rouse(place)  # its deadline may be too short for the pause
+            self._rouse_interactive()
+
+    def _rouse_interactive(self) -> None:
+        """Wake interactive calls that wait: a deadline may be too short for a new pause."""
+        for place in self._line.interactive:
+            self._rouse(place)
 
     def _opened(self, now: float) -> None:
         """Let calls go on: a refusal period is over."""
@@ -333,6 +358,8 @@ class Pace(Places):
             return None
         opens_at = hold.opens_at(now, watched=bool(self._watchers))
         wait = max(0.0, self._batches_from - now, opens_at - now)
+        if self._learnt.is_active and self._learnt.is_kept(now, self._in_flight):
+            wait = max(wait, _ASKS_AGAIN)
         return wait if wait < inf else None
 
     def _rate_at(self, now: float) -> float | None:

@@ -4,12 +4,14 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import inf
+from time import time
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 from attrs import define, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._endpoint import JSON, Attempts, Endpoint, Failure, Request, Response
+from sunshine_async._limits import told
 from sunshine_async._line import LANE, Lane
 from sunshine_async._pace import Pace, Sign
 from sunshine_async._places import Places
@@ -304,6 +306,9 @@ class _Call:
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
+            limit = told(reply.headers, time())
+            if limit is not None:
+                self.transport.pace.tell(limit, self.transport.clock.now())
             if fault is not None:
                 self.asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
                 self.transport.tally.throttled += fault is Fault.THROTTLED
