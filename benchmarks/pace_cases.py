@@ -10,11 +10,11 @@ from random import Random
 from typing import Any, Final
 
 import anyio
-from trio.testing import MockClock
 from attrs import define, evolve, field, frozen
 from limiters import Advice, Gate, limiter_of
+from trio.testing import MockClock
 
-from sunshine_async import BasicAuth, Lane, Pace, RateLimitError, Retry, SunshineError
+from sunshine_async import BasicAuth, Lane, Pace, Retry, SunshineError
 from sunshine_async._endpoint import Failure, Request, Response, open_endpoint
 from sunshine_async._places import Places
 from sunshine_async._transport.calls import Transport

@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 
 from attrs import define, frozen
 
-from sunshine_async._transport.calls import Aside
+from sunshine_async._transport.tally import Aside
 from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
 
 R = TypeVar("R")

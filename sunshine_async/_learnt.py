@@ -233,7 +233,9 @@ class Learnt:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
         else:
             late = seconds - self._regain
-            scale = self._regain if late < 0 else min(self._regain, max(REGAIN, WINDOWS * self.length))
+            scale = (
+                self._regain if late < 0 else min(self._regain, max(REGAIN, WINDOWS * self.length))
+            )
             curve = self._top + (self._top - self._bottom) * (late / scale) ** 3
             target = max(curve, self._bottom + ADDED * seconds * REGAIN / self._regain)
             if curve > MOVED * self._top:

@@ -81,9 +81,7 @@ class Noise:
         if not mild or self._accepted < FAST:
             self._falls = 0
             return False
-        if now < self._until or (
-            (asked or now < self._next_at) and self._falls < FALLS
-        ):
+        if now < self._until or ((asked or now < self._next_at) and self._falls < FALLS):
             return False
         self._measure()
         self._until, self._from, self._falls = now + LASTS, self._accepted, 0

@@ -1,12 +1,10 @@
 """How many calls are under way at once, and how fast they start. It is told the time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from math import inf
 from typing import Final
-
-from attrs import frozen
 
 from sunshine_async._budget import Budget
 from sunshine_async._hold import A_FEW, IN_A_ROW, Hold
@@ -15,6 +13,7 @@ from sunshine_async._limits import Told
 from sunshine_async._line import Lane
 from sunshine_async._load import Load
 from sunshine_async._places import Places
+from sunshine_async._snapshot import Snapshot
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
 _ASKS_AGAIN: Final = 1.0  # seconds
@@ -34,38 +33,6 @@ class Sign(Enum):
 
 _ANSWERED: Final = Sign.ANSWERED  # looked up once: an enum's members take their time
 _BATCH: Final = Lane.BATCH
-
-
-@frozen(kw_only=True)
-class Snapshot:
-    """How a pace stands, when it was asked."""
-
-    rate: float | None
-    """Calls a second that may start, declared or learnt; None without a bound."""
-    ceiling: float | None
-    """The declared rate."""
-    found: float | None
-    """Calls a second that the service was seen to accept, or tells in headers; None before that."""
-    window: float | None
-    """Seconds of the window in which the service counts; None where none was found."""
-    used: float | None
-    """The share of *rate* that was used and accepted in the last seconds; None without a rate."""
-    in_flight: Mapping[Lane, int]
-    """Calls under way."""
-    waiting: Mapping[Lane, int]
-    """Calls that wait to start."""
-    paused: float
-    """Seconds until anything starts, as a ``Retry-After`` asked."""
-    throttled_seconds: float
-    """Seconds that all were paused, since the pace was made."""
-    held: bool
-    """Whether batches are held, since the service seems to be gone."""
-    held_seconds: float
-    """Seconds that batches were held, since the pace was made."""
-    budget: float
-    """Second tries left, from 0 to 50."""
-    batch_places: int | None
-    """How many of a batch the service seems to bear at once; None without a bound."""
 
 
 class Pace(Places):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import inf
 from time import time
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from attrs import define, field, frozen
 
@@ -26,14 +26,13 @@ from sunshine_async._retry import (
     retry_after,
 )
 from sunshine_async._transport.exchange import HAD_LEFT, Sending, Timeout, Wire
+from sunshine_async._transport.tally import Aside, Tally, unsent
 from sunshine_async._transport.turn import CLOCK, Clock, take
 from sunshine_async._version import __version__
 from sunshine_async.auth import Auth
 from sunshine_async.errors import (
     ConnectError,
     ConnectionLostError,
-    ErrorDetail,
-    RateLimitError,
     RequestTimeoutError,
     SunshineError,
     TransportError,
@@ -71,26 +70,6 @@ _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.TIMED_OUT: RequestTimeoutError,
     Fault.LOST: ConnectionLostError,
 }
-
-
-@define
-class Tally:
-    """What the calls of a client have cost so far."""
-
-    requests: int = 0
-    """Requests sent, or tried to be."""
-    resent: int = 0
-    """Those of them that were not the first of their call."""
-    throttled: int = 0
-    """Those of them that were answered 429."""
-
-
-@define
-class Aside:
-    """What a call says beside its result, to who asks."""
-
-    read_back: bool = False
-    """Whether an answer was lost, and the result is what was found there when that was settled."""
 
 
 @frozen(eq=False)
@@ -265,11 +244,11 @@ class _Call:
         if (last is not None or not places.enter(began, lane)) and not await take(
             places, clock, lane, again=again, until=until
         ):
-            return last or self._late(ConnectError)
+            return last or unsent(self.endpoint, None)
         try:
             if last is not None or not pace.enter(began, lane):
                 if not await take(pace, clock, lane, again=again, until=until):
-                    return last or self._late(RateLimitError)
+                    return last or unsent(self.endpoint, pace.pause(clock.now(), lane))
                 began = clock.now()
             self.sign = Sign.NOTHING
             try:
@@ -373,29 +352,6 @@ class _Call:
         else:
             late = (self.asked or 0.0) >= cast("float", self.until) - self.ended
         return None if late else 0.0
-
-    def _late(self, kind: type[ConnectError | RateLimitError]) -> NoReturn:
-        """Raise the error of a call that nothing was sent of, and whose deadline is too near."""
-        pause = self.transport.pace.pause(self.transport.clock.now(), self.lane)
-        endpoint = str(self.endpoint)
-        if kind is ConnectError:
-            message = "not sent: no connection became free before the deadline"
-            raise ConnectError(
-                message, fault=Fault.UNSENT, endpoint=endpoint, attempts=0, maybe_applied=False
-            )
-        if pause == inf:
-            text = "not sent: the service has refused all calls for too long (max_outage)"
-        elif pause:
-            text = f"not sent: all calls are paused for {pause:.1f} s, past the deadline"
-        else:
-            text = "not sent: the deadline came before the pace let the call start"
-        raise RateLimitError(
-            429,
-            endpoint=endpoint,
-            errors=(ErrorDetail(None, text),),
-            retry_after=pause if 0 < pause < inf else None,
-            attempts=0,
-        )
 
     @property
     def _tries(self) -> int:

@@ -14,9 +14,9 @@ from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._knee import MOST
 from sunshine_async._line import Lane
-from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
+from sunshine_async._snapshot import Snapshot
 from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service, Task
 from sunshine_async._transport.turn import CLOCK
 from sunshine_async.dixa import batches
@@ -158,8 +158,10 @@ class Job:
         if own is not None:
             raise own
         self._measure()
-        self.report.limit = self.pace.rate
-        self.report.paused = self.pace.throttled_seconds - self._paused_before
+        pace = self.pace
+        self.report.limit, self.report.window = pace.rate, pace.window
+        self.report.found = pace.found if pace.ceiling is None else None
+        self.report.paused = pace.throttled_seconds - self._paused_before
         if isinstance(rows, RowFile):
             self.report.turned = rows.turned
         return self.report

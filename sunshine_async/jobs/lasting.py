@@ -16,6 +16,7 @@ from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async._tasks import Again, Entry, Mode, Service
+from sunshine_async._transport.turn import CLOCK
 from sunshine_async.jobs.feeding import Feed, Pending, Refused, Rows, Stream
 from sunshine_async.jobs.job import AT_ONCE, FUSE, NO_BETTER, Entries, Job, Results, problem_of
 from sunshine_async.jobs.scribe import Scribe
@@ -24,6 +25,8 @@ from sunshine_async.jobs.sources import SUMS, Duplicates, Policy, check_job, rea
 from sunshine_async.journal import PENDING, REACH, Done, Journal, JournalError, Kept, Mark, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
+FOUND: Final = "found"
+"""The name under which the journal keeps the limit that was found: calls a second, and a window."""
 _FOR_EACH: Final = 4
 """How many rows are read before any of them is sent, for each that is sent at once."""
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
@@ -143,6 +146,9 @@ class LastingJob(Job):
             await to_thread.run_sync(partial(self._begin_stream, upsert=upsert))
         await to_thread.run_sync(self._restate)
         about = await to_thread.run_sync(self.journal.about)
+        if FOUND in about:
+            found, window = map(float, about[FOUND].split())
+            self._client.pace.resume(found, window, CLOCK.now())
         self._sums_before = {name: float(about.get(name, "0")) for name in SUMS}
         report = self.report
         self._rows = report.rows + report.waiting
@@ -255,7 +261,11 @@ class LastingJob(Job):
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
-        return {name: str(self._sums_before[name] + each) for name, each in now.items()}
+        sums = {name: str(self._sums_before[name] + each) for name, each in now.items()}
+        pace = self.pace
+        if pace.found is not None:
+            sums[FOUND] = f"{pace.found} {pace.window or 0.0}"
+        return sums
 
     def _total(self) -> None:
         report = self.report
