@@ -9,12 +9,15 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+import anyio
 from anyio import to_thread
 from attrs import frozen
 
+from sunshine_async._line import LANE, Lane
 from sunshine_async._tasks import Entry, Task
 from sunshine_async.jobs.job import AT_ONCE, LOOK_UP, Entries, Job
 from sunshine_async.jobs.sources import noted, row_of
@@ -122,17 +125,43 @@ class Stream(Entries):
         self._session: Final = session
         self._last = 0
         """The highest number that a row had."""
+        self._put, self._come = anyio.create_memory_object_stream[Any](AT_ONCE)
+        self._reading: Final = anyio.CancelScope()
+        self._failed: Exception | None = None
+
+    async def read_ahead(self) -> None:
+        """Take the rows of an async iterable as they come, at most `AT_ONCE` ahead."""
+        LANE.set(Lane.BATCH)
+        with self._reading, self._put:
+            if self._items is None:
+                return
+            try:
+                async for item in self._items:
+                    await self._put.send(item)
+            except Exception as error:  # noqa: BLE001 - the caller's own: raised where rows are taken
+                self._failed = error
+
+    def close(self) -> None:
+        """End reading."""
+        self._reading.cancel()
+        self._put.close()
+        self._come.close()
 
     async def _fill(self) -> None:
         if self._items is None:
             await super()._fill()
         else:
             try:
-                item = await anext(self._items)
-            except StopAsyncIteration:
+                items = [await self._come.receive()]
+            except anyio.EndOfStream:
+                if self._failed is not None:
+                    raise self._failed from None
                 self._ended = True
             else:
-                await to_thread.run_sync(partial(self._meet, [item]))
+                with suppress(anyio.WouldBlock, anyio.EndOfStream):
+                    while len(items) < AT_ONCE:
+                        items.append(self._come.receive_nowait())
+                await to_thread.run_sync(partial(self._meet, items))
         if self._batch and self._feed.begin is not None:
             await self._feed.begin(self._last)  # what can't be written stops the job meanwhile
 

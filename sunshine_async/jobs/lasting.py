@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from math import inf
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, cast
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
 from attrs import evolve
 
 from sunshine_async import bulk
@@ -77,6 +78,8 @@ class LastingJob(Job):
         self._sums_before: dict[str, float] = {}
         self._unwritten = False
         self._session = 0
+        self._beside: TaskGroup | None = None
+        """The tasks that run beside the job."""
 
     async def run(self, rows: Rows) -> Report:
         """Send what is still to be sent of *rows*, and return the report of all of them.
@@ -91,6 +94,7 @@ class LastingJob(Job):
             try:
                 prepared = await self._prepared(rows)
                 tasks.start_soon(self._scribe.work)
+                self._beside = tasks
                 await super().run(cast("Any", prepared))
             except Exception as error:  # noqa: BLE001 - the caller's own: not one of a group
                 own = error
@@ -190,7 +194,10 @@ class LastingJob(Job):
         )  # fmt: skip
         if isinstance(rows, RowFile) and rows.path is not None:
             return Pending(feed, rows)
-        return Stream(feed, rows, self._session)
+        stream = Stream(feed, rows, self._session)
+        if isinstance(rows, AsyncIterable) and self._beside is not None:
+            self._beside.start_soon(stream.read_ahead)
+        return stream
 
     def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
         return self._settling.send(entries, self._send_plainly)
