@@ -34,21 +34,25 @@ LEVELS = (
 """From what knows nothing of the others to what knows them all: imports go down only."""
 
 BELONGS_TO = {
+    "_accepted": "_pace",
     "_budget": "_pace",
     "_columns": "rows",
     "_dixa_tasks": "jobs",
     "_hold": "_pace",
     "_knee": "bulk",
     "_learnt": "_pace",
+    "_limits": "_pace",
     "_line": "_pace",
     "_lines": "rows",
     "_load": "_pace",
+    "_noise": "_pace",
     "_phones": "rows",
     "_places": "_pace",
     "_reading": "_codec",
     "_records": "rows",
     "_report": "jobs",
     "_services": "jobs",
+    "_snapshot": "_pace",
     "_tasks": "jobs",
     "_unions": "_codec",
 }
@@ -56,7 +60,8 @@ BELONGS_TO = {
 
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 PURE = (
-    *("_budget", "_hold", "_knee", "_learnt", "_line", "_load", "_pace", "_places"),
+    *("_accepted", "_budget", "_hold", "_knee", "_learnt", "_limits", "_line", "_load"),
+    *("_noise", "_pace", "_places", "_snapshot"),
     *("_codec", "_endpoint", "_model", "_problem", "_reading", "_retry", "_unions"),
 )
 IMPURE = {"anyio", "asyncio", "httpx", "os", "random", "time"}

@@ -62,7 +62,7 @@ _IN_ITSELF: Final = 500
 """The one failure that tells more of the request than of the service: others may fare better."""
 
 _GIVES_WAY: Final = 2
-"""Refusals after which a call stands behind the others: it doesn't block calls that may go."""
+"""Refusals after which a call stands behind the others, or waits where the others were accepted."""
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
@@ -184,7 +184,9 @@ class _Call:
     answers: int = 0
     """How many calls of the pace had been answered when it was last sent."""
     refusals: int = 0
-    """How many of the attempts ended in 429."""
+    """How many of the attempts ended in 429, ..."""
+    passed: int = 0
+    """... and how many of those while other calls were accepted."""
     refused_since: float | None = None
     """When the first of the last ones in a row did."""
     outdone: int = 0
@@ -335,23 +337,26 @@ class _Call:
         return wait
 
     def _wait_refused(self) -> float | None:
-        """Return 0.0 where the call stands in line again after a 429, which is no try, or None.
+        """Return the seconds until a call stands in line again after a 429, which is no try, or None.
 
-        The pace makes all calls wait. A batch's call waits for as long as a batch waits for a
-        service that is gone.
+        A batch's call waits for as long as a batch waits for a service that is gone.
         """
         retry, pace = self.transport.retry, self.transport.pace
         if retry.max_attempts == 1 or Fault.THROTTLED not in MAY_RESEND[self.replay]:
             return None
         self.uncounted += 1
         self.refusals += 1
+        self.passed += pace.answers > self.answers
         if self.refused_since is None:
             self.refused_since = self.ended
         if self.lane is Lane.BATCH:
             late = self.ended - self.refused_since >= pace.max_outage
         else:
             late = (self.asked or 0.0) >= cast("float", self.until) - self.ended
-        return None if late else 0.0
+        if late or self.passed < _GIVES_WAY:
+            return None if late else 0.0
+        longest = min(retry.max_wait, retry.first_wait * 2.0 ** min(self.passed, 62))
+        return self.transport.clock.luck() * longest
 
     @property
     def _tries(self) -> int:
