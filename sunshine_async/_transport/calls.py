@@ -26,7 +26,7 @@ from sunshine_async._retry import (
     retry_after,
 )
 from sunshine_async._transport.exchange import HAD_LEFT, Sending, Timeout, Wire
-from sunshine_async._transport.tally import Aside, Tally, unsent
+from sunshine_async._transport.tally import Aside, Refusals, Tally, unsent
 from sunshine_async._transport.turn import CLOCK, Clock, take
 from sunshine_async._version import __version__
 from sunshine_async.auth import Auth
@@ -60,9 +60,6 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
 
 _IN_ITSELF: Final = 500
 """The one failure that tells more of the request than of the service: others may fare better."""
-
-_GIVES_WAY: Final = 2
-"""Refusals after which a call stands behind the others, or waits where the others were accepted."""
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
@@ -183,12 +180,8 @@ class _Call:
     """Those of them that don't count, since the lane waits for the service to come back."""
     answers: int = 0
     """How many calls of the pace had been answered when it was last sent."""
-    refusals: int = 0
-    """How many of the attempts ended in 429, ..."""
-    passed: int = 0
-    """... and how many of those while other calls were accepted."""
-    refused_since: float | None = None
-    """When the first of the last ones in a row did."""
+    refusals: Refusals | None = None
+    """The refusals (429), if there were any."""
     outdone: int = 0
     """How often it failed while others were answered."""
     until: float | None = None
@@ -240,7 +233,7 @@ class _Call:
         """Return what an attempt brings, once it may start; the *last* if it is too late by then."""
         transport, lane = self.transport, self.lane
         places, pace, clock = transport.places, transport.pace, transport.clock
-        again = last is not None and self.refusals < _GIVES_WAY
+        again = last is not None and (self.refusals is None or not self.refusals.give_way)
         stood = began = clock.now()
         until = inf if self.until is None or lane is Lane.BATCH else self.until
         if (last is not None or not places.enter(began, lane)) and not await take(
@@ -315,7 +308,6 @@ class _Call:
             return None
         if fault is Fault.THROTTLED:
             return self._wait_refused()
-        self.refused_since = None
         wait = transport.retry.wait(
             self.replay,
             fault,
@@ -345,18 +337,13 @@ class _Call:
         if retry.max_attempts == 1 or Fault.THROTTLED not in MAY_RESEND[self.replay]:
             return None
         self.uncounted += 1
-        self.refusals += 1
-        self.passed += pace.answers > self.answers
-        if self.refused_since is None:
-            self.refused_since = self.ended
+        refusals = self.refusals = self.refusals or Refusals(self.ended)
+        refusals.add(pace.answers)
         if self.lane is Lane.BATCH:
-            late = self.ended - self.refused_since >= pace.max_outage
+            late = self.ended - refusals.since >= pace.max_outage
         else:
             late = (self.asked or 0.0) >= cast("float", self.until) - self.ended
-        if late or self.passed < _GIVES_WAY:
-            return None if late else 0.0
-        longest = min(retry.max_wait, retry.first_wait * 2.0 ** min(self.passed, 62))
-        return self.transport.clock.luck() * longest
+        return None if late else refusals.wait(retry, self.transport.clock.luck())
 
     @property
     def _tries(self) -> int:

@@ -1,11 +1,11 @@
-"""The cost of calls, their results' side notes, and the error of a call that was never sent."""
+"""The record of calls: cost, side notes, refusals, and the error of a call that was never sent."""
 
 from math import inf
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from attrs import define
 
-from sunshine_async._retry import Fault
+from sunshine_async._retry import Fault, Retry
 from sunshine_async.errors import ConnectError, ErrorDetail, RateLimitError
 
 
@@ -27,6 +27,38 @@ class Aside:
 
     read_back: bool = False
     """Whether an answer was lost, and the result is what was found there when that was settled."""
+
+
+_GIVES_WAY: Final = 2
+
+
+@define
+class Refusals:
+    """The refusals (429) of one call: a call that is refused alone doesn't block the others."""
+
+    since: float
+    """The time of the first."""
+    count: int = 0
+    passed: int = 0
+    """Those after which the call was sent again and refused, though others were accepted meanwhile."""
+    accepted: int = 0
+    """The calls that the pace had seen accepted at the last one."""
+
+    @property
+    def give_way(self) -> bool:
+        """Whether the call stands behind the others in line."""
+        return self.count >= _GIVES_WAY
+
+    def add(self, accepted: int) -> None:
+        """Count a refusal, with so many calls *accepted* by then."""
+        self.passed += self.count > 0 and accepted > self.accepted
+        self.count, self.accepted = self.count + 1, accepted
+
+    def wait(self, retry: Retry, luck: float) -> float:
+        """Return the seconds until the call stands in line: 0.0 unless it is refused alone."""
+        if self.passed < _GIVES_WAY:
+            return 0.0
+        return luck * min(retry.max_wait, retry.first_wait * 2.0 ** min(self.passed, 62))
 
 
 def unsent(endpoint: object, pause: float | None) -> NoReturn:
