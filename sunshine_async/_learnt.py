@@ -35,6 +35,8 @@ PATIENCE: Final = 1.0
 """Seconds without an answer after which another call looks too."""
 BEGINS_AT: Final = 10.0
 """Calls a second, at least, after the first refusal: few may have been accepted by chance."""
+TELLING: Final = 3
+"""Calls, at least, that were accepted in a window: others may have used up the limit."""
 FEW: Final = 10
 """Answers to each further refusal of a mild refusal period, at least."""
 LONG: Final = 2.5
@@ -83,7 +85,8 @@ class Learnt:
         self._paused = 0.0
         """The seconds of all pauses, this one's included to its end."""
         self._rate = ceiling
-        self._doubles = True
+        self.doubles = True
+        """Whether the rate doubles each second: the limit isn't known, or has moved."""
         self._bottom = 0.0
         self._top = 0.0
         self._grows_from = -inf
@@ -164,13 +167,16 @@ class Learnt:
 
     def answered(self, now: float, began: float) -> bool:
         """Count an answer that isn't a refusal; return whether a refusal period ended with it."""
+        if not self.is_active:
+            self.accepted.add(now)
+            return False
         opened = self._refused_at is not None and began > self._refused_at
         if opened:
             self._open(now)
         rate = self.accepted.add(now)
         if self._refused_at is not None:
             self._answers += 1
-        elif self.is_active:
+        else:
             self._noise.count()
             if rate:
                 self._cap = 2 * max(rate, self.accepted.lately(now))
@@ -229,7 +235,7 @@ class Learnt:
         if self._rate >= self._ceiling:
             return self._rate
         seconds = max(0.0, now - self._grows_from)
-        if self._doubles:
+        if self.doubles:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
         else:
             late = seconds - self._regain
@@ -239,7 +245,7 @@ class Learnt:
             curve = self._top + (self._top - self._bottom) * (late / scale) ** 3
             target = max(curve, self._bottom + ADDED * seconds * REGAIN / self._regain)
             if curve > MOVED * self._top:
-                self._doubles, self._bottom, self._grows_from = True, curve, now
+                self.doubles, self._bottom, self._grows_from = True, curve, now
         self._rate = max(self._rate, min(target, self._cap, self._ceiling))
         return self._rate
 
@@ -265,23 +271,23 @@ class Learnt:
         self._refused_at, self._lasts, self._refusals, self._answers = now, False, 0, 0
         early = self._is_early(now)
         accepted = self._most(now)
-        unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
+        unknown = not self.is_active  # a storm's start tells little
         if not self.length:
             if now - self._opened_at < LATELY and not unknown:
                 accepted = max(accepted, self._top)  # keep it: there is little new to go by
             accepted = min(accepted, self._rate)
         self._noise.fell(now, accepted, early=early)
         noise = self._noise.is_on(now)
-        self._is_guess = self._doubles or noise
-        helped = self.length > 0 or self._doubles or now - self._grows_from > HELPED
+        self._is_guess = self.doubles or noise
+        helped = self.length > 0 or self.doubles or now - self._grows_from > HELPED
         self.is_active = True
         top = accepted
         if early and noise:  # the excess may be one of noise
             top = max(top, min(self._top, top / FELL_TO))
         self._set(top, accepted * (FELL_TO if helped else FELL_AGAIN_TO))
         if unknown:
-            self._bottom = self._rate = max(self._rate, BEGINS_AT)
-            self._doubles = True
+            self._bottom = self._rate = max(self._rate, min(BEGINS_AT, self._ceiling / 2))
+            self.doubles = True
         self._grows_from = inf
 
     def _open(self, now: float) -> None:
@@ -289,22 +295,22 @@ class Learnt:
         lasted = now - (self._refused_at or now)
         self._refused_at = None
         self._lasted = lasted if lasted <= LONG else 0.0
-        if lasted > LONG:
-            accepted, seconds = self.accepted.most(now, self._opened_at)
+        accepted, seconds = self.accepted.most(now, self._opened_at)
+        if lasted > LONG and accepted * seconds >= TELLING:
             if seconds < max(4 * lasted, 2 * self.length):
                 self.length = min(seconds, LONGEST_PAUSE)
                 self._is_guess = False
             self._set(accepted, FELL_TO * accepted)
-        elif self._doubles:
+        elif self.doubles:
             self._bottom = self._rate = max(self._rate, FELL_TO * self.accepted.lately(now))
         mild = not self.length and not self._lasts and self._refusals * FEW <= self._answers
         if self._noise.opened(now, mild=mild, asked=self.paused_until > now - lasted):
-            self._doubles, self._bottom = True, self._rate
+            self.doubles, self._bottom = True, self._rate
         self._opened_at = self._grows_from = self.starts_at = now
 
     def _most(self, now: float) -> float:
         """Return the most that was accepted a second: in a window, where one was learnt."""
-        steady = 0.0 if self._doubles else min(LONGEST, now - self._opened_at)
+        steady = 0.0 if self.doubles else min(LONGEST, now - self._opened_at)
         least = self.length or max(LATELY, steady)
         rate, _ = self.accepted.most(now, min(self._opened_at, now - least), least)
         return rate
@@ -313,7 +319,7 @@ class Learnt:
         least = min(LEAST, self._ceiling / 2)
         self._top = max(least, top)
         self._bottom = self._rate = max(least, rate)
-        self._doubles = self._rate == least
+        self.doubles = self._rate == least
         self._cap = max(self._rate, 2 * top)
 
     def _pause(self, now: float, until: float) -> None:

@@ -16,7 +16,7 @@ from sunshine_async._places import Places
 from sunshine_async._snapshot import Snapshot
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
-_ASKS_AGAIN: Final = 1.0  # seconds
+_ASKS_AGAIN: Final = 1.0  # seconds, where the rate may have grown by then
 _LEARNT_BURST: Final = 0.025
 """Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 
@@ -355,7 +355,7 @@ class Pace(Places):
         if rate == self.rate:
             return short / rate
         learnt.held(now)
-        return min(short / rate, _ASKS_AGAIN)  # the rate may have grown by then
+        return min(short / rate, _ASKS_AGAIN if learnt.doubles else inf)
 
     def _start(self, lane: Lane) -> None:
         self._tokens -= 1
