@@ -2,7 +2,7 @@
 
     python benchmarks/limiters.py fixed --limit 600 --length 60 [--advice none] [--latency 0.05]
 
-The first line of output is the address. A limiter is told the time and judges one request; the
+The first line of output ends in the address. A limiter is told the time and judges one request; the
 server, and simulations, share the limiters. Kinds: ``fixed`` and ``sliding`` windows, token
 ``bucket``, ``concurrent`` requests, ``none``.
 """
@@ -176,12 +176,12 @@ class Gate:
                 return {}
 
 
-_REASONS: Final = {404: "Not Found", 429: "Too Many Requests"}
+_REASONS: Final = {200: "OK", 429: "Too Many Requests"}
 
 
 def answer(status: int, headers: Mapping[str, str]) -> bytes:
     """Return a raw HTTP answer."""
-    body = b'{"errors":[{"code":"not_found","title":"Nobody"}]}'
+    body = b"{}"
     lines = [
         f"HTTP/1.1 {status} {_REASONS[status]}",
         "content-type: application/json",
@@ -192,7 +192,7 @@ def answer(status: int, headers: Mapping[str, str]) -> bytes:
 
 
 async def serve(gate: Gate, latency: float) -> asyncio.Server:
-    """Return a server on a free loopback port that answers 404, or 429 where *gate* refuses."""
+    """Return a server on a free loopback port that answers 200, or 429 where *gate* refuses."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -202,7 +202,7 @@ async def serve(gate: Gate, latency: float) -> asyncio.Server:
                 await asyncio.sleep(latency)
                 if accepted:
                     gate.limiter.end()
-                writer.write(answer(404 if accepted else 429, headers))
+                writer.write(answer(200 if accepted else 429, headers))
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -242,7 +242,7 @@ async def main() -> None:
     limiter = limiter_of(given.kind, given.limit, given.length)
     server = await serve(Gate(limiter, given.advice, given.noise), given.latency)
     host, port = server.sockets[0].getsockname()
-    print(f"http://{host}:{port}", flush=True)
+    print(f"listening on http://{host}:{port}", flush=True)
     await server.serve_forever()
 
 

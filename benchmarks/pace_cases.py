@@ -7,7 +7,7 @@ wire) and in real time (`pace`: the real client against `limiters`).
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 from attrs import define, evolve, field, frozen
@@ -206,7 +206,36 @@ class Callers:
             self.errors.add(repr(error))
 
 
-def measure(case: Case, gate: Gate, callers: Callers) -> Result:
+class Record(Protocol):
+    """The times of accepted and refused requests."""
+
+    accepted: list[float]
+    refused: list[float]
+
+
+@define
+class Plain:
+    """The peer: two plain token buckets at the known rate, a tenth of it for interactive calls."""
+
+    send: Callable[[], Awaitable[int]]
+    """Returns the status of an answer."""
+    rate: float
+    now: Callable[[], float]
+    _next: dict[Lane, float] = field(factory=dict[Lane, float])
+
+    async def call(self, lane: Lane) -> None:
+        """Call until accepted."""
+        rate = self.rate * (0.1 if lane is Lane.INTERACTIVE else 0.9)
+        while True:
+            at = max(self.now(), self._next.get(lane, 0.0))
+            self._next[lane] = at + 1 / rate
+            await anyio.sleep(at - self.now())
+            if await self.send() != 429:
+                return
+            await anyio.sleep(1)
+
+
+def measure(case: Case, gate: Record, callers: Callers) -> Result:
     """Return what *callers* met at *gate*."""
 
     def share(first: float, last: float) -> float:
@@ -260,8 +289,13 @@ class SimulatedWire:
         """Close nothing."""
 
 
-def simulate(case: Case, seed: int = 0, pace: Pace | None = None) -> tuple[Result, Callers, Pace]:
-    """Run *case* in virtual time; return the measurement, the callers and their pace."""
+def simulate(
+    case: Case, seed: int = 0, pace: Pace | None = None, *, plain: bool = False
+) -> tuple[Result, Callers, Pace]:
+    """Run *case* in virtual time; return the measurement, the callers and their pace.
+
+    With *plain* the callers use two plain token buckets instead of the pace.
+    """
     luck = Random(f"{case.name} {seed}")
     gate = Gate(
         limiter_of(case.kind, case.limit, case.length, offset=luck.random() * case.length),
@@ -283,7 +317,12 @@ def simulate(case: Case, seed: int = 0, pace: Pace | None = None) -> tuple[Resul
         async def call(lane: Lane) -> Any:
             return await by_lane[lane].call(endpoint)
 
-        callers = Callers(call, anyio.current_time, luck, case.people)
+        async def sent() -> int:
+            reply = await wire.send(REQUEST, {}, timeout=AMPLE, sending=Sending())
+            return reply.status if isinstance(reply, Response) else 0
+
+        peer = Plain(sent, case.allowed, anyio.current_time)
+        callers = Callers(peer.call if plain else call, anyio.current_time, luck, case.people)
         found.append(callers)
         await callers.run(case.seconds)
 
@@ -292,6 +331,7 @@ def simulate(case: Case, seed: int = 0, pace: Pace | None = None) -> tuple[Resul
     return measure(case, gate, found[0]), found[0], learnt
 
 
+REQUEST: Final = Request("GET", "/")
 AMPLE: Final = Timeout(total=30.0, connect=5.0, pool=30.0, write=30.0, read=30.0)
 
 

@@ -285,8 +285,9 @@ class Learnt:
         if early and noise:  # the excess may be one of noise
             top = max(top, min(self._top, top / FELL_TO))
         self._set(top, accepted * (FELL_TO if helped else FELL_AGAIN_TO))
-        if unknown:
-            self._bottom = self._rate = max(self._rate, min(BEGINS_AT, self._ceiling / 2))
+        begins = min(BEGINS_AT, self._ceiling / 2)
+        if unknown and (self._rate < begins or self._ceiling == inf):
+            self._bottom = self._rate = max(self._rate, begins)
             self.doubles = True
         self._grows_from = inf
 
