@@ -66,7 +66,7 @@ class Noise:
             self._measure()
             if accepted >= GREW * self._from:
                 self._from, self._between = 0.0, BETWEEN
-            elif self._from:
+            else:
                 self._until = -inf
                 self._next_at = now + self._between
                 self._between *= 2

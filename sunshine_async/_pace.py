@@ -43,21 +43,34 @@ class Pace(Places):
     seconds (a token bucket; *burst* is a tenth of a second's calls where it isn't given, and at
     least 1). Both hold whatever is learnt.
 
-    **Learnt.** Nothing until the first 429. Then nobody starts a call for the seconds that its
-    ``Retry-After`` asks (300 at most), and a rate is kept below what the service was seen to accept:
-    90 % of it at once, back to it in 20 s, probing slowly beyond. Where 429s come as often however
-    slow the calls are (a gateway that refuses a few at random), that takes nothing from the rate:
-    it is back to where it was, and for a minute they only pause, unless a tenth of the answers are
-    429. Below 15 calls a second that isn't looked for, so that all who share a small limit slow down.
-    What was learnt is forgotten when for 5 minutes there was no 429 and nobody waited because of it.
-    5xx, broken connections and answers that all slow down lower the number of batches under way,
-    answers raise it again. That a service's limit is a rate, and that a 429 isn't counted against
-    it, is assumed.
+    **Learnt.** Nothing until the first 429, or the first answer with rate-limit headers.
+
+    - A 429 begins a refusal period. No call starts for the seconds that its ``Retry-After`` asks
+      (300 at most), or else for a tenth of a second. Then one call at a time looks again, ever
+      later, until one is accepted. All refusals of the period are one overload.
+    - The rate is then 90 % of the most that was accepted a second, refused seconds included. The
+      rate is back at that ceiling after 20 s, and grows slowly beyond.
+    - A refusal period of several seconds shows a window: 600 calls in two seconds, refused for 58,
+      are 600 in 60 s. Calls are then spread evenly over the window, and the rate takes three windows
+      to grow back.
+    - Headers (``X-RateLimit-*``, ``X-Rate-Limit-*``, ``RateLimit-*``, ``RateLimit``) that tell a
+      window of 3 to 300 s spread the calls over that window before any 429.
+    - Interactive calls start first, and own a tenth of each window: they may go ahead of the rate
+      by so many calls. A batch never takes the last tenth of a window that headers tell, nor of
+      what remains in time.
+    - Refusals at random lower nothing for long: after a refusal that stays alone the rate doubles
+      each second, and noise stays as rare as it was. It isn't looked for below 15 calls a second,
+      where a window is known, nor where the service asks for more than two seconds.
+    - What was learnt is forgotten when for 5 minutes there was no 429 and no call waited because of
+      the rate. `snapshot` shows it, and a job's journal keeps it for the next run.
+
+    5xx and broken connections lower the number of batches under way, answers raise it again. Slow
+    answers lower nothing. That a 429 isn't counted against the limit is assumed.
 
     **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
     held, but for one probe at a time after 0.5, 1, 2 ... 30 s (one of them, or a look-up of a job's),
     until something is answered; after *max_outage* seconds without an answer `gave_up` says that
-    waiting is no use.
+    waiting is no use. After as long with nothing but 429s, a batch's calls end in `RateLimitError`.
 
     Hand the same pace to several clients, in any thread or loop, to bound them together. Raise
     `ValueError` for a number that can't work.

@@ -179,6 +179,18 @@ class TestRate:
         assert sum(pace.enter(120.0) for _ in range(200)) >= 55
         assert not pace.enter(120.0, Lane.BATCH)
 
+    def test_a_window_stays(self) -> None:
+        """A refusal of seconds after many windows at a steady rate changes no window."""
+        pace = Pace()
+        pace.resume(10.0, 20.0, 0.0)
+        now = answers(pace, rate=9, seconds=200, began=0.0)
+        end(pace, Sign.THROTTLED, now)
+        end(pace, Sign.ANSWERED, now + 4)
+
+        seen = pace.snapshot(now + 4)
+        assert seen.window == 20
+        assert seen.found == pytest.approx(9, rel=0.05)
+
     def test_a_window_that_others_used_up_says_nothing(self) -> None:
         """Where nothing was accepted before a long refusal, its end is no limit of nothing."""
         pace = Pace()
