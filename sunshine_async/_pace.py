@@ -179,12 +179,12 @@ class Pace(Places):
 
     @property
     def gave_up(self) -> bool:
-        """Whether they have been held for *max_outage* seconds without any answer.
+        """Whether batches were held, or only refused (429), for *max_outage* seconds.
 
         A call that fails then should fail for good: waiting is no use.
         """
         with self._lock:
-            return self._hold.gave_up(self._told)
+            return self._hold.gave_up(self._told) or self._hold.is_starved(self._told)
 
     def pause(self, now: float, lane: Lane) -> float:
         """Return the seconds for which no call of *lane* will start, as far as that is known.

@@ -15,10 +15,10 @@ class Snapshot:
     """Calls a second that may start, declared or learnt; None without a bound."""
     ceiling: float | None
     """The declared rate."""
-    found: float | None
+    found: float | None = None
     """Calls a second that the service was seen to accept before it refused one, refused seconds
     included, or that its headers tell; None before that. ``Pace(rate=found)`` declares it."""
-    window: float | None
+    window: float | None = None
     """Seconds of the window in which the service counts: *found* times *window* calls are its
     limit. None where no window was found."""
     used: float | None

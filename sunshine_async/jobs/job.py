@@ -28,6 +28,7 @@ from sunshine_async.errors import (
     ConfigurationError,
     PaymentRequiredError,
     PermissionDeniedError,
+    RateLimitError,
     ResponseDecodeError,
     SunshineError,
     TransportError,
@@ -46,6 +47,7 @@ FUSE: Final = (
 )
 """What no row after it could be spared."""
 NO_BETTER: Final = "no row would fare better: {}"
+ONLY_REFUSED: Final = "the service has refused all calls for too long: {}"
 _CUT_OFF: Final = "stopped before the answer came"
 UNSENT: Final = "stopped before it was sent"
 AT_ONCE: Final = 500
@@ -290,6 +292,8 @@ class Job:
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if isinstance(error, FUSE):
             self.give_up(NO_BETTER.format(error))
+        elif isinstance(error, RateLimitError) and self._client.pace.gave_up:
+            self.give_up(ONLY_REFUSED.format(error))
 
     def _measure(self) -> None:
         report, tally = self.report, self._client.tally
