@@ -1,13 +1,19 @@
 """What a pace makes of a service's limit, for real, and what it costs where there is none.
 
     python benchmarks/pace.py [--cost]
+    python benchmarks/pace.py --limits "500 in 10" [--virtual] [--seeds 5]
 
 Each case has emulators of its own, as processes, and all cases run beside each other for two
 minutes; with *--cost* only the cost of a pace that has learnt nothing is measured.
+
+With *--limits* (a regular expression; "" for all) the cases of `pace_cases` run instead, one after
+another, against the independent server of `limiters`, beside two plain token buckets at the known
+rate; with *--virtual* in virtual time, with several seeds.
 """
 
 import argparse
 import asyncio
+import re
 import subprocess
 import sys
 import time
@@ -15,10 +21,17 @@ import timeit
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import pairwise
+from math import inf
+from pathlib import Path
+from random import Random
 from typing import Final, TypeAlias
 
 import httpx
 from attrs import define, evolve, field
+from pace_cases import AMPLE, HEADER, REQUEST, Callers, Plain, Result, row, simulate
+from pace_cases import CASES as LIMITS
+from pace_cases import Case as Limit
+from pace_cases import measure as measured
 
 from sunshine_async import (
     ApiError,
@@ -282,6 +295,55 @@ def cost() -> list[str]:
     return [f"| dormant: µs a call | {microseconds:.2f} | ≤ 3 |"]
 
 
+async def limited(case: Limit, *, plain: bool) -> Result:
+    """Measure a limit of `pace_cases` in real time: the real client, or two plain token buckets."""
+    here = Path(__file__).parent / "limiters.py"
+    options = {"limit": case.limit, "length": case.length, "noise": case.noise}
+    command = [sys.executable, str(here), case.kind, "--advice", case.advice.value]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    command.append(f"--latency={case.latency(0)}")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
+    try:
+        assert process.stdout  # noqa: S101 - it is a pipe
+        url = (await asyncio.to_thread(process.stdout.readline)).split()[-1]
+        way, client = sunshine(url, Pace())
+        by_lane = {lane: client.with_options(lane=lane) for lane in Lane}
+        async with client:
+
+            async def call(lane: Lane) -> object:
+                return await by_lane[lane].request("GET", "/v2/apps/{app_id}/integrations")
+
+            async def sent() -> int:
+                reply = await way.send(REQUEST, {}, timeout=AMPLE, sending=Sending())
+                return reply.status if isinstance(reply, Response) else 0
+
+            now = time.monotonic
+            peer = Plain(sent, case.allowed, now)
+            callers = Callers(peer.call if plain else call, now, Random(0), case.people)
+            await callers.run(case.seconds)
+            return measured(case, way, callers)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def limits(pattern: str, *, virtual: bool, seeds: int) -> None:
+    """Print what the cases of `pace_cases` measure."""
+    print(HEADER)
+    for case in LIMITS:
+        if not re.search(pattern, case.name):
+            continue
+        for plain in (False, True):
+            if virtual:
+                results = [simulate(case, seed, plain=plain)[0] for seed in range(seeds)]
+            elif case.latency(0) == case.latency(inf):
+                results = [asyncio.run(limited(case, plain=plain))]
+            else:
+                continue  # the server's latency is constant
+            shown = evolve(case, name=f"{case.name}: two plain buckets") if plain else case
+            print(row(shown, results), flush=True)
+
+
 CASES: Final[tuple[Case, ...]] = (ceiling, hidden, three, person, outage, pause)
 READY: Final = asyncio.Barrier(len(CASES))
 """Where the cases wait for each other, so that none is measured while processes start."""
@@ -299,9 +361,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--limits")
+    parser.add_argument("--virtual", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    if given.limits is not None:
+        limits(given.limits, virtual=given.virtual, seeds=given.seeds)
+        return
     print("| what | measured | bar |\n|---|---|---|")
     print(*cost(), sep="\n", flush=True)
-    if not parser.parse_args().cost:
+    if not given.cost:
         asyncio.run(measure())
 
 

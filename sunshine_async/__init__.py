@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sunshine_async._line import Lane
 from sunshine_async._model import UNSET, Unset
-from sunshine_async._pace import Pace, Snapshot
+from sunshine_async._pace import Pace
 from sunshine_async._retry import Fault, Replay, Retry
+from sunshine_async._snapshot import Snapshot
 from sunshine_async._version import __version__
 from sunshine_async.auth import ApiToken, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import (

@@ -14,7 +14,6 @@ from sunshine_async._model import UNSET
 from sunshine_async._pace import Pace
 from sunshine_async._places import Places
 from sunshine_async._retry import Replay, Retry
-from sunshine_async._transport.caller import Tally
 from sunshine_async._transport.connect import (
     HttpxTimeout,
     HttpxTransport,
@@ -24,6 +23,7 @@ from sunshine_async._transport.connect import (
 )
 from sunshine_async._transport.httpx_wire import is_mocked
 from sunshine_async._transport.sharing import leave, pace_of
+from sunshine_async._transport.tally import Tally
 from sunshine_async._transport.transport import Transport
 from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError

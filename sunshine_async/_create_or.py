@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 from attrs import define, frozen
 
 from sunshine_async._transport.exchange import HAD_LEFT
-from sunshine_async._transport.transport import Aside
+from sunshine_async._transport.tally import Aside
 from sunshine_async.errors import ConflictError, NotFoundError, SunshineError, doubted
 
 R = TypeVar("R")

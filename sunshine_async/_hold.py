@@ -32,6 +32,8 @@ class Hold:
         self.max_outage = max_outage
         self.read = False
         """Whether a read was answered since the last failure: a call that can't be resent may go."""
+        self.refused_since: float | None = None
+        """The first 429 since the last accepted call."""
         self._answered_at = -inf
         self._look = FIRST_LOOK
         self._before = 0.0
@@ -61,6 +63,13 @@ class Hold:
         """End the row for an answer that settles nothing: somebody is there."""
         self.row = 0
         self._answered_at = now
+        if self.refused_since is None:
+            self.refused_since = now
+
+    def is_starved(self, now: float) -> bool:
+        """Return whether calls have been refused for so long that waiting is no use."""
+        since = self.refused_since
+        return since is not None and now - since >= self.max_outage
 
     def end(self, now: float) -> None:
         """Hold no more."""

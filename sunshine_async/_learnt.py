@@ -1,279 +1,327 @@
-"""How fast a service lets calls start, learnt from what it accepts and what it refuses."""
+"""The limit of a service, learnt from accepted and refused calls. No clock: the caller passes time."""
 
-from collections import deque
 from math import inf
 from typing import Final
 
+from sunshine_async._accepted import LATELY, LONGEST, Accepted
+from sunshine_async._limits import Told
+from sunshine_async._noise import Noise
+
 FELL_TO: Final = 0.9
-"""Of what was accepted: what a refusal leaves of the rate."""
+"""The part of the accepted rate that a refusal leaves."""
 FELL_AGAIN_TO: Final = 0.7
 """The same where the fall before didn't help."""
 HELPED: Final = 2.0
 """Seconds without a refusal after which a fall has helped."""
 REGAIN: Final = 20.0
 """Seconds until the rate is back where it failed: the plateau of the cubic curve."""
+WINDOWS: Final = 3.0
+"""The same in windows, where a window was learnt: it needs a whole one to show a result."""
+GUESSED: Final = 7.0
+"""The same where the rate was doubling when it failed."""
+COSTS: Final = 28.0
+"""The same in times that the refusal lasted: the costlier a refusal, the later the next."""
 ADDED: Final = 0.03
-"""Calls a second, each second at least: of those who share a limit, the slower one catches up."""
+"""Calls a second, each second at least: of callers that share a limit, the slower one catches up."""
 MOVED: Final = 1.25
-"""Times where it failed: past it the limit itself must have moved, and the rate doubles."""
+"""Times the rate that failed: past it the limit itself must have moved, and the rate doubles."""
 DOUBLING: Final = 1.0
 """Seconds."""
 BREATH: Final = 0.1
-"""Seconds in which nothing starts after a fall, so that the service has a few calls in hand."""
+"""Seconds after a refusal before the next call looks again, and ..."""
+LOOKS: Final = 0.05
+"""... the part of the refusal's time so far on top of that."""
+PATIENCE: Final = 1.0
+"""Seconds without an answer after which another call looks too."""
 BEGINS_AT: Final = 10.0
-"""Calls a second, at least, after the first refusal: what was accepted by then may be few by chance."""
-LEAST: Final = 0.5
-"""Calls a second: it never falls below, nor below half of a ceiling where that is less."""
+"""Calls a second, at least, after the first refusal: few may have been accepted by chance."""
+TELLING: Final = 3
+"""Calls, at least, that were accepted in a window: others may have used up the limit."""
+FEW: Final = 10
+"""Answers to each further refusal of a mild refusal period, at least."""
+LONG: Final = 2.5
+"""Seconds: a longer refusal is that of a window."""
+LEAST: Final = 0.05
+"""Calls a second: the rate never falls below, nor below half of a ceiling where that is less."""
+OWN: Final = 0.1
+"""The part of a window (of a second at least) by which interactive calls may go ahead of the rate."""
+SPARE: Final = 0.97
+"""The part of a limit, told by headers, that is used."""
+SHORT: Final = 3.0
+"""Seconds: headers tell whole ones, so that a shorter reset tells little."""
 LONGEST_PAUSE: Final = 300.0
-"""Seconds, so that no header can hold everybody for ever."""
+"""Seconds, so that no header can stop all calls for ever."""
 FORGETS: Final = 300.0
-"""Seconds without a refusal and without anybody held by the rate, after which it is forgotten."""
-
-
-class Measured:
-    """How many calls a second were accepted lately, by counting them in pieces of time."""
-
-    PIECE: Final = 0.25
-    AT_LEAST: Final = 1.0
-    """Seconds looked back; more, up to `AT_MOST`, where fewer than `ENOUGH` were accepted."""
-    AT_MOST: Final = 5.0
-    ENOUGH: Final = 10
-
-    def __init__(self) -> None:
-        self._pieces: Final[deque[tuple[float, int]]] = deque(maxlen=int(self.AT_MOST / self.PIECE))
-        self._began = -inf
-        self._until = -inf
-        self._count = 0
-
-    def accepted(self, now: float) -> bool:
-        """Count one more; return whether a piece of time has ended with it."""
-        if now < self._until:
-            self._count += 1
-            return False
-        if self._count:
-            self._pieces.append((self._began, self._count))
-        self._began = now
-        self._until = now + self.PIECE
-        self._count = 1
-        return True
-
-    def rate(self, now: float) -> float:
-        """Return how many were accepted a second."""
-        count, since = self._count, self._began
-        for began, several in reversed(self._pieces):
-            enough = now - since >= self.AT_LEAST and count >= self.ENOUGH
-            if enough or now - began > self.AT_MOST:
-                break
-            count, since = count + several, began
-        if now - since > self.AT_MOST:
-            return 0.0
-        return count / max(self.AT_LEAST, now - since)
-
-
-class Noise:
-    """Whether refusals come whatever the rate is: then they say nothing about it.
-
-    A fall that helps is followed by many answers without a refusal. So where a row of falls didn't
-    help, though less than half of the rate is left, and among the answers refusals are few, it is
-    noise: one of a limit comes seconds after the one before, as the rate grows back to it. It is taken for that for `LASTS`, or until refusals are no longer few. Where never as
-    many as `FAST` were accepted in the row it isn't looked for: those who share a small limit see
-    just that, and have to make room for each other.
-    """
-
-    FALLS: Final = 3
-    OFTEN: Final = 100
-    """Answers, for each fall of the row at most; after three times as many a fall may have helped."""
-    SOON: Final = 1.5
-    """The same in seconds, at the fastest that was accepted in the row, where that is more."""
-    FEW: Final = 0.1
-    """The share of refusals among the last answers."""
-    LATELY: Final = 200
-    """Answers: older ones weigh half, and half again."""
-    FAST: Final = 15.0
-    """Calls a second."""
-    LASTS: Final = 60.0
-    """Seconds."""
-
-    def __init__(self) -> None:
-        self.before = 0.0
-        """The rate before the row of falls."""
-        self.until = -inf
-        self._falls = 0
-        self._fell_at = -inf
-        self._since = 0
-        """The answers since the last fall."""
-        self._in_row = 0
-        """The answers since the first of the falls."""
-        self._fastest = 0.0
-        self._answers = 0.0
-        self._refusals = 0.0
-
-    @property
-    def _often(self) -> float:
-        return max(self.OFTEN, self.SOON * self._fastest)
-
-    def count(self, refusals: int = 0) -> None:
-        """Count an answer, which is a refusal or none."""
-        self._since += 1
-        self._in_row += 1
-        self._answers += 1
-        self._refusals += refusals
-        if self._answers > self.LATELY:
-            self._answers /= 2
-            self._refusals /= 2
-
-    def saw(self, accepted: float) -> None:
-        """Note how many calls a second were accepted."""
-        self._fastest = max(self._fastest, accepted)
-
-    def refused(self, now: float, rate: float) -> bool:
-        """Return whether a refusal at this *rate*, of what began after the last fall, is noise."""
-        few = self._refusals < self.FEW * self._answers
-        if now < self.until:
-            if not few:
-                self.until = -inf
-            return few
-        if (
-            few
-            and self._falls >= self.FALLS
-            and self._in_row < self._often * self._falls
-            and self._fastest >= self.FAST
-            and rate < self.before / 2
-        ):
-            self.until = now + self.LASTS
-            self._falls = 0
-            return True
-        return False
-
-    def fell(self, now: float, before: float, accepted: float) -> None:
-        """Note that the rate fell from *before*, of which so much was *accepted*."""
-        helped = now - self._fell_at > REGAIN and self._since > 3 * self._often
-        if helped or not self._falls:
-            self.before = before
-            self._falls = 0
-            self._fastest = 0.0
-            self._in_row = 0
-        self._falls += 1
-        self._fell_at = now
-        self._since = 0
-        self.saw(accepted)
+"""Seconds without a refusal and without a call held by the rate, after which all is forgotten."""
 
 
 class Learnt:
-    """A rate, and the one pause of all: what refusals (429) have taught. Without any, dormant.
+    """A rate, a window, and the one pause of all calls: the lessons of refusals (429).
 
-    A refusal takes the rate down at once to a part of what was accepted in the last second or so.
-    It then grows along a cubic curve: fast, slow around where it failed, and faster again beyond,
-    never over twice what was accepted, nor over the *ceiling*. One overload counts once: only an
-    attempt that began after the last fall can cause another. Time that was paused doesn't count.
-    Where falls don't help it is back to where it was, and refusals pause for a while, no more (`Noise`).
+    Without a refusal it is dormant. **A refusal** begins a refusal period: nothing starts for the
+    seconds of its ``Retry-After``, or else for a tenth of a second; then one call at a time looks
+    again, ever later, until one is accepted. All refusals until then are one overload.
+
+    **The rate** is then 90 % of the most that was accepted a second, over any stretch of a
+    second or more up to that moment, the refusal period included. So a window of a minute that
+    took 600 calls in two seconds, and refused for 58, gives 10 a second. The rate grows along a
+    cubic curve: fast, slow around where it failed, and faster again beyond, never over twice the
+    accepted rate, nor over the *ceiling*. Where refusals lasted, the curve takes three windows.
+
+    Refusals at random lower nothing for long (`Noise`).
     """
 
     def __init__(self, ceiling: float) -> None:
         self.is_active = False
         """Whether there is something to go by."""
         self.paused_until = -inf
-        self.measured: Final = Measured()
+        """The end of the pause that a ``Retry-After`` asked."""
+        self.starts_at = -inf
+        """The earliest start of a call: of the next one that looks, in a refusal period."""
+        self.length = 0.0
+        """Seconds of the window that was learnt; 0 for a limit without one."""
+        self.accepted: Final = Accepted()
         self._ceiling: Final = ceiling
         self._paused = 0.0
         """The seconds of all pauses, this one's included to its end."""
         self._rate = ceiling
-        self._doubles = True
+        self.doubles = True
+        """Whether the rate doubles each second: the limit isn't known, or has moved."""
         self._bottom = 0.0
         self._top = 0.0
-        self.starts_at = -inf
-        """When the pause, or the breath, after the last fall is over."""
         self._grows_from = -inf
-        self._fell_at = -inf
+        self._refused_at: float | None = None
+        """The beginning of the refusal period; None outside one."""
+        self._opened_at = -inf
+        """The end of the last one."""
+        self._lasted = 0.0
+        """The seconds of the last one, if it was short."""
+        self._is_guess = True
+        """Whether the rate was still doubling when it failed: the ceiling is not sure."""
+        self._refusals = 0
+        """Those of the refusal period after the first."""
+        self._lasts = False
+        """Whether a call that looked was refused in it."""
+        self._answers = 0
+        """Those that were accepted meanwhile."""
         self._held_at = -inf
         self._cap = inf
         self._noise = Noise()
+        self._told: Told | None = None
+        """The limit that headers told."""
+        self._resets_at = -inf
+        """The end of its window."""
 
-    def accepted_lately(self, now: float) -> float:
-        """Return how many calls a second were accepted, of the time that wasn't paused."""
-        return self.measured.rate(now - self.throttled_seconds(now))
+    @property
+    def ceiling(self) -> float | None:
+        """Calls a second that the service was seen to accept, or told; None before a lesson."""
+        found = [self._top] if self._top else []
+        if self._told is not None:
+            found.append(self._told.limit / self.length)
+        return min(found) if found and self.is_active else None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a refusal period is on: one call at a time looks for its end."""
+        return self._refused_at is not None
 
     def throttled_seconds(self, now: float) -> float:
         """Return for how long all have been paused until *now*, together."""
         return self._paused - max(0.0, self.paused_until - now)
 
-    def accepted(self, now: float) -> None:
-        """Count an answer that isn't a refusal."""
-        time = now - self._paused
-        if now < self.paused_until:
-            time = now - self.throttled_seconds(now)
-        piece_ended = self.measured.accepted(time)
-        if self.is_active:
+    def own(self, rate: float) -> float:
+        """Return how many interactive calls may go ahead of this *rate*."""
+        return OWN * rate * max(1.0, self.length)
+
+    def tell(self, now: float, told: Told) -> bool:
+        """Learn from headers; return whether starts must wait: nothing of the window is left."""
+        before = self._told
+        length = told.length or told.reset
+        if before is not None and before.limit == told.limit:
+            length = max(length, self.length)
+        if not SHORT <= length <= LONGEST_PAUSE:
+            return False
+        self.is_active, self.length, self._told = True, length, told
+        self._held_at = now
+        self._resets_at = now + told.reset if told.reset >= SHORT else now
+        if told.remaining < 1 and self._resets_at > now:
+            self._pause(now, self._resets_at)
+            self.starts_at = max(self.starts_at, self.paused_until)
+            return True
+        return False
+
+    def is_kept(self, now: float, in_flight: int) -> bool:
+        """Return whether what is left of the window is kept for interactive calls."""
+        told, left = self._told, self._resets_at - now
+        if told is None or left <= 0:
+            return False
+        return told.remaining - in_flight <= OWN * told.limit * min(1.0, left / self.length)
+
+    def resume(self, now: float, ceiling: float, length: float) -> None:
+        """Go on with what was learnt before: the *ceiling* in calls a second, and the window."""
+        if not self.is_active and ceiling < self._ceiling:
+            self.is_active, self.length = True, length
+            self._set(ceiling, FELL_TO * ceiling)
+            self._is_guess = False
+            self._opened_at = self._grows_from = self._held_at = now
+
+    def answered(self, now: float, began: float) -> bool:
+        """Count an answer that isn't a refusal; return whether a refusal period ended with it."""
+        if not self.is_active:
+            self.accepted.add(now)
+            return False
+        opened = self._refused_at is not None and began > self._refused_at
+        if opened:
+            self._open(now)
+        rate = self.accepted.add(now)
+        if self._refused_at is not None:
+            self._answers += 1
+        else:
             self._noise.count()
-            if piece_ended:
-                rate = self.measured.rate(time)
-                self._cap = 2 * rate
-                self._noise.saw(rate)
+            if rate:
+                self._cap = 2 * max(rate, self.accepted.lately(now))
+        return opened
 
     def refused(self, now: float, began: float, asked: float | None) -> bool:
-        """Learn from a refusal of the attempt that *began* then; return whether the rate fell."""
-        self._noise.count(1)
-        fell = began > self._fell_at
-        if fell and self._noise.refused(now, self._rate):
-            fell = False
-            self._rise(now)
-        if fell:
-            self._fall(now)
+        """Learn from a refusal of the attempt that *began* then; return whether starts must wait."""
+        overload = False
+        if self._refused_at is not None:
+            overload = began > self._refused_at
+            self._refusals += 1
+            self._lasts |= overload
+        else:
+            self._noise.count(1)
+            overload = began > self._opened_at and not self._is_noise(now, asked)
+            if overload:
+                self._fall(now)
+        if overload:
+            lasted = now - self._refused_at if self._refused_at is not None else 0.0
+            self.starts_at = now + BREATH + LOOKS * lasted
         if asked:
             self._pause(now, now + min(asked, LONGEST_PAUSE))
         self.starts_at = max(self.starts_at, self.paused_until)
-        if now >= self._noise.until:
-            self._grows_from = max(self._grows_from, self.starts_at)
-        return fell or bool(asked)
+        return overload or bool(asked)
+
+    def looks(self, now: float) -> None:
+        """Note that a call started *now*, in a refusal period: the next one waits for its answer."""
+        self.starts_at = now + PATIENCE
+
+    def looked(self, now: float) -> None:
+        """Note that a call ended without an answer: another one may look."""
+        self.starts_at = max(now, self.paused_until)
 
     def rate(self, now: float) -> float | None:
         """Return how many calls a second may start, None without a bound."""
-        if now - max(self._fell_at, self._held_at, self.paused_until) > FORGETS:
+        if self._refused_at is None and (
+            now - max(self._opened_at, self._held_at, self.paused_until) > FORGETS
+        ):
             self.is_active = False
             self._rate = self._ceiling
-            self._noise = Noise()
+            self._noise, self.length, self._told, self._top = Noise(), 0.0, None, 0.0
             return None
+        rate = min(self._grown(now), self._told_rate(now))
+        return None if rate == inf else rate
+
+    def _told_rate(self, now: float) -> float:
+        told = self._told
+        if told is None:
+            return inf
+        rate = SPARE * told.limit / self.length
+        left = self._resets_at - now
+        return min(rate, max(1.0, told.remaining) / left) if left >= SHORT else rate
+
+    def _grown(self, now: float) -> float:
+        """Let the learnt rate grow; return it."""
         if self._rate >= self._ceiling:
-            return None if self._rate == inf else self._rate
+            return self._rate
         seconds = max(0.0, now - self._grows_from)
-        if self._doubles:
+        if self.doubles:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
         else:
-            curve = self._top + (self._top - self._bottom) * (seconds / REGAIN - 1) ** 3
-            target = max(curve, self._bottom + ADDED * seconds)
+            late = seconds - self._regain
+            scale = (
+                self._regain if late < 0 else min(self._regain, max(REGAIN, WINDOWS * self.length))
+            )
+            curve = self._top + (self._top - self._bottom) * (late / scale) ** 3
+            target = max(curve, self._bottom + ADDED * seconds * REGAIN / self._regain)
             if curve > MOVED * self._top:
-                self._doubles, self._bottom, self._grows_from = True, curve, now
+                self.doubles, self._bottom, self._grows_from = True, curve, now
         self._rate = max(self._rate, min(target, self._cap, self._ceiling))
         return self._rate
 
     def held(self, now: float) -> None:
-        """Take note that somebody had to wait because of the rate."""
+        """Note that a call had to wait because of the rate."""
         self._held_at = now
 
+    @property
+    def _regain(self) -> float:
+        if self._is_guess:
+            return GUESSED
+        return max(REGAIN, WINDOWS * self.length, COSTS * self._lasted)
+
+    def _is_early(self, now: float) -> bool:
+        return self.is_active and now - self._opened_at < self._regain / 3
+
+    def _is_noise(self, now: float, asked: float | None) -> bool:
+        if asked and asked > LONG:
+            self._noise.end()
+        return self._noise.explains(now)
+
     def _fall(self, now: float) -> None:
-        accepted = self.accepted_lately(now)
-        top = min(accepted, self._rate)
-        self._noise.fell(now, top if self.is_active else self._rate, accepted)
-        helped = now - self._grows_from > HELPED
+        self._refused_at, self._lasts, self._refusals, self._answers = now, False, 0, 0
+        early = self._is_early(now)
+        accepted = self._most(now)
+        unknown = not self.is_active  # a storm's start tells little
+        if not self.length:
+            if now - self._opened_at < LATELY and not unknown:
+                accepted = max(accepted, self._top)  # keep it: there is little new to go by
+            accepted = min(accepted, self._rate)
+        self._noise.fell(now, accepted, early=early)
+        noise = self._noise.is_on(now)
+        self._is_guess = self.doubles or noise
+        helped = self.length > 0 or self.doubles or now - self._grows_from > HELPED
+        self.is_active = True
+        top = accepted
+        if early and noise:  # the excess may be one of noise
+            top = max(top, min(self._top, top / FELL_TO))
+        self._set(top, accepted * (FELL_TO if helped else FELL_AGAIN_TO))
+        begins = min(BEGINS_AT, self._ceiling / 2)
+        if unknown and (self._rate < begins or self._ceiling == inf):
+            self._bottom = self._rate = max(self._rate, begins)
+            self.doubles = True
+        self._grows_from = inf
+
+    def _open(self, now: float) -> None:
+        """End the refusal period: the first call since it began was accepted."""
+        lasted = now - (self._refused_at or now)
+        self._refused_at = None
+        self._lasted = lasted if lasted <= LONG else 0.0
+        accepted, seconds = self.accepted.most(now, self._opened_at)
+        if lasted > LONG and accepted * seconds >= TELLING:
+            if seconds < max(4 * lasted, 2 * self.length):
+                self.length = min(seconds, LONGEST_PAUSE)
+                self._is_guess = False
+            self._set(accepted, FELL_TO * accepted)
+        elif self.doubles:
+            self._bottom = self._rate = max(self._rate, FELL_TO * self.accepted.lately(now))
+        mild = not self.length and not self._lasts and self._refusals * FEW <= self._answers
+        if self._noise.opened(now, mild=mild, asked=self.paused_until > now - lasted):
+            self.doubles, self._bottom = True, self._rate
+        self._opened_at = self._grows_from = self.starts_at = now
+
+    def _most(self, now: float) -> float:
+        """Return the most that was accepted a second: in a window, where one was learnt."""
+        steady = 0.0 if self.doubles else min(LONGEST, now - self._opened_at)
+        least = self.length or max(LATELY, steady)
+        rate, _ = self.accepted.most(now, min(self._opened_at, now - least), least)
+        return rate
+
+    def _set(self, top: float, rate: float) -> None:
         least = min(LEAST, self._ceiling / 2)
         self._top = max(least, top)
-        self._bottom = self._rate = max(least, top * (FELL_TO if helped else FELL_AGAIN_TO))
-        unknown = self._ceiling == inf and not self.is_active  # a storm's start tells little
-        if unknown:
-            self._bottom = self._rate = max(self._rate, BEGINS_AT)
-        self._doubles = unknown or self._rate == least
-        self.is_active = True
-        self._cap = max(self._rate, 2 * accepted)
-        self._fell_at = now
-        self.starts_at = self._grows_from = now + BREATH
-
-    def _rise(self, now: float) -> None:
-        """Go back to where the falls began that didn't help."""
-        before = self._noise.before
-        if self._rate < before:
-            self._rate, self._cap = before, max(before, self._cap)
-            self._top, self._bottom, self._doubles = before, FELL_TO * before, False
-            self._grows_from = now
+        self._bottom = self._rate = max(least, rate)
+        self.doubles = self._rate == least
+        self._cap = max(self._rate, 2 * top)
 
     def _pause(self, now: float, until: float) -> None:
         if until > self.paused_until:

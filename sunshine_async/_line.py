@@ -1,7 +1,7 @@
 """Who goes next: those whom somebody waits for before those who are one of many."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from enum import Enum
 from typing import Final
@@ -48,6 +48,9 @@ class _Queue:
 
     def __len__(self) -> int:
         return len(self._again) + len(self._new)
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter([*self._again, *self._new])
 
     def head(self) -> Place | None:
         """Return who is first."""

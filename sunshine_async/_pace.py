@@ -1,21 +1,22 @@
 """How many calls are under way at once, and how fast they start. It is told the time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from math import inf
 from typing import Final
 
-from attrs import frozen
-
 from sunshine_async._budget import Budget
 from sunshine_async._hold import A_FEW, IN_A_ROW, Hold
 from sunshine_async._learnt import LONGEST_PAUSE, Learnt
+from sunshine_async._limits import Told
 from sunshine_async._line import Lane
 from sunshine_async._load import Load
 from sunshine_async._places import Places
+from sunshine_async._snapshot import Snapshot
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
+_ASKS_AGAIN: Final = 1.0  # seconds, where the rate may have grown by then
 _LEARNT_BURST: Final = 0.025
 """Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 
@@ -35,34 +36,6 @@ _ANSWERED: Final = Sign.ANSWERED  # looked up once: an enum's members take their
 _BATCH: Final = Lane.BATCH
 
 
-@frozen(kw_only=True)
-class Snapshot:
-    """How a pace stands, when it was asked."""
-
-    rate: float | None
-    """Calls a second that may start, declared or learnt; None without a bound."""
-    ceiling: float | None
-    """The declared rate."""
-    used: float | None
-    """The share of *rate* that was used and accepted in the last seconds; None without a rate."""
-    in_flight: Mapping[Lane, int]
-    """Calls under way."""
-    waiting: Mapping[Lane, int]
-    """Calls that wait to start."""
-    paused: float
-    """Seconds until anything starts, as a ``Retry-After`` asked."""
-    throttled_seconds: float
-    """Seconds that all were paused, since the pace was made."""
-    held: bool
-    """Whether batches are held, since the service seems to be gone."""
-    held_seconds: float
-    """Seconds that batches were held, since the pace was made."""
-    budget: float
-    """Second tries left, from 0 to 50."""
-    batch_places: int | None
-    """How many of a batch the service seems to bear at once; None without a bound."""
-
-
 class Pace(Places):
     """The bounds on the calls of one credential: those that you declare, and those it finds.
 
@@ -71,21 +44,35 @@ class Pace(Places):
     seconds (a token bucket; *burst* is a tenth of a second's calls where it isn't given, and at
     least 1). Both hold whatever is learnt.
 
-    **Learnt.** Nothing until the first 429. Then nobody starts a call for the seconds that its
-    ``Retry-After`` asks (300 at most), and a rate is kept below what the service was seen to accept:
-    90 % of it at once, back to it in 20 s, probing slowly beyond. Where 429s come as often however
-    slow the calls are (a gateway that refuses a few at random), that takes nothing from the rate:
-    it is back to where it was, and for a minute they only pause, unless a tenth of the answers are
-    429. Below 15 calls a second that isn't looked for, so that all who share a small limit slow down.
-    What was learnt is forgotten when for 5 minutes there was no 429 and nobody waited because of it.
-    5xx, broken connections and answers that all slow down lower the number of batches under way,
-    answers raise it again. That a service's limit is a rate, and that a 429 isn't counted against
-    it, is assumed.
+    **Learnt.** Nothing until the first 429, or the first answer with rate-limit headers.
+
+    - A 429 begins a refusal period. No call starts for the seconds that its ``Retry-After`` asks
+      (300 at most), or else for a tenth of a second. Then one call at a time looks again, ever
+      later, until one is accepted. All refusals of the period are one overload.
+    - The rate is then 90 % of the most that was accepted a second, refused seconds included. The
+      rate is back at that ceiling after 20 s, and grows slowly beyond.
+    - A refusal period of several seconds shows a window: 600 calls in two seconds, refused for 58,
+      are 600 in 60 s. Calls are then spread evenly over the window, and the rate takes three windows
+      to grow back.
+    - Headers (``X-RateLimit-*``, ``X-Rate-Limit-*``, ``RateLimit-*``, ``RateLimit``) that tell a
+      window of 3 to 300 s spread the calls over that window before any 429.
+    - Interactive calls start first, and own a tenth of each window: they may go ahead of the rate
+      by so many calls. A batch never takes the last tenth of a window that headers tell, nor of
+      what remains in time.
+    - Refusals at random lower nothing for long: after a refusal that stays alone the rate doubles
+      each second, and noise stays as rare as it was. It isn't looked for below 15 calls a second,
+      where a window is known, nor where the service asks for more than two seconds.
+    - What was learnt is forgotten when for 5 minutes there was no 429 and no call waited because of
+      the rate. `snapshot` shows it, and a job's journal keeps it for the next run.
+
+    5xx and broken connections lower the number of batches under way, answers raise it again. Slow
+    answers lower nothing. That a 429 isn't counted against the limit is assumed.
 
     **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
     held, but for one probe at a time after 0.5, 1, 2 ... 30 s (one of them, a look-up of a job's, or
-    before a call that can't be resent a read), until something is answered; after *max_outage* seconds without an answer `gave_up` says that
-    waiting is no use.
+    before a call that can't be resent a read), until something is answered; after *max_outage* seconds
+    without an answer `gave_up` says that waiting is no use. After as long with nothing but 429s, a
+    batch's calls end in `RateLimitError`.
 
     Hand the same pace to several clients, in any thread or loop, to bound them together. Raise
     `ValueError` for a number that can't work.
@@ -154,13 +141,31 @@ class Pace(Places):
                 if sign is _ANSWERED:
                     self._answered(now, began, lane)
                 elif sign is Sign.READ:
+                    if self._learnt.answered(now, began):
+                        self._opened(now)
                     self._hold.answered_a_read(now)
                     self._wake_batch()
                 elif sign is not Sign.NOTHING:
                     self._went_wrong(sign, now, began, lane, asked)
+                elif self._learnt.is_refused:
+                    self._learnt.looked(now)
             self._end(lane)
             if self._line.count:
                 self._wake()
+
+    def tell(self, told: Told, now: float) -> None:
+        """Learn from the rate-limit headers of an answer."""
+        with self._lock:
+            if self._learnt.tell(now, told):
+                self._rouse_interactive()
+
+    def resume(self, ceiling: float, window: float, now: float) -> None:
+        """Start with a limit that was found before: *ceiling* calls a second, in a *window* (seconds).
+
+        It grows and falls from there. Where something was learnt since, nothing changes.
+        """
+        with self._lock:
+            self._learnt.resume(now, ceiling, window)
 
     def may_retry(self) -> bool:
         """Return whether a failed call may be tried again, which takes one from the budget.
@@ -187,12 +192,23 @@ class Pace(Places):
 
     @property
     def gave_up(self) -> bool:
-        """Whether they have been held for *max_outage* seconds without any answer.
+        """Whether batches were held, or only refused (429), for *max_outage* seconds.
 
         A call that fails then should fail for good: waiting is no use.
         """
         with self._lock:
-            return self._hold.gave_up(self._told)
+            return self._hold.gave_up(self._told) or self._hold.is_starved(self._told)
+
+    def pause(self, now: float, lane: Lane) -> float:
+        """Return the seconds for which no call of *lane* will start, as far as that is known.
+
+        It is inf for a batch that has been refused, and nothing else, for *max_outage* seconds.
+        """
+        with self._lock:
+            learnt = self._learnt
+            if lane is _BATCH and now < learnt.starts_at and self._hold.is_starved(now):
+                return inf
+            return max(0.0, learnt.paused_until - now)
 
     def hold_if_gone(self, tries: int, now: float) -> bool:
         """Hold batches if the last *tries* attempts (3 at least) all failed; return whether they are."""
@@ -201,6 +217,11 @@ class Pace(Places):
             if self._hold.row >= max(tries, A_FEW):
                 self._begin_to_hold(now)
             return self._hold.since is not None
+
+    @property
+    def max_outage(self) -> float:
+        """Seconds for which a batch waits for a service that is gone, or refuses all calls."""
+        return self._hold.max_outage
 
     def watch(self, wake: Callable[[], None], max_outage: float) -> None:
         """Call *wake*, in whatever thread, each time that batches begin to be held.
@@ -228,7 +249,9 @@ class Pace(Places):
             return Snapshot(
                 rate=rate,
                 ceiling=self.rate,
-                used=None if rate is None else min(1.0, learnt.accepted_lately(now) / rate),
+                found=learnt.ceiling,
+                window=learnt.length or None,
+                used=None if rate is None else min(1.0, learnt.accepted.lately(now) / rate),
                 in_flight={
                     Lane.INTERACTIVE: self._in_flight - self._batches,
                     Lane.BATCH: self._batches,
@@ -246,17 +269,19 @@ class Pace(Places):
             )
 
     def _answered(self, now: float, began: float, lane: Lane) -> None:
-        self._learnt.accepted(now)
+        if self._learnt.answered(now, began):
+            self._opened(now)
         if self._budget.left < Budget.MOST:
             self._budget.give()
         hold = self._hold
-        hold.row = 0
+        hold.row, hold.refused_since = 0, None
         self.answers += 1
         if hold.since is not None:
             hold.end(now)
             self._load.begin_again(now)
             self._wake_batch()
-        self._load.answered(now, began, self._batches, batch=lane is _BATCH)
+        if lane is _BATCH:
+            self._load.answered(began)
 
     def _went_wrong(
         self, sign: Sign, now: float, began: float, lane: Lane, asked: float | None
@@ -265,7 +290,8 @@ class Pace(Places):
             self._hold.refused(now)
             self._refused(now, began, asked)
             return
-        self._learnt.accepted(now)
+        if self._learnt.answered(now, began):
+            self._opened(now)
         self._load.failed(now, began, self._in_flight)
         if sign is Sign.FAILED:
             self._hold.failed(now, began, batch=lane is _BATCH)
@@ -276,12 +302,28 @@ class Pace(Places):
 
     def _refused(self, now: float, began: float, asked: float | None) -> None:
         """Learn from a 429: at most one token is there when calls may start again."""
-        before = self._rate_at(now)
-        if self._learnt.refused(now, began, asked):
-            at = self._learnt.starts_at
-            seconds = max(0.0, at - self._counted_at)
+        before, learnt = self._rate_at(now), self._learnt
+        paused_until = learnt.paused_until
+        if learnt.refused(now, began, asked):
+            seconds = max(0.0, learnt.starts_at - self._counted_at)
             self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
-            self._counted_at = max(at, self._counted_at)
+            self._counted_at = max(learnt.starts_at, self._counted_at)
+        if learnt.paused_until > paused_until:
+            self._rouse_interactive()
+
+    def _rouse_interactive(self) -> None:
+        """Wake interactive calls that wait: a deadline may be too short for a new pause."""
+        for place in self._line.interactive:
+            self._rouse(place)
+
+    def _opened(self, now: float) -> None:
+        """Let calls go on: a refusal period is over."""
+        if self.rate is None:  # calls that looked took tokens that there weren't
+            self._tokens, self._counted_at = 1.0, now
+        for queue in (self._line.interactive, self._line.batch):
+            first = queue.head()
+            if first is not None:
+                first.timed = False  # it was told a time that is too late now
 
     def _begin_to_hold(self, now: float) -> None:
         if self._hold.begin(now):
@@ -297,7 +339,7 @@ class Pace(Places):
             wait = self._batch_wait(now)
         if wait is None or (self.rate is None and not self._learnt.is_active):
             return wait
-        return max(wait, self._token_in(now))
+        return max(wait, self._token_in(now, lane))
 
     def _batch_wait(self, now: float) -> float | None:
         """Return the seconds for which a batch has to wait where an interactive call need not."""
@@ -309,18 +351,21 @@ class Pace(Places):
             return None
         opens_at = hold.opens_at(now, watched=bool(self._watchers))
         wait = max(0.0, self._batches_from - now, opens_at - now)
+        if self._learnt.is_active and self._learnt.is_kept(now, self._in_flight):
+            wait = max(wait, _ASKS_AGAIN)
         return wait if wait < inf else None
 
     def _rate_at(self, now: float) -> float | None:
         learnt = self._learnt.rate(now) if self._learnt.is_active else None
         return self.rate if learnt is None else learnt
 
-    def _token_in(self, now: float) -> float:
-        """Return the seconds until the rate lets the next one start."""
+    def _token_in(self, now: float, lane: Lane) -> float:
+        """Return the seconds until the rate lets the next one of *lane* start."""
         learnt, rate = self._learnt, self._rate_at(now)
+        self._told = now
         if now < learnt.starts_at:
             return learnt.starts_at - now
-        if rate is None:
+        if rate is None or (learnt.is_refused and self.rate is None):
             return 0.0
         burst = self.burst if self.rate is not None else inf
         if learnt.is_active:
@@ -329,14 +374,19 @@ class Pace(Places):
             self._tokens = min(burst, self._tokens + (now - self._counted_at) * rate)
             self._counted_at = now
         short = 1 - self._tokens
+        if self.rate is None and lane is not _BATCH:
+            short -= learnt.own(rate)
         if short <= _ROUNDING:
             return 0.0
-        if rate != self.rate:
-            learnt.held(now)
-        return short / rate
+        if rate == self.rate:
+            return short / rate
+        learnt.held(now)
+        return min(short / rate, _ASKS_AGAIN if learnt.doubles else inf)
 
     def _start(self, lane: Lane) -> None:
         self._tokens -= 1
+        if self._learnt.is_refused:
+            self._learnt.looks(self._told)
         super()._start(lane)
 
     def _wake_batch(self) -> None:

@@ -96,6 +96,10 @@ class Places:
             if self._line.count:
                 self._wake()
 
+    def pause(self, now: float, lane: Lane) -> float:  # noqa: ARG002 - `Pace` goes by it
+        """Return the seconds for which no call of *lane* will start, as far as that is known."""
+        return 0.0
+
     def _wait(self, now: float, lane: Lane) -> float | None:  # noqa: ARG002 - `Pace` goes by it
         """Return the seconds until one of *lane* may start, or None: when another has ended."""
         return 0.0 if self._in_flight < self._bound(lane) else None

@@ -109,6 +109,11 @@ class Report:
     """Seconds for which all calls waited, since the service asked for it (429)."""
     limit: float | None = None
     """Calls a second that were let go at the end: declared or learnt; None: without a bound."""
+    found: float | None = None
+    """Calls a second that the service was found to accept, where none were declared; None where no
+    limit was met. ``--rate``, or `Pace` with *rate*, declares it."""
+    window: float | None = None
+    """Seconds of the window in which the service counts calls; None where none was found."""
     codes: Counter[str] = field(factory=Counter)
     """How many rows weren't done, by the code of their problem."""
     problems: list[Problem] = field(factory=list)
@@ -126,6 +131,16 @@ class Report:
     ending: Ending = Ending.ALL
     reason: str | None = None
     """One sentence, for a job that gave up."""
+
+    @property
+    def limit_found(self) -> str | None:
+        """A sentence on the limit that was found, and the option that declares it."""
+        if self.found is None:
+            return None
+        window = (
+            f" ({self.found * self.window:,.0f} in {self.window:,.0f} s)" if self.window else ""
+        )
+        return f"about {self.found:,.3g} calls a second{window}; --rate {self.found:.3g} starts with it"
 
     @property
     def unchanged(self) -> int:
@@ -189,6 +204,8 @@ class Report:
             "held_seconds": round(self.held, 3),
             "paused_seconds": round(self.paused, 3),
             "calls_per_second_at_most": None if self.limit is None else round(self.limit, 1),
+            "limit_found": None if self.found is None else round(self.found, 2),
+            "limit_window_seconds": None if self.window is None else round(self.window, 1),
             "requests": self.requests,
             "resent": self.resent,
             "throttled": self.throttled,

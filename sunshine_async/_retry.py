@@ -115,8 +115,10 @@ class Retry:
 
     *max_attempts* counts the first one too: 1 is no second try. The wait before attempt *n* is
     drawn between 0 and ``min(max_wait, first_wait * 2 ** (n - 2))`` seconds, or what the service's
-    ``Retry-After`` asks where that is longer. *deadline* (seconds) bounds the call as a whole, from
-    when the pace lets it go; a wait that doesn't fit in what is left of it is not begun.
+    ``Retry-After`` asks where that is longer. An attempt that ends in 429 doesn't count, unless
+    *max_attempts* is 1: then nothing is sent again. *deadline* (seconds) bounds an interactive call
+    from its beginning, the wait for its pace and for a connection included; of a batch's call, the
+    waits in line don't count. A wait that doesn't fit in what is left is not begun.
     Raise `ValueError` for a number that can't work.
     """
 

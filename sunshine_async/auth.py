@@ -121,6 +121,10 @@ class BasicAuth(_Constant):
         token = b64encode(f"{key_id}:{secret}".encode()).decode()
         super().__init__(f"Basic {token}", secret, token)
 
+    def identity(self) -> str:
+        """Return the key's id: services count by keys, whatever the scheme and the secret."""
+        return f"key {self._key_id}"
+
     def __repr__(self) -> str:
         return f"BasicAuth({self._key_id!r}, ...)"
 
@@ -264,8 +268,8 @@ class JwtAuth(_Secretive):
         return (self._secret, self._header.removeprefix("Bearer "))
 
     def identity(self) -> str:
-        """Return the key, as `BasicAuth` with the same key does."""
-        return BasicAuth(self._key_id, self._secret).identity()
+        """Return the key's id, as `BasicAuth` with the same key does."""
+        return f"key {self._key_id}"
 
     def __repr__(self) -> str:
         return f"JwtAuth({self._key_id!r}, ..., scope={self._scope!r})"

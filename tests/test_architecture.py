@@ -34,6 +34,7 @@ LEVELS = (
 """From what knows nothing of the others to what knows them all: imports go down only."""
 
 BELONGS_TO = {
+    "_accepted": "_pace",
     "_budget": "_pace",
     "_cancellation": "bulk",
     "_columns": "rows",
@@ -41,10 +42,12 @@ BELONGS_TO = {
     "_hold": "_pace",
     "_knee": "bulk",
     "_learnt": "_pace",
+    "_limits": "_pace",
     "_line": "_pace",
     "_lines": "rows",
     "_load": "_pace",
     "_objects": "rows",
+    "_noise": "_pace",
     "_phones": "rows",
     "_places": "_pace",
     "_reading": "_codec",
@@ -52,6 +55,7 @@ BELONGS_TO = {
     "_report": "jobs",
     "_services": "jobs",
     "_source": "bulk",
+    "_snapshot": "_pace",
     "_tasks": "jobs",
     "_unions": "_codec",
 }
@@ -59,7 +63,8 @@ BELONGS_TO = {
 
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 PURE = (
-    *("_budget", "_hold", "_knee", "_learnt", "_line", "_load", "_pace", "_places"),
+    *("_accepted", "_budget", "_hold", "_knee", "_learnt", "_limits", "_line", "_load"),
+    *("_noise", "_pace", "_places", "_snapshot"),
     *("_codec", "_endpoint", "_model", "_problem", "_reading", "_retry", "_unions"),
 )
 IMPURE = {"anyio", "asyncio", "httpx", "os", "random", "time"}

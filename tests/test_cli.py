@@ -443,8 +443,10 @@ class TestScreen:
 
     def test_the_pace_is_reported(self, capsys: pytest.CaptureFixture[str]) -> None:
         """At the end it says for how long the service had it wait, and how fast it let it go."""
-        Screen().report(Report(done=1, paused=31.0, limit=187.26), file="users.csv")
+        report = Report(done=1, paused=31.0, limit=187.26, found=198.6)
+        Screen().report(report, file="users.csv")
         said = words(capsys.readouterr().out)
+        assert "limit │ about 199 calls a second; --rate 199 starts with it" in said
         assert "paused │ 31 s, as the service asked" in said
         assert "pace │ 187.3 calls a second at most, by the end" in said
 

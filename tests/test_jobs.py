@@ -499,6 +499,22 @@ async def test_file_that_breaks_off(client: SunshineClient) -> None:
     assert "cut short" in report.reason
 
 
+async def test_only_refused(instant_waits: None) -> None:
+    """A job without a journal gives up where all calls are refused for *max_outage* seconds."""
+    del instant_waits
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": "30"})
+
+    pace = Pace(max_outage=100)
+    async with client_on(httpx.MockTransport(refuse), pace=pace) as client:
+        job = Job(client, SUNSHINE, Mode.CREATE, concurrency=1)
+        report = await job.run(Row(n, {"externalId": f"user-{n}"}) for n in range(1, 5000))
+    assert report.ending is Ending.GAVE_UP
+    assert "refused all calls for too long" in (report.reason or "")
+    assert report.rows < 100
+
+
 async def test_errors_of_the_rows_come_out(client: SunshineClient) -> None:
     """An error of the caller's own rows comes out as itself."""
 

@@ -17,6 +17,7 @@ import pytest
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
 from sunshine_async._tasks import Entry
+from sunshine_async._transport.turn import CLOCK
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import (
     SERVICES,
@@ -447,6 +448,25 @@ class TestStreams:
         again = await run(client, path, rows(), keep_bodies=True)
         assert (again.requests, counts(again)) == (0, counts(report))
 
+    async def test_an_async_iterable_that_breaks(
+        self, client: SunshineClient, emulator: Emulator, path: Path
+    ) -> None:
+        """Its rows are read ahead and sent, its error comes out as itself, and it is closed."""
+        closed: list[bool] = []
+
+        async def broken() -> AsyncIterator[Any]:
+            try:
+                for row in bodies(*(f"user-{n}" for n in range(1200))):
+                    yield row
+                raise ZeroDivisionError
+            finally:
+                closed.append(True)
+
+        with pytest.raises(ZeroDivisionError):
+            await run(client, path, broken())
+        assert closed
+        assert effects(emulator) == {"create": 1200}
+
     async def test_an_iterable_goes_on(
         self, client: SunshineClient, emulator: Emulator, path: Path
     ) -> None:
@@ -526,7 +546,37 @@ class TestOutages:
         emulator.faults.append(Mishap(status=429, retry_after=300, times=2))
         report = await run(client, path, bodies("a"))
         assert counts(report) == (1, 0, 0, 0, 0)
-        assert report.held >= 300
+        assert report.paused >= 300
+
+    async def test_throttling_without_end(self, path: Path) -> None:
+        """Where all calls are refused for *max_outage* seconds the job gives up, and keeps its rows."""
+
+        def refuse(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(429, headers={"Retry-After": "30"})
+
+        pace = Pace(max_outage=100)
+        async with client_on(httpx.MockTransport(refuse), pace=pace) as client:
+            report = await run(client, path, bodies("a", "b"), max_outage=100)
+        assert report.ending is Ending.GAVE_UP
+        assert "429" in (report.reason or "")
+        assert counts(report) == (0, 0, 0, 0, 2)
+
+    async def test_the_limit_that_was_found_is_kept(self, emulator: Emulator, path: Path) -> None:
+        """The report names the limit and its option; the next run of the job starts with it."""
+        pace = Pace()
+        pace.resume(10.0, 60.0, CLOCK.now())
+        async with client_on(emulator.transport(), pace=pace) as client:
+            report = await run(client, path, bodies("a"))
+        assert (
+            report.limit_found == "about 10 calls a second (600 in 60 s); --rate 10 starts with it"
+        )
+        assert report.as_json()["limit_found"] == 10.0
+        assert report.as_json()["limit_window_seconds"] == 60.0
+
+        async with client_on(emulator.transport(), pace=Pace()) as client:
+            await run(client, path, bodies("a", "b"), accept_changed_source=True)
+            seen = client.pace.snapshot(CLOCK.now())
+        assert (seen.found, seen.window) == (10.0, 60.0)
 
     async def test_lost_answers_are_looked_up(
         self, client: SunshineClient, emulator: Emulator, path: Path

@@ -13,6 +13,7 @@ from sunshine_async import (
     ApiToken,
     BasicAuth,
     BearerAuth,
+    ConnectError,
     DixaClient,
     JwtAuth,
     Lane,
@@ -91,6 +92,7 @@ class TestSharing:
         others = [
             SunshineClient("other", auth=BasicAuth("k", "s")),
             SunshineClient("app", auth=JwtAuth("k", "s")),
+            SunshineClient("app", auth=JwtAuth("k", "the next secret of the key")),
             SmoochClient("app", auth=BasicAuth("k", "s")),
             one.with_options(timeout=1),
         ]
@@ -98,11 +100,10 @@ class TestSharing:
         assert all(other.pace is one.pace for other in others)
 
     def test_others_do_not(self) -> None:
-        """Another key, another secret, another address or a pace of its own: nothing is shared."""
+        """Another key, another address or a pace of its own: nothing is shared."""
         one = SunshineClient("app", auth=BasicAuth("k", "s"))
         own = Pace(rate=3)
         others = [
-            SunshineClient("app", auth=BasicAuth("k", "t")),
             SunshineClient("app", auth=BasicAuth("l", "s")),
             SunshineClient("app", auth=BasicAuth("k", "s"), base_url="https://x.example.org"),
             SunshineClient("app", auth=BasicAuth("k", "s"), pace=own),
@@ -111,7 +112,7 @@ class TestSharing:
         ]
 
         assert all(other.pace is not one.pace for other in others)
-        assert others[3].pace is own
+        assert others[2].pace is own
 
     def test_a_token_that_is_brought_is_its_own(self) -> None:
         """A function that brings tokens is shared by who shares the `BearerAuth` that calls it."""
@@ -283,18 +284,156 @@ class TestThrottled:
 
         played(scenario)
 
-    def test_what_it_refused_is_tried_again_only_so_often(self) -> None:
-        """A service that throttles for ever ends a call as a `RateLimitError`, in its time."""
+    def test_a_refusal_is_no_try(self) -> None:
+        """A service that throttles for ever ends a call when its deadline has come, not before."""
 
         async def scenario(client: SunshineClient, way: Watched) -> None:
             way.status, way.answer = 429, {"Retry-After": "5"}
+            began = anyio.current_time()
             with pytest.raises(RateLimitError) as caught:
                 await client.users.get("a")
-            assert caught.value.attempts == 5
-            assert len(way.came) == 5
+            assert 110 < anyio.current_time() - began <= 120
+            assert caught.value.attempts == len(way.came) > 5
             assert not caught.value.retry_budget_spent
 
         played(scenario)
+
+    def test_a_call_that_was_refused_often_has_its_tries_left(self) -> None:
+        """After ten refusals a call still has all its attempts, and is answered."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status = 429
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
+                await anyio.sleep(3)
+                assert len(way.came) > 10
+                way.status = 200
+
+        played(scenario)
+
+    @pytest.mark.parametrize("paused", ["before it began", "while it waited"])
+    def test_a_pause_past_the_deadline_ends_a_call_at_once(self, paused: str) -> None:
+        """In a pause of 20 s a call with 3 s fails at once: nothing is sent, and the error says so."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status, way.answer = 429, {"Retry-After": "20"}
+            quick = client.with_options(retry=Retry(deadline=3))
+
+            async def refused() -> None:
+                with pytest.raises(RateLimitError):
+                    await client.with_options(retry=Retry(max_attempts=1)).users.get("a")
+
+            async def call() -> None:
+                began = anyio.current_time()
+                with pytest.raises(RateLimitError, match=r"not sent: .* paused for") as caught:
+                    await quick.users.get("b")
+                assert anyio.current_time() - began < 0.1
+                error = caught.value
+                assert (error.attempts, error.maybe_applied) == (0, False)
+                assert error.retry_after == pytest.approx(20, abs=0.1)
+                again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+                assert again.retry_after == error.retry_after
+
+            if paused == "before it began":
+                await refused()
+                await call()
+            else:
+                one = client.with_options(pace=Pace(max_in_flight=1))
+                client, quick = one, one.with_options(retry=Retry(deadline=3))
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(refused)
+                    await anyio.sleep(0.01)
+                    tasks.start_soon(call)
+            assert len(way.came) == 1
+
+        played(scenario)
+
+    def test_a_deadline_bounds_the_wait_for_a_start(self) -> None:
+        """A call that its pace or the connections let start too late fails then, and sent nothing."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            slow = client.with_options(pace=Pace(rate=0.1), retry=Retry(deadline=2))
+            await slow.request("GET", "/v2/apps/{app_id}/integrations")
+            began = anyio.current_time()
+            with pytest.raises(RateLimitError, match="the deadline came before") as caught:
+                await slow.request("GET", "/v2/apps/{app_id}/integrations")
+            assert caught.value.attempts == 0
+            assert caught.value.retry_after is None
+            assert anyio.current_time() - began == pytest.approx(2)
+
+        async def run() -> None:
+            emulator = Emulator(clock=anyio.current_time)
+            way = Watched(emulator)
+            way.status = 200
+            async with SunshineClient("app", auth=KEY, transport=way) as client:
+                await scenario(client, way)
+
+        virtually(run)
+
+    def test_waiting_for_a_connection_is_bounded(self) -> None:
+        """Where no connection becomes free before the deadline: a `ConnectError`, nothing sent."""
+
+        class Hanging(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                await anyio.sleep(20)
+                return httpx.Response(200)
+
+        async def run() -> None:
+            way = Hanging(Emulator())
+            client = SunshineClient("app", auth=KEY, transport=way, max_connections=1)
+            quick = client.with_options(retry=Retry(deadline=3))
+            async with client, anyio.create_task_group() as tasks:
+                tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
+                await anyio.sleep(0.01)
+                with pytest.raises(ConnectError, match="no connection became free") as caught:
+                    await quick.users.get("b")
+                assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
+                assert anyio.current_time() < 3.1
+
+        virtually(run)
+
+    def test_a_batch_that_is_only_refused_has_an_end(self) -> None:
+        """After *max_outage* seconds without an accepted call every row fails, the last ones unsent."""
+
+        async def run() -> None:
+            way = Watched(Emulator())
+            way.status, way.answer = 429, {"Retry-After": "7"}
+            pace = Pace(max_outage=100)
+            async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+                outcomes = await bulk.collect(client.users.create, bodies(200), concurrency=8)
+            errors = [one.error for one in outcomes if isinstance(one, bulk.Failed)]
+            assert len(errors) == 200
+            assert all(isinstance(error, RateLimitError) for error in errors)
+            assert 100 <= anyio.current_time() < 120
+            assert "refused all calls for too long" in str(errors[-1])
+
+        virtually(run)
+
+    def test_a_call_that_is_always_refused_blocks_no_other(self) -> None:
+        """One row that is refused each time stands behind the others: they are done meanwhile."""
+
+        class Choosy(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if b'"user-3"' in request.content:
+                    await anyio.sleep(0.05)
+                    return httpx.Response(429)
+                return await super().handle_async_request(request)
+
+        async def run() -> None:
+            way = Choosy(Emulator(clock=anyio.current_time))
+            pace = Pace(max_outage=300)
+            async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+                done: list[float] = []
+                async with client.users.create_many(bodies(400), concurrency=8) as outcomes:
+                    async for one in outcomes:
+                        if isinstance(one, bulk.Done):
+                            done.append(anyio.current_time())
+                        else:
+                            assert one.index == 3
+            assert len(done) == 399
+            assert max(done) < 120
+
+        virtually(run)
 
 
 class TestGone:

@@ -2,28 +2,17 @@
 
 from collections.abc import Mapping
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from sunshine_async._endpoint import JSON, Request
 from sunshine_async._pace import Pace
 from sunshine_async._places import Places
 from sunshine_async._retry import Retry
 from sunshine_async._transport.exchange import Timeout, Wire
+from sunshine_async._transport.tally import Tally
 from sunshine_async._transport.turn import CLOCK, Clock
 from sunshine_async._version import __version__
 from sunshine_async.auth import Auth
-
-
-@define
-class Tally:
-    """What the calls of a client have cost so far."""
-
-    requests: int = 0
-    """Requests sent, or tried to be."""
-    resent: int = 0
-    """Those of them that were not the first of their call."""
-    throttled: int = 0
-    """Those of them that were answered 429."""
 
 
 @frozen(eq=False)

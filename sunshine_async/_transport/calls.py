@@ -5,12 +5,14 @@ import sys
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from math import inf
+from time import time
 from typing import Any, Final, TypeVar, cast
 
 import anyio
 from attrs import define, field
 
 from sunshine_async._endpoint import Attempts, Endpoint, Failure, Request, Response
+from sunshine_async._limits import told
 from sunshine_async._line import Lane
 from sunshine_async._pace import Sign
 from sunshine_async._retry import (
@@ -24,6 +26,7 @@ from sunshine_async._retry import (
 from sunshine_async._transport.caller import Caller
 from sunshine_async._transport.exchange import Sending, Timeout
 from sunshine_async._transport.seal import seal
+from sunshine_async._transport.tally import Refusals, unsent
 from sunshine_async._transport.turn import take
 from sunshine_async.errors import (
     ConnectError,
@@ -81,6 +84,8 @@ class OneCall:
     """Those of them that don't count, since the lane waits for the service to come back."""
     answers: int = 0
     """How many calls of the pace had been answered when it was last sent."""
+    refusals: Refusals | None = None
+    """The refusals (429), if there were any."""
     outdone: int = 0
     """How often it failed while others were answered."""
     until: float | None = None
@@ -114,18 +119,20 @@ class OneCall:
     async def answer(self) -> Response:
         """Return the response that ends the call; raise `TransportError` where none came."""
         reply: Response | Failure | None = None
+        if self.lane is not Lane.BATCH:
+            self.until = self.transport.clock.now() + self.transport.retry.deadline
         while True:
             came = await self._turn(reply)
             if came is None:
                 self._check_given_up()
                 continue
-            reply = came
+            last, reply = reply, came
             if isinstance(reply, Response):
                 if reply.status == UNAUTHORIZED and await self._renewed() and self.request.ready:
                     continue
                 if self.fault is None:
                     return reply
-            wait = self._wait(cast("Fault", self.fault))
+            wait = None if reply is last else self._wait(cast("Fault", self.fault))
             if wait is None:
                 if isinstance(reply, Response):
                     return reply
@@ -141,13 +148,17 @@ class OneCall:
         """
         transport, lane = self.transport, self.lane
         places, pace, clock = transport.places, transport.pace, transport.clock
-        again = last is not None
+        again = last is not None and (self.refusals is None or not self.refusals.give_way)
         stood = began = clock.now()
-        if again or not places.enter(began, lane):
-            await take(places, clock, lane, again=again)
+        until = inf if self.until is None or lane is Lane.BATCH else self.until
+        if (last is not None or not places.enter(began, lane)) and not await take(
+            places, clock, lane, again=again, until=until
+        ):
+            return last or unsent(self.endpoint, None)
         try:
-            if again or not pace.enter(began, lane):
-                await take(pace, clock, lane, again=again)
+            if last is not None or not pace.enter(began, lane):
+                if not await take(pace, clock, lane, again=again, until=until):
+                    return last or unsent(self.endpoint, pace.pause(clock.now(), lane))
                 began = clock.now()
             self.sign = Sign.NOTHING
             try:
@@ -166,7 +177,7 @@ class OneCall:
                     return await self._probed(timeout)
                 self.count += 1
                 self.answers = pace.answers
-                transport.tally.resent += again
+                transport.tally.resent += last is not None
                 reply = await self._sent(self.request, timeout, self.sending)
                 self._take_down(reply)
             finally:
@@ -244,6 +255,9 @@ class OneCall:
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
+            limit = told(reply.headers, time())
+            if limit is not None:
+                self.transport.pace.tell(limit, self.transport.clock.now())
             if fault is not None:
                 self.asked = _asked_in(reply)
                 self.transport.tally.throttled += fault is Fault.THROTTLED
@@ -272,17 +286,16 @@ class OneCall:
         transport = self.transport
         if not self.request.ready:
             return None
-        patient = fault is Fault.THROTTLED and self.lane is Lane.BATCH
+        if fault is Fault.THROTTLED:
+            return self._wait_refused()
         wait = transport.retry.wait(
             self.replay,
             fault,
             attempt=self._tries,
             asked=self.asked,
             luck=transport.clock.luck(),
-            left=inf if patient else cast("float", self.until) - self.ended,
+            left=cast("float", self.until) - self.ended,
         )
-        if fault is Fault.THROTTLED and wait is not None:
-            return 0.0  # the pace keeps everybody waiting
         if _SIGN_OF[fault] is not Sign.FAILED:
             return wait
         if self.lane is Lane.BATCH and not transport.pace.gave_up:
@@ -294,6 +307,23 @@ class OneCall:
             self.retry_budget_spent = True
             return None
         return wait
+
+    def _wait_refused(self) -> float | None:
+        """Return the seconds until a call stands in line again after a 429, which is no try, or None.
+
+        A batch's call waits for as long as a batch waits for a service that is gone.
+        """
+        retry, pace = self.transport.retry, self.transport.pace
+        if retry.max_attempts == 1 or Fault.THROTTLED not in MAY_RESEND[self.replay]:
+            return None
+        self.uncounted += 1
+        refusals = self.refusals = self.refusals or Refusals(self.ended)
+        refusals.add(pace.answers)
+        if self.lane is Lane.BATCH:
+            late = self.ended - refusals.since >= pace.max_outage
+        else:
+            late = (self.asked or 0.0) >= cast("float", self.until) - self.ended
+        return None if late else refusals.wait(retry, self.transport.clock.luck())
 
     @property
     def _tries(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
-from attrs import define, evolve, frozen
+from attrs import evolve, frozen
 
 from sunshine_async import _codec
 from sunshine_async._endpoint import Endpoint, ReadBack, Response, Streamed
@@ -14,20 +14,13 @@ from sunshine_async._transport.caller import Caller
 from sunshine_async._transport.calls import UNAUTHORIZED, OneCall
 from sunshine_async._transport.exchange import HAD_LEFT
 from sunshine_async._transport.seal import Source, surprise
+from sunshine_async._transport.tally import Aside
 from sunshine_async.errors import ApiError, SunshineError, doubted
 
 B = TypeVar("B")
 R = TypeVar("R")
 
 _NOTHING: Final[Mapping[str, str]] = {}
-
-
-@define
-class Aside:
-    """What a call says beside its result, to who asks."""
-
-    read_back: bool = False
-    """Whether an answer was lost, and the result is what was found there when that was settled."""
 
 
 @frozen(eq=False)

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from random import random
 from threading import get_ident
 from typing import Any, Final
@@ -30,24 +31,37 @@ getattr(os, "register_at_fork", dict)(after_in_child=renew_all)  # Windows has n
 
 
 async def take(
-    places: Places, clock: Clock, lane: Lane = Lane.INTERACTIVE, *, again: bool = False
-) -> None:
-    """Return once *places*, or a pace, have let a call go; cancelled, none has started.
+    places: Places,
+    clock: Clock,
+    lane: Lane = Lane.INTERACTIVE,
+    *,
+    again: bool = False,
+    until: float = inf,
+) -> bool:
+    """Return True once *places*, or a pace, have let a call go: its `leave` ends it.
 
-    Its `leave` ends it. A call that was let go before (*again*) goes ahead of those of its lane
-    that never were.
+    Return False as soon as that is known to be later than *until*; cancelled or late, none has
+    started. A call that was let go before (*again*) goes ahead of those of its lane that never
+    were.
     """
     if not again and places.enter(clock.now(), lane):
-        return
+        return True
     waker = Waker(clock)
     place = Place(waker, lane, again)
     places.join(place)
     try:
-        while (wait := places.ask(place, clock.now())) != 0:
-            await waker.called(wait)
+        while (wait := places.ask(place, now := clock.now())) != 0:
+            left = until - now
+            pause = places.pause(now, lane)
+            if left <= 0 or pause > left or pause == inf:
+                places.give_up(place)
+                return False
+            within = left if wait is None else min(wait, left)
+            await waker.called(None if within == inf else within)
     except BaseException:
         places.give_up(place)
         raise
+    return True
 
 
 class Waker:

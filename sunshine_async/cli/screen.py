@@ -235,6 +235,8 @@ def _figures(report: Report) -> Mapping[str, str]:
         shown["held"] = f"{report.held:,.0f} s, for the service to come back"
     if report.limit is not None:
         shown["pace"] = f"{report.limit:,.1f} calls a second at most, by the end"
+    if report.limit_found is not None:
+        shown["limit"] = report.limit_found
     if report.resent or report.throttled:
         shown["requests"] += f", {report.resent:,} of them again, {report.throttled:,} throttled"
     latency = {name: seconds for name, seconds in report.percentiles().items() if seconds}

@@ -1,11 +1,15 @@
 """The entries of a job with a journal: what is still to be done of its rows."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
+import anyio
 from anyio import to_thread
 from attrs import frozen
 
+from sunshine_async._cancellation import ITEMS, contained
+from sunshine_async._line import LANE, Lane
 from sunshine_async._report import Problem, Trouble
 from sunshine_async._tasks import Entry, Task
 from sunshine_async.jobs.bodies import Rows
@@ -124,11 +128,54 @@ class Stream(Entries):
         self._feed: Final = feed
         self._last = 0
         """The highest number that a row had."""
+        self._put, self._come = anyio.create_memory_object_stream[Any](AT_ONCE)
+        self._reading: Final = anyio.CancelScope()
+        self._failed: Exception | None = None
+        self._over = anyio.Event()
+
+    async def read_ahead(self) -> None:
+        """Take the rows of an async iterable as they come, at most `AT_ONCE` ahead."""
+        LANE.set(Lane.BATCH)
+        try:
+            with self._reading, self._put:
+                if self._items is not None:
+                    async for item in self._items:
+                        await self._put.send(item)
+        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            self._failed = contained(error, ITEMS)
+        finally:
+            self._over.set()
+
+    async def aclose(self) -> BaseException | None:
+        """End reading ahead, and close the iterator; return the exception from that."""
+        self._reading.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._over.wait()
+        self._come.close()
+        return await super().aclose()
 
     async def _fill(self) -> None:
-        await super()._fill()
+        if self._items is None:
+            await super()._fill()
+        else:
+            await self._fill_from_ahead()
         if self._batch and self._feed.begin is not None:
             await self._feed.begin(self._last)  # what can't be written stops the job meanwhile
+
+    async def _fill_from_ahead(self) -> None:
+        """Take the rows that have been read ahead, one at least unless they have ended."""
+        try:
+            items = [await self._come.receive()]
+        except anyio.EndOfStream:
+            self._ended = True
+            if self._failed is not None and not isinstance(self._failed, SourceError):
+                raise self._failed from None
+            self._broken = self._failed
+            return
+        with suppress(anyio.WouldBlock, anyio.EndOfStream):
+            while len(items) < AT_ONCE:
+                items.append(self._come.receive_nowait())
+        await to_thread.run_sync(self._take, items)
 
     def _take(self, items: Sequence[Any]) -> None:
         rows = self._told(items)

@@ -18,9 +18,9 @@ from sunshine_async._cancellation import CALL, AbortedError, after_sending, cont
 from sunshine_async._client import Client
 from sunshine_async._knee import MOST
 from sunshine_async._line import Lane
-from sunshine_async._pace import Snapshot
 from sunshine_async._report import Ending, Problem, Report, Trouble
 from sunshine_async._retry import Retry
+from sunshine_async._snapshot import Snapshot
 from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service
 from sunshine_async._transport.turn import CLOCK
 from sunshine_async.dixa import batches
@@ -32,6 +32,7 @@ from sunshine_async.errors import (
     ConfigurationError,
     PaymentRequiredError,
     PermissionDeniedError,
+    RateLimitError,
     ResponseDecodeError,
     SunshineError,
     TransportError,
@@ -52,6 +53,7 @@ FUSE: Final = (
 )
 """What no row after it could be spared."""
 NO_BETTER: Final = "no row would fare better: {}"
+ONLY_REFUSED: Final = "the service has refused all calls for too long: {}"
 _CUT_OFF: Final = "stopped before the answer came"
 UNSENT: Final = "stopped before it was sent"
 _LINGER: Final = 1.0  # seconds that a parcel waits to be full, where a pipe is slow
@@ -181,8 +183,10 @@ class Job:
         if own is not None:
             raise own
         self._measure()
-        self.report.limit = self.pace.rate
-        self.report.paused = self.pace.throttled_seconds - self._paused_before
+        pace = self.pace
+        self.report.limit, self.report.window = pace.rate, pace.window
+        self.report.found = pace.found if pace.ceiling is None else None
+        self.report.paused = pace.throttled_seconds - self._paused_before
         if isinstance(rows, RowFile):
             self.report.turned = rows.turned
         return self.report
@@ -313,6 +317,8 @@ class Job:
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if ends_job(error):
             self.give_up(NO_BETTER.format(error))
+        elif isinstance(error, RateLimitError) and self._client.pace.gave_up:
+            self.give_up(ONLY_REFUSED.format(error))
 
     def _measure(self) -> None:
         report, tally = self.report, self._client.tally

@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Final, cast
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
 from attrs import evolve
 
 from sunshine_async import bulk
 from sunshine_async._client import Client
 from sunshine_async._report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async._tasks import Again, Entry, Mode, Service
+from sunshine_async._transport.turn import CLOCK
 from sunshine_async.jobs.bodies import Rows
 from sunshine_async.jobs.entries import AT_ONCE, Entries
 from sunshine_async.jobs.feeding import TROUBLES, Feed, Pending, Refused, Stream
@@ -36,6 +38,8 @@ from sunshine_async.journal import (
 )
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
+FOUND: Final = "found"
+"""The name under which the journal keeps the limit that was found: calls a second, and a window."""
 _FOR_EACH: Final = 4
 """How many rows are read before any of them is sent, for each that is sent at once."""
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
@@ -88,6 +92,8 @@ class LastingJob(Job):
         self._in_vain = 0
         self._rows_ahead = 0
         self._is_stream = False
+        self._beside: TaskGroup | None = None
+        """The tasks that run beside the job."""
 
     async def run(self, rows: Rows) -> Report:
         """Send what is still to be sent of *rows*, and return the report of all of them.
@@ -102,6 +108,7 @@ class LastingJob(Job):
             try:
                 prepared = await self._prepared(rows)
                 tasks.start_soon(self._scribe.work)
+                self._beside = tasks
                 await self._run(prepared)
             except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
                 own = error
@@ -155,6 +162,9 @@ class LastingJob(Job):
             await to_thread.run_sync(self._begin_stream)
         await to_thread.run_sync(self._restate)
         about = await to_thread.run_sync(self.journal.about)
+        if FOUND in about:
+            found, window = map(float, about[FOUND].split())
+            self._client.pace.resume(found, window, CLOCK.now())
         self._sums_before = {name: float(about.get(name, "0")) for name in SUMS}
         self._rows_ahead = int(about.get("ahead", "0"))
         report = self.report
@@ -203,9 +213,11 @@ class LastingJob(Job):
             begin=partial(self._scribe.reach, ahead=at_once) if self._ahead else None,
             rules=self._rules, keep_bodies=self.policy.keep_bodies, at_once=at_once,
         )  # fmt: skip
-        if self._is_stream:
-            return Stream(feed, rows)
-        return Pending(feed, cast("RowFile", rows), self._rows_ahead)
+        if not self._is_stream:
+            return Pending(feed, cast("RowFile", rows), self._rows_ahead)
+        stream = Stream(feed, rows)
+        cast("TaskGroup", self._beside).start_soon(stream.read_ahead)
+        return stream
 
     def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
         return self._settling.send(entries, self._send_plainly)
@@ -276,7 +288,11 @@ class LastingJob(Job):
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
-        return {name: str(self._sums_before[name] + each) for name, each in now.items()}
+        sums = {name: str(self._sums_before[name] + each) for name, each in now.items()}
+        pace = self.pace
+        if pace.found is not None:
+            sums[FOUND] = f"{pace.found} {pace.window or 0.0}"
+        return sums
 
     def _total(self) -> None:
         report = self.report

@@ -12,7 +12,8 @@ from sunshine_async._codec import misread, wire_name
 from sunshine_async._create_or import Guess, Upserted, create_or
 from sunshine_async._endpoint import Endpoint, ReadBack
 from sunshine_async._retry import Fault, Replay
-from sunshine_async._transport.transport import Aside, Transport
+from sunshine_async._transport.tally import Aside
+from sunshine_async._transport.transport import Transport
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.errors import NotFoundError, ResponseDecodeError
 from sunshine_async.smooch.images import Image, ImageSource

@@ -11,7 +11,8 @@ from sunshine_async import bulk
 from sunshine_async._create_or import Guess, Upserted, create_or
 from sunshine_async._endpoint import Endpoint, ReadBack
 from sunshine_async._retry import Replay
-from sunshine_async._transport.transport import Aside, Transport
+from sunshine_async._transport.tally import Aside
+from sunshine_async._transport.transport import Transport
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.sunshine.models import SyncUserBody, User, UserCreateBody, UserUpdateBody
 
