@@ -17,8 +17,8 @@ from trio.testing import MockClock
 from sunshine_async import BasicAuth, Lane, Pace, Retry, SunshineError
 from sunshine_async._endpoint import Failure, Request, Response, open_endpoint
 from sunshine_async._places import Places
-from sunshine_async._transport.calls import Transport
 from sunshine_async._transport.exchange import Sending, Timeout
+from sunshine_async._transport.transport import Transport
 from sunshine_async._transport.turn import Clock
 
 CALLERS: Final = 64
