@@ -124,7 +124,7 @@ class TestImport:
             assert figure in said
         assert "latency │ p50" in said
         assert result.stderr == ""
-        assert [user["externalId"] for user in emulator.users("sunshine")] == ["a", "b"]
+        assert {user["externalId"] for user in emulator.users("sunshine")} == {"a", "b"}
 
     def test_all_done(self, call: Call, tmp_path: Path, emulator: Emulator) -> None:
         """Where all rows are done the status is 0, in each mode."""

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import time
 from pathlib import Path
 from random import Random
@@ -104,8 +105,10 @@ def test_interrupted(tmp_path: Path) -> None:
         process = job.start()
         while len(there.users()) < 100:
             time.sleep(0.05)
+        process.send_signal(signal.SIGSTOP)  # the first job waits, however long the second takes
         second = job.start()
         said, noted = ended(second)
+        process.send_signal(signal.SIGCONT)
         assert (second.returncode, said) == (2, "")
         assert "is in use by another process" in noted
         process.terminate()
