@@ -132,9 +132,8 @@ class Stream(Entries):
     async def read_ahead(self) -> None:
         """Take the rows of an async iterable as they come, at most `AT_ONCE` ahead."""
         LANE.set(Lane.BATCH)
+        assert self._items is not None  # noqa: S101 - it is called for an async iterable
         with self._reading, self._put:
-            if self._items is None:
-                return
             try:
                 async for item in self._items:
                     await self._put.send(item)

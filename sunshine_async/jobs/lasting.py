@@ -78,8 +78,8 @@ class LastingJob(Job):
         self._sums_before: dict[str, float] = {}
         self._unwritten = False
         self._session = 0
-        self._beside: TaskGroup | None = None
-        """The tasks that run beside the job."""
+        self._beside: TaskGroup
+        """The tasks that run beside the job, once it runs."""
 
     async def run(self, rows: Rows) -> Report:
         """Send what is still to be sent of *rows*, and return the report of all of them.
@@ -195,7 +195,7 @@ class LastingJob(Job):
         if isinstance(rows, RowFile) and rows.path is not None:
             return Pending(feed, rows)
         stream = Stream(feed, rows, self._session)
-        if isinstance(rows, AsyncIterable) and self._beside is not None:
+        if isinstance(rows, AsyncIterable):
             self._beside.start_soon(stream.read_ahead)
         return stream
 
