@@ -131,11 +131,13 @@ class Stream(Entries):
         self._put, self._come = anyio.create_memory_object_stream[Any](AT_ONCE)
         self._reading: Final = anyio.CancelScope()
         self._failed: Exception | None = None
-        self._over = anyio.Event()
+        self._is_reading = False
+        self._over: Final = anyio.Event()
 
     async def read_ahead(self) -> None:
         """Take the rows of an async iterable as they come, at most `AT_ONCE` ahead."""
         LANE.set(Lane.BATCH)
+        self._is_reading = True
         try:
             with self._reading, self._put:
                 if self._items is not None:
@@ -149,8 +151,9 @@ class Stream(Entries):
     async def aclose(self) -> BaseException | None:
         """End reading ahead, and close the iterator; return the exception from that."""
         self._reading.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._over.wait()
+        if self._is_reading:
+            with anyio.CancelScope(shield=True):
+                await self._over.wait()
         self._come.close()
         return await super().aclose()
 

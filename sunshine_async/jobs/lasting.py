@@ -92,8 +92,8 @@ class LastingJob(Job):
         self._in_vain = 0
         self._rows_ahead = 0
         self._is_stream = False
-        self._beside: TaskGroup | None = None
-        """The tasks that run beside the job."""
+        self._beside: TaskGroup
+        """The tasks that run beside the job, once it runs."""
 
     async def run(self, rows: Rows) -> Report:
         """Send what is still to be sent of *rows*, and return the report of all of them.
@@ -216,7 +216,7 @@ class LastingJob(Job):
         if not self._is_stream:
             return Pending(feed, cast("RowFile", rows), self._rows_ahead)
         stream = Stream(feed, rows)
-        cast("TaskGroup", self._beside).start_soon(stream.read_ahead)
+        self._beside.start_soon(stream.read_ahead)
         return stream
 
     def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
