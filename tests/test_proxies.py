@@ -300,16 +300,18 @@ def test_proxy_that_forwards(backend: str) -> None:
     async def scenario() -> None:
         heard: list[bytes] = []
         no = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"
-        async with listening(saying(JANE, no, heard=heard)) as port:
-            client = SunshineClient(
-                "app", auth=AUTH, base_url="http://127.0.0.1:1", proxy=url_of(port)
-            )
-            async with client:
-                assert (await client.users.create(UserCreateBody())).id == "1"
-                with pytest.raises(ConnectError, match="407: give the proxy's URL") as caught:
-                    await client.users.create(UserCreateBody())
-        assert caught.value.fault is Fault.PERMANENT
-        assert not caught.value.maybe_applied
+        for answers in ([JANE, no], [no]):  # on a connection that was used, and on a new one
+            async with listening(saying(*answers, heard=heard)) as port:
+                client = SunshineClient(
+                    "app", auth=AUTH, base_url="http://127.0.0.1:1", proxy=url_of(port)
+                )
+                async with client:
+                    for _ in answers[1:]:
+                        assert (await client.users.create(UserCreateBody())).id == "1"
+                    with pytest.raises(ConnectError, match="407: give the proxy's URL") as caught:
+                        await client.users.create(UserCreateBody())
+            assert caught.value.fault is Fault.PERMANENT
+            assert not caught.value.maybe_applied
         assert heard[0].startswith(b"POST http://127.0.0.1:1/v2/apps/app/users HTTP/1.1\r\n")
 
     anyio.run(scenario, backend=backend)
