@@ -309,6 +309,32 @@ async def test_a_cancellation_keeps_what_the_caller_handled() -> None:
     assert leaks(cancelled.value, *SECRETS) == []
 
 
+class Gathers(httpx.AsyncBaseTransport):
+    """Has its tasks in groups: what ends one of them comes out in a group."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = dict(request.headers)
+        members: list[BaseException] = [asyncio.CancelledError()]
+        try:
+            headers["x-absent"]
+        except KeyError as error:
+            members.append(error)
+        text = "tasks"
+        raise BaseExceptionGroup(text, [BaseExceptionGroup(text, members)])
+
+
+async def test_no_member_of_a_group_shows_a_secret() -> None:
+    """A group of a transport with a cancellation in it keeps no frame of its members."""
+    client = SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=Gathers())
+
+    with pytest.raises(BaseExceptionGroup) as caught_group:
+        await client.users.create(BODY)
+
+    assert len(chain(caught_group.value)) == 4
+    assert leaks(caught_group.value, *SECRETS) == []
+    assert all(one.__traceback__ is None for one in chain(caught_group.value)[1:])
+
+
 class Swallows(httpx.AsyncBaseTransport):
     """Is cancelled again while it cleans up after a cancellation."""
 
