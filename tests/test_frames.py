@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,23 @@ async def test_no_error_shows_a_secret(end: str, auth: str) -> None:
     assert isinstance(outcome, bulk.Failed | bulk.Unknown)
     assert leaks(outcome.error, *jwts(signed)) == []
     assert any(frame.f_code.co_name == "call" for frame in frames(error))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), object(), 2**64, NAME * 30_000])
+async def test_no_error_of_a_body_that_cannot_be_sent_shows_it(wrong: Any) -> None:
+    """A body that JSON can't hold, or that is too large, is in no frame, as a model or as JSON."""
+    client = SunshineClient(
+        "app", auth=BasicAuth("key-id", SECRET), transport=ScriptedTransport([])
+    )
+
+    def calls() -> Iterator[Awaitable[object]]:
+        yield client.users.create(UserCreateBody(metadata={"name": NAME, "wrong": wrong}))
+        yield client.request("POST", "/v2/apps/{app_id}/x", json={"name": NAME, "wrong": wrong})
+
+    for call in calls():
+        with pytest.raises(ValueError, match=r"wrong|bytes as JSON") as error:
+            await call
+        assert leaks(error.value, NAME) == []
 
 
 @pytest.mark.usefixtures("instant_waits")
