@@ -575,7 +575,8 @@ async def test_a_transport_that_tells_nothing_may_have_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An error of a subclass of httpx's own transport doesn't say that nothing was sent."""
-    monkeypatch.delitem(sys.modules, "respx", raising=False)  # as where nothing is mocked
+    for mock in ("respx", "pytest_httpx", "vcr"):
+        monkeypatch.delitem(sys.modules, mock, raising=False)
     async with SunshineClient("app", auth=AUTH, transport=SendsByAnother()) as client:
         with pytest.raises(ResponseDecodeError, match="LookupError") as caught:
             await client.users.create(UNKEYED)
