@@ -50,16 +50,20 @@ def encode(value: object) -> bytes:
     surrogates, integers past 64 bits, keys that aren't text, deep nesting, any type that JSON
     doesn't have, and for another value in the place of a model.
     """
+    if (data := _written(value)) is not None:
+        return data
+    value = _unwritable(value)  # in its place: error reporters attach local variables
+    raise value
+
+
+def _written(value: object) -> bytes | None:
+    """Return *value* as JSON, or None where JSON can't hold it."""
     try:
         plain = _ANSWERS.get_unstructure_hook(type(value))(value)
         data = orjson.dumps(plain, default=_write_inner, option=_OPTIONS)
     except (orjson.JSONEncodeError, Misfit, RecursionError, AttributeError):
-        misfit = _unwritable(value)
-    else:
-        if data.find(b"null") < 0 or not _has_nan(plain):  # orjson writes NaN as null
-            return data
-        misfit = _unwritable(value)
-    raise misfit
+        return None
+    return None if b"null" in data and _has_nan(plain) else data  # orjson writes NaN as null
 
 
 def decode(data: bytes) -> Any:
@@ -68,9 +72,8 @@ def decode(data: bytes) -> Any:
         return orjson.loads(data.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         utf_16 = ", but UTF-16: JSON is UTF-8" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else ""
-        misfit = Misfit(
-            f"not JSON{utf_16} ({error.msg}, line {error.lineno}, column {error.colno})"
-        )
+        place = f"line {error.lineno}, column {error.colno}"
+        misfit = Misfit(f"not JSON{utf_16} ({error.msg}, {place})")
     raise misfit
 
 
@@ -128,8 +131,8 @@ def unstructure(value: object) -> Any:
     try:
         return _plain(value)
     except (Misfit, RecursionError, AttributeError):
-        misfit = _unwritable(value)
-    raise misfit
+        value = _unwritable(value)  # in its place: error reporters attach local variables
+    raise value
 
 
 def holds(found: Any, sent: Any) -> bool:

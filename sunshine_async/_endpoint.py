@@ -337,7 +337,8 @@ def open_endpoint(method: str, template: str, replay: Replay | None) -> Endpoint
 def encoded(body: object, limit: int = MAX_JSON_BYTES) -> bytes:
     """Return *body* as JSON; raise `ValueError` where JSON can't hold it or it is too large."""
     data = _codec.encode(body.value if isinstance(body, Json) else body)
-    if len(data) > limit:
-        message = f"the body is {len(data)} bytes as JSON; the service takes {limit} at most"
-        raise ValueError(message)
-    return data
+    if len(data) <= limit:
+        return data
+    message = f"the body is {len(data)} bytes as JSON; the service takes {limit} at most"
+    del data  # error reporters attach local variables
+    raise ValueError(message)

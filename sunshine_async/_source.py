@@ -58,15 +58,28 @@ def closer(items: object, iterator: object, name: str) -> Callable[[], Any] | No
 async def close_iterator(items: object, iterator: object) -> BaseException | None:
     """Close *iterator*, async or not, if `closer` says so; return the exception from closing.
 
-    A cancellation doesn't cut it off; it takes `CLOSING` seconds at most.
+    A cancelled scope doesn't cut it off; it takes `CLOSING` seconds at most. It runs in a task of
+    its own, so that a cancellation of the caller's task is not taken for one of *iterator*.
     """
     is_async = isinstance(iterator, AsyncIterator)
     close = closer(items, iterator, "aclose" if is_async else "close")
     if close is None:
         return None
+    call = close if is_async else partial(to_thread.run_sync, close)
+    errors: list[BaseException | None] = []
+    closed = anyio.Event()
+
+    async def work() -> None:
+        try:
+            errors.append(await _error_of(call))
+        finally:
+            closed.set()
+
     with anyio.move_on_after(CLOSING, shield=True):
-        return await _error_of(close if is_async else partial(to_thread.run_sync, close))
-    return None
+        async with beside() as tasks:
+            tasks.start(work)
+            await closed.wait()
+    return next(iter(errors), None)
 
 
 async def _error_of(close: Callable[[], Awaitable[object]]) -> BaseException | None:

@@ -1,5 +1,6 @@
 """Iterators of items are closed in the end: however the run ends, async or not."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
@@ -240,6 +241,22 @@ def test_closing_has_an_end_for_jobs_too() -> None:
         assert anyio.current_time() == 5
 
     virtually(scenario)
+
+
+async def test_closing_passes_a_cancellation_of_the_caller_on() -> None:
+    """`asyncio.timeout` around a closing that hangs is the caller's own, and not swallowed."""
+
+    async def rows() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await anyio.sleep(1)
+
+    iterator = rows()
+    await anext(iterator)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await close_iterator(iterator, iterator)
 
 
 async def test_what_the_caller_owns_stays_open(tmp_path: Path) -> None:

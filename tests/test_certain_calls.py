@@ -1,6 +1,7 @@
 """The end of a call is certain, or said to be in doubt: over all statuses, faults and surprises."""
 
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -561,6 +562,25 @@ async def test_both_wires_read_retry_after(
             await client._transport.wire.aclose()
 
     assert caught.value.retry_after == asked
+
+
+class SendsByAnother(httpx.AsyncHTTPTransport):
+    """A user's own transport, which sends by other means than those of its base."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise LookupError(request.method)
+
+
+async def test_a_transport_that_tells_nothing_may_have_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error of a subclass of httpx's own transport doesn't say that nothing was sent."""
+    for mock in ("respx", "pytest_httpx", "vcr"):
+        monkeypatch.delitem(sys.modules, mock, raising=False)
+    async with SunshineClient("app", auth=AUTH, transport=SendsByAnother()) as client:
+        with pytest.raises(ResponseDecodeError, match="LookupError") as caught:
+            await client.users.create(UNKEYED)
+    assert caught.value.maybe_applied
 
 
 class Closing(Streamed):

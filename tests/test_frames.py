@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,23 @@ async def test_no_error_shows_a_secret(end: str, auth: str) -> None:
     assert isinstance(outcome, bulk.Failed | bulk.Unknown)
     assert leaks(outcome.error, *jwts(signed)) == []
     assert any(frame.f_code.co_name == "call" for frame in frames(error))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), object(), 2**64, NAME * 30_000])
+async def test_no_error_of_a_body_that_cannot_be_sent_shows_it(wrong: Any) -> None:
+    """A body that JSON can't hold, or that is too large, is in no frame, as a model or as JSON."""
+    client = SunshineClient(
+        "app", auth=BasicAuth("key-id", SECRET), transport=ScriptedTransport([])
+    )
+
+    def calls() -> Iterator[Awaitable[object]]:
+        yield client.users.create(UserCreateBody(metadata={"name": NAME, "wrong": wrong}))
+        yield client.request("POST", "/v2/apps/{app_id}/x", json={"name": NAME, "wrong": wrong})
+
+    for call in calls():
+        with pytest.raises(ValueError, match=r"wrong|bytes as JSON") as error:
+            await call
+        assert leaks(error.value, NAME) == []
 
 
 @pytest.mark.usefixtures("instant_waits")
@@ -307,6 +324,32 @@ async def test_a_cancellation_keeps_what_the_caller_handled() -> None:
     assert handled in chain(cancelled.value)
     assert not any(isinstance(one, AssertionError) for one in chain(cancelled.value))
     assert leaks(cancelled.value, *SECRETS) == []
+
+
+class Gathers(httpx.AsyncBaseTransport):
+    """Has its tasks in groups: what ends one of them comes out in a group."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = dict(request.headers)
+        members: list[BaseException] = [asyncio.CancelledError()]
+        try:
+            headers["x-absent"]
+        except KeyError as error:
+            members.append(error)
+        text = "tasks"
+        raise BaseExceptionGroup(text, [BaseExceptionGroup(text, members)])
+
+
+async def test_no_member_of_a_group_shows_a_secret() -> None:
+    """A group of a transport with a cancellation in it keeps no frame of its members."""
+    client = SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=Gathers())
+
+    with pytest.raises(BaseExceptionGroup) as caught_group:
+        await client.users.create(BODY)
+
+    assert len(chain(caught_group.value)) == 4
+    assert leaks(caught_group.value, *SECRETS) == []
+    assert all(one.__traceback__ is None for one in chain(caught_group.value)[1:])
 
 
 class Swallows(httpx.AsyncBaseTransport):

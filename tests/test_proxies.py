@@ -1,5 +1,6 @@
 """Proxies: which calls go by one, and that nothing was sent where the way there fails."""
 
+import gc
 import socket
 import ssl
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.abc
 import httpx
 import pytest
 import trustme
@@ -300,17 +302,54 @@ def test_proxy_that_forwards(backend: str) -> None:
     async def scenario() -> None:
         heard: list[bytes] = []
         no = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"
-        async with listening(saying(JANE, no, heard=heard)) as port:
-            client = SunshineClient(
-                "app", auth=AUTH, base_url="http://127.0.0.1:1", proxy=url_of(port)
-            )
-            async with client:
-                assert (await client.users.create(UserCreateBody())).id == "1"
-                with pytest.raises(ConnectError, match="407: give the proxy's URL") as caught:
-                    await client.users.create(UserCreateBody())
-        assert caught.value.fault is Fault.PERMANENT
-        assert not caught.value.maybe_applied
+        for answers in ([JANE, no], [no]):  # on a connection that was used, and on a new one
+            async with listening(saying(*answers, heard=heard)) as port:
+                client = SunshineClient(
+                    "app", auth=AUTH, base_url="http://127.0.0.1:1", proxy=url_of(port)
+                )
+                async with client:
+                    for _ in answers[1:]:
+                        assert (await client.users.create(UserCreateBody())).id == "1"
+                    with pytest.raises(ConnectError, match="407: give the proxy's URL") as caught:
+                        await client.users.create(UserCreateBody())
+            assert caught.value.fault is Fault.PERMANENT
+            assert not caught.value.maybe_applied
         assert heard[0].startswith(b"POST http://127.0.0.1:1/v2/apps/app/users HTTP/1.1\r\n")
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+def test_no_socket_is_left_where_tls_never_ends(backend: str) -> None:
+    """The connection to a proxy that never answers TLS is closed once its time is over."""
+
+    async def scenario() -> None:
+        closed = anyio.Event()
+
+        async def quiet(stream: anyio.abc.SocketStream) -> None:
+            async with stream:
+                async for _ in stream:
+                    pass
+            closed.set()
+
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, quiet)
+            async with SunshineClient(
+                "app",
+                auth=AUTH,
+                base_url="https://127.0.0.1:1",
+                proxy=f"https://127.0.0.1:{port}",
+                timeout=0.2,
+                retry=Retry(max_attempts=1),
+            ) as client:
+                with pytest.raises(ConnectError, match="took too long"):
+                    await client.users.create(UserCreateBody())
+                gc.collect()  # which complains of a socket that is still open
+                with anyio.fail_after(5):
+                    await closed.wait()
+            tasks.cancel_scope.cancel()
 
     anyio.run(scenario, backend=backend)
 

@@ -233,7 +233,7 @@ class HttpxWire:
         if transport is None:
             transport = self._of_loop[loop] = self._make()
         # httpcore tells how far it is; of another transport nobody knows what it does at once
-        tells = isinstance(transport, httpx.AsyncHTTPTransport) and not is_mocked()
+        tells = type(transport) is httpx.AsyncHTTPTransport and not is_mocked()
         progress.sending.begun = not tells
         incoming = await transport.handle_async_request(outgoing)
         try:
@@ -276,11 +276,10 @@ class HttpxWire:
         cause = TimeoutError() if late else error
         if self._proxy is None:
             return unsent(cause, f"connecting to {host}")
-        if step.startswith("connection."):
-            return unsent(cause, f"connecting to the proxy {self._proxy}")
         doing = f"connecting to {host} through the proxy {self._proxy}"
         if not isinstance(error, httpx.ProxyError):
-            return unsent(cause, doing)
+            to_proxy = step.startswith("connection.")
+            return unsent(cause, f"connecting to the proxy {self._proxy}" if to_proxy else doing)
         said = str(error)[:_LONGEST_REASON]
         if said.startswith(str(_PROXY_WANTS_CREDENTIALS)):
             return Failure(Fault.PERMANENT, f"{doing} failed: {said}: {_CREDENTIALS}")

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import PurePath
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from sunshine_async._endpoint import Response, Streamed
 from sunshine_async._retry import Fault
@@ -85,15 +85,25 @@ def seal(error: BaseException, body: object, *, handled: BaseException | None) -
     if isinstance(body, Source) and body.error is error:
         error.__traceback__ = body.traceback
     elif not isinstance(error, Exception):
-        error.__cause__ = error.__traceback__ = None
+        _strip(error)
         last, inner = error, error.__context__
         while inner is not None and inner is not handled:
             if not isinstance(inner, Exception):
-                inner.__cause__ = inner.__traceback__ = None
+                _strip(inner)
                 last.__context__ = inner
                 last = inner
             inner = inner.__context__
         last.__context__ = inner
+
+
+def _strip(error: BaseException) -> None:
+    """Cut the frames and the cause off *error*; off the members of a group their contexts too."""
+    error.__cause__ = error.__traceback__ = None
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        for member in group.exceptions:
+            member.__context__ = None
+            _strip(member)
 
 
 def surprise(

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Final, cast
 
+import anyio
 import httpcore
 import httpx
 
@@ -82,7 +83,12 @@ class _Stream(httpcore.AsyncNetworkStream, Witness):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        try:
+            stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:  # httpcore leaves the socket open where TLS is cancelled
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
         return _Stream(stream, self._limit)
 
     async def aclose(self) -> None:
