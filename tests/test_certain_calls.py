@@ -50,6 +50,7 @@ from sunshine_async._transport.exchange import Sending, Timeout
 from sunshine_async.cli.app import app
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.errors import kind_of
 from sunshine_async.jobs import SUNSHINE, Ending, Job, Mode, Row
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import Answer, ScriptedTransport
@@ -444,6 +445,19 @@ class TestSurprises:
         if not isinstance(surprise, AssertionError):
             assert isinstance(unsent.value, ConnectError)
             assert unsent.value.fault == Fault.PERMANENT
+
+
+async def test_an_error_of_ours_out_of_a_transport() -> None:
+    """An error of another client, raised by a transport, is no answer of this service."""
+    elsewhere = kind_of(404)(404, endpoint="GET /elsewhere")
+    client, _ = scripted(elsewhere, elsewhere, retry=Retry(max_attempts=1))
+
+    with pytest.raises(SunshineError):
+        await client.users.get("1")
+    assert not elsewhere.maybe_applied
+    with pytest.raises(SunshineError):
+        await client.users.create(UNKEYED)
+    assert elsewhere.maybe_applied
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -64,7 +64,8 @@ class Transport(Caller):
                 return endpoint.result(response)
             failed: SunshineError = self._refused(call, response)
         except SunshineError as error:
-            error.maybe_applied |= call.maybe_applied
+            begun = call.sending.begun and call.replay is not Replay.SAFE  # raised by a transport
+            error.maybe_applied |= call.maybe_applied or begun
             raise
         except Exception as error:
             own = _is_callers_own(error, call)
