@@ -159,16 +159,17 @@ class LastingJob(Job):
         self._rows_ahead = int(about.get("ahead", "0"))
         report = self.report
         self._rows = report.rows + report.waiting
-        if (report.failed and self.policy.retry_failed) or (
-            report.unknown and self.policy.retry_unknown
-        ):
+        stay = report.codes[CREATED] if self._rules.skips else 0
+        again = (report.failed - stay) * self.policy.retry_failed
+        doubted = report.unknown * self.policy.retry_unknown
+        if again or doubted:
             await to_thread.run_sync(partial(self.journal.describe, state="open"))
-        report.failed *= not self.policy.retry_failed
-        report.unknown *= not self.policy.retry_unknown
+        report.failed -= again
+        report.unknown -= doubted
         report.waiting = 0
         report.before = report.rows
         # bad rows, and those that were created with another body, are the file's as it is
-        self._earlier = report.failed + report.unknown - report.codes[CREATED]
+        self._earlier = report.failed + report.unknown - stay
         self._check_failures()
         return rows
 

@@ -18,6 +18,7 @@ from sunshine_async.journal.statements import (
     BY_LINE,
     CATCH_UP,
     CAUGHT_UP,
+    CREATED,
     END,
     INCOMING,
     INDEX,
@@ -138,7 +139,8 @@ class Journal(Disk):
     def meet(
         self, lines: Sequence[Line], rules: Rules, *, states: Sequence[State] = ()
     ) -> list[Kept | None]:
-        """Return the row of each of *lines*, or None for one that this session has met already.
+        """Return the row of each of *lines*, or None for one that this session has met already,
+        or that stays as it is: it has failed as already created.
 
         A row that isn't there is added, as what the *rules* say of its user. Those in *states*
         are sent next. Raise `JournalError` for one that can't be told from users who were made.
@@ -155,10 +157,20 @@ class Journal(Disk):
         return int(many)
 
     def pending(
-        self, after: int, states: Sequence[State], *, many: int = _PAGE, until: int = _LAST
+        self,
+        after: int,
+        states: Sequence[State],
+        *,
+        many: int = _PAGE,
+        until: int = _LAST,
+        created: bool = False,
     ) -> list[Kept]:
-        """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
-        [found] = self._all(NEXT.format(states=_listed(states)), (after, until, many))
+        """Return the next rows behind the number *after*, *many* at most, in one of *states*.
+
+        Rows that have failed as already created are among them with *created* alone.
+        """
+        values = (after, until, created, CREATED, many)
+        [found] = self._all(NEXT.format(states=_listed(states)), values)
         columns: list[list[Any]] = [orjson.loads(column) for column in found]
         return [
             Kept(number, _STATES[state], remote_id, bytes.fromhex(hashed))

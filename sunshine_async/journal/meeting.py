@@ -19,9 +19,9 @@ from sunshine_async.journal.statements import (
     WITH_ANOTHER,
 )
 
-_KNOWN: Final = """SELECT number, state, remote_id, session, hash, doubt FROM rows
+_KNOWN: Final = """SELECT number, state, remote_id, session, hash, doubt, code FROM rows
     WHERE {where} ORDER BY session, number"""
-_TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt FROM rows
+_TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt, code FROM rows
     WHERE key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt)
     ORDER BY state = 2 DESC, number LIMIT 1"""
 _MADE: Final = "SELECT number, state, remote_id FROM made WHERE hash = ? ORDER BY state LIMIT 1"
@@ -50,6 +50,7 @@ class _Found(NamedTuple):
     session: int
     hash: bytes
     doubt: int
+    code: str | None
 
 
 class _User(NamedTuple):
@@ -76,7 +77,7 @@ class Meeting:
     states: Sequence[State]
 
     def met(self, line: Line) -> Kept | None:
-        """Return the row of *line*, or None for one that this session has met already."""
+        """Return the row of *line*, or None for one that this session has met already, or that stays."""
         if line.key is None:
             return self._without_key(line)
         rows = self._rows("key = ?", line.key)
@@ -104,7 +105,8 @@ class Meeting:
         """Return the row of a body that is the same row whenever it comes."""
         for row in reversed(rows):
             if row.hash == line.hash and row.state != State.LEFT_OUT:
-                return None if row.session == self.session else self._again(row)
+                stays = row.code == CREATED and self.rules.skips
+                return None if stays or row.session == self.session else self._again(row)
         comes = user.row is not None and user.row.session == self.session
         if self.rules.once and user.hash is not None and not comes:
             return self._made_before(line, user)

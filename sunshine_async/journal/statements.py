@@ -29,7 +29,8 @@ REFUSE: Final = "UPDATE {into} SET state = 5, code = 'bad row', reason = ? WHERE
 NEXT: Final = """SELECT json_group_array(number), json_group_array(state),
         json_group_array(remote_id), json_group_array(hex(hash))
     FROM (SELECT number, state, remote_id, hash FROM rows
-        WHERE number > ? AND number <= ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
+        WHERE number > ? AND number <= ? AND state IN ({states}) AND (? OR code IS NOT ?)
+        ORDER BY number LIMIT ?)"""
 """All in one row: a thread gives way to others at each that it takes, and waits for its turn."""
 SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
     attempts, at, body FROM rows"""
