@@ -84,7 +84,7 @@ class LastingJob(Job):
         self._rows = 0
         self._sums_before: dict[str, float] = {}
         self._unwritten = False
-        self._rules: Final = policy.rules(mode)
+        self._rules: Final = policy.rules(mode, self._task)
         self._in_vain = 0
         self._rows_ahead = 0
         self._is_stream = False

@@ -13,17 +13,16 @@ from sunshine_async.journal.row import Done, Kept, Line, Mark, Rules, State
 from sunshine_async.journal.statements import (
     AGAIN,
     AHEAD,
+    ALIASES,
     BEGIN,
-    BY_HASH,
-    BY_LINE,
     CATCH_UP,
     CAUGHT_UP,
     CREATED,
     END,
     INCOMING,
     INDEX,
-    MADE_BY_HASH,
     MARK,
+    MEETING,
     NEW_PEOPLE,
     NEXT,
     NO_FILE,
@@ -146,7 +145,7 @@ class Journal(Disk):
         are sent next. Raise `JournalError` for one that can't be told from users who were made.
         """
         with self._change() as database:
-            for statement in (INDEX, BY_LINE, BY_HASH, MADE_BY_HASH):
+            for statement in (*MEETING, *(ALIASES if rules.aliased else ())):
                 database.execute(statement)
             meeting = Meeting(database, self.session, rules, states)
             return [meeting.met(line) for line in lines]

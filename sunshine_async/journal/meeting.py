@@ -25,6 +25,13 @@ _TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt, code FR
     WHERE key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt)
     ORDER BY state = 2 DESC, number LIMIT 1"""
 _MADE: Final = "SELECT number, state, remote_id FROM made WHERE hash = ? ORDER BY state LIMIT 1"
+_ALIAS: Final = """SELECT
+    EXISTS (SELECT 1 FROM users WHERE remote_id = :id AND key <> :key)
+    OR EXISTS (SELECT 1 FROM rows WHERE remote_id = :id AND key <> :key)
+    OR EXISTS (SELECT 1 FROM users WHERE doubt AND remote_id IS NULL)
+    OR EXISTS (SELECT 1 FROM rows WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))
+        AND session = :session)"""
+"""Whether another key has, or may get, the id of a user."""
 _SET: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, reason = ?, remote_id = ?,
     doubt = ?, session = ? WHERE number = ?"""
 _MEET: Final = "UPDATE rows SET state = ?, session = ?, doubt = max(doubt, ?) WHERE number = ?"
@@ -87,7 +94,7 @@ class Meeting:
     def _in_turn(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
         """Return the row of a body that is sent unless it is what its user has, or will have."""
         row = user.row
-        if user.hash == line.hash and not user.doubt:
+        if user.hash == line.hash and not user.doubt and not self._aliased(line.key, user):
             if row is not None:
                 return None if row.session == self.session else self._again(row)
             if self.rules.skips:
@@ -149,6 +156,17 @@ class Meeting:
         if state == State.DONE:
             return self._added(line, user, State.DONE, outcome="unchanged")
         return self._added(line, user, State.UNKNOWN, code=UNTOLD, reason=PERHAPS)
+
+    def _aliased(self, key: str | None, user: _User) -> bool:
+        """Return whether a row with another key may have changed the *user* since, or will."""
+        if not self.rules.aliased:
+            return False
+        comes = user.row is not None and user.row.session == self.session
+        if comes or user.remote_id is None:
+            return True
+        values = {"key": key, "id": user.remote_id, "session": self.session}
+        [[found]] = self.database.execute(_ALIAS, values)
+        return bool(found)
 
     def _rows(self, where: str, value: Any) -> list[_Found]:
         """Return rows in the order in which they were sent, or met."""

@@ -75,6 +75,7 @@ INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT
 BY_LINE: Final = "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL"
 BY_HASH: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash) WHERE key IS NULL"
 MADE_BY_HASH: Final = "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)"
+MEETING: Final = (INDEX, BY_LINE, BY_HASH, MADE_BY_HASH)
 AGAIN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
     (SELECT 1 FROM rows AS other WHERE other.key = rows.key AND other.number < rows.number
         AND other.state IN ({states}))"""
@@ -116,7 +117,7 @@ TAKE_OVER: Final = """UPDATE incoming
             old.at, old.doubt, old.session)
     FROM rows AS old WHERE incoming.state = 0 AND old.state <> 6
         AND incoming.key = old.key AND incoming.hash = old.hash
-        AND (old.state <> 2 OR EXISTS (SELECT 1 FROM users WHERE users.key = old.key
+        AND (old.state <> 2 OR ? AND EXISTS (SELECT 1 FROM users WHERE users.key = old.key
             AND users.hash = old.hash AND users.doubt = 0))
         AND NOT EXISTS (SELECT 1 FROM rows AS other
             WHERE other.key = old.key AND other.number <> old.number AND other.state <> 6)
@@ -129,6 +130,28 @@ UNCHANGED: Final = """UPDATE incoming SET state = 2, outcome = 'unchanged',
         AND users.hash = incoming.hash AND users.doubt = 0)
     AND (? OR NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
         AND other.number <> incoming.number AND other.state <> 6))"""
+BY_ID: Final = """CREATE INDEX IF NOT EXISTS users_by_id ON users (remote_id)
+    WHERE remote_id IS NOT NULL"""
+ALIASES: Final = (
+    BY_ID,
+    "CREATE INDEX IF NOT EXISTS rows_by_id ON rows (remote_id) WHERE remote_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS users_in_doubt ON users (key) WHERE doubt AND remote_id IS NULL",
+    """CREATE INDEX IF NOT EXISTS rows_to_come ON rows (session)
+        WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))""",
+)
+ALONE: Final = (
+    UNCHANGED
+    + """
+    AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key AND users.remote_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM users AS other
+            WHERE other.remote_id = users.remote_id AND other.key <> users.key))
+    AND NOT EXISTS (SELECT 1 FROM users WHERE doubt AND remote_id IS NULL)
+    AND number < coalesce((SELECT min(new.number) FROM incoming AS new
+        WHERE new.state IN (0, 1, 3, 4) AND NOT EXISTS (SELECT 1 FROM users
+            WHERE users.key = new.key AND users.remote_id IS NOT NULL)), number + 1)"""
+)
+"""The same where rows with different keys may be of one user: none is passed over that shares the
+user's id with another key, or comes after a row whose user's id isn't known."""
 CREATED: Final = "already created"
 """Code of a row whose user was created with another body."""
 WITH_ANOTHER: Final = "its user was created by this journal with another body: change the user with an update or upsert"
