@@ -138,8 +138,9 @@ class Journal(Disk):
     def meet(
         self, lines: Sequence[Line], rules: Rules, *, states: Sequence[State] = ()
     ) -> list[Kept | None]:
-        """Return the row of each of *lines*, or None for one that this session has met already,
-        or that stays as it is: it has failed as already created.
+        """Return the row of each of *lines*, or None for one that is nothing to do now.
+
+        That is one that this session has met already, or that has failed as already created.
 
         A row that isn't there is added, as what the *rules* say of its user. Those in *states*
         are sent next. Raise `JournalError` for one that can't be told from users who were made.

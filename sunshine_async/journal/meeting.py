@@ -1,7 +1,8 @@
 """Rows that come one after another, from a source that can be read once: which of them a journal has."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import cache
 from typing import Any, Final, NamedTuple, cast
 
@@ -20,7 +21,11 @@ from sunshine_async.journal.statements import (
 )
 
 _KNOWN: Final = """SELECT number, state, remote_id, session, hash, doubt, code FROM rows
-    WHERE {where} ORDER BY session, number"""
+    WHERE {where} ORDER BY session DESC, number DESC"""
+_BY_KEY: Final = "key = ?"
+_BY_BODY: Final = "+key = ? AND hash = ?"  # the plus: rows with this hash are fewer
+_BY_LINE: Final = "key IS NULL AND line = ?"
+_LAST: Final = "SELECT coalesce(max(number), 0) FROM rows WHERE key = ? AND session = ?"
 _TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt, code FROM rows
     WHERE key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt)
     ORDER BY state = 2 DESC, number LIMIT 1"""
@@ -87,11 +92,10 @@ class Meeting:
         """Return the row of *line*, or None for one that this session has met already, or that stays."""
         if line.key is None:
             return self._without_key(line)
-        rows = self._rows("key = ?", line.key)
-        user = self._user(line.key, rows)
-        return self._in_turn(line, rows, user) if self.rules.differ else self._one(line, rows, user)
+        user = self._user(line.key)
+        return self._in_turn(line, user) if self.rules.differ else self._one(line, user)
 
-    def _in_turn(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
+    def _in_turn(self, line: Line, user: _User) -> Kept | None:
         """Return the row of a body that is sent unless it is what its user has, or will have."""
         row = user.row
         if user.hash == line.hash and not user.doubt and not self._aliased(line.key, user):
@@ -100,18 +104,18 @@ class Meeting:
             if self.rules.skips:
                 return self._added(line, user, State.DONE, outcome="unchanged")
         doubted = user.doubt and (row is None or row.session < self.session)
-        last = max((one.number for one in rows if one.session == self.session), default=0)
-        for one in reversed(rows):
-            if one.hash == line.hash and one.state in _FRESH and one.number > last:
+        [[last]] = self.database.execute(_LAST, (line.key, self.session))
+        for one in self._rows(_BY_BODY, line.key, line.hash):
+            if one.state in _FRESH and one.number > last:
                 waits = one.state in PENDING or one.state in self.states
                 if waits or row is None or row is one:
                     return self._again(one, doubted=bool(doubted))
         return self._added(line, user, State.BEGUN if doubted else State.WAITING)
 
-    def _one(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
+    def _one(self, line: Line, user: _User) -> Kept | None:
         """Return the row of a body that is the same row whenever it comes."""
-        for row in reversed(rows):
-            if row.hash == line.hash and row.state != State.LEFT_OUT:
+        for row in self._rows(_BY_BODY, line.key, line.hash):
+            if row.state != State.LEFT_OUT:
                 stays = row.code == CREATED and self.rules.skips
                 return None if stays or row.session == self.session else self._again(row)
         comes = user.row is not None and user.row.session == self.session
@@ -133,8 +137,8 @@ class Meeting:
 
     def _without_key(self, line: Line) -> Kept | None:
         """Return the row at the place of *line*, or with its body where rows are told by count."""
-        rows = self._rows("key IS NULL AND line = ?", line.line)
-        for row in reversed(rows):
+        rows = [*self._rows(_BY_LINE, line.line)]
+        for row in rows:
             if row.hash == line.hash and row.state != State.LEFT_OUT:
                 return None if row.session == self.session else self._again(row)
         user = _User()
@@ -168,22 +172,25 @@ class Meeting:
         [[found]] = self.database.execute(_ALIAS, values)
         return bool(found)
 
-    def _rows(self, where: str, value: Any) -> list[_Found]:
-        """Return rows in the order in which they were sent, or met."""
-        return [*map(_Found._make, self.database.execute(_KNOWN.format(where=where), (value,)))]
+    def _rows(self, where: str, *values: Any) -> Iterator[_Found]:
+        """Yield rows, the last that was sent, or met, first."""
+        with closing(self.database.execute(_KNOWN.format(where=where), values)) as found:
+            yield from map(_Found._make, found)
 
-    def _user(self, key: str, rows: Sequence[_Found]) -> _User:
-        """Return what its user has after *rows*, or will have once those of this session are sent."""
+    def _user(self, key: str) -> _User:
+        """Return what the user has, or will have once the rows of this session are sent."""
+        remote_id: str | None = None
         found = self.database.execute("SELECT * FROM users WHERE key = ?", (key,)).fetchone()
         _, hashed, doubt, known = found or (key, None, 0, None)
-        remote_id = next((row.remote_id for row in reversed(rows) if row.remote_id), known)
-        for row in reversed(rows):
+        for row in self._rows(_BY_KEY, key):
+            remote_id = remote_id or row.remote_id
             comes = row.session == self.session and row.state in self.states
             if comes or row.state == State.DONE:
-                return _User(row.hash, 0, remote_id, row)
+                return _User(row.hash, 0, remote_id or known, row)
             if row.doubt or (row.state == State.WAITING and not self.rules.marked):
-                return _User(row.hash, 2 if row.state == State.UNKNOWN else 1, remote_id, row)
-        return _User(hashed, doubt, remote_id)
+                doubt = 2 if row.state == State.UNKNOWN else 1
+                return _User(row.hash, doubt, remote_id or known, row)
+        return _User(hashed, doubt, remote_id or known)
 
     def _again(self, row: _Found, *, doubted: bool = False) -> Kept:
         """Return a row that is met again; it has begun where its user is *doubted*."""

@@ -73,9 +73,10 @@ WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session
 
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 BY_LINE: Final = "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL"
-BY_HASH: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash) WHERE key IS NULL"
+BY_HASH: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash, session)"
+BY_TURN: Final = "CREATE INDEX IF NOT EXISTS by_turn ON rows (key, session) WHERE key IS NOT NULL"
 MADE_BY_HASH: Final = "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)"
-MEETING: Final = (INDEX, BY_LINE, BY_HASH, MADE_BY_HASH)
+MEETING: Final = (BY_TURN, BY_LINE, BY_HASH, MADE_BY_HASH)
 AGAIN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
     (SELECT 1 FROM rows AS other WHERE other.key = rows.key AND other.number < rows.number
         AND other.state IN ({states}))"""
@@ -139,9 +140,7 @@ ALIASES: Final = (
     """CREATE INDEX IF NOT EXISTS rows_to_come ON rows (session)
         WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))""",
 )
-ALONE: Final = (
-    UNCHANGED
-    + """
+_NO_OTHER: Final = """
     AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key AND users.remote_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM users AS other
             WHERE other.remote_id = users.remote_id AND other.key <> users.key))
@@ -149,7 +148,7 @@ ALONE: Final = (
     AND number < coalesce((SELECT min(new.number) FROM incoming AS new
         WHERE new.state IN (0, 1, 3, 4) AND NOT EXISTS (SELECT 1 FROM users
             WHERE users.key = new.key AND users.remote_id IS NOT NULL)), number + 1)"""
-)
+ALONE: Final = UNCHANGED + _NO_OTHER
 """The same where rows with different keys may be of one user: none is passed over that shares the
 user's id with another key, or comes after a row whose user's id isn't known."""
 CREATED: Final = "already created"
