@@ -153,6 +153,8 @@ class LastingJob(Job):
         else:
             self._is_stream = True
             await to_thread.run_sync(self._begin_stream)
+        if self.policy.retry_failed and self._rules.once and self._rules.skips:
+            await to_thread.run_sync(self.journal.judge)
         await to_thread.run_sync(self._restate)
         about = await to_thread.run_sync(self.journal.about)
         self._sums_before = {name: float(about.get(name, "0")) for name in SUMS}

@@ -14,6 +14,7 @@ from sunshine_async.journal.statements import (
     AGAIN,
     AHEAD,
     ALIASES,
+    ALREADY,
     BEGIN,
     CATCH_UP,
     CAUGHT_UP,
@@ -28,12 +29,15 @@ from sunshine_async.journal.statements import (
     NO_FILE,
     READ,
     READABLE,
+    REFUSED,
     REPEATED,
     REPEATS,
     SAY,
     SESSION,
     SHOW,
+    UNCHANGED,
     WAITING,
+    WITH_ANOTHER,
 )
 from sunshine_async.journal.taking import take
 
@@ -134,6 +138,12 @@ class Journal(Disk):
         with self._change() as database:
             database.execute(INDEX)
             database.execute(AGAIN.format(states=_listed(states)))
+
+    def judge(self) -> None:
+        """Let rows that failed be unchanged or already created, where their users were created."""
+        with self._change() as database:
+            database.execute(UNCHANGED.format(**REFUSED), (True,))
+            database.execute(ALREADY.format(**REFUSED), (CREATED, WITH_ANOTHER))
 
     def meet(
         self, lines: Sequence[Line], rules: Rules, *, states: Sequence[State] = ()

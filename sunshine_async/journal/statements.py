@@ -125,12 +125,12 @@ TAKE_OVER: Final = """UPDATE incoming
         AND NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
             AND other.number <> incoming.number AND other.state <> 6)"""
 """One of several for a user is sent again with them: the last body sent is the one that stays."""
-UNCHANGED: Final = """UPDATE incoming SET state = 2, outcome = 'unchanged',
-        remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
-    WHERE state = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key
-        AND users.hash = incoming.hash AND users.doubt = 0)
-    AND (? OR NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
-        AND other.number <> incoming.number AND other.state <> 6))"""
+UNCHANGED: Final = """UPDATE {rows} SET state = 2, outcome = 'unchanged', code = NULL, status = NULL,
+        reason = NULL, remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
+    WHERE state = {state} AND NOT doubt AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key
+        AND users.hash = {rows}.hash AND users.doubt = 0)
+    AND (? OR NOT EXISTS (SELECT 1 FROM {rows} AS other WHERE other.key = {rows}.key
+        AND other.number <> {rows}.number AND other.state <> 6))"""
 BY_ID: Final = """CREATE INDEX IF NOT EXISTS users_by_id ON users (remote_id)
     WHERE remote_id IS NOT NULL"""
 ALIASES: Final = (
@@ -141,11 +141,11 @@ ALIASES: Final = (
         WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))""",
 )
 _NO_OTHER: Final = """
-    AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key AND users.remote_id IS NOT NULL
+    AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.remote_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM users AS other
             WHERE other.remote_id = users.remote_id AND other.key <> users.key))
     AND NOT EXISTS (SELECT 1 FROM users WHERE doubt AND remote_id IS NULL)
-    AND number < coalesce((SELECT min(new.number) FROM incoming AS new
+    AND number < coalesce((SELECT min(new.number) FROM {rows} AS new
         WHERE new.state IN (0, 1, 3, 4) AND NOT EXISTS (SELECT 1 FROM users
             WHERE users.key = new.key AND users.remote_id IS NOT NULL)), number + 1)"""
 ALONE: Final = UNCHANGED + _NO_OTHER
@@ -154,10 +154,12 @@ user's id with another key, or comes after a row whose user's id isn't known."""
 CREATED: Final = "already created"
 """Code of a row whose user was created with another body."""
 WITH_ANOTHER: Final = "its user was created by this journal with another body: change the user with an update or upsert"
-ALREADY: Final = """UPDATE incoming SET state = 3, code = ?, reason = ?,
-        remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
-    WHERE state = 0 AND EXISTS
-        (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 0)"""
+ALREADY: Final = """UPDATE {rows} SET state = 3, code = ?, reason = ?,
+        remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
+    WHERE state = {state} AND NOT doubt AND EXISTS
+        (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.doubt = 0)"""
+NEW: Final = {"rows": "incoming", "state": 0}
+REFUSED: Final = {"rows": "rows", "state": 3}
 UNTOLD: Final = "unknown before"
 PERHAPS: Final = "an earlier run may have created its user: --retry-unknown looks, or without a key sends it again"
 STILL_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?

@@ -13,6 +13,7 @@ from sunshine_async.journal.statements import (
     INDEX,
     KEEP_MADE,
     LEAVE_OUT,
+    NEW,
     PAIR,
     PAIRED,
     PAIRED_OFF,
@@ -44,9 +45,10 @@ def take(database: sqlite3.Connection, rules: Rules, *, keep: str | None, going_
     if rules.skips and rules.aliased:
         database.execute(BY_ID)
     if rules.skips:
-        database.execute(ALONE if rules.aliased else UNCHANGED, (rules.once,))
+        statement = ALONE if rules.aliased else UNCHANGED
+        database.execute(statement.format(**NEW), (rules.once,))
     if rules.skips and rules.once:
-        database.execute(ALREADY, (CREATED, WITH_ANOTHER))
+        database.execute(ALREADY.format(**NEW), (CREATED, WITH_ANOTHER))
         database.execute(STILL_UNKNOWN, (UNTOLD, PERHAPS))
         database.execute(PAIR)
         database.execute(PAIRED, (UNTOLD, PERHAPS))
