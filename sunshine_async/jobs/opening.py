@@ -39,7 +39,8 @@ async def open_job(
 
     A run that wasn't finished goes on: rows that are done cost no request, those that had begun are
     looked up by their key, and sent again where that can do no harm; else they are *unknown*.
-    With *retry_failed* and *retry_unknown* those are tried again too.
+    With *retry_failed* and *retry_unknown* those are tried again too, but not a row that has failed as
+    ``already created``.
 
     After a finished run the next may have other rows. The journal keeps what was last accepted of
     each user, or may have been, over all runs:
