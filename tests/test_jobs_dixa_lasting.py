@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from sunshine_async import ApiToken, DixaClient, Pace, Retry, jobs
+from sunshine_async.dixa import PatchEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import DIXA, Duplicates, Ending, JournalError, Mode, Report, open_rows
 from sunshine_async.journal import Found, Journal, Mark, State
@@ -446,6 +447,22 @@ class TestSeveralKeys:
 
             assert not report.failed + report.unknown + report.waiting
             assert [user["displayName"] for user in emulator.users("dixa")] == there
+
+    async def test_a_row_that_is_tried_again_late(
+        self, client: DixaClient, emulator: Emulator, path: Path, file: Path
+    ) -> None:
+        """A row is sent again after one above it that has another key of its user, and was refused."""
+        emulator.add("dixa", {"externalId": "x", "email": "a@x.org", "displayName": "before"})
+        other = emulator.add("dixa", {"phoneNumber": "+4930123", "displayName": "other"})
+        first = {"externalId": "x", "phoneNumber": "+4930123", "displayName": "A"}
+        write(file, [first, {"email": "a@x.org", "displayName": "B"}])
+        assert counts(await run(client, path, file, Mode.UPSERT)) == (1, 1, 0, 0, 0)
+        await client.end_users.patch(other["id"], PatchEndUserInput(phone_number=None))
+
+        again = await run(client, path, file, Mode.UPSERT, retry_failed=True)
+        assert counts(again) == (1, 0, 0, 0, 1)
+        assert counts(await run(client, path, file, Mode.UPSERT)) == (2, 0, 0, 0, 0)
+        assert named(emulator) == ["B", "other"]
 
 
 class TestKeys:

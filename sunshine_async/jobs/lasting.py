@@ -248,6 +248,8 @@ class LastingJob(Job):
 
     def _finish(self) -> None:
         try:
+            if self._rules.aliased and not self._is_stream and self.report.requests:
+                self.journal.send_overtaken()
             self._restate()
             self._total()
         except JournalError as error:

@@ -27,6 +27,7 @@ from sunshine_async.journal.statements import (
     NEW_PEOPLE,
     NEXT,
     NO_FILE,
+    OVERTAKEN,
     READ,
     READABLE,
     REFUSED,
@@ -138,6 +139,12 @@ class Journal(Disk):
         with self._change() as database:
             database.execute(INDEX)
             database.execute(AGAIN.format(states=_listed(states)))
+
+    def send_overtaken(self) -> None:
+        """Let rows begin again that were done before one above them with another key of their user."""
+        with self._change() as database:
+            for statement in (*ALIASES, OVERTAKEN):
+                database.execute(statement)
 
     def judge(self) -> None:
         """Let rows that failed be unchanged or already created, where their users were created."""

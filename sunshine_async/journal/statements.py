@@ -140,6 +140,10 @@ ALIASES: Final = (
     """CREATE INDEX IF NOT EXISTS rows_to_come ON rows (session)
         WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))""",
 )
+OVERTAKEN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
+    (SELECT 1 FROM rows AS other WHERE other.remote_id = rows.remote_id AND other.key <> rows.key
+        AND other.number < rows.number AND other.session > rows.session AND other.state = 2)"""
+"""What was done before a row above it that has another key of the user is sent after it again."""
 _NO_OTHER: Final = """
     AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.remote_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM users AS other
