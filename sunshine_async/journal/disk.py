@@ -23,9 +23,6 @@ _LONG: Final = 4 << 20
 """Bytes of the ``-wal`` file, past which its rows go into the main file."""
 
 
-_UNWRITTEN: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
-
-
 class JournalError(SunshineError):
     """The journal can't be opened, read or written; the text says why and what to do."""
 
@@ -78,8 +75,6 @@ class Disk:
             try:
                 database.backup(copied)
             except sqlite3.Error as error:
-                if error.sqlite_errorcode not in _UNWRITTEN:
-                    raise
                 reason = str(error)
             else:
                 return

@@ -114,10 +114,11 @@ class Meeting:
 
     def _one(self, line: Line, user: _User) -> Kept | None:
         """Return the row of a body that is the same row whenever it comes."""
-        for row in self._rows(_BY_BODY, line.key, line.hash):
-            if row.state != State.LEFT_OUT:
-                stays = row.code == CREATED and self.rules.skips
-                return None if stays or row.session == self.session else self._again(row)
+        same = self._rows(_BY_BODY, line.key, line.hash)
+        row = next((row for row in same if row.state != State.LEFT_OUT), None)
+        if row is not None:
+            stays = row.code == CREATED and self.rules.skips
+            return None if stays or row.session == self.session else self._again(row)
         comes = user.row is not None and user.row.session == self.session
         if self.rules.once and user.hash is not None and not comes:
             return self._made_before(line, user)
