@@ -133,7 +133,8 @@ class TestImport:
         assert call("import", path, "--mode", "create", "--map", "externalId=no").exit_code == 0
         path.write_bytes(gzip.compress(b'{"id": "a", "metadata": {"x": 1}}\n'))
         assert call("import", path, "--mode", "update").exit_code == 0
-        assert emulator.users("sunshine")[0]["metadata"] == {"x": 1}
+        users = {user["externalId"]: user["metadata"] for user in emulator.users("sunshine")}
+        assert users == {"a": {"x": 1}, "b": {}}
         with standard_input(b"externalId\na\nb\n"):
             assert call("import", "-", "--mode", "delete").exit_code == 0
         assert emulator.users("sunshine") == []

@@ -219,6 +219,47 @@ class TestNeverTwice:
         assert desk.names == {"a": "a", "b": "b", "c": "c"}
         assert len(seen) == stream
 
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_another_body_stays_refused(self, desk: Desk, *, stream: bool) -> None:
+        """A row of a user who was created isn't sent to try failed rows again, but in full alone."""
+        desk.write(named("a", "a"))
+        await desk.run(Mode.CREATE)
+        desk.emulator.reset()
+        rows = [named("a", "other")]
+        desk.write(*rows)
+        for _ in range(3):
+            seen: list[Problem] = []
+            report = await desk.run(
+                Mode.CREATE, rows if stream else None, retry_failed=True, on_problem=seen.append
+            )
+            assert (report.failed, report.waiting, report.requests) == (1, 0, 0)
+            assert report.codes == {"already created": 1}
+        assert not seen
+
+        report = await desk.run(Mode.CREATE, rows if stream else None, full=True)
+
+        assert (report.failed, report.requests) == (0, 1)
+        assert desk.names == {"a": "other"}
+
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize(("name", "failed"), [("a", 0), ("other", 1)])
+    async def test_what_failed_in_full_is_judged_again(
+        self, desk: Desk, name: str, failed: int, *, stream: bool
+    ) -> None:
+        """A row that the service refused, sent in full, counts as created when failed rows are tried."""
+        desk.write(named("a", "a"))
+        await desk.run(Mode.CREATE)
+        rows = [named("a", name)]
+        desk.write(*rows)
+        given = rows if stream else None
+        assert (await desk.run(Mode.CREATE, given, full=True)).codes == {"conflict": 1}
+        desk.emulator.reset()
+
+        report = await desk.run(Mode.CREATE, given, retry_failed=True)
+
+        assert (report.done, report.failed, report.requests) == (1 - failed, failed, 0)
+        assert report.codes == Counter({"already created": failed} if failed else {})
+
     async def test_unknown_rows_count_as_created(self, desk: Desk) -> None:
         """A row that may have been created stays unknown until it is to be tried again."""
         desk.write(named("a", "a"), named(None, "x"))

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import chain
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from sunshine_async import ApiToken, DixaClient, Pace, Retry, jobs
+from sunshine_async.dixa import PatchEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import DIXA, Duplicates, Ending, JournalError, Mode, Report, open_rows
 from sunshine_async.journal import Found, Journal, Mark, State
@@ -401,6 +403,66 @@ class TestNights:
         night = await run(client, path, file, Mode.UPSERT)
         assert counts(night) == (1, 1, 0, 0, 0)
         assert night.unchanged == 1
+
+
+class TestSeveralKeys:
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize("seed", range(25))
+    async def test_one_user_by_any_key(
+        self,
+        client: DixaClient,
+        emulator: Emulator,
+        path: Path,
+        file: Path,
+        seed: int,
+        *,
+        stream: bool,
+    ) -> None:
+        """A body isn't passed over as accepted where a row with another key of its user was sent since."""
+        luck = Random(seed)
+        keys = [
+            {"externalId": f"x{n}", "email": f"{n}@x.org", "phoneNumber": f"+4930123{n}"}
+            for n in range(3)
+        ]
+        for one in keys:
+            emulator.add("dixa", {**one, "displayName": "before"})
+        there = ["before"] * 3
+        rows: list[dict[str, Any]] = []
+        for _ in range(5):
+            if luck.random() < 0.7:
+                rows = []
+                for _ in range(luck.randint(1, 4)):
+                    number = luck.randrange(3)
+                    some = luck.sample([*keys[number]], luck.choice([1, 1, 2, 3]))
+                    key = {name: keys[number][name] for name in some}
+                    rows.append({**key, "displayName": luck.choice("AB")})
+            for row in rows:
+                [number] = [n for n in range(3) if row.items() & keys[n].items()]
+                there[number] = row["displayName"]
+            write(file, rows)
+
+            report = await run(
+                client, path, rows if stream else file, Mode.UPSERT, duplicates=Duplicates.ALL
+            )
+
+            assert not report.failed + report.unknown + report.waiting
+            assert [user["displayName"] for user in emulator.users("dixa")] == there
+
+    async def test_a_row_that_is_tried_again_late(
+        self, client: DixaClient, emulator: Emulator, path: Path, file: Path
+    ) -> None:
+        """A row is sent again after one above it that has another key of its user, and was refused."""
+        emulator.add("dixa", {"externalId": "x", "email": "a@x.org", "displayName": "before"})
+        other = emulator.add("dixa", {"phoneNumber": "+4930123", "displayName": "other"})
+        first = {"externalId": "x", "phoneNumber": "+4930123", "displayName": "A"}
+        write(file, [first, {"email": "a@x.org", "displayName": "B"}])
+        assert counts(await run(client, path, file, Mode.UPSERT)) == (1, 1, 0, 0, 0)
+        await client.end_users.patch(other["id"], PatchEndUserInput(phone_number=None))
+
+        again = await run(client, path, file, Mode.UPSERT, retry_failed=True)
+        assert counts(again) == (1, 0, 0, 0, 1)
+        assert counts(await run(client, path, file, Mode.UPSERT)) == (2, 0, 0, 0, 0)
+        assert named(emulator) == ["B", "other"]
 
 
 class TestKeys:

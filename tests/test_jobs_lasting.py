@@ -614,6 +614,24 @@ class TestOutages:
             report = await run(client, path, rows, Mode.UPSERT, concurrency=4)
         assert (report.done, report.failed + report.unknown) == (500, 1)
 
+    async def test_a_row_that_may_be_there_when_it_is_given_up(self, path: Path) -> None:
+        """A row whose answer was lost in an earlier turn is unknown, though the last turn sent nothing."""
+        seen = 0
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            nonlocal seen
+            if b"poison" in request.content:
+                seen += 1
+                error = httpx.ReadError if seen == 1 else httpx.ConnectError
+                message = "gone"
+                raise error(message, request=request)
+            return httpx.Response(201, json={"user": {"id": "1"}})
+
+        rows = [*bodies("poison"), *bodies(*map(str, range(500)))]
+        async with client_on(httpx.MockTransport(answer)) as client:
+            report = await run(client, path, rows, Mode.UPSERT, concurrency=4)
+        assert counts(report) == (500, 0, 1, 0, 0)
+
     async def test_a_service_that_stays_away(self, emulator: Emulator, path: Path) -> None:
         """After *max_outage* seconds the job gives up; its rows wait for the next time."""
         down = httpx.MockTransport(lambda _: httpx.Response(503))

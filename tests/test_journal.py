@@ -360,6 +360,32 @@ def test_rows_of_a_stream_are_known_again(journal: Journal) -> None:
     assert (bad.state, same.state, same.remote_id) == (State.BAD, State.DONE, "x")
 
 
+@pytest.mark.parametrize(
+    ("key", "same", "rules"), [("k", False, UPSERT), ("k", False, CREATE), (None, True, CREATE)]
+)
+def test_rows_of_one_user_are_met_in_even_time(
+    journal: Journal, key: str | None, rules: Rules, *, same: bool
+) -> None:
+    """A row costs no more for the rows with its key, or its body, that are there, in a later session too."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    journal._database.set_progress_handler(count, 10)
+    costs: list[int] = []
+    for _ in range(2):
+        journal.begin_session()
+        for number in range(1, 1601, 100):
+            more = range(number, number + 100)
+            before = steps
+            rows = [Line(one, key, b"same" if same else b"%d" % one) for one in more]
+            journal.meet(rows, rules, states=PENDING)
+            costs.append(steps - before)
+    assert max(costs) < 3 * costs[0]
+
+
 def test_users_are_made_once_in_a_stream(journal: Journal) -> None:
     """Users whom the files before have created, or may have, aren't created by rows at hand."""
     read(journal, lines("same", "changed", "unknown", "begun", "failed"), CREATE)

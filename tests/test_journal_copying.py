@@ -1,5 +1,6 @@
 """Copies of a journal: whole, or refused, also where a kill has left the journal in two files."""
 
+import resource
 import shutil
 import sqlite3
 import stat
@@ -126,6 +127,20 @@ class TestCopying:
                 copy_journal(killed, taken)
         assert target.read_bytes() == b"precious"
         assert done(killed) == 100
+
+    def test_a_full_disk_is_of_the_target(self, path: Path, tmp_path: Path) -> None:
+        """A copy that can't be written names the copy, and leaves nothing."""
+        with closing(Journal(path)) as journal:
+            journal.add(Line(n, f"user-{n}", b"%d" % n) for n in range(1, 5000))
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most[1]))
+        try:
+            with pytest.raises(OSError, match="copy") as caught:
+                copy_journal(path, tmp_path / "copy")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, most)
+        assert caught.value.filename == str(tmp_path / "copy")
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
     def test_one_in_use(self, journal: Journal, tmp_path: Path) -> None:
         """A journal in use is refused, whether its file can be written or only read."""

@@ -31,7 +31,7 @@ _PLAIN_BARS: Final = "_.:-=+*#"
 _PARTS: Final = 50
 _TROUBLES: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 _MEANINGS: Final[Mapping[State, str]] = {
-    State.FAILED: "the service refused them",
+    State.FAILED: "refused, not reached, or created before",
     State.UNKNOWN: "may be done or not",
     State.BAD: "could not be read or sent",
     State.LEFT_OUT: "another row with the same key was sent",

@@ -192,7 +192,10 @@ def import_file(
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Send the rows again that failed.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Send the rows again that failed, but not those already created."
+        ),
     ] = False,
     retry_unknown: Annotated[
         bool,

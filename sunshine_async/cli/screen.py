@@ -217,7 +217,7 @@ def _figures(report: Report) -> Mapping[str, str]:
     shown = {
         "rows": f"{report.rows:,}",
         **done(report.done, report.outcomes),
-        "failed": _counted(report.failed, "the service refused them, or wasn't reached"),
+        "failed": _counted(report.failed, "refused, not reached, or created before"),
         "unknown": _counted(report.unknown, "may be done or not: look before sending again"),
         "bad": _counted(report.bad, "could not be read: nothing was sent"),
         "time": f"{report.seconds:,.1f} s, {report.rate:,.0f} rows a second",

@@ -16,7 +16,7 @@ from sunshine_async.jobs.bodies import Rows
 from sunshine_async.jobs.entries import AT_ONCE, Entries
 from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.sources import STALE, hash_of, noted
-from sunshine_async.journal import Journal, JournalError, Kept, Rules, State
+from sunshine_async.journal import CREATED, Journal, JournalError, Kept, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 TROUBLES: Final[Mapping[State, Trouble]] = {
@@ -93,7 +93,10 @@ class Pending(Entries):
     def _page(self) -> list[Entry | Refused]:
         """Return the next entries."""
         feed = self._feed
-        page = feed.journal.pending(self._after, feed.states, many=feed.at_once, until=self._ahead)
+        page = feed.journal.pending(
+            self._after, feed.states, many=feed.at_once, until=self._ahead,
+            created=not feed.rules.skips,
+        )  # fmt: skip
         if page:
             self._after = page[-1].number
         batch = [*map(feed.entry_of, map(self._row, page), page)]
@@ -192,8 +195,9 @@ class Stream(Entries):
             if kept is None:
                 continue
             self._last = max(self._last, kept.number)
-            if kept.code is not None:
+            sent = kept.state in self._feed.states and kept.code != CREATED
+            if isinstance(row, Row) and sent:
+                self._batch.append(self._feed.entry_of(row, kept))
+            elif kept.code is not None:
                 problem = Problem(row.line, TROUBLES[kept.state], kept.code, kept.reason or "")
                 self._batch.append(Refused(row.line, problem.reason, kept.number, problem))
-            if isinstance(row, Row) and kept.state in self._feed.states:
-                self._batch.append(self._feed.entry_of(row, kept))

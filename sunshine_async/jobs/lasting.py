@@ -88,7 +88,7 @@ class LastingJob(Job):
         self._rows = 0
         self._sums_before: dict[str, float] = {}
         self._unwritten = False
-        self._rules: Final = policy.rules(mode)
+        self._rules: Final = policy.rules(mode, self._task)
         self._in_vain = 0
         self._rows_ahead = 0
         self._is_stream = False
@@ -160,6 +160,8 @@ class LastingJob(Job):
         else:
             self._is_stream = True
             await to_thread.run_sync(self._begin_stream)
+        if self.policy.retry_failed and self._rules.once and self._rules.skips:
+            await to_thread.run_sync(self.journal.judge)
         await to_thread.run_sync(self._restate)
         about = await to_thread.run_sync(self.journal.about)
         if FOUND in about:
@@ -169,16 +171,17 @@ class LastingJob(Job):
         self._rows_ahead = int(about.get("ahead", "0"))
         report = self.report
         self._rows = report.rows + report.waiting
-        if (report.failed and self.policy.retry_failed) or (
-            report.unknown and self.policy.retry_unknown
-        ):
+        stay = report.codes[CREATED] if self._rules.skips else 0
+        again = (report.failed - stay) * self.policy.retry_failed
+        doubted = report.unknown * self.policy.retry_unknown
+        if again or doubted:
             await to_thread.run_sync(partial(self.journal.describe, state="open"))
-        report.failed *= not self.policy.retry_failed
-        report.unknown *= not self.policy.retry_unknown
+        report.failed -= again
+        report.unknown -= doubted
         report.waiting = 0
         report.before = report.rows
         # bad rows, and those that were created with another body, are the file's as it is
-        self._earlier = report.failed + report.unknown - report.codes[CREATED]
+        self._earlier = report.failed + report.unknown - stay
         self._check_failures()
         return rows
 
@@ -257,6 +260,8 @@ class LastingJob(Job):
 
     def _finish(self) -> None:
         try:
+            if self._rules.aliased and not self._is_stream and self.report.requests:
+                self.journal.send_overtaken()
             self._restate()
             self._total()
         except JournalError as error:

@@ -39,13 +39,15 @@ async def open_job(
 
     A run that wasn't finished goes on: rows that are done cost no request, those that had begun are
     looked up by their key, and sent again where that can do no harm; else they are *unknown*.
-    With *retry_failed* and *retry_unknown* those are tried again too.
+    With *retry_failed* and *retry_unknown* those are tried again too, but not a row that has failed as
+    ``already created``.
 
     After a finished run the next may have other rows. The journal keeps what was last accepted of
     each user, or may have been, over all runs:
 
     - An upsert passes over rows that are as they were last accepted. Nobody else is thought to have
-      changed them.
+      changed them. At Dixa a row is also sent where another key has named its user before, or where
+      it comes after a row of somebody new: such a row may have changed the same user.
     - A create makes no user again. A row of a user who was created is ``unchanged``, or has failed
       as ``already created`` where its body is another. A row that is unknown stays unknown until
       *retry_unknown*. Rows without a key can't be told from new people, so another source that has

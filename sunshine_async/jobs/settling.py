@@ -164,7 +164,7 @@ class Settling:
             if not isinstance(result, Exception):
                 over[place] = entry, result
                 continue
-            doubted, error = self._doubted(entry, result)
+            doubted, error = self._doubted(entry, result, last=last)
             if is_outage(error) and not last and self._may_try_again(doubted):
                 again[place] = doubted, error
             else:
@@ -214,12 +214,12 @@ class Settling:
             return result if isinstance(found, Entry) else found
         return result
 
-    def _doubted(self, entry: Entry, error: Exception) -> tuple[Entry, Exception]:
+    def _doubted(self, entry: Entry, error: Exception, *, last: bool) -> tuple[Entry, Exception]:
         """Return both as they are after *error*: it says so too if the entry may have been applied.
 
-        Not where it is sent again anyway, and can do no harm.
+        Not where it is sent again anyway, and can do no harm, unless this was its *last* turn.
         """
-        in_doubt = entry.begun and self.task.again(entry) not in _SENT_AGAIN
+        in_doubt = entry.begun and (last or self.task.again(entry) not in _SENT_AGAIN)
         if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True

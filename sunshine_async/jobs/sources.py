@@ -55,11 +55,12 @@ class Policy:
     keep_bodies: bool = False
     max_outage: float = 900.0
 
-    def rules(self, mode: Mode) -> Rules:
+    def rules(self, mode: Mode, task: Task) -> Rules:
         """Return how rows go with what the journal has of their users."""
         rules = _RULES[mode]
         skips = rules.skips and not self.full
-        return evolve(rules, skips=skips, by_count=self.accept_changed_source)
+        aliased = rules.differ and task.apart
+        return evolve(rules, skips=skips, by_count=self.accept_changed_source, aliased=aliased)
 
 
 def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> Line:

@@ -28,7 +28,10 @@ def copy_journal(source: Path, target: Path) -> None:
         if source.is_file() and not os.access(source, os.W_OK):
             source = _writable(source, Path(folder, "source"))
         with closing(Journal(source, must_exist=True)) as journal:
-            journal.copy(beside)
+            try:
+                journal.copy(beside)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(target)) from None
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         beside.replace(target)
 

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from errno import EIO
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NoReturn
@@ -66,9 +67,18 @@ class Disk:
             self._database.close()
 
     def copy(self, target: Path) -> None:
-        """Copy the database to the file *target*, which has all rows by itself."""
+        """Copy the database to the file *target*, which has all rows by itself.
+
+        Raise `OSError` where *target* can't be written.
+        """
         with self._using() as database, closing(sqlite3.connect(target)) as copied:
-            database.backup(copied)
+            try:
+                database.backup(copied)
+            except sqlite3.Error as error:
+                reason = str(error)
+            else:
+                return
+        raise OSError(EIO, reason, str(target))
 
     def _open(self, *, must_exist: bool) -> None:
         if sqlite3.sqlite_version_info < OLDEST:

@@ -13,27 +13,32 @@ from sunshine_async.journal.row import Done, Kept, Line, Mark, Rules, State
 from sunshine_async.journal.statements import (
     AGAIN,
     AHEAD,
+    ALIASES,
+    ALREADY,
     BEGIN,
-    BY_HASH,
-    BY_LINE,
     CATCH_UP,
     CAUGHT_UP,
+    CREATED,
     END,
     INCOMING,
     INDEX,
-    MADE_BY_HASH,
     MARK,
+    MEETING,
     NEW_PEOPLE,
     NEXT,
     NO_FILE,
+    OVERTAKEN,
     READ,
     READABLE,
+    REFUSED,
     REPEATED,
     REPEATS,
     SAY,
     SESSION,
     SHOW,
+    UNCHANGED,
     WAITING,
+    WITH_ANOTHER,
 )
 from sunshine_async.journal.taking import take
 
@@ -135,16 +140,30 @@ class Journal(Disk):
             database.execute(INDEX)
             database.execute(AGAIN.format(states=_listed(states)))
 
+    def send_overtaken(self) -> None:
+        """Let rows begin again that were done before one above them with another key of their user."""
+        with self._change() as database:
+            for statement in (*ALIASES, OVERTAKEN):
+                database.execute(statement)
+
+    def judge(self) -> None:
+        """Let rows that failed be unchanged or already created, where their users were created."""
+        with self._change() as database:
+            database.execute(UNCHANGED.format(**REFUSED), (True,))
+            database.execute(ALREADY.format(**REFUSED), (CREATED, WITH_ANOTHER))
+
     def meet(
         self, lines: Sequence[Line], rules: Rules, *, states: Sequence[State] = ()
     ) -> list[Kept | None]:
-        """Return the row of each of *lines*, or None for one that this session has met already.
+        """Return the row of each of *lines*, or None for one that is nothing to do now.
+
+        That is one that this session has met already, or that has failed as already created.
 
         A row that isn't there is added, as what the *rules* say of its user. Those in *states*
         are sent next. Raise `JournalError` for one that can't be told from users who were made.
         """
         with self._change() as database:
-            for statement in (INDEX, BY_LINE, BY_HASH, MADE_BY_HASH):
+            for statement in (*MEETING, *(ALIASES if rules.aliased else ())):
                 database.execute(statement)
             meeting = Meeting(database, self.session, rules, states)
             return [meeting.met(line) for line in lines]
@@ -155,10 +174,20 @@ class Journal(Disk):
         return int(many)
 
     def pending(
-        self, after: int, states: Sequence[State], *, many: int = _PAGE, until: int = _LAST
+        self,
+        after: int,
+        states: Sequence[State],
+        *,
+        many: int = _PAGE,
+        until: int = _LAST,
+        created: bool = False,
     ) -> list[Kept]:
-        """Return the next rows behind the number *after*, *many* at most, in one of *states*."""
-        [found] = self._all(NEXT.format(states=_listed(states)), (after, until, many))
+        """Return the next rows behind the number *after*, *many* at most, in one of *states*.
+
+        Rows that have failed as already created are among them with *created* alone.
+        """
+        values = (after, until, created, CREATED, many)
+        [found] = self._all(NEXT.format(states=_listed(states)), values)
         columns: list[list[Any]] = [orjson.loads(column) for column in found]
         return [
             Kept(number, _STATES[state], remote_id, bytes.fromhex(hashed))

@@ -1,7 +1,8 @@
 """Rows that come one after another, from a source that can be read once: which of them a journal has."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import cache
 from typing import Any, Final, NamedTuple, cast
 
@@ -19,12 +20,23 @@ from sunshine_async.journal.statements import (
     WITH_ANOTHER,
 )
 
-_KNOWN: Final = """SELECT number, state, remote_id, session, hash, doubt FROM rows
-    WHERE {where} ORDER BY session, number"""
-_TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt FROM rows
+_KNOWN: Final = """SELECT number, state, remote_id, session, hash, doubt, code FROM rows
+    WHERE {where} ORDER BY session DESC, number DESC"""
+_BY_KEY: Final = "key = ?"
+_BY_BODY: Final = "+key = ? AND hash = ?"  # the plus: rows with this hash are fewer
+_BY_LINE: Final = "key IS NULL AND line = ?"
+_LAST: Final = "SELECT coalesce(max(number), 0) FROM rows WHERE key = ? AND session = ?"
+_TWIN: Final = """SELECT number, state, remote_id, session, hash, doubt, code FROM rows
     WHERE key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt)
     ORDER BY state = 2 DESC, number LIMIT 1"""
 _MADE: Final = "SELECT number, state, remote_id FROM made WHERE hash = ? ORDER BY state LIMIT 1"
+_ALIAS: Final = """SELECT
+    EXISTS (SELECT 1 FROM users WHERE remote_id = :id AND key <> :key)
+    OR EXISTS (SELECT 1 FROM rows WHERE remote_id = :id AND key <> :key)
+    OR EXISTS (SELECT 1 FROM users WHERE doubt AND remote_id IS NULL)
+    OR EXISTS (SELECT 1 FROM rows WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))
+        AND session = :session)"""
+"""Whether another key has, or may get, the id of a user."""
 _SET: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, reason = ?, remote_id = ?,
     doubt = ?, session = ? WHERE number = ?"""
 _MEET: Final = "UPDATE rows SET state = ?, session = ?, doubt = max(doubt, ?) WHERE number = ?"
@@ -50,6 +62,7 @@ class _Found(NamedTuple):
     session: int
     hash: bytes
     doubt: int
+    code: str | None
 
 
 class _User(NamedTuple):
@@ -76,35 +89,36 @@ class Meeting:
     states: Sequence[State]
 
     def met(self, line: Line) -> Kept | None:
-        """Return the row of *line*, or None for one that this session has met already."""
+        """Return the row of *line*, or None for one that this session has met already, or that stays."""
         if line.key is None:
             return self._without_key(line)
-        rows = self._rows("key = ?", line.key)
-        user = self._user(line.key, rows)
-        return self._in_turn(line, rows, user) if self.rules.differ else self._one(line, rows, user)
+        user = self._user(line.key)
+        return self._in_turn(line, user) if self.rules.differ else self._one(line, user)
 
-    def _in_turn(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
+    def _in_turn(self, line: Line, user: _User) -> Kept | None:
         """Return the row of a body that is sent unless it is what its user has, or will have."""
         row = user.row
-        if user.hash == line.hash and not user.doubt:
+        if user.hash == line.hash and not user.doubt and not self._aliased(line.key, user):
             if row is not None:
                 return None if row.session == self.session else self._again(row)
             if self.rules.skips:
                 return self._added(line, user, State.DONE, outcome="unchanged")
         doubted = user.doubt and (row is None or row.session < self.session)
-        last = max((one.number for one in rows if one.session == self.session), default=0)
-        for one in reversed(rows):
-            if one.hash == line.hash and one.state in _FRESH and one.number > last:
+        [[last]] = self.database.execute(_LAST, (line.key, self.session))
+        for one in self._rows(_BY_BODY, line.key, line.hash):
+            if one.state in _FRESH and one.number > last:
                 waits = one.state in PENDING or one.state in self.states
                 if waits or row is None or row is one:
                     return self._again(one, doubted=bool(doubted))
         return self._added(line, user, State.BEGUN if doubted else State.WAITING)
 
-    def _one(self, line: Line, rows: Sequence[_Found], user: _User) -> Kept | None:
+    def _one(self, line: Line, user: _User) -> Kept | None:
         """Return the row of a body that is the same row whenever it comes."""
-        for row in reversed(rows):
-            if row.hash == line.hash and row.state != State.LEFT_OUT:
-                return None if row.session == self.session else self._again(row)
+        same = self._rows(_BY_BODY, line.key, line.hash)
+        row = next((row for row in same if row.state != State.LEFT_OUT), None)
+        if row is not None:
+            stays = row.code == CREATED and self.rules.skips
+            return None if stays or row.session == self.session else self._again(row)
         comes = user.row is not None and user.row.session == self.session
         if self.rules.once and user.hash is not None and not comes:
             return self._made_before(line, user)
@@ -124,8 +138,8 @@ class Meeting:
 
     def _without_key(self, line: Line) -> Kept | None:
         """Return the row at the place of *line*, or with its body where rows are told by count."""
-        rows = self._rows("key IS NULL AND line = ?", line.line)
-        for row in reversed(rows):
+        rows = [*self._rows(_BY_LINE, line.line)]
+        for row in rows:
             if row.hash == line.hash and row.state != State.LEFT_OUT:
                 return None if row.session == self.session else self._again(row)
         user = _User()
@@ -148,22 +162,36 @@ class Meeting:
             return self._added(line, user, State.DONE, outcome="unchanged")
         return self._added(line, user, State.UNKNOWN, code=UNTOLD, reason=PERHAPS)
 
-    def _rows(self, where: str, value: Any) -> list[_Found]:
-        """Return rows in the order in which they were sent, or met."""
-        return [*map(_Found._make, self.database.execute(_KNOWN.format(where=where), (value,)))]
+    def _aliased(self, key: str | None, user: _User) -> bool:
+        """Return whether a row with another key may have changed the *user* since, or will."""
+        if not self.rules.aliased:
+            return False
+        comes = user.row is not None and user.row.session == self.session
+        if comes or user.remote_id is None:
+            return True
+        values = {"key": key, "id": user.remote_id, "session": self.session}
+        [[found]] = self.database.execute(_ALIAS, values)
+        return bool(found)
 
-    def _user(self, key: str, rows: Sequence[_Found]) -> _User:
-        """Return what its user has after *rows*, or will have once those of this session are sent."""
+    def _rows(self, where: str, *values: Any) -> Iterator[_Found]:
+        """Yield rows, the last that was sent, or met, first."""
+        with closing(self.database.execute(_KNOWN.format(where=where), values)) as found:
+            yield from map(_Found._make, found)
+
+    def _user(self, key: str) -> _User:
+        """Return what the user has, or will have once the rows of this session are sent."""
+        remote_id: str | None = None
         found = self.database.execute("SELECT * FROM users WHERE key = ?", (key,)).fetchone()
         _, hashed, doubt, known = found or (key, None, 0, None)
-        remote_id = next((row.remote_id for row in reversed(rows) if row.remote_id), known)
-        for row in reversed(rows):
+        for row in self._rows(_BY_KEY, key):
+            remote_id = remote_id or row.remote_id
             comes = row.session == self.session and row.state in self.states
             if comes or row.state == State.DONE:
-                return _User(row.hash, 0, remote_id, row)
+                return _User(row.hash, 0, remote_id or known, row)
             if row.doubt or (row.state == State.WAITING and not self.rules.marked):
-                return _User(row.hash, 2 if row.state == State.UNKNOWN else 1, remote_id, row)
-        return _User(hashed, doubt, remote_id)
+                doubt = 2 if row.state == State.UNKNOWN else 1
+                return _User(row.hash, doubt, remote_id or known, row)
+        return _User(hashed, doubt, remote_id or known)
 
     def _again(self, row: _Found, *, doubted: bool = False) -> Kept:
         """Return a row that is met again; it has begun where its user is *doubted*."""

@@ -64,6 +64,8 @@ class Rules:
     """Whether a row is marked as begun before it is sent: if not, one that waits may have been sent."""
     by_count: bool = False
     """Whether rows without a key are told apart by body and count, where another source has them."""
+    aliased: bool = False
+    """Whether rows with different keys may be of one user, so that only the user's id tells them apart."""
 
 
 @frozen

@@ -29,7 +29,8 @@ REFUSE: Final = "UPDATE {into} SET state = 5, code = 'bad row', reason = ? WHERE
 NEXT: Final = """SELECT json_group_array(number), json_group_array(state),
         json_group_array(remote_id), json_group_array(hex(hash))
     FROM (SELECT number, state, remote_id, hash FROM rows
-        WHERE number > ? AND number <= ? AND state IN ({states}) ORDER BY number LIMIT ?)"""
+        WHERE number > ? AND number <= ? AND state IN ({states}) AND (? OR code IS NOT ?)
+        ORDER BY number LIMIT ?)"""
 """All in one row: a thread gives way to others at each that it takes, and waits for its turn."""
 SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
     attempts, at, body FROM rows"""
@@ -72,8 +73,10 @@ WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session
 
 INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 BY_LINE: Final = "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL"
-BY_HASH: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash) WHERE key IS NULL"
+BY_HASH: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash, session)"
+BY_TURN: Final = "CREATE INDEX IF NOT EXISTS by_turn ON rows (key, session) WHERE key IS NOT NULL"
 MADE_BY_HASH: Final = "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)"
+MEETING: Final = (BY_TURN, BY_LINE, BY_HASH, MADE_BY_HASH)
 AGAIN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
     (SELECT 1 FROM rows AS other WHERE other.key = rows.key AND other.number < rows.number
         AND other.state IN ({states}))"""
@@ -115,26 +118,52 @@ TAKE_OVER: Final = """UPDATE incoming
             old.at, old.doubt, old.session)
     FROM rows AS old WHERE incoming.state = 0 AND old.state <> 6
         AND incoming.key = old.key AND incoming.hash = old.hash
-        AND (old.state <> 2 OR EXISTS (SELECT 1 FROM users WHERE users.key = old.key
+        AND (old.state <> 2 OR ? AND EXISTS (SELECT 1 FROM users WHERE users.key = old.key
             AND users.hash = old.hash AND users.doubt = 0))
         AND NOT EXISTS (SELECT 1 FROM rows AS other
             WHERE other.key = old.key AND other.number <> old.number AND other.state <> 6)
         AND NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
             AND other.number <> incoming.number AND other.state <> 6)"""
 """One of several for a user is sent again with them: the last body sent is the one that stays."""
-UNCHANGED: Final = """UPDATE incoming SET state = 2, outcome = 'unchanged',
-        remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
-    WHERE state = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key
-        AND users.hash = incoming.hash AND users.doubt = 0)
-    AND (? OR NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
-        AND other.number <> incoming.number AND other.state <> 6))"""
+UNCHANGED: Final = """UPDATE {rows} SET state = 2, outcome = 'unchanged', code = NULL, status = NULL,
+        reason = NULL, remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
+    WHERE state = {state} AND NOT doubt AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key
+        AND users.hash = {rows}.hash AND users.doubt = 0)
+    AND (? OR NOT EXISTS (SELECT 1 FROM {rows} AS other WHERE other.key = {rows}.key
+        AND other.number <> {rows}.number AND other.state <> 6))"""
+BY_ID: Final = """CREATE INDEX IF NOT EXISTS users_by_id ON users (remote_id)
+    WHERE remote_id IS NOT NULL"""
+ALIASES: Final = (
+    BY_ID,
+    "CREATE INDEX IF NOT EXISTS rows_by_id ON rows (remote_id) WHERE remote_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS users_in_doubt ON users (key) WHERE doubt AND remote_id IS NULL",
+    """CREATE INDEX IF NOT EXISTS rows_to_come ON rows (session)
+        WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))""",
+)
+OVERTAKEN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
+    (SELECT 1 FROM rows AS other WHERE other.remote_id = rows.remote_id AND other.key <> rows.key
+        AND other.number < rows.number AND other.session > rows.session AND other.state = 2)"""
+"""What was done before a row above it that has another key of the user is sent after it again."""
+_NO_OTHER: Final = """
+    AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.remote_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM users AS other
+            WHERE other.remote_id = users.remote_id AND other.key <> users.key))
+    AND NOT EXISTS (SELECT 1 FROM users WHERE doubt AND remote_id IS NULL)
+    AND number < coalesce((SELECT min(new.number) FROM {rows} AS new
+        WHERE new.state IN (0, 1, 3, 4) AND NOT EXISTS (SELECT 1 FROM users
+            WHERE users.key = new.key AND users.remote_id IS NOT NULL)), number + 1)"""
+ALONE: Final = UNCHANGED + _NO_OTHER
+"""The same where rows with different keys may be of one user: none is passed over that shares the
+user's id with another key, or comes after a row whose user's id isn't known."""
 CREATED: Final = "already created"
 """Code of a row whose user was created with another body."""
 WITH_ANOTHER: Final = "its user was created by this journal with another body: change the user with an update or upsert"
-ALREADY: Final = """UPDATE incoming SET state = 3, code = ?, reason = ?,
-        remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
-    WHERE state = 0 AND EXISTS
-        (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 0)"""
+ALREADY: Final = """UPDATE {rows} SET state = 3, code = ?, reason = ?,
+        remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
+    WHERE state = {state} AND NOT doubt AND EXISTS
+        (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.doubt = 0)"""
+NEW: Final = {"rows": "incoming", "state": 0}
+REFUSED: Final = {"rows": "rows", "state": 3}
 UNTOLD: Final = "unknown before"
 PERHAPS: Final = "an earlier run may have created its user: --retry-unknown looks, or without a key sends it again"
 STILL_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?

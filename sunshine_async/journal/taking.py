@@ -4,13 +4,16 @@ import sqlite3
 
 from sunshine_async.journal.row import Rules
 from sunshine_async.journal.statements import (
+    ALONE,
     ALREADY,
+    BY_ID,
     CREATED,
     DOUBTED,
     IDENTIFY,
     INDEX,
     KEEP_MADE,
     LEAVE_OUT,
+    NEW,
     PAIR,
     PAIRED,
     PAIRED_OFF,
@@ -38,11 +41,14 @@ def take(database: sqlite3.Connection, rules: Rules, *, keep: str | None, going_
         database.execute(LEAVE_OUT.format(which=WHICH[keep]))
     if going_on:
         database.execute(INDEX)
-        database.execute(TAKE_OVER)
+        database.execute(TAKE_OVER, (not rules.aliased,))
+    if rules.skips and rules.aliased:
+        database.execute(BY_ID)
     if rules.skips:
-        database.execute(UNCHANGED, (rules.once,))
+        statement = ALONE if rules.aliased else UNCHANGED
+        database.execute(statement.format(**NEW), (rules.once,))
     if rules.skips and rules.once:
-        database.execute(ALREADY, (CREATED, WITH_ANOTHER))
+        database.execute(ALREADY.format(**NEW), (CREATED, WITH_ANOTHER))
         database.execute(STILL_UNKNOWN, (UNTOLD, PERHAPS))
         database.execute(PAIR)
         database.execute(PAIRED, (UNTOLD, PERHAPS))
