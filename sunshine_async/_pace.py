@@ -381,7 +381,8 @@ class Pace(Places):
         if rate == self.rate:
             return short / rate
         learnt.held(now)
-        return min(short / rate, _ASKS_AGAIN if learnt.doubles else inf)
+        grows = learnt.doubles and not learnt.is_refused
+        return min(short / rate, _ASKS_AGAIN if grows else inf)
 
     def _start(self, lane: Lane) -> None:
         self._tokens -= 1

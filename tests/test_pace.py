@@ -351,7 +351,8 @@ class Calls(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let all end: everybody who waits gets a turn, whatever came before."""
-        for _ in range(10 * len(self.waiting) + 10 * len(self.under_way) + 10):
+        asks = 250  # each: a rate that may grow, 0.005 a second at least, is asked once a second
+        for _ in range(asks * (len(self.waiting) + len(self.under_way)) + 10):
             due = [one for one, at in self.waiting.items() if at is not None and at <= self.now]
             times = [at for at in self.waiting.values() if at is not None]
             if due:
