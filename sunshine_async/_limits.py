@@ -10,6 +10,8 @@ _FAMILIES: Final = tuple(
     (f"{prefix}-remaining", f"{prefix}-limit", f"{prefix}-reset")
     for prefix in ("x-ratelimit", "x-rate-limit", "ratelimit")
 )
+_TELLING: Final = frozenset({"ratelimit", *(names[0] for names in _FAMILIES)})
+"""The names of which one is there, where a limit is told."""
 _NUMBER: Final = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)")
 _FIELD: Final = re.compile(r"\b(r|remaining|t|reset|q|limit|w)=(\d{1,15})")
 _EPOCH: Final = 1e8
@@ -39,13 +41,13 @@ def told(headers: Mapping[str, str], now: float) -> Told | None:
     and ``RateLimit-…``, and the IETF's ``RateLimit`` with ``RateLimit-Policy``. A reset is seconds
     from now or a time since 1970.
     """
+    if _TELLING.isdisjoint(headers):
+        return None
     for names in _FAMILIES:
         if names[0] in headers:
             remaining, limit, reset = (_number(headers.get(name, "")) for name in names)
             fields = _fields(headers.get(names[1], ""))
             return _of(limit, remaining, reset, fields.get("w"), now)
-    if "ratelimit" not in headers:
-        return None
     fields = _fields(headers.get("ratelimit-policy", "")) | _fields(headers["ratelimit"])
     return _of(
         fields.get("q", fields.get("limit")),

@@ -225,7 +225,7 @@ class _Headers(Mapping[str, str]):
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._read)
+        return iter({_key(name): None for name, _ in self._fields})
 
     def __len__(self) -> int:
         return len(self._read)
