@@ -29,10 +29,10 @@ from sunshine_async.dixa import (
     EndUser,
     UnknownOutcome,
 )
-from sunshine_async.dixa.end_users import CREATE_BULK
+from sunshine_async.dixa.end_users import CREATE_BULK, PATCH_BULK
 from sunshine_async.dixa.matching import differences, holds, may_hold
 from sunshine_async.dixa.pages import Page
-from sunshine_async.dixa.sending import Creating
+from sunshine_async.dixa.sending import Changing, Creating
 from sunshine_async.dixa.upserts import Known
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Mode
@@ -284,6 +284,22 @@ async def test_a_fault_of_ours_is_looked_up(wrong: Any) -> None:
     assert isinstance(results[0], EndUser)
     assert getattr(results[1], "maybe_applied", True)
     assert not isinstance(results[1], ValueError | TypeError)
+
+
+async def test_a_doubt_of_the_whole_is_one_of_each_half() -> None:
+    """A batch that was refused after a lost answer is halved, and no half is refused for certain."""
+
+    async def send(bodies: Sequence[BulkPatchEndUserInput]) -> list[Any]:
+        if len(bodies) == 1 and bodies[0].id == "2":
+            return [BulkActionSuccess(data=EndUser(id="2"))]
+        raise BadRequestError(400, endpoint="PATCH /v1/endusers", maybe_applied=len(bodies) > 1)
+
+    bodies = [BulkPatchEndUserInput(id=one, first_name="A") for one in ("1", "2")]
+    refused, done = await Changing(send, PATCH_BULK).change(bodies)
+
+    assert isinstance(refused, BadRequestError)
+    assert refused.maybe_applied
+    assert done == EndUser(id="2")
 
 
 class TestWhoIsWho:

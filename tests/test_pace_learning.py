@@ -103,6 +103,17 @@ class TestRate:
 
         assert pace.enter(10.4)
 
+    def test_a_read_that_is_answered_ends_it(self) -> None:
+        """A refusal period ends with an accepted read, sent in the place of another call."""
+        pace = Pace()
+        end(pace, Sign.THROTTLED, 10.0)
+        assert pace.enter(10.2)
+        assert not pace.enter(10.3)
+        pace.leave(Sign.READ, now=10.4, began=10.2)
+
+        assert pace.enter(10.4)
+        assert pace.enter(10.4)
+
     def test_one_overload_counts_once(self) -> None:
         """Refusals of what began before the rate fell don't make it fall further."""
         pace = Pace()

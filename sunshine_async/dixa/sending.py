@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from anyio import get_cancelled_exc_class
 from attrs import define, field, frozen
@@ -202,9 +202,7 @@ class _Course:
     def ends(self) -> list[Result]:
         """Return how all have ended: what is in doubt says so."""
         for index in self.doubted:
-            error = self.results[index]
-            if isinstance(error, Exception):
-                self.results[index] = doubtful(error)
+            self.results[index] = doubtful(cast("Exception", self.results[index]))
         return [self.results[index] for index in range(len(self.bodies))]
 
 

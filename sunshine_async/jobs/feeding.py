@@ -1,11 +1,12 @@
 """The entries of a job with a journal: what is still to be done of its rows."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup, TaskStatus
 from attrs import frozen
 
 from sunshine_async._cancellation import ITEMS, contained
@@ -126,9 +127,10 @@ class Pending(Entries):
 class Stream(Entries):
     """Of what can be read once: the journal takes down each row as it comes."""
 
-    def __init__(self, feed: Feed, rows: Rows) -> None:
+    def __init__(self, feed: Feed, rows: Rows, beside: TaskGroup) -> None:
         super().__init__(feed.job, feed.task, rows)
         self._feed: Final = feed
+        self._beside: Final = beside
         self._last = 0
         """The highest number that a row had."""
         self._put, self._come = anyio.create_memory_object_stream[Any](AT_ONCE)
@@ -137,15 +139,17 @@ class Stream(Entries):
         self._is_reading = False
         self._over: Final = anyio.Event()
 
-    async def read_ahead(self) -> None:
+    async def _read_ahead(
+        self, items: AsyncIterator[Any], *, task_status: TaskStatus[None]
+    ) -> None:
         """Take the rows of an async iterable as they come, at most `AT_ONCE` ahead."""
         LANE.set(Lane.BATCH)
         self._is_reading = True
+        task_status.started()
         try:
             with self._reading, self._put:
-                if self._items is not None:
-                    async for item in self._items:
-                        await self._put.send(item)
+                async for item in items:
+                    await self._put.send(item)
         except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
             self._failed = contained(error, ITEMS)
         finally:
@@ -157,6 +161,7 @@ class Stream(Entries):
         if self._is_reading:
             with anyio.CancelScope(shield=True):
                 await self._over.wait()
+        self._put.close()
         self._come.close()
         return await super().aclose()
 
@@ -164,6 +169,8 @@ class Stream(Entries):
         if self._items is None:
             await super()._fill()
         else:
+            if not self._is_reading:
+                await self._beside.start(self._read_ahead, self._items)
             await self._fill_from_ahead()
         if self._batch and self._feed.begin is not None:
             await self._feed.begin(self._last)  # what can't be written stops the job meanwhile

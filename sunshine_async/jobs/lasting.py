@@ -218,9 +218,7 @@ class LastingJob(Job):
         )  # fmt: skip
         if not self._is_stream:
             return Pending(feed, cast("RowFile", rows), self._rows_ahead)
-        stream = Stream(feed, rows)
-        self._beside.start_soon(stream.read_ahead)
-        return stream
+        return Stream(feed, rows, self._beside)
 
     def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
         return self._settling.send(entries, self._send_plainly)
