@@ -229,7 +229,7 @@ class Plain:
         while True:
             at = max(self.now(), self._next.get(lane, 0.0))
             self._next[lane] = at + 1 / rate
-            await anyio.sleep(at - self.now())
+            await anyio.sleep(max(0.0, at - self.now()))  # real time goes on
             if await self.send() != 429:
                 return
             await anyio.sleep(1)
