@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from string import Formatter
 from types import NoneType
@@ -262,6 +262,7 @@ class Endpoint(Generic[B, R]):
                 status=response.status,
                 endpoint=str(self),
                 body=response.body,
+                id=_id_in(response.body, self.inside),
                 maybe_applied=self.replay is not Replay.SAFE,
             )
         raise error
@@ -307,6 +308,16 @@ class Endpoint(Generic[B, R]):
         if self.inside is None:
             return _codec.structure(data, self.returns)
         return _codec.structure_inside(data, self.inside, self.returns)
+
+
+def _id_in(body: bytes, inside: str | None) -> str | None:
+    """Return the id in an answer that can't be read as a whole; None where there is none."""
+    with suppress(Exception):
+        data = _codec.decode(body)
+        record = data.get(inside, data)
+        found = record.get("id") or record.get("_id")
+        return found if isinstance(found, str) else None
+    return None
 
 
 def open_endpoint(method: str, template: str, replay: Replay | None) -> Endpoint[Json, object]:

@@ -72,6 +72,24 @@ def decode_error_of(endpoint: Endpoint[Any, Any], body: bytes) -> ResponseDecode
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("body", "id"),
+    [
+        (b'{"id": "1"}', "1"),
+        (b'{"_id": "1"}', "1"),
+        (b'{"user": {"id": ["1"]}}', None),
+        (b'{"user": null}', None),
+        (b"[]", None),
+        (b"<html>", None),
+    ],
+)
+def test_an_id_that_is_there_is_kept(body: bytes, id: str | None) -> None:
+    """The error of an answer without its envelope has the id, if there is one, and the body."""
+    error = decode_error_of(CREATE, body)
+
+    assert (error.id, error.body) == (id, body)
+
+
 def is_unsendable(character: str) -> bool:
     """Return whether *character* is a control, or a surrogate without its other half."""
     return unicodedata.category(character) in ("Cc", "Cs")
