@@ -45,8 +45,7 @@ from sunshine_async import (
     SunshineClient,
     TransportError,
 )
-from sunshine_async._endpoint import Failure, Request, Response
-from sunshine_async._transport.exchange import Sending, Timeout, Wire
+from sunshine_async._http.messages import Failure, Request, Response, Sending, Timeout, Wire
 
 CALLERS: Final = 64
 NOBODY: Final[Mapping[type, str]] = {

@@ -15,11 +15,11 @@ from limiters import Advice, Gate, limiter_of
 from trio.testing import MockClock
 
 from sunshine_async import BasicAuth, Lane, Pace, Retry, SunshineError
-from sunshine_async._endpoint import Failure, Request, Response, open_endpoint
-from sunshine_async._places import Places
-from sunshine_async._transport.exchange import Sending, Timeout
-from sunshine_async._transport.transport import Transport
-from sunshine_async._transport.turn import Clock
+from sunshine_async._calls.endpoint import open_endpoint
+from sunshine_async._calls.transport import Transport
+from sunshine_async._http.messages import Failure, Request, Response, Sending, Timeout
+from sunshine_async._pace.slots import Places
+from sunshine_async._pace.waiting import Clock
 
 CALLERS: Final = 64
 Latency = Callable[[float], float]

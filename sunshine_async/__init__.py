@@ -3,12 +3,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from sunshine_async._line import Lane
-from sunshine_async._model import UNSET, Unset
-from sunshine_async._pace import Pace
-from sunshine_async._retry import Fault, Replay, Retry
-from sunshine_async._snapshot import Snapshot
-from sunshine_async._version import __version__
+from sunshine_async._calls.retry import Replay, Retry
+from sunshine_async._codec.model import UNSET, Unset
+from sunshine_async._http import __version__
+from sunshine_async._pace import Lane, Pace, Snapshot
 from sunshine_async.auth import ApiToken, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import (
     ApiError,
@@ -19,6 +17,7 @@ from sunshine_async.errors import (
     ConnectError,
     ConnectionLostError,
     ErrorDetail,
+    Fault,
     LockedError,
     NotFoundError,
     PayloadTooLargeError,

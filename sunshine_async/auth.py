@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import current_token
 
-from sunshine_async._fork import ForkSafeLock
+from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -26,9 +26,32 @@ are the service's own code and title.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from attrs import frozen
+
+
+class Fault(StrEnum):
+    """Why an attempt brought no answer that settles the call."""
+
+    UNSENT = "unsent"
+    """No byte of the request left."""
+    PERMANENT = "permanent"
+    """No byte of the request left, and a retry meets the same: an untrusted certificate, or a
+    proxy that refuses the credentials."""
+    THROTTLED = "throttled"
+    """429: refused before it was looked at."""
+    OVERLAPPED = "overlapped"
+    """Refused, since another change of the same thing was under way."""
+    REDIRECTED = "redirected"
+    """3xx: sent elsewhere, after the effect or before. Not followed."""
+    UNAVAILABLE = "unavailable"
+    """No certain answer: 5xx, 408, 499, and every status outside 200 to 499."""
+    TIMED_OUT = "timed out"
+    """Sent, and no answer came in time."""
+    LOST = "lost"
+    """Sent, and the connection broke before the whole answer had come."""
 
 
 class SunshineError(Exception):

@@ -20,7 +20,7 @@ v1.1                                    v2
 from collections.abc import Mapping
 from typing import Final
 
-from sunshine_async._model import UNSET
+from sunshine_async._codec.model import UNSET
 from sunshine_async.smooch.models import AppUser
 from sunshine_async.sunshine.models import Profile, UserCreateBody
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from sunshine_async._pace import Pace
-from sunshine_async._transport.turn import CLOCK
+from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.auth import ApiToken, BasicAuth
 from sunshine_async.dixa.client import DixaClient
 from sunshine_async.smooch.client import SmoochClient

@@ -13,12 +13,12 @@ import pytest
 import sunshine_async
 from sunshine_async import errors
 from sunshine_async._codec import Misfit
-from sunshine_async._retry import Fault
 from sunshine_async.errors import (
     ApiError,
     ConfigurationError,
     ConflictError,
     ErrorDetail,
+    Fault,
     NotFoundError,
     ResponseDecodeError,
     SunshineError,

@@ -11,17 +11,26 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
-from sunshine_async.cli.after import job
-from sunshine_async.cli.leaving import Status, Terminated, refusals
-from sunshine_async.cli.options import AppId, BaseUrl, KeyId, SecretFile, Service, how_many
-from sunshine_async.cli.rehearsing import rehearsed
-from sunshine_async.cli.running import GRACE, Journaled, Order, carry_out
-from sunshine_async.cli.screen import Screen
+from sunshine_async.cli.job import job
+from sunshine_async.cli.options import (
+    AppId,
+    BaseUrl,
+    KeyId,
+    SecretFile,
+    Service,
+    Status,
+    Terminated,
+    how_many,
+    refusals,
+)
+from sunshine_async.cli.output import Screen
+from sunshine_async.cli.run_job import GRACE, Journaled, Order, carry_out, rehearsed
 from sunshine_async.cli.services import Access, known, pace, someone_there, typing
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
 from sunshine_async.jobs import Duplicates, Mode, open_rows
-from sunshine_async.rows import STDIN, Empty, Format
+from sunshine_async.rows import Empty, Format
+from sunshine_async.rows.file import STDIN
 
 _TAB: Final = "tab"
 _NOT_REHEARSED: Final = (

@@ -26,11 +26,11 @@ from sunshine_async import (
     SunshineClient,
     bulk,
 )
-from sunshine_async._client import Client
-from sunshine_async.cli.leaving import SIGNALLED, Status
-from sunshine_async.cli.people import Crowd, crowd, end_users, promotions
-from sunshine_async.cli.running import Run, run
-from sunshine_async.cli.screen import Screen
+from sunshine_async._calls.client import Client
+from sunshine_async.cli.demo_data import Crowd, crowd, end_users, promotions
+from sunshine_async.cli.options import SIGNALLED, Status
+from sunshine_async.cli.output import Screen
+from sunshine_async.cli.run_job import Run, run
 from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Service, open_rows
 
 AT_ONCE: Final = 64

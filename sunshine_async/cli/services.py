@@ -20,8 +20,8 @@ from sunshine_async import (
     SunshineClient,
     jobs,
 )
-from sunshine_async._client import AppClient, Client
-from sunshine_async._knee import MOST
+from sunshine_async._calls.client import AppClient, Client
+from sunshine_async._pace.concurrency import MOST
 from sunshine_async.bulk import Concurrency
 from sunshine_async.dixa.client import RATE
 

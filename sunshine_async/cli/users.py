@@ -7,8 +7,16 @@ import anyio
 import typer
 
 from sunshine_async import _codec
-from sunshine_async.cli.leaving import Status, refusals
-from sunshine_async.cli.options import AppId, BaseUrl, BrandId, KeyId, SecretFile, Service
+from sunshine_async.cli.options import (
+    AppId,
+    BaseUrl,
+    BrandId,
+    KeyId,
+    SecretFile,
+    Service,
+    Status,
+    refusals,
+)
 from sunshine_async.cli.services import Access, How, known, someone_there
 from sunshine_async.cli.streams import emit, emit_json
 

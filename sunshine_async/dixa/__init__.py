@@ -28,10 +28,8 @@ from sunshine_async.dixa.conversations import (
     WhatsAppConversation,
 )
 from sunshine_async.dixa.custom_attributes import (
-    CustomAttributes,
-)
-from sunshine_async.dixa.definitions import (
     CustomAttributeDefinition,
+    CustomAttributes,
     InputDefinition,
     SelectDefinition,
     SelectOption,

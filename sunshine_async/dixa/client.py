@@ -3,11 +3,11 @@
 import ssl
 from typing import ClassVar, Final
 
-from sunshine_async._client import Client, token_from_environment
+from sunshine_async._calls.client import Client, token_from_environment
+from sunshine_async._calls.retry import Retry
+from sunshine_async._calls.transport import Transport
+from sunshine_async._http.open_wire import HttpxTimeout, HttpxTransport
 from sunshine_async._pace import Pace
-from sunshine_async._retry import Retry
-from sunshine_async._transport.connect import HttpxTimeout, HttpxTransport
-from sunshine_async._transport.transport import Transport
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa.custom_attributes import CustomAttributes
 from sunshine_async.dixa.end_users import GET, EndUsers

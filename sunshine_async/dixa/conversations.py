@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._model import AS_TAG, concealed
+from sunshine_async._codec.model import AS_TAG, concealed
 from sunshine_async.dixa.models import CustomAttribute, PaginationLinks
 
 

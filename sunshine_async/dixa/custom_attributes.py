@@ -1,13 +1,86 @@
-"""The custom attributes that an organization has defined."""
+"""What custom attributes an organization has defined.
 
-from typing import Final, TypeAlias
+The custom attributes that an organization has defined.
+"""
 
-from attrs import field, frozen
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, TypeAlias
 
-from sunshine_async._endpoint import Endpoint
-from sunshine_async._retry import Replay
-from sunshine_async._transport.transport import Transport
-from sunshine_async.dixa.definitions import CustomAttributeDefinition
+from attrs import field, frozen, resolve_types
+
+from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.retry import Replay
+from sunshine_async._calls.transport import Transport
+from sunshine_async._codec.model import AS_TAG, concealed
+
+
+@frozen(kw_only=True, slots=False)
+class SelectOption:
+    """An option of a Select, and those that are nested in it."""
+
+    id: str
+    label: str | None = None
+    value: str | None = None
+    """What an end user's attribute holds where this is chosen."""
+    nested_options: "list[SelectOption] | None" = None
+    is_deactivated: bool | None = None
+    order_index: int | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+resolve_types(SelectOption)
+
+
+@frozen(kw_only=True, slots=False)
+class SelectDefinition:
+    """One of a tree of options."""
+
+    options: list[SelectOption] | None = None
+    type: str = field(default="Select", metadata=AS_TAG)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True, slots=False)
+class TextDefinition:
+    """Any text."""
+
+    placeholder: str | None = None
+    type: str = field(default="Text", metadata=AS_TAG)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+@frozen(kw_only=True, slots=False)
+class UnknownDefinition:
+    """A kind that came after this was written; all that it has is in *extra*."""
+
+    type: str | None = field(default=None, metadata=AS_TAG)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
+
+InputDefinition: TypeAlias = SelectDefinition | TextDefinition | UnknownDefinition
+"""What values a custom attribute takes."""
+
+
+@frozen(kw_only=True, slots=False)
+class CustomAttributeDefinition:
+    """A custom attribute of an organization."""
+
+    id: str
+    """The key in `EndUsers.patch_custom_attributes`."""
+    entity_type: str | None = None
+    """What has it: ``Contact`` (an end user) or ``Conversation``; the service may add others."""
+    identifier: str | None = None
+    label: str | None = None
+    input_definition: InputDefinition | None = None
+    description: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    is_required: bool | None = None
+    is_archived: bool | None = None
+    is_deactivated: bool | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+
 
 _Definitions: TypeAlias = list[CustomAttributeDefinition]
 

@@ -6,13 +6,15 @@ from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._create_or import Upserted
-from sunshine_async._endpoint import Endpoint, Json
-from sunshine_async._retry import Replay
-from sunshine_async._transport.transport import Transport
+from sunshine_async._calls.endpoint import Endpoint, Json
+from sunshine_async._calls.retry import Replay
+from sunshine_async._calls.transport import Transport
+from sunshine_async._calls.upsert import Upserted
 from sunshine_async.bulk import Items, Outcomes
-from sunshine_async.dixa import batches, upserts
-from sunshine_async.dixa.batches import Limits, Way
+from sunshine_async.bulk import batching as batches
+from sunshine_async.bulk.batching import Limits, Way
+from sunshine_async.dixa import upserts
+from sunshine_async.dixa.bulk_requests import Changing, Creating, size_as
 from sunshine_async.dixa.conversations import Conversation, ListEndUserConversationsOutput
 from sunshine_async.dixa.matching import all_keys, unique_keys
 from sunshine_async.dixa.models import (
@@ -31,7 +33,6 @@ from sunshine_async.dixa.models import (
     UpdateEndUserInput,
 )
 from sunshine_async.dixa.pages import Listing, Place, page_limit_of
-from sunshine_async.dixa.sending import Changing, Creating, size_as
 
 _Outcomes: TypeAlias = list[Outcome]
 _Attributes: TypeAlias = list[CustomAttribute]

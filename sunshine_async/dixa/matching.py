@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from sunshine_async._codec import misread
-from sunshine_async._model import UNSET
+from sunshine_async._codec.model import UNSET
 from sunshine_async.dixa.models import (
     BulkActionFailure,
     BulkActionSuccess,

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._model import ALSO, AS_TAG, STANDS_IN, UNSET, Unset, concealed
+from sunshine_async._codec.model import ALSO, AS_TAG, STANDS_IN, UNSET, Unset, concealed
 
 
 @frozen(kw_only=True, slots=False)

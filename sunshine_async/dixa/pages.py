@@ -8,8 +8,8 @@ from urllib.parse import urljoin, urlsplit
 
 from attrs import define, evolve, field, frozen
 
+from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._codec import misread
-from sunshine_async._endpoint import Endpoint
 from sunshine_async.dixa.models import PaginationLinks
 from sunshine_async.errors import NotFoundError, ResponseDecodeError, SunshineError
 

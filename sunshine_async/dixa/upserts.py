@@ -10,9 +10,22 @@ from typing import Any, Final, TypeAlias
 import anyio
 from attrs import define, field
 
-from sunshine_async._cancellation import contained, doubtful, is_doubted
-from sunshine_async._create_or import Did, Guess, Upserted, in_doubt
-from sunshine_async.dixa.batches import Way
+from sunshine_async._calls.upsert import Did, Guess, Upserted, in_doubt
+from sunshine_async.bulk.batching import Way
+from sunshine_async.bulk.cancellation import contained, doubtful, is_doubted
+from sunshine_async.dixa.bulk_requests import (
+    AMBIGUOUS,
+    CONFLICT,
+    GONE,
+    LOOK,
+    Creating,
+    Look,
+    Result,
+    is_taken,
+    noting,
+    of_look,
+    size_as,
+)
 from sunshine_async.dixa.matching import (
     Key,
     all_keys,
@@ -24,8 +37,6 @@ from sunshine_async.dixa.matching import (
 )
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
-from sunshine_async.dixa.reasons import AMBIGUOUS, CONFLICT, is_taken, of_look
-from sunshine_async.dixa.sending import GONE, LOOK, Creating, Look, Result, noting, size_as
 from sunshine_async.errors import SunshineError
 
 Ended: TypeAlias = Upserted[EndUser] | Exception

@@ -21,7 +21,7 @@ except ImportError as error:
     raise ImportError(_missing, name=error.name) from None
 
 from sunshine_async.emulator.emulator import Emulator
-from sunshine_async.emulator.mishaps import DRAWN, Mishap
+from sunshine_async.emulator.faults import DRAWN, Mishap
 
 __all__ = ["DRAWN", "Emulator", "Mishap"]
 

@@ -24,10 +24,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from sunshine_async.emulator.emulation import Emulation
-from sunshine_async.emulator.fields import Field
-from sunshine_async.emulator.mishaps import read_mishap
-from sunshine_async.emulator.refusal import Refusal
+from sunshine_async.emulator.faults import read_mishap
+from sunshine_async.emulator.fields import Field, Refusal
+from sunshine_async.emulator.world import Emulation
 
 PREFIX: Final = "/_emulator/"
 

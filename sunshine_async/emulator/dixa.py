@@ -40,10 +40,8 @@ from sunshine_async.emulator.dixa_store import (
     refuse,
     time_now,
 )
-from sunshine_async.emulator.fields import Field
-from sunshine_async.emulator.refusal import Refusal
-from sunshine_async.emulator.service import Answer, Asked, Operation
-from sunshine_async.emulator.state import Change
+from sunshine_async.emulator.fields import Field, Refusal
+from sunshine_async.emulator.service import Answer, Asked, Change, Operation
 
 ORGANIZATION: Final = "b86a1842-437c-4c55-ac4b-0a9cd2f44dfb"
 EFFECTS: Final = ("create", "patch", "update", "anonymize", "patch_custom_attributes")

@@ -11,8 +11,7 @@ from uuid import uuid4
 
 from attrs import define, field
 
-from sunshine_async.emulator.fields import Field
-from sunshine_async.emulator.refusal import Refusal
+from sunshine_async.emulator.fields import Field, Refusal
 
 Stored: TypeAlias = dict[str, Any]
 

@@ -10,10 +10,10 @@ from typing import Final
 import anyio
 import httpx
 
-from sunshine_async.emulator.emulation import Emulation
-from sunshine_async.emulator.listening import Listening
-from sunshine_async.emulator.mishaps import Mishap
+from sunshine_async.emulator.faults import Mishap
+from sunshine_async.emulator.server import Listening
 from sunshine_async.emulator.web import Site
+from sunshine_async.emulator.world import Emulation
 
 
 class _Transport(httpx.ASGITransport):

@@ -1,4 +1,7 @@
-"""What may stand in a body: a table of fields, each with its rule, in the words of JSON Schema."""
+"""What may stand in a body: a table of fields, each with its rule, in the words of JSON Schema.
+
+How an operation says no.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -8,7 +11,19 @@ from typing import Any, Final, cast
 
 from attrs import frozen
 
-from sunshine_async.emulator.refusal import Refusal
+
+class Refusal(Exception):  # noqa: N818 - an answer, not something that broke
+    """The service says no: a *status*, a *code*, and a title for each reason."""
+
+    def __init__(self, status: int, code: str, *titles: str) -> None:
+        self.status = status
+        self.code = code
+        self.titles = titles
+        super().__init__(status, code, *titles)
+
+    def __str__(self) -> str:
+        return "; ".join(self.titles)
+
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")

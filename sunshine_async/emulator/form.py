@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import Factory, define
 
-from sunshine_async.emulator.refusal import Refusal
+from sunshine_async.emulator.fields import Refusal
 
 _KEPT: Final = 1000
 _MOST_HEADERS: Final = 10_000  # bytes of one part

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 import orjson
 from attrs import define, evolve, field, fields, frozen
 
-from sunshine_async.emulator.refusal import Refusal
-from sunshine_async.emulator.state import Change
+from sunshine_async.emulator.fields import Refusal
+from sunshine_async.emulator.service import Change
 
 MAX_METADATA_BYTES: Final = 4096
 PERSONAL: Final = frozenset({"givenName", "surname", "email", "avatarUrl"})

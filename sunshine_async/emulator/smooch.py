@@ -31,6 +31,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
+from sunshine_async.emulator.fields import Refusal
 from sunshine_async.emulator.platform import (
     App,
     Platform,
@@ -39,8 +40,7 @@ from sunshine_async.emulator.platform import (
     not_found,
     with_changes,
 )
-from sunshine_async.emulator.refusal import Refusal
-from sunshine_async.emulator.service import Answer, Asked, Operation
+from sunshine_async.emulator.service import Answer, Asked, Change, Operation
 from sunshine_async.emulator.smooch_bodies import (
     ENTITIES,
     LINK_BODY,
@@ -56,7 +56,6 @@ from sunshine_async.emulator.smooch_bodies import (
     some,
     who_is_linked,
 )
-from sunshine_async.emulator.state import Change
 from sunshine_async.smooch import app_users
 
 EFFECTS: Final = (

@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sunshine_async.emulator.fields import Field
+from sunshine_async.emulator.fields import Field, Refusal
 from sunshine_async.emulator.form import Part
 from sunshine_async.emulator.platform import Stored
-from sunshine_async.emulator.refusal import Refusal
 from sunshine_async.emulator.sunshine import CREATE_BODY, PROFILE
 
 MAX_IMAGE_BYTES: Final = 50 * 10**6

@@ -27,11 +27,9 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.fields import Field
+from sunshine_async.emulator.fields import Field, Refusal
 from sunshine_async.emulator.platform import App, Platform, Record, not_found, with_changes
-from sunshine_async.emulator.refusal import Refusal
-from sunshine_async.emulator.service import Answer, Asked, Operation
-from sunshine_async.emulator.state import Change
+from sunshine_async.emulator.service import Answer, Asked, Change, Operation
 from sunshine_async.sunshine import users
 
 EMAIL_FILTER: Final = "filter[identities.email]"

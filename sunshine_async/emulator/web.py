@@ -14,14 +14,15 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from sunshine_async._endpoint import MAX_JSON_BYTES
-from sunshine_async.emulator import connection, control
-from sunshine_async.emulator.connection import Connection, InProcess
-from sunshine_async.emulator.emulation import Emulation
+from sunshine_async._calls.endpoint import MAX_JSON_BYTES
+from sunshine_async.emulator import control
+from sunshine_async.emulator import server as connection
+from sunshine_async.emulator.faults import WITHOUT_BODY, Mishap, Scripted
+from sunshine_async.emulator.fields import Refusal
 from sunshine_async.emulator.form import Form
-from sunshine_async.emulator.mishaps import WITHOUT_BODY, Mishap, Scripted
-from sunshine_async.emulator.refusal import Refusal
+from sunshine_async.emulator.server import Connection, InProcess
 from sunshine_async.emulator.service import Answer, Asked, Operation, Service
+from sunshine_async.emulator.world import Emulation
 
 _IN_PROCESS: Final = InProcess()
 _JSON: Final = "application/json"

@@ -15,16 +15,16 @@ nothing had to be written; ``upserted``, where a user is there as sent, and nobo
 updated, since an answer was lost or the job was killed.
 """
 
-from sunshine_async._dixa_tasks import DIXA
-from sunshine_async._report import Ending, Latencies, Problem, Report, Trouble
-from sunshine_async._services import SERVICES, SMOOCH, SUNSHINE
-from sunshine_async._tasks import Mode, Service
+from sunshine_async.jobs.dry_run import Rehearsal, rehearse
 from sunshine_async.jobs.job import Job, StoppedError
-from sunshine_async.jobs.lasting import LastingJob
-from sunshine_async.jobs.opening import open_job as open  # noqa: A004 - of this module: jobs.open
-from sunshine_async.jobs.rehearsal import Rehearsal, rehearse
-from sunshine_async.jobs.settling import UnsettledError
-from sunshine_async.jobs.sources import Duplicates
+from sunshine_async.jobs.journaled import LastingJob
+from sunshine_async.jobs.journaled import open_job as open  # noqa: A004 - of this module: jobs.open
+from sunshine_async.jobs.recovery import UnsettledError
+from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
+from sunshine_async.jobs.source import Duplicates
+from sunshine_async.jobs.tasks.dixa import DIXA
+from sunshine_async.jobs.tasks.services import SERVICES, SMOOCH, SUNSHINE
+from sunshine_async.jobs.tasks.task import Mode, Service
 from sunshine_async.journal import JournalError
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows
 

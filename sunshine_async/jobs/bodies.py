@@ -8,7 +8,7 @@ import attrs
 import orjson
 
 from sunshine_async._codec import encode
-from sunshine_async._tasks import Task
+from sunshine_async.jobs.tasks.task import Task
 from sunshine_async.rows import BadRow, Row
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]

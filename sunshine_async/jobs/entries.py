@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from anyio import to_thread
 
-from sunshine_async._source import close_iterator
-from sunshine_async._tasks import Entry, Task
+from sunshine_async.bulk.source import close_iterator
 from sunshine_async.errors import SunshineError
 from sunshine_async.jobs.bodies import Rows, row_of
+from sunshine_async.jobs.tasks.task import Entry, Task
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 from attrs import frozen
 
-from sunshine_async._cancellation import ITEMS, contained
-from sunshine_async._line import LANE, Lane
-from sunshine_async._report import Problem, Trouble
-from sunshine_async._tasks import Entry, Task
+from sunshine_async._pace.slots import LANE, Lane
+from sunshine_async.bulk.cancellation import ITEMS, contained
 from sunshine_async.jobs.bodies import Rows
 from sunshine_async.jobs.entries import AT_ONCE, Entries
 from sunshine_async.jobs.job import Job
-from sunshine_async.jobs.sources import STALE, hash_of, noted
+from sunshine_async.jobs.report import Problem, Trouble
+from sunshine_async.jobs.source import STALE, hash_of, noted
+from sunshine_async.jobs.tasks.task import Entry, Task
 from sunshine_async.journal import CREATED, Journal, JournalError, Kept, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 

@@ -14,17 +14,14 @@ import anyio
 from anyio import CancelScope
 
 from sunshine_async import bulk
-from sunshine_async._cancellation import CALL, AbortedError, after_sending, contained
-from sunshine_async._client import Client
-from sunshine_async._knee import MOST
-from sunshine_async._line import Lane
-from sunshine_async._report import Ending, Problem, Report, Trouble
-from sunshine_async._retry import Retry
-from sunshine_async._snapshot import Snapshot
-from sunshine_async._tasks import Entry, Mode, Parcels, Send, Service
-from sunshine_async._transport.turn import CLOCK
-from sunshine_async.dixa import batches
-from sunshine_async.dixa.batches import Limits, Way
+from sunshine_async._calls.client import Client
+from sunshine_async._calls.retry import Retry
+from sunshine_async._pace import Lane, Snapshot
+from sunshine_async._pace.concurrency import MOST
+from sunshine_async._pace.waiting import CLOCK
+from sunshine_async.bulk import batching as batches
+from sunshine_async.bulk.batching import Limits, Way
+from sunshine_async.bulk.cancellation import CALL, AbortedError, after_sending, contained
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
 from sunshine_async.errors import (
     ApiError,
@@ -39,7 +36,9 @@ from sunshine_async.errors import (
 )
 from sunshine_async.jobs.bodies import Rows, check_rows
 from sunshine_async.jobs.entries import Entries
-from sunshine_async.jobs.hold import OUTAGE, Hold, is_permanent
+from sunshine_async.jobs.outage import OUTAGE, Hold, is_permanent
+from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
+from sunshine_async.jobs.tasks.task import Entry, Mode, Parcels, Send, Service
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]

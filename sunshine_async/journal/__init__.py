@@ -4,11 +4,10 @@ One process at a time has it; its mode is 0600, since keys are often e-mail addr
 in it only where they are to be kept, credentials never.
 """
 
-from sunshine_async.journal.copying import copy_journal
 from sunshine_async.journal.disk import VERSION, JournalError
-from sunshine_async.journal.file import Found, Journal
-from sunshine_async.journal.row import PENDING, Done, Kept, Line, Mark, Rules, State
-from sunshine_async.journal.statements import CREATED, REACH
+from sunshine_async.journal.journal import Found, Journal, copy_journal
+from sunshine_async.journal.rows import PENDING, Done, Kept, Line, Mark, Rules, State
+from sunshine_async.journal.sql import CREATED, REACH
 
 __all__ = [
     "CREATED",

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Final, NoReturn
 
 from sunshine_async.errors import ConfigurationError, SunshineError
-from sunshine_async.journal.statements import REASONS, TABLES, UNREAD
+from sunshine_async.journal.sql import REASONS, TABLES, UNREAD
 
 VERSION: Final = 2
 """Version of the tables; a file of another version is refused."""

@@ -8,14 +8,14 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
+from sunshine_async._calls.caller import Aside
+from sunshine_async._calls.endpoint import Endpoint, ReadBack
+from sunshine_async._calls.retry import Replay
+from sunshine_async._calls.transport import Transport
+from sunshine_async._calls.upsert import Guess, Upserted, create_or
 from sunshine_async._codec import misread, wire_name
-from sunshine_async._create_or import Guess, Upserted, create_or
-from sunshine_async._endpoint import Endpoint, ReadBack
-from sunshine_async._retry import Fault, Replay
-from sunshine_async._transport.tally import Aside
-from sunshine_async._transport.transport import Transport
 from sunshine_async.bulk import Items, Outcomes
-from sunshine_async.errors import NotFoundError, ResponseDecodeError
+from sunshine_async.errors import Fault, NotFoundError, ResponseDecodeError
 from sunshine_async.smooch.images import Image, ImageSource
 from sunshine_async.smooch.links import (
     AppUserChannelsResponse,
@@ -33,7 +33,7 @@ from sunshine_async.smooch.models import (
     AppUserUpdate,
     BusinessSystemItem,
 )
-from sunshine_async.smooch.settled import settled
+from sunshine_async.smooch.read_back import settled
 
 _USERS: Final = "/v1.1/apps/{app_id}/appusers"
 _USER: Final = _USERS + "/{user_id}"

@@ -13,7 +13,7 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import define, evolve, field
 
-from sunshine_async._endpoint import Streamed
+from sunshine_async._http.messages import Streamed
 
 ImageSource: TypeAlias = (
     bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes] | AsyncIterable[bytes]

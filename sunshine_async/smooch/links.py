@@ -6,7 +6,7 @@ from typing import Any, Self
 from attrs import field, frozen
 from attrs.validators import instance_of
 
-from sunshine_async._model import UNSET, Unset, concealed
+from sunshine_async._codec.model import UNSET, Unset, concealed
 from sunshine_async.smooch.models import filled, needed
 
 

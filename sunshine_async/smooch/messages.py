@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sunshine_async._model import AS_ID, UnixTime, concealed
+from sunshine_async._codec.model import AS_ID, UnixTime, concealed
 
 
 @frozen(kw_only=True, slots=False)

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from attrs import Attribute, field, frozen
 
-from sunshine_async._model import AS_ID, UNSET, Unset, aware, concealed
+from sunshine_async._codec.model import AS_ID, UNSET, Unset, aware, concealed
 
 T = TypeVar("T")
 

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from sunshine_async._client import AppClient
-from sunshine_async._transport.transport import Transport
+from sunshine_async._calls.client import AppClient
+from sunshine_async._calls.transport import Transport
 from sunshine_async.sunshine.users import GET, Users
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sunshine_async._model import UNSET, Unset, aware, concealed
+from sunshine_async._codec.model import UNSET, Unset, aware, concealed
 
 
 @frozen(kw_only=True, slots=False)

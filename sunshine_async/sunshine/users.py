@@ -8,11 +8,11 @@ from typing import Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._create_or import Guess, Upserted, create_or
-from sunshine_async._endpoint import Endpoint, ReadBack
-from sunshine_async._retry import Replay
-from sunshine_async._transport.tally import Aside
-from sunshine_async._transport.transport import Transport
+from sunshine_async._calls.caller import Aside
+from sunshine_async._calls.endpoint import Endpoint, ReadBack
+from sunshine_async._calls.retry import Replay
+from sunshine_async._calls.transport import Transport
+from sunshine_async._calls.upsert import Guess, Upserted, create_or
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.sunshine.models import SyncUserBody, User, UserCreateBody, UserUpdateBody
 

@@ -1,0 +1,1 @@
+"""One call: encoded, sent, tried again, and read."""

@@ -1,0 +1,284 @@
+"""A call as a value: what is asked, what came, and the operation that knows how to read it."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from string import Formatter
+from types import NoneType
+from typing import Any, Final, Generic, TypeVar, cast
+from urllib.parse import quote
+
+from attrs import Factory, field, frozen
+
+from sunshine_async import _codec
+from sunshine_async._calls.error_body import details
+from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after
+from sunshine_async._http.messages import Request, Response, Streamed
+from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, kind_of
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+MAX_JSON_BYTES: Final = 100_000
+"""The largest JSON body that a service takes ("100kb" in Sunshine's documentation)."""
+
+_NOT_FOLLOWED: Final = "the service sent us elsewhere: is base_url right? It was not followed"
+_METHOD: Final = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE")
+_TEMPLATE: Final = re.compile(r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[a-z_]+\})*)+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@frozen(kw_only=True)
+class Attempts:
+    """What a call has been through by the time it is read: for its errors."""
+
+    count: int = 1
+    maybe_applied: bool = False
+    """Whether an attempt before the last may have been applied."""
+
+
+@frozen
+class ReadBack:
+    """Where to look for what a create may have made: fields of its body become *path* and *query*."""
+
+    endpoint: "Endpoint[Any, Any]"
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+
+
+def segment(name: str, value: str) -> str:
+    """Return *value* percent-encoded as one segment of a path.
+
+    Raise `ValueError`, naming *name*, for what can't be one: in a path ``..`` is a way up.
+    """
+    try:
+        if _PLAIN.fullmatch(value):
+            return value
+        if _CONTROL.search(value):
+            message = f"{name} has a control character in it"
+        elif value in {"", ".", ".."}:
+            message = f"{name} can't be {value!r}: that would call another URL"
+        else:
+            return _quoted(name, value)
+    except TypeError:
+        message = f"{name} must be text, not {type(value).__name__}"
+        raise TypeError(message) from None
+    raise ValueError(message)
+
+
+def _quoted(name: str, value: str) -> str:
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        message = f"{name} has a lone surrogate in it, which UTF-8 can't hold"
+    raise ValueError(message)
+
+
+def _query(values: Mapping[str, str | None]) -> str:
+    """Return those of *values* that are set, percent-encoded."""
+    return "&".join(
+        f"{_quoted('query', key)}={_quoted(key, value)}"
+        for key, value in values.items()
+        if value is not None
+    )
+
+
+def _pieces_of(path: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((literal, name) for literal, name, _, _ in Formatter().parse(path))
+
+
+@frozen
+class Json:
+    """A body that is no model of ours: any JSON *value*, null too."""
+
+    value: Any = field(repr=False)
+
+
+@frozen
+class Endpoint(Generic[B, R]):
+    """One operation of a service, declared once; ``str`` of it shows no one's id."""
+
+    method: str
+    path: str
+    operation: str = field(kw_only=True)
+    """The name in the service's own documentation."""
+    accepts: type[B] | None = field(kw_only=True, default=None)
+    returns: type[R] = field(kw_only=True)
+    inside: str | None = field(kw_only=True, default=None)
+    """The envelope: the key of the answer that holds the result."""
+    query: tuple[str, ...] = field(kw_only=True, default=())
+    ok: tuple[int, ...] = field(kw_only=True, default=(200,))
+    """The statuses of success in the specification; any 2xx is read as one."""
+    replay: Replay = field(kw_only=True)
+    replay_with: Mapping[str, Replay] = field(kw_only=True, factory=dict[str, Replay])
+    """What else a second sending can do, where the body sets one of these fields."""
+    read_back: ReadBack | None = field(kw_only=True, default=None)
+    faults: Mapping[int, Fault] = field(kw_only=True, factory=dict[int, Fault])
+    """The statuses that this operation gives a meaning of its own, before the rule `fault_of`."""
+    max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
+    """The largest body that is sent."""
+    _pieces: tuple[tuple[str, str | None], ...] = field(
+        init=False, repr=False, default=Factory(lambda it: _pieces_of(it.path), takes_self=True)
+    )
+    """The path: what stands in it as it is, and the name of the value behind that."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the values that the path needs."""
+        return tuple(name for _, name in self._pieces if name is not None)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def fault_of(self, status: int) -> Fault | None:
+        """Return the fault that an answer with *status* is; None where *status* settles the call."""
+        if 200 <= status < 300:  # noqa: PLR2004 - 2xx: most answers are
+            return None
+        return self.faults.get(status) or fault_of(status)
+
+    def replay_of(self, body: object) -> Replay:
+        """Return what a second sending with this *body* can do."""
+        for name, replay in self.replay_with.items():
+            if getattr(body, name):
+                return replay
+        return self.replay
+
+    def request(
+        self, body: B | None, path: Mapping[str, str], query: Mapping[str, str | None] | str
+    ) -> Request:
+        """Return what is sent for *body*, the values of *path* and those of *query* that are set.
+
+        A *query* that is text is one that the service gave, and goes as it came.
+        Raise `ValueError` for an id that can't be one, and for a body that JSON can't hold or
+        that is larger than the service takes; `TypeError` for a body of another kind. A `Streamed`
+        body goes as it is.
+        """
+        target = self._filled(path)
+        if query and (asked := query if isinstance(query, str) else _query(query)):
+            target = f"{target}?{asked}"
+        if body is None and self.accepts in (None, Json):
+            return Request(self.method, target)
+        if self.accepts is None or not isinstance(body, self.accepts):
+            takes = self.accepts.__name__ if self.accepts else "no body"
+            message = f"{self.operation} takes {takes}, not {type(body).__name__}"
+            raise TypeError(message)
+        data = body if isinstance(body, Streamed) else encoded(body, self.max_json_bytes)
+        return Request(self.method, target, data)
+
+    def _filled(self, values: Mapping[str, str]) -> str:
+        """Return the path with *values* in it, each as one segment."""
+        target = ""
+        for literal, name in self._pieces:
+            target += literal
+            if name is not None:
+                try:
+                    target += segment(name, values[name])
+                except KeyError:
+                    message = f"{self} needs path={{{name!r}: ...}}"
+                    raise ValueError(message) from None
+        return target
+
+    def result(self, response: Response) -> R:
+        """Return what a *response* that is `Response.ok` says; raise `ResponseDecodeError`."""
+        try:
+            return self._read(response)
+        except _codec.Misfit as misfit:
+            error = ResponseDecodeError(
+                misfit.reason,
+                path=misfit.path,
+                status=response.status,
+                endpoint=str(self),
+                body=response.body,
+                id=_id_in(response.body, self.inside),
+                maybe_applied=self.replay is not Replay.SAFE,
+            )
+        raise error
+
+    def error(
+        self,
+        response: Response,
+        attempts: Attempts,
+        *,
+        now: datetime,
+        hidden: tuple[str, ...] = (),
+        advice: str | None = None,
+    ) -> ApiError:
+        """Return the error that any other *response* is raised as, at *now*.
+
+        What is *hidden* isn't shown, should the service repeat it. *advice* goes before the usual
+        next step of the error's class.
+        """
+        status = response.status
+        errors = details(response.body, hidden)
+        if 300 <= status < 400:  # noqa: PLR2004 - 3xx
+            errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
+        acted = attempts.maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
+        return kind_of(status)(
+            status,
+            endpoint=str(self),
+            errors=errors,
+            request_id=response.headers.get("x-request-id"),
+            retry_after=retry_after(response.headers.get("retry-after"), now=now),
+            attempts=attempts.count,
+            advice=advice,
+            maybe_applied=acted and self.replay is not Replay.SAFE,
+        )
+
+    def _read(self, response: Response) -> R:
+        if self.returns is NoneType:
+            return cast("R", None)
+        if response.flaw:
+            raise _codec.Misfit(response.flaw)
+        if self.returns is object and not response.body:
+            return cast("R", None)
+        data: Any = _codec.decode(response.body)
+        if self.inside is None:
+            return _codec.structure(data, self.returns)
+        return _codec.structure_inside(data, self.inside, self.returns)
+
+
+def _id_in(body: bytes, inside: str | None) -> str | None:
+    """Return the id in an answer that can't be read as a whole; None where there is none."""
+    with suppress(Exception):
+        data = _codec.decode(body)
+        record = data.get(inside, data)
+        found = record.get("id") or record.get("_id")
+        return found if isinstance(found, str) else None
+    return None
+
+
+def open_endpoint(method: str, template: str, replay: Replay | None) -> Endpoint[Json, object]:
+    """Return an operation that isn't declared: any JSON in, any JSON out.
+
+    Raise `ValueError` for a method or a path that can't be one.
+    """
+    if not _METHOD.fullmatch(method):
+        message = f"{method!r} is no HTTP method: GET, POST, PUT, PATCH and DELETE are"
+        raise ValueError(message)
+    if not _TEMPLATE.fullmatch(template) or {".", ".."} & set(template.split("/")):
+        message = (
+            f"{template!r} is no path: it starts with a slash, takes values as {{name}} with"
+            " path={'name': ...}, its query as query={...}, and what is special percent-encoded"
+        )
+        raise ValueError(message)
+    by_default = Replay.IDEMPOTENT if method in ("PUT", "DELETE") else Replay.UNSAFE
+    return Endpoint(
+        method,
+        template,
+        operation=f"{method} {template}",
+        accepts=Json,
+        returns=object,
+        replay=replay or (Replay.SAFE if method in ("GET", "HEAD") else by_default),
+    )
+
+
+def encoded(body: object, limit: int = MAX_JSON_BYTES) -> bytes:
+    """Return *body* as JSON; raise `ValueError` where JSON can't hold it or it is too large."""
+    data = _codec.encode(body.value if isinstance(body, Json) else body)
+    if len(data) <= limit:
+        return data
+    message = f"the body is {len(data)} bytes as JSON; the service takes {limit} at most"
+    del data  # error reporters attach local variables
+    raise ValueError(message)

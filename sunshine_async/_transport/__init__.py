@@ -1,1 +1,0 @@
-"""The one place where bytes leave the process."""

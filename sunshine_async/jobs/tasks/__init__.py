@@ -1,0 +1,1 @@
+"""Rows as calls: one table of modes a service."""

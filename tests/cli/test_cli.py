@@ -1,0 +1,694 @@
+"""The command line: what it says, and what it exits with."""
+
+import gzip
+import importlib
+import io
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Never, NoReturn, TypeAlias
+
+import anyio
+import anyio.lowlevel
+import pytest
+from attrs import evolve
+from rich.cells import cell_len
+from typer.testing import CliRunner, Result
+
+from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient
+from sunshine_async import cli as entry
+from sunshine_async.cli import run_job as running
+from sunshine_async.cli import services
+from sunshine_async.cli.app import app, run
+from sunshine_async.cli.output import SHOWN, Meter, Screen
+from sunshine_async.cli.services import Access
+from sunshine_async.cli.streams import OutputError, open_streams
+from sunshine_async.emulator import Emulator
+from sunshine_async.jobs import (
+    SUNSHINE,
+    Ending,
+    Job,
+    Mode,
+    Problem,
+    Report,
+    Row,
+    Shape,
+    Trouble,
+    open_rows,
+)
+from sunshine_async.testing import ScriptedTransport
+
+Call: TypeAlias = Callable[..., Result]
+
+
+FREE = Pace().snapshot()
+"""A pace that has nothing to say."""
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Emulator:
+    return Emulator(keys=["key-id:the-secret"])
+
+
+@pytest.fixture(scope="module")
+def base_url(emulator: Emulator) -> Iterator[str]:
+    with emulator.serve() as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def env(emulator: Emulator, base_url: str) -> dict[str, str]:
+    emulator.reset()
+    return {
+        "SUNSHINE_APP_ID": "app",
+        "SUNSHINE_KEY_ID": "key-id",
+        "SUNSHINE_KEY_SECRET": "the-secret",
+        "SUNSHINE_BASE_URL": base_url,
+        "COLUMNS": "80",
+    }
+
+
+@pytest.fixture
+def call(env: dict[str, str]) -> Call:
+    def invoke(*arguments: object, **more: str | None) -> Result:
+        settings = {name: value for name, value in {**env, **more}.items() if value is not None}
+        gone = {name: None for name, value in more.items() if value is None}
+        return CliRunner().invoke(app, [str(a) for a in arguments], env=settings | gone)
+
+    return invoke
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    path = tmp_path / "users.csv"
+    path.write_text("externalId,profile.givenName\na,Zoë\nb,陽子\na,Jane\nc,x,y\n")
+    return path
+
+
+@contextmanager
+def standard_input(data: bytes) -> Iterator[None]:
+    """Let this process's standard input be *data*."""
+    saved = os.dup(0)
+    out, into = os.pipe()
+    try:
+        os.dup2(out, 0)
+        os.write(into, data)
+        os.close(into)
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(out)
+
+
+def words(text: str) -> str:
+    """Return *text* as one line, whatever its width made of it."""
+    return " ".join(text.split())
+
+
+class TestImport:
+    def test_report(self, call: Call, users: Path, emulator: Emulator) -> None:
+        """An import ends with each row that wasn't done, its line and why, and a table."""
+        result = call("import", users, "--mode", "create", "--service", "sunshine")
+        assert result.exit_code == 1
+        said = words(result.stdout)
+        assert "4 failed 409 conflict" in said
+        assert "5 bad 3 cells, where the first line has 2" in said
+        for figure in ("rows │ 4", "done │ 2", "failed │ 1 (", "unknown │ 0", "bad │ 1 ("):
+            assert figure in said
+        assert "latency │ p50" in said
+        assert result.stderr == ""
+        assert {user["externalId"] for user in emulator.users("sunshine")} == {"a", "b"}
+
+    def test_all_done(self, call: Call, tmp_path: Path, emulator: Emulator) -> None:
+        """Where all rows are done the status is 0, in each mode."""
+        path = tmp_path / "users.jsonl.gz"
+        path.write_bytes(gzip.compress(b'{"no": "a"}\n{"no": "b"}\n'))
+        assert call("import", path, "--mode", "create", "--map", "externalId=no").exit_code == 0
+        path.write_bytes(gzip.compress(b'{"id": "a", "metadata": {"x": 1}}\n'))
+        assert call("import", path, "--mode", "update").exit_code == 0
+        users = {user["externalId"]: user["metadata"] for user in emulator.users("sunshine")}
+        assert users == {"a": {"x": 1}, "b": {}}
+        with standard_input(b"externalId\na\nb\n"):
+            assert call("import", "-", "--mode", "delete").exit_code == 0
+        assert emulator.users("sunshine") == []
+
+    def test_json(self, call: Call, users: Path) -> None:
+        """With --json stdout is one line of JSON, and stderr one for each row that wasn't done."""
+        result = call("import", users, "--mode", "create", "--json")
+        assert result.exit_code == 1
+        [line] = result.stdout.splitlines()
+        summary = json.loads(line)
+        assert (summary["rows"], summary["done"], summary["failed"], summary["bad"]) == (4, 2, 1, 1)
+        assert (summary["file"], summary["mode"]) == (str(users), "create")
+        problems = [json.loads(line) for line in result.stderr.splitlines()]
+        assert {problem["line"]: problem["outcome"] for problem in problems} == {
+            4: "failed",
+            5: "bad",
+        }
+
+    def test_misspelled_keys(self, call: Call, tmp_path: Path) -> None:
+        """Keys of JSON that the model doesn't know are named at the end."""
+        path = tmp_path / "users.jsonl"
+        path.write_text('{"external_id": "a"}\n')
+        result = call("import", path, "--mode", "create")
+        assert "no field known here is called so: external_id (rows: 1)" in words(result.stdout)
+
+    def test_options_of_tables(self, call: Call, tmp_path: Path, emulator: Emulator) -> None:
+        """Delimiter, format, renames, empty cells and the rate are what was said."""
+        path = tmp_path / "export.txt"
+        path.write_text("no\tprofile.surname\tmetadata.n:number\na\t\t1\n")
+        arguments = ("--delimiter", "tab", "--format", "csv", "--map", "externalId=no")
+        result = call("import", path, "--mode", "create", *arguments, "--rate", "100")
+        assert result.exit_code == 0, result.output
+        result = call("import", path, "--mode", "update", *arguments, "--empty", "null")
+        assert result.exit_code == 0, result.output
+        [user] = emulator.users("sunshine")
+        assert user["metadata"] == {"n": 1}
+        assert user["profile"].get("surname") is None
+
+    def test_given_up(self, call: Call, users: Path) -> None:
+        """Refused credentials, or more failures than allowed: status 3, and one sentence why."""
+        result = call("import", users, "--mode", "create", SUNSHINE_KEY_SECRET="another-secret")
+        assert result.exit_code == 3
+        assert "Given up: no row would fare better: 401" in words(result.stdout)
+        assert "those after it were not" in words(result.stdout)
+        result = call("import", users, "--mode", "create", "--max-failures", "0")
+        assert result.exit_code == 3
+        assert "Given up: more than 0 rows" in words(result.stdout)
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["nowhere.csv"], "nowhere.csv isn't there"),
+            (["/"], "/ is a directory"),
+            (["{users}", "--service", "dixie"], "no such service here. There is: sunshine"),
+            (["{users}", "--map", "externalId"], "it is FIELD=COLUMN, such as"),
+            (["{users}", "--map", "a=x", "--map", "a=y"], "a comes from x already"),
+            (["{users}", "--map", "externalId=no"], "has no column 'no' for externalId"),
+            (["{users}", "--delimiter", ";;"], "the delimiter is one character"),
+            (["{users}", "--delimiter", ";"], "Are the cells separated otherwise?"),
+            (["{users}", "--rate", "0"], "--rate can't be that: Pace(rate=0"),
+            (["{users}", "--secret-file", "/nowhere"], "can't be read: No such file"),
+            (["{users}", "--base-url", "http://example.org"], "http"),
+        ],
+    )
+    def test_what_cannot_start(
+        self, call: Call, users: Path, arguments: list[str], said: str
+    ) -> None:
+        """What can't start says why and what to do, in one sentence on stderr, with status 2."""
+        arguments = [argument.replace("{users}", str(users)) for argument in arguments]
+        result = call("import", *arguments, "--mode", "create")
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert result.stderr.startswith("sunshine-async: ")
+        assert result.stderr.count("\n") == 1
+        assert result.stdout == ""
+
+    @pytest.mark.parametrize(
+        ("variable", "option"),
+        [("APP_ID", "--app-id"), ("KEY_ID", "--key-id"), ("KEY_SECRET", "--secret-file")],
+    )
+    def test_what_is_missing(self, call: Call, users: Path, variable: str, option: str) -> None:
+        """What is missing is named by its option and its variable."""
+        result = call("import", users, "--mode", "create", **{f"SUNSHINE_{variable}": None})
+        assert result.exit_code == 2
+        assert option in result.stderr
+        assert f"SUNSHINE_{variable}" in result.stderr
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["--mode", "sync"],
+            *(["--concurrency", bad] for bad in ("0", "-1", "1.5", "many", "²")),
+        ],
+    )
+    def test_wrong_options(self, call: Call, users: Path, arguments: list[str]) -> None:
+        """Options that can't be meant are refused with status 2."""
+        result = call("import", users, *arguments)
+        assert result.exit_code == 2
+        assert "Usage" in result.stderr
+
+    @pytest.mark.parametrize("concurrency", ["1", "auto"])
+    def test_how_many_at_once(self, call: Call, tmp_path: Path, concurrency: str) -> None:
+        """With auto the job finds by itself how many calls at once are enough."""
+        path = tmp_path / "users.jsonl"
+        path.write_text("".join(f'{{"externalId": "how-many-{n}"}}\n' for n in range(50)))
+        result = call("import", path, "--mode", "upsert", "--concurrency", concurrency, "--json")
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["done"] == 50
+
+    def test_secret_in_a_file(self, call: Call, users: Path, tmp_path: Path) -> None:
+        """The secret comes from a file, its line's end left out."""
+        path = tmp_path / "secret"
+        path.write_text("the-secret\n")
+        result = call(
+            "import", users, "--mode", "create", "--secret-file", path, SUNSHINE_KEY_SECRET=None
+        )
+        assert "done │ 2" in words(result.stdout)
+        path.write_bytes(b"\xff")
+        result = call("import", users, "--mode", "create", "--secret-file", path)
+        assert "it isn't text" in result.stderr
+
+    @pytest.mark.parametrize("width", [40, 80])
+    @pytest.mark.parametrize("colour", [{"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}, {}])
+    def test_widths(self, call: Call, users: Path, width: int, colour: dict[str, str]) -> None:
+        """Nothing is wider than the terminal, and at most 80 columns; NO_COLOR means none."""
+        result = call("import", users, "--mode", "create", COLUMNS=str(width), **colour)
+        assert result.exit_code == 1
+        if "FORCE_COLOR" in colour:
+            assert "\x1b[" in result.stdout
+        else:
+            assert "\x1b[" not in result.output
+            assert max(map(cell_len, result.stdout.splitlines())) <= width
+
+
+class TestDryRun:
+    def test_nothing_is_sent(self, call: Call, users: Path, emulator: Emulator) -> None:
+        """A dry run says what would be refused and how long it takes, and needs no credentials."""
+        bare = {f"SUNSHINE_{name}": None for name in ("APP_ID", "KEY_ID", "KEY_SECRET")}
+        result = call("import", users, "--mode", "create", "--dry-run", "--rate", 2, **bare)
+        assert result.exit_code == 1
+        said = words(result.stdout)
+        assert "5 bad 3 cells, where the first line has 2" in said
+        for figure in ("rows │ 4", "valid │ 3", "bad │ 1", "2 s at 2 requests a second"):
+            assert figure in said
+        assert "1 (rows with the key of an earlier one; lines 4 as 2)" in said
+        assert "Nothing was sent." in said
+        assert emulator.ledger()["requests"] == 0
+
+    def test_all_valid(self, call: Call, tmp_path: Path) -> None:
+        """Where all rows are valid the status is 0; without a rate the time depends."""
+        path = tmp_path / "users.jsonl"
+        path.write_text('{"externalId": "a", "nick": 1}\n' + '{"externalId": "a"}\n' * 9)
+        result = call("import", path, "--mode", "create", "--dry-run")
+        assert result.exit_code == 0
+        said = words(result.stdout)
+        assert "that depends on the service" in said
+        assert "nick (rows: 1)" in said
+        assert "lines 2 as 1, 3 as 1," in said
+        assert ", ...)" in said
+
+    def test_json(self, call: Call, users: Path) -> None:
+        """With --json it is one line of JSON, and one on stderr for each bad row."""
+        result = call("import", users, "--mode", "create", "--dry-run", "--json")
+        data = json.loads(result.stdout)
+        assert (data["dry_run"], data["valid"], data["bad"]) == (True, 3, 1)
+        assert json.loads(result.stderr) == data["problems"][0]
+
+    def test_many_bad_rows(self, call: Call, tmp_path: Path) -> None:
+        """Of many bad rows the first are listed."""
+        path = tmp_path / "users.jsonl"
+        path.write_text("x\n" * (SHOWN + 2))
+        result = call("import", path, "--mode", "create", "--dry-run")
+        assert "... and 2 more" in result.stdout
+
+    @pytest.mark.parametrize("arguments", [["--rate", "0"], ["--skip", "no"]])
+    def test_what_cannot_start(self, call: Call, users: Path, arguments: list[str]) -> None:
+        """What can't be meant is refused with status 2."""
+        result = call("import", users, "--mode", "create", "--dry-run", *arguments)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("sunshine-async: ")
+
+
+class TestUsers:
+    def test_get(self, call: Call, users: Path) -> None:
+        """One user is printed as JSON, as the service sent it."""
+        call("import", users, "--mode", "create")
+        result = call("users", "get", "b")
+        assert result.exit_code == 0
+        user = json.loads(result.stdout)
+        assert (user["externalId"], user["profile"]["givenName"]) == ("b", "陽子")
+
+    def test_delete(self, call: Call, users: Path, emulator: Emulator) -> None:
+        """One user is deleted, also by brand."""
+        call("import", users, "--mode", "create")
+        result = call("users", "delete", "b")
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Deleted.\n")
+        assert [user["externalId"] for user in emulator.users("sunshine")] == ["a"]
+
+    @pytest.mark.parametrize("verb", ["get", "delete"])
+    def test_what_fails(self, call: Call, verb: str) -> None:
+        """Status 1 where the service says no, 2 where nothing was asked of it; one sentence each."""
+        missing = call("users", verb, "nobody")
+        assert (missing.exit_code, missing.stderr[:20]) == (1, "sunshine-async: 404 ")
+        for result in (call("users", verb, ".."), call("users", verb, "a", "--service", "dixie")):
+            assert result.exit_code == 2
+            assert result.stderr.startswith("sunshine-async: ")
+
+
+class TestEmulator:
+    def test_refusals(self, call: Call, base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A port that is taken, and a missing extra: status 2 and a sentence."""
+        result = call("emulator", "--port", base_url.rpartition(":")[2])
+        assert result.exit_code == 2
+        assert result.stderr.startswith("sunshine-async: ")
+        monkeypatch.setitem(sys.modules, "sunshine_async.emulator", None)
+        assert call("emulator").exit_code == 2
+
+
+class TestSecrets:
+    def test_secret_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who is at a terminal is asked for a secret that is nowhere else."""
+        monkeypatch.delenv("SUNSHINE_KEY_SECRET", raising=False)
+        access = Access(may_ask=True)
+        assert (
+            services.secret(access, "SUNSHINE_KEY_SECRET", what="key", ask=lambda _: "typed")
+            == "typed"
+        )
+        with CliRunner().isolation(input="typed\n"):
+            assert services._ask("key's secret") == "typed"
+        assert not services.someone_there()
+
+    def test_no_option_holds_it(self, call: Call) -> None:
+        """No option takes the secret: processes are seen by others."""
+        assert "--secret " not in call("import", "--help", COLUMNS="200").stdout
+
+
+class TestScreen:
+    def test_many_problems(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Rows with the same reason stand together, and what isn't listed is counted."""
+        report = Report(ending=Ending.STOPPED, last_line=99)
+        for line in (9, 3, 4, 5, *range(20, 20 + SHOWN)):
+            report.add(Problem(line, Trouble.FAILED, "409", "there already"))
+        Screen().report(report, file="users.csv")
+        said = words(capsys.readouterr().out)
+        assert "3-5, 9, 20-65 failed there already" in said
+        assert "... and 4 more: with --json each one is on stderr" in said
+        assert "The rows up to line 99 were taken" in said
+
+    @pytest.mark.parametrize("width", [40, 80])
+    def test_bar(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+    ) -> None:
+        """On a terminal there is a bar, whatever the width."""
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(width))
+        screen = Screen()
+        report = Report(done=500, failed=2, throttled=3, seconds=1.0)
+        with screen.progress("users.csv") as meter:
+            assert meter.interval == 0.1
+            meter.show(report, 1000, FREE)
+            meter.close()
+        said = capsys.readouterr().err
+        assert "50 % 502 rows 502/s 1 s left" in said
+        assert ("2 not done 3 throttled" in said) == (width == 80)
+
+    @pytest.mark.parametrize(
+        ("report", "total", "said"),
+        [
+            (Report(), None, "0 rows, 0/s"),
+            (Report(), 0, "0 %, 0 rows, 0/s"),
+            (Report(done=10, seconds=1), 100, "10 %, 10 rows, 10/s, 9 s left"),
+            (Report(done=10, seconds=1), 1000, "1 %, 10 rows, 10/s, 1:39 left"),
+            (Report(done=10, seconds=1), 100_000, "0 %, 10 rows, 10/s, 2:46:39 left"),
+            (Report(done=10, bad=1, throttled=1_000, seconds=1), 5,
+             "100 %, 11 rows, 11/s, 0 s left, 1 not done, 1,000 throttled"),
+        ],
+    )  # fmt: skip
+    def test_lines(
+        self, capsys: pytest.CaptureFixture[str], report: Any, total: int | None, said: str
+    ) -> None:
+        """Elsewhere there is a line now and then; with --json it is one of JSON."""
+        with Screen().progress("users.csv") as meter:
+            assert meter.interval == 10
+            meter.show(report, total, FREE)
+            meter.close()
+        assert capsys.readouterr().err == f"{said}\n"
+        with Screen(as_json=True).progress("users.csv") as meter:
+            meter.show(report, total, FREE)
+        assert json.loads(capsys.readouterr().err) == {"note": said}
+
+    @pytest.mark.parametrize(
+        ("pace", "said"),
+        [
+            (evolve(FREE, held=True), "3 rows, 3/s, waiting for the service"),
+            (evolve(FREE, paused=12.0), "3 rows, 3/s, asked to wait 12 s"),
+            (evolve(FREE, rate=187.3), "3 rows, 3/s, at most 187 calls/s"),
+        ],
+    )
+    def test_what_keeps_it_waiting(
+        self, capsys: pytest.CaptureFixture[str], pace: Snapshot, said: str
+    ) -> None:
+        """Whoever looks on sees why it isn't faster."""
+        with Screen().progress("users.csv") as meter:
+            meter.show(Report(done=3, seconds=1), None, pace)
+        assert capsys.readouterr().err == f"{said}\n"
+
+    def test_the_pace_is_reported(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """At the end it says for how long the service had it wait, and how fast it let it go."""
+        report = Report(done=1, paused=31.0, limit=187.26, found=198.6)
+        Screen().report(report, file="users.csv")
+        said = words(capsys.readouterr().out)
+        assert "limit │ about 199 calls a second; --rate 199 starts with it" in said
+        assert "paused │ 31 s, as the service asked" in said
+        assert "pace │ 187.3 calls a second at most, by the end" in said
+
+    def test_readers_that_have_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody reading any more is no error: not at once, and not at the end."""
+        for write in (
+            lambda: Screen(as_json=True).report(Report(), file="x"),
+            lambda: Screen().report(Report(), file="x"),
+        ):
+            out, into = os.pipe()
+            os.close(out)
+            with os.fdopen(into, "w") as stdout, monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", stdout)
+                write()
+
+    def test_full_disks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A result that can't be written is an error."""
+        with Path("/dev/full").open("w", encoding="utf-8") as stdout:
+            monkeypatch.setattr(sys, "stdout", stdout)
+            with pytest.raises(OutputError, match="can't be written: No space left on device"):
+                Screen().report(Report(), file="x")
+
+    def test_bars_that_nobody_sees(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bar on a terminal that has gone is no error."""
+        out, into = os.pipe()
+        os.close(out)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        with os.fdopen(into, "w") as stderr, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stderr)
+            with Screen().progress("users.csv") as meter:
+                meter.show(Report(), None, FREE)
+
+    def test_streams_that_are_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A process that was started without stdout and stderr gets some."""
+        monkeypatch.setattr(sys, "stdout", None)
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "ascii"))
+        open_streams()
+        sys.stdout.write("x")
+        sys.stdout.close()
+        sys.stderr.write("é")
+
+
+class Signals:
+    """Signals from a script: each when the job is at a point."""
+
+    def __init__(self, *numbers: Any) -> None:
+        self.numbers = numbers
+
+    @contextmanager
+    def __call__(self, *_: signal.Signals) -> Iterator["Signals"]:
+        yield self
+
+    async def __aiter__(self) -> AsyncIterator[signal.Signals]:
+        for number in self.numbers:
+            await anyio.lowlevel.checkpoint()
+            yield number
+
+
+def unsupported(*_: signal.Signals) -> NoReturn:
+    raise NotImplementedError
+
+
+async def run_job(
+    tmp_path: Path, signals: Any, *, leave: Any = os._exit, answers: Any = 3
+) -> running.Run:
+    path = tmp_path / "users.jsonl"
+    path.write_text('{"externalId": "a"}\n' * answers)
+    transport = ScriptedTransport([(201, {"user": {"id": "1"}})] * answers)
+
+    async def sleep(_: Any) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    client = SunshineClient("app", auth=BasicAuth("key-id", "the-secret"), transport=transport)
+    async with client:
+        job = Job(client, SUNSHINE, Mode.CREATE)
+        with open_rows(path, job.shape) as rows:
+            return await running.run(job, rows, Screen(), signals=signals, leave=leave, sleep=sleep)
+
+
+class TestRunning:
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    async def test_first_signal_stops_in_order(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, status: int
+    ) -> None:
+        """A signal ends the job in order, says so, and is in the status."""
+        result = await run_job(tmp_path, Signals(number), answers=3000)
+        assert result.status == status
+        assert result.report.ending is Ending.STOPPED
+        assert "Stopping: no more rows are taken." in capsys.readouterr().err
+
+    async def test_second_signal_stops_at_once(self, tmp_path: Path) -> None:
+        """A second signal leaves at once, with the same status."""
+        left = []
+        await run_job(
+            tmp_path, Signals(signal.SIGINT, signal.SIGINT), leave=left.append, answers=3000
+        )
+        assert left == [130]
+
+    async def test_where_there_are_no_signals(self, tmp_path: Path) -> None:
+        """Where the system has no signals to wait for, the job runs all the same."""
+        result = await run_job(tmp_path, unsupported)
+        assert (result.status, result.report.done) == (0, 3)
+
+    def test_totals_are_estimated(self, tmp_path: Path) -> None:
+        """How many rows there are is told from how much of the file those so far took."""
+        path = tmp_path / "users.jsonl"
+        path.write_text("{}\n" * 10)
+        job = Job(SunshineClient("app", auth=BasicAuth("a", "b")), SUNSHINE, Mode.CREATE)
+        with open_rows(path, Shape(None)) as rows:
+            assert running._total(job, rows) is None
+            assert isinstance(next(iter(rows)), Row)
+            assert running._total(job, rows) == 0
+
+
+class TestEntry:
+    @pytest.mark.parametrize("name", ["typer", "rich"])
+    def test_missing_extra(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        """Without the extra the command says how to get it; status 2."""
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(SystemExit, match="2"):
+            entry.main()
+        assert "pip install 'sunshine-async[cli]'" in capsys.readouterr().err
+
+    def test_main(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The command runs what the process was started with."""
+        monkeypatch.setattr(
+            sys, "argv", ["sunshine-async", "import", "nowhere.csv", "--mode=create"]
+        )
+        with pytest.raises(SystemExit, match="2"):
+            entry.main()
+        assert "nowhere.csv isn't there" in capsys.readouterr().err
+
+    def test_module(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """``python -m sunshine_async`` is the same, and importing its module runs nothing."""
+        importlib.import_module("sunshine_async.__main__")
+        monkeypatch.delitem(sys.modules, "sunshine_async.__main__")
+        monkeypatch.setattr(sys, "argv", ["sunshine-async", "--help"])
+        with pytest.raises(SystemExit, match="0"):
+            runpy.run_module("sunshine_async", run_name="__main__")
+        assert "import" in capsys.readouterr().out
+
+    def test_interrupted_before_it_began(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """An interrupt outside of a job is status 130, with no traceback."""
+
+        def interrupt(_: Any) -> Never:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(sys, "argv", ["sunshine-async", "users", "get", "a"])
+        monkeypatch.setattr("sunshine_async.cli.users.known", interrupt)
+        with pytest.raises(SystemExit, match="130"):
+            run()
+        assert capsys.readouterr().err == "sunshine-async: interrupted\n"
+
+    def test_configuration_errors_of_the_library_are_sentences(
+        self, call: Call, users: Path
+    ) -> None:
+        """What the client refuses is said as it says it."""
+        result = call("import", users, "--mode", "create", "--app-id", "..")
+        assert result.exit_code == 2
+        assert "app_id" in result.stderr
+        assert issubclass(ConfigurationError, ValueError)
+
+
+def start(env: dict[str, str], *arguments: object, **options: Any) -> "subprocess.Popen[str]":
+    root = str(Path(entry.__file__).parents[2])
+    return subprocess.Popen(  # noqa: S603 - our own
+        [sys.executable, "-m", "sunshine_async", *map(str, arguments)],
+        env={**os.environ, **env, "PYTHONPATH": root},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+class TestProcess:
+    def test_interrupts(self, env: dict[str, str], tmp_path: Path, emulator: Emulator) -> None:
+        """SIGINT and SIGTERM end an import in order: the report, then 130 or 143."""
+        path = tmp_path / "users.jsonl"
+        path.write_text("{}\n" * 200_000)
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            emulator.reset()
+            arguments = ("import", path, "--mode", "create", "--json")
+            with start(env, *arguments, stdout=subprocess.PIPE) as process:
+                while not emulator.ledger()["requests"]:
+                    assert process.poll() is None
+                    time.sleep(0.01)
+                process.send_signal(number)
+                out, err = process.communicate(timeout=20)
+            assert process.returncode == status, err
+            summary = json.loads(out)
+            assert summary["ending"] == "stopped"
+            assert summary["rows"] == summary["done"] == len(emulator.users("sunshine"))
+            assert "Traceback" not in err
+
+    def test_stdout_that_is_closed(self, env: dict[str, str], users: Path) -> None:
+        """Whoever doesn't read the result to its end changes nothing: no traceback, same status."""
+        for more in ((), ("--json",)):
+            out, into = os.pipe()
+            os.close(out)
+            with start(env, "import", users, "--mode", "create", *more, stdout=into) as process:
+                os.close(into)
+                _, err = process.communicate(timeout=20)
+            assert process.returncode == 1
+            assert "Traceback" not in err
+            assert "Exception ignored" not in err
+            assert "Broken" not in err
+
+    def test_emulator(self, env: dict[str, str]) -> None:
+        """The emulator says where it listens, in its first line, and ends on a signal."""
+        with start(env, "emulator", "--port", "0", stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline().startswith("listening on http://127.0.0.1:")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+
+    def test_library_needs_no_extra(self) -> None:
+        """Importing the library and its jobs imports nothing of the extras (httpx may)."""
+        script = (
+            "import sys, httpx; before = set(sys.modules);"
+            "import sunshine_async, sunshine_async.jobs;"
+            "new = set(sys.modules) - before;"
+            "print({'typer', 'rich', 'starlette', 'uvicorn', 'jwt'} & new or 'none')"
+        )
+        root = str(Path(entry.__file__).parents[2])
+        out = subprocess.run(  # noqa: S603 - our own
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": root},
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        assert out == "none\n"
+
+
+def test_meter_without_a_bar_leaves_the_terminal_alone() -> None:
+    """Where there is no bar there is nothing to put back."""
+    Meter(Screen(), None, 0).close()

@@ -1,0 +1,349 @@
+"""The command line with a journal: going on, and what a job did."""
+
+import csv
+import io
+import json
+import re
+import resource
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sunshine_async.cli import job as after
+from sunshine_async.cli.app import app
+from sunshine_async.cli.output import Screen
+from sunshine_async.emulator import Emulator
+from sunshine_async.jobs import Report
+from sunshine_async.journal import REACH, Journal, Line, Mark, State
+from sunshine_async.rows import BadRow, Shape, open_rows
+
+Call: TypeAlias = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Emulator:
+    return Emulator()
+
+
+@pytest.fixture(scope="module")
+def base_url(emulator: Emulator) -> Iterator[str]:
+    with emulator.serve() as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def call(emulator: Emulator, base_url: str) -> Call:
+    emulator.reset()
+    env = {
+        "SUNSHINE_APP_ID": "app",
+        "SUNSHINE_KEY_ID": "key-id",
+        "SUNSHINE_KEY_SECRET": "the-secret",
+        "SUNSHINE_BASE_URL": base_url,
+        "COLUMNS": "80",
+    }
+
+    def invoke(*arguments: object, **more: str) -> Result:
+        return CliRunner().invoke(app, [str(a) for a in arguments], env={**env, **more})
+
+    return invoke
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    path = tmp_path / "users.csv"
+    path.write_text("externalId,profile.givenName\na,Zoë\nb,陽子\nb,Jane\nc,x,y\n,\nd,\n")
+    return path
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "run.sqlite"
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_same_command_again(call: Call, users: Path, journal: Path, emulator: Emulator) -> None:
+    """An import with a journal, run again, sends nothing, and says the same."""
+    first = call("import", users, "--mode", "create", "--journal", journal)
+    again = call("import", users, "--mode", "create", "--journal", journal)
+    assert (first.exit_code, again.exit_code) == (1, 1)
+    for said in map(words, (first.stdout, again.stdout)):
+        assert "5 bad 3 cells, where the first line has 2" in said
+        assert "left out │ 1 (another row with the same key was sent)" in said
+        assert "done │ 3" in said
+    assert emulator.ledger()["sunshine"]["effects"]["create"] == 3
+
+
+def test_the_next_night(call: Call, users: Path, journal: Path) -> None:
+    """An upsert with the journal of the last one says what it didn't have to send."""
+    call("import", users, "--mode", "upsert", "--journal", journal)
+    users.write_text("externalId,profile.givenName\na,Zoë\nb,Other\n")
+    result = call("import", users, "--mode", "upsert", "--journal", journal)
+    assert result.exit_code == 0
+    said = words(result.stdout)
+    assert "done │ 2 │ │ updated │ 1 │ │ unchanged │ 1 (as they were: nothing was sent) │" in said
+
+
+def test_upserts_without_a_journal(call: Call, users: Path, emulator: Emulator) -> None:
+    """The report of an upsert says how many were created and how many updated, in JSON too."""
+    emulator.add("sunshine", {"externalId": "a"}, app_id="app")
+    shown = call("import", users, "--mode", "upsert").stdout
+    assert "done │ 4 │ │ created │ 2 │ │ updated │ 2 │" in words(shown)
+    again = call("import", users, "--mode", "upsert", "--json").stdout
+    assert json.loads(again)["outcomes"] == {"updated": 4}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--retry-failed",
+        "--retry-unknown",
+        "--accept-changed-source",
+        "--full",
+        "--keep-bodies",
+        "--duplicates=all",
+    ],
+)
+def test_what_goes_with_a_journal(call: Call, users: Path, option: str) -> None:
+    """What means nothing without a journal is refused without one."""
+    result = call("import", users, "--mode", "create", option)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"sunshine-async: {option.partition('=')[0]} goes with")
+
+
+def test_what_is_no_journal(call: Call, users: Path) -> None:
+    """A journal that can't be one is refused in one sentence, with status 2."""
+    for arguments in (
+        ("import", users, "--mode", "create", "--journal", users),
+        ("job", "show", users),
+        ("job", "failures", users),
+        ("job", "export", users.with_name("none")),
+    ):
+        result = call(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("sunshine-async: ")
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_changed_source(call: Call, users: Path, journal: Path) -> None:
+    """An unfinished run with another file is refused with what to do, and status 2."""
+    call("import", users, "--mode", "create", "--journal", journal)
+    opened = Journal(journal)
+    opened.describe(state="open")
+    opened.close()
+    users.write_text("externalId\nz\n")
+    result = call("import", users, "--mode", "create", "--journal", journal)
+    assert result.exit_code == 2
+    assert "--accept-changed-source" in result.stderr
+
+
+def test_given_up(call: Call, users: Path, journal: Path, emulator: Emulator) -> None:
+    """Where credentials are refused no row has failed: the same command goes on with them."""
+    with Emulator(keys=["other:key"]).serve() as locked:
+        result = call(
+            "import", users, "--mode", "create", "--journal", journal, SUNSHINE_BASE_URL=locked
+        )
+    assert result.exit_code == 3
+    assert "to be done │ 3 (the same command goes on with them)" in words(result.stdout)
+    assert "failed │ 0" in words(result.stdout)
+
+
+class TestShow:
+    @pytest.mark.parametrize("width", [80, 40])
+    def test_a_job(self, call: Call, users: Path, journal: Path, width: int) -> None:
+        """It says what was done, how fast, and each kind of error with an example."""
+        call("import", users, "--mode", "create", "--journal", journal)
+        result = call("job", "show", journal, COLUMNS=str(width))
+        assert result.exit_code == 0
+        said = words(result.stdout)
+        assert "finished" in said
+        assert "bad row 2, such as line 5: 3 cells" in said
+        assert max(map(len, result.stdout.splitlines())) <= width
+        if width == 80:
+            for figure in ("rows │ 6", "done │ 3 (created)", "bad │ 2 (", "left out │ 1 ("):
+                assert figure in said
+
+    @pytest.mark.parametrize("width", [80, 40])
+    def test_what_was_done(self, call: Call, users: Path, journal: Path, width: int) -> None:
+        """Rows done are counted by what was done, if that is several things."""
+        call("import", users, "--mode", "upsert", "--journal", journal)
+        opened = Journal(journal)
+        for number, outcome in enumerate(("updated", "unchanged", "upserted", "anew"), 10):
+            opened.add([Line(number, None, b"")])
+            [*_, row] = opened.rows(State.WAITING)
+            opened.write([Mark(row["number"], State.DONE, 1.0, outcome=outcome)])
+        opened.close()
+
+        result = call("job", "show", journal, COLUMNS=str(width))
+
+        assert max(map(len, result.stdout.splitlines())) <= width
+        figures = [re.split(" *│ *", line)[1:3] for line in result.stdout.splitlines()]
+        assert [one[0] for one in figures if len(one) > 1 and one[0]][4:10] == [
+            "done", "created", "updated", "upserted", "unchanged", "anew",
+        ]  # fmt: skip
+        if width == 80:
+            assert ["created", "3"] in figures
+            assert ["upserted", "1  (created or updated: nobody can tell which)"] in figures
+        exported = call("job", "export", journal, "--format", "jsonl").stdout.splitlines()
+        assert Counter(json.loads(line)["outcome"] for line in exported) == {
+            "created": 3, "updated": 1, "unchanged": 1, "upserted": 1, "anew": 1,
+            "left_out": 1, "bad": 2,
+        }  # fmt: skip
+
+    def test_an_old_one(self, call: Call, users: Path, journal: Path) -> None:
+        """A journal in which all rows are upserted says that nobody can tell more."""
+        call("import", users, "--mode", "upsert", "--journal", journal)
+        opened = Journal(journal)
+        done = [row["number"] for row in opened.rows(State.DONE)]
+        opened.write([Mark(number, State.DONE, 1.0, outcome="upserted") for number in done])
+        opened.close()
+
+        said = words(call("job", "show", journal).stdout)
+
+        assert "done │ 3 (upserted, created or updated: nobody can tell which)" in said
+
+    def test_one_that_was_cut_off(self, journal: Path, call: Call) -> None:
+        """Of a job that was cut off it says what is still to be done; of an empty one, nothing."""
+        opened = Journal(journal)
+        opened.close()
+        assert "not finished" in call("job", "show", journal).stdout
+        opened = Journal(journal)
+        opened.describe(held="100", seconds="3700", state="open")
+        opened.close()
+        said = words(call("job", "show", journal).stdout)
+        assert "1:01:40, 0 rows a second" in said
+        assert "1:40, for the service to come back" in said
+
+    def test_json(self, call: Call, users: Path, journal: Path) -> None:
+        """With --json it is one line of JSON."""
+        call("import", users, "--mode", "create", "--journal", journal)
+        data = json.loads(call("job", "show", journal, "--json").stdout)
+        assert (data["rows"], data["done"], data["outcomes"]) == (6, 3, {"created": 3})
+        assert sum(data["pulse"]) == 3
+        assert data["codes"]["bad row"]["rows"] == 2
+
+    def test_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Speed is drawn with what the terminal can show."""
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "utf-8"))
+        assert after._picture([0, 4, 8]) == "▁▅█"
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+        assert after._picture([0, 4, 8]) == "_=#"
+
+
+class TestFailures:
+    def test_ready_to_import_again(
+        self, call: Call, users: Path, journal: Path, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """Rows that failed come with line and reason; imported again, that isn't sent."""
+        call("import", users, "--mode", "update", "--journal", journal)
+        out = tmp_path / "failed.jsonl"
+        result = call("job", "failures", journal, "--out", out)
+        assert result.exit_code == 0
+        assert "2 rows without what they held" in result.stderr
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        assert [row["_row"]["line"] for row in rows] == [2, 4, 5, 6, 7]
+        assert rows[0]["externalId"] == "a"
+        assert rows[0]["_row"]["outcome"] == "failed"
+        result = call("import", out, "--mode", "create")
+        assert words(result.stdout).count("nothing of the row but what became of it") == 1
+        assert sorted(u["externalId"] for u in emulator.users("sunshine")) == ["a", "b", "d"]
+
+    def test_from_the_journal(self, call: Call, users: Path, journal: Path) -> None:
+        """What the journal has kept needs no file; where there is neither, the reasons are left."""
+        call("import", users, "--mode", "update", "--journal", journal, "--keep-bodies")
+        users.unlink()
+        opened = Journal(journal)
+        opened.write([Mark(number, State.DONE, 1.0) for number in (4, 5)])
+        opened.close()
+        result = call("job", "failures", journal)
+        assert result.stderr == ""
+        assert json.loads(result.stdout.splitlines()[0])["profile"] == {"givenName": "Zoë"}
+
+    def test_without_bodies(self, call: Call, users: Path, journal: Path) -> None:
+        """Where there is no file any more, or another, the reasons are left."""
+        call("import", users, "--mode", "update", "--journal", journal)
+        users.write_text("externalId,profile.givenName\nother,Zoë\nother,Zoë\n")
+        first = json.loads(call("job", "failures", journal).stdout.splitlines()[0])
+        assert list(first) == ["_row"]
+        users.unlink()
+        assert "5 rows without what they held" in call("job", "failures", journal).stderr
+
+    def test_where_it_cannot_be_written(self, call: Call, users: Path, journal: Path) -> None:
+        """A place that can't be written to is refused with status 2."""
+        call("import", users, "--mode", "update", "--journal", journal)
+        result = call("job", "failures", journal, "--out", users / "x")
+        assert result.exit_code == 2
+        assert "can't be written: Not a directory" in result.stderr
+
+    def test_rows_with_nothing_but_their_outcome(self, tmp_path: Path) -> None:
+        """A row of which nothing is known is bad when it is imported: it isn't an empty user."""
+        path = tmp_path / "failed.jsonl"
+        path.write_text('{"_row": {"line": 1}}\n')
+        with open_rows(path, Shape(None)) as rows:
+            assert [type(row) for row in rows] == [BadRow]
+
+
+class TestExport:
+    def test_csv_and_json(self, call: Call, users: Path, journal: Path, emulator: Emulator) -> None:
+        """Each row comes with key, remote id and outcome."""
+        call("import", users, "--mode", "create", "--journal", journal)
+        rows = list(csv.DictReader(io.StringIO(call("job", "export", journal).stdout)))
+        ids = {user["externalId"]: user["id"] for user in emulator.users("sunshine")}
+        assert [row["outcome"] for row in rows] == [
+            "created", "left_out", "created", "bad", "bad", "created",
+        ]  # fmt: skip
+        assert {row["key"]: row["remote_id"] for row in rows if row["remote_id"]} == ids
+        said = call("job", "export", journal, "--format", "jsonl").stdout
+        assert [json.loads(line)["outcome"] for line in said.splitlines()] == [
+            row["outcome"] for row in rows
+        ]
+
+    def test_keys_within_a_brand(self, call: Call, tmp_path: Path, journal: Path) -> None:
+        """The same key in two brands is no duplicate, and is shown as it is."""
+        file = tmp_path / "users.jsonl"
+        file.write_text('{"externalId": "a"}\n{"externalId": "a", "brandId": "b"}\n')
+        call("import", file, "--mode", "create", "--journal", journal)
+        said = call("job", "export", journal, "--format", "jsonl").stdout
+        assert [json.loads(line)["key"] for line in said.splitlines()] == ["a", "a"]
+
+
+def test_marks_are_said(journal: Path, call: Call) -> None:
+    """Rows that may have been sent are named as such."""
+    opened = Journal(journal)
+    opened.write([Mark(1, State.BEGUN, 1.0)])
+    opened.close()
+    assert "rows │ 0" in words(call("job", "show", journal).stdout)
+
+
+def test_a_full_disk_can_be_looked_at(journal: Path) -> None:
+    """What a job did can be looked at where there is no room to write."""
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    opened = Journal(journal)
+    opened.add([Line(1, "a", b"a")])
+    opened.write([], about={REACH: "1"})
+    opened.close()
+    said = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "sunshine_async", "job", "show", str(journal), "--json"],
+        capture_output=True, text=True, check=False, preexec_fn=no_room,
+    )  # fmt: skip
+    assert (said.returncode, said.stderr) == (0, "")
+    assert json.loads(said.stdout)["rows"] == 1
+
+
+def test_held_jobs_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that waited for its service says how long, and what is still to be done."""
+    Screen().report(Report(done=1, waiting=2, held=90.0), file="users.csv")
+    said = words(capsys.readouterr().out)
+    assert "held │ 90 s, for the service to come back" in said
+    assert "to be done │ 2 (the same command goes on with them)" in said

@@ -1,0 +1,91 @@
+"""What models are made of: the key that is left out, times with a zone, a discreet ``repr``."""
+
+import copy
+import pickle
+from datetime import UTC, date, datetime, timezone, tzinfo
+from typing import Any
+
+import attrs
+import pytest
+
+from sunshine_async import UNSET, Unset
+from sunshine_async._codec.model import aware, concealed
+
+
+@attrs.frozen
+class Meeting:
+    """A model with a time."""
+
+    starts_at: datetime | Unset | None = attrs.field(default=UNSET, validator=aware)
+    person: Any = attrs.field(default=UNSET, repr=concealed)
+
+
+def test_unset_is_false_in_a_condition() -> None:
+    """`UNSET` is false, shows its name, and is no None."""
+    assert not UNSET
+    assert repr(UNSET) == "UNSET"
+    assert UNSET is not None
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # fmt: skip # noqa: S301 - our own
+def test_unset_stays_itself(again: Any) -> None:
+    """There is one `UNSET`: what is copied or pickled is still it."""
+    assert again(UNSET) is UNSET
+    assert again(Meeting()) == Meeting()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(UNSET, "UNSET"), (None, "None"), ({}, "{}"), ("Jane", "..."), ({"a": 1}, "..."), ("", "...")],
+)
+def test_a_concealed_field_shows_only_whether_it_is_set(value: object, shown: str) -> None:
+    """A ``repr`` says that a field is set, not what to."""
+    assert repr(Meeting(person=value)) == f"Meeting(starts_at=UNSET, person={shown})"
+
+
+@pytest.mark.parametrize("value", [UNSET, None, datetime(2026, 1, 2, tzinfo=UTC)])
+def test_a_time_with_a_zone_is_taken(value: datetime | Unset | None) -> None:
+    """A time with a zone, None and `UNSET` are taken as they are."""
+    assert Meeting(starts_at=value).starts_at is value
+
+
+class Nowhere(tzinfo):
+    """A zone that doesn't know its distance from UTC."""
+
+    def utcoffset(self, _: datetime | None) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2026, 1, 2),  # noqa: DTZ001 - the point
+        datetime(2026, 1, 2, tzinfo=Nowhere()),
+    ],
+)
+def test_a_time_without_a_zone_is_refused(value: datetime) -> None:
+    """A naive time is a `ValueError` that names the field and says what to do, not the time."""
+    with pytest.raises(ValueError, match=r"^starts_at has no time zone: give it one") as caught:
+        Meeting(starts_at=value)
+
+    assert "2026" not in str(caught.value)
+
+
+def test_an_evolved_model_is_checked_too() -> None:
+    """A naive time is refused by `attrs.evolve` too."""
+    with pytest.raises(ValueError, match="starts_at"):
+        attrs.evolve(Meeting(), starts_at=datetime(2026, 1, 2))  # noqa: DTZ001 - the point
+
+
+def test_any_zone_will_do() -> None:
+    """A time in any zone is taken."""
+    zone = timezone.max
+
+    assert Meeting(starts_at=datetime(2026, 1, 2, tzinfo=zone)).starts_at
+
+
+@pytest.mark.parametrize("wrong", ["2020-05-21", 5, date(2020, 5, 21)])
+def test_what_is_no_time_is_refused(wrong: object) -> None:
+    """A text, a number or a mere day in the place of a time is a `TypeError` that names the field."""
+    with pytest.raises(TypeError, match="starts_at must be a datetime, not"):
+        Meeting(starts_at=wrong)  # type: ignore[arg-type]

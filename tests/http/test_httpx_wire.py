@@ -1,0 +1,280 @@
+"""Calls through httpx: on real sockets, through proxies, with answers that are not as they should be."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import respx
+from support.servers import always, serving, silent
+from support.wires import body_of, call, until, wired_by_httpx
+
+from sunshine_async import (
+    BasicAuth,
+    ConnectError,
+    ConnectionLostError,
+    NotFoundError,
+    ResponseDecodeError,
+    Retry,
+    SunshineClient,
+)
+from sunshine_async._http.fork import _renew_all
+from sunshine_async._http.httpx_wire import HttpxWire, Witness
+from sunshine_async._http.messages import Failure
+from sunshine_async._http.open_wire import proxy_from_environment
+from sunshine_async.errors import Fault
+from sunshine_async.sunshine import UserCreateBody
+from sunshine_async.testing import ScriptedTransport
+
+AUTH = BasicAuth("key-id", "secret")
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+JANE = b'{"user": {"id": "1"}}'
+
+
+def client_of(*answers: httpx.Response | Exception) -> SunshineClient:
+    """Return a client that tries once, and is given *answers*."""
+    return SunshineClient(
+        "app",
+        auth=BasicAuth("key-id", "secret"),
+        transport=ScriptedTransport(answers),
+        retry=Retry(max_attempts=1),
+    )
+
+
+def port_of(listener: Any) -> int:
+    """Return the port that *listener* has."""
+    return int(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no Django
+
+
+async def test_gzip_is_inflated() -> None:
+    """An answer in gzip is read like any other."""
+    headers = {"Content-Encoding": "gzip"}
+    client = client_of(httpx.Response(200, headers=headers, stream=_Pieces(gzip.compress(JANE))))
+
+    assert (await client.users.get("1")).id == "1"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content", "says"),
+    [
+        ("gzip", gzip.compress(b"0" * (17 * 2**20)), "larger than 16777216 bytes"),
+        ("identity", b"0" * (16 * 2**20 + 1), "larger than 16777216 bytes"),
+        ("gzip", b"\x1f" + JANE, "isn't gzip"),
+        ("gzip", gzip.compress(JANE)[:-4], "ends too early"),
+        ("br", JANE, "not asked for"),
+    ],
+    ids=["bomb", "large", "no gzip", "cut", "brotli"],
+)
+async def test_a_result_that_cannot_be_read(encoding: str, content: bytes, says: str) -> None:
+    """A body that is too large or not in its encoding ends the call in bounded memory."""
+    headers = {"Content-Encoding": encoding}
+    client = client_of(httpx.Response(200, headers=headers, stream=_Pieces(content)))
+
+    with pytest.raises(ResponseDecodeError, match=says):
+        await client.users.get("1")
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError("x"), httpx.ReadTimeout("x"), OSError()])
+async def test_a_no_whose_body_breaks(error: Exception) -> None:
+    """A refusal of a transport that isn't ours stays a refusal where its body breaks."""
+    client = client_of(httpx.Response(404, stream=_Pieces(b"{", error)))
+
+    with pytest.raises(NotFoundError):
+        await client.users.get("1")
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.DecodingError("x"), httpx.StreamClosed(), httpx.InvalidURL("x"), OSError("x")]
+)
+async def test_no_error_of_the_network_comes_out(error: Exception) -> None:
+    """An error of httpx that no one expects is a lost answer, and nothing keeps it."""
+    with pytest.raises(ConnectionLostError) as caught:
+        await client_of(error).users.create(UserCreateBody())
+
+    assert caught.value.maybe_applied
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body that comes in pieces, as httpcore gives them."""
+
+    def __init__(self, content: bytes, error: Exception | None = None) -> None:
+        self.content = content
+        self.error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.content), 65536):
+            yield self.content[start : start + 65536]
+        if self.error is not None:
+            raise self.error
+
+
+async def test_mock_that_is_left(respx_mock: respx.MockRouter) -> None:
+    """Of a request that a mock has taken nobody knows how far it is: it may have left."""
+    taken = asyncio.Event()
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        taken.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    respx_mock.post("http://localhost/v2/apps/app/users").mock(side_effect=hang)
+    async with SunshineClient("app", auth=AUTH, base_url="http://localhost") as client:
+        task = asyncio.create_task(client.users.create(UserCreateBody()))
+        await taken.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+
+    assert "had left" in caught.value.__notes__[0]
+
+
+async def test_complaint_of_a_mock_comes_out() -> None:
+    """An error that no network raises is a mock's own, and its text is kept."""
+
+    def complain(_: httpx.Request) -> httpx.Response:
+        message = "no such route"
+        raise AssertionError(message)
+
+    wire = HttpxWire(
+        "http://localhost", lambda: httpx.MockTransport(complain), max_response_bytes=9
+    )
+    with pytest.raises(AssertionError, match="no such route"):
+        await call(wire)
+
+
+class _Mute(Witness):
+    """A witness that has seen no end."""
+
+    answer = None
+
+
+async def test_an_end_that_only_httpcore_has_seen() -> None:
+    """An answer that is whole for httpcore, and not for our own parser, is a lost one."""
+    client = client_of(httpx.Response(200, content=JANE, extensions={"network_stream": _Mute()}))
+
+    with pytest.raises(ConnectionLostError, match="its end is in doubt"):
+        await client.users.get("1")
+
+
+@BACKENDS
+def test_a_refused_connection_says_where(backend: str) -> None:
+    """When nothing listens, the error names the host, and nothing was sent."""
+
+    async def scenario() -> None:
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            port = port_of(listener)
+        client = SunshineClient(
+            "app",
+            auth=BasicAuth("key-id", "secret"),
+            base_url=f"http://127.0.0.1:{port}",
+            retry=Retry(max_attempts=1),
+        )
+        async with client:
+            with pytest.raises(
+                ConnectError, match=f"connecting to 127.0.0.1:{port} failed"
+            ) as caught:
+                await client.users.get("1")
+        assert not caught.value.maybe_applied
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+def test_a_connection_that_breaks_after_the_request_is_a_lost_answer(backend: str) -> None:
+    """Over a real socket, a request that was read and not answered is in doubt."""
+
+    async def scenario() -> None:
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            port = port_of(listener)
+            heard: list[bytes] = []
+
+            async def hang_up(stream: anyio.abc.SocketStream) -> None:
+                async with stream:
+                    heard.append(await stream.receive())
+
+            client = SunshineClient(
+                "app",
+                auth=BasicAuth("key-id", "secret"),
+                base_url=f"http://127.0.0.1:{port}",
+                retry=Retry(max_attempts=1),
+            )
+            async with anyio.create_task_group() as tasks, client:
+                tasks.start_soon(listener.serve, hang_up)
+                with pytest.raises(ConnectionLostError, match="may have acted") as caught:
+                    await client.users.delete("1")
+                tasks.cancel_scope.cancel()
+            assert caught.value.maybe_applied
+            assert heard[0].startswith(b"DELETE /v2/apps/app/users/1 HTTP/1.1\r\n")
+
+    anyio.run(scenario, backend=backend)
+
+
+async def test_connections_of_a_parent_are_not_used() -> None:
+    """After a fork, the connections that the parent has are neither used nor closed."""
+    async with serving(always) as server, wired_by_httpx(server.url) as wire:
+        assert isinstance(wire, HttpxWire)
+        assert await body_of(wire) == b"0"
+        _renew_all()
+        assert await body_of(wire) == b"1"
+        [inherited] = wire._inherited
+        assert isinstance(inherited, httpx.AsyncBaseTransport)
+        await inherited.aclose()
+
+
+async def test_no_connection_comes_free() -> None:
+    """A call for which no connection comes free in time was not sent."""
+    async with (
+        serving(silent) as server,
+        wired_by_httpx(server.url) as wire,
+        asyncio.TaskGroup() as tasks,
+    ):
+        first = tasks.create_task(call(wire))
+        await until(lambda: bool(server.requests))
+        reply = await call(wire, pool=0.01)
+        first.cancel()
+
+    assert reply == Failure(
+        Fault.UNSENT, f"no connection to 127.0.0.1:{server.port} came free in time"
+    )
+
+
+class TestProxies:
+    """Which proxy the environment names."""
+
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "proxy"),
+        [
+            ("HTTPS_PROXY", "http://proxy.example:3128", "http://proxy.example:3128"),
+            ("https_proxy", "proxy.example:3128", "http://proxy.example:3128"),
+            ("ALL_PROXY", "http://proxy.example:3128", "http://proxy.example:3128"),
+            ("HTTP_PROXY", "http://proxy.example:3128", None),
+        ],
+    )
+    def test_the_environment_names_a_proxy(
+        self, variable: str, value: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The proxy of the URL's scheme is used, or the one for all; never for this machine."""
+        monkeypatch.setenv(variable, value)
+
+        assert proxy_from_environment("https://api.smooch.io") == proxy
+        assert proxy_from_environment("https://localhost:1") is None
+        assert proxy_from_environment("https://127.0.0.1") is None
+
+    def test_no_proxy_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Hosts in ``NO_PROXY`` are called without one."""
+        monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")
+        monkeypatch.setenv("NO_PROXY", "smooch.io")
+
+        assert proxy_from_environment("https://api.smooch.io") is None
+        assert proxy_from_environment("https://acme.zendesk.com/sc") is not None

@@ -1,0 +1,480 @@
+"""Proxies: which calls go by one, and that nothing was sent where the way there fails."""
+
+import gc
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import httpx
+import pytest
+import trustme
+from support.certificates import certified, tls
+from support.proxying import JANE, TUNNEL, gone, handshaking, listening, saying, silent, tunnel
+
+from sunshine_async import (
+    BasicAuth,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    Fault,
+    Retry,
+    SunshineClient,
+)
+from sunshine_async._http.open_wire import proxy_of
+from sunshine_async.sunshine import UserCreateBody
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+AUTH: Final = BasicAuth("key-id", "secret")
+PASSWORD: Final = "geheim%23"
+
+
+def refusing(status: str) -> Callable[[list[bytes]], Any]:
+    """Return a maker of proxies that answer CONNECT with *status*."""
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno".encode()
+    return lambda heard: saying(answer, heard=heard)
+
+
+PROXIES: Final[dict[str, tuple[Any, str, Fault]]] = {
+    "407": (
+        refusing("407 Proxy Authentication Required"),
+        "407 Proxy Authentication Required: give the proxy's URL the right user name",
+        Fault.PERMANENT,
+    ),
+    "403": (refusing("403 Blocked"), "the proxy answered 403 Blocked", Fault.UNSENT),
+    "502": (refusing("502 Bad Gateway"), "the proxy answered 502 Bad Gateway", Fault.UNSENT),
+    "302": (refusing("302 Found"), "the proxy answered 302 Found", Fault.UNSENT),
+    "unanswered": (lambda _: silent, "it took too long", Fault.UNSENT),
+    "hangs up": (lambda _: gone, "failed: ", Fault.UNSENT),
+    "no HTTP": (lambda heard: saying(b"SSH-2.0\r\n\r\n", heard=heard), "failed: ", Fault.UNSENT),
+    "hangs up in the tunnel": (
+        lambda heard: saying(TUNNEL, heard=heard),
+        "failed: ",
+        Fault.UNSENT,
+    ),
+    "no TLS in the tunnel": (
+        lambda heard: saying(TUNNEL + JANE * 2, b"no", heard=heard),
+        "failed: ",
+        Fault.UNSENT,
+    ),
+}
+"""The proxies by name: what makes one, what the error says, and the fault."""
+
+
+async def refused(
+    port: int, *, proxy: str | None, ssl_context: ssl.SSLContext | None = None
+) -> ConnectError:
+    """Return the error of a create without a key, of which no byte may have left."""
+    client = SunshineClient(
+        "app",
+        auth=AUTH,
+        base_url=f"https://127.0.0.1:{port}",
+        proxy=proxy,
+        ssl_context=ssl_context or tls().client,
+        timeout=httpx.Timeout(30, connect=0.5),
+        retry=Retry(first_wait=0, max_attempts=2),
+    )
+    async with client:
+        with anyio.fail_after(20), pytest.raises(ConnectError) as caught:
+            await client.users.create(UserCreateBody())
+    error = caught.value
+    assert not error.maybe_applied
+    assert error.attempts == (1 if error.fault is Fault.PERMANENT else 2)
+    assert "geheim" not in str(error) + repr(error)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    return error
+
+
+def url_of(port: int) -> str:
+    """Return the URL of the proxy at *port*, with its password."""
+    return f"http://user:{PASSWORD}@127.0.0.1:{port}"
+
+
+@BACKENDS
+class TestBeforeTheRequest:
+    """Whatever keeps a request from being sent through a proxy."""
+
+    @pytest.mark.parametrize("name", PROXIES)
+    def test_proxy_that_does_not_connect(self, name: str, backend: str) -> None:
+        """A create through a proxy that refuses, breaks off or is silent was not sent."""
+        make, says, fault = PROXIES[name]
+
+        async def scenario() -> None:
+            heard: list[bytes] = []
+            async with listening(make(heard)) as port:
+                error = await refused(1, proxy=url_of(port))
+            assert error.fault is fault
+            assert says in str(error)
+            assert f"127.0.0.1:1 through the proxy http://127.0.0.1:{port} failed" in str(error)
+            assert all(head.startswith((b"CONNECT ", b"\x16")) for head in heard)
+
+        anyio.run(scenario, backend=backend)
+
+    def test_dead_target(self, backend: str) -> None:
+        """A proxy that can't reach the service says so, and the error too."""
+
+        async def scenario() -> None:
+            heard: list[bytes] = []
+            async with listening(tunnel(heard)) as port:
+                error = await refused(unused_port(), proxy=url_of(port))
+            assert "the proxy answered 502 Bad Gateway" in str(error)
+            assert b"\r\nProxy-Authorization: Basic dXNlcjpnZWhlaW0j\r\n" in heard[0]
+
+        anyio.run(scenario, backend=backend)
+
+    @pytest.mark.parametrize("proxy", ["unused", "http://user:geheim@nowhere.invalid:3128"])
+    def test_dead_proxy(self, proxy: str, backend: str) -> None:
+        """A proxy that is down or misnamed is named, without its password."""
+
+        async def scenario() -> None:
+            url = url_of(unused_port()) if proxy == "unused" else proxy
+            error = await refused(1, proxy=url)
+            says = {"unused": "connection refused"}.get(proxy, "its name can't be looked up")
+            name = url.partition("@")[2]
+            assert f"connecting to the proxy http://{name} failed: {says}" in str(error)
+
+        anyio.run(scenario, backend=backend)
+
+    def test_dead_proxy_of_the_environment(
+        self, backend: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A misnamed proxy from the environment is named, without its password."""
+        monkeypatch.setenv("HTTPS_PROXY", "http://user:geheim@nowhere.invalid:3128")
+
+        async def scenario() -> None:
+            client = SunshineClient("app", auth=AUTH, retry=Retry(max_attempts=1))
+            async with client:
+                with pytest.raises(ConnectError) as caught:
+                    await client.users.create(UserCreateBody())
+            assert "connecting to the proxy http://nowhere.invalid:3128 failed" in str(caught.value)
+            assert "geheim" not in str(caught.value)
+            assert not caught.value.maybe_applied
+
+        anyio.run(scenario, backend=backend)
+
+    def test_secure_proxy_that_is_not_trusted(self, backend: str) -> None:
+        """A proxy whose own certificate isn't trusted is named, and nothing was sent."""
+
+        async def scenario() -> None:
+            async with listening(silent, certified(trustme.CA(), "127.0.0.1")) as port:
+                error = await refused(1, proxy=f"https://user:geheim@127.0.0.1:{port}")
+            assert error.fault is Fault.PERMANENT
+            assert f"connecting to the proxy https://127.0.0.1:{port} failed" in str(error)
+            assert "certificate verify failed" in str(error)
+
+        anyio.run(scenario, backend=backend)
+
+
+WAYS: Final = {
+    "own": "asyncio",
+    "httpx": "asyncio",
+    "httpx on trio": "trio",
+    "proxy": "asyncio",
+    "proxy on trio": "trio",
+}
+"""The ways to a server, and the backend of each."""
+
+SERVERS: Final = {
+    "untrusted": ("certificate verify failed: unable to get local issuer", Fault.PERMANENT),
+    "wrong host": ("certificate verify failed: IP address mismatch", Fault.PERMANENT),
+    "expired": ("certificate verify failed: certificate has expired", Fault.PERMANENT),
+    "wants a certificate": ("hand in ssl_context= with the client's", Fault.PERMANENT),
+    "wants a certificate, TLS 1.2": ("handshake failure", Fault.UNSENT),
+    "wants another certificate": ("unknown ca: hand in ssl_context=", Fault.PERMANENT),
+}
+"""The servers that a client can't call: what the error says, and the fault."""
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("way", WAYS)
+def test_no_agreement_on_tls(way: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where either side refuses the other's certificate the request was not sent, or not read."""
+    says, fault = SERVERS[kind]
+    if way == "own":
+        no_mocks(monkeypatch)
+    ours = client_with_certificate() if "another" in kind else None
+
+    async def scenario() -> None:
+        async with listening(tunnel([])) as proxy_port:
+            proxy = url_of(proxy_port) if way.startswith("proxy") else None
+            error = await refused(port, proxy=proxy, ssl_context=ours)
+        assert error.fault is fault
+        assert says in str(error)
+
+    with handshaking(server_of(kind)) as (port, heard):
+        anyio.run(scenario, backend=WAYS[way])
+    assert heard == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_certificates_that_vanish(
+    way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Certificates that can't be read any more keep a call from being sent, and are named."""
+    if way == "own":
+        no_mocks(monkeypatch)
+    file = tmp_path / "authority.pem"
+    file.write_text("nothing", encoding="utf-8")
+
+    async def scenario() -> None:
+        client = SunshineClient(
+            "app",
+            auth=AUTH,
+            base_url=f"https://127.0.0.1:{port}",
+            proxy=url_of(1) if way.startswith("proxy") else None,
+            retry=Retry(max_attempts=1),
+        )
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        async with client:
+            with pytest.raises(ConnectError, match="SSL_CERT_FILE") as caught:
+                await client.users.create(UserCreateBody())
+        assert not caught.value.maybe_applied
+
+    with handshaking(tls().server) as (port, _):
+        anyio.run(scenario, backend=WAYS[way])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_after_the_request(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that a server has read may have acted, whatever way it came."""
+    if way == "own":
+        no_mocks(monkeypatch)
+
+    async def scenario() -> None:
+        async with listening(gone, tls().server) as port, listening(tunnel([])) as proxy_port:
+            client = SunshineClient(
+                "app",
+                auth=AUTH,
+                base_url=f"https://127.0.0.1:{port}",
+                proxy=url_of(proxy_port) if way.startswith("proxy") else None,
+                ssl_context=tls().client,
+            )
+            async with client:
+                with pytest.raises(ConnectionLostError) as caught:
+                    await client.users.create(UserCreateBody())
+        assert caught.value.maybe_applied
+        assert caught.value.attempts == 1
+
+    anyio.run(scenario, backend=WAYS[way])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_calls_by_a_kept_connection(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that go well share a connection, through a proxy one tunnel."""
+    if way == "own":
+        no_mocks(monkeypatch)
+
+    async def scenario() -> None:
+        heard: list[bytes] = []
+        tunnels: list[bytes] = []
+        async with (
+            listening(saying(JANE, JANE, JANE, heard=heard), tls().server) as port,
+            listening(tunnel(tunnels)) as proxy_port,
+        ):
+            client = SunshineClient(
+                "app",
+                auth=AUTH,
+                base_url=f"https://127.0.0.1:{port}",
+                proxy=url_of(proxy_port) if way.startswith("proxy") else None,
+                ssl_context=tls().client,
+                retry=Retry(max_attempts=1),
+            )
+            async with client:
+                for _ in range(3):
+                    assert (await client.users.create(UserCreateBody())).id == "1"
+        assert len(heard) == 3
+        assert len(tunnels) == way.startswith("proxy")
+        assert all(b"Proxy-Authorization" not in head for head in heard)
+
+    anyio.run(scenario, backend=WAYS[way])
+
+
+@BACKENDS
+def test_proxy_that_forwards(backend: str) -> None:
+    """A proxy that forwards a request itself is heard; its 407 is no answer of the service."""
+
+    async def scenario() -> None:
+        heard: list[bytes] = []
+        no = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"
+        for answers in ([JANE, no], [no]):  # on a connection that was used, and on a new one
+            async with listening(saying(*answers, heard=heard)) as port:
+                client = SunshineClient(
+                    "app", auth=AUTH, base_url="http://127.0.0.1:1", proxy=url_of(port)
+                )
+                async with client:
+                    for _ in answers[1:]:
+                        assert (await client.users.create(UserCreateBody())).id == "1"
+                    with pytest.raises(ConnectError, match="407: give the proxy's URL") as caught:
+                        await client.users.create(UserCreateBody())
+            assert caught.value.fault is Fault.PERMANENT
+            assert not caught.value.maybe_applied
+        assert heard[0].startswith(b"POST http://127.0.0.1:1/v2/apps/app/users HTTP/1.1\r\n")
+
+    anyio.run(scenario, backend=backend)
+
+
+@BACKENDS
+def test_no_socket_is_left_where_tls_never_ends(backend: str) -> None:
+    """The connection to a proxy that never answers TLS is closed once its time is over."""
+
+    async def scenario() -> None:
+        closed = anyio.Event()
+
+        async def quiet(stream: anyio.abc.SocketStream) -> None:
+            async with stream:
+                async for _ in stream:
+                    pass
+            closed.set()
+
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, quiet)
+            async with SunshineClient(
+                "app",
+                auth=AUTH,
+                base_url="https://127.0.0.1:1",
+                proxy=f"https://127.0.0.1:{port}",
+                timeout=0.2,
+                retry=Retry(max_attempts=1),
+            ) as client:
+                with pytest.raises(ConnectError, match="took too long"):
+                    await client.users.create(UserCreateBody())
+                gc.collect()  # which complains of a socket that is still open
+                with anyio.fail_after(5):
+                    await closed.wait()
+            tasks.cancel_scope.cancel()
+
+    anyio.run(scenario, backend=backend)
+
+
+class TestConstruction:
+    """What is refused before any call, and how: without the password."""
+
+    @pytest.mark.parametrize("by", ["argument", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+    @pytest.mark.parametrize(
+        "proxy",
+        [
+            "http://user:geheim#1@localhost:3128",
+            "http://user:geheim/1@localhost:3128",
+            "http://user:geheim?1@localhost:3128",
+            "http://user:geheim\\1@localhost:3128",
+            "http://user:geheim 1@localhost:3128",
+            "http://user:geheim\n@localhost:3128",
+            "http://user:geheim\u00e9@localhost:3128",
+            "http://user:geheim@localhost:99999",
+            "http://user:geheim@localhost:0",
+            "http://user:geheim@localhost:http",
+            "http://user:geheim@",
+            "http://user:geheim@:3128",
+            "http://user:geheim@[::1",
+            "http://user:geheim@local host:3128",
+            "http://user:geheim@localhost:3128/path",
+            "ftp://user:geheim@localhost:3128",
+            "socks4://user:geheim@localhost:3128",
+            "socks5://user:geheim@localhost:3128",
+            "socks5h://user:geheim@localhost:3128",
+            "://user:geheim@localhost:3128",
+            " http://user:geheim@localhost:3128",
+        ],
+    )
+    def test_proxy_that_cannot_be(
+        self, proxy: str, by: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A proxy that no call could use is refused at once, without its password."""
+        if by != "argument":
+            monkeypatch.setenv(by, proxy)
+        with pytest.raises(ConfigurationError, match=r"prox.*(must be a URL|socksio)") as caught:
+            SunshineClient("app", auth=AUTH, proxy=proxy if by == "argument" else None)
+
+        assert "geheim" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+
+    @pytest.mark.parametrize(
+        ("proxy", "name"),
+        [
+            ("http://localhost", "http://localhost"),
+            ("HTTP://user:p%40ss%23@LOCALHOST:3128/", "http://LOCALHOST:3128"),
+            ("http://user:p@ss:w[o]rd@localhost:3128", "http://localhost:3128"),
+            ("https://user@[::1]:3128", "https://[::1]:3128"),
+            ("http://proxy.example.:", "http://proxy.example."),
+        ],
+    )
+    async def test_proxy_that_can_be(self, proxy: str, name: str) -> None:
+        """A proxy of httpx's is taken as httpx takes it, and its name has no user in it."""
+        found = proxy_of(proxy, "https://api.smooch.io")
+
+        assert found is not None
+        assert found.name == name
+        assert "user" not in repr(found)
+        assert found.for_httpx(tls().client).url.host in name.lower()
+
+    @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+    def test_socks(self, scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A SOCKS proxy is taken where the package that it needs is installed."""
+        (tmp_path / "socksio.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+
+        SunshineClient("app", auth=AUTH, proxy=f"{scheme}://user:geheim@localhost")
+
+    @pytest.mark.parametrize("value", ["", None])
+    def test_no_proxy(self, value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An empty proxy is none."""
+        monkeypatch.setenv("HTTPS_PROXY", "")
+
+        assert proxy_of(value, "https://api.smooch.io") is None
+
+    def test_proxy_that_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy of the environment that isn't for this service may be anything."""
+        monkeypatch.setenv("HTTPS_PROXY", "socks4://user:geheim#@")
+        monkeypatch.setenv("NO_PROXY", "smooch.io")
+
+        SunshineClient("app", auth=AUTH)
+        SunshineClient("app", auth=AUTH, base_url="https://localhost")
+
+
+def no_mocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process one in which nobody has loaded a mock of httpx."""
+    for name in ("respx", "pytest_httpx", "vcr"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def server_of(kind: str) -> ssl.SSLContext:
+    """Return the context of a server that a client of the tests can't call."""
+    if kind in ("untrusted", "wrong host"):
+        authority = trustme.CA() if kind == "untrusted" else tls().authority
+        return certified(authority, "elsewhere.example" if kind == "wrong host" else "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if kind == "expired":
+        past = datetime(2020, 1, 1, tzinfo=UTC)
+        certificate = tls().authority.issue_cert("127.0.0.1", not_before=past, not_after=past)
+        certificate.configure_cert(context)
+        return context
+    tls().authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    (trustme.CA() if "another" in kind else tls().authority).configure_trust(context)
+    if "1.2" in kind:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def client_with_certificate() -> ssl.SSLContext:
+    """Return the context of a client that has a certificate of its own."""
+    context = ssl.create_default_context()
+    tls().authority.configure_trust(context)
+    tls().authority.issue_cert("me.example").configure_cert(context)
+    return context
+
+
+def unused_port() -> int:
+    """Return a port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port

@@ -1,0 +1,303 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from support.servers import Peer, always, answer, serving, silent
+from support.wires import AMPLE, call, hand, pool_of, until, wired
+
+from sunshine_async._http.connection import Call
+from sunshine_async._http.messages import Failure, Response, Streamed
+from sunshine_async.errors import Fault
+
+
+class Source(Streamed):
+    """A body that is what *pieces* gives."""
+
+    content_type = "image/png"
+    ready = True  # type: ignore[assignment]
+
+    def __init__(
+        self, pieces: Callable[[], AsyncIterator[bytes]], *, length: int | None = None
+    ) -> None:
+        self.length = length
+        self._pieces = pieces
+        self.closed = False
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        try:
+            yield self._pieces()
+        finally:
+            self.closed = True
+
+
+def of(*pieces: bytes, length: int | None = None) -> Source:
+    """Return a body of those *pieces*."""
+
+    async def source() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    return Source(source, length=length)
+
+
+def stuck(*pieces: bytes) -> Source:
+    """Return a body of those *pieces*, after which no more come, and no end."""
+
+    async def source() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        await asyncio.Event().wait()
+
+    return Source(source)
+
+
+async def in_chunks(peer: Peer) -> None:
+    """Answer every request in chunks with its body."""
+    while head := await peer.reader.readuntil(b"\r\n\r\n"):
+        peer.requests.append(head)
+        body = b""
+        while size := int(await peer.reader.readuntil(b"\r\n"), 16):
+            body += await peer.reader.readexactly(size)
+            await peer.reader.readexactly(2)
+        await peer.reader.readexactly(2)
+        await peer.send(answer(body))
+
+
+class TestPouring:
+    async def test_body_without_a_length_goes_out_in_chunks(self) -> None:
+        """A body of unknown length arrives whole, empty pieces too, and its connection is kept."""
+        async with serving(in_chunks) as server, wired(server.url) as wire:
+            for _ in range(2):
+                reply = await call(wire, "POST", "/", of(b"he", b"", b"llo"))
+                assert isinstance(reply, Response)
+                assert reply.body == b"hello"
+
+        assert len(server.peers) == 1
+        assert b"Transfer-Encoding: chunked\r\n" in server.requests[0]
+        assert b"Content-Length" not in server.requests[0]
+
+    @pytest.mark.parametrize("pieces", [(b"he", b"llo"), ()])
+    async def test_body_with_a_length_goes_out_as_it_is(self, pieces: tuple[bytes, ...]) -> None:
+        """A body whose length is known arrives with it, and its connection is kept."""
+        whole = b"".join(pieces)
+        async with serving(always) as server, wired(server.url) as wire:
+            for _ in range(2):
+                body = of(*pieces, length=len(whole))
+                assert isinstance(await call(wire, "POST", "/", body), Response)
+                assert body.closed
+
+        assert len(server.peers) == 1
+        assert server.requests[0].endswith(b"Content-Length: %d\r\n\r\n%b" % (len(whole), whole))
+
+    async def test_large_body_goes_out_as_it_is_taken(self) -> None:
+        """A source is asked for more only when the network has taken what it gave."""
+        piece = bytes(2**20)
+        async with serving(in_chunks) as server, wired(server.url) as wire:
+            reply = await call(wire, "POST", "/", of(*[piece] * 8))
+
+        assert isinstance(reply, Response)
+        assert "larger than" in reply.flaw  # the wire takes
+
+    @pytest.mark.parametrize("length", [4, 6])
+    async def test_body_of_another_length(self, length: int) -> None:
+        """A body that isn't as long as it says ends its call, and no byte too many is sent."""
+        async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
+            reply = await call(wire, "POST", "/", of(b"he", b"llo", length=length))
+            assert pool_of(wire)._places == 1
+
+        assert reply == Failure(Fault.LOST, "the body is not as long as it was said to be")
+
+
+class TestEnds:
+    async def test_early_answer_stops_the_body(self) -> None:
+        """An answer that comes before the body has gone out is the answer; the source is closed."""
+
+        async def script(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            await peer.send(answer(b"no", status="413 Payload Too Large"))
+            await peer.gone()
+
+        body = stuck(b"a")
+        async with serving(script) as server, wired(server.url) as wire:
+            reply = await call(wire, "POST", "/", body)
+
+        assert isinstance(reply, Response)
+        assert reply.status == 413
+        assert body.closed
+
+    async def test_early_answer_in_a_task_that_was_cancelled(self) -> None:
+        """A call that a task makes once it has been cancelled, to tidy up, gets its answer as well."""
+
+        async def script(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            await peer.send(answer(b"no", status="413 Payload Too Large"))
+            await peer.gone()
+
+        async def tidy() -> Response | Failure:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return await call(wire, "POST", "/", stuck(b"a"))
+            raise AssertionError
+
+        async with serving(script) as server, wired(server.url) as wire:
+            task = asyncio.create_task(tidy())
+            await asyncio.sleep(0)
+            task.cancel()
+            reply = await task
+
+        assert isinstance(reply, Response)
+
+    async def test_cancelled_in_the_moment_of_an_early_answer(self) -> None:
+        """A call that is cancelled is cancelled, though its answer came first."""
+        body = stuck(b"a")
+        async with serving(silent) as server, wired(server.url) as wire:
+            task = asyncio.create_task(call(wire, "POST", "/", body))
+            await until(lambda: len(server.requests) == 1)
+            [connection] = pool_of(wire)._connections
+            hand(connection, answer())
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert body.closed
+
+    async def test_connection_that_breaks_stops_the_body(self) -> None:
+        """A connection that breaks ends the call, though its source gives nothing more."""
+
+        async def script(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            peer.reset()
+
+        async with serving(script) as server, wired(server.url) as wire:
+            reply = await call(wire, "POST", "/", stuck(b"a"))
+
+        assert isinstance(reply, Failure)
+        assert reply.fault is Fault.LOST
+
+    @pytest.mark.parametrize("error", [OSError("unreadable"), TimeoutError("too slow")])
+    async def test_error_of_the_source_is_raised(self, error: Exception) -> None:
+        """What goes wrong with the source is raised as it is, and the connection is closed."""
+
+        async def source() -> AsyncIterator[bytes]:
+            yield b"a"
+            raise error
+
+        async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
+            with pytest.raises(type(error)) as caught:
+                await call(wire, "POST", "/", Source(source))
+            assert caught.value is error
+            assert pool_of(wire)._places == 1
+
+    async def test_source_that_is_slow_is_not_the_servers_fault(self) -> None:
+        """Only the time of the call as a whole bounds how long its source may take."""
+        body = stuck(b"a")
+        async with serving(in_chunks) as server, wired(server.url) as wire:
+            timeouts = {"write": 0.01, "read": 0.01, "total": 0.05}
+            started = asyncio.get_running_loop().time()
+            reply = await call(wire, "POST", "/", body, **timeouts)
+            assert asyncio.get_running_loop().time() - started >= 0.05
+
+        assert isinstance(reply, Failure)
+        assert reply.fault is Fault.TIMED_OUT
+
+    async def test_server_that_does_not_take_the_body(self) -> None:
+        """A server that stops taking the body is given *write* seconds to go on."""
+        go_on = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await go_on.wait()
+
+        async with serving(script, deaf=True) as server, wired(server.url) as wire:
+            async with asyncio.timeout(10):
+                reply = await call(
+                    wire, "POST", "/", of(*[bytes(2**20)] * 32), write=0.02, total=None
+                )
+            go_on.set()
+
+        assert isinstance(reply, Failure)
+        assert reply.reason.endswith("did not take the request in time")
+
+    @pytest.mark.parametrize("body", [of(b"a", b"b"), bytes(2**25)], ids=["poured", "large"])
+    async def test_time_to_answer_begins_when_the_body_is_out(self, body: Source | bytes) -> None:
+        """Where only the time to answer is bounded, it begins with the end of the body."""
+
+        async def script(peer: Peer) -> None:
+            await peer.gone()
+
+        async with serving(script) as server, wired(server.url) as wire:
+            reply = await call(wire, "POST", "/", body, write=None, total=None, read=0.05)
+
+        assert isinstance(reply, Failure)
+        assert reply.reason.endswith("did not answer in time")
+
+    async def test_cancelled_in_line(self) -> None:
+        """A call that is cancelled before its turn is never sent, even in that same moment."""
+        async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
+            first = asyncio.create_task(call(wire))
+            second = asyncio.create_task(call(wire, "POST", "/second", of(b"a")))
+            await until(lambda: len(server.requests) == 1)
+            [connection] = pool_of(wire)._connections
+            second.cancel()
+            hand(connection, answer())
+            assert isinstance(await first, Response)
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert list(pool_of(wire)._idle) == [connection]
+
+    async def test_cancelled_while_the_body_goes_out(self) -> None:
+        """A call that is cancelled within its body closes its connection and its source."""
+        body = stuck(b"a")
+        async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
+            task = asyncio.create_task(call(wire, "POST", "/", body))
+            await until(lambda: len(server.peers) == 1 and bool(pool_of(wire)._connections))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert body.closed
+            assert pool_of(wire)._places == 1
+
+    @pytest.mark.parametrize("length", [None, 9])
+    @pytest.mark.parametrize("more", [True, False])
+    async def test_call_that_ends_between_two_pieces(
+        self, *, more: bool, length: int | None
+    ) -> None:
+        """A piece that comes when its call has just ended goes nowhere."""
+
+        async def source() -> AsyncIterator[bytes]:
+            yield b"a"
+            [connection] = pool_of(wire)._connections
+            connection.fail(Fault.LOST, "it has just ended")
+            if more:
+                yield b"b"
+
+        async with serving(silent) as server, wired(server.url) as wire:
+            reply = await call(wire, "POST", "/", Source(source, length=length))
+
+        assert reply == Failure(Fault.LOST, "it has just ended")
+
+    async def test_room_that_comes_twice(self) -> None:
+        """A transport may say more than once that it has room."""
+        async with serving(in_chunks) as server, wired(server.url) as wire:
+
+            async def source() -> AsyncIterator[bytes]:
+                yield b"a"
+                [connection] = pool_of(wire)._connections
+                connection.pause_writing()
+                loop = asyncio.get_running_loop()
+                loop.call_soon(connection.resume_writing)
+                loop.call_soon(connection.resume_writing)
+                yield b"b"
+
+            reply = await call(wire, "POST", "/", Source(source))
+            assert isinstance(reply, Response)
+
+
+def test_call_shows_no_body() -> None:
+    """The bytes of a request stand in no representation of its call."""
+    loop = asyncio.new_event_loop()
+    made = Call("GET", b"secret", AMPLE, None, loop.create_future(), 0.0)  # type: ignore[arg-type]
+    loop.close()
+    assert "secret" not in repr(made)

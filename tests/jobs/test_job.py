@@ -1,0 +1,646 @@
+"""Jobs: every row has its outcome, and the report says what it was."""
+
+import json
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from attrs import field, frozen
+from hypothesis import given
+from hypothesis import strategies as st
+from support.virtual import virtually
+
+from sunshine_async import (
+    BasicAuth,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    Lane,
+    NotFoundError,
+    Pace,
+    ResponseDecodeError,
+    Retry,
+    SunshineClient,
+)
+from sunshine_async._codec.model import UNSET, Unset
+from sunshine_async._http.messages import Request
+from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.jobs import (
+    SERVICES,
+    SUNSHINE,
+    BadRow,
+    Ending,
+    Job,
+    Latencies,
+    Mode,
+    Problem,
+    Report,
+    Row,
+    Shape,
+    SourceError,
+    StoppedError,
+    Trouble,
+    open_rows,
+    rehearse,
+)
+from sunshine_async.jobs.job import problem_of
+from sunshine_async.jobs.report import KEPT, NAMED
+from sunshine_async.jobs.tasks.task import Entry, Task
+from sunshine_async.testing import ScriptedTransport, no_waiting
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """Holds requests until it is opened, and says how many came."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        self.open = anyio.Event()
+        self.reached = anyio.Event()
+        self.awaited = 1
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.extensions["trace"]("http11.send_request_headers.started", {})
+        self.came += 1
+        if self.came >= self.awaited:
+            self.reached.set()
+        await self.open.wait()
+        return httpx.Response(201, json={"user": {"id": "1"}})
+
+
+def client_on(transport: httpx.AsyncBaseTransport, **options: Any) -> SunshineClient:
+    retry = Retry(first_wait=0, max_wait=0)
+    options = {"auth": BasicAuth("key-id", "some-secret"), "retry": retry, **options}
+    return SunshineClient("app", base_url="http://127.0.0.1", transport=transport, **options)
+
+
+@pytest.fixture
+def emulator() -> Emulator:
+    return Emulator()
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncIterator[SunshineClient]:
+    async with client_on(emulator.transport()) as client:
+        yield client
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the other tasks go on until *condition* holds."""
+    while not condition():
+        await anyio.lowlevel.checkpoint()
+
+
+def people(*keys: str) -> list[Row]:
+    return [Row(line, {"externalId": key}) for line, key in enumerate(keys, 1)]
+
+
+def many(number: int) -> list[Row]:
+    return people(*(f"user-{n}" for n in range(number)))
+
+
+def pick(report: Report) -> list[tuple[int, Trouble, str]]:
+    return [(problem.line, problem.trouble, problem.code) for problem in report.problems]
+
+
+async def test_every_row_has_its_outcome(
+    client: SunshineClient, emulator: Emulator, tmp_path: Path
+) -> None:
+    """A file's rows end as done, failed or bad; the service has what is done, and nothing else."""
+    path = tmp_path / "users.csv"
+    path.write_text("externalId,metadata.age:number\na,1\nb,2\na,3\nc,old\nd,4,5\ne,\n")
+    seen = []
+    job = Job(client, SUNSHINE, Mode.CREATE, on_problem=seen.append, clock=count().__next__)
+    with open_rows(path, job.shape) as rows:
+        report = await job.run(rows)
+
+    assert (report.rows, report.done, report.failed, report.unknown, report.bad) == (6, 3, 1, 0, 2)
+    assert sorted(pick(report)) == [
+        (4, Trouble.FAILED, "conflict"),
+        (5, Trouble.BAD, "bad row"),
+        (6, Trouble.BAD, "bad row"),
+    ]
+    assert seen == report.problems
+    assert (report.ending, report.reason, report.last_line) == (Ending.ALL, None, 7)
+    assert (report.requests, report.resent, report.throttled) == (4, 0, 0)
+    assert report.latencies.count == 4
+    assert report.rate == report.rows / report.seconds
+    assert job.read == 6
+    assert job.under_way == 0
+    users = {user["externalId"]: user.get("metadata") for user in emulator.users("sunshine")}
+    assert users == {"a": {"age": 1}, "b": {"age": 2}, "e": {}}
+
+
+async def test_updates_and_deletions_say_who(client: SunshineClient, emulator: Emulator) -> None:
+    """A row's id, or else its external id, says which user it is about, and isn't sent as a body."""
+    user = await client.users.create(SUNSHINE.tasks[Mode.CREATE].shape.body(external_id="a"))
+    await Job(client, SUNSHINE, Mode.CREATE).run(people("b", "c"))
+    rows = [
+        Row(1, {"id": user.id, "externalId": "z", "metadata": {"n": 1}}),
+        Row(2, {"id": "", "externalId": "b", "metadata": {"n": 2}, "brandId": None}),
+        Row(3, {"id": None, "metadata": {}}),
+        Row(4, {"id": 7}),
+        Row(5, {"externalId": "c", "brandId": "other-brand"}),
+        Row(6, {"id": "nobody"}),
+        Row(7, {"id": ".."}),
+    ]
+    report = await Job(client, SUNSHINE, Mode.UPDATE, concurrency=1).run(rows)
+    assert report.done == 2
+    assert {problem.line: problem.reason.partition(" (")[0] for problem in report.problems} == {
+        3: "no id and no externalId: it says no user",
+        4: "id: expected text, got an integer",
+        5: report.problems[-3].reason.partition(" (")[0],
+        6: report.problems[-2].reason.partition(" (")[0],
+        7: "user_id_or_external_id can't be '..': that would call another URL",
+    }
+    assert [problem.trouble for problem in report.problems] == [
+        Trouble.BAD,
+        Trouble.BAD,
+        Trouble.FAILED,
+        Trouble.FAILED,
+        Trouble.BAD,
+    ]
+
+    rows = [Row(1, {"externalId": "b", "notes": 1}), Row(2, {"id": user.id})]
+    report = await Job(client, SUNSHINE, Mode.DELETE).run(rows)
+    assert (report.done, report.troubles) == (2, 0)
+    assert [user["externalId"] for user in emulator.users("sunshine")] == ["c"]
+
+
+async def test_upserts_create_or_change(client: SunshineClient, emulator: Emulator) -> None:
+    """In upsert mode a user is made or changed by its external id; a row without one is bad."""
+    await Job(client, SUNSHINE, Mode.CREATE).run(people("a"))
+    rows = [
+        Row(line, {**row.data, "metadata": {"n": line}})
+        for line, row in enumerate(people("a", "b"))
+    ]
+    report = await Job(client, SUNSHINE, Mode.UPSERT).run([*rows, Row(3, {"metadata": {}})])
+    assert (report.done, pick(report)) == (2, [(3, Trouble.BAD, "invalid")])
+    users = {user["externalId"]: user["metadata"] for user in emulator.users("sunshine")}
+    assert users == {"a": {"n": 0}, "b": {"n": 1}}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"profile": {"email": 1}}, "profile.email: expected text, got an integer"),
+        ({"profile": []}, "profile: expected an object, got a list"),
+        ({"signedUpAt": 5, "profile": {"extra": 1}}, "signedUpAt: expected text, got an integer"),
+        ({"signedUpAt": "2020-05-21"}, "signedUpAt: expected a time with its zone, such as"),
+        ({"signedUpAt": "2020-05-21T15:53:30"}, "signedUpAt: expected a time with its zone"),
+        ({"signedUpAt": "2020-99-21T15:53:30Z"}, "signedUpAt: expected a time such as"),
+        ({"metadata": {"x": "y" * 100_000}}, "the body is 100021 bytes as JSON; the service takes"),
+        ({"metadata": {"x": math.nan}}, "metadata.x: JSON has no NaN"),
+    ],
+)
+async def test_bodies_that_cannot_be_sent(
+    client: SunshineClient, emulator: Emulator, data: Any, reason: str
+) -> None:
+    """A row whose body can't be sent is bad, with the field's name on the wire; others go on."""
+    report = await Job(client, SUNSHINE, Mode.CREATE).run([Row(1, data), *people("a")])
+    assert report.problems[0].reason.startswith(reason)
+    assert (report.done, report.bad) == (1, 1)
+    assert emulator.ledger()["requests"] == 1
+
+
+@pytest.mark.parametrize("at", ["2020-05-21T15:53:30Z", "2020-05-21 15:53+02", "20200521T155330Z"])
+async def test_times_with_a_zone(client: SunshineClient, at: str) -> None:
+    """A time with a zone is one in any of ISO 8601's forms."""
+    report = await Job(client, SUNSHINE, Mode.CREATE).run([Row(1, {"signedUpAt": at})])
+    assert report.done == 1
+
+
+async def test_keys_beyond_the_model_are_counted(client: SunshineClient) -> None:
+    """Keys that the model doesn't know are sent, and counted: they may be misspelled."""
+    rows = [Row(1, {"external_id": "a", "profile": {"name": "A"}}), Row(2, {"external_id": "b"})]
+    rows += [Row(line, {f"key-{line}": 1}) for line in range(3, 99)]
+    report = await Job(client, SUNSHINE, Mode.CREATE).run(rows)
+    assert (report.beyond["external_id"], report.beyond["profile.name"]) == (2, 1)
+    assert len(report.beyond) == NAMED
+    assert report.as_json()["keys_not_in_the_model"]["external_id"] == 2
+
+
+async def test_lost_answers_are_unknown(client: SunshineClient, emulator: Emulator) -> None:
+    """A row whose call may have been applied, with nothing to tell, is unknown."""
+    emulator.faults.append(Mishap(reset=True, when="after"))
+    report = await Job(client, SUNSHINE, Mode.CREATE).run([Row(1, {})])
+    assert pick(report) == [(1, Trouble.UNKNOWN, "lost")]
+    assert "may have acted" in report.problems[0].reason
+
+
+async def test_what_was_sent_again_is_counted(client: SunshineClient, emulator: Emulator) -> None:
+    """Requests, those of them that were sent again, and those that were throttled are counted."""
+    await client.users.create(SUNSHINE.tasks[Mode.CREATE].shape.body(external_id="before"))
+    emulator.faults.append(Mishap(status=429, times=2))
+    report = await Job(client, SUNSHINE, Mode.CREATE).run(people("a", "b", "c"))
+    assert (report.done, report.requests, report.resent, report.throttled) == (3, 5, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble", "code"),
+    [
+        (NotFoundError(404, endpoint="GET /"), Trouble.FAILED, "404"),
+        (
+            ConnectError("x", fault="unsent", endpoint="", maybe_applied=False),
+            Trouble.FAILED,
+            "unsent",
+        ),
+        (
+            ResponseDecodeError("x", path="", status=200, endpoint="", maybe_applied=True),
+            Trouble.UNKNOWN,
+            "unreadable answer",
+        ),
+        (StoppedError("x", maybe_applied=True), Trouble.UNKNOWN, "stopped"),
+        (ConfigurationError("x"), Trouble.FAILED, "configuration"),
+        (ValueError("x"), Trouble.BAD, "invalid"),
+        (RuntimeError("x"), Trouble.FAILED, "RuntimeError"),
+    ],
+)
+def test_problems_have_codes(error: Exception, trouble: Trouble, code: str) -> None:
+    """Each kind of error has a code that rows can be counted by."""
+    unknown = getattr(error, "maybe_applied", False)
+    problem = problem_of(3, error, unknown=unknown)
+    assert (problem.line, problem.trouble, problem.code) == (3, trouble, code)
+    assert problem.reason == str(error)
+
+
+async def test_one_user_one_after_another(client: SunshineClient, emulator: Emulator) -> None:
+    """Rows about the same user are sent in their order."""
+    await Job(client, SUNSHINE, Mode.CREATE).run(people("a", "b"))
+    rows = [
+        Row(line, {"externalId": "ab"[line % 2], "metadata": {"line": line}})
+        for line in range(1, 41)
+    ]
+    report = await Job(client, SUNSHINE, Mode.UPDATE).run(rows)
+    assert report.done == 40
+    lines = sorted(user["metadata"]["line"] for user in emulator.users("sunshine"))
+    assert lines == [39, 40]
+
+
+async def test_too_many_failures(client: SunshineClient) -> None:
+    """More rows that aren't done than allowed, bad ones too: no more are taken."""
+    rows = [*people("a", "a"), *(BadRow(line, "bad") for line in range(3, 99))]
+    report = await Job(client, SUNSHINE, Mode.CREATE, max_failures=5, concurrency=1).run(rows)
+    assert (report.done, report.failed, report.bad) == (1, 1, 5)
+    assert report.ending is Ending.GAVE_UP
+    assert "more than 5 rows failed, are unknown or bad" in report.reason
+    assert report.last_line == 7
+
+
+async def test_refused_credentials_blow_the_fuse() -> None:
+    """Where the credentials are refused no more rows are taken, and the reason is one sentence."""
+    emulator = Emulator(keys=["other:key"])
+    async with client_on(emulator.transport()) as client:
+        report = await Job(client, SUNSHINE, Mode.CREATE, concurrency=4).run(many(100))
+    assert report.ending is Ending.GAVE_UP
+    assert report.reason.startswith("no row would fare better: 401")
+    assert "\n" not in report.reason
+    assert report.failed == report.rows <= 8
+
+
+async def test_outage_ends_the_job() -> None:
+    """Row after row without an answer: no more are taken."""
+    unreachable = ScriptedTransport(httpx.ConnectError("refused") for _ in range(100))
+    async with client_on(unreachable, retry=Retry(max_attempts=1)) as client:
+        job = Job(client, SUNSHINE, Mode.CREATE, concurrency=2, max_outage=0.6)
+        report = await job.run(many(100))
+    assert report.ending is Ending.GAVE_UP
+    assert report.reason.startswith("the service has not answered once in ")
+    assert 10 <= report.failed == report.rows <= 14
+
+
+async def test_an_outage_is_waited_for() -> None:
+    """While the service is gone no row is sent or fails; when it is back all are done."""
+    emulator = Emulator()
+    async with client_on(emulator.transport()) as client:
+        emulator.faults.append(Mishap(status=503, times=14))
+        rows = [Row(n, {"externalId": f"user-{n}"}) for n in range(1, 201)]
+        with no_waiting():
+            report = await Job(client, SUNSHINE, Mode.CREATE, concurrency=8).run(rows)
+    assert (report.done, report.troubles) == (200, 0)
+    assert report.held > 0
+
+
+def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
+    """In an outage rows wait that would be unknown if they were sent: the job asks otherwise."""
+    asked: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        began = anyio.current_time()
+        await anyio.sleep(0.1)
+        if 2 < began < 300:
+            asked.append(request.method)
+            return httpx.Response(503)
+        found = httpx.Response(404, json={})
+        return found if request.method == "GET" else httpx.Response(201, json={"user": {"id": "1"}})
+
+    async def scenario() -> None:
+        transport = httpx.MockTransport(answer)
+        async with client_on(transport, pace=Pace(rate=20)) as client:
+            rows = [Row(n, {"profile": {"givenName": "Jane"}}) for n in range(1, 201)]
+            batch = client.with_options(lane=Lane.BATCH)
+            report = await Job(batch, SUNSHINE, Mode.CREATE, concurrency=32).run(rows)
+        assert (report.failed, report.done + report.unknown) == (0, 200)
+        assert report.unknown == asked.count("POST") <= 13
+        assert "POST" not in asked[20:]
+
+    virtually(scenario)
+
+
+async def test_answers_between_are_no_outage() -> None:
+    """Rows without an answer are no outage while others have one."""
+    numbers = count()
+
+    def answer(_: Any) -> httpx.Response:
+        there = next(numbers) % 9 == 0
+        return httpx.Response(201 if there else 500, json={"user": {"id": "1"}} if there else {})
+
+    async with client_on(httpx.MockTransport(answer), retry=Retry(max_attempts=1)) as client:
+        report = await Job(client, SUNSHINE, Mode.CREATE, concurrency=1).run(many(100))
+    assert report.ending is Ending.ALL
+    assert report.rows == 100
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_stop_lets_calls_end(backend: str) -> None:
+    """After `stop` no row is taken, and what is under way ends."""
+
+    async def scenario() -> Report:
+        gate = Gate()
+        gate.awaited = 3
+        async with client_on(gate) as client, anyio.create_task_group() as tasks:
+            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=3)
+            tasks.start_soon(job.run, many(100))
+            await gate.reached.wait()
+            assert job.under_way == 3
+            job.stop()
+            job.stop()
+            assert job.stopped
+            gate.open.set()
+        return job.report
+
+    report = anyio.run(scenario, backend=backend)
+    assert (report.done, report.rows, report.last_line) == (3, 3, 3)
+    assert report.ending is Ending.STOPPED
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_stop_cuts_calls_off(backend: str) -> None:
+    """What hasn't ended when the grace is over is cut off: unknown where it had left."""
+
+    async def scenario() -> Report:
+        gate = Gate()
+        gate.awaited = 2
+        async with (
+            client_on(gate, pace=Pace(max_in_flight=3)) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=3, grace=0)
+            tasks.start_soon(job.run, many(100))
+            await gate.reached.wait()
+            await until(lambda: job.under_way == 3)
+            job.stop()
+        return job.report
+
+    report = anyio.run(scenario, backend=backend)
+    assert sorted(pick(report)) == [
+        (1, Trouble.UNKNOWN, "stopped"),
+        (2, Trouble.UNKNOWN, "stopped"),
+        (3, Trouble.FAILED, "stopped"),
+    ]
+    assert {problem.reason for problem in report.problems} == {
+        "stopped before the answer came. The service may have acted: look before you send it again",
+        "stopped before it was sent",
+    }
+
+
+def test_grace_is_given_in_an_outage_too() -> None:
+    """What is under way when a job is stopped may end, though the service fails all others."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if b'"slow-' not in request.content:
+            await anyio.sleep(0.1)
+            return httpx.Response(503)
+        await anyio.sleep(4)
+        return httpx.Response(201, json={"user": {"id": "1"}})
+
+    async def scenario() -> None:
+        keys = [f"slow-{n}" for n in range(4)] + [f"user-{n}" for n in range(60)]
+        async with (
+            client_on(httpx.MockTransport(answer)) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=32)
+            tasks.start_soon(job.run, people(*keys))
+            while not job.pace.held:  # noqa: ASYNC110 - it is for others to know of it at once
+                await anyio.sleep(0.01)
+            job.stop()
+        assert job.report.done == 4
+
+    virtually(scenario)
+
+
+async def test_cancellation_goes_through(client: SunshineClient) -> None:
+    """A job that is cancelled is cancelled: its report isn't complete."""
+    gate = Gate()
+    async with client_on(gate) as slow:
+        job = Job(slow, SUNSHINE, Mode.CREATE)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(job.run, many(3))
+            await gate.reached.wait()
+            tasks.cancel_scope.cancel()
+    assert job.report.rows == 0
+    assert job.under_way == 0
+
+
+async def test_stopped_before_it_ran(client: SunshineClient) -> None:
+    """A job that was stopped before it ran takes no row."""
+    job = Job(client, SUNSHINE, Mode.CREATE)
+    assert job.read == 0
+    job.stop()
+    assert (await job.run(many(3))).rows == 0
+    job.give_up("too late: it has ended")
+    assert job.report.ending is Ending.STOPPED
+
+
+async def test_pipe_with_nothing_to_say_is_left(client: SunshineClient) -> None:
+    """A job that waits for standard input can be stopped."""
+    out, into = os.pipe()
+    os.write(into, b'{"externalId": "a"}\n')
+    with os.fdopen(out, "rb", buffering=0) as pipe:
+        job = Job(client, SUNSHINE, Mode.CREATE)
+        with open_rows("-", job.shape, stdin=pipe) as rows:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(job.run, rows)
+                await until(lambda: job.report.done == 1)
+                job.stop()
+        assert job.report.rows == 1
+    os.close(into)
+
+
+async def test_file_that_breaks_off(client: SunshineClient) -> None:
+    """Where the file can't be read on, the rows before it have their outcomes, and the job ends."""
+
+    def rows() -> Iterator[Row]:
+        yield from people("a", "b")
+        message = "users.csv, after line 2: the gzip file is cut short: copy it here again"
+        raise SourceError(message)
+
+    report = await Job(client, SUNSHINE, Mode.CREATE).run(rows())
+    assert report.done == 2
+    assert report.ending is Ending.GAVE_UP
+    assert "cut short" in report.reason
+
+
+async def test_only_refused(instant_waits: None) -> None:
+    """A job without a journal gives up where all calls are refused for *max_outage* seconds."""
+    del instant_waits
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": "30"})
+
+    pace = Pace(max_outage=100)
+    async with client_on(httpx.MockTransport(refuse), pace=pace) as client:
+        job = Job(client, SUNSHINE, Mode.CREATE, concurrency=1)
+        report = await job.run(Row(n, {"externalId": f"user-{n}"}) for n in range(1, 5000))
+    assert report.ending is Ending.GAVE_UP
+    assert "refused all calls for too long" in (report.reason or "")
+    assert report.rows < 100
+
+
+async def test_errors_of_the_rows_come_out(client: SunshineClient) -> None:
+    """An error of the caller's own rows comes out as itself."""
+
+    def rows() -> Iterator[Row]:
+        yield from people("a")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await Job(client, SUNSHINE, Mode.CREATE).run(rows())
+
+
+async def test_long_files_are_read_in_parts(client: SunshineClient, tmp_path: Path) -> None:
+    """A file longer than what is read at once is sent whole."""
+    path = tmp_path / "users.jsonl"
+    path.write_text("".join(json.dumps({"externalId": str(n)}) + "\n" for n in range(1200)))
+    job = Job(client, SUNSHINE, Mode.CREATE, concurrency=256)
+    with open_rows(path, job.shape) as rows:
+        assert (await job.run(rows)).done == 1200
+
+
+def test_reports_stay_small() -> None:
+    """A report keeps the first problems, and counts the others."""
+    report = Report()
+    for line in range(KEPT + 5):
+        report.add(Problem(line, Trouble.UNKNOWN, "lost", "why"))
+    assert len(report.problems) == KEPT
+    assert report.unknown == report.codes["lost"] == KEPT + 5
+    assert report.rate == 0
+    data = json.loads(json.dumps(report.as_json()))
+    assert data["problems_left_out"] == 5
+    assert data["codes"] == {"lost": KEPT + 5}
+    assert data["latency"] == {"p50": None, "p95": None, "p99": None}
+    assert data["problems"][0] == {"line": 0, "outcome": "unknown", "code": "lost", "reason": "why"}
+
+
+@given(st.lists(st.floats(0.000_1, 800), min_size=1), st.sampled_from([0.5, 0.95, 0.99]))
+def test_quantiles_are_close(times: list[float], part: float) -> None:
+    """A quantile is within 3 % of the time of the call that it speaks of."""
+    latencies = Latencies()
+    for seconds in times:
+        latencies.add(seconds)
+    exact = sorted(times)[max(0, math.ceil(part * len(times)) - 1)]
+    assert latencies.quantile(part) == pytest.approx(exact, rel=0.03)
+
+
+def test_times_in_objects_are_looked_at() -> None:
+    """A time inside of an object needs its zone too, and an object that is none says so."""
+
+    @frozen(kw_only=True)
+    class Trip:
+        at: datetime | Unset = UNSET
+        extra: Mapping[str, Any] = field(factory=dict)
+
+    @frozen(kw_only=True)
+    class Body:
+        trip: Trip | Unset = UNSET
+        extra: Mapping[str, Any] = field(factory=dict)
+
+    task = Task(
+        Shape(Body),
+        send=lambda client, entry: client.send(entry),
+        key=lambda _: None,
+        asks=lambda _: Request("GET", "/"),
+    )
+    naive, wrong, absent = (
+        task.entry(Row(1, data)) for data in ({"trip": {"at": "2020-05-21"}}, {"trip": 1}, {})
+    )
+    assert naive.reason.startswith("trip.at: expected a time with its zone")
+    assert wrong.reason == "trip: expected an object, got an integer"
+    assert absent == Entry(1, "", Body())
+
+
+def test_services_are_a_table() -> None:
+    """Each service has every mode, and its name."""
+    for name, service in SERVICES.items():
+        assert service.name == name
+        assert set(service.tasks) == set(Mode)
+
+
+def test_lost_connections_are_errors_with_a_fault() -> None:
+    """A fault is the code of a transport's error."""
+    error = ConnectionLostError("x", fault="lost", endpoint="", maybe_applied=True)
+    assert problem_of(1, error, unknown=True).code == "lost"
+
+
+class TestRehearsal:
+    def test_nothing_is_sent_and_all_is_said(self) -> None:
+        """A rehearsal counts rows, what is refused before it is sent, and keys that come again."""
+        rows = [
+            *people("a", "b", "a", "a"),
+            Row(5, {"externalId": "c", "metadata": {"x": "y" * 100_000}}),
+            Row(6, {"externalId": ".."}),
+            Row(7, {"metadata": {}}),
+            BadRow(8, "not JSON"),
+            Row(9, {"externalId": "a", "brandId": "other", "nick": 1}),
+            *(Row(line, {"externalId": "z", f"key-{line}": 1}) for line in range(10, 50)),
+        ]
+        seen: list[Problem] = []
+        found = rehearse(SUNSHINE, Mode.UPSERT, rows, rate=10, on_problem=seen.append)
+        assert (found.rows, found.valid, found.bad, found.duplicates) == (49, 45, 4, 41)
+        assert [(problem.line, problem.code) for problem in found.problems] == [
+            (5, "invalid"), (6, "invalid"), (7, "invalid"), (8, "bad row"),
+        ]  # fmt: skip
+        assert seen == found.problems
+        assert found.repeated[:3] == [(3, 1), (4, 1), (11, 10)]
+        assert len(found.repeated) == len(found.beyond) == NAMED
+        assert (found.requests, found.seconds) == (45, 4.5)
+        assert found.as_json()["seconds"] == 5
+
+    def test_of_many_bad_rows_the_first_are_kept(self) -> None:
+        """A rehearsal keeps the first bad rows, and counts the others; rows may have no key."""
+        rows = [Row(1, {}), Row(2, {}), *(BadRow(line, "bad") for line in range(3, KEPT + 5))]
+        found = rehearse(SUNSHINE, Mode.CREATE, rows)
+        assert (found.valid, found.bad, found.duplicates) == (2, KEPT + 2, 0)
+        assert len(found.problems) == KEPT
+        assert found.seconds is None
+        assert found.as_json()["problems_left_out"] == 2
+
+    @pytest.mark.parametrize("mode", [Mode.UPDATE, Mode.DELETE])
+    async def test_bad_in_rehearsal_is_bad_in_earnest(
+        self, client: SunshineClient, mode: Mode
+    ) -> None:
+        """What a rehearsal says is bad is what the job says is bad."""
+        rows = [Row(1, {"id": ".."}), Row(2, {"externalId": "a"}), Row(3, {"metadata": {}})]
+        await Job(client, SUNSHINE, Mode.CREATE).run(people("a"))
+        report = await Job(client, SUNSHINE, mode).run(rows)
+        problems = sorted(report.problems, key=lambda problem: problem.line)
+        assert rehearse(SUNSHINE, mode, rows).problems == problems
+        assert report.bad == 2

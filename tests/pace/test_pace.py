@@ -1,0 +1,536 @@
+"""How many at once and how fast: told any time, a pace never lets one go too early."""
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Callable
+from math import inf, nan
+from threading import Thread
+from typing import Any, Final
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sunshine_async import Lane, Pace
+from sunshine_async._pace.pace import Sign
+from sunshine_async._pace.slots import Place, Places, renew_all
+from sunshine_async._pace.waiting import CLOCK, take
+
+ROUNDING: Final = 1e-6
+
+
+def place() -> Place:
+    """Return a place in line that nobody waits at."""
+    return Place(lambda: None)
+
+
+def starts(pace: Pace, now: float) -> int:
+    """Return how many calls *pace* lets go at *now*, at most 1000, each of which ends at once."""
+    count = 0
+    while count < 1000 and pace.enter(now):
+        pace.leave()
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *[("rate", number) for number in (0, -1, nan, inf, -inf)],
+        *[("burst", number) for number in (0, 0.9, -1, nan, inf)],
+        *[("max_in_flight", number) for number in (0, -1)],
+    ],
+)
+def test_a_number_that_cannot_work_is_refused(name: str, number: float) -> None:
+    """A number that can't work is a `ValueError` that names the argument and says what can."""
+    wrong: dict[str, Any] = {name: number}
+
+    with pytest.raises(ValueError, match=rf"^Pace\({name}={number}\): .*(more|bound)"):
+        Pace(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "expected"),
+    [(None, None, 1.0), (5, None, 1.0), (200, None, 20.0), (200, 3, 3), (0.01, None, 1.0)],
+)
+def test_a_burst_is_a_tenth_of_a_second_by_default(
+    rate: float | None, burst: float | None, expected: float
+) -> None:
+    """Where *burst* isn't given it is a tenth of a second's calls, and at least 1."""
+    assert Pace(rate=rate, burst=burst).burst == expected
+
+
+def test_a_pace_shows_its_bounds() -> None:
+    """A ``repr`` has the numbers."""
+    assert repr(Pace(rate=5.0, max_in_flight=2)) == "Pace(rate=5.0, burst=1.0, max_in_flight=2)"
+
+
+def test_without_bounds_all_go() -> None:
+    """A pace without a rate and a bound lets everything go."""
+    pace = Pace()
+
+    assert all(pace.enter(0.0) for _ in range(1000))
+
+
+@pytest.mark.parametrize("now", [0.0, -5.0, 1e9])
+def test_it_starts_with_a_full_burst(now: float) -> None:
+    """Whatever the clock says first, the whole burst may go, and then no more."""
+    assert starts(Pace(rate=1, burst=3), now) == 3
+
+
+def test_tokens_come_with_time_up_to_a_burst() -> None:
+    """After a second as many may go as *rate* says, after an hour no more than *burst*."""
+    pace = Pace(rate=4, burst=10)
+
+    assert [starts(pace, now) for now in (0.0, 1.0, 1.25, 3600.0)] == [10, 4, 1, 10]
+
+
+def test_a_clock_that_steps_back_changes_nothing() -> None:
+    """Time that has been counted isn't counted again, and isn't taken back."""
+    pace = Pace(rate=1, burst=2)
+    assert pace.enter(10.0)
+
+    assert [starts(pace, now) for now in (9.0, 10.0, 11.0)] == [1, 0, 1]
+
+
+def test_a_hair_too_early_is_too_early() -> None:
+    """A call may go when its time has come, not a thousandth before."""
+    pace = Pace(rate=1, burst=1)
+
+    assert [pace.enter(now) for now in (0.0, 0.999, 1.0, 1.999, 2.0)] == [True, False] * 2 + [True]
+
+
+@given(
+    rate=st.floats(0.001, 10_000),
+    burst=st.floats(1, 100),
+    at=st.floats(0, 1e6),
+    ahead=st.integers(0, 3),
+)
+def test_after_the_wait_it_has_come(rate: float, burst: float, at: float, ahead: int) -> None:
+    """Who asks again after just the seconds that were said needn't be told more than twice."""
+    pace = Pace(rate=rate, burst=burst)
+    starts(pace, at)
+    now = at
+    for _ in range(ahead + 1):
+        mine = place()
+        pace.join(mine)
+        for _ in range(3):
+            wait = pace.ask(mine, now)
+            assert wait is not None
+            if wait == 0:
+                break
+            now += max(wait, 1e-9)
+        else:
+            pytest.fail("told to wait three times")
+
+
+def test_nobody_overtakes() -> None:
+    """Who comes while others wait stands in line, even where there is room."""
+    pace = Pace(max_in_flight=1)
+    first, second = place(), place()
+    assert pace.enter(0.0)
+    pace.join(first)
+    pace.join(second)
+    pace.leave()
+
+    assert not pace.enter(0.0)
+    assert pace.ask(second, 0.0) is None
+    assert pace.ask(first, 0.0) == 0.0
+
+
+def test_the_first_in_line_is_woken() -> None:
+    """Who ends, starts or gives up wakes the first in line, and nobody else."""
+    woken: list[str] = []
+    pace = Pace(max_in_flight=2)
+    a, b, c, d = (Place(lambda name=name: woken.append(name)) for name in "abcd")
+    assert pace.enter(0.0)
+    assert pace.enter(0.0)
+    for one in (a, b, c, d):
+        pace.join(one)
+
+    pace.leave()
+    assert woken == ["a"]
+    pace.ask(a, 0.0)
+    assert woken == ["a", "b"]
+    pace.give_up(b)
+    assert woken == ["a", "b", "c"]
+    pace.give_up(d)
+    pace.leave()
+    assert woken == ["a", "b", "c", "c", "c"]
+
+
+class TestLanes:
+    """Who goes first."""
+
+    def test_interactive_calls_go_before_batches(self) -> None:
+        """Who is waited for goes before those of a batch that came earlier."""
+        places = Places(1)
+        batch, person = Place(lambda: None, Lane.BATCH), place()
+        assert places.enter(0.0)
+        places.join(batch)
+        places.join(person)
+        places.leave()
+
+        assert places.ask(batch, 0.0) is None
+        assert places.ask(person, 0.0) == 0.0
+        places.leave()
+        assert places.ask(batch, 0.0) == 0.0
+
+    @pytest.mark.parametrize("lane", Lane)
+    def test_who_was_let_go_before_goes_first(self, lane: Lane) -> None:
+        """A resend stands before those of its lane who never were let go."""
+        places = Places(1)
+        new, again = Place(lambda: None, lane), Place(lambda: None, lane, again=True)
+        assert places.enter(0.0)
+        places.join(new)
+        places.join(again)
+        places.leave()
+
+        assert places.ask(new, 0.0) is None
+        assert places.ask(again, 0.0) == 0.0
+
+    @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 1), (10, 9), (25, 23), (None, 1000)])
+    def test_a_batch_leaves_a_place_free(self, limit: int | None, most: int) -> None:
+        """Batches take nine tenths of the places, and where there are two or more never the last."""
+        places = Places(limit)
+
+        assert sum(places.enter(0.0, Lane.BATCH) for _ in range(1000)) == most
+        assert places.enter(0.0) is (limit != 1)
+
+    def test_a_batch_has_every_tenth_start(self) -> None:
+        """Where both wait for a place, a batch has every tenth, though persons use them all."""
+        pace = Pace(max_in_flight=2)
+        waiting = {lane: [Place(lambda: None, lane) for _ in range(40)] for lane in Lane}
+        for line in waiting.values():
+            for one in line:
+                pace.join(one)
+        order: list[Lane] = []
+
+        for _ in range(40):
+            for lane, line in waiting.items():
+                while pace.ask(line[0], 0.0) == 0:
+                    line.pop(0)
+                    order.append(lane)
+            pace.leave(lane=order[-1])
+
+        assert [number for number, lane in enumerate(order) if lane is Lane.BATCH] == [
+            9,
+            19,
+            29,
+            39,
+        ]
+
+    def test_a_batch_whose_turn_it_is_is_told(self) -> None:
+        """Who comes when a batch is to go wakes it, and the batch then wakes who came."""
+        woken: list[str] = []
+        pace = Pace(max_in_flight=10)
+        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
+        assert sum(pace.enter(0.0, Lane.BATCH) for _ in range(10)) == 9
+        pace.join(batch)
+        assert pace.ask(batch, 0.0) is None
+        for _ in range(9):
+            assert pace.enter(0.0)
+            pace.leave()
+        woken.clear()
+
+        assert not pace.enter(0.0)
+        person = Place(lambda: woken.append("person"))
+        pace.join(person)
+        assert pace.ask(person, 0.0) is None
+        assert woken == ["batch"]
+        assert pace.ask(batch, 0.0) == 0.0
+        assert woken == ["batch", "person"]
+
+    def test_who_was_told_a_time_that_is_anothers_now_passes_it_on(self) -> None:
+        """A batch that waits for its time, and finds a person before it, sees to it that he asks."""
+        woken: list[str] = []
+        pace = Pace(rate=1, burst=1)
+        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
+        person = Place(lambda: woken.append("person"))
+        assert pace.enter(0.0)
+        pace.join(batch)
+        assert pace.ask(batch, 0.0) == 1.0
+        pace.join(person)
+
+        assert pace.ask(batch, 1.0) is None
+        assert woken == ["person"]
+        assert pace.ask(batch, 1.0) is None
+        assert woken == ["person"]
+        assert pace.ask(person, 1.0) == 0.0
+
+
+class Calls(RuleBasedStateMachine):
+    """Calls of both lanes that come, wait, start, end in any way and give up at any time."""
+
+    @initialize(
+        rate=st.none() | st.floats(0.01, 1000),
+        burst=st.none() | st.floats(1, 20),
+        max_in_flight=st.none() | st.integers(1, 12),
+        now=st.floats(0, 1e6),
+    )
+    def begin(
+        self, rate: float | None, burst: float | None, max_in_flight: int | None, now: float
+    ) -> None:
+        self.pace = Pace(rate=rate, burst=burst, max_in_flight=max_in_flight)
+        self.now = now
+        self.waiting: dict[Place, float | None] = {}
+        """Those who wait, and when they are to ask again: None is when they are woken."""
+        self.under_way: list[tuple[Lane, float]] = []
+        self.started: list[float] = []
+        self.silent_until = -inf
+        """Until when nothing may start."""
+
+    @rule(seconds=st.floats(0, 40) | st.floats(0, 0.1))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(times=st.integers(1, 8), lane=st.sampled_from(Lane), again=st.booleans())
+    def come(self, times: int, lane: Lane, *, again: bool) -> None:
+        for _ in range(times):
+            if not again and self.pace.enter(self.now, lane):
+                self._start(lane)
+                continue
+            new = Place(lambda: None, lane, again)
+            new.wake = lambda new=new: self.waiting.update({new: -inf})
+            self.waiting[new] = -inf
+            self.pace.join(new)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def ask(self, data: st.DataObject) -> None:
+        self._ask(data.draw(st.sampled_from(list(self.waiting))))
+
+    @precondition(lambda self: self.under_way)
+    @rule(
+        data=st.data(),
+        sign=st.sampled_from(Sign),
+        asked=st.none() | st.sampled_from([0.0, 1.0, 40.0, 1e9]),
+        times=st.integers(1, 12),
+    )
+    def end(self, data: st.DataObject, sign: Sign, asked: float | None, times: int) -> None:
+        for _ in range(min(times, len(self.under_way))):
+            which = data.draw(st.integers(0, len(self.under_way) - 1))
+            lane, began = self.under_way.pop(which)
+            self.pace.leave(sign, lane=lane, now=self.now, began=began, asked=asked)
+            if sign is Sign.THROTTLED and asked:
+                self.silent_until = max(self.silent_until, self.now + min(asked, 300.0))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from(list(self.waiting)))
+        del self.waiting[one]
+        self.pace.give_up(one)
+
+    @rule(tries=st.integers(1, 5))
+    def run_out_of_tries(self, tries: int) -> None:
+        assert self.pace.hold_if_gone(tries, self.now) is self.pace.held
+
+    @rule(times=st.integers(1, 30))
+    def retry(self, times: int) -> None:
+        for _ in range(times):
+            left = self.pace.snapshot().budget
+            assert self.pace.may_retry() is (left >= 1)
+
+    @invariant()
+    def counts_are_whole(self) -> None:
+        seen, bound = self.pace.snapshot(self.now), self.pace.max_in_flight
+        for lane in Lane:
+            assert seen.in_flight[lane] == sum(one is lane for one, _ in self.under_way)
+            assert seen.waiting[lane] == sum(one.lane is lane for one in self.waiting)
+        assert bound is None or len(self.under_way) <= bound
+        assert 0 <= seen.budget <= 50
+        assert seen.used is None or 0 <= seen.used <= 1
+        assert seen.rate is None or self.pace.rate is None or seen.rate <= self.pace.rate
+        assert min(seen.paused, seen.throttled_seconds, seen.held_seconds) >= 0
+        assert seen.batch_places is None or seen.batch_places >= 1
+
+    def teardown(self) -> None:
+        """Let all end: everybody who waits gets a turn, whatever came before."""
+        asks = 250  # each: a rate that may grow, 0.005 a second at least, is asked once a second
+        for _ in range(asks * (len(self.waiting) + len(self.under_way)) + 10):
+            due = [one for one, at in self.waiting.items() if at is not None and at <= self.now]
+            times = [at for at in self.waiting.values() if at is not None]
+            if due:
+                for one in due:
+                    self._ask(one)
+            elif self.under_way:
+                lane, began = self.under_way.pop(0)
+                self.pace.leave(lane=lane, now=self.now, began=began)
+            elif times:
+                self.now = min(times)
+            else:
+                assert not self.waiting, "nobody wakes who waits"
+                return
+        pytest.fail("they go round and round")
+
+    def _ask(self, one: Place) -> None:
+        self.waiting[one] = None
+        wait = self.pace.ask(one, self.now)
+        if wait == 0:
+            del self.waiting[one]
+            self._start(one.lane)
+        elif wait is not None:
+            assert wait > 0
+            self.waiting[one] = self.now + max(wait, 1e-6)
+
+    def _start(self, lane: Lane) -> None:
+        assert self.now >= self.silent_until - ROUNDING
+        self.under_way.append((lane, self.now))
+        self.started.append(self.now)
+        if self.pace.rate is not None:
+            for index, at in enumerate(self.started):
+                allowed = self.pace.burst + self.pace.rate * (self.now - at)
+                assert len(self.started) - index <= allowed * (1 + ROUNDING)
+
+
+class TestCalls(Calls.TestCase):
+    """No permit too early, none too many, everybody gets a turn, and all counts are whole."""
+
+    settings = settings(max_examples=60, stateful_step_count=40)
+
+
+@pytest.mark.parametrize("lanes", [(Lane.INTERACTIVE,) * 2, (Lane.BATCH,) * 2, tuple(Lane)])
+def test_who_cannot_be_woken_is_forgotten(lanes: tuple[Lane, Lane]) -> None:
+    """A call whose event loop was closed while it waited keeps nobody else waiting."""
+    pace = Pace(max_in_flight=1)
+    woken: list[str] = []
+
+    def dead() -> None:
+        message = "Event loop is closed"
+        raise RuntimeError(message)
+
+    gone, other = Place(dead, lanes[0]), Place(lambda: woken.append("other"), lanes[1])
+    assert pace.enter(0.0)
+    pace.join(gone)
+    pace.join(other)
+    pace.leave()
+
+    assert woken[-1] == "other"
+    assert pace.ask(other, 0.0) == 0.0
+    pace.give_up(gone)
+    assert pace.snapshot().waiting == dict.fromkeys(Lane, 0)
+
+
+def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
+    """Whoever asks, ends or comes back finds out, and those who are there go on."""
+    pace = Pace(max_in_flight=1)
+    woken: list[str] = []
+
+    def dead() -> None:
+        message = "Event loop is closed"
+        raise RuntimeError(message)
+
+    for _ in range(2):
+        assert pace.enter(0.0, Lane.BATCH)
+        places = [Place(dead, Lane.BATCH), Place(dead, Lane.BATCH)]
+        alive = Place(lambda: woken.append("alive"), Lane.BATCH)
+        for place in (*places, alive):
+            pace.join(place)
+        assert pace.ask(alive, 0.0) is None
+        for _ in range(10):
+            pace.hold_if_gone(1, 0.0)
+        pace.leave(Sign.ANSWERED, lane=Lane.BATCH, now=1.0, began=0.5)
+        assert pace.ask(alive, 1.0) == 0.0
+        pace.leave(Sign.NOTHING, lane=Lane.BATCH, now=2.0, began=1.0)
+    assert woken
+
+
+async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
+    """A loop closed without ending its tasks holds up nobody: not even by what is cleared up then."""
+    pace = Pace(max_in_flight=1)
+
+    def in_a_loop_of_its_own() -> None:
+        loop = asyncio.new_event_loop()
+
+        async def main() -> None:
+            await take(pace, CLOCK)
+            asyncio.get_running_loop().create_task(take(pace, CLOCK))
+            await asyncio.sleep(0.01)
+
+        loop.run_until_complete(main())
+        loop.close()
+
+    thread = Thread(target=in_a_loop_of_its_own)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        thread.start()
+        thread.join()
+        pace.leave()
+        with anyio.fail_after(5):
+            await take(pace, CLOCK)
+        gc.collect()
+
+
+def test_a_process_that_was_forked_off_begins_anew() -> None:
+    """Who is under way and who waits in the parent is nothing to the child."""
+    pace = Pace(max_in_flight=1)
+    assert pace.enter(0.0)
+    pace.join(Place(lambda: None))
+
+    renew_all()
+
+    assert pace.enter(0.0)
+    assert pace.snapshot().waiting == dict.fromkeys(Lane, 0)
+
+
+def test_who_watches_may_have_more_patience() -> None:
+    """A job's own limit for an outage holds while it runs, and a loop that was closed is no harm."""
+    pace = Pace(max_outage=60)
+    calls: list[str] = []
+
+    def dead() -> None:
+        calls.append("dead")
+        raise RuntimeError
+
+    pace.watch(dead, 100.0)
+    for _ in range(10):
+        pace.enter(10.0)
+        pace.leave(Sign.FAILED, lane=Lane.INTERACTIVE, now=10.0, began=9.0)
+    assert calls == ["dead"]
+    pace.hold_if_gone(1, 80.0)
+    assert not pace.gave_up
+    pace.unwatch(dead)
+    assert pace.gave_up
+
+
+def watched(wake: Callable[[], None]) -> tuple[Pace, Place, list[int]]:
+    """Return a pace that holds batches at 10.0, watched by *wake*, and who waits, and its wakings."""
+    pace = Pace(max_outage=60)
+    pace.watch(wake, 60)
+    for _ in range(10):
+        pace.enter(10.0)
+        pace.leave(Sign.FAILED, now=10.0, began=9.0)
+    woken: list[int] = []
+    place = Place(lambda: woken.append(1), Lane.BATCH)
+    pace.join(place)
+    return pace, place, woken
+
+
+def test_who_watches_asks_for_the_service_itself() -> None:
+    """While a job watches no batch goes as a probe: it may be one that can't be sent twice."""
+    pace, place, woken = watched(lambda: None)
+
+    assert pace.ask(place, 30.0) is None
+    assert pace.enter(31.0)
+    pace.leave(now=31.0)
+    assert woken
+    assert pace.ask(place, 31.0) == 0
+
+
+@pytest.mark.parametrize("end", ["unwatched", "given up"])
+def test_a_batch_goes_when_nobody_asks_any_more(end: str) -> None:
+    """It is woken, and goes as a probe, or since waiting is no use."""
+
+    def wake() -> None: ...
+
+    pace, place, woken = watched(wake)
+    assert pace.ask(place, 11.0) is None
+
+    if end == "unwatched":
+        pace.unwatch(wake)
+        assert woken
+    assert pace.ask(place, 11.0 if end == "unwatched" else 70.0) == 0

@@ -1,0 +1,444 @@
+"""What a pace learns from how calls end, and when it forgets it."""
+
+import pytest
+
+from sunshine_async import Lane, Pace
+from sunshine_async._pace.pace import Sign
+from sunshine_async._pace.slots import Place
+
+
+def answers(pace: Pace, *, rate: int, seconds: int, began: float, lane: Lane = Lane.BATCH) -> float:
+    """Let *pace* see so many answers a second, each of what took 50 ms; return the time then."""
+    now = began
+    for number in range(rate * seconds):
+        now = began + number / rate
+        pace._start(lane)
+        pace.leave(lane=lane, now=now, began=now - 0.05)
+    return now
+
+
+def end(
+    pace: Pace, sign: Sign, now: float, *, lane: Lane = Lane.BATCH, asked: float | None = None
+) -> None:
+    """Let *pace* see an attempt that began a hair before it ended."""
+    pace._start(lane)
+    pace.leave(sign, lane=lane, now=now, began=now - 0.001, asked=asked)
+
+
+def rate_of(pace: Pace, now: float) -> float | None:
+    """Return the rate that *pace* keeps to."""
+    return pace.snapshot(now).rate
+
+
+class TestRate:
+    """How fast calls may start."""
+
+    def test_nothing_is_learnt_without_a_refusal(self) -> None:
+        """However much is answered or fails, a pace without a ceiling lets all start."""
+        pace = Pace()
+        now = answers(pace, rate=50, seconds=3, began=0.0)
+        end(pace, Sign.FAILED, now)
+
+        assert rate_of(pace, now) is None
+        assert all(pace.enter(now) for _ in range(100))
+
+    @pytest.mark.parametrize("asked", [None, 0.0, 2.0])
+    def test_a_refusal_takes_it_below_what_was_accepted(self, asked: float | None) -> None:
+        """After a 429 it is 90 % of what was accepted, and all pause if that was asked."""
+        pace = Pace()
+        now = answers(pace, rate=100, seconds=3, began=0.0)
+
+        end(pace, Sign.THROTTLED, now, asked=asked)
+
+        assert rate_of(pace, now) == pytest.approx(90, rel=0.05)
+        assert pace.snapshot(now).paused == (asked or 0.0)
+        assert not pace.enter(now + 0.09)
+        assert pace.enter(now + (asked or 0.1))
+        assert not pace.enter(now + (asked or 0.1))
+
+    def test_a_refusal_mints_nothing(self) -> None:
+        """A declared rate holds whatever is refused in between."""
+        pace = Pace(rate=1, burst=1)
+        assert pace.enter(10.0)
+        pace.leave(Sign.THROTTLED, now=10.1, began=10.0)
+
+        assert not pace.enter(10.3)
+        assert not pace.enter(10.9)
+        assert pace.enter(12.1)
+
+    def test_a_refusal_period_is_looked_at_by_one_at_a_time(self) -> None:
+        """After a 429 calls look again one by one, ever later, and all go once one is accepted."""
+        pace = Pace()
+        now = answers(pace, rate=100, seconds=3, began=0.0)
+        began = now
+        end(pace, Sign.THROTTLED, now)
+        looks: list[float] = []
+        for _ in range(5):
+            start = now
+            while not pace.enter(now):
+                now += 0.01
+            looks.append(now - start)
+            assert not pace.enter(now)
+            now += 0.05
+            pace.leave(Sign.THROTTLED, now=now, began=now - 0.05)
+        assert looks == sorted(looks)
+        assert sum(looks) < 1
+
+        while not pace.enter(now):
+            now += 0.01
+        assert pace.enter(now + 1.1)  # the answer is late
+        assert rate_of(pace, now) == pytest.approx(90, rel=0.05)
+        pace.leave(now=now + 1.2, began=now)
+        assert pace.enter(now + 1.2)
+        assert rate_of(pace, now + 1.2) == pytest.approx(90, rel=0.05)
+        assert now - began < 2
+
+    def test_who_looks_and_is_cancelled_lets_another_look(self) -> None:
+        """A cancelled call says nothing of the limit: the next one looks at once."""
+        pace = Pace()
+        end(pace, Sign.THROTTLED, 10.0)
+        assert pace.enter(10.2)
+        assert not pace.enter(10.3)
+        pace.leave(Sign.NOTHING, now=10.4, began=10.2)
+
+        assert pace.enter(10.4)
+
+    def test_a_read_that_is_answered_ends_it(self) -> None:
+        """A refusal period ends with an accepted read, sent in the place of another call."""
+        pace = Pace()
+        end(pace, Sign.THROTTLED, 10.0)
+        assert pace.enter(10.2)
+        assert not pace.enter(10.3)
+        pace.leave(Sign.READ, now=10.4, began=10.2)
+
+        assert pace.enter(10.4)
+        assert pace.enter(10.4)
+
+    def test_one_overload_counts_once(self) -> None:
+        """Refusals of what began before the rate fell don't make it fall further."""
+        pace = Pace()
+        now = answers(pace, rate=100, seconds=3, began=0.0)
+        for _ in range(50):
+            end(pace, Sign.THROTTLED, now)
+
+        assert rate_of(pace, now) == pytest.approx(90, rel=0.05)
+
+    def test_it_grows_back_and_then_beyond(self) -> None:
+        """In 20 s it is where it failed; past a quarter more it doubles, if that is what is used."""
+        pace = Pace(rate=1000)
+        now = answers(pace, rate=10, seconds=3, began=0.0)  # too few for a trial of noise
+        end(pace, Sign.THROTTLED, now)
+        for seconds in (100, 10):  # the ceiling is a guess at first
+            now = answers(pace, rate=10, seconds=seconds, began=now + 1)
+            end(pace, Sign.THROTTLED, now)
+        began = now
+
+        now = answers(pace, rate=10, seconds=20, began=now)
+        assert rate_of(pace, now) == pytest.approx(10, rel=0.05)
+        now = answers(pace, rate=10, seconds=30, began=now)
+        assert 12.5 <= (rate_of(pace, now) or 0) <= 24
+        assert now - began < 51
+        now = answers(pace, rate=2000, seconds=10, began=now)
+        assert rate_of(pace, now) == 1000
+
+    @pytest.mark.parametrize("ceiling", [None, 1000.0])
+    def test_noise_takes_nothing(self, ceiling: float | None) -> None:
+        """After one refusal alone, the rate doubles; refusals as rare as it don't lower it."""
+        pace = Pace(rate=ceiling)
+        now = answers(pace, rate=100, seconds=2, began=0.0)
+        end(pace, Sign.THROTTLED, now)
+        for second in range(20):
+            now = answers(pace, rate=200, seconds=1, began=now + 0.01)
+            if second:
+                end(pace, Sign.THROTTLED, now)
+        assert (rate_of(pace, now) or 0) >= 200
+
+        for _ in range(40):  # a limit
+            end(pace, Sign.THROTTLED, now)
+        assert rate_of(pace, now) == pytest.approx(180, rel=0.1)
+
+    def test_a_trial_that_failed_is_not_repeated_soon(self) -> None:
+        """Where more calls a second are refused in excess, a refusal lowers the rate for a minute."""
+        pace = Pace()
+        now = answers(pace, rate=100, seconds=2, began=0.0)
+        end(pace, Sign.THROTTLED, now)
+        now = answers(pace, rate=100, seconds=1, began=now + 0.01)
+        for _ in range(10):
+            end(pace, Sign.THROTTLED, now)
+        now = answers(pace, rate=90, seconds=10, began=now + 0.01)
+        end(pace, Sign.THROTTLED, now)
+        now = answers(pace, rate=80, seconds=1, began=now + 0.01)
+
+        assert (rate_of(pace, now) or 0) < 100
+
+    @pytest.mark.parametrize("asked", [None, 50.0])
+    def test_a_window_is_found(self, asked: float | None) -> None:
+        """A burst that is refused for long gives the window, its limit, and a slow growth."""
+        pace = Pace()
+        now = answers(pace, rate=300, seconds=2, began=0.0)
+        end(pace, Sign.THROTTLED, now, asked=asked)
+        if asked is None:
+            for second in range(3, 60, 3):
+                end(pace, Sign.THROTTLED, float(second))
+        end(pace, Sign.ANSWERED, 60.0)
+
+        seen = pace.snapshot(60.0)
+        assert seen.window == pytest.approx(60, abs=0.5)
+        assert seen.found == pytest.approx(10, rel=0.01)
+        assert seen.rate == pytest.approx(9, rel=0.01)
+        assert 9.5 < (rate_of(pace, 120.0) or 0) <= 10
+        assert sum(pace.enter(120.0) for _ in range(200)) >= 55
+        assert not pace.enter(120.0, Lane.BATCH)
+
+    def test_a_window_stays(self) -> None:
+        """A refusal of seconds after many windows at a steady rate changes no window."""
+        pace = Pace()
+        pace.resume(10.0, 20.0, 0.0)
+        now = answers(pace, rate=9, seconds=200, began=0.0)
+        end(pace, Sign.THROTTLED, now)
+        end(pace, Sign.ANSWERED, now + 4)
+
+        seen = pace.snapshot(now + 4)
+        assert seen.window == 20
+        assert seen.found == pytest.approx(9, rel=0.05)
+
+    def test_a_window_that_others_used_up_says_nothing(self) -> None:
+        """Where nothing was accepted before a long refusal, its end is no limit of nothing."""
+        pace = Pace()
+        end(pace, Sign.THROTTLED, 10.0)
+        end(pace, Sign.ANSWERED, 60.0)
+
+        assert pace.snapshot(60.0).window is None
+        assert rate_of(pace, 60.0) == 10
+
+    def test_what_was_found_is_taken_up(self) -> None:
+        """A pace starts with a limit that was found before, unless it has learnt one, or has less."""
+        pace, taught, less = Pace(), Pace(), Pace(rate=5)
+        end(taught, Sign.THROTTLED, 5.0)
+        before = taught.snapshot(10.0)
+        for one in (pace, taught, less):
+            one.resume(10.0, 60.0, 10.0)
+
+        seen = pace.snapshot(10.0)
+        assert (seen.found, seen.window, seen.rate) == (10.0, 60.0, 9.0)
+        assert taught.snapshot(10.0) == before
+        assert rate_of(less, 10.0) == 5
+
+    def test_it_never_falls_to_nothing(self) -> None:
+        """Where next to nothing is accepted it is a call in 20 s, and half of a ceiling below that."""
+        for pace, least in ((Pace(), 0.05), (Pace(rate=100), 0.05), (Pace(rate=0.04), 0.02)):
+            for minute in range(40):
+                end(pace, Sign.ANSWERED, minute * 700.0)
+                end(pace, Sign.THROTTLED, minute * 700.0 + 0.1)
+                end(pace, Sign.THROTTLED, minute * 700.0 + 200)
+            assert rate_of(pace, minute * 700.0 + 200) in (least, 10.0)
+
+    @pytest.mark.parametrize("ceiling", [None, 98.0])
+    def test_it_forgets(self, ceiling: float | None) -> None:
+        """After five minutes in which there was no 429, and nobody had to wait, it is forgotten."""
+        pace = Pace(rate=ceiling)
+        now = answers(pace, rate=100, seconds=3, began=0.0)
+        for _ in range(2):
+            end(pace, Sign.THROTTLED, now)
+        end(pace, Sign.ANSWERED, now + 1)
+        while pace.enter(now + 2):
+            pace.leave()
+        learnt = rate_of(pace, now + 2)
+        assert learnt
+        assert learnt != ceiling
+
+        assert rate_of(pace, now + 301) == pytest.approx(max(learnt, ceiling or 0), rel=0.2)
+        assert [pace.enter(now + 303) for _ in range(20)] == [True] * (9 if ceiling else 20) + [
+            False
+        ] * (11 if ceiling else 0)
+        assert rate_of(pace, now + 304) == ceiling
+        assert pace.snapshot(now + 304).found is None
+
+    def test_a_pause_has_an_end(self) -> None:
+        """No ``Retry-After`` makes anybody wait for more than five minutes."""
+        pace = Pace()
+        end(pace, Sign.THROTTLED, 10.0, asked=1e9)
+
+        assert pace.snapshot().paused == 300
+        assert pace.snapshot(310.0).paused == 0
+        assert pace.snapshot(400.0).throttled_seconds == 300
+
+    def test_pauses_that_overlap_are_one(self) -> None:
+        """The longest counts, and each second of it once."""
+        pace = Pace()
+        for now, asked in ((10.0, 5.0), (11.0, 1.0), (12.0, 6.0), (30.0, 1.0)):
+            end(pace, Sign.THROTTLED, now, asked=asked)
+
+        assert pace.snapshot(14.0).paused == 17.0
+        assert pace.snapshot(40.0).throttled_seconds == 9.0
+
+    def test_what_is_used_is_seen(self) -> None:
+        """The share of the rate that was accepted in the last seconds, None without a rate."""
+        pace = Pace(rate=40)
+        now = answers(pace, rate=10, seconds=8, began=0.0)
+
+        assert pace.snapshot(now).used == pytest.approx(0.25, rel=0.15)
+        assert pace.snapshot(now).ceiling == 40
+        assert pace.snapshot(now + 60).used == 0
+        assert Pace().snapshot(0.0).used is None
+
+
+class TestLoad:
+    """How many of a batch are under way."""
+
+    def test_a_failure_halves_a_batch_once(self) -> None:
+        """What fails together counts once; answers bring the batch back to what it was."""
+        pace = Pace()
+        assert all(pace.enter(0.0, Lane.BATCH) for _ in range(20))
+        for _ in range(5):
+            pace.leave(Sign.FAILED, lane=Lane.BATCH, now=1.0, began=0.0)
+
+        assert pace.snapshot().batch_places == 10
+        assert not pace.enter(1.0, Lane.BATCH)
+        assert pace.enter(1.0)
+        for _ in range(100):
+            pace.leave(lane=Lane.BATCH, now=2.0, began=1.5)
+            pace._start(Lane.BATCH)
+        assert pace.snapshot().batch_places == pytest.approx(17, abs=1)
+        for _ in range(100):
+            pace.leave(lane=Lane.BATCH, now=2.0, began=1.5)
+            pace._start(Lane.BATCH)
+        assert pace.snapshot().batch_places is None
+
+    def test_a_failure_that_says_when_holds_batches_until_then(self) -> None:
+        """After a 503 with ``Retry-After: 7`` no batch starts for 7 s; others do."""
+        pace = Pace()
+        end(pace, Sign.FAILED, 100.0, lane=Lane.INTERACTIVE, asked=7.0)
+
+        assert not pace.enter(106.9, Lane.BATCH)
+        assert pace.enter(106.9)
+        assert pace.enter(107.0, Lane.BATCH)
+
+    def test_a_call_that_was_cancelled_says_nothing(self) -> None:
+        """What ended by itself, and what isn't timed, teaches nothing."""
+        pace = Pace()
+        before = pace.snapshot(50.0)
+        for _ in range(50):
+            pace._start(Lane.BATCH)
+            pace.leave(Sign.NOTHING, lane=Lane.BATCH, now=50.0, began=0.0)
+            pace._start(Lane.BATCH)
+            pace.leave(Sign.FAILED, lane=Lane.BATCH)
+
+        assert pace.snapshot(50.0) == before
+
+
+class TestHold:
+    """What becomes of a batch when the service is gone."""
+
+    def failing(self, times: int = 10) -> Pace:
+        """Return a pace that has seen so many failures, at 100.0."""
+        pace = Pace()
+        for _ in range(times):
+            end(pace, Sign.FAILED, 100.0)
+        return pace
+
+    @pytest.mark.parametrize("between", [Sign.ANSWERED, Sign.THROTTLED])
+    def test_ten_failures_in_a_row_begin_it(self, between: Sign) -> None:
+        """Any answer among them ends the row."""
+        pace = self.failing(9)
+        end(pace, between, 100.0)
+        end(pace, Sign.FAILED, 100.0)
+        assert not pace.held
+
+        for _ in range(9):
+            end(pace, Sign.FAILED, 101.0, lane=Lane.INTERACTIVE)
+        assert pace.held
+
+    def test_probes_go_one_at_a_time_and_ever_later(self) -> None:
+        """The next one is let go 0.5, 1, 2 ... 30 s after the one before has failed."""
+        pace = self.failing()
+        now = 100.0
+        waits: list[float] = []
+        for _ in range(9):
+            place = Place(lambda: None, Lane.BATCH)
+            pace.join(place)
+            wait = pace.ask(place, now)
+            assert wait
+            assert pace.enter(now)  # for a person nothing is held
+            now += wait
+            waits.append(wait)
+            assert pace.ask(place, now) == 0
+            assert not pace.enter(now + 60, Lane.BATCH)
+            pace.leave(Sign.FAILED, lane=Lane.BATCH, now=now, began=now)
+
+        assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30])
+
+    def test_the_first_answer_ends_it(self) -> None:
+        """Whoever has it, a batch that waits is woken, and the lane begins with one at a time."""
+        woken: list[str] = []
+        pace = self.failing()
+        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
+        pace.join(batch)
+        assert pace.ask(batch, 100.0) == 0.5
+        end(pace, Sign.THROTTLED, 100.2, lane=Lane.INTERACTIVE)
+        assert pace.held
+
+        end(pace, Sign.ANSWERED, 103.0, lane=Lane.INTERACTIVE)
+
+        assert not pace.held
+        assert woken[0] == "batch"
+        assert pace.ask(batch, 103.5) == 0.0
+        assert pace.snapshot().batch_places == 1
+        assert pace.snapshot(200.0).held_seconds == 3.0
+
+    def test_without_second_tries_left_it_begins(self) -> None:
+        """20 in hand, half a one back for an answer, 50 at most; with none, 3 failures hold batches."""
+        pace = Pace()
+        assert [pace.may_retry() for _ in range(21)] == [True] * 20 + [False]
+        assert not pace.held
+        now = answers(pace, rate=10, seconds=1, began=1.0)
+        assert pace.snapshot().budget == 5
+        for _ in range(3):
+            end(pace, Sign.FAILED, now)
+        assert not pace.held
+        assert [pace.may_retry() for _ in range(6)] == [True] * 5 + [False]
+        assert pace.held
+        end(pace, Sign.ANSWERED, now)
+        assert not pace.held
+        for _ in range(3):
+            assert not pace.held
+            end(pace, Sign.FAILED, now + 1)
+        assert pace.held
+        answers(pace, rate=100, seconds=10, began=now + 2)
+        assert pace.snapshot().budget == 50
+
+    def test_who_ran_out_of_tries_may_begin_it(self) -> None:
+        """Where the last ends were all failures, at least as many as there were tries."""
+        pace = self.failing(4)
+
+        assert not pace.hold_if_gone(5, 100.0)
+        assert not pace.held
+        assert pace.hold_if_gone(4, 100.0)
+        assert pace.hold_if_gone(50, 100.0)
+        assert pace.held
+
+    def test_there_is_an_end_to_waiting(self) -> None:
+        """After *max_outage* without any answer `gave_up` says so; batches go one at a time, at once."""
+        pace = Pace(max_outage=60)
+        for _ in range(10):
+            end(pace, Sign.FAILED, 100.0)
+        assert not pace.gave_up
+        pace.hold_if_gone(1, 159.0)
+        assert not pace.gave_up
+        pace.hold_if_gone(1, 160.0)
+        assert pace.gave_up
+        assert pace.held
+        for _ in range(3):
+            assert pace.enter(161.0, Lane.BATCH)
+            assert not pace.enter(161.0, Lane.BATCH)
+            pace.leave(Sign.FAILED, lane=Lane.BATCH, now=161.0, began=161.0)
+        assert pace.enter(161.0, Lane.BATCH)
+
+        pace.leave(Sign.THROTTLED, lane=Lane.BATCH, now=162.0, began=161.0)
+        assert not pace.gave_up
+
+    @pytest.mark.parametrize("seconds", [-1, float("nan")])
+    def test_an_outage_that_cannot_be_is_refused(self, seconds: float) -> None:
+        """A *max_outage* below 0 is a `ValueError` that names it."""
+        with pytest.raises(ValueError, match=r"^Pace\(max_outage=.*seconds, 0 or more"):
+            Pace(max_outage=seconds)

@@ -1,0 +1,575 @@
+"""One pace per credential: one pause for all, persons before batches, no storm and no lost row."""
+
+import pickle
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from support.virtual import virtually
+
+from sunshine_async import (
+    ApiToken,
+    BasicAuth,
+    BearerAuth,
+    ConnectError,
+    DixaClient,
+    JwtAuth,
+    Lane,
+    Pace,
+    RateLimitError,
+    Retry,
+    ServerError,
+    SmoochClient,
+    SunshineClient,
+    SunshineError,
+    bulk,
+)
+from sunshine_async._pace.shared import leave, pace_of
+from sunshine_async.emulator import Emulator
+from sunshine_async.sunshine import UserCreateBody
+
+KEY = BasicAuth("key", "secret")
+
+
+class Watched(httpx.AsyncBaseTransport):
+    """An emulator, 50 ms away, that takes down when each request came and how many were there."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.inner = emulator.transport()
+        self.came: list[float] = []
+        self.under_way = 0
+        self.most = 0
+        """The most that were under way at once since it was set to 0."""
+        self.status: int | None = None
+        """What everything is answered, if it isn't the emulator that answers."""
+        self.answer: dict[str, str] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass *request* on after a while."""
+        self.came.append(anyio.current_time())
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await anyio.sleep(0.05)
+            if self.status is not None:
+                return httpx.Response(self.status, headers=self.answer)
+            return await self.inner.handle_async_request(request)
+        finally:
+            self.under_way -= 1
+
+
+def played(scenario: Callable[[SunshineClient, Watched], Awaitable[Any]], **options: Any) -> None:
+    """Run *scenario* with a client of an emulator, in time that jumps."""
+
+    async def run() -> None:
+        emulator = Emulator(clock=anyio.current_time, **options.pop("emulator", {}))
+        way = Watched(emulator)
+        async with SunshineClient("app", auth=KEY, transport=way, **options) as client:
+            await scenario(client, way)
+
+    virtually(run)
+
+
+def bodies(count: int) -> list[UserCreateBody]:
+    """Return users with keys of their own."""
+    return [UserCreateBody(external_id=f"user-{n}") for n in range(count)]
+
+
+async def created(client: SunshineClient, count: int, concurrency: int, done: list[Any]) -> None:
+    """Create users as a batch, and put what became of them in *done*."""
+    async with client.users.create_many(bodies(count), concurrency=concurrency) as outcomes:
+        done.extend([one async for one in outcomes])
+
+
+class TestSharing:
+    """Who shares a pace with whom."""
+
+    def test_the_same_credentials_share(self) -> None:
+        """Clients of one key and base URL share a pace, whatever the service and the scheme."""
+        one = SunshineClient("app", auth=BasicAuth("k", "s"))
+        others = [
+            SunshineClient("other", auth=BasicAuth("k", "s")),
+            SunshineClient("app", auth=JwtAuth("k", "s")),
+            SunshineClient("app", auth=JwtAuth("k", "the next secret of the key")),
+            SmoochClient("app", auth=BasicAuth("k", "s")),
+            one.with_options(timeout=1),
+        ]
+
+        assert all(other.pace is one.pace for other in others)
+
+    def test_others_do_not(self) -> None:
+        """Another key, another address or a pace of its own: nothing is shared."""
+        one = SunshineClient("app", auth=BasicAuth("k", "s"))
+        own = Pace(rate=3)
+        others = [
+            SunshineClient("app", auth=BasicAuth("l", "s")),
+            SunshineClient("app", auth=BasicAuth("k", "s"), base_url="https://x.example.org"),
+            SunshineClient("app", auth=BasicAuth("k", "s"), pace=own),
+            DixaClient(auth=ApiToken("k")),
+            SunshineClient("app", auth=BearerAuth("k")),
+        ]
+
+        assert all(other.pace is not one.pace for other in others)
+        assert others[2].pace is own
+
+    def test_a_token_that_is_brought_is_its_own(self) -> None:
+        """A function that brings tokens is shared by who shares the `BearerAuth` that calls it."""
+
+        async def bring() -> str:
+            return "token"
+
+        auth = BearerAuth(bring)
+        one = SunshineClient("app", auth=auth)
+
+        assert SunshineClient("app", auth=auth).pace is one.pace
+        assert SunshineClient("app", auth=BearerAuth(bring)).pace is not one.pace
+
+    async def test_in_tests_a_pace_ends_with_its_clients(self) -> None:
+        """What a mocked service has taught some clients isn't known to those that follow."""
+        transport = Emulator().transport()
+        async with SunshineClient("app", auth=KEY, transport=transport) as one:
+            before = one.pace
+        async with SunshineClient("app", auth=KEY, transport=transport) as other:
+            assert other.pace is not before
+
+    def test_what_a_transport_says_holds_in_its_loop(self) -> None:
+        """Clients with a transport share nothing with those of another event loop, or of none."""
+        transport = Emulator().transport()
+        clients = []
+
+        async def make() -> None:
+            clients.extend(SunshineClient("app", auth=KEY, transport=transport) for _ in range(2))
+
+        for _ in range(2):
+            anyio.run(make)
+        clients += [SunshineClient("app", auth=KEY, transport=transport) for _ in range(2)]
+
+        assert len({id(client.pace) for client in clients}) == 4
+
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_a_pace_is_kept_for_who_comes_next(self, keep: bool) -> None:  # noqa: FBT001
+        """Clients that are made and closed for each call share one; not where httpx is mocked."""
+        url = f"https://{keep}.example.org"
+        first, second = Emulator(), Emulator()
+        pace = pace_of(first, url, "k", Pace, keep=keep, in_loop=False)
+        leave(first)
+
+        assert (pace_of(second, url, "k", Pace, keep=keep, in_loop=False) is pace) == keep
+        leave(second)
+
+    def test_only_so_many_are_kept(self) -> None:
+        """A process with a credential for each of its customers doesn't grow with them."""
+        client = Emulator()
+
+        def pace(number: int) -> Pace:
+            url = "https://many.example.org"
+            made = pace_of(client, url, f"{number}", Pace, keep=True, in_loop=False)
+            leave(client)
+            return made
+
+        paces = [pace(number) for number in range(100)]
+
+        assert pace(99) is paces[99]
+        assert pace(50) is paces[50]
+        assert pace(0) is not paces[0]
+
+
+class TestLanes:
+    """Who goes first."""
+
+    def test_bulk_calls_are_batches(self) -> None:
+        """What `bulk` sends is in the batch lane, everything else is interactive."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            seen = []
+            async with (
+                anyio.create_task_group() as tasks,
+                bulk.run(client.users.create, bodies(8), concurrency=8) as outcomes,
+            ):
+                tasks.start_soon(client.users.list_by_email, "a@example.org")
+                await anyio.sleep(0.01)
+                seen.append(dict(client.pace.snapshot().in_flight))
+                assert len([one async for one in outcomes]) == 8
+            assert seen == [{Lane.BATCH: 8, Lane.INTERACTIVE: 1}]
+
+        played(scenario)
+
+    def test_a_view_says_otherwise(self) -> None:
+        """`with_options(lane=...)` puts a client's calls in a lane, whoever makes them."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            first = client.with_options(lane=Lane.INTERACTIVE)
+            seen = []
+            async with bulk.run(first.users.create, bodies(4), concurrency=4) as outcomes:
+                await anyio.sleep(0.01)
+                seen.append(client.pace.snapshot().in_flight[Lane.BATCH])
+                assert len([one async for one in outcomes]) == 4
+            assert seen == [0]
+
+        played(scenario)
+
+    def test_a_person_does_not_wait_behind_a_batch(self) -> None:
+        """With 64 rows at the limit of 10 a second, a person's call goes out within 0.1 s."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, 200, 64, [])
+                await anyio.sleep(3.333)
+                for _ in range(5):
+                    began = anyio.current_time()
+                    assert await client.users.list_by_email("a@example.org") == []
+                    assert anyio.current_time() - began <= 0.1 + 0.05 + 1e-6
+                    await anyio.sleep(0.777)
+
+        played(scenario, pace=Pace(rate=10))
+
+    def test_nor_for_a_connection(self) -> None:
+        """With all of its connections wanted by a batch, a person's call finds one free."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            async with client.users.create_many(bodies(100), concurrency=64) as outcomes:
+                await anyio.sleep(0.01)
+                assert way.under_way == 9
+                await client.users.list_by_email("a@example.org")
+                assert anyio.current_time() - way.came[0] == pytest.approx(0.06)
+                assert len([one async for one in outcomes]) == 100
+
+        played(scenario, max_connections=10)
+
+    def test_nor_behind_a_batch_that_waits(self) -> None:
+        """Rows that wait for a service that is gone leave a connection free, if there are two."""
+
+        class Halved(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.method == "POST":
+                    await anyio.sleep(0.05)
+                    return httpx.Response(503, headers={"Retry-After": "100"})
+                return await super().handle_async_request(request)
+
+        async def run() -> None:
+            way = Halved(Emulator(clock=anyio.current_time))
+            async with (
+                SunshineClient("app", auth=KEY, transport=way, max_connections=2) as client,
+                client.users.create_many(bodies(64), concurrency=64),
+            ):
+                await anyio.sleep(5)
+                began = anyio.current_time()
+                assert await client.users.list_by_email("a@example.org") == []
+                assert anyio.current_time() - began < 0.1
+
+        virtually(run)
+
+
+class TestThrottled:
+    """429."""
+
+    def test_one_pause_for_all(self) -> None:
+        """A `Retry-After` of 30 s on one of 64: nothing is sent for 30 s, then it goes on slowly."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            done: list[Any] = []
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, 400, 64, done)
+                await anyio.sleep(0.16)
+                way.status, way.answer = 429, {"Retry-After": "30"}
+                await anyio.sleep(0.05)
+                way.status = None
+                told = anyio.current_time()
+            assert all(isinstance(one, bulk.Done) for one in done)
+            later = [at - told for at in way.came if at > told]
+            assert min(later) >= 29.9
+            assert len([at for at in later if at < min(later) + 0.01]) <= 64
+
+        played(scenario)
+
+    def test_a_refusal_is_no_try(self) -> None:
+        """A service that throttles for ever ends a call when its deadline has come, not before."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status, way.answer = 429, {"Retry-After": "5"}
+            began = anyio.current_time()
+            with pytest.raises(RateLimitError) as caught:
+                await client.users.get("a")
+            assert 110 < anyio.current_time() - began <= 120
+            assert caught.value.attempts == len(way.came) > 5
+            assert not caught.value.retry_budget_spent
+
+        played(scenario)
+
+    def test_a_call_that_was_refused_often_has_its_tries_left(self) -> None:
+        """After ten refusals a call still has all its attempts, and is answered."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status = 429
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
+                await anyio.sleep(3)
+                assert len(way.came) > 10
+                way.status = 200
+
+        played(scenario)
+
+    @pytest.mark.parametrize("paused", ["before it began", "while it waited"])
+    def test_a_pause_past_the_deadline_ends_a_call_at_once(self, paused: str) -> None:
+        """In a pause of 20 s a call with 3 s fails at once: nothing is sent, and the error says so."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status, way.answer = 429, {"Retry-After": "20"}
+            quick = client.with_options(retry=Retry(deadline=3))
+
+            async def refused() -> None:
+                with pytest.raises(RateLimitError):
+                    await client.with_options(retry=Retry(max_attempts=1)).users.get("a")
+
+            async def call() -> None:
+                began = anyio.current_time()
+                with pytest.raises(RateLimitError, match=r"not sent: .* paused for") as caught:
+                    await quick.users.get("b")
+                assert anyio.current_time() - began < 0.1
+                error = caught.value
+                assert (error.attempts, error.maybe_applied) == (0, False)
+                assert error.retry_after == pytest.approx(20, abs=0.1)
+                again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+                assert again.retry_after == error.retry_after
+
+            if paused == "before it began":
+                await refused()
+                await call()
+            else:
+                one = client.with_options(pace=Pace(max_in_flight=1))
+                client, quick = one, one.with_options(retry=Retry(deadline=3))
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(refused)
+                    await anyio.sleep(0.01)
+                    tasks.start_soon(call)
+            assert len(way.came) == 1
+
+        played(scenario)
+
+    def test_a_deadline_bounds_the_wait_for_a_start(self) -> None:
+        """A call that its pace or the connections let start too late fails then, and sent nothing."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            slow = client.with_options(pace=Pace(rate=0.1), retry=Retry(deadline=2))
+            await slow.request("GET", "/v2/apps/{app_id}/integrations")
+            began = anyio.current_time()
+            with pytest.raises(RateLimitError, match="the deadline came before") as caught:
+                await slow.request("GET", "/v2/apps/{app_id}/integrations")
+            assert caught.value.attempts == 0
+            assert caught.value.retry_after is None
+            assert anyio.current_time() - began == pytest.approx(2)
+
+        async def run() -> None:
+            emulator = Emulator(clock=anyio.current_time)
+            way = Watched(emulator)
+            way.status = 200
+            async with SunshineClient("app", auth=KEY, transport=way) as client:
+                await scenario(client, way)
+
+        virtually(run)
+
+    def test_waiting_for_a_connection_is_bounded(self) -> None:
+        """Where no connection becomes free before the deadline: a `ConnectError`, nothing sent."""
+
+        class Hanging(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                await anyio.sleep(20)
+                return httpx.Response(200)
+
+        async def run() -> None:
+            way = Hanging(Emulator())
+            client = SunshineClient("app", auth=KEY, transport=way, max_connections=1)
+            quick = client.with_options(retry=Retry(deadline=3))
+            async with client, anyio.create_task_group() as tasks:
+                tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
+                await anyio.sleep(0.01)
+                with pytest.raises(ConnectError, match="no connection became free") as caught:
+                    await quick.users.get("b")
+                assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
+                assert anyio.current_time() < 3.1
+
+        virtually(run)
+
+    def test_a_batch_that_is_only_refused_has_an_end(self) -> None:
+        """After *max_outage* seconds without an accepted call every row fails, the last ones unsent."""
+
+        async def run() -> None:
+            way = Watched(Emulator())
+            way.status, way.answer = 429, {"Retry-After": "7"}
+            pace = Pace(max_outage=100)
+            async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+                outcomes = await bulk.collect(client.users.create, bodies(200), concurrency=8)
+            errors = [one.error for one in outcomes if isinstance(one, bulk.Failed)]
+            assert len(errors) == 200
+            assert all(isinstance(error, RateLimitError) for error in errors)
+            assert 100 <= anyio.current_time() < 120
+            assert "refused all calls for too long" in str(errors[-1])
+
+        virtually(run)
+
+    def test_a_call_that_is_always_refused_blocks_no_other(self) -> None:
+        """One row that is refused each time stands behind the others: they are done meanwhile."""
+
+        class Choosy(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if b'"user-3"' in request.content:
+                    await anyio.sleep(0.05)
+                    return httpx.Response(429)
+                return await super().handle_async_request(request)
+
+        async def run() -> None:
+            way = Choosy(Emulator(clock=anyio.current_time))
+            pace = Pace(max_outage=300)
+            async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+                done: list[float] = []
+                async with client.users.create_many(bodies(400), concurrency=8) as outcomes:
+                    async for one in outcomes:
+                        if isinstance(one, bulk.Done):
+                            done.append(anyio.current_time())
+                        else:
+                            assert one.index == 3
+            assert len(done) == 399
+            assert max(done) < 120
+
+        virtually(run)
+
+
+class TestGone:
+    """Every answer is 503."""
+
+    def test_persons_get_their_error_at_once(self) -> None:
+        """In an outage of 10 minutes there are at most 1.1 requests per call, and the error says why."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status = 503
+            until = anyio.current_time() + 600
+            errors: list[SunshineError] = []
+
+            async def call() -> None:
+                while anyio.current_time() < until:
+                    with pytest.raises(ServerError) as caught:
+                        await client.users.get("a")
+                    errors.append(caught.value)
+                    await anyio.sleep(5)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(8):
+                    tasks.start_soon(call)
+            assert len(way.came) <= 1.1 * len(errors)
+            spent = [error for error in errors if error.retry_budget_spent]
+            assert len(spent) > 0.9 * len(errors)
+            assert "Not tried again: too many calls" in str(spent[0])
+            again = pickle.loads(pickle.dumps(spent[0]))  # noqa: S301 - our own
+            assert again.retry_budget_spent
+
+        played(scenario)
+
+    @pytest.mark.parametrize("concurrency", [1, 4, 64])
+    def test_a_batch_waits(self, concurrency: int) -> None:
+        """In an outage of 10 minutes no row fails, and one probe at a time goes out, ever less often."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            rows = 5 * concurrency
+            done: list[Any] = []
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, rows, concurrency, done)
+                await anyio.sleep(0.01)
+                way.status = 503
+                await anyio.sleep(60)
+                assert client.pace.snapshot().held
+                way.most, before = 0, len(way.came)
+                await anyio.sleep(540)
+                assert way.most == 1
+                assert len(way.came) - before <= 540 / 30 + 2
+                way.status = None
+            assert len(done) == rows
+            assert all(isinstance(one, bulk.Done) for one in done)
+
+        played(scenario)
+
+    def test_not_for_ever(self) -> None:
+        """After a quarter of an hour without an answer the rows fail, each with the last error."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status = 503
+            outcomes = await bulk.collect(client.users.create, bodies(20), concurrency=8)
+            errors = [one.error for one in outcomes if not isinstance(one, bulk.Done)]
+            assert len(errors) == 20
+            assert all(isinstance(error, ServerError) for error in errors)
+            assert anyio.current_time() - way.came[0] >= 900
+
+        played(scenario)
+
+    def test_one_bad_row_holds_nobody_up(self) -> None:
+        """A row that meets a 500 each time fails by itself, while others are done."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            async def create(body: UserCreateBody) -> Any:
+                if body.external_id == "user-3":
+                    return await other.request("GET", "/v2/apps/{app_id}/broken")
+                return await other.users.create(body)
+
+            class Broken(Watched):
+                async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                    if request.url.path.endswith("/broken"):
+                        await anyio.sleep(0.05)
+                        return httpx.Response(500)
+                    return await super().handle_async_request(request)
+
+            broken = Broken(Emulator(clock=anyio.current_time))
+            async with SunshineClient("app", auth=BasicAuth("a", "b"), transport=broken) as other:
+                outcomes = await bulk.collect(create, bodies(400), concurrency=8)
+            assert [one.index for one in outcomes if not isinstance(one, bulk.Done)] == [3]
+
+        played(scenario)
+
+    def test_rows_that_fail_among_others_that_do_not(self) -> None:
+        """Rows that meet a 503 each time, among others that are done, fail by themselves, soon."""
+
+        class Choosy(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if any(f'"user-{n}"'.encode() in request.content for n in range(0, 4000, 400)):
+                    await anyio.sleep(0.05)
+                    return httpx.Response(503)
+                return await super().handle_async_request(request)
+
+        async def run() -> None:
+            way = Choosy(Emulator(clock=anyio.current_time))
+            async with SunshineClient("app", auth=KEY, transport=way) as client:
+                began = anyio.current_time()
+                outcomes = await bulk.collect(client.users.create, bodies(4000), concurrency=64)
+            failed = [one.index for one in outcomes if not isinstance(one, bulk.Done)]
+            assert failed == list(range(0, 4000, 400))
+            assert anyio.current_time() - began < 60
+
+        virtually(run)
+
+    def test_long_throttling_fails_no_row(self) -> None:
+        """A `Retry-After` that is longer than a call's time ends a person's call, and no row."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status, way.answer = 429, {"Retry-After": "200"}
+            with pytest.raises(RateLimitError):
+                await client.users.get("a")
+            done: list[Any] = []
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(created, client, 20, 8, done)
+                await anyio.sleep(250)
+                way.status = None
+            assert [type(one) for one in done] == [bulk.Done] * 20
+
+        played(scenario)
+
+    def test_who_wants_no_second_try_gets_none(self) -> None:
+        """With `Retry(max_attempts=1)` a batch's row is sent once, outage or not."""
+
+        async def scenario(client: SunshineClient, way: Watched) -> None:
+            way.status = 503
+            once = client.with_options(retry=Retry(max_attempts=1))
+            outcomes = await bulk.collect(once.users.create, bodies(5), concurrency=5)
+            assert not any(isinstance(one, bulk.Done) for one in outcomes)
+            assert len(way.came) == 5
+
+        played(scenario)

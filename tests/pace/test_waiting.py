@@ -1,0 +1,363 @@
+"""Waiting for a turn: on asyncio and trio, in time that jumps, and across threads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from math import ceil
+from random import Random
+from threading import Event, Thread
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import TaskStatus
+from anyio.lowlevel import checkpoint
+from trio.testing import MockClock
+
+from sunshine_async import Lane, Pace
+from sunshine_async._pace.pace import Sign
+from sunshine_async._pace.slots import Places
+from sunshine_async._pace.waiting import Clock, take
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+CLOCK = Clock(now=anyio.current_time)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time jumps to the next thing to do as soon as there is nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        select = self._selector.select
+
+        def jump(timeout: float | None) -> Any:
+            ready = select(0 if timeout is not None else None)
+            self._now += 0 if ready else timeout or 0
+            return ready
+
+        self._selector.select = jump
+
+    def time(self) -> float:
+        return self._now
+
+
+def run(scenario: Callable[[], Awaitable[None]], backend: str) -> None:
+    """Run *scenario* on *backend* in time that jumps."""
+    jumping = {
+        "asyncio": {"loop_factory": JumpingLoop},
+        "trio": {"clock": MockClock(autojump_threshold=0)},
+    }
+    anyio.run(scenario, backend=backend, backend_options=jumping[backend])
+
+
+async def settled() -> None:
+    """Return when all that can go on without time passing has."""
+    for _ in range(20):
+        await checkpoint()
+
+
+def is_unused(pace: Pace) -> bool:
+    """Return whether nothing waits at *pace* and nothing is under way."""
+    return (len(pace._line), pace._in_flight) == (0, 0)
+
+
+@BACKENDS
+def test_calls_go_in_the_order_in_which_they_came(backend: str) -> None:
+    """First come, first served, whatever time each takes."""
+    order: list[int] = []
+
+    async def scenario() -> None:
+        pace = Pace(rate=10, burst=2, max_in_flight=3)
+
+        async def call(number: int) -> None:
+            await take(pace, CLOCK)
+            order.append(number)
+            await anyio.sleep(number % 3 / 10)
+            pace.leave()
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(50):
+                tasks.start_soon(call, number)
+                await checkpoint()
+                await checkpoint()
+        assert is_unused(pace)
+
+    run(scenario, backend)
+
+    assert order == list(range(50))
+
+
+@BACKENDS
+@pytest.mark.parametrize("bound", [1, 7])
+def test_no_more_than_may_are_in_flight(backend: str, bound: int) -> None:
+    """At most *max_in_flight* are under way, and as many as that."""
+    under_way: set[int] = set()
+    most: list[int] = []
+
+    async def scenario() -> None:
+        pace = Pace(max_in_flight=bound)
+        random = Random(bound)
+
+        async def call(number: int) -> None:
+            await anyio.sleep(random.random())
+            await take(pace, CLOCK)
+            under_way.add(number)
+            most.append(len(under_way))
+            await anyio.sleep(random.random())
+            under_way.remove(number)
+            pace.leave()
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(call, number)
+        assert is_unused(pace)
+
+    run(scenario, backend)
+
+    assert max(most) == bound
+    assert len(most) == 100
+
+
+@BACKENDS
+def test_the_rate_is_used_to_the_full(backend: str) -> None:
+    """64 callers in ten minutes get 99 % of the rate or more, and never more than all of it."""
+    rate, seconds = 20.0, 600.0
+    started: list[float] = []
+
+    async def scenario() -> None:
+        pace = Pace(rate=rate)
+
+        async def call_again_and_again() -> None:
+            while True:
+                await take(pace, CLOCK)
+                started.append(anyio.current_time())
+                await anyio.sleep(0.3)
+                pace.leave()
+
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(64):
+                    tasks.start_soon(call_again_and_again)
+
+    run(scenario, backend)
+
+    assert len(started) >= 0.99 * rate * seconds
+    burst = ceil(Pace(rate=rate).burst)
+    assert all(
+        later - earlier >= (burst_and_more - burst) / rate - 1e-6
+        for burst_and_more in (burst + 1, burst + 10, burst + 1000)
+        for earlier, later in zip(started, started[burst_and_more - 1 :], strict=False)
+    )
+
+
+@BACKENDS
+@pytest.mark.parametrize("bounds", [{"max_in_flight": 1}, {"rate": 1}], ids=str)
+def test_who_is_cancelled_in_line_lets_the_next_go(backend: str, bounds: dict[str, int]) -> None:
+    """A cancelled waiter, first or last in line, leaves no trace, and the next doesn't wait longer."""
+    started: list[tuple[str, float]] = []
+
+    async def scenario() -> None:
+        pace = Pace(**bounds)
+
+        async def call(
+            name: str, *, task_status: TaskStatus[anyio.CancelScope] = anyio.TASK_STATUS_IGNORED
+        ) -> None:
+            with anyio.CancelScope() as scope:
+                task_status.started(scope)
+                await take(pace, CLOCK)
+                started.append((name, anyio.current_time()))
+                await anyio.sleep(1)
+                pace.leave()
+
+        async with anyio.create_task_group() as tasks:
+            scopes = {name: await tasks.start(call, name) for name in "abcd"}
+            await settled()
+            scopes["d"].cancel()
+            scopes["b"].cancel()
+        assert is_unused(pace)
+
+    run(scenario, backend)
+
+    assert [(name, round(at)) for name, at in started] == [("a", 0), ("c", 1)]
+
+
+@BACKENDS
+@pytest.mark.parametrize("seed", range(20))
+def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int) -> None:
+    """However many are cancelled, and when, no place is lost and the next call goes at once."""
+
+    async def scenario() -> None:
+        pace = Pace(rate=200, burst=2, max_in_flight=3)
+        random = Random(seed)
+
+        async def call() -> None:
+            await anyio.sleep(random.random() / 10)
+            with anyio.move_on_after(random.random() / 5):
+                await take(pace, CLOCK)
+                try:
+                    await anyio.sleep(random.random() / 20)
+                finally:
+                    pace.leave()
+
+        with anyio.move_on_after(random.random() / 2):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(40):
+                    tasks.start_soon(call)
+
+        assert is_unused(pace)
+        await anyio.sleep(1)
+        before = anyio.current_time()
+        await take(pace, CLOCK)
+        assert anyio.current_time() == before
+
+    run(scenario, backend)
+
+
+@BACKENDS
+def test_who_leaves_in_one_thread_wakes_who_waits_in_another(backend: str) -> None:
+    """A call that waits in another thread's loop goes as soon as there is room."""
+    pace = Pace(max_in_flight=1)
+    waits, goes = Event(), Event()
+
+    async def scenario() -> None:
+        async def call() -> None:
+            await take(pace, Clock())
+            goes.set()
+            pace.leave()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await settled()
+            waits.set()
+
+    assert pace.enter(0.0)
+    other = Thread(target=anyio.run, args=(scenario,), kwargs={"backend": backend}, daemon=True)
+    other.start()
+    assert waits.wait(30)
+    assert not goes.is_set()
+    pace.leave()
+
+    assert goes.wait(30)
+    other.join(30)
+    assert is_unused(pace)
+
+
+@pytest.mark.parametrize("backends", [("asyncio", "asyncio"), ("asyncio", "trio")], ids=str)
+def test_loops_in_two_threads_share_a_pace(backends: tuple[str, str]) -> None:
+    """Two loops in two threads are bounded together, and every call of both gets its turn."""
+    pace = Pace(max_in_flight=2)
+    under_way: list[int] = []
+    most: list[int] = []
+
+    async def call(number: int) -> None:
+        await take(pace, Clock())
+        under_way.append(number)
+        most.append(len(under_way))
+        await checkpoint()
+        under_way.remove(number)
+        pace.leave()
+
+    async def scenario() -> None:
+        async with anyio.create_task_group() as tasks:
+            for number in range(200):
+                tasks.start_soon(call, number)
+
+    threads = [
+        Thread(target=anyio.run, args=(scenario,), kwargs={"backend": backend}, daemon=True)
+        for backend in backends
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(most) == 400
+    assert max(most) <= 2
+    assert is_unused(pace)
+
+
+@BACKENDS
+def test_a_person_goes_before_a_batch_that_waits(backend: str) -> None:
+    """Whoever came first, interactive calls go before batches, and resends before the others."""
+    order: list[str] = []
+
+    async def scenario() -> None:
+        pace = Pace(rate=1)
+
+        async def call(name: str, lane: Lane, *, again: bool = False) -> None:
+            await take(pace, CLOCK, lane, again=again)
+            order.append(name)
+            pace.leave(lane=lane)
+
+        async with anyio.create_task_group() as tasks:
+            for name, lane in (("first", Lane.BATCH), ("batch", Lane.BATCH)):
+                tasks.start_soon(call, name, lane)
+                await settled()
+            tasks.start_soon(partial(call, "batch again", Lane.BATCH, again=True))
+            await anyio.sleep(0.5)
+            tasks.start_soon(call, "person", Lane.INTERACTIVE)
+            await settled()
+            tasks.start_soon(partial(call, "person again", Lane.INTERACTIVE, again=True))
+        assert is_unused(pace)
+
+    run(scenario, backend)
+
+    assert order == ["first", "person again", "person", "batch again", "batch"]
+
+
+@BACKENDS
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread: bool) -> None:
+    """Told to wait for half a minute, it goes as soon as the service is seen to be back."""
+    pace = Pace()
+    for _ in range(10):
+        assert pace.enter(0.0)
+        pace.leave(Sign.FAILED, now=0.0, began=0.0)
+    for probe in range(7):
+        assert pace.enter(100.0 * (probe + 1), Lane.BATCH)
+        pace.leave(Sign.FAILED, lane=Lane.BATCH, now=100.0 * (probe + 1), began=100.0 * (probe + 1))
+
+    async def scenario() -> None:
+        offset = 700.0 - anyio.current_time()
+        clock = Clock(now=lambda: anyio.current_time() + offset)
+
+        def answered() -> None:
+            assert pace.enter(700.0)
+            pace.leave(now=700.0, began=700.0)
+
+        async with anyio.create_task_group() as tasks:
+            before = anyio.current_time()
+            tasks.start_soon(partial(take, pace, clock, Lane.BATCH))
+            await settled()
+            assert pace.snapshot().waiting[Lane.BATCH] == 1
+            if in_thread:
+                other = Thread(target=answered)
+                other.start()
+                other.join(30)
+            else:
+                answered()
+        assert anyio.current_time() - before < 30
+        assert pace.snapshot().in_flight[Lane.BATCH] == 1
+
+    run(scenario, backend)
+
+
+@BACKENDS
+def test_places_are_waited_for_in_the_same_way(backend: str) -> None:
+    """The places of one client are a line as a pace is."""
+    places = Places(2)
+
+    async def scenario() -> None:
+        async def call() -> None:
+            await take(places, CLOCK)
+            await anyio.sleep(1)
+            places.leave()
+
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(call)
+        assert anyio.current_time() - began == pytest.approx(3, abs=0.01)
+
+    run(scenario, backend)
