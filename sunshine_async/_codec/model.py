@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Literal, Self
 
-from attrs import Attribute
+from attrs import Attribute, field, frozen
 
 
 class Unset(Enum):
@@ -60,6 +60,13 @@ class UnixTime(datetime):
 def concealed(value: object) -> str:
     """Show that a field is set, not what to: for the ``repr`` of what may be personal data."""
     return repr(value) if value is None or value is UNSET or value == {} else "..."
+
+
+@frozen(kw_only=True, slots=False)
+class Model:
+    """Base class of all models: keys that a model doesn't know stay in *extra*, and go back out."""
+
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 def aware(_model: object, field: "Attribute[Any]", value: object) -> None:

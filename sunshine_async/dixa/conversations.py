@@ -10,50 +10,45 @@ Match on `Conversation`::
 A conversation without an *id* that can be read is an `UnknownConversation`, whatever its kind.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import AS_TAG, concealed
+from sunshine_async._codec.model import AS_TAG, Model, concealed
 from sunshine_async.dixa.models import CustomAttribute, PaginationLinks
 
 
 @frozen(kw_only=True, slots=False)
-class Assignment:
+class Assignment(Model):
     """Which agent has a conversation."""
 
     agent_id: str | None = None
     assigned_at: datetime | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Queue:
+class Queue(Model):
     """Which queue a conversation is or was in."""
 
     id: str | None = None
     queued_at: datetime | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class BrowserInfo:
+class BrowserInfo(Model):
     """What the end user wrote with."""
 
     name: str | None = None
     version: str | None = None
     ip_address: str | None = field(default=None, repr=concealed)
     originating_url: str | None = field(default=None, repr=concealed)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class _Link:
+class _Link(Model):
     parent_id: int | None = None
     """The conversation that this one came from."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
@@ -78,11 +73,10 @@ class SideConversation(_Link):
 
 
 @frozen(kw_only=True, slots=False)
-class UnknownLink:
+class UnknownLink(Model):
     """A link of a kind that came after this was written; all that it has is in *extra*."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 ConversationLink: TypeAlias = EmailForward | FollowUp | SideConversation | UnknownLink
@@ -90,7 +84,7 @@ ConversationLink: TypeAlias = EmailForward | FollowUp | SideConversation | Unkno
 
 
 @frozen(kw_only=True, slots=False)
-class _Any:
+class _Any(Model):
     """What every kind has."""
 
     id: int
@@ -108,7 +102,6 @@ class _Any:
     custom_attributes: list[CustomAttribute] | None = None
     """Not filled in lists."""
     transport_expires_at: datetime | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
@@ -220,11 +213,10 @@ class WhatsAppConversation(_Handled):
 
 
 @frozen(kw_only=True, slots=False)
-class UnknownConversation:
+class UnknownConversation(Model):
     """A conversation without a readable id, or of a kind unknown here; *extra* has all its data."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 Conversation: TypeAlias = (
@@ -245,9 +237,8 @@ Conversation: TypeAlias = (
 
 
 @frozen(kw_only=True, slots=False)
-class ListEndUserConversationsOutput:
+class ListEndUserConversationsOutput(Model):
     """A page of conversations, as it comes."""
 
     data: list[Conversation]
     meta: PaginationLinks | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

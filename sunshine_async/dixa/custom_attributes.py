@@ -3,20 +3,19 @@
 The custom attributes that an organization has defined.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import field, frozen, resolve_types
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
-from sunshine_async._codec.model import AS_TAG, concealed
+from sunshine_async._codec.model import AS_TAG, Model
 
 
 @frozen(kw_only=True, slots=False)
-class SelectOption:
+class SelectOption(Model):
     """An option of a Select, and those that are nested in it."""
 
     id: str
@@ -26,36 +25,32 @@ class SelectOption:
     nested_options: "list[SelectOption] | None" = None
     is_deactivated: bool | None = None
     order_index: int | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 resolve_types(SelectOption)
 
 
 @frozen(kw_only=True, slots=False)
-class SelectDefinition:
+class SelectDefinition(Model):
     """One of a tree of options."""
 
     options: list[SelectOption] | None = None
     type: str = field(default="Select", metadata=AS_TAG)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class TextDefinition:
+class TextDefinition(Model):
     """Any text."""
 
     placeholder: str | None = None
     type: str = field(default="Text", metadata=AS_TAG)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class UnknownDefinition:
+class UnknownDefinition(Model):
     """A kind that came after this was written; all that it has is in *extra*."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 InputDefinition: TypeAlias = SelectDefinition | TextDefinition | UnknownDefinition
@@ -63,7 +58,7 @@ InputDefinition: TypeAlias = SelectDefinition | TextDefinition | UnknownDefiniti
 
 
 @frozen(kw_only=True, slots=False)
-class CustomAttributeDefinition:
+class CustomAttributeDefinition(Model):
     """A custom attribute of an organization."""
 
     id: str
@@ -79,7 +74,6 @@ class CustomAttributeDefinition:
     is_required: bool | None = None
     is_archived: bool | None = None
     is_deactivated: bool | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 _Definitions: TypeAlias = list[CustomAttributeDefinition]

@@ -8,17 +8,16 @@ sends *extra* back out. Nothing is checked or rewritten here; phone numbers are 
 (``+4512345678``). A ``repr`` shows no personal data.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import ALSO, AS_TAG, STANDS_IN, UNSET, Unset, concealed
+from sunshine_async._codec.model import ALSO, AS_TAG, STANDS_IN, UNSET, Model, Unset, concealed
 
 
 @frozen(kw_only=True, slots=False)
-class _Input:
+class _Input(Model):
     """What each body may say of an end user, beside the name that is shown."""
 
     email: str | Unset | None = field(default=UNSET, repr=concealed)
@@ -34,7 +33,6 @@ class _Input:
     """The address of a picture. The service copies it, and answers with the address of its own."""
     external_id: str | Unset | None = field(default=UNSET, repr=concealed)
     """The caller's own key. The service lets several end users have the same."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
@@ -75,31 +73,28 @@ class BulkUpdateEndUserInput(_Input):
 
 
 @frozen(kw_only=True, slots=False)
-class CreateEndUsersInput:
+class CreateEndUsersInput(Model):
     """The body of one bulk create."""
 
     data: list[CreateEndUserInput]
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class BulkPatchEndUsersInput:
+class BulkPatchEndUsersInput(Model):
     """The body of one bulk patch."""
 
     data: list[BulkPatchEndUserInput]
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class BulkUpdateEndUsersInput:
+class BulkUpdateEndUsersInput(Model):
     """The body of one bulk update."""
 
     data: list[BulkUpdateEndUserInput]
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class CustomAttribute:
+class CustomAttribute(Model):
     """The value that an end user or a conversation has for a custom attribute."""
 
     id: str
@@ -107,11 +102,10 @@ class CustomAttribute:
     identifier: str | None = None
     value: str | list[str] | None = field(default=None, repr=concealed)
     """A text, or of a Select the path from its option down to the nested one that is chosen."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class EndUser:
+class EndUser(Model):
     """An end user of an organization, as the service has it.
 
     Only *id* is sure to be there. In a list *custom_attributes* are None: `EndUsers.get` has them.
@@ -130,11 +124,10 @@ class EndUser:
     avatar_url: str | None = field(default=None, repr=concealed)
     external_id: str | None = field(default=None, repr=concealed)
     custom_attributes: list[CustomAttribute] | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class AnonymizationRequest:
+class AnonymizationRequest(Model):
     """What was asked to be anonymized, and since when it is: it takes up to 24 hours."""
 
     id: str
@@ -147,32 +140,28 @@ class AnonymizationRequest:
     """When it was done; None: not yet."""
     target_entity_id: str | None = None
     requested_by: str | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class PaginationLinks:
+class PaginationLinks(Model):
     """Where the pages beside this one are: paths below the base URL."""
 
     previous: str | None = None
     next: str | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class ListEndUsersOutput:
+class ListEndUsersOutput(Model):
     """A page of end users, as it comes."""
 
     data: list[EndUser]
     meta: PaginationLinks | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class _Reason:
+class _Reason(Model):
     message: str | None = field(default=None, repr=concealed)
     """It may have codes in it: ``... failed with [errors=EmailExists]``."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
@@ -251,32 +240,29 @@ BulkError: TypeAlias = (
 
 
 @frozen(kw_only=True, slots=False)
-class BulkActionSuccess:
+class BulkActionSuccess(Model):
     """An item of a bulk request was done; *data* is the end user as it is now."""
 
     data: EndUser
     type: str = field(default="BulkActionSuccess", metadata=AS_TAG)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class BulkActionFailure:
+class BulkActionFailure(Model):
     """An item of a bulk request wasn't done."""
 
     error: BulkError
     type: str = field(default="BulkActionFailure", metadata=AS_TAG)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class UnknownOutcome:
+class UnknownOutcome(Model):
     """An outcome that can't be read, or of a kind unknown here; *extra* has all that came.
 
     The outcome stands in the place of its item, also where the service has sent no object.
     """
 
     type: str | None = field(default=None, metadata={**AS_TAG, STANDS_IN: True})
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 Outcome: TypeAlias = BulkActionSuccess | BulkActionFailure | UnknownOutcome

@@ -1,28 +1,26 @@
 """The models of linking a Smooch v1.1 app user to a channel."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from attrs import field, frozen
 from attrs.validators import instance_of
 
-from sunshine_async._codec.model import UNSET, Unset, concealed
+from sunshine_async._codec.model import UNSET, Model, Unset, concealed
 from sunshine_async.smooch.models import filled, needed
 
 
 @frozen(kw_only=True, slots=False)
-class ConfirmationAction:
+class ConfirmationAction(Model):
     """A button below a `ConfirmationMessage`."""
 
     type: str
     """``link``: the service takes no other."""
     text: str = field(repr=concealed)
     uri: str | Unset = field(default=UNSET, repr=concealed)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class ConfirmationMessage:
+class ConfirmationMessage(Model):
     """The message by which a user is asked, or told: it doesn't become a part of a conversation."""
 
     role: str
@@ -39,11 +37,10 @@ class ConfirmationMessage:
     name: str | Unset = field(default=UNSET, repr=concealed)
     """The author's name, as it is shown."""
     avatar_url: str | Unset = field(default=UNSET, repr=concealed)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Confirmation:
+class Confirmation(Model):
     """How a link is confirmed."""
 
     type: str
@@ -54,7 +51,6 @@ class Confirmation:
     message: ConfirmationMessage | Unset = field(
         default=UNSET, validator=instance_of((ConfirmationMessage, Unset))
     )
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
     def __attrs_post_init__(self) -> None:
         if self.type == "userActivity" and self.message is UNSET:
@@ -63,7 +59,7 @@ class Confirmation:
 
 
 @frozen(kw_only=True, slots=False)
-class AppUserLink:
+class AppUserLink(Model):
     """The body of `AppUsers.link`. There is a constructor for each channel that can be linked."""
 
     type: str = field(validator=filled)
@@ -77,7 +73,6 @@ class AppUserLink:
     subject: str | Unset = field(default=UNSET, repr=concealed)
     primary: bool | Unset = UNSET
     """Whether it becomes the primary client: the service's default is that it does."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
     @classmethod
     def twilio(
@@ -182,7 +177,7 @@ class AppUserLink:
 
 
 @frozen(kw_only=True, slots=False)
-class LinkRequest:
+class LinkRequest(Model):
     """What a user opens, or enters, to link a channel."""
 
     integration_id: str | None = None
@@ -192,19 +187,17 @@ class LinkRequest:
     """Links whoever uses it: as good as a password until it is used."""
     url: str | None = field(default=None, repr=concealed)
     """The same as something to open."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class LinkRequestResponse:
+class LinkRequestResponse(Model):
     """The answer that `AppUsers.link_requests` takes its list from."""
 
     link_requests: list[LinkRequest] | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class ChannelEntityItem:
+class ChannelEntityItem(Model):
     """Who a user is on a channel: which field that is depends on the channel."""
 
     type: str | None = None
@@ -220,12 +213,10 @@ class ChannelEntityItem:
     """WhatsApp's."""
     chat_id: str | None = field(default=None, repr=concealed)
     """Telegram's."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class AppUserChannelsResponse:
+class AppUserChannelsResponse(Model):
     """The answer that `AppUsers.entity_ids` takes its list from."""
 
     channels: list[ChannelEntityItem] | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

@@ -9,11 +9,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import AS_ID, UnixTime, concealed
+from sunshine_async._codec.model import AS_ID, Model, UnixTime, concealed
 
 
 @frozen(kw_only=True, slots=False)
-class Source:
+class Source(Model):
     """The channel that a message came from."""
 
     id: str | None = None
@@ -23,11 +23,10 @@ class Source:
     """In recorded answers, not in the schema."""
     original_message_id: str | None = None
     original_message_timestamp: UnixTime | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Action:
+class Action(Model):
     """A button below a message, or below one of its items."""
 
     type: str | None = None
@@ -46,11 +45,10 @@ class Action:
     size: str | None = None
     extra_channel_options: Mapping[str, Any] | None = field(default=None, repr=concealed)
     open_on_receive: bool | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class MessageItem:
+class MessageItem(Model):
     """One item of a carousel or a list."""
 
     title: str | None = field(default=None, repr=concealed)
@@ -60,38 +58,34 @@ class MessageItem:
     size: str | None = None
     media_type: str | None = None
     actions: list[Action] | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class DisplaySettings:
+class DisplaySettings(Model):
     """How a carousel is laid out."""
 
     image_aspect_ratio: str | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Option:
+class Option(Model):
     """What a field of a form offers."""
 
     name: str | None = field(default=None, repr=concealed)
     label: str | None = field(default=None, repr=concealed)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Select:
+class Select(Model):
     """What was chosen in a field of a form."""
 
     id: str | None = field(default=None, metadata=AS_ID)
     name: str | None = field(default=None, repr=concealed)
     label: str | None = field(default=None, repr=concealed)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Field:
+class Field(Model):
     """A field of a form, or of what was entered in it."""
 
     id: str | None = field(default=None, metadata=AS_ID)
@@ -107,39 +101,35 @@ class Field:
     text: str | None = field(default=None, repr=concealed)
     email: str | None = field(default=None, repr=concealed)
     select: list[Select] | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Coordinates:
+class Coordinates(Model):
     """A place on the globe, in degrees."""
 
     lat: float | None = field(default=None, repr=concealed)
     long: float | None = field(default=None, repr=concealed)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Location:
+class Location(Model):
     """What a place is called."""
 
     address: str | None = field(default=None, repr=concealed)
     name: str | None = field(default=None, repr=concealed)
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class QuotedMessage:
+class QuotedMessage(Model):
     """The message that another one answers."""
 
     type: str | None = None
     external_message_id: str | None = None
     content: "Message | None" = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Message:
+class Message(Model):
     """A message of a conversation."""
 
     id: str | None = field(default=None, metadata=AS_ID)
@@ -169,23 +159,20 @@ class Message:
     text_fallback: str | None = field(default=None, repr=concealed)
     coordinates: Coordinates | None = None
     location: Location | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Conversation:
+class Conversation(Model):
     """The conversation that a message went to."""
 
     id: str | None = field(default=None, metadata=AS_ID)
     unread_count: int | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class MessageResponse:
+class MessageResponse(Model):
     """What `AppUsers.post_image` has posted, and where."""
 
     message: Message | None = None
     extra_messages: list[Message] | None = None
     conversation: Conversation | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

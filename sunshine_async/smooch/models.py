@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from attrs import Attribute, field, frozen
 
-from sunshine_async._codec.model import AS_ID, UNSET, Unset, aware, concealed
+from sunshine_async._codec.model import AS_ID, UNSET, Model, Unset, aware, concealed
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def _size(value: object) -> int:
 
 
 @frozen(kw_only=True, slots=False)
-class AppUserPreCreate:
+class AppUserPreCreate(Model):
     """The body of `AppUsers.pre_create`."""
 
     user_id: str = field(validator=filled, repr=concealed)
@@ -81,11 +81,10 @@ class AppUserPreCreate:
     """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
     properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
     """The caller's own properties, flat, 4 KB in all."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class AppUserUpdate:
+class AppUserUpdate(Model):
     """The body of `AppUsers.update`: what is left out, of *properties* too, stays as it is."""
 
     given_name: str | Unset | None = field(default=UNSET, repr=concealed)
@@ -97,16 +96,14 @@ class AppUserUpdate:
     """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
     properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
     """The caller's own properties, flat, 4 KB in all."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class MergedUser:
+class MergedUser(Model):
     """One of the two users of a merge."""
 
     id: str = field(validator=filled, metadata=AS_ID)
     """The service's own id, ``_id``: a *user_id* won't do."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 def _merged_user(user: str | MergedUser) -> MergedUser:
@@ -114,14 +111,13 @@ def _merged_user(user: str | MergedUser) -> MergedUser:
 
 
 @frozen(kw_only=True, slots=False)
-class AppUserMerge:
+class AppUserMerge(Model):
     """The body of `AppUsers.merge`: whom, each by the service's own id."""
 
     surviving: MergedUser = field(converter=_merged_user)
     """The user that is left, with what both had."""
     discarded: MergedUser = field(converter=_merged_user)
     """The user that is merged into the other one, and deleted."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
     def __attrs_post_init__(self) -> None:
         if self.surviving.id == self.discarded.id:
@@ -130,7 +126,7 @@ class AppUserMerge:
 
 
 @frozen(kw_only=True, slots=False)
-class ClientInfo:
+class ClientInfo(Model):
     """What a client has told of itself and of its user."""
 
     app_name: str | None = None
@@ -152,11 +148,10 @@ class ClientInfo:
     timezone: float | None = None
     """The offset of the client's time."""
     wifi: str | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Client:
+class Client(Model):
     """A device, or an account on a channel, by which a user is reached."""
 
     id: str | None = None
@@ -186,11 +181,10 @@ class Client:
     info: ClientInfo | None = None
     raw: Mapping[str, Any] | None = field(default=None, repr=concealed)
     """What the channel itself has said, in its own words."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class AppUser:
+class AppUser(Model):
     """A user of an app, as the service has it."""
 
     id: str | None = field(default=None, metadata=AS_ID)
@@ -214,11 +208,10 @@ class AppUser:
     """In recorded answers, not in the schema."""
     credential_required: bool | None = None
     """In recorded answers, not in the schema."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class BusinessSystemItem:
+class BusinessSystemItem(Model):
     """Where a business system has the conversation of a user: which id is there tells which."""
 
     type: str | None = None
@@ -231,12 +224,10 @@ class BusinessSystemItem:
     """HipChat's."""
     conversation_id: str | None = None
     """Help Scout's."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class AppUserBusinessSystemsResponse:
+class AppUserBusinessSystemsResponse(Model):
     """The answer that `AppUsers.business_system_ids` takes its list from."""
 
     business_systems: list[BusinessSystemItem] | None = None
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

@@ -14,11 +14,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import UNSET, Unset, aware, concealed
+from sunshine_async._codec.model import UNSET, Model, Unset, aware, concealed
 
 
 @frozen(kw_only=True, slots=False)
-class Profile:
+class Profile(Model):
     """What is known of a user as a person: in bodies."""
 
     given_name: str | Unset | None = field(default=UNSET, repr=concealed)
@@ -31,11 +31,10 @@ class Profile:
     """The URI of a picture: 1 to 2048 characters."""
     locale: str | Unset | None = UNSET
     """A BCP 47 language tag such as ``fr-CA``: 1 to 64 characters."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class UserCreateBody:
+class UserCreateBody(Model):
     """The body of `Users.create`."""
 
     external_id: str | Unset = field(default=UNSET, repr=concealed)
@@ -51,11 +50,10 @@ class UserCreateBody:
         default=UNSET, repr=concealed
     )
     """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class UserUpdateBody:
+class UserUpdateBody(Model):
     """The body of `Users.update`: what is left out stays as it is."""
 
     signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
@@ -67,20 +65,18 @@ class UserUpdateBody:
         default=UNSET, repr=concealed
     )
     """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class SyncUserBody:
+class SyncUserBody(Model):
     """The body of `Users.sync`."""
 
     surviving_zendesk_id: str | Unset = UNSET
     """After a merge in Support: the id of the Support user that is left."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class UserProfile:
+class UserProfile(Model):
     """What is known of a user as a person: in answers."""
 
     given_name: str | None = field(default=None, repr=concealed)
@@ -90,11 +86,10 @@ class UserProfile:
     locale: str | None = None
     locale_origin: str | None = None
     """Where the locale comes from: in the service's examples, not in its schema."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class Identity:
+class Identity(Model):
     """A connected identity of a user, such as an e-mail address."""
 
     type: str | None = None
@@ -102,11 +97,10 @@ class Identity:
     value: str | None = field(default=None, repr=concealed)
     verification: str | None = None
     """How it was verified, such as ``sso`` or ``embed``; the service may add others."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
-class User:
+class User(Model):
     """A user of an app, as the service has it.
 
     Only *id* is sure to be there: an answer without one is a `ResponseDecodeError`.
@@ -126,4 +120,3 @@ class User:
     identities: list[Identity] | None = None
     has_payment_info: bool | None = None
     """In the service's examples, not in its schema."""
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)

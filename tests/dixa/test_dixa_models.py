@@ -23,6 +23,7 @@ from sunshine_async._codec import (
     structure_strictly,
     unstructure,
 )
+from sunshine_async._codec.model import Model
 from sunshine_async.dixa import (
     BulkPatchEndUserInput,
     CreateEndUserInput,
@@ -38,7 +39,7 @@ MODELS = [
     kind
     for module in (models, conversations, definitions)
     for name, kind in inspect.getmembers(module, attrs.has)
-    if kind.__module__ == module.__name__ and "extra" in attrs.fields_dict(kind)
+    if kind.__module__ == module.__name__ and issubclass(kind, Model)
     if not name.startswith("_")
 ]
 INPUTS = [kind for kind in MODELS if kind.__name__.endswith("EndUserInput")]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sunshine_async.rows import file as rows_module
 from sunshine_async._codec import Misfit
 from sunshine_async.rows import BadRow, Format, Row, Shape, SourceError, open_rows
+from sunshine_async.rows import file as rows_module
 from sunshine_async.sunshine.models import UserCreateBody
 
 USERS = Shape(UserCreateBody)

@@ -158,7 +158,7 @@ def bodies() -> list[UserCreateBody]:
     assert_type(whole.external_id or None, str | None)
     if whole.external_id is not UNSET:
         assert_type(whole.external_id, str)
-    UserCreateBody("jane-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    UserCreateBody("jane-1")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
     UserCreateBody(externalId="jane-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     UserCreateBody(external_id=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     UserCreateBody(signed_up_at="2020-05-21")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
