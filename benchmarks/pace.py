@@ -45,7 +45,7 @@ from sunshine_async import (
     SunshineClient,
     TransportError,
 )
-from sunshine_async._http.messages import Failure, Request, Response, Sending, Timeout, Wire
+from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout, Wire
 
 CALLERS: Final = 64
 NOBODY: Final[Mapping[type, str]] = {
@@ -93,7 +93,12 @@ class Way:
     failed: list[float] = field(factory=list)
 
     async def send(
-        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        sending: SendProgress,
     ) -> Response | Failure:
         """Pass a request on, and take down when it was answered, and how."""
         reply = await self.wire.send(request, headers, timeout=timeout, sending=sending)
@@ -313,7 +318,7 @@ async def limited(case: Limit, *, plain: bool) -> Result:
                 return await by_lane[lane].request("GET", "/v2/apps/{app_id}/integrations")
 
             async def sent() -> int:
-                reply = await way.send(REQUEST, {}, timeout=AMPLE, sending=Sending())
+                reply = await way.send(REQUEST, {}, timeout=AMPLE, sending=SendProgress())
                 return reply.status if isinstance(reply, Response) else 0
 
             now = time.monotonic

@@ -17,8 +17,8 @@ from trio.testing import MockClock
 from sunshine_async import BasicAuth, Lane, Pace, Retry, SunshineError
 from sunshine_async._calls.endpoint import open_endpoint
 from sunshine_async._calls.transport import Transport
-from sunshine_async._http.messages import Failure, Request, Response, Sending, Timeout
-from sunshine_async._pace.slots import Places
+from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
+from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import Clock
 
 CALLERS: Final = 64
@@ -269,7 +269,12 @@ class SimulatedWire:
     began: float = 0.0
 
     async def send(
-        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        sending: SendProgress,
     ) -> Response | Failure:
         """Return the answer of the gate, after the latency."""
         del request, headers, timeout
@@ -310,7 +315,7 @@ def simulate(
         wire = SimulatedWire(gate, case.latency, luck, anyio.current_time())
         clock = Clock(anyio.current_time, anyio.sleep, luck.random)
         auth = BasicAuth("key", "secret")
-        transport = Transport(wire, auth, Retry(), learnt, AMPLE, clock=clock, places=Places(100))
+        transport = Transport(wire, auth, Retry(), learnt, AMPLE, clock=clock, places=Slots(100))
         by_lane = {lane: evolve(transport, lane=lane) for lane in Lane}
         endpoint = open_endpoint("GET", "/v2/users", None)
 
@@ -318,7 +323,7 @@ def simulate(
             return await by_lane[lane].call(endpoint)
 
         async def sent() -> int:
-            reply = await wire.send(REQUEST, {}, timeout=AMPLE, sending=Sending())
+            reply = await wire.send(REQUEST, {}, timeout=AMPLE, sending=SendProgress())
             return reply.status if isinstance(reply, Response) else 0
 
         peer = Plain(sent, case.allowed, anyio.current_time)

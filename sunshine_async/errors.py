@@ -85,7 +85,7 @@ def _restore(
     return error
 
 
-def doubted(error: Exception) -> SunshineError:
+def uncertain(error: Exception) -> SunshineError:
     """Return *error* as an error that says that the service may have acted.
 
     An exception that isn't of this library, such as one of the caller's token function, is the

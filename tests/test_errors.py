@@ -23,8 +23,8 @@ from sunshine_async.errors import (
     ResponseDecodeError,
     SunshineError,
     TransportError,
-    doubted,
     kind_of,
+    uncertain,
 )
 
 ENDPOINT = "PATCH /v2/apps/{app_id}/users/{user_id_or_external_id}"
@@ -303,7 +303,7 @@ def test_an_error_in_doubt_keeps_its_kind_or_its_cause() -> None:
     """An error of ours says that the service may have acted; another's is the cause of one that does."""
     ours, other = NotFoundError(404, endpoint="GET /x"), LookupError("no vault")
 
-    assert doubted(ours) is ours
+    assert uncertain(ours) is ours
     assert ours.maybe_applied
-    assert doubted(other).__cause__ is other
-    assert doubted(other).maybe_applied
+    assert uncertain(other).__cause__ is other
+    assert uncertain(other).maybe_applied

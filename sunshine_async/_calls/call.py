@@ -15,11 +15,11 @@ from sunshine_async._calls.caller import Caller, Refusals, unsent
 from sunshine_async._calls.endpoint import Attempts, Endpoint
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, MAY_RESEND, Replay, fault_of, retry_after
 from sunshine_async._http.failures import seal
-from sunshine_async._http.messages import Failure, Request, Response, Sending, Timeout
+from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
 from sunshine_async._pace import Lane
-from sunshine_async._pace.evidence import told
+from sunshine_async._pace.evidence import limit_in_headers
 from sunshine_async._pace.pace import Sign
-from sunshine_async._pace.waiting import take
+from sunshine_async._pace.waiting import acquire_slot
 from sunshine_async.errors import (
     ConnectError,
     ConnectionLostError,
@@ -95,7 +95,7 @@ class OneCall:
     """Whether an attempt before the last may have been applied."""
     retry_budget_spent: bool = False
     """Whether that is why it isn't tried again."""
-    sending: Sending = field(factory=Sending)
+    sending: SendProgress = field(factory=SendProgress)
     authorization: str = field(default="", repr=False)
     renewed: bool = False
     """Whether the credentials have been renewed for this call: once is enough."""
@@ -144,13 +144,13 @@ class OneCall:
         again = last is not None and (self.refusals is None or not self.refusals.give_way)
         stood = began = clock.now()
         until = inf if self.until is None or lane is Lane.BATCH else self.until
-        if (last is not None or not places.enter(began, lane)) and not await take(
+        if (last is not None or not places.enter(began, lane)) and not await acquire_slot(
             places, clock, lane, again=again, until=until
         ):
             return last or unsent(self.endpoint, None)
         try:
             if last is not None or not pace.enter(began, lane):
-                if not await take(pace, clock, lane, again=again, until=until):
+                if not await acquire_slot(pace, clock, lane, again=again, until=until):
                     return last or unsent(self.endpoint, pace.pause(clock.now(), lane))
                 began = clock.now()
             self.sign = Sign.NOTHING
@@ -181,7 +181,7 @@ class OneCall:
         return reply
 
     async def _sent(
-        self, request: Request, timeout: Timeout, sending: Sending
+        self, request: Request, timeout: Timeout, sending: SendProgress
     ) -> Response | Failure:
         """Return what the wire brings for *request*; no frame of the wire stays with an exception."""
         transport, handled = self.transport, sys.exception()
@@ -230,7 +230,7 @@ class OneCall:
 
     async def _probed(self, timeout: Timeout) -> Failure | None:
         """Ask by a read whether the service is back; return a failure that is the call's own too."""
-        reply = await self._sent(cast("Request", self.transport.probe), timeout, Sending())
+        reply = await self._sent(cast("Request", self.transport.probe), timeout, SendProgress())
         fault = fault_of(reply.status) if isinstance(reply, Response) else reply.fault
         came: object = reply.status if isinstance(reply, Response) else reply.reason
         self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
@@ -248,7 +248,7 @@ class OneCall:
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
-            limit = told(reply.headers, time())
+            limit = limit_in_headers(reply.headers, time())
             if limit is not None:
                 self.transport.pace.tell(limit, self.transport.clock.now())
             if fault is not None:

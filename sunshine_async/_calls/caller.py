@@ -13,14 +13,14 @@ from sunshine_async._calls.retry import Retry
 from sunshine_async._http import __version__
 from sunshine_async._http.messages import JSON, Request, Timeout, Wire
 from sunshine_async._pace import Pace
-from sunshine_async._pace.slots import Places
+from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import CLOCK, Clock
 from sunshine_async.auth import Auth
 from sunshine_async.errors import ConnectError, ErrorDetail, Fault, RateLimitError
 
 
 @define
-class Tally:
+class CallStats:
     """What the calls of a client have cost so far."""
 
     requests: int = 0
@@ -32,7 +32,7 @@ class Tally:
 
 
 @define
-class Aside:
+class CallInfo:
     """What a call says beside its result, to who asks."""
 
     read_back: bool = False
@@ -107,8 +107,8 @@ class Caller:
     pace: Pace
     timeout: Timeout
     clock: Clock = CLOCK
-    tally: Tally = field(factory=Tally)
-    places: Places = field(factory=lambda: Places(None))
+    tally: CallStats = field(factory=CallStats)
+    places: Slots = field(factory=lambda: Slots(None))
     """What bounds the calls that are under way at once: the connections of this client."""
     probe: Request | None = None
     """A read of nobody: asks a service that was gone, in the place of a call."""

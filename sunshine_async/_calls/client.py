@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, NoReturn, Self
 
 from attrs import evolve
 
-from sunshine_async._calls.caller import Tally
+from sunshine_async._calls.caller import CallStats
 from sunshine_async._calls.endpoint import Endpoint, Json, open_endpoint, segment
 from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._calls.transport import Transport
@@ -23,7 +23,7 @@ from sunshine_async._http.open_wire import (
 )
 from sunshine_async._pace import Lane, Pace
 from sunshine_async._pace.shared import leave, pace_of
-from sunshine_async._pace.slots import Places
+from sunshine_async._pace.slots import Slots
 from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
@@ -148,7 +148,7 @@ class Client:
                 keep=not is_mocked(),
                 in_loop=transport is not None,
             )
-        places = Places(max_connections)
+        places = Slots(max_connections)
         read, nobody = self.probe
         probe = read.request(None, {**path, **nobody}, {})
         limits = timeout_of(timeout)
@@ -175,7 +175,7 @@ class Client:
         return self._transport.pace
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> CallStats:
         """What the calls have cost so far, those of `with_options` views included."""
         return self._transport.tally
 

@@ -8,13 +8,13 @@ from attrs import evolve, frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.call import UNAUTHORIZED, OneCall
-from sunshine_async._calls.caller import Aside, Caller
+from sunshine_async._calls.caller import Caller, CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Verdict
 from sunshine_async._http.failures import Source, surprise
 from sunshine_async._http.messages import HAD_LEFT, Response, Streamed
-from sunshine_async._pace.slots import LANE, Lane
-from sunshine_async.errors import ApiError, SunshineError, doubted
+from sunshine_async._pace.slots import CURRENT_LANE, Lane
+from sunshine_async.errors import ApiError, SunshineError, uncertain
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -38,7 +38,7 @@ class Transport(Caller):
         *,
         path: Mapping[str, str] = _NOTHING,
         query: Mapping[str, str | None] | str = _NOTHING,
-        aside: Aside | None = None,
+        aside: CallInfo | None = None,
     ) -> R:
         """Return what the service answers to *endpoint*, tried as often as `Retry` allows.
 
@@ -51,7 +51,9 @@ class Transport(Caller):
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
         if type(request.body) is not bytes and isinstance(request.body, Streamed):  # an ABC is slow
             request = evolve(request, body=Source(request.body))
-        call = OneCall(self, endpoint, request, endpoint.replay_of(body), self.lane or LANE.get())
+        call = OneCall(
+            self, endpoint, request, endpoint.replay_of(body), self.lane or CURRENT_LANE.get()
+        )
         response = None
         try:
             response = await call.answer()
@@ -70,7 +72,7 @@ class Transport(Caller):
             own = _is_callers_own(error, call)
             if own and not call.maybe_applied:
                 raise
-            failed = doubted(error) if own else _surprised(error, call, response)
+            failed = uncertain(error) if own else _surprised(error, call, response)
         except BaseException as error:
             left = call.maybe_applied or call.sending.begun
             if left and call.replay is not Replay.SAFE:
@@ -97,7 +99,7 @@ class Transport(Caller):
         )
 
     async def _settled(
-        self, call: OneCall, response: Response, body: object, aside: Aside | None
+        self, call: OneCall, response: Response, body: object, aside: CallInfo | None
     ) -> tuple[Any] | None:
         """Return the result, if *response* says that an earlier attempt was applied."""
         verdict = SETTLES.get((call.replay, response.status))

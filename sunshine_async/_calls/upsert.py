@@ -7,9 +7,9 @@ from typing import Final, Generic, TypeVar
 
 from attrs import define, frozen
 
-from sunshine_async._calls.caller import Aside
+from sunshine_async._calls.caller import CallInfo
 from sunshine_async._http.messages import HAD_LEFT
-from sunshine_async.errors import ConflictError, NotFoundError, SunshineError, doubted
+from sunshine_async.errors import ConflictError, NotFoundError, SunshineError, uncertain
 
 R = TypeVar("R")
 
@@ -18,7 +18,7 @@ _WEIGHT: Final = 0.25
 _NO_DOUBT: Final = nullcontext()
 
 
-class Did(Enum):
+class UpsertEffect(Enum):
     """What an upsert has done, as far as its own calls tell."""
 
     CREATED = "created"
@@ -31,22 +31,26 @@ class Did(Enum):
 
 
 @frozen
-class Upserted(Generic[R]):
+class UpsertResult(Generic[R]):
     """What an upsert brought, and what it *did*."""
 
     value: R
-    did: Did
+    did: UpsertEffect
 
-    def doubted(self) -> "Upserted[R]":
+    def uncertain(self) -> "UpsertResult[R]":
         """Return it as what it is where an earlier sending may have been applied too.
 
         Who is created now wasn't there before; any other may be there by that sending.
         """
-        return self if self.did is Did.CREATED else Upserted(self.value, Did.EITHER)
+        return (
+            self
+            if self.did is UpsertEffect.CREATED
+            else UpsertResult(self.value, UpsertEffect.EITHER)
+        )
 
 
 @define
-class Guess:
+class FirstTry:
     """Whether the next one is new, judged by how the last ones were."""
 
     share_of_new: float = 0.5
@@ -67,20 +71,20 @@ def in_doubt(endpoint: object = "an earlier request") -> Generator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends in doubt
-        raise doubted(error)  # noqa: B904 - the same error, or one that has its cause
+        raise uncertain(error)  # noqa: B904 - the same error, or one that has its cause
     except BaseException as error:
         error.add_note(HAD_LEFT.format(endpoint=endpoint))
         raise
 
 
-async def create_or(
-    create: Callable[[Aside], Awaitable[R]],
+async def create_or_else(
+    create: Callable[[CallInfo], Awaitable[R]],
     otherwise: Callable[[], Awaitable[R]],
-    guess: Guess,
-) -> Upserted[R]:
+    guess: FirstTry,
+) -> UpsertResult[R]:
     """Return what *create* makes, or what *otherwise* says of what is there already.
 
-    It is said to be created or updated by which of the two has answered; `Did.EITHER` where the
+    It is said to be created or updated by which of the two has answered; `UpsertEffect.EITHER` where the
     create was settled by reading back, or an earlier one may have been applied.
 
     *guess* says which is tried first. A `ConflictError` of *create* leads to *otherwise*, a
@@ -91,7 +95,7 @@ async def create_or(
     maybe_applied = False
     turns = 0
     while True:
-        aside = Aside()
+        aside = CallInfo()
         try:
             with in_doubt() if maybe_applied else _NO_DOUBT:
                 value = await (create(aside) if new else otherwise())
@@ -103,6 +107,6 @@ async def create_or(
             new = not new
         else:
             guess.learn(new=new)
-            did = Did.CREATED if new else Did.UPDATED
+            did = UpsertEffect.CREATED if new else UpsertEffect.UPDATED
             in_any_case = aside.read_back or (maybe_applied and not new)
-            return Upserted(value, Did.EITHER if in_any_case else did)
+            return UpsertResult(value, UpsertEffect.EITHER if in_any_case else did)

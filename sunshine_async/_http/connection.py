@@ -14,8 +14,8 @@ from typing import Final, Protocol, cast
 from attrs import astuple, define, field
 
 from sunshine_async._http.failures import unsent
-from sunshine_async._http.messages import Failure, Response, Sending, Timeout
-from sunshine_async._http.response_parser import Answers, Unreadable
+from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
+from sunshine_async._http.response_parser import ResponseParser, Unreadable
 from sunshine_async._http.tls import is_ended, refuses_client
 from sunshine_async.errors import Fault
 
@@ -31,7 +31,7 @@ class Call:
     method: str
     data: bytes = field(repr=False)
     timeout: Timeout
-    sending: Sending
+    sending: SendProgress
     reply: asyncio.Future[Response | Failure]
     ends_at: float
     """When its time as a whole is over, on the loop's clock."""
@@ -99,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self._peer: Final = peer
         self._secure: Final = secure
         self._used = False
-        self._answers: Final = Answers(limit=limit)
+        self._answers: Final = ResponseParser(limit=limit)
         self._buffer = memoryview(bytearray(_FIRST_READ))
         self._loop: Final = asyncio.get_running_loop()
         self._call: Call | None = None

@@ -14,7 +14,14 @@ from attrs import asdict, define, field
 
 from sunshine_async._http.failures import cause_of, unsent
 from sunshine_async._http.fork import renew_after_fork
-from sunshine_async._http.messages import Failure, Request, Response, Sending, Streamed, Timeout
+from sunshine_async._http.messages import (
+    Failure,
+    Request,
+    Response,
+    SendProgress,
+    Streamed,
+    Timeout,
+)
 from sunshine_async._http.response_parser import Body, Unreadable
 from sunshine_async._http.tls import refuses_client
 from sunshine_async.errors import ConfigurationError, Fault
@@ -53,7 +60,7 @@ class _Progress:
     what comes before: TCP, the proxy's part, and TLS.
     """
 
-    sending: Sending
+    sending: SendProgress
     patience: float | None
     connecting: anyio.CancelScope = field(factory=anyio.CancelScope)
     heard: bool = False
@@ -168,7 +175,12 @@ class HttpxWire:
         self._of_loop.clear()
 
     async def send(
-        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        sending: SendProgress,
     ) -> Response | Failure:
         """Return the whole answer, or what came instead: as `Wire` says."""
         body = request.body
@@ -203,7 +215,7 @@ class HttpxWire:
         )
 
     async def _send(
-        self, outgoing: httpx.Request, timeout: Timeout, sending: Sending
+        self, outgoing: httpx.Request, timeout: Timeout, sending: SendProgress
     ) -> Response | Failure:
         progress = _Progress(sending, timeout.connect)
         outgoing.extensions = {"timeout": _phases(timeout), "trace": progress}

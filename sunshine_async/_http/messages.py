@@ -105,7 +105,7 @@ HAD_LEFT: Final = "{endpoint} had left: the service may have acted on it"
 
 
 @define
-class Sending:
+class SendProgress:
     """How far an attempt has come, for whoever cancels it."""
 
     begun: bool = False
@@ -116,7 +116,12 @@ class Wire(Protocol):
     """Sends requests to one base URL."""
 
     def send(
-        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        sending: SendProgress,
     ) -> Coroutine[Any, Any, Response | Failure]:
         """Return the whole answer, or what came instead: nothing of the network is raised.
 

@@ -18,7 +18,7 @@ import httpx
 from attrs import field, frozen
 
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
-from sunshine_async._http.messages import Failure, Request, Response, Sending, Timeout, Wire
+from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout, Wire
 from sunshine_async._http.tls import check_named_certificates, shared_ssl_context
 from sunshine_async.errors import ConfigurationError
 
@@ -224,7 +224,12 @@ class Switch:
         self._by_httpx: Final = by_httpx
 
     def send(
-        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        sending: SendProgress,
     ) -> Coroutine[Any, Any, Response | Failure]:
         """Return the whole answer, or what came instead: as `Wire` says."""
         wire = self._by_httpx if is_mocked() or not in_asyncio_task() else self.own

@@ -14,7 +14,14 @@ from sunshine_async._http.connection import Call, Connection, State, pour
 from sunshine_async._http.dialer import Address, Dialer
 from sunshine_async._http.failures import unsent
 from sunshine_async._http.fork import renew_after_fork
-from sunshine_async._http.messages import Failure, Request, Response, Sending, Streamed, Timeout
+from sunshine_async._http.messages import (
+    Failure,
+    Request,
+    Response,
+    SendProgress,
+    Streamed,
+    Timeout,
+)
 from sunshine_async.errors import Fault
 
 _OURS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
@@ -236,7 +243,12 @@ class SocketWire:
         renew_after_fork(self)
 
     async def send(
-        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        sending: SendProgress,
     ) -> Response | Failure:
         """Return the whole answer, or what came instead: as `Wire` says.
 

@@ -127,7 +127,7 @@ _H: Final = ord("H")
 _Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
-class Answers:
+class ResponseParser:
     """Reads the answers to the requests of one connection, each when it has been asked for.
 
     Time and memory are bounded, whatever comes: a head by *MAX_HEAD_BYTES* and *MAX_FIELDS*, a body

@@ -13,7 +13,7 @@ import httpcore
 import httpx
 
 from sunshine_async._http.httpx_wire import Witness
-from sunshine_async._http.response_parser import Answers
+from sunshine_async._http.response_parser import ResponseParser
 from sunshine_async._http.tls import is_ended
 
 
@@ -51,7 +51,7 @@ class _Stream(httpcore.AsyncNetworkStream, Witness):
         self.answer = None
         self._stream: Final = stream
         self._limit: Final = limit
-        self._answers: Final = Answers(limit=limit)
+        self._answers: Final = ResponseParser(limit=limit)
         self._has_read = True
         self._listens = False
 

@@ -16,7 +16,7 @@ LAST_LOOK: Final = 30.0
 """Seconds between probes at most."""
 
 
-class Hold:
+class CircuitBreaker:
     """Holds back batches: one at a time goes, as a probe, after 0.5, 1, 2 ... 30 seconds.
 
     A call that can't be resent is no probe: a read goes in its place.
@@ -98,7 +98,7 @@ class Hold:
         return self._before + (0.0 if self.since is None else now - self.since)
 
 
-class Budget:
+class RetryBudget:
     """Second tries in hand: each takes one, each answer gives half a one back."""
 
     FIRST: Final = 20.0

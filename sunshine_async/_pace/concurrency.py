@@ -12,7 +12,7 @@ FEWEST: Final = 2
 """Calls: one that hangs doesn't block all others."""
 
 
-class Load:
+class OverloadLimit:
     """A bound on a batch's calls in flight, learnt from failures; None while nothing fails.
 
     A failure halves the calls in flight, down to two, once for all calls that were in flight
@@ -47,8 +47,8 @@ class Load:
         self._fell_at = now
 
 
-FIRST: Final = 4
-MOST: Final = 256
+FIRST_LIMIT: Final = 4
+HIGHEST_LIMIT: Final = 256
 ROUND: Final = 16
 """Calls in a round at least, and two for each that may be under way."""
 TOLERATED: Final = 1.3
@@ -57,7 +57,7 @@ LOOKS: Final = 40
 """Rounds between two in which only half as many go, to see how long calls take then."""
 
 
-class Knee:
+class ThroughputLimit:
     """A number of calls at once that grows while more at once get more done, from 4 up to 256.
 
     It doubles, round by round, while calls take no longer than they did when there were few. From
@@ -67,14 +67,14 @@ class Knee:
     """
 
     def __init__(self) -> None:
-        self.limit = FIRST
+        self.limit = FIRST_LIMIT
         """How many may be under way."""
         self._under_way = 0
         self._most = 0
         self._alone = inf
         """The seconds that a call takes when there are few."""
         self._doubles = True
-        self._settled = FIRST
+        self._settled = FIRST_LIMIT
         """What the limit is, but for rounds in which half as many go."""
         self._rounds = 0
         self._since = -inf
@@ -125,7 +125,7 @@ class Knee:
 
     def _begin(self, now: float, limit: float, *, look: bool = False) -> None:
         """Begin a round of so many at once; with *look* half of them."""
-        self._settled = max(1, min(MOST, round(limit)))
+        self._settled = max(1, min(HIGHEST_LIMIT, round(limit)))
         self.limit = max(1, self._settled // 2) if look else self._settled
         self._since = now
         self._count, self._took, self._most = 0, 0.0, self._under_way

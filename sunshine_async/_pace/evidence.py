@@ -23,7 +23,7 @@ LONGEST: Final = 5.0
 ENOUGH: Final = 10
 
 
-class Accepted:
+class AcceptedRate:
     """Calls that were accepted, counted in pieces of time."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ EXCESS: Final = 5.0
 """Refusals in excess that a limit explains better."""
 
 
-class Noise:
+class NoiseFilter:
     """Refusals that come at any rate, such as those of a faulty gateway, and their share.
 
     After a mild refusal a trial shows the cause: the rate doubles each second. Noise stays what it
@@ -187,7 +187,7 @@ _MILLISECONDS: Final = 1e11
 
 
 @frozen
-class Told:
+class HeaderLimit:
     """The state of a limit, as the service tells it."""
 
     limit: float
@@ -200,7 +200,7 @@ class Told:
     """Seconds of the window; 0 where the service doesn't say."""
 
 
-def told(headers: Mapping[str, str], now: float) -> Told | None:
+def limit_in_headers(headers: Mapping[str, str], now: float) -> HeaderLimit | None:
     """Return what *headers* (lower-case names) say of a limit, or None; *now* is seconds since 1970.
 
     Read are ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``, the same as ``X-Rate-Limit-…``
@@ -230,14 +230,14 @@ def _of(
     reset: float | None,
     length: float | None,
     now: float,
-) -> Told | None:
+) -> HeaderLimit | None:
     if not limit or remaining is None or reset is None:
         return None
     if reset > _MILLISECONDS:
         reset /= 1000
     if reset > _EPOCH:
         reset = max(0.0, reset - now)
-    return Told(limit, remaining, reset, length or 0.0)
+    return HeaderLimit(limit, remaining, reset, length or 0.0)
 
 
 def _number(text: str) -> float | None:

@@ -6,11 +6,11 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from sunshine_async._pace.breaker import A_FEW, IN_A_ROW, Budget, Hold
-from sunshine_async._pace.concurrency import Load
-from sunshine_async._pace.evidence import Told
-from sunshine_async._pace.rate import LONGEST_PAUSE, Learnt
-from sunshine_async._pace.slots import Lane, Places
+from sunshine_async._pace.breaker import A_FEW, IN_A_ROW, CircuitBreaker, RetryBudget
+from sunshine_async._pace.concurrency import OverloadLimit
+from sunshine_async._pace.evidence import HeaderLimit
+from sunshine_async._pace.rate import LONGEST_PAUSE, AdaptiveRate
+from sunshine_async._pace.slots import Lane, Slots
 from sunshine_async._pace.snapshot import Snapshot
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
@@ -34,7 +34,7 @@ _ANSWERED: Final = Sign.ANSWERED  # looked up once: an enum's members take their
 _BATCH: Final = Lane.BATCH
 
 
-class Pace(Places):
+class Pace(Slots):
     """The bounds on the calls of one credential: those that you declare, and those it finds.
 
     **Declared.** At most *max_in_flight* calls are under way at once, batches in nine tenths of
@@ -104,10 +104,10 @@ class Pace(Places):
         self._counted_at = -inf
         self._told = 0.0
         """The time that it was told last."""
-        self._learnt: Final = Learnt(rate or inf)
-        self._load: Final = Load()
-        self._budget: Final = Budget()
-        self._hold: Final = Hold(max_outage)
+        self._learnt: Final = AdaptiveRate(rate or inf)
+        self._load: Final = OverloadLimit()
+        self._budget: Final = RetryBudget()
+        self._hold: Final = CircuitBreaker(max_outage)
         self._watchers: Final[dict[Callable[[], None], float]] = {}
         self._max_outage: Final = max_outage
         self.answers = 0
@@ -151,7 +151,7 @@ class Pace(Places):
             if self._line.count:
                 self._wake()
 
-    def tell(self, told: Told, now: float) -> None:
+    def tell(self, told: HeaderLimit, now: float) -> None:
         """Learn from the rate-limit headers of an answer."""
         with self._lock:
             if self._learnt.tell(now, told):
@@ -269,7 +269,7 @@ class Pace(Places):
     def _answered(self, now: float, began: float, lane: Lane) -> None:
         if self._learnt.answered(now, began):
             self._opened(now)
-        if self._budget.left < Budget.MOST:
+        if self._budget.left < RetryBudget.MOST:
             self._budget.give()
         hold = self._hold
         hold.row, hold.refused_since = 0, None

@@ -3,7 +3,7 @@
 from math import inf
 from typing import Final
 
-from sunshine_async._pace.evidence import LATELY, LONGEST, Accepted, Noise, Told
+from sunshine_async._pace.evidence import LATELY, LONGEST, AcceptedRate, HeaderLimit, NoiseFilter
 
 FELL_TO: Final = 0.9
 """The part of the accepted rate that a refusal leaves."""
@@ -53,7 +53,7 @@ FORGETS: Final = 300.0
 """Seconds without a refusal and without a call held by the rate, after which all is forgotten."""
 
 
-class Learnt:
+class AdaptiveRate:
     """A rate, a window, and the one pause of all calls: the lessons of refusals (429).
 
     Without a refusal it is dormant. **A refusal** begins a refusal period: nothing starts for the
@@ -66,7 +66,7 @@ class Learnt:
     cubic curve: fast, slow around where it failed, and faster again beyond, never over twice the
     accepted rate, nor over the *ceiling*. Where refusals lasted, the curve takes three windows.
 
-    Refusals at random lower nothing for long (`Noise`).
+    Refusals at random lower nothing for long (`NoiseFilter`).
     """
 
     def __init__(self, ceiling: float) -> None:
@@ -78,7 +78,7 @@ class Learnt:
         """The earliest start of a call: of the next one that looks, in a refusal period."""
         self.length = 0.0
         """Seconds of the window that was learnt; 0 for a limit without one."""
-        self.accepted: Final = Accepted()
+        self.accepted: Final = AcceptedRate()
         self._ceiling: Final = ceiling
         self._paused = 0.0
         """The seconds of all pauses, this one's included to its end."""
@@ -104,8 +104,8 @@ class Learnt:
         """Those that were accepted meanwhile."""
         self._held_at = -inf
         self._cap = inf
-        self._noise = Noise()
-        self._told: Told | None = None
+        self._noise = NoiseFilter()
+        self._told: HeaderLimit | None = None
         """The limit that headers told."""
         self._resets_at = -inf
         """The end of its window."""
@@ -131,7 +131,7 @@ class Learnt:
         """Return how many interactive calls may go ahead of this *rate*."""
         return OWN * rate * max(1.0, self.length)
 
-    def tell(self, now: float, told: Told) -> bool:
+    def tell(self, now: float, told: HeaderLimit) -> bool:
         """Learn from headers; return whether starts must wait: nothing of the window is left."""
         before = self._told
         length = told.length or told.reset
@@ -215,7 +215,7 @@ class Learnt:
         ):
             self.is_active = False
             self._rate = self._ceiling
-            self._noise, self.length, self._told, self._top = Noise(), 0.0, None, 0.0
+            self._noise, self.length, self._told, self._top = NoiseFilter(), 0.0, None, 0.0
             return None
         rate = min(self._grown(now), self._told_rate(now))
         return None if rate == inf else rate

@@ -25,12 +25,12 @@ class Lane(Enum):
     BATCH = "one of many"
 
 
-LANE: Final = ContextVar("lane", default=Lane.INTERACTIVE)
+CURRENT_LANE: Final = ContextVar("lane", default=Lane.INTERACTIVE)
 """The lane of the running task's calls, where their client doesn't say."""
 
 
 @define(eq=False)
-class Place:
+class Waiter:
     """A place in a line; *wake* is called when it is worth asking again.
 
     With *again* its call was let go before: it stands before those of its lane who never were.
@@ -49,27 +49,27 @@ class _Queue:
     """Those of one lane: first come, first served, those who were let go before ahead."""
 
     def __init__(self) -> None:
-        self._again: Final[deque[Place]] = deque()
-        self._new: Final[deque[Place]] = deque()
+        self._again: Final[deque[Waiter]] = deque()
+        self._new: Final[deque[Waiter]] = deque()
 
     def __len__(self) -> int:
         return len(self._again) + len(self._new)
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[Waiter]:
         return iter([*self._again, *self._new])
 
-    def head(self) -> Place | None:
+    def head(self) -> Waiter | None:
         """Return who is first."""
         if self._again:
             return self._again[0]
         return self._new[0] if self._new else None
 
-    def of(self, place: Place) -> deque[Place]:
+    def of(self, place: Waiter) -> deque[Waiter]:
         """Return those among whom *place* stands."""
         return self._again if place.again else self._new
 
 
-class Line:
+class WaitQueue:
     """Those who wait in both lanes."""
 
     def __init__(self) -> None:
@@ -82,12 +82,12 @@ class Line:
     def __len__(self) -> int:
         return self.count
 
-    def join(self, place: Place) -> None:
+    def join(self, place: Waiter) -> None:
         """Stand at the end."""
         self._queue(place).of(place).append(place)
         self.count += 1
 
-    def go(self, place: Place) -> None:
+    def go(self, place: Waiter) -> None:
         """Go out of the line, from wherever in it."""
         self._queue(place).of(place).remove(place)
         self.count -= 1
@@ -103,11 +103,11 @@ class Line:
         """Return whether the next start is to be the waiting batch's, if it may."""
         return self._passed >= SHARE - 1 and len(self.batch) > 0
 
-    def _queue(self, place: Place) -> _Queue:
+    def _queue(self, place: Waiter) -> _Queue:
         return self.batch if place.lane is Lane.BATCH else self.interactive
 
 
-_ALL: Final["WeakSet[Places]"] = WeakSet()
+_ALL: Final["WeakSet[Slots]"] = WeakSet()
 
 _BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
 
@@ -118,7 +118,7 @@ def renew_all() -> None:
         places.renew()
 
 
-class Places:
+class Slots:
     """A bound on what is under way at once, from any thread: at most *limit* (None: no bound).
 
     Interactive calls go before batches; where both wait, every tenth start is a batch's. Batches
@@ -137,7 +137,7 @@ class Places:
         """Forget who is under way and who waits: after a fork those are another process's."""
         # reentrant: a task that waits may end, and give up, whenever memory is cleared up
         self._lock = RLock()
-        self._line = Line()
+        self._line = WaitQueue()
         self._in_flight = 0
         self._batches = 0
         """Those of them that are batches."""
@@ -156,12 +156,12 @@ class Places:
             self._start(lane)
             return True
 
-    def join(self, place: Place) -> None:
+    def join(self, place: Waiter) -> None:
         """Stand in line."""
         with self._lock:
             self._line.join(place)
 
-    def ask(self, place: Place, now: float) -> float | None:
+    def ask(self, place: Waiter, now: float) -> float | None:
         """Return 0.0 if the call of *place* has started: it is out of the line then, and in flight.
 
         Else the seconds after which to ask again, or None: when it is woken. It may be woken before
@@ -183,7 +183,7 @@ class Places:
             place.timed = wait is not None
             return wait
 
-    def give_up(self, place: Place) -> None:
+    def give_up(self, place: Waiter) -> None:
         """Go out of the line without having started."""
         with self._lock:
             self._forget(place)
@@ -209,7 +209,7 @@ class Places:
             return self._limit  # where interactive calls wait, none of their places is free
         return self._batch_limit
 
-    def _next(self, now: float, place: Place) -> Place:
+    def _next(self, now: float, place: Waiter) -> Waiter:
         """Return who goes next, of a line in which *place* stands."""
         first, batch = self._line.interactive.head(), self._line.batch.head()
         if first and batch and self._line.is_due():
@@ -241,7 +241,7 @@ class Places:
             if batch is not None and not batch.timed and (first is None or line.is_due()):
                 all_there = self._rouse(batch) and all_there
 
-    def _rouse(self, place: Place) -> bool:
+    def _rouse(self, place: Waiter) -> bool:
         """Wake who has *place*; return False, and forget it, where that event loop is closed."""
         try:
             place.wake()
@@ -250,7 +250,7 @@ class Places:
             return False
         return True
 
-    def _forget(self, place: Place) -> None:
+    def _forget(self, place: Waiter) -> None:
         if not place.forgotten:
             place.forgotten = True
             self._line.go(place)

@@ -12,7 +12,7 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-from sunshine_async._pace.slots import Lane, Place, Places, renew_all
+from sunshine_async._pace.slots import Lane, Slots, Waiter, renew_all
 
 
 @define
@@ -29,8 +29,8 @@ CLOCK: Final = Clock()
 getattr(os, "register_at_fork", dict)(after_in_child=renew_all)  # Windows has no fork
 
 
-async def take(
-    places: Places,
+async def acquire_slot(
+    places: Slots,
     clock: Clock,
     lane: Lane = Lane.INTERACTIVE,
     *,
@@ -46,7 +46,7 @@ async def take(
     if not again and places.enter(clock.now(), lane):
         return True
     waker = Waker(clock)
-    place = Place(waker, lane, again)
+    place = Waiter(waker, lane, again)
     places.join(place)
     try:
         while (wait := places.ask(place, now := clock.now())) != 0:

@@ -44,7 +44,7 @@ class Limits:
 
 
 @frozen
-class Way(Generic[I, R]):
+class Sender(Generic[I, R]):
     """How items go out: their *size* as JSON, the *keys* they must not share, how to *send* them.
 
     *size* raises for an item that can't be sent. *send* gives one result for each, in their order:
@@ -57,7 +57,7 @@ class Way(Generic[I, R]):
 
 
 def run(
-    way: Way[I, R], items: Items[I], limits: Limits, *, ordered: bool
+    way: Sender[I, R], items: Items[I], limits: Limits, *, ordered: bool
 ) -> AbstractAsyncContextManager[bulk.Outcomes[I, R]]:
     """Send *items* in batches; give a block the stream of outcomes, as `bulk.run` does.
 
@@ -71,7 +71,7 @@ def run(
 
 @asynccontextmanager
 async def _run(
-    way: Way[I, R], items: Items[I], limits: Limits, *, ordered: bool
+    way: Sender[I, R], items: Items[I], limits: Limits, *, ordered: bool
 ) -> AsyncGenerator[bulk.Outcomes[I, R]]:
     async with opened(items) as source:
         batches = _Batches(way, source, limits)
@@ -149,7 +149,7 @@ class _Batch(Generic[I]):
 class _Batches(Generic[I, R]):
     """The batches, made as they are asked for."""
 
-    def __init__(self, way: Way[I, R], source: Source[I], limits: Limits) -> None:
+    def __init__(self, way: Sender[I, R], source: Source[I], limits: Limits) -> None:
         self._way: Final = way
         self._source: Final = source
         self._limits: Final = limits

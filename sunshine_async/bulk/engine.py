@@ -9,8 +9,8 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import define, evolve, field, frozen
 
-from sunshine_async._pace.concurrency import FIRST, Knee
-from sunshine_async._pace.slots import LANE, Lane
+from sunshine_async._pace.concurrency import FIRST_LIMIT, ThroughputLimit
+from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.bulk.cancellation import CALL, AbortedError, contained, is_uncertain, until
 from sunshine_async.bulk.source import Items, Source, Tasks, beside, check_items, opened
 from sunshine_async.errors import ServerError, TransportError
@@ -191,7 +191,7 @@ async def _run(
         worker = _Worker(send, source, key, outcomes, tasks)
         if concurrency == "auto":
             worker = evolve(worker, crew=_Crew())
-        for _ in range(FIRST if concurrency == "auto" else concurrency):
+        for _ in range(FIRST_LIMIT if concurrency == "auto" else concurrency):
             worker.start()
         yield outcomes
 
@@ -250,7 +250,7 @@ class _Worker(Generic[I, R]):
 
     async def work(self) -> None:
         """Take items until there are none, and deliver the outcome of each."""
-        LANE.set(Lane.BATCH)
+        CURRENT_LANE.set(Lane.BATCH)
         source, outcomes, crew = self.source, self.outcomes, self.crew
         call = self._call if self.key is None else self._in_turn
         try:
@@ -293,8 +293,8 @@ class _Worker(Generic[I, R]):
 class _Crew:
     """As many workers as are enough, found from how long the calls take."""
 
-    knee: Knee = field(factory=Knee)
-    size: int = FIRST
+    knee: ThroughputLimit = field(factory=ThroughputLimit)
+    size: int = FIRST_LIMIT
 
     def began(self) -> float:
         """Count a call that begins; return when."""

@@ -21,7 +21,7 @@ from anyio import get_cancelled_exc_class, to_thread
 from anyio.abc import TaskGroup
 from attrs import define
 
-from sunshine_async._pace.slots import LANE, Lane
+from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.bulk.cancellation import ITEMS, AbortedError, contained, is_own, until
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -196,7 +196,7 @@ class Source(Generic[I]):
 
         The one scope around it all lets a generator hold scopes of its own.
         """
-        LANE.set(Lane.BATCH)
+        CURRENT_LANE.set(Lane.BATCH)
         iterator = cast("AsyncIterator[I]", self._iterator)
         with self._reading:
             try:

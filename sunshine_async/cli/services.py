@@ -21,7 +21,7 @@ from sunshine_async import (
     jobs,
 )
 from sunshine_async._calls.client import AppClient, Client
-from sunshine_async._pace.concurrency import MOST
+from sunshine_async._pace.concurrency import HIGHEST_LIMIT
 from sunshine_async.bulk import Concurrency
 from sunshine_async.dixa.client import RATE
 
@@ -44,7 +44,7 @@ class Access:
     @property
     def connections(self) -> int:
         """How many connections there may be: of ten, batches leave one to others."""
-        at_once = MOST if self.concurrency == "auto" else self.concurrency
+        at_once = HIGHEST_LIMIT if self.concurrency == "auto" else self.concurrency
         return at_once + at_once // 8 + 1
 
 

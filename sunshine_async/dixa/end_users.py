@@ -9,10 +9,10 @@ from attrs import field, frozen
 from sunshine_async._calls.endpoint import Endpoint, Json
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
-from sunshine_async._calls.upsert import Upserted
+from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.bulk import batching as batches
-from sunshine_async.bulk.batching import Limits, Way
+from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.dixa import upserts
 from sunshine_async.dixa.bulk_requests import Changing, Creating, size_as
 from sunshine_async.dixa.conversations import Conversation, ListEndUserConversationsOutput
@@ -287,7 +287,7 @@ class EndUsers:
     ) -> AbstractAsyncContextManager[Outcomes[BulkUpdateEndUserInput, EndUser]]:
         """Update *bodies* in bulk requests, as `patch_many` patches them (putEndusers)."""
         changing = Changing(self.update_bulk, UPDATE_BULK, self._hidden)
-        way = Way(size_as(BulkUpdateEndUserInput), unique_keys, changing.change)
+        way = Sender(size_as(BulkUpdateEndUserInput), unique_keys, changing.change)
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
         return batches.run(way, bodies, limits, ordered=ordered)
 
@@ -311,17 +311,17 @@ class EndUsers:
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
         return batches.run(upserts.plain(self.upserting()), bodies, limits, ordered=ordered)
 
-    def creating(self) -> Way[CreateEndUserInput, EndUser]:
+    def creating(self) -> Sender[CreateEndUserInput, EndUser]:
         """Return how `create_many` sends a batch: for batches that are put together elsewhere."""
         creating = Creating(self.create_bulk, self._look, CREATE_BULK, self._hidden)
-        return Way(size_as(CreateEndUserInput), unique_keys, creating.create)
+        return Sender(size_as(CreateEndUserInput), unique_keys, creating.create)
 
-    def patching(self) -> Way[BulkPatchEndUserInput, EndUser]:
+    def patching(self) -> Sender[BulkPatchEndUserInput, EndUser]:
         """Return how `patch_many` sends a batch, as `creating`."""
         changing = Changing(self.patch_bulk, PATCH_BULK, self._hidden)
-        return Way(size_as(BulkPatchEndUserInput), unique_keys, changing.change)
+        return Sender(size_as(BulkPatchEndUserInput), unique_keys, changing.change)
 
-    def upserting(self) -> Way[CreateEndUserInput, Upserted[EndUser]]:
+    def upserting(self) -> Sender[CreateEndUserInput, UpsertResult[EndUser]]:
         """Return how `upsert_many` sends a batch, as `creating`, and says what it did."""
         upserting = upserts.Upserting(
             look=self._look,
@@ -330,7 +330,7 @@ class EndUsers:
             known=upserts.Known(self.list(page_limit=upserts.PAGE_LIMIT).pages()),
             endpoint=str(LIST),
         )
-        return Way(upserts.size, all_keys, upserting.upsert)
+        return Sender(upserts.size, all_keys, upserting.upsert)
 
     def list(
         self,

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 import anyio
 from attrs import define, field
 
-from sunshine_async._calls.upsert import Did, Guess, Upserted, in_doubt
-from sunshine_async.bulk.batching import Way
+from sunshine_async._calls.upsert import FirstTry, UpsertEffect, UpsertResult, in_doubt
+from sunshine_async.bulk.batching import Sender
 from sunshine_async.bulk.cancellation import contained, doubtful, is_doubted
 from sunshine_async.dixa.bulk_requests import (
     AMBIGUOUS,
@@ -39,7 +39,7 @@ from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput
 from sunshine_async.dixa.pages import Page
 from sunshine_async.errors import SunshineError
 
-Ended: TypeAlias = Upserted[EndUser] | Exception
+Ended: TypeAlias = UpsertResult[EndUser] | Exception
 """What became of an upsert."""
 
 PAGE_LIMIT: Final = 100
@@ -189,13 +189,17 @@ class Known:
         self._by_key.clear()
 
 
-def plain(way: Way[CreateEndUserInput, Upserted[EndUser]]) -> Way[CreateEndUserInput, EndUser]:
+def plain(
+    way: Sender[CreateEndUserInput, UpsertResult[EndUser]],
+) -> Sender[CreateEndUserInput, EndUser]:
     """Return *way* as one that brings end users, and nothing of what was done with them."""
 
     async def send(bodies: Sequence[CreateEndUserInput]) -> list[Result]:
-        return [one.value if isinstance(one, Upserted) else one for one in await way.send(bodies)]
+        return [
+            one.value if isinstance(one, UpsertResult) else one for one in await way.send(bodies)
+        ]
 
-    return Way(way.size, way.keys, send)
+    return Sender(way.size, way.keys, send)
 
 
 @define(eq=False, kw_only=True)
@@ -211,12 +215,12 @@ class Upserting:
     patch: Callable[[Sequence[BulkPatchEndUserInput]], Awaitable[Sequence[Result]]]
     known: Known
     endpoint: str
-    guess: Guess = field(factory=Guess)
+    guess: FirstTry = field(factory=FirstTry)
 
     async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[Ended]:
         """Return what became of each of *bodies*.
 
-        One whose create had no sure answer, and that was found by looking, is `Did.EITHER`.
+        One whose create had no sure answer, and that was found by looking, is `UpsertEffect.EITHER`.
         """
         results: dict[int, Ended] = {}
         with noting(results):
@@ -252,7 +256,7 @@ class Upserting:
         made = await self.creating.created([bodies[index] for index in indexes])
         doubted = frozenset(indexes[place] for place in made.doubted)
         for index, result in zip(indexes, made.results, strict=True):
-            did = Did.EITHER if index in doubted else Did.CREATED
+            did = UpsertEffect.EITHER if index in doubted else UpsertEffect.CREATED
             results[index] = self._noted(result, did)
         return doubted
 
@@ -317,11 +321,11 @@ class Upserting:
                 elif changes:
                     turn[index] = BulkPatchEndUserInput(id=user.id, **changes)
                 else:
-                    did = Did.EITHER if index in doubted else Did.UNCHANGED
-                    results[index] = Upserted(user, did)
+                    did = UpsertEffect.EITHER if index in doubted else UpsertEffect.UNCHANGED
+                    results[index] = UpsertResult(user, did)
             patched: Sequence[Result] = await self.patch([*turn.values()]) if turn else ()
             for index, result in zip(turn, patched, strict=True):
-                did = Did.EITHER if index in doubted else Did.UPDATED
+                did = UpsertEffect.EITHER if index in doubted else UpsertEffect.UPDATED
                 if isinstance(result, Exception) and index in doubted:
                     result = doubtful(result)  # noqa: PLW2901 - by the create, perhaps
                 results[index] = self._noted(result, did)
@@ -346,8 +350,8 @@ class Upserting:
         if not is_doubted(results.get(index)):
             results[index] = error
 
-    def _noted(self, result: Result, did: Did) -> Ended:
+    def _noted(self, result: Result, did: UpsertEffect) -> Ended:
         if not isinstance(result, EndUser):
             return result
         self.known.put(result)
-        return Upserted(result, did)
+        return UpsertResult(result, did)

@@ -9,7 +9,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 from attrs import frozen
 
-from sunshine_async._pace.slots import LANE, Lane
+from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.bulk.cancellation import ITEMS, contained
 from sunshine_async.jobs.bodies import Rows
 from sunshine_async.jobs.entries import AT_ONCE, Entries
@@ -17,7 +17,7 @@ from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.report import Problem, Trouble
 from sunshine_async.jobs.source import STALE, hash_of, noted
 from sunshine_async.jobs.tasks.task import Entry, Task
-from sunshine_async.journal import CREATED, Journal, JournalError, Kept, Rules, State
+from sunshine_async.journal import CREATED, Journal, JournalError, JournalRow, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 TROUBLES: Final[Mapping[State, Trouble]] = {
@@ -49,7 +49,7 @@ class Feed:
     journal: Journal
     states: Sequence[State]
     """Those of the rows that are to be sent, or looked at."""
-    entry_of: Callable[[Row, Kept], Entry | Refused]
+    entry_of: Callable[[Row, JournalRow], Entry | Refused]
     """Returns what is sent for a row, or why it can't be."""
     begin: Callable[[int], Awaitable[None]] | None
     """Marks rows as begun before they are sent, all up to a number; None: each has its own mark."""
@@ -104,7 +104,7 @@ class Pending(Entries):
         self._check()
         return batch
 
-    def _row(self, kept: Kept) -> Row:
+    def _row(self, kept: JournalRow) -> Row:
         """Return the row of the file that *kept* was; raise `SourceError` if it isn't there now."""
         if self._opened is None:
             self._opened = self._first.again()
@@ -143,7 +143,7 @@ class Stream(Entries):
         self, items: AsyncIterator[Any], *, task_status: TaskStatus[None]
     ) -> None:
         """Take the rows of an async iterable as they come, at most `AT_ONCE` ahead."""
-        LANE.set(Lane.BATCH)
+        CURRENT_LANE.set(Lane.BATCH)
         self._is_reading = True
         task_status.started()
         try:

@@ -17,10 +17,10 @@ from sunshine_async import bulk
 from sunshine_async._calls.client import Client
 from sunshine_async._calls.retry import Retry
 from sunshine_async._pace import Lane, Snapshot
-from sunshine_async._pace.concurrency import MOST
+from sunshine_async._pace.concurrency import HIGHEST_LIMIT
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk import batching as batches
-from sunshine_async.bulk.batching import Limits, Way
+from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.bulk.cancellation import CALL, AbortedError, after_sending, contained
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
 from sunshine_async.errors import (
@@ -36,7 +36,7 @@ from sunshine_async.errors import (
 )
 from sunshine_async.jobs.bodies import Rows, check_rows
 from sunshine_async.jobs.entries import Entries
-from sunshine_async.jobs.outage import OUTAGE, Hold, is_permanent
+from sunshine_async.jobs.outage import OUTAGE, OutageWatch, is_permanent
 from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.tasks.task import Entry, Mode, Parcels, Send, Service
 from sunshine_async.rows import BadRow, RowFile, Shape
@@ -98,7 +98,7 @@ class Job:
         self._way: Final = send.way(client) if isinstance(send, Parcels) else None
         wanted = concurrency if self._way is None or concurrency != "auto" else None
         self._concurrency: Final = self._task.at_once if wanted is None else wanted
-        self._at_most: Final = MOST if self._concurrency == "auto" else self._concurrency
+        self._at_most: Final = HIGHEST_LIMIT if self._concurrency == "auto" else self._concurrency
         self._max_failures: Final = inf if max_failures is None else max_failures
         self._grace: Final = grace
         self._on_problem: Final = on_problem
@@ -109,7 +109,7 @@ class Job:
         self._until = inf
         self._calls: Final[set[CancelScope]] = set()
         once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
-        self._hold: Final = Hold(
+        self._hold: Final = OutageWatch(
             client.pace,
             lambda: service.probe(once),
             self.give_up,
@@ -258,7 +258,7 @@ class Job:
         if self._way is None:
             return bulk.run(self._alone, entries, concurrency=self._concurrency, key=self._task.key)
         limits = Limits(self._task.most, MAX_BATCH_BYTES, _LINGER, self._at_most)
-        way = Way(self._way.size, self._way.keys, self._send)
+        way = Sender(self._way.size, self._way.keys, self._send)
         return batches.run(way, entries, limits, ordered=False)
 
     async def _alone(self, entry: Entry) -> object:

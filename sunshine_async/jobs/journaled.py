@@ -30,7 +30,7 @@ from sunshine_async.jobs.recovery import Settling, says_nothing
 from sunshine_async.jobs.report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async.jobs.source import SUMS, Duplicates, Policy, check_job, read_ahead
 from sunshine_async.jobs.tasks.task import Again, Entry, Mode, Service
-from sunshine_async.jobs.writer import Scribe
+from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import (
     CREATED,
     PENDING,
@@ -38,9 +38,9 @@ from sunshine_async.journal import (
     Done,
     Journal,
     JournalError,
-    Kept,
-    Mark,
+    JournalRow,
     State,
+    Update,
 )
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
@@ -87,7 +87,7 @@ class LastingJob(Job):
         check_job(journal, self._said)
         self._mode: Final = mode
         self._ahead: Final = self._task.most == 1
-        self._scribe: Final = Scribe(journal, self._sums, self._count, self._break_off)
+        self._scribe: Final = JournalWriter(journal, self._sums, self._count, self._break_off)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
         )
@@ -138,7 +138,7 @@ class LastingJob(Job):
         problem = refused.problem or Problem(row.line, Trouble.BAD, "bad row", row.reason)
         if refused.problem is None:
             now = time.time()
-            mark = Mark(refused.number, State.BAD, now, code=problem.code, reason=problem.reason)
+            mark = Update(refused.number, State.BAD, now, code=problem.code, reason=problem.reason)
             self._scribe.mark(mark)
         self._scribe.then(partial(self.note, problem))
 
@@ -147,7 +147,7 @@ class LastingJob(Job):
         again = {State.FAILED: self.policy.retry_failed, State.UNKNOWN: self.policy.retry_unknown}
         return (*PENDING, *(state for state, wanted in again.items() if wanted))
 
-    def _entry_of(self, row: Row, kept: Kept) -> Entry | Refused:
+    def _entry_of(self, row: Row, kept: JournalRow) -> Entry | Refused:
         """Return what is sent for *row*, which the journal has as *kept*."""
         entry = self._task.entry(row, kept.number, remote_id=kept.remote_id)
         if isinstance(entry, BadRow):

@@ -33,7 +33,7 @@ def is_outage(error: object) -> TypeGuard[SunshineError]:
     return isinstance(error, OUTAGE) and not is_permanent(error)
 
 
-class Hold:
+class OutageWatch:
     """Lets rows be sent unless the service is gone; then *probe* asks it now and then.
 
     It is gone when a row had no answer, and no other row had one meanwhile, and when *pace* holds

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, cast
 from attrs import define, evolve
 
 from sunshine_async._calls.client import Client
-from sunshine_async._calls.upsert import Upserted
+from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async.bulk.cancellation import doubtful, is_uncertain
 from sunshine_async.errors import (
     ApiError,
@@ -17,11 +17,11 @@ from sunshine_async.errors import (
     SunshineError,
 )
 from sunshine_async.jobs.job import Results, StoppedError, ends_job, problem_of
-from sunshine_async.jobs.outage import OUTAGE, Hold, is_outage
+from sunshine_async.jobs.outage import OUTAGE, OutageWatch, is_outage
 from sunshine_async.jobs.report import Trouble
 from sunshine_async.jobs.tasks.task import Again, Entry, Task
-from sunshine_async.jobs.writer import Scribe
-from sunshine_async.journal import JournalError, Mark, State
+from sunshine_async.jobs.writer import JournalWriter
+from sunshine_async.journal import JournalError, State, Update
 
 STATES: Final[Mapping[Trouble, State]] = {
     Trouble.FAILED: State.FAILED,
@@ -51,8 +51,8 @@ class Settling:
 
     task: Task
     client: Client
-    scribe: Scribe
-    hold: Hold
+    scribe: JournalWriter
+    hold: OutageWatch
     stopped: Callable[[], bool]
     in_order: bool = True
     """Whether a row's outcome is on the disk before the next with its key is sent."""
@@ -136,14 +136,14 @@ class Settling:
                 results[place] = await self._resent(entry, result)
         return results
 
-    def undone(self, entry: Entry, error: Exception) -> Mark:
+    def undone(self, entry: Entry, error: Exception) -> Update:
         """Return the mark of an *entry* whose call ended in *error*."""
         if says_nothing(error):
             state = State.BEGUN if entry.begun else State.WAITING
             sent = entry.begun or not isinstance(error, (StoppedError, JournalError))
-            return Mark(entry.number, state, time.time(), sent=sent and not entry.alone)
+            return Update(entry.number, state, time.time(), sent=sent and not entry.alone)
         problem = problem_of(entry.line, error, unknown=is_uncertain(error))
-        return Mark(
+        return Update(
             entry.number,
             STATES[problem.trouble],
             time.time(),
@@ -238,7 +238,7 @@ class Settling:
             harmless = self.task.again(entry) is _HARMLESS
             if not (harmless or (entry.alone and entry.begun)):
                 state = State.BEGUN if entry.begun else State.WAITING
-                self.scribe.mark(Mark(entry.number, state, now, sent=not entry.alone))
+                self.scribe.mark(Update(entry.number, state, now, sent=not entry.alone))
                 marked = True
         if marked:
             await self.scribe.written()
@@ -264,8 +264,8 @@ def says_nothing(error: Exception) -> bool:
 
 def _as_known(result: object) -> object:
     """Return *result* as that of an entry that had begun: an earlier sending may have made the user."""
-    if isinstance(result, Upserted):
-        return cast("Upserted[object]", result).doubted()
+    if isinstance(result, UpsertResult):
+        return cast("UpsertResult[object]", result).uncertain()
     return result
 
 

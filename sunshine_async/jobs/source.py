@@ -12,7 +12,7 @@ import orjson
 from attrs import evolve, frozen
 
 from sunshine_async.jobs.tasks.task import Mode, Task
-from sunshine_async.journal import Journal, JournalError, Line, Rules
+from sunshine_async.journal import Journal, JournalError, Rules, SourceRow
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 from sunshine_async.rows.lines import stamp_of
 
@@ -63,15 +63,17 @@ class Policy:
         return evolve(rules, skips=skips, by_count=self.accept_changed_source, aliased=aliased)
 
 
-def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> Line:
+def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> SourceRow:
     """Return what the journal has of *row*."""
     if isinstance(row, BadRow):
-        return Line(row.line, None, b"", row.reason)
+        return SourceRow(row.line, None, b"", row.reason)
     try:
         body = orjson.dumps(row.data, option=_OPTIONS)
     except TypeError as error:
-        return Line(row.line, None, b"", f"not JSON: {error}")
-    return Line(row.line, task.key_of(row.data), _hashed(body), body=body if keep_body else None)
+        return SourceRow(row.line, None, b"", f"not JSON: {error}")
+    return SourceRow(
+        row.line, task.key_of(row.data), _hashed(body), body=body if keep_body else None
+    )
 
 
 def hash_of(row: Row) -> bytes:

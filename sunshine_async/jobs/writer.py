@@ -7,7 +7,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async.journal import REACH, Done, Journal, JournalError, Mark
+from sunshine_async.journal import REACH, Done, Journal, JournalError, Update
 
 _LINGER: Final = 0.1
 """Seconds in which more may come to a group that nobody waits for."""
@@ -22,7 +22,7 @@ class _Group:
     reach: int = 0
     """Up to which row all are marked as begun."""
     begun: list[int] = field(factory=list[int])
-    marks: list[Mark] = field(factory=list[Mark])
+    marks: list[Update] = field(factory=list[Update])
     done: dict[tuple[str, int], dict[int, str | None]] = field(factory=dict)
     size: int = 0
     """How many rows are marked, or done."""
@@ -35,7 +35,7 @@ class _Group:
         return bool(self.size or self.begun or self.reach)
 
 
-class Scribe:
+class JournalWriter:
     """Writes to *journal* in a thread, as long as `work` runs.
 
     *on_done* is called with the rows that are done, once that is on the disk, and with each write goes what
@@ -90,7 +90,7 @@ class Scribe:
         if number > self._reach:
             await self.written()
 
-    def mark(self, mark: Mark) -> None:
+    def mark(self, mark: Update) -> None:
         """Write *mark* soon."""
         self._group.marks.append(mark)
         self._more()

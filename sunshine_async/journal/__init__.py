@@ -6,7 +6,7 @@ in it only where they are to be kept, credentials never.
 
 from sunshine_async.journal.disk import VERSION, JournalError
 from sunshine_async.journal.journal import Found, Journal, copy_journal
-from sunshine_async.journal.rows import PENDING, Done, Kept, Line, Mark, Rules, State
+from sunshine_async.journal.rows import PENDING, Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.sql import CREATED, REACH
 
 __all__ = [
@@ -18,10 +18,10 @@ __all__ = [
     "Found",
     "Journal",
     "JournalError",
-    "Kept",
-    "Line",
-    "Mark",
+    "JournalRow",
     "Rules",
+    "SourceRow",
     "State",
+    "Update",
     "copy_journal",
 ]

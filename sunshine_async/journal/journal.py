@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from sunshine_async.journal.disk import Disk, JournalError
-from sunshine_async.journal.rows import Done, Kept, Line, Mark, Rules, State
+from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.sql import (
     AGAIN,
     AHEAD,
@@ -49,7 +49,7 @@ from sunshine_async.journal.sql import (
     WAITING,
     WITH_ANOTHER,
 )
-from sunshine_async.journal.stream import Meeting, add, take
+from sunshine_async.journal.stream import RowMatcher, add, take
 
 _PAGE: Final = 500
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
@@ -101,7 +101,7 @@ class Journal(Disk):
                 database.execute(statement)
         self._into = "incoming"
 
-    def add(self, lines: Iterable[Line]) -> int:
+    def add(self, lines: Iterable[SourceRow]) -> int:
         """Add rows, those with a reason as bad, and all others as waiting; return how many."""
         lines, many = iter(lines), 0
         with self._change() as database:
@@ -162,8 +162,8 @@ class Journal(Disk):
             database.execute(ALREADY.format(**REFUSED), (CREATED, WITH_ANOTHER))
 
     def meet(
-        self, lines: Sequence[Line], rules: Rules, *, states: Sequence[State] = ()
-    ) -> list[Kept | None]:
+        self, lines: Sequence[SourceRow], rules: Rules, *, states: Sequence[State] = ()
+    ) -> list[JournalRow | None]:
         """Return the row of each of *lines*, or None for one that is nothing to do now.
 
         That is one that this session has met already, or that has failed as already created.
@@ -174,7 +174,7 @@ class Journal(Disk):
         with self._change() as database:
             for statement in (*MEETING, *(ALIASES if rules.aliased else ())):
                 database.execute(statement)
-            meeting = Meeting(database, self.session, rules, states)
+            meeting = RowMatcher(database, self.session, rules, states)
             return [meeting.met(line) for line in lines]
 
     def waiting(self) -> int:
@@ -190,7 +190,7 @@ class Journal(Disk):
         many: int = _PAGE,
         until: int = _LAST,
         created: bool = False,
-    ) -> list[Kept]:
+    ) -> list[JournalRow]:
         """Return the next rows behind the number *after*, *many* at most, in one of *states*.
 
         Rows that have failed as already created are among them with *created* alone.
@@ -199,13 +199,13 @@ class Journal(Disk):
         [found] = self._all(NEXT.format(states=_listed(states)), values)
         columns: list[list[Any]] = [orjson.loads(column) for column in found]
         return [
-            Kept(number, _STATES[state], remote_id, bytes.fromhex(hashed))
+            JournalRow(number, _STATES[state], remote_id, bytes.fromhex(hashed))
             for number, state, remote_id, hashed in zip(*columns, strict=True)
         ]
 
     def write(
         self,
-        marks: Sequence[Mark],
+        marks: Sequence[Update],
         *,
         begun: Sequence[int] = (),
         done: Done = _NONE,
@@ -293,7 +293,7 @@ def _json(values: object) -> str:
     return orjson.dumps(values, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _values(mark: Mark) -> tuple[Any, ...]:
+def _values(mark: Update) -> tuple[Any, ...]:
     return (
         mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
         mark.remote_id, mark.sent, mark.doubt or mark.state in _IN_DOUBT,

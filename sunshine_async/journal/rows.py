@@ -26,7 +26,7 @@ PENDING: Final = (State.WAITING, State.BEGUN)
 
 
 @frozen
-class Line:
+class SourceRow:
     """A row as it was read, before anything is done with it; *reason* is for one that is bad."""
 
     line: int
@@ -37,7 +37,7 @@ class Line:
 
 
 @frozen
-class Kept:
+class JournalRow:
     """A row of the journal."""
 
     number: int
@@ -69,7 +69,7 @@ class Rules:
 
 
 @frozen
-class Mark:
+class Update:
     """What a row is from now on, and why."""
 
     number: int
@@ -88,4 +88,4 @@ class Mark:
 
 
 Done: TypeAlias = Mapping[tuple[str, int], Mapping[int, str | None]]
-"""Rows that were done, by outcome and sendings as in a `Mark`: their remote ids by number."""
+"""Rows that were done, by outcome and sendings as in a `Update`: their remote ids by number."""

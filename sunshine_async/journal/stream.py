@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 from attrs import frozen
 
 from sunshine_async.journal.disk import JournalError
-from sunshine_async.journal.rows import PENDING, Kept, Line, Rules, State
+from sunshine_async.journal.rows import PENDING, JournalRow, Rules, SourceRow, State
 from sunshine_async.journal.sql import (
     ADD,
     ADDED,
@@ -97,7 +97,7 @@ class _User(NamedTuple):
 
 
 @frozen
-class Meeting:
+class RowMatcher:
     """The rows of one *session*: each is found again, or added in the state that the *rules* give.
 
     Of one user the rows are sent in the order of their numbers within a session. Rows in *states*
@@ -109,14 +109,14 @@ class Meeting:
     rules: Rules
     states: Sequence[State]
 
-    def met(self, line: Line) -> Kept | None:
+    def met(self, line: SourceRow) -> JournalRow | None:
         """Return the row of *line*, or None for one that this session has met already, or that stays."""
         if line.key is None:
             return self._without_key(line)
         user = self._user(line.key)
         return self._in_turn(line, user) if self.rules.differ else self._one(line, user)
 
-    def _in_turn(self, line: Line, user: _User) -> Kept | None:
+    def _in_turn(self, line: SourceRow, user: _User) -> JournalRow | None:
         """Return the row of a body that is sent unless it is what its user has, or will have."""
         row = user.row
         if user.hash == line.hash and not user.doubt and not self._aliased(line.key, user):
@@ -133,7 +133,7 @@ class Meeting:
                     return self._again(one, doubted=bool(doubted))
         return self._added(line, user, State.BEGUN if doubted else State.WAITING)
 
-    def _one(self, line: Line, user: _User) -> Kept | None:
+    def _one(self, line: SourceRow, user: _User) -> JournalRow | None:
         """Return the row of a body that is the same row whenever it comes."""
         same = self._rows(_BY_BODY, line.key, line.hash)
         row = next((row for row in same if row.state != State.LEFT_OUT), None)
@@ -145,7 +145,7 @@ class Meeting:
             return self._made_before(line, user)
         return self._added(line, user, State.WAITING)
 
-    def _made_before(self, line: Line, user: _User) -> Kept:
+    def _made_before(self, line: SourceRow, user: _User) -> JournalRow:
         """Add the row of a user who was created with a row of before, or may have been."""
         if user.doubt == 1 or (user.doubt and not self.rules.skips):
             return self._added(line, user, State.BEGUN)
@@ -157,7 +157,7 @@ class Meeting:
             return self._added(line, user, State.DONE, outcome="unchanged")
         return self._added(line, user, State.FAILED, code=CREATED, reason=WITH_ANOTHER)
 
-    def _without_key(self, line: Line) -> Kept | None:
+    def _without_key(self, line: SourceRow) -> JournalRow | None:
         """Return the row at the place of *line*, or with its body where rows are told by count."""
         rows = [*self._rows(_BY_LINE, line.line)]
         for row in rows:
@@ -214,24 +214,24 @@ class Meeting:
                 return _User(row.hash, doubt, remote_id or known, row)
         return _User(hashed, doubt, remote_id or known)
 
-    def _again(self, row: _Found, *, doubted: bool = False) -> Kept:
+    def _again(self, row: _Found, *, doubted: bool = False) -> JournalRow:
         """Return a row that is met again; it has begun where its user is *doubted*."""
         state = State(row.state)
         if doubted and state is State.WAITING:
             state = State.BEGUN
         self.database.execute(_MEET, (state, self.session, doubted, row.number))
-        return Kept(row.number, state, row.remote_id)
+        return JournalRow(row.number, state, row.remote_id)
 
     def _added(
         self,
-        line: Line,
+        line: SourceRow,
         user: _User,
         state: State,
         *,
         outcome: str | None = None,
         code: str | None = None,
         reason: str | None = None,
-    ) -> Kept:
+    ) -> JournalRow:
         """Add a row, in the place of those that earlier sessions have left waiting."""
         if line.key is not None and self.rules.differ:
             self.database.execute(_SUPERSEDE, (str(line.line), line.key, self.session))
@@ -241,10 +241,10 @@ class Meeting:
         doubt = state in (State.BEGUN, State.UNKNOWN)
         values = (state, outcome, code, reason, user.remote_id, doubt, self.session, number)
         self.database.execute(_SET, values)
-        return Kept(number, state, user.remote_id, code=code, reason=reason)
+        return JournalRow(number, state, user.remote_id, code=code, reason=reason)
 
 
-def add(database: sqlite3.Connection, lines: Sequence[Line], *, into: str = "rows") -> int:
+def add(database: sqlite3.Connection, lines: Sequence[SourceRow], *, into: str = "rows") -> int:
     """Add rows, and return the number of the last."""
     values: list[Any] = [
         value for line in lines for value in (line.line, line.key, line.hash, line.body)

@@ -7,7 +7,7 @@ from typing import Final
 
 from sunshine_async._codec import Misfit
 from sunshine_async.rows.json_lines import NOT_UTF_8, RETURN
-from sunshine_async.rows.lines import BOM, MAX_ROW_BYTES, TOO_LONG, Lines
+from sunshine_async.rows.lines import BOM, MAX_ROW_BYTES, TOO_LONG, LineReader
 
 _REASONS: Final[Mapping[str, str]] = {
     "unexpected end of data": 'a quote (") is opened and never closed',
@@ -19,7 +19,7 @@ _REASONS: Final[Mapping[str, str]] = {
 _JOINED: Final = "a byte order mark in the middle: were files joined? Import each by itself"
 
 
-def records(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str] | Misfit]]:
+def records(lines: LineReader, delimiter: str) -> Iterator[tuple[int, list[str] | Misfit]]:
     """Yield each record that isn't blank: the line where it starts, and its cells.
 
     In place of the cells of one that can't be read stands why. What comes after its first line
@@ -48,7 +48,7 @@ def records(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str] | Mis
 class _Feed:
     """The lines of a record for the csv module, which knows neither bytes nor numbers."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: LineReader) -> None:
         self.first = 0
         """The line where the record starts."""
         self.fault: str | None = None

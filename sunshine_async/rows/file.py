@@ -34,7 +34,7 @@ from sunshine_async.rows.columns import (
 )
 from sunshine_async.rows.csv_records import records
 from sunshine_async.rows.json_lines import object_in
-from sunshine_async.rows.lines import MAX_ROW_BYTES, TOO_LONG, Lines, readable, said, stamp_of
+from sunshine_async.rows.lines import MAX_ROW_BYTES, TOO_LONG, LineReader, readable, said, stamp_of
 from sunshine_async.rows.phones import Numbers
 
 STDIN: Final = "-"
@@ -181,7 +181,7 @@ class RowFile:
         """Bytes in the file, if it is one."""
         self._raw: Final = raw
         self._options: Final = options
-        self._lines: Final = Lines(name, raw)
+        self._lines: Final = LineReader(name, raw)
         first = self._lines.first.strip()
         sniffed = Format.CSV if first and first[:1] not in b"{[" else Format.JSONL
         self.format: Final = format or _format(name) or sniffed
@@ -282,7 +282,7 @@ def _format(name: str) -> Format | None:
     return _SUFFIXES.get((path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower())
 
 
-def _json_rows(lines: Lines, options: _Options) -> Iterator[Row | BadRow]:
+def _json_rows(lines: LineReader, options: _Options) -> Iterator[Row | BadRow]:
     if lines.first.strip() in (b"[", b"{"):
         message = (
             f"{lines.name} is JSON over many lines, not JSON lines: one whole object a line. "
@@ -294,7 +294,7 @@ def _json_rows(lines: Lines, options: _Options) -> Iterator[Row | BadRow]:
 
 
 def _objects(
-    lines: Lines, targets: list[tuple[tuple[str, ...], str]], skip: Collection[str]
+    lines: LineReader, targets: list[tuple[tuple[str, ...], str]], skip: Collection[str]
 ) -> Iterator[Row | BadRow]:
     while (line := lines.take()) is not None:
         if len(line) > MAX_ROW_BYTES:
@@ -327,7 +327,7 @@ def _rename(user: dict[str, Any], targets: list[tuple[tuple[str, ...], str]]) ->
             put(user, target, values[key])
 
 
-def _csv_rows(lines: Lines, options: _Options) -> Iterator[Row | BadRow]:
+def _csv_rows(lines: LineReader, options: _Options) -> Iterator[Row | BadRow]:
     found = records(lines, options.delimiter)
     line, header = next(found, (0, Misfit("it is empty")))
     if isinstance(header, Misfit):
@@ -371,7 +371,7 @@ def _csv_row(
     return Row(line, data)
 
 
-_READERS: Final[Mapping[Format, Callable[[Lines, _Options], Iterator[Row | BadRow]]]] = {
+_READERS: Final[Mapping[Format, Callable[[LineReader, _Options], Iterator[Row | BadRow]]]] = {
     Format.JSONL: _json_rows,
     Format.CSV: _csv_rows,
 }

@@ -45,7 +45,7 @@ def readable(raw: BinaryIO, timeout: float) -> bool:
         return True
 
 
-class Lines:
+class LineReader:
     """The lines of *raw*, a file called *name*.
 
     Raise `SourceError`, then or on the way, where it can't be read.

@@ -8,11 +8,11 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.caller import Aside
+from sunshine_async._calls.caller import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
-from sunshine_async._calls.upsert import Guess, Upserted, create_or
+from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else
 from sunshine_async._codec import misread, wire_name
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.errors import Fault, NotFoundError, ResponseDecodeError
@@ -124,7 +124,7 @@ class AppUsers:
     """
 
     _transport: Transport = field(alias="transport")
-    _guess: Guess = field(factory=Guess, init=False, repr=False)
+    _guess: FirstTry = field(factory=FirstTry, init=False, repr=False)
 
     async def pre_create(self, body: AppUserPreCreate) -> AppUser:
         """Create a user ahead of its first message and return it (preCreateAppUser).
@@ -143,7 +143,7 @@ class AppUsers:
         """
         return (await self.upserted(body)).value
 
-    async def upserted(self, body: AppUserPreCreate) -> Upserted[AppUser]:
+    async def upserted(self, body: AppUserPreCreate) -> UpsertResult[AppUser]:
         """`upsert`, and say which of the two it *did*, as far as its own calls tell: for jobs."""
         changes = AppUserUpdate(
             given_name=body.given_name,
@@ -154,7 +154,7 @@ class AppUsers:
             properties=body.properties,
             extra=body.extra,
         )
-        return await create_or(
+        return await create_or_else(
             partial(self._created, body),
             lambda: self.update(body.user_id, changes),
             self._guess,
@@ -165,14 +165,14 @@ class AppUsers:
 
         A user that is there is never changed. (preCreateAppUser, getAppUser)
         """
-        found = await create_or(
+        found = await create_or_else(
             partial(self._created, body),
             lambda: self.get(body.user_id),
             self._guess,
         )
         return found.value
 
-    async def _created(self, body: AppUserPreCreate, aside: Aside) -> AppUser:
+    async def _created(self, body: AppUserPreCreate, aside: CallInfo) -> AppUser:
         return await self._transport.call(PRE_CREATE, body, aside=aside)
 
     async def get(self, user_id: str) -> AppUser:

@@ -8,11 +8,11 @@ from typing import Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.caller import Aside
+from sunshine_async._calls.caller import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
-from sunshine_async._calls.upsert import Guess, Upserted, create_or
+from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.sunshine.models import SyncUserBody, User, UserCreateBody, UserUpdateBody
 
@@ -73,7 +73,7 @@ class Users:
     """
 
     _transport: Transport = field(alias="transport")
-    _guess: Guess = field(factory=Guess, init=False, repr=False)
+    _guess: FirstTry = field(factory=FirstTry, init=False, repr=False)
 
     async def create(self, body: UserCreateBody) -> User:
         """Create a user and return it; `ConflictError` where its external id is taken (CreateUser).
@@ -93,7 +93,7 @@ class Users:
         """
         return (await self.upserted(body)).value
 
-    async def upserted(self, body: UserCreateBody) -> Upserted[User]:
+    async def upserted(self, body: UserCreateBody) -> UpsertResult[User]:
         """`upsert`, and say which of the two it *did*, as far as its own calls tell: for jobs."""
         key = _key_of(body)
         changes = UserUpdateBody(
@@ -103,7 +103,7 @@ class Users:
             metadata=body.metadata,
             extra=body.extra,
         )
-        return await create_or(
+        return await create_or_else(
             partial(self._created, body),
             lambda: self.update(key, changes, brand_id=body.brand_id or None),
             self._guess,
@@ -116,14 +116,14 @@ class Users:
         (CreateUser, GetUser).
         """
         key = _key_of(body)
-        found = await create_or(
+        found = await create_or_else(
             partial(self._created, body),
             lambda: self.get(key, brand_id=body.brand_id or None),
             self._guess,
         )
         return found.value
 
-    async def _created(self, body: UserCreateBody, aside: Aside) -> User:
+    async def _created(self, body: UserCreateBody, aside: CallInfo) -> User:
         return await self._transport.call(CREATE, body, aside=aside)
 
     async def get(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> User:

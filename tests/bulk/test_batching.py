@@ -18,7 +18,7 @@ from sunshine_async import Pace, SunshineError
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done, Failed, Outcomes, Unknown
 from sunshine_async.bulk import batching as batches
-from sunshine_async.bulk.batching import Limits, Way
+from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.dixa import CreateEndUserInput, DixaClient
 from sunshine_async.emulator import Emulator
 
@@ -27,7 +27,7 @@ Item = tuple[int, str]
 
 
 @define
-class Sender:
+class Recorder:
     """Takes down what is sent, and how much of it at once."""
 
     batches: list[list[Item]] = field(factory=list[list[Item]])
@@ -60,7 +60,7 @@ def size(item: Item) -> int:
 
 
 def run(
-    sender: Sender,
+    sender: Recorder,
     items: Any,
     *,
     batch_size: int = 3,
@@ -72,7 +72,7 @@ def run(
 ) -> AbstractAsyncContextManager[Outcomes[Item, int]]:
     """Run *items* through *sender*; the letters of an item are its keys."""
     limits = Limits(batch_size, max_bytes, linger, concurrency)
-    return batches.run(Way(size, keys, sender.send), items, limits, ordered=ordered)
+    return batches.run(Sender(size, keys, sender.send), items, limits, ordered=ordered)
 
 
 async def ends(stream: AbstractAsyncContextManager[Outcomes[Item, int]]) -> list[Any]:
@@ -81,7 +81,7 @@ async def ends(stream: AbstractAsyncContextManager[Outcomes[Item, int]]) -> list
         return [outcome async for outcome in outcomes]
 
 
-def numbers(sender: Sender) -> list[list[int]]:
+def numbers(sender: Recorder) -> list[list[int]]:
     """Return the numbers of what was sent, a list a batch."""
     return [[number for number, _ in batch] for batch in sender.batches]
 
@@ -105,7 +105,7 @@ def virtually(scenario: Callable[[], Any]) -> None:
 async def test_what_cannot_work_is_refused(wrong: Any) -> None:
     """A number that can't work is a `ValueError` that names it."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        run(Sender(), [], **wrong)
+        run(Recorder(), [], **wrong)
 
 
 @BACKENDS
@@ -113,7 +113,7 @@ def test_batches_are_as_large_as_they_may_be(backend: str) -> None:
     """Items go out in batches of the size asked for, in their order; each has its outcome."""
 
     async def scenario() -> None:
-        sender = Sender()
+        sender = Recorder()
         outcomes = await ends(run(sender, [(n, "") for n in range(8)]))
 
         assert numbers(sender) == [[0, 1, 2], [3, 4, 5], [6, 7]]
@@ -124,7 +124,7 @@ def test_batches_are_as_large_as_they_may_be(backend: str) -> None:
 
 async def test_batches_keep_to_their_bytes() -> None:
     """A batch is never larger than it may be, and what is larger alone fails alone."""
-    sender = Sender()
+    sender = Recorder()
     fitting = run(sender, [(n, "") for n in range(4)], batch_size=9, max_bytes=11 + 2 * 11)
     assert len(await ends(fitting)) == 4
     assert numbers(sender) == [[0, 1], [2, 3]]
@@ -137,7 +137,7 @@ async def test_batches_keep_to_their_bytes() -> None:
 
 async def test_a_bad_item_fails_alone() -> None:
     """An item that can't be sent fails by itself; the others of its batch are sent."""
-    sender = Sender()
+    sender = Recorder()
     outcomes = await ends(run(sender, [(0, "?"), (1, ""), (2, "!"), (3, "?")]))
 
     kinds = {outcome.index: type(outcome) for outcome in outcomes}
@@ -147,7 +147,7 @@ async def test_a_bad_item_fails_alone() -> None:
 
 async def test_only_bad_items_are_no_request() -> None:
     """A batch of which nothing can be sent is no request."""
-    sender = Sender()
+    sender = Recorder()
 
     outcomes = await ends(run(sender, [(n, "?") for n in range(4)]))
 
@@ -168,14 +168,14 @@ async def test_what_breaks_a_batch_is_the_outcome_of_its_items(
     error: Exception, kind: type[Any]
 ) -> None:
     """An exception of the sending is what all items of the batch ended in."""
-    outcomes = await ends(run(Sender(fails=error), [(0, ""), (1, "")]))
+    outcomes = await ends(run(Recorder(fails=error), [(0, ""), (1, "")]))
 
     assert [(type(one), one.error) for one in outcomes] == [(kind, error)] * 2
 
 
 async def test_items_that_share_a_key_go_one_after_another() -> None:
     """They are never in one batch; what comes after them may overtake, not what shares a key."""
-    sender = Sender()
+    sender = Recorder()
 
     await ends(run(sender, [(0, "a"), (1, "a"), (2, "ab"), (3, "b"), (4, "c")], batch_size=4))
 
@@ -199,7 +199,7 @@ def test_every_item_has_one_outcome(
     """One outcome each; equal keys in the order of the input, and never two at once."""
 
     async def scenario() -> None:
-        sender = Sender()
+        sender = Recorder()
         options: Any = {"batch_size": batch_size, "concurrency": concurrency, "ordered": ordered}
         outcomes = await ends(run(sender, [*enumerate(keys)], **options))
 
@@ -221,7 +221,7 @@ class TestSlowSources:
         """A batch waits from its first item on, and no item is lost to the wait."""
 
         async def scenario() -> None:
-            sender = Sender()
+            sender = Recorder()
             source = slowly([(n, "") for n in range(5)], 9, 0.1, 0.05, 5, 0.1)
             outcomes = await ends(run(sender, source, batch_size=10))
 
@@ -241,7 +241,7 @@ class TestSlowSources:
             yield 1, ""
             yield 2, ""
 
-        sender = Sender()
+        sender = Recorder()
         await ends(run(sender, source(), linger=0.001))
 
         assert numbers(sender) == [[0, 1], [2]]
@@ -250,7 +250,7 @@ class TestSlowSources:
         """After a stop nothing more is taken, and all that was taken has its outcome."""
 
         async def scenario() -> None:
-            sender = Sender()
+            sender = Recorder()
             source = slowly([(n, "a" if n < 2 else "") for n in range(5)], 0, 0, 0.1, 99, 0)
             async with (
                 run(sender, source, batch_size=10, linger=50) as outcomes,
@@ -271,7 +271,7 @@ class TestSlowSources:
 
     async def test_stopping_a_sync_source(self) -> None:
         """A stop works for any source."""
-        sender = Sender()
+        sender = Recorder()
         taken: list[int] = []
 
         def source() -> Iterator[Item]:
@@ -305,7 +305,7 @@ class TestSlowSources:
         seen: list[int] = []
 
         async def read() -> None:
-            async with run(Sender(), later() if asynchronous else source()) as outcomes:
+            async with run(Recorder(), later() if asynchronous else source()) as outcomes:
                 async for outcome in outcomes:
                     seen.append(outcome.index)  # noqa: PERF401 - what came before counts
 
@@ -324,7 +324,7 @@ class TestLeaving:
         async def scenario() -> None:
             async def leave() -> None:
                 source = slowly([(0, ""), (1, "")], 0, 60)
-                async with run(Sender(), source, linger=0) as outcomes:
+                async with run(Recorder(), source, linger=0) as outcomes:
                     await anext(outcomes)
                     raise ZeroDivisionError
 
@@ -347,7 +347,7 @@ class TestLeaving:
                 finally:
                     ended.append("source")
 
-            class Slow(Sender):
+            class Slow(Recorder):
                 async def send(self, items: Sequence[Item]) -> list[Any]:
                     try:
                         await anyio.sleep(60)
@@ -376,7 +376,7 @@ class TestLeaving:
                     taken.append(number)
                     yield number, ""
 
-            async with run(Sender(), source(), batch_size=5, concurrency=2) as outcomes:
+            async with run(Recorder(), source(), batch_size=5, concurrency=2) as outcomes:
                 for seen in range(1, 100):
                     await anext(outcomes)
                     assert len(taken) <= seen + 4 * 5

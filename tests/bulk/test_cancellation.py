@@ -27,7 +27,7 @@ from sunshine_async.bulk import AbortedError, Done, Unknown
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row
-from sunshine_async.jobs.outage import Hold
+from sunshine_async.jobs.outage import OutageWatch
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import no_waiting
 
@@ -405,7 +405,7 @@ def test_a_probe_that_is_cancelled_elsewhere() -> None:
 
     async def scenario() -> None:
         given_up: list[str] = []
-        hold = Hold(Pace(), probe, given_up.append, max_outage=900, at_first=30)
+        hold = OutageWatch(Pace(), probe, given_up.append, max_outage=900, at_first=30)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hold.keep)
             await anyio.wait_all_tasks_blocked()

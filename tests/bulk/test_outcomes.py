@@ -15,7 +15,7 @@ from attrs import evolve
 from sunshine_async import BasicAuth, Pace, SunshineClient, SunshineError, bulk, errors, jobs
 from sunshine_async.bulk import AbortedError, Done, Failed, Outcome, Unknown
 from sunshine_async.bulk import batching as batches
-from sunshine_async.bulk.batching import Limits, Way
+from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row, StoppedError
 from sunshine_async.jobs.tasks.task import Parcels, Task
@@ -116,7 +116,7 @@ async def in_batches(send: Send, **options: Any) -> list[Outcome[int, int]]:
         except TypeError as error:
             return [error]
 
-    way: Way[int, int] = Way(lambda _: 1, lambda item: [("key", item)], together)
+    way: Sender[int, int] = Sender(lambda _: 1, lambda item: [("key", item)], together)
     limits = Limits(1, 100, 0.2, 4)
     async with batches.run(way, range(ITEMS), limits, **{"ordered": False, **options}) as outcomes:
         return [outcome async for outcome in outcomes]
@@ -199,7 +199,7 @@ async def test_a_fault_of_the_sending_of_a_batch_is_unknown() -> None:
                 raise wrong
             return wrong
 
-        way: Way[int, int] = Way(lambda _: 1, lambda _: (), send)
+        way: Sender[int, int] = Sender(lambda _: 1, lambda _: (), send)
         async with batches.run(way, [1, 2], Limits(2, 100, 9, 1), ordered=False) as outcomes:
             found = [outcome async for outcome in outcomes]
         assert [type(one) for one in found] == [Unknown, Unknown], wrong
@@ -221,7 +221,7 @@ async def test_an_item_without_a_size_fails_alone(error: BaseException) -> None:
     async def send(items: Sequence[int]) -> Sequence[int]:
         return items
 
-    way: Way[int, int] = Way(size, lambda _: (), send)
+    way: Sender[int, int] = Sender(size, lambda _: (), send)
     async with batches.run(way, range(3), Limits(3, 100, 9, 1), ordered=True) as outcomes:
         found = [outcome async for outcome in outcomes]
     assert [type(one) for one in found] == [Done, Failed, Done]
@@ -292,7 +292,7 @@ class TestWrongArguments:
         with pytest.raises(TypeError, match="items"):
             users.delete_many(items)
         with pytest.raises(TypeError, match="items"):
-            batches.run(Way(len, list, fails_with), items, Limits(1, 1, 1, 1), ordered=True)  # type: ignore[arg-type]
+            batches.run(Sender(len, list, fails_with), items, Limits(1, 1, 1, 1), ordered=True)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("concurrency", [0, -1, True, "x", 1.5, None, float("nan")])
     async def test_no_concurrency(self, concurrency: Any) -> None:
@@ -374,7 +374,9 @@ def failing_task(error: BaseException, *, together: bool) -> Task:
     async def send_together(entries: Sequence[Any]) -> list[Any]:
         return [await send(None, entry) for entry in entries]
 
-    way: Way[Any, Any] = Way(lambda _: 1, lambda entry: [entry.body.external_id], send_together)
+    way: Sender[Any, Any] = Sender(
+        lambda _: 1, lambda entry: [entry.body.external_id], send_together
+    )
     return evolve(task, send=Parcels(lambda _: way, most=1) if together else send)
 
 

@@ -14,7 +14,7 @@ from test_outcomes import client_of
 
 from sunshine_async import bulk, jobs
 from sunshine_async.bulk import batching as batches
-from sunshine_async.bulk.batching import Limits, Way
+from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.bulk.source import close_iterator
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row
@@ -37,7 +37,7 @@ async def echo_all(items: Any) -> Any:
 
 def in_batches(items: Any) -> Block:
     """Return a run of batches of three."""
-    way: Way[Any, Any] = Way(lambda _: 1, lambda _: (), echo_all)
+    way: Sender[Any, Any] = Sender(lambda _: 1, lambda _: (), echo_all)
     return batches.run(way, items, Limits(3, 100, 0.0, 2), ordered=False)
 
 

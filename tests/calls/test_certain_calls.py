@@ -45,7 +45,14 @@ from sunshine_async import (
 from sunshine_async._calls.call import _ERROR_OF, _SIGN_OF
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
-from sunshine_async._http.messages import Failure, Request, Response, Sending, Streamed, Timeout
+from sunshine_async._http.messages import (
+    Failure,
+    Request,
+    Response,
+    SendProgress,
+    Streamed,
+    Timeout,
+)
 from sunshine_async._http.open_wire import Switch
 from sunshine_async.cli.app import app
 from sunshine_async.dixa import CreateEndUserInput
@@ -271,12 +278,17 @@ class Wired:
         self.sent: list[str] = []
 
     def send(
-        self, request: Request, headers: Mapping[str, str], *, timeout: Timeout, sending: Sending
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        timeout: Timeout,
+        sending: SendProgress,
     ) -> Coroutine[Any, Any, Response | Failure]:
         """Give the next reply."""
         return self._send(request, sending)
 
-    async def _send(self, request: Request, sending: Sending) -> Response | Failure:
+    async def _send(self, request: Request, sending: SendProgress) -> Response | Failure:
         self.sent.append(request.method)
         reply = next(self.replies)
         sending.begun = not isinstance(reply, Failure) and request.target != "/unsent"

@@ -14,7 +14,7 @@ from sunshine_async import (
     ServerError,
     SunshineClient,
 )
-from sunshine_async._calls.upsert import Did
+from sunshine_async._calls.upsert import UpsertEffect
 from sunshine_async._codec import decode, encode
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import Answer, ScriptedTransport
@@ -171,17 +171,19 @@ LOST = httpx.ReadError("")
 @pytest.mark.parametrize(
     ("answers", "sent", "did"),
     [
-        ([FOUND], "P", Did.CREATED),
-        ([LOST, FOUND], "PP", Did.CREATED),
-        ([TAKEN, GONE, FOUND], "PUP", Did.CREATED),
-        ([LOST, TAKEN, OTHER, GONE, FOUND], "PPGUP", Did.CREATED),
-        ([TAKEN, FOUND], "PU", Did.UPDATED),
-        ([TAKEN, LOST, FOUND], "PUU", Did.UPDATED),
-        ([LOST, TAKEN, SAME], "PPG", Did.EITHER),
-        ([LOST, TAKEN, OTHER, FOUND], "PPGU", Did.EITHER),
+        ([FOUND], "P", UpsertEffect.CREATED),
+        ([LOST, FOUND], "PP", UpsertEffect.CREATED),
+        ([TAKEN, GONE, FOUND], "PUP", UpsertEffect.CREATED),
+        ([LOST, TAKEN, OTHER, GONE, FOUND], "PPGUP", UpsertEffect.CREATED),
+        ([TAKEN, FOUND], "PU", UpsertEffect.UPDATED),
+        ([TAKEN, LOST, FOUND], "PUU", UpsertEffect.UPDATED),
+        ([LOST, TAKEN, SAME], "PPG", UpsertEffect.EITHER),
+        ([LOST, TAKEN, OTHER, FOUND], "PPGU", UpsertEffect.EITHER),
     ],
 )
-async def test_an_upsert_says_what_it_did(answers: list[Answer], sent: str, did: Did) -> None:
+async def test_an_upsert_says_what_it_did(
+    answers: list[Answer], sent: str, did: UpsertEffect
+) -> None:
     """Created or updated is who says so itself; after a lost create who is there may be ours."""
     client, transport = scripted(*answers)
 

@@ -20,7 +20,7 @@ from sunshine_async.cli.app import app
 from sunshine_async.cli.output import Screen
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Report
-from sunshine_async.journal import REACH, Journal, Line, Mark, State
+from sunshine_async.journal import REACH, Journal, SourceRow, State, Update
 from sunshine_async.rows import BadRow, Shape, open_rows
 
 Call: TypeAlias = Callable[..., Result]
@@ -177,9 +177,9 @@ class TestShow:
         call("import", users, "--mode", "upsert", "--journal", journal)
         opened = Journal(journal)
         for number, outcome in enumerate(("updated", "unchanged", "upserted", "anew"), 10):
-            opened.add([Line(number, None, b"")])
+            opened.add([SourceRow(number, None, b"")])
             [*_, row] = opened.rows(State.WAITING)
-            opened.write([Mark(row["number"], State.DONE, 1.0, outcome=outcome)])
+            opened.write([Update(row["number"], State.DONE, 1.0, outcome=outcome)])
         opened.close()
 
         result = call("job", "show", journal, COLUMNS=str(width))
@@ -203,7 +203,7 @@ class TestShow:
         call("import", users, "--mode", "upsert", "--journal", journal)
         opened = Journal(journal)
         done = [row["number"] for row in opened.rows(State.DONE)]
-        opened.write([Mark(number, State.DONE, 1.0, outcome="upserted") for number in done])
+        opened.write([Update(number, State.DONE, 1.0, outcome="upserted") for number in done])
         opened.close()
 
         said = words(call("job", "show", journal).stdout)
@@ -261,7 +261,7 @@ class TestFailures:
         call("import", users, "--mode", "update", "--journal", journal, "--keep-bodies")
         users.unlink()
         opened = Journal(journal)
-        opened.write([Mark(number, State.DONE, 1.0) for number in (4, 5)])
+        opened.write([Update(number, State.DONE, 1.0) for number in (4, 5)])
         opened.close()
         result = call("job", "failures", journal)
         assert result.stderr == ""
@@ -318,7 +318,7 @@ class TestExport:
 def test_marks_are_said(journal: Path, call: Call) -> None:
     """Rows that may have been sent are named as such."""
     opened = Journal(journal)
-    opened.write([Mark(1, State.BEGUN, 1.0)])
+    opened.write([Update(1, State.BEGUN, 1.0)])
     opened.close()
     assert "rows │ 0" in words(call("job", "show", journal).stdout)
 
@@ -330,7 +330,7 @@ def test_a_full_disk_can_be_looked_at(journal: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     opened = Journal(journal)
-    opened.add([Line(1, "a", b"a")])
+    opened.add([SourceRow(1, "a", b"a")])
     opened.write([], about={REACH: "1"})
     opened.close()
     said = subprocess.run(  # noqa: S603 - our own program

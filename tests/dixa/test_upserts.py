@@ -20,7 +20,7 @@ from sunshine_async import (
     ServerError,
     TransportError,
 )
-from sunshine_async._calls.upsert import Did, Upserted
+from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown, outcome_of
 from sunshine_async.dixa import CreateEndUserInput, DixaClient, EndUser, upserts
@@ -493,12 +493,12 @@ class Meddling(Counting):
         return await super().handle_async_request(request)
 
 
-async def did(client: DixaClient, *bodies: CreateEndUserInput) -> list[Did]:
+async def did(client: DixaClient, *bodies: CreateEndUserInput) -> list[UpsertEffect]:
     """Return what a batch of upserts says that it did with each of *bodies*, all of them done."""
     with no_waiting():
         results = await client.end_users.upserting().send(bodies)
-    assert all(isinstance(one, Upserted) for one in results)
-    return [one.did for one in results if isinstance(one, Upserted)]
+    assert all(isinstance(one, UpsertResult) for one in results)
+    return [one.did for one in results if isinstance(one, UpsertResult)]
 
 
 class TestTold:
@@ -515,9 +515,9 @@ class TestTold:
         ]
 
         assert [await did(client, body) for body in bodies] == [
-            [Did.CREATED],
-            [Did.UPDATED],
-            [Did.UNCHANGED],
+            [UpsertEffect.CREATED],
+            [UpsertEffect.UPDATED],
+            [UpsertEffect.UNCHANGED],
         ]
         assert emulator.ledger()["dixa"]["effects"]["patch"] == 1
 
@@ -529,9 +529,9 @@ class TestTold:
         client, _ = client_of(emulator)
 
         assert await did(client, *people(3, name="B", email="{}@x.org")) == [
-            Did.UPDATED,
-            Did.UNCHANGED,
-            Did.CREATED,
+            UpsertEffect.UPDATED,
+            UpsertEffect.UNCHANGED,
+            UpsertEffect.CREATED,
         ]
 
     async def test_a_lost_create_is_either(self) -> None:
@@ -540,7 +540,9 @@ class TestTold:
         emulator.faults = [Mishap(reset=True, when="after", operation="postEndusersBulk")]
         client, _ = client_of(emulator)
 
-        assert await did(client, *people(2, name="A", email="{}@x.org")) == [Did.EITHER] * 2
+        assert (
+            await did(client, *people(2, name="A", email="{}@x.org")) == [UpsertEffect.EITHER] * 2
+        )
         assert emulator.ledger()["dixa"]["effects"]["create"] == 2
 
     async def test_a_lost_create_that_was_not_made(self) -> None:
@@ -549,7 +551,9 @@ class TestTold:
         emulator.faults = [Mishap(reset=True, when="before", operation="postEndusersBulk")]
         client, _ = client_of(emulator)
 
-        assert await did(client, *people(2, name="A", email="{}@x.org")) == [Did.CREATED] * 2
+        assert (
+            await did(client, *people(2, name="A", email="{}@x.org")) == [UpsertEffect.CREATED] * 2
+        )
 
     @pytest.mark.parametrize(
         "name", [pytest.param("B", id="differs"), pytest.param("A", id="is as sent by now")]
@@ -562,7 +566,7 @@ class TestTold:
         meddling = Meddling(emulator, {"email": "0@x.org", "displayName": name})
         client = DixaClient(auth=ApiToken("t"), transport=meddling, pace=Pace())
 
-        assert await did(client, *people(1, name="A", email="{}@x.org")) == [Did.EITHER]
+        assert await did(client, *people(1, name="A", email="{}@x.org")) == [UpsertEffect.EITHER]
         assert meddling.letters == "bGG" + "B" * (name == "B")
 
 
@@ -622,10 +626,10 @@ def test_an_upsert_is_what_it_is_said_to_be(
         with no_waiting():
             if many:
                 [result] = await client.end_users.upserting().send([body])
-                if isinstance(result, Upserted):
-                    certain = Did.UPDATED if known else Did.CREATED
-                    assert result.did in (certain, Did.EITHER)
-                [plain] = [result.value if isinstance(result, Upserted) else result]
+                if isinstance(result, UpsertResult):
+                    certain = UpsertEffect.UPDATED if known else UpsertEffect.CREATED
+                    assert result.did in (certain, UpsertEffect.EITHER)
+                [plain] = [result.value if isinstance(result, UpsertResult) else result]
                 return outcome_of(0, body, plain)
             try:
                 return Done(0, body, await client.end_users.upsert(body))

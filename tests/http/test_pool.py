@@ -14,7 +14,7 @@ from support.wires import body_of, call, hand, pool_of, sockets, until, wired
 from sunshine_async._http import connection as connection_module
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.fork import _renew_all
-from sunshine_async._http.messages import Failure, Response, Sending
+from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async._http.pool import Pool, SocketWire
 from sunshine_async.errors import Fault
 
@@ -148,7 +148,7 @@ class TestRequest:
 class TestPool:
     async def test_call_marks_its_sending(self) -> None:
         """A call says that a byte of it may have left, as soon as that is so."""
-        sending = Sending()
+        sending = SendProgress()
         async with serving(always) as server, wired(server.url) as wire:
             await call(wire, sending=sending)
 
@@ -324,7 +324,7 @@ class TestPool:
 class TestCancellation:
     async def test_cancelled_call_leaves_nothing(self) -> None:
         """A call cancelled while it waits for its answer closes its connection and frees its place."""
-        waited = Sending()
+        waited = SendProgress()
         async with serving(silent_once) as server, wired(server.url, max_connections=1) as wire:
             task = asyncio.create_task(call(wire, sending=waited))
             await until(lambda: len(server.requests) == 1)

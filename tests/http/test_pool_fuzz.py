@@ -13,7 +13,7 @@ from support.wires import body_of, call, pool_of, until, wired
 
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async._http.pool import SocketWire
-from sunshine_async._http.response_parser import Answers, Unreadable
+from sunshine_async._http.response_parser import ResponseParser, Unreadable
 
 Read: TypeAlias = tuple[int, bytes]
 """Status and body."""
@@ -99,7 +99,7 @@ def pieces(draw: st.DrawFn) -> list[bytes]:
 
 def ours(parts: Sequence[bytes]) -> tuple[Read | None, str]:
     """Return what we read, or else why not."""
-    reader = Answers(limit=2**16)
+    reader = ResponseParser(limit=2**16)
     try:
         for part in parts:
             if (found := reader.feed(part)) is not None:

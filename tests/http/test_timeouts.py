@@ -5,7 +5,7 @@ from support.certificates import tls
 from support.servers import Peer, always, answer, answering, serving, silent, slowly
 from support.wires import ENDLESS, body_of, call, pool_of, until, wired
 
-from sunshine_async._http.messages import Failure, Response, Sending
+from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async.errors import Fault
 
 
@@ -16,7 +16,7 @@ class TestTime:
             serving(silent, secure=True) as server,
             wired(server.url, tls=tls().client) as wire,
         ):
-            sending = Sending()
+            sending = SendProgress()
             reply = await call(wire, connect=0.02, sending=sending)
 
         assert reply == Failure(

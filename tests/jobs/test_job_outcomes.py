@@ -14,7 +14,7 @@ from attrs import field, frozen
 from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, Retry, SunshineClient, jobs
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import SERVICES, Duplicates, Job, Mode, Report, Row, open_rows
-from sunshine_async.journal import Journal, JournalError, Mark, State
+from sunshine_async.journal import Journal, JournalError, State, Update
 from sunshine_async.smooch import SmoochClient
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -551,8 +551,8 @@ class TestOldJournals:
         async with SUNSHINE.on(emulator.transport()) as client:
             await run(client, SUNSHINE, path, write(file, SUNSHINE.people(range(3))))
             old = Journal(path)
-            old.write([Mark(n, State.DONE, 1.0, outcome="upserted") for n in (1, 2)])
-            old.write([Mark(3, State.WAITING, 1.0)])
+            old.write([Update(n, State.DONE, 1.0, outcome="upserted") for n in (1, 2)])
+            old.write([Update(3, State.WAITING, 1.0)])
             old.describe(state="open")
             old.close()
 

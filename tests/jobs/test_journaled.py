@@ -36,8 +36,8 @@ from sunshine_async.jobs import (
 from sunshine_async.jobs.journaled import AHEAD
 from sunshine_async.jobs.source import SUMS
 from sunshine_async.jobs.tasks.task import Entry
-from sunshine_async.jobs.writer import Scribe
-from sunshine_async.journal import REACH, Journal, Mark, State
+from sunshine_async.jobs.writer import JournalWriter
+from sunshine_async.journal import REACH, Journal, State, Update
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
@@ -87,7 +87,7 @@ def counts(report: Report) -> tuple[int, int, int, int, int]:
 def begun(path: Path, *numbers: int) -> None:
     """Let the journal say that rows had begun, and that the run isn't finished."""
     journal = Journal(path)
-    journal.write([Mark(number, State.BEGUN, 1.0, sent=1) for number in numbers])
+    journal.write([Update(number, State.BEGUN, 1.0, sent=1) for number in numbers])
     journal.describe(state="open")
     journal.close()
 
@@ -274,7 +274,7 @@ class TestSources:
         await stopped_at_once(client, path, file, Mode.UPDATE)
         await run(client, path.with_name("other"), bodies("done", "changed", "left", "new"))
         journal = Journal(path)
-        journal.write([Mark(number, State.DONE, 1.0) for number in (1, 2)])
+        journal.write([Update(number, State.DONE, 1.0) for number in (1, 2)])
         journal.close()
         write(file, [*bodies("done"), *bodies("changed", n=1), *bodies("left", "new", n=2)])
         report = await run(client, path, file, Mode.UPDATE, accept_changed_source=True)
@@ -814,7 +814,7 @@ class TestBegunAhead:
         async with client_on(httpx.MockTransport(answer)) as client:
             await stopped_at_once(client, path, file, Mode.CREATE)
             journal = Journal(path)
-            journal.write([Mark(n, State.FAILED, 1.0, reason="no") for n in range(1, 101)])
+            journal.write([Update(n, State.FAILED, 1.0, reason="no") for n in range(1, 101)])
             journal.close()
             async with jobs.open(
                 path, client, SUNSHINE, Mode.CREATE, concurrency=4, retry_failed=True
@@ -889,7 +889,7 @@ class TestBegunAhead:
         written: list[int] = []
         journal = Journal(path)
         journal.write = lambda *_, about, **__: written.append(int(about[REACH]))  # type: ignore[method-assign]
-        scribe = Scribe(journal, dict, print, print)
+        scribe = JournalWriter(journal, dict, print, print)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(scribe.work)
             await scribe.reach(4, ahead=4)

@@ -15,7 +15,7 @@ from sunshine_async import ApiToken, DixaClient, Pace, Retry, jobs
 from sunshine_async.dixa import PatchEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import DIXA, Duplicates, Ending, JournalError, Mode, Report, open_rows
-from sunshine_async.journal import Found, Journal, Mark, State
+from sunshine_async.journal import Found, Journal, State, Update
 from sunshine_async.testing import ScriptedTransport
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -81,7 +81,7 @@ async def read_only(client: DixaClient, path: Path, rows: Path, mode: Mode) -> N
 def begun(path: Path, *numbers: int) -> None:
     """Let the journal say that rows had begun, and that the run isn't finished."""
     journal = Journal(path)
-    journal.write([Mark(number, State.BEGUN, 1.0, sent=1) for number in numbers])
+    journal.write([Update(number, State.BEGUN, 1.0, sent=1) for number in numbers])
     journal.describe(state="open")
     journal.close()
 

@@ -8,11 +8,11 @@ from support.virtual import virtually
 
 from sunshine_async import Pace, ServerError
 from sunshine_async._pace.pace import Sign
-from sunshine_async.jobs.outage import Hold
+from sunshine_async.jobs.outage import OutageWatch
 
 
 def played(
-    scenario: Callable[[Hold, Pace, list[str]], Awaitable[None]], *errors: Exception
+    scenario: Callable[[OutageWatch, Pace, list[str]], Awaitable[None]], *errors: Exception
 ) -> None:
     """Run *scenario* with a hold whose probe meets *errors*, in time that jumps."""
 
@@ -25,7 +25,7 @@ def played(
             pace.enter(anyio.current_time())
             pace.leave(now=anyio.current_time())
 
-        hold = Hold(pace, probe, said.append, max_outage=60, at_first=10)
+        hold = OutageWatch(pace, probe, said.append, max_outage=60, at_first=10)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hold.keep)
             await anyio.sleep(1)
@@ -49,7 +49,7 @@ def fail(pace: Pace) -> None:
 def test_it_hears_from_the_pace(errors: tuple[Exception, ...]) -> None:
     """Where the pace holds calls back rows are held, until the probe is answered; whatever it meets."""
 
-    async def scenario(hold: Hold, pace: Pace, said: list[str]) -> None:
+    async def scenario(hold: OutageWatch, pace: Pace, said: list[str]) -> None:
         hold.answer()
         fail(pace)
         await anyio.sleep(0.1)
@@ -64,7 +64,7 @@ def test_it_hears_from_the_pace(errors: tuple[Exception, ...]) -> None:
 def test_it_gives_up_in_time() -> None:
     """A probe that is never answered ends with what it met last."""
 
-    async def scenario(hold: Hold, pace: Pace, said: list[str]) -> None:
+    async def scenario(hold: OutageWatch, pace: Pace, said: list[str]) -> None:
         hold.answer()
         fail(pace)
         await anyio.sleep(61)
@@ -77,7 +77,7 @@ def test_it_gives_up_in_time() -> None:
 def test_it_gives_up_sooner_where_nothing_was_ever_there() -> None:
     """Before the first answer it waits less: the address may be wrong."""
 
-    async def scenario(hold: Hold, pace: Pace, said: list[str]) -> None:
+    async def scenario(hold: OutageWatch, pace: Pace, said: list[str]) -> None:
         fail(pace)
         await anyio.sleep(11)
         assert said[0].startswith("the service has not answered once in ")

@@ -20,11 +20,11 @@ from sunshine_async.journal import (
     VERSION,
     Journal,
     JournalError,
-    Kept,
-    Line,
-    Mark,
+    JournalRow,
     Rules,
+    SourceRow,
     State,
+    Update,
 )
 from sunshine_async.journal.stream import _KNOWN, _TWIN
 
@@ -45,7 +45,9 @@ CREATE = Rules(once=True, skips=True)
 UPSERT = Rules(differ=True, skips=True)
 
 
-def read(journal: Journal, rows: Iterable[Line], rules: Rules = UPSERT, **options: Any) -> None:
+def read(
+    journal: Journal, rows: Iterable[SourceRow], rules: Rules = UPSERT, **options: Any
+) -> None:
     """Let *rows* of another source take the place of those before."""
     journal.begin()
     journal.add(rows)
@@ -53,8 +55,8 @@ def read(journal: Journal, rows: Iterable[Line], rules: Rules = UPSERT, **option
     journal.ready({}, rules, **options)
 
 
-def lines(*keys: str | None, mark: bytes = b"") -> list[Line]:
-    return [Line(line, key, f"{key}".encode() + mark) for line, key in enumerate(keys, 1)]
+def lines(*keys: str | None, mark: bytes = b"") -> list[SourceRow]:
+    return [SourceRow(line, key, f"{key}".encode() + mark) for line, key in enumerate(keys, 1)]
 
 
 def states(journal: Journal) -> dict[int, State]:
@@ -72,9 +74,9 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
     """Rows and what is said of the job are there when it is opened again."""
     journal.describe(mode="create", state="open")
     journal.describe(state="finished")
-    journal.add([*lines("a", "b"), Line(3, None, b"", reason="not JSON")])
-    journal.write([Mark(1, State.BEGUN, 1.0, sent=1)])
-    journal.write([Mark(1, State.DONE, 2.0, outcome="created", remote_id="id-1")])
+    journal.add([*lines("a", "b"), SourceRow(3, None, b"", reason="not JSON")])
+    journal.write([Update(1, State.BEGUN, 1.0, sent=1)])
+    journal.write([Update(1, State.DONE, 2.0, outcome="created", remote_id="id-1")])
     journal.close()
 
     again = Journal(path, must_exist=True)
@@ -97,7 +99,7 @@ def test_rows_begin_together(journal: Journal) -> None:
     """Rows are marked as begun together; one that hasn't come to anything waits again."""
     journal.add(lines("a", "b", "c"))
     journal.write([], begun=[1, 3])
-    journal.write([Mark(3, State.WAITING, 1.0)])
+    journal.write([Update(3, State.WAITING, 1.0)])
     found = [(row["state"], row["attempts"]) for row in journal.rows()]
     assert found == [(State.BEGUN, 1), (State.WAITING, 0), (State.WAITING, 1)]
     assert [kept.number for kept in journal.pending(1, PENDING, many=1)] == [2]
@@ -105,7 +107,7 @@ def test_rows_begin_together(journal: Journal) -> None:
 
 def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
     """Rows with a key are marked as begun up to one, which the next who opens the file finds out."""
-    journal.add([*lines("a", "b"), Line(3, None, b"3"), *lines("d", "e")])
+    journal.add([*lines("a", "b"), SourceRow(3, None, b"3"), *lines("d", "e")])
     journal.write([], about={REACH: "4"}, done={("created", 1): {1: "id-1"}})
     assert not [*journal.rows(State.BEGUN)]
     journal.close()
@@ -120,7 +122,7 @@ def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
 
 def test_rows_without_a_key_are_found_by_their_line(journal: Journal) -> None:
     """However many there are: none is looked for among all."""
-    journal.meet([Line(1, None, b"1")], CREATE)
+    journal.meet([SourceRow(1, None, b"1")], CREATE)
     known = _KNOWN.format(where="key IS NULL AND line = ?")
     for query, values, index in ((known, (1,), "by_line"), (_TWIN, (b"1", 2), "by_hash")):
         plan = journal._all(f"EXPLAIN QUERY PLAN {query}", values)
@@ -143,7 +145,7 @@ def test_what_was_marked_is_marked_once(journal: Journal, path: Path) -> None:
 def test_none_begins_that_has_no_mark(journal: Journal, path: Path) -> None:
     """Where it was said in time that no more was sent, the others wait."""
     journal.add(lines("a", "b"))
-    journal.write([Mark(1, State.BEGUN, 1.0, sent=1)], about={REACH: "2"})
+    journal.write([Update(1, State.BEGUN, 1.0, sent=1)], about={REACH: "2"})
     journal.describe(reach="0")
     journal.close()
     journal = Journal(path)
@@ -155,8 +157,8 @@ def test_what_has_changed_may_be_there(journal: Journal) -> None:
     """A row that has changed has begun if it may have been sent as it was before."""
     journal.add(lines(*"abcd"))
     marks = {1: State.BEGUN, 2: State.UNKNOWN, 3: State.FAILED}
-    journal.write([Mark(number, state, 1.0) for number, state in marks.items()])
-    rows = [Line(number, key, b"new") for number, key in enumerate("abcd", 1)]
+    journal.write([Update(number, state, 1.0) for number, state in marks.items()])
+    rows = [SourceRow(number, key, b"new") for number, key in enumerate("abcd", 1)]
     read(journal, rows, going_on=True)
     found = [State(row["state"]) for row in journal.rows()]
     assert found == [State.BEGUN, State.BEGUN, State.WAITING, State.WAITING]
@@ -165,7 +167,7 @@ def test_what_has_changed_may_be_there(journal: Journal) -> None:
 def test_what_begins_again_is_nothing_else(journal: Journal) -> None:
     """Of a row that begins again no more is said of why it wasn't done before."""
     journal.add(lines("a"))
-    failed = Mark(1, State.FAILED, 1.0, code="conflict", status=409, reason="taken")
+    failed = Update(1, State.FAILED, 1.0, code="conflict", status=409, reason="taken")
     journal.write([failed])
     journal.write([], begun=[1])
     [row] = journal.rows()
@@ -176,13 +178,13 @@ def test_what_begins_again_is_nothing_else(journal: Journal) -> None:
 
 def test_one_write_for_all(journal: Journal) -> None:
     """In one write rows begin, get their marks, and are done, in this order."""
-    journal.add([*lines(*"abcde"), Line(6, None, b"", reason="not JSON"), *lines("g")])
+    journal.add([*lines(*"abcde"), SourceRow(6, None, b"", reason="not JSON"), *lines("g")])
     before = time.time()
     journal.write(
         [
-            Mark(2, State.WAITING, 1.0),
-            Mark(3, State.FAILED, 2.0, code="bad", status=400, reason="no", sent=1),
-            Mark(4, State.FAILED, 2.0, code="bad", status=400, reason="neither", sent=1),
+            Update(2, State.WAITING, 1.0),
+            Update(3, State.FAILED, 2.0, code="bad", status=400, reason="no", sent=1),
+            Update(4, State.FAILED, 2.0, code="bad", status=400, reason="neither", sent=1),
         ],
         begun=[1, 2],
         done={("created", 0): {1: "id-1"}, ("updated", 1): {5: None, 7: "id-7"}},
@@ -215,7 +217,9 @@ def test_a_write_that_fails_leaves_nothing(journal: Journal) -> None:
 def test_rows_are_numbered_in_their_order(journal: Journal) -> None:
     """However many there are, and whichever of them are bad."""
     rows = [
-        Line(n, None, b"", reason=f"bad {n}") if n % 7 == 0 else Line(n, str(n), b"h", body=b"{}")
+        SourceRow(n, None, b"", reason=f"bad {n}")
+        if n % 7 == 0
+        else SourceRow(n, str(n), b"h", body=b"{}")
         for n in range(1, 124)
     ]
     assert journal.add(iter(rows)) == 123
@@ -229,7 +233,7 @@ def test_what_is_pending_has_its_ids(journal: Journal) -> None:
     journal.add(lines(*"abcd"))
     ids = ["a 'quoted\" id\\", "Zoë\n\u2028", None, "d"]
     marks = zip(range(1, 5), ids, strict=True)
-    journal.write([Mark(n, State.BEGUN, 1.0, remote_id=remote) for n, remote in marks])
+    journal.write([Update(n, State.BEGUN, 1.0, remote_id=remote) for n, remote in marks])
     assert [kept.remote_id for kept in journal.pending(0, PENDING)] == ids
     assert [kept.number for kept in journal.pending(1, PENDING, many=2)] == [2, 3]
     assert journal.pending(4, PENDING) == []
@@ -262,8 +266,8 @@ def test_duplicates_are_found_ahead(journal: Journal, keep: str, left: dict[int,
 def test_what_is_as_it_was_accepted_is_done(journal: Journal) -> None:
     """The next run passes over rows whose hash was accepted last, and over no other."""
     journal.add(lines("same", "changed", "unknown", "failed", None))
-    done = [Mark(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2, 5)]
-    journal.write([*done, Mark(3, State.UNKNOWN, 1.0), Mark(4, State.FAILED, 1.0)])
+    done = [Update(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2, 5)]
+    journal.write([*done, Update(3, State.UNKNOWN, 1.0), Update(4, State.FAILED, 1.0)])
     read(
         journal,
         [*lines("same"), *lines("changed", mark=b"!"), *lines("unknown"), *lines("failed")],
@@ -279,7 +283,7 @@ def test_what_is_as_it_was_accepted_is_done(journal: Journal) -> None:
 
 def test_a_doubt_ends_what_was_accepted(journal: Journal) -> None:
     """A body isn't passed over as accepted once another may have been, however many runs before."""
-    for mark in (Mark(1, State.DONE, 1.0), Mark(1, State.UNKNOWN, 2.0)):
+    for mark in (Update(1, State.DONE, 1.0), Update(1, State.UNKNOWN, 2.0)):
         read(journal, lines("a", mark=str(mark.at).encode()))
         journal.write([mark])
     read(journal, lines("b"))
@@ -291,9 +295,9 @@ def test_a_failure_after_a_doubt(journal: Journal) -> None:
     """A row that was refused, after it may have been applied, leaves its user in doubt."""
     for doubt in (False, True):
         read(journal, lines("a"))
-        journal.write([Mark(1, State.DONE, 1.0)])
+        journal.write([Update(1, State.DONE, 1.0)])
         read(journal, lines("a", mark=b"!"))
-        journal.write([Mark(1, State.FAILED, 1.0, doubt=doubt)])
+        journal.write([Update(1, State.FAILED, 1.0, doubt=doubt)])
         read(journal, lines("a"))
         assert states(journal) == {1: State.BEGUN if doubt else State.DONE}
 
@@ -302,7 +306,7 @@ def test_an_update_has_no_mark_before_it_is_sent(journal: Journal) -> None:
     """Where rows are sent without a mark one that waits may have been applied."""
     update = Rules(differ=True, marked=False)
     read(journal, lines("a"), update)
-    journal.write([Mark(1, State.DONE, 1.0)])
+    journal.write([Update(1, State.DONE, 1.0)])
     read(journal, lines("a", mark=b"!"), update)
     read(journal, lines("a"), update, going_on=True)
     assert states(journal) == {1: State.BEGUN}
@@ -311,11 +315,13 @@ def test_an_update_has_no_mark_before_it_is_sent(journal: Journal) -> None:
 def test_a_changed_source_goes_on(journal: Journal) -> None:
     """Rows that haven't changed go on from where they were, those without a key by their count."""
     journal.add(lines("a", "b", None, "c"))
-    journal.write([Mark(n, State.DONE, 1.0, outcome="created") for n in (1, 3)])
-    journal.write([Mark(2, State.BEGUN, 1.0, sent=1)])
+    journal.write([Update(n, State.DONE, 1.0, outcome="created") for n in (1, 3)])
+    journal.write([Update(2, State.BEGUN, 1.0, sent=1)])
     journal.begin()  # killed while reading, and begun anew
     journal.add(lines("x", "y"))
-    read(journal, [*lines("new", "b", None, "a"), Line(5, None, b"None")], CREATE, going_on=True)
+    read(
+        journal, [*lines("new", "b", None, "a"), SourceRow(5, None, b"None")], CREATE, going_on=True
+    )
     found = [(State(row["state"]), row["outcome"]) for row in journal.rows()]
     assert found == [
         (State.WAITING, None), (State.BEGUN, None), (State.DONE, "unchanged"),
@@ -326,12 +332,12 @@ def test_a_changed_source_goes_on(journal: Journal) -> None:
 def test_users_are_made_once(journal: Journal) -> None:
     """Of another source only those are to be created who weren't, nor may have been."""
     read(journal, lines("same", "changed", "unknown", "begun", "failed", None, None), CREATE)
-    done = [Mark(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2, 6)]
-    journal.write([*done, Mark(3, State.UNKNOWN, 1.0), Mark(4, State.BEGUN, 1.0)])
-    journal.write([Mark(5, State.FAILED, 1.0), Mark(7, State.UNKNOWN, 1.0)])
+    done = [Update(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2, 6)]
+    journal.write([*done, Update(3, State.UNKNOWN, 1.0), Update(4, State.BEGUN, 1.0)])
+    journal.write([Update(5, State.FAILED, 1.0), Update(7, State.UNKNOWN, 1.0)])
     read(journal, lines("another"), CREATE)
-    more = [Line(7 + number, None, b"None") for number in range(3)]
-    rows = [*lines("same", "-", "unknown", "begun", "failed"), Line(2, "changed", b"!"), *more]
+    more = [SourceRow(7 + number, None, b"None") for number in range(3)]
+    rows = [*lines("same", "-", "unknown", "begun", "failed"), SourceRow(2, "changed", b"!"), *more]
     read(journal, rows, CREATE)
     found = {row["number"]: (State(row["state"]), row["code"]) for row in journal.rows()}
     assert found == {
@@ -348,13 +354,13 @@ def test_rows_of_a_stream_are_known_again(journal: Journal) -> None:
     met = journal.meet(lines("a", None, "a"), UPSERT, states=PENDING)
     assert met[2] is None
     assert [(kept.number, kept.state) for kept in met if kept] == [(1, 0), (2, 0)]
-    journal.write([Mark(1, State.DONE, 1.0)])
+    journal.write([Update(1, State.DONE, 1.0)])
     journal.begin_session()
     met = journal.meet(lines("a", None, "b"), UPSERT, states=PENDING)
     assert [(kept.number, kept.state) for kept in met if kept] == [(1, 2), (2, 0), (3, 0)]
-    journal.write([Mark(3, State.DONE, 1.0, remote_id="x")])
+    journal.write([Update(3, State.DONE, 1.0, remote_id="x")])
     read(journal, [])
-    [bad, same] = journal.meet([Line(1, None, b"", "bad"), Line(2, "b", b"b")], UPSERT)
+    [bad, same] = journal.meet([SourceRow(1, None, b"", "bad"), SourceRow(2, "b", b"b")], UPSERT)
     assert bad
     assert same
     assert (bad.state, same.state, same.remote_id) == (State.BAD, State.DONE, "x")
@@ -380,7 +386,7 @@ def test_rows_of_one_user_are_met_in_even_time(
         for number in range(1, 1601, 100):
             more = range(number, number + 100)
             before = steps
-            rows = [Line(one, key, b"same" if same else b"%d" % one) for one in more]
+            rows = [SourceRow(one, key, b"same" if same else b"%d" % one) for one in more]
             journal.meet(rows, rules, states=PENDING)
             costs.append(steps - before)
     assert max(costs) < 3 * costs[0]
@@ -389,8 +395,8 @@ def test_rows_of_one_user_are_met_in_even_time(
 def test_users_are_made_once_in_a_stream(journal: Journal) -> None:
     """Users whom the files before have created, or may have, aren't created by rows at hand."""
     read(journal, lines("same", "changed", "unknown", "begun", "failed"), CREATE)
-    journal.write([Mark(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2)])
-    journal.write([Mark(3, State.UNKNOWN, 1.0), Mark(4, State.BEGUN, 1.0)])
+    journal.write([Update(number, State.DONE, 1.0, remote_id=f"id-{number}") for number in (1, 2)])
+    journal.write([Update(3, State.UNKNOWN, 1.0), Update(4, State.BEGUN, 1.0)])
     read(journal, lines("another"), CREATE)
     full = Rules(once=True)
     rows = [*lines("same"), *lines("changed", mark=b"!"), *lines("unknown", "begun", "failed")]
@@ -408,28 +414,28 @@ def test_users_are_made_once_in_a_stream(journal: Journal) -> None:
 
 def test_a_row_that_waits_behind_a_doubt(journal: Journal) -> None:
     """A body that wasn't sent has begun where another of its user may have been applied."""
-    first, second = Line(1, "k", b"1"), Line(2, "k", b"2")
+    first, second = SourceRow(1, "k", b"1"), SourceRow(2, "k", b"2")
     journal.begin_session()
     journal.meet([first, second], UPSERT, states=PENDING)
-    journal.write([Mark(1, State.UNKNOWN, 1.0)])
+    journal.write([Update(1, State.UNKNOWN, 1.0)])
     journal.begin_session()
-    assert journal.meet([second], UPSERT, states=PENDING) == [Kept(2, State.BEGUN)]
+    assert journal.meet([second], UPSERT, states=PENDING) == [JournalRow(2, State.BEGUN)]
 
 
 def test_a_failed_row_with_another_after_it(journal: Journal) -> None:
     """A body that failed, and comes again after another was accepted for its user, is another row."""
-    first, second = Line(1, "k", b"1"), Line(2, "k", b"2")
+    first, second = SourceRow(1, "k", b"1"), SourceRow(2, "k", b"2")
     journal.begin_session()
     journal.meet([first, second], UPSERT, states=PENDING)
-    journal.write([Mark(1, State.FAILED, 1.0), Mark(2, State.DONE, 1.0)])
+    journal.write([Update(1, State.FAILED, 1.0), Update(2, State.DONE, 1.0)])
     journal.begin_session()
-    assert journal.meet([second], UPSERT, states=PENDING) == [Kept(2, State.DONE)]
+    assert journal.meet([second], UPSERT, states=PENDING) == [JournalRow(2, State.DONE)]
     journal.begin_session()
-    assert journal.meet([first], UPSERT, states=PENDING) == [Kept(3, State.WAITING)]
+    assert journal.meet([first], UPSERT, states=PENDING) == [JournalRow(3, State.WAITING)]
     journal.begin_session()
-    journal.write([Mark(3, State.FAILED, 1.0)])
+    journal.write([Update(3, State.FAILED, 1.0)])
     journal.begin_session()
-    assert journal.meet([second], UPSERT, states=PENDING) == [Kept(2, State.DONE)]
+    assert journal.meet([second], UPSERT, states=PENDING) == [JournalRow(2, State.DONE)]
 
 
 @pytest.mark.parametrize("state", [-1, 7, 99, "DONE", b"\2", 2.5])
@@ -451,13 +457,13 @@ def test_pulse(journal: Journal) -> None:
     """The time between the first and the last outcome in parts, with the rows of each."""
     assert journal.pulse(4) == (0.0, 0.0, [])
     journal.add(lines(*"abcd"))
-    journal.write([Mark(n, State.DONE, float(at)) for n, at in enumerate((10, 11, 14, 14), 1)])
+    journal.write([Update(n, State.DONE, float(at)) for n, at in enumerate((10, 11, 14, 14), 1)])
     assert journal.pulse(4) == (10.0, 14.0, [1, 1, 0, 2])
 
 
 def test_many_rows_come_a_page_at_a_time(journal: Journal) -> None:
     """Rows are read a page at a time, and each comes once."""
-    journal.add([Line(n, None, b"") for n in range(1, 1202)])
+    journal.add([SourceRow(n, None, b"") for n in range(1, 1202)])
     assert [row["line"] for row in journal.rows()] == list(range(1, 1202))
 
 
@@ -541,7 +547,7 @@ class TestRefusals:
 
     def test_cut_short(self, journal: Journal, path: Path) -> None:
         """A damaged journal is refused, with what to do."""
-        journal.add([Line(n, f"key {n}", b"x" * 16) for n in range(9000)])
+        journal.add([SourceRow(n, f"key {n}", b"x" * 16) for n in range(9000)])
         journal.close()
         os.truncate(path, path.stat().st_size // 2)
         with pytest.raises(JournalError, match=r"is damaged\. Keep it"):
@@ -552,7 +558,7 @@ class TestRefusals:
         journal.add(lines("a"))
         journal._database.execute("PRAGMA max_page_count = 12")
         with pytest.raises(JournalError, match="the disk is full"):
-            journal.add([Line(n, "key" * 100, b"") for n in range(2000)])
+            journal.add([SourceRow(n, "key" * 100, b"") for n in range(2000)])
         assert states(journal) == {1: State.WAITING}
 
     def test_an_error_of_another_kind(self, journal: Journal) -> None:

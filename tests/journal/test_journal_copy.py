@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sunshine_async.journal import Journal, JournalError, Line, Mark, State, copy_journal
+from sunshine_async.journal import Journal, JournalError, SourceRow, State, Update, copy_journal
 from sunshine_async.journal.journal import _writable
 
 
 def fill(journal: Journal, rows: int) -> None:
     """Add rows, all of them done."""
-    journal.add(Line(n, f"key {n}", b"x" * 16) for n in range(rows))
+    journal.add(SourceRow(n, f"key {n}", b"x" * 16) for n in range(rows))
     journal.write([], done={("created", 1): {row["number"]: "id" for row in journal.rows()}})
 
 
@@ -131,7 +131,7 @@ class TestCopying:
     def test_a_full_disk_is_of_the_target(self, path: Path, tmp_path: Path) -> None:
         """A copy that can't be written names the copy, and leaves nothing."""
         with closing(Journal(path)) as journal:
-            journal.add(Line(n, f"user-{n}", b"%d" % n) for n in range(1, 5000))
+            journal.add(SourceRow(n, f"user-{n}", b"%d" % n) for n in range(1, 5000))
         most = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most[1]))
         try:
@@ -181,5 +181,5 @@ class TestCopying:
         """A copy is a journal of its own."""
         copy_journal(killed, tmp_path / "copy")
         with closing(Journal(tmp_path / "copy")) as copied:
-            copied.write([Mark(1, State.FAILED, 1.0, code="no", reason="no")])
+            copied.write([Update(1, State.FAILED, 1.0, code="no", reason="no")])
         assert (done(tmp_path / "copy"), done(killed)) == (99, 100)

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from support.traffic import World
 
-from sunshine_async._pace.concurrency import Knee
+from sunshine_async._pace.concurrency import ThroughputLimit
 
 
 class Service:
@@ -14,7 +14,7 @@ class Service:
 
     def __init__(self, seed: int, slots: int, takes: Callable[[Random], float]) -> None:
         self.world = World(seed)
-        self.knee = Knee()
+        self.knee = ThroughputLimit()
         self.slots = slots
         self.takes = takes
         self.callers = 10**6

@@ -3,7 +3,7 @@
 import pytest
 
 from sunshine_async import Lane, Pace
-from sunshine_async._pace.evidence import Told, told
+from sunshine_async._pace.evidence import HeaderLimit, limit_in_headers
 
 NOW = 1_700_000_000.0
 
@@ -23,7 +23,7 @@ def test_three_headers(prefix: str, reset: str, expected: float) -> None:
     """Limit, remaining and reset are read; a reset is seconds, or a time since 1970."""
     headers = {f"{prefix}-limit": "600", f"{prefix}-remaining": "7", f"{prefix}-reset": reset}
 
-    assert told(headers, NOW) == Told(600.0, 7.0, expected)
+    assert limit_in_headers(headers, NOW) == HeaderLimit(600.0, 7.0, expected)
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,16 @@ def test_three_headers(prefix: str, reset: str, expected: float) -> None:
         ({"ratelimit": '"default";r=50;t=30'}, None),
         (
             {"ratelimit": '"default";r=50;t=30', "ratelimit-policy": '"default";q=100;w=60'},
-            Told(100, 50, 30, 60),
+            HeaderLimit(100, 50, 30, 60),
         ),
-        ({"ratelimit": "limit=100, remaining=50, reset=30"}, Told(100, 50, 30)),
+        ({"ratelimit": "limit=100, remaining=50, reset=30"}, HeaderLimit(100, 50, 30)),
         (
             {
                 "ratelimit-limit": "100, 100;w=60",
                 "ratelimit-remaining": "9",
                 "ratelimit-reset": "5",
             },
-            Told(100, 9, 5, 60),
+            HeaderLimit(100, 9, 5, 60),
         ),
         ({"x-ratelimit-remaining": "9"}, None),
         (
@@ -52,9 +52,9 @@ def test_three_headers(prefix: str, reset: str, expected: float) -> None:
         ({"content-type": "application/json"}, None),
     ],
 )
-def test_other_headers(headers: dict[str, str], expected: Told | None) -> None:
+def test_other_headers(headers: dict[str, str], expected: HeaderLimit | None) -> None:
     """The IETF's fields are read, with the window; headers that lack a number say nothing."""
-    assert told(headers, NOW) == expected
+    assert limit_in_headers(headers, NOW) == expected
 
 
 class TestTold:
@@ -63,7 +63,7 @@ class TestTold:
     def test_a_window_is_spread(self) -> None:
         """Calls start evenly over the window, without any refusal; the snapshot shows the limit."""
         pace = Pace()
-        pace.tell(Told(600, 599, 60), 0.0)
+        pace.tell(HeaderLimit(600, 599, 60), 0.0)
 
         seen = pace.snapshot(0.0)
         assert (seen.found, seen.window) == (10.0, 60.0)
@@ -72,19 +72,22 @@ class TestTold:
     def test_a_later_answer_may_show_a_longer_window(self) -> None:
         """Of one limit the longest reset is the window; another limit is another window."""
         pace = Pace()
-        pace.tell(Told(600, 600, 30), 0.0)
-        pace.tell(Told(600, 599, 60), 30.0)
-        pace.tell(Told(600, 300, 20), 70.0)
+        pace.tell(HeaderLimit(600, 600, 30), 0.0)
+        pace.tell(HeaderLimit(600, 599, 60), 30.0)
+        pace.tell(HeaderLimit(600, 300, 20), 70.0)
         assert pace.snapshot(70.0).window == 60
 
-        pace.tell(Told(50, 40, 10), 71.0)
+        pace.tell(HeaderLimit(50, 40, 10), 71.0)
         assert pace.snapshot(71.0).window == 10
 
-    @pytest.mark.parametrize("told", [Told(100, 0, 1), Told(100, 0, 2.9), Told(9e5, 1, 86400)])
-    def test_resets_that_say_little(self, told: Told) -> None:
+    @pytest.mark.parametrize(
+        "limit_in_headers",
+        [HeaderLimit(100, 0, 1), HeaderLimit(100, 0, 2.9), HeaderLimit(9e5, 1, 86400)],
+    )
+    def test_resets_that_say_little(self, limit_in_headers: HeaderLimit) -> None:
         """A reset in under three seconds, or in more than five minutes, changes nothing."""
         pace = Pace()
-        pace.tell(told, 0.0)
+        pace.tell(limit_in_headers, 0.0)
 
         assert pace.snapshot(0.0).rate is None
         assert pace.enter(0.0)
@@ -92,7 +95,7 @@ class TestTold:
     def test_a_window_that_is_used_up_pauses_all(self) -> None:
         """With nothing remaining no call starts until the reset."""
         pace = Pace()
-        pace.tell(Told(600, 0, 20), 0.0)
+        pace.tell(HeaderLimit(600, 0, 20), 0.0)
 
         assert pace.snapshot(0.0).paused == 20
         assert not pace.enter(19.9)
@@ -101,18 +104,18 @@ class TestTold:
     def test_a_batch_never_takes_the_last_tenth(self) -> None:
         """A tenth of the window, and of what remains in time, is kept for interactive calls."""
         pace = Pace()
-        pace.tell(Told(600, 30, 30), 0.0)
+        pace.tell(HeaderLimit(600, 30, 30), 0.0)
         assert not pace.enter(1.0, Lane.BATCH)
         assert pace.enter(1.0)
         pace.leave(now=1.1, began=1.0)
 
-        pace.tell(Told(600, 29, 10), 21.0)
+        pace.tell(HeaderLimit(600, 29, 10), 21.0)
         assert pace.enter(21.0, Lane.BATCH)
 
     def test_what_was_told_is_forgotten(self) -> None:
         """Five minutes after the last answer nothing is left of it."""
         pace = Pace()
-        pace.tell(Told(600, 599, 60), 0.0)
+        pace.tell(HeaderLimit(600, 599, 60), 0.0)
 
         assert pace.snapshot(299.0).rate
         assert pace.snapshot(301.0).rate is None

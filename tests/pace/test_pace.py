@@ -16,15 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
-from sunshine_async._pace.slots import Place, Places, renew_all
-from sunshine_async._pace.waiting import CLOCK, take
+from sunshine_async._pace.slots import Slots, Waiter, renew_all
+from sunshine_async._pace.waiting import CLOCK, acquire_slot
 
 ROUNDING: Final = 1e-6
 
 
-def place() -> Place:
+def place() -> Waiter:
     """Return a place in line that nobody waits at."""
-    return Place(lambda: None)
+    return Waiter(lambda: None)
 
 
 def starts(pace: Pace, now: float) -> int:
@@ -145,7 +145,7 @@ def test_the_first_in_line_is_woken() -> None:
     """Who ends, starts or gives up wakes the first in line, and nobody else."""
     woken: list[str] = []
     pace = Pace(max_in_flight=2)
-    a, b, c, d = (Place(lambda name=name: woken.append(name)) for name in "abcd")
+    a, b, c, d = (Waiter(lambda name=name: woken.append(name)) for name in "abcd")
     assert pace.enter(0.0)
     assert pace.enter(0.0)
     for one in (a, b, c, d):
@@ -167,8 +167,8 @@ class TestLanes:
 
     def test_interactive_calls_go_before_batches(self) -> None:
         """Who is waited for goes before those of a batch that came earlier."""
-        places = Places(1)
-        batch, person = Place(lambda: None, Lane.BATCH), place()
+        places = Slots(1)
+        batch, person = Waiter(lambda: None, Lane.BATCH), place()
         assert places.enter(0.0)
         places.join(batch)
         places.join(person)
@@ -182,8 +182,8 @@ class TestLanes:
     @pytest.mark.parametrize("lane", Lane)
     def test_who_was_let_go_before_goes_first(self, lane: Lane) -> None:
         """A resend stands before those of its lane who never were let go."""
-        places = Places(1)
-        new, again = Place(lambda: None, lane), Place(lambda: None, lane, again=True)
+        places = Slots(1)
+        new, again = Waiter(lambda: None, lane), Waiter(lambda: None, lane, again=True)
         assert places.enter(0.0)
         places.join(new)
         places.join(again)
@@ -195,7 +195,7 @@ class TestLanes:
     @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 1), (10, 9), (25, 23), (None, 1000)])
     def test_a_batch_leaves_a_place_free(self, limit: int | None, most: int) -> None:
         """Batches take nine tenths of the places, and where there are two or more never the last."""
-        places = Places(limit)
+        places = Slots(limit)
 
         assert sum(places.enter(0.0, Lane.BATCH) for _ in range(1000)) == most
         assert places.enter(0.0) is (limit != 1)
@@ -203,7 +203,7 @@ class TestLanes:
     def test_a_batch_has_every_tenth_start(self) -> None:
         """Where both wait for a place, a batch has every tenth, though persons use them all."""
         pace = Pace(max_in_flight=2)
-        waiting = {lane: [Place(lambda: None, lane) for _ in range(40)] for lane in Lane}
+        waiting = {lane: [Waiter(lambda: None, lane) for _ in range(40)] for lane in Lane}
         for line in waiting.values():
             for one in line:
                 pace.join(one)
@@ -227,7 +227,7 @@ class TestLanes:
         """Who comes when a batch is to go wakes it, and the batch then wakes who came."""
         woken: list[str] = []
         pace = Pace(max_in_flight=10)
-        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
+        batch = Waiter(lambda: woken.append("batch"), Lane.BATCH)
         assert sum(pace.enter(0.0, Lane.BATCH) for _ in range(10)) == 9
         pace.join(batch)
         assert pace.ask(batch, 0.0) is None
@@ -237,7 +237,7 @@ class TestLanes:
         woken.clear()
 
         assert not pace.enter(0.0)
-        person = Place(lambda: woken.append("person"))
+        person = Waiter(lambda: woken.append("person"))
         pace.join(person)
         assert pace.ask(person, 0.0) is None
         assert woken == ["batch"]
@@ -248,8 +248,8 @@ class TestLanes:
         """A batch that waits for its time, and finds a person before it, sees to it that he asks."""
         woken: list[str] = []
         pace = Pace(rate=1, burst=1)
-        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
-        person = Place(lambda: woken.append("person"))
+        batch = Waiter(lambda: woken.append("batch"), Lane.BATCH)
+        person = Waiter(lambda: woken.append("person"))
         assert pace.enter(0.0)
         pace.join(batch)
         assert pace.ask(batch, 0.0) == 1.0
@@ -276,7 +276,7 @@ class Calls(RuleBasedStateMachine):
     ) -> None:
         self.pace = Pace(rate=rate, burst=burst, max_in_flight=max_in_flight)
         self.now = now
-        self.waiting: dict[Place, float | None] = {}
+        self.waiting: dict[Waiter, float | None] = {}
         """Those who wait, and when they are to ask again: None is when they are woken."""
         self.under_way: list[tuple[Lane, float]] = []
         self.started: list[float] = []
@@ -293,7 +293,7 @@ class Calls(RuleBasedStateMachine):
             if not again and self.pace.enter(self.now, lane):
                 self._start(lane)
                 continue
-            new = Place(lambda: None, lane, again)
+            new = Waiter(lambda: None, lane, again)
             new.wake = lambda new=new: self.waiting.update({new: -inf})
             self.waiting[new] = -inf
             self.pace.join(new)
@@ -367,7 +367,7 @@ class Calls(RuleBasedStateMachine):
                 return
         pytest.fail("they go round and round")
 
-    def _ask(self, one: Place) -> None:
+    def _ask(self, one: Waiter) -> None:
         self.waiting[one] = None
         wait = self.pace.ask(one, self.now)
         if wait == 0:
@@ -403,7 +403,7 @@ def test_who_cannot_be_woken_is_forgotten(lanes: tuple[Lane, Lane]) -> None:
         message = "Event loop is closed"
         raise RuntimeError(message)
 
-    gone, other = Place(dead, lanes[0]), Place(lambda: woken.append("other"), lanes[1])
+    gone, other = Waiter(dead, lanes[0]), Waiter(lambda: woken.append("other"), lanes[1])
     assert pace.enter(0.0)
     pace.join(gone)
     pace.join(other)
@@ -426,8 +426,8 @@ def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
 
     for _ in range(2):
         assert pace.enter(0.0, Lane.BATCH)
-        places = [Place(dead, Lane.BATCH), Place(dead, Lane.BATCH)]
-        alive = Place(lambda: woken.append("alive"), Lane.BATCH)
+        places = [Waiter(dead, Lane.BATCH), Waiter(dead, Lane.BATCH)]
+        alive = Waiter(lambda: woken.append("alive"), Lane.BATCH)
         for place in (*places, alive):
             pace.join(place)
         assert pace.ask(alive, 0.0) is None
@@ -447,8 +447,8 @@ async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
         loop = asyncio.new_event_loop()
 
         async def main() -> None:
-            await take(pace, CLOCK)
-            asyncio.get_running_loop().create_task(take(pace, CLOCK))
+            await acquire_slot(pace, CLOCK)
+            asyncio.get_running_loop().create_task(acquire_slot(pace, CLOCK))
             await asyncio.sleep(0.01)
 
         loop.run_until_complete(main())
@@ -461,7 +461,7 @@ async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
         thread.join()
         pace.leave()
         with anyio.fail_after(5):
-            await take(pace, CLOCK)
+            await acquire_slot(pace, CLOCK)
         gc.collect()
 
 
@@ -469,7 +469,7 @@ def test_a_process_that_was_forked_off_begins_anew() -> None:
     """Who is under way and who waits in the parent is nothing to the child."""
     pace = Pace(max_in_flight=1)
     assert pace.enter(0.0)
-    pace.join(Place(lambda: None))
+    pace.join(Waiter(lambda: None))
 
     renew_all()
 
@@ -497,7 +497,7 @@ def test_who_watches_may_have_more_patience() -> None:
     assert pace.gave_up
 
 
-def watched(wake: Callable[[], None]) -> tuple[Pace, Place, list[int]]:
+def watched(wake: Callable[[], None]) -> tuple[Pace, Waiter, list[int]]:
     """Return a pace that holds batches at 10.0, watched by *wake*, and who waits, and its wakings."""
     pace = Pace(max_outage=60)
     pace.watch(wake, 60)
@@ -505,7 +505,7 @@ def watched(wake: Callable[[], None]) -> tuple[Pace, Place, list[int]]:
         pace.enter(10.0)
         pace.leave(Sign.FAILED, now=10.0, began=9.0)
     woken: list[int] = []
-    place = Place(lambda: woken.append(1), Lane.BATCH)
+    place = Waiter(lambda: woken.append(1), Lane.BATCH)
     pace.join(place)
     return pace, place, woken
 

@@ -4,7 +4,7 @@ import pytest
 
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
-from sunshine_async._pace.slots import Place
+from sunshine_async._pace.slots import Waiter
 
 
 def answers(pace: Pace, *, rate: int, seconds: int, began: float, lane: Lane = Lane.BATCH) -> float:
@@ -355,7 +355,7 @@ class TestHold:
         now = 100.0
         waits: list[float] = []
         for _ in range(9):
-            place = Place(lambda: None, Lane.BATCH)
+            place = Waiter(lambda: None, Lane.BATCH)
             pace.join(place)
             wait = pace.ask(place, now)
             assert wait
@@ -372,7 +372,7 @@ class TestHold:
         """Whoever has it, a batch that waits is woken, and the lane begins with one at a time."""
         woken: list[str] = []
         pace = self.failing()
-        batch = Place(lambda: woken.append("batch"), Lane.BATCH)
+        batch = Waiter(lambda: woken.append("batch"), Lane.BATCH)
         pace.join(batch)
         assert pace.ask(batch, 100.0) == 0.5
         end(pace, Sign.THROTTLED, 100.2, lane=Lane.INTERACTIVE)

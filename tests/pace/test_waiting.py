@@ -16,8 +16,8 @@ from trio.testing import MockClock
 
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
-from sunshine_async._pace.slots import Places
-from sunshine_async._pace.waiting import Clock, take
+from sunshine_async._pace.slots import Slots
+from sunshine_async._pace.waiting import Clock, acquire_slot
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 CLOCK = Clock(now=anyio.current_time)
@@ -71,7 +71,7 @@ def test_calls_go_in_the_order_in_which_they_came(backend: str) -> None:
         pace = Pace(rate=10, burst=2, max_in_flight=3)
 
         async def call(number: int) -> None:
-            await take(pace, CLOCK)
+            await acquire_slot(pace, CLOCK)
             order.append(number)
             await anyio.sleep(number % 3 / 10)
             pace.leave()
@@ -101,7 +101,7 @@ def test_no_more_than_may_are_in_flight(backend: str, bound: int) -> None:
 
         async def call(number: int) -> None:
             await anyio.sleep(random.random())
-            await take(pace, CLOCK)
+            await acquire_slot(pace, CLOCK)
             under_way.add(number)
             most.append(len(under_way))
             await anyio.sleep(random.random())
@@ -130,7 +130,7 @@ def test_the_rate_is_used_to_the_full(backend: str) -> None:
 
         async def call_again_and_again() -> None:
             while True:
-                await take(pace, CLOCK)
+                await acquire_slot(pace, CLOCK)
                 started.append(anyio.current_time())
                 await anyio.sleep(0.3)
                 pace.leave()
@@ -165,7 +165,7 @@ def test_who_is_cancelled_in_line_lets_the_next_go(backend: str, bounds: dict[st
         ) -> None:
             with anyio.CancelScope() as scope:
                 task_status.started(scope)
-                await take(pace, CLOCK)
+                await acquire_slot(pace, CLOCK)
                 started.append((name, anyio.current_time()))
                 await anyio.sleep(1)
                 pace.leave()
@@ -194,7 +194,7 @@ def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int)
         async def call() -> None:
             await anyio.sleep(random.random() / 10)
             with anyio.move_on_after(random.random() / 5):
-                await take(pace, CLOCK)
+                await acquire_slot(pace, CLOCK)
                 try:
                     await anyio.sleep(random.random() / 20)
                 finally:
@@ -208,7 +208,7 @@ def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int)
         assert is_unused(pace)
         await anyio.sleep(1)
         before = anyio.current_time()
-        await take(pace, CLOCK)
+        await acquire_slot(pace, CLOCK)
         assert anyio.current_time() == before
 
     run(scenario, backend)
@@ -222,7 +222,7 @@ def test_who_leaves_in_one_thread_wakes_who_waits_in_another(backend: str) -> No
 
     async def scenario() -> None:
         async def call() -> None:
-            await take(pace, Clock())
+            await acquire_slot(pace, Clock())
             goes.set()
             pace.leave()
 
@@ -251,7 +251,7 @@ def test_loops_in_two_threads_share_a_pace(backends: tuple[str, str]) -> None:
     most: list[int] = []
 
     async def call(number: int) -> None:
-        await take(pace, Clock())
+        await acquire_slot(pace, Clock())
         under_way.append(number)
         most.append(len(under_way))
         await checkpoint()
@@ -286,7 +286,7 @@ def test_a_person_goes_before_a_batch_that_waits(backend: str) -> None:
         pace = Pace(rate=1)
 
         async def call(name: str, lane: Lane, *, again: bool = False) -> None:
-            await take(pace, CLOCK, lane, again=again)
+            await acquire_slot(pace, CLOCK, lane, again=again)
             order.append(name)
             pace.leave(lane=lane)
 
@@ -328,7 +328,7 @@ def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread
 
         async with anyio.create_task_group() as tasks:
             before = anyio.current_time()
-            tasks.start_soon(partial(take, pace, clock, Lane.BATCH))
+            tasks.start_soon(partial(acquire_slot, pace, clock, Lane.BATCH))
             await settled()
             assert pace.snapshot().waiting[Lane.BATCH] == 1
             if in_thread:
@@ -346,11 +346,11 @@ def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread
 @BACKENDS
 def test_places_are_waited_for_in_the_same_way(backend: str) -> None:
     """The places of one client are a line as a pace is."""
-    places = Places(2)
+    places = Slots(2)
 
     async def scenario() -> None:
         async def call() -> None:
-            await take(places, CLOCK)
+            await acquire_slot(places, CLOCK)
             await anyio.sleep(1)
             places.leave()
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sunshine_async import BasicAuth, Retry, SunshineClient, bulk
-from sunshine_async._calls.upsert import Did, Upserted
+from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.sunshine import Profile, SyncUserBody, User, UserCreateBody, UserUpdateBody
@@ -208,8 +208,8 @@ def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
     match outcome:
         case Done(value=upserted):
             assert there == ["New"]
-            certain = Did.UPDATED if existing else Did.CREATED
-            assert cast("Upserted[User]", upserted).did in (certain, Did.EITHER)
+            certain = UpsertEffect.UPDATED if existing else UpsertEffect.CREATED
+            assert cast("UpsertResult[User]", upserted).did in (certain, UpsertEffect.EITHER)
         case Failed():
             assert there == ["Old"] * existing
         case Unknown():

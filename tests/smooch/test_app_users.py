@@ -24,7 +24,7 @@ from sunshine_async import (
     ServerError,
     SunshineError,
 )
-from sunshine_async._calls.upsert import Did
+from sunshine_async._calls.upsert import UpsertEffect
 from sunshine_async._codec import decode, encode
 from sunshine_async.bulk import Done
 from sunshine_async.emulator import Emulator
@@ -439,12 +439,14 @@ class TestUpsert:
     @pytest.mark.parametrize(
         ("answers", "did"),
         [
-            ([MADE], Did.CREATED),
-            ([TAKEN, FOUND], Did.UPDATED),
-            ([LOST, TAKEN, FOUND], Did.EITHER),
+            ([MADE], UpsertEffect.CREATED),
+            ([TAKEN, FOUND], UpsertEffect.UPDATED),
+            ([LOST, TAKEN, FOUND], UpsertEffect.EITHER),
         ],
     )
-    async def test_an_upsert_says_what_it_did(self, answers: list[Answer], did: Did) -> None:
+    async def test_an_upsert_says_what_it_did(
+        self, answers: list[Answer], did: UpsertEffect
+    ) -> None:
         """Created or updated is who says so itself; after a lost create who is there may be ours."""
         client, _ = scripted(*answers)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sunshine_async import BasicAuth, bulk
-from sunshine_async._calls.upsert import Did, Upserted
+from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.smooch import (
@@ -130,8 +130,8 @@ def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
     assert len(emulator.users("smooch")) <= 1
     assert agrees(outcome, done=names(emulator) == ["New"])
     if isinstance(outcome, Done):
-        certain = Did.UPDATED if existing else Did.CREATED
-        assert cast("Upserted[AppUser]", outcome.value).did in (certain, Did.EITHER)
+        certain = UpsertEffect.UPDATED if existing else UpsertEffect.CREATED
+        assert cast("UpsertResult[AppUser]", outcome.value).did in (certain, UpsertEffect.EITHER)
 
 
 @settings(max_examples=100)

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from sunshine_async import Lane, Pace, Replay, Retry
 from sunshine_async._pace.pace import Sign
-from sunshine_async._pace.slots import Place
+from sunshine_async._pace.slots import Waiter
 from sunshine_async.errors import Fault
 
 _SIGNS: Final = list(Sign)
@@ -110,7 +110,7 @@ class Caller:
     refused: list[float] = field(factory=list)
     """When it heard of each 429."""
     _tries: int = 0
-    _place: Place | None = None
+    _place: Waiter | None = None
     _turn: int = 0
     _began: float = 0.0
 
@@ -132,7 +132,7 @@ class Caller:
                 self._stand()
 
     def _stand(self, _: int = 0) -> None:
-        self._place = Place(self._woken, self.lane, self._tries > 0)
+        self._place = Waiter(self._woken, self.lane, self._tries > 0)
         self.pace.join(self._place)
         self._ask(self._turn)
 

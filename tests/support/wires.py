@@ -16,7 +16,7 @@ from sunshine_async._http.messages import (
     Failure,
     Request,
     Response,
-    Sending,
+    SendProgress,
     Streamed,
     Timeout,
     Wire,
@@ -79,7 +79,7 @@ async def call(
     *,
     headers: Mapping[str, str] = {},
     timeout: Timeout = AMPLE,
-    sending: Sending | None = None,
+    sending: SendProgress | None = None,
     **timeouts: float | None,
 ) -> Response | Failure:
     """Send a request that has what a test says, and all the time that it needs."""
@@ -87,7 +87,7 @@ async def call(
         Request(method, target, body),
         headers,
         timeout=evolve(timeout, **timeouts),
-        sending=sending or Sending(),
+        sending=sending or SendProgress(),
     )
 
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import attrs
 
-from sunshine_async._calls.upsert import Did, Upserted
+from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async._http.messages import Request
-from sunshine_async.bulk.batching import Way
+from sunshine_async.bulk.batching import Sender
 from sunshine_async.dixa.bulk_requests import AMBIGUOUS, CONFLICT, is_taken, noting, of_look
 from sunshine_async.dixa.client import NOBODY, DixaClient
 from sunshine_async.dixa.end_users import ANONYMIZE, CREATE_BULK, LIST, PATCH_BULK
@@ -86,21 +86,21 @@ def _keys(entry: Entry) -> frozenset[Key]:
     return all_keys(entry.body) | known
 
 
-def _creating(client: DixaClient) -> Way[Entry, Any]:
+def _creating(client: DixaClient) -> Sender[Entry, Any]:
     create = client.end_users.creating().send
-    return Way(_size, _keys, lambda entries: create([entry.body for entry in entries]))
+    return Sender(_size, _keys, lambda entries: create([entry.body for entry in entries]))
 
 
-def _patching(client: DixaClient) -> Way[Entry, Any]:
+def _patching(client: DixaClient) -> Sender[Entry, Any]:
     patch = client.end_users.patching().send
-    return Way(
+    return Sender(
         _size,
         _keys,
         lambda entries: patch([_patch_of(entry.body, entry.id) for entry in entries]),
     )
 
 
-def _upserting(client: DixaClient) -> Way[Entry, Any]:
+def _upserting(client: DixaClient) -> Sender[Entry, Any]:
     """Return the way of those whose id is known: they are patched, if they are still there."""
     patch, upsert = client.end_users.patching().send, client.end_users.upserting().send
 
@@ -112,7 +112,9 @@ def _upserting(client: DixaClient) -> Way[Entry, Any]:
                 bodies = [_patch_of(entries[index].body, known) for index, known in ids.items()]
                 for index, result in zip(ids, await patch(bodies), strict=True):
                     results[index] = (
-                        Upserted(result, Did.UPDATED) if isinstance(result, EndUser) else result
+                        UpsertResult(result, UpsertEffect.UPDATED)
+                        if isinstance(result, EndUser)
+                        else result
                     )
             others = [
                 index
@@ -124,7 +126,7 @@ def _upserting(client: DixaClient) -> Way[Entry, Any]:
                 results.update(zip(others, upserted, strict=True))
         return [results[index] for index in range(len(entries))]
 
-    return Way(_size, _keys, send)
+    return Sender(_size, _keys, send)
 
 
 async def _guarded(client: DixaClient, entry: Entry) -> EndUser | None:

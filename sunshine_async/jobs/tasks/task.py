@@ -9,10 +9,10 @@ from typing import Any, Final, TypeAlias, cast, get_args
 import attrs
 from attrs import Factory, evolve, field, frozen
 
-from sunshine_async._calls.upsert import Upserted
+from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async._codec import Misfit, covers, name_of, structure_strictly
 from sunshine_async._http.messages import Request
-from sunshine_async.bulk.batching import ENVELOPE, Way
+from sunshine_async.bulk.batching import ENVELOPE, Sender
 from sunshine_async.errors import ConflictError
 from sunshine_async.rows import BadRow, Row
 from sunshine_async.rows.columns import Shape, times
@@ -77,7 +77,7 @@ Send: TypeAlias = Callable[[Any, Entry], Awaitable[object]]
 class Parcels:
     """Entries that are sent together: each has its own outcome."""
 
-    way: Callable[[Any], Way[Entry, Any]]
+    way: Callable[[Any], Sender[Entry, Any]]
     """Returns how they go out through a client of the service."""
     most: int = 100
     """How many go together."""
@@ -141,11 +141,13 @@ class Task:
         An upserted one is ``created``, ``updated`` or ``unchanged``, and ``upserted`` where nobody
         can tell: it is there as sent, and an answer was lost on the way.
         """
-        return value.did.value if isinstance(value, Upserted) else self.done
+        return value.did.value if isinstance(value, UpsertResult) else self.done
 
     def id_of(self, value: object) -> str | None:
         """Return the service's own id of the user that a call brought as *value*."""
-        found = cast("Upserted[object]", value).value if isinstance(value, Upserted) else value
+        found = (
+            cast("UpsertResult[object]", value).value if isinstance(value, UpsertResult) else value
+        )
         return None if found is None else self.remote_id(found)
 
     @property
