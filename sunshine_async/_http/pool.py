@@ -1,4 +1,4 @@
-"""HTTP/1.1 on asyncio for our own calls: connections that are kept, and calls that wait for one."""
+"""Connection pool and wire on asyncio sockets: kept connections, and a queue of waiting calls."""
 
 import asyncio
 import re
@@ -10,8 +10,8 @@ from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
-from sunshine_async._http.connection import Call, Connection, State, pour
-from sunshine_async._http.dialer import Address, Dialer
+from sunshine_async._http.connection import Call, Connection, ConnectionState, send_stream
+from sunshine_async._http.dialer import Dialer, Origin
 from sunshine_async._http.failures import unsent
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
@@ -19,33 +19,35 @@ from sunshine_async._http.messages import (
     Request,
     Response,
     SendProgress,
-    Streamed,
+    StreamedBody,
     Timeout,
 )
 from sunshine_async.errors import Fault
 
-_OURS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+_FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")
 _REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
-_HEADERS_KEPT: Final = 16
+_MAX_HEADER_BLOCKS: Final = 16
 _END: Final = b"\r\n"
 _EMPTY: Final = b"Content-Length: 0\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Pool:
-    """The connections to one address in one loop, at most *max_connections*.
+    """Connection pool of one address in one event loop, with at most *max_connections*.
 
-    Calls wait in line, first come, first served, and connections serve the line. A connection that
-    is being made belongs to no call: when it is there it serves who is first by then, or waits
-    among the idle ones, where the one used last is used next. If it fails, whoever is first fails
-    with it, unless all who wait have another one coming.
+    - Calls wait in a first-in, first-out queue.
+    - A new connection belongs to no call. Once connected, the connection takes the first call in
+      the queue, or becomes idle.
+    - The idle connection that was used last is used next.
+    - If connecting fails, the first call in the queue fails, unless a connection is under way for
+      every waiting call.
     """
 
     def __init__(
         self,
-        address: Address,
+        origin: Origin,
         ssl_context: ssl.SSLContext | None,
         *,
         max_connections: int,
@@ -53,69 +55,69 @@ class Pool:
         max_response_bytes: int,
     ) -> None:
         self.is_open = True
-        self.keeper: Final = self._until_the_end()
-        self._address: Final = address
+        self.lifetime: Final = self._close_with_loop()
+        self._origin: Final = origin
         self._max_connections: Final = max_connections
         self._keepalive_expiry: Final = keepalive_expiry
         self._max_response_bytes: Final = max_response_bytes
-        self._dialer: Final = Dialer(address, ssl_context)
+        self._dialer: Final = Dialer(origin, ssl_context)
         self._loop: Final = asyncio.get_running_loop()
-        self._line: Final[OrderedDict[Call, None]] = OrderedDict()
+        self._queue: Final[OrderedDict[Call, None]] = OrderedDict()
         self._idle: Final[OrderedDict[Connection, None]] = OrderedDict()
-        self._coming: Final[set[asyncio.Task[Connection | Failure]]] = set()
+        self._connecting: Final[set[asyncio.Task[Connection | Failure]]] = set()
         self._connections: Final[set[Connection]] = set()
-        self._places = max_connections
+        self._free_slots = max_connections
         self._expiry: asyncio.TimerHandle | None = None
 
     def submit(self, call: Call) -> None:
-        """Send *call* by an idle connection, or let it wait in line for one."""
+        """Send *call* on an idle connection, or put *call* into the queue."""
         while self._idle:
             connection, _ = self._idle.popitem()
             fresh = self._loop.time() - connection.idle_since < self._keepalive_expiry
-            if fresh and connection.quiet():
+            if fresh and connection.is_available():
                 connection.start(call)
                 return
-            connection.abandon()
-        self._line[call] = None
-        self._connect()
+            connection.abort()
+        self._queue[call] = None
+        self._open_connections()
         pool = call.timeout.pool
-        due = call.ends_at if pool is None else min(call.ends_at, self._loop.time() + pool)
+        due = call.deadline if pool is None else min(call.deadline, self._loop.time() + pool)
         if due < inf:
-            call.timer = self._loop.call_at(due, self._overdue, call)
+            call.timer = self._loop.call_at(due, self._on_deadline, call)
 
-    def withdraw(self, call: Call) -> None:
-        """Let go of a *call* whose caller is gone."""
+    def cancel(self, call: Call) -> None:
+        """Cancel *call*: close the connection that carries *call*, or remove *call* from the queue."""
         if call.connection is not None:
-            call.connection.abandon()
+            call.connection.abort()
         else:
-            self._leave_line(call)
+            self._dequeue(call)
 
-    def free(self, connection: Connection) -> None:
-        """Have *connection* serve the line, or wait for a call."""
-        call = self._first() if self._line else None
+    def release(self, connection: Connection) -> None:
+        """Send the first call in the queue on *connection*, or keep *connection* idle."""
+        call = self._next_call() if self._queue else None
         if call is None:
             self._idle[connection] = None
             if self._expiry is None:
-                self._expiry = self._loop.call_later(self._keepalive_expiry, self._expire)
-        elif connection.quiet():
-            self._leave_line(call)
+                self._expiry = self._loop.call_later(self._keepalive_expiry, self._close_expired)
+        elif connection.is_available():
+            self._dequeue(call)
             connection.start(call)
         else:
-            connection.abandon()
+            connection.abort()
 
-    def over(self, connection: Connection) -> None:
-        """Give the place of *connection* to another, if one is needed."""
+    def retire(self, connection: Connection) -> None:
+        """Free the slot of *connection*; open a new connection if a call waits."""
         if connection in self._connections:
             self._idle.pop(connection, None)
-            self._places += 1
-            self._connect()
+            self._free_slots += 1
+            self._open_connections()
 
-    def closed(self, connection: Connection) -> None:
-        """Forget *connection*: its socket is closed."""
+    def forget(self, connection: Connection) -> None:
+        """Forget *connection*, which has closed its socket."""
         self._connections.discard(connection)
 
-    async def _until_the_end(self) -> AsyncGenerator[None, None]:
-        """Close everything when it is closed itself: a loop that shuts down sees to that."""
+    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Close the pool when this generator is closed: a loop closes generators on shutdown."""
         try:
             yield
         finally:
@@ -125,98 +127,100 @@ class Pool:
         self.is_open = False
         if self._expiry is not None:
             self._expiry.cancel()
-        for call in list(self._line):
-            self._leave_line(call)
-            call.settle(Failure(Fault.UNSENT, "the client was closed before it was sent"))
+        for call in list(self._queue):
+            self._dequeue(call)
+            call.set_reply(Failure(Fault.UNSENT, "the client was closed before it was sent"))
         self._dialer.close()
-        for task in self._coming:
+        for task in self._connecting:
             task.cancel()
-        while self._connections or self._coming:
+        while self._connections or self._connecting:
             for connection in list(self._connections):
                 connection.fail(Fault.LOST, "the client was closed before the answer came")
             await asyncio.sleep(0)
 
-    def _connect(self) -> None:
-        """Have as many connections coming as there are calls in line, if there are places."""
-        while self._places and len(self._coming) < len(self._line):
-            call = next(islice(self._line, len(self._coming), None))
-            self._places -= 1
+    def _open_connections(self) -> None:
+        """Open a connection for each waiting call without one, as far as slots are free."""
+        while self._free_slots and len(self._connecting) < len(self._queue):
+            call = next(islice(self._queue, len(self._connecting), None))
+            self._free_slots -= 1
             task = self._loop.create_task(self._dial(call.timeout.connect))
-            self._coming.add(task)
-            task.add_done_callback(self._arrived)
+            self._connecting.add(task)
+            task.add_done_callback(self._on_connected)
 
-    async def _dial(self, patience: float | None) -> Connection | Failure:
-        """Return a connection, or why there is none."""
+    async def _dial(self, seconds: float | None) -> Connection | Failure:
+        """Return a new connection, or the failure to connect within *seconds*."""
 
         def make() -> Connection:
-            limit, secure = self._max_response_bytes, self._address.secure
-            return Connection(self, str(self._address), limit=limit, secure=secure)
+            limit, secure = self._max_response_bytes, self._origin.secure
+            return Connection(self, str(self._origin), limit=limit, secure=secure)
 
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 connection = await self._dialer.dial(make)
-        except Exception as error:  # noqa: BLE001 - any error ends a call and not the pool
-            return unsent(error, f"connecting to {self._address}")
-        if connection.quiet():
+        except Exception as error:  # noqa: BLE001 - an error ends a call, never the pool
+            return unsent(error, f"connecting to {self._origin}")
+        if connection.is_available():
             return connection
-        connection.abandon()
-        return self._unsent("it was closed, or spoken on, before anything was asked")
+        connection.abort()
+        return self._connect_failure("it was closed, or spoken on, before anything was asked")
 
-    def _unsent(self, why: str) -> Failure:
-        return Failure(Fault.UNSENT, f"connecting to {self._address} failed: {why}")
+    def _connect_failure(self, reason: str) -> Failure:
+        return Failure(Fault.UNSENT, f"connecting to {self._origin} failed: {reason}")
 
-    def _arrived(self, task: asyncio.Task[Connection | Failure]) -> None:
-        """Put to use what `_dial` made, or let go of the place that it had."""
-        self._coming.discard(task)
-        made = self._unsent("cancelled") if task.cancelled() else task.result()
-        if isinstance(made, Connection) and made.state is State.IDLE:
+    def _on_connected(self, task: asyncio.Task[Connection | Failure]) -> None:
+        """Use the connection that `_dial` made, or free its slot and fail the first call."""
+        self._connecting.discard(task)
+        made = self._connect_failure("cancelled") if task.cancelled() else task.result()
+        if isinstance(made, Connection) and made.state is ConnectionState.IDLE:
             self._connections.add(made)
-            self.free(made)
+            self.release(made)
             return
-        self._places += 1
-        call = self._first()
-        if isinstance(made, Failure) and call and len(self._line) > len(self._coming):
-            self._leave_line(call)
-            call.settle(made)
-        self._connect()
+        self._free_slots += 1
+        call = self._next_call()
+        if isinstance(made, Failure) and call and len(self._queue) > len(self._connecting):
+            self._dequeue(call)
+            call.set_reply(made)
+        self._open_connections()
 
-    def _first(self) -> Call | None:
-        """Return the first call in line whose caller is still there."""
-        return next((call for call in self._line if not call.is_over), None)
+    def _next_call(self) -> Call | None:
+        """Return the first call in the queue that is not done."""
+        return next((call for call in self._queue if not call.is_done), None)
 
-    def _leave_line(self, call: Call) -> None:
-        self._line.pop(call, None)
+    def _dequeue(self, call: Call) -> None:
+        self._queue.pop(call, None)
         if call.timer is not None:
             call.timer.cancel()
             call.timer = None
 
-    def _overdue(self, call: Call) -> None:
-        """End the wait of *call*, unless a connection is coming for it: that has its own end."""
-        awaited = call in islice(self._line, len(self._coming))
-        if awaited and self._loop.time() < call.ends_at:
-            later = call.ends_at < inf
-            call.timer = self._loop.call_at(call.ends_at, self._overdue, call) if later else None
+    def _on_deadline(self, call: Call) -> None:
+        """End the wait of *call*, unless a new connection with its own time limit is under way."""
+        dialing = call in islice(self._queue, len(self._connecting))
+        if dialing and self._loop.time() < call.deadline:
+            later = call.deadline < inf
+            call.timer = (
+                self._loop.call_at(call.deadline, self._on_deadline, call) if later else None
+            )
             return
-        self._leave_line(call)
-        what = "was made" if awaited else "came free"
-        reason = f"no connection to {self._address} {what} in time"
-        call.settle(Failure(Fault.UNSENT, reason))
+        self._dequeue(call)
+        event = "was made" if dialing else "came free"
+        reason = f"no connection to {self._origin} {event} in time"
+        call.set_reply(Failure(Fault.UNSENT, reason))
 
-    def _expire(self) -> None:
-        """Close the connections that nobody has used for too long: those used first are first."""
+    def _close_expired(self) -> None:
+        """Close the connections that have been idle for too long; the oldest come first."""
         self._expiry = None
-        long_ago = self._loop.time() - self._keepalive_expiry
+        expired_before = self._loop.time() - self._keepalive_expiry
         while self._idle:
             connection = next(iter(self._idle))
-            if connection.idle_since > long_ago:
+            if connection.idle_since > expired_before:
                 at = connection.idle_since + self._keepalive_expiry
-                self._expiry = self._loop.call_at(at, self._expire)
+                self._expiry = self._loop.call_at(at, self._close_expired)
                 return
-            connection.abandon()
+            connection.abort()
 
 
 class SocketWire:
-    """A wire on asyncio's own sockets: a pool for each event loop that it is used in."""
+    """Wire on asyncio sockets, with a connection pool for each event loop."""
 
     def __init__(
         self,
@@ -229,9 +233,9 @@ class SocketWire:
     ) -> None:
         parts = urlsplit(base_url)
         secure = parts.scheme == "https"
-        usual = 443 if secure else 80
-        self._address: Final = Address(secure, parts.hostname or "", parts.port or usual)
-        self._host: Final = str(self._address).removesuffix(f":{usual}")
+        default_port = 443 if secure else 80
+        self._origin: Final = Origin(secure, parts.hostname or "", parts.port or default_port)
+        self._host: Final = str(self._origin).removesuffix(f":{default_port}")
         self._prefix: Final = parts.path.rstrip("/")
         self._ssl_context: Final = ssl_context
         self._max_connections: Final = max_connections
@@ -239,7 +243,7 @@ class SocketWire:
         self._max_response_bytes: Final = max_response_bytes
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []
-        self._blocks: Final[dict[int, tuple[Mapping[str, str], bytes]]] = {}
+        self._header_blocks: Final[dict[int, tuple[Mapping[str, str], bytes]]] = {}
         renew_after_fork(self)
 
     async def send(
@@ -248,63 +252,63 @@ class SocketWire:
         headers: Mapping[str, str],
         *,
         timeout: Timeout,
-        sending: SendProgress,
+        progress: SendProgress,
     ) -> Response | Failure:
-        """Return the whole answer, or what came instead: as `Wire` says.
+        """Return the whole response, or the failure, as `Wire` promises.
 
-        Raise `ValueError` for a request that can't be written without being read as another.
+        Raise `ValueError` for a request with characters that would change the request's meaning.
         """
-        data = self._written(request, headers)
+        data = self._encode(request, headers)
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None or not pool.is_open:
-            pool = await self._open(loop)
-        ends_at = inf if timeout.total is None else loop.time() + timeout.total
-        call = Call(request.method, data, timeout, sending, loop.create_future(), ends_at)
+            pool = await self._open_pool(loop)
+        deadline = inf if timeout.total is None else loop.time() + timeout.total
+        call = Call(request.method, data, timeout, progress, loop.create_future(), deadline)
         body = request.body
         if body is not None and not isinstance(body, bytes):
-            return await _poured(pool, call, body)
+            return await _send_streamed(pool, call, body)
         pool.submit(call)
         try:
             return await call.reply
         except BaseException:
-            pool.withdraw(call)
+            pool.cancel(call)
             raise
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop; calls that are under way fail."""
+        """Close the connections of the running loop; calls under way fail."""
         pool = self._pools.get(loop := asyncio.get_running_loop())
         if pool is not None:
             del self._pools[loop]
-            await pool.keeper.aclose()
+            await pool.lifetime.aclose()
 
     def renew(self) -> None:
-        """Begin without connections in a child process; the parent's stay open."""
-        self._inherited.extend(self._pools.values())  # kept, or they would be closed as garbage
+        """Start without connections in a child process; the parent's connections stay open."""
+        self._inherited.extend(self._pools.values())  # or garbage collection would close them
         self._pools.clear()
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> Pool:
-        for other in list(self._pools):  # other threads may do the same
+    async def _open_pool(self, loop: asyncio.AbstractEventLoop) -> Pool:
+        for other in list(self._pools):  # a copy: other threads may change the dictionary
             if other.is_closed():
                 self._pools.pop(other, None)
-        made = self._pools[loop] = Pool(
-            self._address,
+        pool = self._pools[loop] = Pool(
+            self._origin,
             self._ssl_context,
             max_connections=self._max_connections,
             keepalive_expiry=self._keepalive_expiry,
             max_response_bytes=self._max_response_bytes,
         )
-        await anext(made.keeper)
-        return made
+        await anext(pool.lifetime)
+        return pool
 
-    def _written(self, request: Request, headers: Mapping[str, str]) -> bytes:
-        """Return the bytes of *request*: its head, and its body if that is there already."""
+    def _encode(self, request: Request, headers: Mapping[str, str]) -> bytes:
+        """Return the bytes of *request*: the head, and the body unless streamed."""
         line = f"{request.method} {self._prefix}{request.target} HTTP/1.1\r\n"
         if not _REQUEST_LINE.fullmatch(line):
             message = "the method or the target can't be written as a request line"
             raise ValueError(message)
-        known = self._blocks.get(id(headers))
-        head = line.encode("ascii") + (known[1] if known else self._block(headers))
+        known = self._header_blocks.get(id(headers))
+        head = line.encode("ascii") + (known[1] if known else self._encode_headers(headers))
         body = request.body
         if body is None:
             return head + (_EMPTY if request.method in _BODY_EXPECTED else _END)
@@ -314,30 +318,33 @@ class SocketWire:
             return head + _CHUNKED
         return b"%bContent-Length: %d\r\n\r\n" % (head, body.length)
 
-    def _block(self, headers: Mapping[str, str]) -> bytes:
-        """Return *headers* as they are written; made once for the mapping that comes again."""
+    def _encode_headers(self, headers: Mapping[str, str]) -> bytes:
+        """Return the bytes of *headers*, cached by the identity of the mapping."""
         lines = [f"Host: {self._host}\r\n"]
         for name, value in headers.items():
             line = f"{name}: {value}\r\n"
-            if not _FIELD.fullmatch(line) or name.lower() in _OURS:
+            if not _FIELD.fullmatch(line) or name.lower() in _FRAMING_HEADERS:
                 message = "a header can't be written: it would be read as another, or says our part"
                 raise ValueError(message)
             lines.append(line)
-        if len(self._blocks) >= _HEADERS_KEPT:
-            self._blocks.clear()
+        if len(self._header_blocks) >= _MAX_HEADER_BLOCKS:
+            self._header_blocks.clear()
         block = "".join(lines).encode("latin-1")
-        self._blocks[id(headers)] = headers, block  # which keeps it, so that its id stays its own
+        self._header_blocks[id(headers)] = (
+            headers,
+            block,
+        )  # the entry keeps the mapping alive, and so the id unique
         return block
 
 
-async def _poured(pool: Pool, call: Call, body: Streamed) -> Response | Failure:
-    """Return what becomes of *call* in *pool*, whose *body* follows as it is read."""
-    async with body.opened() as pieces:
-        taken = call.taken = asyncio.get_running_loop().create_future()
+async def _send_streamed(pool: Pool, call: Call, body: StreamedBody) -> Response | Failure:
+    """Send *call* in *pool*, then the pieces of *body*; return the response or the failure."""
+    async with body.open() as pieces:
+        waiter = call.connection_waiter = asyncio.get_running_loop().create_future()
         pool.submit(call)
         try:
-            await pour(pieces, call, taken, length=body.length)
+            await send_stream(pieces, call, waiter, length=body.length)
             return await call.reply
         except BaseException:
-            pool.withdraw(call)
+            pool.cancel(call)
             raise

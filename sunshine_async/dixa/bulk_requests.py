@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from sunshine_async import _codec
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.error_body import details
-from sunshine_async._http.messages import HAD_LEFT
+from sunshine_async._http.messages import SENT_NOTE
 from sunshine_async.bulk.cancellation import (
     CALL,
     after_sending,
@@ -294,7 +294,7 @@ def noting(ended: Collection[object]) -> Generator[None]:
         yield
     except get_cancelled_exc_class() as cancelled:
         if ended:
-            cancelled.add_note(HAD_LEFT.format(endpoint="an earlier request of the batch"))
+            cancelled.add_note(SENT_NOTE.format(endpoint="an earlier request of the batch"))
         raise
 
 

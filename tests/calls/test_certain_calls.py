@@ -50,10 +50,10 @@ from sunshine_async._http.messages import (
     Request,
     Response,
     SendProgress,
-    Streamed,
+    StreamedBody,
     Timeout,
 )
-from sunshine_async._http.open_wire import Switch
+from sunshine_async._http.open_wire import WireSelector
 from sunshine_async.cli.app import app
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
@@ -283,15 +283,15 @@ class Wired:
         headers: Mapping[str, str],
         *,
         timeout: Timeout,
-        sending: SendProgress,
+        progress: SendProgress,
     ) -> Coroutine[Any, Any, Response | Failure]:
         """Give the next reply."""
-        return self._send(request, sending)
+        return self._send(request, progress)
 
-    async def _send(self, request: Request, sending: SendProgress) -> Response | Failure:
+    async def _send(self, request: Request, progress: SendProgress) -> Response | Failure:
         self.sent.append(request.method)
         reply = next(self.replies)
-        sending.begun = not isinstance(reply, Failure) and request.target != "/unsent"
+        progress.started = not isinstance(reply, Failure) and request.target != "/unsent"
         if isinstance(reply, BaseException):
             raise reply
         return reply
@@ -581,8 +581,8 @@ async def test_both_wires_read_retry_after(
         ) as client:
             if by_socket:
                 wire = client._transport.wire
-                assert isinstance(wire, Switch)
-                client._bind(evolve(client._transport, wire=wire.own))
+                assert isinstance(wire, WireSelector)
+                client._bind(evolve(client._transport, wire=wire.socket_wire))
             with pytest.raises(RateLimitError) as caught:
                 await client.users.get("1")
             await client._transport.wire.aclose()
@@ -609,7 +609,7 @@ async def test_a_transport_that_tells_nothing_may_have_sent(
     assert caught.value.maybe_applied
 
 
-class Closing(Streamed):
+class Closing(StreamedBody):
     """A body whose source fails when it is opened, read or closed."""
 
     content_type = "image/png"
@@ -625,7 +625,7 @@ class Closing(Streamed):
             raise LookupError(at)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give one byte."""
 
         async def pieces() -> AsyncIterator[bytes]:
