@@ -15,7 +15,7 @@ from sunshine_async import _codec
 from sunshine_async._calls.error_body import details
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after
 from sunshine_async._http.messages import Request, Response, StreamedBody
-from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, kind_of
+from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, error_class
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -215,7 +215,7 @@ class Endpoint(Generic[B, R]):
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
         acted = attempts.maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
-        return kind_of(status)(
+        return error_class(status)(
             status,
             endpoint=str(self),
             errors=errors,

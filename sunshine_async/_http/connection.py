@@ -73,7 +73,7 @@ class ConnectionState(Enum):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Connection to one address that carries one call at a time and sets the call's reply.
+    """Connection to one address that carries a single call at a time and sets the call's reply.
 
     ========  ======================  ===================  ===========  ==================
     state     bytes received          end of the stream    broken       time limit reached

@@ -1,4 +1,4 @@
-"""New connections to one origin: name lookup, Happy Eyeballs (RFC 8305), TLS handshake."""
+"""New connections to an origin: name lookup, Happy Eyeballs (RFC 8305), TLS handshake."""
 
 import asyncio
 import socket

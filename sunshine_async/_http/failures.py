@@ -1,7 +1,7 @@
 """Exceptions of a wire: turned into failures, or stripped of frames before leaving the package.
 
 The frames of a wire, and of httpx, have headers and bodies in local variables. Error reporters
-attach the local variables of every frame in a traceback. So an exception leaves in one of two ways:
+attach the local variables of every frame in a traceback. An exception leaves in two ways:
 
 - `strip_frames` removes the frames from a cancellation, or from an error of the caller's own body.
 - `unexpected_error` replaces an exception that no wire, codec or service should raise.
@@ -124,7 +124,7 @@ class CallerBody(StreamedBody):
 
 
 class _CallerStream(httpx.AsyncByteStream):
-    """The pieces of a `CallerBody`; no generator, because one left half-way is never closed."""
+    """The pieces of a `CallerBody`; no generator, because a generator left half-way stays open."""
 
     def __init__(self, pieces: AsyncIterator[bytes], body: CallerBody) -> None:
         self._pieces: Final = pieces
@@ -147,9 +147,9 @@ def strip_frames(error: BaseException, body: object, *, handled: BaseException |
     """Remove the frames of the wire, and of all code below, from *error*.
 
     - An error of the source of *body* keeps the frames of the source.
-    - Any other `Exception` stays as it is, for `unexpected_error`.
-    - A cancellation keeps the earlier cancellations, because anyio looks for its own among them,
-      and the exception that the caller had already *handled*.
+    - A different `Exception` stays unchanged, for `unexpected_error`.
+    - A cancellation keeps the earlier cancellations, because anyio searches the chain for the
+      cancellation of a scope. The exception that the caller had already *handled* stays, too.
     """
     if isinstance(body, CallerBody) and body.error is error:
         error.__traceback__ = body.traceback

@@ -54,7 +54,7 @@ _MAX_REASON: Final = 100
 
 @define
 class _HttpcoreTrace:
-    """Trace extension of one request: httpcore reports events, other transports report nothing.
+    """Trace extension of a request: httpcore reports events, other transports report nothing.
 
     Every event that isn't known to precede the request marks the request as started. The connect
     timeout bounds all that precedes the request: TCP, the proxy's handshake, and TLS.
@@ -66,7 +66,7 @@ class _HttpcoreTrace:
     has_events: bool = False
     """True after the first event."""
     new_connection: bool = False
-    """True if the request opened a connection of its own."""
+    """True if the request opened a connection."""
     last_event: str = ""
     """The last event before the request."""
     refusal: Response | None = None
@@ -105,7 +105,7 @@ class ParserStream(ABC):
 
 
 class _BytesStream(httpx.AsyncByteStream):
-    """A body in one piece; no generator, because a generator left half-way is never closed."""
+    """A body in one piece; no generator, because a generator left half-way stays open."""
 
     def __init__(self, content: bytes) -> None:
         self._content: Final = content
@@ -187,7 +187,7 @@ class HttpxWire:
         content: bytes | None = None,
         stream: httpx.AsyncByteStream | None = None,
     ) -> httpx.Request:
-        """Convert *request*; httpx adds no header of its own to a request with a *stream*."""
+        """Convert *request*; httpx adds no header to a request with a *stream*."""
         return httpx.Request(
             request.method,
             self._base_url.copy_with(raw_path=self._prefix + request.target.encode("ascii")),

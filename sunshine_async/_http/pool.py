@@ -35,7 +35,7 @@ _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Pool:
-    """Connection pool of one address in one event loop, with at most *max_connections*.
+    """Connection pool of an origin in an event loop, with at most *max_connections*.
 
     - Calls wait in a first-in, first-out queue.
     - A new connection belongs to no call. Once connected, the connection takes the first call in
@@ -113,7 +113,7 @@ class Pool:
             self._open_connections()
 
     def forget(self, connection: Connection) -> None:
-        """Forget *connection*, which has closed its socket."""
+        """Forget *connection*: the socket is closed."""
         self._connections.discard(connection)
 
     async def _close_with_loop(self) -> AsyncGenerator[None, None]:
@@ -139,7 +139,7 @@ class Pool:
             await asyncio.sleep(0)
 
     def _open_connections(self) -> None:
-        """Open a connection for each waiting call without one, as far as slots are free."""
+        """Open a connection for every waiting call, as far as slots are free."""
         while self._free_slots and len(self._connecting) < len(self._queue):
             call = next(islice(self._queue, len(self._connecting), None))
             self._free_slots -= 1
@@ -168,7 +168,7 @@ class Pool:
         return Failure(Fault.UNSENT, f"connecting to {self._origin} failed: {reason}")
 
     def _on_connected(self, task: asyncio.Task[Connection | Failure]) -> None:
-        """Use the connection that `_dial` made, or free its slot and fail the first call."""
+        """Use the connection that `_dial` made; on a failure free the slot and fail a call."""
         self._connecting.discard(task)
         made = self._connect_failure("cancelled") if task.cancelled() else task.result()
         if isinstance(made, Connection) and made.state is ConnectionState.IDLE:
@@ -193,7 +193,7 @@ class Pool:
             call.timer = None
 
     def _on_deadline(self, call: Call) -> None:
-        """End the wait of *call*, unless a new connection with its own time limit is under way."""
+        """End the wait of *call*, unless a new connection is under way: that has a time limit, too."""
         dialing = call in islice(self._queue, len(self._connecting))
         if dialing and self._loop.time() < call.deadline:
             later = call.deadline < inf

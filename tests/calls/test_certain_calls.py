@@ -57,7 +57,7 @@ from sunshine_async._http.open_wire import WireSelector
 from sunshine_async.cli.app import app
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.errors import kind_of
+from sunshine_async.errors import error_class
 from sunshine_async.jobs import SUNSHINE, Ending, Job, Mode, Row
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import Answer, ScriptedTransport
@@ -461,7 +461,7 @@ class TestSurprises:
 
 async def test_an_error_of_ours_out_of_a_transport() -> None:
     """An error of another client, raised by a transport, is no answer of this service."""
-    elsewhere = kind_of(404)(404, endpoint="GET /elsewhere")
+    elsewhere = error_class(404)(404, endpoint="GET /elsewhere")
     client, _ = scripted(elsewhere, elsewhere, retry=Retry(max_attempts=1))
 
     with pytest.raises(SunshineError):
