@@ -68,7 +68,7 @@ class Auth(Protocol):
         ...
 
 
-class _SecretHolder:
+class _SecretHolder(Auth):
     def __reduce__(self) -> NoReturn:
         message = (
             f"{type(self).__name__} holds a secret and doesn't pickle: make it where it is used"
@@ -76,7 +76,6 @@ class _SecretHolder:
         raise TypeError(message)
 
     def advice(self, date: str | None) -> str | None:  # noqa: ARG002 - only a JWT depends on a clock
-        """Return None: check the key."""
         return None
 
 
@@ -88,19 +87,15 @@ class _FixedHeader(_SecretHolder):
         self._secrets: Final = secrets
 
     def identity(self) -> str:
-        """Return the whole header, which identifies these credentials."""
         return self._header
 
     def current(self) -> str:
-        """Return the header."""
         return self._header
 
     async def fetch(self) -> str:
-        """Return the header."""
         return self._header
 
     async def renew(self, refused: str) -> bool:
-        """Return False, because the header never changes."""
         return refused != self._header
 
     def secrets(self) -> tuple[str, ...]:
@@ -260,7 +255,6 @@ class JwtAuth(_SecretHolder):
         return self._header
 
     async def fetch(self) -> str:
-        """Return the same header as `current`."""
         return self.current()
 
     async def renew(self, refused: str) -> bool:

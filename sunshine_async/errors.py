@@ -16,7 +16,7 @@
     │   ├── RateLimitError            429
     │   └── ServerError               5xx
     ├── TransportError                no usable answer
-    │   ├── ConnectError              nothing was sent
+    │   ├── ConnectError              the last attempt sent nothing
     │   ├── RequestTimeoutError       also a TimeoutError
     │   └── ConnectionLostError       sent, then the connection broke
     └── ResponseDecodeError           an unreadable answer
@@ -24,8 +24,8 @@
 The attribute ``maybe_applied`` of every error is True if the service may have acted on the call.
 Look before you send such a call again.
 
-Errors pickle and copy with all attributes. No message, ``repr`` or pickle has a secret, a header or
-a body in it. The service's own code and title are the only foreign words in a message.
+Errors pickle with all attributes but ``body``. No message, ``repr`` or pickle has a secret, a header
+or a body in it. The service's own code and title are the only foreign words in a message.
 """
 
 from collections.abc import Mapping
@@ -63,8 +63,7 @@ class SunshineError(Exception):
     maybe_applied: bool
     """True if the service may have acted on the call."""
     retry_budget_spent: bool = False
-    """True if a retry was left out, because too many calls of the same credentials fail; see
-    `Pace`."""
+    """True if a retry was left out: too many calls of the same credentials fail (see `Pace`)."""
     from_page: str | None = None
     """Value of ``from_page=`` that continues an interrupted list; None: from the beginning."""
 
@@ -73,10 +72,7 @@ class SunshineError(Exception):
         self.maybe_applied = maybe_applied
 
     def __str__(self) -> str:
-        notes = (
-            _RETRY_BUDGET_SPENT if self.retry_budget_spent else "",
-            _MAYBE_APPLIED if self.maybe_applied else "",
-        )
+        notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
         return ". ".join(filter(None, (super().__str__(), *notes)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -235,10 +231,8 @@ _CLASS_OF: Final[Mapping[int, type[ApiError]]] = {
     429: RateLimitError,
 }
 
-_RETRY_BUDGET_SPENT: Final = (
-    "Not tried again: too many calls of these credentials fail at the moment"
-)
-_MAYBE_APPLIED: Final = "The service may have acted: look before you send it again"
+_NO_RETRY: Final = "Not tried again: too many calls of these credentials fail at the moment"
+_DOUBT: Final = "The service may have acted: look before you send it again"
 
 
 def error_class(status: int) -> type[ApiError]:

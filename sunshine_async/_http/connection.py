@@ -3,7 +3,6 @@
 import asyncio
 import select
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from enum import Enum
 from math import inf
 from typing import Final, Protocol, cast
@@ -145,30 +144,31 @@ class Connection(asyncio.BufferedProtocol):
             self._write()
         self._set_timer(self._deadline(call))
 
-    async def send_piece(self, call: Call, piece: bytes) -> None:
-        """Send a *piece* of the body of *call*; return when the write buffer has room again.
+    async def send_body(self, call: Call, pieces: AsyncIterator[bytes], length: int | None) -> None:
+        """Send *pieces* as the body of *call*, in chunks without a *length*; stop if the call ends.
 
-        Do nothing if the call has ended. So do `end_body` and `fail_call`.
+        A body of another length ends the call as lost.
         """
-        if call is self._call:
+        sent = 0
+        async for piece in pieces:
+            sent += len(piece)
+            if call is not self._call or (length is not None and sent > length):
+                break
+            chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if length is None else piece
             self._last_activity = self._loop.time()
-            self._transport.write(piece)
+            self._transport.write(chunk if piece else b"")  # an empty chunk would be the end
             if self._paused:
                 self._drain_waiter = self._loop.create_future()
                 await self._drain_waiter
-
-    def end_body(self, call: Call, piece: bytes) -> None:
-        """Send the last *piece* of the body of *call*."""
-        if call is self._call:
-            self._streaming = False
-            self._last_activity = self._loop.time()
-            self._transport.write(piece)
-            self._write()
-
-    def fail_call(self, call: Call, reason: str) -> None:
-        """End *call* as lost: the body can't be sent."""
-        if call is self._call:
-            self.fail(Fault.LOST, reason)
+        if call is not self._call:
+            return
+        if length not in (None, sent):
+            self.fail(Fault.LOST, "the body is not as long as it was said to be")
+            return
+        self._streaming = False
+        self._last_activity = self._loop.time()
+        self._transport.write(b"0\r\n\r\n" if length is None else b"")
+        self._write()
 
     def abort(self) -> None:
         """Close the connection at once, without a reply to a call under way."""
@@ -304,60 +304,5 @@ def _readable_by_select(descriptor: int) -> Callable[[], object]:
     return lambda: select.select([descriptor], [], [], 0)[0]
 
 
-_watch_readable: Final = (
-    _readable_by_poll if hasattr(select, "poll") else _readable_by_select
-)  # Windows
-
-
-async def send_stream(
-    pieces: AsyncIterator[bytes],
-    call: Call,
-    waiter: asyncio.Future[Connection],
-    *,
-    length: int | None,
-) -> None:
-    """Send *pieces* as the body of *call*, on the connection that *waiter* brings.
-
-    Return when all pieces are sent, or when *call* has a reply: a failure, or an early response.
-    Without a *length* the body is sent in chunks. A body of another length ends the call as lost.
-    An error of the source of the pieces is raised unchanged.
-    """
-    loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[object]", asyncio.current_task())
-    cancelled_before = task.cancelling()
-    until_replied = asyncio.timeout(None)
-
-    def stop(_: object) -> None:
-        with suppress(RuntimeError):  # the whole body has been sent
-            until_replied.reschedule(loop.time())
-
-    call.reply.add_done_callback(stop)
-    try:
-        async with until_replied:
-            await _send_pieces(pieces, call, await waiter, length)
-    except (TimeoutError, asyncio.CancelledError):  # before Python 3.11.3 the timeout raises either
-        if not until_replied.expired() or task.cancelling() > cancelled_before:
-            raise
-    finally:
-        call.reply.remove_done_callback(stop)
-
-
-async def _send_pieces(
-    pieces: AsyncIterator[bytes], call: Call, connection: Connection, length: int | None
-) -> None:
-    sent = 0
-    async for piece in pieces:
-        sent += len(piece)
-        if length is not None and sent > length:
-            break
-        if length is None:
-            framed = (
-                b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-            )  # an empty chunk is the end
-        else:
-            framed = piece
-        await connection.send_piece(call, framed)
-    if length in (None, sent):
-        connection.end_body(call, b"0\r\n\r\n" if length is None else b"")
-    else:
-        connection.fail_call(call, "the body is not as long as it was said to be")
+# Windows has no poll
+_watch_readable: Final = _readable_by_poll if hasattr(select, "poll") else _readable_by_select

@@ -48,35 +48,31 @@ class Dialer:
         self._lookup_at = 0.0
 
     async def dial(self, make: Callable[[], Connection]) -> Connection:
-        """Connect and return a connection that *make* returns; raise `OSError` on failure.
+        """Connect a connection of *make*, TLS handshake included; raise `OSError` on failure.
 
         No socket stays open after an error or a cancellation.
         """
         context = await self._context() if self._origin.secure else None
 
         async def connect(address: SocketAddress) -> Connection:
-            return await self._connect(address, make(), context)
+            connection, link = make(), await connect_socket(address)
+            try:
+                await self._loop.create_connection(
+                    lambda: connection,
+                    sock=link,
+                    ssl=context,
+                    server_hostname=self._origin.host if context else None,
+                )
+            except BaseException:
+                connection.abort()
+                raise
+            return connection
 
         try:
             return await race(await self._addresses(), connect, Connection.abort)
         except OSError:
             self._lookup = None  # the addresses may have changed
             raise
-
-    async def _connect(
-        self, address: SocketAddress, connection: Connection, context: ssl.SSLContext | None
-    ) -> Connection:
-        """Connect *connection* to *address*, TLS handshake included, and return the connection."""
-        link = await connect_socket(address)
-        name = self._origin.host if context else None
-        try:
-            await self._loop.create_connection(
-                lambda: connection, sock=link, ssl=context, server_hostname=name
-            )
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
 
     def close(self) -> None:
         """Cancel a name lookup under way."""

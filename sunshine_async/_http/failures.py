@@ -12,7 +12,7 @@ attach the local variables of every frame in a traceback. An exception leaves in
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import PurePath
 from types import TracebackType
@@ -88,8 +88,11 @@ class MockError(ResponseDecodeError, AssertionError):
     """A test's mock refused the request: an `AssertionError` with the mock's own text."""
 
 
-class CallerBody(StreamedBody):
-    """Wrapper of a streamed *body* that records an error of the caller's own source."""
+class CallerBody(StreamedBody, httpx.AsyncByteStream):
+    """Wrapper of a streamed *body* that records an error of the caller's own source.
+
+    `open` gives the wrapper itself as the iterator: a generator left half-way would stay open.
+    """
 
     def __init__(self, body: StreamedBody) -> None:
         self.content_type = body.content_type
@@ -101,34 +104,23 @@ class CallerBody(StreamedBody):
 
     @property
     def ready(self) -> bool:
-        """True if the source can be read from the beginning."""
         return self._body.ready
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator["_CallerStream"]:
-        """Give the pieces, from the beginning."""
+    async def open(self) -> AsyncGenerator[Self]:
         opened = False
         try:
-            async with self._body.open() as pieces:
+            async with self._body.open() as self._pieces:
                 opened = True
-                yield _CallerStream(pieces, self)
+                yield self
         except Exception as error:
             if not opened:  # an error of closing follows the whole body, so the service may act
-                self.record(error)
+                self._record(error)
             raise
 
-    def record(self, error: Exception) -> None:
-        """Record *error* and the frames of the source."""
+    def _record(self, error: Exception) -> None:
         self.error = error
         self.traceback = error.__traceback__
-
-
-class _CallerStream(httpx.AsyncByteStream):
-    """The pieces of a `CallerBody`; no generator, because a generator left half-way stays open."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], body: CallerBody) -> None:
-        self._pieces: Final = pieces
-        self._body: Final = body
 
     def __aiter__(self) -> Self:
         return self
@@ -139,7 +131,7 @@ class _CallerStream(httpx.AsyncByteStream):
         except StopAsyncIteration:
             raise
         except Exception as error:
-            self._body.record(error)
+            self._record(error)
             raise
 
 

@@ -16,6 +16,7 @@ from sunshine_async._http.failures import CallerBody, root_cause, unsent
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
+    Headers,
     Request,
     Response,
     SendProgress,
@@ -155,12 +156,7 @@ class HttpxWire:
         self._transports.clear()
 
     async def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        progress: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
         """Return the whole response, or the failure, as `Wire` promises."""
         trace = _HttpcoreTrace(progress, timeout.connect)
@@ -175,14 +171,14 @@ class HttpxWire:
         else:
             framed["Content-Length"] = str(body.length)
         source = body if isinstance(body, CallerBody) else CallerBody(body)
-        async with source.open() as pieces:
-            outgoing = self._to_httpx(request, framed, stream=pieces)
-            return await self._send(outgoing, timeout, trace, source)
+        async with source.open() as stream:
+            outgoing = self._to_httpx(request, framed, stream=stream)
+            return await self._send(outgoing, timeout, trace)
 
     def _to_httpx(
         self,
         request: Request,
-        headers: Mapping[str, str],
+        headers: Headers,
         *,
         content: bytes | None = None,
         stream: httpx.AsyncByteStream | None = None,
@@ -197,20 +193,16 @@ class HttpxWire:
         )
 
     async def _send(
-        self,
-        outgoing: httpx.Request,
-        timeout: Timeout,
-        trace: _HttpcoreTrace,
-        source: CallerBody | None = None,
+        self, outgoing: httpx.Request, timeout: Timeout, trace: _HttpcoreTrace
     ) -> Response | Failure:
         phases = asdict(timeout)
         outgoing.extensions = {"trace": trace, "timeout": phases}
-        total = phases.pop("total")
+        total, stream = phases.pop("total"), outgoing.stream
         try:
             with anyio.move_on_after(total), trace.connect_scope:
                 return await self._exchange(outgoing, trace)
         except Exception as error:
-            if source is not None and source.error is error:
+            if isinstance(stream, CallerBody) and stream.error is error:
                 raise
             if not (trace.has_events or isinstance(error, _TRANSPORT_ERRORS)):
                 raise

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
 from sunshine_async.errors import Fault
 
 JSON: Final = "application/json"
+Headers: TypeAlias = Mapping[str, str]
 
 
 class StreamedBody(ABC):
@@ -61,7 +62,7 @@ class Response:
     """A complete response; the names in *headers* are lower-case."""
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
     body_error: str = field(default="", repr=False)
     """Reason that the body can't be read. If there is a reason, *body* is empty."""
@@ -116,12 +117,7 @@ class Wire(Protocol):
     """Sender of requests to one base URL."""
 
     def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        progress: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Coroutine[Any, Any, Response | Failure]:
         """Return the whole response, or the failure; never raise an error of the network.
 

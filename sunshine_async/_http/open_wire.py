@@ -4,7 +4,7 @@ import ipaddress
 import re
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
 from math import inf
 from typing import Any, Final, TypeAlias
@@ -15,7 +15,15 @@ import httpx
 from attrs import field, frozen
 
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
-from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout, Wire
+from sunshine_async._http.messages import (
+    Failure,
+    Headers,
+    Request,
+    Response,
+    SendProgress,
+    Timeout,
+    Wire,
+)
 from sunshine_async._http.tls import check_named_certificates, shared_ssl_context
 from sunshine_async.errors import ConfigurationError
 
@@ -224,12 +232,7 @@ class WireSelector:
         self._httpx_wire: Final = httpx_wire
 
     def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        progress: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Coroutine[Any, Any, Response | Failure]:
         """Return the whole response, or the failure, as `Wire` promises."""
         wire = self._httpx_wire if is_mocked() or not in_asyncio_task() else self.socket_wire

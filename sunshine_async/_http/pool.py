@@ -4,18 +4,21 @@ import asyncio
 import re
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from math import inf
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
-from sunshine_async._http.connection import Call, Connection, ConnectionState, send_stream
+from sunshine_async._http.connection import Call, Connection, ConnectionState
 from sunshine_async._http.dialer import Dialer, Origin
 from sunshine_async._http.failures import unsent
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
+    Headers,
     Request,
     Response,
     SendProgress,
@@ -57,9 +60,10 @@ class Pool:
         self.is_open = True
         self.lifetime: Final = self._close_with_loop()
         self._origin: Final = origin
-        self._max_connections: Final = max_connections
+        self._make_connection: Final = partial(
+            Connection, self, str(origin), limit=max_response_bytes, secure=origin.secure
+        )
         self._keepalive_expiry: Final = keepalive_expiry
-        self._max_response_bytes: Final = max_response_bytes
         self._dialer: Final = Dialer(origin, ssl_context)
         self._loop: Final = asyncio.get_running_loop()
         self._queue: Final[OrderedDict[Call, None]] = OrderedDict()
@@ -149,14 +153,9 @@ class Pool:
 
     async def _dial(self, seconds: float | None) -> Connection | Failure:
         """Return a new connection, or the failure to connect within *seconds*."""
-
-        def make() -> Connection:
-            limit, secure = self._max_response_bytes, self._origin.secure
-            return Connection(self, str(self._origin), limit=limit, secure=secure)
-
         try:
             async with asyncio.timeout(seconds):
-                connection = await self._dialer.dial(make)
+                connection = await self._dialer.dial(self._make_connection)
         except Exception as error:  # noqa: BLE001 - an error ends a call, never the pool
             return unsent(error, f"connecting to {self._origin}")
         if connection.is_available():
@@ -196,10 +195,9 @@ class Pool:
         """End the wait of *call*, unless a new connection is under way: that has a time limit, too."""
         dialing = call in islice(self._queue, len(self._connecting))
         if dialing and self._loop.time() < call.deadline:
-            later = call.deadline < inf
-            call.timer = (
-                self._loop.call_at(call.deadline, self._on_deadline, call) if later else None
-            )
+            call.timer = None
+            if call.deadline < inf:
+                call.timer = self._loop.call_at(call.deadline, self._on_deadline, call)
             return
         self._dequeue(call)
         event = "was made" if dialing else "came free"
@@ -237,22 +235,21 @@ class SocketWire:
         self._origin: Final = Origin(secure, parts.hostname or "", parts.port or default_port)
         self._host: Final = str(self._origin).removesuffix(f":{default_port}")
         self._prefix: Final = parts.path.rstrip("/")
-        self._ssl_context: Final = ssl_context
-        self._max_connections: Final = max_connections
-        self._keepalive_expiry: Final = keepalive_expiry
-        self._max_response_bytes: Final = max_response_bytes
+        self._make_pool: Final = partial(
+            Pool,
+            self._origin,
+            ssl_context,
+            max_connections=max_connections,
+            keepalive_expiry=keepalive_expiry,
+            max_response_bytes=max_response_bytes,
+        )
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []
-        self._header_blocks: Final[dict[int, tuple[Mapping[str, str], bytes]]] = {}
+        self._header_blocks: Final[dict[int, tuple[Headers, bytes]]] = {}
         renew_after_fork(self)
 
     async def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        progress: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
         """Return the whole response, or the failure, as `Wire` promises.
 
@@ -291,17 +288,11 @@ class SocketWire:
         for other in list(self._pools):  # a copy: other threads may change the dictionary
             if other.is_closed():
                 self._pools.pop(other, None)
-        pool = self._pools[loop] = Pool(
-            self._origin,
-            self._ssl_context,
-            max_connections=self._max_connections,
-            keepalive_expiry=self._keepalive_expiry,
-            max_response_bytes=self._max_response_bytes,
-        )
+        pool = self._pools[loop] = self._make_pool()
         await anext(pool.lifetime)
         return pool
 
-    def _encode(self, request: Request, headers: Mapping[str, str]) -> bytes:
+    def _encode(self, request: Request, headers: Headers) -> bytes:
         """Return the bytes of *request*: the head, and the body unless streamed."""
         line = f"{request.method} {self._prefix}{request.target} HTTP/1.1\r\n"
         if not _REQUEST_LINE.fullmatch(line):
@@ -318,32 +309,48 @@ class SocketWire:
             return head + _CHUNKED
         return b"%bContent-Length: %d\r\n\r\n" % (head, body.length)
 
-    def _encode_headers(self, headers: Mapping[str, str]) -> bytes:
+    def _encode_headers(self, headers: Headers) -> bytes:
         """Return the bytes of *headers*, cached by the identity of the mapping."""
         lines = [f"Host: {self._host}\r\n"]
         for name, value in headers.items():
             line = f"{name}: {value}\r\n"
             if not _FIELD.fullmatch(line) or name.lower() in _FRAMING_HEADERS:
-                message = "a header can't be written: it would be read as another, or says our part"
+                message = "a header can't be written: invalid characters, or a name that we set"
                 raise ValueError(message)
             lines.append(line)
         if len(self._header_blocks) >= _MAX_HEADER_BLOCKS:
             self._header_blocks.clear()
         block = "".join(lines).encode("latin-1")
-        self._header_blocks[id(headers)] = (
-            headers,
-            block,
-        )  # the entry keeps the mapping alive, and so the id unique
+        self._header_blocks[id(headers)] = headers, block  # keeps the mapping, and so the id
         return block
 
 
 async def _send_streamed(pool: Pool, call: Call, body: StreamedBody) -> Response | Failure:
-    """Send *call* in *pool*, then the pieces of *body*; return the response or the failure."""
+    """Send *call* in *pool*, then the pieces of *body*; return the response or the failure.
+
+    A reply before the end of the body, such as an early response, stops the body. An error of the
+    source of the pieces is raised unchanged.
+    """
+    loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[object]", asyncio.current_task())
     async with body.open() as pieces:
-        waiter = call.connection_waiter = asyncio.get_running_loop().create_future()
+        waiter = call.connection_waiter = loop.create_future()
         pool.submit(call)
+        cancelled_before = task.cancelling()
+        until_replied = asyncio.timeout(None)
+
+        def stop(_: object) -> None:
+            with suppress(RuntimeError):  # the whole body has been sent
+                until_replied.reschedule(loop.time())
+
+        call.reply.add_done_callback(stop)
         try:
-            await send_stream(pieces, call, waiter, length=body.length)
+            try:
+                async with until_replied:
+                    await (await waiter).send_body(call, pieces, body.length)
+            except (TimeoutError, asyncio.CancelledError):  # Python before 3.11.3 raises either
+                if not until_replied.expired() or task.cancelling() > cancelled_before:
+                    raise
             return await call.reply
         except BaseException:
             pool.cancel(call)

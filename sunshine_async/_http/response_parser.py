@@ -62,11 +62,8 @@ class BodyDecoder:
     A body with the label gzip and the first byte of gzip is inflated. A body with another label
     (``none``, ``UTF-8``, ``aws-chunked``) stays unchanged: real servers send such labels.
 
-    Raise `InvalidResponseError` in these cases:
-
-    - The body has more than *limit* bytes, before or after inflating.
-    - The gzip is damaged.
-    - The label names a compression that the request did not accept.
+    Raise `InvalidResponseError` for more than *limit* bytes, before or after inflating, for damaged
+    gzip, and for a compression that the request did not accept.
     """
 
     def __init__(self, encoding: str | None, *, limit: int) -> None:
@@ -129,13 +126,11 @@ _Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
 class ResponseParser:
-    """Parser of the responses on one connection; `expect` announces each response.
+    """Parser of the responses on a connection; `expect` announces each response.
 
-    Time and memory are bounded for any input:
-
-    - a head by ``MAX_HEAD_BYTES`` and ``MAX_FIELDS``
-    - a body by *limit*, before and after inflating
-    - bytes without content, such as chunk framing, by ``MAX_HEAD_BYTES`` in a row
+    Time and memory are bounded for any input. A head has at most ``MAX_HEAD_BYTES`` and
+    ``MAX_FIELDS``, a body at most *limit* bytes, before and after inflating. Bytes without content,
+    such as chunk framing, are at most ``MAX_HEAD_BYTES`` in a row.
     """
 
     def __init__(self, *, limit: int) -> None:
@@ -167,7 +162,7 @@ class ResponseParser:
         """
         if self._status < _LOWEST_REFUSAL:
             return None
-        return Response(self._status, _Headers(self._fields), b"")
+        return Response(self._status, _LazyHeaders(self._fields), b"")
 
     @property
     def stage(self) -> str:
@@ -311,15 +306,15 @@ class ResponseParser:
             body, body_error = self._body.finish(), ""
         except InvalidResponseError as error:
             body, body_error = b"", str(error)
-        self._response = Response(self._status, _Headers(self._fields), body, body_error)
+        self._response = Response(self._status, _LazyHeaders(self._fields), body, body_error)
 
     def _reject_body(self, body_error: str) -> NoReturn:
         """End the response here: the content is useless, for the reason *body_error*."""
-        self._response = Response(self._status, _Headers(self._fields), b"", body_error)
+        self._response = Response(self._status, _LazyHeaders(self._fields), b"", body_error)
         _reject(body_error)
 
 
-class _Headers(Mapping[str, str]):
+class _LazyHeaders(Mapping[str, str]):
     """Header fields, decoded on first access: a successful call never reads the headers."""
 
     def __init__(self, fields: _Fields) -> None:
