@@ -75,7 +75,7 @@ class _SecretHolder(Auth):
         )
         raise TypeError(message)
 
-    def advice(self, date: str | None) -> str | None:  # noqa: ARG002 - only a JWT depends on a clock
+    def advice(self, date: str | None) -> str | None:  # noqa: ARG002 - for JwtAuth
         return None
 
 
@@ -286,8 +286,8 @@ class JwtAuth(_SecretHolder):
             return None
         direction = "ahead of" if ahead > 0 else "behind"
         return (
-            f"The clock of this machine is {abs(ahead):.0f} s {direction} the service's, and a JWT ends by"
-            " the clock: set the clock, or JwtAuth(now=...)"
+            f"The clock of this machine is {abs(ahead):.0f} s {direction} the service's, and a JWT"
+            " ends by the clock: set the clock, or JwtAuth(now=...)"
         )
 
     def _replace(self, stale: int) -> None:

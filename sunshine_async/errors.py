@@ -24,8 +24,8 @@
 The attribute ``maybe_applied`` of every error is True if the service may have acted on the call.
 Look before you send such a call again.
 
-Errors pickle with all attributes but ``body``. No message, ``repr`` or pickle has a secret, a header
-or a body in it. The service's own code and title are the only foreign words in a message.
+Errors pickle with all attributes but ``body``. No message, ``repr`` or pickle has a secret, a
+header or a body in it. The service's own code and title are the only foreign words in a message.
 """
 
 from collections.abc import Mapping
@@ -256,7 +256,7 @@ class TransportError(SunshineError):
 
 
 class ConnectError(TransportError):
-    """No connection could be made, and the last attempt sent nothing; the message has the reason."""
+    """No connection was made, so the last attempt sent nothing; the message has the reason."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):

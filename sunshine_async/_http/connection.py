@@ -265,9 +265,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _deadline(self, call: Call) -> float:
         limit = call.timeout.read
-        if (
-            self.state is ConnectionState.SENDING
-        ):  # a slow source of the body isn't the peer's fault
+        if self.state is ConnectionState.SENDING:  # a slow source isn't the peer's fault
             limit = call.timeout.write if self._paused else None
         return call.deadline if limit is None else min(call.deadline, self._last_activity + limit)
 

@@ -18,7 +18,7 @@ from sunshine_async._http.tls import is_clean_end
 
 
 def install_parser(transport: httpx.AsyncHTTPTransport, *, limit: int) -> httpx.AsyncHTTPTransport:
-    """Return *transport*, with our parser on each connection and bodies of at most *limit* bytes."""
+    """Add our parser to *transport*, with bodies of at most *limit* bytes; return *transport*."""
     # httpcore accepts a backend, but httpx has no argument for one
     pool = cast("Any", transport)._pool  # noqa: SLF001
     pool._network_backend = _HttpcoreBackend(pool._network_backend, limit)  # noqa: SLF001

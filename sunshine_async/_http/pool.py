@@ -90,7 +90,7 @@ class Pool:
             call.timer = self._loop.call_at(due, self._on_deadline, call)
 
     def cancel(self, call: Call) -> None:
-        """Cancel *call*: close the connection that carries *call*, or remove *call* from the queue."""
+        """Remove *call* from the queue, or close the connection that carries *call*."""
         if call.connection is not None:
             call.connection.abort()
         else:
@@ -192,7 +192,7 @@ class Pool:
             call.timer = None
 
     def _on_deadline(self, call: Call) -> None:
-        """End the wait of *call*, unless a new connection is under way: that has a time limit, too."""
+        """End the wait of *call*; a connection under way has a time limit itself."""
         dialing = call in islice(self._queue, len(self._connecting))
         if dialing and self._loop.time() < call.deadline:
             call.timer = None
