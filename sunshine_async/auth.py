@@ -13,7 +13,7 @@ import json
 import re
 import time
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -152,7 +152,7 @@ class ApiToken(_FixedHeader):
 class BearerAuth(_SecretHolder):
     """A bearer token: a text, or an async function that returns a token.
 
-    - The function is called for the first token, and after a 401. The call is then sent again.
+    - The function is called for the first token, and after a 401. The call is then sent once more.
     - Only a single caller runs the function at a time; concurrent calls wait for the new token.
     - The function has the time of an attempt. After that the call ends in a `ConnectError`.
     - An error of the function is raised by the call, unchanged.
@@ -218,7 +218,7 @@ class JwtAuth(_SecretHolder):
     """JSON Web Tokens signed with an API key (HS256), as the services describe. Needs PyJWT.
 
     A token is valid for *lifetime* seconds. All calls share a token until shortly before the end,
-    or until a 401; after a 401 the call is sent again with a new token. *scope* is ``app``,
+    or until a 401; after a 401 the call is sent once more, with a new token. *scope* is ``app``,
     ``integration`` or ``account``, the owner of the key. *now* returns the time in seconds since
     1970. Raise `ConfigurationError` for a key or a lifetime that can't work.
     """
@@ -295,15 +295,12 @@ class JwtAuth(_SecretHolder):
         with self._lock.lock:
             if hash(self._header) != stale:  # a concurrent call has replaced the token
                 return
-            now = self._now()
+            now, headers = self._now(), {"kid": self._key_id}
             claims = {"scope": self._scope, "exp": int(now + self._lifetime)}
-            self._header = f"Bearer {_encode(claims, self._secret, self._key_id)}"
+            payload = json.dumps(claims, separators=(",", ":")).encode()
+            token = _signer().encode(payload, self._secret, algorithm="HS256", headers=headers)
+            self._header = f"Bearer {token}"
             self._used_until = now + self._lifetime - min(RENEWAL_MARGIN, self._lifetime / 5)
-
-
-def _encode(claims: Mapping[str, object], secret: str, key_id: str) -> str:
-    payload = json.dumps(claims, separators=(",", ":")).encode()
-    return _signer().encode(payload, secret, algorithm="HS256", headers={"kid": key_id})
 
 
 @cache

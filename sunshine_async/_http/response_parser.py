@@ -15,10 +15,25 @@ from attrs import evolve
 
 from sunshine_async._http.messages import Response
 
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_FIELDS: Final = 200
+MAX_INTERIM: Final = 20
+
+_VERSIONS: Final = ("1.1", "1.0")
+_BODILESS: Final = (204, 304)
+_SWITCHING_PROTOCOLS: Final = 101
+_LOWEST: Final = 100
+_LOWEST_FINAL: Final = 200
+_LOWEST_REFUSAL: Final = 300
+_FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
+_H: Final = ord("H")
 _END: Final = b"\r\n\r\n"
 _LENGTH_NAME: Final = b"content-length:"
 _INTERIM: Final = b"1"
 _STATUS: Final = slice(9, 10)
+_COMPRESSED: Final = ("br", "compress", "deflate", "zstd")
+_GZIP_MAGIC: Final = 0x1F  # JSON never starts with this byte
+_Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
 def merge_content_lengths(raw: bytes) -> bytes | None:
@@ -46,10 +61,6 @@ def _merge_lengths(head: bytes) -> bytes:
     [value] = values
     others = [line for line in lines if line not in lengths]
     return b"\r\n".join([*others, b"Content-Length: " + value])
-
-
-_COMPRESSED: Final = ("br", "compress", "deflate", "zstd")
-_GZIP_MAGIC: Final = 0x1F  # JSON never starts with this byte
 
 
 class InvalidResponseError(Exception):
@@ -108,21 +119,6 @@ class BodyDecoder:
             self._gunzip = self._gunzip if piece[0] == _GZIP_MAGIC else None
         elif any(label.strip() in _COMPRESSED for label in self._encoding.split(",")):
             _reject(f"it is in an encoding that was not asked for ({self._encoding[:40]})")
-
-
-MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_FIELDS: Final = 200
-MAX_INTERIM: Final = 20
-
-_VERSIONS: Final = ("1.1", "1.0")
-_BODILESS: Final = (204, 304)
-_SWITCHING_PROTOCOLS: Final = 101
-_LOWEST: Final = 100
-_LOWEST_FINAL: Final = 200
-_LOWEST_REFUSAL: Final = 300
-_FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
-_H: Final = ord("H")
-_Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
 class ResponseParser:
@@ -209,21 +205,25 @@ class ResponseParser:
         if self._length_error is None and not self._head_read and "Content-Length" in str(error):
             self._length_error = error
             try:
-                return self._buffer_head(data)
+                self._buffer_head(data)
             except httptools.HttpParserError as again:
                 error = again
+            else:
+                return
         self.reusable = False
         if self._response is None:
-            self._fail(_as_invalid(error))
-        return None
+            inner = error.__context__  # raised by a callback, inside the parser
+            if not isinstance(inner, InvalidResponseError):
+                inner = InvalidResponseError(str(error))
+            self._fail(inner)
 
     def _buffer_head(self, data: bytes | memoryview) -> None:
         """Keep *data* of an incomplete head; parse the complete head with merged lengths."""
         self._buffered_head += data
-        repaired = (
-            None if self._length_error is None else merge_content_lengths(self._buffered_head)
-        )
-        if self._length_error is None or repaired is None:
+        if self._length_error is None:
+            return
+        repaired = merge_content_lengths(self._buffered_head)
+        if repaired is None:
             return
         if repaired == self._buffered_head:
             raise self._length_error
@@ -355,9 +355,3 @@ def _field_key(name: bytes) -> str:
 
 def _reject(reason: str) -> NoReturn:
     raise InvalidResponseError(reason)
-
-
-def _as_invalid(error: httptools.HttpParserError) -> InvalidResponseError:
-    """Return the error that a callback raised inside the parser, or else the parser's own."""
-    inner = error.__context__
-    return inner if isinstance(inner, InvalidResponseError) else InvalidResponseError(str(error))
