@@ -9,7 +9,7 @@ from typing import Final, Protocol, cast
 
 from attrs import astuple, define, field
 
-from sunshine_async._http.failures import unsent
+from sunshine_async._http.failures import connect_failure
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
 from sunshine_async._http.response_parser import InvalidResponseError, ResponseParser
 from sunshine_async._http.tls import is_clean_end, refuses_client
@@ -222,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if refuses_client(exc) and not self._used:  # no request of the connection was read
-            self.fail(*astuple(unsent(exc, f"connecting to {self._peer}")))
+            self.fail(*astuple(connect_failure(exc, f"connecting to {self._peer}")))
         elif self.state is not ConnectionState.CLOSED:
             reason = f" ({type(exc).__name__})" if exc is not None else ""
             self._fail_lost(f"broke the connection{reason}")

@@ -6,7 +6,8 @@ attach the local variables of every frame in a traceback. An exception leaves in
 - `strip_frames` removes the frames from a cancellation, or from an error of the caller's own body.
 - `unexpected_error` replaces an exception that no wire, codec or service should raise.
 
-`unsent` makes the failure of a request that was not sent, with the reason in words. No I/O.
+`connect_failure` makes the failure of a request that was not sent, with the reason in words.
+No I/O.
 """
 
 import os
@@ -31,7 +32,7 @@ from sunshine_async.errors import (
 )
 
 
-def unsent(error: BaseException, action: str) -> Failure:
+def connect_failure(error: BaseException, action: str) -> Failure:
     """Return the failure of a request that was not sent because of *error*.
 
     *action* is the interrupted work, such as ``connecting to localhost:80``.

@@ -12,7 +12,7 @@ import httpx
 from anyio.lowlevel import checkpoint, current_token
 from attrs import asdict, define, field
 
-from sunshine_async._http.failures import CallerBody, root_cause, unsent
+from sunshine_async._http.failures import CallerBody, connect_failure, root_cause
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
@@ -244,10 +244,10 @@ class HttpxWire:
         if not started:
             if isinstance(error, httpx.PoolTimeout):
                 return Failure(Fault.UNSENT, f"no connection to {self._host} came free in time")
-            return self._unsent(error, trace.last_event, timed_out=timed_out)
+            return self._unsent_failure(error, trace.last_event, timed_out=timed_out)
         cause = root_cause(error)
         if trace.new_connection and refuses_client(cause):
-            return unsent(cause, f"connecting to {self._host}")
+            return connect_failure(cause, f"connecting to {self._host}")
         if timed_out:
             return Failure(Fault.TIMED_OUT, f"{self._host} did not answer in time")
         if isinstance(error, InvalidResponseError):
@@ -257,15 +257,17 @@ class HttpxWire:
             Fault.LOST, f"the connection to {self._host} broke before the answer came ({name})"
         )
 
-    def _unsent(self, error: Exception, last_event: str, *, timed_out: bool) -> Failure:
+    def _unsent_failure(self, error: Exception, last_event: str, *, timed_out: bool) -> Failure:
         """Return the failure of a request that was not sent, by the server or by the proxy."""
         cause = TimeoutError() if timed_out else error
         if self._proxy is None:
-            return unsent(cause, f"connecting to {self._host}")
+            return connect_failure(cause, f"connecting to {self._host}")
         action = f"connecting to {self._host} through the proxy {self._proxy}"
         if not isinstance(error, httpx.ProxyError):
             to_proxy = last_event.startswith("connection.")
-            return unsent(cause, f"connecting to the proxy {self._proxy}" if to_proxy else action)
+            return connect_failure(
+                cause, f"connecting to the proxy {self._proxy}" if to_proxy else action
+            )
         reason = str(error)[:_MAX_REASON]
         if reason.startswith(str(_PROXY_AUTH_REQUIRED)):
             return Failure(Fault.PERMANENT, f"{action} failed: {reason}: {_PROXY_ADVICE}")

@@ -71,11 +71,11 @@ def find_proxy(given: str | None, base_url: str) -> Proxy | None:
     if url is None:
         return None
     source = "proxy" if given else "the proxy that the environment names"
-    found = _PROXY.fullmatch(url)
+    match = _PROXY.fullmatch(url)
     if (
-        found is None
-        or _URL_DELIMITER.search(found["user"] or "")
-        or not 0 < int(found["port"] or 1) <= _LAST_PORT
+        match is None
+        or _URL_DELIMITER.search(match["user"] or "")
+        or not 0 < int(match["port"] or 1) <= _LAST_PORT
     ):
         message = (
             f"{source} must be a URL such as http://localhost:3128 or"
@@ -83,12 +83,12 @@ def find_proxy(given: str | None, base_url: str) -> Proxy | None:
             " the password percent-encoded (%23 for #)"
         )
         raise ConfigurationError(message)
-    scheme = found["scheme"].lower()
+    scheme = match["scheme"].lower()
     if scheme.startswith("socks") and find_spec("socksio") is None:
         message = f"{source} is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'"
         raise ConfigurationError(message)
-    port = f":{found['port']}" if found["port"] else ""
-    return Proxy(f"{scheme}://{found['host']}{port}", url)
+    port = f":{match['port']}" if match["port"] else ""
+    return Proxy(f"{scheme}://{match['host']}{port}", url)
 
 
 def proxy_from_environment(base_url: str) -> str | None:
@@ -184,14 +184,16 @@ def open_wire(
         return HttpxWire(base_url, lambda: transport, max_response_bytes=MAX_RESPONSE_BYTES)
     if ssl_context is None:
         check_named_certificates()
-    used = find_proxy(proxy, base_url)
+    proxy_server = find_proxy(proxy, base_url)
     httpx_wire = HttpxWire(
         base_url,
-        lambda: _httpx_transport(used, ssl_context or shared_ssl_context(), max_connections),
+        lambda: _httpx_transport(
+            proxy_server, ssl_context or shared_ssl_context(), max_connections
+        ),
         max_response_bytes=MAX_RESPONSE_BYTES,
-        proxy=None if used is None else used.name,
+        proxy=None if proxy_server is None else proxy_server.name,
     )
-    if used is not None:
+    if proxy_server is not None:
         return httpx_wire
 
     def make_socket_wire() -> Wire:

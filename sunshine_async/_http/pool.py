@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from sunshine_async._http.connection import Call, Connection, ConnectionState
 from sunshine_async._http.dialer import Dialer, Origin
-from sunshine_async._http.failures import unsent
+from sunshine_async._http.failures import connect_failure
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
@@ -157,11 +157,11 @@ class Pool:
             async with asyncio.timeout(seconds):
                 connection = await self._dialer.dial(self._make_connection)
         except Exception as error:  # noqa: BLE001 - an error ends a call, never the pool
-            return unsent(error, f"connecting to {self._origin}")
+            return connect_failure(error, f"connecting to {self._origin}")
         if connection.is_available():
             return connection
         connection.abort()
-        return self._connect_failure("it was closed, or spoken on, before anything was asked")
+        return self._connect_failure("the server closed it, or sent bytes, before a request")
 
     def _connect_failure(self, reason: str) -> Failure:
         return Failure(Fault.UNSENT, f"connecting to {self._origin} failed: {reason}")
@@ -169,16 +169,16 @@ class Pool:
     def _on_connected(self, task: asyncio.Task[Connection | Failure]) -> None:
         """Use the connection that `_dial` made; on a failure free the slot and fail a call."""
         self._connecting.discard(task)
-        made = self._connect_failure("cancelled") if task.cancelled() else task.result()
-        if isinstance(made, Connection) and made.state is ConnectionState.IDLE:
-            self._connections.add(made)
-            self.release(made)
+        result = self._connect_failure("cancelled") if task.cancelled() else task.result()
+        if isinstance(result, Connection) and result.state is ConnectionState.IDLE:
+            self._connections.add(result)
+            self.release(result)
             return
         self._free_slots += 1
         call = self._next_call()
-        if isinstance(made, Failure) and call and len(self._queue) > len(self._connecting):
+        if isinstance(result, Failure) and call and len(self._queue) > len(self._connecting):
             self._dequeue(call)
-            call.set_reply(made)
+            call.set_reply(result)
         self._open_connections()
 
     def _next_call(self) -> Call | None:
@@ -298,8 +298,8 @@ class SocketWire:
         if not _REQUEST_LINE.fullmatch(line):
             message = "the method or the target can't be written as a request line"
             raise ValueError(message)
-        known = self._header_blocks.get(id(headers))
-        head = line.encode("ascii") + (known[1] if known else self._encode_headers(headers))
+        cached = self._header_blocks.get(id(headers))
+        head = line.encode("ascii") + (cached[1] if cached else self._encode_headers(headers))
         body = request.body
         if body is None:
             return head + (_EMPTY if request.method in _BODY_EXPECTED else _END)

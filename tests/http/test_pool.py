@@ -292,7 +292,7 @@ class TestPool:
         assert reply == Failure(
             Fault.UNSENT,
             f"connecting to 127.0.0.1:{server.port} failed: "
-            "it was closed, or spoken on, before anything was asked",
+            "the server closed it, or sent bytes, before a request",
         )
 
     async def test_connection_that_goes_bad_as_it_arrives_is_replaced(self) -> None:
