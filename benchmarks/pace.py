@@ -98,10 +98,10 @@ class Way:
         headers: Mapping[str, str],
         *,
         timeout: Timeout,
-        sending: SendProgress,
+        progress: SendProgress,
     ) -> Response | Failure:
         """Pass a request on, and take down when it was answered, and how."""
-        reply = await self.wire.send(request, headers, timeout=timeout, sending=sending)
+        reply = await self.wire.send(request, headers, timeout=timeout, progress=progress)
         kind = self.accepted
         if not isinstance(reply, Response) or reply.status >= 500:
             kind = self.failed
@@ -318,7 +318,7 @@ async def limited(case: Limit, *, plain: bool) -> Result:
                 return await by_lane[lane].request("GET", "/v2/apps/{app_id}/integrations")
 
             async def sent() -> int:
-                reply = await way.send(REQUEST, {}, timeout=AMPLE, sending=SendProgress())
+                reply = await way.send(REQUEST, {}, timeout=AMPLE, progress=SendProgress())
                 return reply.status if isinstance(reply, Response) else 0
 
             now = time.monotonic

@@ -274,11 +274,11 @@ class SimulatedWire:
         headers: Mapping[str, str],
         *,
         timeout: Timeout,
-        sending: SendProgress,
+        progress: SendProgress,
     ) -> Response | Failure:
         """Return the answer of the gate, after the latency."""
         del request, headers, timeout
-        sending.begun = True
+        progress.started = True
         seconds = self.latency(anyio.current_time() - self.began) * self.luck.uniform(0.6, 1.4)
         there = seconds * self.luck.uniform(0.3, 0.5)
         await anyio.sleep(there)
@@ -323,7 +323,7 @@ def simulate(
             return await by_lane[lane].call(endpoint)
 
         async def sent() -> int:
-            reply = await wire.send(REQUEST, {}, timeout=AMPLE, sending=SendProgress())
+            reply = await wire.send(REQUEST, {}, timeout=AMPLE, progress=SendProgress())
             return reply.status if isinstance(reply, Response) else 0
 
         peer = Plain(sent, case.allowed, anyio.current_time)

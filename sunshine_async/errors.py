@@ -1,10 +1,10 @@
-"""Every error that a call can end in.
+"""Errors of the library, in one tree. ``except SunshineError`` catches the error of any call.
 
 ::
 
     SunshineError
     ├── ConfigurationError            also a ValueError
-    ├── ApiError                      the service answered, and said no
+    ├── ApiError                      the service refused the call
     │   ├── BadRequestError           400
     │   ├── AuthenticationError       401
     │   ├── PaymentRequiredError      402
@@ -16,13 +16,16 @@
     │   ├── RateLimitError            429
     │   └── ServerError               5xx
     ├── TransportError                no usable answer
-    │   ├── ConnectError              nothing was sent
+    │   ├── ConnectError              the last attempt sent nothing
     │   ├── RequestTimeoutError       also a TimeoutError
     │   └── ConnectionLostError       sent, then the connection broke
-    └── ResponseDecodeError           an answer that can't be read as what it should be
+    └── ResponseDecodeError           an unreadable answer
 
-Every one pickles. None holds a secret, a header or a body; the only words in them that aren't ours
-are the service's own code and title.
+The attribute ``maybe_applied`` of every error is True if the service may have acted on the call.
+Look before you send such a call again.
+
+Errors pickle with all attributes but ``body``. No message, ``repr`` or pickle has a secret, a
+header or a body in it. The service's own code and title are the only foreign words in a message.
 """
 
 from collections.abc import Mapping
@@ -33,42 +36,43 @@ from attrs import frozen
 
 
 class Fault(StrEnum):
-    """Why an attempt brought no answer that settles the call."""
+    """Reason that an attempt brought no final answer."""
 
     UNSENT = "unsent"
-    """No byte of the request left."""
+    """No byte of the request was sent."""
     PERMANENT = "permanent"
-    """No byte of the request left, and a retry meets the same: an untrusted certificate, or a
+    """No byte of the request was sent, and a retry would fail alike: an untrusted certificate, or a
     proxy that refuses the credentials."""
     THROTTLED = "throttled"
-    """429: refused before it was looked at."""
+    """429: refused before the service looked at the request."""
     OVERLAPPED = "overlapped"
-    """Refused, since another change of the same thing was under way."""
+    """Refused, because another change of the same object was under way."""
     REDIRECTED = "redirected"
-    """3xx: sent elsewhere, after the effect or before. Not followed."""
+    """3xx: redirected, before or after the effect. Redirects are not followed."""
     UNAVAILABLE = "unavailable"
     """No certain answer: 5xx, 408, 499, and every status outside 200 to 499."""
     TIMED_OUT = "timed out"
-    """Sent, and no answer came in time."""
+    """The request was sent, and no answer came in time."""
     LOST = "lost"
-    """Sent, and the connection broke before the whole answer had come."""
+    """The request was sent, and the connection broke before the whole answer came."""
 
 
 class SunshineError(Exception):
-    """Base of all. *maybe_applied* says whether the service may have acted on the call."""
+    """Base class of all errors of the library."""
 
     maybe_applied: bool
+    """True if the service may have acted on the call."""
     retry_budget_spent: bool = False
-    """Whether it wasn't tried again because too many calls of its credentials fail; see `Pace`."""
+    """True if a retry was left out: too many calls of the same credentials fail (see `Pace`)."""
     from_page: str | None = None
-    """In the middle of a list: what to hand in as ``from_page=`` to go on; None: the beginning."""
+    """Value of ``from_page=`` that continues an interrupted list; None: from the beginning."""
 
     def __init__(self, message: str, *, maybe_applied: bool = False) -> None:
         super().__init__(message)
         self.maybe_applied = maybe_applied
 
     def __str__(self) -> str:
-        notes = (_SPENT if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
+        notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
         return ". ".join(filter(None, (super().__str__(), *notes)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -78,7 +82,7 @@ class SunshineError(Exception):
 def _restore(
     kind: type[SunshineError], args: tuple[Any, ...], state: Mapping[str, Any]
 ) -> SunshineError:
-    """Make a pickled error again without its constructor, whose arguments are not kept."""
+    """Restore a pickled error without the constructor, because the arguments are not kept."""
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
@@ -101,21 +105,22 @@ def uncertain(error: Exception) -> SunshineError:
 
 
 class ConfigurationError(SunshineError, ValueError):
-    """Something that a client needs is missing, or can't work; the text says which."""
+    """A setting is missing or invalid; the message names the setting."""
 
 
 @frozen
 class ErrorDetail:
-    """One of the reasons that a service gave: its *code* and its *title*, where it had them."""
+    """A reason given by a service: *code* and *title*, each None if absent."""
 
     code: str | None
     title: str | None
 
 
 class ApiError(SunshineError):
-    """The service answered, and said no."""
+    """The service refused the call. A subclass stands for each common status."""
 
     advice: ClassVar[str] = ""
+    """The next step, as the last sentence of the message."""
 
     def __init__(
         self,
@@ -130,23 +135,27 @@ class ApiError(SunshineError):
         maybe_applied: bool = False,
     ) -> None:
         self.status: Final = status
+        """The HTTP status."""
         self.errors: Final = errors
+        """All reasons given by the service."""
         self.endpoint: Final = endpoint
-        """The method and the path's template: no id of anyone."""
+        """Method and path template, without ids of customers."""
         self.request_id: Final = request_id
+        """The service's id of the request, for the service's support; None: not given."""
         self.retry_after: Final = retry_after
-        """Seconds, as the service asked."""
+        """Seconds to wait, as the service asked; None: not asked."""
         self.attempts: Final = attempts
+        """Number of attempts; 0: nothing was sent."""
         super().__init__(self._sentence(advice or self.advice), maybe_applied=maybe_applied)
 
     @property
     def code(self) -> str | None:
-        """The first code that the service gave."""
+        """The first code among the reasons; None: no reason has a code."""
         return next((error.code for error in self.errors if error.code), None)
 
     @property
     def title(self) -> str | None:
-        """The first title that the service gave."""
+        """The first title among the reasons; None: no reason has a title."""
         return next((error.title for error in self.errors if error.title), None)
 
     def _sentence(self, advice: str) -> str:
@@ -158,59 +167,59 @@ class ApiError(SunshineError):
 
 
 class BadRequestError(ApiError):
-    """400: the body or the query isn't as the service wants it."""
+    """400: the service rejects the body or the query."""
 
 
 class AuthenticationError(ApiError):
-    """401: the service doesn't know the credentials."""
+    """401: the service rejects the credentials."""
 
     advice = "Check the key id and the secret, or the token, and that they belong to this app"
 
 
 class PaymentRequiredError(ApiError):
-    """402: the account's plan doesn't have this, or its trial is over."""
+    """402: the account's plan doesn't include the operation, or the trial is over."""
 
     advice = "Check the account's plan"
 
 
 class PermissionDeniedError(ApiError):
-    """403: the credentials are known, and don't allow this."""
+    """403: the credentials are valid, and don't allow the operation."""
 
     advice = "Check the scope of the credentials"
 
 
 class NotFoundError(ApiError):
-    """404: there is no such thing."""
+    """404: the object doesn't exist."""
 
 
 class ConflictError(ApiError):
-    """409: it is there already, or is being changed by another call."""
+    """409: the object exists already, or another call is changing the object."""
 
     @property
     def resent(self) -> bool:
-        """Whether an earlier sending of the same call may have made what is there."""
+        """True if an earlier attempt of the same call may have made the existing object."""
         return self.maybe_applied
 
 
 class PayloadTooLargeError(ApiError):
-    """413: the body is larger than the service takes."""
+    """413: the body is larger than the service accepts."""
 
 
 class LockedError(ApiError):
-    """423: it can't be changed any more."""
+    """423: the object is locked and can't be changed any more."""
 
 
 class RateLimitError(ApiError):
-    """429: too many calls, and no more attempts or time to try again."""
+    """429: too many calls, and no attempts or no time left for a retry."""
 
     advice = "Send fewer calls a second: pace=Pace(rate=...)"
 
 
 class ServerError(ApiError):
-    """5xx: something went wrong at the service."""
+    """5xx: the service failed."""
 
 
-_KINDS: Final[Mapping[int, type[ApiError]]] = {
+_CLASS_OF: Final[Mapping[int, type[ApiError]]] = {
     400: BadRequestError,
     401: AuthenticationError,
     402: PaymentRequiredError,
@@ -222,51 +231,47 @@ _KINDS: Final[Mapping[int, type[ApiError]]] = {
     429: RateLimitError,
 }
 
-_SPENT: Final = "Not tried again: too many calls of these credentials fail at the moment"
+_NO_RETRY: Final = "Not tried again: too many calls of these credentials fail at the moment"
 _DOUBT: Final = "The service may have acted: look before you send it again"
 
 
-def kind_of(status: int) -> type[ApiError]:
-    """Return the class of error that *status* is raised as."""
-    return _KINDS.get(status, ServerError if status >= 500 else ApiError)  # noqa: PLR2004 - 5xx
+def error_class(status: int) -> type[ApiError]:
+    """Return the class of error for *status*."""
+    return _CLASS_OF.get(status, ServerError if status >= 500 else ApiError)  # noqa: PLR2004 - 5xx
 
 
 class TransportError(SunshineError):
-    """No usable answer came.
-
-    *fault* is what became of the last attempt (a value of `Fault`), *attempts* how many there were.
-    """
+    """No usable answer came."""
 
     def __init__(
         self, reason: str, *, fault: str, endpoint: str, attempts: int = 1, maybe_applied: bool
     ) -> None:
-        self.fault: Final = fault
+        self.fault: Final = Fault(fault)
+        """The fault of the last attempt."""
         self.endpoint: Final = endpoint
+        """Method and path template, without ids of customers."""
         self.attempts: Final = attempts
+        """Number of attempts; 0: nothing was sent."""
         super().__init__(f"{reason} ({endpoint}{_tries(attempts)})", maybe_applied=maybe_applied)
 
 
 class ConnectError(TransportError):
-    """No connection could be made: the last attempt sent nothing."""
+    """No connection was made, so the last attempt sent nothing; the message has the reason."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """It was sent, and no answer came in time."""
+    """The request was sent, and no answer came in time."""
 
 
 class ConnectionLostError(TransportError):
-    """It was sent, and the connection broke before the whole answer had come."""
+    """The request was sent, and the connection broke before the whole answer came."""
 
 
 class ResponseDecodeError(SunshineError):
-    """The answer can't be read, or reading the answer failed in an unexpected way.
-
-    *path* says where (``user.profile.email``; empty: the answer as a whole). *status* is None where
-    no whole answer came.
-    """
+    """The answer can't be read, or reading the answer failed in an unexpected way."""
 
     body: bytes | None = None
-    """The answer's body, as it came. No text, ``repr`` or pickle of the error has the body in it."""
+    """The answer's body, as received. No message, ``repr`` or pickle of the error has the body."""
 
     def __init__(
         self,
@@ -280,10 +285,13 @@ class ResponseDecodeError(SunshineError):
         id: str | None = None,
     ) -> None:
         self.path: Final = path
+        """Path of the unreadable field (``user.profile.email``); empty: the answer as a whole."""
         self.status: Final = status
+        """The HTTP status; None: no complete answer came."""
         self.endpoint: Final = endpoint
+        """Method and path template, without ids of customers."""
         self.id: Final = id
-        """The service's own id in the answer, where one could be read."""
+        """The service's id in the answer; None: no readable id."""
         self.body = body
         where = f" at {path}" if path else ""
         came = "" if status is None else f" ({status})"

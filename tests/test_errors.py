@@ -23,7 +23,7 @@ from sunshine_async.errors import (
     ResponseDecodeError,
     SunshineError,
     TransportError,
-    kind_of,
+    error_class,
     uncertain,
 )
 
@@ -176,7 +176,7 @@ def test_a_misfit_pickles() -> None:
 
 def test_each_status_has_its_kind() -> None:
     """A status has the kind of the table; another 5xx is `ServerError`, the rest `ApiError`."""
-    kinds = {status: kind_of(status).__name__ for status in range(300, 700)}
+    kinds = {status: error_class(status).__name__ for status in range(300, 700)}
 
     assert kinds == {
         status: STATUSES.get(status, "ServerError" if status >= 500 else "ApiError")
@@ -186,7 +186,7 @@ def test_each_status_has_its_kind() -> None:
 
 def test_the_message_of_an_api_error_says_what_and_where() -> None:
     """Status, codes, titles, endpoint, attempts, and whether the service may have acted."""
-    error = kind_of(400)(400, endpoint=ENDPOINT, errors=DETAILS, attempts=3, maybe_applied=True)
+    error = error_class(400)(400, endpoint=ENDPOINT, errors=DETAILS, attempts=3, maybe_applied=True)
 
     assert str(error) == (
         "400 bad_request: Invalid email; Invalid name"
@@ -196,7 +196,7 @@ def test_the_message_of_an_api_error_says_what_and_where() -> None:
 
 def test_the_message_of_an_error_without_reasons_has_its_status() -> None:
     """Where the service gives no reason, the status and the endpoint are the message."""
-    assert str(kind_of(502)(502, endpoint=ENDPOINT)) == f"502 ({ENDPOINT})"
+    assert str(error_class(502)(502, endpoint=ENDPOINT)) == f"502 ({ENDPOINT})"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_message_of_an_error_without_reasons_has_its_status() -> None:
 )
 def test_the_message_says_what_to_do(status: int, advice: str) -> None:
     """Where the caller can do something about it, the message says what."""
-    assert advice in str(kind_of(status)(status, endpoint=ENDPOINT)).partition(". ")[2]
+    assert advice in str(error_class(status)(status, endpoint=ENDPOINT)).partition(". ")[2]
 
 
 @pytest.mark.parametrize(
@@ -247,6 +247,15 @@ def test_the_message_of_a_transport_error_says_what_to_do() -> None:
         " look before you send it again"
     )
     assert str(sure) == f"it broke ({ENDPOINT})"
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_the_fault_of_a_transport_error_is_typed(fault: Fault) -> None:
+    """`fault` is a `Fault`, also where the value was given as text, and in a pickle."""
+    error = TransportError("x", fault=fault.value, endpoint=ENDPOINT, maybe_applied=False)
+
+    assert error.fault is fault
+    assert pickle.loads(pickle.dumps(error)).fault is fault  # noqa: S301 - our own
 
 
 def test_the_message_of_a_decode_error_says_where() -> None:

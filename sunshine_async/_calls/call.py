@@ -14,7 +14,7 @@ from attrs import define, field
 from sunshine_async._calls.caller import Caller, Refusals, unsent
 from sunshine_async._calls.endpoint import Attempts, Endpoint
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, MAY_RESEND, Replay, fault_of, retry_after
-from sunshine_async._http.failures import seal
+from sunshine_async._http.failures import strip_frames
 from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
 from sunshine_async._pace import Lane
 from sunshine_async._pace.evidence import limit_in_headers
@@ -161,7 +161,7 @@ class OneCall:
                     self.until += began - stood  # one of many has time to wait in line
                 if last is not None and began >= self.until:
                     return last
-                timeout = transport.timeout.within(self.until - began)
+                timeout = transport.timeout.cap(self.until - began)
                 self.authorization = transport.auth.current() or ""
                 if not self.authorization:
                     timeout = await self._authorized(timeout)
@@ -191,10 +191,10 @@ class OneCall:
                 request,
                 transport.headers(self.authorization, request.content_type),
                 timeout=timeout,
-                sending=sending,
+                progress=sending,
             )
         except BaseException as error:
-            seal(error, request.body, handled=handled)
+            strip_frames(error, request.body, handled=handled)
             raise
 
     async def _authorized(self, timeout: Timeout) -> Timeout:
@@ -202,7 +202,7 @@ class OneCall:
         now = self.transport.clock.now
         began = now()
         self.authorization = await self._asked(self.transport.auth.fetch, timeout)
-        return timeout.within(cast("float", timeout.total) - (now() - began))
+        return timeout.cap(cast("float", timeout.total) - (now() - began))
 
     async def _asked(self, bring: Callable[[], Awaitable[T]], timeout: Timeout) -> T:
         """Return what *bring*, a function of the credentials, returns; bound it by *timeout*."""
@@ -259,7 +259,7 @@ class OneCall:
             self.asked = None
         self.fault = fault
         self.sign = Sign.ERRED if became in _IN_ITSELF else _SIGN_OF[fault]
-        self.sending.begun = False
+        self.sending.started = False
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
 
@@ -271,7 +271,7 @@ class OneCall:
         transport = self.transport
         left = cast("float", self.until) - transport.clock.now()
         return await self._asked(
-            lambda: transport.auth.renew(self.authorization), transport.timeout.within(left)
+            lambda: transport.auth.renew(self.authorization), transport.timeout.cap(left)
         )
 
     def _wait(self, fault: Fault) -> float | None:

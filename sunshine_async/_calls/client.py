@@ -17,9 +17,9 @@ from sunshine_async._http.httpx_wire import is_mocked
 from sunshine_async._http.open_wire import (
     HttpxTimeout,
     HttpxTransport,
-    base_url_of,
+    check_base_url,
     open_wire,
-    timeout_of,
+    to_timeout,
 )
 from sunshine_async._pace import Lane, Pace
 from sunshine_async._pace.shared import leave, pace_of
@@ -126,7 +126,7 @@ class Client:
             message = f"auth must be {kinds}, not {type(auth).__name__}"
             raise ConfigurationError(message)
         variable = f"{self.prefix}_BASE_URL"
-        self.base_url: Final = base_url_of(
+        self.base_url: Final = check_base_url(
             base_url or os.environ.get(variable) or self.default_base_url,
             name="base_url" if base_url else f"base_url ({variable})",
             allow_insecure=allow_insecure,
@@ -151,7 +151,7 @@ class Client:
         places = Slots(max_connections)
         read, nobody = self.probe
         probe = read.request(None, {**path, **nobody}, {})
-        limits = timeout_of(timeout)
+        limits = to_timeout(timeout)
         self._bind(
             Transport(wire, auth, retry, pace, limits, places=places, probe=probe, path=path)
         )
@@ -201,7 +201,7 @@ class Client:
         view._bind(
             evolve(
                 ours,
-                timeout=ours.timeout if timeout is None else timeout_of(timeout),
+                timeout=ours.timeout if timeout is None else to_timeout(timeout),
                 retry=retry or ours.retry,
                 pace=pace or ours.pace,
                 lane=lane or ours.lane,

@@ -14,8 +14,8 @@ from attrs import Factory, field, frozen
 from sunshine_async import _codec
 from sunshine_async._calls.error_body import details
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after
-from sunshine_async._http.messages import Request, Response, Streamed
-from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, kind_of
+from sunshine_async._http.messages import Request, Response, StreamedBody
+from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, error_class
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -152,7 +152,7 @@ class Endpoint(Generic[B, R]):
 
         A *query* that is text is one that the service gave, and goes as it came.
         Raise `ValueError` for an id that can't be one, and for a body that JSON can't hold or
-        that is larger than the service takes; `TypeError` for a body of another kind. A `Streamed`
+        that is larger than the service takes; `TypeError` for a body of another kind. A `StreamedBody`
         body goes as it is.
         """
         target = self._filled(path)
@@ -164,7 +164,7 @@ class Endpoint(Generic[B, R]):
             takes = self.accepts.__name__ if self.accepts else "no body"
             message = f"{self.operation} takes {takes}, not {type(body).__name__}"
             raise TypeError(message)
-        data = body if isinstance(body, Streamed) else encoded(body, self.max_json_bytes)
+        data = body if isinstance(body, StreamedBody) else encoded(body, self.max_json_bytes)
         return Request(self.method, target, data)
 
     def _filled(self, values: Mapping[str, str]) -> str:
@@ -215,7 +215,7 @@ class Endpoint(Generic[B, R]):
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
         acted = attempts.maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
-        return kind_of(status)(
+        return error_class(status)(
             status,
             endpoint=str(self),
             errors=errors,
@@ -229,8 +229,8 @@ class Endpoint(Generic[B, R]):
     def _read(self, response: Response) -> R:
         if self.returns is NoneType:
             return cast("R", None)
-        if response.flaw:
-            raise _codec.Misfit(response.flaw)
+        if response.body_error:
+            raise _codec.Misfit(response.body_error)
         if self.returns is object and not response.body:
             return cast("R", None)
         data: Any = _codec.decode(response.body)

@@ -11,8 +11,8 @@ from sunshine_async._calls.call import UNAUTHORIZED, OneCall
 from sunshine_async._calls.caller import Caller, CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Verdict
-from sunshine_async._http.failures import Source, surprise
-from sunshine_async._http.messages import HAD_LEFT, Response, Streamed
+from sunshine_async._http.failures import CallerBody, unexpected_error
+from sunshine_async._http.messages import SENT_NOTE, Response, StreamedBody
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.errors import ApiError, SunshineError, uncertain
 
@@ -49,8 +49,10 @@ class Transport(Caller):
         doesn't say.
         """
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
-        if type(request.body) is not bytes and isinstance(request.body, Streamed):  # an ABC is slow
-            request = evolve(request, body=Source(request.body))
+        if type(request.body) is not bytes and isinstance(
+            request.body, StreamedBody
+        ):  # an ABC is slow
+            request = evolve(request, body=CallerBody(request.body))
         call = OneCall(
             self, endpoint, request, endpoint.replay_of(body), self.lane or CURRENT_LANE.get()
         )
@@ -65,7 +67,7 @@ class Transport(Caller):
                 return endpoint.result(response)
             failed: SunshineError = self._refused(call, response)
         except SunshineError as error:
-            begun = call.sending.begun and call.replay is not Replay.SAFE  # raised by a transport
+            begun = call.sending.started and call.replay is not Replay.SAFE  # raised by a transport
             error.maybe_applied |= call.maybe_applied or begun
             raise
         except Exception as error:
@@ -74,9 +76,9 @@ class Transport(Caller):
                 raise
             failed = uncertain(error) if own else _surprised(error, call, response)
         except BaseException as error:
-            left = call.maybe_applied or call.sending.begun
+            left = call.maybe_applied or call.sending.started
             if left and call.replay is not Replay.SAFE:
-                error.add_note(HAD_LEFT.format(endpoint=endpoint))
+                error.add_note(SENT_NOTE.format(endpoint=endpoint))
             raise
         try:
             raise failed
@@ -128,13 +130,13 @@ class Transport(Caller):
 def _is_callers_own(error: Exception, call: OneCall) -> bool:
     """Return whether *error* is of the caller's own token function, or source of a body."""
     body = call.request.body
-    return error is call.callers_own or (isinstance(body, Source) and body.error is error)
+    return error is call.callers_own or (isinstance(body, CallerBody) and body.error is error)
 
 
 def _surprised(error: Exception, call: OneCall, response: Response | None) -> SunshineError:
     """Return the error of a *call* after an unexpected *error*, perhaps behind a *response*."""
-    in_doubt = call.maybe_applied or call.sending.begun or call.fault in MAY_HAVE_ACTED
-    return surprise(
+    in_doubt = call.maybe_applied or call.sending.started or call.fault in MAY_HAVE_ACTED
+    return unexpected_error(
         error,
         endpoint=call.endpoint,
         attempts=call.count,

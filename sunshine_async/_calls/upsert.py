@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 from attrs import define, frozen
 
 from sunshine_async._calls.caller import CallInfo
-from sunshine_async._http.messages import HAD_LEFT
+from sunshine_async._http.messages import SENT_NOTE
 from sunshine_async.errors import ConflictError, NotFoundError, SunshineError, uncertain
 
 R = TypeVar("R")
@@ -73,7 +73,7 @@ def in_doubt(endpoint: object = "an earlier request") -> Generator[None]:
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends in doubt
         raise uncertain(error)  # noqa: B904 - the same error, or one that has its cause
     except BaseException as error:
-        error.add_note(HAD_LEFT.format(endpoint=endpoint))
+        error.add_note(SENT_NOTE.format(endpoint=endpoint))
         raise
 
 

@@ -1,4 +1,4 @@
-"""Connections to one address: the name is looked up, its hosts race until TLS is done."""
+"""New connections to an origin: name lookup, Happy Eyeballs (RFC 8305), TLS handshake."""
 
 import asyncio
 import socket
@@ -13,18 +13,21 @@ from attrs import frozen
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.tls import shared_ssl_context
 
-HEAD_START: Final = 0.25
-"""Seconds that one host has before the next is tried too (RFC 8305)."""
-LOOK_UP_LASTS: Final = 5.0
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds from one connection attempt to the next (RFC 8305, Connection Attempt Delay)."""
+LOOKUP_TTL: Final = 5.0
+"""Seconds for which the result of a name lookup is used again."""
 
 T = TypeVar("T")
-Host: TypeAlias = tuple[int, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
-"""An address family, and an address in it."""
+SocketAddress: TypeAlias = tuple[
+    int, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+]
+"""An address family, and an address of that family."""
 
 
 @frozen
-class Address:
-    """Where a wire goes: *secure* is TLS."""
+class Origin:
+    """Host and port of a server; *secure* means TLS."""
 
     secure: bool
     host: str
@@ -35,136 +38,130 @@ class Address:
 
 
 class Dialer:
-    """Connects to *address*; a burst of connections shares one look-up of its name."""
+    """Maker of connections to *origin*; a burst of connections shares one name lookup."""
 
-    def __init__(self, address: Address, ssl_context: ssl.SSLContext | None) -> None:
-        self._address: Final = address
+    def __init__(self, origin: Origin, ssl_context: ssl.SSLContext | None) -> None:
+        self._origin: Final = origin
         self._ssl_context = ssl_context
         self._loop: Final = asyncio.get_running_loop()
-        self._look_up: asyncio.Task[Sequence[Host]] | None = None
-        self._looked_up_at = 0.0
+        self._lookup: asyncio.Task[Sequence[SocketAddress]] | None = None
+        self._lookup_at = 0.0
 
     async def dial(self, make: Callable[[], Connection]) -> Connection:
-        """Return what *make* made, connected. Raise `OSError` where that can't be done.
+        """Connect a connection of *make*, TLS handshake included; raise `OSError` on failure.
 
-        Cancelled or not, no socket is left behind.
+        No socket stays open after an error or a cancellation.
         """
-        context = await self._context() if self._address.secure else None
+        context = await self._context() if self._origin.secure else None
 
-        async def connect(host: Host) -> Connection:
-            return await self._connected(host, make(), context)
+        async def connect(address: SocketAddress) -> Connection:
+            connection, link = make(), await connect_socket(address)
+            try:
+                await self._loop.create_connection(
+                    lambda: connection,
+                    sock=link,
+                    ssl=context,
+                    server_hostname=self._origin.host if context else None,
+                )
+            except BaseException:
+                connection.abort()
+                raise
+            return connection
 
         try:
-            return await first_of(await self._hosts(), connect, Connection.abandon)
+            return await race(await self._addresses(), connect, Connection.abort)
         except OSError:
-            self._look_up = None  # they may have moved
+            self._lookup = None  # the addresses may have changed
             raise
-
-    async def _connected(
-        self, host: Host, connection: Connection, context: ssl.SSLContext | None
-    ) -> Connection:
-        """Return *connection*, connected to *host* with TLS done."""
-        link = await connected(host)
-        name = self._address.host if context else None
-        try:
-            await self._loop.create_connection(
-                lambda: connection, sock=link, ssl=context, server_hostname=name
-            )
-        except BaseException:
-            connection.abandon()
-            raise
-        return connection
 
     def close(self) -> None:
-        """Let go of a look-up that is under way."""
-        if self._look_up is not None:
-            self._look_up.cancel()
+        """Cancel a name lookup under way."""
+        if self._lookup is not None:
+            self._lookup.cancel()
 
     async def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
             self._ssl_context = await self._loop.run_in_executor(None, shared_ssl_context)
         return self._ssl_context
 
-    async def _hosts(self) -> Sequence[Host]:
+    async def _addresses(self) -> Sequence[SocketAddress]:
         now = self._loop.time()
-        if self._look_up is None or now - self._looked_up_at > LOOK_UP_LASTS:
-            self._look_up = self._loop.create_task(self._resolve())
-            self._looked_up_at = now
-        return await asyncio.shield(self._look_up)
+        if self._lookup is None or now - self._lookup_at > LOOKUP_TTL:
+            self._lookup = self._loop.create_task(self._resolve())
+            self._lookup_at = now
+        return await asyncio.shield(self._lookup)
 
-    async def _resolve(self) -> Sequence[Host]:
+    async def _resolve(self) -> Sequence[SocketAddress]:
         found = await self._loop.getaddrinfo(
-            self._address.host, self._address.port, type=socket.SOCK_STREAM
+            self._origin.host, self._origin.port, type=socket.SOCK_STREAM
         )
-        hosts = [(family, address) for family, _, _, _, address in found]
-        first, rest = hosts[0][0], hosts[1:]
-        same = [host for host in rest if host[0] == first]
-        other = [host for host in rest if host[0] != first]
-        turns = chain.from_iterable(zip_longest(other, same))  # the families take turns
-        return [hosts[0], *filter(None, turns)]
+        first, *rest = [(family, address) for family, _, _, _, address in found]
+        same = [address for address in rest if address[0] == first[0]]
+        other = [address for address in rest if address[0] != first[0]]
+        return [first, *filter(None, chain.from_iterable(zip_longest(other, same)))]
 
 
-async def first_of(
-    hosts: Sequence[Host],
-    connect: Callable[[Host], Coroutine[Any, Any, T]],
-    drop: Callable[[T], object],
+async def race(
+    addresses: Sequence[SocketAddress],
+    connect: Callable[[SocketAddress], Coroutine[Any, Any, T]],
+    discard: Callable[[T], object],
     *,
-    head_start: float = HEAD_START,
+    attempt_delay: float = ATTEMPT_DELAY,
 ) -> T:
-    """Return the connection to the first of *hosts* for which *connect* returns one.
+    """Call *connect* for the *addresses* in order (Happy Eyeballs); return the first connection.
 
-    Each has a *head_start* over the next, but a host that has failed has none. A second connection
-    is handed to *drop*. Where all fail, raise the error of the first that got as far as TLS, or
-    else of the first.
+    The next attempt starts after *attempt_delay* seconds, or at once after a failure. Later
+    connections go to *discard*. If all attempts fail, raise the error of the first attempt that
+    reached TLS, or else of the first attempt.
     """
-    if len(hosts) == 1:
-        return await connect(hosts[0])
-    tries: list[asyncio.Task[T]] = []
+    if len(addresses) == 1:
+        return await connect(addresses[0])
+    attempts: list[asyncio.Task[T]] = []
     winner = None
     try:
-        for host in hosts:
-            tries.append(asyncio.create_task(connect(host)))
-            winner = await _winner(tries, head_start)
+        for address in addresses:
+            attempts.append(asyncio.create_task(connect(address)))
+            winner = await _next_winner(attempts, attempt_delay)
             if winner is not None:
                 return winner.result()
-        while winner is None and not all(task.done() for task in tries):
-            winner = await _winner(tries, None)
-        secure = (task for task in tries if isinstance(task.exception(), ssl.SSLError))
-        return (winner or next(secure, tries[0])).result()
+        while winner is None and not all(task.done() for task in attempts):
+            winner = await _next_winner(attempts, None)
+        secure = (task for task in attempts if isinstance(task.exception(), ssl.SSLError))
+        return (winner or next(secure, attempts[0])).result()
     finally:
-        for task in tries:
+        for task in attempts:
             if task is not winner:
-                task.add_done_callback(partial(_discard, drop))
+                task.add_done_callback(partial(_discard_result, discard))
                 task.cancel()
 
 
-async def _winner(
-    tries: Sequence[asyncio.Task[T]], patience: float | None
+async def _next_winner(
+    attempts: Sequence[asyncio.Task[T]], seconds: float | None
 ) -> asyncio.Task[T] | None:
-    """Wait until one more of *tries* is done; return the one that has succeeded, if any.
+    """Wait at most *seconds* until another attempt is done; return a successful attempt, if any.
 
-    Return at once where the last has failed by now: an eager task may have.
+    Return at once if the last attempt has already failed, as an eager task may.
     """
-    pending = [task for task in tries if not task.done()]
-    if pending and (patience is None or not tries[-1].done()):
-        await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-    done = (task for task in tries if task.done() and not task.cancelled())
+    pending = [task for task in attempts if not task.done()]
+    if pending and (seconds is None or not attempts[-1].done()):
+        await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    done = (task for task in attempts if task.done() and not task.cancelled())
     return next((task for task in done if task.exception() is None), None)
 
 
-def _discard(drop: Callable[[T], object], task: asyncio.Task[T]) -> None:
+def _discard_result(discard: Callable[[T], object], task: asyncio.Task[T]) -> None:
     if not task.cancelled() and task.exception() is None:
-        drop(task.result())
+        discard(task.result())
 
 
-async def connected(host: Host) -> socket.socket:
-    """Return a socket that is connected to *host*."""
-    family, address = host
-    made = socket.socket(family, socket.SOCK_STREAM)
+async def connect_socket(address: SocketAddress) -> socket.socket:
+    """Return a socket connected to *address*."""
+    family, endpoint = address
+    link = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setblocking(False)  # noqa: FBT003 - positional only
-        await asyncio.get_running_loop().sock_connect(made, address)
+        link.setblocking(False)  # noqa: FBT003 - positional only
+        await asyncio.get_running_loop().sock_connect(link, endpoint)
     except BaseException:
-        made.close()
+        link.close()
         raise
-    return made
+    return link

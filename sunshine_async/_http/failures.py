@@ -1,22 +1,27 @@
-"""Exceptions that leave a wire: without the wire's frames, and never one that nobody expects.
+"""Exceptions of a wire: turned into failures, or stripped of frames before leaving the package.
 
-A wire holds headers and bodies in local variables, and so does httpx. Error reporters attach the
-local variables of every frame that an exception has passed through. `seal` cuts these frames off.
-`surprise` replaces an exception that no wire, codec or service should raise.
+The frames of a wire, and of httpx, have headers and bodies in local variables. Error reporters
+attach the local variables of every frame in a traceback. An exception leaves in two ways:
 
-Faults of connections that could not be made: which fault, and why in words. No I/O.
+- `strip_frames` removes the frames from a cancellation, or from an error of the caller's own body.
+- `unexpected_error` replaces an exception that no wire, codec or service should raise.
+
+`connect_failure` makes the failure of a request that was not sent, with the reason in words.
+No I/O.
 """
 
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import PurePath
 from types import TracebackType
 from typing import Final, Self, cast
 
-from sunshine_async._http.messages import Failure, Response, Streamed
+import httpx
+
+from sunshine_async._http.messages import Failure, Response, StreamedBody
 from sunshine_async._http.tls import refuses_client
 from sunshine_async.errors import (
     ConfigurationError,
@@ -27,23 +32,23 @@ from sunshine_async.errors import (
 )
 
 
-def unsent(error: BaseException, doing: str) -> Failure:
-    """Return the failure of a request that *error* has kept from being sent.
+def connect_failure(error: BaseException, action: str) -> Failure:
+    """Return the failure of a request that was not sent because of *error*.
 
-    *doing* says what the error broke off, such as ``connecting to localhost:80``.
+    *action* is the interrupted work, such as ``connecting to localhost:80``.
     """
-    cause = cause_of(error)
+    cause = root_cause(error)
     permanent = isinstance(cause, ssl.SSLCertVerificationError) or refuses_client(cause)
     fault = Fault.PERMANENT if permanent else Fault.UNSENT
-    return Failure(fault, f"{doing} failed: {why(cause)}")
+    return Failure(fault, f"{action} failed: {_reason(cause)}")
 
 
-def cause_of(error: BaseException) -> BaseException:
-    """Return the most exact of *error* and the errors behind it: TLS, then the system's."""
-    chain = list(_chain(error))
-    exact = [one for one in chain if isinstance(one, OSError) and (one.errno or one.args[1:])]
-    by_tls = [one for one in exact if isinstance(one, ssl.SSLError)]
-    return (by_tls or exact or [error])[0]
+def root_cause(error: BaseException) -> BaseException:
+    """Return the most exact error in the chain of *error*: of TLS, or else of the system."""
+    chain = [cause for cause in _chain(error) if isinstance(cause, OSError)]
+    system = [cause for cause in chain if cause.errno or cause.args[1:]]
+    tls = [cause for cause in system if isinstance(cause, ssl.SSLError)]
+    return (tls or system or [error])[0]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -54,10 +59,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def why(error: BaseException) -> str:
-    """Return in words why a connection could not be made, with the next step where one is known."""
+def _reason(error: BaseException) -> str:
+    """Return the reason that no connection could be made, with the next step if known."""
     if isinstance(error, ssl.SSLError):
-        return _why_not_tls(error)
+        return _tls_reason(error)
     if isinstance(error, socket.gaierror | UnicodeError):
         return "its name can't be looked up"
     if isinstance(error, OSError) and error.errno:
@@ -67,7 +72,7 @@ def why(error: BaseException) -> str:
     return "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
 
 
-def _why_not_tls(error: ssl.SSLError) -> str:
+def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         problem = error.verify_message.rstrip(".")
         return (
@@ -81,50 +86,42 @@ def _why_not_tls(error: ssl.SSLError) -> str:
 
 
 class MockError(ResponseDecodeError, AssertionError):
-    """A test's mock has refused the request: an `AssertionError` with the mock's own text."""
+    """A test's mock refused the request: an `AssertionError` with the mock's own text."""
 
 
-class Source(Streamed):
-    """A streamed *body* that remembers the error that the caller's own source has raised."""
+class CallerBody(StreamedBody, httpx.AsyncByteStream):
+    """Wrapper of a streamed *body* that records an error of the caller's own source.
 
-    def __init__(self, body: Streamed) -> None:
+    `open` gives the wrapper itself as the iterator: a generator left half-way would stay open.
+    """
+
+    def __init__(self, body: StreamedBody) -> None:
         self.content_type = body.content_type
         self.length = body.length
         self.error: Exception | None = None
         self.traceback: TracebackType | None = None
-        """The frames of the source itself."""
+        """The frames of the source, without the frames of the wire."""
         self._body: Final = body
 
     @property
     def ready(self) -> bool:
-        """Whether the source can be read from its beginning."""
         return self._body.ready
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Give the pieces, from the beginning."""
+    async def open(self) -> AsyncGenerator[Self]:
         opened = False
         try:
-            async with self._body.opened() as pieces:
+            async with self._body.open() as self._pieces:
                 opened = True
-                yield _Pieces(pieces, self)
+                yield self
         except Exception as error:
-            if not opened:  # an error of closing comes after the whole body: the service may act
-                self.note(error)
+            if not opened:  # an error of closing follows the whole body, so the service may act
+                self._record(error)
             raise
 
-    def note(self, error: Exception) -> None:
-        """Remember *error*, and where it came from."""
+    def _record(self, error: Exception) -> None:
         self.error = error
         self.traceback = error.__traceback__
-
-
-class _Pieces:
-    """The pieces of a `Source` on their way."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], source: Source) -> None:
-        self._pieces: Final = pieces
-        self._source: Final = source
 
     def __aiter__(self) -> Self:
         return self
@@ -135,18 +132,19 @@ class _Pieces:
         except StopAsyncIteration:
             raise
         except Exception as error:
-            self._source.note(error)
+            self._record(error)
             raise
 
 
-def seal(error: BaseException, body: object, *, handled: BaseException | None) -> None:
-    """Cut the frames of the wire, and below, off *error*.
+def strip_frames(error: BaseException, body: object, *, handled: BaseException | None) -> None:
+    """Remove the frames of the wire, and of all code below, from *error*.
 
-    An error of the source of *body* keeps the frames of that source. Any other `Exception` is for
-    `surprise`, which keeps nothing of it. A cancellation keeps the cancellations before it, since
-    anyio looks for its own among them, and the exception that the caller *handled* already.
+    - An error of the source of *body* keeps the frames of the source.
+    - A different `Exception` stays unchanged, for `unexpected_error`.
+    - A cancellation keeps the earlier cancellations, because anyio searches the chain for the
+      cancellation of a scope. The exception that the caller had already *handled* stays, too.
     """
-    if isinstance(body, Source) and body.error is error:
+    if isinstance(body, CallerBody) and body.error is error:
         error.__traceback__ = body.traceback
     elif not isinstance(error, Exception):
         _strip(error)
@@ -161,7 +159,7 @@ def seal(error: BaseException, body: object, *, handled: BaseException | None) -
 
 
 def _strip(error: BaseException) -> None:
-    """Cut the frames and the cause off *error*; off the members of a group their contexts too."""
+    """Remove frames and cause of *error*; from members of a group remove the context as well."""
     error.__cause__ = error.__traceback__ = None
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
@@ -170,7 +168,7 @@ def _strip(error: BaseException) -> None:
             _strip(member)
 
 
-def surprise(
+def unexpected_error(
     error: Exception,
     *,
     endpoint: object,
@@ -179,12 +177,12 @@ def surprise(
     response: Response | None,
     maybe_applied: bool,
 ) -> SunshineError:
-    """Return the error of a call that an unexpected *error* has ended.
+    """Return the error of a call that was ended by an unexpected *error*.
 
-    Nothing of *error* is kept but the class and the place: the rest may hold a header or a body.
-    The text of an `AssertionError` is kept, since a test's mock speaks by such errors.
+    Only the class and the line of *error* are kept: the rest may hold a header or a body. The text
+    of an `AssertionError` is kept as well, because a test's mock reports by such errors.
     """
-    reason = f"{type(error).__name__} at {_place(error)}"
+    reason = f"{type(error).__name__} at {_line_of(error)}"
     kind = ResponseDecodeError
     if isinstance(error, AssertionError):
         reason, kind = f"{reason}: {error}", MockError
@@ -206,7 +204,7 @@ def surprise(
     )
 
 
-def _place(error: Exception) -> str:
+def _line_of(error: Exception) -> str:
     """Return the file and the line that raised *error*."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:

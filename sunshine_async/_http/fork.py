@@ -1,4 +1,4 @@
-"""Renewal in a child process: locks and pools of the parent are not the child's."""
+"""State that a child process renews after a fork: locks and connection pools."""
 
 import os
 from threading import RLock
@@ -14,16 +14,16 @@ class Renewable(Protocol):
         ...
 
 
-_ALL: Final[WeakSet[Renewable]] = WeakSet()
+_REGISTERED: Final[WeakSet[Renewable]] = WeakSet()
 
 
 def renew_after_fork(state: Renewable) -> None:
-    """Have *state* renewed in every child process, for as long as *state* exists."""
-    _ALL.add(state)
+    """Register *state* for renewal in every child process, as long as *state* exists."""
+    _REGISTERED.add(state)
 
 
 def _renew_all() -> None:
-    for state in list(_ALL):
+    for state in list(_REGISTERED):
         state.renew()
 
 
@@ -31,9 +31,9 @@ getattr(os, "register_at_fork", dict)(after_in_child=_renew_all)  # Windows has 
 
 
 class ForkSafeLock:
-    """Lock for threads that is free in a child process: ``with it.lock: ...``.
+    """Lock for threads that is free in a child process: ``with fork_safe_lock.lock: ...``.
 
-    Without the renewal a child would wait for a thread that only the parent has.
+    A lock that is not renewed would make the child wait for a thread that only the parent has.
     """
 
     def __init__(self) -> None:
@@ -41,5 +41,5 @@ class ForkSafeLock:
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Replace the lock by a free one."""
+        """Replace the lock by a free lock."""
         self.lock = RLock()

@@ -1,32 +1,33 @@
-"""Calls through httpx: for proxies, trio, tests' mocks and whatever transport a user plugs in."""
+"""Wire over httpx: for proxies, trio, tests' mocks, and a user's own transport."""
 
 import sys
 from abc import ABC
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final, Self, cast
 from weakref import WeakKeyDictionary
 
 import anyio
 import httpx
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint, current_token
 from attrs import asdict, define, field
 
-from sunshine_async._http.failures import cause_of, unsent
+from sunshine_async._http.failures import CallerBody, connect_failure, root_cause
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
+    Headers,
     Request,
     Response,
     SendProgress,
-    Streamed,
+    StreamedBody,
     Timeout,
 )
-from sunshine_async._http.response_parser import Body, Unreadable
+from sunshine_async._http.response_parser import BodyDecoder, InvalidResponseError
 from sunshine_async._http.tls import refuses_client
 from sunshine_async.errors import ConfigurationError, Fault
 
-_SENT_NOTHING: Final = (
+_UNSENT_ERRORS: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -34,99 +35,78 @@ _SENT_NOTHING: Final = (
     httpx.UnsupportedProtocol,
     ConfigurationError,
 )
-"""The errors of a transport that doesn't tell how far it is, after which nothing was sent."""
+"""Errors after which nothing was sent, from a transport without a trace."""
 
-_EXPECTED: Final = (
+_TRANSPORT_ERRORS: Final = (
     *(httpx.HTTPError, httpx.StreamError, httpx.InvalidURL),
-    *(ConfigurationError, OSError, Unreadable),
+    *(ConfigurationError, OSError, InvalidResponseError),
 )
-"""The errors that any transport may raise; others are a mock's, or a fault, and come out."""
-_BEFORE_THE_REQUEST: Final = frozenset({"connection", "proxy", "socks"})
-"""The layers of httpcore that work on a connection, and never on a request."""
+"""Errors that any transport may raise. Any further error is a mock's, or a bug, and is raised."""
+_CONNECTION_LAYERS: Final = frozenset({"connection", "proxy", "socks"})
+"""Layers of httpcore that work on a connection, never on a request."""
 
-_REFUSED: Final = 300
-_PROXY_WANTS_CREDENTIALS: Final = 407
-_CREDENTIALS: Final = (
+_LOWEST_REFUSAL: Final = 300
+_PROXY_AUTH_REQUIRED: Final = 407
+_PROXY_ADVICE: Final = (
     "give the proxy's URL the right user name and password, special characters percent-encoded"
 )
-_LONGEST_REASON: Final = 100
+_MAX_REASON: Final = 100
 
 
 @define
-class _Progress:
-    """How far a request has come, as httpcore tells; other transports tell nothing.
+class _HttpcoreTrace:
+    """Trace extension of a request: httpcore reports events, other transports report nothing.
 
-    The request has begun with any event that isn't known to come before it. *connecting* bounds
-    what comes before: TCP, the proxy's part, and TLS.
+    Every event that isn't known to precede the request marks the request as started. The connect
+    timeout bounds all that precedes the request: TCP, the proxy's handshake, and TLS.
     """
 
-    sending: SendProgress
-    patience: float | None
-    connecting: anyio.CancelScope = field(factory=anyio.CancelScope)
-    heard: bool = False
-    """Whether anything was told."""
-    connects: bool = False
-    """Whether the request has a connection made, which no other has used."""
-    step: str = ""
+    progress: SendProgress
+    connect_timeout: float | None
+    connect_scope: anyio.CancelScope = field(factory=anyio.CancelScope)
+    has_events: bool = False
+    """True after the first event."""
+    new_connection: bool = False
+    """True if the request opened a connection."""
+    last_event: str = ""
     """The last event before the request."""
     refusal: Response | None = None
-    """The answer as far as its head, where that says no."""
+    """Head of a response with a status from 300 on, once received."""
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if not self.heard:
-            self.heard = True
-            self.sending.begun = False
-        if self.sending.begun or not event.endswith(".started"):
+        if not self.has_events:
+            self.has_events = True
+            self.progress.started = False
+        if self.progress.started or not event.endswith(".started"):
             return
-        if self._is_before_the_request(event, info):
-            self.step = event
-            if not self.connects:
-                self.connects = True
-                patience = inf if self.patience is None else self.patience
-                self.connecting.deadline = anyio.current_time() + patience
-        else:
-            self.sending.begun = True
-            self.connecting.deadline = inf
+        if self._precedes_request(event, info):
+            self.last_event = event
+            if not self.new_connection:
+                self.new_connection = True
+                seconds = inf if self.connect_timeout is None else self.connect_timeout
+                self.connect_scope.deadline = anyio.current_time() + seconds
+            return
+        self.connect_scope.deadline = inf
+        if self.connect_scope.cancel_called:  # connected too late, so nothing may be sent
+            await checkpoint()
+        self.progress.started = True
 
-    def _is_before_the_request(self, event: str, info: Mapping[str, Any]) -> bool:
-        if event.partition(".")[0] in _BEFORE_THE_REQUEST:
+    def _precedes_request(self, event: str, info: Mapping[str, Any]) -> bool:
+        if event.partition(".")[0] in _CONNECTION_LAYERS:
             return True
-        asked = getattr(info.get("request"), "method", None)
-        return asked == b"CONNECT" or event == "http11.response_closed.started"
+        method = getattr(info.get("request"), "method", None)
+        return method == b"CONNECT" or event == "http11.response_closed.started"
 
 
-class Witness(ABC):
-    """A stream whose answers our own parser has read as well as httpcore's."""
+class ParserStream(ABC):
+    """A network stream of httpcore that feeds our own parser, too."""
 
-    answer: Response | None
-    """The answer to the last request, once it is whole."""
-
-
-class _Pieces(httpx.AsyncByteStream):
-    """A streamed body on its way; *error* is what its source raised, if it did.
-
-    No generator: one that is left half-way would stay behind.
-    """
-
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
-        self._pieces: Final = pieces
-        self.error: Exception | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._pieces)
-        except StopAsyncIteration:
-            raise
-        except Exception as error:
-            self.error = error
-            raise
+    response: Response | None
+    """The complete response to the last request; None before."""
 
 
-class _Whole(httpx.AsyncByteStream):
-    """A body in one piece. No generator, for the same reason."""
+class _BytesStream(httpx.AsyncByteStream):
+    """A body in one piece; no generator, because a generator left half-way stays open."""
 
     def __init__(self, content: bytes) -> None:
         self._content: Final = content
@@ -144,9 +124,9 @@ class _Whole(httpx.AsyncByteStream):
 
 
 class HttpxWire:
-    """A wire over httpx transports: one for each event loop, made by *make* when first needed.
+    """Wire over httpx transports; *make* returns the transport of an event loop on first use.
 
-    *proxy* is the name of the proxy that the transports go through, if they do.
+    *proxy* is the name of the proxy that the transports use; None: no proxy.
     """
 
     def __init__(
@@ -158,178 +138,170 @@ class HttpxWire:
         proxy: str | None = None,
     ) -> None:
         self._proxy: Final = proxy
-        self._base: Final = httpx.URL(base_url)
-        self._prefix: Final = self._base.raw_path.rstrip(b"/")
-        self._is_forwarded: Final = proxy is not None and self._base.scheme == "http"
-        self._make: Final = make
+        self._base_url: Final = httpx.URL(base_url)
+        self._host: Final = self._base_url.netloc.decode("ascii")
+        self._prefix: Final = self._base_url.raw_path.rstrip(b"/")
+        self._is_forwarded: Final = proxy is not None and self._base_url.scheme == "http"
+        self._make_transport: Final = make
         self._max_response_bytes: Final = max_response_bytes
-        self._of_loop: Final[WeakKeyDictionary[object, httpx.AsyncBaseTransport]] = (
+        self._transports: Final[WeakKeyDictionary[object, httpx.AsyncBaseTransport]] = (
             WeakKeyDictionary()
         )
         self._inherited: Final[list[object]] = []
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Begin without connections in a child process; the parent's stay open."""
-        self._inherited.extend(self._of_loop.values())  # kept, or garbage would close them
-        self._of_loop.clear()
+        """Start without connections in a child process; the parent's connections stay open."""
+        self._inherited.extend(self._transports.values())  # or garbage collection would close them
+        self._transports.clear()
 
     async def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        sending: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
-        """Return the whole answer, or what came instead: as `Wire` says."""
+        """Return the whole response, or the failure, as `Wire` promises."""
+        trace = _HttpcoreTrace(progress, timeout.connect)
         body = request.body
-        if not isinstance(body, Streamed):
-            outgoing = self._outgoing(request, headers, content=body)
-            outgoing.stream = _Whole(body or b"")
-            return await self._send(outgoing, timeout, sending)
-        framed = {"Host": self._base.netloc.decode("ascii"), **headers}
+        if not isinstance(body, StreamedBody):
+            outgoing = self._to_httpx(request, headers, content=body)
+            outgoing.stream = _BytesStream(body or b"")
+            return await self._send(outgoing, timeout, trace)
+        framed = {"Host": self._host, **headers}
         if body.length is None:
             framed["Transfer-Encoding"] = "chunked"
         else:
             framed["Content-Length"] = str(body.length)
-        async with body.opened() as pieces:
-            outgoing = self._outgoing(request, framed, stream=_Pieces(pieces))
-            return await self._send(outgoing, timeout, sending)
+        source = body if isinstance(body, CallerBody) else CallerBody(body)
+        async with source.open() as stream:
+            outgoing = self._to_httpx(request, framed, stream=stream)
+            return await self._send(outgoing, timeout, trace)
 
-    def _outgoing(
+    def _to_httpx(
         self,
         request: Request,
-        headers: Mapping[str, str],
+        headers: Headers,
         *,
         content: bytes | None = None,
-        stream: _Pieces | None = None,
+        stream: httpx.AsyncByteStream | None = None,
     ) -> httpx.Request:
-        """Return *request* as httpx has it; with a *stream* httpx adds no header of its own."""
+        """Convert *request*; httpx adds no header to a request with a *stream*."""
         return httpx.Request(
             request.method,
-            self._base.copy_with(raw_path=self._prefix + request.target.encode("ascii")),
+            self._base_url.copy_with(raw_path=self._prefix + request.target.encode("ascii")),
             headers=dict(headers),
             content=content,
             stream=stream,
         )
 
     async def _send(
-        self, outgoing: httpx.Request, timeout: Timeout, sending: SendProgress
+        self, outgoing: httpx.Request, timeout: Timeout, trace: _HttpcoreTrace
     ) -> Response | Failure:
-        progress = _Progress(sending, timeout.connect)
-        outgoing.extensions = {"timeout": _phases(timeout), "trace": progress}
-        stream = outgoing.stream
+        phases = asdict(timeout)
+        outgoing.extensions = {"trace": trace, "timeout": phases}
+        total, stream = phases.pop("total"), outgoing.stream
         try:
-            with anyio.move_on_after(timeout.total), progress.connecting:
-                return await self._exchange(outgoing, progress)
+            with anyio.move_on_after(total), trace.connect_scope:
+                return await self._exchange(outgoing, trace)
         except Exception as error:
-            if isinstance(stream, _Pieces) and stream.error is error:
+            if isinstance(stream, CallerBody) and stream.error is error:
                 raise
-            if not (progress.heard or isinstance(error, _EXPECTED)):
+            if not (trace.has_events or isinstance(error, _TRANSPORT_ERRORS)):
                 raise
-            return progress.refusal or self._failure(error, progress)
-        return progress.refusal or self._failure(TimeoutError(), progress)
+            return trace.refusal or self._failure(error, trace)
+        return trace.refusal or self._failure(TimeoutError(), trace)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        transport = self._of_loop.pop(current_token().native_token, None)
+        transport = self._transports.pop(current_token().native_token, None)
         if transport is not None:
             await transport.aclose()
 
-    async def _exchange(self, outgoing: httpx.Request, progress: _Progress) -> Response:
+    async def _exchange(self, outgoing: httpx.Request, trace: _HttpcoreTrace) -> Response:
         loop = current_token().native_token
-        transport = self._of_loop.get(loop)
+        transport = self._transports.get(loop)
         if transport is None:
-            transport = self._of_loop[loop] = self._make()
-        # httpcore tells how far it is; of another transport nobody knows what it does at once
-        tells = type(transport) is httpx.AsyncHTTPTransport and not is_mocked()
-        progress.sending.begun = not tells
+            transport = self._transports[loop] = self._make_transport()
+        # any other transport may send at once, and reports nothing
+        has_trace = type(transport) is httpx.AsyncHTTPTransport and not is_mocked()
+        trace.progress.started = not has_trace
         incoming = await transport.handle_async_request(outgoing)
         try:
-            if incoming.status_code == _PROXY_WANTS_CREDENTIALS and self._is_forwarded:
-                raise httpx.ProxyError(str(_PROXY_WANTS_CREDENTIALS))
-            if incoming.status_code >= _REFUSED:
-                progress.refusal = Response(incoming.status_code, dict(incoming.headers), b"")
-            witness = incoming.extensions.get("network_stream")
-            if isinstance(witness, Witness):
-                return await _witnessed(incoming, witness)
+            if incoming.status_code == _PROXY_AUTH_REQUIRED and self._is_forwarded:
+                raise httpx.ProxyError(str(_PROXY_AUTH_REQUIRED))
+            if incoming.status_code >= _LOWEST_REFUSAL:
+                trace.refusal = Response(incoming.status_code, dict(incoming.headers), b"")
+            stream = incoming.extensions.get("network_stream")
+            if isinstance(stream, ParserStream):
+                return await _read_parsed(incoming, stream)
             return await _read(incoming, self._max_response_bytes)
         finally:
             await incoming.aclose()
 
-    def _failure(self, error: Exception, progress: _Progress) -> Failure:
-        """Say what became of a request, without the request: httpx's errors have it in them."""
-        late = isinstance(error, httpx.TimeoutException | TimeoutError)
-        host = self._base.netloc.decode("ascii")
-        known = progress.heard and not isinstance(error, httpx.ProxyError)
-        begun = progress.sending.begun if known else not isinstance(error, _SENT_NOTHING)
-        if not begun:
+    def _failure(self, error: Exception, trace: _HttpcoreTrace) -> Failure:
+        """Turn *error* into a failure in our own words: an error of httpx holds the request."""
+        timed_out = isinstance(error, httpx.TimeoutException | TimeoutError)
+        known = trace.has_events and not isinstance(error, httpx.ProxyError)
+        started = trace.progress.started if known else not isinstance(error, _UNSENT_ERRORS)
+        if not started:
             if isinstance(error, httpx.PoolTimeout):
-                return Failure(Fault.UNSENT, f"no connection to {host} came free in time")
-            return self._unsent(error, progress.step, late=late)
-        cause = cause_of(error)
-        if progress.connects and refuses_client(cause):
-            return unsent(cause, f"connecting to {host}")
-        if late:
-            return Failure(Fault.TIMED_OUT, f"{host} did not answer in time")
-        if isinstance(error, Unreadable):
-            return Failure(Fault.LOST, f"{host} sent an answer that can't be read: {error}")
+                return Failure(Fault.UNSENT, f"no connection to {self._host} came free in time")
+            return self._unsent_failure(error, trace.last_event, timed_out=timed_out)
+        cause = root_cause(error)
+        if trace.new_connection and refuses_client(cause):
+            return connect_failure(cause, f"connecting to {self._host}")
+        if timed_out:
+            return Failure(Fault.TIMED_OUT, f"{self._host} did not answer in time")
+        if isinstance(error, InvalidResponseError):
+            return Failure(Fault.LOST, f"{self._host} sent an answer that can't be read: {error}")
         name = type(error).__name__
         return Failure(
-            Fault.LOST, f"the connection to {host} broke before the answer came ({name})"
+            Fault.LOST, f"the connection to {self._host} broke before the answer came ({name})"
         )
 
-    def _unsent(self, error: Exception, step: str, *, late: bool) -> Failure:
-        """Say what kept a request from being sent, and whose part that was."""
-        host = self._base.netloc.decode("ascii")
-        cause = TimeoutError() if late else error
+    def _unsent_failure(self, error: Exception, last_event: str, *, timed_out: bool) -> Failure:
+        """Return the failure of a request that was not sent, by the server or by the proxy."""
+        cause = TimeoutError() if timed_out else error
         if self._proxy is None:
-            return unsent(cause, f"connecting to {host}")
-        doing = f"connecting to {host} through the proxy {self._proxy}"
+            return connect_failure(cause, f"connecting to {self._host}")
+        action = f"connecting to {self._host} through the proxy {self._proxy}"
         if not isinstance(error, httpx.ProxyError):
-            to_proxy = step.startswith("connection.")
-            return unsent(cause, f"connecting to the proxy {self._proxy}" if to_proxy else doing)
-        said = str(error)[:_LONGEST_REASON]
-        if said.startswith(str(_PROXY_WANTS_CREDENTIALS)):
-            return Failure(Fault.PERMANENT, f"{doing} failed: {said}: {_CREDENTIALS}")
-        return Failure(Fault.UNSENT, f"{doing} failed: the proxy answered {said}")
+            to_proxy = last_event.startswith("connection.")
+            return connect_failure(
+                cause, f"connecting to the proxy {self._proxy}" if to_proxy else action
+            )
+        reason = str(error)[:_MAX_REASON]
+        if reason.startswith(str(_PROXY_AUTH_REQUIRED)):
+            return Failure(Fault.PERMANENT, f"{action} failed: {reason}: {_PROXY_ADVICE}")
+        return Failure(Fault.UNSENT, f"{action} failed: the proxy answered {reason}")
 
 
-async def _witnessed(incoming: httpx.Response, witness: Witness) -> Response:
-    """Return the answer that *witness* has read, once httpcore has come to its end."""
+async def _read_parsed(incoming: httpx.Response, stream: ParserStream) -> Response:
+    """Read *incoming* to the end; return the response that our own parser has read."""
     try:
         async for _ in cast("httpx.AsyncByteStream", incoming.stream):
-            if witness.answer is not None and witness.answer.flaw:
+            if stream.response is not None and stream.response.body_error:
                 break
     except httpx.TransportError:
-        if witness.answer is None:
+        if stream.response is None:
             raise
-    if witness.answer is None:
+    if stream.response is None:
         message = "its end is in doubt"
-        raise Unreadable(message)
-    return witness.answer
+        raise InvalidResponseError(message)
+    return stream.response
 
 
 async def _read(incoming: httpx.Response, limit: int) -> Response:
-    """Return what a transport says that isn't ours."""
+    """Read the response of a transport without our own parser."""
     headers = dict(incoming.headers)
-    body = Body(headers.get("content-encoding"), limit=limit)
+    body = BodyDecoder(headers.get("content-encoding"), limit=limit)
     try:
         async for piece in cast("httpx.AsyncByteStream", incoming.stream):  # as AsyncClient demands
             body.add(piece)
-        return Response(incoming.status_code, headers, body.whole())
-    except Unreadable as error:
+        return Response(incoming.status_code, headers, body.finish())
+    except InvalidResponseError as error:
         return Response(incoming.status_code, headers, b"", str(error))
 
 
 def is_mocked() -> bool:
-    """Return whether something is loaded that answers tests in the place of httpx."""
+    """Return True if a library that mocks httpx in tests has been imported."""
     loaded = sys.modules
     return "respx" in loaded or "pytest_httpx" in loaded or "vcr" in loaded
-
-
-def _phases(timeout: Timeout) -> dict[str, float | None]:
-    phases = asdict(timeout)
-    del phases["total"]
-    return phases

@@ -1,49 +1,50 @@
-"""What a call asks of a wire: one request out, one whole answer or one failure back."""
+"""The interface of a wire: one request goes out, one whole response or one failure comes back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
 from sunshine_async.errors import Fault
 
 JSON: Final = "application/json"
+Headers: TypeAlias = Mapping[str, str]
 
 
-class Streamed(ABC):
-    """A body that is sent as it is read, piece by piece, and never held whole."""
+class StreamedBody(ABC):
+    """A request body that is read and sent in pieces, and never held whole."""
 
     content_type: str
     length: int | None
-    """How many bytes it is; None: that isn't known before its end."""
+    """Size in bytes; None: known only after the last piece."""
 
     @property
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it can be read from its beginning: again, if it has been read."""
+        """True if the body can be read from the beginning, even after an earlier read."""
 
     @abstractmethod
-    def opened(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Return a context manager that gives the pieces, from the beginning.
 
-        What goes wrong with its source, here or between two pieces, is raised as it is: it has
-        nothing to do with the network, and what was sent of the body isn't a whole one.
+        An error of the caller's source, on opening or between two pieces, is raised unchanged: the
+        network is not the reason, and the part of the body that was sent is incomplete.
         """
 
 
 @frozen
 class Request:
-    """What goes out: the *target* is path and query, percent-encoded, below the base URL."""
+    """An outgoing request; *target* is path and query, percent-encoded, below the base URL."""
 
     method: str
     target: str = field(repr=False)
-    body: bytes | Streamed | None = field(default=None, repr=False)
+    body: bytes | StreamedBody | None = field(default=None, repr=False)
 
     @property
     def content_type(self) -> str | None:
-        """What its body is, if it has one."""
+        """Media type of the body; None: no body."""
         body = self.body
         if body is None or isinstance(body, bytes):
             return None if body is None else JSON
@@ -51,30 +52,30 @@ class Request:
 
     @property
     def ready(self) -> bool:
-        """Whether it can be sent: again, if it has been sent."""
+        """True if the request can be sent, even after an earlier attempt."""
         body = self.body
         return body is None or isinstance(body, bytes) or body.ready
 
 
 @frozen
 class Response:
-    """What came back, whole: the names in *headers* are lower-case."""
+    """A complete response; the names in *headers* are lower-case."""
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
-    flaw: str = field(default="", repr=False)
-    """Why the body can't be read, if it can't: *body* is empty then."""
+    body_error: str = field(default="", repr=False)
+    """Reason that the body can't be read. If there is a reason, *body* is empty."""
 
     @property
     def ok(self) -> bool:
-        """Whether the service says yes."""
+        """True for a status from 200 to 299."""
         return 200 <= self.status < 300  # noqa: PLR2004 - 2xx
 
 
 @frozen
 class Failure:
-    """What came instead of a response. *reason* is a sentence without secrets."""
+    """The reason that no response came: a fault, and a sentence without secrets."""
 
     fault: Fault
     reason: str
@@ -82,10 +83,10 @@ class Failure:
 
 @frozen(kw_only=True)
 class Timeout:
-    """How long an attempt may take, in seconds; None is no bound of that kind."""
+    """Time limits of an attempt, in seconds; None: no limit of that kind."""
 
     total: float | None
-    """From asking for a connection to the last byte of the answer."""
+    """From the request for a connection to the last byte of the response."""
     connect: float | None
     """To make a connection, TLS included."""
     pool: float | None
@@ -93,41 +94,36 @@ class Timeout:
     write: float | None
     """Between two pieces of the request."""
     read: float | None
-    """Between two pieces of the answer."""
+    """Between two pieces of the response."""
 
-    def within(self, left: float) -> "Timeout":
-        """Return the same with *left* as the most that the attempt may take."""
+    def cap(self, left: float) -> "Timeout":
+        """Return these limits with a total of at most *left* seconds."""
         return self if self.total is not None and self.total <= left else evolve(self, total=left)
 
 
-HAD_LEFT: Final = "{endpoint} had left: the service may have acted on it"
-"""The note on the cancellation of a call whose first byte may have left."""
+SENT_NOTE: Final = "{endpoint} had left: the service may have acted on it"
+"""Note on the cancellation of a call after the first byte may have been sent."""
 
 
 @define
 class SendProgress:
-    """How far an attempt has come, for whoever cancels it."""
+    """Progress of an attempt, for the code that cancels the attempt."""
 
-    begun: bool = False
-    """Whether a byte of the request may have left."""
+    started: bool = False
+    """True as soon as a byte of the request may have been sent."""
 
 
 class Wire(Protocol):
-    """Sends requests to one base URL."""
+    """Sender of requests to one base URL."""
 
     def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        sending: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Coroutine[Any, Any, Response | Failure]:
-        """Return the whole answer, or what came instead: nothing of the network is raised.
+        """Return the whole response, or the failure; never raise an error of the network.
 
-        What the source of a `Streamed` body raises comes out as itself.
-        *sending* is marked as soon as a byte may have left. A cancellation goes through, and
-        leaves the connection closed and its place free.
+        An error of the source of a `StreamedBody` is raised unchanged. *progress* is marked as
+        soon as a byte may have been sent. A cancellation propagates, closes the connection and
+        frees the connection's slot in the pool.
         """
         ...
 

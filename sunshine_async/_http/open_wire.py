@@ -1,13 +1,10 @@
-"""From a client's settings to a wire: to which address, by which way, for how long.
-
-The proxy of a client: from the argument or the environment, checked, named without secrets.
-"""
+"""From a client's settings to a wire: base URL, proxy and timeout are checked here."""
 
 import ipaddress
 import re
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
 from math import inf
 from typing import Any, Final, TypeAlias
@@ -18,46 +15,67 @@ import httpx
 from attrs import field, frozen
 
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
-from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout, Wire
+from sunshine_async._http.messages import (
+    Failure,
+    Headers,
+    Request,
+    Response,
+    SendProgress,
+    Timeout,
+    Wire,
+)
 from sunshine_async._http.tls import check_named_certificates, shared_ssl_context
 from sunshine_async.errors import ConfigurationError
 
+HttpxTimeout: TypeAlias = httpx.Timeout
+HttpxTransport: TypeAlias = httpx.AsyncBaseTransport
+
+MAX_RESPONSE_BYTES: Final = 16 * 2**20
+KEEPALIVE_EXPIRY: Final = 15.0
+MAX_CONNECT_TIMEOUT: Final = 5.0
+
+_BASE_URL: Final = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]{0,5})?"
+    r"(/(?!(\.|%2e){1,2}(/|$))([a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2})+)*/*",
+    re.IGNORECASE,
+)
+"""The base URLs that every URL parser reads alike."""
 _PROXY: Final = re.compile(
     r"(?P<scheme>https?|socks5h?)://(?P<user>[!-~]+@)?"
     r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:(?P<port>[0-9]{0,5}))?/?",
     re.IGNORECASE,
 )
-_SPECIAL: Final = re.compile(r"[/?#\\]")
+_URL_DELIMITER: Final = re.compile(r"[/?#\\]")
 _LAST_PORT: Final = 65535
 
 
 @frozen
 class Proxy:
-    """A proxy: *name* is its URL without user name and password."""
+    """A proxy; *name* is the URL without user name and password."""
 
     name: str
     url: str = field(repr=False)
 
     def for_httpx(self, ssl_context: ssl.SSLContext) -> httpx.Proxy:
-        """Return the proxy as httpx has it; *ssl_context* is for TLS with the proxy itself."""
+        """Convert the proxy; *ssl_context* is for TLS to the proxy itself."""
         secure = self.name.startswith("https:")
         return httpx.Proxy(self.url, ssl_context=ssl_context if secure else None)
 
 
-def proxy_of(given: str | None, base_url: str) -> Proxy | None:
-    """Return the proxy for *base_url*: the one that is *given*, or the environment's.
+def find_proxy(given: str | None, base_url: str) -> Proxy | None:
+    """Return the proxy for *base_url*: the *given* proxy, or else the environment's.
 
-    Raise `ConfigurationError` for a proxy that can't be used, without showing its URL.
+    Raise `ConfigurationError` for an unusable proxy, without the URL in the message.
     """
     url = given or proxy_from_environment(base_url)
     if url is None:
         return None
     source = "proxy" if given else "the proxy that the environment names"
-    found = _PROXY.fullmatch(url)
+    match = _PROXY.fullmatch(url)
     if (
-        found is None
-        or _SPECIAL.search(found["user"] or "")
-        or not 0 < int(found["port"] or 1) <= _LAST_PORT
+        match is None
+        or _URL_DELIMITER.search(match["user"] or "")
+        or not 0 < int(match["port"] or 1) <= _LAST_PORT
     ):
         message = (
             f"{source} must be a URL such as http://localhost:3128 or"
@@ -65,16 +83,16 @@ def proxy_of(given: str | None, base_url: str) -> Proxy | None:
             " the password percent-encoded (%23 for #)"
         )
         raise ConfigurationError(message)
-    scheme = found["scheme"].lower()
+    scheme = match["scheme"].lower()
     if scheme.startswith("socks") and find_spec("socksio") is None:
         message = f"{source} is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'"
         raise ConfigurationError(message)
-    port = f":{found['port']}" if found["port"] else ""
-    return Proxy(f"{scheme}://{found['host']}{port}", url)
+    port = f":{match['port']}" if match["port"] else ""
+    return Proxy(f"{scheme}://{match['host']}{port}", url)
 
 
 def proxy_from_environment(base_url: str) -> str | None:
-    """Return the proxy that the environment names for *base_url*, such as ``HTTPS_PROXY`` does."""
+    """Return the proxy that the environment (such as ``HTTPS_PROXY``) names for *base_url*."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     proxies = getproxies()
@@ -85,37 +103,22 @@ def proxy_from_environment(base_url: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine, without asking a name server."""
+    """Return True if *host* is this machine; no name server is asked."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-HttpxTimeout: TypeAlias = httpx.Timeout
-HttpxTransport: TypeAlias = httpx.AsyncBaseTransport
+def check_base_url(url: str, *, name: str, allow_insecure: bool) -> str:
+    """Return *url* without a final slash; raise `ConfigurationError` if *url* can't be a root.
 
-MAX_RESPONSE_BYTES: Final = 16 * 2**20
-KEEPALIVE_EXPIRY: Final = 15.0
-CONNECT_AT_MOST: Final = 5.0
-
-_ROOT: Final = re.compile(
-    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]{0,5})?"
-    r"(/(?!(\.|%2e){1,2}(/|$))([a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2})+)*/*",
-    re.IGNORECASE,
-)
-"""The base URLs that every URL parser reads alike."""
-
-
-def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
-    """Return *url* without a slash at its end; raise `ConfigurationError` if it can't be a root.
-
-    *name* is what the caller calls it. ``http`` is for loopback only, unless *allow_insecure*.
+    *name* is the caller's name for *url*. ``http`` needs a loopback host or *allow_insecure*.
     """
     if "@" in url.partition("://")[2].partition("/")[0]:
         message = f"{name} has credentials in it: hand them in as auth="
         raise ConfigurationError(message)
-    if not _ROOT.fullmatch(url) or (parts := _parts(url)) is None:
+    if not _BASE_URL.fullmatch(url) or (parts := _split(url)) is None:
         message = (
             f"{name} must be a URL such as https://api.smooch.io: the server's root, perhaps with a"
             " path, without a query, a fragment, an empty segment, . or .."
@@ -130,17 +133,17 @@ def base_url_of(url: str, *, name: str, allow_insecure: bool) -> str:
     return url.rstrip("/")
 
 
-def _parts(url: str) -> SplitResult | None:
+def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        port = parts.port  # which is read when it is asked for
+        port = parts.port  # the access raises for an invalid port
     except ValueError:
         return None
     return None if port == 0 else parts
 
 
-def timeout_of(timeout: float | HttpxTimeout) -> Timeout:
-    """Return the limits that *timeout* (seconds for an attempt, or httpx's own) stands for."""
+def to_timeout(timeout: float | HttpxTimeout) -> Timeout:
+    """Convert *timeout*: seconds for an attempt, or an ``httpx.Timeout``."""
     if isinstance(timeout, httpx.Timeout):
         phases = timeout.as_dict()
         wrong = [name for name, limit in phases.items() if limit is not None and not limit > 0]
@@ -151,7 +154,7 @@ def timeout_of(timeout: float | HttpxTimeout) -> Timeout:
     if not 0 < timeout < inf:
         message = f"timeout={timeout}: seconds, more than 0"
         raise ConfigurationError(message)
-    connect = min(timeout, CONNECT_AT_MOST)
+    connect = min(timeout, MAX_CONNECT_TIMEOUT)
     return Timeout(total=timeout, connect=connect, pool=timeout, write=timeout, read=timeout)
 
 
@@ -163,45 +166,37 @@ def open_wire(
     ssl_context: ssl.SSLContext | None,
     transport: HttpxTransport | None,
 ) -> Wire:
-    """Return the wire to *base_url*; nothing is connected before the first call."""
+    """Return the wire to *base_url*; nothing is connected before the first call.
+
+    A *transport*, or a proxy, makes an `HttpxWire`; otherwise a `WireSelector` chooses per call.
+    Raise `ConfigurationError` for settings that can't work.
+    """
     if max_connections < 1:
         message = f"max_connections={max_connections}: 1 or more"
         raise ConfigurationError(message)
-    if transport is not None and (proxy is not None or ssl_context is not None):
-        message = (
-            "transport= brings its own way out: leave out proxy= and ssl_context=, or give it them"
-        )
-        raise ConfigurationError(message)
-
-    if transport is None and ssl_context is None:
+    if transport is not None:
+        if proxy is not None or ssl_context is not None:
+            message = (
+                "transport= connects by itself: leave out proxy= and ssl_context=, or give them"
+                " to the transport"
+            )
+            raise ConfigurationError(message)
+        return HttpxWire(base_url, lambda: transport, max_response_bytes=MAX_RESPONSE_BYTES)
+    if ssl_context is None:
         check_named_certificates()
-    way = None if transport is not None else proxy_of(proxy, base_url)
+    proxy_server = find_proxy(proxy, base_url)
+    httpx_wire = HttpxWire(
+        base_url,
+        lambda: _httpx_transport(
+            proxy_server, ssl_context or shared_ssl_context(), max_connections
+        ),
+        max_response_bytes=MAX_RESPONSE_BYTES,
+        proxy=None if proxy_server is None else proxy_server.name,
+    )
+    if proxy_server is not None:
+        return httpx_wire
 
-    def make() -> HttpxTransport:
-        if transport is not None:
-            return transport
-        from sunshine_async._http.witness import witnessed  # noqa: PLC0415 - httpcore is large
-
-        context = ssl_context or shared_ssl_context()
-        return witnessed(
-            httpx.AsyncHTTPTransport(
-                verify=context,
-                proxy=None if way is None else way.for_httpx(context),
-                limits=httpx.Limits(
-                    max_connections=max_connections,
-                    max_keepalive_connections=max_connections,
-                    keepalive_expiry=KEEPALIVE_EXPIRY,
-                ),
-            ),
-            limit=MAX_RESPONSE_BYTES,
-        )
-
-    name = way.name if way else None
-    by_httpx = HttpxWire(base_url, make, max_response_bytes=MAX_RESPONSE_BYTES, proxy=name)
-    if transport is not None or way is not None:
-        return by_httpx
-
-    def own() -> Wire:
+    def make_socket_wire() -> Wire:
         from sunshine_async._http.pool import SocketWire  # noqa: PLC0415 - asyncio is large
 
         return SocketWire(
@@ -212,45 +207,55 @@ def open_wire(
             ssl_context=ssl_context,
         )
 
-    return Switch(own, by_httpx)
+    return WireSelector(make_socket_wire, httpx_wire)
 
 
-class Switch:
-    """Sends by our own wire, or by httpx where that can't: on trio, and where tests mock httpx."""
+def _httpx_transport(
+    proxy: Proxy | None, ssl_context: ssl.SSLContext, max_connections: int
+) -> HttpxTransport:
+    from sunshine_async._http.httpcore_backend import install_parser  # noqa: PLC0415 - large
 
-    def __init__(self, own: Callable[[], Wire], by_httpx: Wire) -> None:
-        self._make_own: Final = own
-        self._own: Wire | None = None
-        self._by_httpx: Final = by_httpx
+    limits = httpx.Limits(
+        max_connections=max_connections,
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=KEEPALIVE_EXPIRY,
+    )
+    to_proxy = None if proxy is None else proxy.for_httpx(ssl_context)
+    transport = httpx.AsyncHTTPTransport(verify=ssl_context, proxy=to_proxy, limits=limits)
+    return install_parser(transport, limit=MAX_RESPONSE_BYTES)
+
+
+class WireSelector:
+    """Wire that chooses per call: sockets, or httpx on trio and where tests mock httpx."""
+
+    def __init__(self, make_socket_wire: Callable[[], Wire], httpx_wire: Wire) -> None:
+        self._make_socket_wire: Final = make_socket_wire
+        self._socket_wire: Wire | None = None
+        self._httpx_wire: Final = httpx_wire
 
     def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        sending: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Coroutine[Any, Any, Response | Failure]:
-        """Return the whole answer, or what came instead: as `Wire` says."""
-        wire = self._by_httpx if is_mocked() or not in_asyncio_task() else self.own
-        return wire.send(request, headers, timeout=timeout, sending=sending)
+        """Return the whole response, or the failure, as `Wire` promises."""
+        wire = self._httpx_wire if is_mocked() or not in_asyncio_task() else self.socket_wire
+        return wire.send(request, headers, timeout=timeout, progress=progress)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        if self._own is not None and in_asyncio_task():
-            await self._own.aclose()
-        await self._by_httpx.aclose()
+        if self._socket_wire is not None and in_asyncio_task():
+            await self._socket_wire.aclose()
+        await self._httpx_wire.aclose()
 
     @property
-    def own(self) -> Wire:
-        """Our own wire, made when it is first asked for."""
-        if self._own is None:
-            self._own = self._make_own()
-        return self._own
+    def socket_wire(self) -> Wire:
+        """The wire on asyncio sockets, made on first use."""
+        if self._socket_wire is None:
+            self._socket_wire = self._make_socket_wire()
+        return self._socket_wire
 
 
 def in_asyncio_task() -> bool:
-    """Return whether this runs in a task of asyncio (and not of trio, its guest included)."""
+    """Return True inside an asyncio task, and False under trio, even as a guest of asyncio."""
     asyncio = sys.modules.get("asyncio")
     try:
         return asyncio is not None and asyncio.current_task() is not None

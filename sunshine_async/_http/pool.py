@@ -1,51 +1,56 @@
-"""HTTP/1.1 on asyncio for our own calls: connections that are kept, and calls that wait for one."""
+"""Connection pool and wire on asyncio sockets: kept connections, and a queue of waiting calls."""
 
 import asyncio
 import re
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from math import inf
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
-from sunshine_async._http.connection import Call, Connection, State, pour
-from sunshine_async._http.dialer import Address, Dialer
-from sunshine_async._http.failures import unsent
+from sunshine_async._http.connection import Call, Connection, ConnectionState
+from sunshine_async._http.dialer import Dialer, Origin
+from sunshine_async._http.failures import connect_failure
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
+    Headers,
     Request,
     Response,
     SendProgress,
-    Streamed,
+    StreamedBody,
     Timeout,
 )
 from sunshine_async.errors import Fault
 
-_OURS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+_FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")
 _REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
-_HEADERS_KEPT: Final = 16
+_MAX_HEADER_BLOCKS: Final = 16
 _END: Final = b"\r\n"
 _EMPTY: Final = b"Content-Length: 0\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Pool:
-    """The connections to one address in one loop, at most *max_connections*.
+    """Connection pool of an origin in an event loop, with at most *max_connections*.
 
-    Calls wait in line, first come, first served, and connections serve the line. A connection that
-    is being made belongs to no call: when it is there it serves who is first by then, or waits
-    among the idle ones, where the one used last is used next. If it fails, whoever is first fails
-    with it, unless all who wait have another one coming.
+    - Calls wait in a first-in, first-out queue.
+    - A new connection belongs to no call. Once connected, the connection takes the first call in
+      the queue, or becomes idle.
+    - The idle connection that was used last is used next.
+    - If connecting fails, the first call in the queue fails, unless a connection is under way for
+      every waiting call.
     """
 
     def __init__(
         self,
-        address: Address,
+        origin: Origin,
         ssl_context: ssl.SSLContext | None,
         *,
         max_connections: int,
@@ -53,69 +58,70 @@ class Pool:
         max_response_bytes: int,
     ) -> None:
         self.is_open = True
-        self.keeper: Final = self._until_the_end()
-        self._address: Final = address
-        self._max_connections: Final = max_connections
+        self.lifetime: Final = self._close_with_loop()
+        self._origin: Final = origin
+        self._make_connection: Final = partial(
+            Connection, self, str(origin), limit=max_response_bytes, secure=origin.secure
+        )
         self._keepalive_expiry: Final = keepalive_expiry
-        self._max_response_bytes: Final = max_response_bytes
-        self._dialer: Final = Dialer(address, ssl_context)
+        self._dialer: Final = Dialer(origin, ssl_context)
         self._loop: Final = asyncio.get_running_loop()
-        self._line: Final[OrderedDict[Call, None]] = OrderedDict()
+        self._queue: Final[OrderedDict[Call, None]] = OrderedDict()
         self._idle: Final[OrderedDict[Connection, None]] = OrderedDict()
-        self._coming: Final[set[asyncio.Task[Connection | Failure]]] = set()
+        self._connecting: Final[set[asyncio.Task[Connection | Failure]]] = set()
         self._connections: Final[set[Connection]] = set()
-        self._places = max_connections
+        self._free_slots = max_connections
         self._expiry: asyncio.TimerHandle | None = None
 
     def submit(self, call: Call) -> None:
-        """Send *call* by an idle connection, or let it wait in line for one."""
+        """Send *call* on an idle connection, or put *call* into the queue."""
         while self._idle:
             connection, _ = self._idle.popitem()
             fresh = self._loop.time() - connection.idle_since < self._keepalive_expiry
-            if fresh and connection.quiet():
+            if fresh and connection.is_available():
                 connection.start(call)
                 return
-            connection.abandon()
-        self._line[call] = None
-        self._connect()
+            connection.abort()
+        self._queue[call] = None
+        self._open_connections()
         pool = call.timeout.pool
-        due = call.ends_at if pool is None else min(call.ends_at, self._loop.time() + pool)
+        due = call.deadline if pool is None else min(call.deadline, self._loop.time() + pool)
         if due < inf:
-            call.timer = self._loop.call_at(due, self._overdue, call)
+            call.timer = self._loop.call_at(due, self._on_deadline, call)
 
-    def withdraw(self, call: Call) -> None:
-        """Let go of a *call* whose caller is gone."""
+    def cancel(self, call: Call) -> None:
+        """Remove *call* from the queue, or close the connection that carries *call*."""
         if call.connection is not None:
-            call.connection.abandon()
+            call.connection.abort()
         else:
-            self._leave_line(call)
+            self._dequeue(call)
 
-    def free(self, connection: Connection) -> None:
-        """Have *connection* serve the line, or wait for a call."""
-        call = self._first() if self._line else None
+    def release(self, connection: Connection) -> None:
+        """Send the first call in the queue on *connection*, or keep *connection* idle."""
+        call = self._next_call() if self._queue else None
         if call is None:
             self._idle[connection] = None
             if self._expiry is None:
-                self._expiry = self._loop.call_later(self._keepalive_expiry, self._expire)
-        elif connection.quiet():
-            self._leave_line(call)
+                self._expiry = self._loop.call_later(self._keepalive_expiry, self._close_expired)
+        elif connection.is_available():
+            self._dequeue(call)
             connection.start(call)
         else:
-            connection.abandon()
+            connection.abort()
 
-    def over(self, connection: Connection) -> None:
-        """Give the place of *connection* to another, if one is needed."""
+    def retire(self, connection: Connection) -> None:
+        """Free the slot of *connection*; open a new connection if a call waits."""
         if connection in self._connections:
             self._idle.pop(connection, None)
-            self._places += 1
-            self._connect()
+            self._free_slots += 1
+            self._open_connections()
 
-    def closed(self, connection: Connection) -> None:
-        """Forget *connection*: its socket is closed."""
+    def forget(self, connection: Connection) -> None:
+        """Forget *connection*: the socket is closed."""
         self._connections.discard(connection)
 
-    async def _until_the_end(self) -> AsyncGenerator[None, None]:
-        """Close everything when it is closed itself: a loop that shuts down sees to that."""
+    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Close the pool when this generator is closed: a loop closes generators on shutdown."""
         try:
             yield
         finally:
@@ -125,98 +131,94 @@ class Pool:
         self.is_open = False
         if self._expiry is not None:
             self._expiry.cancel()
-        for call in list(self._line):
-            self._leave_line(call)
-            call.settle(Failure(Fault.UNSENT, "the client was closed before it was sent"))
+        for call in list(self._queue):
+            self._dequeue(call)
+            call.set_reply(Failure(Fault.UNSENT, "the client was closed before it was sent"))
         self._dialer.close()
-        for task in self._coming:
+        for task in self._connecting:
             task.cancel()
-        while self._connections or self._coming:
+        while self._connections or self._connecting:
             for connection in list(self._connections):
                 connection.fail(Fault.LOST, "the client was closed before the answer came")
             await asyncio.sleep(0)
 
-    def _connect(self) -> None:
-        """Have as many connections coming as there are calls in line, if there are places."""
-        while self._places and len(self._coming) < len(self._line):
-            call = next(islice(self._line, len(self._coming), None))
-            self._places -= 1
+    def _open_connections(self) -> None:
+        """Open a connection for every waiting call, as far as slots are free."""
+        while self._free_slots and len(self._connecting) < len(self._queue):
+            call = next(islice(self._queue, len(self._connecting), None))
+            self._free_slots -= 1
             task = self._loop.create_task(self._dial(call.timeout.connect))
-            self._coming.add(task)
-            task.add_done_callback(self._arrived)
+            self._connecting.add(task)
+            task.add_done_callback(self._on_connected)
 
-    async def _dial(self, patience: float | None) -> Connection | Failure:
-        """Return a connection, or why there is none."""
-
-        def make() -> Connection:
-            limit, secure = self._max_response_bytes, self._address.secure
-            return Connection(self, str(self._address), limit=limit, secure=secure)
-
+    async def _dial(self, seconds: float | None) -> Connection | Failure:
+        """Return a new connection, or the failure to connect within *seconds*."""
         try:
-            async with asyncio.timeout(patience):
-                connection = await self._dialer.dial(make)
-        except Exception as error:  # noqa: BLE001 - any error ends a call and not the pool
-            return unsent(error, f"connecting to {self._address}")
-        if connection.quiet():
+            async with asyncio.timeout(seconds):
+                connection = await self._dialer.dial(self._make_connection)
+        except Exception as error:  # noqa: BLE001 - an error ends a call, never the pool
+            return connect_failure(error, f"connecting to {self._origin}")
+        if connection.is_available():
             return connection
-        connection.abandon()
-        return self._unsent("it was closed, or spoken on, before anything was asked")
+        connection.abort()
+        return self._connect_failure("the server closed it, or sent bytes, before a request")
 
-    def _unsent(self, why: str) -> Failure:
-        return Failure(Fault.UNSENT, f"connecting to {self._address} failed: {why}")
+    def _connect_failure(self, reason: str) -> Failure:
+        return Failure(Fault.UNSENT, f"connecting to {self._origin} failed: {reason}")
 
-    def _arrived(self, task: asyncio.Task[Connection | Failure]) -> None:
-        """Put to use what `_dial` made, or let go of the place that it had."""
-        self._coming.discard(task)
-        made = self._unsent("cancelled") if task.cancelled() else task.result()
-        if isinstance(made, Connection) and made.state is State.IDLE:
-            self._connections.add(made)
-            self.free(made)
+    def _on_connected(self, task: asyncio.Task[Connection | Failure]) -> None:
+        """Use the connection that `_dial` made; on a failure free the slot and fail a call."""
+        self._connecting.discard(task)
+        result = self._connect_failure("cancelled") if task.cancelled() else task.result()
+        if isinstance(result, Connection) and result.state is ConnectionState.IDLE:
+            self._connections.add(result)
+            self.release(result)
             return
-        self._places += 1
-        call = self._first()
-        if isinstance(made, Failure) and call and len(self._line) > len(self._coming):
-            self._leave_line(call)
-            call.settle(made)
-        self._connect()
+        self._free_slots += 1
+        call = self._next_call()
+        if isinstance(result, Failure) and call and len(self._queue) > len(self._connecting):
+            self._dequeue(call)
+            call.set_reply(result)
+        self._open_connections()
 
-    def _first(self) -> Call | None:
-        """Return the first call in line whose caller is still there."""
-        return next((call for call in self._line if not call.is_over), None)
+    def _next_call(self) -> Call | None:
+        """Return the first call in the queue that is not done."""
+        return next((call for call in self._queue if not call.is_done), None)
 
-    def _leave_line(self, call: Call) -> None:
-        self._line.pop(call, None)
+    def _dequeue(self, call: Call) -> None:
+        self._queue.pop(call, None)
         if call.timer is not None:
             call.timer.cancel()
             call.timer = None
 
-    def _overdue(self, call: Call) -> None:
-        """End the wait of *call*, unless a connection is coming for it: that has its own end."""
-        awaited = call in islice(self._line, len(self._coming))
-        if awaited and self._loop.time() < call.ends_at:
-            later = call.ends_at < inf
-            call.timer = self._loop.call_at(call.ends_at, self._overdue, call) if later else None
+    def _on_deadline(self, call: Call) -> None:
+        """End the wait of *call*; a connection under way has a time limit itself."""
+        dialing = call in islice(self._queue, len(self._connecting))
+        if dialing and self._loop.time() < call.deadline:
+            call.timer = None
+            if call.deadline < inf:
+                call.timer = self._loop.call_at(call.deadline, self._on_deadline, call)
             return
-        self._leave_line(call)
-        what = "was made" if awaited else "came free"
-        reason = f"no connection to {self._address} {what} in time"
-        call.settle(Failure(Fault.UNSENT, reason))
+        self._dequeue(call)
+        event = "was made" if dialing else "came free"
+        reason = f"no connection to {self._origin} {event} in time"
+        call.set_reply(Failure(Fault.UNSENT, reason))
 
-    def _expire(self) -> None:
-        """Close the connections that nobody has used for too long: those used first are first."""
+    def _close_expired(self) -> None:
+        """Close the connections that have been idle for too long; the oldest come first."""
         self._expiry = None
-        long_ago = self._loop.time() - self._keepalive_expiry
+        expired_before = self._loop.time() - self._keepalive_expiry
         while self._idle:
             connection = next(iter(self._idle))
-            if connection.idle_since > long_ago:
+            if connection.idle_since > expired_before:
                 at = connection.idle_since + self._keepalive_expiry
-                self._expiry = self._loop.call_at(at, self._expire)
+                self._expiry = self._loop.call_at(at, self._close_expired)
                 return
-            connection.abandon()
+            connection.abort()
 
 
 class SocketWire:
-    """A wire on asyncio's own sockets: a pool for each event loop that it is used in."""
+    """Wire on asyncio sockets, with a connection pool for each event loop."""
 
     def __init__(
         self,
@@ -229,82 +231,75 @@ class SocketWire:
     ) -> None:
         parts = urlsplit(base_url)
         secure = parts.scheme == "https"
-        usual = 443 if secure else 80
-        self._address: Final = Address(secure, parts.hostname or "", parts.port or usual)
-        self._host: Final = str(self._address).removesuffix(f":{usual}")
+        default_port = 443 if secure else 80
+        self._origin: Final = Origin(secure, parts.hostname or "", parts.port or default_port)
+        self._host: Final = str(self._origin).removesuffix(f":{default_port}")
         self._prefix: Final = parts.path.rstrip("/")
-        self._ssl_context: Final = ssl_context
-        self._max_connections: Final = max_connections
-        self._keepalive_expiry: Final = keepalive_expiry
-        self._max_response_bytes: Final = max_response_bytes
+        self._make_pool: Final = partial(
+            Pool,
+            self._origin,
+            ssl_context,
+            max_connections=max_connections,
+            keepalive_expiry=keepalive_expiry,
+            max_response_bytes=max_response_bytes,
+        )
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []
-        self._blocks: Final[dict[int, tuple[Mapping[str, str], bytes]]] = {}
+        self._header_blocks: Final[dict[int, tuple[Headers, bytes]]] = {}
         renew_after_fork(self)
 
     async def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        timeout: Timeout,
-        sending: SendProgress,
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
-        """Return the whole answer, or what came instead: as `Wire` says.
+        """Return the whole response, or the failure, as `Wire` promises.
 
-        Raise `ValueError` for a request that can't be written without being read as another.
+        Raise `ValueError` for a request with characters that would change the request's meaning.
         """
-        data = self._written(request, headers)
+        data = self._encode(request, headers)
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None or not pool.is_open:
-            pool = await self._open(loop)
-        ends_at = inf if timeout.total is None else loop.time() + timeout.total
-        call = Call(request.method, data, timeout, sending, loop.create_future(), ends_at)
+            pool = await self._open_pool(loop)
+        deadline = inf if timeout.total is None else loop.time() + timeout.total
+        call = Call(request.method, data, timeout, progress, loop.create_future(), deadline)
         body = request.body
         if body is not None and not isinstance(body, bytes):
-            return await _poured(pool, call, body)
+            return await _send_streamed(pool, call, body)
         pool.submit(call)
         try:
             return await call.reply
         except BaseException:
-            pool.withdraw(call)
+            pool.cancel(call)
             raise
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop; calls that are under way fail."""
+        """Close the connections of the running loop; calls under way fail."""
         pool = self._pools.get(loop := asyncio.get_running_loop())
         if pool is not None:
             del self._pools[loop]
-            await pool.keeper.aclose()
+            await pool.lifetime.aclose()
 
     def renew(self) -> None:
-        """Begin without connections in a child process; the parent's stay open."""
-        self._inherited.extend(self._pools.values())  # kept, or they would be closed as garbage
+        """Start without connections in a child process; the parent's connections stay open."""
+        self._inherited.extend(self._pools.values())  # or garbage collection would close them
         self._pools.clear()
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> Pool:
-        for other in list(self._pools):  # other threads may do the same
+    async def _open_pool(self, loop: asyncio.AbstractEventLoop) -> Pool:
+        for other in list(self._pools):  # a copy: other threads may change the dictionary
             if other.is_closed():
                 self._pools.pop(other, None)
-        made = self._pools[loop] = Pool(
-            self._address,
-            self._ssl_context,
-            max_connections=self._max_connections,
-            keepalive_expiry=self._keepalive_expiry,
-            max_response_bytes=self._max_response_bytes,
-        )
-        await anext(made.keeper)
-        return made
+        pool = self._pools[loop] = self._make_pool()
+        await anext(pool.lifetime)
+        return pool
 
-    def _written(self, request: Request, headers: Mapping[str, str]) -> bytes:
-        """Return the bytes of *request*: its head, and its body if that is there already."""
+    def _encode(self, request: Request, headers: Headers) -> bytes:
+        """Return the bytes of *request*: the head, and the body unless streamed."""
         line = f"{request.method} {self._prefix}{request.target} HTTP/1.1\r\n"
         if not _REQUEST_LINE.fullmatch(line):
             message = "the method or the target can't be written as a request line"
             raise ValueError(message)
-        known = self._blocks.get(id(headers))
-        head = line.encode("ascii") + (known[1] if known else self._block(headers))
+        cached = self._header_blocks.get(id(headers))
+        head = line.encode("ascii") + (cached[1] if cached else self._encode_headers(headers))
         body = request.body
         if body is None:
             return head + (_EMPTY if request.method in _BODY_EXPECTED else _END)
@@ -314,30 +309,49 @@ class SocketWire:
             return head + _CHUNKED
         return b"%bContent-Length: %d\r\n\r\n" % (head, body.length)
 
-    def _block(self, headers: Mapping[str, str]) -> bytes:
-        """Return *headers* as they are written; made once for the mapping that comes again."""
+    def _encode_headers(self, headers: Headers) -> bytes:
+        """Return the bytes of *headers*, cached by the identity of the mapping."""
         lines = [f"Host: {self._host}\r\n"]
         for name, value in headers.items():
             line = f"{name}: {value}\r\n"
-            if not _FIELD.fullmatch(line) or name.lower() in _OURS:
-                message = "a header can't be written: it would be read as another, or says our part"
+            if not _FIELD.fullmatch(line) or name.lower() in _FRAMING_HEADERS:
+                message = "a header can't be written: invalid characters, or a name that we set"
                 raise ValueError(message)
             lines.append(line)
-        if len(self._blocks) >= _HEADERS_KEPT:
-            self._blocks.clear()
+        if len(self._header_blocks) >= _MAX_HEADER_BLOCKS:
+            self._header_blocks.clear()
         block = "".join(lines).encode("latin-1")
-        self._blocks[id(headers)] = headers, block  # which keeps it, so that its id stays its own
+        self._header_blocks[id(headers)] = headers, block  # keeps the mapping, and so the id
         return block
 
 
-async def _poured(pool: Pool, call: Call, body: Streamed) -> Response | Failure:
-    """Return what becomes of *call* in *pool*, whose *body* follows as it is read."""
-    async with body.opened() as pieces:
-        taken = call.taken = asyncio.get_running_loop().create_future()
+async def _send_streamed(pool: Pool, call: Call, body: StreamedBody) -> Response | Failure:
+    """Send *call* in *pool*, then the pieces of *body*; return the response or the failure.
+
+    A reply before the end of the body, such as an early response, stops the body. An error of the
+    source of the pieces is raised unchanged.
+    """
+    loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    async with body.open() as pieces:
+        waiter = call.connection_waiter = loop.create_future()
         pool.submit(call)
+        cancelled_before = task.cancelling()
+        until_replied = asyncio.timeout(None)
+
+        def stop(_: object) -> None:
+            with suppress(RuntimeError):  # the whole body has been sent
+                until_replied.reschedule(loop.time())
+
+        call.reply.add_done_callback(stop)
         try:
-            await pour(pieces, call, taken, length=body.length)
+            try:
+                async with until_replied:
+                    await (await waiter).send_body(call, pieces, body.length)
+            except (TimeoutError, asyncio.CancelledError):  # Python before 3.11.3 raises either
+                if not until_replied.expired() or task.cancelling() > cancelled_before:
+                    raise
             return await call.reply
         except BaseException:
-            pool.withdraw(call)
+            pool.cancel(call)
             raise

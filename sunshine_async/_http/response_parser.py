@@ -1,8 +1,8 @@
-"""Answers, read one after another from the bytes of a connection. No I/O.
+"""Parser of HTTP/1.1 responses on top of httptools, in bounded memory. No I/O.
 
-Repair of heads that say the same ``Content-Length`` more than once. No I/O.
-
-The body of an answer, put together in bounded memory.
+- `ResponseParser` reads the responses of one connection, one after another.
+- `BodyDecoder` collects the pieces of a body, and inflates gzip.
+- `merge_content_lengths` repairs a head with the same ``Content-Length`` twice.
 """
 
 import zlib
@@ -15,16 +15,31 @@ from attrs import evolve
 
 from sunshine_async._http.messages import Response
 
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_FIELDS: Final = 200
+MAX_INTERIM: Final = 20
+
+_VERSIONS: Final = ("1.1", "1.0")
+_BODILESS: Final = (204, 304)
+_SWITCHING_PROTOCOLS: Final = 101
+_LOWEST: Final = 100
+_LOWEST_FINAL: Final = 200
+_LOWEST_REFUSAL: Final = 300
+_FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
+_H: Final = ord("H")
 _END: Final = b"\r\n\r\n"
-_NAME: Final = b"content-length:"
+_LENGTH_NAME: Final = b"content-length:"
 _INTERIM: Final = b"1"
 _STATUS: Final = slice(9, 10)
+_COMPRESSED: Final = ("br", "compress", "deflate", "zstd")
+_GZIP_MAGIC: Final = 0x1F  # JSON never starts with this byte
+_Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
-def with_one_length(raw: bytes) -> bytes | None:
-    """Return *raw* with the equal lengths of its final head as one, as RFC 9110 (8.6) allows.
+def merge_content_lengths(raw: bytes) -> bytes | None:
+    """Merge equal ``Content-Length`` values in the final head of *raw*, as RFC 9110 (8.6) allows.
 
-    Lengths that differ stay, and so does anything else. Return None while the head isn't whole.
+    Different lengths and all other bytes stay. Return None while the head is incomplete.
     """
     before = b""
     while True:
@@ -32,330 +47,311 @@ def with_one_length(raw: bytes) -> bytes | None:
         if not end:
             return None
         if head[_STATUS] != _INTERIM:
-            return before + _repaired(head) + end + rest
+            return before + _merge_lengths(head) + end + rest
         before, raw = before + head + end, rest
 
 
-def _repaired(head: bytes) -> bytes:
+def _merge_lengths(head: bytes) -> bytes:
     lines = head.split(b"\r\n")
-    said = [line for line in lines if line[: len(_NAME)].lower() == _NAME]
-    values = {value.strip(b" \t") for line in said for value in line[len(_NAME) :].split(b",")}
+    size = len(_LENGTH_NAME)
+    lengths = [line for line in lines if line[:size].lower() == _LENGTH_NAME]
+    values = {value.strip(b" \t") for line in lengths for value in line[size:].split(b",")}
     if len(values) != 1:
         return head
     [value] = values
-    others = [line for line in lines if line not in said]
+    others = [line for line in lines if line not in lengths]
     return b"\r\n".join([*others, b"Content-Length: " + value])
 
 
-_COMPRESSED: Final = ("br", "compress", "deflate", "zstd")
-_GZIP_BEGINS: Final = 0x1F  # which no JSON does
+class InvalidResponseError(Exception):
+    """Invalid response: malformed, larger than the limits, or in contradiction to the headers."""
 
 
-class Unreadable(Exception):  # noqa: N818 - it says what the body is
-    """The body is too large, or isn't what its headers say."""
+class BodyDecoder:
+    """Decoder of a response body; *encoding* is the value of ``Content-Encoding``.
 
+    A body with the label gzip and the first byte of gzip is inflated. A body with another label
+    (``none``, ``UTF-8``, ``aws-chunked``) stays unchanged: real servers send such labels.
 
-class Body:
-    """Collects a body piece by piece; *encoding* is what ``Content-Encoding`` says.
-
-    A body that is said to be gzip, and begins like gzip, is inflated. A body under any other label
-    (``none``, ``UTF-8``, ``aws-chunked``) stays as it came: real servers send such labels.
-
-    Raise `Unreadable` for more than *limit* bytes, inflated too, for gzip that is damaged, and for
-    a compression that was not asked for.
+    Raise `InvalidResponseError` for more than *limit* bytes, before or after inflating, for damaged
+    gzip, and for a compression that the request did not accept.
     """
 
     def __init__(self, encoding: str | None, *, limit: int) -> None:
         self._limit: Final = limit
         self._encoding: Final = encoding.lower() if encoding else ""
-        self._data: bytes | bytearray = b""  # most bodies come in one piece
+        self._content: bytes | bytearray = b""  # most bodies have one piece
         wbits = zlib.MAX_WBITS | 16
-        self._inflate = zlib.decompressobj(wbits) if "gzip" in self._encoding else None
-        self._begun = not encoding
+        self._gunzip = zlib.decompressobj(wbits) if "gzip" in self._encoding else None
+        self._started = not encoding
 
     def add(self, piece: bytes) -> None:
-        """Take the next piece, as it came."""
-        if not self._begun and piece:
-            self._begun = True
-            self._decide(piece)
-        if self._inflate is not None:
+        """Add the next piece, as received."""
+        if not self._started and piece:
+            self._started = True
+            self._detect_gzip(piece)
+        if self._gunzip is not None:
             try:
-                piece = self._inflate.decompress(piece, self._limit - len(self._data) + 1)
+                piece = self._gunzip.decompress(piece, self._limit - len(self._content) + 1)
             except zlib.error:
                 message = "it isn't gzip, though it says so"
-                raise Unreadable(message) from None
-            if self._inflate.unused_data:
-                message = "there is more of it after its gzip"
-                raise Unreadable(message)
-        if self._data:
-            self._data = bytearray(self._data) if isinstance(self._data, bytes) else self._data
-            self._data.extend(piece)
+                raise InvalidResponseError(message) from None
+            if self._gunzip.unused_data:
+                _reject("there is more of it after its gzip")
+        if self._content:
+            if isinstance(self._content, bytes):
+                self._content = bytearray(self._content)
+            self._content.extend(piece)
         else:
-            self._data = piece
-        if len(self._data) > self._limit:
-            message = f"its body is larger than {self._limit} bytes"
-            raise Unreadable(message)
+            self._content = piece
+        if len(self._content) > self._limit:
+            _reject(f"its body is larger than {self._limit} bytes")
 
-    def whole(self) -> bytes:
-        """Return all of it."""
-        if self._inflate is not None and not self._inflate.eof and self._begun:
-            message = "its gzip ends too early"
-            raise Unreadable(message)
-        return bytes(self._data)
+    def finish(self) -> bytes:
+        """Return the whole body."""
+        if self._gunzip is not None and not self._gunzip.eof and self._started:
+            _reject("its gzip ends too early")
+        return bytes(self._content)
 
-    def _decide(self, piece: bytes) -> None:
-        """Take the first *piece* for gzip or not; refuse it under the name of something else."""
-        if self._inflate is not None:
-            self._inflate = self._inflate if piece[0] == _GZIP_BEGINS else None
+    def _detect_gzip(self, piece: bytes) -> None:
+        """Decide by the first *piece* if the body is gzip; reject another compression."""
+        if self._gunzip is not None:
+            self._gunzip = self._gunzip if piece[0] == _GZIP_MAGIC else None
         elif any(label.strip() in _COMPRESSED for label in self._encoding.split(",")):
-            message = f"it is in an encoding that was not asked for ({self._encoding[:40]})"
-            raise Unreadable(message)
-
-
-MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_FIELDS: Final = 200
-MAX_INTERIM: Final = 20
-
-_VERSIONS: Final = ("1.1", "1.0")
-_BODILESS: Final = (204, 304)
-_SWITCHED: Final = 101
-_LOWEST: Final = 100
-_FINAL: Final = 200
-_REFUSED: Final = 300
-_FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
-_H: Final = ord("H")
-_Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
+            _reject(f"it is in an encoding that was not asked for ({self._encoding[:40]})")
 
 
 class ResponseParser:
-    """Reads the answers to the requests of one connection, each when it has been asked for.
+    """Parser of the responses on a connection; `expect` announces each response.
 
-    Time and memory are bounded, whatever comes: a head by *MAX_HEAD_BYTES* and *MAX_FIELDS*, a body
-    by *limit* (as it comes, and inflated), what is neither by *MAX_HEAD_BYTES* at a stretch.
+    Time and memory are bounded for any input. A head has at most ``MAX_HEAD_BYTES`` and
+    ``MAX_FIELDS``, a body at most *limit* bytes, before and after inflating. Bytes without content,
+    such as chunk framing, are at most ``MAX_HEAD_BYTES`` in a row.
     """
 
     def __init__(self, *, limit: int) -> None:
         self.reusable = False
-        """Whether another request may go out, once an answer has been returned."""
+        """True if another request may be sent after the returned response."""
         self._limit: Final = limit
         self._parser = httptools.HttpResponseParser(self)
-        self._body = Body(None, limit=limit)
-        self.ask("GET")
+        self._body = BodyDecoder(None, limit=limit)
+        self.expect("GET")
 
-    def ask(self, method: str) -> None:
-        """Get ready for the answer to a *method* request."""
-        self._to_head = method == "HEAD"
-        self._begun = False
-        self._idle_bytes = 0
+    def expect(self, method: str) -> None:
+        """Prepare for the response to a *method* request."""
+        self._head_only = method == "HEAD"
+        self._started = False
+        self._overhead_bytes = 0
         self._body_bytes = 0
-        self._bytes = 0
-        self._interim = 0
-        self._answer: Response | None = None
-        self._raw = b""
-        self._stuck: httptools.HttpParserError | None = None
+        self._received_bytes = 0
+        self._interim_count = 0
+        self._response: Response | None = None
+        self._buffered_head = b""
+        self._length_error: httptools.HttpParserError | None = None
         self._expect_head()
 
     @property
     def refusal(self) -> Response | None:
-        """The answer as far as its head, if that has come whole and the service says no.
+        """Head of a response with a status from 300 on, once complete; None before.
 
-        A status that has come is the answer, whatever becomes of the body that explains it.
+        A received error status is the response, even if the explaining body is lost.
         """
-        if self._status < _REFUSED:
+        if self._status < _LOWEST_REFUSAL:
             return None
-        return Response(self._status, _Headers(self._fields), b"")
+        return Response(self._status, _LazyHeaders(self._fields), b"")
 
     @property
-    def progress(self) -> str:
-        """How far the answer has come, in words that end a sentence."""
-        return "within its answer" if self._begun else "before it answered"
+    def stage(self) -> str:
+        """Stage of the response, as the end of a sentence."""
+        return "within its answer" if self._started else "before it answered"
 
     def feed(self, data: bytes | memoryview) -> Response | None:
-        """Take what came; return the answer once it is whole. Raise `Unreadable` for what isn't one.
+        """Parse received *data*; return the response once complete, None before.
 
-        Where more than one answer came, the first is returned, and *reusable* is false. An answer
-        whose content can't be read has the reason as its *flaw*.
+        After more than one response, return the first, and set *reusable* to False. A response
+        with unreadable content has the reason as *body_error*. Raise `InvalidResponseError` for
+        bytes that are no response.
         """
-        if not self._begun and data[0] != _H:  # llhttp skips blank lines, and knows RTSP
-            message = "it doesn't begin as HTTP does"
-            raise Unreadable(message)
-        self._begun = True
-        self._bytes += len(data)
+        if not self._started and data[0] != _H:  # llhttp skips blank lines, and knows RTSP
+            _reject("it doesn't begin as HTTP does")
+        self._started = True
+        self._received_bytes += len(data)
         before = self._body_bytes
         try:
-            if self._stuck is None:
+            if self._length_error is None:
                 self._parser.feed_data(data)
             if not self._head_read:
-                self._hold(data)
+                self._buffer_head(data)
         except httptools.HttpParserError as error:
-            self._failed(error, data)
-        if self._answer is None:
-            self._idle_bytes = self._idle_bytes + len(data) if before == self._body_bytes else 0
-            if self._idle_bytes > MAX_HEAD_BYTES:
+            self._handle_error(error, data)
+        if self._response is None:
+            no_content = before == self._body_bytes
+            self._overhead_bytes = self._overhead_bytes + len(data) if no_content else 0
+            if self._overhead_bytes > MAX_HEAD_BYTES:
                 message = f"it has more than {MAX_HEAD_BYTES} bytes in it that are no content"
-                self._give_up(Unreadable(message))
-        return self._answer
+                self._fail(InvalidResponseError(message))
+        return self._response
 
-    def _give_up(self, error: Unreadable) -> None:
-        """Raise *error*, unless the head of a refusal has come: that is the answer then."""
+    def _fail(self, error: InvalidResponseError) -> None:
+        """Raise *error*; after the head of a refusal, make the refusal the response instead."""
         refusal = self.refusal
         if refusal is None:
             raise error from None
         self.reusable = False
-        self._answer = evolve(refusal, flaw=str(error))
+        self._response = evolve(refusal, body_error=str(error))
 
-    def _failed(self, error: httptools.HttpParserError, data: bytes | memoryview) -> None:
-        """Parse a head that repeats its length once more; give up on anything else."""
-        if self._stuck is None and not self._head_read and "Content-Length" in str(error):
-            self._stuck = error
+    def _handle_error(self, error: httptools.HttpParserError, data: bytes | memoryview) -> None:
+        """Parse a head with a repeated length again; fail for any other *error*."""
+        if self._length_error is None and not self._head_read and "Content-Length" in str(error):
+            self._length_error = error
             try:
-                return self._hold(data)
+                self._buffer_head(data)
             except httptools.HttpParserError as again:
                 error = again
+            else:
+                return
         self.reusable = False
-        if self._answer is None:
-            self._give_up(_reason(error))
-        return None
+        if self._response is None:
+            inner = error.__context__  # raised by a callback, inside the parser
+            if not isinstance(inner, InvalidResponseError):
+                inner = InvalidResponseError(str(error))
+            self._fail(inner)
 
-    def _hold(self, data: bytes | memoryview) -> None:
-        """Keep *data* of a head that isn't whole; once it is, parse it with one length."""
-        self._raw += data
-        repaired = None if self._stuck is None else with_one_length(self._raw)
-        if self._stuck is None or repaired is None:
+    def _buffer_head(self, data: bytes | memoryview) -> None:
+        """Keep *data* of an incomplete head; parse the complete head with merged lengths."""
+        self._buffered_head += data
+        if self._length_error is None:
             return
-        if repaired == self._raw:
-            raise self._stuck
-        self._stuck = None
+        repaired = merge_content_lengths(self._buffered_head)
+        if repaired is None:
+            return
+        if repaired == self._buffered_head:
+            raise self._length_error
+        self._length_error = None
         self._parser = httptools.HttpResponseParser(self)
-        self._interim = 0
+        self._interim_count = 0
         self._expect_head()
         self._parser.feed_data(repaired)
 
-    def end(self) -> Response | None:
-        """Return the answer if the end of the stream is its end."""
-        if self._until_end:
+    def feed_eof(self) -> Response | None:
+        """Return the response if the end of the stream completes the response."""
+        if self._ends_at_eof:
             self._complete(reusable=False)
-        return self._answer
+        return self._response
 
     def on_message_begin(self) -> None:
-        if self._answer is not None:
-            _refuse("there is more than one")
+        if self._response is not None:
+            _reject("there is more than one")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._head_read:  # what comes later is a trailer: nobody asked for one
+        if not self._head_read:  # a later field is a trailer, and no request asks for trailers
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._head_read = True
         if len(self._fields) > MAX_FIELDS:
-            _refuse(f"it has more than {MAX_FIELDS} header fields")
-        if self._bytes > MAX_HEAD_BYTES and _size(self._fields) > MAX_HEAD_BYTES:
-            _refuse(f"its header is larger than {MAX_HEAD_BYTES} bytes")
+            _reject(f"it has more than {MAX_FIELDS} header fields")
+        if self._received_bytes > MAX_HEAD_BYTES and _head_size(self._fields) > MAX_HEAD_BYTES:
+            _reject(f"its header is larger than {MAX_HEAD_BYTES} bytes")
         status = self._parser.get_status_code()
-        headers = _joined([field for field in self._fields if len(field[0]) in _FRAMING])
+        headers = _merge_fields([field for field in self._fields if len(field[0]) in _FRAMING])
         if self._parser.get_http_version() not in _VERSIONS or status < _LOWEST:
-            _refuse("its status line is wrong")
-        if status == _SWITCHED:
-            _refuse("it switches to another protocol, unasked")
+            _reject("its status line is wrong")
+        if status == _SWITCHING_PROTOCOLS:
+            _reject("it switches to another protocol, unasked")
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
         if coding is not None and coding.lower() != "chunked":
-            _refuse("its Transfer-Encoding is not chunked")
+            _reject("its Transfer-Encoding is not chunked")
         framed = coding is not None or length not in (None, "0")
-        if status < _FINAL and framed:
-            _refuse("an interim answer has a body")
-        self._status = status  # of a head that is in order
-        self._body = Body(headers.get("content-encoding"), limit=self._limit)
-        if status >= _FINAL and (self._to_head or status in _BODILESS):
-            if self._to_head or framed:  # versions of llhttp differ in what they take to follow
+        if status < _LOWEST_FINAL and framed:
+            _reject("an interim answer has a body")
+        self._status = status  # set only after all checks of the head
+        self._body = BodyDecoder(headers.get("content-encoding"), limit=self._limit)
+        if status >= _LOWEST_FINAL and (self._head_only or status in _BODILESS):
+            if self._head_only or framed:  # versions of llhttp disagree about a body here
                 self._complete(reusable=False)
-                _refuse("it has no body, whatever its headers say")
+                _reject("it has no body, whatever its headers say")
         elif length is not None and int(length) > self._limit:
-            self._spoil(f"its body is larger than {self._limit} bytes")
+            self._reject_body(f"its body is larger than {self._limit} bytes")
         else:
-            self._until_end = status >= _FINAL and coding is None and length is None
+            self._ends_at_eof = status >= _LOWEST_FINAL and coding is None and length is None
 
     def on_body(self, piece: bytes) -> None:
         self._body_bytes += len(piece)
         if self._body_bytes > self._limit:
-            self._spoil(f"its body is larger than {self._limit} bytes")
+            self._reject_body(f"its body is larger than {self._limit} bytes")
         try:
             self._body.add(piece)
-        except Unreadable as error:
-            self._spoil(str(error))
+        except InvalidResponseError as error:
+            self._reject_body(str(error))
 
     def on_message_complete(self) -> None:
-        if self._status >= _FINAL:
+        if self._status >= _LOWEST_FINAL:
             self._complete(reusable=self._parser.should_keep_alive())
             return
-        self._interim += 1
-        if self._interim > MAX_INTERIM:
-            _refuse("interim answers come without end")
+        self._interim_count += 1
+        if self._interim_count > MAX_INTERIM:
+            _reject("interim answers come without end")
         self._expect_head()
 
     def _expect_head(self) -> None:
         self._fields: list[tuple[bytes, bytes]] = []
         self._status = 0
         self._head_read = False
-        self._until_end = False
+        self._ends_at_eof = False
 
     def _complete(self, *, reusable: bool) -> None:
         self.reusable = reusable
         try:
-            body, flaw = self._body.whole(), ""
-        except Unreadable as error:
-            body, flaw = b"", str(error)
-        self._answer = Response(self._status, _Headers(self._fields), body, flaw)
+            body, body_error = self._body.finish(), ""
+        except InvalidResponseError as error:
+            body, body_error = b"", str(error)
+        self._response = Response(self._status, _LazyHeaders(self._fields), body, body_error)
 
-    def _spoil(self, flaw: str) -> NoReturn:
-        """End the answer where it has come to: it is of no use for its *flaw*."""
-        self._answer = Response(self._status, _Headers(self._fields), b"", flaw)
-        _refuse(flaw)
+    def _reject_body(self, body_error: str) -> NoReturn:
+        """End the response here: the content is useless, for the reason *body_error*."""
+        self._response = Response(self._status, _LazyHeaders(self._fields), b"", body_error)
+        _reject(body_error)
 
 
-class _Headers(Mapping[str, str]):
-    """The fields of a head, read when one is asked for: those of an answer that is fine never are."""
+class _LazyHeaders(Mapping[str, str]):
+    """Header fields, decoded on first access: a successful call never reads the headers."""
 
     def __init__(self, fields: _Fields) -> None:
         self._fields: Final = fields
 
     @cached_property
     def _read(self) -> Mapping[str, str]:
-        return _joined(self._fields)
+        return _merge_fields(self._fields)
 
     def __getitem__(self, name: str) -> str:
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({_key(name): None for name, _ in self._fields})
+        return iter({_field_key(name): None for name, _ in self._fields})
 
     def __len__(self) -> int:
         return len(self._read)
 
 
-def _joined(fields: _Fields) -> Mapping[str, str]:
-    """Return *fields* with names in lower case, and those of one name as one."""
+def _merge_fields(fields: _Fields) -> Mapping[str, str]:
+    """Return *fields* with lower-case names; values of the same name are joined by commas."""
     headers: dict[str, str] = {}
     for name, value in fields:
-        key = _key(name)
+        key = _field_key(name)
         text = value.decode("latin-1").rstrip(" ")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
 
 
-def _size(fields: _Fields) -> int:
+def _head_size(fields: _Fields) -> int:
     return sum(len(name) + len(value) for name, value in fields)
 
 
 @lru_cache(maxsize=256)
-def _key(name: bytes) -> str:
+def _field_key(name: bytes) -> str:
     return name.decode("ascii").lower()
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise Unreadable(reason)
-
-
-def _reason(error: httptools.HttpParserError) -> Unreadable:
-    """Return what a callback raised within the parser, or else what the parser itself says."""
-    inner = error.__context__
-    return inner if isinstance(inner, Unreadable) else Unreadable(str(error))
+def _reject(reason: str) -> NoReturn:
+    raise InvalidResponseError(reason)

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from sunshine_async import _codec
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.error_body import details
-from sunshine_async._http.messages import HAD_LEFT
+from sunshine_async._http.messages import SENT_NOTE
 from sunshine_async.bulk.cancellation import (
     CALL,
     after_sending,
@@ -50,7 +50,7 @@ from sunshine_async.errors import (
     ServerError,
     SunshineError,
     TransportError,
-    kind_of,
+    error_class,
 )
 
 BAD_REQUEST: Final = 400
@@ -98,7 +98,7 @@ def of_outcome(
             reason, path="data", status=status, endpoint=endpoint, maybe_applied=True
         )
     said = {"code": error.type, "message": error.message or None}
-    return kind_of(own)(
+    return error_class(own)(
         own,
         endpoint=endpoint,
         errors=details(_codec.encode(said), hidden),
@@ -108,7 +108,7 @@ def of_outcome(
 
 def of_look(status: int, detail: ErrorDetail, *, endpoint: str) -> ApiError:
     """Return the error of what a look at the service showed: `TAKEN`, or `AMBIGUOUS`."""
-    return kind_of(status)(status, endpoint=endpoint, errors=(detail,))
+    return error_class(status)(status, endpoint=endpoint, errors=(detail,))
 
 
 def is_taken(error: object) -> bool:
@@ -294,7 +294,7 @@ def noting(ended: Collection[object]) -> Generator[None]:
         yield
     except get_cancelled_exc_class() as cancelled:
         if ended:
-            cancelled.add_note(HAD_LEFT.format(endpoint="an earlier request of the batch"))
+            cancelled.add_note(SENT_NOTE.format(endpoint="an earlier request of the batch"))
         raise
 
 

@@ -13,7 +13,7 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import define, evolve, field
 
-from sunshine_async._http.messages import Streamed
+from sunshine_async._http.messages import StreamedBody
 
 ImageSource: TypeAlias = (
     bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes] | AsyncIterable[bytes]
@@ -40,7 +40,7 @@ class _Source:
 
 
 @define(eq=False)
-class Image(Streamed):
+class Image(StreamedBody):
     """An image and who posts it, as a form (RFC 7578)."""
 
     content_type: str
@@ -89,7 +89,7 @@ class Image(Streamed):
         return not (self._source.once and self._begun)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def open(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Give the pieces of the form, from the beginning."""
         async with self._source.pieces() as pieces:
             yield _Form(self, pieces)

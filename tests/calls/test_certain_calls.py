@@ -50,14 +50,14 @@ from sunshine_async._http.messages import (
     Request,
     Response,
     SendProgress,
-    Streamed,
+    StreamedBody,
     Timeout,
 )
-from sunshine_async._http.open_wire import Switch
+from sunshine_async._http.open_wire import WireSelector
 from sunshine_async.cli.app import app
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.errors import kind_of
+from sunshine_async.errors import error_class
 from sunshine_async.jobs import SUNSHINE, Ending, Job, Mode, Row
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import Answer, ScriptedTransport
@@ -283,15 +283,15 @@ class Wired:
         headers: Mapping[str, str],
         *,
         timeout: Timeout,
-        sending: SendProgress,
+        progress: SendProgress,
     ) -> Coroutine[Any, Any, Response | Failure]:
         """Give the next reply."""
-        return self._send(request, sending)
+        return self._send(request, progress)
 
-    async def _send(self, request: Request, sending: SendProgress) -> Response | Failure:
+    async def _send(self, request: Request, progress: SendProgress) -> Response | Failure:
         self.sent.append(request.method)
         reply = next(self.replies)
-        sending.begun = not isinstance(reply, Failure) and request.target != "/unsent"
+        progress.started = not isinstance(reply, Failure) and request.target != "/unsent"
         if isinstance(reply, BaseException):
             raise reply
         return reply
@@ -461,7 +461,7 @@ class TestSurprises:
 
 async def test_an_error_of_ours_out_of_a_transport() -> None:
     """An error of another client, raised by a transport, is no answer of this service."""
-    elsewhere = kind_of(404)(404, endpoint="GET /elsewhere")
+    elsewhere = error_class(404)(404, endpoint="GET /elsewhere")
     client, _ = scripted(elsewhere, elsewhere, retry=Retry(max_attempts=1))
 
     with pytest.raises(SunshineError):
@@ -581,8 +581,8 @@ async def test_both_wires_read_retry_after(
         ) as client:
             if by_socket:
                 wire = client._transport.wire
-                assert isinstance(wire, Switch)
-                client._bind(evolve(client._transport, wire=wire.own))
+                assert isinstance(wire, WireSelector)
+                client._bind(evolve(client._transport, wire=wire.socket_wire))
             with pytest.raises(RateLimitError) as caught:
                 await client.users.get("1")
             await client._transport.wire.aclose()
@@ -609,7 +609,7 @@ async def test_a_transport_that_tells_nothing_may_have_sent(
     assert caught.value.maybe_applied
 
 
-class Closing(Streamed):
+class Closing(StreamedBody):
     """A body whose source fails when it is opened, read or closed."""
 
     content_type = "image/png"
@@ -625,7 +625,7 @@ class Closing(Streamed):
             raise LookupError(at)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give one byte."""
 
         async def pieces() -> AsyncIterator[bytes]:

@@ -22,7 +22,7 @@ from sunshine_async._calls.retry import (
     fault_of,
     retry_after,
 )
-from sunshine_async.errors import ApiError, Fault, RateLimitError, ServerError, kind_of
+from sunshine_async.errors import ApiError, Fault, RateLimitError, ServerError, error_class
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -96,7 +96,7 @@ def test_a_status_that_is_tried_again_has_a_kind_that_says_so(status: int) -> No
     """What is tried again ends, when the tries do, in an error that fits the status."""
     kinds = {408: ApiError, 429: RateLimitError, 499: ApiError}
 
-    assert kind_of(status) is kinds.get(status, ServerError)
+    assert error_class(status) is kinds.get(status, ServerError)
 
 
 def test_what_a_later_sending_settles() -> None:

@@ -68,7 +68,12 @@ async def read_by(way: str, raw: bytes) -> tuple[object, ...]:
             reply = await call(wire)
             if isinstance(reply, Response):
                 replies.append(
-                    (reply.status, reply.body, dict(reply.headers), reply.ok and bool(reply.flaw))
+                    (
+                        reply.status,
+                        reply.body,
+                        dict(reply.headers),
+                        reply.ok and bool(reply.body_error),
+                    )
                 )
             else:
                 replies.append((reply.fault,))

@@ -11,7 +11,14 @@ from support.certificates import certified, tls
 from support.servers import Peer, always, answer, serving, silent
 from support.wires import body_of, call, pool_of, sockets, until, wired
 
-from sunshine_async._http.dialer import HEAD_START, Address, Dialer, Host, connected, first_of
+from sunshine_async._http.dialer import (
+    ATTEMPT_DELAY,
+    Dialer,
+    Origin,
+    SocketAddress,
+    connect_socket,
+    race,
+)
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async._http.tls import shared_ssl_context
 from sunshine_async.errors import Fault
@@ -139,12 +146,12 @@ class TestDialing:
             with await first(*hosts) as link:
                 assert link.getpeername() == ("127.0.0.1", server.port)
 
-    async def test_next_host_after_a_head_start(self, deaf_port: int) -> None:
+    async def test_next_host_after_a_attempt_delay(self, deaf_port: int) -> None:
         """A host that doesn't answer loses to the next, and its socket is closed."""
         before = sockets()
         async with serving(silent) as server:
             hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, server.port)]
-            with await first(*hosts, head_start=0.01) as link:
+            with await first(*hosts, attempt_delay=0.01) as link:
                 assert link.getpeername() == ("127.0.0.1", server.port)
         await until(lambda: sockets() <= before)
 
@@ -153,7 +160,7 @@ class TestDialing:
         hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, _unused_port())]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.03):
-                await first(*hosts, head_start=0.0)
+                await first(*hosts, attempt_delay=0.0)
 
     def test_both_hosts_answer(self) -> None:
         """Where two hosts answer at once, one connection is used, and the other closed."""
@@ -175,7 +182,7 @@ class TestDialing:
             loop.trying, loop.both = [], asyncio.Event()
             async with serving(silent) as server:
                 host = (socket.AF_INET, ("127.0.0.1", server.port))
-                (await first(host, host, head_start=0.0)).close()
+                (await first(host, host, attempt_delay=0.0)).close()
                 await until(lambda: {link.fileno() for link in loop.trying} == {-1})
 
         with asyncio.Runner(loop_factory=Loop) as runner:
@@ -196,7 +203,7 @@ class TestDialing:
             async with serving(silent) as server:
                 host = (socket.AF_INET, ("127.0.0.1", server.port))
                 for hosts in ([dead, host], [dead, dead, host]):
-                    with await first(*hosts, head_start=1000.0) as link:
+                    with await first(*hosts, attempt_delay=1000.0) as link:
                         assert link.getpeername() == ("127.0.0.1", server.port)
             with pytest.raises(OSError, match="Errno") as caught:
                 await first(dead, dead)
@@ -251,7 +258,7 @@ class TestDialing:
                 return [(six, 1, 6, "", ("a",)), (six, 1, 6, "", ("b",)), (four, 1, 6, "", ("c",))]
 
         async def scenario() -> object:
-            return await Dialer(Address(secure=False, host="h", port=1), None)._hosts()
+            return await Dialer(Origin(secure=False, host="h", port=1), None)._addresses()
 
         with asyncio.Runner(loop_factory=Loop) as runner:
             assert runner.run(scenario()) == [(six, ("a",)), (four, ("c",)), (six, ("b",))]
@@ -279,7 +286,7 @@ class TestDialing:
         """A name that doesn't exist ends the call unsent, and is looked up again the next time."""
         async with wired("http://nowhere.invalid") as wire:
             reply = await call(wire)
-            assert pool_of(wire)._dialer._look_up is None
+            assert pool_of(wire)._dialer._lookup is None
 
         assert reply == Failure(
             Fault.UNSENT,
@@ -333,9 +340,9 @@ def _eagerly(
 eagerly = getattr(asyncio, "eager_task_factory", _eagerly)
 
 
-async def first(*hosts: Host, head_start: float = HEAD_START) -> socket.socket:
+async def first(*hosts: SocketAddress, attempt_delay: float = ATTEMPT_DELAY) -> socket.socket:
     """Return a socket that is connected to the first of *hosts* that answers."""
-    return await first_of(hosts, connected, socket.socket.close, head_start=head_start)
+    return await race(hosts, connect_socket, socket.socket.close, attempt_delay=attempt_delay)
 
 
 async def closing_after_one(peer: Peer) -> None:

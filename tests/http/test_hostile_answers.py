@@ -175,7 +175,7 @@ async def test_answer_with_a_flaw(name: str, cut: int) -> None:
         reply = await call(wire)
         assert isinstance(reply, Response), reply
         assert (reply.status, reply.body) == (200, b"")
-        assert why in reply.flaw
+        assert why in reply.body_error
 
 
 async def test_large_header_that_comes_at_once() -> None:
@@ -254,7 +254,7 @@ async def test_gzip_that_is_cut_by_the_end_of_the_stream() -> None:
         reply = await call(wire)
 
     assert isinstance(reply, Response)
-    assert "ends too early" in reply.flaw
+    assert "ends too early" in reply.body_error
 
 
 async def test_answer_after_the_answer_is_nobodys() -> None:
@@ -319,7 +319,7 @@ async def test_bomb_is_not_inflated() -> None:
             tracemalloc.stop()
 
     assert isinstance(reply, Response)
-    assert "larger" in reply.flaw
+    assert "larger" in reply.body_error
     assert peak < 8 * 2**20
 
 

@@ -22,8 +22,8 @@ from sunshine_async import (
     SunshineClient,
 )
 from sunshine_async._http.fork import _renew_all
-from sunshine_async._http.httpx_wire import HttpxWire, Witness
-from sunshine_async._http.messages import Failure
+from sunshine_async._http.httpx_wire import HttpxWire, ParserStream, _HttpcoreTrace
+from sunshine_async._http.messages import Failure, SendProgress
 from sunshine_async._http.open_wire import proxy_from_environment
 from sunshine_async.errors import Fault
 from sunshine_async.sunshine import UserCreateBody
@@ -147,10 +147,10 @@ async def test_complaint_of_a_mock_comes_out() -> None:
         await call(wire)
 
 
-class _Mute(Witness):
-    """A witness that has seen no end."""
+class _Mute(ParserStream):
+    """A stream whose parser has seen no end."""
 
-    answer = None
+    response = None
 
 
 async def test_an_end_that_only_httpcore_has_seen() -> None:
@@ -224,6 +224,22 @@ async def test_connections_of_a_parent_are_not_used() -> None:
         [inherited] = wire._inherited
         assert isinstance(inherited, httpx.AsyncBaseTransport)
         await inherited.aclose()
+
+
+@BACKENDS
+def test_a_connection_at_the_end_of_its_time_sends_nothing(backend: str) -> None:
+    """A request whose connect timeout has just expired isn't started on the new connection."""
+
+    async def scenario() -> None:
+        trace = _HttpcoreTrace(SendProgress(), connect_timeout=0.0)
+        with trace.connect_scope:
+            await trace("connection.connect_tcp.started", {})
+            trace.connect_scope.cancel()
+            await trace("http11.send_request_headers.started", {})
+        assert trace.connect_scope.cancelled_caught
+        assert not trace.progress.started
+
+    anyio.run(scenario, backend=backend)
 
 
 async def test_no_connection_comes_free() -> None:

@@ -26,7 +26,7 @@ from sunshine_async import (
     SunshineError,
 )
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
-from sunshine_async._http.open_wire import Switch, in_asyncio_task
+from sunshine_async._http.open_wire import WireSelector, in_asyncio_task
 from sunshine_async._http.pool import SocketWire
 from sunshine_async.bulk import Done
 from sunshine_async.emulator import Emulator, Mishap
@@ -95,8 +95,8 @@ class TestChoosing:
                 await client.users.get("1")
 
             wire = client._transport.wire
-            assert isinstance(wire, Switch)
-            assert isinstance(wire.own, SocketWire)
+            assert isinstance(wire, WireSelector)
+            assert isinstance(wire.socket_wire, SocketWire)
             assert b"accept: */*" not in heard[0].lower()
 
     @pytest.mark.parametrize("name", MOCKS)
@@ -116,8 +116,8 @@ class TestChoosing:
             async with Emulator().serve() as url, client_of(url) as client:
                 await client.users.create(UserCreateBody())
                 wire = client._transport.wire
-                assert isinstance(wire, Switch)
-                assert wire._own is None
+                assert isinstance(wire, WireSelector)
+                assert wire._socket_wire is None
 
         anyio.run(scenario, backend="trio")
 

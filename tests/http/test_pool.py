@@ -109,7 +109,7 @@ class TestRequest:
             for number in range(40):
                 await call(wire, headers={"Authorization": f"Bearer {number}"})
                 await call(wire, headers={"Authorization": f"Bearer {number}"})
-            assert len(wire._blocks) <= 16
+            assert len(wire._header_blocks) <= 16
 
         assert b"Bearer 39" in server.requests[-1]
 
@@ -146,13 +146,13 @@ class TestRequest:
 
 
 class TestPool:
-    async def test_call_marks_its_sending(self) -> None:
+    async def test_call_marks_its_progress(self) -> None:
         """A call says that a byte of it may have left, as soon as that is so."""
-        sending = SendProgress()
+        progress = SendProgress()
         async with serving(always) as server, wired(server.url) as wire:
-            await call(wire, sending=sending)
+            await call(wire, progress=progress)
 
-        assert sending.begun
+        assert progress.started
 
     async def test_connection_used_last_is_used_next(self) -> None:
         """What isn't needed any more is left to expire: the same connection serves one call each."""
@@ -202,7 +202,7 @@ class TestPool:
             close.set()
             await until(lambda: not pool_of(wire)._connections)
             assert not pool_of(wire)._idle
-            assert pool_of(wire)._places == 10
+            assert pool_of(wire)._free_slots == 10
 
     async def test_idle_connection_that_speaks_is_dropped(self) -> None:
         """An answer that nobody asked for ends its connection, and answers nobody."""
@@ -227,7 +227,7 @@ class TestPool:
         async with serving(always) as server, wired(server.url, keepalive_expiry=0.3) as wire:
             await asyncio.gather(body_of(wire), body_of(wire))
             pool = pool_of(wire)
-            monkeypatch.setattr(pool, "closed", lambda it: [gone.append(it), Pool.closed(pool, it)])
+            monkeypatch.setattr(pool, "forget", lambda it: [gone.append(it), Pool.forget(pool, it)])
             older, newer = pool._idle
             await asyncio.sleep(0.02)
             await body_of(wire)
@@ -292,7 +292,7 @@ class TestPool:
         assert reply == Failure(
             Fault.UNSENT,
             f"connecting to 127.0.0.1:{server.port} failed: "
-            "it was closed, or spoken on, before anything was asked",
+            "the server closed it, or sent bytes, before a request",
         )
 
     async def test_connection_that_goes_bad_as_it_arrives_is_replaced(self) -> None:
@@ -300,20 +300,23 @@ class TestPool:
         async with serving(always) as server, wired(server.url) as wire:
             waiting = asyncio.create_task(body_of(wire))
             await until(lambda: bool(wire._pools))
-            task = next(iter(pool_of(wire)._coming))
-            task.add_done_callback(lambda task: task.result().abandon())
-            pool_of(wire)._coming.clear()
-            task.remove_done_callback(pool_of(wire)._arrived)
-            pool_of(wire)._coming.add(task)
-            task.add_done_callback(pool_of(wire)._arrived)
+            task = next(iter(pool_of(wire)._connecting))
+            task.add_done_callback(lambda task: task.result().abort())
+            pool_of(wire)._connecting.clear()
+            task.remove_done_callback(pool_of(wire)._on_connected)
+            pool_of(wire)._connecting.add(task)
+            task.add_done_callback(pool_of(wire)._on_connected)
             assert await waiting == b"1"
-            assert pool_of(wire)._places == 9
+            assert pool_of(wire)._free_slots == 9
 
     def test_readiness_can_be_asked_without_poll(self) -> None:
         """Where a system has no poll, select says as well whether something has come."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            for watch in (connection_module._watch_by_poll, connection_module._watch_by_select):
+            for watch in (
+                connection_module._readable_by_poll,
+                connection_module._readable_by_select,
+            ):
                 readable = watch(ours.fileno())
                 assert not readable()
                 theirs.send(b"x")
@@ -326,14 +329,14 @@ class TestCancellation:
         """A call cancelled while it waits for its answer closes its connection and frees its place."""
         waited = SendProgress()
         async with serving(silent_once) as server, wired(server.url, max_connections=1) as wire:
-            task = asyncio.create_task(call(wire, sending=waited))
+            task = asyncio.create_task(call(wire, progress=waited))
             await until(lambda: len(server.requests) == 1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert await body_of(wire) == b"1"
 
-        assert waited.begun
+        assert waited.started
 
     async def test_call_cancelled_in_line_is_never_sent(self) -> None:
         """A call cancelled in line isn't sent, even if its turn comes in the same moment."""
@@ -419,8 +422,8 @@ class TestCancellation:
             await until(lambda: len(server.peers) == 1)
             gone.cancel()
             server.peers[0].reset()
-            await until(lambda: not pool_of(wire)._coming)
-            assert pool_of(wire)._places == 10
+            await until(lambda: not pool_of(wire)._connecting)
+            assert pool_of(wire)._free_slots == 10
 
     async def test_churn(self) -> None:
         """However many calls are cancelled at whatever point, the next ones are answered at once."""
@@ -443,9 +446,9 @@ class TestCancellation:
                     replies = await asyncio.gather(*(call(wire) for _ in range(10)))
                 assert all(isinstance(reply, Response) for reply in replies), replies
             pool = pool_of(wire)
-            await until(lambda: not pool._coming)
-            assert not pool._line
-            assert pool._places + len(pool._idle) == 10
+            await until(lambda: not pool._connecting)
+            assert not pool._queue
+            assert pool._free_slots + len(pool._idle) == 10
 
 
 class TestLoops:
@@ -483,7 +486,7 @@ class TestLoops:
             assert wire._inherited == [inherited]
             [connection] = inherited._connections
             assert not connection._transport.is_closing()
-            await inherited.keeper.aclose()
+            await inherited.lifetime.aclose()
 
     async def test_connections_of_a_parent_are_not_closed(self) -> None:
         """A child that closes the client closes none of its parent's connections."""
@@ -493,7 +496,7 @@ class TestLoops:
             wire.renew()
             await wire.aclose()
             assert pool.is_open
-            await pool.keeper.aclose()
+            await pool.lifetime.aclose()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
     async def test_fork(self) -> None:
@@ -539,7 +542,7 @@ class TestClose:
         async with serving(always) as server, wired(server.url) as wire:
             task = asyncio.create_task(call(wire))
             await until(lambda: bool(wire._pools))
-            [coming] = pool_of(wire)._coming
+            [coming] = pool_of(wire)._connecting
             coming.add_done_callback(lambda _: closing.append(asyncio.create_task(wire.aclose())))
             closing: list[asyncio.Task[None]] = []
             reply = await task
@@ -560,7 +563,7 @@ class TestClose:
         """A pool that its loop has closed is replaced."""
         async with serving(always) as server, wired(server.url) as wire:
             assert await body_of(wire) == b"0"
-            await pool_of(wire).keeper.aclose()
+            await pool_of(wire).lifetime.aclose()
             assert await body_of(wire) == b"1"
 
 
@@ -577,8 +580,7 @@ def _wire_to(url: str) -> SocketWire:
 
 _FORKING: Final = """
 import asyncio, os, sys
-from sunshine_async._http.messages import Request
-from sunshine_async._http.messages import Sending, Timeout
+from sunshine_async._http.messages import Request, SendProgress, Timeout
 from sunshine_async._http.pool import SocketWire
 
 wire = SocketWire(
@@ -587,7 +589,7 @@ wire = SocketWire(
 timeout = Timeout(total=5, connect=5, pool=5, write=5, read=5)
 
 async def call():
-    reply = await wire.send(Request("GET", "/"), {}, timeout=timeout, sending=Sending())
+    reply = await wire.send(Request("GET", "/"), {}, timeout=timeout, progress=SendProgress())
     return reply.body
 
 loop = asyncio.new_event_loop()

@@ -14,7 +14,7 @@ from support.wires import body_of, call, pool_of, until, wired
 
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async._http.pool import SocketWire
-from sunshine_async._http.response_parser import ResponseParser, Unreadable
+from sunshine_async._http.response_parser import InvalidResponseError, ResponseParser
 
 Read: TypeAlias = tuple[int, bytes]
 """Status and body."""
@@ -106,8 +106,8 @@ def ours(parts: Sequence[bytes]) -> tuple[Read | None, str]:
             if (found := reader.feed(part)) is not None:
                 break
         else:
-            found = reader.end()
-    except Unreadable as error:
+            found = reader.feed_eof()
+    except InvalidResponseError as error:
         return None, str(error)
     return ((found.status, found.body) if found else None), "it ends too early"
 
@@ -240,8 +240,8 @@ async def test_faults_from_both_sides() -> None:
     async with serving(faulty(luck)) as server, wired(server.url, max_connections=20) as wire:
         await asyncio.gather(*(worker(wire) for _ in range(50)))
         pool = pool_of(wire)
-        await until(lambda: not pool._coming and pool._places + len(pool._idle) == 20)
-        assert not pool._line
+        await until(lambda: not pool._connecting and pool._free_slots + len(pool._idle) == 20)
+        assert not pool._queue
 
     assert outcomes.total() == 2000
     assert set(outcomes) == {"Response", "Failure", "cancelled"}

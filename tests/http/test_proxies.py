@@ -26,7 +26,7 @@ from sunshine_async import (
     Retry,
     SunshineClient,
 )
-from sunshine_async._http.open_wire import proxy_of
+from sunshine_async._http.open_wire import find_proxy
 from sunshine_async.sunshine import UserCreateBody
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -409,7 +409,7 @@ class TestConstruction:
     )
     async def test_proxy_that_can_be(self, proxy: str, name: str) -> None:
         """A proxy of httpx's is taken as httpx takes it, and its name has no user in it."""
-        found = proxy_of(proxy, "https://api.smooch.io")
+        found = find_proxy(proxy, "https://api.smooch.io")
 
         assert found is not None
         assert found.name == name
@@ -429,7 +429,7 @@ class TestConstruction:
         """An empty proxy is none."""
         monkeypatch.setenv("HTTPS_PROXY", "")
 
-        assert proxy_of(value, "https://api.smooch.io") is None
+        assert find_proxy(value, "https://api.smooch.io") is None
 
     def test_proxy_that_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy of the environment that isn't for this service may be anything."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sunshine_async._http.response_parser import Body, Unreadable
+from sunshine_async._http.response_parser import BodyDecoder, InvalidResponseError
 
 TEXT = b'{"user":{"id":"a","profile":{"givenName":"Jane"}}}'
 ZIPPED = gzip.compress(TEXT, mtime=0)
@@ -15,10 +15,10 @@ ZIPPED = gzip.compress(TEXT, mtime=0)
 
 def whole(encoding: str | None, *pieces: bytes, limit: int = 1000) -> bytes:
     """Return the body that *pieces* make."""
-    body = Body(encoding, limit=limit)
+    body = BodyDecoder(encoding, limit=limit)
     for piece in pieces:
         body.add(piece)
-    return body.whole()
+    return body.finish()
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", "Identity"])
@@ -46,7 +46,7 @@ def test_any_bytes_can_be_zipped(data: bytes) -> None:
 @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "identity, br", "compress"])
 def test_a_compression_that_was_not_asked_for_is_refused(encoding: str) -> None:
     """A body under the name of another compression than gzip can't be read, and the text says so."""
-    with pytest.raises(Unreadable, match="encoding that was not asked for"):
+    with pytest.raises(InvalidResponseError, match="encoding that was not asked for"):
         whole(encoding, TEXT)
 
 
@@ -69,7 +69,7 @@ def test_a_body_of_just_the_limit_is_taken(encoding: str | None) -> None:
     just, more = (gzip.compress(one, mtime=0) for one in data) if encoding else data
 
     assert whole(encoding, just, limit=100) == bytes(100)
-    with pytest.raises(Unreadable, match="larger than 100 bytes"):
+    with pytest.raises(InvalidResponseError, match="larger than 100 bytes"):
         whole(encoding, more, limit=100)
 
 
@@ -78,7 +78,7 @@ def test_the_limit_is_for_all_pieces_together(encoding: str | None) -> None:
     """Small pieces don't add up to more than the limit."""
     data = gzip.compress(bytes(101), compresslevel=0, mtime=0) if encoding else bytes(101)
 
-    with pytest.raises(Unreadable, match="larger"):
+    with pytest.raises(InvalidResponseError, match="larger"):
         whole(encoding, *(data[at : at + 1] for at in range(len(data))), limit=100)
 
 
@@ -87,7 +87,7 @@ def test_a_bomb_is_not_inflated() -> None:
     bomb = gzip.compress(bytes(10_000_000), mtime=0)
 
     tracemalloc.start()
-    with pytest.raises(Unreadable, match="larger than 1000 bytes"):
+    with pytest.raises(InvalidResponseError, match="larger than 1000 bytes"):
         whole("gzip", bomb)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -98,14 +98,14 @@ def test_a_bomb_is_not_inflated() -> None:
 @pytest.mark.parametrize("data", [b"\x1f" + TEXT, b"\x1f\x8b\x08", ZIPPED[:-8] + bytes(8)])
 def test_damaged_gzip_is_refused(data: bytes) -> None:
     """A body that begins like gzip and isn't, or whose sum is wrong, can't be read."""
-    with pytest.raises(Unreadable, match="gzip"):
+    with pytest.raises(InvalidResponseError, match="gzip"):
         whole("gzip", data, b"\xff" * 20)
 
 
 @pytest.mark.parametrize("end", range(1, len(ZIPPED)))
 def test_gzip_that_ends_too_early_is_refused(end: int) -> None:
     """A gzip that is cut off is never taken for a whole body."""
-    with pytest.raises(Unreadable, match="its gzip ends too early"):
+    with pytest.raises(InvalidResponseError, match="its gzip ends too early"):
         whole("gzip", ZIPPED[:end])
 
 
@@ -121,5 +121,5 @@ def test_what_follows_a_gzip_is_refused(more: bytes, *, apart: bool) -> None:
     """Junk or another gzip behind the first one is no part of a body that can be read."""
     pieces = (ZIPPED, more) if apart else (ZIPPED + more,)
 
-    with pytest.raises(Unreadable, match="more of it after its gzip"):
+    with pytest.raises(InvalidResponseError, match="more of it after its gzip"):
         whole("gzip", *pieces)

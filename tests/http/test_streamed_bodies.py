@@ -7,11 +7,11 @@ from support.servers import Peer, always, answer, serving, silent
 from support.wires import AMPLE, call, hand, pool_of, until, wired
 
 from sunshine_async._http.connection import Call
-from sunshine_async._http.messages import Failure, Response, Streamed
+from sunshine_async._http.messages import Failure, Response, StreamedBody
 from sunshine_async.errors import Fault
 
 
-class Source(Streamed):
+class Source(StreamedBody):
     """A body that is what *pieces* gives."""
 
     content_type = "image/png"
@@ -25,7 +25,7 @@ class Source(Streamed):
         self.closed = False
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self) -> AsyncIterator[AsyncIterator[bytes]]:
         try:
             yield self._pieces()
         finally:
@@ -98,14 +98,14 @@ class TestPouring:
             reply = await call(wire, "POST", "/", of(*[piece] * 8))
 
         assert isinstance(reply, Response)
-        assert "larger than" in reply.flaw  # the wire takes
+        assert "larger than" in reply.body_error  # the wire takes
 
     @pytest.mark.parametrize("length", [4, 6])
     async def test_body_of_another_length(self, length: int) -> None:
         """A body that isn't as long as it says ends its call, and no byte too many is sent."""
         async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
             reply = await call(wire, "POST", "/", of(b"he", b"llo", length=length))
-            assert pool_of(wire)._places == 1
+            assert pool_of(wire)._free_slots == 1
 
         assert reply == Failure(Fault.LOST, "the body is not as long as it was said to be")
 
@@ -189,7 +189,7 @@ class TestEnds:
             with pytest.raises(type(error)) as caught:
                 await call(wire, "POST", "/", Source(source))
             assert caught.value is error
-            assert pool_of(wire)._places == 1
+            assert pool_of(wire)._free_slots == 1
 
     async def test_source_that_is_slow_is_not_the_servers_fault(self) -> None:
         """Only the time of the call as a whole bounds how long its source may take."""
@@ -257,7 +257,7 @@ class TestEnds:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert body.closed
-            assert pool_of(wire)._places == 1
+            assert pool_of(wire)._free_slots == 1
 
     @pytest.mark.parametrize("length", [None, 9])
     @pytest.mark.parametrize("more", [True, False])

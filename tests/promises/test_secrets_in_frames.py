@@ -28,7 +28,7 @@ from sunshine_async import (
     bulk,
     jobs,
 )
-from sunshine_async._http.open_wire import Switch
+from sunshine_async._http.open_wire import WireSelector
 from sunshine_async.auth import Auth
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.jobs import SUNSHINE, Job, Mode, open_rows
@@ -236,11 +236,11 @@ def by_socket(script: Script, **options: Any) -> Callable[[], AbstractAsyncConte
             auth = BasicAuth("key-id", SECRET)
             client = SunshineClient("app", auth=auth, base_url=server.url, **options)
             wire = client._transport.wire
-            assert isinstance(wire, Switch)
-            object.__setattr__(client._transport, "wire", wire.own)
+            assert isinstance(wire, WireSelector)
+            object.__setattr__(client._transport, "wire", wire.socket_wire)
             async with client:
                 yield client
-                await wire.own.aclose()
+                await wire.socket_wire.aclose()
 
     return give
 
@@ -477,8 +477,8 @@ async def test_an_error_of_an_images_source_shows_the_source_only(way: str, numb
         client = SmoochClient("app", **options)
         if way == "our sockets":
             wire = client._transport.wire
-            assert isinstance(wire, Switch)
-            object.__setattr__(client._transport, "wire", wire.own)
+            assert isinstance(wire, WireSelector)
+            object.__setattr__(client._transport, "wire", wire.socket_wire)
         async with client:
             with pytest.raises(LookupError) as caught:
                 await client.app_users.post_image("jane", pieces(), role="appMaker")

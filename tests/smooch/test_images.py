@@ -415,14 +415,14 @@ class TestTrouble:
         await anyio.Path(path).write_bytes(now)
 
         with pytest.raises(ValueError, match=f"source has become {says}"):
-            async with image.opened() as form:
+            async with image.open() as form:
                 assert [piece async for piece in form]
 
     async def test_a_form_has_an_end(self) -> None:
         """The pieces of a form end, and stay ended."""
         image = await Image.of(b"x", role="appUser")
 
-        async with image.opened() as form:
+        async with image.open() as form:
             whole = [piece async for piece in form]
             again = [piece async for piece in form]
 

@@ -11,18 +11,18 @@ import httpx
 from attrs import evolve
 
 from sunshine_async._http.connection import Connection
+from sunshine_async._http.httpcore_backend import install_parser
 from sunshine_async._http.httpx_wire import HttpxWire
 from sunshine_async._http.messages import (
     Failure,
     Request,
     Response,
     SendProgress,
-    Streamed,
+    StreamedBody,
     Timeout,
     Wire,
 )
 from sunshine_async._http.pool import Pool, SocketWire
-from sunshine_async._http.witness import witnessed
 
 AMPLE: Final = Timeout(total=20, connect=20, pool=20, write=20, read=20)
 ENDLESS: Final = Timeout(total=None, connect=None, pool=None, write=None, read=None)
@@ -62,7 +62,7 @@ async def wired_by_httpx(
     def make() -> httpx.AsyncBaseTransport:
         limits = httpx.Limits(max_connections=1)
         made = httpx.AsyncHTTPTransport(verify=tls or ssl.create_default_context(), limits=limits)
-        return witnessed(made, limit=max_response_bytes)
+        return install_parser(made, limit=max_response_bytes)
 
     wire = HttpxWire(url, make, max_response_bytes=max_response_bytes)
     try:
@@ -75,11 +75,11 @@ async def call(
     wire: Wire,
     method: str = "GET",
     target: str = "/",
-    body: bytes | Streamed | None = None,
+    body: bytes | StreamedBody | None = None,
     *,
     headers: Mapping[str, str] = {},
     timeout: Timeout = AMPLE,
-    sending: SendProgress | None = None,
+    progress: SendProgress | None = None,
     **timeouts: float | None,
 ) -> Response | Failure:
     """Send a request that has what a test says, and all the time that it needs."""
@@ -87,7 +87,7 @@ async def call(
         Request(method, target, body),
         headers,
         timeout=evolve(timeout, **timeouts),
-        sending=sending or SendProgress(),
+        progress=progress or SendProgress(),
     )
 
 

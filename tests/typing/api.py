@@ -256,7 +256,7 @@ async def errors(client: SunshineClient, body: UserCreateBody) -> None:
         late: TimeoutError = error
         assert_type(late.errno, int | None)
     except TransportError as error:
-        assert_type(error.fault, str)
+        assert_type(error.fault, Fault)
         assert_type(error.fault == Fault.LOST, bool)
     except ResponseDecodeError as error:
         assert_type(error.path, str)

@@ -1,7 +1,7 @@
-"""Streams of httpcore on which our own parser reads every answer, too.
+"""httpcore streams that feed every response to our own parser, too.
 
-httpcore's parser is lenient, and would hand bytes behind an answer to the next call as its answer.
-With one parser for both wires both read the same, and refuse the same.
+httpcore's parser is lenient: bytes behind a response would become the response of the next call.
+With the same parser below, both wires read the same responses, and refuse the same.
 """
 
 import ssl
@@ -12,21 +12,21 @@ import anyio
 import httpcore
 import httpx
 
-from sunshine_async._http.httpx_wire import Witness
+from sunshine_async._http.httpx_wire import ParserStream
 from sunshine_async._http.response_parser import ResponseParser
-from sunshine_async._http.tls import is_ended
+from sunshine_async._http.tls import is_clean_end
 
 
-def witnessed(transport: httpx.AsyncHTTPTransport, *, limit: int) -> httpx.AsyncHTTPTransport:
-    """Return *transport* with a witness on each of its connections."""
-    # httpcore lets us choose the backend, and httpx doesn't hand the choice on
+def install_parser(transport: httpx.AsyncHTTPTransport, *, limit: int) -> httpx.AsyncHTTPTransport:
+    """Add our parser to *transport*, with bodies of at most *limit* bytes; return *transport*."""
+    # httpcore accepts a backend, but httpx has no argument for one
     pool = cast("Any", transport)._pool  # noqa: SLF001
-    pool._network_backend = _Backend(pool._network_backend, limit)  # noqa: SLF001
+    pool._network_backend = _HttpcoreBackend(pool._network_backend, limit)  # noqa: SLF001
     return transport
 
 
-class _Backend(httpcore.AsyncNetworkBackend):
-    """Connects as *backend* does."""
+class _HttpcoreBackend(httpcore.AsyncNetworkBackend):
+    """Network backend that wraps the streams of *backend*."""
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend, limit: int) -> None:
         self._backend: Final = backend
@@ -41,39 +41,39 @@ class _Backend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         stream = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _Stream(stream, self._limit)
+        return _HttpcoreStream(stream, self._limit)
 
 
-class _Stream(httpcore.AsyncNetworkStream, Witness):
-    """Reads and writes as *stream* does; on a tunnel's outside it listens to nothing."""
+class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
+    """Wrapper of *stream* that parses responses, except the response to CONNECT."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream, limit: int) -> None:
-        self.answer = None
+        self.response = None
         self._stream: Final = stream
         self._limit: Final = limit
-        self._answers: Final = ResponseParser(limit=limit)
+        self._parser: Final = ResponseParser(limit=limit)
         self._has_read = True
-        self._listens = False
+        self._parses = False
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if self._has_read and buffer:  # the next request begins
+        if self._has_read and buffer:  # the first bytes of the next request
             method = buffer.partition(b" ")[0].decode("latin-1")
             self._has_read = False
-            self._listens = method != "CONNECT"
-            self.answer = None
-            self._answers.ask(method)
+            self._parses = method != "CONNECT"
+            self.response = None
+            self._parser.expect(method)
         await self._stream.write(buffer, timeout)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = await self._stream.read(max_bytes, timeout)
         self._has_read = True
-        if self._listens and data:
-            self.answer = self._answers.feed(data)
-        elif self._listens:
-            ended = is_ended(self.get_extra_info("ssl_object"))
-            self.answer = self._answers.end() if ended else None
-            if self.answer is None:
-                message = f"closed {self._answers.progress}"
+        if self._parses and data:
+            self.response = self._parser.feed(data)
+        elif self._parses:
+            ended = is_clean_end(self.get_extra_info("ssl_object"))
+            self.response = self._parser.feed_eof() if ended else None
+            if self.response is None:
+                message = f"closed {self._parser.stage}"
                 raise httpcore.ReadError(message)
         return data
 
@@ -85,16 +85,16 @@ class _Stream(httpcore.AsyncNetworkStream, Witness):
     ) -> httpcore.AsyncNetworkStream:
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        except BaseException:  # httpcore leaves the socket open where TLS is cancelled
+        except BaseException:  # httpcore leaves the socket open if the handshake is cancelled
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
-        return _Stream(stream, self._limit)
+        return _HttpcoreStream(stream, self._limit)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable" and self.answer is not None and not self._answers.reusable:
-            return True  # so the connection is not used again
+        if info == "is_readable" and self.response is not None and not self._parser.reusable:
+            return True  # makes httpcore drop the connection
         return self._stream.get_extra_info(info)
