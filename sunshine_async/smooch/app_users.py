@@ -8,7 +8,7 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.caller import CallInfo
+from sunshine_async._calls.context import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
@@ -33,7 +33,7 @@ from sunshine_async.smooch.models import (
     AppUserUpdate,
     BusinessSystemItem,
 )
-from sunshine_async.smooch.read_back import settled
+from sunshine_async.smooch.read_back import read_back
 
 _USERS: Final = "/v1.1/apps/{app_id}/appusers"
 _USER: Final = _USERS + "/{user_id}"
@@ -172,8 +172,8 @@ class AppUsers:
         )
         return found.value
 
-    async def _created(self, body: AppUserPreCreate, aside: CallInfo) -> AppUser:
-        return await self._transport.call(PRE_CREATE, body, aside=aside)
+    async def _created(self, body: AppUserPreCreate, info: CallInfo) -> AppUser:
+        return await self._transport.call(PRE_CREATE, body, info=info)
 
     async def get(self, user_id: str) -> AppUser:
         """Return the user (getAppUser)."""
@@ -251,11 +251,11 @@ class AppUsers:
 
         May be sent again. What a later sending is refused for is settled by reading the user back.
         """
-        await settled(
+        await read_back(
             UNLINK,
             self._transport.call(UNLINK, path={"user_id": user_id, "channel": channel}),
             lambda: self._is_unlinked(user_id, channel),
-            otherwise="it was still linked when looked at",
+            note="it was still linked when looked at",
         )
 
     async def merge(self, body: AppUserMerge) -> None:
@@ -265,11 +265,11 @@ class AppUsers:
         one is gone and the other there, it is done; if both are there, a note on the error says so.
         (mergeUsers)
         """
-        await settled(
+        await read_back(
             MERGE,
             self._transport.call(MERGE, body),
             lambda: self._is_merged(body),
-            otherwise="both users were still there when looked at",
+            note="both users were still there when looked at",
         )
 
     async def post_image(

@@ -8,7 +8,7 @@ from typing import Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.caller import CallInfo
+from sunshine_async._calls.context import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
@@ -123,8 +123,8 @@ class Users:
         )
         return found.value
 
-    async def _created(self, body: UserCreateBody, aside: CallInfo) -> User:
-        return await self._transport.call(CREATE, body, aside=aside)
+    async def _created(self, body: UserCreateBody, info: CallInfo) -> User:
+        return await self._transport.call(CREATE, body, info=info)
 
     async def get(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> User:
         """Return the user; `NotFoundError` where there is none (GetUser)."""
