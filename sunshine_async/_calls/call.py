@@ -12,7 +12,7 @@ import anyio
 from attrs import define, field
 
 from sunshine_async._calls.context import CallContext, ThrottleHistory, raise_unsent
-from sunshine_async._calls.endpoint import Attempts, Endpoint
+from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, MAY_RESEND, Replay, fault_of, retry_after
 from sunshine_async._http.failures import seal
 from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
@@ -100,11 +100,6 @@ class OneCall:
     """The error that the caller's own token function has raised."""
     outage: str = ""
     """The result of the last probe sent in place of this call, as the reason of an error."""
-
-    @property
-    def attempts(self) -> Attempts:
-        """The history of the call, for its errors."""
-        return Attempts(count=self.count, maybe_applied=self.maybe_applied)
 
     async def run(self) -> Response:
         """Return the response that ends the call; raise `TransportError` if none came."""

@@ -97,9 +97,8 @@ class Client:
         self._owns_connections = True
         try:
             path = self._path(options)
-            auth = options.auth or self._auth_from_environment()
+            auth = self._credentials(options)
             _check_types(asdict(options, recurse=False))
-            self._check_auth(auth)
             variable = f"{self.prefix}_BASE_URL"
             self.base_url: Final = base_url_of(
                 options.base_url or os.environ.get(variable) or self.default_base_url,
@@ -111,17 +110,17 @@ class Client:
             raise error.with_traceback(None) from None  # a frame may hold a proxy's password
         self._bind(transport)
 
-    def _auth_from_environment(self) -> Auth:
-        """Return the environment's credentials; raise `ConfigurationError` without."""
+    def _credentials(self, options: ClientOptions) -> Auth:
+        """Return *auth*, or the environment's; raise `ConfigurationError` without, or if unfit."""
         make, variables = self.environment_auth
-        return make(*(_setting(None, "auth", f"{self.prefix}_{name}") for name in variables))
-
-    def _check_auth(self, auth: Auth) -> None:
-        """Raise `ConfigurationError` for credentials of a kind that the service doesn't accept."""
-        if not isinstance(auth, self.credentials):
-            kinds = " or ".join(kind.__name__ for kind in self.credentials)
-            message = f"auth must be {kinds}, not {type(auth).__name__}"
-            raise ConfigurationError(message)
+        auth = options.auth or make(
+            *(_setting(None, "auth", f"{self.prefix}_{name}") for name in variables)
+        )
+        if isinstance(auth, self.credentials):
+            return auth
+        kinds = " or ".join(kind.__name__ for kind in self.credentials)
+        message = f"auth must be {kinds}, not {type(auth).__name__}"
+        raise ConfigurationError(message)
 
     def _path(self, options: ClientOptions) -> Mapping[str, str]:  # noqa: ARG002 - for `AppClient`
         """Return the values that every path of the service needs."""

@@ -30,15 +30,6 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@frozen(kw_only=True)
-class Attempts:
-    """Attempts of a call so far, for errors."""
-
-    count: int = 1
-    maybe_applied: bool = False
-    """True if an attempt before the last may have been applied."""
-
-
 @frozen
 class ReadBack:
     """Look-up of a record that a create may have made, by fields of the create's body.
@@ -203,29 +194,31 @@ class Endpoint(Generic[B, R]):
     def error(
         self,
         response: Response,
-        attempts: Attempts,
         *,
         now: datetime,
+        attempts: int = 1,
+        maybe_applied: bool = False,
         hidden: tuple[str, ...] = (),
         advice: str | None = None,
     ) -> ApiError:
         """Return the error to raise for a *response* that is not `Response.ok`, at the time *now*.
 
-        The texts in *hidden* are removed, should the service repeat a secret. *advice* replaces
+        *maybe_applied* is True if one of the *attempts* before the last may have been applied. The
+        texts in *hidden* are removed, should the service repeat a secret. *advice* replaces
         the usual next step of the error's class.
         """
         status = response.status
         errors = error_details(response.body, hidden)
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
-        acted = attempts.maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
+        acted = maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
         return kind_of(status)(
             status,
             endpoint=str(self),
             errors=errors,
             request_id=response.headers.get("x-request-id"),
             retry_after=retry_after(response.headers.get("retry-after"), now=now),
-            attempts=attempts.count,
+            attempts=attempts,
             advice=advice,
             maybe_applied=acted and self.replay is not Replay.SAFE,
         )

@@ -92,8 +92,9 @@ class Transport(CallContext):
         return call.note_budget(
             call.endpoint.error(
                 response,
-                call.attempts,
                 now=datetime.now(UTC),
+                attempts=call.count,
+                maybe_applied=call.maybe_applied,
                 hidden=self.auth.secrets(),
                 advice=advice,
             )

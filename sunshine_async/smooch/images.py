@@ -101,8 +101,7 @@ class Image(Streamed):
         return self._head
 
     def end(self, size: int) -> bytes:
-        """Return the part after the file; raise `ValueError` if *size* isn't the announced size."""
-        self.check(size)
+        """Return the part after the file; raise `ValueError` if *size* is below the announced size."""
         if size < (self._source.size or 0):
             message = "source has become shorter while it was read"
             raise ValueError(message)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from sunshine_async._calls.endpoint import (
     MAX_JSON_BYTES,
-    Attempts,
     Endpoint,
     Json,
     segment,
@@ -53,13 +52,9 @@ def answer(status: int, body: bytes, **headers: str) -> Response:
     return Response(status, {key.replace("_", "-"): one for key, one in headers.items()}, body)
 
 
-def error_of(
-    endpoint: Endpoint[Any, Any],
-    response: Response,
-    attempts: Attempts = Attempts(),  # noqa: B008
-) -> ApiError:
+def error_of(endpoint: Endpoint[Any, Any], response: Response) -> ApiError:
     """Return the error that *response* is raised as."""
-    return endpoint.error(response, attempts, now=NOW)
+    return endpoint.error(response, now=NOW)
 
 
 def decode_error_of(endpoint: Endpoint[Any, Any], body: bytes) -> ResponseDecodeError:
@@ -516,7 +511,8 @@ def test_an_error_says_whether_the_service_may_have_acted(
     endpoint: Endpoint[Any, Any], status: int, *, before: bool, doubt: bool
 ) -> None:
     """What changes something may have been done where the service failed, or an earlier sending."""
-    error = error_of(endpoint, answer(status, b""), Attempts(count=2, maybe_applied=before))
+    response = answer(status, b"")
+    error = endpoint.error(response, now=NOW, attempts=2, maybe_applied=before)
 
     assert error.maybe_applied is doubt
     assert error.attempts == 2
