@@ -58,5 +58,5 @@ def user_create_body(app_user: AppUser) -> UserCreateBody:
 
 
 def left_out(app_user: AppUser) -> Mapping[str, str]:
-    """Return the fields that *app_user* sets and `user_create_body` leaves out, with the reasons."""
+    """Return the fields of *app_user* that `user_create_body` leaves out, with the reasons."""
     return {name: why for name, why in WITHOUT_PLACE.items() if getattr(app_user, name)}

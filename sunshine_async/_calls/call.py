@@ -46,7 +46,7 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
     Fault.TIMED_OUT: Sign.FAILED,
     Fault.LOST: Sign.FAILED,
 }
-"""The sign of the whole service's health that a fault of one call gives."""
+"""Sign of the service's health that a fault of a call gives."""
 
 _REQUEST_SPECIFIC: Final = frozenset({500, 501, 505, 506, 508, 510})
 """Statuses that tell more of the request than of the service: further requests may succeed."""
@@ -61,32 +61,32 @@ _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
 
 @define
 class OneCall:
-    """State of one call between its attempts, and the decisions after each attempt."""
+    """State of one call between attempts, and the decision after each attempt."""
 
     context: CallContext
     endpoint: Endpoint[Any, Any]
     request: Request
     replay: Replay
     lane: Lane
-    count: int = 0
+    attempts: int = 0
     """Attempts so far."""
-    uncounted: int = 0
+    free_attempts: int = 0
     """Attempts that don't count as tries: refused (429), or in an outage that a batch waits out."""
-    answers: int = 0
+    answers_at_send: int = 0
     """Calls of the pace that had been answered when this call was last sent."""
     throttling: ThrottleHistory | None = None
     """The refusals (429) of this call; None before the first."""
     lone_failures: int = 0
     """Failures of this call while the service answered further calls."""
-    until: float | None = None
-    """The deadline; a batch's call has none until its first attempt may start."""
-    ended: float = 0.0
+    deadline: float | None = None
+    """The deadline; None until the first attempt of a batch's call may start."""
+    ended_at: float = 0.0
     """The time when the last attempt ended."""
     sign: Sign = Sign.NOTHING
     """The sign of the service's health that the last attempt gave."""
     fault: Fault | None = None
     """The fault of the last attempt; None if the attempt settled the call."""
-    asked: float | None = None
+    retry_after: float | None = None
     """The seconds of the last answer's ``Retry-After``, if any."""
     maybe_applied: bool = False
     """True if an attempt before the last may have been applied."""
@@ -98,20 +98,20 @@ class OneCall:
     """True after a renewal of the credentials: a call renews at most once."""
     token_error: Exception | None = None
     """The error that the caller's own token function has raised."""
-    outage: str = ""
-    """The result of the last probe sent in place of this call, as the reason of an error."""
+    probe_result: str = ""
+    """The result of the last probe sent instead of this call, as the reason of an error."""
 
     async def run(self) -> Response:
         """Return the response that ends the call; raise `TransportError` if none came."""
         reply: Response | Failure | None = None
         if self.lane is not Lane.BATCH:
-            self.until = self.context.clock.now() + self.context.retry.deadline
+            self.deadline = self.context.clock.now() + self.context.retry.deadline
         while True:
-            came = await self._take_turn(reply)
-            if came is None:
+            last, reply = reply, await self._take_turn(reply)
+            if reply is None:
                 self._check_outage()
+                reply = last
                 continue
-            last, reply = reply, came
             if isinstance(reply, Response):
                 if reply.status == UNAUTHORIZED and await self._renew() and self.request.ready:
                     continue
@@ -129,14 +129,14 @@ class OneCall:
     async def _take_turn(self, last: Response | Failure | None) -> Response | Failure | None:
         """Wait for a free connection and for the pace, then attempt; return the reply.
 
-        Return *last*, the reply before, if the deadline passes first: the error of a call that
-        was never sent if there is none. Return None if a probe was sent in place of the call.
+        Return None if a probe was sent in place of the call. If the deadline passes first, return
+        *last*, the previous reply; raise an error if there is no previous reply.
         """
         context, lane = self.context, self.lane
         slots, pace, clock = context.slots, context.pace, context.clock
         again = last is not None and (self.throttling is None or not self.throttling.give_way)
         queued = began = clock.now()
-        until = inf if self.until is None or lane is Lane.BATCH else self.until
+        until = inf if self.deadline is None or lane is Lane.BATCH else self.deadline
         if (last is not None or not slots.enter(began, lane)) and not await acquire_slot(
             slots, clock, lane, again=again, until=until
         ):
@@ -150,37 +150,39 @@ class OneCall:
             try:
                 return await self._attempt(last, queued, began)
             finally:
-                self.ended = clock.now()
-                pace.leave(self.sign, lane=lane, now=self.ended, began=began, asked=self.asked)
+                self.ended_at = clock.now()
+                pace.leave(
+                    self.sign, lane=lane, now=self.ended_at, began=began, asked=self.retry_after
+                )
         finally:
             slots.leave(lane=lane)
 
     async def _attempt(
         self, last: Response | Failure | None, queued: float, began: float
     ) -> Response | Failure | None:
-        """Send the request, or the probe in its place, at the time *began*; record the reply.
+        """Send the request, or a probe instead, at the time *began*; record the reply.
 
         No frame of the wire stays with an exception.
         """
         context, handled, lane = self.context, sys.exception(), self.lane
-        if self.until is None:
-            self.until = began + context.retry.deadline
+        if self.deadline is None:
+            self.deadline = began + context.retry.deadline
         elif lane is Lane.BATCH:
-            self.until += began - queued  # a batch's deadline excludes waits in the queue
-        if last is not None and began >= self.until:
+            self.deadline += began - queued  # a batch's deadline excludes waits in the queue
+        if last is not None and began >= self.deadline:
             return last
-        timeout = context.timeout.within(self.until - began)
+        timeout = context.timeout.within(self.deadline - began)
         self.authorization = context.auth.current() or ""
         if not self.authorization:
             timeout = await self._fetch_token(timeout)
         request, sending = self.request, self.sending
         probe = self._probe() if lane is Lane.BATCH else None
         if probe is not None:
-            self.until = None
+            self.deadline = None
             request, sending = probe, SendProgress()
         else:
-            self.count += 1
-            self.answers = context.pace.answers
+            self.attempts += 1
+            self.answers_at_send = context.pace.answers
             context.stats.resent += last is not None
         context.stats.requests += 1
         try:
@@ -208,7 +210,7 @@ class OneCall:
             return False
         self.renewed = True
         context = self.context
-        left = cast("float", self.until) - context.clock.now()
+        left = cast("float", self.deadline) - context.clock.now()
         return await self._await_token(
             lambda: context.auth.renew(self.authorization), context.timeout.within(left)
         )
@@ -226,7 +228,7 @@ class OneCall:
         raise self._error(Failure(Fault.UNSENT, f"{reason}, so the request was not sent"))
 
     def _probe(self) -> Request | None:
-        """Return the probe if the service seems to be gone and this call couldn't be resent then."""
+        """Return the probe if the service seems gone and this call couldn't be resent then."""
         if Fault.UNAVAILABLE in MAY_RESEND[self.replay] or not self.context.pace.wants_a_read:
             return None
         return self.context.probe
@@ -235,27 +237,29 @@ class OneCall:
         """Raise the error of a call whose probe has failed, once the pace gives the service up."""
         pace = self.context.pace
         if pace.gave_up and pace.wants_a_read:
-            raise self._error(Failure(Fault.UNSENT, self.outage))
+            raise self._error(Failure(Fault.UNSENT, self.probe_result))
 
     def _record_probe(self, reply: Response | Failure) -> Failure | None:
         """Record the *reply* to a probe; return a permanent failure, which the call shares."""
         came: object
         if isinstance(reply, Response):
             fault, came = fault_of(reply.status), reply.status
-            self.asked = _retry_after_of(reply) if fault else None
+            self.retry_after = _retry_after_of(reply) if fault else None
         else:
             fault, came = reply.fault, reply.reason
-            self.asked = None
+            self.retry_after = None
         self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
         _LOG.debug("%s look-up whether the service is back: %s", self.endpoint, came)
-        self.outage = f"the service fails such calls, and a look-up met {came}: nothing was sent"
+        self.probe_result = (
+            f"the service fails such calls, and a look-up met {came}: nothing was sent"
+        )
         if fault is not Fault.PERMANENT:
             return None
         self.fault = fault
         return cast("Failure", reply)
 
     def _record(self, reply: Response | Failure) -> Response | Failure:
-        """Record the fault of *reply*, if any, and the reply's signs for the pace; return *reply*."""
+        """Record the fault of *reply*, if any, and the signs for the pace; return *reply*."""
         became: Hashable
         if isinstance(reply, Response):
             became = reply.status
@@ -264,16 +268,16 @@ class OneCall:
             if limit is not None:
                 self.context.pace.tell(limit, self.context.clock.now())
             if fault is not None:
-                self.asked = _retry_after_of(reply)
+                self.retry_after = _retry_after_of(reply)
                 self.context.stats.throttled += fault is Fault.THROTTLED
         else:
             became = fault = reply.fault
-            self.asked = None
+            self.retry_after = None
         self.fault = fault
         self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else _SIGN_OF[fault]
         self.sending.begun = False
         if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
+            _LOG.debug("%s attempt %d: %s", self.endpoint, self.attempts, became)
         return reply
 
     def _next_wait(self, fault: Fault) -> float | None:
@@ -290,9 +294,9 @@ class OneCall:
             self.replay,
             fault,
             attempt=self._tries,
-            asked=self.asked,
+            asked=self.retry_after,
             luck=clock.luck(),
-            left=cast("float", self.until) - self.ended,
+            left=cast("float", self.deadline) - self.ended_at,
         )
         if _SIGN_OF[fault] is not Sign.FAILED:
             return wait
@@ -313,13 +317,13 @@ class OneCall:
         retry, pace = self.context.retry, self.context.pace
         if retry.max_attempts == 1 or Fault.THROTTLED not in MAY_RESEND[self.replay]:
             return None
-        self.uncounted += 1
-        history = self.throttling = self.throttling or ThrottleHistory(self.ended)
+        self.free_attempts += 1
+        history = self.throttling = self.throttling or ThrottleHistory(self.ended_at)
         history.add(pace.answers)
         if self.lane is Lane.BATCH:
-            late = self.ended - history.since >= pace.max_outage
+            late = self.ended_at - history.since >= pace.max_outage
         else:
-            late = (self.asked or 0.0) >= cast("float", self.until) - self.ended
+            late = (self.retry_after or 0.0) >= cast("float", self.deadline) - self.ended_at
         return None if late else history.wait(retry, self.context.clock.luck())
 
     def _wait_out(self, fault: Fault, wait: float | None) -> bool:
@@ -329,7 +333,7 @@ class OneCall:
         had done so at two failures before: then the call itself may be the cause.
         """
         pace = self.context.pace
-        answered = pace.answers > self.answers
+        answered = pace.answers > self.answers_at_send
         self.lone_failures += answered
         if (
             self.context.retry.max_attempts == 1
@@ -339,16 +343,16 @@ class OneCall:
             or self.lone_failures > 1
         ):
             return False
-        if not (pace.held or (wait is None and pace.hold_if_gone(self._tries, self.ended))):
+        if not (pace.held or (wait is None and pace.hold_if_gone(self._tries, self.ended_at))):
             return False
-        self.uncounted += 1
-        self.until = None
+        self.free_attempts += 1
+        self.deadline = None
         return True
 
     @property
     def _tries(self) -> int:
         """Attempts that count towards `Retry.max_attempts`."""
-        return self.count - self.uncounted
+        return self.attempts - self.free_attempts
 
     def _error(self, failure: Failure) -> TransportError:
         acted = self.maybe_applied or failure.fault in MAY_HAVE_ACTED
@@ -357,7 +361,7 @@ class OneCall:
                 failure.reason,
                 fault=failure.fault,
                 endpoint=str(self.endpoint),
-                attempts=self.count,
+                attempts=self.attempts,
                 maybe_applied=acted and self.replay is not Replay.SAFE,
             )
         )

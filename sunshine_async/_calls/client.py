@@ -111,7 +111,7 @@ class Client:
         self._bind(transport)
 
     def _credentials(self, options: ClientOptions) -> Auth:
-        """Return *auth*, or the environment's; raise `ConfigurationError` without, or if unfit."""
+        """Return *auth*, or the environment's; raise `ConfigurationError` if missing or unfit."""
         make, variables = self.environment_auth
         auth = options.auth or make(
             *(_setting(None, "auth", f"{self.prefix}_{name}") for name in variables)
@@ -162,7 +162,7 @@ class Client:
         return Pace()
 
     def _bind(self, transport: Transport) -> None:
-        """Send this client's calls through *transport*; each service adds its resources."""
+        """Send this client's calls through *transport*; a service's client adds the resources."""
         self._transport = transport
 
     @property
@@ -225,7 +225,7 @@ class Client:
         """Call any operation of the service; return the JSON of the answer, or None without JSON.
 
         - *template* is the path below the base URL: ``/v2/apps/{app_id}/conversations``.
-        - *path* has the values of the template's fields, each one segment; *query* the values of
+        - *path* has the values of the template's fields, a segment each; *query* the values of
           the query: None leaves a value out. *json* is the body.
         - *replay* is the effect of a second sending. By default GET, PUT and DELETE may be sent
           again, POST and PATCH only while the service can't have acted.
@@ -244,7 +244,7 @@ class Client:
         )
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop; a later call opens new ones."""
+        """Close the connections of the running event loop; a later call connects again."""
         if self._owns_connections:
             leave(self)
             await self._transport.wire.aclose()
@@ -309,11 +309,11 @@ class AppClient(Client):
             transport=transport,
             allow_insecure=allow_insecure,
         )
-        del proxy  # may have a password in it: no frame of an error shows it
+        del proxy  # may hold a password: no frame of an error shows it
         super().__init__(options)
 
     def _path(self, options: ClientOptions) -> Mapping[str, str]:
-        """Return the id of the app; raise `ConfigurationError` without one, or for an invalid id."""
+        """Return the id of the app; raise `ConfigurationError` for a missing or invalid id."""
         app_id = _setting(options.app_id, "app_id", f"{self.prefix}_APP_ID")
         try:
             segment("app_id", app_id)

@@ -62,7 +62,7 @@ class ThrottleHistory:
         self.count, self.accepted = self.count + 1, accepted
 
     def wait(self, retry: Retry, luck: float) -> float:
-        """Return the seconds before the call queues again: 0.0 unless this call alone is refused."""
+        """Return the seconds before the call queues again: 0.0 unless only this call is refused."""
         if self.overtaken < _FEW_REFUSALS:
             return 0.0
         return luck * min(retry.max_wait, retry.first_wait * 2.0 ** min(self.overtaken, 62))
@@ -96,7 +96,7 @@ def raise_unsent(endpoint: object, pause: float | None) -> NoReturn:
 
 @frozen(eq=False)
 class CallContext:
-    """Shared context of calls: wire, credentials, retry rule, pace and limits. Tasks share one."""
+    """Shared context of calls: wire, credentials, retry rule, pace and limits. Shared by tasks."""
 
     wire: Wire
     auth: Auth
@@ -114,7 +114,7 @@ class CallContext:
     def headers(self, authorization: str, content_type: str | None) -> Mapping[str, str]:
         """Return the headers of a request: for equal credentials the same mapping every time.
 
-        A body that isn't JSON gets a new mapping, since each such body has its own content type.
+        A body that isn't JSON gets a new mapping, since such bodies differ in content type.
         """
         found = self._headers.get((authorization, content_type))
         if found is None and content_type not in (None, JSON):

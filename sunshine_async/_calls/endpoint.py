@@ -144,7 +144,7 @@ class Endpoint(Generic[B, R]):
     def request(
         self, body: B | None, path: Mapping[str, str], query: Mapping[str, str | None] | str
     ) -> Request:
-        """Return the request for *body*, the values of *path*, and the values of *query* that are set.
+        """Return the request for *body*, the values of *path*, and the set values of *query*.
 
         A *query* of text comes from the service and stays unchanged, as does a `Streamed` body.
         Raise `ValueError` for an invalid id, and for a body that JSON can't hold or that is larger
@@ -176,7 +176,7 @@ class Endpoint(Generic[B, R]):
         return target
 
     def result(self, response: Response) -> R:
-        """Return the result in a *response* that is `Response.ok`, or raise `ResponseDecodeError`."""
+        """Return the result in a *response* of success; `ResponseDecodeError` if unreadable."""
         try:
             return self._read(response)
         except _codec.Misfit as misfit:
@@ -274,7 +274,7 @@ def undeclared_endpoint(
 
 
 def encode_body(body: object, limit: int = MAX_JSON_BYTES) -> bytes:
-    """Return *body* as JSON; raise `ValueError` if JSON can't hold *body* or the JSON is too large."""
+    """Return *body* as JSON; `ValueError` if JSON can't hold *body*, or for over *limit* bytes."""
     data = _codec.encode(body.value if isinstance(body, Json) else body)
     if len(data) <= limit:
         return data

@@ -112,7 +112,7 @@ class Retry:
 
     def __attrs_post_init__(self) -> None:
         if self.max_attempts < 1:
-            message = f"Retry(max_attempts={self.max_attempts}): the first attempt counts too, so 1 or more"
+            message = f"Retry(max_attempts={self.max_attempts}): the first counts too, so 1 or more"
             raise ValueError(message)
         for name in ("first_wait", "max_wait"):
             if not getattr(self, name) >= 0:  # so NaN is refused too

@@ -93,7 +93,7 @@ class Transport(CallContext):
             call.endpoint.error(
                 response,
                 now=datetime.now(UTC),
-                attempts=call.count,
+                attempts=call.attempts,
                 maybe_applied=call.maybe_applied,
                 hidden=self.auth.secrets(),
                 advice=advice,
@@ -103,7 +103,7 @@ class Transport(CallContext):
     async def _settle(
         self, call: OneCall, response: Response, body: object, info: CallInfo | None
     ) -> tuple[Any] | None:
-        """Return the result, in a tuple, if *response* shows that an earlier attempt was applied."""
+        """Return the result in a tuple if *response* proves that an earlier attempt was applied."""
         settlement = SETTLES.get((call.replay, response.status))
         if settlement is Settlement.DONE:
             return (None,)
@@ -139,7 +139,7 @@ def _unexpected_error(error: Exception, call: OneCall, response: Response | None
     return surprise(
         error,
         endpoint=call.endpoint,
-        attempts=call.count,
+        attempts=call.attempts,
         sent=acted or response is not None,
         response=response,
         maybe_applied=call.replay is not Replay.SAFE,

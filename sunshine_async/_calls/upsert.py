@@ -27,7 +27,7 @@ class UpsertEffect(Enum):
     UNCHANGED = "unchanged"
     """The record was there with all the values to set, so nothing was written."""
     EITHER = "upserted"
-    """The record is there as sent: an earlier request, whose answer was lost, may have made it."""
+    """The record is there as sent; an earlier request, with a lost answer, may have created it."""
 
 
 @frozen
@@ -40,7 +40,7 @@ class UpsertResult(Generic[R]):
     def uncertain(self) -> "UpsertResult[R]":
         """Return the result for a case in which an earlier request may have been applied too.
 
-        A record created now wasn't there before. Any other record may be the earlier request's.
+        A record created now wasn't there before. Else the record may be the earlier request's.
         """
         created = self.effect is UpsertEffect.CREATED
         return self if created else evolve(self, effect=UpsertEffect.EITHER)
@@ -48,7 +48,7 @@ class UpsertResult(Generic[R]):
 
 @define
 class FirstTry:
-    """Guess at whether the next record is new, by an average over the last records."""
+    """Guess that the next record is new, or not: a moving average over the last records."""
 
     share_of_new: float = 0.5
 
@@ -58,7 +58,7 @@ class FirstTry:
         return self.share_of_new >= 0.5  # noqa: PLR2004 - a half
 
     def learn(self, *, new: bool) -> None:
-        """Count one more record in."""
+        """Update the average with a record."""
         self.share_of_new += _WEIGHT * (new - self.share_of_new)
 
 
@@ -84,7 +84,7 @@ async def create_or_else(
     - *first_try* decides which of the two goes first.
     - A `ConflictError` of *create* leads to *otherwise*, a `NotFoundError` of *otherwise* to
       *create*. While another writer creates and deletes the same record, this may alternate, three
-      calls of each at most. Any other error is raised.
+      calls of each at most. Every further error is raised.
     - The effect is created or updated, after the call that succeeded; `UpsertEffect.EITHER` if
       the create was settled by reading back, or an earlier create may have been applied.
     """

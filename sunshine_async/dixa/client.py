@@ -66,7 +66,7 @@ class DixaClient(Client):
             transport=transport,
             allow_insecure=allow_insecure,
         )
-        del proxy  # may have a password in it: no frame of an error shows it
+        del proxy  # may hold a password: no frame of an error shows it
         super().__init__(options)
 
     def _default_pace(self) -> Pace:

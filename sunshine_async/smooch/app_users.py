@@ -339,7 +339,7 @@ class AppUsers:
     def delete_many(
         self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
-        """Run `delete` for each of *ids* by `bulk.run`; one at a time for an id."""
+        """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
         return bulk.run(
             self.delete, ids, concurrency=concurrency, ordered=ordered, key=lambda one: one
         )

@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from io import SEEK_END
 from mimetypes import guess_type
 from typing import IO, Any, Final, Self, TypeAlias, cast
@@ -101,7 +101,7 @@ class Image(Streamed):
         return self._head
 
     def end(self, size: int) -> bytes:
-        """Return the part after the file; raise `ValueError` if *size* is below the announced size."""
+        """Return the part after the file; raise `ValueError` if *size* is less than announced."""
         if size < (self._source.size or 0):
             message = "source has become shorter while it was read"
             raise ValueError(message)
@@ -147,7 +147,7 @@ async def _byte_source(source: Any) -> _ByteSource:
     given: Any = cast("Any", source).wrapped if isinstance(source, anyio.AsyncFile) else source
     if isinstance(given, bytes | bytearray | memoryview):
         view = memoryview(cast("bytes", given)).cast("B")
-        return _ByteSource(_opener(lambda: _memory_chunks(view)), len(view))
+        return _ByteSource(lambda: nullcontext(_memory_chunks(view)), len(view))
     if isinstance(given, AsyncIterable):
         return await _stream_source(aiter(cast("AsyncIterable[object]", given)))
     try:
@@ -196,30 +196,18 @@ async def _file_source(file: Any) -> _ByteSource:
 
 
 async def _stream_source(stream: AsyncIterator[Any]) -> _ByteSource:
-    """Return a source that can be read once; the first chunk is read now, to refuse an empty one."""
+    """Return a source that can be read once; read the first chunk now, to find an empty source."""
     first: Any = b""
     while not first:
         try:
             first = await anext(stream)
         except StopAsyncIteration:
-            return _ByteSource(_opener(lambda: stream), 0)
+            return _ByteSource(lambda: nullcontext(stream), 0)
         if not isinstance(first, bytes | bytearray | memoryview):
             message = f"source must give bytes, not {type(first).__name__}"
             raise TypeError(message)
     beginning = bytes(cast("bytes", first))
-    return _ByteSource(_opener(lambda: _ResumedStream(beginning, stream)), None, once=True)
-
-
-def _opener(
-    make: Callable[[], AsyncIterator[bytes]],
-) -> Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]:
-    """Return the `_ByteSource.opened` of chunks that need no opening."""
-
-    @asynccontextmanager
-    async def opened() -> AsyncGenerator[AsyncIterator[bytes]]:
-        yield make()
-
-    return opened
+    return _ByteSource(lambda: nullcontext(_ResumedStream(beginning, stream)), None, once=True)
 
 
 class _Chunks:

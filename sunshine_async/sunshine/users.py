@@ -90,7 +90,7 @@ class Users:
         """Create a user, or update the user with the external id of *body*; return the user.
 
         An update sets the fields that *body* sets. The results of the last upserts decide between
-        create first and update first, for about one request an upsert. Concurrent writers of one
+        create first and update first, for about one request an upsert. Concurrent writers of an
         external id make one user, and each gets an answer. `ValueError` without an external id.
         (CreateUser, UpdateUser)
         """
@@ -197,7 +197,7 @@ class Users:
         concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
-        """Run `create` for each of *bodies* by `bulk.run`; one at a time for an external id."""
+        """Run `create` for each of *bodies* by `bulk.run`; in order for an external id."""
         return bulk.run(
             self.create, bodies, concurrency=concurrency, ordered=ordered, key=_external_id
         )
@@ -233,7 +233,7 @@ class Users:
     def delete_many(
         self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
-        """Run `delete` for each of *ids* by `bulk.run`; one at a time for an id."""
+        """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
         return bulk.run(
             self.delete, ids, concurrency=concurrency, ordered=ordered, key=lambda one: one
         )
