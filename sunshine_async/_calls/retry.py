@@ -29,16 +29,9 @@ class Replay(Enum):
     ONCE = "may do harm even where the service said no"
 
 
-_TRANSIENT: Final = frozenset(
-    {
-        Fault.UNSENT,
-        Fault.THROTTLED,
-        Fault.OVERLAPPED,
-        Fault.UNAVAILABLE,
-        Fault.TIMED_OUT,
-        Fault.LOST,
-    }
-)
+_REJECTED: Final = frozenset({Fault.UNSENT, Fault.THROTTLED, Fault.OVERLAPPED})
+"""Transient faults after which the service has certainly not acted."""
+_TRANSIENT: Final = _REJECTED | {Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST}
 """Transient faults: a later attempt may succeed."""
 
 MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
@@ -46,11 +39,12 @@ MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
     Replay.IDEMPOTENT: _TRANSIENT,
     Replay.GUARDED: _TRANSIENT,
     Replay.GONE: _TRANSIENT,
-    Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED, Fault.OVERLAPPED}),
+    Replay.UNSAFE: _REJECTED,
     Replay.ONCE: frozenset({Fault.UNSENT}),
 }
+"""Faults after which a request may be sent again, by the request's replay safety."""
 
-NOT_APPLIED: Final = frozenset({Fault.UNSENT, Fault.PERMANENT, Fault.THROTTLED, Fault.OVERLAPPED})
+NOT_APPLIED: Final = _REJECTED | {Fault.PERMANENT}
 """Faults after which the service has certainly not acted."""
 
 MAY_HAVE_ACTED: Final = frozenset(Fault) - NOT_APPLIED
