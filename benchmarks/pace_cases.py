@@ -15,7 +15,7 @@ from limiters import Advice, Gate, limiter_of
 from trio.testing import MockClock
 
 from sunshine_async import BasicAuth, Lane, Pace, Retry, SunshineError
-from sunshine_async._calls.endpoint import open_endpoint
+from sunshine_async._calls.endpoint import undeclared_endpoint
 from sunshine_async._calls.transport import Transport
 from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
 from sunshine_async._pace.slots import Slots
@@ -315,9 +315,9 @@ def simulate(
         wire = SimulatedWire(gate, case.latency, luck, anyio.current_time())
         clock = Clock(anyio.current_time, anyio.sleep, luck.random)
         auth = BasicAuth("key", "secret")
-        transport = Transport(wire, auth, Retry(), learnt, AMPLE, clock=clock, places=Slots(100))
+        transport = Transport(wire, auth, Retry(), learnt, AMPLE, clock=clock, slots=Slots(100))
         by_lane = {lane: evolve(transport, lane=lane) for lane in Lane}
-        endpoint = open_endpoint("GET", "/v2/users", None)
+        endpoint = undeclared_endpoint("GET", "/v2/users", None)
 
         async def call(lane: Lane) -> Any:
             return await by_lane[lane].call(endpoint)

@@ -1,8 +1,21 @@
-"""Async clients for the people behind a messaging platform: fast, safe, in bulk, and sure."""
+"""Async clients for the users of messaging platforms: fast, safe, certain, in bulk.
+
+A call: `Users.create` in ``sunshine/users.py`` -> `Transport.call` in ``_calls/transport.py`` ->
+`Endpoint.request` (encode) -> `OneCall` (retries, ``_calls/call.py``) -> `acquire_slot` (``_pace``)
+-> `Wire.send` (``_http``) -> `Endpoint.result` (decode), or an exception of ``errors.py``.
+
+- ``sunshine``, ``smooch``, ``dixa``: a client, models and operations for each service.
+- ``bulk``: one coroutine over many items. ``rows``: files of users. ``journal``: record of a job.
+  ``jobs``: rows through a service, resumable after a kill. ``cli``: the command line.
+- ``emulator``, ``testing``: the services in memory, and fixtures for tests.
+- ``_calls``, ``_pace``, ``_http``, ``_codec``: one call, its start, its bytes, its JSON.
+- ``auth.py``: credentials. ``errors.py``: exceptions. ``migration.py``: v1.1 models to v2.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from sunshine_async._calls.context import CallStats
 from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async._http import __version__
@@ -44,6 +57,7 @@ __all__ = [
     "BadRequestError",
     "BasicAuth",
     "BearerAuth",
+    "CallStats",
     "ConfigurationError",
     "ConflictError",
     "ConnectError",
@@ -79,7 +93,7 @@ _CLIENTS: Final = {
     "SmoochClient": "sunshine_async.smooch.client",
     "SunshineClient": "sunshine_async.sunshine.client",
 }
-"""Loaded when first asked for: who calls one service doesn't load the others."""
+"""Modules of the clients, imported at first use: a program loads only the services in use."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,17 +1,17 @@
-"""From Smooch v1.1 to Sunshine Conversations v2: what an app user of the one is in the other.
+"""Conversion of app users: from Smooch v1.1 to Sunshine Conversations v2.
 
-It is one platform: whoever is in v1.1 is in v2 already, with the same id, and needs no copy there.
-These are for another app, or another account. Both services say ``userId`` and ``externalId`` for
-the caller's key, ``properties`` and ``metadata`` for the caller's values; the rest:
+Both APIs serve one platform: each user of v1.1 is in v2 already, with the same id, and needs no
+copy. The functions here are for a move to a different app or account. The caller's key is
+``userId`` in v1.1, ``externalId`` in v2; the caller's values are ``properties`` and ``metadata``:
 
 ======================================= ==========================================================
 v1.1                                    v2
 ======================================= ==========================================================
 ``givenName surname email avatarUrl``   ``profile``, with the same names
 ``signedUpAt``                          ``signedUpAt``
-``_id``                                 ``id``: the service gives it
+``_id``                                 ``id``: set by the service
 ``clients``, ``pendingClients``         ``GET /v2/apps/{appId}/users/{userId}/clients``
-``conversationStarted``                 none: whether the user has conversations
+``conversationStarted``                 none: see the user's conversations
 ``hasPaymentInfo``                      in answers only
 ``credentialRequired``                  ``authenticated``, in answers only
 ======================================= ==========================================================
@@ -34,14 +34,14 @@ WITHOUT_PLACE: Final[Mapping[str, str]] = {
     "credential_required": "only the service sets it: v2 calls it authenticated",
     "extra": "v1.1 has it beyond its documentation, or it can't be read",
 }
-"""The fields of an `AppUser` that a `UserCreateBody` has no place for, and why."""
+"""Fields of an `AppUser` without a place in a `UserCreateBody`, with the reasons."""
 
 
 def user_create_body(app_user: AppUser) -> UserCreateBody:
-    """Return the body that makes in v2 the user that *app_user* is in v1.1.
+    """Return the body that creates in v2 a copy of the v1.1 user *app_user*.
 
-    What is absent or empty is left out; a null among the properties goes along. `left_out` says
-    what *app_user* has that this has no place for.
+    An absent or empty field is left out; a null among the properties stays. `left_out` lists the
+    fields of *app_user* without a place in the body.
     """
     profile = Profile(
         given_name=app_user.given_name or UNSET,
@@ -58,5 +58,5 @@ def user_create_body(app_user: AppUser) -> UserCreateBody:
 
 
 def left_out(app_user: AppUser) -> Mapping[str, str]:
-    """Return which fields `user_create_body` leaves out though *app_user* sets them, and why."""
+    """Return the fields of *app_user* that `user_create_body` leaves out, with the reasons."""
     return {name: why for name, why in WITHOUT_PLACE.items() if getattr(app_user, name)}

@@ -1,4 +1,4 @@
-"""One call: pace, attempt, decide, and attempt again, until it has its end."""
+"""Retry loop of one call: wait for the pace, attempt, decide, and attempt again until the end."""
 
 import logging
 import sys
@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar, cast
 import anyio
 from attrs import define, field
 
-from sunshine_async._calls.caller import Caller, Refusals, unsent
-from sunshine_async._calls.endpoint import Attempts, Endpoint
+from sunshine_async._calls.context import CallContext, ThrottleHistory, raise_unsent
+from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, MAY_RESEND, Replay, fault_of, retry_after
 from sunshine_async._http.failures import strip_frames
 from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
@@ -29,14 +29,11 @@ from sunshine_async.errors import (
     TransportError,
 )
 
-B = TypeVar("B")
-R = TypeVar("R")
 E = TypeVar("E", bound=SunshineError)
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("sunshine_async")
 UNAUTHORIZED: Final = 401
-_NOTHING: Final[Mapping[str, str]] = {}
 
 _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
     None: Sign.ANSWERED,
@@ -49,318 +46,331 @@ _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
     Fault.TIMED_OUT: Sign.FAILED,
     Fault.LOST: Sign.FAILED,
 }
-"""What a fault of one call says of the service as a whole."""
+"""Sign of the service's health that a fault of a call gives."""
 
-_IN_ITSELF: Final = frozenset({500, 501, 505, 506, 508, 510})
-"""The failures that tell more of the request than of the service: others may fare better."""
+_REQUEST_SPECIFIC: Final = frozenset({500, 501, 505, 506, 508, 510})
+"""Statuses that tell more of the request than of the service: further requests may succeed."""
 
 _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
     Fault.UNSENT: ConnectError,
     Fault.PERMANENT: ConnectError,
     Fault.TIMED_OUT: RequestTimeoutError,
 }
-"""The errors of faults that are certain; any other is a `ConnectionLostError`."""
+"""The errors of faults that are certain; every other fault is a `ConnectionLostError`."""
 
 
 @define
 class OneCall:
-    """What has become of one call so far."""
+    """State of one call between attempts, and the decision after each attempt."""
 
-    transport: Caller
+    context: CallContext
     endpoint: Endpoint[Any, Any]
     request: Request
     replay: Replay
     lane: Lane
-    count: int = 0
-    """The attempts."""
-    uncounted: int = 0
-    """Those of them that don't count, since the lane waits for the service to come back."""
-    answers: int = 0
-    """How many calls of the pace had been answered when it was last sent."""
-    refusals: Refusals | None = None
-    """The refusals (429), if there were any."""
-    outdone: int = 0
-    """How often it failed while others were answered."""
-    until: float | None = None
-    """When its time is over, from when it was first let go."""
-    ended: float = 0.0
-    """When the last attempt was over."""
+    attempts: int = 0
+    """Attempts so far."""
+    free_attempts: int = 0
+    """Attempts that don't count as tries: refused (429), or in an outage that a batch waits out."""
+    answers_at_send: int = 0
+    """Calls of the pace that had been answered when this call was last sent."""
+    throttling: ThrottleHistory | None = None
+    """The refusals (429) of this call; None before the first."""
+    lone_failures: int = 0
+    """Failures of this call while the service answered further calls."""
+    deadline: float | None = None
+    """The deadline; None until the first attempt of a batch's call may start."""
+    ended_at: float = 0.0
+    """The time when the last attempt ended."""
     sign: Sign = Sign.NOTHING
-    """What the last attempt says of the service."""
+    """The sign of the service's health that the last attempt gave."""
     fault: Fault | None = None
-    """Why the last attempt doesn't settle the call."""
-    asked: float | None = None
-    """The seconds after which the service then asked to be called again, if it did."""
+    """The fault of the last attempt; None if the attempt settled the call."""
+    retry_after: float | None = None
+    """The seconds of the last answer's ``Retry-After``, if any."""
     maybe_applied: bool = False
-    """Whether an attempt before the last may have been applied."""
+    """True if an attempt before the last may have been applied."""
     retry_budget_spent: bool = False
-    """Whether that is why it isn't tried again."""
-    sending: SendProgress = field(factory=SendProgress)
+    """True if the call ended because the retry budget was empty."""
+    progress: SendProgress = field(factory=SendProgress)
     authorization: str = field(default="", repr=False)
     renewed: bool = False
-    """Whether the credentials have been renewed for this call: once is enough."""
-    callers_own: Exception | None = None
-    """What the caller's own token function has raised."""
-    gone: str = ""
-    """What the last probe in its place met, as the reason of an error."""
+    """True after a renewal of the credentials: a call renews at most once."""
+    token_error: Exception | None = None
+    """The error that the caller's own token function has raised."""
+    probe_result: str = ""
+    """The result of the last probe sent instead of this call, as the reason of an error."""
 
-    @property
-    def attempts(self) -> Attempts:
-        """What it has been through."""
-        return Attempts(count=self.count, maybe_applied=self.maybe_applied)
-
-    async def answer(self) -> Response:
-        """Return the response that ends the call; raise `TransportError` where none came."""
+    async def run(self) -> Response:
+        """Return the response that ends the call; raise `TransportError` if none came."""
         reply: Response | Failure | None = None
         if self.lane is not Lane.BATCH:
-            self.until = self.transport.clock.now() + self.transport.retry.deadline
+            self.deadline = self.context.clock.now() + self.context.retry.deadline
         while True:
-            came = await self._turn(reply)
-            if came is None:
-                self._check_given_up()
+            last, reply = reply, await self._take_turn(reply)
+            if reply is None:
+                self._check_outage()
+                reply = last
                 continue
-            last, reply = reply, came
             if isinstance(reply, Response):
-                if reply.status == UNAUTHORIZED and await self._renewed() and self.request.ready:
+                if reply.status == UNAUTHORIZED and await self._renew() and self.request.ready:
                     continue
                 if self.fault is None:
                     return reply
-            wait = None if reply is last else self._wait(cast("Fault", self.fault))
+            wait = None if reply is last else self._next_wait(cast("Fault", self.fault))
             if wait is None:
                 if isinstance(reply, Response):
                     return reply
                 raise self._error(reply)
             if self.fault in MAY_HAVE_ACTED and self.replay is not Replay.SAFE:
                 self.maybe_applied = True
-            await self.transport.clock.sleep(wait)
+            await self.context.clock.sleep(wait)
 
-    async def _turn(self, last: Response | Failure | None) -> Response | Failure | None:
-        """Return what an attempt brings, once it may start; the *last* if it is too late by then.
+    async def _take_turn(self, last: Response | Failure | None) -> Response | Failure | None:
+        """Wait for a free connection and for the pace, then attempt; return the reply.
 
-        None: a probe went in its place.
+        Return None if a probe was sent in place of the call. If the deadline passes first, return
+        *last*, the previous reply; raise an error if there is no previous reply.
         """
-        transport, lane = self.transport, self.lane
-        places, pace, clock = transport.places, transport.pace, transport.clock
-        again = last is not None and (self.refusals is None or not self.refusals.give_way)
-        stood = began = clock.now()
-        until = inf if self.until is None or lane is Lane.BATCH else self.until
-        if (last is not None or not places.enter(began, lane)) and not await acquire_slot(
-            places, clock, lane, again=again, until=until
+        context, lane = self.context, self.lane
+        slots, pace, clock = context.slots, context.pace, context.clock
+        again = last is not None and (self.throttling is None or not self.throttling.give_way)
+        queued = began = clock.now()
+        until = inf if self.deadline is None or lane is Lane.BATCH else self.deadline
+        if (last is not None or not slots.enter(began, lane)) and not await acquire_slot(
+            slots, clock, lane, again=again, until=until
         ):
-            return last or unsent(self.endpoint, None)
+            return last or raise_unsent(self.endpoint, None)
         try:
             if last is not None or not pace.enter(began, lane):
                 if not await acquire_slot(pace, clock, lane, again=again, until=until):
-                    return last or unsent(self.endpoint, pace.pause(clock.now(), lane))
+                    return last or raise_unsent(self.endpoint, pace.pause(clock.now(), lane))
                 began = clock.now()
             self.sign = Sign.NOTHING
             try:
-                if self.until is None:
-                    self.until = began + transport.retry.deadline
-                elif lane is Lane.BATCH:
-                    self.until += began - stood  # one of many has time to wait in line
-                if last is not None and began >= self.until:
-                    return last
-                timeout = transport.timeout.cap(self.until - began)
-                self.authorization = transport.auth.current() or ""
-                if not self.authorization:
-                    timeout = await self._authorized(timeout)
-                if lane is Lane.BATCH and self._may_not_probe():
-                    self.until = None
-                    return await self._probed(timeout)
-                self.count += 1
-                self.answers = pace.answers
-                transport.tally.resent += last is not None
-                reply = await self._sent(self.request, timeout, self.sending)
-                self._take_down(reply)
+                return await self._attempt(last, queued, began)
             finally:
-                self.ended = clock.now()
-                pace.leave(self.sign, lane=lane, now=self.ended, began=began, asked=self.asked)
+                self.ended_at = clock.now()
+                pace.leave(
+                    self.sign, lane=lane, now=self.ended_at, began=began, asked=self.retry_after
+                )
         finally:
-            places.leave(lane=lane)
-        return reply
+            slots.leave(lane=lane)
 
-    async def _sent(
-        self, request: Request, timeout: Timeout, sending: SendProgress
-    ) -> Response | Failure:
-        """Return what the wire brings for *request*; no frame of the wire stays with an exception."""
-        transport, handled = self.transport, sys.exception()
-        transport.tally.requests += 1
+    async def _attempt(
+        self, last: Response | Failure | None, queued: float, began: float
+    ) -> Response | Failure | None:
+        """Send the request, or a probe instead, at the time *began*; record the reply.
+
+        No frame of the wire stays with an exception.
+        """
+        context, handled, lane = self.context, sys.exception(), self.lane
+        if self.deadline is None:
+            self.deadline = began + context.retry.deadline
+        elif lane is Lane.BATCH:
+            self.deadline += began - queued  # a batch's deadline excludes waits in the queue
+        if last is not None and began >= self.deadline:
+            return last
+        timeout = context.timeout.cap(self.deadline - began)
+        self.authorization = context.auth.current() or ""
+        if not self.authorization:
+            timeout = await self._fetch_token(timeout)
+        request, progress = self.request, self.progress
+        probe = self._probe() if lane is Lane.BATCH else None
+        if probe is not None:
+            self.deadline = None
+            request, progress = probe, SendProgress()
+        else:
+            self.attempts += 1
+            self.answers_at_send = context.pace.answers
+            context.stats.resent += last is not None
+        context.stats.requests += 1
         try:
-            return await transport.wire.send(
+            reply = await context.wire.send(
                 request,
-                transport.headers(self.authorization, request.content_type),
+                context.headers(self.authorization, request.content_type),
                 timeout=timeout,
-                progress=sending,
+                progress=progress,
             )
         except BaseException as error:
             strip_frames(error, request.body, handled=handled)
             raise
+        return self._record(reply) if probe is None else self._record_probe(reply)
 
-    async def _authorized(self, timeout: Timeout) -> Timeout:
-        """Fetch the credentials; return what is left of *timeout*."""
-        now = self.transport.clock.now
+    async def _fetch_token(self, timeout: Timeout) -> Timeout:
+        """Fetch the credentials; return the rest of *timeout*."""
+        now = self.context.clock.now
         began = now()
-        self.authorization = await self._asked(self.transport.auth.fetch, timeout)
+        self.authorization = await self._await_token(self.context.auth.fetch, timeout)
         return timeout.cap(cast("float", timeout.total) - (now() - began))
 
-    async def _asked(self, bring: Callable[[], Awaitable[T]], timeout: Timeout) -> T:
-        """Return what *bring*, a function of the credentials, returns; bound it by *timeout*."""
+    async def _renew(self) -> bool:
+        """Renew the refused credentials; return True if the credentials are new now."""
+        if self.renewed:
+            return False
+        self.renewed = True
+        context = self.context
+        left = cast("float", self.deadline) - context.clock.now()
+        return await self._await_token(
+            lambda: context.auth.renew(self.authorization), context.timeout.cap(left)
+        )
+
+    async def _await_token(self, function: Callable[[], Awaitable[T]], timeout: Timeout) -> T:
+        """Return the result of *function*, a function of the credentials, within *timeout*."""
         with anyio.move_on_after(timeout.total):
             try:
-                return await bring()
+                return await function()
             except Exception as error:
-                self.callers_own = error
+                self.token_error = error
                 raise
-        kind = type(self.transport.auth).__name__
+        kind = type(self.context.auth).__name__
         reason = f"the token function of {kind} returned no token in {timeout.total:.3g} s"
         raise self._error(Failure(Fault.UNSENT, f"{reason}, so the request was not sent"))
 
-    def _may_not_probe(self) -> bool:
-        """Return whether the service seems to be gone, and this call can't be resent if it is."""
-        if Fault.UNAVAILABLE in MAY_RESEND[self.replay] or self.transport.probe is None:
-            return False
-        return self.transport.pace.wants_a_read
+    def _probe(self) -> Request | None:
+        """Return the probe if the service seems gone and this call couldn't be resent then."""
+        if Fault.UNAVAILABLE in MAY_RESEND[self.replay] or not self.context.pace.wants_a_read:
+            return None
+        return self.context.probe
 
-    def _check_given_up(self) -> None:
-        """Raise the error of a call that waits in vain: a probe went in its place, and failed."""
-        pace = self.transport.pace
+    def _check_outage(self) -> None:
+        """Raise the error of a call whose probe has failed, once the pace gives the service up."""
+        pace = self.context.pace
         if pace.gave_up and pace.wants_a_read:
-            raise self._error(Failure(Fault.UNSENT, self.gone))
+            raise self._error(Failure(Fault.UNSENT, self.probe_result))
 
-    async def _probed(self, timeout: Timeout) -> Failure | None:
-        """Ask by a read whether the service is back; return a failure that is the call's own too."""
-        reply = await self._sent(cast("Request", self.transport.probe), timeout, SendProgress())
-        fault = fault_of(reply.status) if isinstance(reply, Response) else reply.fault
-        came: object = reply.status if isinstance(reply, Response) else reply.reason
+    def _record_probe(self, reply: Response | Failure) -> Failure | None:
+        """Record the *reply* to a probe; return a permanent failure, which the call shares."""
+        came: object
+        if isinstance(reply, Response):
+            fault, came = fault_of(reply.status), reply.status
+            self.retry_after = _retry_after_of(reply) if fault else None
+        else:
+            fault, came = reply.fault, reply.reason
+            self.retry_after = None
         self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
-        self.asked = _asked_in(reply) if isinstance(reply, Response) and fault else None
         _LOG.debug("%s look-up whether the service is back: %s", self.endpoint, came)
-        self.gone = f"the service fails such calls, and a look-up met {came}: nothing was sent"
+        self.probe_result = (
+            f"the service fails such calls, and a look-up met {came}: nothing was sent"
+        )
         if fault is not Fault.PERMANENT:
             return None
         self.fault = fault
         return cast("Failure", reply)
 
-    def _take_down(self, reply: Response | Failure) -> None:
-        """Take down why *reply* doesn't settle the call, if it doesn't, and what else it says."""
+    def _record(self, reply: Response | Failure) -> Response | Failure:
+        """Record the fault of *reply*, if any, and the signs for the pace; return *reply*."""
         became: Hashable
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
             limit = limit_in_headers(reply.headers, time())
             if limit is not None:
-                self.transport.pace.tell(limit, self.transport.clock.now())
+                self.context.pace.tell(limit, self.context.clock.now())
             if fault is not None:
-                self.asked = _asked_in(reply)
-                self.transport.tally.throttled += fault is Fault.THROTTLED
+                self.retry_after = _retry_after_of(reply)
+                self.context.stats.throttled += fault is Fault.THROTTLED
         else:
             became = fault = reply.fault
-            self.asked = None
+            self.retry_after = None
         self.fault = fault
-        self.sign = Sign.ERRED if became in _IN_ITSELF else _SIGN_OF[fault]
-        self.sending.started = False
+        self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else _SIGN_OF[fault]
+        self.progress.started = False
         if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug("%s attempt %d: %s", self.endpoint, self.count, became)
+            _LOG.debug("%s attempt %d: %s", self.endpoint, self.attempts, became)
+        return reply
 
-    async def _renewed(self) -> bool:
-        """Return whether there are other credentials now than those that were refused."""
-        if self.renewed:
-            return False
-        self.renewed = True
-        transport = self.transport
-        left = cast("float", self.until) - transport.clock.now()
-        return await self._asked(
-            lambda: transport.auth.renew(self.authorization), transport.timeout.cap(left)
-        )
+    def _next_wait(self, fault: Fault) -> float | None:
+        """Return the seconds before the call queues again, or None to end the call.
 
-    def _wait(self, fault: Fault) -> float | None:
-        """Return the seconds until the call stands in line again, or None: this is its end."""
-        transport = self.transport
+        A retry after a failure spends from the retry budget; a batch's retry is never refused.
+        """
+        retry, pace, clock = self.context.retry, self.context.pace, self.context.clock
         if not self.request.ready:
             return None
         if fault is Fault.THROTTLED:
-            return self._wait_refused()
-        wait = transport.retry.wait(
+            return self._wait_throttled()
+        wait = retry.wait(
             self.replay,
             fault,
             attempt=self._tries,
-            asked=self.asked,
-            luck=transport.clock.luck(),
-            left=cast("float", self.until) - self.ended,
+            asked=self.retry_after,
+            luck=clock.luck(),
+            left=cast("float", self.deadline) - self.ended_at,
         )
         if _SIGN_OF[fault] is not Sign.FAILED:
             return wait
-        if self.lane is Lane.BATCH and not transport.pace.gave_up:
-            if self._is_held(fault, wait):
-                self.uncounted += 1
-                self.until = None
-                return 0.0
-        elif wait is not None and not transport.pace.may_retry():
+        if self.lane is Lane.BATCH and not pace.gave_up:
+            if wait is not None:
+                pace.may_retry()
+            return 0.0 if self._wait_out(fault, wait) else wait
+        if wait is not None and not pace.may_retry():
             self.retry_budget_spent = True
             return None
         return wait
 
-    def _wait_refused(self) -> float | None:
-        """Return the seconds until a call stands in line again after a 429, which is no try, or None.
+    def _wait_throttled(self) -> float | None:
+        """Return the seconds before the call queues again after a 429, or None to end the call.
 
-        A batch's call waits for as long as a batch waits for a service that is gone.
+        A refused attempt is no try. A batch's call waits as long as a batch waits out an outage.
         """
-        retry, pace = self.transport.retry, self.transport.pace
+        retry, pace = self.context.retry, self.context.pace
         if retry.max_attempts == 1 or Fault.THROTTLED not in MAY_RESEND[self.replay]:
             return None
-        self.uncounted += 1
-        refusals = self.refusals = self.refusals or Refusals(self.ended)
-        refusals.add(pace.answers)
+        self.free_attempts += 1
+        history = self.throttling = self.throttling or ThrottleHistory(self.ended_at)
+        history.add(pace.answers)
         if self.lane is Lane.BATCH:
-            late = self.ended - refusals.since >= pace.max_outage
+            late = self.ended_at - history.since >= pace.max_outage
         else:
-            late = (self.asked or 0.0) >= cast("float", self.until) - self.ended
-        return None if late else refusals.wait(retry, self.transport.clock.luck())
+            late = (self.retry_after or 0.0) >= cast("float", self.deadline) - self.ended_at
+        return None if late else history.wait(retry, self.context.clock.luck())
+
+    def _wait_out(self, fault: Fault, wait: float | None) -> bool:
+        """Wait out an outage: return True, and don't count the attempt, if the service is gone.
+
+        The attempt counts if the service has answered further calls since the call was sent, or
+        had done so at two failures before: then the call itself may be the cause.
+        """
+        pace = self.context.pace
+        answered = pace.answers > self.answers_at_send
+        self.lone_failures += answered
+        if (
+            self.context.retry.max_attempts == 1
+            or self.sign is Sign.ERRED
+            or fault not in MAY_RESEND[self.replay]
+            or answered
+            or self.lone_failures > 1
+        ):
+            return False
+        if not (pace.held or (wait is None and pace.hold_if_gone(self._tries, self.ended_at))):
+            return False
+        self.free_attempts += 1
+        self.deadline = None
+        return True
 
     @property
     def _tries(self) -> int:
-        """The attempts that count."""
-        return self.count - self.uncounted
-
-    def _is_held(self, fault: Fault, wait: float | None) -> bool:
-        """Return whether the call waits for a service that is gone to come back.
-
-        Not where others have been answered since it was sent, nor where that was so twice before:
-        then it may be the call's own fault, and the attempt counts.
-        """
-        pace = self.transport.pace
-        if wait is not None:
-            pace.may_retry()  # which takes from the budget; a batch's tries are never refused
-        others_answered = pace.answers > self.answers
-        self.outdone += others_answered
-        if (
-            self.transport.retry.max_attempts == 1
-            or self.sign is Sign.ERRED
-            or fault not in MAY_RESEND[self.replay]
-            or others_answered
-            or self.outdone > 1
-        ):
-            return False
-        return pace.held or (wait is None and pace.hold_if_gone(self._tries, self.ended))
+        """Attempts that count towards `Retry.max_attempts`."""
+        return self.attempts - self.free_attempts
 
     def _error(self, failure: Failure) -> TransportError:
         acted = self.maybe_applied or failure.fault in MAY_HAVE_ACTED
-        return self.marked(
+        return self.note_budget(
             _ERROR_OF.get(failure.fault, ConnectionLostError)(
                 failure.reason,
                 fault=failure.fault,
                 endpoint=str(self.endpoint),
-                attempts=self.count,
+                attempts=self.attempts,
                 maybe_applied=acted and self.replay is not Replay.SAFE,
             )
         )
 
-    def marked(self, error: E) -> E:
-        """Return *error*, which says so if the call wasn't tried again for lack of a budget."""
+    def note_budget(self, error: E) -> E:
+        """Return *error* with a note if the call ended because the retry budget was empty."""
         error.retry_budget_spent = self.retry_budget_spent
         return error
 
 
-def _asked_in(response: Response) -> float | None:
+def _retry_after_of(response: Response) -> float | None:
     return retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))

@@ -1,15 +1,15 @@
-"""What the clients of the services have in common: their settings, and what they do."""
+"""Base classes of the clients: options, connections, credentials, pace, and free requests."""
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Final, NoReturn, Self
 
-from attrs import evolve
+from attrs import asdict, evolve, field, frozen
 
-from sunshine_async._calls.caller import CallStats
-from sunshine_async._calls.endpoint import Endpoint, Json, open_endpoint, segment
+from sunshine_async._calls.context import CallStats
+from sunshine_async._calls.endpoint import Endpoint, Json, segment, undeclared_endpoint
 from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import UNSET
@@ -24,10 +24,10 @@ from sunshine_async._http.open_wire import (
 from sunshine_async._pace import Lane, Pace
 from sunshine_async._pace.shared import leave, pace_of
 from sunshine_async._pace.slots import Slots
-from sunshine_async.auth import ApiToken, Auth, BasicAuth, BearerAuth, JwtAuth
+from sunshine_async.auth import Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
-_KINDS: Final[Mapping[str, tuple[Any, str]]] = {
+_OPTION_TYPES: Final[Mapping[str, tuple[Any, str]]] = {
     "base_url": (str | None, "a URL such as https://api.smooch.io"),
     "timeout": (float | int | HttpxTimeout, "seconds, or an httpx.Timeout"),
     "retry": (Retry, "a Retry, such as Retry(max_attempts=3)"),
@@ -38,42 +38,20 @@ _KINDS: Final[Mapping[str, tuple[Any, str]]] = {
     "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext"),
     "transport": (HttpxTransport | None, "an httpx.AsyncBaseTransport"),
 }
-"""What an argument is, and how to say so to those who have no type checker."""
+"""Types of the options, with words for the error: not every caller has a type checker."""
 
 
-def _check(**arguments: object) -> None:
-    """Raise `ConfigurationError` for an argument that isn't of its kind, without showing it."""
-    for name, value in arguments.items():
-        kind, words = _KINDS[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
+def _check_types(options: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` for an option of a wrong type, without showing the value."""
+    for name, (kind, words) in _OPTION_TYPES.items():
+        value = options.get(name, UNSET)
+        if value is not UNSET and (not isinstance(value, kind) or isinstance(value, bool)):
             message = f"{name} must be {words}, not {type(value).__name__}"
             raise ConfigurationError(message)
 
 
-def app_id_of(app_id: str | None, prefix: str) -> str:
-    """Return *app_id*, or what the environment says; raise `ConfigurationError` if it can't be."""
-    found = _setting(app_id, "app_id", f"{prefix}_APP_ID")
-    try:
-        segment("app_id", found)
-    except (TypeError, ValueError) as error:
-        message = f"{error}: see {prefix}_APP_ID, or the first argument"
-    else:
-        return found
-    raise ConfigurationError(message)
-
-
-def key_from_environment(prefix: str) -> BasicAuth:
-    """Return the API key that the environment has; raise `ConfigurationError` if it has none."""
-    key_id = _setting(None, "auth", f"{prefix}_KEY_ID")
-    return BasicAuth(key_id, _setting(None, "auth", f"{prefix}_KEY_SECRET"))
-
-
-def token_from_environment(prefix: str) -> ApiToken:
-    """Return the token that the environment has; raise `ConfigurationError` if it has none."""
-    return ApiToken(_setting(None, "auth", f"{prefix}_API_TOKEN"))
-
-
 def _setting(value: str | None, argument: str, variable: str) -> str:
+    """Return *value*, or else the environment's *variable*; raise `ConfigurationError`."""
     found = os.environ.get(variable) if value is None else value
     if not found:
         message = f"{argument} is missing: hand it in, or set the environment variable {variable}"
@@ -81,103 +59,127 @@ def _setting(value: str | None, argument: str, variable: str) -> str:
     return found
 
 
-class Client:
-    """A caller of one service: its connections, its credentials, its pace.
+@frozen(kw_only=True)
+class ClientOptions:
+    """Arguments of a client's constructor; `Client` checks the values."""
 
-    May be made outside a running loop, shared between tasks, and used from one event loop after
-    another. ``async with`` it, or await `aclose`.
+    app_id: str | None = None
+    auth: Auth | None
+    base_url: str | None
+    timeout: float | HttpxTimeout
+    retry: Retry
+    pace: Pace | None
+    max_connections: int
+    proxy: str | None = field(repr=False)
+    ssl_context: ssl.SSLContext | None
+    transport: HttpxTransport | None
+    allow_insecure: bool
+
+
+class Client:
+    """Client of one service: connections, credentials, pace.
+
+    A client may be made outside a running loop, shared between tasks, and used from one event loop
+    after another. Use ``async with``, or await `aclose`.
     """
 
     prefix: ClassVar[str]
-    """What the service's environment variables begin with."""
+    """The beginning of the names of the service's environment variables."""
     default_base_url: ClassVar[str]
     credentials: ClassVar[tuple[type[Auth], ...]]
-    """The kinds that the service takes."""
+    """Kinds of credentials that the service accepts."""
+    environment_auth: ClassVar[tuple[Callable[..., Auth], tuple[str, ...]]]
+    """The credentials for a client without *auth*, and the variables with the arguments."""
     probe: ClassVar[tuple[Endpoint[Any, Any], Mapping[str, str]]]
-    """A read of nobody, with its path: asks a service that was gone, and changes nothing."""
+    """A read, with its path, of a user that doesn't exist: shows if an outage is over."""
 
-    def __init__(
-        self,
-        *,
-        path: Mapping[str, str],
-        auth: Auth,
-        base_url: str | None,
-        allow_insecure: bool,
-        timeout: float | HttpxTimeout,
-        retry: Retry,
-        pace: Pace | None,
-        max_connections: int,
-        proxy: str | None,
-        ssl_context: ssl.SSLContext | None,
-        transport: HttpxTransport | None,
-    ) -> None:
-        _check(
-            base_url=base_url,
-            timeout=timeout,
-            retry=retry,
-            pace=pace,
-            max_connections=max_connections,
-            proxy=proxy,
-            ssl_context=ssl_context,
-            transport=transport,
+    def __init__(self, options: ClientOptions) -> None:
+        self._owns_connections = True
+        try:
+            path = self._path(options)
+            auth = self._credentials(options)
+            _check_types(asdict(options, recurse=False))
+            variable = f"{self.prefix}_BASE_URL"
+            self.base_url: Final = check_base_url(
+                options.base_url or os.environ.get(variable) or self.default_base_url,
+                name="base_url" if options.base_url else f"base_url ({variable})",
+                allow_insecure=options.allow_insecure,
+            )
+            transport = self._connect(options, auth, path)
+        except ConfigurationError as error:
+            raise error.with_traceback(None) from None  # a frame may hold a proxy's password
+        self._bind(transport)
+
+    def _credentials(self, options: ClientOptions) -> Auth:
+        """Return *auth*, or the environment's; raise `ConfigurationError` if missing or unfit."""
+        make, variables = self.environment_auth
+        auth = options.auth or make(
+            *(_setting(None, "auth", f"{self.prefix}_{name}") for name in variables)
         )
-        if not isinstance(auth, self.credentials):
-            kinds = " or ".join(kind.__name__ for kind in self.credentials)
-            message = f"auth must be {kinds}, not {type(auth).__name__}"
-            raise ConfigurationError(message)
-        variable = f"{self.prefix}_BASE_URL"
-        self.base_url: Final = check_base_url(
-            base_url or os.environ.get(variable) or self.default_base_url,
-            name="base_url" if base_url else f"base_url ({variable})",
-            allow_insecure=allow_insecure,
-        )
-        self._owner = True
+        if isinstance(auth, self.credentials):
+            return auth
+        kinds = " or ".join(kind.__name__ for kind in self.credentials)
+        message = f"auth must be {kinds}, not {type(auth).__name__}"
+        raise ConfigurationError(message)
+
+    def _path(self, options: ClientOptions) -> Mapping[str, str]:  # noqa: ARG002 - for `AppClient`
+        """Return the values that every path of the service needs."""
+        return {}
+
+    def _connect(self, options: ClientOptions, auth: Auth, path: Mapping[str, str]) -> Transport:
+        """Return the transport of calls; the first call opens the connections."""
         wire = open_wire(
             self.base_url,
-            max_connections=max_connections,
-            proxy=proxy,
-            ssl_context=ssl_context,
-            transport=transport,
+            max_connections=options.max_connections,
+            proxy=options.proxy,
+            ssl_context=options.ssl_context,
+            transport=options.transport,
         )
+        pace = options.pace
         if pace is None:
             pace = pace_of(
                 self,
                 self.base_url,
                 auth.identity(),
-                self._usual_pace,
+                self._default_pace,
                 keep=not is_mocked(),
-                in_loop=transport is not None,
+                in_loop=options.transport is not None,
             )
-        places = Slots(max_connections)
         read, nobody = self.probe
-        probe = read.request(None, {**path, **nobody}, {})
-        limits = to_timeout(timeout)
-        self._bind(
-            Transport(wire, auth, retry, pace, limits, places=places, probe=probe, path=path)
+        return Transport(
+            wire,
+            auth,
+            options.retry,
+            pace,
+            to_timeout(options.timeout),
+            slots=Slots(options.max_connections),
+            probe=read.request(None, {**path, **nobody}, {}),
+            path=path,
         )
 
-    def _usual_pace(self) -> Pace:
+    def _default_pace(self) -> Pace:
         """Return the pace that the service is known to allow."""
         return Pace()
 
     def _bind(self, transport: Transport) -> None:
-        """Let the calls of this client go through *transport*; each service adds its resources."""
+        """Send this client's calls through *transport*; a service's client adds the resources."""
         self._transport = transport
 
     @property
     def pace(self) -> Pace:
-        """What bounds the calls: that of all clients with the same credentials and base URL.
+        """The pace that bounds the calls: the argument *pace*, or a shared pace.
 
-        Unless one was handed in. Clients with a transport of their own share it only with such
-        clients of the same event loop, and where httpx is mocked it ends with the last of them
-        that is closed: what a test's service says of its limits holds for no other test.
+        All clients with the same credentials and base URL share a pace. Clients with a *transport*
+        share a pace only with such clients of the same event loop. Where httpx is mocked, the
+        shared pace ends with the last client that is closed, so no test meets the limits of the
+        test before.
         """
         return self._transport.pace
 
     @property
     def tally(self) -> CallStats:
-        """What the calls have cost so far, those of `with_options` views included."""
-        return self._transport.tally
+        """Counts of requests so far, including requests of `with_options` views."""
+        return self._transport.stats
 
     def with_options(
         self,
@@ -187,17 +189,17 @@ class Client:
         pace: Pace | None = None,
         lane: Lane | None = None,
     ) -> Self:
-        """Return a view of this client with other options, and the same connections.
+        """Return a view of this client with changed options, and the same connections.
 
-        What is left out stays as it is: *lane* is `Lane.BATCH` within `bulk` and `jobs`, and
-        `Lane.INTERACTIVE` elsewhere, unless it is said here. Closing the view closes nothing.
+        An option left out stays as before. *lane* is `Lane.BATCH` within `bulk` and `jobs`, and
+        `Lane.INTERACTIVE` elsewhere, unless given here. Closing the view closes nothing.
         """
         given = {"timeout": timeout, "retry": retry, "pace": pace, "lane": lane}
-        _check(**{name: value for name, value in given.items() if value is not None})
+        _check_types({name: value for name, value in given.items() if value is not None})
         ours = self._transport
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
-        view._owner = False
+        view._owns_connections = False
         view._bind(
             evolve(
                 ours,
@@ -220,15 +222,17 @@ class Client:
         json: Any = UNSET,
         replay: Replay | None = None,
     ) -> Any:
-        """Call any other operation of the service; return the JSON that it answers, or None.
+        """Call any operation of the service; return the JSON of the answer, or None without JSON.
 
-        *template* is the path below the base URL: ``/v2/apps/{app_id}/conversations``. *path*
-        gives the values of its fields, each one segment, *query* those of the query; None leaves
-        one out. *replay* says what a second sending could do; by default GET, PUT and DELETE may
-        be sent again, POST and PATCH only while they can't have been applied.
-        Raise as every call does: `ValueError` before anything is sent, or an error of `errors`.
+        - *template* is the path below the base URL: ``/v2/apps/{app_id}/conversations``.
+        - *path* has the values of the template's fields, a segment each; *query* the values of
+          the query: None leaves a value out. *json* is the body.
+        - *replay* is the effect of a second sending. By default GET, PUT and DELETE may be sent
+          again, POST and PATCH only while the service can't have acted.
+
+        `ValueError` before anything is sent, or an error of `errors`, as for every call.
         """
-        endpoint = open_endpoint(method, template, replay)
+        endpoint = undeclared_endpoint(method, template, replay)
         values = {**self._transport.path, **(path or {})}
         body = None if json is UNSET else Json(json)
         del json  # error reporters attach local variables
@@ -240,8 +244,8 @@ class Client:
         )
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop; a later call opens new ones."""
-        if self._owner:
+        """Close the connections of the running event loop; a later call connects again."""
+        if self._owns_connections:
             leave(self)
             await self._transport.wire.aclose()
 
@@ -267,14 +271,15 @@ class Client:
 
 
 class AppClient(Client):
-    """A caller of one app of the platform that has both interfaces, v1.1 and v2.
+    """Client of one app of the platform that has both interfaces, v1.1 and v2.
 
-    *app_id*, *auth* and *base_url* come from the environment where they are left out. Raise
-    `ConfigurationError`, naming argument and variable, for what is missing or can't work.
+    The environment has *app_id*, *auth* and *base_url* if left out. `ConfigurationError`, naming
+    argument and variable, for a setting that is missing or can't work.
     """
 
     default_base_url: ClassVar = "https://api.smooch.io"
     credentials: ClassVar = (BasicAuth, JwtAuth, BearerAuth)
+    environment_auth: ClassVar = (BasicAuth, ("KEY_ID", "KEY_SECRET"))
 
     def __init__(
         self,
@@ -291,27 +296,36 @@ class AppClient(Client):
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
     ) -> None:
+        options = ClientOptions(
+            app_id=app_id,
+            auth=auth,
+            base_url=base_url,
+            timeout=timeout,
+            retry=retry,
+            pace=pace,
+            max_connections=max_connections,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            transport=transport,
+            allow_insecure=allow_insecure,
+        )
+        del proxy  # may hold a password: no frame of an error shows it
+        super().__init__(options)
+
+    def _path(self, options: ClientOptions) -> Mapping[str, str]:
+        """Return the id of the app; raise `ConfigurationError` for a missing or invalid id."""
+        app_id = _setting(options.app_id, "app_id", f"{self.prefix}_APP_ID")
         try:
-            super().__init__(
-                path={"app_id": app_id_of(app_id, self.prefix)},
-                auth=auth or key_from_environment(self.prefix),
-                base_url=base_url,
-                allow_insecure=allow_insecure,
-                timeout=timeout,
-                retry=retry,
-                pace=pace,
-                max_connections=max_connections,
-                proxy=proxy,
-                ssl_context=ssl_context,
-                transport=transport,
-            )
-        except ConfigurationError as error:
-            del proxy  # which may have a password in it, here and in every frame below
-            raise error.with_traceback(None) from None
+            segment("app_id", app_id)
+        except (TypeError, ValueError) as error:
+            message = f"{error}: see {self.prefix}_APP_ID, or the first argument"
+        else:
+            return {"app_id": app_id}
+        raise ConfigurationError(message)
 
 
 def _text(value: str | int | None) -> str | None:
-    """Return a query's value as text: JSON's words for true and false."""
+    """Return a value of a query as text; true and false as in JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if value is None else str(value)

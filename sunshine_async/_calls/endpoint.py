@@ -1,4 +1,4 @@
-"""A call as a value: what is asked, what came, and the operation that knows how to read it."""
+"""Operations of a service as values: encode the request, decode the answer or the error. No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from urllib.parse import quote
 from attrs import Factory, field, frozen
 
 from sunshine_async import _codec
-from sunshine_async._calls.error_body import details
+from sunshine_async._calls.error_body import error_details
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay, fault_of, retry_after
 from sunshine_async._http.messages import Request, Response, StreamedBody
 from sunshine_async.errors import ApiError, ErrorDetail, Fault, ResponseDecodeError, error_class
@@ -21,7 +21,7 @@ B = TypeVar("B")
 R = TypeVar("R")
 
 MAX_JSON_BYTES: Final = 100_000
-"""The largest JSON body that a service takes ("100kb" in Sunshine's documentation)."""
+"""Largest JSON body that a service takes, in bytes ("100kb" in Sunshine's documentation)."""
 
 _NOT_FOLLOWED: Final = "the service sent us elsewhere: is base_url right? It was not followed"
 _METHOD: Final = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE")
@@ -30,18 +30,12 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@frozen(kw_only=True)
-class Attempts:
-    """What a call has been through by the time it is read: for its errors."""
-
-    count: int = 1
-    maybe_applied: bool = False
-    """Whether an attempt before the last may have been applied."""
-
-
 @frozen
 class ReadBack:
-    """Where to look for what a create may have made: fields of its body become *path* and *query*."""
+    """Look-up of a record that a create may have made, by fields of the create's body.
+
+    *path* and *query* name the body's key for each value of the look-up.
+    """
 
     endpoint: "Endpoint[Any, Any]"
     path: Mapping[str, str]
@@ -51,7 +45,7 @@ class ReadBack:
 def segment(name: str, value: str) -> str:
     """Return *value* percent-encoded as one segment of a path.
 
-    Raise `ValueError`, naming *name*, for what can't be one: in a path ``..`` is a way up.
+    Raise `ValueError`, naming *name*, for a value such as ``..``, which would lead to another path.
     """
     try:
         if _PLAIN.fullmatch(value):
@@ -61,14 +55,14 @@ def segment(name: str, value: str) -> str:
         elif value in {"", ".", ".."}:
             message = f"{name} can't be {value!r}: that would call another URL"
         else:
-            return _quoted(name, value)
+            return _percent_encode(name, value)
     except TypeError:
         message = f"{name} must be text, not {type(value).__name__}"
         raise TypeError(message) from None
     raise ValueError(message)
 
 
-def _quoted(name: str, value: str) -> str:
+def _percent_encode(name: str, value: str) -> str:
     try:
         return quote(value, safe="")
     except UnicodeEncodeError:
@@ -76,70 +70,72 @@ def _quoted(name: str, value: str) -> str:
     raise ValueError(message)
 
 
-def _query(values: Mapping[str, str | None]) -> str:
-    """Return those of *values* that are set, percent-encoded."""
+def _encode_query(values: Mapping[str, str | None]) -> str:
+    """Return the *values* that are set as a query, percent-encoded."""
     return "&".join(
-        f"{_quoted('query', key)}={_quoted(key, value)}"
+        f"{_percent_encode('query', key)}={_percent_encode(key, value)}"
         for key, value in values.items()
         if value is not None
     )
 
 
-def _pieces_of(path: str) -> tuple[tuple[str, str | None], ...]:
+def _parse_template(path: str) -> tuple[tuple[str, str | None], ...]:
     return tuple((literal, name) for literal, name, _, _ in Formatter().parse(path))
 
 
 @frozen
 class Json:
-    """A body that is no model of ours: any JSON *value*, null too."""
+    """Body without a model: any JSON *value*, null too."""
 
     value: Any = field(repr=False)
 
 
 @frozen
 class Endpoint(Generic[B, R]):
-    """One operation of a service, declared once; ``str`` of it shows no one's id."""
+    """One operation of a service, declared once; ``str(endpoint)`` shows no id."""
 
     method: str
     path: str
     operation: str = field(kw_only=True)
-    """The name in the service's own documentation."""
+    """The name in the service's documentation."""
     accepts: type[B] | None = field(kw_only=True, default=None)
     returns: type[R] = field(kw_only=True)
     inside: str | None = field(kw_only=True, default=None)
     """The envelope: the key of the answer that holds the result."""
     query: tuple[str, ...] = field(kw_only=True, default=())
     ok: tuple[int, ...] = field(kw_only=True, default=(200,))
-    """The statuses of success in the specification; any 2xx is read as one."""
+    """The statuses of success in the specification; every 2xx is read as a success."""
     replay: Replay = field(kw_only=True)
     replay_with: Mapping[str, Replay] = field(kw_only=True, factory=dict[str, Replay])
-    """What else a second sending can do, where the body sets one of these fields."""
+    """The replay safety of a body that sets a field of this table."""
     read_back: ReadBack | None = field(kw_only=True, default=None)
     faults: Mapping[int, Fault] = field(kw_only=True, factory=dict[int, Fault])
-    """The statuses that this operation gives a meaning of its own, before the rule `fault_of`."""
+    """Statuses with a meaning special to this operation; these go before the rule `fault_of`."""
     max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
-    """The largest body that is sent."""
+    """Largest body, in bytes."""
     _pieces: tuple[tuple[str, str | None], ...] = field(
-        init=False, repr=False, default=Factory(lambda it: _pieces_of(it.path), takes_self=True)
+        init=False,
+        repr=False,
+        default=Factory(lambda it: _parse_template(it.path), takes_self=True),
     )
-    """The path: what stands in it as it is, and the name of the value behind that."""
+    """The path as pairs: literal text, and the name of the value that follows."""
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the values that the path needs."""
+        """Names of the values that the path needs."""
         return tuple(name for _, name in self._pieces if name is not None)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
     def fault_of(self, status: int) -> Fault | None:
-        """Return the fault that an answer with *status* is; None where *status* settles the call."""
+        """Return the fault of an answer with *status*; None if *status* settles the call."""
         if 200 <= status < 300:  # noqa: PLR2004 - 2xx: most answers are
             return None
         return self.faults.get(status) or fault_of(status)
 
     def replay_of(self, body: object) -> Replay:
-        """Return what a second sending with this *body* can do."""
+        """Return the effect that a second sending with this *body* can have."""
         for name, replay in self.replay_with.items():
             if getattr(body, name):
                 return replay
@@ -148,15 +144,14 @@ class Endpoint(Generic[B, R]):
     def request(
         self, body: B | None, path: Mapping[str, str], query: Mapping[str, str | None] | str
     ) -> Request:
-        """Return what is sent for *body*, the values of *path* and those of *query* that are set.
+        """Return the request for *body*, the values of *path*, and the set values of *query*.
 
-        A *query* that is text is one that the service gave, and goes as it came.
-        Raise `ValueError` for an id that can't be one, and for a body that JSON can't hold or
-        that is larger than the service takes; `TypeError` for a body of another kind. A `StreamedBody`
-        body goes as it is.
+        A *query* of text comes from the service and stays unchanged, as does a `StreamedBody` body.
+        Raise `ValueError` for an invalid id, and for a body that JSON can't hold or that is larger
+        than the service takes; `TypeError` for a body of another class.
         """
-        target = self._filled(path)
-        if query and (asked := query if isinstance(query, str) else _query(query)):
+        target = self._fill_path(path)
+        if query and (asked := query if isinstance(query, str) else _encode_query(query)):
             target = f"{target}?{asked}"
         if body is None and self.accepts in (None, Json):
             return Request(self.method, target)
@@ -164,11 +159,11 @@ class Endpoint(Generic[B, R]):
             takes = self.accepts.__name__ if self.accepts else "no body"
             message = f"{self.operation} takes {takes}, not {type(body).__name__}"
             raise TypeError(message)
-        data = body if isinstance(body, StreamedBody) else encoded(body, self.max_json_bytes)
+        data = body if isinstance(body, StreamedBody) else encode_body(body, self.max_json_bytes)
         return Request(self.method, target, data)
 
-    def _filled(self, values: Mapping[str, str]) -> str:
-        """Return the path with *values* in it, each as one segment."""
+    def _fill_path(self, values: Mapping[str, str]) -> str:
+        """Return the path with each of *values* as one segment."""
         target = ""
         for literal, name in self._pieces:
             target += literal
@@ -181,7 +176,7 @@ class Endpoint(Generic[B, R]):
         return target
 
     def result(self, response: Response) -> R:
-        """Return what a *response* that is `Response.ok` says; raise `ResponseDecodeError`."""
+        """Return the result in a *response* of success; `ResponseDecodeError` if unreadable."""
         try:
             return self._read(response)
         except _codec.Misfit as misfit:
@@ -199,29 +194,31 @@ class Endpoint(Generic[B, R]):
     def error(
         self,
         response: Response,
-        attempts: Attempts,
         *,
         now: datetime,
+        attempts: int = 1,
+        maybe_applied: bool = False,
         hidden: tuple[str, ...] = (),
         advice: str | None = None,
     ) -> ApiError:
-        """Return the error that any other *response* is raised as, at *now*.
+        """Return the error to raise for a *response* that is not `Response.ok`, at the time *now*.
 
-        What is *hidden* isn't shown, should the service repeat it. *advice* goes before the usual
-        next step of the error's class.
+        *maybe_applied* is True if one of the *attempts* before the last may have been applied. The
+        texts in *hidden* are removed, should the service repeat a secret. *advice* replaces
+        the usual next step of the error's class.
         """
         status = response.status
-        errors = details(response.body, hidden)
+        errors = error_details(response.body, hidden)
         if 300 <= status < 400:  # noqa: PLR2004 - 3xx
             errors = (ErrorDetail("redirect", _NOT_FOLLOWED),)
-        acted = attempts.maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
+        acted = maybe_applied or self.fault_of(status) in MAY_HAVE_ACTED
         return error_class(status)(
             status,
             endpoint=str(self),
             errors=errors,
             request_id=response.headers.get("x-request-id"),
             retry_after=retry_after(response.headers.get("retry-after"), now=now),
-            attempts=attempts.count,
+            attempts=attempts,
             advice=advice,
             maybe_applied=acted and self.replay is not Replay.SAFE,
         )
@@ -240,7 +237,7 @@ class Endpoint(Generic[B, R]):
 
 
 def _id_in(body: bytes, inside: str | None) -> str | None:
-    """Return the id in an answer that can't be read as a whole; None where there is none."""
+    """Return the id in an answer that can't be read as a whole; None if there is no id."""
     with suppress(Exception):
         data = _codec.decode(body)
         record = data.get(inside, data)
@@ -249,10 +246,12 @@ def _id_in(body: bytes, inside: str | None) -> str | None:
     return None
 
 
-def open_endpoint(method: str, template: str, replay: Replay | None) -> Endpoint[Json, object]:
-    """Return an operation that isn't declared: any JSON in, any JSON out.
+def undeclared_endpoint(
+    method: str, template: str, replay: Replay | None
+) -> Endpoint[Json, object]:
+    """Return an operation that the library doesn't declare: any JSON in, any JSON out.
 
-    Raise `ValueError` for a method or a path that can't be one.
+    Raise `ValueError` for an invalid method or path.
     """
     if not _METHOD.fullmatch(method):
         message = f"{method!r} is no HTTP method: GET, POST, PUT, PATCH and DELETE are"
@@ -274,8 +273,8 @@ def open_endpoint(method: str, template: str, replay: Replay | None) -> Endpoint
     )
 
 
-def encoded(body: object, limit: int = MAX_JSON_BYTES) -> bytes:
-    """Return *body* as JSON; raise `ValueError` where JSON can't hold it or it is too large."""
+def encode_body(body: object, limit: int = MAX_JSON_BYTES) -> bytes:
+    """Return *body* as JSON; `ValueError` if JSON can't hold *body*, or for over *limit* bytes."""
     data = _codec.encode(body.value if isinstance(body, Json) else body)
     if len(data) <= limit:
         return data

@@ -1,4 +1,4 @@
-"""What a service says is wrong, whatever shape it says it in."""
+"""Parser of error bodies, in every shape that the services use. Pure."""
 
 import re
 from codecs import BOM_UTF8
@@ -12,7 +12,7 @@ from sunshine_async.errors import ErrorDetail
 MAX_TEXT: Final = 300
 MAX_DETAILS: Final = 10
 
-_MAX_BODY: Final = 2**20  # as JSON; of what is larger, only the beginning is read, as text
+_MAX_BODY: Final = 2**20  # bytes as JSON; a larger body is read as text, at the beginning only
 _MAX_READ: Final = 64 * MAX_TEXT
 _MAX_DEPTH: Final = 3
 _SECRET: Final = 6  # characters
@@ -23,57 +23,61 @@ _CODE: Final = re.compile(r"(?:^|,)\s*([A-Za-z]\w*)")
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
 
 
-def details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetail, ...]:
-    """Return the reasons in an error's *body*, as well as they can be made out.
+def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetail, ...]:
+    """Return the reasons in an error's *body*; an empty tuple if nothing is readable.
 
-    Known are ``{"errors": [{"code", "title"}]}`` (v2), ``{"error": {"code", "description"}}``
-    (v1.1), ``{"error": "...", "error_description": "..."}`` (OAuth) and ``{"message": "..."}``, also with
-    codes in it as in ``[errors=A,B]`` or ``[errors:A]``;
-    of anything else, HTML too, the readable text is the title. Nothing readable: an empty tuple.
-    None of the texts in *hidden* is in them, but for those so short that words would suffer.
+    - ``{"errors": [{"code", "title"}]}`` (v2)
+    - ``{"error": {"code", "description"}}`` (v1.1)
+    - ``{"error": "...", "error_description": "..."}`` (OAuth)
+    - ``{"message": "..."}``, also with codes as in ``[errors=A,B]`` or ``[errors:A]``
+    - anything else, HTML too: the readable text is the title
+
+    The texts in *hidden* are removed, but for texts so short that words would suffer.
     """
-    found = _details(body)
+    found = _parse(body)
     for secret in hidden:
         if len(secret) >= _SECRET:
             found = tuple(
                 ErrorDetail(
-                    *(text and text.replace(secret, "...") for text in (one.code, one.title))
+                    *(text and text.replace(secret, "...") for text in (detail.code, detail.title))
                 )
-                for one in found
+                for detail in found
             )
     return found
 
 
-def _details(body: bytes) -> tuple[ErrorDetail, ...]:
+def _parse(body: bytes) -> tuple[ErrorDetail, ...]:
     beginning = body[:_MAX_READ].decode(errors="replace")
     if len(body) > _MAX_BODY:
-        return _of(None, _readable(beginning))
+        return _detail(None, _visible(beginning))
     try:
         data = orjson.loads(body.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
-        return _of(None, _readable(beginning))
-    return _in(data, 1) or _of(None, _text(beginning))
+        return _detail(None, _visible(beginning))
+    return _parse_json(data, 1) or _detail(None, _one_line(beginning))
 
 
-def _in(data: Any, depth: int) -> tuple[ErrorDetail, ...]:
+def _parse_json(data: Any, depth: int) -> tuple[ErrorDetail, ...]:
     match data:
         case {"errors": [_, *_] as errors} if depth < _MAX_DEPTH:
-            every = (detail for error in errors for detail in _in(error, depth + 1))
+            every = (detail for error in errors for detail in _parse_json(error, depth + 1))
             return tuple(islice(every, MAX_DETAILS))
         case {"error": {} as error} if depth < _MAX_DEPTH:
-            return _in(error, depth + 1)
+            return _parse_json(error, depth + 1)
         case {"error": str() as code}:
-            return _of(_text(code), _first(data, "error_description", "message"))
+            return _detail(_one_line(code), _first_line(data, "error_description", "message"))
         case {"message": str() as text} if found := _CODES.search(text[:_MAX_READ]):
-            first, *others = _CODE.findall(found[1])[:MAX_DETAILS] or [_text(data.get("code"))]
-            return (*_of(first, _text(text)), *(ErrorDetail(code, None) for code in others))
+            first, *more = _CODE.findall(found[1])[:MAX_DETAILS] or [_one_line(data.get("code"))]
+            return (*_detail(first, _one_line(text)), *(ErrorDetail(code, None) for code in more))
         case {"code": _} | {"title": _} | {"description": _} | {"message": _}:
-            return _of(_text(data.get("code")), _first(data, "title", "description", "message"))
+            return _detail(
+                _one_line(data.get("code")), _first_line(data, "title", "description", "message")
+            )
         case _:
-            return _of(None, _text(data) if isinstance(data, str) else None)
+            return _detail(None, _one_line(data) if isinstance(data, str) else None)
 
 
-def _of(code: str | None, title: str | None) -> tuple[ErrorDetail, ...]:
+def _detail(code: str | None, title: str | None) -> tuple[ErrorDetail, ...]:
     return (ErrorDetail(code, title),) if code or title else ()
 
 
@@ -81,12 +85,12 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
-def _first(data: Any, *keys: str) -> str | None:
-    return next(filter(None, (_text(data.get(key)) for key in keys)), None)
+def _first_line(data: Any, *keys: str) -> str | None:
+    return next(filter(None, (_one_line(data.get(key)) for key in keys)), None)
 
 
-def _text(value: Any) -> str | None:
-    """Return *value* as one short printable line, so that it can stand in a log."""
+def _one_line(value: Any) -> str | None:
+    """Return *value* as one short printable line, fit for a log."""
     if _is_list(value):
         value = "; ".join(item for item in value if isinstance(item, str))
     if value is None or isinstance(value, dict):
@@ -96,6 +100,6 @@ def _text(value: Any) -> str | None:
     return (line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 3] + "...") or None
 
 
-def _readable(text: str) -> str | None:
+def _visible(text: str) -> str | None:
     title = _TITLE.search(text)
-    return _text(title[1] if title else _MARKUP.sub(" ", text))
+    return _one_line(title[1] if title else _MARKUP.sub(" ", text))

@@ -1,4 +1,4 @@
-"""Whether, and how soon, a request may be sent again. No clock, no I/O."""
+"""Retry decisions: which request may be sent again, and when. No clock, no I/O."""
 
 import re
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from attrs import frozen
 
 from sunshine_async.errors import Fault
 
-_PIECES: Final = re.compile(r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+")
-"""Between commas, but for the comma behind a date's weekday."""
+_VALUES: Final = re.compile(r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+")
+"""A value between commas; the comma after the weekday of a date separates nothing."""
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
 _LONGEST: Final = 1e12  # seconds: past any deadline
 
 
 class Replay(Enum):
-    """What a second sending of the same request can do."""
+    """Effect that a second sending of the same request can have."""
 
     SAFE = "reads only"
     IDEMPOTENT = "leaves what one sending leaves"
@@ -29,76 +29,73 @@ class Replay(Enum):
     ONCE = "may do harm even where the service said no"
 
 
-_AGAIN: Final = frozenset(
-    {
-        Fault.UNSENT,
-        Fault.THROTTLED,
-        Fault.OVERLAPPED,
-        Fault.UNAVAILABLE,
-        Fault.TIMED_OUT,
-        Fault.LOST,
-    }
-)
-"""The faults that a later attempt may not meet."""
+_REJECTED: Final = frozenset({Fault.UNSENT, Fault.THROTTLED, Fault.OVERLAPPED})
+"""Transient faults after which the service has certainly not acted."""
+_TRANSIENT: Final = _REJECTED | {Fault.UNAVAILABLE, Fault.TIMED_OUT, Fault.LOST}
+"""Transient faults: a later attempt may succeed."""
 
 MAY_RESEND: Final[Mapping[Replay, frozenset[Fault]]] = {
-    Replay.SAFE: _AGAIN,
-    Replay.IDEMPOTENT: _AGAIN,
-    Replay.GUARDED: _AGAIN,
-    Replay.GONE: _AGAIN,
-    Replay.UNSAFE: frozenset({Fault.UNSENT, Fault.THROTTLED, Fault.OVERLAPPED}),
+    Replay.SAFE: _TRANSIENT,
+    Replay.IDEMPOTENT: _TRANSIENT,
+    Replay.GUARDED: _TRANSIENT,
+    Replay.GONE: _TRANSIENT,
+    Replay.UNSAFE: _REJECTED,
     Replay.ONCE: frozenset({Fault.UNSENT}),
 }
+"""Faults after which a request may be sent again, by the request's replay safety."""
 
-NOT_APPLIED: Final = frozenset({Fault.UNSENT, Fault.PERMANENT, Fault.THROTTLED, Fault.OVERLAPPED})
-"""The faults after which the service has certainly not acted."""
+NOT_APPLIED: Final = _REJECTED | {Fault.PERMANENT}
+"""Faults after which the service has certainly not acted."""
 
 MAY_HAVE_ACTED: Final = frozenset(Fault) - NOT_APPLIED
-"""All other faults: the service may have acted, or not."""
+"""All further faults: the service may have acted, or not."""
 
 
-class Verdict(Enum):
-    """What the answer to a later sending says, where an earlier one may have been applied."""
+class Settlement(Enum):
+    """Proof that a later answer gives of an earlier attempt that may have been applied."""
 
     DONE = "an earlier sending did it"
     READ_BACK = "an earlier sending may have done it: look"
 
 
-SETTLES: Final[Mapping[tuple[Replay, int], Verdict]] = {
-    (Replay.GONE, 404): Verdict.DONE,
-    (Replay.GUARDED, 409): Verdict.READ_BACK,
+SETTLES: Final[Mapping[tuple[Replay, int], Settlement]] = {
+    (Replay.GONE, 404): Settlement.DONE,
+    (Replay.GUARDED, 409): Settlement.READ_BACK,
 }
-"""By what was sent and the status that a later sending met; any other answer stands as it is."""
+"""Settlements by the request's replay safety and the later status; no further answer settles."""
 
 FAULT_OF: Final[Mapping[int, Fault]] = {
     408: Fault.UNAVAILABLE,
     429: Fault.THROTTLED,
     499: Fault.UNAVAILABLE,
 }
-"""The statuses that differ from the rest of their class."""
+"""Statuses that differ from the rest of the class."""
 
 FAULT_OF_CLASS: Final[Mapping[int, Fault | None]] = {2: None, 3: Fault.REDIRECTED, 4: None}
-"""The fault by the first of three digits; None: a certain answer. Every other class is in doubt."""
+"""Faults by the first of three digits; None: a certain answer. Further classes are uncertain."""
 
 
 def fault_of(status: int) -> Fault | None:
-    """Return the fault that an answer with *status* is; None where *status* settles the call.
+    """Return the fault of an answer with *status*; None if *status* settles the call.
 
-    An `Endpoint` may know better: its own table goes before this rule.
+    The `Endpoint.faults` of an endpoint go before this rule.
     """
     return FAULT_OF.get(status) or FAULT_OF_CLASS.get(status // 100, Fault.UNAVAILABLE)
 
 
 @frozen(kw_only=True)
 class Retry:
-    """How often, how soon and for how long a call is tried.
+    """Retry rule of a client: number of attempts, waits between attempts, deadline of a call.
 
-    *max_attempts* counts the first one too: 1 is no second try. The wait before attempt *n* is
-    drawn between 0 and ``min(max_wait, first_wait * 2 ** (n - 2))`` seconds, or what the service's
-    ``Retry-After`` asks where that is longer. An attempt that ends in 429 doesn't count, unless
-    *max_attempts* is 1: then nothing is sent again. *deadline* (seconds) bounds an interactive call
-    from its beginning, the wait for its pace and for a connection included; of a batch's call, the
-    waits in line don't count. A wait that doesn't fit in what is left is not begun.
+    - *max_attempts* counts the first attempt too: 1 means no retry. An attempt that ends in 429
+      doesn't count, unless *max_attempts* is 1: then nothing is sent again.
+    - The wait before attempt *n* is drawn between 0 and
+      ``min(max_wait, first_wait * 2 ** (n - 2))`` seconds. A longer ``Retry-After`` of the service
+      goes before.
+    - *deadline* (seconds) bounds an interactive call from the beginning, the waits for the pace and
+      for a connection included. For a batch's call, waits in the queue don't count.
+    - A wait that doesn't fit in the rest of the deadline is not begun.
+
     Raise `ValueError` for a number that can't work.
     """
 
@@ -109,9 +106,7 @@ class Retry:
 
     def __attrs_post_init__(self) -> None:
         if self.max_attempts < 1:
-            message = (
-                f"Retry(max_attempts={self.max_attempts}): it counts the first one, so 1 or more"
-            )
+            message = f"Retry(max_attempts={self.max_attempts}): the first counts too, so 1 or more"
             raise ValueError(message)
         for name in ("first_wait", "max_wait"):
             if not getattr(self, name) >= 0:  # so NaN is refused too
@@ -133,8 +128,8 @@ class Retry:
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or None to stop.
 
-        *attempt* counts from 1. *asked* is what the server's ``Retry-After`` said.
-        *luck*, from 0 to 1, spreads the callers. *left* is what remains of the deadline.
+        *attempt* counts from 1. *asked* is the server's ``Retry-After``. *luck*, from 0 to 1,
+        spreads the callers. *left* is the rest of the deadline.
         """
         if attempt >= self.max_attempts or fault not in MAY_RESEND[replay]:
             return None
@@ -148,10 +143,10 @@ class Retry:
 def retry_after(value: str | None, *, now: datetime) -> float | None:
     """Return the seconds of a ``Retry-After`` header: a number, or the time until a date.
 
-    Of several values, as from a header that was sent twice, the longest counts. None where there
-    is no value, or none that can be read.
+    The longest of several values counts, as in a header that was sent twice. None without a value,
+    or if no value can be read.
     """
-    read = (_seconds(piece.strip(), now) for piece in _PIECES.findall(value or ""))
+    read = (_seconds(piece.strip(), now) for piece in _VALUES.findall(value or ""))
     return max((seconds for seconds in read if seconds is not None), default=None)
 
 
@@ -161,5 +156,5 @@ def _seconds(text: str, now: datetime) -> float | None:
     try:
         at = parsedate_to_datetime(text)
         return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
-    except Exception:  # noqa: BLE001 - a year past any calendar, and whatever the parser trips over
+    except Exception:  # noqa: BLE001 - such as a year past any calendar
         return None

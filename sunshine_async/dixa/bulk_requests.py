@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._calls.error_body import details
+from sunshine_async._calls.error_body import error_details
 from sunshine_async._http.messages import SENT_NOTE
 from sunshine_async.bulk.cancellation import (
     CALL,
@@ -101,7 +101,7 @@ def of_outcome(
     return error_class(own)(
         own,
         endpoint=endpoint,
-        errors=details(_codec.encode(said), hidden),
+        errors=error_details(_codec.encode(said), hidden),
         maybe_applied=not isinstance(error, REFUSED),
     )
 

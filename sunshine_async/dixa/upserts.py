@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 from attrs import define, field
 
-from sunshine_async._calls.upsert import FirstTry, UpsertEffect, UpsertResult, in_doubt
+from sunshine_async._calls.upsert import FirstTry, UpsertEffect, UpsertResult, mark_uncertain
 from sunshine_async.bulk.batching import Sender
 from sunshine_async.bulk.cancellation import contained, doubtful, is_doubted
 from sunshine_async.dixa.bulk_requests import (
@@ -90,7 +90,7 @@ async def found_or_created(
         if not error.maybe_applied and not is_taken(error):
             raise
         refused = error
-    with in_doubt(endpoint) if refused.maybe_applied else nullcontext():
+    with mark_uncertain(endpoint) if refused.maybe_applied else nullcontext():
         user = await found(body, look, endpoint=endpoint)
         if user is not None:
             return user if then is None else await then(user)

@@ -1,4 +1,12 @@
-"""Smooch v1.1: app users."""
+"""Client of Smooch, API v1.1: the app users of an app.
+
+`SmoochClient` holds the settings, the connections and the pace of one app. The attribute
+``app_users`` is an `AppUsers`, with a method for each operation: create, read, update, delete, link
+a channel, merge, post an image. Bodies such as `AppUserPreCreate` and `AppUserLink` are the
+arguments of methods, answers such as `AppUser` and `MessageResponse` the results. All models are
+immutable. ``upsert`` and ``get_or_create`` combine operations. ``pre_create_many`` and similar
+methods send many bodies through `sunshine_async.bulk`, with an outcome for each body.
+"""
 
 from sunshine_async.smooch.app_users import AppUsers
 from sunshine_async.smooch.client import SmoochClient

@@ -1,4 +1,4 @@
-"""The app users of one app: Smooch v1.1."""
+"""App users of one app: the operations of Smooch v1.1, and compositions."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -8,7 +8,7 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.caller import CallInfo
+from sunshine_async._calls.context import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
@@ -33,13 +33,13 @@ from sunshine_async.smooch.models import (
     AppUserUpdate,
     BusinessSystemItem,
 )
-from sunshine_async.smooch.read_back import settled
+from sunshine_async.smooch.read_back import read_back
 
 _USERS: Final = "/v1.1/apps/{app_id}/appusers"
 _USER: Final = _USERS + "/{user_id}"
 _CHANNELS: Final = _USER + "/channels"
 _OVERLAPS: Final[Mapping[int, Fault]] = {409: Fault.OVERLAPPED}
-"""Of a change of one user, a 409 says that another change of that user was under way."""
+"""A change of a user meets 409 while another change of the same user is under way."""
 
 GET: Final[Endpoint[None, AppUser]] = Endpoint(
     "GET", _USER, operation="getAppUser",
@@ -54,7 +54,7 @@ PRE_CREATE: Final = Endpoint(
 UPDATE: Final = Endpoint(
     "PUT", _USER, operation="updateAppUser",
     accepts=AppUserUpdate, returns=AppUser, inside="appUser",
-    replay=Replay.IDEMPOTENT,  # what is left out stays: a second sending sets the same
+    replay=Replay.IDEMPOTENT,  # absolute values: a second sending sets the same
     faults=_OVERLAPS,
 )  # fmt: skip
 DELETE: Final[Endpoint[None, None]] = Endpoint(
@@ -90,7 +90,7 @@ LINK_REQUESTS: Final[Endpoint[None, LinkRequestResponse]] = Endpoint(
 LINK: Final = Endpoint(
     "POST", _CHANNELS, operation="linkAppUser",
     accepts=AppUserLink, returns=AppUser, inside="appUser",
-    replay=Replay.ONCE,  # it writes to a person, and 429 says that it did so lately
+    replay=Replay.ONCE,  # a message to a person; a 429 tells of a recent message
 )  # fmt: skip
 UNLINK: Final[Endpoint[None, None]] = Endpoint(
     "DELETE", _CHANNELS + "/{channel}", operation="unlinkAppUser",
@@ -100,7 +100,7 @@ UNLINK: Final[Endpoint[None, None]] = Endpoint(
 MERGE: Final = Endpoint(
     "POST", _USERS + "/merge", operation="mergeUsers",
     accepts=AppUserMerge, returns=type(None),
-    replay=Replay.UNSAFE,  # it deletes a user
+    replay=Replay.UNSAFE,  # a merge deletes a user
 )  # fmt: skip
 POST_IMAGE: Final = Endpoint(
     "POST", _USER + "/images", operation="postImageMessage",
@@ -115,36 +115,38 @@ ENDPOINTS: Final = (
 
 @frozen
 class AppUsers:
-    """The app users of one app.
+    """App users of one app.
 
-    Wherever a *user_id* is asked for, the service's own id will do too. Each method raises
-    `ValueError` before anything is sent for what can't be sent, or else an error of `errors`:
-    `NotFoundError` where there is no such user. A call that is cancelled after a byte of it may
-    have left says so in a note on the cancellation.
+    - A *user_id* argument takes the caller's key or the service's id.
+    - Errors: `ValueError` for arguments that can't be sent, before anything is sent; after that an
+      error of `errors`, such as `NotFoundError` if there is no such user, with *maybe_applied* set
+      if the service may have acted.
+    - A cancellation gets a note if a byte of the call may have left. The service may act then.
+    - The name in brackets is the operation in the service's documentation.
     """
 
     _transport: Transport = field(alias="transport")
-    _guess: FirstTry = field(factory=FirstTry, init=False, repr=False)
+    _first_try: FirstTry = field(factory=FirstTry, init=False, repr=False)
 
     async def pre_create(self, body: AppUserPreCreate) -> AppUser:
-        """Create a user ahead of its first message and return it (preCreateAppUser).
+        """Create a user ahead of the user's first message; return the user (preCreateAppUser).
 
-        `ConflictError` where its user id is taken. It is sent again after a lost answer, since its
-        user id guards it; a conflict that this meets is settled by reading the user back.
+        `ConflictError` if the user id is taken. After a lost answer the call is sent again, guarded
+        by the user id. A conflict then is settled by reading the user back.
         """
         return await self._transport.call(PRE_CREATE, body)
 
     async def upsert(self, body: AppUserPreCreate) -> AppUser:
-        """Create the user, or change what *body* sets where its user id is taken; return it.
+        """Create a user, or update the user with the user id of *body*; return the user.
 
-        Which of the two is tried first follows from how the last ones went, so that it takes about
-        one request. Writers that race for one user id make one user, and each has its answer.
-        (preCreateAppUser, updateAppUser)
+        An update sets the fields that *body* sets. The results of the last upserts decide between
+        create first and update first, for about one request an upsert. Concurrent writers of one
+        user id make one user, and each gets an answer. (preCreateAppUser, updateAppUser)
         """
         return (await self.upserted(body)).value
 
     async def upserted(self, body: AppUserPreCreate) -> UpsertResult[AppUser]:
-        """`upsert`, and say which of the two it *did*, as far as its own calls tell: for jobs."""
+        """Do `upsert`; return the user and the effect: created, updated, or either (for jobs)."""
         changes = AppUserUpdate(
             given_name=body.given_name,
             surname=body.surname,
@@ -157,119 +159,120 @@ class AppUsers:
         return await create_or_else(
             partial(self._created, body),
             lambda: self.update(body.user_id, changes),
-            self._guess,
+            self._first_try,
         )
 
     async def get_or_create(self, body: AppUserPreCreate) -> AppUser:
-        """Return the user with the user id of *body* as it is, or create it.
+        """Return the user with the user id of *body*, or create the user.
 
-        A user that is there is never changed. (preCreateAppUser, getAppUser)
+        An existing user is never changed. (preCreateAppUser, getAppUser)
         """
         found = await create_or_else(
             partial(self._created, body),
             lambda: self.get(body.user_id),
-            self._guess,
+            self._first_try,
         )
         return found.value
 
-    async def _created(self, body: AppUserPreCreate, aside: CallInfo) -> AppUser:
-        return await self._transport.call(PRE_CREATE, body, aside=aside)
+    async def _created(self, body: AppUserPreCreate, info: CallInfo) -> AppUser:
+        return await self._transport.call(PRE_CREATE, body, info=info)
 
     async def get(self, user_id: str) -> AppUser:
-        """Return the user (getAppUser)."""
+        """Return a user (getAppUser)."""
         return await self._transport.call(GET, path={"user_id": user_id})
 
     async def update(self, user_id: str, body: AppUserUpdate) -> AppUser:
-        """Change what *body* sets and return the user (updateAppUser).
+        """Set the fields that *body* sets; return the user (updateAppUser).
 
-        May be sent again with the same values, over what another writer changed in between: after
-        a lost answer, and after a 409, which says that another change was under way.
+        After a lost answer, and after a 409 (another change was under way), the update is sent
+        again with the same values, and may overwrite another writer's change in between.
         """
         return await self._transport.call(UPDATE, body, path={"user_id": user_id})
 
     async def delete(self, user_id: str) -> None:
-        """Delete the user, its clients and its conversation (deleteAppUser).
+        """Delete a user, with clients and conversation (deleteAppUser).
 
-        The service ends deleting some time after it has answered. It may be sent again; a second
-        sending that finds no user is done.
+        The service finishes deleting some time after the answer. May be sent again; a resent
+        delete that finds no user is done.
         """
         await self._transport.call(DELETE, path={"user_id": user_id})
 
     async def delete_profile(self, user_id: str) -> AppUser:
-        """Clear names, e-mail and properties of the user, and what its clients tell of it.
+        """Clear names, e-mail, properties and client data of a user; return the user.
 
-        Return the user that is left; its conversation stays. May be sent again: there is nothing
-        left to clear by then. (deleteAppUserProfile)
+        The conversation stays. May be sent again: a second call finds nothing left to clear.
+        (deleteAppUserProfile)
         """
         return await self._transport.call(DELETE_PROFILE, path={"user_id": user_id})
 
     async def auth_code(self, user_id: str) -> str:
-        """Return a code with which another channel's client becomes this user's.
+        """Return a code that makes another channel's client a client of this user.
 
-        Whoever has it is taken for the user: keep it out of logs. (getAppUserAuthCode)
+        The code is a secret: its holder is taken for the user. Keep the code out of logs.
+        (getAppUserAuthCode)
         """
         return await self._transport.call(AUTH_CODE, path={"user_id": user_id})
 
     async def entity_ids(self, user_id: str) -> list[ChannelEntityItem]:
-        """Return who the user is on each of its channels (getAppUserEntityIds)."""
+        """Return the user's identity on each linked channel (getAppUserEntityIds)."""
         answer = await self._transport.call(ENTITY_IDS, path={"user_id": user_id})
-        return _listed(ENTITY_IDS, answer, "channels")
+        return _list_in(ENTITY_IDS, answer, "channels")
 
     async def business_system_ids(self, user_id: str) -> list[BusinessSystemItem]:
-        """Return where business systems have the user's conversation.
+        """Return the places of the user's conversation in business systems.
 
         (getAppUserBusinessSystemIds)
         """
         answer = await self._transport.call(BUSINESS_SYSTEM_IDS, path={"user_id": user_id})
-        return _listed(BUSINESS_SYSTEM_IDS, answer, "business_systems")
+        return _list_in(BUSINESS_SYSTEM_IDS, answer, "business_systems")
 
     async def link_requests(
         self, user_id: str, integration_ids: Iterable[str]
     ) -> list[LinkRequest]:
-        """Return what the user opens to link each of *integration_ids*, at least one.
+        """Return the links by which the user links each of *integration_ids*, at least one.
 
         (getLinkRequests)
         """
         answer = await self._transport.call(
             LINK_REQUESTS,
             path={"user_id": user_id},
-            query={"integrationIds": _joined(integration_ids)},
+            query={"integrationIds": _join_ids(integration_ids)},
         )
-        return _listed(LINK_REQUESTS, answer, "link_requests")
+        return _list_in(LINK_REQUESTS, answer, "link_requests")
 
     async def link(self, user_id: str, body: AppUserLink) -> AppUser:
-        """Link the user to a channel and return it, with the channel in *pending_clients*.
+        """Link a user to a channel; return the user, with the channel in *pending_clients*.
 
-        It is sent once: not again after a lost answer, since it may write to a person, nor after a
-        429, which here may say that the phone number was linked lately (`RateLimitError`).
-        (linkAppUser)
+        Sent once. A lost answer is no reason to send again, since the service may have written to
+        a person; nor is a 429 (`RateLimitError`), which here may tell of a phone number that was
+        linked lately. (linkAppUser)
         """
         return await self._transport.call(LINK, body, path={"user_id": user_id})
 
     async def unlink(self, user_id: str, channel: str) -> None:
-        """Remove the user's clients of *channel*, such as ``twilio`` (unlinkAppUser).
+        """Remove a user's clients of *channel*, such as ``twilio`` (unlinkAppUser).
 
-        May be sent again. What a later sending is refused for is settled by reading the user back.
+        May be sent again. A refusal of a later attempt is settled by reading the user back.
         """
-        await settled(
+        await read_back(
             UNLINK,
             self._transport.call(UNLINK, path={"user_id": user_id, "channel": channel}),
             lambda: self._is_unlinked(user_id, channel),
-            otherwise="it was still linked when looked at",
+            note="it was still linked when looked at",
         )
 
     async def merge(self, body: AppUserMerge) -> None:
-        """Merge one user into another, which is left with what both had; the other is deleted.
+        """Merge the discarded user into the surviving user, which gets the data of both.
 
-        It isn't sent again once it may have been applied: then both users are read back. If the
-        one is gone and the other there, it is done; if both are there, a note on the error says so.
-        (mergeUsers)
+        The service deletes the discarded user. A merge isn't sent again once the service may have
+        acted: then both users are read back. The merge is done if the discarded user is gone and
+        the surviving user there. If both are there, the error gets a note. (mergeUsers)
         """
-        await settled(
+        await read_back(
             MERGE,
             self._transport.call(MERGE, body),
             lambda: self._is_merged(body),
-            otherwise="both users were still there when looked at",
+            note="both users were still there when looked at",
         )
 
     async def post_image(
@@ -281,16 +284,16 @@ class AppUsers:
         file_name: str | None = None,
         content_type: str | None = None,
     ) -> MessageResponse:
-        """Post an image to the user's conversation; return the message that it made.
+        """Post an image to a user's conversation; return the new message (postImageMessage).
 
-        *source* is bytes, a path, a file opened in binary mode or an async iterable of bytes; it is
-        read while it is sent. *role* is who posts it, ``appMaker`` or ``appUser``. *file_name* is
-        by default what the path or file is called, *content_type* what that means to `mimetypes`.
-
-        It is never sent again once it may have been applied, nor if its source can't be read again
-        (as an async iterable can't). `ValueError` before anything is sent for a file that isn't
-        there or can't be read, an empty one, and one over 50 MB; an async iterable that turns out
-        too large is broken off. (postImageMessage)
+        - *source* is bytes, a path, a file opened in binary mode, or an async iterable of bytes,
+          and is read while being sent.
+        - *role* is the author, ``appMaker`` or ``appUser``. *file_name* defaults to the name of the
+          path or file, *content_type* to the guess of `mimetypes`.
+        - Never sent again once the service may have acted, nor if *source* can't be read again
+          (an async iterable can't).
+        - `ValueError` before anything is sent for a file that is missing, unreadable, empty or over
+          50 MB. An async iterable that turns out too large is broken off.
         """
         image = await Image.of(source, role=role, file_name=file_name, content_type=content_type)
         return await self._transport.call(POST_IMAGE, image, path={"user_id": user_id})
@@ -302,7 +305,7 @@ class AppUsers:
         concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[AppUserPreCreate, AppUser]]:
-        """`pre_create` each of *bodies*, as `bulk.run` does; in order for one user id."""
+        """Run `pre_create` for each of *bodies* by `bulk.run`; in order for a user id."""
         return bulk.run(
             self.pre_create, bodies, concurrency=concurrency, ordered=ordered, key=_user_id
         )
@@ -314,7 +317,7 @@ class AppUsers:
         concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[AppUserPreCreate, AppUser]]:
-        """`upsert` each of *bodies*, as `bulk.run` does; in order for one user id."""
+        """Run `upsert` for each of *bodies* by `bulk.run`; in order for a user id."""
         return bulk.run(self.upsert, bodies, concurrency=concurrency, ordered=ordered, key=_user_id)
 
     def update_many(
@@ -324,7 +327,7 @@ class AppUsers:
         concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[tuple[str, AppUserUpdate], AppUser]]:
-        """`update` each (id, body) of *pairs*, as `bulk.run` does; in order for one id."""
+        """Run `update` for each (id, body) of *pairs* by `bulk.run`; in order for an id."""
 
         async def update(pair: tuple[str, AppUserUpdate]) -> AppUser:
             return await self.update(*pair)
@@ -336,7 +339,7 @@ class AppUsers:
     def delete_many(
         self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
-        """`delete` each of *ids*, as `bulk.run` does."""
+        """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
         return bulk.run(
             self.delete, ids, concurrency=concurrency, ordered=ordered, key=lambda one: one
         )
@@ -357,8 +360,8 @@ class AppUsers:
         return None if found.id is None else found.id == body.surviving.id
 
 
-def _listed(endpoint: Endpoint[None, Any], answer: Any, name: str) -> list[Any]:
-    """Return the list *name* of an *answer*; raise `ResponseDecodeError` for a value that is none."""
+def _list_in(endpoint: Endpoint[None, Any], answer: Any, name: str) -> list[Any]:
+    """Return the list *name* of *answer*; raise `ResponseDecodeError` if the value is no list."""
     found: list[Any] | None = getattr(answer, name)
     if found is None and misread(answer, name):
         reason = "expected a list"
@@ -372,8 +375,8 @@ def _user_id(body: AppUserPreCreate) -> str:
     return body.user_id
 
 
-def _joined(integration_ids: Iterable[str]) -> str:
-    """Return *integration_ids* as the query has them; raise an error where they can't be."""
+def _join_ids(integration_ids: Iterable[str]) -> str:
+    """Return *integration_ids* for the query; raise `TypeError` or `ValueError` for invalid ids."""
     if isinstance(integration_ids, str):
         message = "integration_ids must be several ids, as in [id], not one text"
         raise TypeError(message)

@@ -1,4 +1,4 @@
-"""The client of Smooch v1.1."""
+"""Client of Smooch v1.1."""
 
 from typing import ClassVar
 
@@ -8,13 +8,13 @@ from sunshine_async.smooch.app_users import GET, AppUsers
 
 
 class SmoochClient(AppClient):
-    """Calls Smooch v1.1 for one app.
+    """Client of Smooch v1.1, for one app.
 
-    *app_id*, *auth* and *base_url* come from ``SMOOCH_APP_ID``, ``SMOOCH_KEY_ID`` with
-    ``SMOOCH_KEY_SECRET``, and ``SMOOCH_BASE_URL`` where they are left out. All else is as in
-    `SunshineClient`: it is one platform, with the same addresses and the same keys.
+    *app_id*, *auth* and *base_url* default to ``SMOOCH_APP_ID``, ``SMOOCH_KEY_ID`` with
+    ``SMOOCH_KEY_SECRET``, and ``SMOOCH_BASE_URL``. All else is as in `SunshineClient`: both clients
+    serve one platform, with the same addresses and the same keys.
 
-    Raise `ConfigurationError`, naming argument and variable, for what is missing or can't work.
+    `ConfigurationError`, naming argument and variable, for a setting that is missing or can't work.
     """
 
     prefix: ClassVar = "SMOOCH"

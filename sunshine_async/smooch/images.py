@@ -1,10 +1,10 @@
-"""An image as the body of a request: checked before anything is sent, read while it is sent."""
+"""Image as a request body (multipart form): checked before sending, read while being sent."""
 
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from io import SEEK_END
 from mimetypes import guess_type
 from typing import IO, Any, Final, Self, TypeAlias, cast
@@ -20,34 +20,35 @@ ImageSource: TypeAlias = (
 )
 
 MAX_IMAGE_BYTES: Final = 50 * 10**6
-"""The largest file that the service takes ("50MB" in its documentation)."""
+"""Largest file that the service takes, in bytes ("50MB" in the documentation)."""
 
-_PIECE: Final = 128 * 1024
+_CHUNK: Final = 128 * 1024
 _SPECIAL: Final = re.compile(r'[\x00-\x1f"\x7f]')
 _CONTENT_TYPE: Final = re.compile(r"[\x21-\x7e]+/[\x20-\x7e]+")
 
 
 @define(eq=False)
-class _Source:
-    """Where the bytes of an image come from, and how many there are, if that is known."""
+class _ByteSource:
+    """Source of an image's bytes."""
 
-    pieces: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-    """Gives them, from the beginning."""
+    opened: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    """Open the source; yield the chunks, from the beginning."""
     size: int | None
+    """The number of bytes, if known."""
     name: str | None = None
     once: bool = False
-    """Whether they can be read only once."""
+    """True if the source can be read only once."""
 
 
 @define(eq=False)
 class Image(StreamedBody):
-    """An image and who posts it, as a form (RFC 7578)."""
+    """Image and author as a form (RFC 7578)."""
 
     content_type: str
     length: int | None
     _head: bytes = field(repr=False)
     _tail: bytes = field(repr=False)
-    _source: _Source = field(repr=False)
+    _source: _ByteSource = field(repr=False)
     _begun: bool = False
 
     @classmethod
@@ -59,15 +60,15 @@ class Image(StreamedBody):
         file_name: str | None = None,
         content_type: str | None = None,
     ) -> Self:
-        """Return the form; raise `ValueError` or `TypeError`, naming the argument, if it can't be.
+        """Return the form; raise `ValueError` or `TypeError`, naming an invalid argument.
 
-        *file_name* is by default what a path or a file is called; *content_type* what
-        `mimetypes` guesses from that.
+        *file_name* defaults to the name of a path or file, *content_type* to the guess of
+        `mimetypes`.
         """
         if not role:
             message = "role is empty: who posts the image, appMaker or appUser?"
             raise ValueError(message)
-        found = await _source_of(source)
+        found = await _byte_source(source)
         if found.size == 0:
             message = "source is empty"
             raise ValueError(message)
@@ -79,36 +80,35 @@ class Image(StreamedBody):
             message = "content_type can't be a header: it is such as image/png"
             raise ValueError(message)
         boundary = secrets.token_hex(16)
-        head, tail = _around(boundary, role, _SPECIAL.sub(_escaped, name), kind)
+        head, tail = _form_parts(boundary, role, _SPECIAL.sub(_escape, name), kind)
         length = None if found.size is None else len(head) + found.size + len(tail)
         return cls(f"multipart/form-data; boundary={boundary}", length, head, tail, found)
 
     @property
     def ready(self) -> bool:
-        """Whether it can be read from its beginning: again, if it has been read."""
+        """True if the image can be read from the beginning, once more if need be."""
         return not (self._source.once and self._begun)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Give the pieces of the form, from the beginning."""
-        async with self._source.pieces() as pieces:
-            yield _Form(self, pieces)
+        """Open the source; yield the chunks of the form, from the beginning."""
+        async with self._source.opened() as chunks:
+            yield _FormStream(self, chunks)
 
     def begin(self) -> bytes:
-        """Return what goes before the file; from now on it has been read."""
+        """Return the part before the file; the source counts as read from now on."""
         self._begun = True
         return self._head
 
     def end(self, size: int) -> bytes:
-        """Return what goes after the file; raise `ValueError` if its *size* isn't what was said."""
-        self.check(size)
+        """Return the part after the file; raise `ValueError` if *size* is less than announced."""
         if size < (self._source.size or 0):
             message = "source has become shorter while it was read"
             raise ValueError(message)
         return self._tail
 
     def check(self, size: int) -> None:
-        """Raise `ValueError` if *size* bytes of the file are more than was said, or is taken."""
+        """Raise `ValueError` if *size* bytes are more than announced, or than the service takes."""
         if size > MAX_IMAGE_BYTES:
             raise ValueError(_too_large(size))
         if self._source.size is not None and size > self._source.size:
@@ -116,53 +116,45 @@ class Image(StreamedBody):
             raise ValueError(message)
 
 
-class _Form:
-    """The pieces of a form on their way: before the file, of the file, and after it."""
+class _FormStream:
+    """Asynchronous iterator over a form: the part before the file, the file, the part after."""
 
-    def __init__(self, image: Image, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, image: Image, chunks: AsyncIterator[bytes]) -> None:
         self._image: Final = image
-        self._pieces: Final = aiter(pieces)
+        self._chunks: Final = aiter(chunks)
         self._size = 0
-        self._next = self._first
+        self._begun = self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        return await self._next()
-
-    async def _first(self) -> bytes:
-        self._next = self._of_file
-        return self._image.begin()
-
-    async def _of_file(self) -> bytes:
-        piece = b""
-        while not piece:
-            try:
-                piece = await anext(self._pieces)
-            except StopAsyncIteration:
-                self._next = self._ended
-                return self._image.end(self._size)
-        self._size += len(piece)
-        self._image.check(self._size)
-        return piece
-
-    async def _ended(self) -> bytes:
-        raise StopAsyncIteration
+        if not self._begun:
+            self._begun = True
+            return self._image.begin()
+        if self._ended:
+            raise StopAsyncIteration
+        async for chunk in self._chunks:
+            if chunk:
+                self._size += len(chunk)
+                self._image.check(self._size)
+                return chunk
+        self._ended = True
+        return self._image.end(self._size)
 
 
-async def _source_of(source: Any) -> _Source:
+async def _byte_source(source: Any) -> _ByteSource:
     given: Any = cast("Any", source).wrapped if isinstance(source, anyio.AsyncFile) else source
     if isinstance(given, bytes | bytearray | memoryview):
         view = memoryview(cast("bytes", given)).cast("B")
-        return _Source(_giving(lambda: _Slices(view)), len(view))
+        return _ByteSource(lambda: nullcontext(_memory_chunks(view)), len(view))
     if isinstance(given, AsyncIterable):
-        return await _of_stream(aiter(cast("AsyncIterable[object]", given)))
+        return await _stream_source(aiter(cast("AsyncIterable[object]", given)))
     try:
         if isinstance(given, str | os.PathLike):
-            return await _of_path(os.fsdecode(cast("str", given)))
+            return await _path_source(os.fsdecode(cast("str", given)))
         if callable(getattr(given, "read", None)):
-            return await _of_file(given)
+            return await _file_source(given)
     except (OSError, ValueError) as error:
         message = f"source can't be read: {error}"
         raise ValueError(message) from error
@@ -173,97 +165,83 @@ async def _source_of(source: Any) -> _Source:
     raise TypeError(message)
 
 
-async def _of_path(path: str) -> _Source:
+async def _path_source(path: str) -> _ByteSource:
     async with await anyio.open_file(path, "rb") as file:
         size = await file.seek(0, SEEK_END)
 
     @asynccontextmanager
-    async def pieces() -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def opened() -> AsyncGenerator[AsyncIterator[bytes]]:
         async with await anyio.open_file(path, "rb") as file:
-            yield _Reads(file.wrapped)
+            yield _file_chunks(file.wrapped)
 
-    return _Source(pieces, size, _last(path))
+    return _ByteSource(opened, size, _file_name(path))
 
 
-async def _of_file(file: Any) -> _Source:
+async def _file_source(file: Any) -> _ByteSource:
     if not isinstance(await run_sync(file.read, 0), bytes):
         message = 'source is a file opened as text: open it with "rb"'
         raise TypeError(message)
-    name = _last(getattr(file, "name", None))
+    name = _file_name(getattr(file, "name", None))
     if not file.seekable():
-        return evolve(await _of_stream(_Reads(file)), name=name)
+        return evolve(await _stream_source(_file_chunks(file)), name=name)
     start = await run_sync(file.tell)
     size = await run_sync(file.seek, 0, SEEK_END) - start
 
     @asynccontextmanager
-    async def pieces() -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def opened() -> AsyncGenerator[AsyncIterator[bytes]]:
         await run_sync(file.seek, start)
-        yield _Reads(file)
+        yield _file_chunks(file)
 
-    return _Source(pieces, size, name)
+    return _ByteSource(opened, size, name)
 
 
-async def _of_stream(stream: AsyncIterator[Any]) -> _Source:
-    """Return what can be read only once; its first piece is read now, to know that there is one."""
+async def _stream_source(stream: AsyncIterator[Any]) -> _ByteSource:
+    """Return a source that can be read once; read the first chunk now, to find an empty source."""
     first: Any = b""
     while not first:
         try:
             first = await anext(stream)
         except StopAsyncIteration:
-            return _Source(_giving(lambda: stream), 0)
+            return _ByteSource(lambda: nullcontext(stream), 0)
         if not isinstance(first, bytes | bytearray | memoryview):
             message = f"source must give bytes, not {type(first).__name__}"
             raise TypeError(message)
     beginning = bytes(cast("bytes", first))
-    return _Source(_giving(lambda: _Resumed(beginning, stream)), None, once=True)
+    return _ByteSource(lambda: nullcontext(_ResumedStream(beginning, stream)), None, once=True)
 
 
-def _giving(
-    make: Callable[[], AsyncIterator[bytes]],
-) -> Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]:
-    """Return what gives the pieces of a source that needs no opening."""
+class _Chunks:
+    """Asynchronous iterator over the results of *read*, up to the first empty result."""
 
-    @asynccontextmanager
-    async def pieces() -> AsyncGenerator[AsyncIterator[bytes]]:
-        yield make()
-
-    return pieces
-
-
-class _Slices:
-    """Pieces of what is in memory."""
-
-    def __init__(self, view: memoryview) -> None:
-        self._rest = view
+    def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
+        self._read: Final = read
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._rest:
+        chunk = await self._read()
+        if not chunk:
             raise StopAsyncIteration
-        piece, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
-        return bytes(piece)
+        return chunk
 
 
-class _Reads:
-    """Pieces of a file, read in a thread."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file: Final = file
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        piece = await run_sync(self._file.read, _PIECE)
-        if not piece:
-            raise StopAsyncIteration
-        return piece
+def _file_chunks(file: IO[bytes]) -> _Chunks:
+    """Return the chunks of *file*, read in a thread."""
+    return _Chunks(lambda: run_sync(file.read, _CHUNK))
 
 
-class _Resumed:
-    """A stream from its beginning, the first piece of which has been read."""
+def _memory_chunks(view: memoryview) -> _Chunks:
+    async def read() -> bytes:
+        nonlocal view
+        chunk, view = view[:_CHUNK], view[_CHUNK:]
+        return bytes(chunk)
+
+    return _Chunks(read)
+
+
+class _ResumedStream:
+    """Asynchronous iterator over the chunk *first*, which has been read, and over *rest*."""
 
     def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
         self._first: bytes | None = first
@@ -275,17 +253,17 @@ class _Resumed:
     async def __anext__(self) -> bytes:
         if self._first is None:
             return await anext(self._rest)
-        piece, self._first = self._first, None
-        return piece
+        chunk, self._first = self._first, None
+        return chunk
 
 
-def _last(path: object) -> str | None:
-    """Return the last part of *path*, where it is text: an open file may be called by a number."""
+def _file_name(path: object) -> str | None:
+    """Return the last part of *path* if *path* is text: an open file's name may be a number."""
     return os.path.basename(path) if isinstance(path, str) else None  # noqa: PTH119 - not a file's
 
 
-def _around(boundary: str, role: str, name: str, content_type: str) -> tuple[bytes, bytes]:
-    """Return what goes before the file, and what goes after it."""
+def _form_parts(boundary: str, role: str, name: str, content_type: str) -> tuple[bytes, bytes]:
+    """Return the parts of the form before and after the file."""
     head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="role"\r\n\r\n{role}\r\n'
         f'--{boundary}\r\nContent-Disposition: form-data; name="source"; filename="{name}"\r\n'
@@ -294,7 +272,7 @@ def _around(boundary: str, role: str, name: str, content_type: str) -> tuple[byt
     return head.encode(errors="replace"), f"\r\n--{boundary}--\r\n".encode()
 
 
-def _escaped(special: re.Match[str]) -> str:
+def _escape(special: re.Match[str]) -> str:
     return f"%{ord(special[0]):02X}"
 
 

@@ -1,4 +1,4 @@
-"""The models of linking a Smooch v1.1 app user to a channel."""
+"""Models for linking a Smooch v1.1 app user to a channel."""
 
 from typing import Self
 
@@ -11,22 +11,22 @@ from sunshine_async.smooch.models import filled, needed
 
 @frozen(kw_only=True, slots=False)
 class ConfirmationAction(Model):
-    """A button below a `ConfirmationMessage`."""
+    """Button below a `ConfirmationMessage`."""
 
     type: str
-    """``link``: the service takes no other."""
+    """``link``: the only type that the service accepts."""
     text: str = field(repr=concealed)
     uri: str | Unset = field(default=UNSET, repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
 class ConfirmationMessage(Model):
-    """The message by which a user is asked, or told: it doesn't become a part of a conversation."""
+    """Message that asks for a confirmation, or informs; not part of a conversation."""
 
     role: str
     """``appMaker``."""
     type: str
-    """``text`` or ``image``: the service takes no other."""
+    """``text`` or ``image``: the only types that the service accepts."""
     text: str | Unset = field(default=UNSET, repr=concealed)
     media_url: str | Unset = field(default=UNSET, repr=concealed)
     """For an image."""
@@ -35,18 +35,18 @@ class ConfirmationMessage(Model):
     alt_text: str | Unset = field(default=UNSET, repr=concealed)
     actions: list[ConfirmationAction] | Unset = UNSET
     name: str | Unset = field(default=UNSET, repr=concealed)
-    """The author's name, as it is shown."""
+    """The author's name, as shown."""
     avatar_url: str | Unset = field(default=UNSET, repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
 class Confirmation(Model):
-    """How a link is confirmed."""
+    """Confirmation of a link."""
 
     type: str
-    """``immediate`` (it isn't), ``userActivity`` (by the user's answer to *message*) or ``prompt``
+    """``immediate`` (no confirmation), ``userActivity`` (by the user's answer to *message*), or
 
-    (Twilio only: by the answer to a text of the service's own).
+    ``prompt`` (Twilio only: by the user's answer to a text of the service).
     """
     message: ConfirmationMessage | Unset = field(
         default=UNSET, validator=instance_of((ConfirmationMessage, Unset))
@@ -60,19 +60,19 @@ class Confirmation(Model):
 
 @frozen(kw_only=True, slots=False)
 class AppUserLink(Model):
-    """The body of `AppUsers.link`. There is a constructor for each channel that can be linked."""
+    """The body of `AppUsers.link`, with a constructor for each channel that can be linked."""
 
     type: str = field(validator=filled)
     confirmation: Confirmation
     integration_id: str | Unset = UNSET
-    """Which integration of that *type*, where the app has several."""
+    """The integration, if the app has several of *type*."""
     phone_number: str | Unset = field(default=UNSET, repr=concealed)
     address: str | Unset = field(default=UNSET, repr=concealed)
     given_name: str | Unset = field(default=UNSET, repr=concealed)
     surname: str | Unset = field(default=UNSET, repr=concealed)
     subject: str | Unset = field(default=UNSET, repr=concealed)
     primary: bool | Unset = UNSET
-    """Whether it becomes the primary client: the service's default is that it does."""
+    """True, the service's default: the new client becomes the primary client."""
 
     @classmethod
     def twilio(
@@ -83,7 +83,7 @@ class AppUserLink(Model):
         integration_id: str | Unset = UNSET,
         primary: bool | Unset = UNSET,
     ) -> Self:
-        """Return a link by SMS to *phone_number*, which has a plus sign and the country's code."""
+        """Return a link by SMS to *phone_number*, with plus sign and country code."""
         return cls._by_phone("twilio", phone_number, confirmation, integration_id, primary)
 
     @classmethod
@@ -95,7 +95,7 @@ class AppUserLink(Model):
         integration_id: str | Unset = UNSET,
         primary: bool | Unset = UNSET,
     ) -> Self:
-        """Return a link by SMS to *phone_number*, which has a plus sign and the country's code."""
+        """Return a link by SMS to *phone_number*, with plus sign and country code."""
         return cls._by_phone("messagebird", phone_number, confirmation, integration_id, primary)
 
     @classmethod
@@ -107,7 +107,7 @@ class AppUserLink(Model):
         integration_id: str | Unset = UNSET,
         primary: bool | Unset = UNSET,
     ) -> Self:
-        """Return a link to *phone_number*, which has a plus sign and the country's code."""
+        """Return a link to *phone_number*, with plus sign and country code."""
         return cls._by_phone("whatsapp", phone_number, confirmation, integration_id, primary)
 
     @classmethod
@@ -121,9 +121,9 @@ class AppUserLink(Model):
         integration_id: str | Unset = UNSET,
         primary: bool | Unset = UNSET,
     ) -> Self:
-        """Return a link to whom Messenger knows by *phone_number*, and more surely by the names.
+        """Return a link to the person that Messenger knows by *phone_number*; names help to match.
 
-        `ValueError` for a *confirmation* without a message: Messenger needs one.
+        `ValueError` for a *confirmation* without a message, which Messenger needs.
         """
         if confirmation.message is UNSET:
             message = "confirmation.message is not set: Messenger needs one"
@@ -178,45 +178,45 @@ class AppUserLink(Model):
 
 @frozen(kw_only=True, slots=False)
 class LinkRequest(Model):
-    """What a user opens, or enters, to link a channel."""
+    """Link, or code, by which a user links a channel."""
 
     integration_id: str | None = None
     type: str | None = None
-    """The channel, such as ``telegram``; the service may add others."""
+    """The channel, such as ``telegram``; the service may add values."""
     code: str | None = field(default=None, repr=concealed)
-    """Links whoever uses it: as good as a password until it is used."""
+    """A secret until first used: anyone can link with the code."""
     url: str | None = field(default=None, repr=concealed)
-    """The same as something to open."""
+    """A link to open, with the same effect as *code*."""
 
 
 @frozen(kw_only=True, slots=False)
 class LinkRequestResponse(Model):
-    """The answer that `AppUsers.link_requests` takes its list from."""
+    """Answer with the list that `AppUsers.link_requests` returns."""
 
     link_requests: list[LinkRequest] | None = None
 
 
 @frozen(kw_only=True, slots=False)
 class ChannelEntityItem(Model):
-    """Who a user is on a channel: which field that is depends on the channel."""
+    """Identity of a user on a channel; each channel has an identity field."""
 
     type: str | None = None
-    """The channel, such as ``twilio``; the service may add others."""
+    """The channel, such as ``twilio``; the service may add values."""
     integration_id: str | None = None
     phone_number: str | None = field(default=None, repr=concealed)
-    """Twilio's and MessageBird's."""
+    """Of Twilio and MessageBird."""
     user_id: str | None = field(default=None, repr=concealed)
-    """Messenger's, Viber's, LINE's, WeChat's and Twitter's."""
+    """Of Messenger, Viber, LINE, WeChat and Twitter."""
     address: str | None = field(default=None, repr=concealed)
-    """Mailgun's."""
+    """Of Mailgun."""
     username: str | None = field(default=None, repr=concealed)
-    """WhatsApp's."""
+    """Of WhatsApp."""
     chat_id: str | None = field(default=None, repr=concealed)
-    """Telegram's."""
+    """Of Telegram."""
 
 
 @frozen(kw_only=True, slots=False)
 class AppUserChannelsResponse(Model):
-    """The answer that `AppUsers.entity_ids` takes its list from."""
+    """Answer with the list that `AppUsers.entity_ids` returns."""
 
     channels: list[ChannelEntityItem] | None = None

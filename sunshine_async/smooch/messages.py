@@ -1,7 +1,7 @@
-"""The models of Smooch v1.1 messages, as they come in answers: any field may be absent.
+"""Models of Smooch v1.1 messages in answers: any field may be absent.
 
-Times are seconds since 1970 on the wire, and aware times here (`UnixTime`, a `datetime`); they go
-back out as they came. A ``repr`` shows no text, no link and no name.
+Times are seconds since 1970 on the wire, and aware times here (`UnixTime`, a `datetime`); encoding
+gives the same seconds back. A ``repr`` shows no text, no link and no name.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from sunshine_async._codec.model import AS_ID, Model, UnixTime, concealed
 
 @frozen(kw_only=True, slots=False)
 class Source(Model):
-    """The channel that a message came from."""
+    """Channel that a message came from."""
 
     id: str | None = None
     type: str | None = None
-    """Such as ``web`` or ``twilio``; the service may add others."""
+    """Such as ``web`` or ``twilio``; the service may add values."""
     integration_id: str | None = None
     """In recorded answers, not in the schema."""
     original_message_id: str | None = None
@@ -27,10 +27,10 @@ class Source(Model):
 
 @frozen(kw_only=True, slots=False)
 class Action(Model):
-    """A button below a message, or below one of its items."""
+    """Button below a message, or below an item of a message."""
 
     type: str | None = None
-    """Such as ``link`` or ``reply``; the service may add others."""
+    """Such as ``link`` or ``reply``; the service may add values."""
     text: str | None = field(default=None, repr=concealed)
     payload: str | None = field(default=None, repr=concealed)
     metadata: Mapping[str, Any] | None = field(default=None, repr=concealed)
@@ -41,7 +41,7 @@ class Action(Model):
     icon_url: str | None = field(default=None, repr=concealed)
     uri: str | None = field(default=None, repr=concealed)
     fallback: str | None = field(default=None, repr=concealed)
-    """Opened where there is no webview."""
+    """A URL to open without a webview."""
     size: str | None = None
     extra_channel_options: Mapping[str, Any] | None = field(default=None, repr=concealed)
     open_on_receive: bool | None = None
@@ -49,7 +49,7 @@ class Action(Model):
 
 @frozen(kw_only=True, slots=False)
 class MessageItem(Model):
-    """One item of a carousel or a list."""
+    """Item of a carousel or a list."""
 
     title: str | None = field(default=None, repr=concealed)
     description: str | None = field(default=None, repr=concealed)
@@ -62,14 +62,14 @@ class MessageItem(Model):
 
 @frozen(kw_only=True, slots=False)
 class DisplaySettings(Model):
-    """How a carousel is laid out."""
+    """Layout of a carousel."""
 
     image_aspect_ratio: str | None = None
 
 
 @frozen(kw_only=True, slots=False)
 class Option(Model):
-    """What a field of a form offers."""
+    """Choice in a field of a form."""
 
     name: str | None = field(default=None, repr=concealed)
     label: str | None = field(default=None, repr=concealed)
@@ -77,7 +77,7 @@ class Option(Model):
 
 @frozen(kw_only=True, slots=False)
 class Select(Model):
-    """What was chosen in a field of a form."""
+    """Chosen value in a field of a form."""
 
     id: str | None = field(default=None, metadata=AS_ID)
     name: str | None = field(default=None, repr=concealed)
@@ -86,11 +86,11 @@ class Select(Model):
 
 @frozen(kw_only=True, slots=False)
 class Field(Model):
-    """A field of a form, or of what was entered in it."""
+    """Field of a form, or of a form's answer."""
 
     id: str | None = field(default=None, metadata=AS_ID)
     type: str | None = None
-    """Such as ``text``, ``email`` or ``select``; the service may add others."""
+    """Such as ``text``, ``email`` or ``select``; the service may add values."""
     name: str | None = None
     label: str | None = field(default=None, repr=concealed)
     placeholder: str | None = field(default=None, repr=concealed)
@@ -105,7 +105,7 @@ class Field(Model):
 
 @frozen(kw_only=True, slots=False)
 class Coordinates(Model):
-    """A place on the globe, in degrees."""
+    """Geographic coordinates, in degrees."""
 
     lat: float | None = field(default=None, repr=concealed)
     long: float | None = field(default=None, repr=concealed)
@@ -113,7 +113,7 @@ class Coordinates(Model):
 
 @frozen(kw_only=True, slots=False)
 class Location(Model):
-    """What a place is called."""
+    """Name and address of a place."""
 
     address: str | None = field(default=None, repr=concealed)
     name: str | None = field(default=None, repr=concealed)
@@ -121,7 +121,7 @@ class Location(Model):
 
 @frozen(kw_only=True, slots=False)
 class QuotedMessage(Model):
-    """The message that another one answers."""
+    """Message that a reply quotes."""
 
     type: str | None = None
     external_message_id: str | None = None
@@ -130,14 +130,14 @@ class QuotedMessage(Model):
 
 @frozen(kw_only=True, slots=False)
 class Message(Model):
-    """A message of a conversation."""
+    """Message of a conversation."""
 
     id: str | None = field(default=None, metadata=AS_ID)
     author_id: str | None = None
     role: str | None = None
-    """``appMaker``, ``appUser`` or ``whisper``; the service may add others."""
+    """``appMaker``, ``appUser`` or ``whisper``; the service may add values."""
     type: str | None = None
-    """Such as ``text`` or ``image``; the service may add others."""
+    """Such as ``text`` or ``image``; the service may add values."""
     source: Source | None = None
     name: str | None = field(default=None, repr=concealed)
     text: str | None = field(default=None, repr=concealed)
@@ -163,7 +163,7 @@ class Message(Model):
 
 @frozen(kw_only=True, slots=False)
 class Conversation(Model):
-    """The conversation that a message went to."""
+    """Conversation that a message belongs to."""
 
     id: str | None = field(default=None, metadata=AS_ID)
     unread_count: int | None = None
@@ -171,7 +171,7 @@ class Conversation(Model):
 
 @frozen(kw_only=True, slots=False)
 class MessageResponse(Model):
-    """What `AppUsers.post_image` has posted, and where."""
+    """Result of `AppUsers.post_image`: the message, and the conversation."""
 
     message: Message | None = None
     extra_messages: list[Message] | None = None

@@ -1,12 +1,12 @@
-"""The models of Smooch v1.1 app users, under the names that the service gives them.
+"""Models of Smooch v1.1 app users, under the service's names; `links`, `messages` have the rest.
 
-Bodies (`AppUserPreCreate`, `AppUserUpdate`, `AppUserMerge`) leave out what is `UNSET` and send None
-as null; whether null clears a field isn't documented. In answers an absent field reads as None, as
-any field may, and so does a value of an unexpected type: the raw value stays in *extra*, under the
-name on the wire. A number for a text id reads as text. ``_id`` is *id* here, but for a `Client`,
-which has an ``id`` beside it: there it is in *extra*, with all else that a model doesn't know, and
-goes back out. A ``repr`` shows no personal data. Models of linking and of messages stand in `links`
-and `messages`.
+- Bodies (`AppUserPreCreate`, `AppUserUpdate`, `AppUserMerge`) leave `UNSET` fields out and send
+  None as null. The service doesn't document if null clears a field.
+- In answers any field may be absent, and reads as None. So does a value of an unexpected type: the
+  raw value stays in *extra*, under the name on the wire. A number for a text id reads as text.
+- *extra* also has all unknown keys, and goes back out.
+- ``_id`` is *id* here. A `Client` also has an ``id``, so a client's ``_id`` is in *extra*.
+- A ``repr`` shows no personal data.
 """
 
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ T = TypeVar("T")
 Properties: TypeAlias = Mapping[str, str | float | bool | None]
 
 MAX_PROPERTIES_BYTES: Final = 4096
-"""What the keys and the values of a user's properties may be together."""
+"""Largest size of a user's properties, in bytes: keys and values together."""
 
 
 def filled(_model: object, field: "Attribute[Any]", value: object) -> None:
-    """Raise `ValueError` for a field that has to say something, and doesn't."""
+    """Validate a required field: raise `ValueError` for an empty value."""
     needed(field.name, value)
 
 
 def needed(name: str, value: T) -> T:
-    """Return *value*; raise `ValueError`, naming *name*, where it is empty or not set."""
+    """Return *value*; raise `ValueError`, naming *name*, if *value* is empty or not set."""
     if not value:
         message = f"{name} is empty"
         raise ValueError(message)
@@ -76,34 +76,34 @@ class AppUserPreCreate(Model):
     surname: str | Unset | None = field(default=UNSET, repr=concealed)
     email: str | Unset | None = field(default=UNSET, repr=concealed)
     avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
-    """In the service's guides, not in its schema."""
+    """In the service's guides, not in the schema."""
     signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
-    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    """Time of signing up, with a zone; sent in UTC with milliseconds."""
     properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
     """The caller's own properties, flat, 4 KB in all."""
 
 
 @frozen(kw_only=True, slots=False)
 class AppUserUpdate(Model):
-    """The body of `AppUsers.update`: what is left out, of *properties* too, stays as it is."""
+    """The body of `AppUsers.update`: a field or property left out stays unchanged."""
 
     given_name: str | Unset | None = field(default=UNSET, repr=concealed)
     surname: str | Unset | None = field(default=UNSET, repr=concealed)
     email: str | Unset | None = field(default=UNSET, repr=concealed)
     avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
-    """In the service's guides, not in its schema."""
+    """In the service's guides, not in the schema."""
     signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
-    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    """Time of signing up, with a zone; sent in UTC with milliseconds."""
     properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
     """The caller's own properties, flat, 4 KB in all."""
 
 
 @frozen(kw_only=True, slots=False)
 class MergedUser(Model):
-    """One of the two users of a merge."""
+    """User of a merge."""
 
     id: str = field(validator=filled, metadata=AS_ID)
-    """The service's own id, ``_id``: a *user_id* won't do."""
+    """The service's id, ``_id``; a *user_id* doesn't work."""
 
 
 def _merged_user(user: str | MergedUser) -> MergedUser:
@@ -112,12 +112,12 @@ def _merged_user(user: str | MergedUser) -> MergedUser:
 
 @frozen(kw_only=True, slots=False)
 class AppUserMerge(Model):
-    """The body of `AppUsers.merge`: whom, each by the service's own id."""
+    """The body of `AppUsers.merge`: both users, by the service's ids."""
 
     surviving: MergedUser = field(converter=_merged_user)
-    """The user that is left, with what both had."""
+    """The user that stays, with the data of both."""
     discarded: MergedUser = field(converter=_merged_user)
-    """The user that is merged into the other one, and deleted."""
+    """The user that is merged into *surviving*, and deleted."""
 
     def __attrs_post_init__(self) -> None:
         if self.surviving.id == self.discarded.id:
@@ -127,7 +127,7 @@ class AppUserMerge(Model):
 
 @frozen(kw_only=True, slots=False)
 class ClientInfo(Model):
-    """What a client has told of itself and of its user."""
+    """Data that a client reports of the device and the user."""
 
     app_name: str | None = None
     avatar_url: str | None = field(default=None, repr=concealed)
@@ -146,23 +146,23 @@ class ClientInfo(Model):
     state: str | None = field(default=None, repr=concealed)
     """The state or province."""
     timezone: float | None = None
-    """The offset of the client's time."""
+    """The offset of the client's time zone."""
     wifi: str | None = None
 
 
 @frozen(kw_only=True, slots=False)
 class Client(Model):
-    """A device, or an account on a channel, by which a user is reached."""
+    """Client of a user: a device, or an account on a channel."""
 
     id: str | None = None
     platform: str | None = None
-    """The channel, such as ``web`` or ``whatsapp``; the service may add others."""
+    """The channel, such as ``web`` or ``whatsapp``; the service may add values."""
     status: str | None = None
     """Such as ``active``, ``blocked``, ``inactive`` or ``pending``."""
     external_id: str | None = field(default=None, repr=concealed)
-    """Who the user is on the channel, such as a phone number."""
+    """The user's identity on the channel, such as a phone number."""
     active: bool | None = None
-    """What *status* has replaced."""
+    """Replaced by *status*."""
     last_seen: datetime | None = None
     linked_at: datetime | None = None
     """In recorded answers, not in the schema."""
@@ -180,30 +180,30 @@ class Client(Model):
     """In recorded answers, not in the schema."""
     info: ClientInfo | None = None
     raw: Mapping[str, Any] | None = field(default=None, repr=concealed)
-    """What the channel itself has said, in its own words."""
+    """The channel's raw data of the user."""
 
 
 @frozen(kw_only=True, slots=False)
 class AppUser(Model):
-    """A user of an app, as the service has it."""
+    """App user, in answers."""
 
     id: str | None = field(default=None, metadata=AS_ID)
-    """The service's own id, ``_id`` on the wire."""
+    """The service's id, ``_id`` on the wire."""
     user_id: str | None = field(default=None, repr=concealed)
     """The caller's own key."""
     given_name: str | None = field(default=None, repr=concealed)
     surname: str | None = field(default=None, repr=concealed)
     email: str | None = field(default=None, repr=concealed)
     avatar_url: str | None = field(default=None, repr=concealed)
-    """In the service's guides, not in its schema."""
+    """In the service's guides, not in the schema."""
     signed_up_at: datetime | None = None
     properties: Mapping[str, Any] | None = field(default=None, repr=concealed)
     conversation_started: bool | None = None
     clients: list[Client] | None = None
     pending_clients: list[Client] | None = None
-    """Those whose link isn't confirmed yet."""
+    """Clients with a link that isn't confirmed yet."""
     devices: list[Client] | None = None
-    """What *clients* has replaced: in recorded answers, not in the schema."""
+    """Replaced by *clients*; in recorded answers, not in the schema."""
     has_payment_info: bool | None = None
     """In recorded answers, not in the schema."""
     credential_required: bool | None = None
@@ -212,22 +212,22 @@ class AppUser(Model):
 
 @frozen(kw_only=True, slots=False)
 class BusinessSystemItem(Model):
-    """Where a business system has the conversation of a user: which id is there tells which."""
+    """Place of a user's conversation in a business system; each system has an id field."""
 
     type: str | None = None
-    """Such as ``slack`` or ``zendesk``; the service may add others."""
+    """Such as ``slack`` or ``zendesk``; the service may add values."""
     channel_id: str | None = None
-    """Slack's."""
+    """Of Slack."""
     ticket_id: str | None = None
-    """Zendesk's."""
+    """Of Zendesk."""
     room_id: int | None = None
-    """HipChat's."""
+    """Of HipChat."""
     conversation_id: str | None = None
-    """Help Scout's."""
+    """Of Help Scout."""
 
 
 @frozen(kw_only=True, slots=False)
 class AppUserBusinessSystemsResponse(Model):
-    """The answer that `AppUsers.business_system_ids` takes its list from."""
+    """Answer with the list that `AppUsers.business_system_ids` returns."""
 
     business_systems: list[BusinessSystemItem] | None = None

@@ -1,25 +1,26 @@
-"""What a call has led to: looked up, where its answer was lost."""
+"""Read-back of a change whose answer was lost."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._calls.upsert import in_doubt
+from sunshine_async._calls.upsert import mark_uncertain
 from sunshine_async.errors import SunshineError
 
 
-async def settled(
+async def read_back(
     endpoint: Endpoint[Any, None],
     call: Awaitable[None],
-    is_so: Callable[[], Awaitable[bool | None]],
+    is_applied: Callable[[], Awaitable[bool | None]],
     *,
-    otherwise: str,
+    note: str,
 ) -> None:
-    """Await *call*, which is of *endpoint*; if it failed and may have been applied, look it up.
+    """Await *call*, a call of *endpoint*; if *call* fails and may have been applied, look.
 
-    Return where *is_so* says that it was. Where it wasn't, or that can't be said (None, or an
-    error), the error of *call* comes out, as in doubt as it was: the service may act late. If it
-    wasn't so when looked at, a note on the error says *otherwise*.
+    - *is_applied* returns True: the call is done.
+    - False: the error of *call* is raised, with *note*. The error stays uncertain, since the
+      service may act late.
+    - None, or an error of the look: the error of *call* is raised, as uncertain as before.
     """
     try:
         await call
@@ -27,12 +28,12 @@ async def settled(
         if not error.maybe_applied:
             raise
         try:
-            with in_doubt(endpoint):
-                found = await is_so()
+            with mark_uncertain(endpoint):
+                applied = await is_applied()
         except SunshineError:
-            found = None
-        if found:
+            applied = None
+        if applied:
             return
-        if found is False:
-            error.add_note(otherwise)
+        if applied is False:
+            error.add_note(note)
         raise

@@ -1,4 +1,4 @@
-"""The client of Sunshine Conversations v2."""
+"""Client of Sunshine Conversations v2."""
 
 from typing import ClassVar
 
@@ -8,21 +8,20 @@ from sunshine_async.sunshine.users import GET, Users
 
 
 class SunshineClient(AppClient):
-    """Calls Sunshine Conversations v2 for one app.
+    """Client of Sunshine Conversations v2, for one app.
 
-    *app_id*, *auth* and *base_url* come from ``SUNSHINE_APP_ID``, ``SUNSHINE_KEY_ID`` with
-    ``SUNSHINE_KEY_SECRET``, and ``SUNSHINE_BASE_URL`` where they are left out. *base_url* is the
-    server's root: ``https://api.smooch.io`` by default, ``https://api.eu-1.smooch.io`` in Europe,
-    ``https://{subdomain}.zendesk.com/sc`` for Zendesk's customers.
+    - *app_id*, *auth* and *base_url* default to ``SUNSHINE_APP_ID``, ``SUNSHINE_KEY_ID`` with
+      ``SUNSHINE_KEY_SECRET``, and ``SUNSHINE_BASE_URL``. *base_url* is the server's root:
+      ``https://api.smooch.io`` by default, ``https://api.eu-1.smooch.io`` in Europe,
+      ``https://{subdomain}.zendesk.com/sc`` for Zendesk's customers.
+    - *timeout* bounds one attempt, in seconds, with at most 5 to connect; or is an `httpx.Timeout`.
+    - *retry* is the retry rule, *max_connections* the limit of concurrent calls.
+    - *pace* bounds the start of calls and finds the service's limit. Without *pace*, all clients of
+      this process with the same credentials and base URL share a pace (see `pace`).
+    - *proxy* (a URL; by default the environment's), *ssl_context* and *transport* (any httpx
+      transport) change the way out. Plain ``http`` beyond this machine needs *allow_insecure*.
 
-    *timeout* is for one attempt, in seconds, connecting at most 5 of them; or an `httpx.Timeout`.
-    *retry* says how often a call is tried, *max_connections* how many calls are under way at once.
-    *pace* bounds what starts, and finds what the service allows: where it isn't given, all clients
-    of this process with the same credentials and base URL share one (see `pace`). *proxy* (a URL;
-    by default what the environment says), *ssl_context* and *transport* (any httpx transport)
-    change the way out. Plain ``http`` to anything but this machine needs *allow_insecure*.
-
-    Raise `ConfigurationError`, naming argument and variable, for what is missing or can't work.
+    `ConfigurationError`, naming argument and variable, for a setting that is missing or can't work.
     """
 
     prefix: ClassVar = "SUNSHINE"

@@ -1,11 +1,13 @@
-"""The models of Sunshine Conversations v2 users, under the names that the service gives them.
+"""Models of Sunshine Conversations v2 users, under the service's names.
 
-Bodies (`UserCreateBody`, `UserUpdateBody`, `SyncUserBody`, `Profile`) leave out what is `UNSET`
-and send None as null. In answers (`User`, `UserProfile`, `Identity`) an absent field reads as None,
-and so does a value of an unexpected type: the raw value stays in *extra*, under the name on the
-wire. A number for a text id reads as text. Each model keeps unknown keys in *extra*, and sends
-*extra* back out. Limits are the service's, which answers 400 past them; nothing is checked here but
-that times have a zone. A ``repr`` shows no personal data.
+- Bodies (`UserCreateBody`, `UserUpdateBody`, `SyncUserBody`, `Profile`) leave `UNSET` fields out
+  and send None as null.
+- In answers (`User`, `UserProfile`, `Identity`) an absent field reads as None. So does a value of
+  an unexpected type: the raw value stays in *extra*, under the name on the wire. A number for a
+  text id reads as text.
+- Each model keeps unknown keys in *extra*, and sends *extra* back out.
+- The service checks limits, and answers 400; the models check only that times have a zone.
+- A ``repr`` shows no personal data.
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ from sunshine_async._codec.model import UNSET, Model, Unset, aware, concealed
 
 @frozen(kw_only=True, slots=False)
 class Profile(Model):
-    """What is known of a user as a person: in bodies."""
+    """Personal data of a user, in bodies."""
 
     given_name: str | Unset | None = field(default=UNSET, repr=concealed)
     """First name: 1 to 128 characters."""
@@ -42,9 +44,9 @@ class UserCreateBody(Model):
     brand_id: str | Unset | None = UNSET
     """For a brand-separated user: the brand, 1 to 24 characters."""
     signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
-    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    """Time of signing up, with a zone; sent in UTC with milliseconds."""
     to_be_retained: bool | Unset = UNSET
-    """Whether the user is kept past the inactive expiry."""
+    """True: the service keeps the user past the inactive expiry."""
     profile: Profile | Unset = UNSET
     metadata: Mapping[str, str | float | bool | None] | Unset | None = field(
         default=UNSET, repr=concealed
@@ -54,12 +56,12 @@ class UserCreateBody(Model):
 
 @frozen(kw_only=True, slots=False)
 class UserUpdateBody(Model):
-    """The body of `Users.update`: what is left out stays as it is."""
+    """The body of `Users.update`: a field left out stays unchanged."""
 
     signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
-    """When the user signed up: a time with a zone, sent in UTC with milliseconds."""
+    """Time of signing up, with a zone; sent in UTC with milliseconds."""
     to_be_retained: bool | Unset = UNSET
-    """Whether the user is kept past the inactive expiry."""
+    """True: the service keeps the user past the inactive expiry."""
     profile: Profile | Unset = UNSET
     metadata: Mapping[str, str | float | bool | None] | Unset | None = field(
         default=UNSET, repr=concealed
@@ -72,12 +74,12 @@ class SyncUserBody(Model):
     """The body of `Users.sync`."""
 
     surviving_zendesk_id: str | Unset = UNSET
-    """After a merge in Support: the id of the Support user that is left."""
+    """After a merge in Support: the id of the remaining Support user."""
 
 
 @frozen(kw_only=True, slots=False)
 class UserProfile(Model):
-    """What is known of a user as a person: in answers."""
+    """Personal data of a user, in answers."""
 
     given_name: str | None = field(default=None, repr=concealed)
     surname: str | None = field(default=None, repr=concealed)
@@ -85,7 +87,7 @@ class UserProfile(Model):
     avatar_url: str | None = field(default=None, repr=concealed)
     locale: str | None = None
     locale_origin: str | None = None
-    """Where the locale comes from: in the service's examples, not in its schema."""
+    """The source of the locale; in the service's examples, not in the schema."""
 
 
 @frozen(kw_only=True, slots=False)
@@ -93,22 +95,22 @@ class Identity(Model):
     """A connected identity of a user, such as an e-mail address."""
 
     type: str | None = None
-    """Such as ``email``; the service may add others."""
+    """Such as ``email``; the service may add values."""
     value: str | None = field(default=None, repr=concealed)
     verification: str | None = None
-    """How it was verified, such as ``sso`` or ``embed``; the service may add others."""
+    """The way of verification, such as ``sso`` or ``embed``; the service may add values."""
 
 
 @frozen(kw_only=True, slots=False)
 class User(Model):
-    """A user of an app, as the service has it.
+    """User of an app, in answers.
 
-    Only *id* is sure to be there: an answer without one is a `ResponseDecodeError`.
+    Only *id* is always present: an answer without *id* is a `ResponseDecodeError`.
     """
 
     id: str
     authenticated: bool | None = None
-    """Whether the user has authenticated, by JWT or through the help centre."""
+    """True if the user has authenticated, by JWT or through the help centre."""
     external_id: str | None = field(default=None, repr=concealed)
     zendesk_id: str | None = None
     """The id of the user's Support record."""
@@ -119,4 +121,4 @@ class User(Model):
     metadata: Mapping[str, Any] | None = field(default=None, repr=concealed)
     identities: list[Identity] | None = None
     has_payment_info: bool | None = None
-    """In the service's examples, not in its schema."""
+    """In the service's examples, not in the schema."""

@@ -1,4 +1,4 @@
-"""The users of one app: Sunshine Conversations v2."""
+"""Users of one app: the operations of Sunshine Conversations v2, and compositions."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -8,7 +8,7 @@ from typing import Final
 from attrs import field, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.caller import CallInfo
+from sunshine_async._calls.context import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
@@ -36,7 +36,7 @@ CREATE: Final = Endpoint(
 UPDATE: Final = Endpoint(
     "PATCH", _USER, operation="UpdateUser",
     accepts=UserUpdateBody, returns=User, inside="user", query=_BRAND,
-    replay=Replay.IDEMPOTENT,  # the values are absolute: a second sending sets the same
+    replay=Replay.IDEMPOTENT,  # absolute values: a second sending sets the same
 )  # fmt: skip
 DELETE: Final[Endpoint[None, None]] = Endpoint(
     "DELETE", _USER, operation="DeleteUser",
@@ -52,7 +52,7 @@ SYNC: Final = Endpoint(
     "POST", _USERS + "/{zendesk_id}/sync", operation="SyncUser",
     accepts=SyncUserBody, returns=User, inside="user",
     replay=Replay.IDEMPOTENT,
-    replay_with={"surviving_zendesk_id": Replay.UNSAFE},  # it merges: the second finds no one
+    replay_with={"surviving_zendesk_id": Replay.UNSAFE},  # a merge: a second finds no user
 )  # fmt: skip
 LIST: Final[Endpoint[None, list[User]]] = Endpoint(
     "GET", _USERS, operation="ListUsers",
@@ -64,37 +64,40 @@ ENDPOINTS: Final = (CREATE, GET, UPDATE, DELETE, DELETE_PERSONAL_INFORMATION, SY
 
 @frozen
 class Users:
-    """The users of one app.
+    """Users of one app.
 
-    Wherever an id is asked for, the service's own and the caller's *external_id* will do; for the
-    external id of a brand-separated user, say *brand_id* too. Each method raises `ValueError`
-    before anything is sent for what can't be sent, or else an error of `errors`. A call that is
-    cancelled after a byte of it may have left says so in a note on the cancellation.
+    - An id argument takes the service's id or the caller's external id; the external id of a
+      brand-separated user needs *brand_id* too.
+    - Errors: `ValueError` for arguments that can't be sent, before anything is sent; after that an
+      error of `errors`, with *maybe_applied* set if the service may have acted.
+    - A cancellation gets a note if a byte of the call may have left. The service may act then.
+    - The name in brackets is the operation in the service's documentation.
     """
 
     _transport: Transport = field(alias="transport")
-    _guess: FirstTry = field(factory=FirstTry, init=False, repr=False)
+    _first_try: FirstTry = field(factory=FirstTry, init=False, repr=False)
 
     async def create(self, body: UserCreateBody) -> User:
-        """Create a user and return it; `ConflictError` where its external id is taken (CreateUser).
+        """Create a user; return the user (CreateUser).
 
-        With an external id it is sent again after a lost answer, and a conflict that this meets is
-        settled by reading the user back. Without one it is not sent again once the service may
-        have acted, since that could make a second user.
+        `ConflictError` if the external id is taken. After a lost answer, a create with an external
+        id is sent again, and a conflict then is settled by reading the user back. A create without
+        an external id is not sent again once the service may have acted: that could make two users.
         """
         return await self._transport.call(CREATE, body)
 
     async def upsert(self, body: UserCreateBody) -> User:
-        """Create the user, or change what *body* sets where its external id is taken; return it.
+        """Create a user, or update the user with the external id of *body*; return the user.
 
-        Which of the two is tried first follows from how the last ones went, so that it takes about
-        one request. Writers that race for one external id make one user, and each has its answer.
-        `ValueError` without an external id (CreateUser, UpdateUser).
+        An update sets the fields that *body* sets. The results of the last upserts decide between
+        create first and update first, for about one request an upsert. Concurrent writers of an
+        external id make one user, and each gets an answer. `ValueError` without an external id.
+        (CreateUser, UpdateUser)
         """
         return (await self.upserted(body)).value
 
     async def upserted(self, body: UserCreateBody) -> UpsertResult[User]:
-        """`upsert`, and say which of the two it *did*, as far as its own calls tell: for jobs."""
+        """Do `upsert`; return the user and the effect: created, updated, or either (for jobs)."""
         key = _key_of(body)
         changes = UserUpdateBody(
             signed_up_at=body.signed_up_at,
@@ -106,28 +109,28 @@ class Users:
         return await create_or_else(
             partial(self._created, body),
             lambda: self.update(key, changes, brand_id=body.brand_id or None),
-            self._guess,
+            self._first_try,
         )
 
     async def get_or_create(self, body: UserCreateBody) -> User:
-        """Return the user with the external id of *body* as it is, or create it.
+        """Return the user with the external id of *body*, or create the user.
 
-        A user that is there is never changed. `ValueError` without an external id
-        (CreateUser, GetUser).
+        An existing user is never changed. `ValueError` without an external id.
+        (CreateUser, GetUser)
         """
         key = _key_of(body)
         found = await create_or_else(
             partial(self._created, body),
             lambda: self.get(key, brand_id=body.brand_id or None),
-            self._guess,
+            self._first_try,
         )
         return found.value
 
-    async def _created(self, body: UserCreateBody, aside: CallInfo) -> User:
-        return await self._transport.call(CREATE, body, aside=aside)
+    async def _created(self, body: UserCreateBody, info: CallInfo) -> User:
+        return await self._transport.call(CREATE, body, info=info)
 
     async def get(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> User:
-        """Return the user; `NotFoundError` where there is none (GetUser)."""
+        """Return a user; `NotFoundError` if there is no such user (GetUser)."""
         return await self._transport.call(
             GET, path=_id(user_id_or_external_id), query={"brandId": brand_id}
         )
@@ -135,19 +138,20 @@ class Users:
     async def update(
         self, user_id_or_external_id: str, body: UserUpdateBody, *, brand_id: str | None = None
     ) -> User:
-        """Change what *body* sets and return the user; `NotFoundError` where there is none.
+        """Set the fields that *body* sets; return the user (UpdateUser).
 
-        May be sent again with the same values, over what another writer changed in between.
-        (UpdateUser)
+        `NotFoundError` if there is no such user. After a lost answer the update is sent again with
+        the same values, and may overwrite another writer's change in between.
         """
         return await self._transport.call(
             UPDATE, body, path=_id(user_id_or_external_id), query={"brandId": brand_id}
         )
 
     async def delete(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> None:
-        """Delete the user, its clients and its conversations; `NotFoundError` if there is none.
+        """Delete a user, with clients and conversations (DeleteUser).
 
-        The service ends deleting some time after it has answered. (DeleteUser)
+        `NotFoundError` if there is no such user; a resent delete that finds no user is done. The
+        service finishes deleting some time after the answer.
         """
         await self._transport.call(
             DELETE, path=_id(user_id_or_external_id), query={"brandId": brand_id}
@@ -156,9 +160,9 @@ class Users:
     async def delete_personal_information(
         self, user_id_or_external_id: str, *, brand_id: str | None = None
     ) -> User:
-        """Clear names, e-mail, avatar and metadata, and return the user that is left.
+        """Clear names, e-mail, avatar and metadata of a user; return the user.
 
-        `NotFoundError` where there is none. (DeleteUserPersonalInformation)
+        `NotFoundError` if there is no such user. May be sent again. (DeleteUserPersonalInformation)
         """
         return await self._transport.call(
             DELETE_PERSONAL_INFORMATION,
@@ -167,20 +171,20 @@ class Users:
         )
 
     async def sync(self, zendesk_id: str, body: SyncUserBody | None = None) -> User:
-        """Bring the user in line with its Support record, and return it (SyncUser).
+        """Align a user with the user's Support record; return the user (SyncUser).
 
-        With a *surviving_zendesk_id* it merges two users, and is not sent again once the service
-        may have acted.
+        With *surviving_zendesk_id*, the call merges two users, and is not sent again once the
+        service may have acted.
         """
         return await self._transport.call(
             SYNC, body or SyncUserBody(), path={"zendesk_id": zendesk_id}
         )
 
     async def list_by_email(self, email: str, *, brand_id: str | None = None) -> list[User]:
-        """Return the users that have *email* among their identities (ListUsers).
+        """Return the users with *email* among the identities (ListUsers).
 
-        The e-mail address of a profile is not looked at. A user without a readable id is left out;
-        `ResponseDecodeError` where that leaves none.
+        The e-mail address in a profile doesn't count. A user without a readable id is left out;
+        `ResponseDecodeError` if no user is left then.
         """
         return await self._transport.call(
             LIST, query={"filter[identities.email]": email, "brandId": brand_id}
@@ -193,7 +197,7 @@ class Users:
         concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
-        """`create` each of *bodies*, as `bulk.run` does; one after another for one external id."""
+        """Run `create` for each of *bodies* by `bulk.run`; in order for an external id."""
         return bulk.run(
             self.create, bodies, concurrency=concurrency, ordered=ordered, key=_external_id
         )
@@ -205,7 +209,7 @@ class Users:
         concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
-        """`upsert` each of *bodies*, as `bulk.run` does; in order for one external id."""
+        """Run `upsert` for each of *bodies* by `bulk.run`; in order for an external id."""
         return bulk.run(
             self.upsert, bodies, concurrency=concurrency, ordered=ordered, key=_external_id
         )
@@ -217,7 +221,7 @@ class Users:
         concurrency: bulk.Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[tuple[str, UserUpdateBody], User]]:
-        """`update` each (id, body) of *pairs*, as `bulk.run` does; in order for one id."""
+        """Run `update` for each (id, body) of *pairs* by `bulk.run`; in order for an id."""
 
         async def update(pair: tuple[str, UserUpdateBody]) -> User:
             return await self.update(*pair)
@@ -229,7 +233,7 @@ class Users:
     def delete_many(
         self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
-        """`delete` each of *ids*, as `bulk.run` does."""
+        """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
         return bulk.run(
             self.delete, ids, concurrency=concurrency, ordered=ordered, key=lambda one: one
         )
@@ -240,7 +244,7 @@ def _external_id(body: UserCreateBody) -> str | None:
 
 
 def _key_of(body: UserCreateBody) -> str:
-    """Return the external id of *body*; raise `ValueError` where it has none."""
+    """Return the external id of *body*; raise `ValueError` without."""
     if not body.external_id:
         message = "external_id is not set: without it nobody can tell whether the user is there"
         raise ValueError(message)

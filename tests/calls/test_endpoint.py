@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from sunshine_async._calls.endpoint import (
     MAX_JSON_BYTES,
-    Attempts,
     Endpoint,
     Json,
-    open_endpoint,
     segment,
+    undeclared_endpoint,
 )
 from sunshine_async._calls.retry import Replay
 from sunshine_async._http.messages import Request, Response
@@ -53,13 +52,9 @@ def answer(status: int, body: bytes, **headers: str) -> Response:
     return Response(status, {key.replace("_", "-"): one for key, one in headers.items()}, body)
 
 
-def error_of(
-    endpoint: Endpoint[Any, Any],
-    response: Response,
-    attempts: Attempts = Attempts(),  # noqa: B008
-) -> ApiError:
+def error_of(endpoint: Endpoint[Any, Any], response: Response) -> ApiError:
     """Return the error that *response* is raised as."""
-    return endpoint.error(response, attempts, now=NOW)
+    return endpoint.error(response, now=NOW)
 
 
 def decode_error_of(endpoint: Endpoint[Any, Any], body: bytes) -> ResponseDecodeError:
@@ -188,7 +183,7 @@ def test_a_query_that_cannot_be_sent_is_refused() -> None:
 
 def test_a_value_that_the_path_lacks_is_named() -> None:
     """A path with a field that has no value is a `ValueError` that says what to give."""
-    endpoint = open_endpoint("GET", "/v2/apps/{app_id}/things/{thing_id}", None)
+    endpoint = undeclared_endpoint("GET", "/v2/apps/{app_id}/things/{thing_id}", None)
 
     with pytest.raises(ValueError, match=r"needs path=\{'thing_id': \.\.\.\}"):
         endpoint.request(None, APP, {})
@@ -277,15 +272,15 @@ def test_what_a_second_sending_can_do(
 )
 def test_an_open_call_is_sent_again_by_its_method(method: str, replay: Replay) -> None:
     """What a second sending can do is known from the method, unless the caller says otherwise."""
-    assert open_endpoint(method, "/v2/apps", None).replay is replay
-    assert open_endpoint(method, "/v2/apps", Replay.ONCE).replay is Replay.ONCE
+    assert undeclared_endpoint(method, "/v2/apps", None).replay is replay
+    assert undeclared_endpoint(method, "/v2/apps", Replay.ONCE).replay is Replay.ONCE
 
 
 @pytest.mark.parametrize("method", ["get", "", "GET ", "CONNECT", "OPTIONS", "GET\r\nX: y", "PÜT"])
 def test_what_is_no_method_is_refused(method: str) -> None:
     """A method that isn't one is a `ValueError`."""
     with pytest.raises(ValueError, match="is no HTTP method"):
-        open_endpoint(method, "/v2/apps", None)
+        undeclared_endpoint(method, "/v2/apps", None)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +296,7 @@ def test_what_is_no_method_is_refused(method: str) -> None:
 )
 def test_a_template_is_a_path(template: str, target: str) -> None:
     """A path with values in braces and what is special percent-encoded can be called."""
-    assert open_endpoint("GET", template, None).request(None, ONE, {}).target == target
+    assert undeclared_endpoint("GET", template, None).request(None, ONE, {}).target == target
 
 
 @pytest.mark.parametrize(
@@ -335,7 +330,7 @@ def test_a_template_is_a_path(template: str, target: str) -> None:
 def test_what_is_no_path_is_refused(template: str) -> None:
     """A template that would call another URL, or do more than put a value in, is a `ValueError`."""
     with pytest.raises(ValueError, match="is no path"):
-        open_endpoint("GET", template, None)
+        undeclared_endpoint("GET", template, None)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +339,7 @@ def test_what_is_no_path_is_refused(template: str) -> None:
 )
 def test_an_open_call_takes_any_json(body: Json | None, data: bytes | None) -> None:
     """Any JSON is a body, null too, and no body is none."""
-    assert open_endpoint("POST", "/v2/apps", None).request(body, {}, {}).body == data
+    assert undeclared_endpoint("POST", "/v2/apps", None).request(body, {}, {}).body == data
 
 
 @pytest.mark.parametrize(
@@ -353,7 +348,7 @@ def test_an_open_call_takes_any_json(body: Json | None, data: bytes | None) -> N
 )
 def test_an_open_call_gives_the_json(body: bytes, expected: object) -> None:
     """Whatever JSON is answered is the result; nothing is None."""
-    result = open_endpoint("GET", "/v2/apps", None).result(answer(200, body))
+    result = undeclared_endpoint("GET", "/v2/apps", None).result(answer(200, body))
 
     assert result == expected
 
@@ -429,7 +424,7 @@ def test_an_answer_behind_a_byte_order_mark_is_read() -> None:
 def test_a_body_that_json_cannot_hold_names_the_field(body: object, path: str) -> None:
     """A body that can't be sent is a plain `ValueError` that names the field: never a silent null."""
     endpoint: Endpoint[Any, Any] = (
-        open_endpoint("POST", "/a", None) if isinstance(body, Json) else CREATE
+        undeclared_endpoint("POST", "/a", None) if isinstance(body, Json) else CREATE
     )
 
     with pytest.raises(ValueError, match=rf"^{path}: ") as caught:
@@ -516,7 +511,8 @@ def test_an_error_says_whether_the_service_may_have_acted(
     endpoint: Endpoint[Any, Any], status: int, *, before: bool, doubt: bool
 ) -> None:
     """What changes something may have been done where the service failed, or an earlier sending."""
-    error = error_of(endpoint, answer(status, b""), Attempts(count=2, maybe_applied=before))
+    response = answer(status, b"")
+    error = endpoint.error(response, now=NOW, attempts=2, maybe_applied=before)
 
     assert error.maybe_applied is doubt
     assert error.attempts == 2

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sunshine_async._calls.error_body import MAX_DETAILS, MAX_TEXT, details
+from sunshine_async._calls.error_body import MAX_DETAILS, MAX_TEXT, error_details
 from sunshine_async.errors import ErrorDetail
 
 HTML = b"""<!DOCTYPE html><html><head><title> 502 Bad&nbsp;Gateway </title>
@@ -57,7 +57,7 @@ UNTITLED = b"<html><head><style>body {}</style></head><body>Try <b>again</b>\n l
 )  # fmt: skip
 def test_each_shape_is_read(body: bytes, expected: list[tuple[str | None, str | None]]) -> None:
     """Code and title are found in each shape that they come in; else the readable text is taken."""
-    assert details(body) == tuple(ErrorDetail(code, title) for code, title in expected)
+    assert error_details(body) == tuple(ErrorDetail(code, title) for code, title in expected)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_each_shape_is_read(body: bytes, expected: list[tuple[str | None, str | 
 )
 def test_a_long_text_is_cut(body: bytes) -> None:
     """A text is cut to what a log takes, and shows that it was."""
-    [detail] = details(body)
+    [detail] = error_details(body)
 
     assert detail.title is not None
     assert len(detail.title) == MAX_TEXT
@@ -82,7 +82,7 @@ def test_a_long_text_is_cut(body: bytes) -> None:
 
 def test_of_a_huge_body_only_the_beginning_is_read() -> None:
     """What is too large to be an error's JSON is taken for text, and costs little."""
-    [detail] = details(b'{"code":"a","padding":"' + b"x" * 2**20 + b'"}')
+    [detail] = error_details(b'{"code":"a","padding":"' + b"x" * 2**20 + b'"}')
 
     assert detail.code is None
     assert (detail.title or "").startswith('{"code":"a","padding":"xxx')
@@ -92,7 +92,7 @@ def test_many_reasons_are_cut() -> None:
     """Of many reasons the first few are kept."""
     reasons = [{"code": f"code {number}"} for number in range(1000)]
 
-    assert details(orjson.dumps({"errors": reasons})) == tuple(
+    assert error_details(orjson.dumps({"errors": reasons})) == tuple(
         ErrorDetail(f"code {number}", None) for number in range(MAX_DETAILS)
     )
 
@@ -110,7 +110,7 @@ def test_many_reasons_are_cut() -> None:
 )
 def test_deep_junk_is_survived(before: bytes, after: bytes, depth: int) -> None:
     """An answer that is nested to do harm is as good as any other junk."""
-    found = details(before * depth + b'{"code":"a"}' + after * depth)
+    found = error_details(before * depth + b'{"code":"a"}' + after * depth)
 
     assert 0 <= len(found) <= 1
 
@@ -121,18 +121,20 @@ def test_wide_and_deep_junk_is_survived() -> None:
     for _ in range(4):
         body = {"errors": [body] * 20}
 
-    assert len(details(orjson.dumps(body))) <= MAX_DETAILS
+    assert len(error_details(orjson.dumps(body))) <= MAX_DETAILS
 
 
 @pytest.mark.parametrize("piece", [b"<", b"<title>", b"<script ", b"<head>", b"</style", b"\xff"])
 def test_hostile_markup_is_survived(piece: bytes) -> None:
     """Markup that is made to be slow to read is read in part."""
-    assert 0 <= len(details(piece * (2**20 // len(piece)))) <= 1
+    assert 0 <= len(error_details(piece * (2**20 // len(piece)))) <= 1
 
 
 def test_what_is_compressed_twice_is_survived() -> None:
     """Bytes that are no text leave something printable or nothing."""
-    assert all((one.title or "x").isprintable() for one in details(gzip.compress(HTML, mtime=0)))
+    assert all(
+        (one.title or "x").isprintable() for one in error_details(gzip.compress(HTML, mtime=0))
+    )
 
 
 JUNK = st.recursive(
@@ -153,7 +155,7 @@ JUNK = st.recursive(
 @given(st.binary(max_size=200) | st.text().map(str.encode) | JUNK.map(orjson.dumps))
 def test_whatever_comes_is_short_and_printable(body: bytes) -> None:
     """Whatever a service answers, the reasons are few, short, on one line and printable."""
-    found = details(body)
+    found = error_details(body)
 
     assert len(found) <= MAX_DETAILS
     for text in [text for one in found for text in (one.code, one.title) if text is not None]:

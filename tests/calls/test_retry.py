@@ -18,7 +18,7 @@ from sunshine_async._calls.retry import (
     SETTLES,
     Replay,
     Retry,
-    Verdict,
+    Settlement,
     fault_of,
     retry_after,
 )
@@ -102,8 +102,8 @@ def test_a_status_that_is_tried_again_has_a_kind_that_says_so(status: int) -> No
 def test_what_a_later_sending_settles() -> None:
     """A 404 settles a delete, a 409 a create with a key; all other answers stand."""
     assert SETTLES == {
-        (Replay.GONE, 404): Verdict.DONE,
-        (Replay.GUARDED, 409): Verdict.READ_BACK,
+        (Replay.GONE, 404): Settlement.DONE,
+        (Replay.GUARDED, 409): Settlement.READ_BACK,
     }
 
 

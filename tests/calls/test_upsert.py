@@ -189,7 +189,7 @@ async def test_an_upsert_says_what_it_did(
 
     upserted = await client.users.upserted(BODY)
 
-    assert (upserted.value.id, upserted.did) == ("1", did)
+    assert (upserted.value.id, upserted.effect) == ("1", did)
     assert methods(transport) == sent
 
 

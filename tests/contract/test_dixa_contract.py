@@ -24,7 +24,7 @@ import attrs
 import pytest
 
 from sunshine_async import ApiError, Unset, dixa
-from sunshine_async._calls.endpoint import Attempts, Endpoint, Json
+from sunshine_async._calls.endpoint import Endpoint, Json
 from sunshine_async._calls.retry import Replay
 from sunshine_async._codec import decode, encode, name_of, structure, unstructure
 from sunshine_async._http.messages import Response
@@ -172,7 +172,7 @@ def test_an_example_of_an_error_is_read(
     """Each example of an error is an `ApiError` with the service's sentence."""
     response = Response(status, {}, json.dumps(example).encode())
 
-    error = the(operation).error(response, Attempts(), now=NOW)
+    error = the(operation).error(response, now=NOW)
 
     assert isinstance(error, ApiError)
     assert error.title == example["message"]

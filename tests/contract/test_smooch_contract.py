@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sunshine_async import Unset, smooch
-from sunshine_async._calls.endpoint import Attempts, Endpoint
+from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
 from sunshine_async._codec import (
     Misfit,
@@ -191,9 +191,7 @@ def test_a_body_comes_back_equal(name: str) -> None:
 @pytest.mark.parametrize(("status", "example"), FACTS["errors"])
 def test_an_error_is_read_in_either_shape(status: int, example: dict[str, Any]) -> None:
     """Errors of v1.1, and of v2 where those come, have their code and their text."""
-    error = the("getAppUser").error(
-        Response(status, {}, json.dumps(example).encode()), Attempts(), now=NOW
-    )
+    error = the("getAppUser").error(Response(status, {}, json.dumps(example).encode()), now=NOW)
     [said] = example.get("errors") or [example["error"]]
 
     assert isinstance(error, ApiError)

@@ -24,7 +24,7 @@ import attrs
 import pytest
 
 from sunshine_async import Unset
-from sunshine_async._calls.endpoint import Attempts, Endpoint
+from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
 from sunshine_async._codec import decode, encode, structure, unstructure, wire_name
 from sunshine_async._http.messages import Response
@@ -169,7 +169,7 @@ def test_an_example_of_an_error_is_read(
 ) -> None:
     """Each example of an error is an `ApiError` with its code and title."""
     response = Response(status, {}, json.dumps(example).encode())
-    error = the(operation).error(response, Attempts(), now=NOW)
+    error = the(operation).error(response, now=NOW)
 
     assert isinstance(error, ApiError)
     assert [{"code": one.code, "title": one.title} for one in error.errors] == example["errors"]

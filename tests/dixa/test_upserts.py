@@ -499,7 +499,7 @@ async def did(client: DixaClient, *bodies: CreateEndUserInput) -> list[UpsertEff
     with no_waiting():
         results = await client.end_users.upserting().send(bodies)
     assert all(isinstance(one, UpsertResult) for one in results)
-    return [one.did for one in results if isinstance(one, UpsertResult)]
+    return [one.effect for one in results if isinstance(one, UpsertResult)]
 
 
 class TestTold:
@@ -629,7 +629,7 @@ def test_an_upsert_is_what_it_is_said_to_be(
                 [result] = await client.end_users.upserting().send([body])
                 if isinstance(result, UpsertResult):
                     certain = UpsertEffect.UPDATED if known else UpsertEffect.CREATED
-                    assert result.did in (certain, UpsertEffect.EITHER)
+                    assert result.effect in (certain, UpsertEffect.EITHER)
                 [plain] = [result.value if isinstance(result, UpsertResult) else result]
                 return outcome_of(0, body, plain)
             try:

@@ -210,7 +210,7 @@ def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
         case Done(value=upserted):
             assert there == ["New"]
             certain = UpsertEffect.UPDATED if existing else UpsertEffect.CREATED
-            assert cast("UpsertResult[User]", upserted).did in (certain, UpsertEffect.EITHER)
+            assert cast("UpsertResult[User]", upserted).effect in (certain, UpsertEffect.EITHER)
         case Failed():
             assert there == ["Old"] * existing
         case Unknown():

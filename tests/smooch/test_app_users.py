@@ -452,7 +452,7 @@ class TestUpsert:
 
         upserted = await client.app_users.upserted(AppUserPreCreate(user_id="jane-1"))
 
-        assert (upserted.value.id, upserted.did) == ("1", did)
+        assert (upserted.value.id, upserted.effect) == ("1", did)
 
 
 class TestMany:

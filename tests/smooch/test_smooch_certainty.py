@@ -132,7 +132,7 @@ def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
     assert agrees(outcome, done=names(emulator) == ["New"])
     if isinstance(outcome, Done):
         certain = UpsertEffect.UPDATED if existing else UpsertEffect.CREATED
-        assert cast("UpsertResult[AppUser]", outcome.value).did in (certain, UpsertEffect.EITHER)
+        assert cast("UpsertResult[AppUser]", outcome.value).effect in (certain, UpsertEffect.EITHER)
 
 
 @settings(max_examples=sized(100, 12))

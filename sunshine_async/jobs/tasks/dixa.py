@@ -10,7 +10,7 @@ from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async._http.messages import Request
 from sunshine_async.bulk.batching import Sender
 from sunshine_async.dixa.bulk_requests import AMBIGUOUS, CONFLICT, is_taken, noting, of_look
-from sunshine_async.dixa.client import NOBODY, DixaClient
+from sunshine_async.dixa.client import UNUSED_ID, DixaClient
 from sunshine_async.dixa.end_users import ANONYMIZE, CREATE_BULK, LIST, PATCH_BULK
 from sunshine_async.dixa.matching import Key, all_keys, holds
 from sunshine_async.dixa.models import (
@@ -57,7 +57,7 @@ def _asks_both(entry: Entry) -> Request:
     if not (body.external_id or body.email or body.phone_number):
         raise ValueError(_NO_KEY)
     return PATCH_BULK.request(
-        BulkPatchEndUsersInput(data=[_patch_of(body, entry.remote_id or NOBODY)]), {}, {}
+        BulkPatchEndUsersInput(data=[_patch_of(body, entry.remote_id or UNUSED_ID)]), {}, {}
     )
 
 
@@ -201,5 +201,5 @@ DIXA: Final = Service(
             again=lambda _: Again.GONE,
         ),
     },
-    probe=lambda client: client.end_users.get(NOBODY),
+    probe=lambda client: client.end_users.get(UNUSED_ID),
 )

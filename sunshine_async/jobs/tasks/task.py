@@ -141,7 +141,7 @@ class Task:
         An upserted one is ``created``, ``updated`` or ``unchanged``, and ``upserted`` where nobody
         can tell: it is there as sent, and an answer was lost on the way.
         """
-        return value.did.value if isinstance(value, UpsertResult) else self.done
+        return value.effect.value if isinstance(value, UpsertResult) else self.done
 
     def id_of(self, value: object) -> str | None:
         """Return the service's own id of the user that a call brought as *value*."""

@@ -1,7 +1,4 @@
-"""The record of calls: cost, side notes, refusals, and the error of a call that was never sent.
-
-As whom calls are made: the wire, the credentials, the pace, and the headers of every request.
-"""
+"""Shared context of a client's calls, and records of a single call: cost, notes, refusals."""
 
 from collections.abc import Mapping
 from math import inf
@@ -21,61 +18,61 @@ from sunshine_async.errors import ConnectError, ErrorDetail, Fault, RateLimitErr
 
 @define
 class CallStats:
-    """What the calls of a client have cost so far."""
+    """Cost of a client's calls so far: a count of requests by kind."""
 
     requests: int = 0
-    """Requests sent, or tried to be."""
+    """Requests sent, or attempted."""
     resent: int = 0
-    """Those of them that were not the first of their call."""
+    """Requests after the first of a call."""
     throttled: int = 0
-    """Those of them that were answered 429."""
+    """Requests answered with 429."""
 
 
 @define
 class CallInfo:
-    """What a call says beside its result, to who asks."""
+    """Facts about a call that the call's result doesn't show."""
 
     read_back: bool = False
-    """Whether an answer was lost, and the result is what was found there when that was settled."""
+    """True if an answer was lost, and the result is the record that a look-up then found."""
 
 
-_GIVES_WAY: Final = 2
+_FEW_REFUSALS: Final = 2
 
 
 @define
-class Refusals:
-    """The refusals (429) of one call: a call that is refused alone doesn't block the others."""
+class ThrottleHistory:
+    """Refusals (429) of one call: a call that alone is refused must not block the queue."""
 
     since: float
-    """The time of the first."""
+    """The time of the first refusal."""
     count: int = 0
-    passed: int = 0
-    """Those after which the call was sent again and refused, though others were accepted meanwhile."""
+    overtaken: int = 0
+    """Refusals since whose predecessor the service had accepted further calls."""
     accepted: int = 0
-    """The calls that the pace had seen accepted at the last one."""
+    """Calls that the pace had seen accepted at the last refusal."""
 
     @property
     def give_way(self) -> bool:
-        """Whether the call stands behind the others in line."""
-        return self.count >= _GIVES_WAY
+        """True if the call queues behind new calls."""
+        return self.count >= _FEW_REFUSALS
 
     def add(self, accepted: int) -> None:
-        """Count a refusal, with so many calls *accepted* by then."""
-        self.passed += self.count > 0 and accepted > self.accepted
+        """Count a refusal; *accepted* is the pace's count of accepted calls by then."""
+        self.overtaken += self.count > 0 and accepted > self.accepted
         self.count, self.accepted = self.count + 1, accepted
 
     def wait(self, retry: Retry, luck: float) -> float:
-        """Return the seconds until the call stands in line: 0.0 unless it is refused alone."""
-        if self.passed < _GIVES_WAY:
+        """Return the seconds before the call queues again: 0.0 unless only this call is refused."""
+        if self.overtaken < _FEW_REFUSALS:
             return 0.0
-        return luck * min(retry.max_wait, retry.first_wait * 2.0 ** min(self.passed, 62))
+        return luck * min(retry.max_wait, retry.first_wait * 2.0 ** min(self.overtaken, 62))
 
 
-def unsent(endpoint: object, pause: float | None) -> NoReturn:
-    """Raise the error of a call that nothing was sent of, since its deadline came first.
+def raise_unsent(endpoint: object, pause: float | None) -> NoReturn:
+    """Raise the error of a call that reached its deadline before a byte was sent.
 
-    *pause* is the seconds for which the pace lets no call start, as far as that is known; None
-    where the call waited for a connection.
+    *pause* is the known seconds for which the pace lets no call start; None if the call waited
+    for a connection.
     """
     if pause is None:
         message = "not sent: no connection became free before the deadline"
@@ -98,8 +95,8 @@ def unsent(endpoint: object, pause: float | None) -> NoReturn:
 
 
 @frozen(eq=False)
-class Caller:
-    """As whom, by which wire and at which pace calls are made; tasks share it."""
+class CallContext:
+    """Shared context of calls: wire, credentials, retry rule, pace and limits. Shared by tasks."""
 
     wire: Wire
     auth: Auth
@@ -107,23 +104,23 @@ class Caller:
     pace: Pace
     timeout: Timeout
     clock: Clock = CLOCK
-    tally: CallStats = field(factory=CallStats)
-    places: Slots = field(factory=lambda: Slots(None))
-    """What bounds the calls that are under way at once: the connections of this client."""
+    stats: CallStats = field(factory=CallStats)
+    slots: Slots = field(factory=lambda: Slots(None))
+    """Limit of concurrent calls: the connections of this client."""
     probe: Request | None = None
-    """A read of nobody: asks a service that was gone, in the place of a call."""
+    """A read of a user that doesn't exist: sent in place of a call, to see if an outage is over."""
     _headers: dict[tuple[str, str | None], Mapping[str, str]] = field(factory=dict, repr=False)
 
     def headers(self, authorization: str, content_type: str | None) -> Mapping[str, str]:
-        """Return what a request carries: for the same credentials the same mapping every time.
+        """Return the headers of a request: for equal credentials the same mapping every time.
 
-        For a body that isn't JSON it is made anew: each has a type of its own.
+        A body that isn't JSON gets a new mapping, since such bodies differ in content type.
         """
         found = self._headers.get((authorization, content_type))
         if found is None and content_type not in (None, JSON):
             return {**self.headers(authorization, None), "Content-Type": content_type}
         if found is None:
-            self._headers.clear()  # the token before this one is over
+            self._headers.clear()  # the previous token has ended
             common = {
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
