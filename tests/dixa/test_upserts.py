@@ -405,14 +405,14 @@ class TestMany:
         emulator = Emulator()
         user = emulator.add("dixa", {"externalId": "old"})
         client, _ = client_of(emulator)
-        known = upserts.Known(client.end_users.list().pages())
+        known = upserts.UserIndex(client.end_users.list().pages())
 
         known.put(EndUser(id=user["id"], external_id="new"))
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
 
         assert known.complete
-        assert await known.look("external_id", "old") == []
-        assert len(await known.look("external_id", "new")) == 1
+        assert await known.look_up("external_id", "old") == []
+        assert len(await known.look_up("external_id", "new")) == 1
 
     async def test_a_patch_that_is_refused_has_failed(self) -> None:
         """A refusal of the patch is the row's own."""
@@ -440,9 +440,9 @@ class TestMany:
         """A record that can't be read may be anybody: nobody is known to be absent."""
         transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}, record]})])
         client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
-        known = upserts.Known(client.end_users.list().pages())
+        known = upserts.UserIndex(client.end_users.list().pages())
 
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
 
         assert not known.complete
 
@@ -450,11 +450,11 @@ class TestMany:
         """A user whose key came back unreadable makes the list one that isn't whole any more."""
         transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}]})])
         client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
-        known = upserts.Known(client.end_users.list().pages())
+        known = upserts.UserIndex(client.end_users.list().pages())
 
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
         assert known.complete
-        assert len(await known.look("external_id", "5")) == 1
+        assert len(await known.look_up("external_id", "5")) == 1
         known.put(EndUser(id="u", extra={"externalId": {"a": 1}}))
 
         assert not known.complete
@@ -465,14 +465,14 @@ class TestMany:
         for n in range(60):
             emulator.add("dixa", {"externalId": f"id-{n}"})
         client, counting = client_of(emulator)
-        known = upserts.Known(client.end_users.list(page_limit=20).pages(), 50)
+        known = upserts.UserIndex(client.end_users.list(page_limit=20).pages(), 50)
 
-        await known.read(upserts.WORTH_LISTING)
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
+        await known.read(upserts.MIN_LOOK_UPS)
         known.put(EndUser(id="a", external_id="id-0"))
 
         assert not known.complete
-        assert await known.look("external_id", "id-0") == []
+        assert await known.look_up("external_id", "id-0") == []
         assert counting.letters == "GGG"
 
 
