@@ -87,9 +87,9 @@ LookUp: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
 OUTAGE_ERRORS: Final = (TransportError, ServerError, RateLimitError)
 """Errors after which a further look-up would fail as well."""
 CLOCK_SKEW: Final = timedelta(minutes=1)
-"""The most that the service's clock is behind the local clock."""
+"""Tolerated lag of the service's clock behind the local clock."""
 CLOCK_ERROR: Final = timedelta(days=1)
-"""The most that a clock is wrong (assumed). A match created within this time may be ours."""
+"""Largest error of either clock (assumed). A match created within this time may be ours."""
 LOOK_UP: Final = "the look-up"
 MAX_ROUNDS: Final = 3
 """Rounds of looking up uncertain creates, and sending missing end users again."""
@@ -146,7 +146,7 @@ class BulkRequest(Generic[B]):
         error = outcome.error if isinstance(outcome, BulkActionFailure) else None
         status, endpoint = STATUS_OF.get(type(error)), str(self.endpoint)
         if error is None or status is None:
-            reason = "nothing in it is surely about this item"
+            reason = "no outcome in the answer certainly belongs to this item"
             return ResponseDecodeError(
                 reason,
                 path="data",
@@ -177,6 +177,7 @@ class BulkCreate:
 
         - An end user as sent, created since then: the result.
         - A different or older end user: refused as a duplicate.
+        - An end user who may be either: uncertain.
         - Nobody: sent again, since both fields guard against a second end user.
 
         Without either field the result stays uncertain.
@@ -184,7 +185,7 @@ class BulkCreate:
         return (await self.run(bodies)).final_results()
 
     async def run(self, bodies: Sequence[CreateEndUserInput]) -> "BatchProgress":
-        """Create end users, as `create`; also tell which results rest on a look-up."""
+        """Create end users, as `create`; return all results, and which of them rest on a look-up."""
         progress = BatchProgress(self, bodies, since=datetime.now(UTC) - CLOCK_SKEW)
         with note_if_sent(progress.results):
             await progress.send(range(len(bodies)))
@@ -227,7 +228,7 @@ class BatchProgress:
     uncertain: set[int] = field(factory=set[int])
     """Bodies that an earlier sending may have created."""
     looked_up: set[int] = field(factory=set[int])
-    """Bodies that were ever uncertain, without a clear success after that: by a look-up if at all."""
+    """Bodies without a clear success since an uncertain sending: a success rests on a look-up."""
     interrupted: bool = False
     """True if the last `read_back` ended at a look-up without an answer."""
 

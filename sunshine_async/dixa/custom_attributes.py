@@ -1,4 +1,8 @@
-"""Custom attributes: the definitions of an organization, and the operation that lists them."""
+"""Custom attributes: the definitions of an organization, and the operation that lists definitions.
+
+A definition has a kind of values: any text, or a choice from a tree of options. `EndUser` has the
+values of an end user, and `EndUsers.patch_custom_attributes` sets values.
+"""
 
 from datetime import datetime
 from typing import Final, TypeAlias
