@@ -4,16 +4,30 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.size import set_size
 
 pytest_plugins = ["sunshine_async.testing"]
 
-settings.register_profile(
-    "promises",
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],  # a busy machine breaks no promise
-)
-settings.load_profile("promises")
+for name, examples in (("full", 100), ("small", 15)):
+    settings.register_profile(
+        name,
+        deadline=None,
+        derandomize=True,
+        max_examples=examples,
+        suppress_health_check=[HealthCheck.too_slow],  # a busy machine breaks no promise
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--size``."""
+    parser.addoption("--size", choices=("small", "full"), default="small", help="small: quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the size before a test module is imported: cases are chosen there."""
+    size = config.getoption("--size")
+    set_size(size)
+    settings.load_profile(size)
 
 
 @pytest.fixture

@@ -145,8 +145,8 @@ class Pace(Slots):
                     self._wake_batch()
                 elif sign is not Sign.NOTHING:
                     self._went_wrong(sign, now, began, lane, asked)
-                elif self._learnt.is_refused:
-                    self._learnt.looked(now)
+                elif self._learnt.looked(now, began):
+                    self._line.forget_times()
             self._end(lane)
             if self._line.count:
                 self._wake()
@@ -306,6 +306,7 @@ class Pace(Slots):
             seconds = max(0.0, learnt.starts_at - self._counted_at)
             self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
             self._counted_at = max(learnt.starts_at, self._counted_at)
+            self._line.forget_times()
         if learnt.paused_until > paused_until:
             self._rouse_interactive()
 
@@ -318,10 +319,7 @@ class Pace(Slots):
         """Let calls go on: a refusal period is over."""
         if self.rate is None:  # calls that looked took tokens that there weren't
             self._tokens, self._counted_at = 1.0, now
-        for queue in (self._line.interactive, self._line.batch):
-            first = queue.head()
-            if first is not None:
-                first.timed = False  # it was told a time that is too late now
+        self._line.forget_times()
 
     def _begin_to_hold(self, now: float) -> None:
         if self._hold.begin(now):

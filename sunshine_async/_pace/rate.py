@@ -204,9 +204,12 @@ class AdaptiveRate:
         """Note that a call started *now*, in a refusal period: the next one waits for its answer."""
         self.starts_at = now + PATIENCE
 
-    def looked(self, now: float) -> None:
-        """Note that a call ended without an answer: another one may look."""
-        self.starts_at = max(now, self.paused_until)
+    def looked(self, now: float, began: float) -> bool:
+        """Note that an attempt ended without an answer; return whether another call may look."""
+        looked = self._refused_at is not None and began > self._refused_at
+        if looked:
+            self.starts_at = max(now, self.paused_until)
+        return looked
 
     def rate(self, now: float) -> float | None:
         """Return how many calls a second may start, None without a bound."""

@@ -68,6 +68,12 @@ class _Queue:
         """Return those among whom *place* stands."""
         return self._again if place.again else self._new
 
+    def forget_times(self) -> None:
+        """Let the waiters be woken before the times that they were told."""
+        for places in (self._again, self._new):
+            if places:  # only the first was told a time
+                places[0].timed = False
+
 
 class WaitQueue:
     """Those who wait in both lanes."""
@@ -102,6 +108,11 @@ class WaitQueue:
     def is_due(self) -> bool:
         """Return whether the next start is to be the waiting batch's, if it may."""
         return self._passed >= SHARE - 1 and len(self.batch) > 0
+
+    def forget_times(self) -> None:
+        """Let the waiters be woken before the times that they were told, which are too late now."""
+        self.interactive.forget_times()
+        self.batch.forget_times()
 
     def _queue(self, place: Waiter) -> _Queue:
         return self.batch if place.lane is Lane.BATCH else self.interactive

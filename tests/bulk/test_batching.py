@@ -13,6 +13,7 @@ import trio
 from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async import Pace, SunshineError
 from sunshine_async.auth import ApiToken
@@ -192,7 +193,7 @@ async def test_items_that_share_a_key_go_one_after_another() -> None:
     concurrency=st.integers(1, 3),
     ordered=st.booleans(),
 )
-@settings(max_examples=40)
+@settings(max_examples=sized(40, 5))
 def test_every_item_has_one_outcome(
     backend: str, keys: list[str], batch_size: int, concurrency: int, *, ordered: bool
 ) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async import (
     BasicAuth,
@@ -485,7 +486,7 @@ ANY_JSON = st.recursive(
 
 @pytest.mark.parametrize("kind", [User, EndUser, AppUser, Message, dixa.EmailConversation])
 @given(data=st.data())
-@settings(max_examples=50)
+@settings(max_examples=sized(50, 6))
 def test_any_object_with_an_id_is_read_and_comes_back(kind: Any, data: st.DataObject) -> None:
     """Any JSON in all fields at once is read, and every value that isn't null goes back out."""
     names = [name_of(field) for field in attrs.fields(kind) if field.name != "extra"]

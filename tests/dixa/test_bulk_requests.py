@@ -10,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async import (
     ApiError,
@@ -529,7 +530,7 @@ def check(outcomes: list[Outcome[Any, EndUser]], emulator: Emulator, sent: dict[
                 assert there[name] <= 1
 
 
-@settings(max_examples=250)
+@settings(max_examples=sized(250, 31))
 @given(
     bodies=new_users(),
     steps=st.lists(STEPS, max_size=8),
@@ -559,7 +560,7 @@ def test_a_create_is_what_it_is_said_to_be(
     anyio.run(scenario, backend="asyncio" if luck % 3 else "trio")
 
 
-@settings(max_examples=120)
+@settings(max_examples=sized(120, 15))
 @given(
     clashes=st.lists(st.booleans(), min_size=1, max_size=9),
     steps=st.lists(STEPS, max_size=8),

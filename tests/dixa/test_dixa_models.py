@@ -11,6 +11,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async import UNSET, Unset, dixa
 from sunshine_async._codec import (
@@ -119,7 +120,7 @@ def test_the_package_has_every_model() -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 @given(data=st.data())
-@settings(max_examples=10)
+@settings(max_examples=sized(10, 5))
 def test_a_model_comes_back(kind: type[Any], data: st.DataObject) -> None:
     """Any model, written as JSON and read again, is the same model."""
     model = data.draw(whole(kind))

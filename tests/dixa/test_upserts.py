@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async import (
     ApiError,
@@ -601,7 +602,7 @@ class Script(httpx.AsyncBaseTransport):
         return await self.emulator.transport().handle_async_request(request)
 
 
-@settings(max_examples=120)
+@settings(max_examples=sized(120, 15))
 @given(
     script=FAULTS,
     keys=st.sampled_from(["email", "external_id", "both"]),

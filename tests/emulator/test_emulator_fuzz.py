@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.emulator import Emulator
@@ -118,7 +119,7 @@ def filled() -> Emulator:
     return emulator
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=sized(150, 18), deadline=None)
 @given(target=targets(), query=queries, sent=headers, body=bodies)
 @example(target=("PUT", "/v1/endusers/bulk"), query={}, sent={}, body=b"{}")
 @example(
@@ -150,7 +151,7 @@ def test_any_request_is_answered_as_the_service_would(
         assert set(answer.json()) == shape
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sized(60, 7), deadline=None)
 @given(
     path=st.sampled_from(CONTROLS),
     method=st.sampled_from(["GET", "POST", "DELETE"]),
@@ -177,7 +178,7 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=sized(60, 7), deadline=None)
 @given(
     line=st.sampled_from(REQUEST_LINES),
     rest=st.lists(st.sampled_from(HEADER_LINES), max_size=4),

@@ -9,6 +9,7 @@ import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.servers import Peer, Script, answer, serving
+from support.size import sized
 from support.wires import body_of, call, pool_of, until, wired
 
 from sunshine_async._http.messages import Failure, Response
@@ -134,7 +135,7 @@ def of_h11(parts: Sequence[bytes]) -> tuple[Read | None, str]:
     return None, "it ends too early"
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=sized(600, 75), deadline=None, derandomize=True)
 @given(pieces())
 def test_answers_are_read_as_h11_reads_them(parts: list[bytes]) -> None:
     """Where h11 reads an answer, we read the same; where it refuses, so do we; but for the tables."""
@@ -147,7 +148,7 @@ def test_answers_are_read_as_h11_reads_them(parts: list[bytes]) -> None:
         assert our_answer == its_answer
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=sized(300, 37), deadline=None, derandomize=True)
 @given(pieces())
 def test_pieces_make_no_difference(parts: list[bytes]) -> None:
     """An answer is read, or refused, in whatever pieces it comes."""
@@ -156,7 +157,7 @@ def test_pieces_make_no_difference(parts: list[bytes]) -> None:
     assert ours([whole[at : at + 1] for at in range(len(whole))])[0] == ours(parts)[0]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=sized(60, 7), deadline=None, derandomize=True)
 @given(pieces())
 def test_call_ends_and_the_next_is_not_touched(parts: list[bytes]) -> None:
     """Whatever comes over a connection, its call gets what is read of it, and the next call its own."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.size import sized
 
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
@@ -390,7 +391,7 @@ class Calls(RuleBasedStateMachine):
 class TestCalls(Calls.TestCase):
     """No permit too early, none too many, everybody gets a turn, and all counts are whole."""
 
-    settings = settings(max_examples=60, stateful_step_count=40)
+    settings = settings(max_examples=sized(60, 7), stateful_step_count=40)
 
 
 @pytest.mark.parametrize("lanes", [(Lane.INTERACTIVE,) * 2, (Lane.BATCH,) * 2, tuple(Lane)])

@@ -103,6 +103,17 @@ class TestRate:
 
         assert pace.enter(10.4)
 
+    def test_a_cancelled_call_of_before_the_refusal_lets_none_look(self) -> None:
+        """A call that began before the refusal period didn't look: its end brings no look forward."""
+        pace = Pace()
+        assert pace.enter(9.8)
+        end(pace, Sign.THROTTLED, 10.0)
+        assert pace.enter(10.2)
+        pace.leave(Sign.NOTHING, now=10.3, began=9.8)
+
+        assert not pace.enter(10.3)
+        assert pace.enter(11.2)
+
     def test_a_read_that_is_answered_ends_it(self) -> None:
         """A refusal period ends with an accepted read, sent in the place of another call."""
         pace = Pace()

@@ -344,6 +344,46 @@ def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread
 
 
 @BACKENDS
+@pytest.mark.parametrize("lane", Lane)
+@pytest.mark.parametrize(
+    ("end", "ahead"), [(Sign.THROTTLED, 0), (Sign.THROTTLED, 1), (Sign.NOTHING, 0)]
+)
+def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
+    backend: str, lane: Lane, end: Sign, ahead: int
+) -> None:
+    """A call that waits while another one looks goes soon after that look, not a second later.
+
+    The same holds where a call *ahead* in line, which was let go before, is cancelled.
+    """
+    started: list[float] = []
+
+    async def scenario() -> None:
+        pace = Pace()
+        pace.enter(anyio.current_time())
+        pace.leave(Sign.THROTTLED, now=anyio.current_time())
+        await acquire_slot(pace, CLOCK, Lane.BATCH)
+        looked = anyio.current_time()
+
+        async def wait() -> None:
+            await acquire_slot(pace, CLOCK, lane)
+            started.append(anyio.current_time() - looked)
+
+        async with anyio.create_task_group() as tasks, anyio.create_task_group() as others:
+            tasks.start_soon(wait)
+            await settled()
+            for _ in range(ahead):
+                others.start_soon(partial(acquire_slot, pace, CLOCK, lane, again=True))
+            await anyio.sleep(0.05)
+            pace.leave(end, lane=Lane.BATCH, now=anyio.current_time(), began=looked)
+            await settled()
+            others.cancel_scope.cancel()
+
+    run(scenario, backend)
+
+    assert started == [pytest.approx(0.05 if end is Sign.NOTHING else 0.16, abs=0.01)]
+
+
+@BACKENDS
 def test_places_are_waited_for_in_the_same_way(backend: str) -> None:
     """The places of one client are a line as a pace is."""
     places = Slots(2)

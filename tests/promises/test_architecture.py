@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -299,3 +300,47 @@ def test_every_method_that_users_get_has_a_docstring(name: str) -> None:
 def test_a_file_can_be_read_at_one_sitting(name: str) -> None:
     """No file has more than 400 lines."""
     assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_the_package_shows_few_entries() -> None:
+    """At most 24 entries; at most 4 are private, and each of these is a package."""
+    entries = [entry for entry in ROOT.iterdir() if entry.name != "__pycache__"]
+    private = [entry for entry in entries if re.match(r"_[^_]", entry.name)]
+
+    assert len(entries) <= 24
+    assert len(private) <= 4
+    assert all(entry.is_dir() for entry in private)
+
+
+def test_few_files_are_small() -> None:
+    """At most 25 files have fewer than 100 lines."""
+    small = [
+        name
+        for name, file in FILES.items()
+        if len(file.read_text(encoding="utf-8").splitlines()) < 100
+    ]
+
+    assert len(small) <= 25
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_function_fits_on_a_page(name: str) -> None:
+    """No function has more than 80 lines."""
+    functions = [
+        node
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 80] == []
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name.endswith("__init__") and name != "__init__"]
+)
+def test_a_package_has_an_introduction(name: str) -> None:
+    """A package begins with an introduction of several sentences."""
+    text = ast.get_docstring(TREES[name]) or ""
+    sentences = re.findall(r"[.:!?](?=\s|$)", text)
+
+    assert 5 <= len(sentences) <= 40

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async import BasicAuth, Retry, SunshineClient, bulk
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
@@ -177,7 +178,7 @@ def run(call: Call, script: list[Any], *, existing: bool) -> tuple[Outcome[None,
     return anyio.run(scenario), emulator
 
 
-@settings(max_examples=150)
+@settings(max_examples=sized(150, 18))
 @given(script=SCRIPTS, existing=st.booleans(), keyed=st.booleans())
 def test_a_create_is_what_it_is_said_to_be(
     script: list[Any], *, existing: bool, keyed: bool
@@ -198,7 +199,7 @@ def test_a_create_is_what_it_is_said_to_be(
             assert made <= 1
 
 
-@settings(max_examples=150)
+@settings(max_examples=sized(150, 18))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is one user as sent, made or changed as it says; failed isn't as sent; nobody is doubled."""
@@ -216,7 +217,7 @@ def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
             assert len(there) <= 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=sized(100, 12))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_a_get_or_create_never_changes(script: list[Any], *, existing: bool) -> None:
     """What was there is as it was; what was not is there once, or not at all."""
@@ -235,7 +236,7 @@ def test_a_get_or_create_never_changes(script: list[Any], *, existing: bool) -> 
         assert there in ([], ["New"])
 
 
-@settings(max_examples=150)
+@settings(max_examples=sized(150, 18))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_an_update_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is as sent; failed is as it was."""
@@ -252,7 +253,7 @@ def test_an_update_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
             assert names(emulator) in (["Old"] * existing, ["New"] * existing)
 
 
-@settings(max_examples=150)
+@settings(max_examples=sized(150, 18))
 @given(script=SCRIPTS.map(without_404), existing=st.booleans())
 def test_a_delete_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is gone; failed, but for who was never there, is there still."""
@@ -267,7 +268,7 @@ def test_a_delete_is_what_it_is_said_to_be(script: list[Any], *, existing: bool)
             assert names(emulator) in ([], ["Old"] * existing)
 
 
-@settings(max_examples=100)
+@settings(max_examples=sized(100, 12))
 @given(script=SCRIPTS)
 def test_clearing_data_is_what_it_is_said_to_be(script: list[Any]) -> None:
     """Done is cleared; failed is as it was."""
@@ -281,7 +282,7 @@ def test_clearing_data_is_what_it_is_said_to_be(script: list[Any]) -> None:
         assert cleared is isinstance(outcome, Done)
 
 
-@settings(max_examples=100)
+@settings(max_examples=sized(100, 12))
 @given(script=SCRIPTS)
 def test_a_merging_sync_acts_once(script: list[Any]) -> None:
     """A sync that merges is done or not as it is said, and never sent again in doubt."""

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.size import sized
 
 from sunshine_async import UNSET, Unset, sunshine
 from sunshine_async._codec import decode, encode, structure, wire_name
@@ -82,7 +83,7 @@ def test_the_package_has_every_model() -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 @given(data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=sized(40, 5))
 def test_a_model_comes_back(kind: type[Any], data: st.DataObject) -> None:
     """Any model, written as JSON and read again, is the same model."""
     model = data.draw(models(kind))
