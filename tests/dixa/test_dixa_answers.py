@@ -173,7 +173,7 @@ async def test_an_upsert_whose_look_fails_stays_in_doubt() -> None:
 
 
 async def test_an_upsert_whose_patch_is_refused_stays_in_doubt() -> None:
-    """Who was found after a create in doubt, and can't be patched, may be there by that create."""
+    """An end user found after an uncertain create, whose patch fails, may exist by that create."""
     emulator = Emulator()
     spoiling = Spoiling(emulator, lambda _: [])
 
@@ -344,7 +344,7 @@ class TestWhoIsWho:
         assert holds(user, self.BODY)
 
     async def test_a_lost_create_that_may_be_there_is_unknown(self) -> None:
-        """Who was found after a lost answer, with values that can't be read, may be ours or not."""
+        """An end user found after a lost answer, with unreadable values, may be ours or not."""
 
         async def send(_: Any) -> Any:
             return []
@@ -364,7 +364,7 @@ class TestWhoIsWho:
         ("hours", "kind"), [(0, EndUser), (5, ResponseDecodeError), (50, BadRequestError)]
     )
     async def test_a_clock_may_be_wrong(self, hours: int, kind: type) -> None:
-        """Who is there as sent, since some hours before, may be ours by a clock that is wrong."""
+        """An end user as sent, created some hours before, may be ours if a clock is wrong."""
 
         async def send(_: Any) -> Any:
             return []

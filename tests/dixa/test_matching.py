@@ -14,16 +14,10 @@ from sunshine_async.dixa import (
     CreateEndUserInput,
     EndUser,
     ErrorResponse,
-    Infrastructure,
-    Integrity,
-    NotFound,
     Outcome,
-    UnknownBulkError,
     UnknownOutcome,
     Validation,
 )
-from sunshine_async.dixa.bulk_requests import BulkRequest
-from sunshine_async.dixa.end_users import CREATE_BULK
 from sunshine_async.dixa.matching import (
     differences,
     has_readable_keys,
@@ -33,16 +27,6 @@ from sunshine_async.dixa.matching import (
     may_hold,
     unique_keys,
 )
-from sunshine_async.errors import (
-    ApiError,
-    BadRequestError,
-    ConflictError,
-    NotFoundError,
-    ResponseDecodeError,
-    ServerError,
-)
-
-REQUEST: BulkRequest[CreateEndUserInput] = BulkRequest(pytest.fail, match_creates, CREATE_BULK)
 
 
 def made(id_: str = "u", **fields: Any) -> BulkActionSuccess:
@@ -61,7 +45,7 @@ def new(**fields: Any) -> CreateEndUserInput:
 
 
 class TestComparing:
-    """What is the same as what."""
+    """Comparison of values."""
 
     @pytest.mark.parametrize(
         ("sent", "there"),
@@ -94,7 +78,7 @@ class TestComparing:
         ],
     )
     def test_a_difference_is_what_was_sent(self, sent: Any) -> None:
-        """What differs comes out as it was sent."""
+        """A different value comes out as sent."""
         there = EndUser(
             id="u", email="a@x", first_name="a", middle_names=["a", "b"], external_id="b"
         )
@@ -309,38 +293,3 @@ def test_the_order_of_successes_is_nothing(order: list[int]) -> None:
     outcomes: list[Outcome] = [made(str(n), email=f"{n}@x") for n in range(4)]
 
     assert match_creates(sent, [outcomes[n] for n in order]) == outcomes
-
-
-class TestReasons:
-    """Why an item isn't done."""
-
-    @pytest.mark.parametrize(
-        ("error", "kind", "code", "unknown"),
-        [
-            (Validation(id="x", message="failed with [errors=A,B]"), BadRequestError, "A", False),
-            (Validation(message="failed with [errors=...]"), BadRequestError, "Validation", False),
-            (NotFound(id="x", message="no"), NotFoundError, "NotFound", False),
-            (ErrorResponse(), BadRequestError, "ErrorResponse", True),
-            (structure({"_type": "Integrity"}, Integrity), ConflictError, "Integrity", True),
-            (Infrastructure(id="x", message="oops"), ServerError, "Infrastructure", True),
-            (UnknownBulkError(type="New"), ServerError, "New", True),
-        ],
-    )  # fmt: skip
-    def test_an_error_is_that_of_a_single_call(
-        self, error: Any, kind: type[ApiError], code: str, *, unknown: bool
-    ) -> None:
-        """Each kind is the error that a call of its own would have met, with code and sentence."""
-        found = REQUEST.result(BulkActionFailure(error=error))
-
-        assert isinstance(found, kind)
-        assert found.code == code
-        assert found.title == error.message
-        assert found.maybe_applied is unknown
-
-    @pytest.mark.parametrize("outcome", [None, UnknownOutcome(type="New")])
-    def test_what_says_nothing_leaves_it_open(self, outcome: Outcome | None) -> None:
-        """Without an outcome that can be read, it may be done or not."""
-        found = REQUEST.result(outcome)
-
-        assert isinstance(found, ResponseDecodeError)
-        assert found.maybe_applied
