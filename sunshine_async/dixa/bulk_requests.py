@@ -66,7 +66,7 @@ STATUS_OF: Final[Mapping[type, int]] = {
 }
 """Status of a single call with the same error (assumed). An error of another type is unreadable."""
 REFUSED: Final = (EmptyPatchSet, InvalidArgument, NotFound, Validation)
-"""Errors of items that certainly were not applied. With any further error, an item may be applied."""
+"""Errors of items that certainly weren't applied. Any further error leaves the item uncertain."""
 
 TAKEN: Final[Mapping[str, ErrorDetail]] = {
     "email": ErrorDetail("EmailExists", "another end user has the e-mail address"),
@@ -185,7 +185,7 @@ class BulkCreate:
         return (await self.run(bodies)).final_results()
 
     async def run(self, bodies: Sequence[CreateEndUserInput]) -> "BatchProgress":
-        """Create end users, as `create`; return all results, and which of them rest on a look-up."""
+        """Create end users, as `create`; return all results, with a mark on a result from a look-up."""
         progress = BatchProgress(self, bodies, since=datetime.now(UTC) - CLOCK_SKEW)
         with note_if_sent(progress.results):
             await progress.send(range(len(bodies)))

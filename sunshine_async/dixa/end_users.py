@@ -226,11 +226,11 @@ class EndUsers:
         return await self._transport.call(CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
 
     async def patch_bulk(self, bodies: Sequence[BulkPatchEndUserInput]) -> _Outcomes:
-        """Patch end users, as `patch`, in a single request; return the outcomes (patchEndusers)."""
+        """Patch end users in a single request, as `patch`; return outcomes (patchEndusers)."""
         return await self._transport.call(PATCH_BULK, BulkPatchEndUsersInput(data=[*bodies]))
 
     async def update_bulk(self, bodies: Sequence[BulkUpdateEndUserInput]) -> _Outcomes:
-        """Replace end users, as `update`, in a single request; return the outcomes (putEndusers)."""
+        """Replace end users in a single request, as `update`; return outcomes (putEndusers)."""
         return await self._transport.call(UPDATE_BULK, BulkUpdateEndUsersInput(data=[*bodies]))
 
     def create_many(

@@ -108,7 +108,7 @@ class CustomAttribute(Model):
 class EndUser(Model):
     """End user, as stored by the service.
 
-    Only *id* is always present. In lists *custom_attributes* is None; `EndUsers.get` fills the field.
+    Only *id* is always present. In lists *custom_attributes* is None, unlike in `EndUsers.get`.
     """
 
     id: str

@@ -116,7 +116,7 @@ def size(body: CreateEndUserInput) -> int:
 
 
 def changes_of(body: CreateEndUserInput, user: EndUser) -> dict[str, Any]:
-    """Return the fields of a patch that gives *user* the values of *body*; empty if none differs."""
+    """Return the fields of *body* that differ from *user*, for a patch; empty without any."""
     changes = differences(body, user)
     extra = {name: value for name, value in body.extra.items() if user.extra.get(name) != value}
     return {**changes, "extra": extra} if extra else changes
@@ -255,7 +255,7 @@ class _UpsertBatch:
     def _is_created_first(self, body: CreateEndUserInput) -> bool:
         """Return True if the service itself should find out that *body* is taken.
 
-        The service refuses a taken e-mail address or phone number, but accepts an external id twice.
+        The service refuses a taken e-mail address or phone number, but no taken external id.
         """
         return self.bulk.guess.new and not self.bulk.index.complete and not body.external_id
 
