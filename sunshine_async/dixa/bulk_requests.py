@@ -185,7 +185,7 @@ class BulkCreate:
         return (await self.run(bodies)).final_results()
 
     async def run(self, bodies: Sequence[CreateEndUserInput]) -> "BatchProgress":
-        """Create end users, as `create`; return all results, with a mark on a result from a look-up."""
+        """Create end users, as `create`; the progress shows which results rest on a look-up."""
         progress = BatchProgress(self, bodies, since=datetime.now(UTC) - CLOCK_SKEW)
         with note_if_sent(progress.results):
             await progress.send(range(len(bodies)))
