@@ -276,7 +276,7 @@ def import_file(
             key_id=key_id,
             secret_file=secret_file,
             rate=rate,
-            concurrency=concurrency or found.service.tasks[mode].at_once,
+            concurrency=concurrency or found.service.tasks[mode].concurrency,
             may_ask=someone_there() and file != STDIN,
         )
         screen = Screen(as_json=as_json)

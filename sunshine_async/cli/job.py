@@ -18,8 +18,8 @@ from sunshine_async.cli.options import refusals
 from sunshine_async.cli.output import Screen, done, duration, figures
 from sunshine_async.cli.streams import emit, emit_json, in_json
 from sunshine_async.jobs.source import noted
-from sunshine_async.jobs.tasks.services import SERVICES
-from sunshine_async.jobs.tasks.task import BETWEEN, Mode
+from sunshine_async.jobs.tasks import SERVICES
+from sunshine_async.jobs.tasks.task import KEY_SEPARATOR, Mode
 from sunshine_async.journal import Found, Journal, JournalError, State, copy_journal
 from sunshine_async.journal.sql import REASONS
 from sunshine_async.rows import BadRow, Format, Row, SourceError
@@ -114,7 +114,7 @@ def export(
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
             outcome = row["outcome"] or State(row["state"]).name.lower()
-            key = None if row["key"] is None else row["key"].partition(BETWEEN)[0]
+            key = None if row["key"] is None else row["key"].partition(KEY_SEPARATOR)[0]
             found = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
             found["outcome"] = outcome
             write(in_json(found) if format is Format.JSONL else _cells(found))

@@ -1,8 +1,17 @@
-"""Dixa: end users, and the custom attributes they may have."""
+"""Dixa: end users and custom attributes.
 
-from sunshine_async.dixa.client import (
-    DixaClient,
-)
+`DixaClient` holds the settings of an organization. ``client.end_users`` is `EndUsers`, and
+``client.custom_attributes`` is `CustomAttributes`: a method for each operation of the service.
+Bodies (``...Input``) and answers are models, under the service's names.
+
+Bulk requests carry many bodies. `EndUsers.create_bulk` returns the service's own outcomes.
+`EndUsers.create_many` adds batches, halving of refused batches, and look-ups after a lost answer.
+An end user is found by external id, e-mail address or phone number. `EndUsers.upsert` looks up,
+then creates or patches. The service allows an external id twice, but an e-mail address or phone
+number only once. Lists are a `Listing`: records one by one, or page by page.
+"""
+
+from sunshine_async.dixa.client import DixaClient
 from sunshine_async.dixa.conversations import (
     AnonymizedConversation,
     Assignment,
@@ -36,9 +45,7 @@ from sunshine_async.dixa.custom_attributes import (
     TextDefinition,
     UnknownDefinition,
 )
-from sunshine_async.dixa.end_users import (
-    EndUsers,
-)
+from sunshine_async.dixa.end_users import EndUsers
 from sunshine_async.dixa.models import (
     AnonymizationRequest,
     BulkActionFailure,
@@ -67,10 +74,7 @@ from sunshine_async.dixa.models import (
     UpdateEndUserInput,
     Validation,
 )
-from sunshine_async.dixa.pages import (
-    Listing,
-    Page,
-)
+from sunshine_async.dixa.pages import Listing, Page
 
 __all__ = [
     "AnonymizationRequest",

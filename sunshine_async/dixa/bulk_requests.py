@@ -1,6 +1,6 @@
-"""A batch as requests: halved where it is refused, settled where its answer was lost.
+"""Bulk requests: a refused batch is halved, a batch with a lost answer is looked up.
 
-Why an item of a batch isn't done, as an error: in the service's words, or in ours.
+An item that isn't done ends in an error, taken from the service's outcome or from a look-up.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
@@ -22,12 +22,10 @@ from sunshine_async.bulk.cancellation import (
     doubtful,
     is_doubted,
 )
-from sunshine_async.dixa.matching import holds, may_hold, of_changes, of_creates
+from sunshine_async.dixa.matching import holds, may_hold
 from sunshine_async.dixa.models import (
     BulkActionFailure,
     BulkActionSuccess,
-    BulkPatchEndUserInput,
-    BulkUpdateEndUserInput,
     CreateEndUserInput,
     EmptyPatchSet,
     EndUser,
@@ -48,7 +46,6 @@ from sunshine_async.errors import (
     RateLimitError,
     ResponseDecodeError,
     ServerError,
-    SunshineError,
     TransportError,
     error_class,
 )
@@ -67,293 +64,250 @@ STATUS_OF: Final[Mapping[type, int]] = {
     UnknownBulkError: _FAILED,
     Validation: BAD_REQUEST,
 }
-"""The status of a single call with the same error (assumed). Any other error is unreadable."""
+"""Status of a single call with the same error (assumed). An error of another type is unreadable."""
 REFUSED: Final = (EmptyPatchSet, InvalidArgument, NotFound, Validation)
-"""The errors of an item that was refused, and not applied. Any other item may have been applied."""
+"""Errors of items that certainly weren't applied. Any further error leaves the item uncertain."""
 
 TAKEN: Final[Mapping[str, ErrorDetail]] = {
     "email": ErrorDetail("EmailExists", "another end user has the e-mail address"),
     "phone_number": ErrorDetail("PhoneNumberExists", "another end user has the phone number"),
 }
-"""By the field that is taken: the service's code, and what a look showed."""
+"""Unique fields, in the order of looking up: the service's code, and the finding of a look-up."""
 
 AMBIGUOUS: Final = ErrorDetail(
     "AmbiguousMatch", "its external id, e-mail address and phone number lead to several end users"
 )
 
+B = TypeVar("B")
 
-def of_outcome(
-    outcome: Outcome | None, *, endpoint: str, status: int, hidden: tuple[str, ...] = ()
-) -> SunshineError:
-    """Return the error of an item with this *outcome*, which is no success.
+Result: TypeAlias = EndUser | Exception
+LookUp: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
+"""Returns at most two end users with a value: called with the name of the field, and the value."""
 
-    Only the errors in `REFUSED` are certain; otherwise the item may have been applied. *status* is
-    the status of the answer as a whole. Texts in *hidden* are not shown.
-    """
-    error = outcome.error if isinstance(outcome, BulkActionFailure) else None
-    own = STATUS_OF.get(type(error))
-    if error is None or own is None:
-        reason = "nothing in it is surely about this item"
-        return ResponseDecodeError(
-            reason, path="data", status=status, endpoint=endpoint, maybe_applied=True
-        )
-    said = {"code": error.type, "message": error.message or None}
-    return error_class(own)(
-        own,
-        endpoint=endpoint,
-        errors=error_details(_codec.encode(said), hidden),
-        maybe_applied=not isinstance(error, REFUSED),
-    )
-
-
-def of_look(status: int, detail: ErrorDetail, *, endpoint: str) -> ApiError:
-    """Return the error of what a look at the service showed: `TAKEN`, or `AMBIGUOUS`."""
-    return error_class(status)(status, endpoint=endpoint, errors=(detail,))
+OUTAGE_ERRORS: Final = (TransportError, ServerError, RateLimitError)
+"""Errors after which a further look-up would fail as well."""
+CLOCK_SKEW: Final = timedelta(minutes=1)
+"""Tolerated lag of the service's clock behind the local clock."""
+CLOCK_ERROR: Final = timedelta(days=1)
+"""Largest error of either clock (assumed). A match created within this time may be ours."""
+LOOK_UP: Final = "the look-up"
+MAX_ROUNDS: Final = 3
+"""Rounds of looking up uncertain creates, and sending missing end users again."""
 
 
 def is_taken(error: object) -> bool:
-    """Return whether the service refused an item because another end user has what it sets."""
+    """Return True for a refusal since another end user has the e-mail address or phone number."""
     codes = {detail.code for detail in TAKEN.values()}
     return isinstance(error, ApiError) and any(detail.code in codes for detail in error.errors)
 
 
-B = TypeVar("B")
-C = TypeVar("C", BulkPatchEndUserInput, BulkUpdateEndUserInput)
-S = TypeVar("S")
-
-Result: TypeAlias = EndUser | Exception
-Look: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
-"""Gives those who have a value in a field of that name, two of them at most."""
-
-GONE: Final = (TransportError, ServerError, RateLimitError)
-"""What says that no look-up would fare better just now."""
-SKEW: Final = timedelta(minutes=1)
-"""How far the service's clock may be behind ours."""
-WRONG: Final = timedelta(days=1)
-"""How far one of the clocks may be wrong (assumed): within it, who is there as sent may be ours."""
-LOOK: Final = "the look-up"
-ROUNDS: Final = 3
-"""How often what may be there is looked for, and sent again where it isn't."""
-
-
 @frozen
-class Changing(Generic[C]):
-    """Bulk patches or updates by *send*."""
+class BulkRequest(Generic[B]):
+    """A bulk operation: *call* sends bodies, *match* assigns an outcome to each body."""
 
-    send: Callable[[Sequence[C]], Awaitable[list[Outcome]]]
+    call: Callable[[Sequence[B]], Awaitable[list[Outcome]]]
+    match: Callable[[Sequence[B], Sequence[Outcome]], list[Outcome | None]]
     endpoint: Endpoint[Any, Any]
     hidden: tuple[str, ...] = field(default=(), repr=False)
-    """What no error may show."""
+    """Texts that no error may show."""
 
-    async def change(self, bodies: Sequence[C]) -> list[Result]:
-        """Return what became of each of *bodies*, all sent by one request.
+    async def send(self, bodies: Sequence[B], *, uncertain: bool = False) -> list[Result]:
+        """Send *bodies* in a request; return the results in the same order.
 
-        It is sent again by itself until it has an answer, so it is only ever halved here.
+        A batch that the service refuses as a whole is halved until the bad body stands alone.
+        *uncertain*: an earlier sending may have been applied. The transport resends by itself.
         """
-        return await _halved(self.send, self._read, bodies)
+        try:
+            outcomes = await self.call(bodies)
+        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            failed = contained(error, CALL)
+        else:
+            try:
+                return [self.result(outcome) for outcome in self.match(bodies, outcomes)]
+            except Exception as error:  # noqa: BLE001 - a fault of ours, and the request was sent
+                return [after_sending(error)] * len(bodies)
+        if uncertain:
+            failed = doubtful(failed)
+        if len(bodies) == 1 or not isinstance(failed, BadRequestError | PayloadTooLargeError):
+            return [failed] * len(bodies)
+        middle = len(bodies) // 2
+        uncertain = failed.maybe_applied
+        first = await self.send(bodies[:middle], uncertain=uncertain)
+        with note_if_sent(first):
+            return first + await self.send(bodies[middle:], uncertain=uncertain)
 
-    def _read(self, bodies: Sequence[C], outcomes: Sequence[Outcome]) -> list[Result]:
-        found = of_changes(bodies, outcomes)
-        return [_result(one, self.endpoint, self.hidden) for one in found]
+    def result(self, outcome: Outcome | None) -> Result:
+        """Return the end user or the error of an item with this *outcome*.
+
+        Only errors in `REFUSED` are certain; otherwise the item may have been applied.
+        """
+        if isinstance(outcome, BulkActionSuccess):
+            return outcome.data
+        error = outcome.error if isinstance(outcome, BulkActionFailure) else None
+        status, endpoint = STATUS_OF.get(type(error)), str(self.endpoint)
+        if error is None or status is None:
+            reason = "no outcome in the answer certainly belongs to this item"
+            return ResponseDecodeError(
+                reason,
+                path="data",
+                status=self.endpoint.ok[0],
+                endpoint=endpoint,
+                maybe_applied=True,
+            )
+        fields = {"code": error.type, "message": error.message or None}
+        return error_class(status)(
+            status,
+            endpoint=endpoint,
+            errors=error_details(_codec.encode(fields), self.hidden),
+            maybe_applied=not isinstance(error, REFUSED),
+        )
 
 
 @frozen
-class Created:
-    """What became of the items of a bulk create."""
+class BulkCreate:
+    """Bulk creates without duplicates: *look_up* settles creates without a clear answer."""
 
-    results: list[Result]
-    doubted: frozenset[int]
-    """The places of those that are not said to be made or refused by the answer, but by a look."""
-
-
-@frozen
-class Creating:
-    """Bulk creates by *send* that make no one twice; *look* shows what they may have made."""
-
-    send: Callable[[Sequence[CreateEndUserInput]], Awaitable[list[Outcome]]]
-    look: Look
-    endpoint: Endpoint[Any, Any]
-    hidden: tuple[str, ...] = field(default=(), repr=False)
-    """What no error may show."""
+    request: BulkRequest[CreateEndUserInput]
+    look_up: LookUp
 
     async def create(self, bodies: Sequence[CreateEndUserInput]) -> list[Result]:
-        """Return what became of each of *bodies*, sent as one bulk create.
+        """Create end users; return a result for each of *bodies*, in order.
 
-        One that may have been made or not is looked for by e-mail, then by phone number. There as
-        sent since then, it is ours; there otherwise, it was refused; not there, it is sent again,
-        because these two guard against a second one. Without them it stays open.
+        An uncertain create is looked up by e-mail address, then by phone number:
+
+        - An end user as sent, created since then: the result.
+        - A different or older end user: refused as a duplicate.
+        - An end user who may be either: uncertain.
+        - Nobody: sent again, since both fields guard against a second end user.
+
+        Without either field the result stays uncertain.
         """
-        return (await self.created(bodies)).results
+        return (await self.run(bodies)).final_results()
 
-    async def created(self, bodies: Sequence[CreateEndUserInput]) -> Created:
-        """`create`, and say which of them a look has settled."""
-        course = _Course(self, bodies, since=datetime.now(UTC) - SKEW)
-        with noting(course.results):
-            await course.send(range(len(bodies)))
-            for _ in range(ROUNDS):
-                missing = await course.settle()
+    async def run(self, bodies: Sequence[CreateEndUserInput]) -> "BatchProgress":
+        """Create end users, as `create`; the progress shows which results rest on a look-up."""
+        progress = BatchProgress(self, bodies, since=datetime.now(UTC) - CLOCK_SKEW)
+        with note_if_sent(progress.results):
+            await progress.send(range(len(bodies)))
+            for _ in range(MAX_ROUNDS):
+                missing = await progress.read_back()
                 if missing:
-                    await course.send(missing)
-                elif not course.cut_short:
+                    await progress.send(missing)
+                elif not progress.interrupted:
                     break
-        return Created(course.ends(), frozenset(course.looked_for))
+        return progress
 
-    async def once(self, bodies: Sequence[CreateEndUserInput]) -> list[Result]:
-        """Send *bodies* once; return the results as far as the answer says them."""
-        return await _halved(self.send, self._read, bodies)
+    async def read_back(self, body: CreateEndUserInput, since: datetime) -> Result | None:
+        """Look up the end user that *body* may have created after *since*.
 
-    def _read(
-        self, bodies: Sequence[CreateEndUserInput], outcomes: Sequence[Outcome]
-    ) -> list[Result]:
-        found = of_creates(bodies, outcomes)
-        return [_result(one, self.endpoint, self.hidden) for one in found]
-
-    async def made(self, body: CreateEndUserInput, since: datetime) -> Result | None:
-        """Return the user that *body* made *since* then, or the error that it met, or None.
-
-        None where nobody has the keys of *body*. A user who may be the one, or another, is an
-        error that leaves it open.
+        Return the end user, the error that *body* met, or None if nobody has the keys of *body*.
+        An end user who may be the created end user, or a stranger, is an uncertain error.
         """
-        for name, value in _guards(body).items():
-            users = await self.look(name, value)
-            open_ = [one for one in users if not _is_older(one, since - WRONG)]
-            for user in open_:
+        for name, value in _unique_values(body).items():
+            users = await self.look_up(name, value)
+            recent = [user for user in users if not _is_older(user, since - CLOCK_ERROR)]
+            for user in recent:
                 if holds(user, body) and not _is_older(user, since):
                     return user
-            if any(may_hold(user, body) for user in open_):
-                return _result(None, self.endpoint)
+            if any(may_hold(user, body) for user in recent):
+                return self.request.result(None)
             if users:
-                return of_look(400, TAKEN[name], endpoint=str(self.endpoint))
+                endpoint = str(self.request.endpoint)
+                return BadRequestError(BAD_REQUEST, endpoint=endpoint, errors=(TAKEN[name],))
         return None
 
 
 @define
-class _Course:
-    """What has become of the bodies of one batch so far."""
+class BatchProgress:
+    """Progress of a bulk create: the results so far, by index."""
 
-    creating: Creating
+    bulk: BulkCreate
     bodies: Sequence[CreateEndUserInput]
     since: datetime = field(kw_only=True)
     results: dict[int, Result] = field(factory=dict[int, "Result"])
-    doubted: set[int] = field(factory=set[int])
-    """Those that an earlier sending may have made."""
-    looked_for: set[int] = field(factory=set[int])
-    """Those that were ever in doubt, and weren't surely made after that."""
-    cut_short: bool = False
-    """Whether the last `settle` ended at a look-up that had no answer."""
+    uncertain: set[int] = field(factory=set[int])
+    """Bodies that an earlier sending may have created."""
+    looked_up: set[int] = field(factory=set[int])
+    """Bodies without a clear success since an uncertain sending: a success rests on a look-up."""
+    interrupted: bool = False
+    """True if the last `read_back` ended at a look-up without an answer."""
 
     async def send(self, indexes: Sequence[int]) -> None:
-        results = await self.creating.once([self.bodies[index] for index in indexes])
+        results = await self.bulk.request.send([self.bodies[index] for index in indexes])
         for index, result in zip(indexes, results, strict=True):
             self.results[index] = result
             if isinstance(result, EndUser):
-                self.looked_for.discard(index)
-                self.doubted.discard(index)
+                self.looked_up.discard(index)
+                self.uncertain.discard(index)
             elif is_doubted(result):
-                self.looked_for.add(index)
-                self.doubted.add(index)
+                self.looked_up.add(index)
+                self.uncertain.add(index)
             elif isinstance(result, BadRequestError) and not is_taken(result):
-                self.doubted.discard(index)
+                self.uncertain.discard(index)
 
-    async def settle(self) -> list[int]:
-        """Look for those that may be there; return those that aren't and may be sent again.
+    async def read_back(self) -> list[int]:
+        """Look up uncertain bodies; return the indexes of bodies to send again.
 
-        A look-up that has no answer is the last: a service that is gone isn't asked for each.
+        An outage ends the look-ups: a service that is gone isn't called for each body.
         """
         missing: list[int] = []
-        self.cut_short = False
-        for index in sorted(self.doubted):
+        self.interrupted = False
+        for index in sorted(self.uncertain):
             result = self.results[index]
-            if not (is_doubted(result) or is_taken(result)) or not _guards(self.bodies[index]):
+            body = self.bodies[index]
+            if not (is_doubted(result) or is_taken(result)) or not _unique_values(body):
                 continue
             try:
-                found = await self.creating.made(self.bodies[index], self.since)
+                found = await self.bulk.read_back(body, self.since)
             except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                if isinstance(contained(error, LOOK), GONE):
-                    self.cut_short = True
+                if isinstance(contained(error, LOOK_UP), OUTAGE_ERRORS):
+                    self.interrupted = True
                     break
-                continue  # it stays in doubt
+                continue  # stays uncertain
             if found is None:
                 missing.append(index)
             else:
                 self.results[index] = found
-                self.doubted.discard(index)
+                self.uncertain.discard(index)
         return missing
 
-    def ends(self) -> list[Result]:
-        """Return how all have ended: what is in doubt says so."""
-        for index in self.doubted:
+    def final_results(self) -> list[Result]:
+        """Return all results in order, with uncertain errors marked as such."""
+        for index in self.uncertain:
             self.results[index] = doubtful(cast("Exception", self.results[index]))
         return [self.results[index] for index in range(len(self.bodies))]
 
 
 @contextmanager
-def noting(ended: Collection[object]) -> Generator[None]:
-    """Let a cancellation of the block say that a request had left, if any of its items has *ended*."""
+def note_if_sent(results: Collection[object]) -> Generator[None]:
+    """Add a note to a cancellation of the block, once *results* show that a request had left."""
     try:
         yield
     except get_cancelled_exc_class() as cancelled:
-        if ended:
+        if results:
             cancelled.add_note(SENT_NOTE.format(endpoint="an earlier request of the batch"))
         raise
 
 
-async def _halved(
-    send: Callable[[Sequence[B]], Awaitable[list[Outcome]]],
-    read: Callable[[Sequence[B], list[Outcome]], list[Result]],
-    bodies: Sequence[B],
-    *,
-    doubted: bool = False,
-) -> list[Result]:
-    """Send *bodies*, in halves where they are refused as a whole, until the bad one stands alone.
-
-    *read* gives the results out of the outcomes. *doubted* says that an earlier sending may have
-    been applied.
-    """
-    try:
-        outcomes = await send(bodies)
-    except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-        failed = contained(error, CALL)
-    else:
-        try:
-            return read(bodies, outcomes)
-        except Exception as error:  # noqa: BLE001 - a fault of ours, and the request was sent
-            return [after_sending(error)] * len(bodies)
-    if doubted:
-        failed = doubtful(failed)
-    if len(bodies) == 1 or not isinstance(failed, BadRequestError | PayloadTooLargeError):
-        return [failed] * len(bodies)
-    middle = len(bodies) // 2
-    doubted = failed.maybe_applied
-    first = await _halved(send, read, bodies[:middle], doubted=doubted)
-    with noting(first):
-        return first + await _halved(send, read, bodies[middle:], doubted=doubted)
-
-
-def _result(
-    outcome: Outcome | None, endpoint: Endpoint[Any, Any], hidden: tuple[str, ...] = ()
-) -> Result:
-    if isinstance(outcome, BulkActionSuccess):
-        return outcome.data
-    return of_outcome(outcome, endpoint=str(endpoint), status=endpoint.ok[0], hidden=hidden)
-
-
 def _is_older(user: EndUser, since: datetime) -> bool:
-    """Return whether *user* was surely there before *since*, by the service's clock."""
+    """Return True if *user* surely existed before *since*, by the service's clock."""
     return user.created_at is not None and user.created_at < since
 
 
-def _guards(body: CreateEndUserInput) -> dict[str, str]:
-    """Return what the service lets only one have, in the order of looking."""
+def _unique_values(body: CreateEndUserInput) -> dict[str, str]:
+    """Return the values of *body* that the service keeps unique, in the order of looking up."""
     return {name: value for name in TAKEN if (value := getattr(body, name))}
 
 
-def size_as(kind: type[B], *, room: int = 0) -> Callable[[B], int]:
-    """Return what measures a *kind* as JSON, *room* added; it raises for what can't be sent."""
+def item_size(model: type[B], *, room: int = 0) -> Callable[[B], int]:
+    """Return a function from a *model* to its bytes as JSON, plus *room*.
+
+    The function raises for an item that can't be sent.
+    """
 
     def size(item: B) -> int:
-        if not isinstance(item, kind):
-            message = f"an item must be a {kind.__name__}, not a {type(item).__name__}"
+        if not isinstance(item, model):
+            message = f"an item must be a {model.__name__}, not a {type(item).__name__}"
             raise TypeError(message)
         return len(_codec.encode(item)) + room
 

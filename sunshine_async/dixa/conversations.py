@@ -1,4 +1,4 @@
-"""The conversations of an end user: eleven kinds, and whatever may come.
+"""Conversations of an end user: eleven kinds, and a class for unknown kinds.
 
 Match on `Conversation`::
 
@@ -7,7 +7,7 @@ Match on `Conversation`::
         case UnknownConversation(type=kind, extra=everything): ...
         case _: ...
 
-A conversation without an *id* that can be read is an `UnknownConversation`, whatever its kind.
+A conversation without a readable *id* is an `UnknownConversation`, of any kind.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ from sunshine_async.dixa.models import CustomAttribute, PaginationLinks
 
 @frozen(kw_only=True, slots=False)
 class Assignment(Model):
-    """Which agent has a conversation."""
+    """Assignment of a conversation to an agent."""
 
     agent_id: str | None = None
     assigned_at: datetime | None = None
@@ -29,7 +29,7 @@ class Assignment(Model):
 
 @frozen(kw_only=True, slots=False)
 class Queue(Model):
-    """Which queue a conversation is or was in."""
+    """Queue that a conversation is or was in."""
 
     id: str | None = None
     queued_at: datetime | None = None
@@ -37,7 +37,7 @@ class Queue(Model):
 
 @frozen(kw_only=True, slots=False)
 class BrowserInfo(Model):
-    """What the end user wrote with."""
+    """Browser of the end user."""
 
     name: str | None = None
     version: str | None = None
@@ -48,55 +48,55 @@ class BrowserInfo(Model):
 @frozen(kw_only=True, slots=False)
 class _Link(Model):
     parent_id: int | None = None
-    """The conversation that this one came from."""
+    """Id of the conversation that this conversation came from."""
 
 
 @frozen(kw_only=True, slots=False)
 class EmailForward(_Link):
-    """It is another one, forwarded."""
+    """Link: a conversation was forwarded."""
 
     type: str = field(default="EmailForward", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
 class FollowUp(_Link):
-    """It goes on with another one."""
+    """Link: an earlier conversation continues."""
 
     type: str = field(default="FollowUp", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
 class SideConversation(_Link):
-    """It is held beside another one."""
+    """Link: a conversation runs in parallel."""
 
     type: str = field(default="SideConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
 class UnknownLink(Model):
-    """A link of a kind that came after this was written; all that it has is in *extra*."""
+    """Link of an unknown kind; *extra* has all data."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
 
 
 ConversationLink: TypeAlias = EmailForward | FollowUp | SideConversation | UnknownLink
-"""How a conversation came from another."""
+"""Relation to the conversation that a conversation came from."""
 
 
 @frozen(kw_only=True, slots=False)
-class _Any(Model):
-    """What every kind has."""
+class _Common(Model):
+    """Fields of every kind."""
 
     id: int
     requester_id: str | None = None
-    """The end user's id."""
+    """Id of the end user."""
     channel: str | None = None
-    """Such as ``Email`` or ``WhatsApp``; the service may add others."""
+    """Such as ``Email`` or ``WhatsApp``; the service may add kinds."""
     created_at: datetime | None = None
     direction: str | None = None
-    """``Inbound``, ``Outbound`` or ``Internal``; the service may add others."""
+    """``Inbound``, ``Outbound`` or ``Internal``; the service may add values."""
     state: str | None = None
-    """``Open``, ``Pending``, ``AwaitingPending`` or ``Closed``; the service may add others."""
+    """``Open``, ``Pending``, ``AwaitingPending`` or ``Closed``; the service may add values."""
     state_updated_at: datetime | None = None
     link: ConversationLink | None = None
     custom_attributes: list[CustomAttribute] | None = None
@@ -105,64 +105,67 @@ class _Any(Model):
 
 
 @frozen(kw_only=True, slots=False)
-class _Handled(_Any):
-    """What every kind has that isn't anonymized."""
+class _Assigned(_Common):
+    """Fields of every kind, unless anonymized."""
 
     assignment: Assignment | None = None
     queue: Queue | None = None
 
 
 @frozen(kw_only=True, slots=False)
-class AnonymizedConversation(_Any):
-    """What is left of a conversation whose end user was anonymized."""
+class _WithBrowser(_Assigned):
+    browser_info: BrowserInfo | None = None
+    language: str | None = None
+
+
+@frozen(kw_only=True, slots=False)
+class _WithEmails(_Assigned):
+    from_email: str | None = field(default=None, repr=concealed)
+    to_email: str | None = field(default=None, repr=concealed)
+    integration_email: str | None = field(default=None, repr=concealed)
+    language: str | None = None
+    subject: str | None = field(default=None, repr=concealed)
+
+
+@frozen(kw_only=True, slots=False)
+class AnonymizedConversation(_Common):
+    """Remainder of a conversation after the anonymization of the end user."""
 
     anonymized_at: datetime | None = None
     type: str = field(default="AnonymizedConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class ChatConversation(_Handled):
-    """A chat in the widget of a page."""
+class ChatConversation(_WithBrowser):
+    """Chat in the widget of a web page."""
 
-    browser_info: BrowserInfo | None = None
-    language: str | None = None
     type: str = field(default="ChatConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class ContactFormConversation(_Handled):
-    """What came through a contact form."""
+class ContactFormConversation(_WithEmails):
+    """Message through a contact form."""
 
-    from_email: str | None = field(default=None, repr=concealed)
-    to_email: str | None = field(default=None, repr=concealed)
-    integration_email: str | None = field(default=None, repr=concealed)
-    language: str | None = None
-    subject: str | None = field(default=None, repr=concealed)
     type: str = field(default="ContactFormConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class EmailConversation(_Handled):
-    """A conversation by e-mail."""
+class EmailConversation(_WithEmails):
+    """Conversation by e-mail."""
 
-    from_email: str | None = field(default=None, repr=concealed)
-    to_email: str | None = field(default=None, repr=concealed)
-    integration_email: str | None = field(default=None, repr=concealed)
-    language: str | None = None
-    subject: str | None = field(default=None, repr=concealed)
     type: str = field(default="EmailConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class FacebookMessengerConversation(_Handled):
-    """A conversation on Facebook Messenger."""
+class FacebookMessengerConversation(_Assigned):
+    """Conversation on Facebook Messenger."""
 
     type: str = field(default="FacebookMessengerConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class GenericConversation(_Handled):
-    """A conversation on a channel of the organization's own."""
+class GenericConversation(_Assigned):
+    """Conversation on the organization's own channel."""
 
     from_contact_point_id: str | None = field(default=None, repr=concealed)
     to_contact_point_id: str | None = field(default=None, repr=concealed)
@@ -170,24 +173,22 @@ class GenericConversation(_Handled):
 
 
 @frozen(kw_only=True, slots=False)
-class MessengerConversation(_Handled):
-    """A conversation in the service's own messenger."""
+class MessengerConversation(_WithBrowser):
+    """Conversation in the service's own messenger."""
 
-    browser_info: BrowserInfo | None = None
-    language: str | None = None
     type: str = field(default="MessengerConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class PstnPhoneConversation(_Handled):
-    """A call by phone."""
+class PstnPhoneConversation(_Assigned):
+    """Phone call."""
 
     type: str = field(default="PstnPhoneConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class SmsConversation(_Handled):
-    """A conversation by SMS."""
+class SmsConversation(_Assigned):
+    """Conversation by SMS."""
 
     from_number: str | None = field(default=None, repr=concealed)
     to_number: str | None = field(default=None, repr=concealed)
@@ -195,26 +196,26 @@ class SmsConversation(_Handled):
 
 
 @frozen(kw_only=True, slots=False)
-class TwitterConversation(_Handled):
-    """A conversation on Twitter."""
+class TwitterConversation(_Assigned):
+    """Conversation on Twitter."""
 
     conversation_type: str | None = None
-    """``DirectMessage`` or ``Tweet``; the service may add others."""
+    """``DirectMessage`` or ``Tweet``; the service may add values."""
     contact_point_twitter_id: str | None = field(default=None, repr=concealed)
     end_user_twitter_id: str | None = field(default=None, repr=concealed)
     type: str = field(default="TwitterConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class WhatsAppConversation(_Handled):
-    """A conversation on WhatsApp."""
+class WhatsAppConversation(_Assigned):
+    """Conversation on WhatsApp."""
 
     type: str = field(default="WhatsAppConversation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
 class UnknownConversation(Model):
-    """A conversation without a readable id, or of a kind unknown here; *extra* has all its data."""
+    """Conversation without a readable id, or of an unknown kind; *extra* has all data."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
 
@@ -238,7 +239,7 @@ Conversation: TypeAlias = (
 
 @frozen(kw_only=True, slots=False)
 class ListEndUserConversationsOutput(Model):
-    """A page of conversations, as it comes."""
+    """Page of conversations, as the service sends the page."""
 
     data: list[Conversation]
     meta: PaginationLinks | None = None

@@ -1,6 +1,7 @@
-"""What custom attributes an organization has defined.
+"""Custom attributes: the definitions of an organization, and the operation that lists definitions.
 
-The custom attributes that an organization has defined.
+A definition has a kind of values: any text, or a choice from a tree of options. `EndUser` has the
+values of an end user, and `EndUsers.patch_custom_attributes` sets values.
 """
 
 from datetime import datetime
@@ -16,12 +17,12 @@ from sunshine_async._codec.model import AS_TAG, Model
 
 @frozen(kw_only=True, slots=False)
 class SelectOption(Model):
-    """An option of a Select, and those that are nested in it."""
+    """An option of a Select, with nested options."""
 
     id: str
     label: str | None = None
     value: str | None = None
-    """What an end user's attribute holds where this is chosen."""
+    """Value of an end user's attribute with this option chosen."""
     nested_options: "list[SelectOption] | None" = None
     is_deactivated: bool | None = None
     order_index: int | None = None
@@ -32,7 +33,7 @@ resolve_types(SelectOption)
 
 @frozen(kw_only=True, slots=False)
 class SelectDefinition(Model):
-    """One of a tree of options."""
+    """Choice from a tree of options."""
 
     options: list[SelectOption] | None = None
     type: str = field(default="Select", metadata=AS_TAG)
@@ -40,7 +41,7 @@ class SelectDefinition(Model):
 
 @frozen(kw_only=True, slots=False)
 class TextDefinition(Model):
-    """Any text."""
+    """Free text."""
 
     placeholder: str | None = None
     type: str = field(default="Text", metadata=AS_TAG)
@@ -48,23 +49,23 @@ class TextDefinition(Model):
 
 @frozen(kw_only=True, slots=False)
 class UnknownDefinition(Model):
-    """A kind that came after this was written; all that it has is in *extra*."""
+    """Definition of an unknown kind; *extra* has all data."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
 
 
 InputDefinition: TypeAlias = SelectDefinition | TextDefinition | UnknownDefinition
-"""What values a custom attribute takes."""
+"""Kind of the values that a custom attribute accepts."""
 
 
 @frozen(kw_only=True, slots=False)
 class CustomAttributeDefinition(Model):
-    """A custom attribute of an organization."""
+    """Definition of a custom attribute."""
 
     id: str
-    """The key in `EndUsers.patch_custom_attributes`."""
+    """Key of the attribute in `EndUsers.patch_custom_attributes`."""
     entity_type: str | None = None
-    """What has it: ``Contact`` (an end user) or ``Conversation``; the service may add others."""
+    """``Contact`` (an end user), ``Conversation``, or a later addition of the service."""
     identifier: str | None = None
     label: str | None = None
     input_definition: InputDefinition | None = None
@@ -88,10 +89,13 @@ ENDPOINTS: Final = (LIST,)
 
 @frozen
 class CustomAttributes:
-    """The definitions of the custom attributes: which there are, and what they take."""
+    """Operations on the definitions of custom attributes."""
 
     _transport: Transport = field(alias="transport")
 
     async def list(self) -> _Definitions:
-        """Return all definitions, of end users and of conversations (getCustom-attributes)."""
+        """Return all definitions, of end users and of conversations (getCustom-attributes).
+
+        Raise an error of `errors`, as each method of `EndUsers`. May be sent again.
+        """
         return await self._transport.call(LIST)

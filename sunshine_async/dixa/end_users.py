@@ -1,4 +1,4 @@
-"""The end users of one organization: Dixa."""
+"""End users of an organization: the operations, and the compositions of operations."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,9 +14,9 @@ from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.bulk import batching as batches
 from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.dixa import upserts
-from sunshine_async.dixa.bulk_requests import Changing, Creating, size_as
+from sunshine_async.dixa.bulk_requests import BulkCreate, BulkRequest, item_size
 from sunshine_async.dixa.conversations import Conversation, ListEndUserConversationsOutput
-from sunshine_async.dixa.matching import all_keys, unique_keys
+from sunshine_async.dixa.matching import all_keys, match_changes, match_creates, unique_keys
 from sunshine_async.dixa.models import (
     AnonymizationRequest,
     BulkPatchEndUserInput,
@@ -32,13 +32,13 @@ from sunshine_async.dixa.models import (
     PatchEndUserInput,
     UpdateEndUserInput,
 )
-from sunshine_async.dixa.pages import Listing, Place, page_limit_of
+from sunshine_async.dixa.pages import Listing, ListLocation, page_limit_of
 
 _Outcomes: TypeAlias = list[Outcome]
 _Attributes: TypeAlias = list[CustomAttribute]
 
 MAX_BATCH_BYTES: Final = 1_000_000
-"""The most JSON that is sent at once. The service has no number for it; this is far below 10 MB."""
+"""The most bytes of JSON in a request: far below 10 MB. The service documents no number."""
 
 _ALL: Final = "/v1/endusers"
 _ONE: Final = _ALL + "/{end_user_id}"
@@ -52,7 +52,7 @@ LIST: Final[Endpoint[None, ListEndUsersOutput]] = Endpoint(
 CREATE: Final = Endpoint(
     "POST", _ALL, operation="postEndusers",
     accepts=CreateEndUserInput, returns=EndUser, inside="data", ok=(201,),
-    replay=Replay.UNSAFE,  # without e-mail and phone number nothing guards against a second one
+    replay=Replay.UNSAFE,  # without e-mail and phone number nothing prevents a second end user
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
 GET: Final[Endpoint[None, EndUser]] = Endpoint(
@@ -63,7 +63,7 @@ GET: Final[Endpoint[None, EndUser]] = Endpoint(
 PATCH: Final = Endpoint(
     "PATCH", _ONE, operation="patchEndusersUserid",
     accepts=PatchEndUserInput, returns=EndUser, inside="data",
-    replay=Replay.IDEMPOTENT,  # the values are absolute: a second sending sets the same
+    replay=Replay.IDEMPOTENT,  # the values are absolute
     max_json_bytes=MAX_BATCH_BYTES,
 )  # fmt: skip
 UPDATE: Final = Endpoint(
@@ -75,7 +75,7 @@ UPDATE: Final = Endpoint(
 ANONYMIZE: Final[Endpoint[None, AnonymizationRequest]] = Endpoint(
     "PATCH", _ONE + "/anonymize", operation="patchEndusersUseridAnonymize",
     returns=AnonymizationRequest, inside="data", query=("force",), ok=(202,),
-    replay=Replay.IDEMPOTENT,  # who is anonymized twice is anonymized
+    replay=Replay.IDEMPOTENT,  # anonymized twice is anonymized
 )  # fmt: skip
 ANONYMIZATION: Final[Endpoint[None, AnonymizationRequest]] = Endpoint(
     "GET", "/v1/anonymization/request/{request_id}", operation="getAnonymizationRequestRequestid",
@@ -118,79 +118,81 @@ ENDPOINTS: Final = (
 
 @frozen
 class EndUsers:
-    """The end users of one organization.
+    """End users of an organization.
 
-    Each method raises `ValueError` before anything is sent for what can't be sent, or else an
-    error of `errors`: a duplicate is a `BadRequestError` whose *code* is ``EmailExists`` or
-    ``PhoneNumberExists``. A call that is cancelled after a byte of it may have left says so in a
-    note on the cancellation.
+    Each method raises `ValueError` before sending for arguments that can't be sent. Any other
+    error is from `errors`. A duplicate is a `BadRequestError` with the code
+    ``EmailExists`` or ``PhoneNumberExists``. A cancelled call adds a note to the cancellation if a
+    byte of the request may have left.
     """
 
     _transport: Transport = field(alias="transport")
     _base_url: str = field(alias="base_url")
 
     async def create(self, body: CreateEndUserInput) -> EndUser:
-        """Create an end user and return it (postEndusers).
+        """Create an end user (postEndusers).
 
-        It is not sent again once the service may have acted: only e-mail and phone number guard
-        against a second one, and who then is there has to be looked at. `upsert` does.
+        Not sent again once the service may have acted: only e-mail address and phone number prevent
+        a second end user. After a lost answer the end user has to be looked up, as `upsert` does.
         """
         return await self._transport.call(CREATE, body)
 
     async def upsert(self, body: CreateEndUserInput) -> EndUser:
-        """Create the end user, or change what *body* sets where it is there; return it.
+        """Create an end user, or change the end user found; return the result.
 
-        It is looked up by external id, then e-mail, then phone number, those that *body* has, and
-        patched where it differs, and only there (a picture always does: the service answers with an
-        address of its own). A create that another one was quicker than, or whose answer is lost,
-        is followed by one more look. `ConflictError` with the code ``AmbiguousMatch`` where the
-        keys lead to several: nothing is written then. `ValueError` without any of the three.
+        The end user is looked up by external id, then e-mail, then phone number, as far as set, and
+        patched only where values differ. A picture always differs, as the service answers with a
+        new address. A further look-up follows a create with a lost answer, or with an e-mail or
+        phone number that was taken in between.
+
+        - `ConflictError`, code ``AmbiguousMatch``: the keys lead to several; nothing is written.
+        - `ValueError`: none of the three keys is set.
+
         (getEndusers, postEndusers, patchEndusersUserid)
         """
 
-        async def then(user: EndUser) -> EndUser:
+        async def change(user: EndUser) -> EndUser:
             changes = upserts.changes_of(body, user)
             return await self.patch(user.id, PatchEndUserInput(**changes)) if changes else user
 
-        return await upserts.found_or_created(
-            body, self._look, self.create, endpoint=str(LIST), then=then
+        return await upserts.find_or_create(
+            body, self._look_up, self.create, endpoint=str(LIST), change=change
         )
 
     async def get_or_create(self, body: CreateEndUserInput) -> EndUser:
-        """Return the end user that the keys of *body* lead to as it is, or create it.
+        """Return the end user with the keys of *body*, unchanged, or create the end user.
 
-        One that is there is never changed. What is raised is as in `upsert`.
-        (getEndusers, postEndusers)
+        Errors are as in `upsert`. (getEndusers, postEndusers)
         """
-        return await upserts.found_or_created(body, self._look, self.create, endpoint=str(LIST))
+        return await upserts.find_or_create(body, self._look_up, self.create, endpoint=str(LIST))
 
     async def get(self, end_user_id: str) -> EndUser:
-        """Return the end user; `NotFoundError` where there is none (getEndusersUserid)."""
+        """Return an end user; `NotFoundError` if there is no such id (getEndusersUserid)."""
         return await self._transport.call(GET, path={"end_user_id": end_user_id})
 
     async def patch(self, end_user_id: str, body: PatchEndUserInput) -> EndUser:
-        """Change what *body* sets and return the end user; `NotFoundError` where there is none.
+        """Change the fields that *body* sets; return the end user (patchEndusersUserid).
 
-        May be sent again with the same values, over what another writer changed in between. That
-        what is left out stays, and that a list takes the place of the list there was, is assumed.
-        (patchEndusersUserid)
+        Fields left out are assumed to stay; a list is assumed to replace the former list. May be
+        sent again with the same values: a change by another writer in between is overwritten.
+        `NotFoundError` if there is no such id.
         """
         return await self._transport.call(PATCH, body, path={"end_user_id": end_user_id})
 
     async def update(self, end_user_id: str, body: UpdateEndUserInput) -> EndUser:
-        """Put *body* in the place of what is there and return it; `NotFoundError` without any.
+        """Replace an end user by *body*; return the end user (putEndusersUserid).
 
-        What is left out is assumed to go. May be sent again, over what another writer changed in
-        between. (putEndusersUserid)
+        Fields left out are assumed to be cleared. May be sent again: a change by another writer in
+        between is overwritten. `NotFoundError` if there is no such id.
         """
         return await self._transport.call(UPDATE, body, path={"end_user_id": end_user_id})
 
     async def anonymize(self, end_user_id: str, *, force: bool = False) -> AnonymizationRequest:
-        """Ask for the end user to be anonymized, for good, and return the request.
+        """Request the anonymization of an end user, for good (patchEndusersUseridAnonymize).
 
-        It is carried out later, within 24 hours: look with `anonymization`. `ConflictError` is
-        assumed to mean open conversations, which *force* closes. May be sent again after a lost
-        answer, and may then meet what the first sending began. (patchEndusersUseridAnonymize)
+        The service acts later, within 24 hours: `anonymization` tells the state. `ConflictError` is
+        assumed to mean open conversations; *force* closes open conversations. May be sent again
+        after a lost answer, and may then meet the effect of the first sending.
         """
         return await self._transport.call(
             ANONYMIZE,
@@ -199,42 +201,36 @@ class EndUsers:
         )
 
     async def anonymization(self, request_id: str) -> AnonymizationRequest:
-        """Return a request of `anonymize` as it stands (getAnonymizationRequestRequestid)."""
+        """Return the state of a request of `anonymize` (getAnonymizationRequestRequestid)."""
         return await self._transport.call(ANONYMIZATION, path={"request_id": request_id})
 
     async def patch_custom_attributes(
         self, end_user_id: str, values: Mapping[str, str | Sequence[str] | None]
     ) -> _Attributes:
-        """Set *values*, by the ids of their definitions, and return the attributes.
+        """Set custom attributes; return the attributes (patchEndusersUseridCustom-attributes).
 
-        A Text takes a text, a Select the path from its option down to the nested one. None is
-        assumed to clear, and what isn't named to stay. `NotFoundError` without the end user. May
-        be sent again with the same values. (patchEndusersUseridCustom-attributes)
+        Keys of *values* are ids of definitions. A Text takes a text, a Select the path from an
+        option down to the nested option. None is assumed to clear; attributes left out are assumed
+        to stay. May be sent again with the same values. `NotFoundError` without the end user.
         """
         return await self._transport.call(
             PATCH_CUSTOM_ATTRIBUTES, Json(values), path={"end_user_id": end_user_id}
         )
 
     async def create_bulk(self, bodies: Sequence[CreateEndUserInput]) -> _Outcomes:
-        """Create end users with one request; return the outcomes as the service gives them.
+        """Create end users in a single request; return the service's outcomes (postEndusersBulk).
 
-        An outcome that can't be read is an `UnknownOutcome`. Their order isn't documented, nor how many it takes at once. It is not sent again once the
-        service may have acted. `create_many` sees to all of that. (postEndusersBulk)
+        An unreadable outcome is an `UnknownOutcome`. The order and the largest number are not
+        documented. Not sent again once the service may have acted. `create_many` handles all three.
         """
         return await self._transport.call(CREATE_BULK, CreateEndUsersInput(data=[*bodies]))
 
     async def patch_bulk(self, bodies: Sequence[BulkPatchEndUserInput]) -> _Outcomes:
-        """Patch end users with one request; return the outcomes as the service gives them.
-
-        May be sent again, as `patch`. (patchEndusers)
-        """
+        """Patch end users in a single request, as `patch`; return outcomes (patchEndusers)."""
         return await self._transport.call(PATCH_BULK, BulkPatchEndUsersInput(data=[*bodies]))
 
     async def update_bulk(self, bodies: Sequence[BulkUpdateEndUserInput]) -> _Outcomes:
-        """Update end users with one request; return the outcomes as the service gives them.
-
-        May be sent again, as `update`. (putEndusers)
-        """
+        """Replace end users in a single request, as `update`; return outcomes (putEndusers)."""
         return await self._transport.call(UPDATE_BULK, BulkUpdateEndUsersInput(data=[*bodies]))
 
     def create_many(
@@ -246,14 +242,15 @@ class EndUsers:
         linger: float = 0.2,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[CreateEndUserInput, EndUser]]:
-        """Create *bodies* in bulk requests; one outcome for each, as `bulk.run` gives them.
+        """Create end users in bulk requests; stream an outcome for each body, as `bulk.run`.
 
-        A request has at most *batch_size* of them, goes after *linger* seconds where they come
-        slowly, and *concurrency* of them are under way at once. Those that share an e-mail address
-        or a phone number go one after another. A request that is refused as a whole is halved
-        until the bad one stands alone. An end user whose outcome the answer doesn't surely say, or
-        whose answer was lost, is looked up by e-mail, then by phone number, and sent again where it
-        isn't there: both guard against a second one. Without either the outcome is `Unknown`.
+        - A request has at most *batch_size* bodies, and waits at most *linger* seconds for a slow
+          source. At most *concurrency* requests are in flight.
+        - Bodies with the same e-mail address or phone number go one after another.
+        - A request that is refused as a whole is halved until the bad body stands alone.
+        - An end user without a certain outcome is looked up by e-mail, then by phone number, and
+          sent again if missing: both prevent a second end user. Without both: `Unknown`.
+
         (postEndusersBulk, getEndusers)
         """
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
@@ -268,10 +265,10 @@ class EndUsers:
         linger: float = 0.2,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[BulkPatchEndUserInput, EndUser]]:
-        """Patch *bodies* in bulk requests; one outcome for each, as `bulk.run` gives them.
+        """Patch end users in bulk requests; stream an outcome for each body, as `bulk.run`.
 
-        Batches are as in `create_many`; those of one end user go one after another. They are sent
-        again after a lost answer, with the same values. (patchEndusers)
+        Batches are as in `create_many`; bodies of the same end user go one after another. A request
+        is sent again after a lost answer, with the same values. (patchEndusers)
         """
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
         return batches.run(self.patching(), bodies, limits, ordered=ordered)
@@ -285,11 +282,11 @@ class EndUsers:
         linger: float = 0.2,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[BulkUpdateEndUserInput, EndUser]]:
-        """Update *bodies* in bulk requests, as `patch_many` patches them (putEndusers)."""
-        changing = Changing(self.update_bulk, UPDATE_BULK, self._hidden)
-        way = Sender(size_as(BulkUpdateEndUserInput), unique_keys, changing.change)
+        """Replace end users in bulk requests, as `patch_many` patches (putEndusers)."""
+        request = BulkRequest(self.update_bulk, match_changes, UPDATE_BULK, self._hidden)
+        sender = Sender(item_size(BulkUpdateEndUserInput), unique_keys, request.send)
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
-        return batches.run(way, bodies, limits, ordered=ordered)
+        return batches.run(sender, bodies, limits, ordered=ordered)
 
     def upsert_many(
         self,
@@ -300,37 +297,42 @@ class EndUsers:
         linger: float = 0.2,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[CreateEndUserInput, EndUser]]:
-        """`upsert` each of *bodies*, in few requests; one outcome for each, as `bulk.run`.
+        """`upsert` each body in few requests; stream an outcome for each body, as `bulk.run`.
 
-        Where the last ones were new, those without an external id are created first, a batch a
-        request. Who is there is looked up, or read from the list of all where that takes fewer
-        requests (it is kept in memory, up to 200,000), and patched in bulk requests. Those that
-        share an external id, an e-mail address or a phone number go one after another.
+        - While the last end users were new, bodies without an external id are created first.
+        - Existing end users are looked up, or read from the list of all if that takes fewer
+          requests. The list is kept in memory, up to 200,000 end users.
+        - Found end users are patched in bulk requests.
+        - Bodies with the same external id, e-mail address or phone number go one after another.
+
         (postEndusersBulk, getEndusers, patchEndusers)
         """
         limits = Limits(batch_size, MAX_BATCH_BYTES, linger, concurrency)
-        return batches.run(upserts.plain(self.upserting()), bodies, limits, ordered=ordered)
+        sender = upserts.without_effects(self.upserting())
+        return batches.run(sender, bodies, limits, ordered=ordered)
 
     def creating(self) -> Sender[CreateEndUserInput, EndUser]:
-        """Return how `create_many` sends a batch: for batches that are put together elsewhere."""
-        creating = Creating(self.create_bulk, self._look, CREATE_BULK, self._hidden)
-        return Sender(size_as(CreateEndUserInput), unique_keys, creating.create)
+        """Return the sender of `create_many`, for batches that are put together elsewhere."""
+        request = BulkRequest(self.create_bulk, match_creates, CREATE_BULK, self._hidden)
+        bulk_create = BulkCreate(request, self._look_up)
+        return Sender(item_size(CreateEndUserInput), unique_keys, bulk_create.create)
 
     def patching(self) -> Sender[BulkPatchEndUserInput, EndUser]:
-        """Return how `patch_many` sends a batch, as `creating`."""
-        changing = Changing(self.patch_bulk, PATCH_BULK, self._hidden)
-        return Sender(size_as(BulkPatchEndUserInput), unique_keys, changing.change)
+        """Return the sender of `patch_many`, for batches that are put together elsewhere."""
+        request = BulkRequest(self.patch_bulk, match_changes, PATCH_BULK, self._hidden)
+        return Sender(item_size(BulkPatchEndUserInput), unique_keys, request.send)
 
     def upserting(self) -> Sender[CreateEndUserInput, UpsertResult[EndUser]]:
-        """Return how `upsert_many` sends a batch, as `creating`, and says what it did."""
-        upserting = upserts.Upserting(
-            look=self._look,
-            creating=Creating(self.create_bulk, self._look, CREATE_BULK, self._hidden),
+        """Return the sender of `upsert_many`, with the effect of each upsert in the result."""
+        request = BulkRequest(self.create_bulk, match_creates, CREATE_BULK, self._hidden)
+        bulk_upsert = upserts.BulkUpsert(
+            look_up=self._look_up,
+            bulk_create=BulkCreate(request, self._look_up),
             patch=self.patching().send,
-            known=upserts.Known(self.list(page_limit=upserts.PAGE_LIMIT).pages()),
+            index=upserts.UserIndex(self.list(page_limit=upserts.PAGE_LIMIT).pages()),
             endpoint=str(LIST),
         )
-        return Sender(upserts.size, all_keys, upserting.upsert)
+        return Sender(upserts.size, all_keys, bulk_upsert.upsert)
 
     def list(
         self,
@@ -341,12 +343,11 @@ class EndUsers:
         page_limit: int | None = None,
         from_page: str | None = None,
     ) -> Listing[EndUser]:
-        """Find the end users with this e-mail address, phone number or external id, or all.
+        """List end users with an e-mail address, phone number or external id, or all (getEndusers).
 
-        ``async for`` gives them one after another, `Listing.pages` page by page, of *page_limit*
-        each. *from_page*, the `Page.next` of an earlier one or the *from_page* of an error, goes on
-        there, filtered as that was. None found is none given, not an error. `ValueError` for two
-        filters at once. (getEndusers)
+        ``async for`` returns end users singly, `Listing.pages` returns pages of *page_limit*
+        end users. *from_page* is `Page.next`, or the *from_page* of an error: the list continues
+        there, with the same filter. An empty result is no error. `ValueError` for two filters.
         """
         asked = {"email": email, "phone": phone, "externalId": external_id}
         filters = [name for name, value in asked.items() if value is not None]
@@ -355,7 +356,7 @@ class EndUsers:
             raise ValueError(message)
         return Listing(
             lambda query: self._transport.call(LIST, query=query),
-            Place.of(LIST, {}, self._base_url),
+            ListLocation.of(LIST, {}, self._base_url),
             asked={**asked, **page_limit_of(page_limit)},
             from_page=from_page,
             may_be_none=bool(filters),
@@ -368,15 +369,14 @@ class EndUsers:
         page_limit: int | None = None,
         from_page: str | None = None,
     ) -> Listing[Conversation]:
-        """Find the conversations that the end user began: match on their classes.
+        """List the conversations that an end user began (getEndusersUseridConversations).
 
-        Pages are as in `list`. `NotFoundError` where there is no such end user.
-        (getEndusersUseridConversations)
+        Match on the class of each. Pages are as in `list`. `NotFoundError` without the end user.
         """
         path = {"end_user_id": end_user_id}
         return Listing(
             lambda query: self._transport.call(CONVERSATIONS, path=path, query=query),
-            Place.of(CONVERSATIONS, path, self._base_url),
+            ListLocation.of(CONVERSATIONS, path, self._base_url),
             asked=page_limit_of(page_limit),
             from_page=from_page,
         )
@@ -385,8 +385,8 @@ class EndUsers:
     def _hidden(self) -> tuple[str, ...]:
         return self._transport.auth.secrets()
 
-    async def _look(self, name: str, value: str) -> Sequence[EndUser]:
-        """Return who has *value* in the field *name*, two of them at most."""
+    async def _look_up(self, name: str, value: str) -> Sequence[EndUser]:
+        """Return at most two end users with *value* in the field *name*."""
         found = self.list(
             external_id=value if name == "external_id" else None,
             email=value if name == "email" else None,

@@ -1,8 +1,8 @@
-"""Which end user is whose: values compared, and the answers to a batch given to its items. Pure.
+"""Matching of end users: values compared, outcomes of a batch assigned to bodies. Pure.
 
-Values are compared as the service may write them: e-mail addresses in lower case, phone numbers
-without blanks and dashes, an empty value as an absent one. A value of an answer that couldn't be
-read is unknown, never absent. Nothing compared here is sent.
+Comparison follows the service's spelling: e-mail addresses in lower case, phone numbers without
+blanks and dashes, empty as absent. A value of an answer that couldn't be read is unknown, never
+absent. Normalized values are compared only, never sent.
 """
 
 from collections import defaultdict
@@ -22,180 +22,175 @@ from sunshine_async.dixa.models import (
 )
 
 Key: TypeAlias = tuple[str, str]
-"""What names an end user: the name of a field, and a value to compare."""
+"""Key of an end user: the name of a field, and a normalized value."""
 
-_APART: Final = str.maketrans("", "", " -().\t")
+_SEPARATORS: Final = str.maketrans("", "", " -().\t")
 
 
 def _text(value: Any) -> Any:
     return value or None
 
 
-def _address(value: Any) -> Any:
+def _email(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) and value else None
 
 
-def _number(value: Any) -> Any:
-    return value.translate(_APART) if isinstance(value, str) and value else None
+def _phone(value: Any) -> Any:
+    return value.translate(_SEPARATORS) if isinstance(value, str) and value else None
 
 
-def _each(same: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def compared(values: Any) -> Any:
-        return frozenset(map(same, values or ()))
-
-    return compared
+def _set_of(normalize: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda values: frozenset(map(normalize, values or ()))
 
 
-def _listed(values: Any) -> Any:
+def _sequence(values: Any) -> Any:
     return tuple(values or ())
 
 
-COMPARED: Final[Mapping[str, Callable[[Any], Any]]] = {
+NORMALIZERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "display_name": _text,
-    "email": _address,
-    "phone_number": _number,
-    "additional_emails": _each(_address),
-    "additional_phone_numbers": _each(_number),
+    "email": _email,
+    "phone_number": _phone,
+    "additional_emails": _set_of(_email),
+    "additional_phone_numbers": _set_of(_phone),
     "first_name": _text,
     "last_name": _text,
-    "middle_names": _listed,
+    "middle_names": _sequence,
     "external_id": _text,
 }
-"""What of an end user is compared, and as what. The service gives pictures an address of its own."""
+"""Fields that are compared. Not the picture: the service answers with a new address."""
 
 _AVATAR: Final = "avatar_url"
 _KEYS: Final = ("external_id", "email", "phone_number")
 _MISREAD: Final = "\0misread"
-"""In the place of a value that can't be read: no value that is sent equals it."""
+"""Stand-in for an unreadable value: equal to no value that is sent."""
 
 
 def differences(body: Any, user: EndUser) -> dict[str, Any]:
-    """Return the fields that *body* sets to something that *user* hasn't, or may not have."""
-    sent = {name: getattr(body, name) for name in (*COMPARED, _AVATAR)}
+    """Return the fields that *body* sets to values which *user* lacks, or may lack."""
+    sent = {name: getattr(body, name) for name in (*NORMALIZERS, _AVATAR)}
     return {
         name: value
         for name, value in sent.items()
-        if value is not UNSET and COMPARED.get(name, _text)(value) != _compared(user, name)
+        if value is not UNSET and NORMALIZERS.get(name, _text)(value) != _normalized(user, name)
     }
 
 
 def holds(user: EndUser, body: Any) -> bool:
-    """Return whether *user* surely has all values that *body* sets, but for the picture."""
+    """Return True if *user* surely has all values that *body* sets, except the picture."""
     return differences(body, user).keys() <= {_AVATAR}
 
 
 def may_hold(user: EndUser, body: Any) -> bool:
-    """Return whether *user* may have all values that *body* sets, but for the picture."""
+    """Return True if *user* may have all values that *body* sets, except the picture."""
     return all(name == _AVATAR or misread(user, name) for name in differences(body, user))
 
 
-def is_indexable(user: EndUser) -> bool:
-    """Return whether all keys of *user* could be read."""
+def has_readable_keys(user: EndUser) -> bool:
+    """Return True if all keys of *user* could be read."""
     names = (*_KEYS, "additional_emails", "additional_phone_numbers")
     return not (user.extra and any(misread(user, name) for name in names))
 
 
-def _compared(model: Any, name: str) -> Any:
-    """Return the field *name* of *model* as a value to compare; unreadable is not absent."""
+def _normalized(model: Any, name: str) -> Any:
+    """Return the normalized value of the field *name*; an unreadable value is not absent."""
     if isinstance(model, EndUser) and misread(model, name):
         return _MISREAD
-    return COMPARED.get(name, _text)(getattr(model, name) or None)
+    return NORMALIZERS.get(name, _text)(getattr(model, name) or None)
 
 
 def keys_of(model: Any) -> dict[str, str]:
-    """Return what *model* is found by: external id, e-mail and phone number, those that it has."""
-    found = {name: _compared(model, name) for name in _KEYS}
+    """Return the external id, e-mail address and phone number of *model*, normalized, if set."""
+    found = {name: _normalized(model, name) for name in _KEYS}
     return {name: value for name, value in found.items() if value}
 
 
 def unique_keys(model: Any) -> frozenset[Key]:
-    """Return what no other end user has: id, e-mail addresses and phone numbers."""
+    """Return the keys that belong to a single end user: id, e-mail addresses, phone numbers."""
     emails = (model.email, *(model.additional_emails or ()))
-    numbers = (model.phone_number, *(model.additional_phone_numbers or ()))
+    phones = (model.phone_number, *(model.additional_phone_numbers or ()))
     found: list[tuple[str, str | None]] = [
-        ("id", _address(getattr(model, "id", None))),
-        *(("email", _address(one)) for one in emails),
-        *(("phone_number", _number(one)) for one in numbers),
+        ("id", _email(getattr(model, "id", None))),
+        *(("email", _email(email)) for email in emails),
+        *(("phone_number", _phone(phone)) for phone in phones),
     ]
     return frozenset((name, value) for name, value in found if value)
 
 
 def all_keys(model: Any) -> frozenset[Key]:
-    """Return them and the external id, which several may have."""
+    """Return the unique keys and the external id, which several end users may share."""
     return unique_keys(model) | keys_of(model).items()
 
 
-def asked(body: CreateEndUserInput) -> dict[str, str]:
-    """Return what *body* may be found by, as it is sent, in the order of looking."""
+def search_values(body: CreateEndUserInput) -> dict[str, str]:
+    """Return the values to look *body* up by, as sent, in the order of looking up."""
     sent = {name: getattr(body, name) for name in _KEYS}
     return {name: value for name, value in sent.items() if value}
 
 
 def key(name: str, value: str) -> Key:
-    """Return *value*, which stands in the field *name*, as what is compared."""
-    compared: str = COMPARED[name](value)
-    return name, compared
+    """Return the key for the *value* of the field *name*."""
+    normalized: str = NORMALIZERS[name](value)
+    return name, normalized
 
 
-def of_changes(
+def match_changes(
     sent: Sequence[BulkPatchEndUserInput | BulkUpdateEndUserInput], outcomes: Sequence[Outcome]
 ) -> list[Outcome | None]:
-    """Return what became of each of *sent*, by id; None where *outcomes* don't surely say.
+    """Return the outcome of each of *sent*, matched by id; None where *outcomes* are not certain.
 
-    An outcome without an id is taken by its position, if there are as many as were sent and every
-    id stands where its item does.
+    An outcome without an id is matched by position. Condition: there are as many outcomes as
+    bodies, and every id stands at the position of the body.
     """
-    at = {one.id.lower(): index for index, one in enumerate(sent)}
-    whose = [at.get(_id_of(outcome)) for outcome in outcomes]
-    found = _claimed(len(sent), whose, outcomes)
+    at = {body.id.lower(): index for index, body in enumerate(sent)}
+    owners = [at.get(_id_of(outcome)) for outcome in outcomes]
     in_order = len(outcomes) == len(sent) and all(
         index == position if _id_of(outcome) else not isinstance(outcome, BulkActionSuccess)
-        for position, (index, outcome) in enumerate(zip(whose, outcomes, strict=True))
+        for position, (index, outcome) in enumerate(zip(owners, outcomes, strict=True))
     )
-    return _by_position(found, outcomes) if in_order else found
+    return _assigned(len(sent), owners, outcomes, in_order=in_order)
 
 
-def of_creates(
+def match_creates(
     sent: Sequence[CreateEndUserInput], outcomes: Sequence[Outcome]
 ) -> list[Outcome | None]:
-    """Return what became of each of *sent*; None where *outcomes* don't surely say.
+    """Return the outcome of each of *sent*; None where *outcomes* are not certain.
 
-    Successes go by e-mail, phone number or external id. Positions are trusted, for failures too,
-    if there are as many outcomes as were sent, none twice, and every success stands where an item
-    does that it agrees with.
+    A success is matched by e-mail address, phone number or external id. The rest, failures
+    included, is matched by position. Conditions: there are as many outcomes as bodies, no id
+    stands twice, and every success agrees with the body at the same position.
     """
     at: defaultdict[Key, list[int]] = defaultdict(list)
     for index, body in enumerate(sent):
-        for key in keys_of(body).items():
-            at[key].append(index)
-    whose = [
-        _item_of(outcome.data, sent, at) if isinstance(outcome, BulkActionSuccess) else None
+        for item in keys_of(body).items():
+            at[item].append(index)
+    owners = [
+        _owner_of(outcome.data, sent, at) if isinstance(outcome, BulkActionSuccess) else None
         for outcome in outcomes
     ]
-    found = _claimed(len(sent), whose, outcomes)
     ids = [id_ for id_ in map(_id_of, outcomes) if id_]
     in_order = (
         len(outcomes) == len(sent)
         and len(set(ids)) == len(ids)
         and all(
             index == position if index is not None else _agrees(outcome.data, sent[position])
-            for position, (index, outcome) in enumerate(zip(whose, outcomes, strict=True))
+            for position, (index, outcome) in enumerate(zip(owners, outcomes, strict=True))
             if isinstance(outcome, BulkActionSuccess)
         )
     )
-    return _by_position(found, outcomes) if in_order else found
+    return _assigned(len(sent), owners, outcomes, in_order=in_order)
 
 
 def _agrees(user: EndUser, body: CreateEndUserInput) -> bool:
-    """Return whether *user* has no key that *body* hasn't, and all that it sets."""
+    """Return True if *user* has all that *body* sets, and no key that *body* lacks."""
     same_keys = keys_of(user).items() <= keys_of(body).items()
-    return same_keys and is_indexable(user) and holds(user, body)
+    return same_keys and has_readable_keys(user) and holds(user, body)
 
 
-def _item_of(
+def _owner_of(
     user: EndUser, sent: Sequence[CreateEndUserInput], at: Mapping[Key, Sequence[int]]
 ) -> int | None:
-    """Return the one item whose keys *user* has."""
+    """Return the index of the only body with the keys of *user*; None if there is no such body."""
     keys = keys_of(user)
     personal = {
         index
@@ -208,7 +203,7 @@ def _item_of(
     named = at.get(("external_id", keys.get("external_id", "")), ())
     if len(named) != 1 or len(keys) > 1 or len(keys_of(sent[named[0]])) > 1:
         return None
-    return named[0] if is_indexable(user) else None
+    return named[0] if has_readable_keys(user) else None
 
 
 def _id_of(outcome: Outcome) -> str:
@@ -222,23 +217,24 @@ def _id_of(outcome: Outcome) -> str:
     return found.lower() if isinstance(found, str) else ""
 
 
-def _claimed(
-    count: int, whose: Sequence[int | None], outcomes: Sequence[Outcome]
+def _assigned(
+    count: int, owners: Sequence[int | None], outcomes: Sequence[Outcome], *, in_order: bool
 ) -> list[Outcome | None]:
-    """Give each item the outcome that is its own; None where several contradict each other."""
+    """Return the outcome of each of *count* items: by owner, then by position if *in_order*.
+
+    An item with contradictory outcomes has no outcome by owner.
+    """
     found: list[Outcome | None] = [None] * count
     disputed: set[int] = set()
-    for index, outcome in zip(whose, outcomes, strict=True):
+    for index, outcome in zip(owners, outcomes, strict=True):
         if index is None:
             continue
         earlier = found[index]
         if earlier is not None and type(earlier) is not type(outcome):
             disputed.add(index)
         found[index] = earlier or outcome
-    return [None if index in disputed else outcome for index, outcome in enumerate(found)]
-
-
-def _by_position(
-    found: Sequence[Outcome | None], outcomes: Sequence[Outcome]
-) -> list[Outcome | None]:
-    return [one or there for one, there in zip(found, outcomes, strict=True)]
+    for index in disputed:
+        found[index] = None
+    if not in_order:
+        return found
+    return [mine or other for mine, other in zip(found, outcomes, strict=True)]

@@ -1,11 +1,11 @@
-"""Dixa end users, under the names that the service gives them.
+"""Models of Dixa end users, under the service's names.
 
-Bodies (``...Input``) leave out what is `UNSET` and send None as null, which the service may take
-for absent or for a wish to clear: its documentation doesn't say. In answers an absent field reads
-as None, and so does a value of an unexpected type: the raw value stays in *extra*, under the name
-on the wire. A number for a text id reads as text. Each model keeps unknown keys in *extra*, and
-sends *extra* back out. Nothing is checked or rewritten here; phone numbers are wanted in E.164
-(``+4512345678``). A ``repr`` shows no personal data.
+Bodies (``...Input``) leave out `UNSET` and send None as null. The service may take null for absent
+or for a wish to clear: the documentation doesn't say. In answers, an absent field reads as None,
+and so does a value of an unexpected type; *extra* keeps the raw value under the wire name. A number
+for a text id reads as text. Each model keeps unknown keys in *extra*, and sends *extra* back out.
+Nothing is checked or rewritten here. Phone numbers are wanted in E.164 (``+4512345678``). A
+``repr`` shows no personal data.
 """
 
 from datetime import datetime
@@ -18,47 +18,47 @@ from sunshine_async._codec.model import ALSO, AS_TAG, STANDS_IN, UNSET, Model, U
 
 @frozen(kw_only=True, slots=False)
 class _Input(Model):
-    """What each body may say of an end user, beside the name that is shown."""
+    """Fields of every body, except the display name."""
 
     email: str | Unset | None = field(default=UNSET, repr=concealed)
-    """Nobody else in the organization has it."""
+    """Unique in the organization."""
     phone_number: str | Unset | None = field(default=UNSET, repr=concealed)
-    """In E.164; nobody else in the organization has it."""
+    """In E.164; unique in the organization."""
     additional_emails: list[str] | Unset | None = field(default=UNSET, repr=concealed)
     additional_phone_numbers: list[str] | Unset | None = field(default=UNSET, repr=concealed)
     first_name: str | Unset | None = field(default=UNSET, repr=concealed)
     last_name: str | Unset | None = field(default=UNSET, repr=concealed)
     middle_names: list[str] | Unset | None = field(default=UNSET, repr=concealed)
     avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
-    """The address of a picture. The service copies it, and answers with the address of its own."""
+    """Address of a picture. The service copies the picture, and answers with a new address."""
     external_id: str | Unset | None = field(default=UNSET, repr=concealed)
-    """The caller's own key. The service lets several end users have the same."""
+    """The caller's key. The service allows several end users with the same key."""
 
 
 @frozen(kw_only=True, slots=False)
 class CreateEndUserInput(_Input):
-    """The body of `EndUsers.create`, and an item of `EndUsers.create_many`."""
+    """Body of `EndUsers.create`, and an item of `EndUsers.create_many`."""
 
     display_name: str | Unset | None = field(default=UNSET, repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
 class PatchEndUserInput(_Input):
-    """The body of `EndUsers.patch`: what is left out stays as it is."""
+    """Body of `EndUsers.patch`: fields left out stay (assumed)."""
 
     display_name: str | Unset | None = field(default=UNSET, repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
 class UpdateEndUserInput(_Input):
-    """The body of `EndUsers.update`: the whole end user (what is left out is assumed to go)."""
+    """Body of `EndUsers.update`: the whole end user. Fields left out are assumed to be cleared."""
 
     display_name: str = field(repr=concealed)
 
 
 @frozen(kw_only=True, slots=False)
 class BulkPatchEndUserInput(_Input):
-    """An item of `EndUsers.patch_many`: whom to change, and what."""
+    """Item of `EndUsers.patch_many`: the id of an end user, and the changes."""
 
     id: str
     display_name: str | Unset | None = field(default=UNSET, repr=concealed)
@@ -66,7 +66,7 @@ class BulkPatchEndUserInput(_Input):
 
 @frozen(kw_only=True, slots=False)
 class BulkUpdateEndUserInput(_Input):
-    """An item of `EndUsers.update_many`: whom to change, and the whole end user."""
+    """Item of `EndUsers.update_many`: the id of an end user, and the whole end user."""
 
     id: str
     display_name: str = field(repr=concealed)
@@ -74,41 +74,41 @@ class BulkUpdateEndUserInput(_Input):
 
 @frozen(kw_only=True, slots=False)
 class CreateEndUsersInput(Model):
-    """The body of one bulk create."""
+    """Body of a bulk create."""
 
     data: list[CreateEndUserInput]
 
 
 @frozen(kw_only=True, slots=False)
 class BulkPatchEndUsersInput(Model):
-    """The body of one bulk patch."""
+    """Body of a bulk patch."""
 
     data: list[BulkPatchEndUserInput]
 
 
 @frozen(kw_only=True, slots=False)
 class BulkUpdateEndUsersInput(Model):
-    """The body of one bulk update."""
+    """Body of a bulk update."""
 
     data: list[BulkUpdateEndUserInput]
 
 
 @frozen(kw_only=True, slots=False)
 class CustomAttribute(Model):
-    """The value that an end user or a conversation has for a custom attribute."""
+    """Value of a custom attribute of an end user or a conversation."""
 
     id: str
     name: str | None = None
     identifier: str | None = None
     value: str | list[str] | None = field(default=None, repr=concealed)
-    """A text, or of a Select the path from its option down to the nested one that is chosen."""
+    """A text; for a Select, the path from an option down to the chosen nested option."""
 
 
 @frozen(kw_only=True, slots=False)
 class EndUser(Model):
-    """An end user of an organization, as the service has it.
+    """End user, as stored by the service.
 
-    Only *id* is sure to be there. In a list *custom_attributes* are None: `EndUsers.get` has them.
+    Only *id* is always present. In lists *custom_attributes* is None, unlike in `EndUsers.get`.
     """
 
     id: str
@@ -128,23 +128,23 @@ class EndUser(Model):
 
 @frozen(kw_only=True, slots=False)
 class AnonymizationRequest(Model):
-    """What was asked to be anonymized, and since when it is: it takes up to 24 hours."""
+    """Request to anonymize an end user, with the state. The service takes up to 24 hours."""
 
     id: str
     entity_type: Any = None
-    """Deprecated by the service: a text in its examples, an object in its schema."""
+    """Deprecated by the service: a text in the examples, an object in the schema."""
     type: str | None = field(default=None, metadata=AS_TAG)
-    """What is anonymized, such as ``User``, ``Conversation``, ``Message``."""
+    """Kind of the anonymized entity, such as ``User``, ``Conversation``, ``Message``."""
     initiated_at: datetime | None = None
     processed_at: datetime | None = None
-    """When it was done; None: not yet."""
+    """Time of the anonymization. None: not yet done."""
     target_entity_id: str | None = None
     requested_by: str | None = None
 
 
 @frozen(kw_only=True, slots=False)
 class PaginationLinks(Model):
-    """Where the pages beside this one are: paths below the base URL."""
+    """Links to the adjacent pages: paths below the base URL."""
 
     previous: str | None = None
     next: str | None = None
@@ -152,7 +152,7 @@ class PaginationLinks(Model):
 
 @frozen(kw_only=True, slots=False)
 class ListEndUsersOutput(Model):
-    """A page of end users, as it comes."""
+    """Page of end users, as the service sends the page."""
 
     data: list[EndUser]
     meta: PaginationLinks | None = None
@@ -161,67 +161,67 @@ class ListEndUsersOutput(Model):
 @frozen(kw_only=True, slots=False)
 class _Reason(Model):
     message: str | None = field(default=None, repr=concealed)
-    """It may have codes in it: ``... failed with [errors=EmailExists]``."""
+    """Text, possibly with codes: ``... failed with [errors=EmailExists]``."""
 
 
 @frozen(kw_only=True, slots=False)
-class _ReasonOfOne(_Reason):
+class _ItemReason(_Reason):
     id: str | None = None
-    """Whose it is; in a bulk create one that the caller doesn't know."""
+    """Id of the end user; in a bulk create, an id that the caller doesn't know."""
 
 
 @frozen(kw_only=True, slots=False)
-class EmptyPatchSet(_ReasonOfOne):
-    """A patch that changes nothing."""
+class EmptyPatchSet(_ItemReason):
+    """Error: the patch changes nothing."""
 
     type: str = field(default="EmptyPatchSet", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
 class ErrorResponse(_Reason):
-    """An error without a kind."""
+    """Error without a kind."""
 
     type: str = field(default="ErrorResponse", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class Infrastructure(_ReasonOfOne):
-    """Something went wrong at the service."""
+class Infrastructure(_ItemReason):
+    """Error within the service."""
 
     type: str = field(default="Infrastructure", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class Integrity(_ReasonOfOne):
-    """What is stored doesn't allow it."""
+class Integrity(_ItemReason):
+    """Error: the stored data doesn't allow the change."""
 
     type: str = field(default="Integrity", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
 class InvalidArgument(_Reason):
-    """A value that can't be."""
+    """Error: an impossible value."""
 
     type: str = field(default="InvalidArgument", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class NotFound(_ReasonOfOne):
-    """There is no such end user."""
+class NotFound(_ItemReason):
+    """Error: there is no such end user."""
 
     type: str = field(default="NotFound", metadata={**AS_TAG, ALSO: "NotFound1"})
 
 
 @frozen(kw_only=True, slots=False)
-class Validation(_ReasonOfOne):
-    """What the service doesn't take, such as an e-mail address that another end user has."""
+class Validation(_ItemReason):
+    """Error: an unacceptable value, such as the e-mail address of another end user."""
 
     type: str = field(default="Validation", metadata=AS_TAG)
 
 
 @frozen(kw_only=True, slots=False)
-class UnknownBulkError(_ReasonOfOne):
-    """An error of a kind that came after this was written; all that it has is in *extra*."""
+class UnknownBulkError(_ItemReason):
+    """Error of an unknown kind; *extra* has all data."""
 
     type: str | None = field(default=None, metadata=AS_TAG)
 
@@ -236,12 +236,12 @@ BulkError: TypeAlias = (
     | Validation
     | UnknownBulkError
 )
-"""Why an item of a bulk request wasn't done."""
+"""Reason for the failure of a bulk item."""
 
 
 @frozen(kw_only=True, slots=False)
 class BulkActionSuccess(Model):
-    """An item of a bulk request was done; *data* is the end user as it is now."""
+    """Success of a bulk item; *data* is the end user after the change."""
 
     data: EndUser
     type: str = field(default="BulkActionSuccess", metadata=AS_TAG)
@@ -249,7 +249,7 @@ class BulkActionSuccess(Model):
 
 @frozen(kw_only=True, slots=False)
 class BulkActionFailure(Model):
-    """An item of a bulk request wasn't done."""
+    """Failure of a bulk item."""
 
     error: BulkError
     type: str = field(default="BulkActionFailure", metadata=AS_TAG)
@@ -257,13 +257,13 @@ class BulkActionFailure(Model):
 
 @frozen(kw_only=True, slots=False)
 class UnknownOutcome(Model):
-    """An outcome that can't be read, or of a kind unknown here; *extra* has all that came.
+    """Unreadable outcome, or outcome of an unknown kind; *extra* has all data.
 
-    The outcome stands in the place of its item, also where the service has sent no object.
+    The position in the list stays, even if the service sent no object.
     """
 
     type: str | None = field(default=None, metadata={**AS_TAG, STANDS_IN: True})
 
 
 Outcome: TypeAlias = BulkActionSuccess | BulkActionFailure | UnknownOutcome
-"""What became of an item of a bulk request. That they come in its order isn't documented."""
+"""Outcome of a bulk item. The order of outcomes in an answer is not documented."""

@@ -1,4 +1,4 @@
-"""Lists that come in pages: all that they hold, one after another, or page by page."""
+"""Pagination: the records of a list singly or page by page, with checked links."""
 
 import re
 from collections import deque
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 Query: TypeAlias = Mapping[str, str | None] | str
 
-_RECORD: Final = "a record has no id that can be read, so nobody can tell whose it is"
-_LINK: Final = "expected a path"
+_NO_ID: Final = "a record has no id that can be read, so nobody can tell whose it is"
+_NO_PATH: Final = "expected a path"
 _ELSEWHERE: Final = "it leads to no page of this list, so it was not followed"
-_GIVEN: Final = "it leads to a page that was given already"
-_SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
+_REPEATED: Final = "it leads to a page that was given already"
+_URL_CHARACTERS: Final = re.compile(r"[\x21-\x7e]+")
 
 
-class Output(Protocol[T]):
-    """A page as it comes."""
+class RawPage(Protocol[T]):
+    """A page as sent by the service."""
 
     @property
     def data(self) -> list[T]: ...
@@ -39,19 +39,16 @@ class Output(Protocol[T]):
 
 @frozen
 class Page(Generic[T]):
-    """The *items* of one page, and what to hand in as ``from_page=`` to go on after it.
-
-    *next* is None on the last page.
-    """
+    """The *items* of a page; *next* is the ``from_page=`` of the page after, None at the end."""
 
     items: list[T]
     next: str | None = field(default=None, repr=False)
     unreadable: int = 0
-    """The records that the service sent beside *items*, and that can't be read: without an id."""
+    """Count of further records on the page that have no readable id."""
 
 
 def page_limit_of(page_limit: int | None) -> Mapping[str, str | None]:
-    """Return how a *page_limit* is asked for; raise `ValueError` for one that can't be."""
+    """Return the query for a *page_limit*; raise `ValueError` for a number below 1."""
     if page_limit is not None and page_limit < 1:
         message = f"page_limit={page_limit}: 1 or more"
         raise ValueError(message)
@@ -59,8 +56,8 @@ def page_limit_of(page_limit: int | None) -> Mapping[str, str | None]:
 
 
 @frozen
-class Place:
-    """Where a list is: its *path* below the *base_url*, and what errors call it."""
+class ListLocation:
+    """Location of a list: *path* below *base_url*; *endpoint* is the name in errors."""
 
     base_url: str
     path: str = field(repr=False)
@@ -68,42 +65,42 @@ class Place:
 
     @classmethod
     def of(cls, endpoint: Endpoint[None, Any], path: Mapping[str, str], base_url: str) -> Self:
-        """Return the place of what *endpoint* lists, with the values of its *path*."""
+        """Return the location of the list at *endpoint*, with *path* filled in."""
         return cls(base_url, endpoint.request(None, path, {}).target, str(endpoint))
 
     def query_of(self, link: str) -> str | None:
-        """Return the query of a *link* to a page of this list; None where it leads elsewhere."""
+        """Return the query of a *link* to a page of this list; None for any other target."""
         try:
-            home = urlsplit(self.base_url)
-            there = urlsplit(urljoin(self.base_url + self.path, link))
+            base = urlsplit(self.base_url)
+            target = urlsplit(urljoin(self.base_url + self.path, link))
         except ValueError:
             return None
-        if (there.scheme, there.netloc.lower()) != (home.scheme, home.netloc.lower()):
+        if (target.scheme, target.netloc.lower()) != (base.scheme, base.netloc.lower()):
             return None
-        if there.path not in (self.path, home.path + self.path):
+        if target.path not in (self.path, base.path + self.path):
             return None
-        return there.query if _SENDABLE.fullmatch(there.query) else None
+        return target.query if _URL_CHARACTERS.fullmatch(target.query) else None
 
     def unreadable(self, reason: str, *, path: str) -> ResponseDecodeError:
-        """Return the error of a page that has something unreadable at *path*."""
+        """Return the error for a page with an unreadable value at *path*."""
         return ResponseDecodeError(
             reason, path=path, status=200, endpoint=self.endpoint, maybe_applied=False
         )
 
 
 class Listing(Generic[T]):
-    """All that a list holds: ``async for`` asks for the pages as they are needed.
+    """The records of a list: ``async for`` requests pages as needed, anew for each loop.
 
-    An error in the middle has in its *from_page* what to hand in to go on with the page that
-    wasn't given yet. Each ``async for`` asks anew. A record that can't be read is left out, and
-    counted in `Page.unreadable`. A filter that finds such records alone has found somebody:
-    `ResponseDecodeError`.
+    - An error in the middle has *from_page*, which continues with the first page not yet returned.
+    - A record without a readable id is left out, and counted in `Page.unreadable`.
+    - `ResponseDecodeError`: a filter found records, and none is readable; or the link to the next
+      page is unreadable, leads outside the list, or leads to a page already returned.
     """
 
     def __init__(
         self,
-        fetch: Callable[[Query], Awaitable[Output[T]]],
-        place: Place,
+        fetch: Callable[[Query], Awaitable[RawPage[T]]],
+        place: ListLocation,
         *,
         asked: Mapping[str, str | None],
         from_page: str | None,
@@ -113,19 +110,16 @@ class Listing(Generic[T]):
         if first is None:
             message = "from_page leads to no page of this list: hand in the *next* of a page of it"
             raise ValueError(message)
-        self._fetch: Final = fetch
         self._place: Final = place
-        self._first: Final[Query] = first
-        self._from_page: Final = from_page
-        self._may_be_none: Final = may_be_none
+        self._start: Final = _PageIterator(fetch, place, first, from_page, may_be_none)
 
     def __aiter__(self) -> AsyncIterator[T]:
-        return _Items(self.pages())
+        return _ItemIterator(self.pages())
 
     async def first(self, number: int) -> list[T]:
-        """Return the first so many of them, or all there are: no page is asked for beyond them.
+        """Return the first *number* records, or all of fewer, without requesting further pages.
 
-        `ResponseDecodeError` where there may be more: a record that can't be read counts as well.
+        `ResponseDecodeError` if fewer are readable, and unreadable records may fill the number.
         """
         found: list[T] = []
         unreadable = 0
@@ -135,27 +129,27 @@ class Listing(Generic[T]):
             if len(found) >= number:
                 return found[:number]
         if unreadable:
-            raise self._place.unreadable(_RECORD, path="data")
+            raise self._place.unreadable(_NO_ID, path="data")
         return found
 
     def pages(self) -> AsyncIterator[Page[T]]:
-        """Give the pages one after another; one may be empty and have others after it."""
-        return _Pages(self._fetch, self._place, self._first, self._from_page, self._may_be_none)
+        """Return an iterator over the pages; an empty page may have further pages after it."""
+        return evolve(self._start)
 
 
 @define(eq=False)
-class _Pages(Generic[T]):
-    """The pages that are still to come."""
+class _PageIterator(Generic[T]):
+    """Iterator over the pages of a list."""
 
-    _fetch: Callable[[Query], Awaitable[Output[T]]]
-    _place: Place
+    _fetch: Callable[[Query], Awaitable[RawPage[T]]]
+    _place: ListLocation
     _first: Query
     _link: str | None
-    """What led to the page that comes next; None: it is the first of all."""
+    """Link to the next page. None: the next page is the first of the list."""
     _may_be_none: bool
-    """Whether a 404 instead of the first page says that there is nothing."""
-    _seen: set[int] = field(factory=set[int])
-    _ended: bool = False
+    """True if a 404 for the first page means an empty list."""
+    _seen: set[int] = field(factory=set[int], init=False)
+    _ended: bool = field(default=False, init=False)
 
     def __aiter__(self) -> Self:
         return self
@@ -163,7 +157,7 @@ class _Pages(Generic[T]):
     async def __anext__(self) -> Page[T]:
         if self._ended:
             raise StopAsyncIteration
-        query = self._first if self._link is None else self._onward(self._link)
+        query = self._first if self._link is None else self._next_query(self._link)
         try:
             output = await self._fetch(query)
             page = self._page_of(output)
@@ -178,30 +172,30 @@ class _Pages(Generic[T]):
         self._ended = self._link is None
         return page
 
-    def _page_of(self, output: Output[T]) -> Page[T]:
-        """Return the page; raise where its records or the page after it are there, but unreadable."""
+    def _page_of(self, output: RawPage[T]) -> Page[T]:
+        """Return the page; raise for an unreadable link, or if all found records are unreadable."""
         meta = output.meta
         if misread(output, "meta") or (meta is not None and misread(meta, "next")):
-            raise self._place.unreadable(_LINK, path="meta.next")
+            raise self._place.unreadable(_NO_PATH, path="meta.next")
         sent = output.extra.get("data")
         page = Page(output.data, (meta.next if meta else None) or None)
         if sent is None:
             return page
         if self._may_be_none and not page.items:
-            raise self._place.unreadable(_RECORD, path="data")
+            raise self._place.unreadable(_NO_ID, path="data")
         return evolve(page, unreadable=len(sent) - len(page.items))
 
-    def _onward(self, link: str) -> str:
-        """Return the query of the next page; raise where it leads elsewhere, or in a circle."""
+    def _next_query(self, link: str) -> str:
+        """Return the query of the next page; raise for a link outside the list, or in a circle."""
         query = self._place.query_of(link)
         if query is not None and hash(query) not in self._seen:
             return query
-        raise self._place.unreadable(_ELSEWHERE if query is None else _GIVEN, path="meta.next")
+        raise self._place.unreadable(_ELSEWHERE if query is None else _REPEATED, path="meta.next")
 
 
 @define(eq=False)
-class _Items(Generic[T]):
-    """What is on the pages."""
+class _ItemIterator(Generic[T]):
+    """Iterator over the records on the pages."""
 
     _pages: AsyncIterator[Page[T]]
     _ready: deque[T] = field(factory=deque[T])

@@ -1,7 +1,7 @@
-"""Create, or change what is there: one at a time, or many in few requests."""
+"""Upserts: find an end user and patch, or create; singly, or many in few requests."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from copy import copy
@@ -16,74 +16,72 @@ from sunshine_async.bulk.cancellation import contained, doubtful, is_doubted
 from sunshine_async.dixa.bulk_requests import (
     AMBIGUOUS,
     CONFLICT,
-    GONE,
-    LOOK,
-    Creating,
-    Look,
+    LOOK_UP,
+    OUTAGE_ERRORS,
+    BulkCreate,
+    LookUp,
     Result,
     is_taken,
-    noting,
-    of_look,
-    size_as,
+    item_size,
+    note_if_sent,
 )
 from sunshine_async.dixa.matching import (
     Key,
     all_keys,
-    asked,
     differences,
-    is_indexable,
+    has_readable_keys,
     key,
+    search_values,
     unique_keys,
 )
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
 from sunshine_async.dixa.pages import Page
-from sunshine_async.errors import SunshineError
+from sunshine_async.errors import ConflictError, SunshineError
 
-Ended: TypeAlias = UpsertResult[EndUser] | Exception
-"""What became of an upsert."""
+UpsertOutcome: TypeAlias = UpsertResult[EndUser] | Exception
 
 PAGE_LIMIT: Final = 100
-"""The end users asked for on a page where all of them are read."""
-PATCH_ROOM: Final = 64
-"""The bytes that an id takes, where what was to be created is patched."""
-WORTH_LISTING: Final = 10
-"""The look-ups of one batch from which on the list of all may be the cheaper way."""
-MOST_KNOWN: Final = 200_000
-"""The end users that are kept in memory at most; of more, each is looked up."""
+"""End users a page, for reading the list of all."""
+ID_BYTES: Final = 64
+"""Bytes of an id: the patch of a found end user is larger than the create by as much."""
+MIN_LOOK_UPS: Final = 10
+"""Look-ups of a batch from which reading the list of all may take fewer requests."""
+MAX_INDEXED: Final = 200_000
+"""The most end users that are kept in memory. Beyond that, each end user is looked up."""
 
 
-async def found(body: CreateEndUserInput, look: Look, *, endpoint: str) -> EndUser | None:
-    """Return whom the external id, e-mail and phone number of *body* lead to, None if to nobody.
+async def find_user(body: CreateEndUserInput, look_up: LookUp, *, endpoint: str) -> EndUser | None:
+    """Return the end user with the external id, e-mail or phone number of *body*, or None.
 
-    Raise `ConflictError` with the code ``AmbiguousMatch`` where they lead to several.
+    `ConflictError` with the code ``AmbiguousMatch`` if the keys lead to several end users.
     """
     users: dict[str, EndUser] = {}
-    for name, value in asked(body).items():
+    for name, value in search_values(body).items():
         if any(key(name, value) in unique_keys(user) for user in users.values()):
             continue
-        users.update((user.id, user) for user in await look(name, value))
+        users.update((user.id, user) for user in await look_up(name, value))
         if len(users) > 1:
-            raise of_look(CONFLICT, AMBIGUOUS, endpoint=endpoint)
+            raise ConflictError(CONFLICT, endpoint=endpoint, errors=(AMBIGUOUS,))
     return next(iter(users.values()), None)
 
 
-async def found_or_created(
+async def find_or_create(
     body: CreateEndUserInput,
-    look: Look,
+    look_up: LookUp,
     create: Callable[[CreateEndUserInput], Awaitable[EndUser]],
     *,
     endpoint: str,
-    then: Callable[[EndUser], Awaitable[EndUser]] | None = None,
+    change: Callable[[EndUser], Awaitable[EndUser]] | None = None,
 ) -> EndUser:
-    """Return what *create* makes of *body*, or the one who is there: what *then* makes of it.
+    """Return the end user found for *body* after *change*, or the end user from *create*.
 
-    A create that finds its e-mail or phone number taken, or whose answer is lost, is followed by
-    one more look. Raise `ValueError` for a body without anything to look for.
+    A create is followed by a further look-up if the e-mail or phone number is taken, or if the
+    answer is lost. `ValueError` for a body without a key to look up.
     """
     require_key(body)
-    user = await found(body, look, endpoint=endpoint)
+    user = await find_user(body, look_up, endpoint=endpoint)
     if user is not None:
-        return user if then is None else await then(user)
+        return user if change is None else await change(user)
     try:
         return await create(body)
     except SunshineError as error:
@@ -91,15 +89,15 @@ async def found_or_created(
             raise
         refused = error
     with mark_uncertain(endpoint) if refused.maybe_applied else nullcontext():
-        user = await found(body, look, endpoint=endpoint)
+        user = await find_user(body, look_up, endpoint=endpoint)
         if user is not None:
-            return user if then is None else await then(user)
+            return user if change is None else await change(user)
     raise refused
 
 
 def require_key(body: CreateEndUserInput) -> None:
-    """Raise `ValueError` if *body* has nothing that tells whether the end user is there."""
-    if not asked(body):
+    """Raise `ValueError` for a body without a key to look up."""
+    if not search_values(body):
         message = (
             "external_id, email and phone_number are not set:"
             " without one of them nobody can tell whether the end user is there"
@@ -107,71 +105,71 @@ def require_key(body: CreateEndUserInput) -> None:
         raise ValueError(message)
 
 
-_measured: Final = size_as(CreateEndUserInput, room=PATCH_ROOM)
+_json_size: Final = item_size(CreateEndUserInput, room=ID_BYTES)
 
 
 def size(body: CreateEndUserInput) -> int:
-    """Return how large *body* is as JSON; raise for what can't be sent, or be found again."""
-    measured = _measured(body)
+    """Return the bytes of *body* as JSON; raise for a body that can't be sent, or looked up."""
+    measured = _json_size(body)
     require_key(body)
     return measured
 
 
 def changes_of(body: CreateEndUserInput, user: EndUser) -> dict[str, Any]:
-    """Return the fields of a patch that has what *body* sets and *user* hasn't."""
+    """Return the fields of *body* that differ from *user*, for a patch; empty without any."""
     changes = differences(body, user)
-    beyond = {name: value for name, value in body.extra.items() if user.extra.get(name) != value}
-    return {**changes, "extra": beyond} if beyond else changes
+    extra = {name: value for name, value in body.extra.items() if user.extra.get(name) != value}
+    return {**changes, "extra": extra} if extra else changes
 
 
 @define(eq=False)
-class Known:
-    """All end users there are, read from the list of them as far as it is worth it."""
+class UserIndex:
+    """In-memory index of all end users, read from the list of all while that saves requests."""
 
     _pages: AsyncIterator[Page[EndUser]]
-    _most: int = MOST_KNOWN
+    _limit: int = MAX_INDEXED
     complete: bool = False
-    """Whether whoever isn't here isn't there."""
-    _too_many: bool = False
-    """Whether each is looked up instead: there are too many, or the list can't be trusted."""
+    """True if an end user who isn't in the index doesn't exist."""
+    _disabled: bool = False
+    """True if there are too many end users, or the list can't be trusted: the index stays empty."""
     _users: dict[str, EndUser] = field(factory=dict[str, EndUser])
     _by_key: defaultdict[Key, dict[str, EndUser]] = field(
         factory=lambda: defaultdict[Key, dict[str, EndUser]](dict)
     )
-    _one_at_a_time: anyio.Lock = field(factory=anyio.Lock)
+    _lock: anyio.Lock = field(factory=anyio.Lock)
 
     async def read(self, look_ups: int) -> None:
-        """Read on: as many pages as there are *look_ups* to be saved, so it never costs double."""
-        if look_ups < WORTH_LISTING:
+        """Read at most as many pages as *look_ups* are saved, so the cost never doubles."""
+        if look_ups < MIN_LOOK_UPS:
             return
-        async with self._one_at_a_time:
+        async with self._lock:
             for _ in range(look_ups):
-                if self.complete or self._too_many:
+                if self.complete or self._disabled:
                     return
                 try:
                     page = await anext(self._pages)
                 except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                    contained(error, LOOK)
-                    self._forget()
+                    contained(error, LOOK_UP)
+                    self._disable()
                     return
                 if page.unreadable:
-                    self._forget()
+                    self._disable()
                     return
                 for user in page.items:
-                    if user.id not in self._users:  # what this run has made of it is newer
+                    if user.id not in self._users:  # an end user changed by this run is newer
                         self.put(user)
-                self.complete = page.next is None and not self._too_many
+                self.complete = page.next is None and not self._disabled
 
-    async def look(self, name: str, value: str) -> Sequence[EndUser]:
-        """Return who has *value* in the field *name*."""
+    async def look_up(self, name: str, value: str) -> Sequence[EndUser]:
+        """Return the end users with *value* in the field *name*."""
         return [*self._by_key.get(key(name, value), {}).values()]
 
     def put(self, user: EndUser) -> None:
-        """Take in *user* as it is now; forget all where a key of *user* couldn't be read."""
-        if self._too_many:
+        """Store *user* in place of an earlier state; disable the index for an unreadable key."""
+        if self._disabled:
             return
-        if not is_indexable(user):
-            self._forget()
+        if not has_readable_keys(user):
+            self._disable()
             return
         earlier = self._users.get(user.id)
         for each in all_keys(earlier) if earlier else ():
@@ -179,179 +177,174 @@ class Known:
         self._users[user.id] = user
         for each in all_keys(user):
             self._by_key[each][user.id] = user
-        if len(self._users) > self._most:
-            self._forget()
+        if len(self._users) > self._limit:
+            self._disable()
 
-    def _forget(self) -> None:
-        self._too_many = True
+    def _disable(self) -> None:
+        self._disabled = True
         self.complete = False
         self._users.clear()
         self._by_key.clear()
 
 
-def plain(
-    way: Sender[CreateEndUserInput, UpsertResult[EndUser]],
+def without_effects(
+    sender: Sender[CreateEndUserInput, UpsertResult[EndUser]],
 ) -> Sender[CreateEndUserInput, EndUser]:
-    """Return *way* as one that brings end users, and nothing of what was done with them."""
+    """Return a sender like *sender* whose results are end users, without the effect on each."""
 
     async def send(bodies: Sequence[CreateEndUserInput]) -> list[Result]:
-        return [
-            one.value if isinstance(one, UpsertResult) else one for one in await way.send(bodies)
-        ]
+        results = await sender.send(bodies)
+        return [one.value if isinstance(one, UpsertResult) else one for one in results]
 
-    return Sender(way.size, way.keys, send)
+    return Sender(sender.size, sender.keys, send)
 
 
 @define(eq=False, kw_only=True)
-class Upserting:
-    """Batches of upserts in few requests.
+class BulkUpsert:
+    """Upserts in few requests, a batch at a time.
 
-    What an e-mail address or a phone number guards is created first where the last ones were new.
-    What else there is to know is asked for one by one, or read from the list of all.
+    A body without an external id is created first, while the last end users were new. Any further
+    body is looked up first: singly, or in the list of all. Found end users are patched.
     """
 
-    look: Look
-    creating: Creating
+    look_up: LookUp
+    bulk_create: BulkCreate
     patch: Callable[[Sequence[BulkPatchEndUserInput]], Awaitable[Sequence[Result]]]
-    known: Known
+    index: UserIndex
     endpoint: str
     guess: FirstTry = field(factory=FirstTry)
 
-    async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[Ended]:
-        """Return what became of each of *bodies*.
+    async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[UpsertOutcome]:
+        """Return an outcome for each of *bodies*, in order.
 
-        One whose create had no sure answer, and that was found by looking, is `UpsertEffect.EITHER`.
+        The effect is `UpsertEffect.EITHER` where a create had no clear answer, and a look-up found
+        the end user.
         """
-        results: dict[int, Ended] = {}
-        with noting(results):
-            await self._go(bodies, results)
-        return [results[index] for index in range(len(bodies))]
+        batch = _UpsertBatch(self, bodies)
+        with note_if_sent(batch.outcomes):
+            await batch.run()
+        return [batch.outcomes[index] for index in range(len(bodies))]
 
-    async def _go(self, bodies: Sequence[CreateEndUserInput], results: dict[int, Ended]) -> None:
-        first = [index for index, body in enumerate(bodies) if self._is_created_first(body)]
-        others = sorted({*range(len(bodies))}.difference(first))
-        there = await self._look_up(bodies, others, results)
-        new = [index for index in range(len(bodies)) if index not in there | results.keys()]
-        doubted = await self._create(bodies, new, results) if new else frozenset[int]()
-        taken = [index for index in new if self._is_to_be_found(bodies[index], results[index])]
-        there |= await self._look_up(bodies, taken, results, raced={*taken}.difference(first))
-        for index in range(len(bodies)):
-            self.guess.learn(new=index not in there)
-        await self._patch(bodies, there, results, doubted)
+
+@define(eq=False)
+class _UpsertBatch:
+    """Progress of a batch of upserts; bodies are known by index."""
+
+    bulk: BulkUpsert
+    bodies: Sequence[CreateEndUserInput]
+    outcomes: dict[int, UpsertOutcome] = field(factory=dict[int, "UpsertOutcome"])
+    found: dict[int, EndUser] = field(factory=dict[int, EndUser])
+    """End users who exist, by a look-up."""
+    uncertain: AbstractSet[int] = frozenset()
+    """Bodies whose create was settled by a look-up only."""
+
+    async def run(self) -> None:
+        """Look up, create, look up taken keys, patch."""
+        every = range(len(self.bodies))
+        first = {index for index in every if self._is_created_first(self.bodies[index])}
+        await self._look_up([index for index in every if index not in first])
+        new = [index for index in every if index not in self.found.keys() | self.outcomes.keys()]
+        if new:
+            await self._create(new)
+        taken = [index for index in new if self._needs_look_up(index)]
+        await self._look_up(taken, raced={*taken} - first)
+        for index in every:
+            self.bulk.guess.learn(new=index not in self.found)
+        await self._patch()
 
     def _is_created_first(self, body: CreateEndUserInput) -> bool:
-        """Return whether the service itself is to say that *body* is there already.
+        """Return True if the service itself should find out that *body* is taken.
 
-        It says so of e-mail and phone number; an external id would be there twice.
+        The service refuses a taken e-mail address or phone number, but no taken external id.
         """
-        return self.guess.new and not self.known.complete and not body.external_id
+        return self.bulk.guess.new and not self.bulk.index.complete and not body.external_id
 
-    async def _create(
-        self,
-        bodies: Sequence[CreateEndUserInput],
-        indexes: Sequence[int],
-        results: dict[int, Ended],
-    ) -> frozenset[int]:
-        """Create those at *indexes*; return which of them only a look has settled."""
-        made = await self.creating.created([bodies[index] for index in indexes])
-        doubted = frozenset(indexes[place] for place in made.doubted)
-        for index, result in zip(indexes, made.results, strict=True):
-            did = UpsertEffect.EITHER if index in doubted else UpsertEffect.CREATED
-            results[index] = self._noted(result, did)
-        return doubted
+    async def _create(self, indexes: Sequence[int]) -> None:
+        """Create the bodies at *indexes*."""
+        made = await self.bulk.bulk_create.run([self.bodies[index] for index in indexes])
+        self.uncertain = {indexes[place] for place in made.looked_up}
+        for index, result in zip(indexes, made.final_results(), strict=True):
+            self._record(index, result, UpsertEffect.CREATED)
 
-    async def _look_up(
-        self,
-        bodies: Sequence[CreateEndUserInput],
-        indexes: Sequence[int],
-        results: dict[int, Ended],
-        raced: AbstractSet[int] = frozenset(),
-    ) -> dict[int, EndUser]:
-        """Return who is there; what went wrong goes to *results*.
+    def _needs_look_up(self, index: int) -> bool:
+        """Return True if a further look-up may settle the create at *index*.
 
-        Those that *results* has were refused as taken, and *raced* are those of them that had
-        been looked for: the service itself is asked who has their keys now. A look-up that has no
-        answer is the last: the others end in the same.
+        An uncertain create with an e-mail address or phone number has been looked up already.
         """
-        there: dict[int, EndUser] = {}
-        gone: Exception | None = None
-        await self.known.read(len(indexes))
+        body, outcome = self.bodies[index], self.outcomes[index]
+        if is_doubted(outcome):
+            return not (body.email or body.phone_number)
+        return is_taken(outcome)
+
+    async def _look_up(self, indexes: Sequence[int], raced: AbstractSet[int] = frozenset()) -> None:
+        """Add end users to `found`, and the errors of look-ups to `outcomes`.
+
+        *raced*: bodies that were looked up, and refused as taken after that. An outage ends the
+        look-ups: all further bodies end in the same error. An uncertain create stays uncertain.
+        """
+        outage: Exception | None = None
+        await self.bulk.index.read(len(indexes))
         for index in indexes:
-            if gone is not None:
-                self._unfound(index, copy(gone), results)
-                continue
-            looks: list[Look] = (
-                [self.known.look] if self.known.complete and index not in raced else []
-            )
-            if not looks or index in results:
-                looks.append(self.look)
-            try:
-                for look in looks:
-                    user = await found(bodies[index], look, endpoint=self.endpoint)
-                    if user is not None:
-                        there[index] = user
-                        break
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                found_out = contained(error, LOOK)
-                gone = found_out if isinstance(found_out, GONE) else None
-                self._unfound(index, found_out, results)
-        return there
+            found = copy(outage) if outage else await self._find(index, raced=index in raced)
+            if isinstance(found, EndUser):
+                self.found[index] = found
+            elif found is not None:
+                outage = found if isinstance(found, OUTAGE_ERRORS) else None
+                if not is_doubted(self.outcomes.get(index)):
+                    self.outcomes[index] = found
 
-    async def _patch(
-        self,
-        bodies: Sequence[CreateEndUserInput],
-        there: Mapping[int, EndUser],
-        results: dict[int, Ended],
-        doubted: AbstractSet[int],
-    ) -> None:
-        """Patch who is *there*; of several bodies that lead to one user, in their order.
+    async def _find(self, index: int, *, raced: bool) -> EndUser | Exception | None:
+        """Return the end user with the keys of a body, the error of the look-up, or None.
 
-        Those *doubted* may be there by a create of this upsert.
+        A complete index answers, except for a *raced* body. The service answers without an index,
+        and for a body that the index lacks although a create was refused as taken.
         """
-        now = {user.id: user for user in there.values()}
-        waiting = sorted(there)
+        body, endpoint = self.bodies[index], self.bulk.endpoint
+        in_index = self.bulk.index.complete and not raced
+        try:
+            user = None
+            if in_index:
+                user = await find_user(body, self.bulk.index.look_up, endpoint=endpoint)
+            if user is None and (not in_index or index in self.outcomes):
+                user = await find_user(body, self.bulk.look_up, endpoint=endpoint)
+        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            return contained(error, LOOK_UP)
+        return user
+
+    async def _patch(self) -> None:
+        """Patch the end users in `found`; several bodies of the same end user in their order."""
+        latest = {user.id: user for user in self.found.values()}
+        waiting = sorted(self.found)
         while waiting:
-            turn: dict[int, BulkPatchEndUserInput] = {}
+            patches: dict[int, BulkPatchEndUserInput] = {}
+            ids: set[str] = set()
             later: list[int] = []
             for index in waiting:
-                user = now[there[index].id]
-                changes = changes_of(bodies[index], user)
-                if user.id in {body.id for body in turn.values()}:
+                user = latest[self.found[index].id]
+                changes = changes_of(self.bodies[index], user)
+                if user.id in ids:
                     later.append(index)
                 elif changes:
-                    turn[index] = BulkPatchEndUserInput(id=user.id, **changes)
+                    ids.add(user.id)
+                    patches[index] = BulkPatchEndUserInput(id=user.id, **changes)
                 else:
-                    did = UpsertEffect.EITHER if index in doubted else UpsertEffect.UNCHANGED
-                    results[index] = UpsertResult(user, did)
-            patched: Sequence[Result] = await self.patch([*turn.values()]) if turn else ()
-            for index, result in zip(turn, patched, strict=True):
-                did = UpsertEffect.EITHER if index in doubted else UpsertEffect.UPDATED
-                if isinstance(result, Exception) and index in doubted:
-                    result = doubtful(result)  # noqa: PLW2901 - by the create, perhaps
-                results[index] = self._noted(result, did)
+                    self.outcomes[index] = self._result(index, user, UpsertEffect.UNCHANGED)
+            results = await self.bulk.patch([*patches.values()]) if patches else ()
+            for index, result in zip(patches, results, strict=True):
+                self._record(index, result, UpsertEffect.UPDATED)
                 if isinstance(result, EndUser):
-                    now[there[index].id] = result
+                    latest[self.found[index].id] = result
+                elif index in self.uncertain:  # by the create
+                    self.outcomes[index] = doubtful(result)
             waiting = later
 
-    def _is_to_be_found(self, body: CreateEndUserInput, result: Ended) -> bool:
-        """Return whether a create ended in *result* that one more look may settle.
+    def _record(self, index: int, result: Result, effect: UpsertEffect) -> None:
+        """Store the outcome at *index*, and a written end user in the index of end users."""
+        if isinstance(result, EndUser):
+            self.bulk.index.put(result)
+            self.outcomes[index] = self._result(index, result, effect)
+        else:
+            self.outcomes[index] = result
 
-        A create with an e-mail address or a phone number has been looked for, if it was in doubt.
-        """
-        if is_doubted(result):
-            return not (body.email or body.phone_number)
-        return is_taken(result)
-
-    def _unfound(self, index: int, error: Exception, results: dict[int, Ended]) -> None:
-        """Take down that the look-up for the body at *index* ended in *error*.
-
-        A create that may have been applied stays in doubt.
-        """
-        if not is_doubted(results.get(index)):
-            results[index] = error
-
-    def _noted(self, result: Result, did: UpsertEffect) -> Ended:
-        if not isinstance(result, EndUser):
-            return result
-        self.known.put(result)
-        return UpsertResult(result, did)
+    def _result(self, index: int, user: EndUser, effect: UpsertEffect) -> UpsertResult[EndUser]:
+        return UpsertResult(user, UpsertEffect.EITHER if index in self.uncertain else effect)

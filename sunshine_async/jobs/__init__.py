@@ -22,8 +22,7 @@ from sunshine_async.jobs.journaled import open_job as open  # noqa: A004 - of th
 from sunshine_async.jobs.recovery import UnsettledError
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
 from sunshine_async.jobs.source import Duplicates
-from sunshine_async.jobs.tasks.dixa import DIXA
-from sunshine_async.jobs.tasks.services import SERVICES, SMOOCH, SUNSHINE
+from sunshine_async.jobs.tasks import DIXA, SERVICES, SMOOCH, SUNSHINE
 from sunshine_async.jobs.tasks.task import Mode, Service
 from sunshine_async.journal import JournalError
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows

@@ -33,8 +33,8 @@ def row_of(line: int, item: Any, task: Task) -> Row | BadRow:
         return item
     if isinstance(item, Row):
         line, item = item.line, item.data
-    if not task.takes(item):
-        kinds = " or ".join(kind.__name__ for kind in task.kinds)
+    if not task.accepts(item):
+        kinds = " or ".join(kind.__name__ for kind in task.models)
         return BadRow(line, f"expected a {kinds} or a mapping, got a {type(item).__name__}")
     try:
         data = orjson.loads(encode(item))

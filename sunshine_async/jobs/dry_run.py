@@ -93,7 +93,7 @@ def rehearse(
     """
     check_rows(rows)
     task = service.tasks[mode]
-    found = Rehearsal(rate=rate, most=task.most)
+    found = Rehearsal(rate=rate, most=task.batch_size)
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.execute(_SEEN)
         database.execute("BEGIN")
@@ -109,7 +109,7 @@ def rehearse(
                 continue
             found.valid += 1
             found.national += national(cast("Row", row).data, task.shape)
-            for key in entry.beyond:
+            for key in entry.unknown_keys:
                 if key in found.beyond or len(found.beyond) < NAMED:
                     found.beyond[key] += 1
             _count(task.key_of(cast("Row", row).data), row.line, found, database)
@@ -122,7 +122,7 @@ def _entry(row: Row | BadRow, task: Task) -> Entry | Problem:
     if isinstance(entry, BadRow):
         return Problem(entry.line, Trouble.BAD, "bad row", entry.reason)
     try:
-        task.asks(entry)
+        task.request(entry)
     except ValueError as error:
         return problem_of(entry.line, error, unknown=False)
     return entry

@@ -47,7 +47,7 @@ class Entries:
             entry = self._batch.popleft()
             self._job.report.last_line = entry.line
             if isinstance(entry, Entry):
-                self._job.report.note(entry.beyond)
+                self._job.report.note(entry.unknown_keys)
                 return entry
             self._job.refuse(entry)
         if self._broken is not None:

@@ -38,7 +38,7 @@ from sunshine_async.jobs.bodies import Rows, check_rows
 from sunshine_async.jobs.entries import Entries
 from sunshine_async.jobs.outage import OUTAGE, OutageWatch, is_permanent
 from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
-from sunshine_async.jobs.tasks.task import Entry, Mode, Parcels, Send, Service
+from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Send, Service
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]
@@ -95,9 +95,9 @@ class Job:
         self._client: Final = client
         self._task: Final = service.tasks[mode]
         send = self._task.send
-        self._way: Final = send.way(client) if isinstance(send, Parcels) else None
+        self._way: Final = send.sender(client) if isinstance(send, Batched) else None
         wanted = concurrency if self._way is None or concurrency != "auto" else None
-        self._concurrency: Final = self._task.at_once if wanted is None else wanted
+        self._concurrency: Final = self._task.concurrency if wanted is None else wanted
         self._at_most: Final = HIGHEST_LIMIT if self._concurrency == "auto" else self._concurrency
         self._max_failures: Final = inf if max_failures is None else max_failures
         self._grace: Final = grace
@@ -257,7 +257,7 @@ class Job:
         """Return the block in which *entries* are sent: one by one, or in parcels."""
         if self._way is None:
             return bulk.run(self._alone, entries, concurrency=self._concurrency, key=self._task.key)
-        limits = Limits(self._task.most, MAX_BATCH_BYTES, _LINGER, self._at_most)
+        limits = Limits(self._task.batch_size, MAX_BATCH_BYTES, _LINGER, self._at_most)
         way = Sender(self._way.size, self._way.keys, self._send)
         return batches.run(way, entries, limits, ordered=False)
 

@@ -29,7 +29,7 @@ from sunshine_async.jobs.job import NO_BETTER, Job, Results, ends_job, problem_o
 from sunshine_async.jobs.recovery import Settling, says_nothing
 from sunshine_async.jobs.report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async.jobs.source import SUMS, Duplicates, Policy, check_job, read_ahead
-from sunshine_async.jobs.tasks.task import Again, Entry, Mode, Service
+from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service
 from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import (
     CREATED,
@@ -51,7 +51,7 @@ _FOR_EACH: Final = 4
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
 _BEGUN: Final = State.BEGUN
 _UNKNOWN: Final = State.UNKNOWN
-AHEAD: Final = (Again.BLURRED, Again.LOOK, Again.GONE)
+AHEAD: Final = (Recovery.RESEND_UNCERTAIN, Recovery.LOOK_UP_OR_RESEND, Recovery.RESEND_DELETE)
 """Where a row that was marked as begun, and then wasn't sent, is looked up or sent when its job goes on: it
 does not become unknown for that, unless another user has its key. A deletion of who was never there is
 then done; and who was there, with all that was to be sent, was created.
@@ -86,7 +86,7 @@ class LastingJob(Job):
         }
         check_job(journal, self._said)
         self._mode: Final = mode
-        self._ahead: Final = self._task.most == 1
+        self._ahead: Final = self._task.batch_size == 1
         self._scribe: Final = JournalWriter(journal, self._sums, self._count, self._break_off)
         self._settling: Final = Settling(
             self._task, client, self._scribe, self._hold, lambda: self._stopped
@@ -152,10 +152,10 @@ class LastingJob(Job):
         entry = self._task.entry(row, kept.number, remote_id=kept.remote_id)
         if isinstance(entry, BadRow):
             return Refused(entry.line, entry.reason, kept.number)
-        again = self._task.again(entry)
-        begun = kept.state is _BEGUN or (kept.state is _UNKNOWN and again is not Again.NEVER)
+        again = self._task.recovery(entry)
+        begun = kept.state is _BEGUN or (kept.state is _UNKNOWN and again is not Recovery.UNKNOWN)
         ahead = self._ahead and kept.state is _WAITING and again in AHEAD
-        alone = not (ahead or again is Again.HARMLESS)
+        alone = not (ahead or again is Recovery.RESEND)
         return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
 
     async def _prepared(self, rows: Rows) -> Rows:
@@ -216,7 +216,7 @@ class LastingJob(Job):
             self.journal.describe(**about)
 
     def _source(self, rows: Rows) -> Entries:
-        at_once = min(AT_ONCE, _FOR_EACH * self._at_most * self._task.most)
+        at_once = min(AT_ONCE, _FOR_EACH * self._at_most * self._task.batch_size)
         feed = Feed(
             self, self._task, self.journal, self._states(), self._entry_of,
             begin=partial(self._scribe.reach, ahead=at_once) if self._ahead else None,

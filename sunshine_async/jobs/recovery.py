@@ -19,7 +19,7 @@ from sunshine_async.errors import (
 from sunshine_async.jobs.job import Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.outage import OUTAGE, OutageWatch, is_outage
 from sunshine_async.jobs.report import Trouble
-from sunshine_async.jobs.tasks.task import Again, Entry, Task
+from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
 from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import JournalError, State, Update
 
@@ -28,11 +28,11 @@ STATES: Final[Mapping[Trouble, State]] = {
     Trouble.UNKNOWN: State.UNKNOWN,
     Trouble.BAD: State.BAD,
 }
-_ASKED: Final = (Again.NEVER, Again.LOOK, Again.FIND)
+_ASKED: Final = (Recovery.UNKNOWN, Recovery.LOOK_UP_OR_RESEND, Recovery.LOOK_UP_OR_UNKNOWN)
 """Where something is to be found out of a row that had begun, before it is sent."""
-_NEVER: Final = Again.NEVER  # looked up once: an enum's members take their time
-_HARMLESS: Final = Again.HARMLESS
-_SENT_AGAIN: Final = (Again.HARMLESS, Again.BLURRED)
+_NEVER: Final = Recovery.UNKNOWN  # looked up once: an enum's members take their time
+_HARMLESS: Final = Recovery.RESEND
+_SENT_AGAIN: Final = (Recovery.RESEND, Recovery.RESEND_UNCERTAIN)
 _TURNS: Final = 3
 """How often a row is tried that has no answer while others have."""
 _UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
@@ -90,7 +90,7 @@ class Settling:
             over, again = self._sorted(waiting, results, last=turns >= _TURNS)
             await self._taken_back([entry for entry, _ in again.values()])
             again = {
-                place: (evolve(entry, alone=self.task.again(entry) is not _HARMLESS), error)
+                place: (evolve(entry, alone=self.task.recovery(entry) is not _HARMLESS), error)
                 for place, (entry, error) in again.items()
             }
             if self.stopped():
@@ -151,7 +151,7 @@ class Settling:
             status=getattr(error, "status", None),
             reason=problem.reason,
             sent=not entry.alone,
-            doubt=entry.begun and self.task.again(entry) is not Again.LOOK,
+            doubt=entry.begun and self.task.recovery(entry) is not Recovery.LOOK_UP_OR_RESEND,
         )
 
     def _sorted(
@@ -173,26 +173,30 @@ class Settling:
 
     async def _settled(self, entry: Entry) -> object:
         """Return *entry* as it is to be sent, or what became of it when it was sent before."""
-        again = self.task.again(entry)
+        again = self.task.recovery(entry)
         if not entry.begun or again not in _ASKED:
             return entry
         if again is _NEVER:
             return UnsettledError(_UNTOLD, maybe_applied=True)
         found = await self._found(entry)
         if found is None:
-            return entry if again is Again.LOOK else UnsettledError(_UNTOLD, maybe_applied=True)
+            return (
+                entry
+                if again is Recovery.LOOK_UP_OR_RESEND
+                else UnsettledError(_UNTOLD, maybe_applied=True)
+            )
         if isinstance(found, Exception) or (
-            again is Again.LOOK and self.task.as_sent(found, entry.body)
+            again is Recovery.LOOK_UP_OR_RESEND and self.task.matches(found, entry.body)
         ):
             return found
-        if again is Again.FIND:
+        if again is Recovery.LOOK_UP_OR_UNKNOWN:
             return evolve(entry, remote_id=self.task.remote_id(found))
         return UnsettledError(_OTHERWISE, maybe_applied=True)
 
     async def _found(self, entry: Entry) -> object:
         """Return what is there under the key of *entry*, None, or why that can't be told."""
         try:
-            return await cast("Any", self.task.look)(self.client, entry)
+            return await cast("Any", self.task.look_up)(self.client, entry)
         except NotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, it doesn't tell what became of the row
@@ -204,12 +208,12 @@ class Settling:
         """Return what *result* says of an entry that may have been sent before."""
         if not entry.begun or not isinstance(result, Exception):
             return result
-        again = self.task.again(entry)
-        if again is Again.GONE and isinstance(result, NotFoundError):
+        again = self.task.recovery(entry)
+        if again is Recovery.RESEND_DELETE and isinstance(result, NotFoundError):
             return None
-        if again is Again.GONE and isinstance(result, ConflictError):
+        if again is Recovery.RESEND_DELETE and isinstance(result, ConflictError):
             result.maybe_applied = True  # by the first sending, perhaps
-        if again is Again.LOOK and self.task.is_taken(result):
+        if again is Recovery.LOOK_UP_OR_RESEND and self.task.is_taken(result):
             found = await self._settled(entry)
             return result if isinstance(found, Entry) else found
         return result
@@ -219,14 +223,18 @@ class Settling:
 
         Not where it is sent again anyway, and can do no harm, unless this was its *last* turn.
         """
-        in_doubt = entry.begun and (last or self.task.again(entry) not in _SENT_AGAIN)
-        if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
+        mark_uncertain = entry.begun and (last or self.task.recovery(entry) not in _SENT_AGAIN)
+        if (
+            mark_uncertain
+            and isinstance(error, (*OUTAGE, StoppedError))
+            and not error.maybe_applied
+        ):
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True
         return evolve(entry, begun=entry.begun or is_uncertain(error)), error
 
     def _may_try_again(self, entry: Entry) -> bool:
-        return not (entry.begun and self.task.again(entry) is _NEVER)
+        return not (entry.begun and self.task.recovery(entry) is _NEVER)
 
     async def _taken_back(self, entries: Sequence[Entry]) -> None:
         """Let *entries* be as they were before they were sent, but for those that may have been applied.
@@ -235,7 +243,7 @@ class Settling:
         """
         now, marked = time.time(), False
         for entry in entries:
-            harmless = self.task.again(entry) is _HARMLESS
+            harmless = self.task.recovery(entry) is _HARMLESS
             if not (harmless or (entry.alone and entry.begun)):
                 state = State.BEGUN if entry.begun else State.WAITING
                 self.scribe.mark(Update(entry.number, state, now, sent=not entry.alone))
@@ -253,7 +261,7 @@ class Settling:
                 known = _as_known(result) if entry.begun else result
                 outcome, remote_id = task.outcome(known), task.id_of(known)
                 scribe.done(entry.number, outcome, remote_id, sent=not entry.alone)
-            if entry.alone and task.again(entry) is _NEVER:
+            if entry.alone and task.recovery(entry) is _NEVER:
                 scribe.hurry()
 
 

@@ -59,7 +59,7 @@ class Policy:
         """Return how rows go with what the journal has of their users."""
         rules = _RULES[mode]
         skips = rules.skips and not self.full
-        aliased = rules.differ and task.apart
+        aliased = rules.differ and task.key_includes_field
         return evolve(rules, skips=skips, by_count=self.accept_changed_source, aliased=aliased)
 
 

@@ -18,7 +18,7 @@ from sunshine_async.bulk import batching as batches
 from sunshine_async.bulk.batching import Limits, Sender
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row, StoppedError
-from sunshine_async.jobs.tasks.task import Parcels, Task
+from sunshine_async.jobs.tasks.task import Batched, Task
 
 BAD: Final = 3
 """The item that ends in the exception."""
@@ -377,7 +377,7 @@ def failing_task(error: BaseException, *, together: bool) -> Task:
     way: Sender[Any, Any] = Sender(
         lambda _: 1, lambda entry: [entry.body.external_id], send_together
     )
-    return evolve(task, send=Parcels(lambda _: way, most=1) if together else send)
+    return evolve(task, send=Batched(lambda _: way, batch_size=1) if together else send)
 
 
 def test_an_aborted_call_has_its_cause() -> None:

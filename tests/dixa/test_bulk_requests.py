@@ -1,4 +1,4 @@
-"""Batches against the emulator: halved, settled, sent again, and never anyone twice."""
+"""Batches against the emulator: halved, looked up, sent again, and no end user twice."""
 
 import json
 from collections import Counter
@@ -16,21 +16,36 @@ from sunshine_async import (
     ApiError,
     AuthenticationError,
     BadRequestError,
+    ConflictError,
     ConnectError,
+    NotFoundError,
     Pace,
     ResponseDecodeError,
     Retry,
+    ServerError,
     bulk,
 )
+from sunshine_async._codec import structure
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.dixa import (
+    BulkActionFailure,
     BulkPatchEndUserInput,
     BulkUpdateEndUserInput,
     CreateEndUserInput,
     DixaClient,
     EndUser,
+    ErrorResponse,
+    Infrastructure,
+    Integrity,
+    NotFound,
+    UnknownBulkError,
+    UnknownOutcome,
+    Validation,
 )
+from sunshine_async.dixa.bulk_requests import BulkRequest
+from sunshine_async.dixa.end_users import CREATE_BULK
+from sunshine_async.dixa.matching import match_creates
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.testing import ScriptedTransport, no_waiting
 
@@ -96,7 +111,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("status", [401, 403, 404])
     async def test_any_other_no_is_for_all(self, status: int) -> None:
-        """What no half could change isn't halved: all have failed, and nothing is made."""
+        """A refusal that no half could change isn't halved: all have failed, and nothing is created."""
         emulator = Emulator()
         emulator.faults = [Mishap(status=status, operation=BULK)]
 
@@ -178,7 +193,7 @@ class TestLost:
         ids=str,
     )
     async def test_what_was_not_made_is_sent_again(self, fault: Mishap) -> None:
-        """What isn't there is sent again where e-mail or phone number guard it."""
+        """A missing end user is sent again if the body has an e-mail address or phone number."""
         emulator = Emulator()
         emulator.faults = [fault]
         bodies = [NEW, CreateEndUserInput(phone_number="+4512345")]
@@ -211,7 +226,7 @@ class TestLost:
         ],
     )
     async def test_another_one_is_not_taken_for_ours(self, there: Any) -> None:
-        """Who is there otherwise, or was there before, is another's: the create has failed."""
+        """A different or older end user belongs to somebody else: the create has failed."""
         emulator = Emulator()
         emulator.add("dixa", there)
         emulator.faults = [Mishap(status=503, operation=BULK)]
@@ -277,7 +292,7 @@ class TestLost:
         assert emulator.ledger()["dixa"]["effects"]["create"] == 100
 
     async def test_an_outage_has_an_end(self) -> None:
-        """What is lost again and again is unknown after a few rounds."""
+        """A create that is lost again and again is unknown after a few rounds."""
         emulator = Emulator()
         emulator.faults = [Mishap(status=503, operation=BULK, times=99)]
 
@@ -324,7 +339,7 @@ class TestLost:
         assert all(isinstance(error, AssertionError) for error in errors)
 
     async def test_a_refusal_settles_a_doubt(self) -> None:
-        """What the service refuses for itself isn't made: it has failed."""
+        """An item that the service refuses by itself has failed: nothing is created."""
         emulator = Emulator()
         emulator.faults = [Mishap(status=503, operation=BULK), Mishap(status=400, operation=BULK)]
 
@@ -424,7 +439,7 @@ class TestChanges:
         assert isinstance(outcome, Unknown)
 
     async def test_no_connection_is_a_failure(self) -> None:
-        """What never left is not done."""
+        """An item that never left is not done."""
         emulator = Emulator()
         emulator.faults = [httpx.ConnectError("refused")]
         client = client_of(emulator, retry=Retry(max_attempts=1))
@@ -442,9 +457,9 @@ STEPS = st.sampled_from(
         "shuffled", "short", "long", "one twice", "cut", "garbled", "infrastructure",
     ]
 )  # fmt: skip
-"""What becomes of a bulk request; None is nothing special."""
+"""Fate of a bulk request; None is an ordinary answer."""
 LOOKS = st.sampled_from([None, None, None, "lost before", "403"])
-"""What becomes of a look."""
+"""Fate of a look-up."""
 
 
 class Mangling(httpx.AsyncBaseTransport):
@@ -601,3 +616,40 @@ async def test_bulk_collect_is_for_single_calls() -> None:
     outcomes = await bulk.collect(client_of(emulator).end_users.create, bodies)
 
     assert [type(one) for one in outcomes] == [Done] * 5
+
+
+class TestItemErrors:
+    """Errors of items, from outcomes."""
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "code", "unknown"),
+        [
+            (Validation(id="x", message="failed with [errors=A,B]"), BadRequestError, "A", False),
+            (Validation(message="failed with [errors=...]"), BadRequestError, "Validation", False),
+            (NotFound(id="x", message="no"), NotFoundError, "NotFound", False),
+            (ErrorResponse(), BadRequestError, "ErrorResponse", True),
+            (structure({"_type": "Integrity"}, Integrity), ConflictError, "Integrity", True),
+            (Infrastructure(id="x", message="oops"), ServerError, "Infrastructure", True),
+            (UnknownBulkError(type="New"), ServerError, "New", True),
+        ],
+    )  # fmt: skip
+    def test_an_error_is_that_of_a_single_call(
+        self, error: Any, kind: type[ApiError], code: str, *, unknown: bool
+    ) -> None:
+        """Each kind is the error that a call of its own would have met, with code and sentence."""
+        request = BulkRequest(pytest.fail, match_creates, CREATE_BULK)
+        found = request.result(BulkActionFailure(error=error))
+
+        assert isinstance(found, kind)
+        assert found.code == code
+        assert found.title == error.message
+        assert found.maybe_applied is unknown
+
+    @pytest.mark.parametrize("outcome", [None, UnknownOutcome(type="New")])
+    def test_what_says_nothing_leaves_it_open(self, outcome: UnknownOutcome | None) -> None:
+        """Without an outcome that can be read, it may be done or not."""
+        request = BulkRequest(pytest.fail, match_creates, CREATE_BULK)
+        found = request.result(outcome)
+
+        assert isinstance(found, ResponseDecodeError)
+        assert found.maybe_applied

@@ -28,11 +28,11 @@ from sunshine_async.dixa import (
     EndUser,
     UnknownOutcome,
 )
-from sunshine_async.dixa.bulk_requests import Changing, Creating
+from sunshine_async.dixa.bulk_requests import BulkCreate, BulkRequest
 from sunshine_async.dixa.end_users import CREATE_BULK, PATCH_BULK
-from sunshine_async.dixa.matching import differences, holds, may_hold
+from sunshine_async.dixa.matching import differences, holds, match_changes, match_creates, may_hold
 from sunshine_async.dixa.pages import Page
-from sunshine_async.dixa.upserts import Known
+from sunshine_async.dixa.upserts import UserIndex
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Mode
 from sunshine_async.jobs.tasks.dixa import DIXA
@@ -173,7 +173,7 @@ async def test_an_upsert_whose_look_fails_stays_in_doubt() -> None:
 
 
 async def test_an_upsert_whose_patch_is_refused_stays_in_doubt() -> None:
-    """Who was found after a create in doubt, and can't be patched, may be there by that create."""
+    """An end user found after an uncertain create, whose patch fails, may exist by that create."""
     emulator = Emulator()
     spoiling = Spoiling(emulator, lambda _: [])
 
@@ -275,7 +275,7 @@ async def test_a_fault_of_ours_is_looked_up(wrong: Any) -> None:
             raise SunshineError(value)
         return [EndUser(id="1", email="a@x.org")]
 
-    creating = Creating(send, look, CREATE_BULK)
+    creating = BulkCreate(BulkRequest(send, match_creates, CREATE_BULK), look)
     results = await creating.create(
         [CreateEndUserInput(email="a@x.org"), CreateEndUserInput(email="b@x.org")]
     )
@@ -295,7 +295,7 @@ async def test_a_doubt_of_the_whole_is_one_of_each_half() -> None:
         raise BadRequestError(400, endpoint="PATCH /v1/endusers", maybe_applied=len(bodies) > 1)
 
     bodies = [BulkPatchEndUserInput(id=one, first_name="A") for one in ("1", "2")]
-    refused, done = await Changing(send, PATCH_BULK).change(bodies)
+    refused, done = await BulkRequest(send, match_changes, PATCH_BULK).send(bodies)
 
     assert isinstance(refused, BadRequestError)
     assert refused.maybe_applied
@@ -344,7 +344,7 @@ class TestWhoIsWho:
         assert holds(user, self.BODY)
 
     async def test_a_lost_create_that_may_be_there_is_unknown(self) -> None:
-        """Who was found after a lost answer, with values that can't be read, may be ours or not."""
+        """An end user found after a lost answer, with unreadable values, may be ours or not."""
 
         async def send(_: Any) -> Any:
             return []
@@ -353,7 +353,7 @@ class TestWhoIsWho:
             assert name == "email"
             return [EndUser(id="1", email="a@x.org", extra={"externalId": {"a": 7}})]
 
-        [result] = await Creating(send, look, CREATE_BULK).create(
+        [result] = await BulkCreate(BulkRequest(send, match_creates, CREATE_BULK), look).create(
             [CreateEndUserInput(email="a@x.org", external_id="7")]
         )
 
@@ -364,7 +364,7 @@ class TestWhoIsWho:
         ("hours", "kind"), [(0, EndUser), (5, ResponseDecodeError), (50, BadRequestError)]
     )
     async def test_a_clock_may_be_wrong(self, hours: int, kind: type) -> None:
-        """Who is there as sent, since some hours before, may be ours by a clock that is wrong."""
+        """An end user as sent, created some hours before, may be ours if a clock is wrong."""
 
         async def send(_: Any) -> Any:
             return []
@@ -373,7 +373,7 @@ class TestWhoIsWho:
             made_at = datetime.now(UTC) - timedelta(hours=hours)
             return [EndUser(id="1", email="a@x.org", created_at=made_at)]
 
-        [result] = await Creating(send, look, CREATE_BULK).create(
+        [result] = await BulkCreate(BulkRequest(send, match_creates, CREATE_BULK), look).create(
             [CreateEndUserInput(email="a@x.org")]
         )
 
@@ -386,16 +386,16 @@ class TestWhoIsWho:
             yield Page(users)
 
         users = [EndUser(id="1", external_id="a"), EndUser(id="2", extra={"externalId": [7]})]
-        known = Known(pages())
+        known = UserIndex(pages())
         await known.read(50)
         assert not known.complete
-        assert await known.look("external_id", "a") == []
+        assert await known.look_up("external_id", "a") == []
 
         users = users[:1]
-        known = Known(pages())
+        known = UserIndex(pages())
         await known.read(50)
         assert known.complete
-        assert len(await known.look("external_id", "a")) == 1
+        assert len(await known.look_up("external_id", "a")) == 1
 
     async def test_a_numeric_external_id_makes_no_second_user(self) -> None:
         """An answer with a number as external id doesn't look like nobody's."""

@@ -28,7 +28,7 @@ def client_of(name: str = "t", **options: Any) -> DixaClient:
 
 
 async def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left out is read from the environment."""
+    """Arguments left out are read from the environment."""
     monkeypatch.setenv("DIXA_API_TOKEN", "from there")
     monkeypatch.setenv("DIXA_BASE_URL", "https://mock.example/dixa/")
     transport = ScriptedTransport([FOUND])

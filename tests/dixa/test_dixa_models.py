@@ -178,7 +178,7 @@ def test_null_is_sent_and_unset_is_not() -> None:
 
 
 def test_absent_reads_as_none() -> None:
-    """What an answer hasn't reads as None, an empty list as itself."""
+    """An absent field of an answer reads as None, an empty list as an empty list."""
     user = structure({"id": "a", "middleNames": []}, EndUser)
 
     assert user.email is None

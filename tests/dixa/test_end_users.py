@@ -158,7 +158,7 @@ async def test_each_operation_asks_for_what_it_says(name: str) -> None:
 
 
 async def test_answers_are_models() -> None:
-    """What comes back has its models, times in zones, outcomes by kind."""
+    """An answer reads as models, with times in zones and outcomes by kind."""
     client, _ = scripted(MADE, (202, {"data": REQUEST}), (201, {"data": OUTCOMES}))
 
     user = await client.end_users.create(NEW)
@@ -221,7 +221,7 @@ async def test_a_create_is_sent_once(name: str, answer: Answer) -> None:
 @pytest.mark.parametrize("name", [name for name in CALLS if "create" not in name])
 @pytest.mark.parametrize("answer", [LOST, 503, 429])
 async def test_all_else_is_sent_again(name: str, answer: Answer) -> None:
-    """What reads, and what sets values, is sent again after every fault."""
+    """A read, and a change to absolute values, is sent again after every fault."""
     call, good, _ = CALLS[name]
     client, transport = scripted(answer, good)
 
@@ -253,7 +253,7 @@ async def test_what_is_too_large_is_never_sent() -> None:
 
 @pytest.mark.parametrize("bad", ["", ".", "..", "a\nb"])
 async def test_an_id_that_would_go_elsewhere_is_never_sent(bad: str) -> None:
-    """What can't be one segment of a path is a `ValueError` before anything is sent."""
+    """A value that can't be one segment of a path is a `ValueError` before anything is sent."""
     client, transport = scripted()
     calls: list[Callable[[], Any]] = [
         lambda: client.end_users.get(bad),

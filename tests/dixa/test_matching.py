@@ -14,30 +14,18 @@ from sunshine_async.dixa import (
     CreateEndUserInput,
     EndUser,
     ErrorResponse,
-    Infrastructure,
-    NotFound,
     Outcome,
-    UnknownBulkError,
     UnknownOutcome,
     Validation,
 )
-from sunshine_async.dixa import bulk_requests as reasons
 from sunshine_async.dixa.matching import (
     differences,
+    has_readable_keys,
     holds,
-    is_indexable,
+    match_changes,
+    match_creates,
     may_hold,
-    of_changes,
-    of_creates,
     unique_keys,
-)
-from sunshine_async.errors import (
-    ApiError,
-    BadRequestError,
-    ConflictError,
-    NotFoundError,
-    ResponseDecodeError,
-    ServerError,
 )
 
 
@@ -57,7 +45,7 @@ def new(**fields: Any) -> CreateEndUserInput:
 
 
 class TestComparing:
-    """What is the same as what."""
+    """Comparison of values."""
 
     @pytest.mark.parametrize(
         ("sent", "there"),
@@ -90,7 +78,7 @@ class TestComparing:
         ],
     )
     def test_a_difference_is_what_was_sent(self, sent: Any) -> None:
-        """What differs comes out as it was sent."""
+        """A different value comes out as sent."""
         there = EndUser(
             id="u", email="a@x", first_name="a", middle_names=["a", "b"], external_id="b"
         )
@@ -116,7 +104,7 @@ class TestComparing:
             assert may_hold(user, new(**{name: sent}))
             assert not may_hold(user, new(**{name: sent}, last_name="M"))
         assert holds(user, new(last_name="L"))
-        assert is_indexable(user) is (name == "first_name")
+        assert has_readable_keys(user) is (name == "first_name")
 
     def test_a_numeric_external_id_is_its_text(self) -> None:
         """An external id that came as a number is the text that was sent."""
@@ -124,7 +112,7 @@ class TestComparing:
 
         assert differences(new(external_id="5"), user) == {}
         assert differences(new(external_id="6"), user) == {"external_id": "6"}
-        assert is_indexable(user)
+        assert has_readable_keys(user)
 
     def test_what_only_one_may_have(self) -> None:
         """Id, addresses and numbers are one's own; an external id isn't."""
@@ -146,7 +134,7 @@ class TestCreates:
             for n in (2, 1)
         ]
 
-        assert of_creates(sent, answer) == answer[::-1]
+        assert match_creates(sent, answer) == answer[::-1]
 
     @pytest.mark.parametrize("wire", ["externalId", "email", "phoneNumber"])
     def test_a_success_with_an_unreadable_key_is_nobodys(self, wire: str) -> None:
@@ -156,7 +144,7 @@ class TestCreates:
             data=structure({"id": "u", "lastName": "L", wire: {"a": 1}}, EndUser)
         )
 
-        assert of_creates(sent, [odd, made("v", last_name="L")]) == [None, None]
+        assert match_creates(sent, [odd, made("v", last_name="L")]) == [None, None]
 
     def test_keys_go_before_positions(self) -> None:
         """Successes in another order are found by e-mail, phone number or external id."""
@@ -165,14 +153,14 @@ class TestCreates:
             made("3", external_id="c"), made("1", email="A@x"), made("2", phone_number="+1"),
         ]  # fmt: skip
 
-        assert of_creates(sent, answer) == [answer[1], answer[2], answer[0]]
+        assert match_creates(sent, answer) == [answer[1], answer[2], answer[0]]
 
     def test_failures_go_by_position(self) -> None:
         """Where all successes stand where they belong, failures are given by position."""
         sent = [new(email="a@x"), new(email="b@x"), new(first_name="C")]
         answer: list[Outcome] = [made("1", email="a@x"), failed("9"), made("3", first_name="C")]
 
-        assert of_creates(sent, answer) == answer
+        assert match_creates(sent, answer) == answer
 
     @pytest.mark.parametrize(
         "answer",
@@ -190,7 +178,7 @@ class TestCreates:
         """Where anything is amiss, only what names itself counts."""
         sent = [new(email="a@x"), new(email="b@x"), new(first_name="C")]
 
-        first, *others = of_creates(sent, answer)
+        first, *others = match_creates(sent, answer)
 
         assert isinstance(first, BulkActionSuccess)
         assert others == [None, None]
@@ -199,7 +187,7 @@ class TestCreates:
         """A success that lacks the e-mail of the item at its place is another's."""
         sent = [new(first_name="A"), new(email="b@x")]
 
-        assert of_creates(sent, [failed("9"), made("1", first_name="A")]) == [None, None]
+        assert match_creates(sent, [failed("9"), made("1", first_name="A")]) == [None, None]
 
     def test_an_external_id_that_several_have_names_none(self) -> None:
         """Items with one external id are told apart by all that they say."""
@@ -208,15 +196,15 @@ class TestCreates:
             made("1", external_id="x", first_name="A"), made("2", external_id="x", first_name="B"),
         ]  # fmt: skip
 
-        assert of_creates(sent, right) == right
-        assert of_creates(sent, [right[1], failed("9")]) == [None, None]
+        assert match_creates(sent, right) == right
+        assert match_creates(sent, [right[1], failed("9")]) == [None, None]
 
     def test_an_external_id_with_a_strange_address_names_none(self) -> None:
         """An external id counts only where nothing personal is there that says otherwise."""
         answer = [made("1", external_id="x", email="other@x"), failed("9")]
 
-        assert of_creates([new(external_id="x"), new(email="b@x")], answer) == [None, None]
-        assert of_creates([new(external_id="x", email="a@x")], [made("1", external_id="x")]) == [
+        assert match_creates([new(external_id="x"), new(email="b@x")], answer) == [None, None]
+        assert match_creates([new(external_id="x", email="a@x")], [made("1", external_id="x")]) == [
             None
         ]
 
@@ -224,7 +212,7 @@ class TestCreates:
         """A success with the e-mail of one item and the number of another is nobody's."""
         sent = [new(email="a@x"), new(phone_number="+1")]
 
-        assert of_creates(sent, [made("1", email="a@x", phone_number="+1")]) == [None, None]
+        assert match_creates(sent, [made("1", email="a@x", phone_number="+1")]) == [None, None]
 
 
 class TestChanges:
@@ -236,30 +224,30 @@ class TestChanges:
         """Successes and failures are found by their ids, in any order and case."""
         answer: list[Outcome] = [failed("B"), made("a")]
 
-        assert of_changes(self.SENT, answer) == [answer[1], answer[0]]
+        assert match_changes(self.SENT, answer) == [answer[1], answer[0]]
 
     def test_an_outcome_without_an_id_goes_by_position(self) -> None:
         """One without an id is taken by position if the others stand where they belong."""
         nameless = BulkActionFailure(error=ErrorResponse(message="no"))
         new_kind = UnknownOutcome(type="New", extra={"x": 1})
 
-        assert of_changes(self.SENT, [made("a"), nameless]) == [made("a"), nameless]
-        assert of_changes(self.SENT, [new_kind, made("b")]) == [new_kind, made("b")]
-        assert of_changes(self.SENT, [nameless, made("a")]) == [made("a"), None]
-        assert of_changes(self.SENT, [made("a"), nameless, nameless]) == [made("a"), None]
+        assert match_changes(self.SENT, [made("a"), nameless]) == [made("a"), nameless]
+        assert match_changes(self.SENT, [new_kind, made("b")]) == [new_kind, made("b")]
+        assert match_changes(self.SENT, [nameless, made("a")]) == [made("a"), None]
+        assert match_changes(self.SENT, [made("a"), nameless, nameless]) == [made("a"), None]
 
     def test_contradictions_say_nothing(self) -> None:
         """An id with a success and a failure leaves it open; the same twice doesn't."""
-        assert of_changes(self.SENT, [made("a"), failed("a"), made("b")]) == [None, made("b")]
-        assert of_changes(self.SENT, [made("a"), made("a"), failed("z")]) == [made("a"), None]
+        assert match_changes(self.SENT, [made("a"), failed("a"), made("b")]) == [None, made("b")]
+        assert match_changes(self.SENT, [made("a"), made("a"), failed("z")]) == [made("a"), None]
 
     def test_an_unknown_outcome_may_have_an_id(self) -> None:
         """A kind that came later is found by its id too, if it has one."""
         outcome = UnknownOutcome(type="New", extra={"id": "b"})
 
-        assert of_changes(self.SENT, [outcome, made("a")]) == [made("a"), outcome]
+        assert match_changes(self.SENT, [outcome, made("a")]) == [made("a"), outcome]
         odd = UnknownOutcome(type="New", extra={"id": 5})
-        assert of_changes(self.SENT, [odd]) == [None, None]
+        assert match_changes(self.SENT, [odd]) == [None, None]
 
 
 BODIES = st.lists(
@@ -290,7 +278,7 @@ def test_no_answer_breaks_the_matching(
     sent: list[CreateEndUserInput], answer: list[Outcome]
 ) -> None:
     """Whatever comes, each item has one outcome of the answer or none, each outcome one item."""
-    found = of_creates(sent, answer)
+    found = match_creates(sent, answer)
 
     assert len(found) == len(sent)
     given_ = [id(one) for one in found if one is not None]
@@ -304,39 +292,4 @@ def test_the_order_of_successes_is_nothing(order: list[int]) -> None:
     sent = [new(email=f"{n}@x") for n in range(4)]
     outcomes: list[Outcome] = [made(str(n), email=f"{n}@x") for n in range(4)]
 
-    assert of_creates(sent, [outcomes[n] for n in order]) == outcomes
-
-
-class TestReasons:
-    """Why an item isn't done."""
-
-    @pytest.mark.parametrize(
-        ("error", "kind", "code", "unknown"),
-        [
-            (Validation(id="x", message="failed with [errors=A,B]"), BadRequestError, "A", False),
-            (Validation(message="failed with [errors=...]"), BadRequestError, "Validation", False),
-            (NotFound(id="x", message="no"), NotFoundError, "NotFound", False),
-            (ErrorResponse(), BadRequestError, "ErrorResponse", True),
-            (structure({"_type": "Integrity"}, reasons.Integrity), ConflictError, "Integrity", True),
-            (Infrastructure(id="x", message="oops"), ServerError, "Infrastructure", True),
-            (UnknownBulkError(type="New"), ServerError, "New", True),
-        ],
-    )  # fmt: skip
-    def test_an_error_is_that_of_a_single_call(
-        self, error: Any, kind: type[ApiError], code: str, *, unknown: bool
-    ) -> None:
-        """Each kind is the error that a call of its own would have met, with code and sentence."""
-        found = reasons.of_outcome(BulkActionFailure(error=error), endpoint="POST /x", status=201)
-
-        assert isinstance(found, kind)
-        assert found.code == code
-        assert found.title == error.message
-        assert found.maybe_applied is unknown
-
-    @pytest.mark.parametrize("outcome", [None, UnknownOutcome(type="New")])
-    def test_what_says_nothing_leaves_it_open(self, outcome: Outcome | None) -> None:
-        """Without an outcome that can be read, it may be done or not."""
-        found = reasons.of_outcome(outcome, endpoint="POST /x", status=201)
-
-        assert isinstance(found, ResponseDecodeError)
-        assert found.maybe_applied
+    assert match_creates(sent, [outcomes[n] for n in order]) == outcomes

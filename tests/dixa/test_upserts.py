@@ -70,7 +70,7 @@ class TestOne:
         assert counting.letters == "GGGP"
 
     async def test_what_differs_is_patched(self) -> None:
-        """Who is found has what differs patched, and only that; what is the same is no request."""
+        """A found end user is patched in the different fields only; without a difference there is no request."""
         emulator = Emulator()
         emulator.add("dixa", {"externalId": "jane-1", "displayName": "June", "lastName": "Doe"})
         client, counting = client_of(emulator)
@@ -87,7 +87,7 @@ class TestOne:
         "there", [{"email": "JANE@x.org"}, {"phoneNumber": "+4512345"}, {"externalId": "jane-1"}]
     )
     async def test_get_or_create_never_changes(self, there: Any) -> None:
-        """Who is there, by whichever key, is as it was."""
+        """An existing end user, found by any key, is unchanged."""
         emulator = Emulator()
         user = emulator.add("dixa", there)
         client, counting = client_of(emulator)
@@ -406,14 +406,14 @@ class TestMany:
         emulator = Emulator()
         user = emulator.add("dixa", {"externalId": "old"})
         client, _ = client_of(emulator)
-        known = upserts.Known(client.end_users.list().pages())
+        known = upserts.UserIndex(client.end_users.list().pages())
 
         known.put(EndUser(id=user["id"], external_id="new"))
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
 
         assert known.complete
-        assert await known.look("external_id", "old") == []
-        assert len(await known.look("external_id", "new")) == 1
+        assert await known.look_up("external_id", "old") == []
+        assert len(await known.look_up("external_id", "new")) == 1
 
     async def test_a_patch_that_is_refused_has_failed(self) -> None:
         """A refusal of the patch is the row's own."""
@@ -441,9 +441,9 @@ class TestMany:
         """A record that can't be read may be anybody: nobody is known to be absent."""
         transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}, record]})])
         client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
-        known = upserts.Known(client.end_users.list().pages())
+        known = upserts.UserIndex(client.end_users.list().pages())
 
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
 
         assert not known.complete
 
@@ -451,11 +451,11 @@ class TestMany:
         """A user whose key came back unreadable makes the list one that isn't whole any more."""
         transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}]})])
         client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
-        known = upserts.Known(client.end_users.list().pages())
+        known = upserts.UserIndex(client.end_users.list().pages())
 
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
         assert known.complete
-        assert len(await known.look("external_id", "5")) == 1
+        assert len(await known.look_up("external_id", "5")) == 1
         known.put(EndUser(id="u", extra={"externalId": {"a": 1}}))
 
         assert not known.complete
@@ -466,14 +466,14 @@ class TestMany:
         for n in range(60):
             emulator.add("dixa", {"externalId": f"id-{n}"})
         client, counting = client_of(emulator)
-        known = upserts.Known(client.end_users.list(page_limit=20).pages(), 50)
+        known = upserts.UserIndex(client.end_users.list(page_limit=20).pages(), 50)
 
-        await known.read(upserts.WORTH_LISTING)
-        await known.read(upserts.WORTH_LISTING)
+        await known.read(upserts.MIN_LOOK_UPS)
+        await known.read(upserts.MIN_LOOK_UPS)
         known.put(EndUser(id="a", external_id="id-0"))
 
         assert not known.complete
-        assert await known.look("external_id", "id-0") == []
+        assert await known.look_up("external_id", "id-0") == []
         assert counting.letters == "GGG"
 
 
@@ -503,7 +503,7 @@ async def did(client: DixaClient, *bodies: CreateEndUserInput) -> list[UpsertEff
 
 
 class TestTold:
-    """What an upsert says that it did."""
+    """Effects that an upsert reports."""
 
     @pytest.mark.parametrize("key", ["email", "external_id"])
     async def test_one(self, key: str) -> None:
@@ -536,7 +536,7 @@ class TestTold:
         ]
 
     async def test_a_lost_create_is_either(self) -> None:
-        """Who is found by looking, after the answer was lost, may be another writer's."""
+        """An end user found by a look-up after a lost answer may be another writer's."""
         emulator = Emulator()
         emulator.faults = [Mishap(reset=True, when="after", operation="postEndusersBulk")]
         client, _ = client_of(emulator)
@@ -547,7 +547,7 @@ class TestTold:
         assert emulator.ledger()["dixa"]["effects"]["create"] == 2
 
     async def test_a_lost_create_that_was_not_made(self) -> None:
-        """Who isn't found by looking is created then: by us, and surely."""
+        """An end user whom the look-up doesn't find is created then, certainly by us."""
         emulator = Emulator()
         emulator.faults = [Mishap(reset=True, when="before", operation="postEndusersBulk")]
         client, _ = client_of(emulator)
@@ -560,7 +560,7 @@ class TestTold:
         "name", [pytest.param("B", id="differs"), pytest.param("A", id="is as sent by now")]
     )
     async def test_a_lost_create_that_another_has_changed(self, name: str) -> None:
-        """Who is there otherwise after a lost create is patched, and may have been ours."""
+        """A different end user after a lost create is patched, and may be ours."""
         emulator = Emulator()
         emulator.faults = [Mishap(reset=True, when="before", operation="postEndusersBulk")]
         emulator.add("dixa", {"email": "0@x.org", "displayName": "B"})

@@ -577,7 +577,7 @@ def test_times_in_objects_are_looked_at() -> None:
         Shape(Body),
         send=lambda client, entry: client.send(entry),
         key=lambda _: None,
-        asks=lambda _: Request("GET", "/"),
+        request=lambda _: Request("GET", "/"),
     )
     naive, wrong, absent = (
         task.entry(Row(1, data)) for data in ({"trip": {"at": "2020-05-21"}}, {"trip": 1}, {})

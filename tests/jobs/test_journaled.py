@@ -914,10 +914,10 @@ class TestBegunAhead:
         for name, value in product(names, values):
             row = Row(1, {name: value})
             entry = task.entry(row)
-            if isinstance(entry, Entry) and task.most == 1 and task.again(entry) in AHEAD:
+            if isinstance(entry, Entry) and task.batch_size == 1 and task.recovery(entry) in AHEAD:
                 found.add(name)
                 assert task.key_of(row.data)
-        assert found or task.most > 1 or mode is Mode.UPDATE
+        assert found or task.batch_size > 1 or mode is Mode.UPDATE
 
 
 class TestFullDisks:

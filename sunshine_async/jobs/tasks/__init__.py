@@ -1,1 +1,22 @@
-"""Rows as calls: one table of modes a service."""
+"""Tasks of a job: the treatment of a row, as a table of modes for each service.
+
+A `Task` belongs to a mode of a service. A task has the shape of a row, the call that sends an
+entry, the user's key, and the safe recovery after a kill. A `Service` maps each `Mode` to a task.
+A job turns a row into an `Entry` with `Task.entry`, and sends the entry with `Task.send`.
+Sunshine and Smooch send an entry a call. Dixa sends entries together, as `Batched` says.
+A new service needs a module here, and a place in `SERVICES`.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from sunshine_async.jobs.tasks.dixa import DIXA
+from sunshine_async.jobs.tasks.smooch import SMOOCH
+from sunshine_async.jobs.tasks.sunshine import SUNSHINE
+from sunshine_async.jobs.tasks.task import Service
+
+__all__ = ["DIXA", "SERVICES", "SMOOCH", "SUNSHINE"]
+
+SERVICES: Final[Mapping[str, Service]] = {
+    service.name: service for service in (SUNSHINE, SMOOCH, DIXA)
+}

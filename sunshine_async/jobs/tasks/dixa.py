@@ -1,4 +1,4 @@
-"""What a job does with a row at Dixa: a hundred rows a request, where there is one for many."""
+"""Tasks of Dixa: 100 rows a request, except for deletes."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ import attrs
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async._http.messages import Request
 from sunshine_async.bulk.batching import Sender
-from sunshine_async.dixa.bulk_requests import AMBIGUOUS, CONFLICT, is_taken, noting, of_look
+from sunshine_async.dixa.bulk_requests import AMBIGUOUS, CONFLICT, is_taken, note_if_sent
 from sunshine_async.dixa.client import UNUSED_ID, DixaClient
 from sunshine_async.dixa.end_users import ANONYMIZE, CREATE_BULK, LIST, PATCH_BULK
 from sunshine_async.dixa.matching import Key, all_keys, holds
@@ -21,9 +21,9 @@ from sunshine_async.dixa.models import (
     EndUser,
     PatchEndUserInput,
 )
-from sunshine_async.dixa.upserts import Ended
-from sunshine_async.errors import NotFoundError
-from sunshine_async.jobs.tasks.task import Again, Entry, Mode, Parcels, Service, Task
+from sunshine_async.dixa.upserts import UpsertOutcome
+from sunshine_async.errors import ConflictError, NotFoundError
+from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Recovery, Service, Task
 from sunshine_async.rows.columns import Shape
 
 _PHONES: Final = ("phoneNumber", "additionalPhoneNumbers")
@@ -32,27 +32,27 @@ _NO_KEY: Final = (
     "without one of them nobody can tell whether the end user is there"
 )
 _NO_ID: Final = "id: not one of Dixa's, which are UUIDs"
+_FIELDS: Final = tuple(each.name for each in attrs.fields(PatchEndUserInput))
 
 
 def _patch_of(body: Any, id: str) -> BulkPatchEndUserInput:
-    """Return the patch that sets what *body* does on the end user with the *id*."""
-    names = (one.name for one in attrs.fields(PatchEndUserInput))
-    return BulkPatchEndUserInput(id=id, **{name: getattr(body, name) for name in names})
+    """Return the patch of the end user *id* that sets the values of *body*."""
+    return BulkPatchEndUserInput(id=id, **{name: getattr(body, name) for name in _FIELDS})
 
 
-def _asks_create(entry: Entry) -> Request:
+def _create_request(entry: Entry) -> Request:
     return CREATE_BULK.request(CreateEndUsersInput(data=[entry.body]), {}, {})
 
 
-def _asks_patch(entry: Entry) -> Request:
-    """Return what patches; raise `ValueError` for what would have a whole batch refused."""
+def _patch_request(entry: Entry) -> Request:
+    """Return the patch of *entry*; raise `ValueError` if Dixa would refuse the whole batch."""
     _require_id(entry)
     body = BulkPatchEndUsersInput(data=[_patch_of(entry.body, entry.id)])
     return PATCH_BULK.request(body, {}, {})
 
 
-def _asks_both(entry: Entry) -> Request:
-    """Return the larger of what creates and what patches."""
+def _upsert_request(entry: Entry) -> Request:
+    """Return the patch of an upsert, which is larger than the create."""
     body = entry.body
     if not (body.external_id or body.email or body.phone_number):
         raise ValueError(_NO_KEY)
@@ -61,7 +61,7 @@ def _asks_both(entry: Entry) -> Request:
     )
 
 
-def _asks_anonymize(entry: Entry) -> Request:
+def _anonymize_request(entry: Entry) -> Request:
     _require_id(entry)
     return ANONYMIZE.request(None, {"end_user_id": entry.id}, {})
 
@@ -70,10 +70,7 @@ def _require_id(entry: Entry) -> None:
     try:
         UUID(entry.id)
     except ValueError:
-        pass
-    else:
-        return
-    raise ValueError(_NO_ID)
+        raise ValueError(_NO_ID) from None
 
 
 def _size(entry: Entry) -> int:
@@ -81,17 +78,17 @@ def _size(entry: Entry) -> int:
 
 
 def _keys(entry: Entry) -> frozenset[Key]:
-    """Return what no two that are under way at once may share: whose it is, and what is unique."""
-    known = {("id", one.lower()) for one in (entry.id, entry.remote_id) if one}
-    return all_keys(entry.body) | known
+    """Return the keys that no two entries in flight may share: ids, and the keys of the body."""
+    ids = {("id", each.lower()) for each in (entry.id, entry.remote_id) if each}
+    return all_keys(entry.body) | ids
 
 
-def _creating(client: DixaClient) -> Sender[Entry, Any]:
+def _create_sender(client: DixaClient) -> Sender[Entry, Any]:
     create = client.end_users.creating().send
     return Sender(_size, _keys, lambda entries: create([entry.body for entry in entries]))
 
 
-def _patching(client: DixaClient) -> Sender[Entry, Any]:
+def _patch_sender(client: DixaClient) -> Sender[Entry, Any]:
     patch = client.end_users.patching().send
     return Sender(
         _size,
@@ -100,37 +97,40 @@ def _patching(client: DixaClient) -> Sender[Entry, Any]:
     )
 
 
-def _upserting(client: DixaClient) -> Sender[Entry, Any]:
-    """Return the way of those whose id is known: they are patched, if they are still there."""
+def _upsert_sender(client: DixaClient) -> Sender[Entry, Any]:
+    """Return the sender of upserts.
+
+    An entry with a known remote id is patched. An entry without, or with an end user who is gone,
+    is upserted by key.
+    """
     patch, upsert = client.end_users.patching().send, client.end_users.upserting().send
 
-    async def send(entries: Sequence[Entry]) -> list[Ended]:
-        results: dict[int, Ended] = {}
-        with noting(results):
+    async def send(entries: Sequence[Entry]) -> list[UpsertOutcome]:
+        results: dict[int, UpsertOutcome] = {}
+        with note_if_sent(results):
             ids = {index: entry.remote_id for index, entry in enumerate(entries) if entry.remote_id}
             if ids:
-                bodies = [_patch_of(entries[index].body, known) for index, known in ids.items()]
-                for index, result in zip(ids, await patch(bodies), strict=True):
-                    results[index] = (
-                        UpsertResult(result, UpsertEffect.UPDATED)
-                        if isinstance(result, EndUser)
-                        else result
-                    )
-            others = [
+                patches = [_patch_of(entries[index].body, known) for index, known in ids.items()]
+                for index, result in zip(ids, await patch(patches), strict=True):
+                    if isinstance(result, EndUser):
+                        results[index] = UpsertResult(result, UpsertEffect.UPDATED)
+                    else:
+                        results[index] = result
+            missing = [
                 index
                 for index in range(len(entries))
                 if isinstance(results.get(index), NotFoundError | None)
             ]
-            if others:
-                upserted = await upsert([entries[index].body for index in others])
-                results.update(zip(others, upserted, strict=True))
+            if missing:
+                upserted = await upsert([entries[index].body for index in missing])
+                results.update(zip(missing, upserted, strict=True))
         return [results[index] for index in range(len(entries))]
 
     return Sender(_size, _keys, send)
 
 
-async def _guarded(client: DixaClient, entry: Entry) -> EndUser | None:
-    """Return who has the e-mail address of *entry*, or else the phone number."""
+async def _by_unique_key(client: DixaClient, entry: Entry) -> EndUser | None:
+    """Return the end user with the e-mail address of *entry*, else with the phone number."""
     body = entry.body
     for email, phone in ((body.email, None), (None, body.phone_number)):
         if email or phone:
@@ -139,16 +139,16 @@ async def _guarded(client: DixaClient, entry: Entry) -> EndUser | None:
     return None
 
 
-async def _named(client: DixaClient, entry: Entry) -> EndUser | None:
-    """Return who has the external id of *entry*; raise `ConflictError` where several do."""
+async def _by_external_id(client: DixaClient, entry: Entry) -> EndUser | None:
+    """Return the end user with the external id of *entry*; `ConflictError` if there are several."""
     users = await client.end_users.list(external_id=entry.body.external_id).first(2)
     if len(users) > 1:
-        raise of_look(CONFLICT, AMBIGUOUS, endpoint=str(LIST))
+        raise ConflictError(CONFLICT, endpoint=str(LIST), errors=(AMBIGUOUS,))
     return users[0] if users else None
 
 
-def _is_guarded(entry: Entry) -> bool:
-    """Return whether the service lets only one have what *entry* sets."""
+def _has_unique_key(entry: Entry) -> bool:
+    """Return True if *entry* has an e-mail address or a phone number, unique in the service."""
     return bool(entry.body.email or entry.body.phone_number)
 
 
@@ -157,48 +157,50 @@ DIXA: Final = Service(
     {
         Mode.CREATE: Task(
             Shape(CreateEndUserInput, phones=_PHONES),
-            send=Parcels(_creating),
+            send=Batched(_create_sender),
             key=lambda entry: entry.body.email or entry.body.phone_number or None,
-            asks=_asks_create,
-            names=("email", "phoneNumber"),
-            apart=True,
+            request=_create_request,
+            key_fields=("email", "phoneNumber"),
+            key_includes_field=True,
             done="created",
-            again=lambda entry: Again.LOOK if _is_guarded(entry) else Again.NEVER,
-            look=_guarded,
-            as_sent=holds,
+            recovery=lambda entry: (
+                Recovery.LOOK_UP_OR_RESEND if _has_unique_key(entry) else Recovery.UNKNOWN
+            ),
+            look_up=_by_unique_key,
+            matches=holds,
             is_taken=is_taken,
-            remote_id=lambda user: user.id,
         ),
         Mode.UPDATE: Task(
             Shape(PatchEndUserInput, ids=("id",), phones=_PHONES),
-            send=Parcels(_patching),
+            send=Batched(_patch_sender),
             key=lambda entry: entry.id,
-            asks=_asks_patch,
-            names=("id",),
-            also=(BulkPatchEndUserInput,),
+            request=_patch_request,
+            key_fields=("id",),
+            extra_models=(BulkPatchEndUserInput,),
             done="updated",
-            again=lambda _: Again.HARMLESS,
-            remote_id=lambda user: user.id,
+            recovery=lambda _: Recovery.RESEND,
         ),
         Mode.UPSERT: Task(
             Shape(CreateEndUserInput, phones=_PHONES),
-            send=Parcels(_upserting),
+            send=Batched(_upsert_sender),
             key=lambda entry: entry.body.external_id or entry.body.email or entry.body.phone_number,
-            asks=_asks_both,
-            names=("externalId", "email", "phoneNumber"),
-            apart=True,
-            again=lambda entry: Again.BLURRED if _is_guarded(entry) else Again.FIND,
-            look=_named,
-            remote_id=lambda user: user.id,
+            request=_upsert_request,
+            key_fields=("externalId", "email", "phoneNumber"),
+            key_includes_field=True,
+            recovery=lambda entry: (
+                Recovery.RESEND_UNCERTAIN if _has_unique_key(entry) else Recovery.LOOK_UP_OR_UNKNOWN
+            ),
+            look_up=_by_external_id,
         ),
         Mode.DELETE: Task(
             Shape(None, ids=("id",)),
             send=lambda client, entry: client.end_users.anonymize(entry.id),
             key=lambda entry: entry.id,
-            asks=_asks_anonymize,
-            names=("id",),
+            request=_anonymize_request,
+            key_fields=("id",),
             done="deleted",
-            again=lambda _: Again.GONE,
+            recovery=lambda _: Recovery.RESEND_DELETE,
+            remote_id=lambda _: None,
         ),
     },
     probe=lambda client: client.end_users.get(UNUSED_ID),

@@ -1,9 +1,10 @@
-"""What a job does with a row: what a table of a service's modes is made of."""
+"""Tasks: the treatment of a row in a mode of a service. Each service has a table of tasks."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast, get_args
 
 import attrs
@@ -17,17 +18,17 @@ from sunshine_async.errors import ConflictError
 from sunshine_async.rows import BadRow, Row
 from sunshine_async.rows.columns import Shape, times
 
-BETWEEN: Final = "\x1f"
-"""What stands between a key and what it is within."""
+KEY_SEPARATOR: Final = "\x1f"
+"""Separator between the parts of a row's key."""
 
 CONCURRENCY: Final = 64
-"""Calls under way at once, where it isn't said."""
+"""Calls in flight by default, for rows that are sent singly."""
 
 _ZONED: Final = re.compile(r".*[T ][0-9:.,]+(Z|[+-][0-9]{2}(:?[0-9]{2})?)(\[[^\]]*\])?")
 
 
 class Mode(Enum):
-    """What is done with each row."""
+    """Operation of a job, the same for each row."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -35,178 +36,186 @@ class Mode(Enum):
     DELETE = "delete"
 
 
-class Again(Enum):
-    """What may be done with a row that had begun when its job was cut off."""
+class Recovery(Enum):
+    """Safe treatment of a row that a killed job had started."""
 
-    HARMLESS = "sent again: it leaves what one sending leaves"
-    BLURRED = "the same, but whether it was created or changed can't be told any more"
-    LOOK = "looked up by its key: done if it is there as sent, sent again if it isn't there"
-    FIND = (
-        "looked up by its key: changed where it is; unknown where it isn't, since it may still come"
+    RESEND = "send again: two sendings leave the same state as a single sending"
+    RESEND_UNCERTAIN = "send again; nobody can tell any more if the user was created or changed"
+    LOOK_UP_OR_RESEND = (
+        "look up by key: done if the user is there as sent; send again if nobody is there"
     )
-    GONE = "sent again: if there is nothing to delete, it was done; a conflict leaves it unknown"
-    NEVER = "nothing can tell: it is unknown"
+    LOOK_UP_OR_UNKNOWN = (
+        "look up by key: change the user who is there; unknown if nobody is there,"
+        " since the first sending may still arrive"
+    )
+    RESEND_DELETE = "send again: nothing left to delete is done; a conflict is unknown"
+    UNKNOWN = "unknown: nothing can tell"
 
 
 @frozen
 class Entry:
-    """A row, ready to be sent: the *id* of its user, the *body*, and what stands *beside* it."""
+    """A row, ready to be sent: the *id* of its user, and the *body*."""
 
     line: int
     id: str = field(default="", repr=False)
     body: Any = field(default=None, repr=False)
-    beside: Mapping[str, str] = field(factory=dict[str, str], repr=False)
-    beyond: tuple[str, ...] = ()
-    """The keys of the body that its model doesn't know: they are sent as they are."""
+    address: Mapping[str, str] = field(factory=dict[str, str], repr=False)
+    """Values beside the body, such as ``brandId``: by name on the wire."""
+    unknown_keys: tuple[str, ...] = ()
+    """Keys of the body that the model doesn't know. The service receives these keys unchanged."""
     number: int = 0
-    """Its row in the journal."""
+    """Number of the row in the journal."""
     begun: bool = False
-    """Whether it may have been sent before, and what became of it isn't known."""
+    """True if an earlier sending with an unknown outcome is possible."""
     alone: bool = False
-    """Whether its row is marked as begun by itself, just before it is sent."""
+    """True if the row gets a separate mark in the journal, just before the row is sent."""
     remote_id: str | None = None
-    """The service's own id of its user, where an earlier run has left it in the journal."""
+    """The service's id of the user, left in the journal by an earlier run."""
     size: int = 0
-    """Its bytes, where it is sent with others."""
+    """Bytes of JSON, for rows that are sent in batches."""
 
 
 Send: TypeAlias = Callable[[Any, Entry], Awaitable[object]]
 
 
 @frozen
-class Parcels:
-    """Entries that are sent together: each has its own outcome."""
+class Batched:
+    """Sending in batches: many entries a request, an outcome for each."""
 
-    way: Callable[[Any], Sender[Entry, Any]]
-    """Returns how they go out through a client of the service."""
-    most: int = 100
-    """How many go together."""
-    at_once: int = 8
-    """How many such calls are under way, where it isn't said: all of them are in doubt after a kill."""
+    sender: Callable[[Any], Sender[Entry, Any]]
+    """Makes the sender from a client of the service."""
+    batch_size: int = 100
+    """The most entries of a batch."""
+    concurrency: int = 8
+    """Batches in flight by default. A kill leaves all in doubt."""
 
 
 @frozen
 class Task:
-    """What one mode of one service does with a row."""
+    """Treatment of rows in a mode of a service."""
 
     shape: Shape
-    send: Send | Parcels
-    """Sends an entry through a client of the service, or many together."""
+    send: Send | Batched
+    """Sends an entry through a client of the service, or many entries together."""
     key: Callable[[Entry], str | None]
-    """Says whose entry it is: those of one user go one after another."""
-    asks: Callable[[Entry], Request]
-    """Returns what is sent for an entry; raises `ValueError` for one that can't be."""
-    names: tuple[str, ...] = ()
-    """The fields of a row, the first that it has, that say whose row it is; as on the wire."""
-    within: tuple[str, ...] = ()
-    """The fields that set apart users who share such a key."""
-    apart: bool = False
-    """Whether the same text in two of *names* is two users."""
+    """Returns the key of an entry's user. Entries with equal keys go one after another."""
+    request: Callable[[Entry], Request]
+    """Builds the request of an entry; raises `ValueError` for an entry that can't be sent."""
+    key_fields: tuple[str, ...] = ()
+    """Wire names of the fields that may hold the key of a row: the first field present counts."""
+    key_scope: tuple[str, ...] = ()
+    """Wire names of the fields that separate users with equal keys."""
+    key_includes_field: bool = False
+    """True if equal texts in two of *key_fields* mean two users."""
     done: str = "done"
-    """What a row is when it is done, unless what its call brought says it: see `outcome`."""
-    again: Callable[[Entry], Again] = lambda _: Again.NEVER
-    look: Callable[[Any, Entry], Awaitable[object]] | None = None
-    """Returns what is there under an entry's key; None, or a `NotFoundError`: there is nothing."""
-    as_sent: Callable[[Any, Any], bool | None] = covers
-    """Whether what was found has all that a body sets."""
+    """Outcome of a done row, unless the result of the call has the outcome: see `outcome`."""
+    recovery: Callable[[Entry], Recovery] = lambda _: Recovery.UNKNOWN
+    look_up: Callable[[Any, Entry], Awaitable[object]] | None = None
+    """Returns the user with an entry's key. None or a `NotFoundError`: there is no such user."""
+    matches: Callable[[Any, Any], bool | None] = covers
+    """True if a found user has all values that a body sets."""
     is_taken: Callable[[Exception], bool] = lambda error: isinstance(error, ConflictError)
-    """Whether an error says that another user has an entry's key."""
-    remote_id: Callable[[Any], str | None] = lambda _: None
-    """Returns the service's own id of the user that `send` or *look* returned."""
-    also: tuple[type[Any], ...] = ()
-    """Models that a row may be, beside the one that its shape names."""
+    """True for an error which says that another user has an entry's key."""
+    remote_id: Callable[[Any], str | None] = attrgetter("id")
+    """Returns the service's id of a user that *send* or *look_up* returned."""
+    extra_models: tuple[type[Any], ...] = ()
+    """Further models that are accepted as rows, besides the model of the shape."""
     _times: tuple[tuple[str, ...], ...] = field(
         init=False, default=Factory(lambda task: _times(task.shape), takes_self=True)
     )
 
     def entry(self, row: Row, number: int = 0, *, remote_id: str | None = None) -> Entry | BadRow:
-        """Return what is sent for *row*, or why it can't be; the rest is as the journal has it."""
+        """Return the entry of *row*, or the reason why the row can't be sent.
+
+        *number* and *remote_id* come from the journal.
+        """
         data = dict(row.data)
         try:
             address = {name: _text(name, data.pop(name, None)) for name in self.shape.address}
-            who = next((address[name] for name in self.shape.ids if address[name]), "")
+            user_id = next((address[name] for name in self.shape.ids if address[name]), "")
             body = None if self.shape.body is None else self._body(data, self.shape.body)
         except Misfit as misfit:
             return BadRow(row.line, str(misfit))
-        if self.shape.ids and not who:
+        if self.shape.ids and not user_id:
             return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
-        beside = {name: address[name] for name in self.shape.beside if address[name]}
-        beyond = () if body is None else tuple(_beyond(body, ""))
-        entry = Entry(row.line, who, body, beside, beyond, number, remote_id=remote_id)
-        return self._measured(entry) if isinstance(self.send, Parcels) else entry
+        address = {name: address[name] for name in self.shape.beside if address[name]}
+        unknown = () if body is None else tuple(_unknown_keys(body, ""))
+        entry = Entry(row.line, user_id, body, address, unknown, number, remote_id=remote_id)
+        return self._with_size(entry) if isinstance(self.send, Batched) else entry
 
     def outcome(self, value: object) -> str:
-        """Return what a row is whose call brought *value*.
+        """Return the outcome of a row from the *value* that the call returned.
 
-        An upserted one is ``created``, ``updated`` or ``unchanged``, and ``upserted`` where nobody
-        can tell: it is there as sent, and an answer was lost on the way.
+        An upserted row is ``created``, ``updated`` or ``unchanged``. The outcome is ``upserted``
+        if nobody can tell: the user is there as sent, and an answer was lost on the way.
         """
         return value.effect.value if isinstance(value, UpsertResult) else self.done
 
     def id_of(self, value: object) -> str | None:
-        """Return the service's own id of the user that a call brought as *value*."""
+        """Return the service's id of the user in the *value* that a call returned."""
         found = (
             cast("UpsertResult[object]", value).value if isinstance(value, UpsertResult) else value
         )
         return None if found is None else self.remote_id(found)
 
     @property
-    def kinds(self) -> tuple[type[Any], ...]:
-        """The models that a row may be; none: any."""
-        return self.also if self.shape.body is None else (*self.also, self.shape.body)
+    def models(self) -> tuple[type[Any], ...]:
+        """Models that are accepted as rows. Empty: any model is."""
+        body = self.shape.body
+        return self.extra_models if body is None else (*self.extra_models, body)
 
-    def takes(self, item: object) -> bool:
-        """Return whether *item* is no model, or one that a row may be."""
-        return not (attrs.has(type(item)) and self.kinds) or isinstance(item, self.kinds)
-
-    @property
-    def at_once(self) -> int:
-        """How many calls are under way at once, where it isn't said."""
-        return self.send.at_once if isinstance(self.send, Parcels) else CONCURRENCY
+    def accepts(self, item: object) -> bool:
+        """Return True unless *item* is a model that is not among `models`."""
+        return not (attrs.has(type(item)) and self.models) or isinstance(item, self.models)
 
     @property
-    def most(self) -> int:
-        """How many entries a call may have."""
-        return self.send.most if isinstance(self.send, Parcels) else 1
+    def concurrency(self) -> int:
+        """Calls in flight by default."""
+        return self.send.concurrency if isinstance(self.send, Batched) else CONCURRENCY
+
+    @property
+    def batch_size(self) -> int:
+        """The most entries of a call."""
+        return self.send.batch_size if isinstance(self.send, Batched) else 1
 
     def key_of(self, data: Mapping[str, Any]) -> str | None:
-        """Return whose row *data* is, without looking at the rest of it; None if it doesn't say."""
-        for name in self.names:
-            who = data.get(name)
-            if who and isinstance(who, str):
-                parts = [who]
-                for other in self.within:
-                    part = data.get(other)
+        """Return the key of the row *data* without checking the rest; None if there is no key."""
+        for name in self.key_fields:
+            key = data.get(name)
+            if key and isinstance(key, str):
+                parts = [key]
+                for scope in self.key_scope:
+                    part = data.get(scope)
                     if part and isinstance(part, str):
                         parts.append(part)
-                return BETWEEN.join([*parts, name] if self.apart else parts)
+                return KEY_SEPARATOR.join([*parts, name] if self.key_includes_field else parts)
         return None
 
-    def _measured(self, entry: Entry) -> Entry | BadRow:
-        """Return *entry* with its size, or why it can't be sent: it must not hinder others."""
+    def _with_size(self, entry: Entry) -> Entry | BadRow:
+        """Return *entry* with its size, or the reason for which the batch would be refused."""
         try:
-            body = cast("bytes", self.asks(entry).body)
+            body = cast("bytes", self.request(entry).body)
         except ValueError as error:
             return BadRow(entry.line, str(error))
         return evolve(entry, size=len(body) - len(ENVELOPE))
 
-    def _body(self, data: dict[str, Any], kind: type[Any]) -> Any:
+    def _body(self, data: dict[str, Any], model: type[Any]) -> Any:
         for path in self._times:
-            value = _at(data, path)
+            value = _value_at(data, path)
             if isinstance(value, str) and not _ZONED.fullmatch(value):
                 reason = "expected a time with its zone, such as 2020-05-21T15:53:30.197Z"
                 raise Misfit(reason, ".".join(path))
-        return structure_strictly(data, kind)
+        return structure_strictly(data, model)
 
 
 @frozen
 class Service:
-    """A service that jobs know, and what each mode does there."""
+    """A service that jobs know, with a task for each mode."""
 
     name: str
     tasks: Mapping[Mode, Task]
     probe: Callable[[Any], Awaitable[object]]
-    """Asks a service that was gone whether it is back: any answer will do, and it changes nothing."""
+    """Calls the service without effect, during an outage. Any answer means: the service is back."""
 
 
 def _times(shape: Shape) -> tuple[tuple[str, ...], ...]:
@@ -221,26 +230,26 @@ def _text(name: str, value: Any) -> str:
     raise named
 
 
-def _beyond(model: Any, prefix: str) -> Iterator[str]:
+def _unknown_keys(model: Any, prefix: str) -> Iterator[str]:
     for key in model.extra:
         yield prefix + key
-    for name, wire in _inner(model.__class__):
+    for name, wire_name in _model_fields(model.__class__):
         inner = getattr(model, name)
         if attrs.has(inner.__class__):
-            yield from _beyond(inner, f"{prefix}{wire}.")
+            yield from _unknown_keys(inner, f"{prefix}{wire_name}.")
 
 
 @cache
-def _inner(kind: type[attrs.AttrsInstance]) -> tuple[tuple[str, str], ...]:
-    """Return the fields of *kind* that may hold a model, with their names on the wire."""
+def _model_fields(model: type[attrs.AttrsInstance]) -> tuple[tuple[str, str], ...]:
+    """Return the fields of *model* that may hold a model, as pairs of name and wire name."""
     return tuple(
         (field.name, name_of(field))
-        for field in attrs.fields(attrs.resolve_types(kind))
+        for field in attrs.fields(attrs.resolve_types(model))
         if any(attrs.has(each) for each in (field.type, *get_args(field.type)))
     )
 
 
-def _at(data: Any, path: tuple[str, ...]) -> Any:
+def _value_at(data: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         if type(data) is not dict:
             return None
