@@ -1,28 +1,28 @@
-"""Custom attributes of Dixa: definitions, and the values that fit them."""
+"""Custom attributes of Dixa: definitions, and validation of values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from sunshine_async.emulator.dixa_store import is_id, time_now
-from sunshine_async.emulator.fields import Field
+from sunshine_async.emulator.dixa_store import is_uuid, time_now
+from sunshine_async.emulator.fields import Schema
 
-_TEXT: Final = Field(type="string")
-_FLAG: Final = Field(type="boolean")
-_TIME: Final = Field(type="string", format="time")
-DEFINITION: Final = Field(
+_TEXT: Final = Schema(type="string")
+_FLAG: Final = Schema(type="boolean")
+_TIME: Final = Schema(type="string", format="time")
+DEFINITION: Final = Schema(
     type="object",
     fields={
         "id": _TEXT,
         "entityType": _TEXT,
         "identifier": _TEXT,
         "label": _TEXT,
-        "inputDefinition": Field(
+        "inputDefinition": Schema(
             type="object",
             fields={
                 "_type": _TEXT,
                 "placeholder": _TEXT,
-                "options": Field(type="array", items=Field(type="object")),
+                "options": Schema(type="array", items=Schema(type="object")),
             },
             required=("_type",),
         ),
@@ -35,38 +35,38 @@ DEFINITION: Final = Field(
     },
     required=("id", "identifier", "label", "inputDefinition"),
 )
-_OPTION: Final = Field(
+_OPTION: Final = Schema(
     type="object",
     fields={
         "id": _TEXT,
         "label": _TEXT,
-        "value": Field(type="string", min_length=1),
-        "nestedOptions": Field(type="array", items=Field(type="object")),
+        "value": Schema(type="string", min_length=1),
+        "nestedOptions": Schema(type="array", items=Schema(type="object")),
         "isDeactivated": _FLAG,
-        "orderIndex": Field(type="integer"),
+        "orderIndex": Schema(type="integer"),
     },
     required=("value",),
 )
 
 
-def definition(data: Any) -> Mapping[str, Any]:
-    """Return a definition as the service shows it, with defaults for fields that *data* lacks.
+def parse_definition(data: Any) -> Mapping[str, Any]:
+    """Return a definition in the format of the service, with defaults for missing fields.
 
     The defaults: an active attribute of end users (``Contact``), optional, defined now. An option
-    needs a ``value`` only. Raise `ValueError` for what can't be.
+    needs only a ``value``. Raise `ValueError` for an invalid definition.
     """
-    one = DEFINITION.exact(data)
-    kind = one["inputDefinition"]["_type"]
-    for problem, is_so in {
-        "id should be a UUID": not is_id(one["id"]),
+    definition = DEFINITION.validate_strictly(data)
+    kind = definition["inputDefinition"]["_type"]
+    for problem, holds in {
+        "id should be a UUID": not is_uuid(definition["id"]),
         "entityType should be Contact or Conversation": (
-            one.get("entityType", "Contact") not in ("Contact", "Conversation")
+            definition.get("entityType", "Contact") not in ("Contact", "Conversation")
         ),
         "inputDefinition._type should be Text or Select": kind not in ("Text", "Select"),
     }.items():
-        if is_so:
+        if holds:
             raise ValueError(problem)
-    given = one["inputDefinition"]
+    given = definition["inputDefinition"]
     select = {"options": _options(given.get("options", ()))} if kind == "Select" else {}
     return {
         "entityType": "Contact",
@@ -74,25 +74,25 @@ def definition(data: Any) -> Mapping[str, Any]:
         "isRequired": False,
         "isArchived": False,
         "isDeactivated": False,
-        **one,
-        "id": one["id"].lower(),
+        **definition,
+        "id": definition["id"].lower(),
         "inputDefinition": {**given, **select},
     }
 
 
-def fits(defined: Mapping[str, Any], value: object) -> bool:
-    """Return whether an end user can have *value* for the attribute *defined*; None clears it.
+def is_valid_value(definition: Mapping[str, Any], value: object) -> bool:
+    """Return True if an end user can have *value* for an attribute; None clears the attribute.
 
     A Select takes the path of option values from a parent to a child.
     """
-    if defined["entityType"] != "Contact":
+    if definition["entityType"] != "Contact":
         return False
     if value is None:
         return True
-    if defined["inputDefinition"]["_type"] == "Text":
+    if definition["inputDefinition"]["_type"] == "Text":
         return isinstance(value, str)
     steps = cast("list[object]", value)
-    return isinstance(value, list) and _is_path(steps, defined["inputDefinition"]["options"])
+    return isinstance(value, list) and _is_path(steps, definition["inputDefinition"]["options"])
 
 
 def _options(given: Sequence[Any]) -> list[dict[str, Any]]:
@@ -105,13 +105,13 @@ def _options(given: Sequence[Any]) -> list[dict[str, Any]]:
             **option,
             "nestedOptions": _options(option.get("nestedOptions", ())),
         }
-        for index, option in enumerate(map(_OPTION.exact, given))
+        for index, option in enumerate(map(_OPTION.validate_strictly, given))
     ]
 
 
 def _is_path(steps: Sequence[object], options: Sequence[Mapping[str, Any]]) -> bool:
     for step in steps:
-        option = next((one for one in options if one["value"] == step), None)
+        option = next((option for option in options if option["value"] == step), None)
         if option is None:
             return False
         options = option["nestedOptions"]
