@@ -25,14 +25,12 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from sunshine_async.emulator.faults import parse_mishap
-from sunshine_async.emulator.fields import Refusal, Schema
+from sunshine_async.emulator.fields import TEXT, Refusal, object_schema
 from sunshine_async.emulator.world import World
 
 PREFIX: Final = "/_emulator/"
 
-_CONVERSATION: Final = Schema(
-    type="object", fields={"requesterId": Schema(type="string")}, required=("requesterId",)
-)
+_CONVERSATION: Final = object_schema("requesterId", requesterId=TEXT)
 
 
 def router(world: World) -> Router:

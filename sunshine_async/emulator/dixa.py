@@ -38,10 +38,18 @@ from sunshine_async.emulator.dixa_store import (
     known_fields,
     page_of,
     paginate,
-    refuse,
+    refuse_value,
     time_now,
 )
-from sunshine_async.emulator.fields import JsonObject, Refusal, Schema, pick
+from sunshine_async.emulator.fields import (
+    TEXT,
+    JsonObject,
+    Refusal,
+    Schema,
+    object_schema,
+    pick,
+    refuse,
+)
 from sunshine_async.emulator.service import (
     Change,
     Operation,
@@ -61,8 +69,7 @@ MESSAGES: Final[Mapping[int, str]] = {
 """The message of the service for a status, for any reason."""
 
 _PATH: Final = {"end_user_id": "userId", "request_id": "requestId"}
-_ITEM: Final = Schema(type="object", fields={"id": Schema(type="string"), **(INPUT.fields or {})})
-BULK: Final = Schema(type="object", fields={"data": Schema(type="array", items=_ITEM)})
+BULK: Final = object_schema(data=Schema(type="array", items=INPUT.with_fields(id=TEXT)))
 
 
 class Dixa(UserApi):
@@ -138,7 +145,7 @@ class Dixa(UserApi):
         for name, value in values.items():
             if not is_uuid(value):
                 hint = " (PATCH and PUT of several go to /v1/endusers)" if value == "bulk" else ""
-                refuse(f"path parameter {_PATH[name]}{hint}")
+                refuse_value(f"path parameter {_PATH[name]}{hint}")
         return {name: value.lower() for name, value in values.items()}
 
     def error_response(self, refusal: Refusal) -> OperationResponse:
@@ -184,8 +191,7 @@ class Dixa(UserApi):
     def _list(self, request: OperationRequest) -> OperationResponse:
         filters = pick(request.query, *FILTERS)
         if len(filters) > 1:
-            title = "Invalid filters: Cannot provide more than one filter"
-            raise Refusal(400, "bad_request", title)
+            refuse("Invalid filters: Cannot provide more than one filter")
 
         def take(offset: int, limit: int) -> tuple[list[JsonObject], bool]:
             if filters:
@@ -200,35 +206,29 @@ class Dixa(UserApi):
     def _create(self, request: OperationRequest) -> OperationResponse:
         self._validate([request.body], "")
         user = self._store.new_user(request.body)
-        codes = self._store.conflicts(user)
-        if codes:
-            title = f"Create EndUser [id:None] failed with [errors:{','.join(codes)}]"
-            raise Refusal(400, "bad_request", title)
+        self._refuse_conflicts(user, "Create EndUser [id:None]")
         return _data(self._put("create", user), status=201)
 
     def _change(self, request: OperationRequest, effect: str) -> OperationResponse:
         self._validate([request.body], "")
         if effect == "update" and request.body.get("displayName") is None:
-            refuse("body (displayName is missing)")
+            refuse_value("body (displayName is missing)")
         user = self._store.apply_update(
             self._find(request), request.body, replace=effect == "update"
         )
-        codes = self._store.conflicts(user)
-        if codes:
-            title = f"Updating EndUser [id:{user['id']}] failed with [errors:{','.join(codes)}]"
-            raise Refusal(400, "bad_request", title)
+        self._refuse_conflicts(user, f"Updating EndUser [id:{user['id']}]")
         return _data(self._put(effect, user))
 
     def _bulk(self, request: OperationRequest, effect: str) -> OperationResponse:
         items = request.body.get("data")
         if items is None:
-            refuse("body (data is missing)")
+            refuse_value("body (data is missing)")
         self._validate(items, "data")
         for index, item in enumerate(items):
             if effect != "create" and not is_uuid(item.get("id", "")):
-                refuse(f"body (data[{index}].id should be a UUID)")
+                refuse_value(f"body (data[{index}].id should be a UUID)")
             if effect == "update" and item.get("displayName") is None:
-                refuse(f"body (data[{index}].displayName is missing)")
+                refuse_value(f"body (data[{index}].displayName is missing)")
         outcomes = [self._bulk_outcome(item, effect) for item in items]
         return _data(outcomes, status=201 if effect == "create" else 200)
 
@@ -255,7 +255,7 @@ class Dixa(UserApi):
         conversations = self._conversations.get(user["id"], [])
         force = request.query.get("force", "false")
         if force not in ("true", "false"):
-            refuse("query parameter force")
+            refuse_value("query parameter force")
         if force == "false" and any(one.get("state") != "Closed" for one in conversations):
             raise Refusal(409, "conflict", "The end user has open conversations")
         for conversation in conversations:
@@ -294,7 +294,7 @@ class Dixa(UserApi):
             id_ = key.lower()
             definition = self._definitions.get(id_)
             if definition is None or not is_valid_value(definition, value):
-                raise Refusal(400, "bad_request", "Invalid input for patching")
+                refuse("Invalid input for patching")
             attributes[id_] = {
                 "id": id_,
                 "name": definition["label"],
@@ -328,7 +328,12 @@ class Dixa(UserApi):
             if reason:
                 errors.append(f"{path}{reason}")
             if errors:
-                refuse(f"body ({'; '.join(errors)})")
+                refuse_value(f"body ({'; '.join(errors)})")
+
+    def _refuse_conflicts(self, user: JsonObject, action: str) -> None:
+        codes = ",".join(self._store.conflicts(user))
+        if codes:
+            refuse(f"{action} failed with [errors:{codes}]")
 
     def _put(self, effect: str, user: JsonObject) -> JsonObject:
         self._store.put(user)

@@ -5,47 +5,32 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 from sunshine_async.emulator.dixa_store import is_uuid, time_now
-from sunshine_async.emulator.fields import Schema
+from sunshine_async.emulator.fields import OBJECTS, TEXT, Schema, object_schema
 
-_TEXT: Final = Schema(type="string")
 _FLAG: Final = Schema(type="boolean")
 _TIME: Final = Schema(type="string", format="time")
-DEFINITION: Final = Schema(
-    type="object",
-    fields={
-        "id": _TEXT,
-        "entityType": _TEXT,
-        "identifier": _TEXT,
-        "label": _TEXT,
-        "inputDefinition": Schema(
-            type="object",
-            fields={
-                "_type": _TEXT,
-                "placeholder": _TEXT,
-                "options": Schema(type="array", items=Schema(type="object")),
-            },
-            required=("_type",),
-        ),
-        "description": _TEXT,
-        "createdAt": _TIME,
-        "updatedAt": _TIME,
-        "isRequired": _FLAG,
-        "isArchived": _FLAG,
-        "isDeactivated": _FLAG,
-    },
-    required=("id", "identifier", "label", "inputDefinition"),
-)
-_OPTION: Final = Schema(
-    type="object",
-    fields={
-        "id": _TEXT,
-        "label": _TEXT,
-        "value": Schema(type="string", min_length=1),
-        "nestedOptions": Schema(type="array", items=Schema(type="object")),
-        "isDeactivated": _FLAG,
-        "orderIndex": Schema(type="integer"),
-    },
-    required=("value",),
+DEFINITION: Final = object_schema(
+    "id", "identifier", "label", "inputDefinition",
+    id=TEXT,
+    entityType=TEXT,
+    identifier=TEXT,
+    label=TEXT,
+    inputDefinition=object_schema("_type", _type=TEXT, placeholder=TEXT, options=OBJECTS),
+    description=TEXT,
+    createdAt=_TIME,
+    updatedAt=_TIME,
+    isRequired=_FLAG,
+    isArchived=_FLAG,
+    isDeactivated=_FLAG,
+)  # fmt: skip
+_OPTION: Final = object_schema(
+    "value",
+    id=TEXT,
+    label=TEXT,
+    value=Schema(type="string", min_length=1),
+    nestedOptions=OBJECTS,
+    isDeactivated=_FLAG,
+    orderIndex=Schema(type="integer"),
 )
 
 

@@ -11,7 +11,16 @@ from uuid import uuid4
 
 from attrs import define, field
 
-from sunshine_async.emulator.fields import JsonObject, Refusal, Schema, format_time, without_none
+from sunshine_async.emulator.fields import (
+    OBJECTS,
+    TEXT,
+    JsonObject,
+    Schema,
+    format_time,
+    object_schema,
+    refuse,
+    without_none,
+)
 
 _T = TypeVar("_T")
 
@@ -20,31 +29,22 @@ UNIQUE: Final = ("additionalEmails", "additionalPhoneNumbers")
 LISTS: Final = (*UNIQUE, "middleNames")
 
 _TEXT: Final = Schema(type="string", nullable=True)
-_TEXTS: Final = Schema(type="array", items=Schema(type="string"), nullable=True)
-INPUT: Final = Schema(
-    type="object",
-    fields={
-        "displayName": _TEXT,
-        "email": _TEXT,
-        "phoneNumber": _TEXT,
-        "additionalEmails": _TEXTS,
-        "additionalPhoneNumbers": _TEXTS,
-        "firstName": _TEXT,
-        "lastName": _TEXT,
-        "middleNames": _TEXTS,
-        "avatarUrl": _TEXT,
-        "externalId": _TEXT,
-    },
+_TEXTS: Final = Schema(type="array", items=TEXT, nullable=True)
+INPUT: Final = object_schema(
+    displayName=_TEXT,
+    email=_TEXT,
+    phoneNumber=_TEXT,
+    additionalEmails=_TEXTS,
+    additionalPhoneNumbers=_TEXTS,
+    firstName=_TEXT,
+    lastName=_TEXT,
+    middleNames=_TEXTS,
+    avatarUrl=_TEXT,
+    externalId=_TEXT,
 )
 INPUT_NAMES: Final = frozenset(INPUT.fields or {})
-STORED: Final = Schema(
-    type="object",
-    fields={
-        "id": Schema(type="string"),
-        "createdAt": Schema(type="string", format="time"),
-        **(INPUT.fields or {}),
-        "customAttributes": Schema(type="array", items=Schema(type="object")),
-    },
+STORED: Final = INPUT.with_fields(
+    id=TEXT, createdAt=Schema(type="string", format="time"), customAttributes=OBJECTS
 )
 
 _UUID: Final = re.compile(
@@ -210,12 +210,12 @@ def paginate(
             key = dict(parse_qsl(urlsafe_b64decode(query["pageKey"]).decode()))
             size, offset = _number(key["pageLimit"]), _number(key["offset"])
         except (ValueError, KeyError):
-            refuse("query parameter pageKey")
+            refuse_value("query parameter pageKey")
     if "pageLimit" in query:
         try:
             size = _number(query["pageLimit"])
         except ValueError:
-            refuse("query parameter pageLimit")
+            refuse_value("query parameter pageLimit")
     data, more = take(offset, size)
     page: dict[str, Any] = {"data": data}
     if more:
@@ -232,6 +232,6 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def refuse(part: str) -> NoReturn:
+def refuse_value(part: str) -> NoReturn:
     """Raise `Refusal` (400) for an invalid *part* of the request."""
-    raise Refusal(400, "bad_request", f"Invalid value for: {part}")
+    refuse(f"Invalid value for: {part}")

@@ -13,7 +13,7 @@ import httpx
 from attrs import Factory, evolve, field, frozen
 
 from sunshine_async.dixa import custom_attributes, end_users
-from sunshine_async.emulator.fields import Schema
+from sunshine_async.emulator.fields import Schema, object_schema
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.smooch import app_users
 from sunshine_async.sunshine import users
@@ -196,9 +196,7 @@ _FIELD_TYPES: Final[Mapping[str, str]] = {
     "method": "string",
     "operation": "string",
 }
-_SCHEMA: Final = Schema(
-    type="object", fields={name: Schema(type=kind) for name, kind in _FIELD_TYPES.items()}
-)
+_SCHEMA: Final = object_schema(**{name: Schema(type=kind) for name, kind in _FIELD_TYPES.items()})
 
 
 def parse_mishap(data: Any) -> Mishap:

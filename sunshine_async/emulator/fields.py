@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from email.message import Message
 from hashlib import sha256
 from types import NoneType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
@@ -31,6 +31,11 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not a fault
 
     def __str__(self) -> str:
         return "; ".join(self.titles)
+
+
+def refuse(*titles: str) -> NoReturn:
+    """Raise a `Refusal` with the status 400."""
+    raise Refusal(400, "bad_request", *titles)
 
 
 def format_time(at: datetime) -> str:
@@ -95,6 +100,10 @@ class Schema:
     required: tuple[str, ...] = ()
     items: "Schema | None" = None
 
+    def with_fields(self, **fields: "Schema") -> "Schema":
+        """Return the schema of an object with more fields."""
+        return evolve(self, fields={**(self.fields or {}), **fields})
+
     def errors(self, value: Any, path: str = "") -> Iterator[str]:
         """Yield a sentence for each error of *value*; a sentence begins with the path of the error.
 
@@ -118,7 +127,7 @@ class Schema:
         """Return *value* without unknown fields; raise `Refusal` (400) with all errors of *value*."""
         errors = [*self.errors(value)]
         if errors:
-            raise Refusal(400, "bad_request", *errors)
+            refuse(*errors)
         return self._without_unknown(value)
 
     def validate_strictly(self, value: Any) -> Any:
@@ -150,6 +159,15 @@ class Schema:
         if self.items is not None:
             for index, inner in enumerate(cast("list[Any]", value)):
                 yield from self.items.errors(inner, f"{path}[{index}]")
+
+
+def object_schema(*required: str, **fields: Schema) -> Schema:
+    """Return the schema of an object with these known *fields*."""
+    return Schema(type="object", fields=fields, required=required)
+
+
+TEXT: Final = Schema(type="string")
+OBJECTS: Final = Schema(type="array", items=Schema(type="object"))
 
 
 @define(eq=False)
@@ -191,7 +209,8 @@ class FormParser:
         """The end of the text before the first delimiter; None after the first delimiter."""
         self._parser: MultipartParser | None = None
         self._headers: dict[str, str] = {}
-        self._header_name = self._header_value = b""
+        self._name: Final = bytearray()
+        self._value: Final = bytearray()
         self._part: FormPart
         self._parts: Final[dict[str, FormPart]] = {}
         self._ended = False
@@ -224,15 +243,15 @@ class FormParser:
                 415, "unsupported_media_type", "content-type should be multipart/form-data"
             )
         if not self._ended:
-            raise Refusal(400, "bad_request", "the form has no end")
+            refuse("the form has no end")
         return self._parts
 
     def _new_parser(self) -> MultipartParser:
         return MultipartParser(
             self._delimiter[4:],
             {
-                "on_header_field": self._add_header_name,
-                "on_header_value": self._add_header_value,
+                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
                 "on_header_end": self._end_header,
                 "on_headers_finished": self._begin_part,
                 "on_part_data": lambda data, start, end: self._part.add(data[start:end]),
@@ -242,16 +261,11 @@ class FormParser:
             max_header_size=_MAX_HEADER_BYTES,
         )
 
-    def _add_header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def _add_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-
     def _end_header(self) -> None:
-        name = self._header_name.decode(errors="replace").lower()
-        self._headers[name] = self._header_value.strip().decode(errors="replace")
-        self._header_name = self._header_value = b""
+        name = self._name.decode(errors="replace").lower()
+        self._headers[name] = self._value.strip().decode(errors="replace")
+        self._name.clear()
+        self._value.clear()
 
     def _begin_part(self) -> None:
         headers, self._headers = self._headers, {}

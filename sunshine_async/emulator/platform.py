@@ -16,6 +16,7 @@ from sunshine_async.emulator.fields import (
     Refusal,
     format_time,
     pick,
+    refuse,
     without_none,
 )
 from sunshine_async.emulator.service import (
@@ -342,8 +343,7 @@ def apply_update(user: JsonObject, body: Mapping[str, Any]) -> JsonObject:
             {} if metadata is None else without_none({**user["metadata"], **metadata})
         )
         if not _is_within_limit(changed["metadata"]):
-            title = f"metadata is limited to {MAX_METADATA_BYTES} bytes in size"
-            raise Refusal(400, "bad_request", title)
+            refuse(f"metadata is limited to {MAX_METADATA_BYTES} bytes in size")
     return changed
 
 

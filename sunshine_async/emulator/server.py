@@ -6,8 +6,7 @@ import struct
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Thread
-from types import TracebackType
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final
 
 import anyio
 import httpx
@@ -25,46 +24,33 @@ CONNECTION_KEY: Final = "sunshine_async.connection"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, no seconds, so closing is a reset
 
 
-class ClientConnection(Protocol):
-    """Connection of one call; the request has been read whole."""
+class ClientConnection:
+    """Connection of one call; the request has been read whole.
+
+    Here, in process, a break is raised as the error that a client on a socket would see.
+    """
 
     async def wait(self, seconds: float) -> None:
         """Wait for *seconds*, or until the emulator stops."""
-        ...
-
-    async def reset(self, receive: Receive) -> None:
-        """Break the connection without a byte of a response."""
-        ...
-
-    async def truncate(self, response: Response, receive: Receive, send: Send) -> None:
-        """Break the connection in the middle of *response*."""
-        ...
-
-    async def raise_error(self, error: httpx.TransportError, receive: Receive) -> None:
-        """Break the connection with *error*, or with the nearest equivalent."""
-        ...
-
-
-class InProcessConnection:
-    """Connection without a socket: a break is raised as the error that an httpx client would raise."""
-
-    async def wait(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    async def reset(self, receive: Receive) -> NoReturn:  # noqa: ARG002
+    async def reset(self, receive: Receive) -> None:  # noqa: ARG002
+        """Break the connection without a byte of a response."""
         message = "Connection reset by peer"
         raise httpx.ReadError(message)
 
-    async def truncate(self, response: Response, receive: Receive, send: Send) -> NoReturn:  # noqa: ARG002
+    async def truncate(self, response: Response, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Break the connection in the middle of *response*."""
         message = "peer closed connection without sending complete message body"
         raise httpx.RemoteProtocolError(message)
 
-    async def raise_error(self, error: httpx.TransportError, receive: Receive) -> NoReturn:  # noqa: ARG002
+    async def raise_error(self, error: httpx.TransportError, receive: Receive) -> None:  # noqa: ARG002
+        """Break the connection with *error*, or with the nearest equivalent."""
         raise error
 
 
 @frozen(eq=False)
-class SocketConnection:
+class SocketConnection(ClientConnection):
     """TCP connection, broken for the client too. Every error is a reset."""
 
     transport: asyncio.Transport
@@ -182,12 +168,7 @@ class ServerThread:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._socket.getsockname()[1]}"
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.stop()
         self._thread.join()
         self._socket.close()
@@ -195,13 +176,8 @@ class ServerThread:
     async def __aenter__(self) -> str:
         return self.__enter__()  # quick, and no cancellation point inside
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Final
 
 from attrs import evolve, frozen
 
-from sunshine_async.emulator.fields import JsonObject, JsonObjects, Refusal, pick
+from sunshine_async.emulator.fields import JsonObject, JsonObjects, Refusal, pick, refuse
 from sunshine_async.emulator.platform import (
     App,
     Platform,
@@ -155,7 +155,7 @@ class Smooch(PlatformApi):
         ids = filter(None, request.query.get("integrationIds", "").split(","))
         requests = [self._link_request(integration_id) for integration_id in ids]
         if not requests:
-            raise Refusal(400, "bad_request", "should have required query parameter integrationIds")
+            refuse("should have required query parameter integrationIds")
         return OperationResponse(200, {"linkRequests": requests})
 
     def _link_request(self, integration_id: str) -> dict[str, str]:
@@ -189,7 +189,7 @@ class Smooch(PlatformApi):
         channel = request.path["channel"]
         others = _without_channel(record, channel)
         if others == record:
-            raise Refusal(400, "bad_request", f"the app user isn't linked to {channel}")
+            refuse(f"the app user isn't linked to {channel}")
         app.put(others)
         return self._done("unlink")
 
@@ -205,7 +205,7 @@ class Smooch(PlatformApi):
             pair.append(record)
         survivor, discarded = pair
         if survivor is discarded:
-            raise Refusal(400, "bad_request", "surviving and discarded should be two users")
+            refuse("surviving and discarded should be two users")
         app.merge(survivor, discarded)
         return self._done("merge")
 

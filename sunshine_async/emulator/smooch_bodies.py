@@ -1,11 +1,21 @@
 """Bodies of v1.1: schemas, checks, and conversion to and from v2."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sunshine_async.emulator.fields import FormPart, JsonObject, Refusal, Schema, pick
+from sunshine_async.emulator.fields import (
+    OBJECTS,
+    TEXT,
+    FormPart,
+    JsonObject,
+    Refusal,
+    Schema,
+    object_schema,
+    pick,
+    refuse,
+)
 from sunshine_async.emulator.sunshine import CREATE_BODY, PROFILE
 
 MAX_IMAGE_BYTES: Final = 50 * 10**6
@@ -47,47 +57,31 @@ _V2_NAMES: Final[Mapping[str, str]] = {
 _PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 
 _V2: Final = CREATE_BODY.fields or {}
-_TEXT: Final = Schema(type="string")
-_CLIENTS: Final = Schema(type="array", items=Schema(type="object"))
-UPDATE_BODY: Final = Schema(
-    type="object",
-    fields={
-        **{name: rule for name, rule in (PROFILE.fields or {}).items() if name != "locale"},
-        "signedUpAt": _V2["signedUpAt"],
-        "properties": _V2["metadata"],
-    },
+UPDATE_BODY: Final = object_schema(
+    **{name: rule for name, rule in (PROFILE.fields or {}).items() if name != "locale"},
+    signedUpAt=_V2["signedUpAt"],
+    properties=_V2["metadata"],
 )
-PRE_CREATE_BODY: Final = Schema(
-    type="object", fields={"userId": _V2["externalId"], **(UPDATE_BODY.fields or {})}
+PRE_CREATE_BODY: Final = UPDATE_BODY.with_fields(userId=_V2["externalId"])
+LINK_BODY: Final = object_schema(
+    type=TEXT,
+    confirmation=object_schema(type=TEXT, message=Schema(type="object")),
+    integrationId=TEXT,
+    phoneNumber=TEXT,
+    address=TEXT,
+    givenName=TEXT,
+    surname=TEXT,
+    subject=TEXT,
+    primary=Schema(type="boolean"),
 )
-LINK_BODY: Final = Schema(
-    type="object",
-    fields={
-        "type": _TEXT,
-        "confirmation": Schema(
-            type="object", fields={"type": _TEXT, "message": Schema(type="object")}
-        ),
-        "integrationId": _TEXT,
-        "phoneNumber": _TEXT,
-        "address": _TEXT,
-        "givenName": _TEXT,
-        "surname": _TEXT,
-        "subject": _TEXT,
-        "primary": Schema(type="boolean"),
-    },
-)
-_MERGED: Final = Schema(type="object", fields={"_id": _TEXT})
-MERGE_BODY: Final = Schema(type="object", fields={"surviving": _MERGED, "discarded": _MERGED})
-STORED: Final = Schema(
-    type="object",
-    fields={
-        "_id": Schema(type="string", min_length=1),
-        "conversationStarted": Schema(type="boolean"),
-        "clients": _CLIENTS,
-        "pendingClients": _CLIENTS,
-        "businessSystems": _CLIENTS,
-        **(PRE_CREATE_BODY.fields or {}),
-    },
+_USER: Final = object_schema(_id=TEXT)
+MERGE_BODY: Final = object_schema(surviving=_USER, discarded=_USER)
+STORED: Final = PRE_CREATE_BODY.with_fields(
+    _id=Schema(type="string", min_length=1),
+    conversationStarted=Schema(type="boolean"),
+    clients=OBJECTS,
+    pendingClients=OBJECTS,
+    businessSystems=OBJECTS,
 )
 
 
@@ -122,8 +116,7 @@ def in_v1_terms() -> Generator[None]:
 def require(body: Mapping[str, Any], name: str, *, within: str = "") -> None:
     """Raise `Refusal` if *body* lacks a value for *name*."""
     if not body.get(name):
-        message = f"{within} should have required property '{name}'".lstrip()
-        raise Refusal(400, "bad_request", message)
+        refuse(f"{within} should have required property '{name}'".lstrip())
 
 
 def external_id_of_link(body: Mapping[str, Any]) -> str:
@@ -132,23 +125,24 @@ def external_id_of_link(body: Mapping[str, Any]) -> str:
     require(body, "confirmation")
     require(body["confirmation"], "type", within="confirmation")
     channel, confirmation = body["type"], body["confirmation"]
-    if channel not in LINKABLE:
-        raise Refusal(400, "bad_request", f"type should be one of {', '.join(LINKABLE)}")
-    if confirmation["type"] not in CONFIRMATIONS:
-        one_of = ", ".join(CONFIRMATIONS)
-        raise Refusal(400, "bad_request", f"confirmation.type should be one of {one_of}")
+    _require_one_of(LINKABLE, channel, "type")
+    _require_one_of(CONFIRMATIONS, confirmation["type"], "confirmation.type")
     if confirmation["type"] == "prompt" and channel != "twilio":
-        raise Refusal(400, "bad_request", "confirmation.type prompt is for twilio only")
+        refuse("confirmation.type prompt is for twilio only")
     if confirmation["type"] == "userActivity" or channel == "messenger":
         require(confirmation, "message", within="confirmation")
-    if confirmation.get("message", {}).get("type", "text") not in CONFIRMATION_MESSAGES:
-        one_of = ", ".join(CONFIRMATION_MESSAGES)
-        raise Refusal(400, "bad_request", f"confirmation.message.type should be one of {one_of}")
+    message_type = confirmation.get("message", {}).get("type", "text")
+    _require_one_of(CONFIRMATION_MESSAGES, message_type, "confirmation.message.type")
     name = LINKABLE[channel]
     require(body, name)
     if name == "phoneNumber" and not _PHONE_NUMBER.fullmatch(body[name]):
-        raise Refusal(400, "bad_request", "phoneNumber should begin with + and the country code")
+        refuse("phoneNumber should begin with + and the country code")
     return str(body[name])
+
+
+def _require_one_of(allowed: Collection[str], value: object, path: str) -> None:
+    if value not in allowed:
+        refuse(f"{path} should be one of {', '.join(allowed)}")
 
 
 def image_part(form: Mapping[str, FormPart]) -> tuple[str, FormPart]:
@@ -157,11 +151,10 @@ def image_part(form: Mapping[str, FormPart]) -> tuple[str, FormPart]:
     require(form, "source")
     source = form["source"]
     if source.file_name is None or not source.size:
-        raise Refusal(400, "bad_request", "source should be a file, and not an empty one")
+        refuse("source should be a file, and not an empty one")
     if source.size > MAX_IMAGE_BYTES:
-        raise Refusal(
-            413, "payload_too_large", f"files are limited to {MAX_IMAGE_BYTES} bytes in size"
-        )
+        title = f"files are limited to {MAX_IMAGE_BYTES} bytes in size"
+        raise Refusal(413, "payload_too_large", title)
     kind = source.content_type.lower()
     if not (kind.startswith("image/") or kind == "application/octet-stream"):
         raise Refusal(415, "unsupported_media_type", f"{kind} isn't a type of image")

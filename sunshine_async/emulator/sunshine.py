@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.fields import Refusal, Schema
+from sunshine_async.emulator.fields import TEXT, Refusal, Schema, object_schema, refuse
 from sunshine_async.emulator.platform import (
     App,
     Platform,
@@ -46,59 +46,32 @@ _NAMES: Final = {
     "surname": Schema(type="string", min_length=1, max_length=128, nullable=True),
     "email": Schema(type="string", format="email", min_length=1, max_length=128, nullable=True),
 }
-PROFILE: Final = Schema(
-    type="object",
-    fields={
-        **_NAMES,
-        "avatarUrl": Schema(
-            type="string", format="uri", min_length=1, max_length=2048, nullable=True
-        ),
-        "locale": Schema(type="string", min_length=1, max_length=64, nullable=True),
-    },
+PROFILE: Final = object_schema(
+    **_NAMES,
+    avatarUrl=Schema(type="string", format="uri", min_length=1, max_length=2048, nullable=True),
+    locale=Schema(type="string", min_length=1, max_length=64, nullable=True),
 )
-UPDATE_BODY: Final = Schema(
-    type="object",
-    fields={
-        "signedUpAt": Schema(type="string", format="time"),
-        "toBeRetained": Schema(type="boolean"),
-        "profile": PROFILE,
-        "metadata": Schema(type="object", format="flat", nullable=True),
-    },
+UPDATE_BODY: Final = object_schema(
+    signedUpAt=Schema(type="string", format="time"),
+    toBeRetained=Schema(type="boolean"),
+    profile=PROFILE,
+    metadata=Schema(type="object", format="flat", nullable=True),
 )
-CREATE_BODY: Final = Schema(
-    type="object",
-    fields={
-        "externalId": Schema(type="string", min_length=1, max_length=1024),
-        "brandId": Schema(type="string", min_length=1, max_length=24, nullable=True),
-        **(UPDATE_BODY.fields or {}),
-    },
+_EXTERNAL_ID: Final = Schema(type="string", min_length=1, max_length=1024)
+CREATE_BODY: Final = UPDATE_BODY.with_fields(
+    externalId=_EXTERNAL_ID,
+    brandId=Schema(type="string", min_length=1, max_length=24, nullable=True),
 )
-SYNC_BODY: Final = Schema(type="object", fields={"survivingZendeskId": Schema(type="string")})
-IDENTITY: Final = Schema(
-    type="object",
-    fields={
-        "type": Schema(type="string"),
-        "value": Schema(type="string", min_length=1, max_length=128),
-        "verification": Schema(type="string"),
-    },
+SYNC_BODY: Final = object_schema(survivingZendeskId=TEXT)
+IDENTITY: Final = object_schema(
+    type=TEXT, value=Schema(type="string", min_length=1, max_length=128), verification=TEXT
 )
-STORED: Final = Schema(
-    type="object",
-    fields={
-        "id": Schema(type="string", min_length=1),
-        "zendeskId": Schema(type="string", min_length=1),
-        "identities": Schema(type="array", items=IDENTITY),
-        **(CREATE_BODY.fields or {}),
-    },
+_ID: Final = Schema(type="string", min_length=1)
+STORED: Final = CREATE_BODY.with_fields(
+    id=_ID, zendeskId=_ID, identities=Schema(type="array", items=IDENTITY)
 )
-SUPPORT: Final = Schema(
-    type="object",
-    fields={
-        "zendeskId": Schema(type="string", min_length=1),
-        "externalId": Schema(type="string", min_length=1, max_length=1024, nullable=True),
-        **_NAMES,
-    },
-    required=("zendeskId",),
+SUPPORT: Final = object_schema(
+    "zendeskId", zendeskId=_ID, externalId=evolve(_EXTERNAL_ID, nullable=True), **_NAMES
 )
 
 
@@ -158,9 +131,7 @@ class Sunshine(PlatformApi):
     def _list(self, request: OperationRequest) -> OperationResponse:
         email = request.query.get(EMAIL_FILTER)
         if not email:
-            raise Refusal(
-                400, "bad_request", f"should have required query parameter {EMAIL_FILTER}"
-            )
+            refuse(f"should have required query parameter {EMAIL_FILTER}")
         found = self._app(request).find_by_email(email, request.query.get("brandId"))
         return OperationResponse(200, {"users": [record.user for record in found]})
 

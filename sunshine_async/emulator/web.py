@@ -17,16 +17,12 @@ from starlette.types import Receive, Scope, Send
 from sunshine_async._calls.endpoint import MAX_JSON_BYTES
 from sunshine_async.emulator import control
 from sunshine_async.emulator.faults import WITHOUT_BODY, Mishap, ScriptedFault
-from sunshine_async.emulator.fields import FormParser, Refusal
-from sunshine_async.emulator.server import (
-    CONNECTION_KEY,
-    ClientConnection,
-    InProcessConnection,
-)
+from sunshine_async.emulator.fields import FormParser, Refusal, refuse
+from sunshine_async.emulator.server import CONNECTION_KEY, ClientConnection
 from sunshine_async.emulator.service import Operation, OperationRequest, UserApi
 from sunshine_async.emulator.world import World
 
-_IN_PROCESS: Final = InProcessConnection()
+_IN_PROCESS: Final = ClientConnection()
 _JSON: Final = "application/json"
 _STATUSES: Final = frozenset(HTTPStatus)
 _REDIRECT_HOST: Final = "https://elsewhere.example"
@@ -231,14 +227,14 @@ def _parse_json(routed: _RoutedRequest) -> Any:
     if not isinstance(body, bytes):
         raise Refusal(413, "payload_too_large", f"JSON is limited to {limit} bytes in size")
     if not body:
-        raise Refusal(400, "bad_request", "should have a JSON body")
+        refuse("should have a JSON body")
     kind = routed.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _JSON:
         raise Refusal(415, "unsupported_media_type", f"content-type should be {_JSON}")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refusal(400, "bad_request", f"the body isn't JSON: {error}") from None
+        refuse(f"the body isn't JSON: {error}")
 
 
 def _refusal(status: int) -> Refusal:

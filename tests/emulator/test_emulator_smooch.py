@@ -596,7 +596,7 @@ class TestImages:
         for _ in range(1000):
             form.add(line)
 
-        assert len(form._header_name) + len(form._header_value) <= 20_000
+        assert len(form._name) + len(form._value) <= 20_000
         assert len(form._headers) <= 100
         with pytest.raises(Refusal, match="the form has no end"):
             form.parts()
