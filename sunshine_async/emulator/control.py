@@ -29,6 +29,7 @@ from sunshine_async.emulator.fields import TEXT, Refusal, object_schema
 from sunshine_async.emulator.world import World
 
 PREFIX: Final = "/_emulator/"
+_JSON: Final = "application/json"
 
 _CONVERSATION: Final = object_schema("requesterId", requesterId=TEXT)
 
@@ -55,7 +56,7 @@ class _Handlers:
     _world: World
 
     async def ledger(self, _: Request) -> Response:
-        return _json_response(self._world.ledger())
+        return Response(orjson.dumps(self._world.ledger()), media_type=_JSON)
 
     async def users(self, request: Request) -> Response:
         service = request.path_params["service"]
@@ -111,14 +112,10 @@ async def _store_lines(request: Request, store: Callable[[Any], Mapping[str, Any
         return _problem(refusal.status, str(refusal))
 
 
-def _json_response(data: object, *, status: int = 200) -> Response:
-    return Response(orjson.dumps(data), status, media_type="application/json")
-
-
 def _json_lines(users: Iterable[Mapping[str, Any]], *, status: int = 200) -> Response:
     text = b"".join(orjson.dumps(user, option=orjson.OPT_APPEND_NEWLINE) for user in users)
     return Response(text, status, media_type="application/jsonl")
 
 
 def _problem(status: int, message: str) -> Response:
-    return _json_response({"message": message}, status=status)
+    return Response(orjson.dumps({"message": message}), status, media_type=_JSON)

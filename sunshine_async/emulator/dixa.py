@@ -11,13 +11,13 @@ Assumed, where the documentation is silent:
   attributes.
 - An invalid e-mail address, a phone number that isn't E.164 and a wrong type are a 400; so is an
   item for which `Dixa.refuses` gives a reason. In bulk such a 400 is for the request as a whole, and
-  no item is done. Any other error fails only its item.
-- Outcomes come in the order of the items, one for each.
+  no item is done. Any further error fails only the item.
+- Each item has an outcome; outcomes come in the order of the items.
 - An address or number that is repeated in a list is stored once.
 - A patch keeps missing fields and clears null fields; an update clears both. Custom attributes
-  stay in either; null clears one attribute. A Select takes the values of options, from a parent to
+  stay in either; null clears an attribute. A Select takes the values of options, from a parent to
   a child; an attribute of conversations, an unknown option and an empty path are refused.
-- An anonymization is pending until its status has been read once, and is done by the second read:
+- An anonymization is pending until a first read of the status, and is done by the second read:
   then the end user is gone. An anonymization needs all conversations closed, or ``force``.
 - Pictures keep the address that was sent.
 """
@@ -28,16 +28,17 @@ from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 from sunshine_async.dixa import custom_attributes, end_users
-from sunshine_async.emulator.dixa_attributes import is_valid_value, parse_definition
 from sunshine_async.emulator.dixa_store import (
     INPUT,
     STORED,
     EndUserStore,
     contact_errors,
     is_uuid,
+    is_valid_value,
     known_fields,
     page_of,
     paginate,
+    parse_definition,
     refuse_value,
     time_now,
 )
@@ -47,6 +48,7 @@ from sunshine_async.emulator.fields import (
     Refusal,
     Schema,
     object_schema,
+    omit,
     pick,
     refuse,
 )
@@ -54,7 +56,7 @@ from sunshine_async.emulator.service import (
     Change,
     Operation,
     OperationRequest,
-    OperationResponse,
+    Reply,
     UserApi,
 )
 
@@ -73,7 +75,7 @@ BULK: Final = object_schema(data=Schema(type="array", items=INPUT.with_fields(id
 
 
 class Dixa(UserApi):
-    """The end users of one organization, with conversations and custom attributes."""
+    """The end users of an organization, with conversations and custom attributes."""
 
     prefix = "/v1/"
     effect_names: ClassVar = ("create", "patch", "update", "anonymize", "patch_custom_attributes")
@@ -104,7 +106,7 @@ class Dixa(UserApi):
         self._conversations: Final[dict[str, list[JsonObject]]] = {}
         self._anonymizations: Final[dict[str, JsonObject]] = {}
         self._polled: Final[set[str]] = set()
-        """The ids of anonymizations whose status has been read."""
+        """The ids of anonymizations after a first read of the status."""
         self._pending: Final[dict[str, set[str]]] = {}
         """By end user: the ids of pending anonymizations."""
         self._definitions: Final[dict[str, Mapping[str, Any]]] = {}
@@ -119,7 +121,7 @@ class Dixa(UserApi):
     def add_conversation(
         self, end_user_id: str, conversation: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Store *conversation*, given as on the wire, as begun by an end user; return it as stored.
+        """Store *conversation*, given as on the wire, as begun by an end user; return the result.
 
         Raise `ValueError` for a missing end user.
         """
@@ -148,9 +150,9 @@ class Dixa(UserApi):
                 refuse_value(f"path parameter {_PATH[name]}{hint}")
         return {name: value.lower() for name, value in values.items()}
 
-    def error_response(self, refusal: Refusal) -> OperationResponse:
+    def error_response(self, refusal: Refusal) -> Reply:
         message = MESSAGES.get(refusal.status, str(refusal))
-        return OperationResponse(refusal.status, {"message": message})
+        return Reply(refusal.status, {"message": message})
 
     def clear(self) -> None:
         """Delete everything but definitions."""
@@ -188,7 +190,7 @@ class Dixa(UserApi):
         self._store.put(stored)
         return stored
 
-    def _list(self, request: OperationRequest) -> OperationResponse:
+    def _list(self, request: OperationRequest) -> Reply:
         filters = pick(request.query, *FILTERS)
         if len(filters) > 1:
             refuse("Invalid filters: Cannot provide more than one filter")
@@ -199,17 +201,17 @@ class Dixa(UserApi):
                 users, more = page_of(self._store.find(name, value), offset, limit)
             else:
                 users, more = self._store.page(offset, limit)
-            return [_without_attributes(user) for user in users], more
+            return [omit(user, "customAttributes") for user in users], more
 
-        return OperationResponse(200, paginate(end_users.LIST.path, request.query, take, filters))
+        return Reply(200, paginate(end_users.LIST.path, request.query, take, filters))
 
-    def _create(self, request: OperationRequest) -> OperationResponse:
+    def _create(self, request: OperationRequest) -> Reply:
         self._validate([request.body], "")
         user = self._store.new_user(request.body)
         self._refuse_conflicts(user, "Create EndUser [id:None]")
         return _data(self._put("create", user), status=201)
 
-    def _change(self, request: OperationRequest, effect: str) -> OperationResponse:
+    def _change(self, request: OperationRequest, effect: str) -> Reply:
         self._validate([request.body], "")
         if effect == "update" and request.body.get("displayName") is None:
             refuse_value("body (displayName is missing)")
@@ -219,7 +221,7 @@ class Dixa(UserApi):
         self._refuse_conflicts(user, f"Updating EndUser [id:{user['id']}]")
         return _data(self._put(effect, user))
 
-    def _bulk(self, request: OperationRequest, effect: str) -> OperationResponse:
+    def _bulk(self, request: OperationRequest, effect: str) -> Reply:
         items = request.body.get("data")
         if items is None:
             refuse_value("body (data is missing)")
@@ -250,7 +252,7 @@ class Dixa(UserApi):
             return _failure("Validation", user["id"], f"{failed} failed with [errors={codes}]")
         return {"data": self._put(effect, user), "_type": "BulkActionSuccess"}
 
-    def _anonymize(self, request: OperationRequest) -> OperationResponse:
+    def _anonymize(self, request: OperationRequest) -> Reply:
         user = self._find(request)
         conversations = self._conversations.get(user["id"], [])
         force = request.query.get("force", "false")
@@ -272,7 +274,7 @@ class Dixa(UserApi):
         self._count("anonymize")
         return _data(anonymization, status=202)
 
-    def _anonymization(self, request: OperationRequest) -> OperationResponse:
+    def _anonymization(self, request: OperationRequest) -> Reply:
         id_ = request.path["request_id"]
         anonymization = self._anonymizations.get(id_)
         if anonymization is None:
@@ -287,7 +289,7 @@ class Dixa(UserApi):
         self._keep(["asked", id_])
         return _data(anonymization)
 
-    def _patch_attributes(self, request: OperationRequest) -> OperationResponse:
+    def _patch_attributes(self, request: OperationRequest) -> Reply:
         user = self._find(request)
         attributes = {attribute["id"]: attribute for attribute in user.get("customAttributes", ())}
         for key, value in request.body.items():
@@ -305,13 +307,11 @@ class Dixa(UserApi):
         self._put("patch_custom_attributes", {**user, "customAttributes": kept})
         return _data(kept)
 
-    def _list_conversations(self, request: OperationRequest) -> OperationResponse:
+    def _list_conversations(self, request: OperationRequest) -> Reply:
         user_id = self._find(request)["id"]
         conversations = self._conversations.get(user_id, [])
         path = end_users.CONVERSATIONS.path.format(end_user_id=user_id)
-        return OperationResponse(
-            200, paginate(path, request.query, partial(page_of, conversations))
-        )
+        return Reply(200, paginate(path, request.query, partial(page_of, conversations)))
 
     def _find(self, request: OperationRequest) -> JsonObject:
         user = self._store.by_id.get(request.path["end_user_id"])
@@ -320,7 +320,7 @@ class Dixa(UserApi):
         return user
 
     def _validate(self, items: list[Mapping[str, Any]], within: str) -> None:
-        """Raise `Refusal` if one of *items* makes the whole request a 400."""
+        """Raise `Refusal` if an item makes the whole request a 400."""
         for index, item in enumerate(items):
             path = f"{within}[{index}]." if within else ""
             errors = [*contact_errors(item, path)]
@@ -354,12 +354,8 @@ class Dixa(UserApi):
         self._pending.pop(user["id"], None)
 
 
-def _data(data: object, *, status: int = 200) -> OperationResponse:
-    return OperationResponse(status, {"data": data})
-
-
-def _without_attributes(user: JsonObject) -> JsonObject:
-    return {name: value for name, value in user.items() if name != "customAttributes"}
+def _data(data: object, *, status: int = 200) -> Reply:
+    return Reply(status, {"data": data})
 
 
 def _failure(kind: str, id_: str, message: str) -> JsonObject:

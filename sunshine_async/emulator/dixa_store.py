@@ -1,17 +1,18 @@
-"""Store of Dixa's end users: indexes of addresses, numbers and ids, and pages of lists."""
+"""Data of Dixa: end users with unique addresses, pages of lists, custom attributes."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 
 from attrs import define, field
 
 from sunshine_async.emulator.fields import (
+    EMAIL,
     OBJECTS,
     TEXT,
     JsonObject,
@@ -31,31 +32,41 @@ LISTS: Final = (*UNIQUE, "middleNames")
 _TEXT: Final = Schema(type="string", nullable=True)
 _TEXTS: Final = Schema(type="array", items=TEXT, nullable=True)
 INPUT: Final = object_schema(
-    displayName=_TEXT,
-    email=_TEXT,
-    phoneNumber=_TEXT,
-    additionalEmails=_TEXTS,
-    additionalPhoneNumbers=_TEXTS,
-    firstName=_TEXT,
-    lastName=_TEXT,
-    middleNames=_TEXTS,
-    avatarUrl=_TEXT,
-    externalId=_TEXT,
+    **dict.fromkeys(("displayName", "firstName", "lastName", "email", "phoneNumber"), _TEXT),
+    **dict.fromkeys(("avatarUrl", "externalId"), _TEXT),
+    **dict.fromkeys(LISTS, _TEXTS),
 )
 INPUT_NAMES: Final = frozenset(INPUT.fields or {})
 STORED: Final = INPUT.with_fields(
     id=TEXT, createdAt=Schema(type="string", format="time"), customAttributes=OBJECTS
 )
 
+_FLAG: Final = Schema(type="boolean")
+DEFINITION: Final = object_schema(
+    "id", "identifier", "label", "inputDefinition",
+    **dict.fromkeys(("id", "entityType", "identifier", "label", "description"), TEXT),
+    inputDefinition=object_schema("_type", _type=TEXT, placeholder=TEXT, options=OBJECTS),
+    **dict.fromkeys(("createdAt", "updatedAt"), Schema(type="string", format="time")),
+    **dict.fromkeys(("isRequired", "isArchived", "isDeactivated"), _FLAG),
+)  # fmt: skip
+_OPTION: Final = object_schema(
+    "value",
+    id=TEXT,
+    label=TEXT,
+    value=Schema(type="string", min_length=1),
+    nestedOptions=OBJECTS,
+    isDeactivated=_FLAG,
+    orderIndex=Schema(type="integer"),
+)
+
 _UUID: Final = re.compile(
     "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
 )
 _DIGITS: Final = re.compile("[0-9]{1,10}")
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{4,14}")
 _CONTACT_RULES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
-    "email": (_EMAIL, "should be an email address"),
-    "additionalEmails": (_EMAIL, "should be email addresses"),
+    "email": (EMAIL, "should be an email address"),
+    "additionalEmails": (EMAIL, "should be email addresses"),
     "phoneNumber": (_NUMBER, "should be a phone number in E.164"),
     "additionalPhoneNumbers": (_NUMBER, "should be phone numbers in E.164"),
 }
@@ -63,7 +74,7 @@ CONFLICTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EmailExists": ("email", "additionalEmails"),
     "PhoneNumberExists": ("phoneNumber", "additionalPhoneNumbers"),
 }
-"""By error code: the fields whose values belong to a single end user."""
+"""By error code: the fields with values that a single end user may have."""
 
 
 def known_fields(value: Mapping[str, Any]) -> JsonObject:
@@ -141,7 +152,6 @@ class EndUserStore:
         self.on_change(user["id"], user)
 
     def remove(self, user: JsonObject) -> None:
-        """Remove *user*."""
         self._unindex(self.by_id.pop(user["id"]))
         self._order[self._positions.pop(user["id"])] = None
         self.on_change(user["id"], None)
@@ -226,7 +236,7 @@ def paginate(
 
 
 def _number(text: str) -> int:
-    """Return an int32 above 0; raise `ValueError` for any other text."""
+    """Return an int32 above 0; raise `ValueError` for anything else."""
     if not _DIGITS.fullmatch(text) or not 0 < int(text) < 2**31:
         raise ValueError
     return int(text)
@@ -235,3 +245,72 @@ def _number(text: str) -> int:
 def refuse_value(part: str) -> NoReturn:
     """Raise `Refusal` (400) for an invalid *part* of the request."""
     refuse(f"Invalid value for: {part}")
+
+
+def parse_definition(data: Any) -> Mapping[str, Any]:
+    """Return a definition in the format of the service, with defaults for missing fields.
+
+    The defaults: an active attribute of end users (``Contact``), optional, defined now. An option
+    needs only a ``value``. Raise `ValueError` for an invalid definition.
+    """
+    definition = DEFINITION.validate_strictly(data)
+    kind = definition["inputDefinition"]["_type"]
+    for problem, holds in {
+        "id should be a UUID": not is_uuid(definition["id"]),
+        "entityType should be Contact or Conversation": (
+            definition.get("entityType", "Contact") not in ("Contact", "Conversation")
+        ),
+        "inputDefinition._type should be Text or Select": kind not in ("Text", "Select"),
+    }.items():
+        if holds:
+            raise ValueError(problem)
+    given = definition["inputDefinition"]
+    select = {"options": _options(given.get("options", ()))} if kind == "Select" else {}
+    return {
+        "entityType": "Contact",
+        "createdAt": time_now(),
+        "isRequired": False,
+        "isArchived": False,
+        "isDeactivated": False,
+        **definition,
+        "id": definition["id"].lower(),
+        "inputDefinition": {**given, **select},
+    }
+
+
+def is_valid_value(definition: Mapping[str, Any], value: object) -> bool:
+    """Return True if an end user can have *value* for an attribute; None clears the attribute.
+
+    A Select takes the path of option values from a parent to a child.
+    """
+    if definition["entityType"] != "Contact":
+        return False
+    if value is None:
+        return True
+    if definition["inputDefinition"]["_type"] == "Text":
+        return isinstance(value, str)
+    steps = cast("list[object]", value)
+    return isinstance(value, list) and _is_path(steps, definition["inputDefinition"]["options"])
+
+
+def _options(given: Sequence[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": str(uuid4()),
+            "label": option["value"],
+            "isDeactivated": False,
+            "orderIndex": index,
+            **option,
+            "nestedOptions": _options(option.get("nestedOptions", ())),
+        }
+        for index, option in enumerate(map(_OPTION.validate_strictly, given))
+    ]
+
+
+def _is_path(steps: Sequence[object], options: Sequence[Mapping[str, Any]]) -> bool:
+    for step in steps:
+        option = next((option for option in options if option["value"] == step), None)
+        if option is None:
+            return False
+        options = option["nestedOptions"]
+    return bool(steps)

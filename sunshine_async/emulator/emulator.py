@@ -37,8 +37,8 @@ class Emulator(World):
     - *keys* (``id:secret``) and *tokens*: the accepted credentials. Without both, any credentials
       are accepted.
     - *state*: a file that keeps all stored data and counts, without images, and without Dixa's
-      conversations and definitions. The next emulator with that file continues. A file has one
-      emulator at a time.
+      conversations and definitions. The next emulator with that file continues. Only a single
+      emulator may use a file.
     - *clock*: the clock of the rate, in seconds.
 
     Raise `ConfigurationError` for an impossible number, and for an unusable *state* file.

@@ -13,13 +13,13 @@ import httpx
 from attrs import Factory, evolve, field, frozen
 
 from sunshine_async.dixa import custom_attributes, end_users
-from sunshine_async.emulator.fields import Schema, object_schema
+from sunshine_async.emulator.fields import TEXT, Schema, object_schema
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.smooch import app_users
 from sunshine_async.sunshine import users
 
 WITHOUT_BODY: Final = frozenset({204, 205, 304})
-"""The statuses whose responses have no body in HTTP."""
+"""The statuses without a body in HTTP."""
 METHODS: Final[Mapping[str, str]] = {
     endpoint.operation: endpoint.method
     for endpoints in (
@@ -44,9 +44,9 @@ def _default_when(mishap: Any) -> Literal["before", "after"]:
 
 @frozen(kw_only=True)
 class Mishap:
-    """Fault of one call, or a delay. Raise `ConfigurationError` for an impossible fault.
+    """Fault of a call, or a delay. Raise `ConfigurationError` for an impossible fault.
 
-    A fault is one of:
+    The kinds of faults:
 
     - *status* (200 to 599): the response has that status.
     - *reset*: the connection is reset without a byte of a response.
@@ -148,13 +148,9 @@ class Mishap:
 
     @property
     def _kinds(self) -> list[str]:
-        kinds = {
-            "status": self.status is not None,
-            "reset": self.reset,
-            "cut": self.cut,
-            "garbled": self.garbled,
-        }
-        return [kind for kind, holds in kinds.items() if holds]
+        faults = ("reset", self.reset), ("cut", self.cut), ("garbled", self.garbled)
+        status = [] if self.status is None else ["status"]
+        return [*status, *(kind for kind, holds in faults if holds)]
 
     @property
     def _pairs(self) -> list[tuple[str, Any]]:
@@ -181,22 +177,13 @@ DRAWN: Final = (
 )
 """The faults of ``fail``, equally likely."""
 
-_FIELD_TYPES: Final[Mapping[str, str]] = {
-    "status": "integer",
-    "reset": "boolean",
-    "cut": "boolean",
-    "garbled": "boolean",
-    "delay": "number",
-    "when": "string",
-    "times": "integer",
-    "headers": "object",
-    "body": "string",
-    "retry_after": "number",
-    "retry_after_as": "string",
-    "method": "string",
-    "operation": "string",
-}
-_SCHEMA: Final = object_schema(**{name: Schema(type=kind) for name, kind in _FIELD_TYPES.items()})
+_SCHEMA: Final = object_schema(
+    **dict.fromkeys(("status", "times"), Schema(type="integer")),
+    **dict.fromkeys(("reset", "cut", "garbled"), Schema(type="boolean")),
+    **dict.fromkeys(("delay", "retry_after"), Schema(type="number")),
+    **dict.fromkeys(("when", "body", "retry_after_as", "method", "operation"), TEXT),
+    headers=Schema(type="object"),
+)
 
 
 def parse_mishap(data: Any) -> Mishap:

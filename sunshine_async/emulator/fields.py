@@ -48,12 +48,17 @@ def pick(values: Mapping[str, Any], *names: str) -> JsonObject:
     return {name: values[name] for name in names if name in values}
 
 
+def omit(values: Mapping[str, Any], *names: str) -> JsonObject:
+    """Return *values* without the entries with these *names*."""
+    return {name: value for name, value in values.items() if name not in names}
+
+
 def without_none(values: Mapping[str, Any]) -> JsonObject:
     """Return *values* without the entries that are None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
+EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")
 _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})"
@@ -80,7 +85,7 @@ def _is_flat(value: Mapping[str, Any]) -> bool:
 
 
 FORMATS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
-    "email": (_EMAIL.fullmatch, "should be an email address"),
+    "email": (EMAIL.fullmatch, "should be an email address"),
     "uri": (_URI.fullmatch, "should be a URI"),
     "time": (_is_time, "should be a time in the format YYYY-MM-DDThh:mm:ss.sssZ"),
     "flat": (_is_flat, "should hold strings, numbers and booleans only"),
@@ -89,7 +94,7 @@ FORMATS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
 
 @frozen(kw_only=True)
 class Schema:
-    """JSON schema of one value. An object without *fields* may hold any fields."""
+    """JSON schema of a value. An object without *fields* may hold any fields."""
 
     type: str
     nullable: bool = False
@@ -172,9 +177,8 @@ OBJECTS: Final = Schema(type="array", items=Schema(type="object"))
 
 @define(eq=False)
 class FormPart:
-    """One part of a multipart form: measured and hashed, but not kept."""
+    """Part of a multipart form: measured and hashed, but not kept."""
 
-    name: str
     file_name: str | None
     content_type: str
     size: int = 0
@@ -217,8 +221,6 @@ class FormParser:
 
     def add(self, chunk: bytes) -> None:
         """Parse the next bytes of the body."""
-        if not self._is_form:
-            return
         try:
             if self._preamble is not None:
                 self._preamble += chunk
@@ -272,7 +274,7 @@ class FormParser:
         disposition = _header("Content-Disposition", headers.get("content-disposition", ""))
         name = str(disposition.get_param("name", header="Content-Disposition"))
         kind = headers.get("content-type", "text/plain")
-        self._part = self._parts[name] = FormPart(name, disposition.get_filename(), kind)
+        self._part = self._parts[name] = FormPart(disposition.get_filename(), kind)
 
     def _end(self) -> None:
         self._ended = True

@@ -8,13 +8,14 @@ from itertools import chain, count
 from typing import Any, ClassVar, Final
 
 import orjson
-from attrs import define, evolve, field, fields, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from sunshine_async.emulator.fields import (
     JsonObject,
     JsonObjects,
     Refusal,
     format_time,
+    omit,
     pick,
     refuse,
     without_none,
@@ -22,7 +23,7 @@ from sunshine_async.emulator.fields import (
 from sunshine_async.emulator.service import (
     Change,
     OperationRequest,
-    OperationResponse,
+    Reply,
     Store,
     UserApi,
 )
@@ -36,7 +37,7 @@ _NAMES: Final = ("givenName", "surname")
 
 @frozen(kw_only=True)
 class Record:
-    """One user with all parts on the platform. Immutable: a change makes a new record."""
+    """User with all parts on the platform. Immutable: a change makes a new record."""
 
     user: JsonObject
     """The user in the format of v2."""
@@ -50,42 +51,34 @@ class Record:
     def id(self) -> str:
         return str(self.user["id"])
 
-    def parts(self) -> dict[str, Any]:
-        """Return the parts by name, for the state file."""
-        return {name: getattr(self, name) for name in _PARTS}
-
     def with_values(self, **values: Any) -> "Record":
         """Return the record with new *values* in the user; None removes a field."""
         return evolve(self, user=without_none({**self.user, **values}))
 
     def without_personal_information(self) -> "Record":
         """Return the record without personal data in the profile, in metadata and in all clients."""
-        profile = {
-            name: text for name, text in self.user["profile"].items() if name not in PERSONAL
-        }
+        profile = omit(self.user["profile"], *PERSONAL)
         return evolve(
             self,
             user={**self.user, "profile": profile, "metadata": {}},
-            clients=[*map(_without_personal_data, self.clients)],
-            pending_clients=[*map(_without_personal_data, self.pending_clients)],
+            clients=[omit(client, *_PERSONAL_OF_CLIENT) for client in self.clients],
+            pending_clients=[omit(client, *_PERSONAL_OF_CLIENT) for client in self.pending_clients],
         )
 
     def merge_with(self, discarded: "Record") -> "Record":
         """Return the record with the missing parts filled from *discarded*."""
-        lists = {
-            name: [*getattr(self, name), *getattr(discarded, name)]
-            for name in _PARTS
-            if name != "user"
-        }
-        return evolve(self, user=_merge_users(self.user, discarded.user), **lists)
-
-
-_PARTS: Final = tuple(part.name for part in fields(Record))
+        return Record(
+            user=_merge_users(self.user, discarded.user),
+            clients=[*self.clients, *discarded.clients],
+            pending_clients=[*self.pending_clients, *discarded.pending_clients],
+            business_systems=[*self.business_systems, *discarded.business_systems],
+            conversations=[*self.conversations, *discarded.conversations],
+        )
 
 
 @define(eq=False)
 class App:
-    """The users of one app."""
+    """The users of an app."""
 
     on_change: Callable[[str, Record | None], None]
     """Called with a user's id and the new record; with None after a removal."""
@@ -143,7 +136,7 @@ class App:
 
 
 class Platform(Store):
-    """All apps with their users, and the Support records of the account."""
+    """All apps, the users of each app, and the Support records of the account."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,31 +149,29 @@ class Platform(Store):
         return sum(len(app.by_id) for app in self._apps.values())
 
     def app(self, app_id: str) -> App:
-        """Return one app; any id is an app."""
+        """Return an app; any id is an app."""
         if app_id not in self._apps:
             self._apps[app_id] = App(
-                lambda user_id, record: self._keep([app_id, user_id, record and record.parts()])
+                lambda user_id, record: self._keep(
+                    [app_id, user_id, record and asdict(record, recurse=False)]
+                )
             )
         return self._apps[app_id]
 
     def records(self, app_id: str | None = None) -> Iterator[Record]:
-        """Yield the users of one app, or of all apps."""
+        """Yield the users of an app, or of all apps."""
         apps = self._apps.values() if app_id is None else [self.app(app_id)]
         return chain.from_iterable(app.by_id.values() for app in apps)
 
     def new_id(self) -> str:
-        """Return a unique id."""
         return f"{int(datetime.now(UTC).timestamp()):08x}{self._run}{next(self._number):06x}"
 
     def new_user(self, body: Mapping[str, Any]) -> JsonObject:
         """Return a new user with the values of *body*; the user isn't stored yet."""
-        now = datetime.now(UTC)
         user: JsonObject = {
             "id": body.get("id") or self.new_id(),
-            "externalId": body.get("externalId"),
-            "zendeskId": body.get("zendeskId"),
-            "brandId": body.get("brandId"),
-            "signedUpAt": format_time(now),
+            **pick(body, "externalId", "zendeskId", "brandId"),
+            "signedUpAt": format_time(datetime.now(UTC)),
             "hasPaymentInfo": False,
             "identities": body.get("identities", []),
             "profile": {},
@@ -215,17 +206,13 @@ class Platform(Store):
         support = self._support.get(record.user["zendeskId"], {})
         if support.get("externalId") is not None:
             target = {**record.user, "externalId": support["externalId"]}
-            record = _resolve_conflict(
-                app, record, app.owner_of_external_id(target), externalId=None
-            )
+            owner = app.owner_of_external_id(target)
+            record = _resolve_conflict(app, record, owner, externalId=None)
         if support.get("email") is not None:
             key = ("email", support["email"].lower())
             for other in app.find_by_email(support["email"], record.user.get("brandId")):
-                rest = [
-                    identity
-                    for identity in other.user["identities"]
-                    if _identity_key(identity) != key
-                ]
+                identities = other.user["identities"]
+                rest = [identity for identity in identities if _identity_key(identity) != key]
                 record = _resolve_conflict(app, record, other, identities=rest)
         values: dict[str, Any] = {
             "profile": without_none({**record.user["profile"], **pick(support, *_NAMES)}),
@@ -274,29 +261,37 @@ class PlatformApi(UserApi):
     def _app(self, request: OperationRequest) -> App:
         return self._platform.app(request.path["app_id"])
 
-    def _get(self, request: OperationRequest) -> OperationResponse:
+    def _create(self, app: App, body: Mapping[str, Any]) -> Reply:
+        """Create a user from a v2 *body*; raise `Refusal` (409) if the external id is taken."""
+        if "externalId" in body and app.owner_of_external_id(body):
+            raise Refusal(409, "conflict", "User already exists")
+        return self._put("create", app, Record(user=self._platform.new_user(body)), status=201)
+
+    def _clear_profile(self, effect: str, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        return self._put(effect, app, record.without_personal_information())
+
+    def _get(self, request: OperationRequest) -> Reply:
         _, record = self._find(request)
         return self._respond(record)
 
-    def _delete(self, request: OperationRequest) -> OperationResponse:
+    def _delete(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         app.remove(record)
         return self._done("delete")
 
-    def _put(
-        self, effect: str, app: App, record: Record, *, status: int = 200
-    ) -> OperationResponse:
+    def _put(self, effect: str, app: App, record: Record, *, status: int = 200) -> Reply:
         """Store *record*, count *effect*, and respond with the user."""
         app.put(record)
         self._count(effect)
         return self._respond(record, status=status)
 
-    def _respond(self, record: Record, *, status: int = 200) -> OperationResponse:
-        return OperationResponse(status, {self._envelope: self._view(record)})
+    def _respond(self, record: Record, *, status: int = 200) -> Reply:
+        return Reply(status, {self._envelope: self._view(record)})
 
-    def _done(self, effect: str) -> OperationResponse:
+    def _done(self, effect: str) -> Reply:
         self._count(effect)
-        return OperationResponse(200, {})
+        return Reply(200, {})
 
     @abstractmethod
     def _find(self, request: OperationRequest) -> tuple[App, Record]:
@@ -354,10 +349,6 @@ def _identity_key(identity: Mapping[str, Any]) -> tuple[Any, str]:
 
 def _external_key(user: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return user.get("brandId"), user.get("externalId")
-
-
-def _without_personal_data(client: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in client.items() if name not in _PERSONAL_OF_CLIENT}
 
 
 def _merge_users(survivor: JsonObject, discarded: JsonObject) -> JsonObject:

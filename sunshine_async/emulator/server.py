@@ -25,7 +25,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, no seconds, s
 
 
 class ClientConnection:
-    """Connection of one call; the request has been read whole.
+    """Connection of a call; the request has been read whole.
 
     Here, in process, a break is raised as the error that a client on a socket would see.
     """
@@ -120,9 +120,7 @@ class _UvicornServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listening in sockets or ():
             with suppress(NotImplementedError):
-                self._loop.remove_reader(
-                    listening
-                )  # first: a connection accepted after close leaks
+                self._loop.remove_reader(listening)  # first: a late connection leaks
         for _ in range(_LOOP_STEPS):
             await asyncio.sleep(0)
         for server in self.servers:

@@ -1,13 +1,13 @@
 """Base classes of the emulated services, and the state file.
 
-A service is a `UserApi`: a table of operations on the users in its store. Each part with state is
-a `Store`, which hands its changes to the `StateFile`. The file has one line for each operation.
+A service is a `UserApi`: a table of operations on the users in a store. Each part with state is
+a `Store`, which reports changes to the `StateFile`. The file has one line for each operation.
 """
 
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias
 from zlib import crc32
@@ -20,7 +20,7 @@ from sunshine_async.emulator.fields import Refusal, Schema
 from sunshine_async.errors import ConfigurationError
 
 Change: TypeAlias = list[Any]
-"""A change of one store; in the state file the name of the store comes first."""
+"""A change of a store; in the state file the name of the store comes first."""
 
 _HEADER: Final = b"sunshine_async emulator state 2\n"
 
@@ -39,8 +39,8 @@ class StateFile:
         self._pending: Final[list[Change]] = []
         reason: str | None
         try:
-            self._file: Final = path.open("ab+", buffering=0)
-            try:
+            with ExitStack() as on_error:
+                self._file: Final = on_error.enter_context(path.open("ab+", buffering=0))
                 self._lock()
                 self._file.seek(0)
                 data = self._file.readall()
@@ -50,9 +50,7 @@ class StateFile:
                     self.clear()
                 elif self._size < len(data):
                     self._file.truncate(self._size)
-            except BaseException:
-                self._file.close()
-                raise
+                on_error.pop_all()
         except BlockingIOError:
             reason = "another emulator uses it"
         except OSError as error:
@@ -62,9 +60,9 @@ class StateFile:
         message = f"the state {path} can't be kept: {reason}"
         raise ConfigurationError(message)
 
-    def append(self, change: Change) -> None:
-        """Add *change* to the current operation; `commit` writes the operation."""
-        self._pending.append(change)
+    def append(self, store: str, change: Change) -> None:
+        """Add *change* of a store to the current operation; `commit` writes the operation."""
+        self._pending.append([store, *change])
 
     def commit(self) -> None:
         """Write the changes of one operation; raise `Refusal` (507) if the disk refuses."""
@@ -85,7 +83,6 @@ class StateFile:
         self._size += len(line)
 
     def clear(self) -> None:
-        """Delete all changes."""
         self._file.truncate(0)
         self._size = self._file.write(_HEADER)
 
@@ -128,7 +125,7 @@ class OperationRequest:
 
 
 @frozen
-class OperationResponse:
+class Reply:
     """Output of an operation: a status and a JSON body."""
 
     status: int
@@ -140,14 +137,14 @@ class Operation:
     """Handler of an endpoint: *run* changes the store and responds, or raises `Refusal`."""
 
     endpoint: Endpoint[Any, Any]
-    run: Callable[[OperationRequest], OperationResponse]
+    run: Callable[[OperationRequest], Reply]
     schema: Schema | None = None
     """Schema of the JSON body; None: the operation takes no JSON body."""
     needs_body: bool = True
     takes_form: bool = False
     """True if the body is a form with files: `OperationRequest.body` has the parts by name."""
     lock_key: Callable[[OperationRequest], Hashable] | None = None
-    """The key of the changed object. Until the response is sent, other changes get a 409."""
+    """The key of the changed object. Until the response is sent, further changes get a 409."""
 
 
 class Store(ABC):
@@ -190,13 +187,12 @@ class UserApi(Store):
 
     @abstractmethod
     def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
-        """Yield the stored users as on the wire: the users of one app, or of all apps."""
+        """Yield the stored users as on the wire: the users of an app, or of all apps."""
 
     def add(self, user: Mapping[str, Any], *, app_id: str = "") -> Mapping[str, Any]:
-        """Store *user*, given as on the wire; return the user as stored. No effect is counted.
+        """Store *user* exactly as given; return the user as stored. No effect is counted.
 
-        The user may have fields that only the service sets. Raise `ValueError` for an invalid
-        user, and if an id, an address or a number is taken.
+        Raise `ValueError` for an invalid user, and if an id, an address or a number is taken.
         """
         try:
             return self._add(user, app_id)
@@ -211,7 +207,7 @@ class UserApi(Store):
         return values
 
     @abstractmethod
-    def error_response(self, refusal: Refusal) -> OperationResponse:
+    def error_response(self, refusal: Refusal) -> Reply:
         """Return *refusal* in the error format of the service."""
 
     def clear(self) -> None:

@@ -1,7 +1,7 @@
 """API of Smooch v1.1 app users: the older interface to the users of Sunshine Conversations v2.
 
-Both APIs are one platform with one store, `platform`: a user made by one API is there for the
-other, with all clients, pending clients and conversations. ``_id`` is ``id``, ``userId`` is
+Both APIs share a platform with a single store, `platform`: each API has the users of both, with
+all clients, pending clients and conversations. ``_id`` is ``id``, ``userId`` is
 ``externalId``, ``properties`` are ``metadata``; names, e-mail and avatar are the profile.
 
 Assumed, where the reference is silent:
@@ -28,6 +28,7 @@ Assumed, where the reference is silent:
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from attrs import evolve, frozen
@@ -41,7 +42,7 @@ from sunshine_async.emulator.platform import (
     apply_update,
     not_found,
 )
-from sunshine_async.emulator.service import Operation, OperationRequest, OperationResponse
+from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.smooch_bodies import (
     ENTITIES,
     LINK_BODY,
@@ -83,12 +84,13 @@ class Smooch(PlatformApi):
 
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
+        clear_profile = partial(self._clear_profile, "delete_profile")
         self.operations = (
             Operation(app_users.PRE_CREATE, self._pre_create, PRE_CREATE_BODY),
             Operation(app_users.GET, self._get),
             Operation(app_users.UPDATE, self._update, UPDATE_BODY, lock_key=self._user_id),
             Operation(app_users.DELETE, self._delete, lock_key=self._user_id),
-            Operation(app_users.DELETE_PROFILE, self._delete_profile, lock_key=self._user_id),
+            Operation(app_users.DELETE_PROFILE, clear_profile, lock_key=self._user_id),
             Operation(app_users.AUTH_CODE, self._auth_code),
             Operation(app_users.ENTITY_IDS, self._entity_ids),
             Operation(app_users.BUSINESS_SYSTEM_IDS, self._business_system_ids),
@@ -101,39 +103,30 @@ class Smooch(PlatformApi):
         self.images: Final[list[ImageRecord]] = []
         """The posted images in order. The state file doesn't keep images."""
 
-    def error_response(self, refusal: Refusal) -> OperationResponse:
+    def error_response(self, refusal: Refusal) -> Reply:
         error = {"code": refusal.code, "description": str(refusal)}
-        return OperationResponse(refusal.status, {"error": error})
+        return Reply(refusal.status, {"error": error})
 
     def clear(self) -> None:
         super().clear()
         self.images.clear()
 
-    def _pre_create(self, request: OperationRequest) -> OperationResponse:
+    def _pre_create(self, request: OperationRequest) -> Reply:
         require(request.body, "userId")
-        app = self._app(request)
-        body = as_v2(request.body)
-        if app.owner_of_external_id(body):
-            raise Refusal(409, "conflict", "User already exists")
         with in_v1_terms():
-            record = Record(user=self._platform.new_user(body))
-        return self._put("create", app, record, status=201)
+            return self._create(self._app(request), as_v2(request.body))
 
-    def _update(self, request: OperationRequest) -> OperationResponse:
+    def _update(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         with in_v1_terms():
             user = apply_update(record.user, as_v2(request.body))
         return self._put("update", app, evolve(record, user=user))
 
-    def _delete_profile(self, request: OperationRequest) -> OperationResponse:
-        app, record = self._find(request)
-        return self._put("delete_profile", app, record.without_personal_information())
-
-    def _auth_code(self, request: OperationRequest) -> OperationResponse:
+    def _auth_code(self, request: OperationRequest) -> Reply:
         self._find(request)
-        return OperationResponse(200, {"authCode": f"ac_{self._platform.new_id()}"})
+        return Reply(200, {"authCode": f"ac_{self._platform.new_id()}"})
 
-    def _entity_ids(self, request: OperationRequest) -> OperationResponse:
+    def _entity_ids(self, request: OperationRequest) -> Reply:
         _, record = self._find(request)
         channels = [
             {
@@ -144,19 +137,19 @@ class Smooch(PlatformApi):
             for client in record.clients
             if client.get("platform") in ENTITIES
         ]
-        return OperationResponse(200, {"channels": channels})
+        return Reply(200, {"channels": channels})
 
-    def _business_system_ids(self, request: OperationRequest) -> OperationResponse:
+    def _business_system_ids(self, request: OperationRequest) -> Reply:
         _, record = self._find(request)
-        return OperationResponse(200, {"businessSystems": record.business_systems})
+        return Reply(200, {"businessSystems": record.business_systems})
 
-    def _link_requests(self, request: OperationRequest) -> OperationResponse:
+    def _link_requests(self, request: OperationRequest) -> Reply:
         self._find(request)
         ids = filter(None, request.query.get("integrationIds", "").split(","))
         requests = [self._link_request(integration_id) for integration_id in ids]
         if not requests:
             refuse("should have required query parameter integrationIds")
-        return OperationResponse(200, {"linkRequests": requests})
+        return Reply(200, {"linkRequests": requests})
 
     def _link_request(self, integration_id: str) -> dict[str, str]:
         channel = next(filter(integration_id.startswith, ENTITIES), "messenger")
@@ -164,7 +157,7 @@ class Smooch(PlatformApi):
         url = URLS.get(channel, "https://link.example/{}").format(code)
         return {"integrationId": integration_id, "type": channel, "code": code, "url": url}
 
-    def _link(self, request: OperationRequest) -> OperationResponse:
+    def _link(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         external_id = external_id_of_link(request.body)
         channel = request.body["type"]
@@ -184,7 +177,7 @@ class Smooch(PlatformApi):
             app.put(evolve(others, clients=[*others.clients, active]))
         return response
 
-    def _unlink(self, request: OperationRequest) -> OperationResponse:
+    def _unlink(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         channel = request.path["channel"]
         others = _without_channel(record, channel)
@@ -193,7 +186,7 @@ class Smooch(PlatformApi):
         app.put(others)
         return self._done("unlink")
 
-    def _merge(self, request: OperationRequest) -> OperationResponse:
+    def _merge(self, request: OperationRequest) -> Reply:
         app = self._app(request)
         pair: list[Record] = []
         for name in ("surviving", "discarded"):
@@ -209,7 +202,7 @@ class Smooch(PlatformApi):
         app.merge(survivor, discarded)
         return self._done("merge")
 
-    def _post_image(self, request: OperationRequest) -> OperationResponse:
+    def _post_image(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         role, source = image_part(request.body)
         name, kind = source.file_name or "", source.content_type
@@ -232,7 +225,7 @@ class Smooch(PlatformApi):
             "source": {"type": "api"},
         }
         conversation = {"_id": record.conversations[0], "unreadCount": 0}
-        return OperationResponse(201, {"message": message, "conversation": conversation})
+        return Reply(201, {"message": message, "conversation": conversation})
 
     def _find(self, request: OperationRequest) -> tuple[App, Record]:
         app = self._app(request)

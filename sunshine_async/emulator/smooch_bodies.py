@@ -13,6 +13,7 @@ from sunshine_async.emulator.fields import (
     Refusal,
     Schema,
     object_schema,
+    omit,
     pick,
     refuse,
 )
@@ -58,20 +59,15 @@ _PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 
 _V2: Final = CREATE_BODY.fields or {}
 UPDATE_BODY: Final = object_schema(
-    **{name: rule for name, rule in (PROFILE.fields or {}).items() if name != "locale"},
+    **omit(PROFILE.fields or {}, "locale"),
     signedUpAt=_V2["signedUpAt"],
     properties=_V2["metadata"],
 )
 PRE_CREATE_BODY: Final = UPDATE_BODY.with_fields(userId=_V2["externalId"])
 LINK_BODY: Final = object_schema(
-    type=TEXT,
+    **dict.fromkeys(("type", "integrationId", "phoneNumber", "address"), TEXT),
+    **dict.fromkeys(("givenName", "surname", "subject"), TEXT),
     confirmation=object_schema(type=TEXT, message=Schema(type="object")),
-    integrationId=TEXT,
-    phoneNumber=TEXT,
-    address=TEXT,
-    givenName=TEXT,
-    surname=TEXT,
-    subject=TEXT,
     primary=Schema(type="boolean"),
 )
 _USER: Final = object_schema(_id=TEXT)
@@ -79,9 +75,7 @@ MERGE_BODY: Final = object_schema(surviving=_USER, discarded=_USER)
 STORED: Final = PRE_CREATE_BODY.with_fields(
     _id=Schema(type="string", min_length=1),
     conversationStarted=Schema(type="boolean"),
-    clients=OBJECTS,
-    pendingClients=OBJECTS,
-    businessSystems=OBJECTS,
+    **dict.fromkeys(("clients", "pendingClients", "businessSystems"), OBJECTS),
 )
 
 
@@ -93,11 +87,10 @@ def as_v2(user: Mapping[str, Any]) -> JsonObject:
 
 def as_v1(user: JsonObject) -> JsonObject:
     """Return a v2 *user* in the format of v1.1."""
-    profile = {name: value for name, value in user["profile"].items() if name != "locale"}
     return {
         "_id": user["id"],
         **({"userId": user["externalId"]} if "externalId" in user else {}),
-        **profile,
+        **omit(user["profile"], "locale"),
         "signedUpAt": user["signedUpAt"],
         "properties": user["metadata"],
     }

@@ -23,6 +23,7 @@ Assumed, where the specification is silent:
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from attrs import evolve
@@ -36,7 +37,7 @@ from sunshine_async.emulator.platform import (
     apply_update,
     not_found,
 )
-from sunshine_async.emulator.service import Operation, OperationRequest, OperationResponse
+from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.sunshine import users
 
 EMAIL_FILTER: Final = "filter[identities.email]"
@@ -84,38 +85,30 @@ class Sunshine(PlatformApi):
 
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
+        clear_profile = partial(self._clear_profile, "delete_personal_information")
         self.operations = (
-            Operation(users.CREATE, self._create, CREATE_BODY),
+            Operation(users.CREATE, self._create_user, CREATE_BODY),
             Operation(users.GET, self._get),
             Operation(users.UPDATE, self._update, UPDATE_BODY),
             Operation(users.DELETE, self._delete),
-            Operation(users.DELETE_PERSONAL_INFORMATION, self._delete_personal_information),
+            Operation(users.DELETE_PERSONAL_INFORMATION, clear_profile),
             Operation(users.SYNC, self._sync, SYNC_BODY, needs_body=False),
             Operation(users.LIST, self._list),
         )
 
-    def error_response(self, refusal: Refusal) -> OperationResponse:
+    def error_response(self, refusal: Refusal) -> Reply:
         errors = [{"code": refusal.code, "title": title} for title in refusal.titles]
-        return OperationResponse(refusal.status, {"errors": errors})
+        return Reply(refusal.status, {"errors": errors})
 
-    def _create(self, request: OperationRequest) -> OperationResponse:
-        app = self._app(request)
-        if "externalId" in request.body and app.owner_of_external_id(request.body):
-            raise Refusal(409, "conflict", "User already exists")
-        record = Record(user=self._platform.new_user(request.body))
-        return self._put("create", app, record, status=201)
+    def _create_user(self, request: OperationRequest) -> Reply:
+        return self._create(self._app(request), request.body)
 
-    def _update(self, request: OperationRequest) -> OperationResponse:
+    def _update(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         updated = evolve(record, user=apply_update(record.user, request.body))
         return self._put("update", app, updated)
 
-    def _delete_personal_information(self, request: OperationRequest) -> OperationResponse:
-        app, record = self._find(request)
-        cleared = record.without_personal_information()
-        return self._put("delete_personal_information", app, cleared)
-
-    def _sync(self, request: OperationRequest) -> OperationResponse:
+    def _sync(self, request: OperationRequest) -> Reply:
         app = self._app(request)
         record = app.by_zendesk_id.get(request.path["zendesk_id"])
         if record is None:
@@ -128,12 +121,12 @@ class Sunshine(PlatformApi):
             record = app.merge(survivor, record)
         return self._put("sync", app, self._platform.sync_with_support(app, record))
 
-    def _list(self, request: OperationRequest) -> OperationResponse:
+    def _list(self, request: OperationRequest) -> Reply:
         email = request.query.get(EMAIL_FILTER)
         if not email:
             refuse(f"should have required query parameter {EMAIL_FILTER}")
         found = self._app(request).find_by_email(email, request.query.get("brandId"))
-        return OperationResponse(200, {"users": [record.user for record in found]})
+        return Reply(200, {"users": [record.user for record in found]})
 
     def _find(self, request: OperationRequest) -> tuple[App, Record]:
         app = self._app(request)

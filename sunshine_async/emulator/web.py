@@ -37,7 +37,7 @@ _TITLES: Final[Mapping[int, tuple[str, str]]] = {
 
 @frozen(eq=False)
 class _RoutedRequest:
-    """A request with the matching operation, if there is one."""
+    """A request with the matching operation, if any."""
 
     request: Request
     service: UserApi
@@ -69,7 +69,7 @@ class AsgiApp:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Paths are matched undecoded: ``%2F`` in an id is no slash."""
+        """Answer a request. Paths are matched undecoded: ``%2F`` in an id is no slash."""
         scope = {**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}
         with suppress(ClientDisconnect):
             if scope["path"].startswith(control.PREFIX):

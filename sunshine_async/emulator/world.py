@@ -1,4 +1,4 @@
-"""The state behind an emulator: services with their stores, credentials, rates, faults, counts."""
+"""The state behind an emulator: services and stores, credentials, rates, faults, counts."""
 
 from base64 import b64decode
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
@@ -15,13 +15,13 @@ from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
 from sunshine_async.emulator.fields import Refusal
 from sunshine_async.emulator.platform import Platform
-from sunshine_async.emulator.service import Change, StateFile, Store, UserApi
+from sunshine_async.emulator.service import StateFile, Store, UserApi
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
 from sunshine_async.errors import ConfigurationError
 
 BURSTS: Final[Mapping[str, float]] = {"dixa": 0.4}
-"""By service: the default burst in seconds of its rate. The other services have 0.1 s."""
+"""By service: the default burst in seconds of the rate; 0.1 s if not listed."""
 _ROUNDING: Final = 1e-9
 _SCHEMES: Final = frozenset({"basic", "bearer"})
 _SCOPES: Final = frozenset({"account", "app", "integration"})
@@ -113,12 +113,12 @@ class World:
             self.requests = self.throttled = 0
 
     def close(self) -> None:
-        """Close the state file, if there is one."""
+        """Close the state file, if any."""
         if self._state is not None:
             self._state.close()
 
     def users(self, service: str, *, app_id: str | None = None) -> list[Mapping[str, Any]]:
-        """Return the stored users of *service* as on the wire, of one app or of all apps."""
+        """Return the stored users of *service* as on the wire, of an app or of all apps."""
         with self.lock:
             return [*self.services[service].users(app_id)]
 
@@ -193,7 +193,7 @@ class World:
             self._stores[name].restore(change)
         state.changes.clear()
         for name, store in self._stores.items():
-            store.keep(partial(_append, state, name))
+            store.keep(partial(state.append, name))
         return state
 
 
@@ -244,10 +244,6 @@ class Credentials:
             return claims.get("scope") in _SCOPES
         except (jwt.InvalidTokenError, KeyError, TypeError, OverflowError):
             return False
-
-
-def _append(state: StateFile, name: str, change: Change) -> None:
-    state.append([name, *change])
 
 
 def _all_odds(fail: float, odds: Mapping[Mishap, float]) -> Mapping[Mishap, float]:
