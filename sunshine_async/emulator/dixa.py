@@ -10,8 +10,8 @@ Assumed, where the documentation is silent:
   creation, with 50 end users a page unless ``pageLimit`` says otherwise, and without custom
   attributes.
 - An invalid e-mail address, a phone number that isn't E.164 and a wrong type are a 400; so is an
-  item for which `Dixa.refuses` gives a reason. In bulk such a 400 is for the request as a whole, and
-  no item is done. Any further error fails only the item.
+  item for which `Dixa.refuses` gives a reason. In bulk such a 400 is for the whole request, and no
+  item is done. Any further error fails only the item.
 - Each item has an outcome; outcomes come in the order of the items.
 - An address or number that is repeated in a list is stored once.
 - A patch keeps missing fields and clears null fields; an update clears both. Custom attributes

@@ -19,6 +19,7 @@ from sunshine_async.emulator.fields import (
     Schema,
     format_time,
     object_schema,
+    omit,
     refuse,
     without_none,
 )
@@ -74,7 +75,7 @@ CONFLICTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EmailExists": ("email", "additionalEmails"),
     "PhoneNumberExists": ("phoneNumber", "additionalPhoneNumbers"),
 }
-"""By error code: the fields with values that a single end user may have."""
+"""By error code: the fields with values that are unique among end users."""
 
 
 def known_fields(value: Mapping[str, Any]) -> JsonObject:
@@ -124,9 +125,7 @@ class EndUserStore:
         self, user: JsonObject, body: Mapping[str, Any], *, replace: bool
     ) -> JsonObject:
         """Return *user* with the values of *body*; *replace* clears missing fields."""
-        kept = (
-            user if not replace else {name: user[name] for name in user if name not in INPUT_NAMES}
-        )
+        kept = omit(user, *INPUT_NAMES) if replace else user
         return _with_lists(without_none({**kept, **known_fields(body)}))
 
     def conflicts(self, user: JsonObject) -> list[str]:

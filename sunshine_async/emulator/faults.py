@@ -206,10 +206,10 @@ class FaultInjector:
 
     def next_fault(self, method: str, operation: str | None) -> ScriptedFault | None:
         """Return and count the fault of the next call, or None."""
-        mishap = self._next_scripted(method, operation) or self._draw(method, operation)
-        if mishap is not None:
-            self.counts[str(mishap) if isinstance(mishap, Mishap) else type(mishap).__name__] += 1
-        return mishap
+        fault = self._next_scripted(method, operation) or self._draw(method, operation)
+        if fault is not None:
+            self.counts[str(fault) if isinstance(fault, Mishap) else type(fault).__name__] += 1
+        return fault
 
     def clear(self) -> None:
         """Delete scripted faults and counts; restart the random faults from the seed."""
@@ -218,21 +218,21 @@ class FaultInjector:
         self._random.seed(self._seed)
 
     def _next_scripted(self, method: str, operation: str | None) -> ScriptedFault | None:
-        for index, mishap in enumerate(self.scripted):
-            if not isinstance(mishap, Mishap):
+        for index, fault in enumerate(self.scripted):
+            if not isinstance(fault, Mishap):
                 return self.scripted.pop(index)
-            if mishap.hits(method, operation):
-                rest = [evolve(mishap, times=mishap.times - 1)] if mishap.times > 1 else []
+            if fault.hits(method, operation):
+                rest = [evolve(fault, times=fault.times - 1)] if fault.times > 1 else []
                 self.scripted[index : index + 1] = rest
-                return mishap
+                return fault
         return None
 
     def _draw(self, method: str, operation: str | None) -> Mishap | None:
         if not self._odds:
             return None
         drawn = self._random.random()
-        for mishap, odds in self._odds.items():
+        for fault, odds in self._odds.items():
             drawn -= odds
             if drawn < 0:
-                return mishap if mishap.hits(method, operation) else None
+                return fault if fault.hits(method, operation) else None
         return None

@@ -129,7 +129,7 @@ class Schema:
             yield from self._inner_errors(value, path)
 
     def validate(self, value: Any) -> Any:
-        """Return *value* without unknown fields; raise `Refusal` (400) with all errors of *value*."""
+        """Return *value* without unknown fields; raise `Refusal` (400) with all errors."""
         errors = [*self.errors(value)]
         if errors:
             refuse(*errors)

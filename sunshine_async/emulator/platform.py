@@ -56,7 +56,7 @@ class Record:
         return evolve(self, user=without_none({**self.user, **values}))
 
     def without_personal_information(self) -> "Record":
-        """Return the record without personal data in the profile, in metadata and in all clients."""
+        """Return the record without personal data in profile, metadata and all clients."""
         profile = omit(self.user["profile"], *PERSONAL)
         return evolve(
             self,

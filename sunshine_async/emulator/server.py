@@ -133,7 +133,7 @@ class _UvicornServer(uvicorn.Server):
 
 
 class ServerThread:
-    """Context manager, sync or async, that serves an application on a socket, and gives the base URL.
+    """Context manager, sync or async: serves an application on a socket, and gives the base URL.
 
     Leaving the block cuts off running calls. Entering raises `ConfigurationError` if *host* and
     *port* can't be listened on.

@@ -1,8 +1,8 @@
 """API of Smooch v1.1 app users: the older interface to the users of Sunshine Conversations v2.
 
 Both APIs share a platform with a single store, `platform`: each API has the users of both, with
-all clients, pending clients and conversations. ``_id`` is ``id``, ``userId`` is
-``externalId``, ``properties`` are ``metadata``; names, e-mail and avatar are the profile.
+all clients, pending clients and conversations. ``_id`` is ``id``, ``userId`` is ``externalId``,
+``properties`` are ``metadata``; names, e-mail and avatar are the profile.
 
 Assumed, where the reference is silent:
 
@@ -18,8 +18,7 @@ Assumed, where the reference is silent:
   any other integration is of ``messenger``.
 - A merge gives the survivor all clients, business systems and conversations of both users, and
   the values that the survivor lacked: names, properties, ``userId``. The result is as in v2's sync.
-- ``conversationStarted`` means that there is a conversation; an image is the first message of a
-  new conversation.
+- ``conversationStarted`` means that there is a conversation; the first image begins a conversation.
 - Properties have v2's limit of 4 KB. The limits of a key and of a value aren't kept: only a
   customer's own documentation has these limits.
 - The type of an image is ``image/...`` or ``application/octet-stream``.

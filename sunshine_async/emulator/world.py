@@ -174,7 +174,7 @@ class World:
         return any("app_id" in operation.endpoint.fields for operation in operations)
 
     def throttle(self, service: UserApi) -> int | None:
-        """Count a request; return the ``Retry-After`` in seconds if the request exceeds the rate."""
+        """Count a request; return the seconds of ``Retry-After`` for a request over the rate."""
         self.requests += 1
         pace = self._paces[service]
         if pace.rate is None:
