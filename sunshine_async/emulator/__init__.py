@@ -1,23 +1,35 @@
-"""The services in memory, with state, faults and a ledger: in process, or on a real socket.
+"""Emulator of the three services in memory, with state, faults and a ledger of effects.
 
 ::
 
     emulator = Emulator()
     client = SunshineClient("app", auth=auth, transport=emulator.transport())
 
-    async with emulator.serve() as base_url:  # or, from sync code, plain `with`
+    async with emulator.serve() as base_url:  # in sync code: a plain `with`
         client = SunshineClient("app", auth=auth, base_url=base_url)
 
-`Emulator.ledger` counts the effects, `Emulator.faults` scripts errors, `Emulator.add` and
-`Emulator.add_support` store users and Support records. Sunshine and Smooch are one platform with one
-store. Scripts in other languages use the control requests below ``/_emulator/``; see `control`.
+`Emulator` is the class for users. `Emulator.ledger` counts effects, `Emulator.faults` scripts
+faults, `Emulator.add` and `Emulator.add_support` store users and Support records. Scripts in
+other languages send control requests below ``/_emulator/``; see `control`.
+
+`World` holds the state: three services, credentials, rates, faults and counts. Each service
+(`Sunshine`, `Smooch`, `Dixa`) is a `UserApi`: a table of operations, declared by the endpoints of
+the client library. Sunshine and Smooch are one platform and share one store, `Platform`; Dixa has
+an `EndUserStore`. A `Schema` validates each body. `StateFile` keeps all changes over a restart.
+
+`AsgiApp` answers requests: match the path, take the next fault from the `FaultInjector`, run the
+operation, respond or break the connection. `ServerThread` puts the application on a socket.
 """
 
 try:
+    import python_multipart as _python_multipart
     import starlette as _starlette
     import uvicorn as _uvicorn
 except ImportError as error:
-    _missing = "the emulator needs starlette and uvicorn: pip install 'sunshine-async[emulator]'"
+    _missing = (
+        "the emulator needs starlette, uvicorn and python-multipart:"
+        " pip install 'sunshine-async[emulator]'"
+    )
     raise ImportError(_missing, name=error.name) from None
 
 from sunshine_async.emulator.emulator import Emulator
@@ -25,4 +37,4 @@ from sunshine_async.emulator.faults import DRAWN, Mishap
 
 __all__ = ["DRAWN", "Emulator", "Mishap"]
 
-del _starlette, _uvicorn
+del _python_multipart, _starlette, _uvicorn

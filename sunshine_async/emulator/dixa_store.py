@@ -1,172 +1,183 @@
-"""What Dixa has stored: end users, whose address or number is whose, and pages of lists."""
+"""Data of Dixa: end users with unique addresses, pages of lists, custom attributes."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 
 from attrs import define, field
 
-from sunshine_async.emulator.fields import Field, Refusal
+from sunshine_async.emulator.fields import (
+    EMAIL,
+    OBJECTS,
+    TEXT,
+    JsonObject,
+    Schema,
+    format_time,
+    object_schema,
+    omit,
+    refuse,
+    without_none,
+)
 
-Stored: TypeAlias = dict[str, Any]
+_T = TypeVar("_T")
 
 PAGE_LIMIT: Final = 50
 UNIQUE: Final = ("additionalEmails", "additionalPhoneNumbers")
 LISTS: Final = (*UNIQUE, "middleNames")
 
-_TEXT: Final = Field(type="string", nullable=True)
-_TEXTS: Final = Field(type="array", items=Field(type="string"), nullable=True)
-INPUT: Final = Field(
-    type="object",
-    fields={
-        "displayName": _TEXT,
-        "email": _TEXT,
-        "phoneNumber": _TEXT,
-        "additionalEmails": _TEXTS,
-        "additionalPhoneNumbers": _TEXTS,
-        "firstName": _TEXT,
-        "lastName": _TEXT,
-        "middleNames": _TEXTS,
-        "avatarUrl": _TEXT,
-        "externalId": _TEXT,
-    },
+_TEXT: Final = Schema(type="string", nullable=True)
+_TEXTS: Final = Schema(type="array", items=TEXT, nullable=True)
+INPUT: Final = object_schema(
+    **dict.fromkeys(("displayName", "firstName", "lastName", "email", "phoneNumber"), _TEXT),
+    **dict.fromkeys(("avatarUrl", "externalId"), _TEXT),
+    **dict.fromkeys(LISTS, _TEXTS),
 )
-STORED: Final = Field(
-    type="object",
-    fields={
-        "id": Field(type="string"),
-        "createdAt": Field(type="string", format="time"),
-        **(INPUT.fields or {}),
-        "customAttributes": Field(type="array", items=Field(type="object")),
-    },
+INPUT_NAMES: Final = frozenset(INPUT.fields or {})
+STORED: Final = INPUT.with_fields(
+    id=TEXT, createdAt=Schema(type="string", format="time"), customAttributes=OBJECTS
+)
+
+_FLAG: Final = Schema(type="boolean")
+DEFINITION: Final = object_schema(
+    "id", "identifier", "label", "inputDefinition",
+    **dict.fromkeys(("id", "entityType", "identifier", "label", "description"), TEXT),
+    inputDefinition=object_schema("_type", _type=TEXT, placeholder=TEXT, options=OBJECTS),
+    **dict.fromkeys(("createdAt", "updatedAt"), Schema(type="string", format="time")),
+    **dict.fromkeys(("isRequired", "isArchived", "isDeactivated"), _FLAG),
+)  # fmt: skip
+_OPTION: Final = object_schema(
+    "value",
+    id=TEXT,
+    label=TEXT,
+    value=Schema(type="string", min_length=1),
+    nestedOptions=OBJECTS,
+    isDeactivated=_FLAG,
+    orderIndex=Schema(type="integer"),
 )
 
 _UUID: Final = re.compile(
     "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
 )
 _DIGITS: Final = re.compile("[0-9]{1,10}")
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{4,14}")
-_KINDS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
-    "email": (_EMAIL, "should be an email address"),
-    "additionalEmails": (_EMAIL, "should be email addresses"),
+_CONTACT_RULES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "email": (EMAIL, "should be an email address"),
+    "additionalEmails": (EMAIL, "should be email addresses"),
     "phoneNumber": (_NUMBER, "should be a phone number in E.164"),
     "additionalPhoneNumbers": (_NUMBER, "should be phone numbers in E.164"),
 }
-TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
+CONFLICTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EmailExists": ("email", "additionalEmails"),
     "PhoneNumberExists": ("phoneNumber", "additionalPhoneNumbers"),
 }
-"""By code: what one end user only has."""
+"""By error code: the fields with values that are unique among end users."""
 
 
-def known(value: Mapping[str, Any]) -> Stored:
-    """Return *value* without what isn't known of an end user."""
-    return {name: inner for name, inner in value.items() if name in (INPUT.fields or {})}
+def known_fields(value: Mapping[str, Any]) -> JsonObject:
+    """Return *value* without fields that an end user doesn't have."""
+    return {name: inner for name, inner in value.items() if name in INPUT_NAMES}
 
 
-def problems(value: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield a sentence for each address and number that can't be one."""
-    for name, (pattern, should) in _KINDS.items():
-        if not all(pattern.fullmatch(one) for one in _values(value, name)):
+def contact_errors(value: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield a sentence for each field with an invalid address or number."""
+    for name, (pattern, should) in _CONTACT_RULES.items():
+        if not all(pattern.fullmatch(text) for text in _values(value, name)):
             yield f"{path}{name} {should}"
 
 
-def is_id(text: str) -> bool:
-    """Return whether *text* is a UUID, in either case. Stored ids are in lower case."""
+def is_uuid(text: str) -> bool:
+    """Return True if *text* is a UUID, in either case. Stored ids are in lower case."""
     return bool(_UUID.fullmatch(text))
 
 
 def time_now() -> str:
-    """Return the time as the service writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return the current time in the format of the service."""
+    return format_time(datetime.now(UTC))
 
 
 @define(eq=False)
-class Store:
-    """The end users. One that is stored is never changed in place: another takes its place."""
+class EndUserStore:
+    """The end users. A stored user never changes in place: a new user replaces the old."""
 
-    tell: Callable[[str, Stored | None], None] = lambda _id, _user: None
-    """Called with each id whose user is another now, or gone."""
-    by_id: dict[str, Stored] = field(factory=dict[str, Stored])
+    on_change: Callable[[str, JsonObject | None], None] = lambda _id, _user: None
+    """Called with the id of a user and the new user; with None after a removal."""
+    by_id: dict[str, JsonObject] = field(factory=dict[str, JsonObject])
     _owners: dict[tuple[str, str], str] = field(factory=dict[tuple[str, str], str])
-    """By the code of its being taken, and what is taken: whose it is."""
+    """By conflict code and value: the id of the owner."""
     _by_external_id: defaultdict[str, dict[str, None]] = field(
         factory=lambda: defaultdict[str, dict[str, None]](dict)
     )
     _order: list[str | None] = field(factory=list[str | None])
-    """The ids in the order of a list; None in the place of a user that is gone."""
-    _places: dict[str, int] = field(factory=dict[str, int])
+    """The ids in the order of a list; None for a removed user."""
+    _positions: dict[str, int] = field(factory=dict[str, int])
 
-    def made(self, body: Mapping[str, Any]) -> Stored:
-        """Return a new end user as *body* has it, who isn't stored yet."""
-        user: Stored = {"id": str(uuid4()), "createdAt": time_now(), **dict.fromkeys(LISTS, ())}
-        user |= {name: value for name, value in body.items() if value is not None}
-        return _listed(user)
+    def new_user(self, body: Mapping[str, Any]) -> JsonObject:
+        """Return a new end user with the values of *body*; the user isn't stored yet."""
+        user: JsonObject = {"id": str(uuid4()), "createdAt": time_now(), **dict.fromkeys(LISTS, ())}
+        return _with_lists({**user, **without_none(body)})
 
-    def changed(self, user: Stored, body: Mapping[str, Any], *, whole: bool) -> Stored:
-        """Return *user* with what *body* sets; *whole*: and without what it doesn't."""
-        kept = user if not whole else {name: user[name] for name in user if name not in known(user)}
-        merged = {**kept, **known(body)}
-        user = {name: value for name, value in merged.items() if value is not None}
-        return _listed(user)
+    def apply_update(
+        self, user: JsonObject, body: Mapping[str, Any], *, replace: bool
+    ) -> JsonObject:
+        """Return *user* with the values of *body*; *replace* clears missing fields."""
+        kept = omit(user, *INPUT_NAMES) if replace else user
+        return _with_lists(without_none({**kept, **known_fields(body)}))
 
-    def taken(self, user: Stored) -> list[str]:
-        """Return the codes of what *user* has that is another's."""
+    def conflicts(self, user: JsonObject) -> list[str]:
+        """Return the codes of values of *user* that another user owns."""
         return [
             code
-            for code in TAKEN
+            for code in CONFLICTS
             if any(self._owners.get(key, user["id"]) != user["id"] for key in _keys(user, code))
         ]
 
-    def put(self, user: Stored) -> None:
-        """Store *user*, in the place of who has that id."""
+    def put(self, user: JsonObject) -> None:
+        """Store *user*; replace the user with the same id."""
         if user["id"] in self.by_id:
-            self._unlist(self.by_id[user["id"]])
+            self._unindex(self.by_id[user["id"]])
         else:
-            self._places[user["id"]] = len(self._order)
+            self._positions[user["id"]] = len(self._order)
             self._order.append(user["id"])
         self.by_id[user["id"]] = user
         for key in _every_key(user):
             self._owners[key] = user["id"]
         if "externalId" in user:
             self._by_external_id[user["externalId"]][user["id"]] = None
-        self.tell(user["id"], user)
+        self.on_change(user["id"], user)
 
-    def drop(self, user: Stored) -> None:
-        """Forget *user*."""
-        self._unlist(self.by_id.pop(user["id"]))
-        self._order[self._places.pop(user["id"])] = None
-        self.tell(user["id"], None)
+    def remove(self, user: JsonObject) -> None:
+        self._unindex(self.by_id.pop(user["id"]))
+        self._order[self._positions.pop(user["id"])] = None
+        self.on_change(user["id"], None)
 
-    def found(self, name: str, value: str) -> list[Stored]:
-        """Return who the filter *name* finds."""
+    def find(self, name: str, value: str) -> list[JsonObject]:
+        """Return the users that the filter *name* finds."""
         if name == "externalId":
-            return [self.by_id[one] for one in self._by_external_id.get(value, ())]
+            return [self.by_id[user_id] for user_id in self._by_external_id.get(value, ())]
         code = "EmailExists" if name == "email" else "PhoneNumberExists"
         owner = self._owners.get((code, value.lower()))
         return [] if owner is None else [self.by_id[owner]]
 
-    def page(self, offset: int, limit: int) -> tuple[list[Stored], bool]:
-        """Return the users from *offset* on, at most *limit*, and whether there are more."""
-        ids = self._order[offset : offset + limit]
-        there = [self.by_id[one] for one in ids if one is not None]
-        return there, offset + limit < len(self._order)
+    def page(self, offset: int, limit: int) -> tuple[list[JsonObject], bool]:
+        """Return at most *limit* users from *offset* on, and True if there are more."""
+        ids, more = page_of(self._order, offset, limit)
+        users = [self.by_id[user_id] for user_id in ids if user_id is not None]
+        return users, more
 
-    def _unlist(self, user: Stored) -> None:
+    def _unindex(self, user: JsonObject) -> None:
         for key in _every_key(user):
             del self._owners[key]
         if "externalId" in user:
             del self._by_external_id[user["externalId"]][user["id"]]
 
 
-def _listed(user: Stored) -> Stored:
-    """Return *user* with all lists; those of addresses and numbers hold each once."""
+def _with_lists(user: JsonObject) -> JsonObject:
+    """Return *user* with all list fields; a list of addresses or numbers has no duplicates."""
     lists = {name: [*user.get(name, ())] for name in LISTS}
     return {**user, **lists, **{name: [*dict.fromkeys(lists[name])] for name in UNIQUE}}
 
@@ -179,24 +190,28 @@ def _values(user: Mapping[str, Any], name: str) -> Sequence[str]:
 
 
 def _keys(user: Mapping[str, Any], code: str) -> set[tuple[str, str]]:
-    return {(code, one.lower()) for name in TAKEN[code] for one in _values(user, name)}
+    return {(code, value.lower()) for name in CONFLICTS[code] for value in _values(user, name)}
 
 
 def _every_key(user: Mapping[str, Any]) -> set[tuple[str, str]]:
-    return {key for code in TAKEN for key in _keys(user, code)}
+    return {key for code in CONFLICTS for key in _keys(user, code)}
 
 
-def paged(
+def page_of(items: Sequence[_T], offset: int, limit: int) -> tuple[Sequence[_T], bool]:
+    """Return at most *limit* items from *offset* on, and True if there are more."""
+    return items[offset : offset + limit], offset + limit < len(items)
+
+
+def paginate(
     path: str,
     query: Mapping[str, str],
     take: Callable[[int, int], tuple[Sequence[Any], bool]],
-    *,
-    kept: Mapping[str, str] | None = None,
+    filters: Mapping[str, str] = {},
 ) -> dict[str, Any]:
-    """Return the page that *query* asks for, of what *take* gives from an offset on.
+    """Return the page of *query*; *take* gives the data for an offset and a limit.
 
-    The link to the next one has the filters that are to be *kept*. Raise `Refusal` (400) for a
-    ``pageLimit`` or a ``pageKey`` that can't be.
+    The link to the next page repeats *filters*. Raise `Refusal` (400) for an invalid
+    ``pageLimit`` or ``pageKey``.
     """
     size, offset = PAGE_LIMIT, 0
     if "pageKey" in query:
@@ -204,28 +219,97 @@ def paged(
             key = dict(parse_qsl(urlsafe_b64decode(query["pageKey"]).decode()))
             size, offset = _number(key["pageLimit"]), _number(key["offset"])
         except (ValueError, KeyError):
-            refuse("query parameter pageKey")
+            refuse_value("query parameter pageKey")
     if "pageLimit" in query:
         try:
             size = _number(query["pageLimit"])
         except ValueError:
-            refuse("query parameter pageLimit")
+            refuse_value("query parameter pageLimit")
     data, more = take(offset, size)
     page: dict[str, Any] = {"data": data}
     if more:
         key_text = urlencode({"pageLimit": size, "offset": offset + size})
         page_key = urlsafe_b64encode(key_text.encode()).decode()
-        page["meta"] = {"next": f"{path}?{urlencode({**(kept or {}), 'pageKey': page_key})}"}
+        page["meta"] = {"next": f"{path}?{urlencode({**filters, 'pageKey': page_key})}"}
     return page
 
 
 def _number(text: str) -> int:
-    """Return an int32 above 0; raise `ValueError` for any other text."""
+    """Return an int32 above 0; raise `ValueError` for anything else."""
     if not _DIGITS.fullmatch(text) or not 0 < int(text) < 2**31:
         raise ValueError
     return int(text)
 
 
-def refuse(what: str) -> NoReturn:
-    """Raise `Refusal` (400), because of *what* can't be."""
-    raise Refusal(400, "bad_request", f"Invalid value for: {what}")
+def refuse_value(part: str) -> NoReturn:
+    """Raise `Refusal` (400) for an invalid *part* of the request."""
+    refuse(f"Invalid value for: {part}")
+
+
+def parse_definition(data: Any) -> Mapping[str, Any]:
+    """Return a definition in the format of the service, with defaults for missing fields.
+
+    The defaults: an active attribute of end users (``Contact``), optional, defined now. An option
+    needs only a ``value``. Raise `ValueError` for an invalid definition.
+    """
+    definition = DEFINITION.validate_strictly(data)
+    kind = definition["inputDefinition"]["_type"]
+    for problem, holds in {
+        "id should be a UUID": not is_uuid(definition["id"]),
+        "entityType should be Contact or Conversation": (
+            definition.get("entityType", "Contact") not in ("Contact", "Conversation")
+        ),
+        "inputDefinition._type should be Text or Select": kind not in ("Text", "Select"),
+    }.items():
+        if holds:
+            raise ValueError(problem)
+    given = definition["inputDefinition"]
+    select = {"options": _options(given.get("options", ()))} if kind == "Select" else {}
+    return {
+        "entityType": "Contact",
+        "createdAt": time_now(),
+        "isRequired": False,
+        "isArchived": False,
+        "isDeactivated": False,
+        **definition,
+        "id": definition["id"].lower(),
+        "inputDefinition": {**given, **select},
+    }
+
+
+def is_valid_value(definition: Mapping[str, Any], value: object) -> bool:
+    """Return True if an end user can have *value* for an attribute; None clears the attribute.
+
+    A Select takes the path of option values from a parent to a child.
+    """
+    if definition["entityType"] != "Contact":
+        return False
+    if value is None:
+        return True
+    if definition["inputDefinition"]["_type"] == "Text":
+        return isinstance(value, str)
+    steps = cast("list[object]", value)
+    return isinstance(value, list) and _is_path(steps, definition["inputDefinition"]["options"])
+
+
+def _options(given: Sequence[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": str(uuid4()),
+            "label": option["value"],
+            "isDeactivated": False,
+            "orderIndex": index,
+            **option,
+            "nestedOptions": _options(option.get("nestedOptions", ())),
+        }
+        for index, option in enumerate(map(_OPTION.validate_strictly, given))
+    ]
+
+
+def _is_path(steps: Sequence[object], options: Sequence[Mapping[str, Any]]) -> bool:
+    for step in steps:
+        option = next((option for option in options if option["value"] == step), None)
+        if option is None:
+            return False
+        options = option["nestedOptions"]
+    return bool(steps)

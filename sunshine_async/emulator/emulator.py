@@ -1,23 +1,20 @@
-"""The emulator as it is used: from code, in process, on a socket, from a shell."""
+"""`Emulator`, the public class: in process, on a socket, or as the main program of a process."""
 
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Final
+from functools import cached_property
 
 import anyio
 import httpx
 
-from sunshine_async.emulator.faults import Mishap
-from sunshine_async.emulator.server import Listening
-from sunshine_async.emulator.web import Site
-from sunshine_async.emulator.world import Emulation
+from sunshine_async.emulator.server import ServerThread
+from sunshine_async.emulator.web import AsgiApp
+from sunshine_async.emulator.world import World
 
 
-class _Transport(httpx.ASGITransport):
-    """Calls the application without a socket; a read timeout is kept as on one."""
+class _InProcessTransport(httpx.ASGITransport):
+    """httpx transport that calls the application without a socket, and keeps the read timeout."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         seconds: float | None = request.extensions.get("timeout", {}).get("read")
@@ -29,66 +26,46 @@ class _Transport(httpx.ASGITransport):
         raise httpx.ReadTimeout(message, request=request)
 
 
-class Emulator(Emulation):
-    """The services with their state, on one address, told apart by path.
+class Emulator(World):
+    """Stateful emulator of all services on one address. The path selects the service.
 
-    - *rate*: requests a second of each service; a request over it is answered with 429. *burst*: the
-      requests that may come at once (by default a tenth of a second's, Dixa's 0.4 s').
-    - *latency*: seconds for which each answer is held after the effect.
-    - *fail*: the probability of a fault, one of `DRAWN`. *odds*: probabilities of other faults.
-      *seed* makes the draws the same again.
-    - *keys* (``id:secret``) and *tokens*: the credentials that are let in. Without both, any are.
-    - *state*: a file that keeps all stored data and counts, but for images, and Dixa's conversations
-      and definitions. The next emulator with that file continues. One emulator uses it at a time.
-    - *clock*: the seconds that the rate goes by.
+    - *rate*: requests a second of each service. A request over the rate gets a 429. *burst*: the
+      number of requests at once (default: the requests of 0.1 s, for Dixa of 0.4 s).
+    - *latency*: seconds from the effect to the response.
+    - *fail*: the probability of a fault of `DRAWN`. *odds*: probabilities of more faults.
+      *seed*: the seed of the draws; the same seed gives the same draws.
+    - *keys* (``id:secret``) and *tokens*: the accepted credentials. Without both, any credentials
+      are accepted.
+    - *state*: a file that keeps all stored data and counts, without images, and without Dixa's
+      conversations and definitions. The next emulator with that file continues. Only a single
+      emulator may use a file.
+    - *clock*: the clock of the rate, in seconds.
 
-    Raise `ConfigurationError` for a number that can't work, and for a *state* that can't be used.
+    Raise `ConfigurationError` for an impossible number, and for an unusable *state* file.
     """
 
-    def __init__(
-        self,
-        *,
-        rate: float | None = None,
-        burst: float | None = None,
-        latency: float = 0.0,
-        fail: float = 0.0,
-        seed: int | None = None,
-        keys: Iterable[str] = (),
-        tokens: Iterable[str] = (),
-        odds: Mapping[Mishap, float] | None = None,
-        state: str | Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(
-            rate=rate, burst=burst, latency=latency, fail=fail, seed=seed,
-            keys=keys, tokens=tokens, odds=odds, state=state, clock=clock,
-        )  # fmt: skip
-        self._site: Final = Site(self)
-
     def transport(self) -> httpx.AsyncBaseTransport:
-        """Return a transport that calls the emulator in process, whatever the host.
+        """Return a transport that calls the emulator in process, for any host.
 
-        What breaks a connection is raised from it as an httpx error. On asyncio and trio.
+        A broken connection is raised as an httpx error. The transport runs on asyncio and trio.
         """
-        return _Transport(self._site)
+        return _InProcessTransport(self._app)
 
-    def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> Listening:
+    def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> ServerThread:
         """Return a context manager, async or not, that listens and gives the base URL.
 
-        Port 0 is any free port. Raise `ConfigurationError` on entering where it can't listen.
+        Port 0 means any free port. Entering raises `ConfigurationError` if listening fails.
         """
-        return Listening(self._site, host, port)
+        return ServerThread(self._app, host, port)
 
     def run(self, host: str = "127.0.0.1", port: int = 8080) -> None:
-        """Listen until SIGINT or SIGTERM comes, and return; for the main thread of a process.
+        """Listen until SIGINT or SIGTERM, then return; for the main thread of a process.
 
-        The first line on stdout is ``listening on`` and the base URL, once it listens. Raise
-        `ConfigurationError` where it can't.
+        The first line on stdout is ``listening on`` and the base URL, once the socket listens.
+        Raise `ConfigurationError` if listening fails.
         """
-        handlers = {
-            number: signal.signal(number, signal.default_int_handler)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        signals = (signal.SIGINT, signal.SIGTERM)
+        handlers = {number: signal.signal(number, signal.default_int_handler) for number in signals}
         try:
             with self.serve(port, host=host) as base_url:
                 sys.stdout.write(f"listening on {base_url}\n")
@@ -101,3 +78,7 @@ class Emulator(Emulation):
             self.close()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+    @cached_property
+    def _app(self) -> AsgiApp:
+        return AsgiApp(self)

@@ -1,4 +1,4 @@
-"""Faults: scripted, or drawn by a seed."""
+"""Fault injection: scripted faults, and random faults drawn from a seed."""
 
 import re
 from collections import Counter
@@ -13,13 +13,13 @@ import httpx
 from attrs import Factory, evolve, field, frozen
 
 from sunshine_async.dixa import custom_attributes, end_users
-from sunshine_async.emulator.fields import Field
+from sunshine_async.emulator.fields import TEXT, Schema, object_schema
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.smooch import app_users
 from sunshine_async.sunshine import users
 
 WITHOUT_BODY: Final = frozenset({204, 205, 304})
-"""The statuses whose answers have no body in HTTP."""
+"""The statuses without a body in HTTP."""
 METHODS: Final[Mapping[str, str]] = {
     endpoint.operation: endpoint.method
     for endpoints in (
@@ -27,7 +27,7 @@ METHODS: Final[Mapping[str, str]] = {
     )
     for endpoint in endpoints
 }  # fmt: skip
-"""The method of each operation, by the operation's name in the service's documentation."""
+"""The HTTP method of each operation, by the name in the service's documentation."""
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -38,22 +38,24 @@ def _is_seconds(value: float) -> bool:
     return 0 <= value < inf
 
 
-def _usual_when(mishap: Any) -> Literal["before", "after"]:
+def _default_when(mishap: Any) -> Literal["before", "after"]:
     return "after" if mishap.cut or mishap.garbled else "before"
 
 
 @frozen(kw_only=True)
 class Mishap:
-    """One way for a call to go wrong, or to be slow. Raise `ConfigurationError` for what can't be.
+    """Fault of a call, or a delay. Raise `ConfigurationError` for an impossible fault.
 
-    Either *status* (200 to 599: the answer has that status), *reset* (the connection is reset
-    without a byte of an answer), *cut* (the connection is closed in the middle of the answer) or
-    *garbled* (the answer has its status, and a body that isn't JSON); or just a *delay*, in
-    seconds, which goes with each of them too.
+    The kinds of faults:
 
-    A status has the body that the service has for it: an error's, from 300 on; below 300 that of
-    the operation, or ``{}`` where the effect doesn't happen. A redirect has a ``Location`` on
-    another host.
+    - *status* (200 to 599): the response has that status.
+    - *reset*: the connection is reset without a byte of a response.
+    - *cut*: the connection is closed in the middle of the response.
+    - *garbled*: the response has the usual status, and a body that isn't JSON.
+    - *delay* in seconds, alone or together with another fault.
+
+    The body of a status is the service's: from 300 on an error; below 300 the result of the
+    operation, or ``{}`` without the effect. A redirect has a ``Location`` on another host.
     """
 
     status: int | None = None
@@ -61,35 +63,36 @@ class Mishap:
     cut: bool = False
     garbled: bool = False
     delay: float = 0.0
-    when: Literal["before", "after"] = field(default=Factory(_usual_when, takes_self=True))
-    """Before the effect, which then doesn't happen (but for a mere delay), or after the effect.
+    when: Literal["before", "after"] = field(default=Factory(_default_when, takes_self=True))
+    """Time of the fault: ``before`` or ``after`` the effect.
 
-    Where it isn't given: after for *cut* and *garbled*, else before.
+    A fault before the effect prevents the effect, except for a delay alone. Default: ``after``
+    for *cut* and *garbled*, else ``before``.
     """
     times: int = 1
-    """The number of calls that it hits, where it is scripted."""
+    """The number of calls that a scripted fault hits."""
     headers: Mapping[str, str | Sequence[str]] = field(
         factory=dict[str, str | Sequence[str]], hash=False
     )
-    """Headers of the *status*, literally: a header that is there anyway gives way.
+    """Literal headers of the *status*; these replace the usual headers of the same names.
 
     A list sends the header once for each value.
     """
     body: str | None = None
-    """The body of the *status*, literally."""
+    """The literal body of the *status*."""
     retry_after: float | None = None
     """Seconds for a ``Retry-After`` header."""
     retry_after_as: Literal["seconds", "date"] = "seconds"
-    """The form of that header: whole seconds, or an HTTP date."""
+    """The format of ``Retry-After``: whole seconds, or an HTTP date."""
     method: str | None = None
-    """Only calls with this method."""
+    """Hit only calls with this HTTP method."""
     operation: str | None = None
-    """Only calls of this operation, named as in the service's documentation: ``CreateUser``."""
+    """Hit only calls of this operation, named as in the documentation: ``CreateUser``."""
 
     def __attrs_post_init__(self) -> None:
         operation, has_status = self.operation, self.status is not None
         method = METHODS.get(operation or "", self.method)
-        for problem, is_so in {
+        for problem, holds in {
             "one of status, reset, cut and garbled": len(self._kinds) > 1,
             "one of status, reset, cut, garbled and delay": not self._kinds and not self.delay,
             "status: 200 to 599": self.status is not None and not 200 <= self.status <= 599,  # noqa: PLR2004
@@ -99,7 +102,7 @@ class Mishap:
             "times: 1 or more": self.times < 1,
             "headers: they go with a status": bool(self.headers) and not has_status,
             "headers: names and values as in HTTP, without those of the length": (
-                not all(map(_can_be_sent, self._pairs))
+                not all(map(_is_valid_header, self._pairs))
             ),
             "body: it goes with a status": self.body is not None and not has_status,
             f"body: a {self.status} has none": bool(self.body) and self.status in WITHOUT_BODY,
@@ -113,11 +116,11 @@ class Mishap:
             and operation not in METHODS,
             f"method: {operation} is a {method}": self.method not in (None, method),
         }.items():
-            if is_so:
+            if holds:
                 raise ConfigurationError(problem)
 
     def __str__(self) -> str:
-        """Return its name in the ledger, such as ``503 before`` or ``reset after``."""
+        """Return the name in the ledger, such as ``503 before`` or ``reset after``."""
         return f"{self.status or self.kind} {self.when}"
 
     @property
@@ -126,12 +129,12 @@ class Mishap:
 
     @property
     def acts(self) -> bool:
-        """Whether the effect happens."""
+        """True if the effect happens."""
         return self.when == "after" or self.kind == "delay"
 
     @property
     def sent_headers(self) -> list[tuple[str, str]]:
-        """The headers of the *status*, beyond the usual ones of an answer."""
+        """The headers of the *status* beyond the usual headers of a response."""
         if self.retry_after is None:
             return self._pairs
         text = str(ceil(self.retry_after))
@@ -145,13 +148,9 @@ class Mishap:
 
     @property
     def _kinds(self) -> list[str]:
-        kinds = {
-            "status": self.status is not None,
-            "reset": self.reset,
-            "cut": self.cut,
-            "garbled": self.garbled,
-        }
-        return [kind for kind, is_so in kinds.items() if is_so]
+        faults = ("reset", self.reset), ("cut", self.cut), ("garbled", self.garbled)
+        status = [] if self.status is None else ["status"]
+        return [*status, *(kind for kind, holds in faults if holds)]
 
     @property
     def _pairs(self) -> list[tuple[str, Any]]:
@@ -162,7 +161,7 @@ class Mishap:
         return pairs
 
 
-def _can_be_sent(header: tuple[str, Any]) -> bool:
+def _is_valid_header(header: tuple[str, Any]) -> bool:
     name, value = header
     is_text = isinstance(value, str) and bool(_VALUE.fullmatch(value))
     return is_text and bool(_NAME.fullmatch(name)) and name not in _FRAMING
@@ -176,75 +175,64 @@ DRAWN: Final = (
     Mishap(cut=True),
     Mishap(status=429, retry_after=1),
 )
-"""What ``fail`` draws from, each as likely as the others."""
+"""The faults of ``fail``, equally likely."""
 
-_BODY: Final = Field(
-    type="object",
-    fields={
-        "status": Field(type="integer"),
-        "reset": Field(type="boolean"),
-        "cut": Field(type="boolean"),
-        "garbled": Field(type="boolean"),
-        "delay": Field(type="number"),
-        "when": Field(type="string"),
-        "times": Field(type="integer"),
-        "headers": Field(type="object"),
-        "body": Field(type="string"),
-        "retry_after": Field(type="number"),
-        "retry_after_as": Field(type="string"),
-        "method": Field(type="string"),
-        "operation": Field(type="string"),
-    },
+_SCHEMA: Final = object_schema(
+    **dict.fromkeys(("status", "times"), Schema(type="integer")),
+    **dict.fromkeys(("reset", "cut", "garbled"), Schema(type="boolean")),
+    **dict.fromkeys(("delay", "retry_after"), Schema(type="number")),
+    **dict.fromkeys(("when", "body", "retry_after_as", "method", "operation"), TEXT),
+    headers=Schema(type="object"),
 )
 
 
-def read_mishap(data: Any) -> Mishap:
-    """Return a mishap from its JSON; raise `ValueError`, naming the field, for what can't be."""
-    return Mishap(**_BODY.exact(data))
+def parse_mishap(data: Any) -> Mishap:
+    """Return a fault from JSON data; raise `ValueError` with the name of an invalid field."""
+    return Mishap(**_SCHEMA.validate_strictly(data))
 
 
-Scripted: TypeAlias = Mishap | httpx.TransportError
+ScriptedFault: TypeAlias = Mishap | httpx.TransportError
 
 
-class Mishaps:
-    """The faults to come, and a count of those that came."""
+class FaultInjector:
+    """Queue of scripted faults, random faults by *odds*, and the counts of past faults."""
 
     def __init__(self, odds: Mapping[Mishap, float], seed: int | None) -> None:
-        self.scripted: list[Scripted] = []
-        self.happened: Counter[str] = Counter()
+        self.scripted: list[ScriptedFault] = []
+        self.counts: Counter[str] = Counter()
         self._odds: Final = odds
         self._seed: Final = seed
-        self._luck = Random(seed)  # noqa: S311 - to be drawn again, not to be secret
+        self._random = Random(seed)  # noqa: S311 - repeatable, not secret
 
-    def take(self, method: str, operation: str | None) -> Scripted | None:
-        """Return what goes wrong with the next call, if anything does, and count it."""
-        mishap = self._next_scripted(method, operation) or self._draw(method, operation)
-        if mishap is not None:
-            self.happened[str(mishap) if isinstance(mishap, Mishap) else type(mishap).__name__] += 1
-        return mishap
+    def next_fault(self, method: str, operation: str | None) -> ScriptedFault | None:
+        """Return and count the fault of the next call, or None."""
+        fault = self._next_scripted(method, operation) or self._draw(method, operation)
+        if fault is not None:
+            self.counts[str(fault) if isinstance(fault, Mishap) else type(fault).__name__] += 1
+        return fault
 
     def clear(self) -> None:
-        """Start again: nothing scripted, and the draws from their beginning."""
+        """Delete scripted faults and counts; restart the random faults from the seed."""
         self.scripted.clear()
-        self.happened.clear()
-        self._luck.seed(self._seed)
+        self.counts.clear()
+        self._random.seed(self._seed)
 
-    def _next_scripted(self, method: str, operation: str | None) -> Scripted | None:
-        for index, mishap in enumerate(self.scripted):
-            if not isinstance(mishap, Mishap):
+    def _next_scripted(self, method: str, operation: str | None) -> ScriptedFault | None:
+        for index, fault in enumerate(self.scripted):
+            if not isinstance(fault, Mishap):
                 return self.scripted.pop(index)
-            if mishap.hits(method, operation):
-                rest = [evolve(mishap, times=mishap.times - 1)] if mishap.times > 1 else []
+            if fault.hits(method, operation):
+                rest = [evolve(fault, times=fault.times - 1)] if fault.times > 1 else []
                 self.scripted[index : index + 1] = rest
-                return mishap
+                return fault
         return None
 
     def _draw(self, method: str, operation: str | None) -> Mishap | None:
         if not self._odds:
             return None
-        luck = self._luck.random()
-        for mishap, odds in self._odds.items():
-            luck -= odds
-            if luck < 0:
-                return mishap if mishap.hits(method, operation) else None
+        drawn = self._random.random()
+        for fault, odds in self._odds.items():
+            drawn -= odds
+            if drawn < 0:
+                return fault if fault.hits(method, operation) else None
         return None

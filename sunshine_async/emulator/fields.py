@@ -1,19 +1,27 @@
-"""What may stand in a body: a table of fields, each with its rule, in the words of JSON Schema.
-
-How an operation says no.
-"""
+"""Values of request bodies: schemas in the words of JSON Schema, multipart forms, and refusals."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from email.message import Message
+from hashlib import sha256
 from types import NoneType
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
-from attrs import frozen
+from attrs import define, evolve, field, frozen
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+
+JsonObject: TypeAlias = dict[str, Any]
+JsonObjects: TypeAlias = list[Mapping[str, Any]]
+
+_KEPT_BYTES: Final = 1000  # of each part of a form
+_MAX_HEADER_BYTES: Final = 10_000
+_MAX_HEADERS: Final = 100  # of each part of a form
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not something that broke
-    """The service says no: a *status*, a *code*, and a title for each reason."""
+class Refusal(Exception):  # noqa: N818 - an answer of the service, not a fault
+    """Refusal of a request by the service: a *status*, a *code*, and a title for each reason."""
 
     def __init__(self, status: int, code: str, *titles: str) -> None:
         self.status = status
@@ -25,7 +33,32 @@ class Refusal(Exception):  # noqa: N818 - an answer, not something that broke
         return "; ".join(self.titles)
 
 
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
+def refuse(*titles: str) -> NoReturn:
+    """Raise a `Refusal` with the status 400."""
+    raise Refusal(400, "bad_request", *titles)
+
+
+def format_time(at: datetime) -> str:
+    """Return *at* as the services write a time: in UTC, with milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def pick(values: Mapping[str, Any], *names: str) -> JsonObject:
+    """Return the entries of *values* with these *names*; a missing entry is left out."""
+    return {name: values[name] for name in names if name in values}
+
+
+def omit(values: Mapping[str, Any], *names: str) -> JsonObject:
+    """Return *values* without the entries with these *names*."""
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def without_none(values: Mapping[str, Any]) -> JsonObject:
+    """Return *values* without the entries that are None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")
 _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})"
@@ -52,7 +85,7 @@ def _is_flat(value: Mapping[str, Any]) -> bool:
 
 
 FORMATS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
-    "email": (_EMAIL.fullmatch, "should be an email address"),
+    "email": (EMAIL.fullmatch, "should be an email address"),
     "uri": (_URI.fullmatch, "should be a URI"),
     "time": (_is_time, "should be a time in the format YYYY-MM-DDThh:mm:ss.sssZ"),
     "flat": (_is_flat, "should hold strings, numbers and booleans only"),
@@ -60,27 +93,32 @@ FORMATS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
 
 
 @frozen(kw_only=True)
-class Field:
-    """What one value must be. An object without *fields* holds any."""
+class Schema:
+    """JSON schema of a value. An object without *fields* may hold any fields."""
 
     type: str
     nullable: bool = False
     min_length: int | None = None
     max_length: int | None = None
     format: str | None = None
-    fields: Mapping[str, "Field"] | None = None
+    fields: Mapping[str, "Schema"] | None = None
     required: tuple[str, ...] = ()
-    items: "Field | None" = None
+    items: "Schema | None" = None
 
-    def problems(self, value: Any, path: str = "") -> Iterator[str]:
-        """Yield a sentence for each thing wrong with *value*, which begins with where it is.
+    def with_fields(self, **fields: "Schema") -> "Schema":
+        """Return the schema of an object with more fields."""
+        return evolve(self, fields={**(self.fields or {}), **fields})
 
-        A field that the table doesn't have is nothing wrong.
+    def errors(self, value: Any, path: str = "") -> Iterator[str]:
+        """Yield a sentence for each error of *value*; a sentence begins with the path of the error.
+
+        An unknown field is no error.
         """
         if self.nullable and value is None:
             return
         if type(value) not in _TYPES[self.type]:
-            yield f"{path or 'the body'} should be {_article(self.type)}"
+            article = "an" if self.type[0] in "aeiou" else "a"
+            yield f"{path or 'the body'} should be {article} {self.type}"
         elif self.min_length is not None and len(value) < self.min_length:
             yield f"{path} should NOT be shorter than {self.min_length} characters"
         elif self.max_length is not None and len(value) > self.max_length:
@@ -88,48 +126,161 @@ class Field:
         elif self.format is not None and not FORMATS[self.format][0](value):
             yield f"{path} {FORMATS[self.format][1]}"
         else:
-            yield from self._problems_within(value, path)
+            yield from self._inner_errors(value, path)
 
-    def checked(self, value: Any) -> Any:
-        """Return *value* without the fields that the table doesn't have.
+    def validate(self, value: Any) -> Any:
+        """Return *value* without unknown fields; raise `Refusal` (400) with all errors."""
+        errors = [*self.errors(value)]
+        if errors:
+            refuse(*errors)
+        return self._without_unknown(value)
 
-        Raise `Refusal` (400) with all its problems where it has any.
-        """
-        problems = [*self.problems(value)]
-        if problems:
-            raise Refusal(400, "bad_request", *problems)
-        return self._known(value)
-
-    def exact(self, value: Any) -> Any:
-        """Return *value*; raise `ValueError` where it has a problem, or a field of no table."""
-        problems = [*self.problems(value)] or [
+    def validate_strictly(self, value: Any) -> Any:
+        """Return *value*; raise `ValueError` for errors and for unknown fields."""
+        errors = [*self.errors(value)] or [
             f"{name} is not known" for name in value if name not in (self.fields or {})
         ]
-        if problems:
-            raise ValueError("; ".join(problems))
+        if errors:
+            raise ValueError("; ".join(errors))
         return value
 
-    def _known(self, value: Any) -> Any:
+    def _without_unknown(self, value: Any) -> Any:
         if value is None or self.fields is None:
             return value
         return {
-            name: self.fields[name]._known(inner)  # noqa: SLF001 - another of its own kind
+            name: self.fields[name]._without_unknown(inner)  # noqa: SLF001 - of another Schema
             for name, inner in value.items()
             if name in self.fields
         }
 
-    def _problems_within(self, value: Any, path: str) -> Iterator[str]:
+    def _inner_errors(self, value: Any, path: str) -> Iterator[str]:
         for name in self.required:
             if name not in value:
                 yield f"{path} should have required property '{name}'".lstrip()
         if self.fields is not None:
             for name, inner in cast("dict[str, Any]", value).items():
                 if name in self.fields:
-                    yield from self.fields[name].problems(inner, f"{path}.{name}".lstrip("."))
+                    yield from self.fields[name].errors(inner, f"{path}.{name}".lstrip("."))
         if self.items is not None:
             for index, inner in enumerate(cast("list[Any]", value)):
-                yield from self.items.problems(inner, f"{path}[{index}]")
+                yield from self.items.errors(inner, f"{path}[{index}]")
 
 
-def _article(type_: str) -> str:
-    return f"{'an' if type_[0] in 'aio' else 'a'} {type_}"
+def object_schema(*required: str, **fields: Schema) -> Schema:
+    """Return the schema of an object with these known *fields*."""
+    return Schema(type="object", fields=fields, required=required)
+
+
+TEXT: Final = Schema(type="string")
+OBJECTS: Final = Schema(type="array", items=Schema(type="object"))
+
+
+@define(eq=False)
+class FormPart:
+    """Part of a multipart form: measured and hashed, but not kept."""
+
+    file_name: str | None
+    content_type: str
+    size: int = 0
+    beginning: bytes = b""
+    """The first bytes; enough for a part that isn't a file."""
+    _hash: Any = field(factory=sha256, init=False)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the bytes, in hexadecimal."""
+        return str(self._hash.hexdigest())
+
+    def add(self, data: bytes) -> None:
+        """Measure and hash the next bytes of the part."""
+        self.size += len(data)
+        self.beginning += data[: _KEPT_BYTES - len(self.beginning)]
+        self._hash.update(data)
+
+
+class FormParser:
+    """Streaming parser of a ``multipart/form-data`` body. Memory stays bounded for each part.
+
+    *content_type* is the header of the request.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        boundary = _header("Content-Type", content_type).get_param("boundary")
+        kind = content_type.partition(";")[0].strip().lower()
+        self._is_form: Final = kind == "multipart/form-data" and isinstance(boundary, str)
+        self._delimiter: Final = f"\r\n--{boundary}".encode()
+        self._preamble: bytearray | None = bytearray(b"\r\n")
+        """The end of the text before the first delimiter; None after the first delimiter."""
+        self._parser: MultipartParser | None = None
+        self._headers: dict[str, str] = {}
+        self._name: Final = bytearray()
+        self._value: Final = bytearray()
+        self._part: FormPart
+        self._parts: Final[dict[str, FormPart]] = {}
+        self._ended = False
+
+    def add(self, chunk: bytes) -> None:
+        """Parse the next bytes of the body."""
+        try:
+            if self._preamble is not None:
+                self._preamble += chunk
+                start = self._preamble.find(self._delimiter)
+                if start < 0:
+                    del self._preamble[: 1 - len(self._delimiter)]
+                    return
+                chunk, self._preamble = bytes(self._preamble[start + 2 :]), None
+                self._parser = self._new_parser()
+            if self._parser is not None:
+                self._parser.write(chunk)
+        except FormParserError:
+            self._parser = None  # a malformed form has no end
+
+    def parts(self) -> Mapping[str, FormPart]:
+        """Return the parts by name.
+
+        Raise `Refusal`: 415 if the body isn't a form, 400 if the form is malformed or cut short.
+        """
+        if not self._is_form:
+            raise Refusal(
+                415, "unsupported_media_type", "content-type should be multipart/form-data"
+            )
+        if not self._ended:
+            refuse("the form has no end")
+        return self._parts
+
+    def _new_parser(self) -> MultipartParser:
+        return MultipartParser(
+            self._delimiter[4:],
+            {
+                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._begin_part,
+                "on_part_data": lambda data, start, end: self._part.add(data[start:end]),
+                "on_end": self._end,
+            },
+            max_header_count=_MAX_HEADERS,
+            max_header_size=_MAX_HEADER_BYTES,
+        )
+
+    def _end_header(self) -> None:
+        name = self._name.decode(errors="replace").lower()
+        self._headers[name] = self._value.strip().decode(errors="replace")
+        self._name.clear()
+        self._value.clear()
+
+    def _begin_part(self) -> None:
+        headers, self._headers = self._headers, {}
+        disposition = _header("Content-Disposition", headers.get("content-disposition", ""))
+        name = str(disposition.get_param("name", header="Content-Disposition"))
+        kind = headers.get("content-type", "text/plain")
+        self._part = self._parts[name] = FormPart(disposition.get_filename(), kind)
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+def _header(name: str, value: str) -> Message:
+    message = Message()
+    message[name] = value
+    return message

@@ -1,36 +1,49 @@
-"""The store of Sunshine Conversations: each user with all parts, for v2 and for v1.1."""
+"""Store of Sunshine Conversations: each user with all parts, shared by the APIs v2 and v1.1."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain, count
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final
 
 import orjson
-from attrs import define, evolve, field, fields, frozen
+from attrs import asdict, define, evolve, field, frozen
 
-from sunshine_async.emulator.fields import Refusal
-from sunshine_async.emulator.service import Change
+from sunshine_async.emulator.fields import (
+    JsonObject,
+    JsonObjects,
+    Refusal,
+    format_time,
+    omit,
+    pick,
+    refuse,
+    without_none,
+)
+from sunshine_async.emulator.service import (
+    Change,
+    OperationRequest,
+    Reply,
+    Store,
+    UserApi,
+)
 
 MAX_METADATA_BYTES: Final = 4096
 PERSONAL: Final = frozenset({"givenName", "surname", "email", "avatarUrl"})
-"""The fields of a profile that `Record.without_personal_information` clears."""
+"""The profile fields that `Record.without_personal_information` clears."""
 _PERSONAL_OF_CLIENT: Final = frozenset({"displayName", "avatarUrl", "info", "raw"})
 _NAMES: Final = ("givenName", "surname")
-
-Stored: TypeAlias = dict[str, Any]
-Several: TypeAlias = list[Mapping[str, Any]]
 
 
 @frozen(kw_only=True)
 class Record:
-    """One user with every part that the platform knows. A change makes another record."""
+    """User with all parts on the platform. Immutable: a change makes a new record."""
 
-    user: Stored
-    """The user as v2 shows it."""
-    clients: Several = field(factory=list[Mapping[str, Any]])
-    pending_clients: Several = field(factory=list[Mapping[str, Any]])
-    business_systems: Several = field(factory=list[Mapping[str, Any]])
+    user: JsonObject
+    """The user in the format of v2."""
+    clients: JsonObjects = field(factory=list[Mapping[str, Any]])
+    pending_clients: JsonObjects = field(factory=list[Mapping[str, Any]])
+    business_systems: JsonObjects = field(factory=list[Mapping[str, Any]])
     conversations: list[str] = field(factory=list[str])
     """Ids, the oldest first."""
 
@@ -38,148 +51,140 @@ class Record:
     def id(self) -> str:
         return str(self.user["id"])
 
-    def data(self) -> dict[str, Any]:
-        """Return the parts by name, for the state file."""
-        return {name: getattr(self, name) for name in _PARTS}
-
-    def changed(self, **values: Any) -> "Record":
-        """Return the record with other *values* in the user; None removes a field."""
-        return evolve(self, user=_set({**self.user, **values}))
+    def with_values(self, **values: Any) -> "Record":
+        """Return the record with new *values* in the user; None removes a field."""
+        return evolve(self, user=without_none({**self.user, **values}))
 
     def without_personal_information(self) -> "Record":
-        """Return the record without personal data: in the profile, in metadata, in all clients."""
-        profile = {name: it for name, it in self.user["profile"].items() if name not in PERSONAL}
+        """Return the record without personal data in profile, metadata and all clients."""
+        profile = omit(self.user["profile"], *PERSONAL)
         return evolve(
             self,
             user={**self.user, "profile": profile, "metadata": {}},
-            clients=[*map(_impersonal, self.clients)],
-            pending_clients=[*map(_impersonal, self.pending_clients)],
+            clients=[omit(client, *_PERSONAL_OF_CLIENT) for client in self.clients],
+            pending_clients=[omit(client, *_PERSONAL_OF_CLIENT) for client in self.pending_clients],
         )
 
-    def merged(self, discarded: "Record") -> "Record":
-        """Return the record with all parts of *discarded* that it lacks itself."""
-        lists = {
-            name: [*getattr(self, name), *getattr(discarded, name)]
-            for name in _PARTS
-            if name != "user"
-        }
-        return evolve(self, user=_union(self.user, discarded.user), **lists)
-
-
-_PARTS: Final = tuple(part.name for part in fields(Record))
+    def merge_with(self, discarded: "Record") -> "Record":
+        """Return the record with the missing parts filled from *discarded*."""
+        return Record(
+            user=_merge_users(self.user, discarded.user),
+            clients=[*self.clients, *discarded.clients],
+            pending_clients=[*self.pending_clients, *discarded.pending_clients],
+            business_systems=[*self.business_systems, *discarded.business_systems],
+            conversations=[*self.conversations, *discarded.conversations],
+        )
 
 
 @define(eq=False)
 class App:
-    """The users of one app."""
+    """The users of an app."""
 
-    changed: Callable[[str, Record | None], None]
-    """Called with the id of a user whose record is another one now, or gone."""
+    on_change: Callable[[str, Record | None], None]
+    """Called with a user's id and the new record; with None after a removal."""
     by_id: dict[str, Record] = field(factory=dict)
     by_zendesk_id: dict[str | None, Record] = field(factory=dict)
     _by_external_id: dict[tuple[str | None, str | None], Record] = field(factory=dict)
 
-    def found(self, key: str, brand_id: str | None = None) -> Record:
-        """Return the user with this id, or external id; raise `Refusal` (404) for nobody."""
+    def get(self, key: str, brand_id: str | None = None) -> Record:
+        """Return the user with an id or an external id; raise `Refusal` (404) if there is none."""
         record = self.by_id.get(key) or self._by_external_id.get((brand_id, key))
         if record is None:
             raise not_found()
         return record
 
     def put(self, record: Record) -> None:
-        """Store *record*, in the place of the one with that id."""
+        """Store *record*; replace the record with the same id."""
         if record.id in self.by_id:
-            self._unlist(self.by_id[record.id].user)
+            self._unindex(self.by_id[record.id].user)
         self.by_id[record.id] = record
         if "externalId" in record.user:
             self._by_external_id[_external_key(record.user)] = record
         if "zendeskId" in record.user:
             self.by_zendesk_id[record.user["zendeskId"]] = record
-        self.changed(record.id, record)
+        self.on_change(record.id, record)
 
-    def drop(self, record: Record) -> None:
-        """Forget *record* with all its parts."""
-        self._unlist(self.by_id.pop(record.id).user)
-        self.changed(record.id, None)
+    def remove(self, record: Record) -> None:
+        """Remove *record* with all parts."""
+        self._unindex(self.by_id.pop(record.id).user)
+        self.on_change(record.id, None)
 
     def merge(self, survivor: Record, discarded: Record) -> Record:
-        """Let *survivor* have what *discarded* had; return the record that is stored now."""
-        self.drop(discarded)
-        merged = survivor.merged(discarded)
+        """Merge *discarded* into *survivor*; return the merged record, which is stored."""
+        self.remove(discarded)
+        merged = survivor.merge_with(discarded)
         self.put(merged)
         return merged
 
-    def with_external_id_of(self, user: Mapping[str, Any]) -> Record | None:
-        """Return the user that has the external id of *user*."""
+    def owner_of_external_id(self, user: Mapping[str, Any]) -> Record | None:
+        """Return the user with the same external id and brand as *user*."""
         return self._by_external_id.get(_external_key(user))
 
-    def with_email(self, email: str, brand_id: str | None) -> list[Record]:
+    def find_by_email(self, email: str, brand_id: str | None) -> list[Record]:
         """Return the users of a brand with this e-mail identity."""
         key = ("email", email.lower())
         return [
             record
             for record in self.by_id.values()
             if record.user.get("brandId") == brand_id
-            and any(identity_key(one) == key for one in record.user["identities"])
+            and any(_identity_key(identity) == key for identity in record.user["identities"])
         ]
 
-    def _unlist(self, user: Stored) -> None:
+    def _unindex(self, user: JsonObject) -> None:
         self._by_external_id.pop(_external_key(user), None)
         self.by_zendesk_id.pop(user.get("zendeskId"), None)
 
 
-class Platform:
-    """The apps with their users, and the Support records of the account. The one store of both APIs."""
+class Platform(Store):
+    """All apps, the users of each app, and the Support records of the account."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._run: Final = os.urandom(5).hex()
         self._number: Final = count()
         self._apps: dict[str, App] = {}
         self._support: dict[str, Mapping[str, Any]] = {}
-        self._keep: Callable[[Change], None] = lambda _: None
 
     def __len__(self) -> int:
         return sum(len(app.by_id) for app in self._apps.values())
 
     def app(self, app_id: str) -> App:
-        """Return one app; any id is an app."""
+        """Return an app; any id is an app."""
         if app_id not in self._apps:
             self._apps[app_id] = App(
-                lambda who, record: self._keep([app_id, who, record and record.data()])
+                lambda user_id, record: self._keep(
+                    [app_id, user_id, record and asdict(record, recurse=False)]
+                )
             )
         return self._apps[app_id]
 
     def records(self, app_id: str | None = None) -> Iterator[Record]:
-        """Yield the users of one app, or of all."""
+        """Yield the users of an app, or of all apps."""
         apps = self._apps.values() if app_id is None else [self.app(app_id)]
         return chain.from_iterable(app.by_id.values() for app in apps)
 
     def new_id(self) -> str:
-        """Return an id that nothing else has."""
         return f"{int(datetime.now(UTC).timestamp()):08x}{self._run}{next(self._number):06x}"
 
-    def made(self, body: Mapping[str, Any]) -> Stored:
-        """Return a new user as *body* has it, not stored yet."""
-        now = datetime.now(UTC)
-        user: Stored = {
+    def new_user(self, body: Mapping[str, Any]) -> JsonObject:
+        """Return a new user with the values of *body*; the user isn't stored yet."""
+        user: JsonObject = {
             "id": body.get("id") or self.new_id(),
-            "externalId": body.get("externalId"),
-            "zendeskId": body.get("zendeskId"),
-            "brandId": body.get("brandId"),
-            "signedUpAt": _time(now),
+            **pick(body, "externalId", "zendeskId", "brandId"),
+            "signedUpAt": format_time(datetime.now(UTC)),
             "hasPaymentInfo": False,
             "identities": body.get("identities", []),
             "profile": {},
             "metadata": {},
         }
-        return with_changes(_set(user), body)
+        return apply_update(without_none(user), body)
 
     def add(self, record: Record, *, app_id: str) -> None:
-        """Store a *record* that is given whole; raise `ValueError` where one of its ids is taken."""
+        """Store a complete *record*; raise `ValueError` if an id of the record is taken."""
         app = self.app(app_id)
         for name, taken in {
             "id": record.id in app.by_id,
-            "externalId": app.with_external_id_of(record.user) is not None,
+            "externalId": app.owner_of_external_id(record.user) is not None,
             "zendeskId": record.user.get("zendeskId") in app.by_zendesk_id,
         }.items():
             if taken:
@@ -188,89 +193,157 @@ class Platform:
         app.put(record)
 
     def add_support(self, record: Mapping[str, Any]) -> None:
-        """Store a Support *record*, in the place of the one with that ``zendeskId``."""
+        """Store a Support *record*; replace the record with the same ``zendeskId``."""
         self._support[record["zendeskId"]] = record
         self._keep(["support", record])
 
-    def align(self, app: App, record: Record) -> Record:
-        """Put a user in step with its Support record, where there is one; return the user."""
+    def sync_with_support(self, app: App, record: Record) -> Record:
+        """Return a user with the values of the Support record; the caller stores the user.
+
+        Users with the same external id or e-mail are merged, or lose the value. Without a Support
+        record the user stays the same.
+        """
         support = self._support.get(record.user["zendeskId"], {})
         if support.get("externalId") is not None:
-            wanted = {**record.user, "externalId": support["externalId"]}
-            record = _claimed(app, record, app.with_external_id_of(wanted), externalId=None)
+            target = {**record.user, "externalId": support["externalId"]}
+            owner = app.owner_of_external_id(target)
+            record = _resolve_conflict(app, record, owner, externalId=None)
         if support.get("email") is not None:
             key = ("email", support["email"].lower())
-            for other in app.with_email(support["email"], record.user.get("brandId")):
-                left = [one for one in other.user["identities"] if identity_key(one) != key]
-                record = _claimed(app, record, other, identities=left)
+            for other in app.find_by_email(support["email"], record.user.get("brandId")):
+                identities = other.user["identities"]
+                rest = [identity for identity in identities if _identity_key(identity) != key]
+                record = _resolve_conflict(app, record, other, identities=rest)
         values: dict[str, Any] = {
-            "profile": _set({**record.user["profile"], **_some(support, *_NAMES)}),
-            **_some(support, "externalId"),
+            "profile": without_none({**record.user["profile"], **pick(support, *_NAMES)}),
+            **pick(support, "externalId"),
         }
         if "email" in support:
-            values["identities"] = _with_primary(record.user["identities"], support["email"])
-        record = record.changed(**values)
-        app.put(record)
-        return record
+            values["identities"] = _with_primary_email(record.user["identities"], support["email"])
+        return record.with_values(**values)
 
     def clear(self) -> None:
-        """Forget all users and Support records."""
         self._apps.clear()
         self._support.clear()
 
     def restore(self, change: Change) -> None:
-        """Make a *change* that was kept."""
         match change:
             case ["support", record]:
                 self.add_support(record)
-            case [app_id, who, None]:
+            case [app_id, user_id, None]:
                 app = self.app(app_id)
-                app.drop(app.by_id[who])
+                app.remove(app.by_id[user_id])
             case _:
                 self.app(change[0]).put(Record(**change[2]))
 
-    def keep(self, write: Callable[[Change], None]) -> None:
-        """Hand every change to *write* from now on."""
-        self._keep = write
+
+class PlatformApi(UserApi):
+    """Base class of the APIs v2 and v1.1: operations on the records of one platform."""
+
+    _envelope: ClassVar[str]
+    """The key of a user in a response."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__()
+        self._platform: Final = platform
+
+    def __len__(self) -> int:
+        return len(self._platform)
+
+    def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
+        return map(self._view, self._platform.records(app_id))
+
+    def _add(self, user: Mapping[str, Any], app_id: str) -> Mapping[str, Any]:
+        record = self._new_record(user)
+        self._platform.add(record, app_id=app_id)
+        return self._view(record)
+
+    def _app(self, request: OperationRequest) -> App:
+        return self._platform.app(request.path["app_id"])
+
+    def _create(self, app: App, body: Mapping[str, Any]) -> Reply:
+        """Create a user from a v2 *body*; raise `Refusal` (409) if the external id is taken."""
+        if "externalId" in body and app.owner_of_external_id(body):
+            raise Refusal(409, "conflict", "User already exists")
+        return self._put("create", app, Record(user=self._platform.new_user(body)), status=201)
+
+    def _clear_profile(self, effect: str, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        return self._put(effect, app, record.without_personal_information())
+
+    def _get(self, request: OperationRequest) -> Reply:
+        _, record = self._find(request)
+        return self._respond(record)
+
+    def _delete(self, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        app.remove(record)
+        return self._done("delete")
+
+    def _put(self, effect: str, app: App, record: Record, *, status: int = 200) -> Reply:
+        """Store *record*, count *effect*, and respond with the user."""
+        app.put(record)
+        self._count(effect)
+        return self._respond(record, status=status)
+
+    def _respond(self, record: Record, *, status: int = 200) -> Reply:
+        return Reply(status, {self._envelope: self._view(record)})
+
+    def _done(self, effect: str) -> Reply:
+        self._count(effect)
+        return Reply(200, {})
+
+    @abstractmethod
+    def _find(self, request: OperationRequest) -> tuple[App, Record]:
+        """Return the app and the user of *request*; raise `Refusal` (404) for a missing user."""
+
+    @abstractmethod
+    def _new_record(self, user: Mapping[str, Any]) -> Record:
+        """Return a record of *user*, given as on the wire; raise `Refusal` if invalid."""
+
+    @abstractmethod
+    def _view(self, record: Record) -> Mapping[str, Any]:
+        """Return the user in the format of the API."""
 
 
-def _claimed(app: App, record: Record, other: Record | None, **without: Any) -> Record:
+def _resolve_conflict(app: App, record: Record, other: Record | None, **without: Any) -> Record:
     """Resolve a conflict with *other* over an external id or an e-mail; return the synced user.
 
-    A user that is linked to Support itself loses the value. Any other is merged.
+    An *other* user with a link to Support loses the value. Without a link, *other* is merged.
     """
     if other is None or other.id == record.id:
         return record
     if "zendeskId" not in other.user:
         return app.merge(record, other)
-    app.put(other.changed(**without))
+    app.put(other.with_values(**without))
     return record
 
 
 def not_found() -> Refusal:
-    """Return how an operation says that there is no such user."""
+    """Return the refusal of an operation on a missing user."""
     return Refusal(404, "user_not_found", "User not found")
 
 
-def with_changes(user: Stored, body: Mapping[str, Any]) -> Stored:
-    """Return *user* with the changes that *body* asks for."""
+def apply_update(user: JsonObject, body: Mapping[str, Any]) -> JsonObject:
+    """Return *user* with the changes in *body*."""
     changed = {**user}
     if "signedUpAt" in body:
-        changed["signedUpAt"] = _time(datetime.fromisoformat(body["signedUpAt"]))
+        changed["signedUpAt"] = format_time(datetime.fromisoformat(body["signedUpAt"]))
     if "toBeRetained" in body:
         changed["toBeRetained"] = body["toBeRetained"]
-    changed["profile"] = _set({**user["profile"], **body.get("profile", {})})
+    changed["profile"] = without_none({**user["profile"], **body.get("profile", {})})
     if "metadata" in body:
         metadata = body["metadata"]
-        changed["metadata"] = {} if metadata is None else _set({**user["metadata"], **metadata})
-        if not _fits(changed["metadata"]):
-            title = f"metadata is limited to {MAX_METADATA_BYTES} bytes in size"
-            raise Refusal(400, "bad_request", title)
+        changed["metadata"] = (
+            {} if metadata is None else without_none({**user["metadata"], **metadata})
+        )
+        if not _is_within_limit(changed["metadata"]):
+            refuse(f"metadata is limited to {MAX_METADATA_BYTES} bytes in size")
     return changed
 
 
-def identity_key(identity: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return what makes *identity* the same as another."""
+def _identity_key(identity: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the key of equality of identities."""
     return identity.get("type"), identity.get("value", "").lower()
 
 
@@ -278,53 +351,40 @@ def _external_key(user: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return user.get("brandId"), user.get("externalId")
 
 
-def _impersonal(client: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in client.items() if name not in _PERSONAL_OF_CLIENT}
+def _merge_users(survivor: JsonObject, discarded: JsonObject) -> JsonObject:
+    """Return *survivor* with missing values from *discarded*.
 
-
-def _union(survivor: Stored, discarded: Stored) -> Stored:
-    """Return *survivor* with what it lacks; brand and external id keep to their brand."""
+    The brand and the external id of another brand are not taken over.
+    """
     union = {**discarded, **survivor}
     if survivor.get("brandId") != discarded.get("brandId"):
         for name in ("brandId", "externalId"):
             union[name] = survivor.get(name)
-    keys = {identity_key(one) for one in survivor["identities"]}
+    keys = {_identity_key(identity) for identity in survivor["identities"]}
     metadata = survivor["metadata"]
     for name, value in discarded["metadata"].items():
         wider = {name: value, **metadata}
-        metadata = wider if _fits(wider) else metadata
+        metadata = wider if _is_within_limit(wider) else metadata
     union["identities"] = [
         *survivor["identities"],
-        *(one for one in discarded["identities"] if identity_key(one) not in keys),
+        *(identity for identity in discarded["identities"] if _identity_key(identity) not in keys),
     ]
     union["profile"] = {**discarded["profile"], **survivor["profile"]}
     union["metadata"] = metadata
-    return _set(union)
+    return without_none(union)
 
 
-def _with_primary(identities: Several, email: str | None) -> list[Mapping[str, Any]]:
-    """Return *identities* with *email* in the place of the first e-mail identity."""
-    first = next((one for one in identities if one.get("type") == "email"), None)
-    others = [one for one in identities if one is not first]
+def _with_primary_email(identities: JsonObjects, email: str | None) -> list[Mapping[str, Any]]:
+    """Return *identities* with *email* instead of the first e-mail identity."""
+    first = next((identity for identity in identities if identity.get("type") == "email"), None)
+    others = [identity for identity in identities if identity is not first]
     if email is None:
         return others
     new = {"type": "email", "value": email}
-    key = identity_key(new)
-    same = next((one for one in identities if identity_key(one) == key), new)
-    return [{**same, **new}, *(one for one in others if one is not same)]
+    key = _identity_key(new)
+    same = next((identity for identity in identities if _identity_key(identity) == key), new)
+    return [{**same, **new}, *(identity for identity in others if identity is not same)]
 
 
-def _fits(metadata: Mapping[str, Any]) -> bool:
+def _is_within_limit(metadata: Mapping[str, Any]) -> bool:
     return len(orjson.dumps(metadata)) <= MAX_METADATA_BYTES
-
-
-def _some(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: values[name] for name in names if name in values}
-
-
-def _set(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

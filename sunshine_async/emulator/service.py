@@ -1,55 +1,56 @@
-"""The state of an emulator in a file: a line for each operation, in their order.
+"""Base classes of the emulated services, and the state file.
 
-What a service is to the emulator: operations on what it stores, and the shape of its refusals.
+A service is a `UserApi`: a table of operations on the users in a store. Each part with state is
+a `Store`, which reports changes to the `StateFile`. The file has one line for each operation.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 from zlib import crc32
 
 import orjson
 from attrs import frozen
 
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async.emulator.fields import Field, Refusal
+from sunshine_async.emulator.fields import Refusal, Schema
 from sunshine_async.errors import ConfigurationError
 
 Change: TypeAlias = list[Any]
-"""A change of one part of the emulator; in the file the name of the part comes first."""
+"""A change of a store; in the state file the name of the store comes first."""
 
 _HEADER: Final = b"sunshine_async emulator state 2\n"
 
 
 class StateFile:
-    """The changes in the file at *path*; the file is made where there is none.
+    """Append-only file of all changes at *path*; created if missing.
 
-    The changes of one operation are one line with a checksum, written at once: after a kill an
-    operation is there whole, or not at all. A last line that was cut short is dropped. Raise
-    `ConfigurationError` for a file that can't be read or written, is no state of this version, is
-    damaged, or is in use by another emulator; such a file stays as it was.
+    The changes of one operation are one line with a checksum, written at once: after a kill the
+    file has an operation whole, or not at all. A last line that was cut short is dropped.
+
+    Raise `ConfigurationError` for a file that can't be read or written, has another version, is
+    damaged, or is in use by another emulator; such a file isn't changed.
     """
 
     def __init__(self, path: Path) -> None:
         self._pending: Final[list[Change]] = []
         reason: str | None
         try:
-            self._file: Final = path.open("ab+", buffering=0)
-            try:
+            with ExitStack() as on_error:
+                self._file: Final = on_error.enter_context(path.open("ab+", buffering=0))
                 self._lock()
                 self._file.seek(0)
                 data = self._file.readall()
-                self.changes: Final[list[Change]] = _changes(data, path)
+                self.changes: Final[list[Change]] = _parse_changes(data, path)
                 self._size = data.rfind(b"\n") + 1
                 if not self._size:
-                    self.forget()
+                    self.clear()
                 elif self._size < len(data):
                     self._file.truncate(self._size)
-            except BaseException:
-                self._file.close()
-                raise
+                on_error.pop_all()
         except BlockingIOError:
             reason = "another emulator uses it"
         except OSError as error:
@@ -59,12 +60,12 @@ class StateFile:
         message = f"the state {path} can't be kept: {reason}"
         raise ConfigurationError(message)
 
-    def add(self, change: Change) -> None:
-        """Add *change* to the operation under way."""
-        self._pending.append(change)
+    def append(self, store: str, change: Change) -> None:
+        """Add *change* of a store to the current operation; `commit` writes the operation."""
+        self._pending.append([store, *change])
 
     def commit(self) -> None:
-        """Write the changes of one operation; raise `Refusal` (507) where the disk refuses."""
+        """Write the changes of one operation; raise `Refusal` (507) if the disk refuses."""
         if not self._pending:
             return
         data = orjson.dumps(self._pending)
@@ -81,13 +82,12 @@ class StateFile:
             raise Refusal(507, "insufficient_storage", title) from None
         self._size += len(line)
 
-    def forget(self) -> None:
-        """Forget all changes."""
+    def clear(self) -> None:
         self._file.truncate(0)
         self._size = self._file.write(_HEADER)
 
     def close(self) -> None:
-        """Close the file, which another emulator may use then."""
+        """Close the file, so that another emulator may use the file."""
         self._file.close()
 
     def _lock(self) -> None:
@@ -97,8 +97,8 @@ class StateFile:
             flock(self._file, LOCK_EX | LOCK_NB)
 
 
-def _changes(data: bytes, path: Path) -> list[Change]:
-    """Return the changes in *data*; raise `ConfigurationError` where it isn't a whole state."""
+def _parse_changes(data: bytes, path: Path) -> list[Change]:
+    """Return the changes in *data*; raise `ConfigurationError` for any damaged or foreign line."""
     if _HEADER.startswith(data):
         return []
     if not data.startswith(_HEADER):
@@ -107,8 +107,8 @@ def _changes(data: bytes, path: Path) -> list[Change]:
     lines = data[len(_HEADER) :].split(b"\n")
     changes: list[Change] = []
     for number, line in enumerate(lines[:-1], start=2):
-        check, _, text = line.partition(b" ")
-        if check != b"%08x" % crc32(text):
+        checksum, _, text = line.partition(b" ")
+        if checksum != b"%08x" % crc32(text):
             message = f"{path} is damaged in line {number}: name another file, or delete that one"
             raise ConfigurationError(message)
         changes += orjson.loads(text)
@@ -116,8 +116,8 @@ def _changes(data: bytes, path: Path) -> list[Change]:
 
 
 @frozen
-class Asked:
-    """What an operation is asked: decoded, and its body checked and without unknown fields."""
+class OperationRequest:
+    """Input of an operation: decoded, with a validated body that has known fields only."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
@@ -125,8 +125,8 @@ class Asked:
 
 
 @frozen
-class Answer:
-    """What a service says: a status and what goes out as JSON."""
+class Reply:
+    """Output of an operation: a status and a JSON body."""
 
     status: int
     body: object
@@ -134,71 +134,93 @@ class Answer:
 
 @frozen
 class Operation:
-    """How an endpoint is answered: *run* changes the store and answers, or raises `Refusal`."""
+    """Handler of an endpoint: *run* changes the store and responds, or raises `Refusal`."""
 
     endpoint: Endpoint[Any, Any]
-    run: Callable[[Asked], Answer]
-    takes: Field | None = None
-    """What its JSON body must be; None: it takes no body."""
+    run: Callable[[OperationRequest], Reply]
+    schema: Schema | None = None
+    """Schema of the JSON body; None: the operation takes no JSON body."""
     needs_body: bool = True
     takes_form: bool = False
-    """Whether its body is a form, with files: `Asked.body` has its parts by name."""
-    changes: Callable[[Asked], Hashable] | None = None
-    """Says what it changes: until it has been answered, others that change the same get a 409."""
+    """True if the body is a form with files: `OperationRequest.body` has the parts by name."""
+    lock_key: Callable[[OperationRequest], Hashable] | None = None
+    """The key of the changed object. Until the response is sent, further changes get a 409."""
 
 
-class Keeper(Protocol):
-    """A part of the emulator whose changes a state file keeps."""
+class Store(ABC):
+    """Base class of a part with state. The store hands each change to the state file."""
 
-    def clear(self) -> None:
-        """Forget everything."""
-        ...
-
-    def restore(self, change: Change) -> None:
-        """Make a *change* that was kept."""
-        ...
+    def __init__(self) -> None:
+        self._keep: Callable[[Change], None] = lambda _: None
 
     def keep(self, write: Callable[[Change], None]) -> None:
-        """Hand every change to *write* from now on."""
-        ...
+        """Call *write* with every change from now on."""
+        self._keep = write
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Delete everything."""
+
+    @abstractmethod
+    def restore(self, change: Change) -> None:
+        """Repeat a *change* from the state file."""
 
 
-class Service(Keeper, Protocol):
-    """One service: its operations share what it stores. It is called by one thread at a time."""
+class UserApi(Store):
+    """Base class of a service: operations on stored users. Calls come from one thread at a time."""
 
-    effects: Counter[str]
-    """How often each operation changed what is stored."""
+    prefix: ClassVar[str]
+    """The common beginning of the paths of all operations."""
+    effect_names: ClassVar[Sequence[str]]
+    _effect_tag: ClassVar[Change] = []
+    """The beginning of a change that counts an effect."""
+    operations: Sequence[Operation]
 
-    @property
-    def prefix(self) -> str:
-        """What the paths of its operations begin with."""
-        ...
+    def __init__(self) -> None:
+        super().__init__()
+        self.effects: Counter[str] = Counter(dict.fromkeys(self.effect_names, 0))
+        """The number of changes of the store, by kind of operation."""
 
-    @property
-    def operations(self) -> Sequence[Operation]: ...
-
+    @abstractmethod
     def __len__(self) -> int:
-        """Return how many users are stored."""
-        ...
+        """Return the number of stored users."""
 
+    @abstractmethod
     def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
-        """Yield the stored users as on the wire, those of one app or all."""
-        ...
+        """Yield the stored users as on the wire: the users of an app, or of all apps."""
 
-    def add(self, user: Mapping[str, Any], *, app_id: str) -> Mapping[str, Any]:
-        """Store *user*, given as on the wire, and return it as stored. It is no effect.
+    def add(self, user: Mapping[str, Any], *, app_id: str = "") -> Mapping[str, Any]:
+        """Store *user* exactly as given; return the user as stored. No effect is counted.
 
-        Raise `ValueError` where it can't be.
+        Raise `ValueError` for an invalid user, and if an id, an address or a number is taken.
         """
-        ...
+        try:
+            return self._add(user, app_id)
+        except Refusal as refusal:
+            raise ValueError(str(refusal)) from None
 
     def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the *values* in a path as stored ids are spelled.
+        """Return the *values* in a path, with ids spelled as stored.
 
         Raise `Refusal` (400) for a value that can't be an id.
         """
-        ...
+        return values
 
-    def problem(self, refusal: Refusal) -> Answer:
-        """Return how the service words *refusal*."""
-        ...
+    @abstractmethod
+    def error_response(self, refusal: Refusal) -> Reply:
+        """Return *refusal* in the error format of the service."""
+
+    def clear(self) -> None:
+        """Delete the counts of effects, and all that the service stores itself."""
+        self.effects = Counter(dict.fromkeys(self.effect_names, 0))
+
+    def restore(self, change: Change) -> None:
+        """Count an effect from the state file."""
+        self.effects[change[-1]] += 1
+
+    @abstractmethod
+    def _add(self, user: Mapping[str, Any], app_id: str) -> Mapping[str, Any]: ...
+
+    def _count(self, effect: str) -> None:
+        self.effects[effect] += 1
+        self._keep([*self._effect_tag, effect])

@@ -1,46 +1,47 @@
-"""Smooch v1.1 app users: the users of Sunshine Conversations v2 by their older interface.
+"""API of Smooch v1.1 app users: the older interface to the users of Sunshine Conversations v2.
 
-Both are one platform with one store, `platform`: a user made by one API is there for the other,
-with all clients, pending clients and conversations. ``_id`` is ``id``,
-``userId`` is ``externalId``, ``properties`` are ``metadata``; names, e-mail and avatar are the
-profile. Where the reference leaves something open, this is assumed:
+Both APIs share a platform with a single store, `platform`: each API has the users of both, with
+all clients, pending clients and conversations. ``_id`` is ``id``, ``userId`` is ``externalId``,
+``properties`` are ``metadata``; names, e-mail and avatar are the profile.
 
-- What v2 says of the length and the form of a value holds here too, and of what null clears.
+Assumed, where the reference is silent:
+
+- v2's rules for length and form of a value, and for null, hold here too.
 - Users with a brand are found by ``_id`` only.
-- A ``userId`` that is taken is a 409. So is a change of a user while another one is under way:
-  from when it comes until it has been answered, the latency included.
-- Only what `smooch_bodies.LINKABLE` has can be linked. The answer has the client among
-  ``pendingClients``; where its confirmation is ``immediate``, it is one of ``clients`` from then
-  on. What was linked before on that channel gives way.
-- To unlink what isn't linked is a 400.
-- An integration whose id begins with a channel's name (``telegram-1``) is of that channel; any
-  other is of ``messenger``.
-- A merge leaves the survivor with all clients, business systems and conversations of both, and with
-  what else the survivor lacked: names, properties, ``userId``. It ends as a merge in v2's sync.
-- ``conversationStarted`` says that there is a conversation; an image is the first message of one.
-- Properties have v2's limit of 4 KB; the limits of one key and one value, which only a customer's
-  own documentation has, are not kept.
-- An image is said to be one (``image/...``), or to be ``application/octet-stream``.
+- A taken ``userId`` is a 409. So is a change of a user during another change of the same user:
+  from the request to the end of the response, latency included.
+- Only the channels of `smooch_bodies.LINKABLE` can be linked. The response has the client in
+  ``pendingClients``; with the confirmation ``immediate``, the client is in ``clients`` from then
+  on. A new link replaces the previous link of that channel.
+- Unlinking a channel without a link is a 400.
+- An integration with an id that begins with a channel's name (``telegram-1``) is of that channel;
+  any other integration is of ``messenger``.
+- A merge gives the survivor all clients, business systems and conversations of both users, and
+  the values that the survivor lacked: names, properties, ``userId``. The result is as in v2's sync.
+- ``conversationStarted`` means that there is a conversation; the first image begins a conversation.
+- Properties have v2's limit of 4 KB. The limits of a key and of a value aren't kept: only a
+  customer's own documentation has these limits.
+- The type of an image is ``image/...`` or ``application/octet-stream``.
 - Only `Smooch.add` gives a user business systems.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, ClassVar, Final
 
 from attrs import evolve, frozen
 
-from sunshine_async.emulator.fields import Refusal
+from sunshine_async.emulator.fields import JsonObject, JsonObjects, Refusal, pick, refuse
 from sunshine_async.emulator.platform import (
     App,
     Platform,
+    PlatformApi,
     Record,
-    Several,
+    apply_update,
     not_found,
-    with_changes,
 )
-from sunshine_async.emulator.service import Answer, Asked, Change, Operation
+from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.smooch_bodies import (
     ENTITIES,
     LINK_BODY,
@@ -49,23 +50,19 @@ from sunshine_async.emulator.smooch_bodies import (
     STORED,
     UPDATE_BODY,
     URLS,
+    as_v1,
     as_v2,
-    of_v1,
-    parts_of,
+    external_id_of_link,
+    image_part,
+    in_v1_terms,
     require,
-    some,
-    who_is_linked,
 )
 from sunshine_async.smooch import app_users
 
-EFFECTS: Final = (
-    "create", "update", "delete", "delete_profile", "link", "unlink", "merge", "post_image",
-)  # fmt: skip
-
 
 @frozen
-class Image:
-    """An image that was posted: whose, and what it was."""
+class ImageRecord:
+    """A posted image: the user, and the measured file."""
 
     user_id: str
     role: str
@@ -75,17 +72,24 @@ class Image:
     sha256: str
 
 
-class Smooch:
+class Smooch(PlatformApi):
     """The v1.1 API for the users of every app."""
 
+    prefix = "/v1.1/"
+    effect_names: ClassVar = (
+        "create", "update", "delete", "delete_profile", "link", "unlink", "merge", "post_image",
+    )  # fmt: skip
+    _envelope = "appUser"
+
     def __init__(self, platform: Platform) -> None:
-        self.prefix: Final = "/v1.1/"
-        self.operations: Final = (
+        super().__init__(platform)
+        clear_profile = partial(self._clear_profile, "delete_profile")
+        self.operations = (
             Operation(app_users.PRE_CREATE, self._pre_create, PRE_CREATE_BODY),
             Operation(app_users.GET, self._get),
-            Operation(app_users.UPDATE, self._update, UPDATE_BODY, changes=self._who),
-            Operation(app_users.DELETE, self._delete, changes=self._who),
-            Operation(app_users.DELETE_PROFILE, self._delete_profile, changes=self._who),
+            Operation(app_users.UPDATE, self._update, UPDATE_BODY, lock_key=self._user_id),
+            Operation(app_users.DELETE, self._delete, lock_key=self._user_id),
+            Operation(app_users.DELETE_PROFILE, clear_profile, lock_key=self._user_id),
             Operation(app_users.AUTH_CODE, self._auth_code),
             Operation(app_users.ENTITY_IDS, self._entity_ids),
             Operation(app_users.BUSINESS_SYSTEM_IDS, self._business_system_ids),
@@ -95,183 +99,118 @@ class Smooch:
             Operation(app_users.MERGE, self._merge, MERGE_BODY),
             Operation(app_users.POST_IMAGE, self._post_image, takes_form=True),
         )
-        self.images: Final[list[Image]] = []
-        """What was posted, in that order."""
-        self._platform: Final = platform
-        self._keep: Callable[[Change], None] = lambda _: None
-        self.effects: Counter[str] = Counter()
-        self.clear()
+        self.images: Final[list[ImageRecord]] = []
+        """The posted images in order. The state file doesn't keep images."""
 
-    def __len__(self) -> int:
-        return len(self._platform)
-
-    def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
-        return map(_shown, self._platform.records(app_id))
-
-    def add(self, user: Mapping[str, Any], *, app_id: str) -> Mapping[str, Any]:
-        """Store *user*, given as on the wire, and return it as stored. It is no effect.
-
-        It may have what only the service sets: ``_id``, ``conversationStarted``, ``clients``,
-        ``pendingClients``, ``businessSystems``. Raise `ValueError` for what a user can't be, and
-        where one of its ids is taken.
-        """
-        try:
-            checked = STORED.checked(user)
-            made = of_v1(lambda: self._platform.made(as_v2(checked)))
-        except Refusal as refusal:
-            raise ValueError(str(refusal)) from None
-        record = Record(
-            user=made,
-            clients=checked.get("clients", []),
-            pending_clients=checked.get("pendingClients", []),
-            business_systems=checked.get("businessSystems", []),
-            conversations=[self._platform.new_id()] if checked.get("conversationStarted") else [],
-        )
-        self._platform.add(record, app_id=app_id)
-        return _shown(record)
-
-    def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
-        return values
-
-    def problem(self, refusal: Refusal) -> Answer:
+    def error_response(self, refusal: Refusal) -> Reply:
         error = {"code": refusal.code, "description": str(refusal)}
-        return Answer(refusal.status, {"error": error})
+        return Reply(refusal.status, {"error": error})
 
     def clear(self) -> None:
+        super().clear()
         self.images.clear()
-        self.effects = Counter(dict.fromkeys(EFFECTS, 0))
 
-    def restore(self, change: Change) -> None:
-        """Count an effect that was kept."""
-        self.effects[change[0]] += 1
+    def _pre_create(self, request: OperationRequest) -> Reply:
+        require(request.body, "userId")
+        with in_v1_terms():
+            return self._create(self._app(request), as_v2(request.body))
 
-    def keep(self, write: Callable[[Change], None]) -> None:
-        """Hand every effect to *write* from now on; images are not kept."""
-        self._keep = write
+    def _update(self, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        with in_v1_terms():
+            user = apply_update(record.user, as_v2(request.body))
+        return self._put("update", app, evolve(record, user=user))
 
-    def _pre_create(self, asked: Asked) -> Answer:
-        require(asked.body, "userId")
-        app = self._platform.app(asked.path["app_id"])
-        body = as_v2(asked.body)
-        if app.with_external_id_of(body):
-            raise Refusal(409, "conflict", "User already exists")
-        record = Record(user=of_v1(lambda: self._platform.made(body)))
-        return self._changed("create", app, record, status=201)
+    def _auth_code(self, request: OperationRequest) -> Reply:
+        self._find(request)
+        return Reply(200, {"authCode": f"ac_{self._platform.new_id()}"})
 
-    def _get(self, asked: Asked) -> Answer:
-        _, record = self._found(asked)
-        return Answer(200, {"appUser": _shown(record)})
-
-    def _update(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        user = of_v1(lambda: with_changes(record.user, as_v2(asked.body)))
-        return self._changed("update", app, evolve(record, user=user))
-
-    def _delete(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        app.drop(record)
-        return self._did("delete")
-
-    def _delete_profile(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        return self._changed("delete_profile", app, record.without_personal_information())
-
-    def _auth_code(self, asked: Asked) -> Answer:
-        self._found(asked)
-        return Answer(200, {"authCode": f"ac_{self._platform.new_id()}"})
-
-    def _entity_ids(self, asked: Asked) -> Answer:
-        _, record = self._found(asked)
+    def _entity_ids(self, request: OperationRequest) -> Reply:
+        _, record = self._find(request)
         channels = [
             {
                 "type": client["platform"],
-                **some(client, "integrationId"),
+                **pick(client, "integrationId"),
                 ENTITIES[client["platform"]]: client.get("externalId"),
             }
             for client in record.clients
             if client.get("platform") in ENTITIES
         ]
-        return Answer(200, {"channels": channels})
+        return Reply(200, {"channels": channels})
 
-    def _business_system_ids(self, asked: Asked) -> Answer:
-        _, record = self._found(asked)
-        return Answer(200, {"businessSystems": record.business_systems})
+    def _business_system_ids(self, request: OperationRequest) -> Reply:
+        _, record = self._find(request)
+        return Reply(200, {"businessSystems": record.business_systems})
 
-    def _link_requests(self, asked: Asked) -> Answer:
-        self._found(asked)
-        ids = [one for one in asked.query.get("integrationIds", "").split(",") if one]
-        if not ids:
-            raise Refusal(400, "bad_request", "should have required query parameter integrationIds")
-        return Answer(200, {"linkRequests": [self._link_request(one) for one in ids]})
+    def _link_requests(self, request: OperationRequest) -> Reply:
+        self._find(request)
+        ids = filter(None, request.query.get("integrationIds", "").split(","))
+        requests = [self._link_request(integration_id) for integration_id in ids]
+        if not requests:
+            refuse("should have required query parameter integrationIds")
+        return Reply(200, {"linkRequests": requests})
 
     def _link_request(self, integration_id: str) -> dict[str, str]:
-        channel = next((one for one in ENTITIES if integration_id.startswith(one)), "messenger")
+        channel = next(filter(integration_id.startswith, ENTITIES), "messenger")
         code = f"lr_{self._platform.new_id()}"
         url = URLS.get(channel, "https://link.example/{}").format(code)
         return {"integrationId": integration_id, "type": channel, "code": code, "url": url}
 
-    def _link(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        who = who_is_linked(asked.body)
-        channel = asked.body["type"]
+    def _link(self, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        external_id = external_id_of_link(request.body)
+        channel = request.body["type"]
         client = {
             "id": self._platform.new_id(),
             "platform": channel,
             "status": "pending",
-            "displayName": who,
-            "externalId": who,
-            **some(asked.body, "integrationId", "primary"),
+            "displayName": external_id,
+            "externalId": external_id,
+            **pick(request.body, "integrationId", "primary"),
         }
-        others = _without(record, channel)
+        others = _without_channel(record, channel)
         pending = evolve(others, pending_clients=[*others.pending_clients, client])
-        answer = self._changed("link", app, pending)
-        if asked.body["confirmation"]["type"] == "immediate":
+        response = self._put("link", app, pending)
+        if request.body["confirmation"]["type"] == "immediate":
             active = {**client, "status": "active"}
             app.put(evolve(others, clients=[*others.clients, active]))
-        return answer
+        return response
 
-    def _unlink(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        channel = asked.path["channel"]
-        others = _without(record, channel)
+    def _unlink(self, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        channel = request.path["channel"]
+        others = _without_channel(record, channel)
         if others == record:
-            raise Refusal(400, "bad_request", f"the app user isn't linked to {channel}")
+            refuse(f"the app user isn't linked to {channel}")
         app.put(others)
-        return self._did("unlink")
+        return self._done("unlink")
 
-    def _merge(self, asked: Asked) -> Answer:
-        app = self._platform.app(asked.path["app_id"])
+    def _merge(self, request: OperationRequest) -> Reply:
+        app = self._app(request)
         pair: list[Record] = []
         for name in ("surviving", "discarded"):
-            require(asked.body, name)
-            require(asked.body[name], "_id", within=name)
-            record = app.by_id.get(asked.body[name]["_id"])
+            require(request.body, name)
+            require(request.body[name], "_id", within=name)
+            record = app.by_id.get(request.body[name]["_id"])
             if record is None:
                 raise not_found()
             pair.append(record)
         survivor, discarded = pair
         if survivor is discarded:
-            raise Refusal(400, "bad_request", "surviving and discarded should be two users")
+            refuse("surviving and discarded should be two users")
         app.merge(survivor, discarded)
-        return self._did("merge")
+        return self._done("merge")
 
-    def _post_image(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        role, source = parts_of(asked.body)
-        self.images.append(
-            Image(
-                record.id,
-                role,
-                source.file_name or "",
-                source.content_type,
-                source.size,
-                source.digest,
-            )
-        )
+    def _post_image(self, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        role, source = image_part(request.body)
+        name, kind = source.file_name or "", source.content_type
+        image = ImageRecord(record.id, role, name, kind, source.size, source.digest)
+        self.images.append(image)
         if not record.conversations:
             record = evolve(record, conversations=[self._platform.new_id()])
             app.put(record)
-        self._did("post_image")
+        self._count("post_image")
         message_id = self._platform.new_id()
         message = {
             "_id": message_id,
@@ -285,47 +224,41 @@ class Smooch:
             "source": {"type": "api"},
         }
         conversation = {"_id": record.conversations[0], "unreadCount": 0}
-        return Answer(201, {"message": message, "conversation": conversation})
+        return Reply(201, {"message": message, "conversation": conversation})
 
-    def _found(self, asked: Asked) -> tuple[App, Record]:
-        app = self._platform.app(asked.path["app_id"])
-        return app, app.found(asked.path["user_id"])
+    def _find(self, request: OperationRequest) -> tuple[App, Record]:
+        app = self._app(request)
+        return app, app.get(request.path["user_id"])
 
-    def _who(self, asked: Asked) -> str:
-        _, record = self._found(asked)
+    def _user_id(self, request: OperationRequest) -> str:
+        _, record = self._find(request)
         return record.id
 
-    def _changed(self, effect: str, app: App, record: Record, *, status: int = 200) -> Answer:
-        app.put(record)
-        self._did(effect)
-        return Answer(status, {"appUser": _shown(record)})
+    def _new_record(self, user: Mapping[str, Any]) -> Record:
+        checked = STORED.validate(user)
+        with in_v1_terms():
+            stored = self._platform.new_user(as_v2(checked))
+        return Record(
+            user=stored,
+            clients=checked.get("clients", []),
+            pending_clients=checked.get("pendingClients", []),
+            business_systems=checked.get("businessSystems", []),
+            conversations=[self._platform.new_id()] if checked.get("conversationStarted") else [],
+        )
 
-    def _did(self, effect: str) -> Answer:
-        self.effects[effect] += 1
-        self._keep([effect])
-        return Answer(200, {})
-
-
-def _shown(record: Record) -> Mapping[str, Any]:
-    """Return a user as v1.1 has it."""
-    user = record.user
-    profile = {name: value for name, value in user["profile"].items() if name != "locale"}
-    return {
-        "_id": record.id,
-        **({"userId": user["externalId"]} if "externalId" in user else {}),
-        **profile,
-        "signedUpAt": user["signedUpAt"],
-        "properties": user["metadata"],
-        "conversationStarted": bool(record.conversations),
-        "clients": record.clients,
-        "pendingClients": record.pending_clients,
-    }
+    def _view(self, record: Record) -> JsonObject:
+        return {
+            **as_v1(record.user),
+            "conversationStarted": bool(record.conversations),
+            "clients": record.clients,
+            "pendingClients": record.pending_clients,
+        }
 
 
-def _without(record: Record, channel: str) -> Record:
+def _without_channel(record: Record, channel: str) -> Record:
     """Return *record* without the clients of *channel*."""
 
-    def others(clients: Several) -> Several:
+    def others(clients: JsonObjects) -> JsonObjects:
         return [client for client in clients if client.get("platform") != channel]
 
     return evolve(

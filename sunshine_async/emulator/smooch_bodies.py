@@ -1,12 +1,22 @@
-"""What may stand in the bodies of v1.1, and what it means to v2."""
+"""Bodies of v1.1: schemas, checks, and conversion to and from v2."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
-from sunshine_async.emulator.fields import Field, Refusal
-from sunshine_async.emulator.form import Part
-from sunshine_async.emulator.platform import Stored
+from sunshine_async.emulator.fields import (
+    OBJECTS,
+    TEXT,
+    FormPart,
+    JsonObject,
+    Refusal,
+    Schema,
+    object_schema,
+    omit,
+    pick,
+    refuse,
+)
 from sunshine_async.emulator.sunshine import CREATE_BODY, PROFILE
 
 MAX_IMAGE_BYTES: Final = 50 * 10**6
@@ -18,7 +28,7 @@ LINKABLE: Final[Mapping[str, str]] = {
     "twilio": "phoneNumber",
     "whatsapp": "phoneNumber",
 }
-"""The channels that can be linked, and what says who the user is there."""
+"""The channels that can be linked, with the field for the user's id on the channel."""
 ENTITIES: Final[Mapping[str, str]] = {
     "line": "userId",
     "mailgun": "address",
@@ -31,7 +41,7 @@ ENTITIES: Final[Mapping[str, str]] = {
     "wechat": "userId",
     "whatsapp": "username",
 }
-"""The name that an entity's id has, by channel; others have none."""
+"""The field for the id of an entity, by channel; channels not listed have no entity."""
 URLS: Final[Mapping[str, str]] = {
     "messenger": "https://m.me/page?ref={}",
     "telegram": "https://telegram.me/bot?start={}",
@@ -39,122 +49,106 @@ URLS: Final[Mapping[str, str]] = {
 }
 CONFIRMATIONS: Final = ("immediate", "userActivity", "prompt")
 CONFIRMATION_MESSAGES: Final = ("text", "image")
+_V2_NAMES: Final[Mapping[str, str]] = {
+    "_id": "id",
+    "userId": "externalId",
+    "signedUpAt": "signedUpAt",
+    "properties": "metadata",
+}
 _PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 
 _V2: Final = CREATE_BODY.fields or {}
-_TEXT: Final = Field(type="string")
-_CLIENTS: Final = Field(
-    type="array",
-    items=Field(type="object"),
+UPDATE_BODY: Final = object_schema(
+    **omit(PROFILE.fields or {}, "locale"),
+    signedUpAt=_V2["signedUpAt"],
+    properties=_V2["metadata"],
 )
-UPDATE_BODY: Final = Field(
-    type="object",
-    fields={
-        **{name: rule for name, rule in (PROFILE.fields or {}).items() if name != "locale"},
-        "signedUpAt": _V2["signedUpAt"],
-        "properties": _V2["metadata"],
-    },
+PRE_CREATE_BODY: Final = UPDATE_BODY.with_fields(userId=_V2["externalId"])
+LINK_BODY: Final = object_schema(
+    **dict.fromkeys(("type", "integrationId", "phoneNumber", "address"), TEXT),
+    **dict.fromkeys(("givenName", "surname", "subject"), TEXT),
+    confirmation=object_schema(type=TEXT, message=Schema(type="object")),
+    primary=Schema(type="boolean"),
 )
-PRE_CREATE_BODY: Final = Field(
-    type="object", fields={"userId": _V2["externalId"], **(UPDATE_BODY.fields or {})}
-)
-LINK_BODY: Final = Field(
-    type="object",
-    fields={
-        "type": _TEXT,
-        "confirmation": Field(
-            type="object", fields={"type": _TEXT, "message": Field(type="object")}
-        ),
-        "integrationId": _TEXT,
-        "phoneNumber": _TEXT,
-        "address": _TEXT,
-        "givenName": _TEXT,
-        "surname": _TEXT,
-        "subject": _TEXT,
-        "primary": Field(type="boolean"),
-    },
-)
-_MERGED: Final = Field(type="object", fields={"_id": _TEXT})
-MERGE_BODY: Final = Field(type="object", fields={"surviving": _MERGED, "discarded": _MERGED})
-STORED: Final = Field(
-    type="object",
-    fields={
-        "_id": Field(type="string", min_length=1),
-        "conversationStarted": Field(type="boolean"),
-        "clients": _CLIENTS,
-        "pendingClients": _CLIENTS,
-        "businessSystems": _CLIENTS,
-        **(PRE_CREATE_BODY.fields or {}),
-    },
+_USER: Final = object_schema(_id=TEXT)
+MERGE_BODY: Final = object_schema(surviving=_USER, discarded=_USER)
+STORED: Final = PRE_CREATE_BODY.with_fields(
+    _id=Schema(type="string", min_length=1),
+    conversationStarted=Schema(type="boolean"),
+    **dict.fromkeys(("clients", "pendingClients", "businessSystems"), OBJECTS),
 )
 
 
-def as_v2(user: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what *user* sets as v2 has it."""
-    names = {"_id": "id", "userId": "externalId", "signedUpAt": "signedUpAt"}
-    names["properties"] = "metadata"
-    same = {v2: user[v1] for v1, v2 in names.items() if v1 in user}
-    return {**same, "profile": {name: user[name] for name in PROFILE.fields or {} if name in user}}
+def as_v2(user: Mapping[str, Any]) -> JsonObject:
+    """Return the fields of a v1.1 *user* in the format of v2."""
+    same = {v2: user[v1] for v1, v2 in _V2_NAMES.items() if v1 in user}
+    return {**same, "profile": pick(user, *(PROFILE.fields or {}))}
 
 
-def of_v1(change: Callable[[], Stored]) -> Stored:
-    """Return what *change* makes; a refusal of v2's speaks in the words of v1.1."""
+def as_v1(user: JsonObject) -> JsonObject:
+    """Return a v2 *user* in the format of v1.1."""
+    return {
+        "_id": user["id"],
+        **({"userId": user["externalId"]} if "externalId" in user else {}),
+        **omit(user["profile"], "locale"),
+        "signedUpAt": user["signedUpAt"],
+        "properties": user["metadata"],
+    }
+
+
+@contextmanager
+def in_v1_terms() -> Generator[None]:
+    """Reword a `Refusal` of v2 in the terms of v1.1."""
     try:
-        return change()
+        yield
     except Refusal as refusal:
         titles = [title.replace("metadata", "properties") for title in refusal.titles]
         raise Refusal(refusal.status, refusal.code, *titles) from None
 
 
 def require(body: Mapping[str, Any], name: str, *, within: str = "") -> None:
-    """Raise `Refusal` where *body* hasn't *name*."""
+    """Raise `Refusal` if *body* lacks a value for *name*."""
     if not body.get(name):
-        message = f"{within} should have required property '{name}'".lstrip()
-        raise Refusal(400, "bad_request", message)
+        refuse(f"{within} should have required property '{name}'".lstrip())
 
 
-def who_is_linked(body: Mapping[str, Any]) -> str:
-    """Return who the user is on the channel; raise `Refusal` for what can't be linked."""
+def external_id_of_link(body: Mapping[str, Any]) -> str:
+    """Return the user's id on the channel; raise `Refusal` for an invalid link."""
     require(body, "type")
     require(body, "confirmation")
     require(body["confirmation"], "type", within="confirmation")
     channel, confirmation = body["type"], body["confirmation"]
-    if channel not in LINKABLE:
-        raise Refusal(400, "bad_request", f"type should be one of {', '.join(LINKABLE)}")
-    if confirmation["type"] not in CONFIRMATIONS:
-        one_of = ", ".join(CONFIRMATIONS)
-        raise Refusal(400, "bad_request", f"confirmation.type should be one of {one_of}")
+    _require_one_of(LINKABLE, channel, "type")
+    _require_one_of(CONFIRMATIONS, confirmation["type"], "confirmation.type")
     if confirmation["type"] == "prompt" and channel != "twilio":
-        raise Refusal(400, "bad_request", "confirmation.type prompt is for twilio only")
+        refuse("confirmation.type prompt is for twilio only")
     if confirmation["type"] == "userActivity" or channel == "messenger":
         require(confirmation, "message", within="confirmation")
-    if confirmation.get("message", {}).get("type", "text") not in CONFIRMATION_MESSAGES:
-        one_of = ", ".join(CONFIRMATION_MESSAGES)
-        raise Refusal(400, "bad_request", f"confirmation.message.type should be one of {one_of}")
+    message_type = confirmation.get("message", {}).get("type", "text")
+    _require_one_of(CONFIRMATION_MESSAGES, message_type, "confirmation.message.type")
     name = LINKABLE[channel]
     require(body, name)
     if name == "phoneNumber" and not _PHONE_NUMBER.fullmatch(body[name]):
-        raise Refusal(400, "bad_request", "phoneNumber should begin with + and the country code")
+        refuse("phoneNumber should begin with + and the country code")
     return str(body[name])
 
 
-def parts_of(form: Mapping[str, Part]) -> tuple[str, Part]:
-    """Return who posts which image; raise `Refusal` for what can't be one."""
+def _require_one_of(allowed: Collection[str], value: object, path: str) -> None:
+    if value not in allowed:
+        refuse(f"{path} should be one of {', '.join(allowed)}")
+
+
+def image_part(form: Mapping[str, FormPart]) -> tuple[str, FormPart]:
+    """Return the role of the author and the image; raise `Refusal` for an invalid form."""
     require(form, "role")
     require(form, "source")
     source = form["source"]
     if source.file_name is None or not source.size:
-        raise Refusal(400, "bad_request", "source should be a file, and not an empty one")
+        refuse("source should be a file, and not an empty one")
     if source.size > MAX_IMAGE_BYTES:
-        raise Refusal(
-            413, "payload_too_large", f"files are limited to {MAX_IMAGE_BYTES} bytes in size"
-        )
+        title = f"files are limited to {MAX_IMAGE_BYTES} bytes in size"
+        raise Refusal(413, "payload_too_large", title)
     kind = source.content_type.lower()
     if not (kind.startswith("image/") or kind == "application/octet-stream"):
         raise Refusal(415, "unsupported_media_type", f"{kind} isn't a type of image")
     return form["role"].beginning.decode(errors="replace"), source
-
-
-def some(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return those of *names* that *values* has."""
-    return {name: values[name] for name in names if name in values}

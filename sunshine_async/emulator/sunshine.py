@@ -1,219 +1,140 @@
-"""Sunshine Conversations v2 users, as the specification has them.
+"""API of Sunshine Conversations v2 users, as in the specification.
 
-Assumed, where the specification leaves something open:
+Assumed, where the specification is silent:
 
-- Any app id is an app, and apps have nothing in common but the Support records.
-- An external id is taken within its brand (users without a brand are one more such group). By
-  external id or e-mail identity a request finds users of the brand that it names in ``brandId``, or
-  of none where it names none. By id it finds a user whatever the brand.
-- An id that is one user's id and another's external id means the first.
-- ``signedUpAt`` is the time of creation unless given; times come back in UTC with milliseconds.
-- Fields that the schema doesn't have, and those that only the service sets, are accepted and
-  ignored. So are unknown query parameters. Of a repeated key the last one counts.
-- A null in a profile or in metadata clears that field; null for metadata clears all of it. The
+- Any app id is an app. Apps share nothing but the Support records.
+- An external id is unique within a brand; users without a brand are one more such group. A search
+  by external id or e-mail identity finds users of the brand in ``brandId``, or users without a
+  brand if ``brandId`` is missing. A search by id finds a user of any brand.
+- If an id is one user's id and another user's external id, the id means the first user.
+- ``signedUpAt`` is the time of creation by default; times come back in UTC with milliseconds.
+- Unknown fields, and fields that only the service sets, are accepted and ignored. So are unknown
+  query parameters. The last value of a repeated key counts.
+- A null in a profile or in metadata clears that field; null for metadata clears all metadata. The
   4 KB of metadata are 4096 bytes as compact JSON, counted after merging.
 - E-mail identities are compared without regard to case.
-- A merge keeps what the survivor has, and adds what the survivor lacks; a zendeskId too. Metadata
-  that would pass the 4 KB are left out (the specification has the rule, not the choice of keys).
+- A merge keeps the values of the survivor, and adds values that the survivor lacks, a zendeskId
+  included. Metadata beyond 4 KB are left out (the specification has the rule, not the choice of
+  keys).
 - A sync without a Support record finds the user (404 otherwise) in step. Fields that the Support
-  record lacks stay, null clears. The e-mail takes the place of the first e-mail identity. Conflicts
-  are those within a brand. Where nobody has the ``survivingZendeskId``, the user gets it.
+  record lacks stay, null clears. The e-mail replaces the first e-mail identity. Conflicts are
+  conflicts within a brand. If no user has the ``survivingZendeskId``, the user gets that id.
 - Only `Sunshine.add` gives a user a zendeskId; only `Sunshine.add` and syncs give identities.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.fields import Field, Refusal
-from sunshine_async.emulator.platform import App, Platform, Record, not_found, with_changes
-from sunshine_async.emulator.service import Answer, Asked, Change, Operation
+from sunshine_async.emulator.fields import TEXT, Refusal, Schema, object_schema, refuse
+from sunshine_async.emulator.platform import (
+    App,
+    Platform,
+    PlatformApi,
+    Record,
+    apply_update,
+    not_found,
+)
+from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.sunshine import users
 
 EMAIL_FILTER: Final = "filter[identities.email]"
 
 _NAMES: Final = {
-    "givenName": Field(type="string", min_length=1, max_length=128, nullable=True),
-    "surname": Field(type="string", min_length=1, max_length=128, nullable=True),
-    "email": Field(type="string", format="email", min_length=1, max_length=128, nullable=True),
+    "givenName": Schema(type="string", min_length=1, max_length=128, nullable=True),
+    "surname": Schema(type="string", min_length=1, max_length=128, nullable=True),
+    "email": Schema(type="string", format="email", min_length=1, max_length=128, nullable=True),
 }
-PROFILE: Final = Field(
-    type="object",
-    fields={
-        **_NAMES,
-        "avatarUrl": Field(
-            type="string", format="uri", min_length=1, max_length=2048, nullable=True
-        ),
-        "locale": Field(type="string", min_length=1, max_length=64, nullable=True),
-    },
+PROFILE: Final = object_schema(
+    **_NAMES,
+    avatarUrl=Schema(type="string", format="uri", min_length=1, max_length=2048, nullable=True),
+    locale=Schema(type="string", min_length=1, max_length=64, nullable=True),
 )
-UPDATE_BODY: Final = Field(
-    type="object",
-    fields={
-        "signedUpAt": Field(type="string", format="time"),
-        "toBeRetained": Field(type="boolean"),
-        "profile": PROFILE,
-        "metadata": Field(type="object", format="flat", nullable=True),
-    },
+UPDATE_BODY: Final = object_schema(
+    signedUpAt=Schema(type="string", format="time"),
+    toBeRetained=Schema(type="boolean"),
+    profile=PROFILE,
+    metadata=Schema(type="object", format="flat", nullable=True),
 )
-CREATE_BODY: Final = Field(
-    type="object",
-    fields={
-        "externalId": Field(type="string", min_length=1, max_length=1024),
-        "brandId": Field(type="string", min_length=1, max_length=24, nullable=True),
-        **(UPDATE_BODY.fields or {}),
-    },
+_EXTERNAL_ID: Final = Schema(type="string", min_length=1, max_length=1024)
+CREATE_BODY: Final = UPDATE_BODY.with_fields(
+    externalId=_EXTERNAL_ID,
+    brandId=Schema(type="string", min_length=1, max_length=24, nullable=True),
 )
-SYNC_BODY: Final = Field(type="object", fields={"survivingZendeskId": Field(type="string")})
-IDENTITY: Final = Field(
-    type="object",
-    fields={
-        "type": Field(type="string"),
-        "value": Field(type="string", min_length=1, max_length=128),
-        "verification": Field(type="string"),
-    },
+SYNC_BODY: Final = object_schema(survivingZendeskId=TEXT)
+IDENTITY: Final = object_schema(
+    type=TEXT, value=Schema(type="string", min_length=1, max_length=128), verification=TEXT
 )
-STORED: Final = Field(
-    type="object",
-    fields={
-        "id": Field(type="string", min_length=1),
-        "zendeskId": Field(type="string", min_length=1),
-        "identities": Field(type="array", items=IDENTITY),
-        **(CREATE_BODY.fields or {}),
-    },
+_ID: Final = Schema(type="string", min_length=1)
+STORED: Final = CREATE_BODY.with_fields(
+    id=_ID, zendeskId=_ID, identities=Schema(type="array", items=IDENTITY)
 )
-SUPPORT: Final = Field(
-    type="object",
-    fields={
-        "zendeskId": Field(type="string", min_length=1),
-        "externalId": Field(type="string", min_length=1, max_length=1024, nullable=True),
-        **_NAMES,
-    },
-    required=("zendeskId",),
+SUPPORT: Final = object_schema(
+    "zendeskId", zendeskId=_ID, externalId=evolve(_EXTERNAL_ID, nullable=True), **_NAMES
 )
-EFFECTS: Final = ("create", "update", "delete", "delete_personal_information", "sync")
 
 
-class Sunshine:
+class Sunshine(PlatformApi):
     """The v2 API for the users of every app."""
 
+    prefix = "/v2/"
+    effect_names: ClassVar = ("create", "update", "delete", "delete_personal_information", "sync")
+    _envelope = "user"
+
     def __init__(self, platform: Platform) -> None:
-        self.prefix: Final = "/v2/"
-        self.operations: Final = (
-            Operation(users.CREATE, self._create, CREATE_BODY),
+        super().__init__(platform)
+        clear_profile = partial(self._clear_profile, "delete_personal_information")
+        self.operations = (
+            Operation(users.CREATE, self._create_user, CREATE_BODY),
             Operation(users.GET, self._get),
             Operation(users.UPDATE, self._update, UPDATE_BODY),
             Operation(users.DELETE, self._delete),
-            Operation(users.DELETE_PERSONAL_INFORMATION, self._delete_personal_information),
+            Operation(users.DELETE_PERSONAL_INFORMATION, clear_profile),
             Operation(users.SYNC, self._sync, SYNC_BODY, needs_body=False),
             Operation(users.LIST, self._list),
         )
-        self._platform: Final = platform
-        self._keep: Callable[[Change], None] = lambda _: None
-        self.effects: Counter[str] = Counter()
-        self.clear()
 
-    def __len__(self) -> int:
-        return len(self._platform)
-
-    def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
-        return (record.user for record in self._platform.records(app_id))
-
-    def add(self, user: Mapping[str, Any], *, app_id: str) -> Mapping[str, Any]:
-        """Store *user*, given as on the wire, and return it as stored. It is no effect.
-
-        It may have what only the service sets: ``id``, ``zendeskId``, ``identities``. Raise
-        `ValueError` for what a user can't be, and where one of its ids is taken.
-        """
-        try:
-            stored = self._platform.made(STORED.checked(user))
-        except Refusal as refusal:
-            raise ValueError(str(refusal)) from None
-        self._platform.add(Record(user=stored), app_id=app_id)
-        return stored
-
-    def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
-        return values
-
-    def problem(self, refusal: Refusal) -> Answer:
+    def error_response(self, refusal: Refusal) -> Reply:
         errors = [{"code": refusal.code, "title": title} for title in refusal.titles]
-        return Answer(refusal.status, {"errors": errors})
+        return Reply(refusal.status, {"errors": errors})
 
-    def restore(self, change: Change) -> None:
-        """Count an effect that was kept."""
-        self.effects[change[0]] += 1
+    def _create_user(self, request: OperationRequest) -> Reply:
+        return self._create(self._app(request), request.body)
 
-    def keep(self, write: Callable[[Change], None]) -> None:
-        """Hand every effect to *write* from now on."""
-        self._keep = write
+    def _update(self, request: OperationRequest) -> Reply:
+        app, record = self._find(request)
+        updated = evolve(record, user=apply_update(record.user, request.body))
+        return self._put("update", app, updated)
 
-    def clear(self) -> None:
-        self.effects = Counter(dict.fromkeys(EFFECTS, 0))
-
-    def _create(self, asked: Asked) -> Answer:
-        app = self._platform.app(asked.path["app_id"])
-        if "externalId" in asked.body and app.with_external_id_of(asked.body):
-            raise Refusal(409, "conflict", "User already exists")
-        record = Record(user=self._platform.made(asked.body))
-        app.put(record)
-        return self._answer("create", record, status=201)
-
-    def _get(self, asked: Asked) -> Answer:
-        _, record = self._found(asked)
-        return Answer(200, {"user": record.user})
-
-    def _update(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        updated = evolve(record, user=with_changes(record.user, asked.body))
-        app.put(updated)
-        return self._answer("update", updated)
-
-    def _delete(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        app.drop(record)
-        self._did("delete")
-        return Answer(200, {})
-
-    def _delete_personal_information(self, asked: Asked) -> Answer:
-        app, record = self._found(asked)
-        cleared = record.without_personal_information()
-        app.put(cleared)
-        return self._answer("delete_personal_information", cleared)
-
-    def _sync(self, asked: Asked) -> Answer:
-        app = self._platform.app(asked.path["app_id"])
-        record = app.by_zendesk_id.get(asked.path["zendesk_id"])
+    def _sync(self, request: OperationRequest) -> Reply:
+        app = self._app(request)
+        record = app.by_zendesk_id.get(request.path["zendesk_id"])
         if record is None:
             raise not_found()
-        surviving_id = asked.body.get("survivingZendeskId") or record.user["zendeskId"]
+        surviving_id = request.body.get("survivingZendeskId") or record.user["zendeskId"]
         survivor = app.by_zendesk_id.get(surviving_id)
         if survivor is None:
-            record = record.changed(zendeskId=surviving_id)
+            record = record.with_values(zendeskId=surviving_id)
         elif survivor is not record:
             record = app.merge(survivor, record)
-        return self._answer("sync", self._platform.align(app, record))
+        return self._put("sync", app, self._platform.sync_with_support(app, record))
 
-    def _list(self, asked: Asked) -> Answer:
-        email = asked.query.get(EMAIL_FILTER)
+    def _list(self, request: OperationRequest) -> Reply:
+        email = request.query.get(EMAIL_FILTER)
         if not email:
-            raise Refusal(
-                400, "bad_request", f"should have required query parameter {EMAIL_FILTER}"
-            )
-        app = self._platform.app(asked.path["app_id"])
-        found = app.with_email(email, asked.query.get("brandId"))
-        return Answer(200, {"users": [record.user for record in found]})
+            refuse(f"should have required query parameter {EMAIL_FILTER}")
+        found = self._app(request).find_by_email(email, request.query.get("brandId"))
+        return Reply(200, {"users": [record.user for record in found]})
 
-    def _found(self, asked: Asked) -> tuple[App, Record]:
-        app = self._platform.app(asked.path["app_id"])
-        key = asked.path["user_id_or_external_id"]
-        return app, app.found(key, asked.query.get("brandId"))
+    def _find(self, request: OperationRequest) -> tuple[App, Record]:
+        app = self._app(request)
+        key = request.path["user_id_or_external_id"]
+        return app, app.get(key, request.query.get("brandId"))
 
-    def _answer(self, effect: str, record: Record, *, status: int = 200) -> Answer:
-        self._did(effect)
-        return Answer(status, {"user": record.user})
+    def _new_record(self, user: Mapping[str, Any]) -> Record:
+        return Record(user=self._platform.new_user(STORED.validate(user)))
 
-    def _did(self, effect: str) -> None:
-        self.effects[effect] += 1
-        self._keep([effect])
+    def _view(self, record: Record) -> Mapping[str, Any]:
+        return record.user

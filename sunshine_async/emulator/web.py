@@ -1,7 +1,7 @@
-"""The services over HTTP: the operation of a request, and its answer, or a fault instead."""
+"""ASGI application of the emulator: routes a request, runs the operation, injects a fault."""
 
-from collections.abc import Generator, Hashable, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -16,78 +16,69 @@ from starlette.types import Receive, Scope, Send
 
 from sunshine_async._calls.endpoint import MAX_JSON_BYTES
 from sunshine_async.emulator import control
-from sunshine_async.emulator import server as connection
-from sunshine_async.emulator.faults import WITHOUT_BODY, Mishap, Scripted
-from sunshine_async.emulator.fields import Refusal
-from sunshine_async.emulator.form import Form
-from sunshine_async.emulator.server import Connection, InProcess
-from sunshine_async.emulator.service import Answer, Asked, Operation, Service
-from sunshine_async.emulator.world import Emulation
+from sunshine_async.emulator.faults import WITHOUT_BODY, Mishap, ScriptedFault
+from sunshine_async.emulator.fields import FormParser, Refusal, refuse
+from sunshine_async.emulator.server import CONNECTION_KEY, ClientConnection
+from sunshine_async.emulator.service import Operation, OperationRequest, UserApi
+from sunshine_async.emulator.world import World
 
-_IN_PROCESS: Final = InProcess()
+_IN_PROCESS: Final = ClientConnection()
 _JSON: Final = "application/json"
 _STATUSES: Final = frozenset(HTTPStatus)
-_ELSEWHERE: Final = "https://elsewhere.example"
+_REDIRECT_HOST: Final = "https://elsewhere.example"
 _NOT_JSON: Final = b"<html>this is not JSON</html>"
-_WORDS: Final[Mapping[int, tuple[str, str]]] = {
+_TITLES: Final[Mapping[int, tuple[str, str]]] = {
     401: ("unauthorized", "Authorization is required"),
     404: ("not_found", "Resource not found"),
     409: ("conflict", "User already exists"),
 }
-"""What the specification says for a status, where that isn't the usual name of the status."""
+"""Code and title of the specification, for statuses where the usual name of the status differs."""
 
 
 @frozen(eq=False)
-class _Call:
-    """One request, read whole, and the operation it is for, if it is for one."""
+class _RoutedRequest:
+    """A request with the matching operation, if any."""
 
     request: Request
-    service: Service
+    service: UserApi
     operation: Operation | None = None
     path: Mapping[str, str] = {}
     allowed: tuple[str, ...] = ()
-    """The methods that its path has, where it hasn't this one."""
-    body: bytes | Form | None = None
-    """None: too large to be looked at."""
+    """The methods of the path, if the method of the request is none of these methods."""
+    body: bytes | FormParser | None = None
+    """The whole body; None if the body is too large."""
 
     @property
     def name(self) -> str | None:
         return self.operation.endpoint.operation if self.operation else None
 
     @property
-    def limit(self) -> int:
-        """The most bytes of a body that are looked at."""
+    def max_bytes(self) -> int:
         return self.operation.endpoint.max_json_bytes if self.operation else MAX_JSON_BYTES
 
 
-class Site:
-    """The ASGI application."""
+class AsgiApp:
+    """ASGI application of a *world*, control requests included."""
 
-    def __init__(self, emulation: Emulation) -> None:
-        self._emulation: Final = emulation
-        self._control: Final = control.router(emulation)
-        self._changing: Final[set[Hashable]] = set()
+    def __init__(self, world: World) -> None:
+        self._world: Final = world
+        self._control: Final = control.router(world)
         self._services: Final = [
             (service, [(_route(operation), operation) for operation in service.operations])
-            for service in emulation.services.values()
+            for service in world.services.values()
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Paths are matched undecoded: ``%2F`` in an id is no slash."""
+        """Answer a request. Paths are matched undecoded: ``%2F`` in an id is no slash."""
         scope = {**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}
         with suppress(ClientDisconnect):
             if scope["path"].startswith(control.PREFIX):
                 await self._control(scope, receive, send)
             else:
-                await self._serve(Request(scope, receive), send)
+                routed = self._match(Request(scope, receive))
+                await self._serve(evolve(routed, body=await _read_body(routed)), send)
 
-    async def _serve(self, request: Request, send: Send) -> None:
-        call = self._call(request)
-        call = evolve(call, body=await _read(call))
-        line: Connection = request.scope.get("state", {}).get(connection.KEY, _IN_PROCESS)
-        await self._settle(call, line, request.receive, send)
-
-    def _call(self, request: Request) -> _Call:
+    def _match(self, request: Request) -> _RoutedRequest:
         path = request.scope["path"]
         found = [at for at in self._services if path.startswith(at[0].prefix)] or self._services
         service, routes = found[0]
@@ -96,113 +87,115 @@ class Site:
             match, child = route.matches(request.scope)
             if match is Match.FULL:
                 values = {name: unquote(value) for name, value in child["path_params"].items()}
-                return _Call(request, service, operation, values)
+                return _RoutedRequest(request, service, operation, values)
             if match is Match.PARTIAL:
                 allowed.append(operation.endpoint.method)
-        return _Call(request, service, allowed=tuple(allowed))
+        return _RoutedRequest(request, service, allowed=tuple(allowed))
 
-    async def _settle(self, call: _Call, line: Connection, receive: Receive, send: Send) -> None:
-        fate = self._fate(call)
-        if isinstance(fate, httpx.TransportError):
-            await line.fail(fate, receive)
+    async def _serve(self, routed: _RoutedRequest, send: Send) -> None:
+        """Run the operation and respond, or inject the next fault."""
+        scope, receive = routed.request.scope, routed.request.receive
+        connection: ClientConnection = scope.get("state", {}).get(CONNECTION_KEY, _IN_PROCESS)
+        fault = self._next_fault(routed)
+        if isinstance(fault, httpx.TransportError):
+            await connection.raise_error(fault, receive)
             return
         with ExitStack() as until_answered:
-            if fate:
-                response = await self._suffer(call, fate, line, until_answered)
+            if fault:
+                response = await self._apply_fault(routed, fault, connection, until_answered)
             else:
-                response = self._answer(call, until_answered)
-            if self._emulation.latency:
-                await line.hold(self._emulation.latency)
-            if fate and fate.reset:
-                await line.reset(receive)
-            elif fate and fate.cut:
-                await line.cut(response, receive, send)
+                response = self._run(routed, until_answered)
+            if self._world.latency:
+                await connection.wait(self._world.latency)
+            if fault and fault.reset:
+                await connection.reset(receive)
+            elif fault and fault.cut:
+                await connection.truncate(response, receive, send)
             else:
-                await response(call.request.scope, receive, send)
+                await response(scope, receive, send)
 
-    def _fate(self, call: _Call) -> Scripted | None:
-        """Return what goes wrong with *call*, and count both."""
-        with self._emulation.lock:
-            wait = self._emulation.wait_asked(call.service)
+    def _next_fault(self, routed: _RoutedRequest) -> ScriptedFault | None:
+        """Count the request; return and count the fault that hits the request."""
+        with self._world.lock:
+            wait = self._world.throttle(routed.service)
             if wait is None:
-                fate = self._emulation.mishaps.take(call.request.method, call.name)
+                fault = self._world.injector.next_fault(routed.request.method, routed.name)
             else:
-                fate = Mishap(status=429, retry_after=wait)
-            if isinstance(fate, Mishap) and fate.status == HTTPStatus.TOO_MANY_REQUESTS:
-                self._emulation.throttled += 1
-        return fate
+                fault = Mishap(status=429, retry_after=wait)
+            if isinstance(fault, Mishap) and fault.status == HTTPStatus.TOO_MANY_REQUESTS:
+                self._world.throttled += 1
+        return fault
 
-    async def _suffer(
-        self, call: _Call, mishap: Mishap, line: Connection, until_answered: ExitStack
+    async def _apply_fault(
+        self,
+        routed: _RoutedRequest,
+        fault: Mishap,
+        connection: ClientConnection,
+        until_answered: ExitStack,
     ) -> Response:
-        """Return the answer that *mishap* leaves of *call*."""
-        if mishap.delay and mishap.when == "before":
-            await line.hold(mishap.delay)
-        response = self._answer(call, until_answered) if mishap.acts else Response()
-        if mishap.delay and mishap.when == "after":
-            await line.hold(mishap.delay)
-        if mishap.status is not None:
-            return _scripted(call, mishap, mishap.status, response)
-        if mishap.garbled:
+        """Wait the delay of *fault*, run the operation if *fault* acts, return the response."""
+        if fault.delay and fault.when == "before":
+            await connection.wait(fault.delay)
+        response = self._run(routed, until_answered) if fault.acts else Response()
+        if fault.delay and fault.when == "after":
+            await connection.wait(fault.delay)
+        if fault.status is not None:
+            return _fault_response(routed, fault, fault.status, response)
+        if fault.garbled:
             return Response(_NOT_JSON, response.status_code, media_type=_JSON)
         return response
 
-    def _answer(self, call: _Call, until_answered: ExitStack) -> Response:
-        """Do what *call* asks; *until_answered* nobody else may change the same."""
+    def _run(self, routed: _RoutedRequest, until_answered: ExitStack) -> Response:
+        """Run the operation; *until_answered* the changed object is locked."""
         headers: dict[str, str] = {}
         try:
-            operation, asked = self._asked(call)
-            with self._emulation.changing():
-                if operation.changes:
-                    until_answered.enter_context(self._alone(operation.changes(asked)))
-                answer = operation.run(asked)
+            operation, request = self._parse(routed)
+            with self._world.transaction():
+                if operation.lock_key:
+                    until_answered.enter_context(self._world.exclusive(operation.lock_key(request)))
+                result = operation.run(request)
         except Refusal as refusal:
-            answer = call.service.problem(refusal)
+            result = routed.service.error_response(refusal)
             if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
-                headers["allow"] = ", ".join(call.allowed)
-        return _response(answer, headers)
+                headers["allow"] = ", ".join(routed.allowed)
+        return Response(orjson.dumps(result.body), result.status, headers, media_type=_JSON)
 
-    @contextmanager
-    def _alone(self, changed: Hashable) -> Generator[None]:
-        """Be the only one that changes *changed*; raise `Refusal` where another one does."""
-        if changed in self._changing:
-            raise Refusal(409, "conflict", "Another change of it is under way")
-        self._changing.add(changed)
-        try:
-            yield
-        finally:
-            self._changing.discard(changed)
+    def _parse(self, routed: _RoutedRequest) -> tuple[Operation, OperationRequest]:
+        """Return the operation and the decoded input.
 
-    def _asked(self, call: _Call) -> tuple[Operation, Asked]:
-        """Return what *call* asks of which operation; raise `Refusal` where it may or can't."""
-        if not self._emulation.credentials.admit(call.request.headers.get("authorization")):
+        Raise `Refusal` for missing credentials, no such operation, or an invalid request.
+        """
+        if not self._world.credentials.admit(routed.request.headers.get("authorization")):
             raise _refusal(401)
-        if call.operation is None:
-            raise _refusal(405 if call.allowed else 404)
-        path = call.service.path(call.path)
+        operation = routed.operation
+        if operation is None:
+            raise _refusal(405 if routed.allowed else 404)
+        path = routed.service.path(routed.path)
         body: Any = {}
-        if isinstance(call.body, Form):
-            body = call.body.parts()
-        elif call.operation.takes and (call.body != b"" or call.operation.needs_body):
-            body = call.operation.takes.checked(_json(call.request, call.body, call.limit))
-        return call.operation, Asked(path, call.request.query_params, body)
+        if isinstance(routed.body, FormParser):
+            body = routed.body.parts()
+        elif operation.schema and (routed.body != b"" or operation.needs_body):
+            body = operation.schema.validate(_parse_json(routed))
+        return operation, OperationRequest(path, routed.request.query_params, body)
 
 
-def _scripted(call: _Call, mishap: Mishap, status: int, usual: Response) -> Response:
-    """Return the answer that *mishap* says literally, or else one like the service's."""
+def _fault_response(
+    routed: _RoutedRequest, fault: Mishap, status: int, usual: Response
+) -> Response:
+    """Return the scripted response of *fault*; by default the service's own for *status*."""
     body: bytes = bytes(usual.body) or b"{}"
-    if mishap.body is not None:
-        body = mishap.body.encode()
+    if fault.body is not None:
+        body = fault.body.encode()
     elif status in WITHOUT_BODY:
         body = b""
     elif status >= HTTPStatus.MULTIPLE_CHOICES:
-        body = orjson.dumps(call.service.problem(_refusal(status)).body)
+        body = orjson.dumps(routed.service.error_response(_refusal(status)).body)
     response = Response(body, status, media_type=_JSON)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        response.headers["location"] = _ELSEWHERE + call.request.scope["path"]
-    for name, _ in mishap.sent_headers:
+        response.headers["location"] = _REDIRECT_HOST + routed.request.scope["path"]
+    for name, _ in fault.sent_headers:
         del response.headers[name]
-    for name, value in mishap.sent_headers:
+    for name, value in fault.sent_headers:
         response.headers.append(name, value)
     return response
 
@@ -212,43 +205,40 @@ def _route(operation: Operation) -> Route:
     return Route(endpoint.path, operation.run, methods=[endpoint.method], name=endpoint.operation)
 
 
-async def _read(call: _Call) -> bytes | Form | None:
-    """Return the body to its end; None if it is larger than the services take."""
-    if call.operation and call.operation.takes_form:
-        form = Form(call.request.headers.get("content-type", ""))
-        async for chunk in call.request.stream():
+async def _read_body(routed: _RoutedRequest) -> bytes | FormParser | None:
+    """Read the body to the end; return None if the body is larger than the services take."""
+    if routed.operation and routed.operation.takes_form:
+        form = FormParser(routed.request.headers.get("content-type", ""))
+        async for chunk in routed.request.stream():
             form.add(chunk)
         return form
     chunks: list[bytes] = []
     size = 0
-    async for chunk in call.request.stream():
+    async for chunk in routed.request.stream():
         size += len(chunk)
-        if size <= call.limit:
+        if size <= routed.max_bytes:
             chunks.append(chunk)
-    return b"".join(chunks) if size <= call.limit else None
+    return b"".join(chunks) if size <= routed.max_bytes else None
 
 
-def _json(request: Request, body: bytes | None, limit: int) -> Any:
-    """Return *body* as data; raise `Refusal` where it is too large, or isn't JSON."""
-    if body is None:
+def _parse_json(routed: _RoutedRequest) -> Any:
+    """Return the body as data; raise `Refusal` if the body is too large, missing or not JSON."""
+    body, limit = routed.body, routed.max_bytes
+    if not isinstance(body, bytes):
         raise Refusal(413, "payload_too_large", f"JSON is limited to {limit} bytes in size")
     if not body:
-        raise Refusal(400, "bad_request", "should have a JSON body")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        refuse("should have a JSON body")
+    kind = routed.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _JSON:
         raise Refusal(415, "unsupported_media_type", f"content-type should be {_JSON}")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refusal(400, "bad_request", f"the body isn't JSON: {error}") from None
+        refuse(f"the body isn't JSON: {error}")
 
 
 def _refusal(status: int) -> Refusal:
-    if status in _WORDS:
-        return Refusal(status, *_WORDS[status])
+    if status in _TITLES:
+        return Refusal(status, *_TITLES[status])
     title = HTTPStatus(status).phrase if status in _STATUSES else "Error"
     return Refusal(status, title.lower().replace(" ", "_"), title)
-
-
-def _response(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(answer.body), answer.status, headers, media_type=_JSON)

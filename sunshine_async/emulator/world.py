@@ -1,99 +1,96 @@
-"""What an emulator is set to, what it holds, what is to go wrong, and what it has counted."""
+"""The state behind an emulator: services and stores, credentials, rates, faults, counts."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from base64 import b64decode
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import Any, Final
 
 from sunshine_async._pace import Pace
-from sunshine_async.emulator.credentials import Credentials
 from sunshine_async.emulator.dixa import Dixa
-from sunshine_async.emulator.faults import DRAWN, Mishap, Mishaps, Scripted
+from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
+from sunshine_async.emulator.fields import Refusal
 from sunshine_async.emulator.platform import Platform
-from sunshine_async.emulator.service import Change, Keeper, Service, StateFile
+from sunshine_async.emulator.service import StateFile, Store, UserApi
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
 from sunshine_async.errors import ConfigurationError
 
-_ROUNDING: Final = 1e-9
 BURSTS: Final[Mapping[str, float]] = {"dixa": 0.4}
-"""By service: how many seconds' requests may come at once, where it isn't a tenth of one's."""
+"""By service: the default burst in seconds of the rate; 0.1 s if not listed."""
+_ROUNDING: Final = 1e-9
+_SCHEMES: Final = frozenset({"basic", "bearer"})
+_SCOPES: Final = frozenset({"account", "app", "integration"})
 
 
-class Emulation:
-    """The state of an emulator, however it is called. It may be used from several threads."""
+class World:
+    """State of an emulator, behind HTTP and behind `Emulator`. Several threads may use a world.
+
+    `Emulator` documents the arguments.
+    """
 
     def __init__(
         self,
         *,
-        rate: float | None,
-        burst: float | None,
-        latency: float,
-        fail: float,
-        seed: int | None,
-        keys: Iterable[str],
-        tokens: Iterable[str],
-        odds: Mapping[Mishap, float] | None,
-        state: str | Path | None,
-        clock: Callable[[], float],
+        rate: float | None = None,
+        burst: float | None = None,
+        latency: float = 0.0,
+        fail: float = 0.0,
+        seed: int | None = None,
+        keys: Iterable[str] = (),
+        tokens: Iterable[str] = (),
+        odds: Mapping[Mishap, float] | None = None,
+        state: str | Path | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        if not 0 <= fail <= 1:
-            message = f"fail={fail}: a probability, from 0 to 1"
-            raise ConfigurationError(message)
         if not 0 <= latency < float("inf"):
             message = f"latency={latency}: seconds, 0 or more"
             raise ConfigurationError(message)
-        shares = {**(odds or {})}
-        for mishap in DRAWN if fail else ():
-            shares[mishap] = shares.get(mishap, 0.0) + fail / len(DRAWN)
-        if not all(share >= 0 for share in shares.values()) or (
-            sum(shares.values()) > 1 + _ROUNDING
-        ):
-            message = "odds: probabilities, 1 in all at most"
-            raise ConfigurationError(message)
+        self.latency: Final = latency
+        self.injector: Final = FaultInjector(_all_odds(fail, odds or {}), seed)
+        self.credentials: Final = Credentials(keys, tokens)
         self.lock: Final = Lock()
-        """Held while what is stored, scripted or counted is read or changed."""
+        """Guards all that is stored, scripted or counted."""
+        self._locked: Final[set[Hashable]] = set()
         self.platform: Final = Platform()
         self.sunshine: Final = Sunshine(self.platform)
         self.smooch: Final = Smooch(self.platform)
         self.dixa: Final = Dixa()
-        self.services: Final[Mapping[str, Service]] = {
+        self.services: Final[Mapping[str, UserApi]] = {
             "sunshine": self.sunshine,
             "smooch": self.smooch,
             "dixa": self.dixa,
         }
-        self._keepers: Final[Mapping[str, Keeper]] = {"platform": self.platform, **self.services}
-        self._state: Final = None if state is None else self._restored(Path(state))
-        self.mishaps: Final = Mishaps(shares, seed)
-        self.credentials: Final = Credentials(keys, tokens)
-        self.latency: Final = latency
         self.requests = 0
-        """How many requests came, those to ``/_emulator`` not counted."""
+        """The number of requests, without control requests."""
         self.throttled = 0
-        """How many of them were answered with 429."""
-        self._paces: Final[Mapping[Service, Pace]] = {
+        """The number of requests answered with 429."""
+        self._paces: Final[Mapping[UserApi, Pace]] = {
             service: _pace(rate, burst, BURSTS.get(name)) for name, service in self.services.items()
         }
         self._clock: Final = clock
+        self._stores: Final[Mapping[str, Store]] = {"platform": self.platform, **self.services}
+        self._state: Final = None if state is None else self._restore(Path(state))
 
     @property
-    def faults(self) -> list[Scripted]:
-        """What is still to go wrong with the calls to come, first come, first hit.
+    def faults(self) -> list[ScriptedFault]:
+        """The scripted faults of coming calls; the first match hits a call.
 
-        A `Mishap`, or an `httpx.TransportError`, which is raised in process before the effect; on a
-        socket the connection is reset instead.
+        A fault is a `Mishap`, or an `httpx.TransportError`. In process the error is raised before
+        the effect; on a socket the connection is reset instead.
         """
-        return self.mishaps.scripted
+        return self.injector.scripted
 
     @faults.setter
-    def faults(self, faults: list[Scripted]) -> None:
-        self.mishaps.scripted = faults
+    def faults(self, faults: list[ScriptedFault]) -> None:
+        self.injector.scripted = faults
 
     def ledger(self) -> dict[str, Any]:
-        """Return what was done: what ``GET /_emulator/ledger`` answers."""
+        """Return the counts of users, effects, requests and faults: ``GET /_emulator/ledger``."""
         with self.lock:
             return {
                 **{
@@ -102,56 +99,57 @@ class Emulation:
                 },
                 "requests": self.requests,
                 "throttled": self.throttled,
-                "faults": dict(self.mishaps.happened),
+                "faults": dict(self.injector.counts),
             }
 
     def reset(self) -> None:
-        """Forget all users, counts and scripted faults, and draw faults from the beginning."""
+        """Delete all users, counts and scripted faults; restart the random faults from the seed."""
         with self.lock:
-            for keeper in self._keepers.values():
-                keeper.clear()
-            self.mishaps.clear()
+            for store in self._stores.values():
+                store.clear()
+            self.injector.clear()
             if self._state is not None:
-                self._state.forget()
+                self._state.clear()
             self.requests = self.throttled = 0
 
     def close(self) -> None:
-        """Close the file of its state, if it has one."""
+        """Close the state file, if any."""
         if self._state is not None:
             self._state.close()
 
     def users(self, service: str, *, app_id: str | None = None) -> list[Mapping[str, Any]]:
-        """Return the stored users of *service* as on the wire, those of one app or all."""
+        """Return the stored users of *service* as on the wire, of an app or of all apps."""
         with self.lock:
             return [*self.services[service].users(app_id)]
 
     def add(self, service: str, user: Mapping[str, Any], *, app_id: str = "") -> Mapping[str, Any]:
-        """Store a user of *service* as it is given, and return it as stored; no effect is counted.
+        """Store a user of *service* exactly as given; return the user as stored. No effect counts.
 
-        It may have what only the service sets, such as ``zendeskId`` and ``identities``. Raise
-        `ValueError` for what a user can't be, where one of its ids is taken, and without an
-        *app_id* where the service has apps.
+        The user may have fields that only the service sets, such as ``zendeskId`` and
+        ``identities``. Raise `ValueError` for an invalid user, for an id that is taken, and for a
+        missing *app_id* if the service has apps.
         """
         if not app_id and self.has_apps(service):
-            message = f"app_id: a user of {service} is of an app"
+            message = f"app_id: a user of {service} needs an app"
             raise ValueError(message)
-        with self.changing():
+        with self.transaction():
             return self.services[service].add(user, app_id=app_id)
 
     def add_support(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Store a Support record of the account, and return it; `SyncUser` aligns users with it.
+        """Store a Support record of the account, and return the record; `SyncUser` reads records.
 
-        It has a ``zendeskId``, and any of ``givenName``, ``surname``, ``externalId`` and ``email``;
-        it takes the place of the record with that id. Raise `ValueError` for what can't be.
+        A record has a ``zendeskId``, and any of ``givenName``, ``surname``, ``externalId`` and
+        ``email``. The record replaces the record with the same id. Raise `ValueError` for an
+        invalid record.
         """
-        checked: Mapping[str, Any] = SUPPORT.exact(record)
-        with self.changing():
+        checked: Mapping[str, Any] = SUPPORT.validate_strictly(record)
+        with self.transaction():
             self.platform.add_support(checked)
         return checked
 
     @contextmanager
-    def changing(self) -> Generator[None]:
-        """Hold the lock, and keep the changes of the block in the state file, all or none."""
+    def transaction(self) -> Generator[None]:
+        """Hold the lock; write all changes of the block to the state file, or none."""
         with self.lock:
             try:
                 yield
@@ -159,12 +157,24 @@ class Emulation:
                 if self._state is not None:
                     self._state.commit()
 
-    def has_apps(self, service: str) -> bool:
-        """Return whether the users of *service* belong to apps."""
-        return any("app_id" in one.endpoint.fields for one in self.services[service].operations)
+    @contextmanager
+    def exclusive(self, key: Hashable) -> Generator[None]:
+        """Lock the object with *key* for the block; raise `Refusal` (409) if *key* is locked."""
+        if key in self._locked:
+            raise Refusal(409, "conflict", "Another change of it is under way")
+        self._locked.add(key)
+        try:
+            yield
+        finally:
+            self._locked.discard(key)
 
-    def wait_asked(self, service: Service) -> int | None:
-        """Count a request; return the seconds to come back after if it is over the rate."""
+    def has_apps(self, service: str) -> bool:
+        """Return True if the users of *service* belong to apps."""
+        operations = self.services[service].operations
+        return any("app_id" in operation.endpoint.fields for operation in operations)
+
+    def throttle(self, service: UserApi) -> int | None:
+        """Count a request; return the seconds of ``Retry-After`` for a request over the rate."""
         self.requests += 1
         pace = self._paces[service]
         if pace.rate is None:
@@ -174,25 +184,87 @@ class Emulation:
             return None
         return ceil(1 / pace.rate)
 
-    def _restored(self, path: Path) -> StateFile:
-        """Make the changes that were kept at *path*, and let it keep those to come."""
+    changing, wait_asked = transaction, throttle  # former names
+
+    def _restore(self, path: Path) -> StateFile:
+        """Repeat the changes in the file at *path*; let the file record all later changes."""
         state = StateFile(path)
         for name, *change in state.changes:
-            self._keepers[name].restore(change)
+            self._stores[name].restore(change)
         state.changes.clear()
-        for name, keeper in self._keepers.items():
-            keeper.keep(partial(_add, state, name))
+        for name, store in self._stores.items():
+            store.keep(partial(state.append, name))
         return state
 
 
-def _add(state: StateFile, name: str, change: Change) -> None:
-    state.add([name, *change])
+class Credentials:
+    """Accepted keys (``id:secret``) and tokens. Without both, any credentials are accepted.
+
+    A token comes as a bearer token, or alone, as Dixa takes a token. A bearer token may also be a
+    JWT signed with the secret of a key: ``kid`` names the key, the algorithm is HS256, the token
+    hasn't expired and has a scope of the API. Raise `ConfigurationError` for a key without a colon.
+    """
+
+    def __init__(self, keys: Iterable[str], tokens: Iterable[str]) -> None:
+        pairs = [key.partition(":") for key in keys]
+        if not all(colon for _, colon, _ in pairs):
+            message = "a key is its id and its secret, with a colon between them: id:secret"
+            raise ConfigurationError(message)
+        self._secrets: Final = {key_id: secret for key_id, _, secret in pairs}
+        self._tokens: Final = frozenset(tokens)
+
+    def admit(self, authorization: str | None) -> bool:
+        """Return True if an ``Authorization`` header has accepted credentials."""
+        scheme, _, value = (authorization or "").strip().partition(" ")
+        value = value.strip()
+        token = scheme if not value and scheme.lower() not in _SCHEMES else ""
+        if not self._secrets and not self._tokens:
+            return bool(value or token)
+        match scheme.lower():
+            case "basic":
+                return self._is_key(value)
+            case "bearer":
+                return value in self._tokens or self._is_signed(value)
+            case _:
+                return token in self._tokens
+
+    def _is_key(self, basic: str) -> bool:
+        try:
+            key_id, colon, secret = b64decode(basic, validate=True).decode().partition(":")
+        except ValueError:
+            return False
+        return bool(colon) and self._secrets.get(key_id) == secret
+
+    def _is_signed(self, token: str) -> bool:
+        import jwt  # noqa: PLC0415 - needed for keys and bearer tokens only
+
+        try:
+            secret = self._secrets[jwt.get_unverified_header(token)["kid"]]
+            claims = jwt.decode(token, secret, algorithms=["HS256"])
+            return claims.get("scope") in _SCOPES
+        except (jwt.InvalidTokenError, KeyError, TypeError, OverflowError):
+            return False
 
 
-def _pace(rate: float | None, burst: float | None, usual: float | None) -> Pace:
+def _all_odds(fail: float, odds: Mapping[Mishap, float]) -> Mapping[Mishap, float]:
+    """Return the probability of each fault; raise `ConfigurationError` for no probability."""
+    if not 0 <= fail <= 1:
+        message = f"fail={fail}: a probability, from 0 to 1"
+        raise ConfigurationError(message)
+    shares = {**odds}
+    for mishap in DRAWN if fail else ():
+        shares[mishap] = shares.get(mishap, 0.0) + fail / len(DRAWN)
+    if not all(share >= 0 for share in shares.values()) or sum(shares.values()) > 1 + _ROUNDING:
+        message = "odds: probabilities, 1 in all at most"
+        raise ConfigurationError(message)
+    return shares
+
+
+def _pace(rate: float | None, burst: float | None, default: float | None) -> Pace:
+    """Return the rate limiter of a service; *default* is the burst in seconds of the rate."""
     try:
-        if burst is None and rate and usual:
-            burst = max(1.0, rate * usual)
+        if burst is None and rate and default:
+            burst = max(1.0, rate * default)
         return Pace(rate=rate, burst=burst)
     except ValueError:
         message = f"rate={rate}: requests a second, more than 0; burst={burst}: 1 or more"

@@ -16,7 +16,7 @@ import pytest
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator, dixa, smooch
-from sunshine_async.emulator.fields import Field
+from sunshine_async.emulator.fields import Schema
 from sunshine_async.emulator.sunshine import CREATE_BODY, SYNC_BODY, UPDATE_BODY
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.sunshine.users import ENDPOINTS
@@ -96,7 +96,7 @@ class TestSpecification:
             "syncUserBody": SYNC_BODY,
         }.items(),
     )
-    def test_tables_of_fields_are_the_schemas(self, name: str, table: Field) -> None:
+    def test_tables_of_fields_are_the_schemas(self, name: str, table: Schema) -> None:
         """Types, lengths, nullability and formats of the bodies are the specification's."""
         assert facts(table) == SPEC["schemas"][name]
 
@@ -111,7 +111,7 @@ class TestSpecification:
         assert user == {**example, "id": user["id"], "profile": {"locale": "en"}}
 
 
-def facts(table: Field) -> dict[str, Any]:
+def facts(table: Schema) -> dict[str, Any]:
     """Return a table in the words of the specification, which has no word for our own formats."""
     found = {
         "type": table.type,
@@ -685,8 +685,8 @@ class TestControl:
                     "sync": 1,
                 },
             },
-            "smooch": {"users": 1, "effects": dict.fromkeys(smooch.EFFECTS, 0)},
-            "dixa": {"users": 0, "effects": dict.fromkeys(dixa.EFFECTS, 0)},
+            "smooch": {"users": 1, "effects": dict.fromkeys(smooch.Smooch.effect_names, 0)},
+            "dixa": {"users": 0, "effects": dict.fromkeys(dixa.Dixa.effect_names, 0)},
             "requests": 8,
             "throttled": 0,
             "faults": {},

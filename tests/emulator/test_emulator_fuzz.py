@@ -210,7 +210,7 @@ def test_any_json_in_any_field_is_no_crash() -> None:
         async with httpx.AsyncClient(transport=transport, headers=headers) as api:
             for service in emulator.services.values():
                 for operation in service.operations:
-                    for body in shapes(operation.takes, others):
+                    for body in shapes(operation.schema, others):
                         endpoint = operation.endpoint
                         ids = {"app_id": "app", "user_id": "jane", "zendesk_id": "10"}
                         ids |= {"user_id_or_external_id": "1", "end_user_id": DIXA_ID}

@@ -12,8 +12,7 @@ import pytest
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.emulator.fields import Field, Refusal
-from sunshine_async.emulator.form import Form
+from sunshine_async.emulator.fields import FormParser, Refusal, Schema
 from sunshine_async.emulator.smooch_bodies import (
     LINK_BODY,
     MAX_IMAGE_BYTES,
@@ -121,7 +120,7 @@ class TestSpecification:
         ],
     )
     def test_tables_of_fields_are_the_schemas(
-        self, name: str, table: Field, beyond: set[str]
+        self, name: str, table: Schema, beyond: set[str]
     ) -> None:
         """The bodies have the fields of their schemas, and the types."""
         facts = SPEC["schemas"][name]["properties"]
@@ -573,7 +572,7 @@ class TestImages:
             b"CONTENT-TYPE: image/png\r\n\r\n" + pixels + b'\r\n--"x"\r\n'
             b'Content-Disposition: form-data; name="empty"\r\n\r\n\r\n--"x"--\r\nafter'
         ).replace(b'"x"', b"xyz")
-        form = Form('Multipart/Form-Data; charset=utf-8; boundary="xyz"')
+        form = FormParser('Multipart/Form-Data; charset=utf-8; boundary="xyz"')
 
         for start in range(0, len(text), size):
             form.add(text[start : start + size])
@@ -589,21 +588,35 @@ class TestImages:
         assert parts["source"].digest == sha256(pixels).hexdigest()
         assert parts["empty"].digest == sha256(b"").hexdigest()
 
-    def test_a_part_with_endless_headers_is_bounded(self) -> None:
+    @pytest.mark.parametrize("line", [bytes(1000), b"a" * 1000, b"a:" + b"b" * 998, b"a: b\r\n"])
+    def test_a_part_with_endless_headers_is_bounded(self, line: bytes) -> None:
         """Headers of a part that never end keep no memory, and make no form."""
-        form = Form("multipart/form-data; boundary=x")
+        form = FormParser("multipart/form-data; boundary=x")
         form.add(b"--x\r\n")
-        for _ in range(100):
-            form.add(bytes(1000))
+        for _ in range(1000):
+            form.add(line)
 
-        assert len(form._buffer) <= 20_000
+        assert len(form._name) + len(form._value) <= 20_000
+        assert len(form._headers) <= 100
         with pytest.raises(Refusal, match="the form has no end"):
             form.parts()
+
+    def test_a_long_preamble_keeps_no_memory(self) -> None:
+        """Text before the first part is skipped, and the part is found."""
+        form = FormParser("multipart/form-data; boundary=x")
+        for _ in range(100):
+            form.add(bytes(1000))
+        assert form._preamble is not None
+        assert len(form._preamble) < 10
+
+        form.add(b'\r\n--x\r\nContent-Disposition: form-data; name="role"\r\n\r\na\r\n--x--')
+
+        assert form.parts()["role"].beginning == b"a"
 
     def test_what_is_no_form_is_refused(self) -> None:
         """Without a boundary there is no form."""
         for kind in ("", "multipart/form-data", "text/plain; boundary=x"):
-            form = Form(kind)
+            form = FormParser(kind)
             form.add(b"--x--")
             with pytest.raises(Refusal):
                 form.parts()

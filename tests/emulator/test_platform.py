@@ -276,7 +276,7 @@ class TestSync:
         app.put(WHOLE)
         taken = {"externalId": "taken", "identities": [{"type": "email", "value": "taken@x.org"}]}
         other = attrs.evolve(OTHER, user=without_none({**OTHER.user, **taken, "zendeskId": None}))
-        app.put(other.changed(zendeskId="20") if linked else other)
+        app.put(other.with_values(zendeskId="20") if linked else other)
 
         user = await self.synced(api, {"zendeskId": "10", **wanted})
 
@@ -296,8 +296,8 @@ class TestSync:
     ) -> None:
         """The outgoing user's parts go to the survivor, which is aligned with its own record."""
         app = emulator.platform.app("app")
-        app.put(OTHER.changed(zendeskId="10"))
-        app.put(WHOLE.changed(zendeskId="30"))
+        app.put(OTHER.with_values(zendeskId="10"))
+        app.put(WHOLE.with_values(zendeskId="30"))
         await api.post(SUPPORT, json={"zendeskId": "30", "givenName": "Survivor"})
 
         user = await self.synced(
@@ -312,7 +312,9 @@ class TestSync:
         app = emulator.platform.app("app")
         app.put(WHOLE)
         identities = [{"type": "email", "value": "x@x.org"}]
-        branded = OTHER.changed(brandId="9", externalId="x", identities=identities, zendeskId=None)
+        branded = OTHER.with_values(
+            brandId="9", externalId="x", identities=identities, zendeskId=None
+        )
         app.put(branded)
 
         await self.synced(api, {"zendeskId": "10", "externalId": "x", "email": "x@x.org"})
