@@ -140,12 +140,12 @@ class OneCall:
         None: a probe went in its place.
         """
         transport, lane = self.transport, self.lane
-        places, pace, clock = transport.places, transport.pace, transport.clock
+        slots, pace, clock = transport.slots, transport.pace, transport.clock
         again = last is not None and (self.refusals is None or not self.refusals.give_way)
         stood = began = clock.now()
         until = inf if self.until is None or lane is Lane.BATCH else self.until
-        if (last is not None or not places.enter(began, lane)) and not await acquire_slot(
-            places, clock, lane, again=again, until=until
+        if (last is not None or not slots.enter(began, lane)) and not await acquire_slot(
+            slots, clock, lane, again=again, until=until
         ):
             return last or unsent(self.endpoint, None)
         try:
@@ -177,7 +177,7 @@ class OneCall:
                 self.ended = clock.now()
                 pace.leave(self.sign, lane=lane, now=self.ended, began=began, asked=self.asked)
         finally:
-            places.leave(lane=lane)
+            slots.leave(lane=lane)
         return reply
 
     async def _sent(

@@ -108,7 +108,7 @@ class Caller:
     timeout: Timeout
     clock: Clock = CLOCK
     tally: CallStats = field(factory=CallStats)
-    places: Slots = field(factory=lambda: Slots(None))
+    slots: Slots = field(factory=lambda: Slots(None))
     """What bounds the calls that are under way at once: the connections of this client."""
     probe: Request | None = None
     """A read of nobody: asks a service that was gone, in the place of a call."""

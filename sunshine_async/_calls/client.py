@@ -148,13 +148,11 @@ class Client:
                 keep=not is_mocked(),
                 in_loop=transport is not None,
             )
-        places = Slots(max_connections)
+        slots = Slots(max_connections)
         read, nobody = self.probe
         probe = read.request(None, {**path, **nobody}, {})
         limits = timeout_of(timeout)
-        self._bind(
-            Transport(wire, auth, retry, pace, limits, places=places, probe=probe, path=path)
-        )
+        self._bind(Transport(wire, auth, retry, pace, limits, slots=slots, probe=probe, path=path))
 
     def _usual_pace(self) -> Pace:
         """Return the pace that the service is known to allow."""

@@ -17,10 +17,10 @@ from sunshine_async._calls.error_body import details
 from sunshine_async._http.messages import HAD_LEFT
 from sunshine_async.bulk.cancellation import (
     CALL,
-    after_sending,
-    contained,
-    doubtful,
-    is_doubted,
+    error_after_doubt,
+    error_after_sending,
+    maybe_applied,
+    to_exception,
 )
 from sunshine_async.dixa.matching import holds, may_hold, of_changes, of_creates
 from sunshine_async.dixa.models import (
@@ -249,7 +249,7 @@ class _Course:
             if isinstance(result, EndUser):
                 self.looked_for.discard(index)
                 self.doubted.discard(index)
-            elif is_doubted(result):
+            elif maybe_applied(result):
                 self.looked_for.add(index)
                 self.doubted.add(index)
             elif isinstance(result, BadRequestError) and not is_taken(result):
@@ -264,12 +264,12 @@ class _Course:
         self.cut_short = False
         for index in sorted(self.doubted):
             result = self.results[index]
-            if not (is_doubted(result) or is_taken(result)) or not _guards(self.bodies[index]):
+            if not (maybe_applied(result) or is_taken(result)) or not _guards(self.bodies[index]):
                 continue
             try:
                 found = await self.creating.made(self.bodies[index], self.since)
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                if isinstance(contained(error, LOOK), GONE):
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+                if isinstance(to_exception(error, LOOK), GONE):
                     self.cut_short = True
                     break
                 continue  # it stays in doubt
@@ -283,7 +283,7 @@ class _Course:
     def ends(self) -> list[Result]:
         """Return how all have ended: what is in doubt says so."""
         for index in self.doubted:
-            self.results[index] = doubtful(cast("Exception", self.results[index]))
+            self.results[index] = error_after_doubt(cast("Exception", self.results[index]))
         return [self.results[index] for index in range(len(self.bodies))]
 
 
@@ -312,15 +312,15 @@ async def _halved(
     """
     try:
         outcomes = await send(bodies)
-    except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-        failed = contained(error, CALL)
+    except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+        failed = to_exception(error, CALL)
     else:
         try:
             return read(bodies, outcomes)
         except Exception as error:  # noqa: BLE001 - a fault of ours, and the request was sent
-            return [after_sending(error)] * len(bodies)
+            return [error_after_sending(error)] * len(bodies)
     if doubted:
-        failed = doubtful(failed)
+        failed = error_after_doubt(failed)
     if len(bodies) == 1 or not isinstance(failed, BadRequestError | PayloadTooLargeError):
         return [failed] * len(bodies)
     middle = len(bodies) // 2

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from sunshine_async._calls.upsert import FirstTry, UpsertEffect, UpsertResult, in_doubt
 from sunshine_async.bulk.batching import Sender
-from sunshine_async.bulk.cancellation import contained, doubtful, is_doubted
+from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied, to_exception
 from sunshine_async.dixa.bulk_requests import (
     AMBIGUOUS,
     CONFLICT,
@@ -150,8 +150,8 @@ class Known:
                     return
                 try:
                     page = await anext(self._pages)
-                except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                    contained(error, LOOK)
+                except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+                    to_exception(error, LOOK)
                     self._forget()
                     return
                 if page.unreadable:
@@ -291,8 +291,8 @@ class Upserting:
                     if user is not None:
                         there[index] = user
                         break
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                found_out = contained(error, LOOK)
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+                found_out = to_exception(error, LOOK)
                 gone = found_out if isinstance(found_out, GONE) else None
                 self._unfound(index, found_out, results)
         return there
@@ -327,7 +327,7 @@ class Upserting:
             for index, result in zip(turn, patched, strict=True):
                 did = UpsertEffect.EITHER if index in doubted else UpsertEffect.UPDATED
                 if isinstance(result, Exception) and index in doubted:
-                    result = doubtful(result)  # noqa: PLW2901 - by the create, perhaps
+                    result = error_after_doubt(result)  # noqa: PLW2901 - by the create, perhaps
                 results[index] = self._noted(result, did)
                 if isinstance(result, EndUser):
                     now[there[index].id] = result
@@ -338,7 +338,7 @@ class Upserting:
 
         A create with an e-mail address or a phone number has been looked for, if it was in doubt.
         """
-        if is_doubted(result):
+        if maybe_applied(result):
             return not (body.email or body.phone_number)
         return is_taken(result)
 
@@ -347,7 +347,7 @@ class Upserting:
 
         A create that may have been applied stays in doubt.
         """
-        if not is_doubted(results.get(index)):
+        if not maybe_applied(results.get(index)):
             results[index] = error
 
     def _noted(self, result: Result, did: UpsertEffect) -> Ended:

@@ -355,14 +355,14 @@ class TestHold:
         now = 100.0
         waits: list[float] = []
         for _ in range(9):
-            place = Waiter(lambda: None, Lane.BATCH)
-            pace.join(place)
-            wait = pace.ask(place, now)
+            waiter = Waiter(lambda: None, Lane.BATCH)
+            pace.join(waiter)
+            wait = pace.ask(waiter, now)
             assert wait
             assert pace.enter(now)  # for a person nothing is held
             now += wait
             waits.append(wait)
-            assert pace.ask(place, now) == 0
+            assert pace.ask(waiter, now) == 0
             assert not pace.enter(now + 60, Lane.BATCH)
             pace.leave(Sign.FAILED, lane=Lane.BATCH, now=now, began=now)
 
