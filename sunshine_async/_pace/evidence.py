@@ -18,8 +18,8 @@ BUCKET: Final = 0.25
 BUCKETS_KEPT: Final = 300.0
 """Seconds for which buckets are kept."""
 RECENT: Final = 1.0
-"""Seconds of a rate at least; more, up to `LONGEST_RECENT`, where fewer than `ENOUGH` were accepted."""
-LONGEST_RECENT: Final = 5.0
+"""Seconds of a rate at least; more, up to `LONGEST`, where fewer than `ENOUGH` were accepted."""
+LONGEST: Final = 5.0
 ENOUGH: Final = 10
 
 
@@ -50,10 +50,10 @@ class AcceptedRate:
         count, since = self._count, self._bucket_began_at
         for began, number in reversed(self._buckets):
             is_enough = now - since >= RECENT and count >= ENOUGH
-            if is_enough or now - began > LONGEST_RECENT:
+            if is_enough or now - began > LONGEST:
                 break
             count, since = count + number, began
-        if now - since > LONGEST_RECENT:
+        if now - since > LONGEST:
             return 0.0
         return count / max(RECENT, now - since)
 
@@ -68,9 +68,7 @@ class AcceptedRate:
         buckets = reversed(self._buckets)
         while True:
             seconds = now - began
-            is_enough = seconds >= max(least, RECENT) and (
-                seconds >= LONGEST_RECENT or count >= ENOUGH
-            )
+            is_enough = seconds >= max(least, RECENT) and (seconds >= LONGEST or count >= ENOUGH)
             if is_enough and count > best * seconds:
                 best, length = count / seconds, seconds
             before, number = next(buckets, (-inf, 0))
@@ -80,9 +78,9 @@ class AcceptedRate:
         return (best, length) if best else (count / max(RECENT, now - began), now - began)
 
 
-LOWEST_NOISY_RATE: Final = 15.0
+NOISY_RATE: Final = 15.0
 """Calls a second. Callers that share a smaller limit see nothing but mild refusals."""
-FALLS_FOR_TRIAL: Final = 3
+TRIAL_FALLS: Final = 3
 """Mild falls in a row, each before the rate was back, after which a trial begins at once."""
 TRIAL_INTERVAL: Final = 60.0
 """Seconds between two trials; doubled after each failed trial."""
@@ -95,7 +93,7 @@ HIGHEST_SHARE: Final = 0.025
 """The share of refusals that is taken for noise, at least and at most."""
 MARGIN: Final = 0.01
 """The share of refusals, beyond twice the share of the noise, that is no excess yet."""
-EXCESS_OF_LIMIT: Final = 5.0
+EXCESS: Final = 5.0
 """Refusals in excess from which on a limit is the better explanation."""
 
 
@@ -110,16 +108,16 @@ class NoiseFilter:
 
     def __init__(self) -> None:
         self._noise_until = -inf
-        self._next_trial_at = -inf
+        self._trial_at = -inf
         self._trial_interval = TRIAL_INTERVAL
         self._falls = 0
         self._answers = 0
         self._refusals = 0
         self._excess = 0.0
         self._share = LOWEST_SHARE
-        self._rate_before_fall = 0.0
+        self._fall_rate = 0.0
         """The rate that was accepted before the last fall."""
-        self._rate_before_trial = 0.0
+        self._trial_rate = 0.0
         """The same before the trial under way; 0 without a trial."""
 
     def count(self, refusals: int = 0) -> None:
@@ -134,20 +132,20 @@ class NoiseFilter:
 
     def is_noise(self, now: float) -> bool:
         """Return True if noise explains a refusal now."""
-        return now < self._noise_until and self._excess < EXCESS_OF_LIMIT
+        return now < self._noise_until and self._excess < EXCESS
 
     def count_fall(self, now: float, accepted: float, *, early: bool) -> None:
         """Note a fall, with so many calls a second *accepted*; while there is noise, for an excess."""
         self._falls = self._falls + 1 if early else 1
         if now < self._noise_until:
             self._measure()
-            if accepted >= TRIAL_GROWTH * self._rate_before_trial:
-                self._rate_before_trial, self._trial_interval = 0.0, TRIAL_INTERVAL
+            if accepted >= TRIAL_GROWTH * self._trial_rate:
+                self._trial_rate, self._trial_interval = 0.0, TRIAL_INTERVAL
             else:
                 self._noise_until = -inf
-                self._next_trial_at = now + self._trial_interval
+                self._trial_at = now + self._trial_interval
                 self._trial_interval *= 2
-        self._rate_before_fall = accepted
+        self._fall_rate = accepted
 
     def end_refusals(self, now: float, *, mild: bool, asked: bool) -> bool:
         """Note the end of a refusal period, *mild* or not; return True if a trial begins.
@@ -155,24 +153,24 @@ class NoiseFilter:
         Where the service *asked* for a pause, a trial is too costly, except after falls in a row.
         """
         self._excess = 0.0
-        if not mild or self._rate_before_fall < LOWEST_NOISY_RATE:
+        if not mild or self._fall_rate < NOISY_RATE:
             self._falls = 0
             return False
         if now < self._noise_until or (
-            (asked or now < self._next_trial_at) and self._falls < FALLS_FOR_TRIAL
+            (asked or now < self._trial_at) and self._falls < TRIAL_FALLS
         ):
             return False
         self._measure()
-        self._noise_until, self._rate_before_trial, self._falls = (
+        self._noise_until, self._trial_rate, self._falls = (
             now + NOISE_LASTS,
-            self._rate_before_fall,
+            self._fall_rate,
             0,
         )
         return True
 
     def stop(self) -> None:
         """Note that a limit refuses, and no noise: the service asked for seconds."""
-        self._falls, self._noise_until, self._rate_before_trial = 0, -inf, 0.0
+        self._falls, self._noise_until, self._trial_rate = 0, -inf, 0.0
 
     def _measure(self) -> None:
         usual = (self._refusals - self._excess) / max(1, self._answers)

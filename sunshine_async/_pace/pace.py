@@ -313,17 +313,16 @@ class Pace(Slots):
 
     def _wake_interactive(self) -> None:
         """Wake interactive calls that wait: a deadline may be too short for a new pause."""
-        for waiter in self._queue.interactive:
+        for waiter in list(self._queue.interactive):
             self._wake(waiter)
 
     def _end_refusals(self, now: float) -> None:
         """Let calls go on after a refusal period."""
         if self.rate is None:  # probes took tokens that there weren't
             self._tokens, self._tokens_at = 1.0, now
-        for queue in (self._queue.interactive, self._queue.batch):
-            first = queue.first()
-            if first is not None:
-                first.has_timer = False  # its timer is too late now
+        for waiter in self._queue.first():
+            if waiter is not None:
+                waiter.has_timer = False  # its timer is too late now
 
     def _open_breaker(self, now: float) -> None:
         if self._breaker.open(now):
@@ -392,7 +391,7 @@ class Pace(Slots):
 
     def _wake_batch(self) -> None:
         """Wake the first batch's call, whose timer may be too late now."""
-        batch = self._queue.batch.first()
+        _, batch = self._queue.first()
         if batch is not None:
             batch.has_timer = False
             self._wake(batch)

@@ -3,13 +3,7 @@
 from math import inf
 from typing import Final
 
-from sunshine_async._pace.evidence import (
-    LONGEST_RECENT,
-    RECENT,
-    AcceptedRate,
-    HeaderLimit,
-    NoiseFilter,
-)
+from sunshine_async._pace.evidence import LONGEST, RECENT, AcceptedRate, HeaderLimit, NoiseFilter
 
 DECREASE: Final = 0.9
 """The part of the accepted rate that a fall leaves."""
@@ -17,13 +11,13 @@ SECOND_DECREASE: Final = 0.7
 """The same where the fall before didn't help."""
 HELPED_AFTER: Final = 2.0
 """Seconds without a refusal after which a fall has helped."""
-REGROWTH: Final = 20.0
+REGAIN: Final = 20.0
 """Seconds until the rate is back at the failed rate: the plateau of the cubic curve."""
-REGROWTH_WINDOWS: Final = 3.0
+WINDOWS: Final = 3.0
 """The same in windows, where a window was learnt: only a whole window shows a result."""
-REGROWTH_OF_GUESS: Final = 7.0
+REGAIN_GUESS: Final = 7.0
 """The same in seconds, where the failed rate was doubling."""
-REGROWTH_OF_COST: Final = 28.0
+REGAIN_COST: Final = 28.0
 """The same in multiples of the refusal's time: the costlier a refusal, the later the next."""
 LINEAR_GROWTH: Final = 0.03
 """Calls a second, each second at least: the slower of two callers of one limit catches up."""
@@ -47,7 +41,7 @@ LONG_REFUSAL: Final = 2.5
 """Seconds: a longer refusal period shows a window."""
 LOWEST_RATE: Final = 0.05
 """Calls a second: the rate never falls lower, nor below half of a ceiling where that is less."""
-INTERACTIVE_SHARE: Final = 0.1
+RESERVE: Final = 0.1
 """The part of a window (of a second at least) by which interactive calls may go ahead of the rate."""
 HEADER_SHARE: Final = 0.97
 """The part of a limit, told by headers, that is used."""
@@ -135,7 +129,7 @@ class AdaptiveRate:
 
     def interactive_burst(self, rate: float) -> float:
         """Return the number of interactive calls that may go ahead of this *rate*."""
-        return INTERACTIVE_SHARE * rate * max(1.0, self.length)
+        return RESERVE * rate * max(1.0, self.length)
 
     def learn_headers(self, now: float, headers: HeaderLimit) -> bool:
         """Learn from headers; return True if starts must wait, with nothing of the window left."""
@@ -159,7 +153,7 @@ class AdaptiveRate:
         headers, left = self._header_limit, self._resets_at - now
         if headers is None or left <= 0:
             return False
-        return headers.remaining - in_flight <= INTERACTIVE_SHARE * headers.limit * min(
+        return headers.remaining - in_flight <= RESERVE * headers.limit * min(
             1.0, left / self.length
         )
 
@@ -244,14 +238,12 @@ class AdaptiveRate:
         if self.is_doubling:
             target = self._bottom * 2 ** min(seconds / DOUBLING, 60)
         else:
-            late = seconds - self._regrowth
+            late = seconds - self._regain
             scale = (
-                self._regrowth
-                if late < 0
-                else min(self._regrowth, max(REGROWTH, REGROWTH_WINDOWS * self.length))
+                self._regain if late < 0 else min(self._regain, max(REGAIN, WINDOWS * self.length))
             )
             curve = self._top + (self._top - self._bottom) * (late / scale) ** 3
-            target = max(curve, self._bottom + LINEAR_GROWTH * seconds * REGROWTH / self._regrowth)
+            target = max(curve, self._bottom + LINEAR_GROWTH * seconds * REGAIN / self._regain)
             if curve > LIMIT_MOVED * self._top:
                 self.is_doubling, self._bottom, self._grows_from = True, curve, now
         self._rate = max(self._rate, min(target, self._cap, self._ceiling))
@@ -262,13 +254,13 @@ class AdaptiveRate:
         self._waited_at = now
 
     @property
-    def _regrowth(self) -> float:
+    def _regain(self) -> float:
         if self._is_guess:
-            return REGROWTH_OF_GUESS
-        return max(REGROWTH, REGROWTH_WINDOWS * self.length, REGROWTH_OF_COST * self._lasted)
+            return REGAIN_GUESS
+        return max(REGAIN, WINDOWS * self.length, REGAIN_COST * self._lasted)
 
     def _is_early_fall(self, now: float) -> bool:
-        return self.is_active and now - self._ended_at < self._regrowth / 3
+        return self.is_active and now - self._ended_at < self._regain / 3
 
     def _is_noise(self, now: float, asked: float | None) -> bool:
         if asked and asked > LONG_REFUSAL:
@@ -323,7 +315,7 @@ class AdaptiveRate:
 
     def _highest_accepted(self, now: float) -> float:
         """Return the most calls a second that were accepted: in a window, where one was learnt."""
-        steady = 0.0 if self.is_doubling else min(LONGEST_RECENT, now - self._ended_at)
+        steady = 0.0 if self.is_doubling else min(LONGEST, now - self._ended_at)
         least = self.length or max(RECENT, steady)
         rate, _ = self.accepted.highest(now, min(self._ended_at, now - least), least)
         return rate

@@ -1,7 +1,8 @@
 """Slots for calls in flight, and the priority queue of calls that wait: interactive before batch."""
 
+from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
@@ -44,36 +45,13 @@ class Waiter:
     """True once the waiter was taken out of the queue without a start."""
 
 
-class _LaneQueue:
-    """The waiters of one lane: first come, first served, but calls that started before ahead."""
-
-    def __init__(self) -> None:
-        self._again: Final[deque[Waiter]] = deque()
-        self._new: Final[deque[Waiter]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._again) + len(self._new)
-
-    def __iter__(self) -> Iterator[Waiter]:
-        return iter([*self._again, *self._new])
-
-    def first(self) -> Waiter | None:
-        if self._again:
-            return self._again[0]
-        return self._new[0] if self._new else None
-
-    def part_of(self, waiter: Waiter) -> deque[Waiter]:
-        """Return the part of the queue in which *waiter* stands."""
-        return self._again if waiter.again else self._new
-
-
 class WaitQueue:
-    """The waiters of both lanes."""
+    """Priority queue of waiters: a lane is first come, first served, but for calls with *again*."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.interactive: Final = _LaneQueue()
-        self.batch: Final = _LaneQueue()
+        self.interactive: Final[deque[Waiter]] = deque()
+        self.batch: Final[deque[Waiter]] = deque()
         self._passed = 0
         """Interactive calls that have started while a batch's call waited."""
 
@@ -81,14 +59,23 @@ class WaitQueue:
         return self.count
 
     def add(self, waiter: Waiter) -> None:
-        """Add *waiter* at the end."""
-        self._lane_of(waiter).part_of(waiter).append(waiter)
+        """Add *waiter* at the end; with *again* before all new calls."""
+        lane = self._lane_of(waiter)
+        if waiter.again:
+            insort(lane, waiter, key=_is_new)
+        else:
+            lane.append(waiter)
         self.count += 1
 
     def remove(self, waiter: Waiter) -> None:
         """Remove *waiter* from any place in the queue."""
-        self._lane_of(waiter).part_of(waiter).remove(waiter)
+        self._lane_of(waiter).remove(waiter)
         self.count -= 1
+
+    def first(self) -> tuple[Waiter | None, Waiter | None]:
+        """Return the first interactive waiter, and the first of a batch."""
+        interactive, batch = self.interactive, self.batch
+        return interactive[0] if interactive else None, batch[0] if batch else None
 
     def count_start(self, lane: Lane) -> None:
         """Count a start of a call in *lane*."""
@@ -101,8 +88,12 @@ class WaitQueue:
         """Return True if the next start is to be the waiting batch's, where the batch may start."""
         return self._passed >= BATCH_EVERY - 1 and len(self.batch) > 0
 
-    def _lane_of(self, waiter: Waiter) -> _LaneQueue:
+    def _lane_of(self, waiter: Waiter) -> deque[Waiter]:
         return self.batch if waiter.lane is Lane.BATCH else self.interactive
+
+
+def _is_new(waiter: Waiter) -> bool:
+    return not waiter.again
 
 
 class Slots:
@@ -200,7 +191,7 @@ class Slots:
 
     def _next(self, now: float, waiter: Waiter) -> Waiter:
         """Return the waiter that goes next, of a queue in which *waiter* stands."""
-        first, batch = self._queue.interactive.first(), self._queue.batch.first()
+        first, batch = self._queue.first()
         if first and batch and self._queue.is_batch_due():
             batch_wait, wait = self._wait(now, Lane.BATCH), self._wait(now, Lane.INTERACTIVE)
             if batch_wait is not None and (wait is None or batch_wait <= wait):
@@ -223,7 +214,7 @@ class Slots:
         """Wake the waiters that may be next, unless a timer wakes them."""
         queue, is_done = self._queue, False
         while queue.count and not is_done:
-            first, batch = queue.interactive.first(), queue.batch.first()
+            first, batch = queue.first()
             is_done = True
             if first is not None and not first.has_timer:
                 is_done = self._wake(first)

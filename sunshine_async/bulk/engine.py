@@ -14,11 +14,11 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from sunshine_async._pace.concurrency import FIRST_LIMIT, ThroughputLimit
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
@@ -85,17 +85,38 @@ def outcome_of(index: int, item: I, result: R | Exception) -> Outcome[I, R]:
     return Unknown(index, item, result) if maybe_applied(result) else Failed(index, item, result)
 
 
+@frozen
+class Work(Generic[I, R, B]):
+    """The two steps of a worker.
+
+    *take* returns the next batch, or None at the end. *send* returns the outcomes of the items.
+    """
+
+    take: Callable[[], Awaitable[B | None]]
+    send: Callable[[B], Awaitable[Sequence[Outcome[I, R]]]]
+
+
+_Delivery: TypeAlias = tuple[Outcome[I, R], anyio.Event]
+
+
+@define(eq=False, repr=False)
 class Outcomes(Generic[I, R]):
     """The stream of outcomes: each item taken has an outcome. Read to the end, or leave the block."""
 
-    def __init__(self, source: ItemSource[I], *, ordered: bool) -> None:
-        self._source: Final = source
-        self._ready: Final[deque[_Delivery[I, R]]] = deque()
-        self._early: Final[dict[int, _Delivery[I, R]] | None] = {} if ordered else None
-        """With *ordered*: outcomes that come before their turn, by index."""
-        self._given = 0
-        self._workers: int = 0
-        self._news = anyio.Event()
+    _source: ItemSource[I]
+    _work: Work[I, R, Any]
+    _tasks: BackgroundTasks
+    _first_workers: int
+    _limit: ThroughputLimit | None
+    _early: dict[int, _Delivery[I, R]] | None
+    """Outcomes that come before their turn, by index; None: outcomes come as calls finish."""
+    _ready: deque[_Delivery[I, R]] = field(factory=deque["_Delivery[I, R]"], init=False)
+    _given: int = field(default=0, init=False)
+    _workers: int = field(default=0, init=False)
+    _news: anyio.Event = field(factory=anyio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._start_workers(self._first_workers)
 
     def stop(self) -> None:
         """Take no more items; running calls end, and the outcomes of these calls still come."""
@@ -129,8 +150,43 @@ class Outcomes(Generic[I, R]):
             "read the outcomes inside the block"
         )
 
+    def _start_workers(self, number: int) -> None:
+        """Start workers until so many run."""
+        while self._workers < number:
+            self._workers += 1
+            self._tasks.start(self._run_worker)
 
-_Delivery: TypeAlias = tuple[Outcome[I, R], anyio.Event]
+    async def _run_worker(self) -> None:
+        """Send batches until there are none; deliver the outcomes of each."""
+        CURRENT_LANE.set(Lane.BATCH)
+        take, send, deliver, limit = self._work.take, self._work.send, self._deliver, self._limit
+        try:
+            while (batch := await take()) is not None:
+                await wait_until_set(deliver(await send(batch)))
+                if limit is not None and not self._is_needed(limit):
+                    return
+        finally:
+            self._workers -= 1
+            self._news.set()
+
+    def _deliver(self, outcomes: Sequence[Outcome[I, R]]) -> anyio.Event:
+        """Give *outcomes* to the consumer; the event is set when the consumer receives the first."""
+        received = anyio.Event()
+        for outcome in outcomes:
+            if self._early is None:
+                self._ready.append((outcome, received))
+            else:
+                self._early[outcome.index] = outcome, received
+                while (next_one := self._given + len(self._ready)) in self._early:
+                    self._ready.append(self._early.pop(next_one))
+        self._news.set()
+        return received
+
+    def _is_needed(self, limit: ThroughputLimit) -> bool:
+        """Start workers where there are too few; return False to a superfluous worker."""
+        if not self._source.ended:
+            self._start_workers(limit.limit)
+        return self._workers <= limit.limit
 
 
 def run(
@@ -227,17 +283,6 @@ class KeyOrder:
                 del self._waiting[key]
 
 
-@frozen
-class Work(Generic[I, R, B]):
-    """The two steps of a worker.
-
-    *take* returns the next batch, or None at the end. *send* returns the outcomes of the items.
-    """
-
-    take: Callable[[], Awaitable[B | None]]
-    send: Callable[[B], Awaitable[Sequence[Outcome[I, R]]]]
-
-
 @asynccontextmanager
 async def run_workers(
     items: Items[I],
@@ -252,65 +297,8 @@ async def run_workers(
     With *limit* the number of workers follows.
     """
     async with open_source(items) as source, background_tasks() as tasks:
-        run = _Run(source, work(source), tasks, limit, ordered=ordered)
-        for _ in range(workers):
-            run.start_worker()
-        yield run
-
-
-class _Run(Outcomes[I, R], Generic[I, R, B]):
-    """The stream of outcomes, with the workers that fill the stream."""
-
-    def __init__(
-        self,
-        source: ItemSource[I],
-        work: Work[I, R, B],
-        tasks: BackgroundTasks,
-        limit: ThroughputLimit | None,
-        *,
-        ordered: bool,
-    ) -> None:
-        super().__init__(source, ordered=ordered)
-        self._work: Final = work
-        self._tasks: Final = tasks
-        self._limit: Final = limit
-
-    def start_worker(self) -> None:
-        """Start another worker."""
-        self._workers += 1
-        self._tasks.start(self._run_worker)
-
-    async def _run_worker(self) -> None:
-        """Send batches until there are none; deliver the outcomes of each."""
-        CURRENT_LANE.set(Lane.BATCH)
-        take, send, deliver, limit = self._work.take, self._work.send, self._deliver, self._limit
-        try:
-            while (batch := await take()) is not None:
-                await deliver(await send(batch))
-                if limit is not None and not self._is_needed(limit):
-                    return
-        finally:
-            self._workers -= 1
-            self._news.set()
-
-    async def _deliver(self, outcomes: Sequence[Outcome[I, R]]) -> None:
-        """Give *outcomes* to the consumer; wait until the consumer has received the first."""
-        received = anyio.Event()
-        for outcome in outcomes:
-            if self._early is None:
-                self._ready.append((outcome, received))
-            else:
-                self._early[outcome.index] = outcome, received
-                while (next_one := self._given + len(self._ready)) in self._early:
-                    self._ready.append(self._early.pop(next_one))
-        self._news.set()
-        await wait_until_set(received)
-
-    def _is_needed(self, limit: ThroughputLimit) -> bool:
-        """Start workers where there are too few; return False to a superfluous worker."""
-        while self._workers < limit.limit and not self._source.ended:
-            self.start_worker()
-        return self._workers <= limit.limit
+        early: dict[int, _Delivery[I, R]] | None = {} if ordered else None
+        yield Outcomes(source, work(source), tasks, workers, limit, early)
 
 
 @frozen
