@@ -166,7 +166,7 @@ class _Batcher(Generic[I, R]):
 
     async def _fill(self, batch: _Batch[I]) -> None:
         """Take items for *batch* until the batch is full, or no item comes in time."""
-        max_wait = inf
+        max_wait = self._limits.linger if batch.items else inf
         while max_wait >= 0 and self._has_room(batch):
             began = anyio.current_time()
             try:
