@@ -315,7 +315,7 @@ def simulate(
         wire = SimulatedWire(gate, case.latency, luck, anyio.current_time())
         clock = Clock(anyio.current_time, anyio.sleep, luck.random)
         auth = BasicAuth("key", "secret")
-        transport = Transport(wire, auth, Retry(), learnt, AMPLE, clock=clock, places=Slots(100))
+        transport = Transport(wire, auth, Retry(), learnt, AMPLE, clock=clock, slots=Slots(100))
         by_lane = {lane: evolve(transport, lane=lane) for lane in Lane}
         endpoint = open_endpoint("GET", "/v2/users", None)
 
