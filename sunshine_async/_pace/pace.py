@@ -45,7 +45,8 @@ class Pace(Slots):
 
     - A 429 begins a refusal period. No call starts for the seconds of the ``Retry-After`` (300 at
       most), or else for a tenth of a second. Then single calls probe, at growing intervals, until
-      a call is accepted. All refusals of the period are one overload.
+      a call is accepted. All refusals of the period are one overload. A 429 isn't counted against
+      the limit (assumed).
     - The rate is then 90 % of the most that was accepted a second, refused seconds included. The
       rate is back at that ceiling after 20 s, and grows slowly beyond.
     - A refusal period of several seconds shows a window: 600 calls in two seconds, refused for 58,
@@ -54,17 +55,17 @@ class Pace(Slots):
     - Headers (``X-RateLimit-*``, ``X-Rate-Limit-*``, ``RateLimit-*``, ``RateLimit``) that tell a
       window of 3 to 300 s spread the calls over that window before any 429.
     - Interactive calls start first, and own a tenth of each window: by so many calls, interactive
-      calls may go ahead of the rate. A batch never takes the last tenth of a window that headers
-      tell, nor of the part of the window that remains in time.
-    - Refusals at random lower nothing for long: after a refusal that stays alone the rate doubles
-      each second, and noise stays as rare as before. Noise isn't looked for below 15 calls a second,
-      where a window is known, nor where the service asks for more than two seconds.
+      calls may go ahead of the rate. Of a window that headers tell, a batch never takes the last
+      tenth; the tenth shrinks with the time left.
+    - Refusals at random (noise) lower nothing for long: after a refusal that stays alone the rate
+      doubles each second, and noise stays as rare as before, unlike the refusals of a limit. Noise
+      isn't looked for below 15 calls a second, where a window is known, nor where the service asks
+      for more than two seconds.
     - The lessons are forgotten when for 5 minutes there was no 429 and no call waited because of
       the rate. `snapshot` shows the lessons, which a job's journal keeps for the next run.
 
     **Overload.** 5xx and broken connections lower the number of a batch's calls in flight; answers
-    raise the number again. Slow answers lower nothing. That a 429 isn't counted against the limit
-    is assumed.
+    raise the number again. Slow answers lower nothing.
 
     **Outage.** A circuit breaker holds batches after 10 failures in a row, or 3 with no retry budget
     left (`may_retry`). Single probes go after 0.5, 1, 2 ... 30 s, until something is answered. A

@@ -330,7 +330,7 @@ class TestSlowSources:
 
 
 class TestLeaving:
-    """What holds when the caller goes away."""
+    """Promises that hold when the caller goes away."""
 
     @BACKENDS
     def test_an_error_of_the_block_is_itself(self, backend: str) -> None:

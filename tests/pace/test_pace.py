@@ -1,4 +1,4 @@
-"""How many at once and how fast: told any time, a pace never lets one go too early."""
+"""Rate and concurrency: told any time, a pace never lets a call start too early."""
 
 import asyncio
 import gc
@@ -78,7 +78,7 @@ def test_without_bounds_all_go() -> None:
 
 @pytest.mark.parametrize("now", [0.0, -5.0, 1e9])
 def test_it_starts_with_a_full_burst(now: float) -> None:
-    """Whatever the clock says first, the whole burst may go, and then no more."""
+    """With any first time the whole burst may go, and then no more."""
     assert starts(Pace(rate=1, burst=3), now) == 3
 
 
@@ -111,7 +111,7 @@ def test_a_hair_too_early_is_too_early() -> None:
     ahead=st.integers(0, 3),
 )
 def test_after_the_wait_it_has_come(rate: float, burst: float, at: float, ahead: int) -> None:
-    """Who asks again after just the seconds that were said needn't be told more than twice."""
+    """A call that asks again after just the seconds of the answer asks at most twice."""
     pace = Pace(rate=rate, burst=burst)
     starts(pace, at)
     now = at
@@ -129,7 +129,7 @@ def test_after_the_wait_it_has_come(rate: float, burst: float, at: float, ahead:
 
 
 def test_nobody_overtakes() -> None:
-    """Who comes while others wait stands in line, even where there is room."""
+    """A call that comes while calls wait joins the queue, even where there is room."""
     pace = Pace(max_in_flight=1)
     first, second = new_waiter(), new_waiter()
     assert pace.enter(0.0)
@@ -143,7 +143,7 @@ def test_nobody_overtakes() -> None:
 
 
 def test_the_first_in_line_is_woken() -> None:
-    """Who ends, starts or gives up wakes the first in line, and nobody else."""
+    """A call that ends, starts or gives up wakes the first in the queue, and no other call."""
     woken: list[str] = []
     pace = Pace(max_in_flight=2)
     a, b, c, d = (Waiter(lambda name=name: woken.append(name)) for name in "abcd")
@@ -164,10 +164,10 @@ def test_the_first_in_line_is_woken() -> None:
 
 
 class TestLanes:
-    """Who goes first."""
+    """Order of interactive calls and batches."""
 
     def test_interactive_calls_go_before_batches(self) -> None:
-        """Who is waited for goes before those of a batch that came earlier."""
+        """An interactive call goes before a batch's calls that came earlier."""
         slots = Slots(1)
         batch, person = Waiter(lambda: None, Lane.BATCH), new_waiter()
         assert slots.enter(0.0)
@@ -182,7 +182,7 @@ class TestLanes:
 
     @pytest.mark.parametrize("lane", Lane)
     def test_who_was_let_go_before_goes_first(self, lane: Lane) -> None:
-        """A resend stands before those of its lane who never were let go."""
+        """A resend stands before the new calls of the lane."""
         slots = Slots(1)
         new, again = Waiter(lambda: None, lane), Waiter(lambda: None, lane, again=True)
         assert slots.enter(0.0)
@@ -225,7 +225,7 @@ class TestLanes:
         ]
 
     def test_a_batch_whose_turn_it_is_is_told(self) -> None:
-        """Who comes when a batch is to go wakes it, and the batch then wakes who came."""
+        """A call that comes when a batch is due wakes the batch, and the batch then wakes that call."""
         woken: list[str] = []
         pace = Pace(max_in_flight=10)
         batch = Waiter(lambda: woken.append("batch"), Lane.BATCH)
@@ -417,7 +417,7 @@ def test_who_cannot_be_woken_is_forgotten(lanes: tuple[Lane, Lane]) -> None:
 
 
 def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
-    """Whoever asks, ends or comes back finds out, and those who are there go on."""
+    """A waiter of a closed event loop is dropped by any call that asks, ends or comes, and the queue goes on."""
     pace = Pace(max_in_flight=1)
     woken: list[str] = []
 
@@ -467,7 +467,7 @@ async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
 
 
 def test_a_process_that_was_forked_off_begins_anew() -> None:
-    """Who is under way and who waits in the parent is nothing to the child."""
+    """Calls in flight and waiters of the parent take no slot in the child."""
     pace = Pace(max_in_flight=1)
     assert pace.enter(0.0)
     pace.join(Waiter(lambda: None))

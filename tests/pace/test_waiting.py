@@ -185,7 +185,7 @@ def test_who_is_cancelled_in_line_lets_the_next_go(backend: str, bounds: dict[st
 @BACKENDS
 @pytest.mark.parametrize("seed", range(20))
 def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int) -> None:
-    """However many are cancelled, and when, no slot is lost and the next call goes at once."""
+    """With any cancellations no slot is lost, and the next call goes at once."""
 
     async def scenario() -> None:
         pace = Pace(rate=200, burst=2, max_in_flight=3)
@@ -279,7 +279,7 @@ def test_loops_in_two_threads_share_a_pace(backends: tuple[str, str]) -> None:
 
 @BACKENDS
 def test_a_person_goes_before_a_batch_that_waits(backend: str) -> None:
-    """Whoever came first, interactive calls go before batches, and resends before the others."""
+    """Interactive calls go before batches, and resends before new calls, in any order of arrival."""
     order: list[str] = []
 
     async def scenario() -> None:
