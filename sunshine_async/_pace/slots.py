@@ -55,9 +55,6 @@ class WaitQueue:
         self._passed = 0
         """Interactive calls that have started while a batch's call waited."""
 
-    def __len__(self) -> int:
-        return self.count
-
     def add(self, waiter: Waiter) -> None:
         """Add *waiter* at the end; with *again* before all new calls."""
         lane = self._lane_of(waiter)

@@ -1,4 +1,8 @@
-"""Waiting until a pace lets a call start, in any thread and event loop."""
+"""Waiting until a pace lets a call start, in any thread and event loop.
+
+`acquire_slot` joins the queue of `Slots` or of a `Pace`, asks at the time that the queue names, and
+asks again when a call in any thread calls the `Waker`.
+"""
 
 import time
 from collections.abc import Awaitable, Callable

@@ -416,7 +416,7 @@ def test_cancelling_leaks_nothing(backend: str) -> None:
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
             assert under_way == 0
-            assert (pace._in_flight, len(pace._queue)) == (0, 0)
+            assert (pace._in_flight, pace._queue.count) == (0, 0)
             assert (await client.users.get("1")).id == "1"
 
     anyio.run(scenario, backend=backend)

@@ -59,7 +59,7 @@ async def settled() -> None:
 
 def is_unused(pace: Pace) -> bool:
     """Return whether nothing waits at *pace* and nothing is under way."""
-    return (len(pace._queue), pace._in_flight) == (0, 0)
+    return (pace._queue.count, pace._in_flight) == (0, 0)
 
 
 @BACKENDS
