@@ -97,7 +97,7 @@ def structure(data: object, kind: type[T]) -> T:
     raise misfit
 
 
-def structure_strictly(data: object, kind: type[T]) -> T:
+def structure_body(data: object, kind: type[T]) -> T:
     """Return a body, plain *data*, as a *kind*; raise `Misfit` with the path where it doesn't fit."""
     try:
         result: T = _BODIES.get_structure_hook(kind)(data, kind)
@@ -167,7 +167,7 @@ def covers(found: object, body: object) -> bool:
     )
 
 
-def misread(model: Any, name: str) -> bool:
+def is_unreadable(model: Any, name: str) -> bool:
     """Return whether an answer had a value for the field *name* that couldn't be read whole.
 
     Such a field is unknown, not absent. A number that reads as the text of an id is read whole.

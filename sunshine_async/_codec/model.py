@@ -30,9 +30,9 @@ AS_ID: Final[Mapping[str, str]] = {WIRE: "_id"}
 TAG: Final = "_type"
 AS_TAG: Final[Mapping[str, str]] = {WIRE: TAG}
 """Of the field whose default says which member of a union a model is; None: any other."""
-ALSO: Final = "also"
+TAG_ALIAS: Final = "also"
 """In the metadata of such a field: another name that the service has for the same member."""
-STANDS_IN: Final = "stands in"
+PLACEHOLDER: Final = "stands in"
 """In the metadata of the field of "any other": this member also stands for a value that is no object.
 
 So a list of them keeps the places of its items.

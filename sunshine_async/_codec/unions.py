@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias, Union, cast, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from sunshine_async._codec.model import ALSO, STANDS_IN, TAG, WIRE, Unset
+from sunshine_async._codec.model import PLACEHOLDER, TAG, TAG_ALIAS, WIRE, Unset
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 Write: TypeAlias = Callable[[Any], Any]
@@ -70,7 +70,7 @@ def _tagged_reader(members: Sequence[Any], converter: Converter) -> Read:
     }
     other = by_tag[None]
     read_other, unknown = other
-    stands_in = STANDS_IN in _tag_field(unknown).metadata
+    stands_in = PLACEHOLDER in _tag_field(unknown).metadata
 
     def read(value: Any, _: Any) -> Any:
         if value.__class__ is not dict:
@@ -92,5 +92,5 @@ def _tag_field(member: Any) -> "attrs.Attribute[Any]":
 def _tags(member: Any) -> Iterator[str | None]:
     field = _tag_field(member)
     yield field.default
-    if ALSO in field.metadata:
-        yield field.metadata[ALSO]
+    if TAG_ALIAS in field.metadata:
+        yield field.metadata[TAG_ALIAS]

@@ -1,120 +1,119 @@
-"""Whether batches wait for a service that seems to be gone, and when one of them looks again.
-
-How many second tries all calls together have left: an outage isn't met with a storm of them.
-"""
+"""Circuit breaker of one service, and the retry budget. No clock: the caller passes the time."""
 
 from math import inf
 from typing import Final
 
-IN_A_ROW: Final = 10
-"""Failures with no answer between them."""
-A_FEW: Final = 3
-"""The same, where a call has no second tries left."""
-FIRST_LOOK: Final = 0.5
-"""Seconds until the first probe; each further one after twice as long."""
-LAST_LOOK: Final = 30.0
+FAILURES: Final = 10
+"""Failures in a row that open the breaker."""
+FEW_FAILURES: Final = 3
+"""Failures in a row that open the breaker where the retry budget is spent."""
+FIRST_PROBE_WAIT: Final = 0.5
+"""Seconds from the opening to the first probe; the wait doubles with each further probe."""
+LONGEST_PROBE_WAIT: Final = 30.0
 """Seconds between probes at most."""
 
 
 class CircuitBreaker:
-    """Holds back batches: one at a time goes, as a probe, after 0.5, 1, 2 ... 30 seconds.
+    """Circuit breaker: opens after failures in a row, probes, closes on an answer.
 
-    A call that can't be resent is no probe: a read goes in its place.
-
-    It begins when calls fail in a row, and ends with the first answer that settles one. For
-    *max_outage* seconds without any answer it is a reason to wait, then no more.
+    An open breaker holds back batches: one call at a time goes, as a probe, after 0.5, 1, 2 ... 30
+    seconds. A call that can't be resent is no probe: a read goes in its place. The first answer
+    that settles a call closes the breaker. After *max_outage* seconds without any answer, an open
+    breaker holds nothing back.
     """
 
     def __init__(self, max_outage: float) -> None:
-        self.row = 0
+        self.failures = 0
         """Attempts that failed since the last answer."""
-        self.next_at = -inf
-        """When the next probe may go."""
-        self.since: float | None = None
-        """When it began; None while nothing is held."""
+        self.probe_at = -inf
+        """The time of the next probe."""
+        self.opened_at: float | None = None
+        """The time of the opening; None while the breaker is closed."""
         self.max_outage = max_outage
-        self.read = False
-        """Whether a read was answered since the last failure: a call that can't be resent may go."""
+        self.read_answered = False
+        """True once a read was answered since the last failure: any call may go then."""
         self.refused_since: float | None = None
-        """The first 429 since the last accepted call."""
+        """The time of the first 429 since the last accepted call."""
         self._answered_at = -inf
-        self._look = FIRST_LOOK
-        self._before = 0.0
+        self._probe_wait = FIRST_PROBE_WAIT
+        self._earlier_seconds = 0.0
+        """Seconds of all earlier openings."""
 
-    def failed(self, now: float, began: float, *, batch: bool) -> None:
-        """Count a failure; where a probe failed, the next one is to wait longer."""
-        self.row += 1
-        self.read = False
-        if self.since is not None and batch and began >= self.next_at:
-            self._look = min(LAST_LOOK, 2 * self._look)
-            self.next_at = now + self._look
+    def count_failure(self, now: float, began: float, *, batch: bool) -> None:
+        """Count a failure; after a failed probe the wait for the next probe doubles."""
+        self.failures += 1
+        self.read_answered = False
+        if self.opened_at is not None and batch and began >= self.probe_at:
+            self._probe_wait = min(LONGEST_PROBE_WAIT, 2 * self._probe_wait)
+            self.probe_at = now + self._probe_wait
 
-    def begin(self, now: float) -> bool:
-        """Hold from now on; return whether that is new."""
-        if self.since is not None:
+    def open(self, now: float) -> bool:
+        """Open the breaker; return False where it was open already."""
+        if self.opened_at is not None:
             return False
-        self.since = self._answered_at = now
-        self._look = FIRST_LOOK
-        self.next_at = now + FIRST_LOOK
+        self.opened_at = self._answered_at = now
+        self._probe_wait = FIRST_PROBE_WAIT
+        self.probe_at = now + FIRST_PROBE_WAIT
         return True
 
-    def answered_a_read(self, now: float) -> None:
-        """Let one call go, whatever it is, if it is time for a probe: somebody is there."""
-        self.read = now >= self.next_at
+    def count_read(self, now: float) -> None:
+        """Note the answer to a read: at the time for a probe, any one call may go as the probe."""
+        self.read_answered = now >= self.probe_at
 
-    def refused(self, now: float) -> None:
-        """End the row for an answer that settles nothing: somebody is there."""
-        self.row = 0
+    def count_refusal(self, now: float) -> None:
+        """Note a 429: no call is settled, but the service is there, so the row of failures ends."""
+        self.failures = 0
         self._answered_at = now
         if self.refused_since is None:
             self.refused_since = now
 
     def is_starved(self, now: float) -> bool:
-        """Return whether calls have been refused for so long that waiting is no use."""
+        """Return True if calls have been refused for so long that waiting is no use."""
         since = self.refused_since
         return since is not None and now - since >= self.max_outage
 
-    def end(self, now: float) -> None:
-        """Hold no more."""
-        self._before = self.seconds(now)
-        self.since = None
-        self.next_at = -inf
+    def close(self, now: float) -> None:
+        """Close the breaker: batches go on."""
+        self._earlier_seconds = self.seconds(now)
+        self.opened_at = None
+        self.probe_at = -inf
 
-    def opens_at(self, now: float, *, watched: bool) -> float:
-        """Return when the next batch may go, as far as this holds it; inf: when it has ended.
+    def batch_starts_at(self, now: float, *, watched: bool) -> float:
+        """Return the earliest start of a batch's call; inf for no start before the breaker closes.
 
-        While it is *watched* none goes as a probe: who watches asks, by a call that does no harm.
+        While the breaker is *watched*, no batch's call is a probe: the watcher asks for the service,
+        by a call that does no harm.
         """
-        if self.since is None or self.gave_up(now):
+        if self.opened_at is None or self.gave_up(now):
             return -inf
-        return inf if watched else self.next_at
+        return inf if watched else self.probe_at
 
     def gave_up(self, now: float) -> bool:
-        """Return whether it has been held for so long that waiting is no use."""
-        return self.since is not None and now - self._answered_at >= self.max_outage
+        """Return True if no answer has come for so long that waiting is no use."""
+        return self.opened_at is not None and now - self._answered_at >= self.max_outage
 
     def seconds(self, now: float) -> float:
-        """Return for how long it has been held until *now*, all times together."""
-        return self._before + (0.0 if self.since is None else now - self.since)
+        """Return the seconds for which the breaker was open until *now*, in total."""
+        return self._earlier_seconds + (0.0 if self.opened_at is None else now - self.opened_at)
 
 
 class RetryBudget:
-    """Second tries in hand: each takes one, each answer gives half a one back."""
+    """Retry budget: each retry of a failed call spends 1, each answer gives a half back."""
 
     FIRST: Final = 20.0
-    MOST: Final = 50.0
-    BACK: Final = 0.5
+    LIMIT: Final = 50.0
+    REFILL: Final = 0.5
 
     def __init__(self) -> None:
         self.left = self.FIRST
 
-    def take(self) -> bool:
-        """Take one; return whether there was one."""
+    def spend(self) -> bool:
+        """Spend 1; return False where less is left."""
         if self.left < 1:
             return False
         self.left -= 1
         return True
 
-    def give(self) -> None:
-        """Give back a part of one."""
-        self.left = min(self.MOST, self.left + self.BACK)
+    def refill(self) -> None:
+        """Give a half back, for an answer."""
+        self.left = min(self.LIMIT, self.left + self.REFILL)

@@ -1,8 +1,8 @@
-"""Refusals at random, told from those of a limit. No clock: the caller passes the time.
+"""Evidence of a service's rate limit. No clock: the caller passes the time.
 
-Counts of accepted calls over time. No clock: the caller passes the time.
-
-Rate-limit headers of an answer. Pure: the caller passes the time.
+- `AcceptedRate` counts accepted calls over time.
+- `NoiseFilter` tells refusals at random from the refusals of a limit.
+- `limit_in_headers` reads the rate-limit headers of an answer.
 """
 
 import re
@@ -13,162 +13,168 @@ from typing import Final
 
 from attrs import frozen
 
-PIECE: Final = 0.25
-"""Seconds: calls are counted in pieces of time."""
-KEPT: Final = 300.0
-"""Seconds of pieces that are kept."""
-LATELY: Final = 1.0
+BUCKET: Final = 0.25
+"""Seconds of a bucket: calls are counted by buckets of time."""
+BUCKETS_KEPT: Final = 300.0
+"""Seconds for which buckets are kept."""
+RECENT: Final = 1.0
 """Seconds of a rate at least; more, up to `LONGEST`, where fewer than `ENOUGH` were accepted."""
 LONGEST: Final = 5.0
 ENOUGH: Final = 10
 
 
 class AcceptedRate:
-    """Calls that were accepted, counted in pieces of time."""
+    """Rate of accepted calls, counted in buckets of time."""
 
     def __init__(self) -> None:
-        self._pieces: Final[deque[tuple[float, int]]] = deque(maxlen=int(KEPT / PIECE))
-        self._began = -inf
-        self._until = -inf
+        self._buckets: Final[deque[tuple[float, int]]] = deque(maxlen=int(BUCKETS_KEPT / BUCKET))
+        self._bucket_began_at = -inf
+        self._bucket_ends_at = -inf
         self._count = 0
 
     def add(self, now: float) -> float:
-        """Count one call; return the calls a second of the piece that ended with it, or 0."""
-        if now < self._until:
+        """Count a call; return the rate of the bucket that ended before the call, or 0."""
+        if now < self._bucket_ends_at:
             self._count += 1
             return 0.0
-        rate = self._count / PIECE
+        rate = self._count / BUCKET
         if self._count:
-            self._pieces.append((self._began, self._count))
-        self._began = now
-        self._until = now + PIECE
+            self._buckets.append((self._bucket_began_at, self._count))
+        self._bucket_began_at = now
+        self._bucket_ends_at = now + BUCKET
         self._count = 1
         return rate
 
-    def lately(self, now: float) -> float:
-        """Return how many calls a second were accepted in the last second, or the last five."""
-        count, since = self._count, self._began
-        for began, several in reversed(self._pieces):
-            enough = now - since >= LATELY and count >= ENOUGH
-            if enough or now - began > LONGEST:
+    def recent(self, now: float) -> float:
+        """Return the calls a second that were accepted in the last second, or the last five."""
+        count, since = self._count, self._bucket_began_at
+        for began, number in reversed(self._buckets):
+            is_enough = now - since >= RECENT and count >= ENOUGH
+            if is_enough or now - began > LONGEST:
                 break
-            count, since = count + several, began
+            count, since = count + number, began
         if now - since > LONGEST:
             return 0.0
-        return count / max(LATELY, now - since)
+        return count / max(RECENT, now - since)
 
-    def most(self, now: float, since: float, least: float = 0.0) -> tuple[float, float]:
-        """Return the highest rate of any stretch from *since* on that ends *now*, and its seconds.
+    def highest(self, now: float, since: float, least: float = 0.0) -> tuple[float, float]:
+        """Return the highest rate of all stretches that end *now*, and the seconds of the stretch.
 
-        The seconds of a refusal count. A stretch is as long as for `lately`, and as *least* seconds,
-        at least.
+        A stretch begins at *since* or later, and has at least *least* seconds and the seconds of
+        `recent`. The seconds of a refusal count.
         """
         best, length = 0.0, 0.0
-        count, began = self._count, self._began
-        pieces = reversed(self._pieces)
+        count, began = self._count, self._bucket_began_at
+        buckets = reversed(self._buckets)
         while True:
             seconds = now - began
-            enough = seconds >= max(least, LATELY) and (seconds >= LONGEST or count >= ENOUGH)
-            if enough and count > best * seconds:
+            is_enough = seconds >= max(least, RECENT) and (seconds >= LONGEST or count >= ENOUGH)
+            if is_enough and count > best * seconds:
                 best, length = count / seconds, seconds
-            before, several = next(pieces, (-inf, 0))
-            if not several or (enough and before < since) or now - before > KEPT:
+            before, number = next(buckets, (-inf, 0))
+            if not number or (is_enough and before < since) or now - before > BUCKETS_KEPT:
                 break
-            count, began = count + several, before
-        return (best, length) if best else (count / max(LATELY, now - began), now - began)
+            count, began = count + number, before
+        return (best, length) if best else (count / max(RECENT, now - began), now - began)
 
 
-FAST: Final = 15.0
-"""Calls a second: below, callers that share a small limit see nothing but mild refusals."""
-FALLS: Final = 3
-"""Mild falls in a row, each before the rate was back, after which noise is tried at once."""
-BETWEEN: Final = 60.0
-"""Seconds between two trials; twice as many after each that failed."""
-GREW: Final = 2.0
-"""Times the rate before a trial that shows noise."""
-LASTS: Final = 60.0
-"""Seconds after a trial began, after which noise has to be shown again."""
-LEAST: Final = 0.005
-MOST: Final = 0.025
-"""The share of refusals that is taken for noise."""
+NOISY_RATE: Final = 15.0
+"""Calls a second. Callers that share a smaller limit see nothing but mild refusals."""
+TRIAL_FALLS: Final = 3
+"""Mild falls in a row, each before the rate was back, after which a trial begins at once."""
+TRIAL_INTERVAL: Final = 60.0
+"""Seconds between two trials; doubled after each failed trial."""
+TRIAL_GROWTH: Final = 2.0
+"""Times the rate before the trial: a rate so high shows noise."""
+NOISE_LASTS: Final = 60.0
+"""Seconds from the beginning of a trial, after which noise has to be shown again."""
+LOWEST_SHARE: Final = 0.005
+HIGHEST_SHARE: Final = 0.025
+"""The share of refusals that is taken for noise, at least and at most."""
 MARGIN: Final = 0.01
-"""The share of refusals, beyond twice that of the noise, that is no excess yet."""
+"""The share of refusals, beyond twice the share of the noise, that is no excess yet."""
 EXCESS: Final = 5.0
-"""Refusals in excess that a limit explains better."""
+"""Refusals in excess from which on a limit is the better explanation."""
 
 
 class NoiseFilter:
-    """Refusals that come at any rate, such as those of a faulty gateway, and their share.
+    """Noise: refusals that come at any rate, such as a faulty gateway's.
 
-    After a mild refusal a trial shows the cause: the rate doubles each second. Noise stays what it
-    is, and a limit refuses in excess (a cumulative sum against twice the share of the noise). A
-    trial that failed isn't repeated for a minute, two, four and so on, unless three falls in a row
+    After a mild refusal a trial shows the cause: the rate doubles each second. Noise stays the
+    same, and a limit refuses in excess (a cumulative sum against twice the share of the noise). A
+    failed trial isn't repeated for a minute, two, four and so on, unless three falls in a row
     didn't help. While there is noise, only an excess of refusals lowers the rate.
     """
 
     def __init__(self) -> None:
-        self._until = -inf
-        self._next_at = -inf
-        self._between = BETWEEN
+        self._noise_until = -inf
+        self._trial_at = -inf
+        self._trial_interval = TRIAL_INTERVAL
         self._falls = 0
         self._answers = 0
         self._refusals = 0
         self._excess = 0.0
-        self._share = LEAST
-        self._accepted = 0.0
+        self._share = LOWEST_SHARE
+        self._fall_rate = 0.0
         """The rate that was accepted before the last fall."""
-        self._from = 0.0
-        """The same before the trial that is on; 0 without one."""
+        self._trial_rate = 0.0
+        """The same before the trial under way; 0 without a trial."""
 
     def count(self, refusals: int = 0) -> None:
-        """Count an answer, which is a refusal or none."""
+        """Count an answer: an accepted call (0), or a refusal (1)."""
         self._answers += 1
         self._refusals += refusals
         self._excess = max(0.0, self._excess + refusals - 2 * self._share - MARGIN)
 
-    def is_on(self, now: float) -> bool:
-        """Return whether there is noise."""
-        return now < self._until
+    def has_noise(self, now: float) -> bool:
+        """Return True while there is noise."""
+        return now < self._noise_until
 
-    def explains(self, now: float) -> bool:
-        """Return whether a refusal is noise."""
-        return now < self._until and self._excess < EXCESS
+    def is_noise(self, now: float) -> bool:
+        """Return True if noise explains a refusal now."""
+        return now < self._noise_until and self._excess < EXCESS
 
-    def fell(self, now: float, accepted: float, *, early: bool) -> None:
-        """Note a fall, with so many calls a second *accepted*: in noise, for an excess."""
+    def count_fall(self, now: float, accepted: float, *, early: bool) -> None:
+        """Note a fall, with so many calls a second *accepted*; while there is noise, for an excess."""
         self._falls = self._falls + 1 if early else 1
-        if now < self._until:
+        if now < self._noise_until:
             self._measure()
-            if accepted >= GREW * self._from:
-                self._from, self._between = 0.0, BETWEEN
+            if accepted >= TRIAL_GROWTH * self._trial_rate:
+                self._trial_rate, self._trial_interval = 0.0, TRIAL_INTERVAL
             else:
-                self._until = -inf
-                self._next_at = now + self._between
-                self._between *= 2
-        self._accepted = accepted
+                self._noise_until = -inf
+                self._trial_at = now + self._trial_interval
+                self._trial_interval *= 2
+        self._fall_rate = accepted
 
-    def opened(self, now: float, *, mild: bool, asked: bool) -> bool:
-        """Note the end of a refusal period, *mild* or not; return whether a trial begins.
+    def end_refusals(self, now: float, *, mild: bool, asked: bool) -> bool:
+        """Note the end of a refusal period, *mild* or not; return True if a trial begins.
 
-        Where the service *asked* for a pause, a trial is too dear but after falls in a row.
+        Where the service *asked* for a pause, a trial is too costly, except after falls in a row.
         """
         self._excess = 0.0
-        if not mild or self._accepted < FAST:
+        if not mild or self._fall_rate < NOISY_RATE:
             self._falls = 0
             return False
-        if now < self._until or ((asked or now < self._next_at) and self._falls < FALLS):
+        if now < self._noise_until or (
+            (asked or now < self._trial_at) and self._falls < TRIAL_FALLS
+        ):
             return False
         self._measure()
-        self._until, self._from, self._falls = now + LASTS, self._accepted, 0
+        self._noise_until, self._trial_rate, self._falls = (
+            now + NOISE_LASTS,
+            self._fall_rate,
+            0,
+        )
         return True
 
-    def end(self) -> None:
-        """Note that refusals are those of a limit: the service asked for seconds."""
-        self._falls, self._until, self._from = 0, -inf, 0.0
+    def stop(self) -> None:
+        """Note that a limit refuses, and no noise: the service asked for seconds."""
+        self._falls, self._noise_until, self._trial_rate = 0, -inf, 0.0
 
     def _measure(self) -> None:
         usual = (self._refusals - self._excess) / max(1, self._answers)
-        self._share = min(MOST, max(LEAST, usual))
+        self._share = min(HIGHEST_SHARE, max(LOWEST_SHARE, usual))
         self._answers = self._refusals = 0
 
 
@@ -177,23 +183,23 @@ _FAMILIES: Final = tuple(
     for prefix in ("x-ratelimit", "x-rate-limit", "ratelimit")
 )
 _TELLING: Final = frozenset({"ratelimit", *(names[0] for names in _FAMILIES)})
-"""The names of which one is there, where a limit is told."""
+"""Header names: an answer that tells a limit has at least one of these."""
 _NUMBER: Final = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)")
 _FIELD: Final = re.compile(r"\b(r|remaining|t|reset|q|limit|w)=(\d{1,15})")
 _EPOCH: Final = 1e8
-"""Seconds: a larger reset is a time since 1970, in seconds or ..."""
+"""A larger reset is a time since 1970, in seconds or ..."""
 _MILLISECONDS: Final = 1e11
 """... in milliseconds."""
 
 
 @frozen
 class HeaderLimit:
-    """The state of a limit, as the service tells it."""
+    """The state of a limit, as the headers of an answer tell."""
 
     limit: float
     """Calls a window."""
     remaining: float
-    """Calls that are left of them."""
+    """Calls left in the window."""
     reset: float
     """Seconds until the window ends."""
     length: float = 0.0
@@ -201,11 +207,11 @@ class HeaderLimit:
 
 
 def limit_in_headers(headers: Mapping[str, str], now: float) -> HeaderLimit | None:
-    """Return what *headers* (lower-case names) say of a limit, or None; *now* is seconds since 1970.
+    """Return the limit in *headers* (lower-case names), or None; *now* is seconds since 1970.
 
-    Read are ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``, the same as ``X-Rate-Limit-…``
-    and ``RateLimit-…``, and the IETF's ``RateLimit`` with ``RateLimit-Policy``. A reset is seconds
-    from now or a time since 1970.
+    These headers are read: ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``, the same as
+    ``X-Rate-Limit-…`` and ``RateLimit-…``, and the IETF's ``RateLimit`` with ``RateLimit-Policy``.
+    A reset is seconds from now or a time since 1970.
     """
     if _TELLING.isdisjoint(headers):
         return None
@@ -213,9 +219,9 @@ def limit_in_headers(headers: Mapping[str, str], now: float) -> HeaderLimit | No
         if names[0] in headers:
             remaining, limit, reset = (_number(headers.get(name, "")) for name in names)
             fields = _fields(headers.get(names[1], ""))
-            return _of(limit, remaining, reset, fields.get("w"), now)
+            return _limit_of(limit, remaining, reset, fields.get("w"), now)
     fields = _fields(headers.get("ratelimit-policy", "")) | _fields(headers["ratelimit"])
-    return _of(
+    return _limit_of(
         fields.get("q", fields.get("limit")),
         fields.get("r", fields.get("remaining")),
         fields.get("t", fields.get("reset")),
@@ -224,7 +230,7 @@ def limit_in_headers(headers: Mapping[str, str], now: float) -> HeaderLimit | No
     )
 
 
-def _of(
+def _limit_of(
     limit: float | None,
     remaining: float | None,
     reset: float | None,

@@ -1,4 +1,4 @@
-"""How many calls are under way at once, and how fast they start. It is told the time."""
+"""The pace of calls: rate, concurrency and order. No clock: the caller passes the time."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,21 +6,20 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from sunshine_async._pace.breaker import A_FEW, IN_A_ROW, CircuitBreaker, RetryBudget
+from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.rate import LONGEST_PAUSE, AdaptiveRate
-from sunshine_async._pace.slots import Lane, Slots
-from sunshine_async._pace.snapshot import Snapshot
+from sunshine_async._pace.slots import Lane, Slots, Snapshot
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
-_ASKS_AGAIN: Final = 1.0  # seconds, where the rate may have grown by then
+_RECHECK: Final = 1.0  # seconds, where the rate may have grown by then
 _LEARNT_BURST: Final = 0.025
 """Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 
 
 class Sign(Enum):
-    """What an attempt's end says of the service."""
+    """The lesson of an attempt's end about the service."""
 
     ANSWERED = "an answer that settles the call, be it a refusal of what it asks"
     THROTTLED = "429"
@@ -35,18 +34,19 @@ _BATCH: Final = Lane.BATCH
 
 
 class Pace(Slots):
-    """The bounds on the calls of one credential: those that you declare, and those it finds.
+    """Rate limiter, concurrency limit, priority queue and circuit breaker for one credential.
 
-    **Declared.** At most *max_in_flight* calls are under way at once, batches in nine tenths of
-    them. With a *rate* (calls a second), at most ``burst + rate * t`` calls start in any *t*
-    seconds (a token bucket; *burst* is a tenth of a second's calls where it isn't given, and at
-    least 1). Both hold whatever is learnt.
+    **Declared.** At most *max_in_flight* calls are in flight at once, calls of batches in nine
+    tenths of the slots. With a *rate* (calls a second), at most ``burst + rate * t`` calls start in
+    any *t* seconds (a token bucket; *burst* is by default a tenth of a second's calls, and at least
+    1). Both hold whatever is learnt.
 
     **Learnt.** Nothing until the first 429, or the first answer with rate-limit headers.
 
-    - A 429 begins a refusal period. No call starts for the seconds that its ``Retry-After`` asks
-      (300 at most), or else for a tenth of a second. Then one call at a time looks again, ever
-      later, until one is accepted. All refusals of the period are one overload.
+    - A 429 begins a refusal period. No call starts for the seconds of the ``Retry-After`` (300 at
+      most), or else for a tenth of a second. Then single calls probe, at growing intervals, until
+      a call is accepted. All refusals of the period are one overload. A 429 isn't counted against
+      the limit (assumed).
     - The rate is then 90 % of the most that was accepted a second, refused seconds included. The
       rate is back at that ceiling after 20 s, and grows slowly beyond.
     - A refusal period of several seconds shows a window: 600 calls in two seconds, refused for 58,
@@ -54,25 +54,26 @@ class Pace(Slots):
       to grow back.
     - Headers (``X-RateLimit-*``, ``X-Rate-Limit-*``, ``RateLimit-*``, ``RateLimit``) that tell a
       window of 3 to 300 s spread the calls over that window before any 429.
-    - Interactive calls start first, and own a tenth of each window: they may go ahead of the rate
-      by so many calls. A batch never takes the last tenth of a window that headers tell, nor of
-      what remains in time.
-    - Refusals at random lower nothing for long: after a refusal that stays alone the rate doubles
-      each second, and noise stays as rare as it was. It isn't looked for below 15 calls a second,
-      where a window is known, nor where the service asks for more than two seconds.
-    - What was learnt is forgotten when for 5 minutes there was no 429 and no call waited because of
-      the rate. `snapshot` shows it, and a job's journal keeps it for the next run.
+    - Interactive calls start first, and own a tenth of each window: by so many calls, interactive
+      calls may go ahead of the rate. Of a window that headers tell, a batch never takes the last
+      tenth; the tenth shrinks with the time left.
+    - Refusals at random (noise) lower nothing for long: after a refusal that stays alone the rate
+      doubles each second, and noise stays as rare as before, unlike the refusals of a limit. Noise
+      isn't looked for below 15 calls a second, where a window is known, nor where the service asks
+      for more than two seconds.
+    - The lessons are forgotten when for 5 minutes there was no 429 and no call waited because of
+      the rate. `snapshot` shows the lessons, which a job's journal keeps for the next run.
 
-    5xx and broken connections lower the number of batches under way, answers raise it again. Slow
-    answers lower nothing. That a 429 isn't counted against the limit is assumed.
+    **Overload.** 5xx and broken connections lower the number of a batch's calls in flight; answers
+    raise the number again. Slow answers lower nothing.
 
-    **Gone.** After 10 failures in a row, or 3 with no second tries left (`may_retry`), batches are
-    held, but for one probe at a time after 0.5, 1, 2 ... 30 s (one of them, a look-up of a job's, or
-    before a call that can't be resent a read), until something is answered; after *max_outage* seconds
-    without an answer `gave_up` says that waiting is no use. After as long with nothing but 429s, a
-    batch's calls end in `RateLimitError`.
+    **Outage.** A circuit breaker holds batches after 10 failures in a row, or 3 with no retry budget
+    left (`may_retry`). Single probes go after 0.5, 1, 2 ... 30 s, until something is answered. A
+    probe is a call of the batch, a look-up of a job, or a read before a call that can't be resent.
+    After *max_outage* seconds without an answer, `gave_up` says that waiting is no use. After as
+    long with nothing but 429s, a batch's calls end in `RateLimitError`.
 
-    Hand the same pace to several clients, in any thread or loop, to bound them together. Raise
+    Hand the same pace to several clients, in any thread or loop, for a common bound. Raise
     `ValueError` for a number that can't work.
     """
 
@@ -101,19 +102,20 @@ class Pace(Slots):
         self.burst: Final = burst if burst is not None else max(1.0, (rate or 0.0) / 10)
         self.max_in_flight: Final = max_in_flight
         self._tokens = self.burst
-        self._counted_at = -inf
-        self._told = 0.0
-        """The time that it was told last."""
-        self._learnt: Final = AdaptiveRate(rate or inf)
-        self._load: Final = OverloadLimit()
+        self._tokens_at = -inf
+        """The time at which *_tokens* were counted."""
+        self._latest = 0.0
+        """The latest time that a caller passed."""
+        self._adaptive: Final = AdaptiveRate(rate or inf)
+        self._overload: Final = OverloadLimit()
         self._budget: Final = RetryBudget()
-        self._hold: Final = CircuitBreaker(max_outage)
+        self._breaker: Final = CircuitBreaker(max_outage)
         self._watchers: Final[dict[Callable[[], None], float]] = {}
         self._max_outage: Final = max_outage
         self.answers = 0
-        """How many calls have been answered."""
-        self._batches_from = -inf
-        """When batches may start again, as the ``Retry-After`` of a failure asked."""
+        """The number of calls that have been answered."""
+        self._batch_starts_at = -inf
+        """The earliest start of a batch's call, as the ``Retry-After`` of a failure asked."""
 
     def __repr__(self) -> str:
         return f"Pace(rate={self.rate}, burst={self.burst}, max_in_flight={self.max_in_flight})"
@@ -127,202 +129,203 @@ class Pace(Slots):
         began: float | None = None,
         asked: float | None = None,
     ) -> None:
-        """End a call that has started in *lane*, and learn from its end.
+        """End a call that has started in *lane*, and learn from the end.
 
-        *began* is when its attempt started, *asked* the seconds of its ``Retry-After``. Without
+        *began* is the start of the attempt, *asked* the seconds of the ``Retry-After``. Without
         *now* nothing is learnt.
         """
         with self._lock:
             if now is not None:
-                self._told = now
+                self._latest = now
                 began = now if began is None else began
                 if sign is _ANSWERED:
-                    self._answered(now, began, lane)
+                    self._count_answer(now, began, lane)
                 elif sign is Sign.READ:
-                    if self._learnt.answered(now, began):
-                        self._opened(now)
-                    self._hold.answered_a_read(now)
+                    if self._adaptive.count_answer(now, began):
+                        self._end_refusals(now)
+                    self._breaker.count_read(now)
                     self._wake_batch()
                 elif sign is not Sign.NOTHING:
-                    self._went_wrong(sign, now, began, lane, asked)
-                elif self._learnt.looked(now, began):
-                    self._line.forget_times()
+                    self._count_failure(sign, now, began, lane, asked)
+                elif self._adaptive.end_probe(now, began):
+                    self._queue.forget_timers()
             self._end(lane)
-            if self._line.count:
-                self._wake()
+            if self._queue.count:
+                self._wake_next()
 
     def tell(self, told: HeaderLimit, now: float) -> None:
         """Learn from the rate-limit headers of an answer."""
         with self._lock:
-            if self._learnt.tell(now, told):
-                self._rouse_interactive()
+            if self._adaptive.learn_headers(now, told):
+                self._wake_interactive()
 
     def resume(self, ceiling: float, window: float, now: float) -> None:
-        """Start with a limit that was found before: *ceiling* calls a second, in a *window* (seconds).
+        """Start with a limit of an earlier run: *ceiling* calls a second, in a *window* (seconds).
 
-        It grows and falls from there. Where something was learnt since, nothing changes.
+        The rate grows and falls from there. Where something was learnt since, nothing changes.
         """
         with self._lock:
-            self._learnt.resume(now, ceiling, window)
+            self._adaptive.resume(now, ceiling, window)
 
     def may_retry(self) -> bool:
-        """Return whether a failed call may be tried again, which takes one from the budget.
+        """Spend one retry of a failed call; return False where the retry budget is spent.
 
-        A 429 isn't a failure: what it refused is sent again without asking.
+        A 429 isn't a failure: a refused call is sent again without the budget.
         """
         with self._lock:
-            may = self._budget.take()
-            if not may and self._hold.row >= A_FEW:
-                self._begin_to_hold(self._told)
+            may = self._budget.spend()
+            if not may and self._breaker.failures >= FEW_FAILURES:
+                self._open_breaker(self._latest)
             return may
 
     @property
     def held(self) -> bool:
-        """Whether batches are held, since the service seems to be gone."""
+        """True while batches are held, since the service seems to be gone."""
         with self._lock:
-            return self._hold.since is not None
+            return self._breaker.opened_at is not None
 
     @property
     def wants_a_read(self) -> bool:
-        """Whether a call that can't be resent is to let a read go in its place: batches are held."""
+        """True while a read is to go in the place of a call that can't be resent: batches are held."""
         with self._lock:
-            return self._hold.since is not None and not self._hold.read
+            return self._breaker.opened_at is not None and not self._breaker.read_answered
 
     @property
     def gave_up(self) -> bool:
-        """Whether batches were held, or only refused (429), for *max_outage* seconds.
+        """True once batches were held, or only refused (429), for *max_outage* seconds.
 
         A call that fails then should fail for good: waiting is no use.
         """
         with self._lock:
-            return self._hold.gave_up(self._told) or self._hold.is_starved(self._told)
+            return self._breaker.gave_up(self._latest) or self._breaker.is_starved(self._latest)
 
     def pause(self, now: float, lane: Lane) -> float:
-        """Return the seconds for which no call of *lane* will start, as far as that is known.
+        """Return the seconds for which no call of *lane* will start, as far as is known.
 
-        It is inf for a batch that has been refused, and nothing else, for *max_outage* seconds.
+        The pause is inf for a batch whose calls were all refused for *max_outage* seconds.
         """
         with self._lock:
-            learnt = self._learnt
-            if lane is _BATCH and now < learnt.starts_at and self._hold.is_starved(now):
+            adaptive = self._adaptive
+            if lane is _BATCH and now < adaptive.starts_at and self._breaker.is_starved(now):
                 return inf
-            return max(0.0, learnt.paused_until - now)
+            return max(0.0, adaptive.paused_until - now)
 
     def hold_if_gone(self, tries: int, now: float) -> bool:
-        """Hold batches if the last *tries* attempts (3 at least) all failed; return whether they are."""
+        """Hold batches if the last *tries* attempts (3 at least) all failed; return `held`."""
         with self._lock:
-            self._told = now
-            if self._hold.row >= max(tries, A_FEW):
-                self._begin_to_hold(now)
-            return self._hold.since is not None
+            self._latest = now
+            if self._breaker.failures >= max(tries, FEW_FAILURES):
+                self._open_breaker(now)
+            return self._breaker.opened_at is not None
 
     @property
     def max_outage(self) -> float:
         """Seconds for which a batch waits for a service that is gone, or refuses all calls."""
-        return self._hold.max_outage
+        return self._breaker.max_outage
 
     def watch(self, wake: Callable[[], None], max_outage: float) -> None:
         """Call *wake*, in whatever thread, each time that batches begin to be held.
 
-        Until `unwatch` they are held for *max_outage* seconds at least, and none goes as a probe:
-        who watches asks for the service, in the interactive lane.
+        Until `unwatch`, batches are held for *max_outage* seconds at least, and no call of a batch
+        is a probe: the watcher asks for the service, in the interactive lane.
         """
         with self._lock:
             self._watchers[wake] = max_outage
-            self._hold.max_outage = max(self._max_outage, *self._watchers.values())
+            self._breaker.max_outage = max(self._max_outage, *self._watchers.values())
 
     def unwatch(self, wake: Callable[[], None]) -> None:
         """Call *wake* no more."""
         with self._lock:
             del self._watchers[wake]
-            self._hold.max_outage = max([self._max_outage, *self._watchers.values()])
+            self._breaker.max_outage = max([self._max_outage, *self._watchers.values()])
             self._wake_batch()
 
     def snapshot(self, now: float | None = None) -> Snapshot:
-        """Return how it stands at *now*, or when it was last told the time."""
+        """Return the state at *now*, or at the latest time that a caller passed."""
         with self._lock:
-            now = self._told if now is None else now
+            now = self._latest if now is None else now
             rate = self._rate_at(now)
-            learnt, bound = self._learnt, self._load.bound
+            adaptive, bound = self._adaptive, self._overload.bound
             return Snapshot(
                 rate=rate,
                 ceiling=self.rate,
-                found=learnt.ceiling,
-                window=learnt.length or None,
-                used=None if rate is None else min(1.0, learnt.accepted.lately(now) / rate),
+                found=adaptive.ceiling,
+                window=adaptive.length or None,
+                used=None if rate is None else min(1.0, adaptive.accepted.recent(now) / rate),
                 in_flight={
-                    Lane.INTERACTIVE: self._in_flight - self._batches,
-                    Lane.BATCH: self._batches,
+                    Lane.INTERACTIVE: self._in_flight - self._batch_in_flight,
+                    Lane.BATCH: self._batch_in_flight,
                 },
                 waiting={
-                    Lane.INTERACTIVE: len(self._line.interactive),
-                    Lane.BATCH: len(self._line.batch),
+                    Lane.INTERACTIVE: len(self._queue.interactive),
+                    Lane.BATCH: len(self._queue.batch),
                 },
-                paused=max(0.0, learnt.paused_until - now),
-                throttled_seconds=learnt.throttled_seconds(now),
-                held=self._hold.since is not None,
-                held_seconds=self._hold.seconds(now),
+                paused=max(0.0, adaptive.paused_until - now),
+                throttled_seconds=adaptive.throttled_seconds(now),
+                held=self._breaker.opened_at is not None,
+                held_seconds=self._breaker.seconds(now),
                 budget=self._budget.left,
                 batch_places=None if bound is None else int(bound),
             )
 
-    def _answered(self, now: float, began: float, lane: Lane) -> None:
-        if self._learnt.answered(now, began):
-            self._opened(now)
-        if self._budget.left < RetryBudget.MOST:
-            self._budget.give()
-        hold = self._hold
-        hold.row, hold.refused_since = 0, None
+    def _count_answer(self, now: float, began: float, lane: Lane) -> None:
+        if self._adaptive.count_answer(now, began):
+            self._end_refusals(now)
+        if self._budget.left < RetryBudget.LIMIT:
+            self._budget.refill()
+        breaker = self._breaker
+        breaker.failures, breaker.refused_since = 0, None
         self.answers += 1
-        if hold.since is not None:
-            hold.end(now)
-            self._load.begin_again(now)
+        if breaker.opened_at is not None:
+            breaker.close(now)
+            self._overload.restart(now)
             self._wake_batch()
         if lane is _BATCH:
-            self._load.answered(began)
+            self._overload.count_answer(began)
 
-    def _went_wrong(
+    def _count_failure(
         self, sign: Sign, now: float, began: float, lane: Lane, asked: float | None
     ) -> None:
         if sign is Sign.THROTTLED:
-            self._hold.refused(now)
-            self._refused(now, began, asked)
+            self._breaker.count_refusal(now)
+            self._count_refusal(now, began, asked)
             return
-        if self._learnt.answered(now, began):
-            self._opened(now)
-        self._load.failed(now, began, self._in_flight)
+        if self._adaptive.count_answer(now, began):
+            self._end_refusals(now)
+        self._overload.count_failure(now, began, self._in_flight)
         if sign is Sign.FAILED:
-            self._hold.failed(now, began, batch=lane is _BATCH)
-            if self._hold.row >= (IN_A_ROW if self._budget.left >= 1 else A_FEW):
-                self._begin_to_hold(now)
+            self._breaker.count_failure(now, began, batch=lane is _BATCH)
+            if self._breaker.failures >= (FAILURES if self._budget.left >= 1 else FEW_FAILURES):
+                self._open_breaker(now)
         if asked:
-            self._batches_from = max(self._batches_from, now + min(asked, LONGEST_PAUSE))
+            until = now + min(asked, LONGEST_PAUSE)
+            self._batch_starts_at = max(self._batch_starts_at, until)
 
-    def _refused(self, now: float, began: float, asked: float | None) -> None:
+    def _count_refusal(self, now: float, began: float, asked: float | None) -> None:
         """Learn from a 429: at most one token is there when calls may start again."""
-        before, learnt = self._rate_at(now), self._learnt
-        paused_until = learnt.paused_until
-        if learnt.refused(now, began, asked):
-            seconds = max(0.0, learnt.starts_at - self._counted_at)
+        before, adaptive = self._rate_at(now), self._adaptive
+        paused_until = adaptive.paused_until
+        if adaptive.count_refusal(now, began, asked):
+            seconds = max(0.0, adaptive.starts_at - self._tokens_at)
             self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
-            self._counted_at = max(learnt.starts_at, self._counted_at)
-            self._line.forget_times()
-        if learnt.paused_until > paused_until:
-            self._rouse_interactive()
+            self._tokens_at = max(adaptive.starts_at, self._tokens_at)
+            self._queue.forget_timers()
+        if adaptive.paused_until > paused_until:
+            self._wake_interactive()
 
-    def _rouse_interactive(self) -> None:
+    def _wake_interactive(self) -> None:
         """Wake interactive calls that wait: a deadline may be too short for a new pause."""
-        for place in self._line.interactive:
-            self._rouse(place)
+        for waiter in list(self._queue.interactive):
+            self._wake(waiter)
 
-    def _opened(self, now: float) -> None:
-        """Let calls go on: a refusal period is over."""
-        if self.rate is None:  # calls that looked took tokens that there weren't
-            self._tokens, self._counted_at = 1.0, now
-        self._line.forget_times()
+    def _end_refusals(self, now: float) -> None:
+        """Let calls go on after a refusal period."""
+        if self.rate is None:  # probes took tokens that there weren't
+            self._tokens, self._tokens_at = 1.0, now
+        self._queue.forget_timers()
 
-    def _begin_to_hold(self, now: float) -> None:
-        if self._hold.begin(now):
+    def _open_breaker(self, now: float) -> None:
+        if self._breaker.open(now):
             for wake in list(self._watchers):
                 with suppress(RuntimeError):  # its event loop is closed
                     wake()
@@ -333,62 +336,62 @@ class Pace(Slots):
         wait: float | None = 0.0
         if lane is _BATCH:
             wait = self._batch_wait(now)
-        if wait is None or (self.rate is None and not self._learnt.is_active):
+        if wait is None or (self.rate is None and not self._adaptive.is_active):
             return wait
-        return max(wait, self._token_in(now, lane))
+        return max(wait, self._token_wait(now, lane))
 
     def _batch_wait(self, now: float) -> float | None:
-        """Return the seconds for which a batch has to wait where an interactive call need not."""
-        hold = self._hold
-        bound = self._load.bound if hold.since is None else 1
+        """Return the seconds that a batch's call waits where an interactive call need not wait."""
+        breaker = self._breaker
+        bound = self._overload.bound if breaker.opened_at is None else 1
         if self._in_flight >= self._bound(_BATCH) or (
-            bound is not None and self._batches + 1 > bound
+            bound is not None and self._batch_in_flight + 1 > bound
         ):
             return None
-        opens_at = hold.opens_at(now, watched=bool(self._watchers))
-        wait = max(0.0, self._batches_from - now, opens_at - now)
-        if self._learnt.is_active and self._learnt.is_kept(now, self._in_flight):
-            wait = max(wait, _ASKS_AGAIN)
+        starts_at = breaker.batch_starts_at(now, watched=bool(self._watchers))
+        wait = max(0.0, self._batch_starts_at - now, starts_at - now)
+        if self._adaptive.is_active and self._adaptive.is_reserved(now, self._in_flight):
+            wait = max(wait, _RECHECK)
         return wait if wait < inf else None
 
     def _rate_at(self, now: float) -> float | None:
-        learnt = self._learnt.rate(now) if self._learnt.is_active else None
+        learnt = self._adaptive.rate(now) if self._adaptive.is_active else None
         return self.rate if learnt is None else learnt
 
-    def _token_in(self, now: float, lane: Lane) -> float:
-        """Return the seconds until the rate lets the next one of *lane* start."""
-        learnt, rate = self._learnt, self._rate_at(now)
-        self._told = now
-        if now < learnt.starts_at:
-            return learnt.starts_at - now
-        if rate is None or (learnt.is_refused and self.rate is None):
+    def _token_wait(self, now: float, lane: Lane) -> float:
+        """Return the seconds until the rate lets the next call of *lane* start."""
+        adaptive, rate = self._adaptive, self._rate_at(now)
+        self._latest = now
+        if now < adaptive.starts_at:
+            return adaptive.starts_at - now
+        if rate is None or (adaptive.is_refused and self.rate is None):
             return 0.0
         burst = self.burst if self.rate is not None else inf
-        if learnt.is_active:
+        if adaptive.is_active:
             burst = min(burst, max(1.0, rate * _LEARNT_BURST))
-        if now > self._counted_at:  # a clock that steps back mints nothing
-            self._tokens = min(burst, self._tokens + (now - self._counted_at) * rate)
-            self._counted_at = now
-        short = 1 - self._tokens
+        if now > self._tokens_at:  # a clock that steps back mints nothing
+            self._tokens = min(burst, self._tokens + (now - self._tokens_at) * rate)
+            self._tokens_at = now
+        missing = 1 - self._tokens
         if self.rate is None and lane is not _BATCH:
-            short -= learnt.own(rate)
-        if short <= _ROUNDING:
+            missing -= adaptive.interactive_burst(rate)
+        if missing <= _ROUNDING:
             return 0.0
         if rate == self.rate:
-            return short / rate
-        learnt.held(now)
-        grows = learnt.doubles and not learnt.is_refused
-        return min(short / rate, _ASKS_AGAIN if grows else inf)
+            return missing / rate
+        adaptive.note_wait(now)
+        grows = adaptive.is_doubling and not adaptive.is_refused
+        return min(missing / rate, _RECHECK if grows else inf)
 
     def _start(self, lane: Lane) -> None:
         self._tokens -= 1
-        if self._learnt.is_refused:
-            self._learnt.looks(self._told)
+        if self._adaptive.is_refused:
+            self._adaptive.begin_probe(self._latest)
         super()._start(lane)
 
     def _wake_batch(self) -> None:
-        """Wake the first batch, which may have been told a time that is too late now."""
-        batch = self._line.batch.head()
+        """Wake the first batch's call, whose timer may be too late now."""
+        _, batch = self._queue.first()
         if batch is not None:
-            batch.timed = False
-            self._rouse(batch)
+            batch.has_timer = False
+            self._wake(batch)

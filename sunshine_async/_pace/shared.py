@@ -1,4 +1,4 @@
-"""One pace for all clients of this process that use the same credentials: services count by them."""
+"""Registry of paces: all clients of the same credentials share a pace, as services count calls."""
 
 from collections.abc import Callable, MutableMapping
 from hashlib import blake2b
@@ -13,22 +13,22 @@ from attrs import define, field
 from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async._pace.pace import Pace
 
-_KEPT: Final = 64
-
+_UNUSED_KEPT: Final = 64
+"""Paces without a client that are kept."""
 _SALT: Final = token_bytes(16)
 _LOCK: Final = ForkSafeLock()
 
 
 @define(eq=False)
-class _Shared:
+class _SharedPace:
     pace: Pace
     clients: WeakSet[object] = field(factory=WeakSet[object])
 
 
-_All = MutableMapping[bytes, _Shared]
+_Registry = MutableMapping[bytes, _SharedPace]
 
-_OF_PROCESS: Final[_All] = {}
-_OF_LOOPS: Final[WeakKeyDictionary[object, _All]] = WeakKeyDictionary()
+_BY_PROCESS: Final[_Registry] = {}
+_BY_LOOP: Final[WeakKeyDictionary[object, _Registry]] = WeakKeyDictionary()
 
 
 def pace_of(
@@ -42,36 +42,36 @@ def pace_of(
 ) -> Pace:
     """Return the pace of all clients of *base_url* with credentials of this *identity*.
 
-    Where there is none yet it is what *make* returns. It is there until `leave` was called for all
-    that had it, and with *keep* for those to come, unless many others have come since. With
-    *in_loop* it is shared within the running event loop only. Credentials are held as a salted
-    hash.
+    *make* makes a pace where there is none. A pace stays until `leave` was called for all clients
+    of the pace. With *keep* the pace stays for later clients, too, unless many other paces were
+    left since. With *in_loop* only clients in the running event loop share the pace. Credentials
+    are held as a salted hash.
     """
     key = blake2b(f"{base_url}\n{identity}".encode(), key=_SALT).digest()
     with _LOCK.lock:
-        of_all = _of_this_loop() if in_loop else _OF_PROCESS
-        shared = of_all.pop(key, None)
+        registry = _registry_of_loop() if in_loop else _BY_PROCESS
+        shared = registry.pop(key, None)
         if shared is None or not (keep or shared.clients):
-            shared = _Shared(make())
+            shared = _SharedPace(make())
         shared.clients.add(client)
-        of_all[key] = shared  # as the latest
-        left = [key for key, shared in of_all.items() if not shared.clients]
-        for key in left[:-_KEPT]:
-            del of_all[key]
+        registry[key] = shared  # as the latest
+        left = [key for key, shared in registry.items() if not shared.clients]
+        for key in left[:-_UNUSED_KEPT]:
+            del registry[key]
         return shared.pace
 
 
 def leave(client: object) -> None:
-    """Take down that *client* is closed."""
+    """Remove a closed *client* from the registry."""
     with _LOCK.lock:
-        for of_all in (_OF_PROCESS, *_OF_LOOPS.values()):
-            for shared in of_all.values():
+        for registry in (_BY_PROCESS, *_BY_LOOP.values()):
+            for shared in registry.values():
                 shared.clients.discard(client)
 
 
-def _of_this_loop() -> _All:
+def _registry_of_loop() -> _Registry:
     try:
         loop = current_token().native_token
     except NoEventLoopError:
         return {}
-    return _OF_LOOPS.setdefault(loop, {})
+    return _BY_LOOP.setdefault(loop, {})

@@ -1,267 +1,279 @@
-"""How many may be under way at once, with a place kept free for whom somebody waits for.
+"""Slots for calls in flight, and the priority queue of calls that wait: interactive before batch."""
 
-Who goes next: those whom somebody waits for before those who are one of many.
-"""
-
+from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
 from threading import RLock
 from typing import Final
-from weakref import WeakSet
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-SHARE: Final = 10
+from sunshine_async._http.fork import renew_after_fork
+
+BATCH_EVERY: Final = 10
 """Where both lanes wait, every tenth start is a batch's."""
 
 
 class Lane(Enum):
-    """What a call is for, and so whom it lets go first."""
+    """The priority of a call: an interactive call starts before a batch's calls."""
 
     INTERACTIVE = "somebody waits for it"
     BATCH = "one of many"
 
 
 CURRENT_LANE: Final = ContextVar("lane", default=Lane.INTERACTIVE)
-"""The lane of the running task's calls, where their client doesn't say."""
+"""The lane of the running task's calls, where the client doesn't set a lane."""
+_BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
 
 
 @define(eq=False)
 class Waiter:
-    """A place in a line; *wake* is called when it is worth asking again.
+    """A call in the queue; *wake* is called when the call may be able to start.
 
-    With *again* its call was let go before: it stands before those of its lane who never were.
+    With *again* the call has started before, and stands before all new calls of the lane.
     """
 
     wake: Callable[[], None]
     lane: Lane = Lane.INTERACTIVE
     again: bool = False
-    timed: bool = field(default=False, init=False)
-    """Whether it was told when to ask again: it needn't be woken before."""
-    forgotten: bool = field(default=False, init=False)
-    """Whether it was taken out of the line, since nobody who could be woken stands there."""
-
-
-class _Queue:
-    """Those of one lane: first come, first served, those who were let go before ahead."""
-
-    def __init__(self) -> None:
-        self._again: Final[deque[Waiter]] = deque()
-        self._new: Final[deque[Waiter]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._again) + len(self._new)
-
-    def __iter__(self) -> Iterator[Waiter]:
-        return iter([*self._again, *self._new])
-
-    def head(self) -> Waiter | None:
-        """Return who is first."""
-        if self._again:
-            return self._again[0]
-        return self._new[0] if self._new else None
-
-    def of(self, place: Waiter) -> deque[Waiter]:
-        """Return those among whom *place* stands."""
-        return self._again if place.again else self._new
-
-    def forget_times(self) -> None:
-        """Let the waiters be woken before the times that they were told."""
-        for places in (self._again, self._new):
-            if places:  # only the first was told a time
-                places[0].timed = False
+    has_timer: bool = field(default=False, init=False)
+    """True if the waiter was told when to ask again, and needn't be woken before."""
+    is_removed: bool = field(default=False, init=False)
+    """True once the waiter was taken out of the queue without a start."""
 
 
 class WaitQueue:
-    """Those who wait in both lanes."""
+    """Priority queue of waiters: a lane is first come, first served, but for calls with *again*."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.interactive: Final = _Queue()
-        self.batch: Final = _Queue()
+        self.interactive: Final[deque[Waiter]] = deque()
+        self.batch: Final[deque[Waiter]] = deque()
         self._passed = 0
-        """How many went before a batch that waited."""
+        """Interactive calls that have started while a batch's call waited."""
 
-    def __len__(self) -> int:
-        return self.count
-
-    def join(self, place: Waiter) -> None:
-        """Stand at the end."""
-        self._queue(place).of(place).append(place)
+    def add(self, waiter: Waiter) -> None:
+        """Add *waiter* at the end; with *again* before all new calls."""
+        lane = self._lane_of(waiter)
+        if waiter.again:
+            insort(lane, waiter, key=_is_new)
+        else:
+            lane.append(waiter)
         self.count += 1
 
-    def go(self, place: Waiter) -> None:
-        """Go out of the line, from wherever in it."""
-        self._queue(place).of(place).remove(place)
+    def remove(self, waiter: Waiter) -> None:
+        """Remove *waiter* from any place in the queue."""
+        self._lane_of(waiter).remove(waiter)
         self.count -= 1
 
-    def started(self, lane: Lane) -> None:
-        """Count a start."""
+    def first(self) -> tuple[Waiter | None, Waiter | None]:
+        """Return the first interactive waiter, and the first of a batch."""
+        interactive, batch = self.interactive, self.batch
+        return interactive[0] if interactive else None, batch[0] if batch else None
+
+    def count_start(self, lane: Lane) -> None:
+        """Count a start of a call in *lane*."""
         if lane is Lane.BATCH:
             self._passed = 0
         elif self.batch:
             self._passed += 1
 
-    def is_due(self) -> bool:
-        """Return whether the next start is to be the waiting batch's, if it may."""
-        return self._passed >= SHARE - 1 and len(self.batch) > 0
+    def is_batch_due(self) -> bool:
+        """Return True if the next start is to be the waiting batch's, where the batch may start."""
+        return self._passed >= BATCH_EVERY - 1 and len(self.batch) > 0
 
-    def forget_times(self) -> None:
-        """Let the waiters be woken before the times that they were told, which are too late now."""
-        self.interactive.forget_times()
-        self.batch.forget_times()
+    def forget_timers(self) -> None:
+        """Let all waiters be woken before the times that they were told, which are too late now."""
+        for lane in (self.interactive, self.batch):
+            for waiter in lane:
+                waiter.has_timer = False
+                if not waiter.again:  # of the new calls only the first has ever been told a time
+                    break
 
-    def _queue(self, place: Waiter) -> _Queue:
-        return self.batch if place.lane is Lane.BATCH else self.interactive
-
-
-_ALL: Final["WeakSet[Slots]"] = WeakSet()
-
-_BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
+    def _lane_of(self, waiter: Waiter) -> deque[Waiter]:
+        return self.batch if waiter.lane is Lane.BATCH else self.interactive
 
 
-def renew_all() -> None:
-    """Let all that there are begin anew: in a process that was forked off."""
-    for places in list(_ALL):
-        places.renew()
+def _is_new(waiter: Waiter) -> bool:
+    return not waiter.again
 
 
 class Slots:
-    """A bound on what is under way at once, from any thread: at most *limit* (None: no bound).
+    """A bound on calls in flight, from any thread: at most *limit* (None: no bound).
 
     Interactive calls go before batches; where both wait, every tenth start is a batch's. Batches
-    never take the last tenth of the places (at least one, where there are two or more), so that an
-    interactive call finds one free. Within a lane it is first come, first served.
+    never take the last tenth of the slots (at least one, where there are two or more), so that an
+    interactive call finds a free slot. Within a lane the order is first come, first served. In a
+    child process after a fork, all slots are free.
     """
 
     def __init__(self, limit: int | None) -> None:
         self._limit: Final = inf if limit is None else limit
-        kept = 0 if limit is None or limit == 1 else max(1, limit // 10)
-        self._batch_limit: Final = self._limit - kept
+        reserved = 0 if limit is None or limit == 1 else max(1, limit // 10)
+        self._batch_limit: Final = self._limit - reserved
         self.renew()
-        _ALL.add(self)
+        renew_after_fork(self)
 
     def renew(self) -> None:
-        """Forget who is under way and who waits: after a fork those are another process's."""
+        """Free all slots, and empty the queue: after a fork these are another process's."""
         # reentrant: a task that waits may end, and give up, whenever memory is cleared up
         self._lock = RLock()
-        self._line = WaitQueue()
+        self._queue = WaitQueue()
         self._in_flight = 0
-        self._batches = 0
-        """Those of them that are batches."""
+        self._batch_in_flight = 0
+        """The calls in flight that are a batch's."""
 
     def enter(self, now: float, lane: Lane = Lane.INTERACTIVE) -> bool:
-        """Start a call at *now* if that may be and none waits that goes before it.
+        """Start a call at *now*; return False if the call has to join the queue.
 
-        Every True is to be left once.
+        Each True needs one `leave`.
         """
         with self._lock:
-            line = self._line
-            if line.count and (lane is _BATCH or line.interactive or line.is_due()):
+            queue = self._queue
+            if queue.count and (lane is _BATCH or queue.interactive or queue.is_batch_due()):
                 return False
             if self._wait(now, lane) != 0:
                 return False
             self._start(lane)
             return True
 
-    def join(self, place: Waiter) -> None:
-        """Stand in line."""
+    def join(self, waiter: Waiter) -> None:
+        """Add *waiter* to the queue."""
         with self._lock:
-            self._line.join(place)
+            self._queue.add(waiter)
 
-    def ask(self, place: Waiter, now: float) -> float | None:
-        """Return 0.0 if the call of *place* has started: it is out of the line then, and in flight.
+    def ask(self, waiter: Waiter, now: float) -> float | None:
+        """Start the call of *waiter* where possible; return the seconds after which to ask again.
 
-        Else the seconds after which to ask again, or None: when it is woken. It may be woken before
-        those seconds are over, too.
+        - 0.0: the call has started. The waiter is out of the queue, the call is in flight.
+        - None: ask when woken.
+        - A larger number: ask after so many seconds, or earlier when woken.
         """
         with self._lock:
-            following = self._next(now, place)
-            if following is not place:
-                if place.timed or (following.lane is _BATCH and not following.timed):
-                    place.timed = False
-                    if not self._rouse(following):  # that it is next may be new to it
-                        self._wake()
+            following = self._next(now, waiter)
+            if following is not waiter:
+                if waiter.has_timer or (following.lane is _BATCH and not following.has_timer):
+                    waiter.has_timer = False
+                    if not self._wake(following):  # it may not know yet that it is next
+                        self._wake_next()
                 return None
-            wait = self._wait(now, place.lane)
+            wait = self._wait(now, waiter.lane)
             if wait == 0:
-                self._line.go(place)
-                self._start(place.lane)
-                self._wake()
-            place.timed = wait is not None
+                self._queue.remove(waiter)
+                self._start(waiter.lane)
+                self._wake_next()
+            waiter.has_timer = wait is not None
             return wait
 
-    def give_up(self, place: Waiter) -> None:
-        """Go out of the line without having started."""
+    def give_up(self, waiter: Waiter) -> None:
+        """Take *waiter* out of the queue without a start."""
         with self._lock:
-            self._forget(place)
-            self._wake()
+            self._remove(waiter)
+            self._wake_next()
 
     def leave(self, *, lane: Lane = Lane.INTERACTIVE) -> None:
         """End a call that has started in *lane*."""
         with self._lock:
             self._end(lane)
-            if self._line.count:
-                self._wake()
+            if self._queue.count:
+                self._wake_next()
 
     def pause(self, now: float, lane: Lane) -> float:  # noqa: ARG002 - `Pace` goes by it
-        """Return the seconds for which no call of *lane* will start, as far as that is known."""
+        """Return the seconds for which no call of *lane* will start, as far as is known."""
         return 0.0
 
     def _wait(self, now: float, lane: Lane) -> float | None:  # noqa: ARG002 - `Pace` goes by it
-        """Return the seconds until one of *lane* may start, or None: when another has ended."""
+        """Return the seconds until a call of *lane* may start, or None: when a call has ended."""
         return 0.0 if self._in_flight < self._bound(lane) else None
 
     def _bound(self, lane: Lane) -> float:
-        if lane is not _BATCH or (self._line.interactive and self._line.is_due()):
-            return self._limit  # where interactive calls wait, none of their places is free
+        if lane is not _BATCH or (self._queue.interactive and self._queue.is_batch_due()):
+            return self._limit  # where interactive calls wait, none of their slots is free
         return self._batch_limit
 
-    def _next(self, now: float, place: Waiter) -> Waiter:
-        """Return who goes next, of a line in which *place* stands."""
-        first, batch = self._line.interactive.head(), self._line.batch.head()
-        if first and batch and self._line.is_due():
-            own, others = self._wait(now, Lane.BATCH), self._wait(now, Lane.INTERACTIVE)
-            if own is not None and (others is None or own <= others):
+    def _next(self, now: float, waiter: Waiter) -> Waiter:
+        """Return the waiter that goes next, of a queue in which *waiter* stands."""
+        first, batch = self._queue.first()
+        if first and batch and self._queue.is_batch_due():
+            batch_wait, wait = self._wait(now, Lane.BATCH), self._wait(now, Lane.INTERACTIVE)
+            if batch_wait is not None and (wait is None or batch_wait <= wait):
                 return batch
-        return first or batch or place
+        return first or batch or waiter
 
     def _start(self, lane: Lane) -> None:
         self._in_flight += 1
         if lane is _BATCH:
-            self._batches += 1
-        if self._line.count:
-            self._line.started(lane)
+            self._batch_in_flight += 1
+        if self._queue.count:
+            self._queue.count_start(lane)
 
     def _end(self, lane: Lane) -> None:
         self._in_flight -= 1
         if lane is _BATCH:
-            self._batches -= 1
+            self._batch_in_flight -= 1
 
-    def _wake(self) -> None:
-        """Wake who may be next, if it doesn't know by itself when to ask."""
-        line, all_there = self._line, False
-        while line.count and not all_there:
-            first, batch = line.interactive.head(), line.batch.head()
-            all_there = True
-            if first is not None and not first.timed:
-                all_there = self._rouse(first)
-            if batch is not None and not batch.timed and (first is None or line.is_due()):
-                all_there = self._rouse(batch) and all_there
+    def _wake_next(self) -> None:
+        """Wake the waiters that may be next, unless a timer wakes them."""
+        queue, is_done = self._queue, False
+        while queue.count and not is_done:
+            first, batch = queue.first()
+            is_done = True
+            if first is not None and not first.has_timer:
+                is_done = self._wake(first)
+            if (
+                batch is not None
+                and not batch.has_timer
+                and (first is None or queue.is_batch_due())
+            ):
+                is_done = self._wake(batch) and is_done
 
-    def _rouse(self, place: Waiter) -> bool:
-        """Wake who has *place*; return False, and forget it, where that event loop is closed."""
+    def _wake(self, waiter: Waiter) -> bool:
+        """Wake *waiter*; where the event loop is closed, remove *waiter* and return False."""
         try:
-            place.wake()
+            waiter.wake()
         except RuntimeError:
-            self._forget(place)
+            self._remove(waiter)
             return False
         return True
 
-    def _forget(self, place: Waiter) -> None:
-        if not place.forgotten:
-            place.forgotten = True
-            self._line.go(place)
+    def _remove(self, waiter: Waiter) -> None:
+        if not waiter.is_removed:
+            waiter.is_removed = True
+            self._queue.remove(waiter)
+
+
+@frozen(kw_only=True)
+class Snapshot:
+    """The state of a `Pace` at one moment."""
+
+    rate: float | None
+    """Calls a second that may start, declared or learnt; None without a bound."""
+    ceiling: float | None
+    """The declared rate."""
+    found: float | None = None
+    """Calls a second that the service was seen to accept before a refusal, refused seconds
+    included, or that the headers of the service tell; None before that. ``Pace(rate=found)`` declares it."""
+    window: float | None = None
+    """Seconds of the window in which the service counts: *found* times *window* calls are the
+    limit of the service. None where no window was found."""
+    used: float | None
+    """The share of *rate* that was used and accepted in the last seconds; None without a rate."""
+    in_flight: Mapping[Lane, int]
+    """Calls in flight."""
+    waiting: Mapping[Lane, int]
+    """Calls that wait to start."""
+    paused: float
+    """Seconds until any call starts, as a ``Retry-After`` or another header asked."""
+    throttled_seconds: float
+    """Seconds that all calls were paused, since the pace was made."""
+    held: bool
+    """True while the circuit breaker is open: batches are held, since the service seems gone."""
+    held_seconds: float
+    """Seconds that batches were held, since the pace was made."""
+    budget: float
+    """The retry budget left, from 0 to 50 retries."""
+    batch_places: int | None
+    """Calls of a batch that may be in flight at once, after failures; None without a bound."""

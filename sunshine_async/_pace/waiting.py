@@ -1,6 +1,9 @@
-"""Waiting until a pace lets a call go, in any thread and loop."""
+"""Waiting until a pace lets a call start, in any thread and event loop.
 
-import os
+`acquire_slot` joins the queue of `Slots` or of a `Pace`, asks at the time that the queue names, and
+asks again when a call in any thread calls the `Waker`.
+"""
+
 import time
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -12,12 +15,12 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-from sunshine_async._pace.slots import Lane, Slots, Waiter, renew_all
+from sunshine_async._pace.slots import Lane, Slots, Waiter
 
 
 @define
 class Clock:
-    """The time, the waiting and the luck of calls: one object, so that tests can stand in for it."""
+    """The time, the sleep and the luck of calls, in one object that tests can replace."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
@@ -26,72 +29,70 @@ class Clock:
 
 CLOCK: Final = Clock()
 
-getattr(os, "register_at_fork", dict)(after_in_child=renew_all)  # Windows has no fork
-
 
 async def acquire_slot(
-    places: Slots,
+    slots: Slots,
     clock: Clock,
     lane: Lane = Lane.INTERACTIVE,
     *,
     again: bool = False,
     until: float = inf,
 ) -> bool:
-    """Return True once *places*, or a pace, have let a call go: its `leave` ends it.
+    """Wait until *slots*, or a pace, let a call start; return True then: `leave` ends the call.
 
-    Return False as soon as that is known to be later than *until*; cancelled or late, none has
-    started. A call that was let go before (*again*) goes ahead of those of its lane that never
-    were.
+    - A start that is known to come later than *until* returns False, as soon as that is known.
+    - Cancelled or late, no call has started.
+    - A call that has started before (*again*) goes ahead of the new calls of the lane.
     """
-    if not again and places.enter(clock.now(), lane):
+    if not again and slots.enter(clock.now(), lane):
         return True
     waker = Waker(clock)
-    place = Waiter(waker, lane, again)
-    places.join(place)
+    waiter = Waiter(waker, lane, again)
+    slots.join(waiter)
     try:
-        while (wait := places.ask(place, now := clock.now())) != 0:
+        while (wait := slots.ask(waiter, now := clock.now())) != 0:
             left = until - now
-            pause = places.pause(now, lane)
+            pause = slots.pause(now, lane)
             if left <= 0 or pause > left or pause == inf:
-                places.give_up(place)
+                slots.give_up(waiter)
                 return False
-            within = left if wait is None else min(wait, left)
-            await waker.called(None if within == inf else within)
+            seconds = left if wait is None else min(wait, left)
+            await waker.wait(None if seconds == inf else seconds)
     except BaseException:
-        places.give_up(place)
+        slots.give_up(waiter)
         raise
     return True
 
 
 class Waker:
-    """Wakes a task of the loop it was made in, from any thread."""
+    """An event that any thread may set, for a task of the event loop that made the event."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock: Final = clock
         self._event = anyio.Event()
         self._sleeping: anyio.CancelScope | None = None
-        self._home: Final = get_ident()
+        self._thread: Final = get_ident()
         self._loop: Final[Any] = current_token().native_token
 
     def __call__(self) -> None:
-        """Wake it; raise `RuntimeError` where its loop is closed."""
+        """Wake the task; raise `RuntimeError` where the event loop is closed."""
         is_closed = getattr(self._loop, "is_closed", None)
         if is_closed is not None and is_closed():
-            message = "the event loop of who waits is closed"
+            message = "the event loop of the waiting call is closed"
             raise RuntimeError(message)
-        if get_ident() == self._home:
+        if get_ident() == self._thread:
             self._wake()
             return
         soon = getattr(self._loop, "call_soon_threadsafe", None) or self._loop.run_sync_soon
         soon(self._wake)
 
-    async def called(self, within: float | None) -> None:
-        """Return when it was called since the last time, or *within* so many seconds."""
-        if within is None:
+    async def wait(self, seconds: float | None) -> None:
+        """Wait for a call since the last `wait`, at most *seconds* (None: without a limit)."""
+        if seconds is None:
             await self._event.wait()
         else:
             with anyio.CancelScope() as self._sleeping:
-                await self._clock.sleep(within)
+                await self._clock.sleep(seconds)
             self._sleeping = None
         self._event = anyio.Event()
 

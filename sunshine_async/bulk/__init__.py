@@ -1,4 +1,16 @@
-"""Any coroutine over many items: bounded concurrency, and one outcome for each item."""
+"""Run a coroutine function over many items: bounded concurrency, an outcome for each item.
+
+`run` is the main function. Each of some workers takes an item, calls the function, and delivers the
+outcome to a stream, `Outcomes`. A worker takes the next item after the consumer has received the
+last outcome, so memory stays flat for any number of items. An outcome is `Done`,
+`Failed` (not applied) or `Unknown` (may have been applied). `collect` returns a list for few items.
+
+- `engine` has the workers, the order of keys, and the order of outcomes.
+- `source` takes single items from any iterable, and closes the iterator.
+- `batching` sends items in batches by the same engine, for services with bulk endpoints.
+- `cancellation` tells a cancellation of the block from a foreign cancellation, and a call that may
+  have been applied from a call that surely was not.
+"""
 
 from sunshine_async.bulk.cancellation import AbortedError
 from sunshine_async.bulk.engine import (

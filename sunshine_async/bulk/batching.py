@@ -1,18 +1,25 @@
-"""Items sent in batches, several at once, with one outcome for each item."""
+"""Batches of items, sent by the bulk engine, with an outcome for each item."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import Any, Final, Generic, Self, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 from attrs import define, field, frozen
 
-from sunshine_async import bulk
-from sunshine_async.bulk import Done, Failed
-from sunshine_async.bulk.cancellation import CALL, after_sending, contained, until
-from sunshine_async.bulk.source import Items, Source, check_items, opened
+from sunshine_async.bulk.cancellation import CALL, error_after_sending, to_exception, wait_until_set
+from sunshine_async.bulk.engine import (
+    Failed,
+    KeyOrder,
+    Outcome,
+    Outcomes,
+    Work,
+    outcome_of,
+    run_workers,
+)
+from sunshine_async.bulk.source import Items, ItemSource, check_items
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
@@ -20,14 +27,14 @@ R = TypeVar("R")
 
 @frozen
 class Limits:
-    """How items are batched: raise `ValueError` for a number that can't work."""
+    """The limits of batches. Raise `ValueError` for a number that can't work."""
 
     batch_size: int
     """The most items of a batch."""
     max_bytes: int
     """The most bytes of a batch as JSON."""
     linger: float
-    """Seconds that a batch waits for a slow source, from its first item on."""
+    """Seconds that a batch waits for a slow source, from the first item on."""
     concurrency: int
     """The most batches that are sent at once."""
 
@@ -45,10 +52,11 @@ class Limits:
 
 @frozen
 class Sender(Generic[I, R]):
-    """How items go out: their *size* as JSON, the *keys* they must not share, how to *send* them.
+    """The functions that send items in batches.
 
-    *size* raises for an item that can't be sent. *send* gives one result for each, in their order:
-    what it brought, or the exception that it ended in.
+    - *size* returns the bytes of an item as JSON, and raises for an item that can't be sent.
+    - *keys* returns the keys of an item: two items with a key in common are never sent at once.
+    - *send* returns a result for each item, in order: the value, or the exception of the call.
     """
 
     size: Callable[[I], int]
@@ -57,61 +65,25 @@ class Sender(Generic[I, R]):
 
 
 def run(
-    way: Sender[I, R], items: Items[I], limits: Limits, *, ordered: bool
-) -> AbstractAsyncContextManager[bulk.Outcomes[I, R]]:
+    sender: Sender[I, R], items: Items[I], limits: Limits, *, ordered: bool
+) -> AbstractAsyncContextManager[Outcomes[I, R]]:
     """Send *items* in batches; give a block the stream of outcomes, as `bulk.run` does.
 
-    Items are taken only when a batch may be sent, and one may be sent only when the outcomes of an
-    earlier one were received. Items with a key in common are never in one batch, nor under way at
-    once: they go in the order of *items*. Raise at the call `TypeError` for what are no *items*.
+    A worker takes the items of the next batch after the consumer has received an outcome of the
+    last. Items with a key in common are never in the same batch, nor under way at once, and go in
+    the order of *items*. Raise at the call `TypeError` where *items* is no iterable of items.
     """
     check_items(items)
-    return _run(way, items, limits, ordered=ordered)
 
+    def work(source: ItemSource[I]) -> Work[I, R, _Batch[I]]:
+        batcher = _Batcher(sender, source, limits)
+        return Work(batcher.take, batcher.send)
 
-@asynccontextmanager
-async def _run(
-    way: Sender[I, R], items: Items[I], limits: Limits, *, ordered: bool
-) -> AsyncGenerator[bulk.Outcomes[I, R]]:
-    async with opened(items) as source:
-        batches = _Batches(way, source, limits)
-        async with bulk.run(
-            batches.send, batches, concurrency=limits.concurrency, ordered=ordered
-        ) as done:
-            yield _Outcomes(done, source, ordered=ordered)
-
-
-class _Outcomes(bulk.Outcomes[I, R]):
-    """The outcomes of items, out of the outcomes of batches."""
-
-    def __init__(
-        self,
-        batches: "bulk.Outcomes[_Batch[I], list[bulk.Outcome[I, R]]]",
-        source: Source[I],
-        *,
-        ordered: bool,
-    ) -> None:
-        super().__init__(source, ordered=ordered)
-        self._batches: Final = batches
-        self._open: Final[deque[bulk.Outcome[I, R]]] = deque()
-        self._held: Final[dict[int, bulk.Outcome[I, R]] | None] = {} if ordered else None
-        self._next = 0
-
-    async def __anext__(self) -> bulk.Outcome[I, R]:
-        while not self._open:
-            batch = cast("Done[_Batch[I], list[bulk.Outcome[I, R]]]", await anext(self._batches))
-            if self._held is None:
-                self._open.extend(batch.value)
-                continue
-            self._held.update((outcome.index, outcome) for outcome in batch.value)
-            while self._next in self._held:
-                self._open.append(self._held.pop(self._next))
-                self._next += 1
-        return self._open.popleft()
+    return run_workers(items, work, limits.concurrency, ordered=ordered)
 
 
 @frozen
-class _Entry(Generic[I]):
+class _BatchItem(Generic[I]):
     """An item that can be sent."""
 
     index: int
@@ -121,126 +93,115 @@ class _Entry(Generic[I]):
 
 
 ENVELOPE: Final = b'{"data":[]}'
-"""What is around the items of a batch."""
+"""The JSON around the items of a batch."""
 _COMMA: Final = 1
 
 
 @define(eq=False)
 class _Batch(Generic[I]):
-    """Items that go out together, and what became of those that can't."""
+    """Items that go out together, and the outcomes of items that can't be sent."""
 
-    entries: list[_Entry[I]] = field(factory=list[_Entry[I]])
-    unfit: list[Failed[I]] = field(factory=list[Failed[I]])
+    items: list[_BatchItem[I]] = field(factory=list[_BatchItem[I]])
+    invalid: list[Failed[I]] = field(factory=list[Failed[I]])
     size: int = 0
     keys: set[Hashable] = field(factory=set[Hashable])
-    after: set["_Batch[I]"] = field(factory=set["_Batch[I]"])
-    """Earlier ones that have a key in common with it."""
-    done: anyio.Event = field(factory=anyio.Event)
 
-    def size_with(self, entry: _Entry[I]) -> int:
-        return self.size + entry.size + (_COMMA if self.entries else len(ENVELOPE))
+    def size_with(self, item: _BatchItem[I]) -> int:
+        return self.size + item.size + (_COMMA if self.items else len(ENVELOPE))
 
-    def add(self, entry: _Entry[I]) -> None:
-        self.size = self.size_with(entry)
-        self.entries.append(entry)
-        self.keys |= entry.keys
+    def add(self, item: _BatchItem[I]) -> None:
+        self.size = self.size_with(item)
+        self.items.append(item)
+        self.keys |= item.keys
 
 
-class _Batches(Generic[I, R]):
-    """The batches, made as they are asked for."""
+_FILL: Final = (object(),)
+"""The key that workers hold while filling a batch, so that no two workers do at once."""
 
-    def __init__(self, way: Sender[I, R], source: Source[I], limits: Limits) -> None:
-        self._way: Final = way
+
+class _Batcher(Generic[I, R]):
+    """Batches, made when a worker asks."""
+
+    def __init__(self, sender: Sender[I, R], source: ItemSource[I], limits: Limits) -> None:
+        self._sender: Final = sender
         self._source: Final = source
         self._limits: Final = limits
-        self._held: deque[_Entry[I]] = deque()
-        """What came while its keys were in the batch before, or it had no room there."""
-        self._latest: Final[dict[Hashable, _Batch[I]]] = {}
-        """By key: the last of the batches under way that has it."""
+        self._order: Final = KeyOrder()
+        self._deferred: deque[_BatchItem[I]] = deque()
+        """Items for which the last batch had no room, or had a key already."""
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> _Batch[I]:
-        """Return the next batch: of `bulk.run`'s workers one at a time asks."""
+    async def take(self) -> _Batch[I] | None:
+        """Return the next batch, or None at the end."""
         batch: _Batch[I] = _Batch()
-        held, self._held = self._held, deque()
-        for entry in held:
-            self._place(batch, entry)
+        for turn in self._order.enter(_FILL):
+            await wait_until_set(turn)
+        deferred, self._deferred = self._deferred, deque()
+        for item in deferred:
+            self._add(batch, item)
         await self._fill(batch)
-        if not batch.entries and not batch.unfit:
-            raise self._source.error or StopAsyncIteration
-        batch.after = {self._latest[key] for key in batch.keys if key in self._latest}
-        self._latest.update(dict.fromkeys(batch.keys, batch))
-        return batch
+        self._order.leave(_FILL)
+        return batch if batch.items or batch.invalid else None
 
-    async def send(self, batch: _Batch[I]) -> list[bulk.Outcome[I, R]]:
-        """Send *batch* when those before it that share a key are done; return its outcomes."""
-        try:
-            for earlier in batch.after:
-                await until(earlier.done)
-            return [*batch.unfit, *await self._outcomes(batch.entries)]
-        finally:
-            batch.done.set()
-            batch.after.clear()
-            for key in batch.keys:
-                if self._latest[key] is batch:
-                    del self._latest[key]
-
-    async def _outcomes(self, entries: Sequence[_Entry[I]]) -> Sequence[bulk.Outcome[I, R]]:
-        """Send *entries* as one batch; return their outcomes.
+    async def send(self, batch: _Batch[I]) -> Sequence[Outcome[I, R]]:
+        """Send *batch* after all earlier batches with a key in common; return the outcomes.
 
         An exception of the sending, as a whole, may have come after a request was sent.
         """
-        if not entries:
-            return []
-        outcomes: list[bulk.Outcome[I, R]] = []
+        items = batch.items
+        sent: list[Outcome[I, R]]
+        for turn in self._order.enter(batch.keys):
+            await wait_until_set(turn)
         try:
-            results = await self._way.send([entry.item for entry in entries])
-            for entry, result in zip(entries, results, strict=True):
-                outcomes.append(bulk.outcome_of(entry.index, entry.item, result))
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            failed = after_sending(contained(error, CALL))
-            return [bulk.outcome_of(entry.index, entry.item, failed) for entry in entries]
-        return outcomes
+            results: Sequence[R | Exception] = ()
+            if items:
+                results = await self._sender.send([item.item for item in items])
+            pairs = zip(items, results, strict=True)
+            sent = [outcome_of(item.index, item.item, result) for item, result in pairs]
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            failed = error_after_sending(to_exception(error, CALL))
+            sent = [outcome_of(item.index, item.item, failed) for item in items]
+        finally:
+            self._order.leave(batch.keys)
+        return [*batch.invalid, *sent]
 
     async def _fill(self, batch: _Batch[I]) -> None:
-        """Take items for *batch* until it is full, there are none, or they are too slow."""
-        patience = inf
-        while patience >= 0 and self._has_room(batch):
+        """Take items for *batch* until the batch is full, or no item comes in time."""
+        max_wait = self._limits.linger if batch.items else inf
+        while max_wait >= 0 and self._has_room(batch):
             began = anyio.current_time()
             try:
-                taken = await self._source.take(patience)
+                taken = await self._source.take(max_wait)
             except TimeoutError:
                 return
             if taken is None:
                 return
             index, item = taken
             waited = anyio.current_time() - began
-            patience = self._limits.linger if patience == inf else patience - waited
+            max_wait = self._limits.linger if max_wait == inf else max_wait - waited
             try:
-                size = self._way.size(item)
+                size = self._sender.size(item)
                 if size + len(ENVELOPE) > self._limits.max_bytes:
                     message = f"the item is {size} bytes as JSON, more than a batch may have"
                     raise ValueError(message)  # noqa: TRY301 - as one that has no size
-                entry = _Entry(index, item, size, frozenset(self._way.keys(item)))
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                batch.unfit.append(Failed(index, item, contained(error, "the size of an item")))
+                measured = _BatchItem(index, item, size, frozenset(self._sender.keys(item)))
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+                failed = Failed(index, item, to_exception(error, "the size of an item"))
+                batch.invalid.append(failed)
             else:
-                self._place(batch, entry)
+                self._add(batch, measured)
 
     def _has_room(self, batch: _Batch[I]) -> bool:
-        taken = len(batch.entries) + len(batch.unfit)
-        return taken < self._limits.batch_size and len(self._held) < self._limits.batch_size
+        taken = len(batch.items) + len(batch.invalid)
+        return taken < self._limits.batch_size and len(self._deferred) < self._limits.batch_size
 
-    def _place(self, batch: _Batch[I], entry: _Entry[I]) -> None:
-        """Put *entry* into *batch* if it may ride there, else where the next one begins."""
-        waiting = any(entry.keys & other.keys for other in self._held)
-        room = (
-            len(batch.entries) < self._limits.batch_size
-            and batch.size_with(entry) <= self._limits.max_bytes
+    def _add(self, batch: _Batch[I], item: _BatchItem[I]) -> None:
+        """Add *item* to *batch* if room and keys allow, else defer the item to the next batch."""
+        waits = any(item.keys & other.keys for other in self._deferred)
+        has_room = (
+            len(batch.items) < self._limits.batch_size
+            and batch.size_with(item) <= self._limits.max_bytes
         )
-        if room and not waiting and not entry.keys & batch.keys:
-            batch.add(entry)
+        if has_room and not waits and not item.keys & batch.keys:
+            batch.add(item)
         else:
-            self._held.append(entry)
+            self._deferred.append(item)

@@ -1,15 +1,20 @@
-"""Cancellation: the block's own passes; a foreign cancellation becomes an error.
+"""Cancellation in a run: the block's own passes through, a foreign cancellation becomes an error.
 
-A cancellation is the block's own where a cancel scope around the running code is cancelled.
+A cancellation is the block's own if a cancel scope around the running code is cancelled. A foreign
+cancellation comes from other code, such as a task that cancels the task of a single call.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from copy import copy
 from math import inf
 from typing import Any, Final, cast
 
 import anyio
 from anyio import get_cancelled_exc_class
+from anyio.abc import TaskGroup
+from attrs import define
 
 from sunshine_async.errors import SunshineError
 
@@ -23,19 +28,21 @@ _PASSES: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 class AbortedError(SunshineError):
     """A call, or reading the items, was aborted by an exception that is no `Exception`.
 
-    Such as a cancellation by other code. That exception is the ``__cause__``.
+    An example is a cancellation by other code. The exception is the ``__cause__``.
     """
 
 
-def contained(error: BaseException, subject: str) -> Exception:
-    """Return *error* as an `Exception`: one that isn't becomes an `AbortedError` of *subject*.
+def to_exception(error: BaseException, subject: str) -> Exception:
+    """Convert *error* to an `Exception`: the outcome of *subject*, or raise *error* again.
 
-    Raise *error* again where it is the block's own cancellation, or ends the run. A foreign
-    cancellation that was addressed to the running task is taken back.
+    - An `Exception` is returned unchanged.
+    - The block's own cancellation, and an exception that ends the run, are raised again.
+    - Any further exception becomes the cause of an `AbortedError`. A foreign cancellation that was
+      addressed to the running task is taken back.
     """
     if isinstance(error, Exception):
         return error
-    if _has(error, _PASSES) or is_own(error):
+    if _contains(error, _PASSES) or is_own_cancellation(error):
         raise error
     on_asyncio = get_cancelled_exc_class() is asyncio.CancelledError
     task: Any = asyncio.current_task() if on_asyncio else None
@@ -49,33 +56,30 @@ def contained(error: BaseException, subject: str) -> Exception:
     return aborted
 
 
-def is_own(error: BaseException) -> bool:
-    """Return whether *error* is a cancellation of the block's own: by a scope around the block."""
-    return _has(error, get_cancelled_exc_class()) and anyio.current_effective_deadline() == -inf
+def is_own_cancellation(error: BaseException) -> bool:
+    """Return True for a cancellation by a scope around the block."""
+    cancelled = get_cancelled_exc_class()
+    return _contains(error, cancelled) and anyio.current_effective_deadline() == -inf
 
 
-def is_uncertain(error: Exception) -> bool:
-    """Return whether a call that ended in *error* may have been applied.
+def maybe_applied(result: object) -> bool:
+    """Return True if *result* is the error of a call that may have been applied.
 
-    Certainly not: a `SunshineError` that says so, a `ValueError`, a `TypeError`. The library raises
-    the latter two before anything is sent.
+    These are certainly not: a value, a `SunshineError` that says so, a `ValueError`, a `TypeError`.
+    The library raises the latter two before anything is sent.
     """
-    if isinstance(error, SunshineError):
-        return error.maybe_applied is not False
-    return not isinstance(error, ValueError | TypeError)
+    if isinstance(result, SunshineError):
+        return result.maybe_applied is not False
+    return isinstance(result, Exception) and not isinstance(result, ValueError | TypeError)
 
 
-def is_doubted(result: object) -> bool:
-    """Return whether *result* is the error of a call that may have been applied."""
-    return isinstance(result, Exception) and is_uncertain(result)
+def error_after_sending(error: Exception) -> Exception:
+    """Return *error* as the error of a call whose request may have left.
 
-
-def after_sending(error: Exception) -> Exception:
-    """Return *error*, raised when a request may have left, as one that isn't taken for certain.
-
-    A `SunshineError` knows itself. A `ValueError` or `TypeError` is a fault in reading an answer.
+    A `ValueError` or `TypeError` then is a fault in reading the answer, so the call may have been
+    applied. A `SunshineError` already tells, and is returned unchanged.
     """
-    if isinstance(error, SunshineError) or is_uncertain(error):
+    if isinstance(error, SunshineError) or maybe_applied(error):
         return error
     unread = SunshineError(
         f"{type(error).__name__} after the request was sent: its cause has the reason",
@@ -85,27 +89,77 @@ def after_sending(error: Exception) -> Exception:
     return unread
 
 
-def doubtful(error: Exception) -> Exception:
-    """Return *error* as that of a call whose earlier sending may have been applied."""
-    if isinstance(error, SunshineError) and not is_uncertain(error):
-        error = copy(error)  # other items may have ended in the same
+def error_after_doubt(error: Exception) -> Exception:
+    """Return *error* as the error of a call with an earlier request that may have been applied.
+
+    A `SunshineError` is copied before the change, because several items may share an error.
+    """
+    if isinstance(error, SunshineError) and not maybe_applied(error):
+        error = copy(error)
         error.maybe_applied = True
-    return after_sending(error)
+    return error_after_sending(error)
 
 
-async def until(event: anyio.Event) -> None:
+async def wait_until_set(event: anyio.Event) -> None:
     """Wait for *event*, through foreign cancellations of the waiting task."""
     while not event.is_set():
         try:
             await event.wait()
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            contained(error, CALL)
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            to_exception(error, CALL)
 
 
-def _has(
+@define
+class BackgroundTasks:
+    """Tasks beside a block; *failure* is the exception of a task that ends the block."""
+
+    group: TaskGroup
+    failure: BaseException | None = None
+
+    def start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run *work* in a task: an exception of *work* ends the block."""
+        self.group.start_soon(self._run, work)
+
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except BaseException as error:
+            if is_own_cancellation(error):
+                raise
+            self.failure = self.failure or error
+            self.group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def background_tasks() -> AsyncGenerator[BackgroundTasks]:
+    """Give a block a task group without exception groups; cancel the tasks at the end of the block.
+
+    An exception of the block, or of a task, is raised as itself. Raise `AbortedError` where foreign
+    code has cancelled a task before the first step.
+    """
+    own: BaseException | None = None
+    group = anyio.create_task_group()
+    tasks = BackgroundTasks(group)
+    async with group:
+        try:
+            yield tasks
+        except get_cancelled_exc_class() as error:
+            own = error
+            if group.cancel_scope.cancel_called and tasks.failure is None:
+                tasks.failure = AbortedError("the tasks of the run were cancelled by other code")
+            raise  # the group may swallow a foreign cancellation: so it is raised once more below
+        except BaseException as error:  # noqa: BLE001 - raised below, when all tasks have ended
+            own = error
+        group.cancel_scope.cancel()
+    own = tasks.failure or own
+    if own is not None:
+        raise own
+
+
+def _contains(
     error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]
 ) -> bool:
-    """Return whether *error* is one of *kinds*, or a group that has one."""
+    """Return True if *error* is of *kinds*, or a group that holds such an error."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         return group.subgroup(kinds) is not None

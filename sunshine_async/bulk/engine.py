@@ -1,32 +1,52 @@
-"""Any coroutine over many items: bounded concurrency, and one outcome for each item."""
+"""The bulk engine: workers that send items, and the stream of outcomes.
+
+`batching` uses the same engine: a call for a single item is a batch.
+"""
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from sunshine_async._pace.concurrency import FIRST_LIMIT, ThroughputLimit
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
-from sunshine_async.bulk.cancellation import CALL, AbortedError, contained, is_uncertain, until
-from sunshine_async.bulk.source import Items, Source, Tasks, beside, check_items, opened
+from sunshine_async.bulk.cancellation import (
+    CALL,
+    AbortedError,
+    BackgroundTasks,
+    background_tasks,
+    maybe_applied,
+    to_exception,
+    wait_until_set,
+)
+from sunshine_async.bulk.source import Items, ItemSource, check_items, open_source
 from sunshine_async.errors import ServerError, TransportError
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
+B = TypeVar("B")
 
 _OVERLOADED: Final = (ServerError, TransportError)
-"""Errors that may come of too much at once."""
+"""Errors that too many calls at once may cause."""
 
 Concurrency: TypeAlias = int | Literal["auto"]
 
 
 @frozen
 class Done(Generic[I, R]):
-    """The call for *item*, the one at *index* of the input, brought *value*."""
+    """The call for *item*, at *index* of the input, returned *value*."""
 
     index: int
     item: I = field(repr=False)
@@ -35,7 +55,7 @@ class Done(Generic[I, R]):
 
 @frozen
 class Failed(Generic[I]):
-    """The call for *item* failed with *error*: what it should have done isn't done."""
+    """The call for *item* failed with *error*, and was not applied."""
 
     index: int
     item: I = field(repr=False)
@@ -44,7 +64,7 @@ class Failed(Generic[I]):
 
 @frozen
 class Unknown(Generic[I]):
-    """The call for *item* ended in *error*, and nobody on this side knows whether it was done."""
+    """The call for *item* ended in *error*, and may have been applied or not."""
 
     index: int
     item: I = field(repr=False)
@@ -55,30 +75,51 @@ Outcome: TypeAlias = Done[I, R] | Failed[I] | Unknown[I]
 
 
 def outcome_of(index: int, item: I, result: R | Exception) -> Outcome[I, R]:
-    """Return the outcome of the call for *item*: *result* is its value, or its exception.
+    """Return the outcome of the call for *item*: *result* is the value, or the exception.
 
     A `SunshineError` counts by *maybe_applied*. `ValueError` and `TypeError` are `Failed`: the
-    library raises both before anything is sent. Any other exception is `Unknown`.
+    library raises both before anything is sent. All else is `Unknown`.
     """
     if not isinstance(result, Exception):
         return Done(index, item, result)
-    return Unknown(index, item, result) if is_uncertain(result) else Failed(index, item, result)
+    return Unknown(index, item, result) if maybe_applied(result) else Failed(index, item, result)
 
 
+@frozen
+class Work(Generic[I, R, B]):
+    """The two steps of a worker.
+
+    *take* returns the next batch, or None at the end. *send* returns the outcomes of the items.
+    """
+
+    take: Callable[[], Awaitable[B | None]]
+    send: Callable[[B], Awaitable[Sequence[Outcome[I, R]]]]
+
+
+_Delivery: TypeAlias = tuple[Outcome[I, R], anyio.Event]
+
+
+@define(eq=False, repr=False)
 class Outcomes(Generic[I, R]):
-    """The stream of outcomes, one for each item taken. Read to the end, or leave the block."""
+    """The stream of outcomes: each item taken has an outcome. Read to the end, or leave the block."""
 
-    def __init__(self, source: Source[I], *, ordered: bool) -> None:
-        self._source: Final = source
-        self._ready: Final[deque[_Delivery[I, R]]] = deque()
-        self._early: Final[dict[int, _Delivery[I, R]] | None] = {} if ordered else None
-        """With *ordered*: outcomes whose turn hasn't come, by index."""
-        self._given = 0
-        self._workers = 0
-        self._news = anyio.Event()
+    _source: ItemSource[I]
+    _work: Work[I, R, Any]
+    _tasks: BackgroundTasks
+    _first_workers: int
+    _limit: ThroughputLimit | None
+    _early: dict[int, _Delivery[I, R]] | None
+    """Outcomes that come before their turn, by index; None: outcomes come as calls finish."""
+    _ready: deque[_Delivery[I, R]] = field(factory=deque["_Delivery[I, R]"], init=False)
+    _given: int = field(default=0, init=False)
+    _workers: int = field(default=0, init=False)
+    _news: anyio.Event = field(factory=anyio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._start_workers(self._first_workers)
 
     def stop(self) -> None:
-        """Take no more items; running calls end, and their outcomes still come."""
+        """Take no more items; running calls end, and the outcomes of these calls still come."""
         self._source.stop()
 
     def __aiter__(self) -> AsyncIterator[Outcome[I, R]]:
@@ -109,29 +150,43 @@ class Outcomes(Generic[I, R]):
             "read the outcomes inside the block"
         )
 
-    def _join(self) -> None:
-        """Count a worker that will deliver outcomes."""
-        self._workers += 1
+    def _start_workers(self, number: int) -> None:
+        """Start workers until so many run."""
+        while self._workers < number:
+            self._workers += 1
+            self._tasks.start(self._run_worker)
 
-    def _leave(self) -> None:
-        """Count a worker that has ended."""
-        self._workers -= 1
-        self._news.set()
+    async def _run_worker(self) -> None:
+        """Send batches until there are none; deliver the outcomes of each."""
+        CURRENT_LANE.set(Lane.BATCH)
+        take, send, deliver, limit = self._work.take, self._work.send, self._deliver, self._limit
+        try:
+            while (batch := await take()) is not None:
+                await wait_until_set(deliver(await send(batch)))
+                if limit is not None and not self._is_needed(limit):
+                    return
+        finally:
+            self._workers -= 1
+            self._news.set()
 
-    async def _deliver(self, outcome: Outcome[I, R]) -> None:
-        """Give *outcome* to the consumer; return when the consumer has received it."""
+    def _deliver(self, outcomes: Sequence[Outcome[I, R]]) -> anyio.Event:
+        """Give *outcomes* to the consumer; the event is set when the consumer receives the first."""
         received = anyio.Event()
-        if self._early is None:
-            self._ready.append((outcome, received))
-        else:
-            self._early[outcome.index] = outcome, received
-            while (next_one := self._given + len(self._ready)) in self._early:
-                self._ready.append(self._early.pop(next_one))
+        for outcome in outcomes:
+            if self._early is None:
+                self._ready.append((outcome, received))
+            else:
+                self._early[outcome.index] = outcome, received
+                while (next_one := self._given + len(self._ready)) in self._early:
+                    self._ready.append(self._early.pop(next_one))
         self._news.set()
-        await until(received)
+        return received
 
-
-_Delivery: TypeAlias = tuple[Outcome[I, R], anyio.Event]
+    def _is_needed(self, limit: ThroughputLimit) -> bool:
+        """Start workers where there are too few; return False to a superfluous worker."""
+        if not self._source.ended:
+            self._start_workers(limit.limit)
+        return self._workers <= limit.limit
 
 
 def run(
@@ -146,24 +201,27 @@ def run(
 
     A worker takes the next item after the consumer has received the last outcome, so memory stays
     flat. Outcomes come as calls finish, or with *ordered* in the order of *items*. Items with equal
-    keys (None is no key) go one after another, in the order of *items*.
+    keys (None is no key) go in sequence, in the order of *items*.
 
-    Each item taken has exactly one outcome. An exception of *send* is the outcome of the item, see
-    `outcome_of`; so is a cancellation that isn't the block's own, as an `AbortedError`. An
-    exception of *key*, and a key that isn't hashable, is `Failed`. An exception of *items* ends
-    the stream, after the outcomes of all items taken. An exception of the block is raised as
-    itself, and so are `KeyboardInterrupt`, `SystemExit` and `GeneratorExit` of *send*.
+    Each item taken has exactly one outcome:
+
+    - An exception of *send* gives the outcome that `outcome_of` describes. A foreign cancellation
+      of a call counts as an `AbortedError`.
+    - An exception of *key*, or a key that isn't hashable, gives `Failed`.
+    - An exception of *items* ends the stream, after the outcomes of all items taken.
+    - An exception of the block is raised as itself, and so are `KeyboardInterrupt`, `SystemExit`
+      and `GeneratorExit` of *send*.
 
     Leaving or cancelling the block cancels running calls, and closes the iterator: a generator,
     async or not, and an iterator that *items* made. Closing an async iterator takes 5 seconds at
     most.
 
     With ``concurrency="auto"`` the run begins with 4 calls at once and finds the best number, up
-    to 256: more while calls take no longer for it, half as many where calls fail on the way or in
+    to 256: more while calls take no longer for that, half as many where calls fail on the way or in
     the service, or end as `Unknown`.
 
     Raise at the call `TypeError` for arguments of a wrong kind (a text, bytes and a mapping are no
-    *items*), and `ValueError` for another *concurrency* than a number from 1 on, or ``"auto"``.
+    *items*), and `ValueError` for a *concurrency* that is neither a number from 1 on nor ``"auto"``.
     """
     for name, function in (("send", send), ("key", key)):
         if not callable(function) and (name, function) != ("key", None):
@@ -174,26 +232,15 @@ def run(
     if concurrency != "auto" and not (is_number and concurrency >= 1):
         message = f'concurrency={concurrency!r}: 1 or more, or "auto"'
         raise ValueError(message)
-    return _run(send, items, concurrency, key, ordered=ordered)
+    workers, limit = (
+        (FIRST_LIMIT, ThroughputLimit()) if concurrency == "auto" else (concurrency, None)
+    )
+    calls = _Calls(send, key, limit)
 
+    def work(source: ItemSource[I]) -> Work[I, R, tuple[int, I]]:
+        return Work(source.take, calls.send if key is None else calls.send_in_order)
 
-@asynccontextmanager
-async def _run(
-    send: Callable[[I], Awaitable[R]],
-    items: Items[I],
-    concurrency: Concurrency,
-    key: Callable[[I], Hashable | None] | None,
-    *,
-    ordered: bool,
-) -> AsyncGenerator[Outcomes[I, R]]:
-    async with opened(items) as source, beside() as tasks:
-        outcomes: Outcomes[I, R] = Outcomes(source, ordered=ordered)
-        worker = _Worker(send, source, key, outcomes, tasks)
-        if concurrency == "auto":
-            worker = evolve(worker, crew=_Crew())
-        for _ in range(FIRST_LIMIT if concurrency == "auto" else concurrency):
-            worker.start()
-        yield outcomes
+    return run_workers(items, work, workers, ordered=ordered, limit=limit)
 
 
 async def collect(
@@ -208,112 +255,98 @@ async def collect(
         return sorted([outcome async for outcome in outcomes], key=lambda outcome: outcome.index)
 
 
-class _Turns:
-    """Lets those who share a key go one after another, first come, first served."""
+class KeyOrder:
+    """Calls with a key in common go in sequence, in the order of `enter`."""
 
     def __init__(self) -> None:
         self._waiting: Final[dict[Hashable, deque[anyio.Event]]] = {}
+        """By key of a call under way: the calls that wait for the key."""
 
-    async def take(self, key: Hashable) -> None:
-        """Return when all who came before with *key* have gone."""
-        if key in self._waiting:
-            turn = anyio.Event()
-            self._waiting[key].append(turn)
-            await until(turn)
-        else:
-            self._waiting[key] = deque()
+    def enter(self, keys: Iterable[Hashable]) -> Sequence[anyio.Event]:
+        """Queue for *keys*; return the events of earlier calls with these keys, to be waited for."""
+        turns: list[anyio.Event] = []
+        for key in keys:
+            if key in self._waiting:
+                turn = anyio.Event()
+                self._waiting[key].append(turn)
+                turns.append(turn)
+            else:
+                self._waiting[key] = deque()
+        return turns
 
-    def give(self, key: Hashable) -> None:
-        """Let the next with *key* go."""
-        if self._waiting[key]:
-            self._waiting[key].popleft().set()
-        else:
-            del self._waiting[key]
+    def leave(self, keys: Iterable[Hashable]) -> None:
+        """Let the next call with each of *keys* go."""
+        for key in keys:
+            if self._waiting[key]:
+                self._waiting[key].popleft().set()
+            else:
+                del self._waiting[key]
+
+
+@asynccontextmanager
+async def run_workers(
+    items: Items[I],
+    work: Callable[[ItemSource[I]], Work[I, R, B]],
+    workers: int,
+    *,
+    ordered: bool,
+    limit: ThroughputLimit | None = None,
+) -> AsyncGenerator[Outcomes[I, R]]:
+    """Give a block the stream of outcomes of *items*; so many *workers* do the *work*.
+
+    With *limit* the number of workers follows.
+    """
+    async with open_source(items) as source, background_tasks() as tasks:
+        early: dict[int, _Delivery[I, R]] | None = {} if ordered else None
+        yield Outcomes(source, work(source), tasks, workers, limit, early)
 
 
 @frozen
-class _Worker(Generic[I, R]):
-    """A worker of a run: the work of each of the run's tasks."""
+class _Calls(Generic[I, R]):
+    """Calls for single items."""
 
-    send: Callable[[I], Awaitable[R]]
-    source: Source[I]
+    function: Callable[[I], Awaitable[R]]
     key: Callable[[I], Hashable | None] | None
-    outcomes: Outcomes[I, R]
-    tasks: Tasks
-    turns: _Turns = field(factory=_Turns)
-    crew: "_Crew | None" = None
+    limit: ThroughputLimit | None
+    order: KeyOrder = field(factory=KeyOrder)
 
-    def start(self) -> None:
-        """Start another task."""
-        self.outcomes._join()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a worker is the other end
-        self.tasks.start(self.work)
-
-    async def work(self) -> None:
-        """Take items until there are none, and deliver the outcome of each."""
-        CURRENT_LANE.set(Lane.BATCH)
-        source, outcomes, crew = self.source, self.outcomes, self.crew
-        call = self._call if self.key is None else self._in_turn
+    async def send(self, taken: tuple[int, I]) -> tuple[Outcome[I, R]]:
+        """Make the call for an item; return the outcome."""
+        index, item = taken
+        limit, began = self.limit, 0.0
+        if limit is not None:
+            began = anyio.current_time()
+            limit.count_start()
+        outcome: Outcome[I, R]
         try:
-            while (taken := await source.take()) is not None:
-                await outcomes._deliver(await call(*taken))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-                if crew is not None and not crew.keeps(self):
-                    return
-        finally:
-            outcomes._leave()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            outcome = Done(index, item, await self.function(item))
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            outcome = outcome_of(index, item, to_exception(error, CALL))
+        if limit is not None:
+            limit.count_end(anyio.current_time(), began, failed=_is_overload(outcome))
+        return (outcome,)
 
-    async def _in_turn(self, index: int, item: I) -> Outcome[I, R]:
-        """Return the outcome of *item*, once earlier items with an equal key have theirs."""
+    async def send_in_order(self, taken: tuple[int, I]) -> tuple[Outcome[I, R]]:
+        """Make the call for an item after all earlier calls with an equal key; return the outcome."""
+        index, item = taken
         try:
             key = None if self.key is None else self.key(item)
             hash(key)
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            return Failed(index, item, contained(error, "the key of an item"))
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            return (Failed(index, item, to_exception(error, "the key of an item")),)
         if key is None:
-            return await self._call(index, item)
-        await self.turns.take(key)
+            return await self.send(taken)
+        keys = (key,)
+        for turn in self.order.enter(keys):
+            await wait_until_set(turn)
         try:
-            return await self._call(index, item)
+            return await self.send(taken)
         finally:
-            self.turns.give(key)
-
-    async def _call(self, index: int, item: I) -> Outcome[I, R]:
-        crew = self.crew
-        began = None if crew is None else crew.began()
-        outcome: Outcome[I, R]
-        try:
-            outcome = Done(index, item, await self.send(item))
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            outcome = outcome_of(index, item, contained(error, CALL))
-        if crew is not None and began is not None:
-            crew.ended(began, outcome)
-        return outcome
+            self.order.leave(keys)
 
 
-@define
-class _Crew:
-    """As many workers as are enough, found from how long the calls take."""
-
-    knee: ThroughputLimit = field(factory=ThroughputLimit)
-    size: int = FIRST_LIMIT
-
-    def began(self) -> float:
-        """Count a call that begins; return when."""
-        self.knee.began()
-        return anyio.current_time()
-
-    def ended(self, began: float, outcome: Outcome[I, R]) -> None:
-        """Learn from the *outcome* of a call that *began* then."""
-        failed = isinstance(outcome, Unknown) or (
-            isinstance(outcome, Failed) and isinstance(outcome.error, _OVERLOADED)
-        )
-        self.knee.ended(anyio.current_time(), began, failed=failed)
-
-    def keeps(self, worker: _Worker[I, R]) -> bool:
-        """Start more workers where they are too few; return whether the one that asks goes on."""
-        while self.size < self.knee.limit and not worker.source.ended:
-            self.size += 1
-            worker.start()
-        if self.size <= self.knee.limit:
-            return True
-        self.size -= 1
-        return False
+def _is_overload(outcome: Outcome[I, R]) -> bool:
+    """Return True for an outcome that too many calls at once may cause."""
+    if isinstance(outcome, Failed):
+        return isinstance(outcome.error, _OVERLOADED)
+    return isinstance(outcome, Unknown)

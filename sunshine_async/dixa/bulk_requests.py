@@ -17,10 +17,10 @@ from sunshine_async._calls.error_body import error_details
 from sunshine_async._http.messages import SENT_NOTE
 from sunshine_async.bulk.cancellation import (
     CALL,
-    after_sending,
-    contained,
-    doubtful,
-    is_doubted,
+    error_after_doubt,
+    error_after_sending,
+    maybe_applied,
+    to_exception,
 )
 from sunshine_async.dixa.matching import holds, may_hold
 from sunshine_async.dixa.models import (
@@ -120,14 +120,14 @@ class BulkRequest(Generic[B]):
         try:
             outcomes = await self.call(bodies)
         except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            failed = contained(error, CALL)
+            failed = to_exception(error, CALL)
         else:
             try:
                 return [self.result(outcome) for outcome in self.match(bodies, outcomes)]
             except Exception as error:  # noqa: BLE001 - a fault of ours, and the request was sent
-                return [after_sending(error)] * len(bodies)
+                return [error_after_sending(error)] * len(bodies)
         if uncertain:
-            failed = doubtful(failed)
+            failed = error_after_doubt(failed)
         if len(bodies) == 1 or not isinstance(failed, BadRequestError | PayloadTooLargeError):
             return [failed] * len(bodies)
         middle = len(bodies) // 2
@@ -239,7 +239,7 @@ class BatchProgress:
             if isinstance(result, EndUser):
                 self.looked_up.discard(index)
                 self.uncertain.discard(index)
-            elif is_doubted(result):
+            elif maybe_applied(result):
                 self.looked_up.add(index)
                 self.uncertain.add(index)
             elif isinstance(result, BadRequestError) and not is_taken(result):
@@ -255,12 +255,12 @@ class BatchProgress:
         for index in sorted(self.uncertain):
             result = self.results[index]
             body = self.bodies[index]
-            if not (is_doubted(result) or is_taken(result)) or not _unique_values(body):
+            if not (maybe_applied(result) or is_taken(result)) or not _unique_values(body):
                 continue
             try:
                 found = await self.bulk.read_back(body, self.since)
             except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                if isinstance(contained(error, LOOK_UP), OUTAGE_ERRORS):
+                if isinstance(to_exception(error, LOOK_UP), OUTAGE_ERRORS):
                     self.interrupted = True
                     break
                 continue  # stays uncertain
@@ -274,7 +274,7 @@ class BatchProgress:
     def final_results(self) -> list[Result]:
         """Return all results in order, with uncertain errors marked as such."""
         for index in self.uncertain:
-            self.results[index] = doubtful(cast("Exception", self.results[index]))
+            self.results[index] = error_after_doubt(cast("Exception", self.results[index]))
         return [self.results[index] for index in range(len(self.bodies))]
 
 

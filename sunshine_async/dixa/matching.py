@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from sunshine_async._codec import misread
+from sunshine_async._codec import is_unreadable
 from sunshine_async._codec.model import UNSET
 from sunshine_async.dixa.models import (
     BulkActionFailure,
@@ -83,18 +83,18 @@ def holds(user: EndUser, body: Any) -> bool:
 
 def may_hold(user: EndUser, body: Any) -> bool:
     """Return True if *user* may have all values that *body* sets, except the picture."""
-    return all(name == _AVATAR or misread(user, name) for name in differences(body, user))
+    return all(name == _AVATAR or is_unreadable(user, name) for name in differences(body, user))
 
 
 def has_readable_keys(user: EndUser) -> bool:
     """Return True if all keys of *user* could be read."""
     names = (*_KEYS, "additional_emails", "additional_phone_numbers")
-    return not (user.extra and any(misread(user, name) for name in names))
+    return not (user.extra and any(is_unreadable(user, name) for name in names))
 
 
 def _normalized(model: Any, name: str) -> Any:
     """Return the normalized value of the field *name*; an unreadable value is not absent."""
-    if isinstance(model, EndUser) and misread(model, name):
+    if isinstance(model, EndUser) and is_unreadable(model, name):
         return _MISREAD
     return NORMALIZERS.get(name, _text)(getattr(model, name) or None)
 

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from attrs import define, evolve, field, frozen
 
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._codec import misread
+from sunshine_async._codec import is_unreadable
 from sunshine_async.dixa.models import PaginationLinks
 from sunshine_async.errors import NotFoundError, ResponseDecodeError, SunshineError
 
@@ -175,7 +175,7 @@ class _PageIterator(Generic[T]):
     def _page_of(self, output: RawPage[T]) -> Page[T]:
         """Return the page; raise for an unreadable link, or if all found records are unreadable."""
         meta = output.meta
-        if misread(output, "meta") or (meta is not None and misread(meta, "next")):
+        if is_unreadable(output, "meta") or (meta is not None and is_unreadable(meta, "next")):
             raise self._place.unreadable(_NO_PATH, path="meta.next")
         sent = output.extra.get("data")
         page = Page(output.data, (meta.next if meta else None) or None)

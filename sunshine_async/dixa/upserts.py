@@ -12,7 +12,7 @@ from attrs import define, field
 
 from sunshine_async._calls.upsert import FirstTry, UpsertEffect, UpsertResult, mark_uncertain
 from sunshine_async.bulk.batching import Sender
-from sunshine_async.bulk.cancellation import contained, doubtful, is_doubted
+from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied, to_exception
 from sunshine_async.dixa.bulk_requests import (
     AMBIGUOUS,
     CONFLICT,
@@ -149,7 +149,7 @@ class UserIndex:
                 try:
                     page = await anext(self._pages)
                 except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                    contained(error, LOOK_UP)
+                    to_exception(error, LOOK_UP)
                     self._disable()
                     return
                 if page.unreadable:
@@ -272,7 +272,7 @@ class _UpsertBatch:
         An uncertain create with an e-mail address or phone number has been looked up already.
         """
         body, outcome = self.bodies[index], self.outcomes[index]
-        if is_doubted(outcome):
+        if maybe_applied(outcome):
             return not (body.email or body.phone_number)
         return is_taken(outcome)
 
@@ -290,7 +290,7 @@ class _UpsertBatch:
                 self.found[index] = found
             elif found is not None:
                 outage = found if isinstance(found, OUTAGE_ERRORS) else None
-                if not is_doubted(self.outcomes.get(index)):
+                if not maybe_applied(self.outcomes.get(index)):
                     self.outcomes[index] = found
 
     async def _find(self, index: int, *, raced: bool) -> EndUser | Exception | None:
@@ -308,7 +308,7 @@ class _UpsertBatch:
             if user is None and (not in_index or index in self.outcomes):
                 user = await find_user(body, self.bulk.look_up, endpoint=endpoint)
         except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            return contained(error, LOOK_UP)
+            return to_exception(error, LOOK_UP)
         return user
 
     async def _patch(self) -> None:
@@ -335,7 +335,7 @@ class _UpsertBatch:
                 if isinstance(result, EndUser):
                     latest[self.found[index].id] = result
                 elif index in self.uncertain:  # by the create
-                    self.outcomes[index] = doubtful(result)
+                    self.outcomes[index] = error_after_doubt(result)
             waiting = later
 
     def _record(self, index: int, result: Result, effect: UpsertEffect) -> None:

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from attrs import frozen
 
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
-from sunshine_async.bulk.cancellation import ITEMS, contained
+from sunshine_async.bulk.cancellation import ITEMS, to_exception
 from sunshine_async.jobs.bodies import Rows
 from sunshine_async.jobs.entries import AT_ONCE, Entries
 from sunshine_async.jobs.job import Job
@@ -150,8 +150,8 @@ class Stream(Entries):
             with self._reading, self._put:
                 async for item in items:
                     await self._put.send(item)
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-            self._failed = contained(error, ITEMS)
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            self._failed = to_exception(error, ITEMS)
         finally:
             self._over.set()
 

@@ -21,7 +21,7 @@ from sunshine_async._pace.concurrency import HIGHEST_LIMIT
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk import batching as batches
 from sunshine_async.bulk.batching import Limits, Sender
-from sunshine_async.bulk.cancellation import CALL, AbortedError, after_sending, contained
+from sunshine_async.bulk.cancellation import CALL, AbortedError, error_after_sending, to_exception
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
 from sunshine_async.errors import (
     ApiError,
@@ -286,9 +286,9 @@ class Job:
             self._calls.add(call)
             try:
                 return await self._call(entries)
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
                 begun = bool(getattr(error, "__notes__", ()))
-                return [after_sending(contained(error, CALL))] * len(entries)
+                return [error_after_sending(to_exception(error, CALL))] * len(entries)
             finally:
                 self._calls.discard(call)
                 self.report.latencies.add(self._clock() - started)

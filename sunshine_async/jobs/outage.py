@@ -7,7 +7,7 @@ import anyio
 
 from sunshine_async._pace import Pace
 from sunshine_async._pace.waiting import CLOCK, Waker
-from sunshine_async.bulk.cancellation import contained
+from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import (
     ApiError,
     Fault,
@@ -100,7 +100,7 @@ class OutageWatch:
                 if self._gone or self._pace.held:
                     await self._hold()
                 else:
-                    await waker.called(None)
+                    await waker.wait(None)
         finally:
             self._pace.unwatch(waker)
 
@@ -148,8 +148,8 @@ class OutageWatch:
                 if not isinstance(error, OUTAGE):
                     self.answer()  # whatever it says, it is there
                     return
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
-                self._error = contained(error, "asking for the service")  # so ask again
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+                self._error = to_exception(error, "asking for the service")  # so ask again
 
     def _sentence(self, gone: float) -> str:
         last = f"; the last: {self._error}" if self._error is not None else ""

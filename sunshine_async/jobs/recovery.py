@@ -9,7 +9,7 @@ from attrs import define, evolve
 
 from sunshine_async._calls.client import Client
 from sunshine_async._calls.upsert import UpsertResult
-from sunshine_async.bulk.cancellation import doubtful, is_uncertain
+from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
 from sunshine_async.errors import (
     ApiError,
     ConflictError,
@@ -142,7 +142,7 @@ class Settling:
             state = State.BEGUN if entry.begun else State.WAITING
             sent = entry.begun or not isinstance(error, (StoppedError, JournalError))
             return Update(entry.number, state, time.time(), sent=sent and not entry.alone)
-        problem = problem_of(entry.line, error, unknown=is_uncertain(error))
+        problem = problem_of(entry.line, error, unknown=maybe_applied(error))
         return Update(
             entry.number,
             STATES[problem.trouble],
@@ -202,7 +202,7 @@ class Settling:
         except Exception as error:  # noqa: BLE001 - whatever it is, it doesn't tell what became of the row
             if isinstance(error, OUTAGE):  # waited for
                 return error
-            return doubtful(error)
+            return error_after_doubt(error)
 
     async def _resent(self, entry: Entry, result: object) -> object:
         """Return what *result* says of an entry that may have been sent before."""
@@ -231,7 +231,7 @@ class Settling:
         ):
             error = copy(error)  # others may have ended in the same
             error.maybe_applied = True
-        return evolve(entry, begun=entry.begun or is_uncertain(error)), error
+        return evolve(entry, begun=entry.begun or maybe_applied(error)), error
 
     def _may_try_again(self, entry: Entry) -> bool:
         return not (entry.begun and self.task.recovery(entry) is _NEVER)

@@ -231,6 +231,21 @@ class TestSlowSources:
 
         virtually(scenario)
 
+    def test_a_deferred_item_waits_no_longer(self) -> None:
+        """An item whose key was in the batch before goes after the wait, though no item comes."""
+
+        async def scenario() -> None:
+            sender = Recorder()
+            source = slowly([(0, "a"), (1, "a"), (2, "")], 0, 0, 60)
+            async with run(sender, source, linger=1) as outcomes:
+                indexes = [(await anext(outcomes)).index for _ in range(2)]
+
+                assert indexes == [0, 1]
+                assert anyio.current_time() < 5
+                assert [outcome.index async for outcome in outcomes] == [2]
+
+        virtually(scenario)
+
     async def test_a_sync_source_is_not_waited_for_longer(self) -> None:
         """A batch from a source that took its time goes with what it has."""
 
@@ -316,7 +331,7 @@ class TestSlowSources:
 
 
 class TestLeaving:
-    """What holds when the caller goes away."""
+    """Promises that hold when the caller goes away."""
 
     @BACKENDS
     def test_an_error_of_the_block_is_itself(self, backend: str) -> None:

@@ -64,7 +64,7 @@ def test_every_item_has_one_outcome(backend: str, source: Any, concurrency: Any)
 
 
 async def test_an_error_is_its_items_outcome() -> None:
-    """What is certain is `Failed`, what is not is `Unknown`, and the others go on."""
+    """A certain failure is `Failed`, an uncertain one is `Unknown`, and the other items go on."""
 
     async def send(number: int) -> int:
         if number == 1:
@@ -204,7 +204,7 @@ def test_stopping_does_not_wait_for_a_slow_source(backend: str) -> None:
 @BACKENDS
 @pytest.mark.parametrize("in_async", [False, True])
 def test_an_error_of_the_items_comes_out_as_itself(backend: str, *, in_async: bool) -> None:
-    """What the iterable raises ends the stream, after the outcomes of all that was taken."""
+    """An exception of the iterable ends the stream, after the outcomes of all items taken."""
 
     def items() -> Iterator[int]:
         yield from range(5)
@@ -343,7 +343,7 @@ class TestAuto:
         ids=repr,
     )
     def test_failures_make_it_fewer(self, error: Exception, fewest: int) -> None:
-        """What may come of too much at once lowers it, down to one; a service's no doesn't."""
+        """Errors that overload may cause lower the number, down to 1; a refusal by the service doesn't."""
 
         async def scenario() -> None:
             seen = await at_once(8000, 0.1, error)
@@ -416,7 +416,7 @@ def test_cancelling_leaks_nothing(backend: str) -> None:
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
             assert under_way == 0
-            assert (pace._in_flight, len(pace._line)) == (0, 0)
+            assert (pace._in_flight, pace._queue.count) == (0, 0)
             assert (await client.users.get("1")).id == "1"
 
     anyio.run(scenario, backend=backend)

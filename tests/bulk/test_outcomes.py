@@ -191,7 +191,7 @@ def test_what_ends_a_program_ends_a_run(backend: str, way: str, error: BaseExcep
 
 
 async def test_a_fault_of_the_sending_of_a_batch_is_unknown() -> None:
-    """What a batch raises as a whole may have come after its request: none of its items failed."""
+    """An exception of a batch as a whole may have come after the request: no item is `Failed`."""
     for wrong in (ValueError("x"), TypeError("x"), [1], [1, 2, 3], None):
 
         async def send(_: Sequence[int], wrong: Any = wrong) -> Any:
@@ -206,12 +206,12 @@ async def test_a_fault_of_the_sending_of_a_batch_is_unknown() -> None:
 
 
 class Odd(BaseException):
-    """What a size function may raise."""
+    """Exceptions that a size function may raise."""
 
 
 @pytest.mark.parametrize("error", [LookupError("x"), Odd("x"), TimeoutError("x")], ids=repr)
 async def test_an_item_without_a_size_fails_alone(error: BaseException) -> None:
-    """Whatever a size function raises, its item has failed: nothing was sent."""
+    """An exception of a size function fails the item: nothing was sent."""
 
     def size(item: int) -> int:
         if item == 1:
@@ -272,7 +272,7 @@ class TestWrongArguments:
 
     @pytest.mark.parametrize("send", [None, 5, "create"])
     async def test_no_function(self, send: Any) -> None:
-        """What sends has to be a function."""
+        """The sender has to be a function."""
         with pytest.raises(TypeError, match="send must be a function"):
             bulk.run(send, [1])
         with pytest.raises(TypeError, match="send must be a function"):
@@ -311,7 +311,7 @@ class TestWrongArguments:
             Limits(1, 1, "soon", 1)  # type: ignore[arg-type]
 
     async def test_an_old_sequence_is_many_items(self) -> None:
-        """What can only be indexed is many items too."""
+        """A sequence with nothing but indexes is an iterable of items, too."""
 
         class Three:
             def __getitem__(self, index: int) -> int:

@@ -114,7 +114,7 @@ async def read(block: Block, until: int, then: str) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("run", RUNS)
 def test_it_is_closed(backend: str, run: str, source: str, then: str) -> None:
-    """What gives the items is closed when the block is left, or before."""
+    """The iterator of the items is closed when the block is left, or before."""
     watched = Watched(KeyError("own error") if then == "own error" else None)
     started = then != "never"
 
@@ -185,7 +185,7 @@ def test_a_source_runs_in_one_task(backend: str) -> None:
 @BACKENDS
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_an_error_from_closing_comes_out(backend: str, *, asynchronous: bool) -> None:
-    """What closing raises is raised, unless the block has raised something itself."""
+    """An exception from closing is raised, unless the block has raised an exception."""
 
     def items() -> Iterator[int]:
         try:

@@ -24,10 +24,10 @@ from sunshine_async._codec import (
     decode,
     encode,
     holds,
-    misread,
+    is_unreadable,
     structure,
+    structure_body,
     structure_inside,
-    structure_strictly,
     unstructure,
     wire_name,
 )
@@ -380,7 +380,7 @@ def test_a_time_at_the_ends_of_the_calendar_is_sent(at: datetime, hours: int) ->
 def test_a_body_of_another_shape_is_refused(data: object, reason: str, path: str) -> None:
     """A wrong type says what it should be, what it is and where, and never shows the value."""
     with pytest.raises(Misfit) as caught:
-        structure_strictly(data, Thing)
+        structure_body(data, Thing)
 
     assert (caught.value.reason, caught.value.path) == (reason, path)
     assert str(caught.value) == (f"{path}: {reason}" if path else reason)
@@ -408,7 +408,7 @@ def test_an_answer_without_an_id_is_refused(data: object, reason: str, path: str
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("read", [structure, structure_strictly])
+@pytest.mark.parametrize("read", [structure, structure_body])
 def test_an_answer_is_read_as_its_model(read: Any) -> None:
     """Each kind of field is read; a whole number will do where a number may have a fraction."""
     thing = read(
@@ -563,7 +563,7 @@ def test_models_nested_too_deep_are_refused(wrap: Callable[[Any], Any]) -> None:
     for _ in range(1500):
         data = wrap(data)
 
-    for read in (structure, structure_strictly):
+    for read in (structure, structure_body):
         with pytest.raises(Misfit, match="nested too deep"):
             read(data, Chain)
 
@@ -645,7 +645,7 @@ def test_the_number_of_an_id_reads_as_text(
     found = structure(data, KeyedAnswer)
 
     assert found.external_id == reading
-    assert misread(found, "external_id") is expected
+    assert is_unreadable(found, "external_id") is expected
     assert unstructure(found) == {key: value for key, value in data.items() if value is not None}
     assert found.extra == {key: value for key, value in raw.items() if value not in (None, "5")}
 

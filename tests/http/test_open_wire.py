@@ -324,7 +324,7 @@ class TestTheSame:
         assert kinds == [Done] * CREATES, way
         assert emulator.ledger()["sunshine"]["users"] == CREATES
         assert emulator.ledger()["sunshine"]["effects"]["create"] == CREATES
-        assert (pace._in_flight, len(pace._line)) == (0, 0)
+        assert (pace._in_flight, pace._queue.count) == (0, 0)
 
     async def test_callers_who_go_away(self, way: str) -> None:
         """Calls cancelled at any moment leave no descriptor, task or place behind."""

@@ -1,4 +1,4 @@
-"""How many at once are enough: simulated services, in time that jumps."""
+"""Throughput limit against simulated services, in virtual time."""
 
 from collections.abc import Callable
 from random import Random
@@ -10,11 +10,11 @@ from sunshine_async._pace.concurrency import ThroughputLimit
 
 
 class Service:
-    """Works on *slots* calls at once, each for what *takes* says; the others wait in line."""
+    """Works on *slots* calls at once, each for the seconds of *takes*; further calls wait in line."""
 
     def __init__(self, seed: int, slots: int, takes: Callable[[Random], float]) -> None:
         self.world = World(seed)
-        self.knee = ThroughputLimit()
+        self.limit = ThroughputLimit()
         self.slots = slots
         self.takes = takes
         self.callers = 10**6
@@ -26,17 +26,17 @@ class Service:
         self._number = 0
 
     def run(self, seconds: float) -> float:
-        """Let as many call as the knee says, and return how many were done a second."""
+        """Call with the concurrency of the limit; return the calls done a second."""
         before = self.done
         self._fill()
         self.world.run(seconds)
         return (self.done - before) / seconds
 
     def _fill(self) -> None:
-        while len(self._under_way) < min(self.knee.limit, self.callers):
+        while len(self._under_way) < min(self.limit.limit, self.callers):
             self._number += 1
             self._under_way[self._number] = self.world.now
-            self.knee.began()
+            self.limit.count_start()
             self._line.append(self._number)
         while self._line and self._working < self.slots:
             self._working += 1
@@ -45,7 +45,7 @@ class Service:
     def _end(self, number: int) -> None:
         self._working -= 1
         self.done += 1
-        self.knee.ended(self.world.now, self._under_way.pop(number), failed=self.failing)
+        self.limit.count_end(self.world.now, self._under_way.pop(number), failed=self.failing)
         self._fill()
 
 
@@ -57,8 +57,8 @@ def around(seconds: float) -> Callable[[Random], float]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("seconds", [0.005, 0.05, 0.3])
 @pytest.mark.parametrize("slots", [1, 3, 10, 40, 150])
-def test_it_finds_the_knee(slots: int, seconds: float, seed: int) -> None:
-    """90 % of what can be done is done, with no more than twice the calls (and a few) at once."""
+def test_the_best_concurrency_is_found(slots: int, seconds: float, seed: int) -> None:
+    """90 % of the possible throughput is reached, with at most twice the calls (and a few) at once."""
     service = Service(seed, slots, around(seconds))
     service.run(max(1500 / slots, 60) * seconds)
 
@@ -66,25 +66,25 @@ def test_it_finds_the_knee(slots: int, seconds: float, seed: int) -> None:
     done = 0.0
     for _ in range(20):
         done += service.run(10 * seconds * (1 + 20 / slots)) / 20
-        limits.add(service.knee.limit)
+        limits.add(service.limit.limit)
 
     assert done >= 0.9 * slots / seconds
     assert max(limits) <= 2 * slots + 6
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_service_without_a_knee_gets_all(seed: int) -> None:
-    """Where more at once always get more done it goes to 256, and stays around there."""
+def test_a_service_that_scales_gets_all(seed: int) -> None:
+    """Where more calls at once always get more done, the limit goes to 256, and stays around there."""
     service = Service(seed, 10**6, around(0.05))
     service.run(10)
 
     assert service.run(20) >= 0.9 * 256 / 0.05
-    assert service.knee.limit <= 256
+    assert service.limit.limit <= 256
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_knee_that_moves_is_followed(seed: int) -> None:
-    """A service that becomes slower, or takes fewer or more at once, is found out again."""
+def test_a_service_that_changes_is_followed(seed: int) -> None:
+    """The best concurrency of a service that becomes slower, smaller or larger is found again."""
     service = Service(seed, 40, around(0.05))
     service.run(10)
     service.takes = around(0.2)
@@ -92,32 +92,32 @@ def test_a_knee_that_moves_is_followed(seed: int) -> None:
     assert service.run(20) >= 0.85 * 40 / 0.2
     service.slots = 10
     service.run(30)
-    assert service.knee.limit <= 40
+    assert service.limit.limit <= 40
     assert service.run(20) >= 0.85 * 10 / 0.2
     service.slots = 100
     service.run(60)
     assert service.run(20) >= 0.85 * 100 / 0.2
 
 
-def test_what_is_not_used_does_not_grow() -> None:
-    """Where there are fewer calls than may be under way, nothing is learnt from them."""
+def test_an_unused_limit_does_not_grow() -> None:
+    """Fewer calls than the limit allows teach nothing."""
     service = Service(1, 1000, around(0.05))
     service.callers = 6
     service.run(30)
 
-    assert service.knee.limit <= 8
+    assert service.limit.limit <= 8
 
 
-def test_failures_halve_it_once() -> None:
-    """What fails together counts once; where all fails one at a time is left, and it grows again."""
+def test_failures_halve_the_limit_once() -> None:
+    """Failures of the same time count once; the limit falls to 1 where all calls fail, and grows again."""
     service = Service(2, 30, lambda _: 0.05)
     service.run(5)
-    before = service.knee.limit
+    before = service.limit.limit
     service.failing = True
     service.run(0.055)
-    assert before // 2 - 1 <= service.knee.limit <= before // 2 + 1
+    assert before // 2 - 1 <= service.limit.limit <= before // 2 + 1
     service.run(2)
-    assert service.knee.limit == 1
+    assert service.limit.limit == 1
     service.failing = False
     service.run(5)
-    assert service.knee.limit >= 25
+    assert service.limit.limit >= 25

@@ -1,4 +1,4 @@
-"""How many at once and how fast: told any time, a pace never lets one go too early."""
+"""Rate and concurrency: told any time, a pace never lets a call start too early."""
 
 import asyncio
 import gc
@@ -16,15 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.size import sized
 
 from sunshine_async import Lane, Pace
+from sunshine_async._http.fork import _renew_all
 from sunshine_async._pace.pace import Sign
-from sunshine_async._pace.slots import Slots, Waiter, renew_all
+from sunshine_async._pace.slots import Slots, Waiter
 from sunshine_async._pace.waiting import CLOCK, acquire_slot
 
 ROUNDING: Final = 1e-6
 
 
-def place() -> Waiter:
-    """Return a place in line that nobody waits at."""
+def new_waiter() -> Waiter:
+    """Return a waiter that needs no waking."""
     return Waiter(lambda: None)
 
 
@@ -78,7 +79,7 @@ def test_without_bounds_all_go() -> None:
 
 @pytest.mark.parametrize("now", [0.0, -5.0, 1e9])
 def test_it_starts_with_a_full_burst(now: float) -> None:
-    """Whatever the clock says first, the whole burst may go, and then no more."""
+    """With any first time the whole burst may go, and then no more."""
     assert starts(Pace(rate=1, burst=3), now) == 3
 
 
@@ -111,12 +112,12 @@ def test_a_hair_too_early_is_too_early() -> None:
     ahead=st.integers(0, 3),
 )
 def test_after_the_wait_it_has_come(rate: float, burst: float, at: float, ahead: int) -> None:
-    """Who asks again after just the seconds that were said needn't be told more than twice."""
+    """A call that asks again after just the seconds of the answer asks at most twice."""
     pace = Pace(rate=rate, burst=burst)
     starts(pace, at)
     now = at
     for _ in range(ahead + 1):
-        mine = place()
+        mine = new_waiter()
         pace.join(mine)
         for _ in range(3):
             wait = pace.ask(mine, now)
@@ -129,9 +130,9 @@ def test_after_the_wait_it_has_come(rate: float, burst: float, at: float, ahead:
 
 
 def test_nobody_overtakes() -> None:
-    """Who comes while others wait stands in line, even where there is room."""
+    """A call that comes while calls wait joins the queue, even where there is room."""
     pace = Pace(max_in_flight=1)
-    first, second = place(), place()
+    first, second = new_waiter(), new_waiter()
     assert pace.enter(0.0)
     pace.join(first)
     pace.join(second)
@@ -143,7 +144,7 @@ def test_nobody_overtakes() -> None:
 
 
 def test_the_first_in_line_is_woken() -> None:
-    """Who ends, starts or gives up wakes the first in line, and nobody else."""
+    """A call that ends, starts or gives up wakes the first in the queue, and no other call."""
     woken: list[str] = []
     pace = Pace(max_in_flight=2)
     a, b, c, d = (Waiter(lambda name=name: woken.append(name)) for name in "abcd")
@@ -164,45 +165,45 @@ def test_the_first_in_line_is_woken() -> None:
 
 
 class TestLanes:
-    """Who goes first."""
+    """Order of interactive calls and batches."""
 
     def test_interactive_calls_go_before_batches(self) -> None:
-        """Who is waited for goes before those of a batch that came earlier."""
-        places = Slots(1)
-        batch, person = Waiter(lambda: None, Lane.BATCH), place()
-        assert places.enter(0.0)
-        places.join(batch)
-        places.join(person)
-        places.leave()
+        """An interactive call goes before a batch's calls that came earlier."""
+        slots = Slots(1)
+        batch, person = Waiter(lambda: None, Lane.BATCH), new_waiter()
+        assert slots.enter(0.0)
+        slots.join(batch)
+        slots.join(person)
+        slots.leave()
 
-        assert places.ask(batch, 0.0) is None
-        assert places.ask(person, 0.0) == 0.0
-        places.leave()
-        assert places.ask(batch, 0.0) == 0.0
+        assert slots.ask(batch, 0.0) is None
+        assert slots.ask(person, 0.0) == 0.0
+        slots.leave()
+        assert slots.ask(batch, 0.0) == 0.0
 
     @pytest.mark.parametrize("lane", Lane)
     def test_who_was_let_go_before_goes_first(self, lane: Lane) -> None:
-        """A resend stands before those of its lane who never were let go."""
-        places = Slots(1)
+        """A resend stands before the new calls of the lane."""
+        slots = Slots(1)
         new, again = Waiter(lambda: None, lane), Waiter(lambda: None, lane, again=True)
-        assert places.enter(0.0)
-        places.join(new)
-        places.join(again)
-        places.leave()
+        assert slots.enter(0.0)
+        slots.join(new)
+        slots.join(again)
+        slots.leave()
 
-        assert places.ask(new, 0.0) is None
-        assert places.ask(again, 0.0) == 0.0
+        assert slots.ask(new, 0.0) is None
+        assert slots.ask(again, 0.0) == 0.0
 
     @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 1), (10, 9), (25, 23), (None, 1000)])
-    def test_a_batch_leaves_a_place_free(self, limit: int | None, most: int) -> None:
-        """Batches take nine tenths of the places, and where there are two or more never the last."""
-        places = Slots(limit)
+    def test_a_batch_leaves_a_slot_free(self, limit: int | None, most: int) -> None:
+        """Batches take nine tenths of the slots, and where there are two or more never the last."""
+        slots = Slots(limit)
 
-        assert sum(places.enter(0.0, Lane.BATCH) for _ in range(1000)) == most
-        assert places.enter(0.0) is (limit != 1)
+        assert sum(slots.enter(0.0, Lane.BATCH) for _ in range(1000)) == most
+        assert slots.enter(0.0) is (limit != 1)
 
     def test_a_batch_has_every_tenth_start(self) -> None:
-        """Where both wait for a place, a batch has every tenth, though persons use them all."""
+        """Where both wait for a slot, a batch has every tenth, though persons use them all."""
         pace = Pace(max_in_flight=2)
         waiting = {lane: [Waiter(lambda: None, lane) for _ in range(40)] for lane in Lane}
         for line in waiting.values():
@@ -225,7 +226,7 @@ class TestLanes:
         ]
 
     def test_a_batch_whose_turn_it_is_is_told(self) -> None:
-        """Who comes when a batch is to go wakes it, and the batch then wakes who came."""
+        """A call that comes when a batch is due wakes the batch, and the batch then wakes that call."""
         woken: list[str] = []
         pace = Pace(max_in_flight=10)
         batch = Waiter(lambda: woken.append("batch"), Lane.BATCH)
@@ -417,7 +418,7 @@ def test_who_cannot_be_woken_is_forgotten(lanes: tuple[Lane, Lane]) -> None:
 
 
 def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
-    """Whoever asks, ends or comes back finds out, and those who are there go on."""
+    """A waiter of a closed event loop is dropped by any call that asks, ends or comes, and the queue goes on."""
     pace = Pace(max_in_flight=1)
     woken: list[str] = []
 
@@ -427,10 +428,10 @@ def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
 
     for _ in range(2):
         assert pace.enter(0.0, Lane.BATCH)
-        places = [Waiter(dead, Lane.BATCH), Waiter(dead, Lane.BATCH)]
+        waiters = [Waiter(dead, Lane.BATCH), Waiter(dead, Lane.BATCH)]
         alive = Waiter(lambda: woken.append("alive"), Lane.BATCH)
-        for place in (*places, alive):
-            pace.join(place)
+        for waiter in (*waiters, alive):
+            pace.join(waiter)
         assert pace.ask(alive, 0.0) is None
         for _ in range(10):
             pace.hold_if_gone(1, 0.0)
@@ -467,12 +468,12 @@ async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
 
 
 def test_a_process_that_was_forked_off_begins_anew() -> None:
-    """Who is under way and who waits in the parent is nothing to the child."""
+    """Calls in flight and waiters of the parent take no slot in the child."""
     pace = Pace(max_in_flight=1)
     assert pace.enter(0.0)
     pace.join(Waiter(lambda: None))
 
-    renew_all()
+    _renew_all()
 
     assert pace.enter(0.0)
     assert pace.snapshot().waiting == dict.fromkeys(Lane, 0)
@@ -506,20 +507,20 @@ def watched(wake: Callable[[], None]) -> tuple[Pace, Waiter, list[int]]:
         pace.enter(10.0)
         pace.leave(Sign.FAILED, now=10.0, began=9.0)
     woken: list[int] = []
-    place = Waiter(lambda: woken.append(1), Lane.BATCH)
-    pace.join(place)
-    return pace, place, woken
+    waiter = Waiter(lambda: woken.append(1), Lane.BATCH)
+    pace.join(waiter)
+    return pace, waiter, woken
 
 
 def test_who_watches_asks_for_the_service_itself() -> None:
     """While a job watches no batch goes as a probe: it may be one that can't be sent twice."""
-    pace, place, woken = watched(lambda: None)
+    pace, waiter, woken = watched(lambda: None)
 
-    assert pace.ask(place, 30.0) is None
+    assert pace.ask(waiter, 30.0) is None
     assert pace.enter(31.0)
     pace.leave(now=31.0)
     assert woken
-    assert pace.ask(place, 31.0) == 0
+    assert pace.ask(waiter, 31.0) == 0
 
 
 @pytest.mark.parametrize("end", ["unwatched", "given up"])
@@ -528,10 +529,10 @@ def test_a_batch_goes_when_nobody_asks_any_more(end: str) -> None:
 
     def wake() -> None: ...
 
-    pace, place, woken = watched(wake)
-    assert pace.ask(place, 11.0) is None
+    pace, waiter, woken = watched(wake)
+    assert pace.ask(waiter, 11.0) is None
 
     if end == "unwatched":
         pace.unwatch(wake)
         assert woken
-    assert pace.ask(place, 11.0 if end == "unwatched" else 70.0) == 0
+    assert pace.ask(waiter, 11.0 if end == "unwatched" else 70.0) == 0

@@ -1,4 +1,4 @@
-"""What a pace learns from how calls end, and when it forgets it."""
+"""Lessons that a pace learns from the ends of calls, and forgets."""
 
 import pytest
 
@@ -31,10 +31,10 @@ def rate_of(pace: Pace, now: float) -> float | None:
 
 
 class TestRate:
-    """How fast calls may start."""
+    """The adaptive rate."""
 
     def test_nothing_is_learnt_without_a_refusal(self) -> None:
-        """However much is answered or fails, a pace without a ceiling lets all start."""
+        """A pace without a ceiling lets all calls start, with any answers and failures but 429."""
         pace = Pace()
         now = answers(pace, rate=50, seconds=3, began=0.0)
         end(pace, Sign.FAILED, now)
@@ -295,10 +295,10 @@ class TestRate:
 
 
 class TestLoad:
-    """How many of a batch are under way."""
+    """The bound on a batch's calls in flight."""
 
     def test_a_failure_halves_a_batch_once(self) -> None:
-        """What fails together counts once; answers bring the batch back to what it was."""
+        """Failures of the same time count once; answers bring the batch back to the former number."""
         pace = Pace()
         assert all(pace.enter(0.0, Lane.BATCH) for _ in range(20))
         for _ in range(5):
@@ -326,7 +326,7 @@ class TestLoad:
         assert pace.enter(107.0, Lane.BATCH)
 
     def test_a_call_that_was_cancelled_says_nothing(self) -> None:
-        """What ended by itself, and what isn't timed, teaches nothing."""
+        """A cancelled call, and a call without a time, teach nothing."""
         pace = Pace()
         before = pace.snapshot(50.0)
         for _ in range(50):
@@ -339,7 +339,7 @@ class TestLoad:
 
 
 class TestHold:
-    """What becomes of a batch when the service is gone."""
+    """A batch while the service is gone."""
 
     def failing(self, times: int = 10) -> Pace:
         """Return a pace that has seen so many failures, at 100.0."""
@@ -366,21 +366,21 @@ class TestHold:
         now = 100.0
         waits: list[float] = []
         for _ in range(9):
-            place = Waiter(lambda: None, Lane.BATCH)
-            pace.join(place)
-            wait = pace.ask(place, now)
+            waiter = Waiter(lambda: None, Lane.BATCH)
+            pace.join(waiter)
+            wait = pace.ask(waiter, now)
             assert wait
             assert pace.enter(now)  # for a person nothing is held
             now += wait
             waits.append(wait)
-            assert pace.ask(place, now) == 0
+            assert pace.ask(waiter, now) == 0
             assert not pace.enter(now + 60, Lane.BATCH)
             pace.leave(Sign.FAILED, lane=Lane.BATCH, now=now, began=now)
 
         assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30])
 
     def test_the_first_answer_ends_it(self) -> None:
-        """Whoever has it, a batch that waits is woken, and the lane begins with one at a time."""
+        """An answer in any lane wakes a batch that waits, and the lane begins with single calls."""
         woken: list[str] = []
         pace = self.failing()
         batch = Waiter(lambda: woken.append("batch"), Lane.BATCH)

@@ -43,7 +43,7 @@ class Watched(httpx.AsyncBaseTransport):
         self.most = 0
         """The most that were under way at once since it was set to 0."""
         self.status: int | None = None
-        """What everything is answered, if it isn't the emulator that answers."""
+        """The answer to every request, unless the emulator answers."""
         self.answer: dict[str, str] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -84,7 +84,7 @@ async def created(client: SunshineClient, count: int, concurrency: int, done: li
 
 
 class TestSharing:
-    """Who shares a pace with whom."""
+    """Clients that share a pace, and clients that don't."""
 
     def test_the_same_credentials_share(self) -> None:
         """Clients of one key and base URL share a pace, whatever the service and the scheme."""
@@ -127,7 +127,7 @@ class TestSharing:
         assert SunshineClient("app", auth=BearerAuth(bring)).pace is not one.pace
 
     async def test_in_tests_a_pace_ends_with_its_clients(self) -> None:
-        """What a mocked service has taught some clients isn't known to those that follow."""
+        """The lessons of a mocked service aren't known to later clients."""
         transport = Emulator().transport()
         async with SunshineClient("app", auth=KEY, transport=transport) as one:
             before = one.pace
@@ -177,10 +177,10 @@ class TestSharing:
 
 
 class TestLanes:
-    """Who goes first."""
+    """Order of interactive calls and batches."""
 
     def test_bulk_calls_are_batches(self) -> None:
-        """What `bulk` sends is in the batch lane, everything else is interactive."""
+        """Calls of `bulk` are in the batch lane, all other calls are interactive."""
 
         async def scenario(client: SunshineClient, way: Watched) -> None:
             seen = []

@@ -1,4 +1,4 @@
-"""What a pace does to traffic: simulated callers and a service, in time that jumps."""
+"""Traffic under a pace: simulated callers and a service, in virtual time."""
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise

@@ -59,7 +59,7 @@ async def settled() -> None:
 
 def is_unused(pace: Pace) -> bool:
     """Return whether nothing waits at *pace* and nothing is under way."""
-    return (len(pace._line), pace._in_flight) == (0, 0)
+    return (pace._queue.count, pace._in_flight) == (0, 0)
 
 
 @BACKENDS
@@ -185,7 +185,7 @@ def test_who_is_cancelled_in_line_lets_the_next_go(backend: str, bounds: dict[st
 @BACKENDS
 @pytest.mark.parametrize("seed", range(20))
 def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int) -> None:
-    """However many are cancelled, and when, no place is lost and the next call goes at once."""
+    """With any cancellations no slot is lost, and the next call goes at once."""
 
     async def scenario() -> None:
         pace = Pace(rate=200, burst=2, max_in_flight=3)
@@ -279,7 +279,7 @@ def test_loops_in_two_threads_share_a_pace(backends: tuple[str, str]) -> None:
 
 @BACKENDS
 def test_a_person_goes_before_a_batch_that_waits(backend: str) -> None:
-    """Whoever came first, interactive calls go before batches, and resends before the others."""
+    """Interactive calls go before batches, and resends before new calls, in any order of arrival."""
     order: list[str] = []
 
     async def scenario() -> None:
@@ -384,15 +384,15 @@ def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
 
 
 @BACKENDS
-def test_places_are_waited_for_in_the_same_way(backend: str) -> None:
-    """The places of one client are a line as a pace is."""
-    places = Slots(2)
+def test_slots_are_waited_for_in_the_same_way(backend: str) -> None:
+    """The slots of one client are a line as a pace is."""
+    slots = Slots(2)
 
     async def scenario() -> None:
         async def call() -> None:
-            await acquire_slot(places, CLOCK)
+            await acquire_slot(slots, CLOCK)
             await anyio.sleep(1)
-            places.leave()
+            slots.leave()
 
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:

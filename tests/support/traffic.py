@@ -110,7 +110,7 @@ class Caller:
     refused: list[float] = field(factory=list)
     """When it heard of each 429."""
     _tries: int = 0
-    _place: Waiter | None = None
+    _waiter: Waiter | None = None
     _turn: int = 0
     _began: float = 0.0
 
@@ -132,20 +132,20 @@ class Caller:
                 self._stand()
 
     def _stand(self, _: int = 0) -> None:
-        self._place = Waiter(self._woken, self.lane, self._tries > 0)
-        self.pace.join(self._place)
+        self._waiter = Waiter(self._woken, self.lane, self._tries > 0)
+        self.pace.join(self._waiter)
         self._ask(self._turn)
 
     def _woken(self) -> None:
         self.world.after(0, self._ask, self._turn)
 
     def _ask(self, turn: int) -> None:
-        if turn != self._turn or self._place is None:
+        if turn != self._turn or self._waiter is None:
             return  # it has asked since
         self._turn += 1
-        wait = self.pace.ask(self._place, self.world.now)
+        wait = self.pace.ask(self._waiter, self.world.now)
         if wait == 0:
-            self._place = None
+            self._waiter = None
             self._go()
         elif wait is not None:
             self.world.after(wait, self._ask, self._turn)
