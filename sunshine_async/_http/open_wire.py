@@ -187,31 +187,29 @@ def open_wire(
     proxy_server = find_proxy(proxy, base_url)
     httpx_wire = HttpxWire(
         base_url,
-        lambda: _httpx_transport(
-            proxy_server, ssl_context or shared_ssl_context(), max_connections
-        ),
+        lambda: _httpx_transport(proxy_server, ssl_context, max_connections),
         max_response_bytes=MAX_RESPONSE_BYTES,
         proxy=None if proxy_server is None else proxy_server.name,
     )
     if proxy_server is not None:
         return httpx_wire
+    return WireSelector(lambda: _socket_wire(base_url, ssl_context, max_connections), httpx_wire)
 
-    def make_socket_wire() -> Wire:
-        from sunshine_async._http.pool import SocketWire  # noqa: PLC0415 - asyncio is large
 
-        return SocketWire(
-            base_url,
-            max_connections=max_connections,
-            keepalive_expiry=KEEPALIVE_EXPIRY,
-            max_response_bytes=MAX_RESPONSE_BYTES,
-            ssl_context=ssl_context,
-        )
+def _socket_wire(base_url: str, ssl_context: ssl.SSLContext | None, max_connections: int) -> Wire:
+    from sunshine_async._http.pool import SocketWire  # noqa: PLC0415 - asyncio is large
 
-    return WireSelector(make_socket_wire, httpx_wire)
+    return SocketWire(
+        base_url,
+        max_connections=max_connections,
+        keepalive_expiry=KEEPALIVE_EXPIRY,
+        max_response_bytes=MAX_RESPONSE_BYTES,
+        ssl_context=ssl_context,
+    )
 
 
 def _httpx_transport(
-    proxy: Proxy | None, ssl_context: ssl.SSLContext, max_connections: int
+    proxy: Proxy | None, ssl_context: ssl.SSLContext | None, max_connections: int
 ) -> HttpxTransport:
     from sunshine_async._http.httpcore_backend import install_parser  # noqa: PLC0415 - large
 
@@ -220,8 +218,9 @@ def _httpx_transport(
         max_keepalive_connections=max_connections,
         keepalive_expiry=KEEPALIVE_EXPIRY,
     )
-    to_proxy = None if proxy is None else proxy.for_httpx(ssl_context)
-    transport = httpx.AsyncHTTPTransport(verify=ssl_context, proxy=to_proxy, limits=limits)
+    context = ssl_context or shared_ssl_context()
+    to_proxy = None if proxy is None else proxy.for_httpx(context)
+    transport = httpx.AsyncHTTPTransport(verify=context, proxy=to_proxy, limits=limits)
     return install_parser(transport, limit=MAX_RESPONSE_BYTES)
 
 
