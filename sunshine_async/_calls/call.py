@@ -249,9 +249,9 @@ class OneCall:
             fault, came = reply.fault, reply.reason
             self.retry_after = None
         self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
-        _LOG.debug("%s look-up whether the service is back: %s", self.endpoint, came)
+        _LOG.debug("%s probe of the service: %s", self.endpoint, came)
         self.probe_result = (
-            f"the service fails such calls, and a look-up met {came}: nothing was sent"
+            f"the service fails such calls, and a probe met {came}: nothing was sent"
         )
         if fault is not Fault.PERMANENT:
             return None

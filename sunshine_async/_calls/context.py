@@ -47,7 +47,7 @@ class ThrottleHistory:
     """The time of the first refusal."""
     count: int = 0
     overtaken: int = 0
-    """Refusals since whose predecessor the service had accepted further calls."""
+    """Refusals of this call while the service, since the refusal before, accepted further calls."""
     accepted: int = 0
     """Calls that the pace had seen accepted at the last refusal."""
 

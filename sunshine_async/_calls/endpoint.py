@@ -23,7 +23,7 @@ R = TypeVar("R")
 MAX_JSON_BYTES: Final = 100_000
 """Largest JSON body that a service takes, in bytes ("100kb" in Sunshine's documentation)."""
 
-_NOT_FOLLOWED: Final = "the service sent us elsewhere: is base_url right? It was not followed"
+_NOT_FOLLOWED: Final = "the service redirects, which is not followed: check base_url"
 _METHOD: Final = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE")
 _TEMPLATE: Final = re.compile(r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[a-z_]+\})*)+")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
@@ -258,8 +258,8 @@ def undeclared_endpoint(
         raise ValueError(message)
     if not _TEMPLATE.fullmatch(template) or {".", ".."} & set(template.split("/")):
         message = (
-            f"{template!r} is no path: it starts with a slash, takes values as {{name}} with"
-            " path={'name': ...}, its query as query={...}, and what is special percent-encoded"
+            f"{template!r} is no path: a path starts with a slash, has {{name}} for values of"
+            " path={'name': ...}, and percent-encodes special characters; query={...} is apart"
         )
         raise ValueError(message)
     by_default = Replay.IDEMPOTENT if method in ("PUT", "DELETE") else Replay.UNSAFE

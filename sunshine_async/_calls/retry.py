@@ -91,7 +91,7 @@ class Retry:
       doesn't count, unless *max_attempts* is 1: then nothing is sent again.
     - The wait before attempt *n* is drawn between 0 and
       ``min(max_wait, first_wait * 2 ** (n - 2))`` seconds. A longer ``Retry-After`` of the service
-      goes before.
+      replaces this wait.
     - *deadline* (seconds) bounds an interactive call from the beginning, the waits for the pace and
       for a connection included. For a batch's call, waits in the queue don't count.
     - A wait that doesn't fit in the rest of the deadline is not begun.

@@ -157,7 +157,7 @@ class AppUsers:
             extra=body.extra,
         )
         return await create_or_else(
-            partial(self._created, body),
+            partial(self._pre_create, body),
             lambda: self.update(body.user_id, changes),
             self._first_try,
         )
@@ -168,13 +168,13 @@ class AppUsers:
         An existing user is never changed. (preCreateAppUser, getAppUser)
         """
         found = await create_or_else(
-            partial(self._created, body),
+            partial(self._pre_create, body),
             lambda: self.get(body.user_id),
             self._first_try,
         )
         return found.value
 
-    async def _created(self, body: AppUserPreCreate, info: CallInfo) -> AppUser:
+    async def _pre_create(self, body: AppUserPreCreate, info: CallInfo) -> AppUser:
         return await self._transport.call(PRE_CREATE, body, info=info)
 
     async def get(self, user_id: str) -> AppUser:
@@ -258,7 +258,7 @@ class AppUsers:
             UNLINK,
             self._transport.call(UNLINK, path={"user_id": user_id, "channel": channel}),
             lambda: self._is_unlinked(user_id, channel),
-            note="it was still linked when looked at",
+            note="the channel was still linked when read back",
         )
 
     async def merge(self, body: AppUserMerge) -> None:
@@ -272,7 +272,7 @@ class AppUsers:
             MERGE,
             self._transport.call(MERGE, body),
             lambda: self._is_merged(body),
-            note="both users were still there when looked at",
+            note="both users were still there when read back",
         )
 
     async def post_image(
@@ -389,6 +389,6 @@ def _join_ids(integration_ids: Iterable[str]) -> str:
         message = "integration_ids is empty: at least one is needed"
         raise ValueError(message)
     if not all(ids) or any("," in one for one in ids):
-        message = "integration_ids has an empty one, or one with a comma: that joins them"
+        message = "integration_ids has an empty id, or an id with a comma, which joins ids"
         raise ValueError(message)
     return ",".join(ids)

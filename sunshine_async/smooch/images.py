@@ -77,7 +77,7 @@ class Image(StreamedBody):
         name = file_name or found.name or "image"
         kind = content_type or guess_type(name, strict=False)[0] or "application/octet-stream"
         if not _CONTENT_TYPE.fullmatch(kind):
-            message = "content_type can't be a header: it is such as image/png"
+            message = "content_type must be a media type such as image/png"
             raise ValueError(message)
         boundary = secrets.token_hex(16)
         head, tail = _form_parts(boundary, role, _SPECIAL.sub(_escape, name), kind)

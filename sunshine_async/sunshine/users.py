@@ -107,7 +107,7 @@ class Users:
             extra=body.extra,
         )
         return await create_or_else(
-            partial(self._created, body),
+            partial(self._create, body),
             lambda: self.update(key, changes, brand_id=body.brand_id or None),
             self._first_try,
         )
@@ -120,13 +120,13 @@ class Users:
         """
         key = _key_of(body)
         found = await create_or_else(
-            partial(self._created, body),
+            partial(self._create, body),
             lambda: self.get(key, brand_id=body.brand_id or None),
             self._first_try,
         )
         return found.value
 
-    async def _created(self, body: UserCreateBody, info: CallInfo) -> User:
+    async def _create(self, body: UserCreateBody, info: CallInfo) -> User:
         return await self._transport.call(CREATE, body, info=info)
 
     async def get(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> User:
@@ -246,7 +246,7 @@ def _external_id(body: UserCreateBody) -> str | None:
 def _key_of(body: UserCreateBody) -> str:
     """Return the external id of *body*; raise `ValueError` without."""
     if not body.external_id:
-        message = "external_id is not set: without it nobody can tell whether the user is there"
+        message = "external_id is not set: an existing user can't be found without"
         raise ValueError(message)
     return body.external_id
 

@@ -243,7 +243,7 @@ def test_what_could_not_be_sent_in_an_outage_has_failed() -> None:
         for error in failed:
             assert isinstance(error, ConnectError)
             assert error.attempts == 0
-            assert "a look-up met 503: nothing was sent" in str(error)
+            assert "a probe met 503: nothing was sent" in str(error)
 
     virtually(scenario)
 

@@ -314,7 +314,7 @@ class TestLookingUp:
             await client.app_users.merge(MERGE)
 
         assert caught.value.maybe_applied
-        assert caught.value.__notes__ == ["both users were still there when looked at"]
+        assert caught.value.__notes__ == ["both users were still there when read back"]
         assert pickle.loads(pickle.dumps(caught.value)).__notes__ == caught.value.__notes__  # noqa: S301
         assert len(transport.requests) == 3
 
@@ -356,7 +356,7 @@ class TestLookingUp:
             await client.app_users.unlink("1", "twilio")
 
         assert caught.value.maybe_applied
-        assert caught.value.__notes__ == ["it was still linked when looked at"]
+        assert caught.value.__notes__ == ["the channel was still linked when read back"]
 
     async def test_an_unlink_that_cannot_be_looked_up_is_unknown(self) -> None:
         """If the service doesn't say what is linked, the error comes out."""
@@ -530,7 +530,7 @@ class TestBadInput:
         ("ids", "error", "says"),
         [
             ([], ValueError, "integration_ids is empty"),
-            (["a", ""], ValueError, "integration_ids has an empty one"),
+            (["a", ""], ValueError, "integration_ids has an empty id"),
             (["a,b"], ValueError, "with a comma"),
             ("abc", TypeError, "integration_ids must be several"),
         ],

@@ -286,8 +286,8 @@ class TestBadInput:
         ("options", "says"),
         [
             ({"role": ""}, "role is empty"),
-            ({"role": "appUser", "content_type": "image/png\r\nX: y"}, "content_type can't be"),
-            ({"role": "appUser", "content_type": "png"}, "content_type can't be"),
+            ({"role": "appUser", "content_type": "image/png\r\nX: y"}, "content_type must be"),
+            ({"role": "appUser", "content_type": "png"}, "content_type must be"),
         ],
     )
     async def test_other_arguments(self, options: Any, says: str) -> None:
