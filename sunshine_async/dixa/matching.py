@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from sunshine_async._codec import misread
+from sunshine_async._codec import is_unreadable
 from sunshine_async._codec.model import UNSET
 from sunshine_async.dixa.models import (
     BulkActionFailure,
@@ -86,18 +86,18 @@ def holds(user: EndUser, body: Any) -> bool:
 
 def may_hold(user: EndUser, body: Any) -> bool:
     """Return whether *user* may have all values that *body* sets, but for the picture."""
-    return all(name == _AVATAR or misread(user, name) for name in differences(body, user))
+    return all(name == _AVATAR or is_unreadable(user, name) for name in differences(body, user))
 
 
 def is_indexable(user: EndUser) -> bool:
     """Return whether all keys of *user* could be read."""
     names = (*_KEYS, "additional_emails", "additional_phone_numbers")
-    return not (user.extra and any(misread(user, name) for name in names))
+    return not (user.extra and any(is_unreadable(user, name) for name in names))
 
 
 def _compared(model: Any, name: str) -> Any:
     """Return the field *name* of *model* as a value to compare; unreadable is not absent."""
-    if isinstance(model, EndUser) and misread(model, name):
+    if isinstance(model, EndUser) and is_unreadable(model, name):
         return _MISREAD
     return COMPARED.get(name, _text)(getattr(model, name) or None)
 

@@ -13,7 +13,15 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import ALSO, AS_TAG, STANDS_IN, UNSET, Model, Unset, concealed
+from sunshine_async._codec.model import (
+    AS_TAG,
+    PLACEHOLDER,
+    TAG_ALIAS,
+    UNSET,
+    Model,
+    Unset,
+    concealed,
+)
 
 
 @frozen(kw_only=True, slots=False)
@@ -209,7 +217,7 @@ class InvalidArgument(_Reason):
 class NotFound(_ReasonOfOne):
     """There is no such end user."""
 
-    type: str = field(default="NotFound", metadata={**AS_TAG, ALSO: "NotFound1"})
+    type: str = field(default="NotFound", metadata={**AS_TAG, TAG_ALIAS: "NotFound1"})
 
 
 @frozen(kw_only=True, slots=False)
@@ -262,7 +270,7 @@ class UnknownOutcome(Model):
     The outcome stands in the place of its item, also where the service has sent no object.
     """
 
-    type: str | None = field(default=None, metadata={**AS_TAG, STANDS_IN: True})
+    type: str | None = field(default=None, metadata={**AS_TAG, PLACEHOLDER: True})
 
 
 Outcome: TypeAlias = BulkActionSuccess | BulkActionFailure | UnknownOutcome

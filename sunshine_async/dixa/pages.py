@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from attrs import define, evolve, field, frozen
 
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._codec import misread
+from sunshine_async._codec import is_unreadable
 from sunshine_async.dixa.models import PaginationLinks
 from sunshine_async.errors import NotFoundError, ResponseDecodeError, SunshineError
 
@@ -181,7 +181,7 @@ class _Pages(Generic[T]):
     def _page_of(self, output: Output[T]) -> Page[T]:
         """Return the page; raise where its records or the page after it are there, but unreadable."""
         meta = output.meta
-        if misread(output, "meta") or (meta is not None and misread(meta, "next")):
+        if is_unreadable(output, "meta") or (meta is not None and is_unreadable(meta, "next")):
             raise self._place.unreadable(_LINK, path="meta.next")
         sent = output.extra.get("data")
         page = Page(output.data, (meta.next if meta else None) or None)

@@ -13,7 +13,7 @@ from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else
-from sunshine_async._codec import misread, wire_name
+from sunshine_async._codec import is_unreadable, wire_name
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.errors import Fault, NotFoundError, ResponseDecodeError
 from sunshine_async.smooch.images import Image, ImageSource
@@ -343,7 +343,11 @@ class AppUsers:
 
     async def _is_unlinked(self, user_id: str, channel: str) -> bool | None:
         user = await self.get(user_id)
-        if user.clients is None or misread(user, "clients") or misread(user, "pending_clients"):
+        if (
+            user.clients is None
+            or is_unreadable(user, "clients")
+            or is_unreadable(user, "pending_clients")
+        ):
             return None
         platforms = [client.platform for client in (*user.clients, *(user.pending_clients or []))]
         return False if channel in platforms else (None if None in platforms else True)
@@ -360,7 +364,7 @@ class AppUsers:
 def _listed(endpoint: Endpoint[None, Any], answer: Any, name: str) -> list[Any]:
     """Return the list *name* of an *answer*; raise `ResponseDecodeError` for a value that is none."""
     found: list[Any] | None = getattr(answer, name)
-    if found is None and misread(answer, name):
+    if found is None and is_unreadable(answer, name):
         reason = "expected a list"
         raise ResponseDecodeError(
             reason, path=wire_name(name), status=200, endpoint=str(endpoint), maybe_applied=False

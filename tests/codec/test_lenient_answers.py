@@ -22,7 +22,7 @@ from sunshine_async import (
     SunshineClient,
     dixa,
 )
-from sunshine_async._codec import misread, name_of, structure, structure_inside, unstructure
+from sunshine_async._codec import is_unreadable, name_of, structure, structure_inside, unstructure
 from sunshine_async._codec.model import TAG, UnixTime
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done, Failed, Unknown
@@ -179,14 +179,14 @@ def check(found: Any, field: "attrs.Attribute[Any]", hint: Any, raw: Any) -> Non
     if not reads(hint, raw):
         assert value == expected(field, hint, raw)
         assert found.extra == {name_of(field): raw}
-        assert misread(found, field.name) or isinstance(value, str)
+        assert is_unreadable(found, field.name) or isinstance(value, str)
     elif raw == [None] and "Any" not in str(hint):
         assert value == []
         assert found.extra == {name_of(field): raw}
-        assert misread(found, field.name)
+        assert is_unreadable(found, field.name)
     else:
         assert found.extra == {}
-        assert not misread(found, field.name)
+        assert not is_unreadable(found, field.name)
 
 
 IDENTIFIED = [

@@ -34,7 +34,7 @@ from sunshine_async._codec import (
     encode,
     name_of,
     structure,
-    structure_strictly,
+    structure_body,
     unstructure,
 )
 from sunshine_async._codec.model import Model, UnixTime
@@ -276,7 +276,7 @@ def test_a_misfit_has_the_name_of_the_wire() -> None:
     data = {"message": {"quotedMessage": {"content": {"_id": 4}}}}
 
     with pytest.raises(Misfit, match=r"^message\.quotedMessage\.content\._id: expected text"):
-        structure_strictly(data, MessageResponse)
+        structure_body(data, MessageResponse)
     assert unstructure(structure(data, MessageResponse)) == data
 
 
@@ -297,7 +297,7 @@ def test_a_misfit_has_the_name_of_the_wire() -> None:
 def test_what_a_body_refuses_is_a_misfit(data: object, kind: type[Any], says: str) -> None:
     """A body that is read, as from a row, says where it is not as it should be."""
     with pytest.raises(Misfit, match=says):
-        structure_strictly(data, kind)
+        structure_body(data, kind)
 
 
 class TestTimes:
@@ -330,7 +330,7 @@ class TestTimes:
     def test_what_is_no_time_is_a_misfit(self, seconds: object) -> None:
         """Text, and what no calendar has, is no time."""
         with pytest.raises(Misfit, match=r"^received: expected a"):
-            structure_strictly({"received": seconds}, Message)
+            structure_body({"received": seconds}, Message)
 
 
 SHOWN = {

@@ -19,8 +19,8 @@ from sunshine_async._codec import (
     encode,
     name_of,
     structure,
+    structure_body,
     structure_inside,
-    structure_strictly,
     unstructure,
 )
 from sunshine_async._codec.model import Model
@@ -225,7 +225,7 @@ def test_what_does_not_fit_is_named() -> None:
     }
 
     with pytest.raises(Misfit) as caught:
-        structure_strictly([{"id": "a", "customAttributes": [{"id": 5}]}], list[EndUser])
+        structure_body([{"id": "a", "customAttributes": [{"id": 5}]}], list[EndUser])
     assert caught.value.path == "[0].customAttributes[0].id"
     page = structure(data, dixa.conversations.ListEndUserConversationsOutput)
     assert [type(one) for one in page.data] == [dixa.EmailConversation] * 2

@@ -10,7 +10,7 @@ import attrs
 from attrs import Factory, evolve, field, frozen
 
 from sunshine_async._calls.upsert import UpsertResult
-from sunshine_async._codec import Misfit, covers, name_of, structure_strictly
+from sunshine_async._codec import Misfit, covers, name_of, structure_body
 from sunshine_async._http.messages import Request
 from sunshine_async.bulk.batching import ENVELOPE, Sender
 from sunshine_async.errors import ConflictError
@@ -196,7 +196,7 @@ class Task:
             if isinstance(value, str) and not _ZONED.fullmatch(value):
                 reason = "expected a time with its zone, such as 2020-05-21T15:53:30.197Z"
                 raise Misfit(reason, ".".join(path))
-        return structure_strictly(data, kind)
+        return structure_body(data, kind)
 
 
 @frozen
@@ -215,7 +215,7 @@ def _times(shape: Shape) -> tuple[tuple[str, ...], ...]:
 
 def _text(name: str, value: Any) -> str:
     try:
-        return "" if value is None else structure_strictly(value, str)
+        return "" if value is None else structure_body(value, str)
     except Misfit as misfit:
         named = Misfit(misfit.reason, name)
     raise named
