@@ -14,7 +14,7 @@ from sunshine_async.jobs.job import problem_of
 from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
 from sunshine_async.rows import BadRow, Row, RowFile
-from sunshine_async.rows.phones import national
+from sunshine_async.rows.phones import count_national
 
 _SEEN: Final = "CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID"
 _ADD: Final = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -108,7 +108,7 @@ def rehearse(
                     on_problem(entry)
                 continue
             found.valid += 1
-            found.national += national(cast("Row", row).data, task.shape)
+            found.national += count_national(cast("Row", row).data, task.shape)
             for key in entry.beyond:
                 if key in found.beyond or len(found.beyond) < NAMED:
                     found.beyond[key] += 1

@@ -24,7 +24,7 @@ from sunshine_async.dixa.models import (
 from sunshine_async.dixa.upserts import Ended
 from sunshine_async.errors import NotFoundError
 from sunshine_async.jobs.tasks.task import Again, Entry, Mode, Parcels, Service, Task
-from sunshine_async.rows.columns import Shape
+from sunshine_async.rows import Shape
 
 _PHONES: Final = ("phoneNumber", "additionalPhoneNumbers")
 _NO_KEY: Final = (

@@ -7,7 +7,7 @@ from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._http.messages import Request
 from sunshine_async.jobs.tasks.dixa import DIXA
 from sunshine_async.jobs.tasks.task import Again, Entry, Mode, Service, Task
-from sunshine_async.rows.columns import Shape
+from sunshine_async.rows import Shape
 from sunshine_async.smooch import app_users
 from sunshine_async.smooch.models import AppUserPreCreate, AppUserUpdate
 from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
