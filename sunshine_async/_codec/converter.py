@@ -5,7 +5,7 @@ for plain data. Only a failure costs a search: `_encoding_error` encodes each pa
 """
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from types import NoneType
@@ -20,7 +20,6 @@ from sunshine_async._codec import reader, unions
 from sunshine_async._codec.model import EXTRA, TAG, UnixTime, Unset, fields_by_wire, name_of
 
 T = TypeVar("T")
-Write: TypeAlias = Callable[[Any], Any]
 Misfit: TypeAlias = reader.Misfit
 
 _ORJSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -216,7 +215,7 @@ def _write_plain(value: Any) -> Any:
     return value
 
 
-def _list_writer(kind: Any, converter: Converter) -> Write:
+def _list_writer(kind: Any, converter: Converter) -> unions.Write:
     [member] = get_args(kind)
     try:
         write = converter.get_unstructure_hook(member)
@@ -225,7 +224,7 @@ def _list_writer(kind: Any, converter: Converter) -> Write:
     return lambda values: [write(value) for value in values]
 
 
-def _model_writer(kind: Any, converter: Converter) -> Write:
+def _model_writer(kind: Any, converter: Converter) -> unions.Write:
     overrides: Any = {
         field.name: override(
             omit=field.name == EXTRA,
@@ -234,7 +233,7 @@ def _model_writer(kind: Any, converter: Converter) -> Write:
         )
         for field in attrs.fields(kind)
     }
-    write: Write = make_dict_unstructure_fn(
+    write: unions.Write = make_dict_unstructure_fn(
         kind, converter, _cattrs_omit_if_default=True, **overrides
     )
     raw_values = reader.raw_value_finder(kind, fields_by_wire(kind), converter)
@@ -344,7 +343,7 @@ def _first_misfit(value: Any, kind: Any) -> Misfit:
 
 def _fault_of(value: Any, kind: Any) -> str | None:
     """Return the reason that *value*, apart from the parts inside, can't be encoded as a *kind*."""
-    members = (kind, *get_args(kind)) if unions.is_union(kind) else (kind,)
+    members = unions.members_of(kind)
     expected = tuple(each for each in members if attrs.has(each) or _is_kind(each, datetime))
     if expected and not isinstance(value, expected):
         return f"expected {expected[0].__name__}, got {type(value).__name__}"
@@ -376,7 +375,7 @@ def _parts_of(value: Any, kind: Any, path: str) -> Iterator[tuple[Any, Any, str]
                 at = path if field.name == EXTRA else reader.join_path(path, name_of(field))
                 yield inner, field.type, at
     else:
-        members = unions.members_of(kind) if unions.is_union(kind) else [kind]
-        item_kind = next((get_args(each)[0] for each in members if _is_list(each)), Any)
+        lists = filter(_is_list, unions.members_of(kind))
+        item_kind = next((get_args(each)[0] for each in lists), Any)
         for index, inner in enumerate(value if _is_array(value) else ()):
             yield inner, item_kind, reader.join_path(path, f"[{index}]")

@@ -10,16 +10,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Any, Final, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 from cattrs import Converter
 
 from sunshine_async._codec.model import EXTRA, UNSET, UnixTime
-from sunshine_async._codec.unions import is_union, members_of
+from sunshine_async._codec.unions import Read, is_union, members_of
 
-T = TypeVar("T")
-Read: TypeAlias = Callable[[Any, Any], Any]
 FieldReader: TypeAlias = tuple[str, frozenset[type], Read, Any]
 """A field's name, the JSON types accepted as they are, the reader of all others, its target type.
 
@@ -92,11 +90,11 @@ def id_text(value: object) -> str | None:
     return None
 
 
-def exact_reader(kind: type[T]) -> Callable[[Any, Any], T]:
-    """Return the reader that accepts only values of *kind*."""
+def exact_reader(kind: type, *kinds: type) -> Read:
+    """Return the reader that accepts only values of *kind* and *kinds*, not of subclasses."""
 
-    def read(value: Any, _: Any) -> T:
-        if type(value) is not kind:
+    def read(value: Any, _: Any) -> Any:
+        if type(value) is not kind and type(value) not in kinds:
             raise type_misfit(kind, value)
         return value
 
@@ -109,11 +107,7 @@ def type_misfit(kind: type, value: object) -> Misfit:
     return Misfit(f"expected {_JSON_NAMES[kind]}, got {got}")
 
 
-def read_float(value: Any, _: Any) -> float:
-    """Read a number."""
-    if type(value) is not float and type(value) is not int:
-        raise type_misfit(float, value)
-    return value
+read_float: Final = exact_reader(float, int)
 
 
 def read_datetime(value: Any, _: Any) -> datetime:
@@ -199,11 +193,14 @@ def model_reader(
             except Misfit as misfit:
                 values.update(_partial_value(misfit, key, name, required=strict or key in needed))
                 extra[key] = value
-        if defaults is None:
-            return _construct(kind, values)
-        model = kind.__new__(kind)
-        model.__dict__.update(values)
-        return model
+        if defaults is not None:
+            model = kind.__new__(kind)
+            model.__dict__.update(values)
+            return model
+        try:
+            return kind(**values)
+        except ValueError as error:  # of a model's own validator
+            raise Misfit(str(error)) from None
 
     return read
 
@@ -222,13 +219,6 @@ def _partial_value(misfit: Misfit, wire: str, name: str, *, required: bool) -> M
     if required:
         raise misfit.within(wire)
     return {}
-
-
-def _construct(kind: Any, values: dict[str, Any]) -> Any:
-    try:
-        return kind(**values)
-    except ValueError as error:  # of a model's own validator
-        raise Misfit(str(error)) from None
 
 
 def field_readers(
@@ -289,7 +279,7 @@ def _value_reader(kind: Any, converter: Converter) -> tuple[frozenset[type], Rea
     accepted = frozenset[type]().union(
         *(_ACCEPTED.get(get_origin(member) or member, ()) for member in members)
     )
-    inner = members_of(kind) if is_union(kind) else [kind]
+    inner = members_of(kind)
     wanted = inner[0] if len(inner) == 1 else kind
     return accepted, converter.get_structure_hook(wanted), wanted
 

@@ -25,8 +25,9 @@ def is_union(kind: Any) -> bool:
 
 
 def members_of(kind: Any) -> list[Any]:
-    """Return the members of the union *kind* but None and `Unset`, such as *T* of ``T | None``."""
-    return [member for member in get_args(kind) if member not in (NoneType, Unset)]
+    """Return the members of *kind* but None and `Unset`; *kind* itself if it is no union."""
+    members = get_args(kind) if is_union(kind) else (kind,)
+    return [member for member in members if member not in (NoneType, Unset)]
 
 
 def union_reader(kind: Any, converter: Converter) -> Read:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from math import isfinite
-from types import NoneType, UnionType
-from typing import Any, Final, TypeAlias, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 from attrs import frozen
 
 from sunshine_async._codec import Misfit, wire_name
-from sunshine_async._codec.model import Unset
+from sunshine_async._codec.unions import members_of
 from sunshine_async.rows.shape import FieldPath, ReadOptions, Shape, SourceError
 
 CellReader: TypeAlias = Callable[[str], Any]
@@ -197,9 +197,8 @@ def _unknown(name: str, targets: Mapping[str, _ColumnTarget], source: str) -> So
         return SourceError(message)
     for character, option in _DELIMITERS.items():
         if character in name:
-            return SourceError(
-                f"{message}. Are the cells separated otherwise? --delimiter '{option}'"
-            )
+            hint = f"Are the cells separated otherwise? --delimiter '{option}'"
+            return SourceError(f"{message}. {hint}")
     return SourceError(
         f"{message}. The first line names the columns: rename this one (--map FIELD={name}), "
         f"or pass it over (--skip {name})"
@@ -230,9 +229,7 @@ def _targets(shape: Shape) -> dict[str, _ColumnTarget]:
 
 def _body_targets(body: type, prefix: str = "") -> Iterator[tuple[str, _ColumnTarget]]:
     for field in attrs.fields(body):
-        is_union = get_origin(field.type) in (Union, UnionType)
-        members = get_args(field.type) if is_union else (field.type,)
-        kinds = [member for member in members if member not in (NoneType, Unset)]
+        kinds = members_of(field.type)
         name = prefix + wire_name(field.name)
         if len(kinds) != 1 or field.name == "extra":
             continue
@@ -241,4 +238,4 @@ def _body_targets(body: type, prefix: str = "") -> Iterator[tuple[str, _ColumnTa
         elif get_origin(kinds[0]) is Mapping:
             yield name, _ColumnTarget(str, nullable=True, any_name=True)
         elif kinds[0] in _CELL_READERS:
-            yield name, _ColumnTarget(kinds[0], nullable=NoneType in members)
+            yield name, _ColumnTarget(kinds[0], nullable=NoneType in get_args(field.type))

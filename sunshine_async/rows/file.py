@@ -131,7 +131,7 @@ class RowFile:
         self.path: Path | None = None
         """The path to read the rows again from the beginning; None if that is impossible."""
         self.stamp: Final = file_stamp(raw)
-        """A value that changes with the file or a write to the file; None if *raw* is no file."""
+        """The stamp of the file when opened (see `file_stamp`); None for anything but a file."""
         self.size: Final = self.stamp[0] if self.stamp else None
         """The size in bytes of a regular file; None for anything else."""
         self._raw: Final = raw

@@ -61,7 +61,7 @@ def _row(
     try:
         user = _parse_object(line, skip)
         if user.pop(OUTCOME_KEY, None) and not user:
-            return BadRow(number, "nothing of the row but what became of it")
+            return BadRow(number, "the row has only the outcome of another job, and no fields")
         if moves:
             values = {key: user.pop(key) for _, key in moves if key in user}
             for path, key in moves:

@@ -30,7 +30,7 @@ def system_message(error: Exception) -> str:
 
 
 def file_stamp(raw: BinaryIO) -> tuple[int, int, int] | None:
-    """Return size, inode and modification time, which a write changes; None if *raw* is no file."""
+    """Return a stamp that differs for another file and after a write; None if *raw* is no file."""
     try:
         status = os.fstat(raw.fileno())
     except OSError:
@@ -43,10 +43,7 @@ def wait_readable(raw: BinaryIO, timeout: float) -> bool:
     """Wait at most *timeout* seconds; return True if *raw* has data, or if no wait is possible."""
     try:
         return bool(select.select([raw], [], [], timeout)[0])
-    except (
-        OSError,
-        ValueError,
-    ):  # the operating system doesn't know the file, or can't wait for data
+    except (OSError, ValueError):  # no file of the operating system, or one without a wait
         return True
 
 

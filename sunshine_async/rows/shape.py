@@ -28,9 +28,9 @@ class Empty(Enum):
 
 @frozen
 class Shape:
-    """The fields that a row may have: all of *body*, at least one of *ids*, and *beside*.
+    """The fields that a row may have: the body's, at least one of *ids*, and those *beside* the body.
 
-    Without a body all other names are ignored.
+    Without a *body* all other names are ignored.
     """
 
     body: type | None
