@@ -1,4 +1,17 @@
-"""Values to JSON, and back."""
+"""Conversion between values and JSON. A value is a model, or plain data such as a dictionary.
+
+`encode` writes a value as JSON; `decode` reads JSON as plain data. `structure` turns the plain data
+of an answer into a model; `unstructure` turns a model back into plain data. Both use the names on
+the wire, which are camelCase. `UNSET` leaves a key out of a body, and None sends null. Reading an
+answer is lenient: an unreadable optional field reads as None, and *extra* keeps the raw value.
+Reading a body (`structure_body`) is strict: a value that doesn't fit raises `Misfit`. No error text
+has the value, because the value may be personal data.
+
+- `model`: `UNSET`, the base class `Model`, `UnixTime`, and the metadata of fields.
+- `reader`: readers of values, lists and models.
+- `unions`: readers and writers of optional values and of tagged unions.
+- `converter`: the two cattrs converters, made of these parts, and all functions of this package.
+"""
 
 from sunshine_async._codec.converter import (
     Misfit,
@@ -7,13 +20,12 @@ from sunshine_async._codec.converter import (
     encode,
     holds,
     is_unreadable,
-    name_of,
     structure,
     structure_body,
     structure_inside,
     unstructure,
-    wire_name,
 )
+from sunshine_async._codec.model import name_of, wire_name
 
 __all__ = [
     "Misfit",

@@ -1,11 +1,11 @@
-"""What the models are made of: `UNSET`, personal data that stays out of a repr, times, names."""
+"""Parts of the models: the base class, `UNSET`, names of fields on the wire, times, redaction."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Literal, Self
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, fields, frozen
 
 
 class Unset(Enum):
@@ -23,54 +23,74 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 """Leaves a key out of a body; None sends null. False in a condition."""
 
-
+EXTRA: Final = "extra"
+"""The field of a model that holds unknown keys and unreadable raw values."""
 WIRE: Final = "wire"
-"""In the metadata of a field: its name on the wire, where that isn't its own in camelCase."""
+"""Metadata key: the name on the wire of a field, where camelCase of the field's name is wrong."""
 AS_ID: Final[Mapping[str, str]] = {WIRE: "_id"}
+"""Metadata of an id with the name ``_id`` on the wire."""
 TAG: Final = "_type"
+"""The name on the wire of the tag, which tells the members of a union apart."""
 AS_TAG: Final[Mapping[str, str]] = {WIRE: TAG}
-"""Of the field whose default says which member of a union a model is; None: any other."""
-TAG_ALIAS: Final = "also"
-"""In the metadata of such a field: another name that the service has for the same member."""
-PLACEHOLDER: Final = "stands in"
-"""In the metadata of the field of "any other": this member also stands for a value that is no object.
+"""Metadata of a tag field. The default is the member's tag; None marks the fallback member."""
+TAG_ALIAS: Final = "tag alias"
+"""Metadata key of a tag field: a second tag that the service uses for the same member."""
+PLACEHOLDER: Final = "placeholder"
+"""Metadata key of the fallback's tag field: the fallback also replaces a value that is no object.
 
-So a list of them keeps the places of its items.
+So each item of a list keeps the same index.
 """
 
 
+def wire_name(name: str) -> str:
+    """Return the name on the wire of the field *name*: camelCase."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def name_of(field: "Attribute[Any]") -> str:
+    """Return the name on the wire of the *field* of a model: the metadata's, else camelCase."""
+    name: str = field.metadata.get(WIRE) or wire_name(field.name)
+    return name
+
+
+def fields_by_wire(kind: Any) -> dict[str, str]:
+    """Return the names of the fields of a model but *extra*, by the names on the wire."""
+    return {name_of(field): field.name for field in fields(kind) if field.name != EXTRA}
+
+
 class UnixTime(datetime):
-    """A time in UTC that a service writes as seconds since 1970; it goes back out as it came."""
+    """A time in UTC, written as seconds since 1970. Encoding gives back exactly the number read."""
 
     seconds: float | None = None
-    """What the service wrote, where it did."""
+    """The number that the service wrote; None for a time that didn't come from a service."""
 
     @classmethod
-    def of(cls, seconds: float) -> Self:
-        """Return the time; raise an error of `datetime` where no calendar has it."""
+    def from_seconds(cls, seconds: float) -> Self:
+        """Return the time; raise an error of `datetime` for a time outside the calendar."""
         at = cls.fromtimestamp(seconds, UTC)
         at.seconds = seconds
         return at
 
-    def written(self) -> float:
-        """Return what goes on the wire."""
+    def to_seconds(self) -> float:
+        """Return the number for the wire."""
         return self.timestamp() if self.seconds is None else self.seconds
 
 
 def concealed(value: object) -> str:
-    """Show that a field is set, not what to: for the ``repr`` of what may be personal data."""
+    """Return the redacted ``repr`` of personal data; None, `UNSET` and ``{}`` are shown."""
     return repr(value) if value is None or value is UNSET or value == {} else "..."
 
 
 @frozen(kw_only=True, slots=False)
 class Model:
-    """Base class of all models: keys that a model doesn't know stay in *extra*, and go back out."""
+    """Base class of all models. Unknown keys stay in *extra*, and `encode` writes them again."""
 
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
 
 
 def aware(_model: object, field: "Attribute[Any]", value: object) -> None:
-    """Raise `ValueError` for a time without a zone, and `TypeError` for what is no time."""
+    """Raise `ValueError` for a time without a zone, and `TypeError` for a value of another type."""
     if value is None or value is UNSET:
         return
     if not isinstance(value, datetime):

@@ -1,36 +1,34 @@
 """Readers of plain data: values, lists, models. Lenient for answers, strict for bodies.
 
-A reader raises `Misfit` for data that doesn't fit, and `Inexact` for data that fits in part. The
-lenient reader of a model turns both into a reading of the field, and keeps the raw value in
-*extra*, under the name on the wire. A required field without a reading stays a `Misfit`.
+A reader raises `Misfit` for data that doesn't fit, and `PartialMisfit` for data that fits in part.
+The lenient reader of a model catches both: the field has the part that fits, or else the default,
+and *extra* keeps the raw value under the name on the wire. A required field of which no part fits
+stays a `Misfit`.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Any, Final, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 from cattrs import Converter
 
-from sunshine_async._codec.model import UNSET, UnixTime
-from sunshine_async._codec.unions import is_union, members_of
+from sunshine_async._codec.model import EXTRA, UNSET, UnixTime
+from sunshine_async._codec.unions import Read, is_union, members_of
 
-T = TypeVar("T")
-Read: TypeAlias = Callable[[Any, Any], Any]
-Row: TypeAlias = tuple[str, frozenset[type], Read, Any]
-"""Of a field: name, types of JSON whose values are taken as they are, reader of others, its kind.
+FieldReader: TypeAlias = tuple[str, frozenset[type], Read, Any]
+"""A field's name, the JSON types accepted as they are, the reader of all others, its target type.
 
 A plain tuple: unpacking any other class costs twice as much.
 """
 
-EXTRA: Final = "extra"
 _ID: Final = re.compile(r"_?id|.*Id")
-_EXACT: Final = 2**53
-"""From here on a float may stand for another integer: its digits were lost on the way."""
+_INEXACT_FROM: Final = 2**53
+"""From here on a float may differ from the integer that the service meant: digits were lost."""
 _ZONE_NAME: Final = re.compile(r"\[[^\]]*\]$")
-_TAKEN: Final[Mapping[Any, frozenset[type]]] = {
+_ACCEPTED: Final[Mapping[Any, frozenset[type]]] = {
     str: frozenset({str}),
     bool: frozenset({bool}),
     int: frozenset({int}),
@@ -38,7 +36,7 @@ _TAKEN: Final[Mapping[Any, frozenset[type]]] = {
     Mapping: frozenset({dict}),
     NoneType: frozenset({NoneType}),
 }
-"""By the type of a field: the types of JSON whose values are taken as they are."""
+"""The JSON types whose values are accepted as they are, by the type of the field."""
 _JSON_NAMES: Final[Mapping[type, str]] = {
     str: "text",
     int: "an integer",
@@ -50,10 +48,10 @@ _JSON_NAMES: Final[Mapping[type, str]] = {
 }
 
 
-class Misfit(ValueError):  # noqa: N818 - it says what is wrong with a value
-    """A value isn't what it should be: *path* says where, in the names of the wire.
+class Misfit(ValueError):  # noqa: N818 - a description of a value, often no error
+    """A value of the wrong type or form. *path* locates the value by the names on the wire.
 
-    The text never has the value: it may be personal data.
+    The text never has the value, which may be personal data.
     """
 
     def __init__(self, reason: str, path: str = "") -> None:
@@ -62,64 +60,60 @@ class Misfit(ValueError):  # noqa: N818 - it says what is wrong with a value
         super().__init__(f"{path}: {reason}" if path else reason)
 
     def within(self, outer: str) -> "Misfit":
-        """Return the same misfit as seen from around *outer*."""
-        return Misfit(self.reason, join(outer, self.path))
+        """Return the same misfit with *outer* in front of the path."""
+        return Misfit(self.reason, join_path(outer, self.path))
 
 
-class Inexact(Misfit):
-    """A value fits only in part: *reading* is the part. Never leaves the codec."""
+class PartialMisfit(Misfit):
+    """A value that fits only in part: *reading* is that part. Never leaves the codec."""
 
     def __init__(self, misfit: Misfit, reading: Any) -> None:
         super().__init__(misfit.reason, misfit.path)
         self.reading: Final = reading
 
 
-def join(path: str, name: str) -> str:
-    """Return the path of *name*, a field or an index, below *path*."""
+def join_path(path: str, name: str) -> str:
+    """Return *path* extended by *name*, a field or an index."""
     between = "." if path and name and not name.startswith("[") else ""
     return f"{path}{between}{name}"
 
 
 def is_id(wire: str) -> bool:
-    """Return whether the field *wire* is an id by its name on the wire."""
+    """Return True for a name on the wire that means an id."""
     return _ID.fullmatch(wire) is not None
 
 
 def id_text(value: object) -> str | None:
-    """Return a number as the text of an id; None for other values, and for inexact numbers."""
-    if type(value) is int or (type(value) is float and abs(value) < _EXACT):
+    """Return a number as the text of an id; None for an inexact number or another type."""
+    if type(value) is int or (type(value) is float and abs(value) < _INEXACT_FROM):
         return str(value)
     return None
 
 
-def exactly(kind: type[T]) -> Callable[[Any, Any], T]:
-    """Return the reader that takes values of *kind* alone."""
+def exact_reader(kind: type, *kinds: type) -> Read:
+    """Return the reader that accepts only values of *kind* and *kinds*, not of subclasses."""
 
-    def read(value: Any, _: Any) -> T:
-        if type(value) is not kind:
-            raise unlike(kind, value)
+    def read(value: Any, _: Any) -> Any:
+        if type(value) is not kind and type(value) not in kinds:
+            raise type_misfit(kind, value)
         return value
 
     return read
 
 
-def unlike(kind: type, value: object) -> Misfit:
-    """Return the misfit of a *value* in the place of a *kind*."""
+def type_misfit(kind: type, value: object) -> Misfit:
+    """Return the misfit for a *value* that should be a *kind*."""
     got = _JSON_NAMES.get(type(value), type(value).__name__)
     return Misfit(f"expected {_JSON_NAMES[kind]}, got {got}")
 
 
-def read_float(value: Any, _: Any) -> float:
-    """Read a number."""
-    if type(value) is not float and type(value) is not int:
-        raise unlike(float, value)
-    return value
+read_float: Final = exact_reader(float, int)
 
 
 def read_datetime(value: Any, _: Any) -> datetime:
-    """Read a time; a time without a zone is in UTC."""
+    """Read a time; a time without a zone is taken as UTC."""
     if type(value) is not str:
-        raise unlike(str, value)
+        raise type_misfit(str, value)
     try:
         at = datetime.fromisoformat(_ZONE_NAME.sub("", value) if value[-1:] == "]" else value)
     except ValueError:
@@ -128,40 +122,40 @@ def read_datetime(value: Any, _: Any) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def read_seconds(value: Any, _: Any) -> UnixTime:
+def read_unix_time(value: Any, _: Any) -> UnixTime:
     """Read a time in seconds since 1970."""
     seconds = read_float(value, float)
     try:
-        return UnixTime.of(seconds)
+        return UnixTime.from_seconds(seconds)
     except (ValueError, OverflowError, OSError):
         reason = "expected a time in seconds since 1970"
         raise Misfit(reason) from None
 
 
 def _read_id(value: Any, _: Any) -> str:
-    misfit = unlike(str, value)
+    misfit = type_misfit(str, value)
     text = id_text(value)
-    raise misfit if text is None else Inexact(misfit, text)
+    raise misfit if text is None else PartialMisfit(misfit, text)
 
 
 def list_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
-    """Return the reader of a list; the lenient one leaves out items that can't be read."""
+    """Return the reader of a list; the lenient reader leaves out unreadable items."""
     [member] = get_args(kind)
-    taken, read_member, inner = _value_reader(member, converter)
+    accepted, read_member, inner = _value_reader(member, converter)
 
     def read(values: Any, _: Any) -> list[Any]:
         if values.__class__ is not list:
-            raise unlike(list, values)
+            raise type_misfit(list, values)
         found: list[Any] = []
         first: Misfit | None = None
         for index, value in enumerate(values):
             try:
-                found.append(value if value.__class__ in taken else read_member(value, inner))
+                found.append(value if value.__class__ in accepted else read_member(value, inner))
             except Misfit as misfit:
                 first = first or misfit.within(f"[{index}]")
         if first is None:
             return found
-        raise first if strict else Inexact(first, found)
+        raise first if strict else PartialMisfit(first, found)
 
     return read
 
@@ -169,138 +163,136 @@ def list_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
 def model_reader(
     kind: Any, names: Mapping[str, str], converter: Converter, *, strict: bool
 ) -> Read:
-    """Return the reader of the model *kind*, whose fields have *names* by the wire's names.
+    """Return the reader of the model *kind*; *names* has the name of each field by the wire's name.
 
-    Keys beyond the model go into *extra*; so do, unless *strict*, raw values that don't fit.
+    Unknown keys go into *extra*. The lenient reader also puts raw values that don't fit there.
     """
     fields = attrs.fields_dict(attrs.resolve_types(kind))
     needed = {wire for wire, name in names.items() if fields[name].default is attrs.NOTHING}
-    rows: dict[str, Row] = {}
-    defaults = _taken_over(kind)
+    readers: dict[str, FieldReader] = {}
+    defaults = _init_defaults(kind)
 
     def read(data: Any, _: Any) -> Any:
-        if not rows:  # made on first use, since a model may hold models of its own kind
-            rows.update(rows_of(kind, names, converter, strict=strict))
+        if not readers:  # made on first use, since a model may hold models of its own kind
+            readers.update(field_readers(kind, names, converter, strict=strict))
         if data.__class__ is not dict or not needed <= data.keys():
-            raise _incomplete(data, [wire for wire in names if wire in needed])
+            raise _object_misfit(data, [wire for wire in names if wire in needed])
         values = {} if defaults is None else defaults.copy()
         values[EXTRA] = extra = {}
         for key, value in data.items():
-            row = rows.get(key)
-            if row is None:
+            reader = readers.get(key)
+            if reader is None:
                 extra[key] = value
                 continue
-            name, taken, read_other, inner = row
-            if value.__class__ in taken:
+            name, accepted, read_other, inner = reader
+            if value.__class__ in accepted:
                 values[name] = value
                 continue
             try:
                 values[name] = read_other(value, inner)
             except Misfit as misfit:
-                values.update(_part(misfit, key, name, required=strict or key in needed))
+                values.update(_partial_value(misfit, key, name, required=strict or key in needed))
                 extra[key] = value
-        if defaults is None:
-            return _called(kind, values)
-        model = kind.__new__(kind)
-        model.__dict__.update(values)
-        return model
+        if defaults is not None:
+            model = kind.__new__(kind)
+            model.__dict__.update(values)
+            return model
+        try:
+            return kind(**values)
+        except ValueError as error:  # of a model's own validator
+            raise Misfit(str(error)) from None
 
     return read
 
 
-def _incomplete(data: Any, needed: Sequence[str]) -> Misfit:
-    """Return the misfit of *data* that isn't an object with the keys *needed*."""
+def _object_misfit(data: Any, needed: Sequence[str]) -> Misfit:
+    """Return the misfit for *data* that isn't an object with the keys *needed*."""
     if data.__class__ is not dict:
-        return unlike(dict, data)
+        return type_misfit(dict, data)
     return Misfit("missing", next(wire for wire in needed if wire not in data))
 
 
-def _part(misfit: Misfit, wire: str, name: str, *, required: bool) -> Mapping[str, Any]:
-    """Return the part that fits, as the field *name*; raise where the field has to fit."""
-    if isinstance(misfit, Inexact):
+def _partial_value(misfit: Misfit, wire: str, name: str, *, required: bool) -> Mapping[str, Any]:
+    """Return the part that fits, as the field *name*; raise `Misfit` for a field that must fit."""
+    if isinstance(misfit, PartialMisfit):
         return {name: misfit.reading}
     if required:
         raise misfit.within(wire)
     return {}
 
 
-def _called(kind: Any, values: dict[str, Any]) -> Any:
-    try:
-        return kind(**values)
-    except ValueError as error:  # of a model's own validator
-        raise Misfit(str(error)) from None
-
-
-def rows_of(
+def field_readers(
     kind: Any, names: Mapping[str, str], converter: Converter, *, strict: bool
-) -> dict[str, Row]:
-    """Return the rows of the fields of *kind*, by the wire's names."""
+) -> dict[str, FieldReader]:
+    """Return the readers of the fields of *kind*, by the names on the wire."""
     fields = attrs.fields_dict(attrs.resolve_types(kind))
-    found: dict[str, Row] = {}
+    found: dict[str, FieldReader] = {}
     for wire, name in names.items():
-        taken, read, inner = _value_reader(fields[name].type, converter)
+        accepted, read, inner = _value_reader(fields[name].type, converter)
         if inner is str and not strict and _ID.fullmatch(wire):
             read = _read_id
-        found[wire] = name, taken, read, inner
+        found[wire] = name, accepted, read, inner
     return found
 
 
-def reading_of(row: Row, raw: Any, default: Any) -> Any:
-    """Return the lenient reading of *raw*; *default* where it can't be read."""
-    _name, taken, read, inner = row
-    if raw.__class__ in taken:
+def lenient_value(reader: FieldReader, raw: Any, default: Any) -> Any:
+    """Return the lenient reading of *raw*, or *default* for an unreadable value."""
+    _name, accepted, read, inner = reader
+    if raw.__class__ in accepted:
         return raw
     try:
         return read(raw, inner)
-    except Inexact as part:
+    except PartialMisfit as part:
         return part.reading
     except Misfit:
         return default
 
 
-def raw_values(
+def raw_value_finder(
     kind: Any, names: Mapping[str, str], converter: Converter
 ) -> Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]:
-    """Return a function from a model and its *extra* to the raw values that go back out.
+    """Return the function that finds raw values in *extra* to encode instead of the fields.
 
-    A raw value stands for its field while the field holds the reading of that value. A field that
-    was set since goes out itself, and so does every field of a body.
+    A raw value replaces the field as long as the field holds the reading of that value. A field that
+    was set since is encoded as set, and so is every field of a body.
     """
     defaults = {field.name: field.default for field in attrs.fields(kind)}
-    rows: dict[str, Row] = {}
+    readers: dict[str, FieldReader] = {}
 
-    def raw(model: Any, extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    def find(model: Any, extra: Mapping[str, Any]) -> Mapping[str, Any]:
         found = names.keys() & extra.keys()
-        if found and not rows:
-            rows.update(rows_of(kind, names, converter, strict=False))
+        if found and not readers:
+            readers.update(field_readers(kind, names, converter, strict=False))
         values: dict[str, Any] = {}
         for wire in found:
             value, default = getattr(model, names[wire]), defaults[names[wire]]
-            if default is not UNSET and value == reading_of(rows[wire], extra[wire], default):
+            if default is not UNSET and value == lenient_value(readers[wire], extra[wire], default):
                 values[wire] = extra[wire]
         return values
 
-    return raw
+    return find
 
 
 def _value_reader(kind: Any, converter: Converter) -> tuple[frozenset[type], Read, Any]:
-    """Return the types whose values are taken for a *kind*, the reader of others, and its kind."""
+    """Return the JSON types accepted as they are, the reader of all others, and its target type."""
     members = get_args(kind) if is_union(kind) else (kind,)
-    taken = frozenset[type]().union(*(_TAKEN.get(get_origin(each) or each, ()) for each in members))
-    inner = members_of(kind) if is_union(kind) else [kind]
+    accepted = frozenset[type]().union(
+        *(_ACCEPTED.get(get_origin(member) or member, ()) for member in members)
+    )
+    inner = members_of(kind)
     wanted = inner[0] if len(inner) == 1 else kind
-    return taken, converter.get_structure_hook(wanted), wanted
+    return accepted, converter.get_structure_hook(wanted), wanted
 
 
-def _taken_over(kind: Any) -> dict[str, Any] | None:
-    """Return the defaults of *kind*, where its ``__init__`` only takes values over.
+def _init_defaults(kind: Any) -> dict[str, Any] | None:
+    """Return the defaults of a *kind* whose ``__init__`` only assigns values, else None.
 
-    Such a model is made around its values, in half the time. None: its class has to be called.
+    Such a model is built without a call of the class, in half the time.
     """
     fields = attrs.fields(kind)
     plain = not hasattr(kind, "__slots__") and not hasattr(kind, "__attrs_post_init__")
     if not plain or any(field.validator or field.converter for field in fields):
         return None
     defaults = {field.name: field.default for field in fields if field.name != EXTRA}
-    made_anew = any(hasattr(default, "factory") for default in defaults.values())
-    return None if made_anew else {**defaults, EXTRA: None}
+    fresh = any(hasattr(default, "factory") for default in defaults.values())
+    return None if fresh else {**defaults, EXTRA: None}

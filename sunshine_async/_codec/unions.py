@@ -1,4 +1,8 @@
-"""Unions: a value or null, models told apart by a tag, or several plain kinds."""
+"""Readers and writers of unions: a value or null, models with a tag, or several plain types.
+
+The tag is the field ``_type`` of the data. The default of each member's tag field is the member's
+tag, and one member, the fallback, has the default None (`AS_TAG`).
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
@@ -12,21 +16,22 @@ from sunshine_async._codec.model import PLACEHOLDER, TAG, TAG_ALIAS, WIRE, Unset
 Read: TypeAlias = Callable[[Any, Any], Any]
 Write: TypeAlias = Callable[[Any], Any]
 
-_PASSED_ON: Final = frozenset({str, int, float, bool, dict, list})
+_PASS_THROUGH: Final = frozenset({str, int, float, bool, dict, list})
 
 
 def is_union(kind: Any) -> bool:
-    """Return whether *kind* is one of several."""
+    """Return True for a union type."""
     return get_origin(kind) in (Union, UnionType)
 
 
 def members_of(kind: Any) -> list[Any]:
-    """Return the *T* of ``T | None`` and ``T | None | Unset``, or several."""
-    return [member for member in get_args(kind) if member not in (NoneType, Unset)]
+    """Return the members of *kind* but None and `Unset`; *kind* itself if it is no union."""
+    members = get_args(kind) if is_union(kind) else (kind,)
+    return [member for member in members if member not in (NoneType, Unset)]
 
 
-def reader(kind: Any, converter: Converter) -> Read:
-    """Return the reader of *kind*; null fits only where *kind* has None."""
+def union_reader(kind: Any, converter: Converter) -> Read:
+    """Return the reader of the union *kind*, which accepts null only if None is a member."""
     members = members_of(kind)
     if len(members) > 1 and all(map(attrs.has, members)):
         read = _tagged_reader(members, converter)
@@ -37,50 +42,51 @@ def reader(kind: Any, converter: Converter) -> Read:
     return lambda value, _: None if value is None else read(value, kind)
 
 
-def writer(kind: Any, converter: Converter) -> Write:
-    """Return the writer of *kind*."""
-    member, *others = members_of(kind)
-    if others:
+def union_writer(kind: Any, converter: Converter) -> Write:
+    """Return the writer of the union *kind*."""
+    first, *rest = members_of(kind)
+    if rest:
         return lambda value: converter.get_unstructure_hook(type(value))(value)
-    write = converter.get_unstructure_hook(member)
-    if member in _PASSED_ON:
-        return write  # cattrs knows it for a pass-through and generates no call
+    write = converter.get_unstructure_hook(first)
+    if first in _PASS_THROUGH:
+        return write  # cattrs generates no call for a writer that it knows to be the identity
     return lambda value: None if value is None else write(value)
 
 
 def _plain_reader(members: Sequence[Any], converter: Converter) -> Read:
-    """Read the member that takes lists if the value is a list, else the first."""
+    """Return a reader of plain types: a list is read as the list member, the rest as the first."""
     first = members[0]
-    many = next((member for member in members if get_origin(member) is list), first)
-    read_first, read_many = map(converter.get_structure_hook, (first, many))
+    array = next((member for member in members if get_origin(member) is list), first)
+    read_first, read_array = map(converter.get_structure_hook, (first, array))
     return lambda value, _: (
-        read_many(value, many) if value.__class__ is list else read_first(value, first)
+        read_array(value, array) if value.__class__ is list else read_first(value, first)
     )
 
 
 def _tagged_reader(members: Sequence[Any], converter: Converter) -> Read:
-    """Read the member that the data's tag names, or the member without a tag of its own.
+    """Return a reader of tagged models: the tag in the data selects the member.
 
-    The latter also takes an object that doesn't fit the member that the tag names.
+    The member without a tag is the fallback: for an unknown tag, and for an object that doesn't fit
+    the selected member.
     """
     by_tag = {
         tag: (converter.get_structure_hook(member), member)
         for member in members
         for tag in _tags(member)
     }
-    other = by_tag[None]
-    read_other, unknown = other
-    stands_in = PLACEHOLDER in _tag_field(unknown).metadata
+    fallback = by_tag[None]
+    read_fallback, unknown = fallback
+    placeholder = PLACEHOLDER in _tag_field(unknown).metadata
 
     def read(value: Any, _: Any) -> Any:
         if value.__class__ is not dict:
-            return read_other({} if stands_in else value, unknown)
+            return read_fallback({} if placeholder else value, unknown)
         tag: object = cast("Mapping[str, Any]", value).get(TAG)
-        read_member, member = by_tag.get(tag, other) if isinstance(tag, str) else other
+        read_member, member = by_tag.get(tag, fallback) if isinstance(tag, str) else fallback
         try:
             return read_member(value, member)
         except ValueError:
-            return read_other(value, unknown)
+            return read_fallback(value, unknown)
 
     return read
 

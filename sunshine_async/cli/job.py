@@ -23,7 +23,8 @@ from sunshine_async.jobs.tasks.task import KEY_SEPARATOR, Mode
 from sunshine_async.journal import Found, Journal, JournalError, State, copy_journal
 from sunshine_async.journal.sql import REASONS
 from sunshine_async.rows import BadRow, Format, Row, SourceError
-from sunshine_async.rows.file import ABOUT, open_as
+from sunshine_async.rows.file import open_as
+from sunshine_async.rows.json_lines import OUTCOME_KEY
 
 job: Final = typer.Typer(help="What a job with a journal did.", no_args_is_help=True)
 
@@ -180,7 +181,7 @@ def _failed(journal: Journal, write: Write) -> int:
             without += body is None
             said = {name: row[name] for name in ("line", "code", "reason")}
             said["outcome"] = State(row["state"]).name.lower()
-            write(in_json({**(body or {}), ABOUT: said}))
+            write(in_json({**(body or {}), OUTCOME_KEY: said}))
     return without
 
 

@@ -14,7 +14,7 @@ from sunshine_async.jobs.job import problem_of
 from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
 from sunshine_async.rows import BadRow, Row, RowFile
-from sunshine_async.rows.phones import national
+from sunshine_async.rows.phones import count_national
 
 _SEEN: Final = "CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID"
 _ADD: Final = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -71,7 +71,7 @@ class Rehearsal:
             "phone_numbers_turned": self.turned,
             "phone_numbers_not_e164": self.national,
             "seconds": None if self.seconds is None else ceil(self.seconds),
-            "keys_not_in_the_model": dict(self.beyond.most_common()),
+            "keys_not_in_the_model": dict(self.unknown_keys.most_common()),
             "problems": [problem.as_json() for problem in self.problems],
             "problems_left_out": self.bad - len(self.problems),
         }
@@ -108,10 +108,10 @@ def rehearse(
                     on_problem(entry)
                 continue
             found.valid += 1
-            found.national += national(cast("Row", row).data, task.shape)
+            found.national += count_national(cast("Row", row).data, task.shape)
             for key in entry.unknown_keys:
-                if key in found.beyond or len(found.beyond) < NAMED:
-                    found.beyond[key] += 1
+                if key in found.unknown_keys or len(found.beyond) < NAMED:
+                    found.unknown_keys[key] += 1
             _count(task.key_of(cast("Row", row).data), row.line, found, database)
     found.turned = rows.turned if isinstance(rows, RowFile) else 0
     return found

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from sunshine_async.jobs.tasks.task import Mode, Task
 from sunshine_async.journal import Journal, JournalError, Rules, SourceRow
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
-from sunshine_async.rows.lines import stamp_of
+from sunshine_async.rows.lines import file_stamp
 
 _BATCH: Final = 5000
 SUMS: Final = ("requests", "resent", "throttled", "seconds", "held", "sessions")
@@ -180,7 +180,7 @@ def _digest(rows: RowFile) -> str:
     path = rows.path or Path()
     try:
         with path.open("rb") as file:
-            if stamp_of(file) == rows.stamp:
+            if file_stamp(file) == rows.stamp:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         message = _CHANGED.format(path)
     except OSError as error:

@@ -1,6 +1,16 @@
-"""A file of users as rows: JSON lines or CSV, gzip or not, from a path or from standard input."""
+"""Rows of a file of users: JSON lines or CSV, gzip or not, from a path or standard input.
 
-from sunshine_async.rows.columns import Empty, Shape, SourceError
-from sunshine_async.rows.file import BadRow, Format, Row, RowFile, open_rows
+`open_rows` opens a file and returns a `RowFile`. A `Shape` says which fields a row may have.
+Iterating over the file yields a `Row` for each readable row, and a `BadRow` with the reason for each
+unreadable row. A bad row doesn't end the file. A file that can't be read at all raises `SourceError`,
+and the text says the next step. Rows are read one at a time, so memory stays flat.
+
+A `LineReader` turns bytes into lines (`lines`). Rows are made from the lines in `json_lines` or in
+`csv_records`. `columns` decides which field a CSV column sets, and how to read the cells. `phones`
+turns phone numbers into E.164.
+"""
+
+from sunshine_async.rows.file import Format, RowFile, open_rows
+from sunshine_async.rows.shape import BadRow, Empty, Row, Shape, SourceError
 
 __all__ = ["BadRow", "Empty", "Format", "Row", "RowFile", "Shape", "SourceError", "open_rows"]

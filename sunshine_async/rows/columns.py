@@ -1,103 +1,64 @@
-"""The columns of a table of users: which field each one sets, and how its cells are read. Pure."""
+"""Columns of a CSV file: the field that each column sets, and the reader of the cells. Pure."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
-from enum import Enum
 from math import isfinite
-from types import NoneType, UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
 from attrs import frozen
 
 from sunshine_async._codec import Misfit, wire_name
-from sunshine_async._codec.model import Unset
-from sunshine_async.errors import ConfigurationError
+from sunshine_async._codec.unions import members_of
+from sunshine_async.rows.shape import FieldPath, ReadOptions, Shape, SourceError
 
-Cell = Callable[[str], Any]
+CellReader: TypeAlias = Callable[[str], Any]
 
-MANY: Final = "|"
-"""What stands between the values in a cell of a list."""
-NAME: Final = "NAME"
-"""What stands for any name where the known columns are listed."""
+_ANY_NAME: Final = "NAME"
+"""Placeholder for any name in a list of the known columns."""
 
-_BETWEEN: Final[Mapping[str, str]] = {",": ",", ";": ";", "\t": "tab"}
-"""What may stand between cells, and how it is spelled as an option."""
+_DELIMITERS: Final[Mapping[str, str]] = {",": ",", ";": ";", "\t": "tab"}
+"""The usual delimiters of cells, and their spelling as an option."""
 
-_SPELLINGS: Final[Mapping[str, bool]] = {
+_BOOLEANS: Final[Mapping[str, bool]] = {
     "true": True, "yes": True, "1": True,
     "false": False, "no": False, "0": False,
 }  # fmt: skip
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-INTEGERS: Final = range(-(2**63), 2**64)
-_DIGITS: Final = 1000  # of an integer that is looked at: int() raises an error past some thousands
-
-
-class SourceError(ConfigurationError):
-    """A file of rows can't be read, or not as what it is said to be; the text says what to do."""
-
-
-class Empty(Enum):
-    """What an empty cell does to its field."""
-
-    LEAVE = "leave"
-    """It is left out of the body."""
-    NULL = "null"
-    """It is cleared, where the service can clear it."""
-
-
-@frozen
-class Shape:
-    """What a row may hold: the fields of *body*, one of *ids* at least, and what stands *beside*.
-
-    Without a body all that isn't named here is passed over.
-    """
-
-    body: type | None
-    ids: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-    phones: tuple[str, ...] = ()
-    """The fields that are phone numbers in E.164, or lists of them."""
-
-    @property
-    def address(self) -> tuple[str, ...]:
-        """The names that are no part of the body: all of them text."""
-        return self.ids + self.beside
+JSON_INTEGERS: Final = range(-(2**63), 2**64)
+_MAX_DIGITS: Final = 1000  # of a column's integer: int() raises an error past some thousands
 
 
 @frozen
 class Column:
-    """One cell of a row: where it stands, where it goes, and how it is read."""
+    """A column: the index of the cell in a row, the path of the field, and the reader of the cell."""
 
     index: int
-    target: tuple[str, ...]
-    read: Cell
+    path: FieldPath
+    read: CellReader
     nullable: bool
 
     @property
     def name(self) -> str:
-        """The target in the names of the wire."""
-        return ".".join(self.target)
+        """The path as text, in the names on the wire."""
+        return ".".join(self.path)
 
 
 @frozen
-class _Slot:
-    """A field that a column may set. An *open* one holds any names, such as metadata."""
+class _ColumnTarget:
+    """A field that a column may set. With *any_name* the field accepts any names (metadata)."""
 
     kind: Any
     nullable: bool = False
-    open: bool = False
+    any_name: bool = False
 
 
-def text(cell: str) -> str:
-    """Return the cell as it stands."""
-    return cell
-
-
-def number(cell: str) -> int | float:
-    """Return the number that the cell says; an integer stays one."""
+def read_number(cell: str) -> int | float:
+    """Return the number in the cell, as an integer if the cell has one; raise `Misfit` otherwise."""
     digits = cell.strip()
     match = _NUMBER.fullmatch(digits)
     if match is None:
@@ -108,181 +69,146 @@ def number(cell: str) -> int | float:
         value = float(digits)
         fits = isfinite(value)
     else:
-        value = int(digits) if len(digits) <= _DIGITS else INTEGERS.stop
-        fits = value in INTEGERS
+        value = int(digits) if len(digits) <= _MAX_DIGITS else JSON_INTEGERS.stop
+        fits = value in JSON_INTEGERS
     if not fits:
         reason = "the number is too large"
         raise Misfit(reason)
     return value
 
 
-def boolean(cell: str) -> bool:
-    """Return the truth that the cell says, in one of the six spellings, upper or lower case."""
-    value = _SPELLINGS.get(cell.strip().lower())
+def read_boolean(cell: str) -> bool:
+    """Return the boolean in the cell, in one of six spellings, upper or lower case."""
+    value = _BOOLEANS.get(cell.strip().lower())
     if value is None:
-        reason = f"expected one of {', '.join(_SPELLINGS)}"
+        reason = f"expected one of {', '.join(_BOOLEANS)}"
         raise Misfit(reason)
     return value
 
 
-def several(cell: str) -> list[str]:
-    """Return the values in the cell."""
-    return cell.split(MANY)
+_TYPES: Final[Mapping[str, CellReader]] = {
+    "number": read_number, "boolean": read_boolean, "text": str,
+}  # fmt: skip
+"""The types that a column's name may have after a colon."""
 
-
-TYPES: Final[Mapping[str, Cell]] = {"number": number, "boolean": boolean, "text": text}
-"""What a column may say after a colon."""
-
-_CELLS: Final[Mapping[Any, Cell]] = {
-    str: text,
-    datetime: text,  # checked with the body, as in JSON
-    float: number,
-    int: number,
-    bool: boolean,
-    list[str]: several,
+_CELL_READERS: Final[Mapping[Any, CellReader]] = {
+    str: str,
+    datetime: str,  # checked with the body, as in JSON
+    float: read_number,
+    int: read_number,
+    bool: read_boolean,
+    list[str]: lambda cell: cell.split("|"),
 }
+"""The readers of cells, by the type of the field."""
 
 
-def put(data: dict[str, Any], target: Sequence[str], value: Any) -> None:
-    """Set the field *target* of *data*, with the objects that are around it."""
-    *outer, last = target
-    for name in outer:
-        data = data.setdefault(name, {})
-        if type(data) is not dict:
-            reason = "expected an object"
-            raise Misfit(reason, name)
-    data[last] = value
+def field_path(name: str, shape: Shape) -> FieldPath:
+    """Return the path of the field *name*; raise `SourceError` for an unknown field."""
+    return _column(name, 0, _targets(shape)).path
 
 
-def target_of(name: str, shape: Shape) -> tuple[str, ...]:
-    """Return the path of the field that *name* is; raise `SourceError` for one that isn't known."""
-    return _column(name, 0, _slots(shape)).target
+def match_columns(header: Sequence[str], options: ReadOptions, source: str) -> tuple[Column, ...]:
+    """Return the columns to read below *header*, without the columns to skip.
 
-
-def columns(
-    header: Sequence[str],
-    shape: Shape,
-    renames: Mapping[str, str],
-    *,
-    skip: Collection[str] = (),
-    source: str,
-) -> tuple[Column, ...]:
-    """Return what the cells below *header* are; *renames* has the column of a target.
-
-    Those of the columns *skip* aren't looked at. Raise `SourceError`, about the file *source*, for a header that can't be meant so.
+    Raise `SourceError`, naming the file *source*, for a header with unnamed, repeated, missing or
+    unknown columns.
     """
-    _check_header(header, source)
-    for target, column in renames.items():
+    shape, renames, skip = options.shape, options.renames, options.skip
+    if place := next((at for at, name in enumerate(header, 1) if not name.strip()), None):
+        message = (
+            f"{source}: column {place} of {len(header)} has no name in the first line. "
+            "Name it, or take it out"
+        )
+        raise SourceError(message)
+    if (twice := _repeated(header)) is not None:
+        message = f"{source} has two columns {twice!r}. Take one out"
+        raise SourceError(message)
+    uses = [(column, f"for {name}") for name, column in renames.items()]
+    for column, use in (*uses, *((column, "to skip") for column in skip)):
         if column not in header:
             near = _nearest(column, header)
-            message = (
-                f"{source} has no column {column!r} for {target}.{near} It has: {', '.join(header)}"
-            )
+            message = f"{source} has no column {column!r} {use}.{near} It has: {', '.join(header)}"
             raise SourceError(message)
-    for column in skip:
-        if column not in header:
-            near = _nearest(column, header)
-            message = (
-                f"{source} has no column {column!r} to skip.{near} It has: {', '.join(header)}"
-            )
-            raise SourceError(message)
-    renamed = {*renames.values(), *skip}
-    named = [(column, header.index(column)) for column in header if column not in renamed]
-    named += [(target, header.index(column)) for target, column in renames.items()]
-    slots = _slots(shape)
+    used = {*renames.values(), *skip}
+    named = [(column, header.index(column)) for column in header if column not in used]
+    named += [(name, header.index(column)) for name, column in renames.items()]
+    targets = _targets(shape)
     if shape.body is None:
-        named = [(name, index) for name, index in named if name in slots]
-    found = tuple(_column(name, index, slots, source) for name, index in named)
-    _check_targets(found, header, shape, source)
-    return found
-
-
-def _check_header(header: Sequence[str], source: str) -> None:
-    seen: set[str] = set()
-    for place, name in enumerate(header, 1):
-        if not name.strip():
-            message = (
-                f"{source}: column {place} of {len(header)} has no name in the first line. "
-                "Name it, or take it out"
-            )
-            raise SourceError(message)
-        if name in seen:
-            message = f"{source} has two columns {name!r}. Take one out"
-            raise SourceError(message)
-        seen.add(name)
-
-
-def _check_targets(
-    found: Sequence[Column], header: Sequence[str], shape: Shape, source: str
-) -> None:
+        named = [(name, index) for name, index in named if name in targets]
+    found = tuple(_column(name, index, targets, source) for name, index in named)
     names = [column.name for column in found]
-    for name in names:
-        if names.count(name) > 1:
-            message = f"{source} has two columns for {name}. Take one out"
-            raise SourceError(message)
+    if (twice := _repeated(names)) is not None:
+        message = f"{source} has two columns for {twice}. Take one out"
+        raise SourceError(message)
     if shape.ids and not set(shape.ids) & set(names):
         message = (
             f"{source} has no column that says which user: {' or '.join(shape.ids)}. "
             f"It has: {', '.join(header)}. If it is one of these: --map {shape.ids[0]}=COLUMN"
         )
         raise SourceError(message)
+    return found
 
 
-def _column(name: str, index: int, slots: Mapping[str, _Slot], source: str = "") -> Column:
+def _repeated(names: Sequence[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def _column(
+    name: str, index: int, targets: Mapping[str, _ColumnTarget], source: str = ""
+) -> Column:
     base, colon, kind = name.rpartition(":")
     if not colon:
         base = name
-    if base in slots and not slots[base].open:
-        slot, target = slots[base], tuple(base.split("."))
+    if base in targets and not targets[base].any_name:
+        target, path = targets[base], tuple(base.split("."))
     else:
         outer, _, inner = base.partition(".")
-        slot = slots.get(outer, _Slot(None))
-        if not slot.open or not inner:
-            raise _unknown(base, slots, source)
-        target = (outer, inner)
-    read = _CELLS[slot.kind]
+        target = targets.get(outer, _ColumnTarget(None))
+        if not target.any_name or not inner:
+            raise _unknown(base, targets, source)
+        path = (outer, inner)
+    read = _CELL_READERS[target.kind]
     if colon:
-        read = _typed(name, kind, None if slot.open else read, source)
-    return Column(index, target, read, slot.nullable)
+        read = _typed_reader(name, kind, None if target.any_name else read, source)
+    return Column(index, path, read, target.nullable)
 
 
-def _typed(name: str, kind: str, own: Cell | None, source: str) -> Cell:
-    """Return how a cell of type *kind* is read; *own* is how the model's field is, where it is one."""
-    read = TYPES.get(kind)
+def _typed_reader(name: str, kind: str, expected: CellReader | None, source: str) -> CellReader:
+    """Return the reader for the type *kind* in a column's name; *expected* is the field's reader."""
+    read = _TYPES.get(kind)
     if read is None:
         message = (
             f"{source}: the column {name!r} has a type that isn't known here: {kind}. "
-            f"Known: {', '.join(TYPES)} (for a name with a colon in it: {name}:text)"
+            f"Known: {', '.join(_TYPES)} (for a name with a colon in it: {name}:text)"
         )
         raise SourceError(message)
-    if own not in (None, read):
+    if expected not in (None, read):
         message = f"{source}: the column {name!r} isn't a {kind} to the service. Leave out :{kind}"
         raise SourceError(message)
     return read
 
 
-def _unknown(name: str, slots: Mapping[str, _Slot], source: str) -> SourceError:
-    known = [f"{key}.{NAME}" if slot.open else key for key, slot in slots.items()]
-    what = f"{source}: the column {name!r}" if source else repr(name)
-    said = f"{what} isn't a field that is known here.{_nearest(name, known)}"
-    said += f" Known: {', '.join(known)}"
+def _unknown(name: str, targets: Mapping[str, _ColumnTarget], source: str) -> SourceError:
+    known = [f"{key}.{_ANY_NAME}" if target.any_name else key for key, target in targets.items()]
+    subject = f"{source}: the column {name!r}" if source else repr(name)
+    message = f"{subject} isn't a field that is known here.{_nearest(name, known)}"
+    message += f" Known: {', '.join(known)}"
     if not source:
-        return SourceError(said)
-    for character, spelled in _BETWEEN.items():
+        return SourceError(message)
+    for character, option in _DELIMITERS.items():
         if character in name:
-            return SourceError(
-                f"{said}. Are the cells separated otherwise? --delimiter '{spelled}'"
-            )
+            hint = f"Are the cells separated otherwise? --delimiter '{option}'"
+            return SourceError(f"{message}. {hint}")
     return SourceError(
-        f"{said}. The first line names the columns: rename this one (--map FIELD={name}), "
+        f"{message}. The first line names the columns: rename this one (--map FIELD={name}), "
         f"or pass it over (--skip {name})"
     )
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """Return a question for what is close to *name*, a blank before it, or nothing."""
-    lower = {each.lower(): each for each in known}
-    ends = {each.rpartition(".")[2].lower(): each for each in known}
+    """Return a question with the known name closest to *name*, or nothing."""
+    lower = {other.lower(): other for other in known}
+    ends = {other.rpartition(".")[2].lower(): other for other in known}
     for names in (lower, ends):
         close = get_close_matches(name.lower().replace("_", ""), names, n=1, cutoff=0.7)
         if close:
@@ -290,35 +216,26 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return ""
 
 
-def _slots(shape: Shape) -> dict[str, _Slot]:
-    slots = {name: _Slot(str) for name in shape.address}
-    if shape.body is not None:
-        slots |= dict(_fields(shape.body, ""))
-    return slots
+def time_fields(body: type) -> tuple[FieldPath, ...]:
+    """Return the paths of the fields of *body* that are times."""
+    fields = _body_targets(body)
+    return tuple(tuple(name.split(".")) for name, target in fields if target.kind is datetime)
 
 
-def _fields(body: type, prefix: str) -> Iterator[tuple[str, _Slot]]:
+def _targets(shape: Shape) -> dict[str, _ColumnTarget]:
+    targets = {name: _ColumnTarget(str) for name in shape.address}
+    return targets if shape.body is None else targets | dict(_body_targets(shape.body))
+
+
+def _body_targets(body: type, prefix: str = "") -> Iterator[tuple[str, _ColumnTarget]]:
     for field in attrs.fields(body):
-        members = _members(field.type)
-        kinds = [member for member in members if member not in (NoneType, Unset)]
+        kinds = members_of(field.type)
         name = prefix + wire_name(field.name)
-        nullable = NoneType in members
         if len(kinds) != 1 or field.name == "extra":
             continue
         if attrs.has(kinds[0]):
-            yield from _fields(kinds[0], f"{name}.")
+            yield from _body_targets(kinds[0], f"{name}.")
         elif get_origin(kinds[0]) is Mapping:
-            yield name, _Slot(str, nullable=True, open=True)
-        elif kinds[0] in _CELLS:
-            yield name, _Slot(kinds[0], nullable=nullable)
-
-
-def times(body: type) -> tuple[tuple[str, ...], ...]:
-    """Return the paths of the fields of *body* that are times."""
-    return tuple(
-        tuple(name.split(".")) for name, slot in _fields(body, "") if slot.kind is datetime
-    )
-
-
-def _members(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+            yield name, _ColumnTarget(str, nullable=True, any_name=True)
+        elif kinds[0] in _CELL_READERS:
+            yield name, _ColumnTarget(kinds[0], nullable=NoneType in get_args(field.type))

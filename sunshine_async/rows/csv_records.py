@@ -1,61 +1,105 @@
-"""The records of a CSV file, each on its own: a broken one doesn't take others with it."""
+"""CSV records, each read on its own: a broken record doesn't spoil the next records."""
 
 import csv
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sunshine_async._codec import Misfit
-from sunshine_async.rows.json_lines import NOT_UTF_8, RETURN
-from sunshine_async.rows.lines import BOM, MAX_ROW_BYTES, TOO_LONG, LineReader
+from sunshine_async.rows.columns import Column, match_columns
+from sunshine_async.rows.lines import BOM, LONE_CR, MAX_ROW_BYTES, NOT_UTF_8, TOO_LONG, LineReader
+from sunshine_async.rows.shape import BadRow, Empty, ReadOptions, Row, SourceError, set_field
 
 _REASONS: Final[Mapping[str, str]] = {
     "unexpected end of data": 'a quote (") is opened and never closed',
     "expected after": "in a quoted cell there is a quote (\") that isn't doubled",
-    "new-line": RETURN,
+    "new-line": LONE_CR,
     "field limit": "a cell is too long",
 }
 """Reasons for the author of the file, by a part of the csv module's text."""
 _JOINED: Final = "a byte order mark in the middle: were files joined? Import each by itself"
 
 
-def records(lines: LineReader, delimiter: str) -> Iterator[tuple[int, list[str] | Misfit]]:
-    """Yield each record that isn't blank: the line where it starts, and its cells.
+def csv_rows(lines: LineReader, options: ReadOptions) -> Iterator[Row | BadRow]:
+    """Return the rows of *lines*; raise `SourceError` for an unusable header."""
+    records = _records(lines, options.delimiter)
+    line, header = next(records, (0, Misfit("it is empty")))
+    if isinstance(header, Misfit):
+        message = f"{lines.name}: line {line or 1}, which names the columns: {header.reason}"
+        raise SourceError(message)
+    columns = match_columns(header, options, lines.name)
+    return _rows(records, columns, len(header), clear=options.empty is Empty.NULL)
 
-    In place of the cells of one that can't be read stands why. What comes after its first line
-    is read again then: a quote that is never closed spoils one line, not the file.
+
+def _rows(
+    records: Iterator[tuple[int, list[str] | Misfit]],
+    columns: Sequence[Column],
+    width: int,
+    *,
+    clear: bool,
+) -> Iterator[Row | BadRow]:
+    for line, cells in records:
+        if isinstance(cells, Misfit):
+            yield BadRow(line, cells.reason)
+        elif len(cells) != width:
+            yield BadRow(line, f"{len(cells)} cells, where the first line has {width}")
+        elif not any(cells):
+            yield BadRow(line, "all cells are empty")
+        else:
+            yield _row(cells, columns, line, clear=clear)
+
+
+def _row(cells: list[str], columns: Sequence[Column], line: int, *, clear: bool) -> Row | BadRow:
+    data: dict[str, Any] = {}
+    for column in columns:
+        cell = cells[column.index]
+        try:
+            if cell:
+                set_field(data, column.path, column.read(cell))
+            elif clear and column.nullable:
+                set_field(data, column.path, None)
+        except Exception as error:  # noqa: BLE001 - of this row alone
+            return BadRow.from_error(line, error, column.name)
+    return Row(line, data)
+
+
+def _records(lines: LineReader, delimiter: str) -> Iterator[tuple[int, list[str] | Misfit]]:
+    """Yield each record that isn't blank: the first line's number, and the cells.
+
+    An unreadable record yields a `Misfit` instead of the cells. The lines after the first line of
+    such a record are read again: an unclosed quote spoils one line, not the file.
     """
-    feed = _Feed(lines)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)
+    record = _RecordLines(lines)
+    reader = csv.reader(record, delimiter=delimiter, strict=True)
     while True:
-        feed.begin()
+        record.start()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            feed.again()
+            record.push_back()
             reasons = (ours for theirs, ours in _REASONS.items() if theirs in str(error))
             reason = next(reasons, "not a row of CSV")
-            yield feed.first, Misfit(feed.fault or reason)
+            yield record.number, Misfit(record.reason or reason)
             continue
-        if feed.fault is not None:
-            yield feed.first, Misfit(feed.fault)
+        if record.reason is not None:
+            yield record.number, Misfit(record.reason)
         elif len(cells) > 1 or "".join(cells).strip():
-            yield feed.first, cells
+            yield record.number, cells
 
 
-class _Feed:
-    """The lines of a record for the csv module, which knows neither bytes nor numbers."""
+class _RecordLines:
+    """The lines of the current record, as text for the csv module."""
 
     def __init__(self, lines: LineReader) -> None:
-        self.first = 0
-        """The line where the record starts."""
-        self.fault: str | None = None
-        """Why the record can't be used, whatever the csv module makes of it."""
+        self.number = 0
+        """The number of the record's first line."""
+        self.reason: str | None = None
+        """The reason that the record is unusable, whatever the csv module returns."""
         self._lines: Final = lines
-        self._taken: Final[list[tuple[int, bytes]]] = []
-        self._again: Final[deque[tuple[int, bytes]]] = deque()
+        self._record: Final[list[tuple[int, bytes]]] = []
+        self._pushed_back: Final[deque[tuple[int, bytes]]] = deque()
         self._length = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -64,33 +108,33 @@ class _Feed:
     def __next__(self) -> str:
         if self._length > MAX_ROW_BYTES:
             raise StopIteration  # as if the file ended here
-        number, line = self._again.popleft() if self._again else self._read()
-        if not self._taken and line.startswith(BOM):
-            self.fault = _JOINED
-        self._taken.append((number, line))
+        number, line = self._pushed_back.popleft() if self._pushed_back else self._read()
+        if not self._record and line.startswith(BOM):
+            self.reason = _JOINED
+        self._record.append((number, line))
         self._length += len(line)
-        self.first = self._taken[0][0]
+        self.number = self._record[0][0]
         try:
             return line.decode()
         except UnicodeDecodeError:
-            self.fault = NOT_UTF_8
+            self.reason = NOT_UTF_8
             return line.decode(errors="replace")
 
-    def begin(self) -> None:
-        """Begin the next record."""
-        self._taken.clear()
+    def start(self) -> None:
+        """Start the next record."""
+        self._record.clear()
         self._length = 0
-        self.fault = None
+        self.reason = None
 
-    def again(self) -> None:
-        """Let what follows the first line of this record be read again, as records of their own."""
-        self._again.extendleft(reversed(self._taken[1:]))
+    def push_back(self) -> None:
+        """Read the lines after the record's first line again, as records of their own."""
+        self._pushed_back.extendleft(reversed(self._record[1:]))
 
     def _read(self) -> tuple[int, bytes]:
         line = self._lines.take()
         if line is None:
             raise StopIteration
         if len(line) > MAX_ROW_BYTES:
-            self.fault = TOO_LONG
+            self.reason = TOO_LONG
             line = b"\n"
         return self._lines.number, line

@@ -1,52 +1,92 @@
-"""One JSON object from one line, read strictly: no key twice, no integer past 64 bits. Pure."""
+"""JSON lines: an object a line, read strictly (no key twice, no integer past 64 bits). Pure."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, cast
 
 import orjson
 from attrs import frozen
 
 from sunshine_async._codec import Misfit
-from sunshine_async.rows.columns import INTEGERS
+from sunshine_async.rows.columns import JSON_INTEGERS, field_path
+from sunshine_async.rows.lines import LONE_CR, MAX_ROW_BYTES, NOT_UTF_8, TOO_LONG, LineReader
+from sunshine_async.rows.shape import BadRow, FieldPath, ReadOptions, Row, SourceError, set_field
 
-NOT_UTF_8: Final = "not UTF-8: save the file as UTF-8"
-RETURN: Final = "a carriage return in the middle: lines end in LF or CR LF"
+OUTCOME_KEY: Final = "_row"
+"""The key under which a report of failed rows keeps the outcome of a row; reading drops the key."""
 
 _NO_OBJECT: Final = (
     "not a JSON object: one user a line, in { }; jq -c '.[]' makes lines of an array"
 )
 _DIGIT_AS_0: Final = bytes.maketrans(b"123456789", b"000000000")
-_LONG: Final = b"0" * 19
-_DIGITS: Final = 21  # of the longest integer with its sign
+_MANY_DIGITS: Final = b"0" * 19
+_MAX_DIGITS: Final = 21  # of an integer of 64 bits, with its sign
 _PAST_64_BITS: Final = (
     "an integer past 64 bits, which not every reader of JSON keeps: in quotes it is text"
 )
 
 
 @frozen
-class _Odd:
+class _AmbiguousValue:
     """A value that readers of JSON read in different ways, and the *reason*."""
 
     reason: str
 
 
-def object_in(line: bytes, skip: Collection[str] = ()) -> dict[str, Any]:
-    """Return the JSON object in *line*, without the keys *skip*.
+def json_rows(lines: LineReader, options: ReadOptions) -> Iterator[Row | BadRow]:
+    """Return the rows of *lines*; raise `SourceError` for an object over many lines."""
+    if lines.first.strip() in (b"[", b"{"):
+        message = (
+            f"{lines.name} is JSON over many lines, not JSON lines: one whole object a line. "
+            "From an array: jq -c '.[]' FILE > users.jsonl"
+        )
+        raise SourceError(message)
+    moves = [(field_path(name, options.shape), key) for name, key in options.renames.items()]
+    return _rows(lines, moves, options.skip)
 
-    Raise `Misfit` with the reason where the line holds anything else, and where readers of JSON
-    differ: a key that stands twice in one object, an integer past 64 bits. Values under the keys
-    *skip* may be anything.
+
+def _rows(
+    lines: LineReader, moves: Sequence[tuple[FieldPath, str]], skip: Collection[str]
+) -> Iterator[Row | BadRow]:
+    while (line := lines.take()) is not None:
+        if len(line) > MAX_ROW_BYTES:
+            yield BadRow(lines.number, TOO_LONG)
+        elif not line.isspace():
+            yield _row(line, lines.number, moves, skip)
+
+
+def _row(
+    line: bytes, number: int, moves: Sequence[tuple[FieldPath, str]], skip: Collection[str]
+) -> Row | BadRow:
+    try:
+        user = _parse_object(line, skip)
+        if user.pop(OUTCOME_KEY, None) and not user:
+            return BadRow(number, "the row has only the outcome of another job, and no fields")
+        if moves:
+            values = {key: user.pop(key) for _, key in moves if key in user}
+            for path, key in moves:
+                if key in values:  # a key may set several fields
+                    set_field(user, path, values[key])
+    except Exception as error:  # noqa: BLE001 - of this row alone
+        return BadRow.from_error(number, error)
+    return Row(number, user)
+
+
+def _parse_object(line: bytes, skip: Collection[str]) -> dict[str, Any]:
+    """Return the JSON object in *line* without the keys *skip*, which may have any values.
+
+    Raise `Misfit` with the reason for other content, and for a line that readers of JSON read in
+    different ways: a key twice in an object, an integer past 64 bits.
     """
     try:
         data: Any = orjson.loads(line.strip())
     except orjson.JSONDecodeError as error:
-        reason = _not_json(line, error)
+        reason = _syntax_reason(line, error)
     else:
         if type(data) is dict:
             user = cast("dict[str, Any]", data)
-            if _is_odd(line, user):
-                _check_strictly(line, skip)
+            if _may_be_ambiguous(line, user):
+                _check_ambiguity(line, skip)
             for key in skip:
                 user.pop(key, None)
             return user
@@ -54,63 +94,65 @@ def object_in(line: bytes, skip: Collection[str] = ()) -> dict[str, Any]:
     raise Misfit(reason)
 
 
-def _not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
+def _syntax_reason(line: bytes, error: orjson.JSONDecodeError) -> str:
     try:
         line.decode()
     except UnicodeDecodeError:
         return NOT_UTF_8
     if b"\r" in line.strip():
-        return RETURN
+        return LONE_CR
     return f"not JSON: {error.msg} (column {error.colno}); each line is one whole object"
 
 
-def _is_odd(line: bytes, user: dict[str, Any]) -> bool:
-    """Return whether a *line* may hold more than *user* shows: a key twice, a longer integer."""
+def _may_be_ambiguous(line: bytes, user: dict[str, Any]) -> bool:
+    """Return True if *line* may have more than *user* shows: a key twice, a longer integer."""
     return (
-        _LONG in line.translate(_DIGIT_AS_0)
-        or line.count(b'":') != _keys(user)
-        or b" :" in line  # hardly anybody writes a space there, and the count lacks such a key
+        _MANY_DIGITS in line.translate(_DIGIT_AS_0)
+        or line.count(b'":') != _count_keys(user)
+        or b" :" in line  # hardly any writer puts a space there, and the count lacks such a key
         or b"\t:" in line
         or b"\r:" in line
     )
 
 
-def _keys(value: Any) -> int:
+def _count_keys(value: Any) -> int:
     """Return the number of keys in an object or a list *value*, and in all objects inside."""
     count, inner = 0, value
     if value.__class__ is dict:
         count, inner = len(value), value.values()
-    for one in inner:
-        if one.__class__ is dict or one.__class__ is list:
-            count += _keys(one)
+    for item in inner:
+        if item.__class__ is dict or item.__class__ is list:
+            count += _count_keys(item)
     return count
 
 
-def _check_strictly(line: bytes, skip: Collection[str]) -> None:
-    """Raise `Misfit` with the path of the first `_Odd` value in a *line* of JSON."""
+def _check_ambiguity(line: bytes, skip: Collection[str]) -> None:
+    """Raise `Misfit` with the path of the first `_AmbiguousValue` in a *line* of JSON."""
 
     def unique(pairs: list[tuple[str, Any]]) -> object:
         names = [name for name, _ in pairs if name not in skip]
         twice = next((name for name in names if names.count(name) > 1), None)
-        return dict(pairs) if twice is None else _Odd(f"the key {twice!r} stands in it twice")
+        if twice is None:
+            return dict(pairs)
+        return _AmbiguousValue(f"the key {twice!r} stands in it twice")
 
-    _find_odd(json.loads(line, parse_int=_whole, object_pairs_hook=unique), "", skip)
+    _raise_ambiguous(json.loads(line, parse_int=_integer, object_pairs_hook=unique), "", skip)
 
 
-def _whole(digits: str) -> int | _Odd:
-    if len(digits) > _DIGITS or int(digits) not in INTEGERS:
-        return _Odd(_PAST_64_BITS)
+def _integer(digits: str) -> int | _AmbiguousValue:
+    if len(digits) > _MAX_DIGITS or int(digits) not in JSON_INTEGERS:
+        return _AmbiguousValue(_PAST_64_BITS)
     return int(digits)
 
 
-def _find_odd(value: Any, path: str, skip: Collection[str] = ()) -> None:
-    if isinstance(value, _Odd):
+def _raise_ambiguous(value: Any, path: str, skip: Collection[str] = ()) -> None:
+    if isinstance(value, _AmbiguousValue):
         raise Misfit(value.reason, path)
     inner: Any = ()
     if isinstance(value, dict):
         inner = cast("Any", value).items()
     elif isinstance(value, list):
         inner = enumerate(cast("Any", value))
-    for name, one in inner:
+    for name, item in inner:
         if name not in skip:
-            _find_odd(one, f"{path}.{name}" if path else str(name))
+            _raise_ambiguous(item, f"{path}.{name}" if path else str(name))

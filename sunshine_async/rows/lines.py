@@ -1,4 +1,4 @@
-"""The lines of a file as bytes, gzip or not, read as they are taken."""
+"""Lines of a file as bytes, gzip or not. Reads the file only as far as lines are taken."""
 
 import gzip
 import io
@@ -9,26 +9,28 @@ import zlib
 from collections import deque
 from typing import BinaryIO, Final, cast
 
-from sunshine_async.rows.columns import SourceError
+from sunshine_async.rows.shape import SourceError
 
 MAX_ROW_BYTES: Final = 1_000_000
-"""The longest row that is read: far beyond what a service takes as a body."""
+"""The maximum length of a row: far longer than the body that a service accepts."""
 TOO_LONG: Final = f"the row is longer than {MAX_ROW_BYTES} bytes"
+NOT_UTF_8: Final = "not UTF-8: save the file as UTF-8"
+LONE_CR: Final = "a carriage return in the middle: lines end in LF or CR LF"
 
 _CHUNK: Final = 64 * 1024
 _GZIP: Final = b"\x1f\x8b"
 BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
-_WIDE: Final = 4  # bytes; of a character's in UTF-16 and UTF-32 at least one is zero
+_WIDE: Final = 4  # bytes; the first 4 have a zero in most text of UTF-16 and UTF-32
 
 
-def said(error: Exception) -> str:
-    """Return what the system says of *error*, without a file's name."""
+def system_message(error: Exception) -> str:
+    """Return the operating system's message for *error*, without a file's name."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def stamp_of(raw: BinaryIO) -> tuple[int, int, int] | None:
-    """Return what is another for another file, or when it is written to; None: it is no file."""
+def file_stamp(raw: BinaryIO) -> tuple[int, int, int] | None:
+    """Return a stamp that differs for another file and after a write; None if *raw* is no file."""
     try:
         status = os.fstat(raw.fileno())
     except OSError:
@@ -37,42 +39,42 @@ def stamp_of(raw: BinaryIO) -> tuple[int, int, int] | None:
     return (status.st_size, status.st_ino, status.st_mtime_ns) if regular else None
 
 
-def readable(raw: BinaryIO, timeout: float) -> bool:
-    """Return whether there is something to read, waiting at most *timeout* seconds for it."""
+def wait_readable(raw: BinaryIO, timeout: float) -> bool:
+    """Wait at most *timeout* seconds; return True if *raw* has data, or if no wait is possible."""
     try:
         return bool(select.select([raw], [], [], timeout)[0])
-    except (OSError, ValueError):  # not a file of the system's, or one that it can't wait for
+    except (OSError, ValueError):  # no file of the operating system, or one without a wait
         return True
 
 
 class LineReader:
-    """The lines of *raw*, a file called *name*.
+    """Reads the lines of *raw*, a file called *name*.
 
-    Raise `SourceError`, then or on the way, where it can't be read.
+    The constructor and `take` raise `SourceError` if the file can't be read.
     """
 
     def __init__(self, name: str, raw: BinaryIO) -> None:
         self.name: Final = name
         self.number = 0
-        """The number of the last line that was taken."""
-        self.taken = 0
-        """How many bytes the lines had that were taken."""
+        """The number of the last line taken."""
+        self.consumed = 0
+        """The bytes of all lines taken."""
         self._parts: Final[deque[bytes]] = deque()
         self._tail = b""
         self._ended = False
         buffered = io.BufferedReader(cast("io.RawIOBase", raw), _CHUNK)
         self.gzipped: Final = self._is_gzip(buffered)
         self._stream: Final = gzip.GzipFile(fileobj=buffered) if self.gzipped else buffered
-        self.first: Final = self._begin()
-        """The first line that isn't blank, without what Windows puts before it."""
+        self.first: Final = self._skip_bom()
+        """The first line that isn't blank, without a byte order mark."""
 
     @property
-    def waiting(self) -> bool:
-        """Whether a line is there, or the end, without reading on."""
+    def has_line(self) -> bool:
+        """True if a line, or the end, can be taken without reading the file."""
         return bool(self._parts) or self._ended
 
     def take(self) -> bytes | None:
-        """Return the next line with its end, or None; of one that is too long, its beginning."""
+        """Return the next line with the line end, or None at the end; cut a line that is too long."""
         parts = self._parts
         while not (parts or self._ended):
             self._fill()
@@ -83,23 +85,23 @@ class LineReader:
         else:
             return None
         self.number += 1
-        self.taken += len(line)
+        self.consumed += len(line)
         return line
 
     def _is_gzip(self, buffered: "io.BufferedReader[io.RawIOBase]") -> bool:
         try:
             head = buffered.peek(2)[:2]
         except OSError as error:
-            message = f"{self.name} can't be read: {said(error)}"
+            message = f"{self.name} can't be read: {system_message(error)}"
         else:
             if not head or head == _GZIP or not self.name.lower().endswith(".gz"):
                 return head == _GZIP
             message = f"{self.name} isn't a gzip file: take .gz off its name if it is plain text"
         raise SourceError(message)
 
-    def _begin(self) -> bytes:
-        """Drop a byte order mark; return the first line that isn't blank, leaving it there."""
-        while not self.waiting:
+    def _skip_bom(self) -> bytes:
+        """Drop a byte order mark; return the first line that isn't blank, without taking the line."""
+        while not self.has_line:
             self._fill()
         first = self._parts.popleft() if self._parts else self._tail
         if first.startswith(_UTF_16) or b"\0" in first[:_WIDE]:
@@ -115,8 +117,8 @@ class LineReader:
     def _fill(self) -> None:
         try:
             chunk = self._stream.read1(_CHUNK)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no line after it can be read
-            reason = _ended_by(error)
+        except Exception as error:  # noqa: BLE001 - after any error no more lines can be read
+            reason = _read_error(error)
         else:
             self._split(chunk)
             return
@@ -125,22 +127,22 @@ class LineReader:
 
     def _split(self, chunk: bytes) -> None:
         self._ended = not chunk
-        first, *others = chunk.split(b"\n")
-        if len(self._tail) <= MAX_ROW_BYTES:  # what is past that is of no use
+        first, *rest = chunk.split(b"\n")
+        if len(self._tail) <= MAX_ROW_BYTES:  # more bytes of a line that is too long are useless
             self._tail += first
-        for other in others:
+        for part in rest:
             self._parts.append(self._tail + b"\n")
-            self._tail = other
+            self._tail = part
 
 
-def _ended_by(error: Exception) -> str:
-    """Return the reason that *error* ends the reading of a file, and the next step."""
+def _read_error(error: Exception) -> str:
+    """Return the reason why reading a file failed with *error*, and the next step."""
     match error:
         case EOFError():
             return "the gzip file is cut short: copy it here again"
         case gzip.BadGzipFile() | zlib.error():
             return "the gzip file is damaged, or other data follows: copy it here again"
         case OSError():
-            return f"it can't be read on: {said(error)}"
+            return f"it can't be read on: {system_message(error)}"
         case _:
             return f"it can't be read on ({type(error).__name__})"

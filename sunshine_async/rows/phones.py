@@ -1,12 +1,12 @@
-"""Phone numbers as people write them, turned into E.164."""
+"""Phone numbers as people write them, normalized to E.164."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from sunshine_async._codec import Misfit
-from sunshine_async.rows.columns import Shape, SourceError
+from sunshine_async.rows.shape import BadRow, Row, Shape, SourceError
 
 _E164: Final = re.compile(r"\+[1-9][0-9]{1,14}")
 _MISSING: Final = (
@@ -15,17 +15,17 @@ _MISSING: Final = (
 )
 
 
-class Numbers:
-    """Turns the phone numbers of rows into E.164, those without a country code as in *region*.
+class PhoneNormalizer:
+    """Normalizes the phone numbers of rows to E.164. *region* applies without a country code.
 
-    What is E.164 already stays as it is. Raise `SourceError` for a region that isn't one, for rows
-    whose *shape* has no phone numbers, and without the package that knows them.
+    A number in E.164 stays unchanged. Raise `SourceError` for an unknown region, for a *shape*
+    without phone numbers, and if the package `phonenumbers` isn't installed.
     """
 
     def __init__(self, region: str, shape: Shape) -> None:
         self.region: Final = region.upper()
-        self.turned = 0
-        """How many it has turned."""
+        self.count = 0
+        """The number of phone numbers changed so far."""
         self._fields: Final = shape.phones
         if not self._fields:
             message = (
@@ -33,32 +33,42 @@ class Numbers:
                 "Dixa to create, update and upsert: leave it out"
             )
             raise SourceError(message)
-        self._read: Final = _reader(self.region)
+        self._parse: Final = _parser(self.region)
 
-    def turn(self, data: dict[str, Any]) -> None:
-        """Turn the numbers of a row; raise `Misfit` for one that can't be read."""
+    def rows(self, rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
+        """Yield *rows* with normalized numbers; a row with an unreadable number is a bad row."""
+        for row in rows:
+            try:
+                if isinstance(row, Row):
+                    self._normalize_row(row.data)
+            except Exception as error:  # noqa: BLE001 - of this row alone
+                yield BadRow.from_error(row.line, error)
+            else:
+                yield row
+
+    def _normalize_row(self, data: dict[str, Any]) -> None:
         for name in self._fields:
             value = data.get(name)
             if isinstance(value, str):
-                data[name] = self._one(value, name)
+                data[name] = self._normalize(value, name)
             elif isinstance(value, list):
                 data[name] = [
-                    self._one(one, f"{name}[{place}]") if isinstance(one, str) else one
-                    for place, one in enumerate(cast("list[object]", value))
+                    self._normalize(item, f"{name}[{index}]") if isinstance(item, str) else item
+                    for index, item in enumerate(cast("list[object]", value))
                 ]
 
-    def _one(self, text: str, path: str) -> str:
+    def _normalize(self, text: str, path: str) -> str:
         if _E164.fullmatch(text):
             return text
-        reason, number = self._read(text)
+        reason, number = self._parse(text)
         if reason:
             raise Misfit(reason, path)
-        self.turned += 1
+        self.count += 1
         return number
 
 
-def national(data: Mapping[str, Any], shape: Shape) -> int:
-    """Return how many phone numbers of a row aren't E.164."""
+def count_national(data: Mapping[str, Any], shape: Shape) -> int:
+    """Return the number of phone numbers in a row that aren't E.164."""
     values = (data.get(name) for name in shape.phones)
     texts = (
         text
@@ -68,8 +78,8 @@ def national(data: Mapping[str, Any], shape: Shape) -> int:
     return sum(isinstance(text, str) and not _E164.fullmatch(text) for text in texts)
 
 
-def _reader(region: str) -> Callable[[str], tuple[str, str]]:
-    """Return what reads a number: why it can't be, or else the number in E.164."""
+def _parser(region: str) -> Callable[[str], tuple[str, str]]:
+    """Return a parser of phone numbers, which returns the reason of a failure, and the number."""
     try:
         import phonenumbers  # noqa: PLC0415 - it is an extra, and large
     except ImportError:
@@ -82,7 +92,7 @@ def _reader(region: str) -> Callable[[str], tuple[str, str]]:
     no_number = f"no phone number of {region}, nor an international one, which begins with +"
     extended = "it has an extension, which E.164 can't hold: take it out"
 
-    def read(text: str) -> tuple[str, str]:
+    def parse(text: str) -> tuple[str, str]:
         try:
             number = phonenumbers.parse(text, region)
         except phonenumbers.NumberParseException:
@@ -93,4 +103,4 @@ def _reader(region: str) -> Callable[[str], tuple[str, str]]:
             return extended, ""
         return "", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
-    return read
+    return parse

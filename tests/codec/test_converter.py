@@ -4,6 +4,7 @@ import math
 import operator
 import pickle
 import sys
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -231,6 +232,8 @@ def test_a_field_wins_over_an_extra_of_its_name() -> None:
         (ThingBody(part={"name": "secret"}), "part"),  # type: ignore[arg-type]
         (ThingBody(extra={"a": ThingBody(part="secret")}), "a.part"),  # type: ignore[arg-type]
         (ThingBody(parts=["secret"]), "parts[0]"),  # type: ignore[list-item]
+        (ThingBody(parts=[None]), "parts[0]"),  # type: ignore[list-item]
+        (ThingBody(first_name=AT), "firstName"),  # type: ignore[arg-type]
         (ThingBody(since="secret"), "since"),  # type: ignore[arg-type]
         (Part(name="a", sold_at=5), "soldAt"),  # type: ignore[arg-type]
         ("secret\ud800", ""),
@@ -273,8 +276,11 @@ def test_null_beside_numbers_is_sent() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [circle(), ThingBody(metadata=circle()), ThingBody(extra=circle()), nested(2000), nested(300)],
-    ids=["plain", "metadata", "extra", "very deep", "deep"],
+    [
+        *(circle(), ThingBody(metadata=circle()), ThingBody(extra=circle()), nested(2000)),
+        *(nested(depth) for depth in (254, 300)),
+        *(ThingBody(metadata=nested(depth)) for depth in (253, 254)),
+    ],
 )
 def test_a_circle_is_refused(body: object) -> None:
     """A value that has itself in it, or is nested too deep, is a `ValueError`."""
@@ -286,12 +292,16 @@ def test_a_circle_is_refused(body: object) -> None:
 
 def test_a_circle_is_refused_near_the_end_of_the_stack() -> None:
     """Where the caller has left little of the stack, the error is the same."""
+    frames = sys.getrecursionlimit() - sum(1 for _ in traceback.walk_stack(None))
 
     def encode_below(frames: int) -> None:
         encode_below(frames - 1) if frames else encode(ThingBody(metadata=circle()))
 
     with pytest.raises(ValueError, match="nested too deep"):
-        encode_below(sys.getrecursionlimit() - 200)
+        encode_below(frames - 200)
+    for left in range(60):
+        with suppress(RecursionError), pytest.raises(ValueError, match="nested too deep"):
+            encode_below(frames - left)  # with the fewest frames left, even the error has no room
 
 
 @pytest.mark.parametrize(
@@ -619,7 +629,7 @@ def test_what_is_there_holds_what_was_sent(found: object, sent: object, *, expec
     ],
 )
 def test_an_answer_covers_a_body_by_raw_values(found: Any, sent: object, *, expected: bool) -> None:
-    """A misread field is unknown, not absent; the number of an id is its text."""
+    """An unreadable field is unknown, not absent; the number of an id is its text."""
     assert covers(structure(found, KeyedAnswer), sent) is expected
 
 

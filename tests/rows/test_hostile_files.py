@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from sunshine_async._codec import Misfit
 from sunshine_async.rows import BadRow, Format, Row, Shape, SourceError, open_rows
-from sunshine_async.rows import file as rows_module
 from sunshine_async.sunshine.models import UserCreateBody
 
 USERS = Shape(UserCreateBody)
@@ -217,5 +216,8 @@ def test_an_error_of_any_kind_ends_the_reading_in_one_sentence(error: Exception)
 )
 def test_an_error_of_any_kind_has_a_reason(error: Exception, reason: str) -> None:
     """Any error of one row is a reason without a value of the row."""
-    assert rows_module._unread(error).startswith(reason)
-    assert "jane" not in rows_module._unread(error)
+    bad = BadRow.from_error(2, error)
+
+    assert bad.line == 2
+    assert bad.reason.startswith(reason)
+    assert "jane" not in bad.reason

@@ -9,8 +9,9 @@ import pytest
 
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.jobs import DIXA, SMOOCH, SUNSHINE, Mode, rehearse
-from sunshine_async.rows.file import BadRow, Row, Shape, SourceError, open_as, open_rows
-from sunshine_async.rows.phones import national
+from sunshine_async.rows import BadRow, Row, Shape, SourceError, open_rows
+from sunshine_async.rows.file import open_as
+from sunshine_async.rows.phones import count_national
 
 SHAPE = DIXA.tasks[Mode.CREATE].shape
 
@@ -136,5 +137,5 @@ def test_a_rehearsal_counts_what_is_not_e164(file: Path) -> None:
     file.write_text(json.dumps(numbers) + "\n" + '{"phoneNumber":"+4930901820"}\n{"email":"a"}\n')
     with open_rows(file, SHAPE) as rows:
         data = [row.data for row in rows if isinstance(row, Row)]
-    assert [national(one, SHAPE) for one in data] == [2, 0, 0]
-    assert national(numbers, Shape(None)) == 0
+    assert [count_national(one, SHAPE) for one in data] == [2, 0, 0]
+    assert count_national(numbers, Shape(None)) == 0

@@ -24,7 +24,7 @@ from sunshine_async.dixa.models import (
 from sunshine_async.dixa.upserts import UpsertOutcome
 from sunshine_async.errors import ConflictError, NotFoundError
 from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Recovery, Service, Task
-from sunshine_async.rows.columns import Shape
+from sunshine_async.rows import Shape
 
 _PHONES: Final = ("phoneNumber", "additionalPhoneNumbers")
 _NO_KEY: Final = (

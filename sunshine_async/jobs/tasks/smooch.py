@@ -6,7 +6,7 @@ from typing import Any, Final
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._http.messages import Request
 from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service, Task
-from sunshine_async.rows.columns import Shape
+from sunshine_async.rows import Shape
 from sunshine_async.smooch.app_users import DELETE, PRE_CREATE, UPDATE
 from sunshine_async.smooch.models import AppUserPreCreate, AppUserUpdate
 

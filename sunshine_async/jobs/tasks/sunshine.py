@@ -6,7 +6,7 @@ from typing import Any, Final
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._http.messages import Request
 from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service, Task
-from sunshine_async.rows.columns import Shape
+from sunshine_async.rows import Shape
 from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
 from sunshine_async.sunshine.users import CREATE, DELETE, UPDATE
 

@@ -15,8 +15,8 @@ from sunshine_async._codec import Misfit, covers, name_of, structure_body
 from sunshine_async._http.messages import Request
 from sunshine_async.bulk.batching import ENVELOPE, Sender
 from sunshine_async.errors import ConflictError
-from sunshine_async.rows import BadRow, Row
-from sunshine_async.rows.columns import Shape, times
+from sunshine_async.rows import BadRow, Row, Shape
+from sunshine_async.rows.columns import time_fields
 
 KEY_SEPARATOR: Final = "\x1f"
 """Separator between the parts of a row's key."""
@@ -219,7 +219,7 @@ class Service:
 
 
 def _times(shape: Shape) -> tuple[tuple[str, ...], ...]:
-    return () if shape.body is None else times(shape.body)
+    return () if shape.body is None else time_fields(shape.body)
 
 
 def _text(name: str, value: Any) -> str:

@@ -1,0 +1,95 @@
+"""The shape of a row, the rows that a file yields, and the errors of reading. Pure."""
+
+from collections.abc import Collection, Mapping
+from enum import Enum
+from typing import Any, Self, TypeAlias
+
+from attrs import field, frozen
+
+from sunshine_async._codec import Misfit
+from sunshine_async.errors import ConfigurationError
+
+FieldPath: TypeAlias = tuple[str, ...]
+"""The path of a field from the row inwards, in the names on the wire."""
+
+
+class SourceError(ConfigurationError):
+    """Error for a file that can't be read in the given format. The text says the next step."""
+
+
+class Empty(Enum):
+    """The effect of an empty CSV cell on the field."""
+
+    LEAVE = "leave"
+    """Leave the field out of the body."""
+    NULL = "null"
+    """Clear the field, if the service can clear this field."""
+
+
+@frozen
+class Shape:
+    """The fields that a row may have: the body's, at least one of *ids*, and those *beside* the body.
+
+    Without a *body* all other names are ignored.
+    """
+
+    body: type | None
+    ids: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    """The fields with a phone number in E.164, or with a list of such numbers."""
+
+    @property
+    def address(self) -> tuple[str, ...]:
+        """The names outside of the body: all are text."""
+        return self.ids + self.beside
+
+
+@frozen
+class Row:
+    """A readable row. *data* has the names on the wire, nested as on the wire."""
+
+    line: int
+    data: dict[str, Any] = field(repr=False)
+
+
+@frozen
+class BadRow:
+    """An unreadable row, or a row that isn't of the shape. *reason* never has a value of the row."""
+
+    line: int
+    reason: str
+
+    @classmethod
+    def from_error(cls, line: int, error: Exception, path: str = "") -> Self:
+        """Return the bad row for *error*; *path* replaces the path of a `Misfit`."""
+        if isinstance(error, Misfit):
+            return cls(line, str(Misfit(error.reason, path or error.path)))
+        reason = f"can't be read ({type(error).__name__}). This is a defect: please report it"
+        reason = "nested too deep" if isinstance(error, RecursionError) else reason
+        return cls(line, str(Misfit(reason, path)))
+
+
+@frozen
+class ReadOptions:
+    """The options of `open_rows` that the readers of the formats need."""
+
+    shape: Shape
+    delimiter: str
+    empty: Empty
+    renames: Mapping[str, str]
+    skip: Collection[str]
+
+
+def set_field(data: dict[str, Any], path: FieldPath, value: Any) -> None:
+    """Set the field at *path* of *data*, creating the objects around the field.
+
+    Raise `Misfit` if another value stands where an object must be.
+    """
+    *outer, last = path
+    for name in outer:
+        data = data.setdefault(name, {})
+        if type(data) is not dict:
+            reason = "expected an object"
+            raise Misfit(reason, name)
+    data[last] = value
