@@ -110,8 +110,8 @@ def rehearse(
             found.valid += 1
             found.national += count_national(cast("Row", row).data, task.shape)
             for key in entry.unknown_keys:
-                if key in found.unknown_keys or len(found.beyond) < NAMED:
-                    found.unknown_keys[key] += 1
+                if key in found.beyond or len(found.beyond) < NAMED:
+                    found.beyond[key] += 1
             _count(task.key_of(cast("Row", row).data), row.line, found, database)
     found.turned = rows.turned if isinstance(rows, RowFile) else 0
     return found
