@@ -21,7 +21,7 @@ from sunshine_async.jobs.source import noted
 from sunshine_async.jobs.tasks.services import SERVICES
 from sunshine_async.jobs.tasks.task import BETWEEN, Mode
 from sunshine_async.journal import Found, Journal, JournalError, State, copy_journal
-from sunshine_async.journal.sql import REASONS
+from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import BadRow, Format, Row, SourceError
 from sunshine_async.rows.file import ABOUT, open_as
 
@@ -155,7 +155,7 @@ def _check_idle(target: Path) -> None:
     try:
         Journal(target, must_exist=True).close()
     except JournalError as error:
-        if REASONS["locked"] in str(error):
+        if ERROR_REASONS["locked"] in str(error):
             raise
 
 
