@@ -429,7 +429,8 @@ class TestOutputs:
             result = call(f"job {command} run.sqlite --out {name}")
             assert result.exit_code == 2
             assert (
-                "is there already: name another file, or replace it with --force" in result.stderr
+                "exists already: name another file, or replace the file with --force"
+                in result.stderr
             )
             assert out.read_text() == "mine"
         assert call(f"job {command} run.sqlite --out link --force").exit_code == 0
@@ -531,12 +532,12 @@ class TestCopies:
         wal.write_bytes(b"of another journal")
         result = call("job copy run.sqlite t.sqlite")
         assert result.exit_code == 2
-        assert "t.sqlite-wal is there, a part of another journal" in result.stderr
+        assert "t.sqlite-wal exists, a part of another journal" in result.stderr
         assert not target.exists()
         assert call("job copy run.sqlite t.sqlite --force").exit_code == 0
         assert not wal.exists()
         target.write_text("mine")
-        assert "is there already" in call("job copy run.sqlite t.sqlite").stderr
+        assert "exists already" in call("job copy run.sqlite t.sqlite").stderr
         assert target.read_text() == "mine"
         assert call("job copy run.sqlite t.sqlite --force").exit_code == 0
         shown = json.loads(call("job show t.sqlite --json").stdout)
