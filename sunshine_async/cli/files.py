@@ -105,11 +105,8 @@ class OutputTarget:
         try:
             yield
         except OSError as error:
-            reason = error.strerror
-        else:
-            return
-        message = f"{self.path} can't be written: {reason}"
-        raise OutputError(message)
+            message = f"{self.path} can't be written: {error.strerror}"
+            raise OutputError(message) from None
 
     def _fail(self, reason: str) -> NoReturn:
         message = f"{self.path} {reason}"

@@ -1,4 +1,4 @@
-"""Commands for a journal: show its job, list failures, export rows, copy the file."""
+"""Commands for a journal: show the job, list failures, export rows, copy the file."""
 
 import csv
 import io
@@ -77,7 +77,7 @@ def show(
 def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> None:
     """Print the rows that weren't done as JSON lines, ready to import again, each with line and reason.
 
-    The key "_row" has the outcome of a row; an import ignores the key. The rows come from the journal if it was kept with --keep-bodies, else from the file that the job read.
+    The key "_row" has the outcome of a row; an import ignores the key. The content comes from the journal if the job had --keep-bodies, else from the file that the job read.
     """
     with (
         exit_on_error(),
@@ -130,7 +130,7 @@ def copy(
 ) -> None:
     """Copy a journal to a single file, also after a kill. A job can go on from the copy.
 
-    A journal copied by other means may lack rows, which are in a second file that ends in -wal.
+    Copy a journal with this command only: some rows may be in a second file that ends in -wal.
     """
     source = Path(path)
     with exit_on_error():

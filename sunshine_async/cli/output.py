@@ -27,18 +27,18 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     "unchanged": "as they were: nothing was sent",
     "deleted": "",
 }
-"""Outcomes of rows that are done, in the order shown, with their meaning."""
+"""Outcomes of rows that are done, in the order shown, with the meaning."""
 _COUNTS: Final[Mapping[str, str]] = {
     "failed": "refused, not reached, or created before",
     "unknown": "may be done or not: look before sending again",
-    "bad": "could not be read or sent",
+    "bad": "could not be read or sent: correct the file",
     "left out": "another row with the same key was sent",
     "waiting": "still to be sent",
     "begun": "may have been sent: the same command finds out",
     "to be done": "the same command goes on with them",
     "numbers": "turned into E.164",
 }
-"""Counts of rows, in the order shown, with their meaning."""
+"""Counts of rows, in the order shown, with the meaning."""
 _ALWAYS_SHOWN: Final = ("failed", "unknown", "bad")
 _MISSING: Final = (
     "ROWS WITHOUT AN OUTCOME: {:,}. The rows were read, and may have been sent. Look at the service "
@@ -227,43 +227,34 @@ def done_figures(count: int, outcomes: Mapping[str, int]) -> Mapping[str, str]:
     """Return the figures of *count* rows done: a figure for each outcome, if several occur."""
     words = [word for word in {**_OUTCOMES, **outcomes} if outcomes.get(word)]
     if len(words) > 1:
-        each = {
-            f"  {word}": _explained(f"{outcomes[word]:,}", _OUTCOMES.get(word, ""))
-            for word in words
-        }
-        return {"done": f"{count:,}", **each}
+        figures = {f"  {word}": _figure(outcomes[word], _OUTCOMES.get(word, "")) for word in words}
+        return {"done": f"{count:,}", **figures}
     word = "".join(words)
-    meaning = ", ".join(filter(None, (word, _OUTCOMES.get(word, ""))))
-    return {"done": _explained(f"{count:,}", meaning)}
+    return {"done": _figure(count, ", ".join(filter(None, (word, _OUTCOMES.get(word, "")))))}
 
 
 def count_figures(counts: Mapping[str, int]) -> Mapping[str, str]:
     """Return the figures of rows not done, by name; most counts of 0 are left out."""
     return {
-        name: _explained(f"{counts[name]:,}", meaning if counts[name] else "")
+        name: _figure(counts[name], meaning if counts[name] else "")
         for name, meaning in _COUNTS.items()
         if counts.get(name) or (name in counts and name in _ALWAYS_SHOWN)
     }
 
 
-def _explained(text: str, meaning: str) -> str:
-    return f"{text}  ({meaning})" if meaning else text
+def _figure(count: int, meaning: str) -> str:
+    return f"{count:,}  ({meaning})" if meaning else f"{count:,}"
 
 
 def _figures(report: Report) -> Mapping[str, str]:
+    counts = {
+        "failed": report.failed, "unknown": report.unknown, "bad": report.bad,
+        "left out": report.left_out, "to be done": report.waiting, "numbers": report.turned,
+    }  # fmt: skip
     shown = {
         "rows": f"{report.rows:,}",
         **done_figures(report.done, report.outcomes),
-        **count_figures(
-            {
-                "failed": report.failed,
-                "unknown": report.unknown,
-                "bad": report.bad,
-                "left out": report.left_out,
-                "to be done": report.waiting,
-                "numbers": report.turned,
-            }
-        ),
+        **count_figures(counts),
         "time": f"{report.seconds:,.1f} s, {report.rate:,.0f} rows a second",
         "requests": f"{report.requests:,}",
     }
@@ -290,7 +281,7 @@ def _ms(seconds: float) -> str:
 
 
 def unknown_keys(keys: Counter[str]) -> list[str]:
-    """Return a sentence about *keys* that no model has, with their rows; nothing without a key."""
+    """Return a sentence about *keys* that no model has, each with a number of rows, if any."""
     found = ", ".join(f"{key} (rows: {rows:,})" for key, rows in keys.most_common())
     return [f"Sent, though not among the known fields: {found}"] if found else []
 

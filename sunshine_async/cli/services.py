@@ -72,22 +72,22 @@ def pace(connection: ConnectionOptions) -> Pace | None:
         return None if connection.rate is None else Pace(rate=connection.rate)
     except ValueError as error:
         message = f"--rate {connection.rate:g}: {error}"
-    raise ConfigurationError(message)
+        raise ConfigurationError(message) from None
 
 
 def find_secret(
     connection: ConnectionOptions, variable: str, *, what: str, ask: Callable[[str], str]
 ) -> str:
-    """Return the secret from the file, the environment, or a person: *ask* gets *what* to ask for.
+    """Return the secret from the file, the environment, or a person: *ask* prompts for the secret, called *what*.
 
-    A secret has no option of its own, since other users of a machine can see a process's options.
+    A secret is never an option, since all users of a machine can see the options of a process.
     Raise `ConfigurationError` for a file that can't be read, or if the secret is missing.
     """
     if connection.secret_file is not None:
         try:
             return connection.secret_file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it isn't text"
+            reason = getattr(error, "strerror", None) or "the file isn't text"
             message = f"--secret-file {connection.secret_file} can't be read: {reason}"
         raise ConfigurationError(message)
     found = os.environ.get(variable)

@@ -50,11 +50,9 @@ def emit(stream: TextIO, text: str) -> bool:
         silence(stream)
         if isinstance(error, BrokenPipeError) or stream is not sys.stdout:
             return False
-        reason = error.strerror
-    else:
-        return True
-    message = f"the output can't be written: {reason}"
-    raise OutputError(message)
+        message = f"the output can't be written: {error.strerror}"
+        raise OutputError(message) from None
+    return True
 
 
 def silence(stream: TextIO) -> None:

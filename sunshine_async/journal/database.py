@@ -74,10 +74,7 @@ class JournalDatabase:
             try:
                 database.backup(copied)
             except sqlite3.Error as error:
-                reason = str(error)
-            else:
-                return
-        raise OSError(EIO, reason, str(target))
+                raise OSError(EIO, str(error), str(target)) from None
 
     def _open(self, *, must_exist: bool) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
@@ -103,7 +100,7 @@ class JournalDatabase:
             self._fail(sql.NOT_A_JOURNAL)
         if application != _APPLICATION and (application or tables):
             self._fail("is not a journal, but another program's database")
-        self._check_version(version & ~_SPLIT, new=not tables)
+        self._check_version(version & ~_SPLIT, is_new=not tables)
         if version & _SPLIT and not self._wal_size():
             self._fail(
                 f"is a part of a journal: the file {self._wal.name} has the rest, and is missing. "
@@ -123,15 +120,14 @@ class JournalDatabase:
         with suppress(JournalError) if must_exist else nullcontext(), self._transaction():
             self._recover()
 
-    def _check_version(self, version: int, *, new: bool) -> None:
+    def _check_version(self, version: int, *, is_new: bool) -> None:
+        text = f"has version {version} of the format: this release reads version {VERSION} only"
         if version > VERSION:
+            self._fail(f"{text}. Use a newer release of sunshine-async")
+        if version < VERSION and not is_new:
             self._fail(
-                f"has version {version} of the format: this release reads version {VERSION} only"
-            )
-        if version < VERSION and not new:
-            self._fail(
-                f"has version {version} of the format: this release reads version {VERSION} only. Finish "
-                "the job with the release that started it, or start a new journal with an upsert"
+                f"{text}. Finish the job with the release that started it, or start a new journal "
+                "with an upsert"
             )
 
     def _recover(self) -> None:
@@ -205,12 +201,10 @@ def _create_file(real: Path, path: Path) -> None:
     try:
         os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        return
+        pass
     except OSError as error:
         message = f"the journal {path} can't be created: {error.strerror}"
-    else:
-        return
-    raise JournalError(message)
+        raise JournalError(message) from None
 
 
 def insert_rows(

@@ -14,18 +14,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import orjson
+from attrs import frozen
 
 from sunshine_async.journal import sql
 from sunshine_async.journal.database import JournalDatabase, JournalError, insert_rows
-from sunshine_async.journal.rows import (
-    Done,
-    JournalReport,
-    JournalRow,
-    Rules,
-    SourceRow,
-    State,
-    Update,
-)
+from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.stream import RowMatcher
 
 _PAGE: Final = 500
@@ -37,8 +30,19 @@ _NO_ROWS: Final[Done] = {}
 _NO_FACTS: Final[Mapping[str, str]] = {}
 _INSERT_SIZE: Final = 50
 """Rows inserted by a single statement."""
-
 Found: TypeAlias = dict[str, Any]
+"""A row with all columns, by name."""
+
+
+@frozen
+class JournalReport:
+    """The rows of a journal, counted."""
+
+    states: Counter[State]
+    outcomes: Counter[str]
+    """Rows that are done, by outcome."""
+    codes: Mapping[str, tuple[int, str]]
+    """Rows that weren't done, by code: the number, and a line with a reason as an example."""
 
 
 class Journal(JournalDatabase):
@@ -135,8 +139,7 @@ class Journal(JournalDatabase):
         """Mark failed rows as unchanged or already created, where the users were created."""
         with self._transaction() as database:
             database.execute(sql.MARK_UNCHANGED.format(**sql.ROWS_FAILED), (True,))
-            reason = (sql.CREATED, sql.CREATED_REASON)
-            database.execute(sql.MARK_CREATED.format(**sql.ROWS_FAILED), reason)
+            database.execute(sql.MARK_CREATED.format(**sql.ROWS_FAILED), sql.CREATED_TEXTS)
 
     def meet(
         self, lines: Sequence[SourceRow], rules: Rules, *, states: Sequence[State] = ()
@@ -190,14 +193,12 @@ class Journal(JournalDatabase):
     ) -> None:
         """Write new states of rows in a single transaction.
 
-        - *about*: facts about the job to set.
-        - *begun*: numbers of rows to mark as begun, with an attempt more for each.
-        - *marks*: updates, at most a single update for each row.
-        - *done*: rows that are done.
+        The facts of *about* are set first. Next, the rows *begun* are marked as begun, with an
+        attempt more for each. Then come *marks*, at most a single update for each row, and *done*.
 
-        The order is as above. With `STARTED_THROUGH` in *about* all waiting rows with a key, up to
-        that number, have begun. The next `Journal` on the file marks each such row, unless a later
-        write has set the fact to ``"0"``.
+        With `STARTED_THROUGH` in *about* all waiting rows with a key, up to that number, have
+        begun. The next `Journal` on the file marks each such row, unless a later write has set the
+        fact to ``"0"``.
         """
         now = time.time()
         statements: list[tuple[str, tuple[Any, ...]]] = []
@@ -235,7 +236,7 @@ class Journal(JournalDatabase):
         return counts
 
     def codes(self) -> dict[str, tuple[int, str]]:
-        """Return the number of rows not done by code, each with an example: a line and its reason."""
+        """Return the number of rows not done by code, with an example: a line and a reason."""
         found = self._fetch_all(
             "SELECT code, count(*), min(line || ': ' || reason) FROM rows "
             "WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"
@@ -261,9 +262,11 @@ class Journal(JournalDatabase):
     def rows(self, *states: State) -> Iterator[Found]:
         """Yield all rows, or the rows in *states*, in the order of the source, a page at a time."""
         chosen = _state_list(states or [*State])
-        query = f"{sql.SELECT_ROWS} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT {_PAGE}"
+        query = (
+            f"{sql.SELECT_ROWS} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT ?"
+        )
         after = 0
-        while page := self._fetch_all(query, (after,)):
+        while page := self._fetch_all(query, (after, _PAGE)):
             for row in page:
                 yield dict(zip(_NAMES, row, strict=True))
             after = page[-1][0]
@@ -286,14 +289,13 @@ def _replace_rows(
     """Replace the rows by the rows read, each in the state that the *rules* give.
 
     The state of each user after the rows before is saved first. Duplicates are left out before any
-    row is compared with the state of its user.
+    row is compared with the state of the user.
     """
-    marked = int(rules.marked)
-    database.execute(sql.SAVE_USERS.format(doubt=sql.USER_DOUBT.format(marked=marked)))
+    doubt = sql.USER_DOUBT.format(marked=int(rules.marked))
+    database.execute(sql.SAVE_USERS.format(doubt=doubt))
     database.execute(sql.SAVE_CREATED)
     if keep is not None:
-        function = sql.KEEP_FUNCTIONS[keep]
-        database.execute(sql.LEAVE_OUT_DUPLICATES.format(which=function))
+        database.execute(sql.LEAVE_OUT_DUPLICATES.format(which=sql.KEEP_FUNCTIONS[keep]))
     if going_on:
         database.execute(sql.INDEX_KEYS)
         database.execute(sql.COPY_STATES, (not rules.aliased,))
@@ -303,13 +305,10 @@ def _replace_rows(
         statement = sql.MARK_UNCHANGED_WITHOUT_ALIAS if rules.aliased else sql.MARK_UNCHANGED
         database.execute(statement.format(**sql.INCOMING_WAITING), (rules.once,))
     if rules.skips and rules.once:
-        database.execute(
-            sql.MARK_CREATED.format(**sql.INCOMING_WAITING), (sql.CREATED, sql.CREATED_REASON)
-        )
-        unknown = (sql.UNKNOWN_BEFORE, sql.UNKNOWN_REASON)
-        database.execute(sql.MARK_UNKNOWN, unknown)
+        database.execute(sql.MARK_CREATED.format(**sql.INCOMING_WAITING), sql.CREATED_TEXTS)
+        database.execute(sql.MARK_UNKNOWN, sql.UNKNOWN_TEXTS)
         database.execute(sql.PAIR_BY_BODY)
-        database.execute(sql.COPY_PAIRED_STATES, unknown)
+        database.execute(sql.COPY_PAIRED_STATES, sql.UNKNOWN_TEXTS)
         for statement in sql.DELETE_PAIRS:
             database.execute(statement)
     for statement in (sql.MARK_UNCERTAIN, sql.SET_REMOTE_IDS, *sql.REPLACE_ROWS):

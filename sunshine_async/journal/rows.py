@@ -1,6 +1,5 @@
-"""Rows of a journal, their states, and the rules that decide which rows are sent."""
+"""Rows of a journal, states of rows, and the rules that decide which rows are sent."""
 
-from collections import Counter
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, TypeAlias
@@ -56,9 +55,9 @@ class Rules:
     """Rules of a job: the state of a row, given the rows that the journal has of the same user."""
 
     differ: bool = False
-    """Send two bodies of a user one after the other (update, upsert)."""
+    """Send each body of a user, in turn (update, upsert)."""
     once: bool = False
-    """Create a user once, whatever rows come later (create)."""
+    """Create a user once, and ignore later rows of the user (create)."""
     skips: bool = False
     """Mark a row done without a request where the body equals the last accepted body of the user."""
     marked: bool = True
@@ -83,21 +82,10 @@ class Update:
     reason: str | None = None
     remote_id: str | None = None
     sent: int = 0
-    """Attempts to add: 1 where the row was sent without a begun mark of its own."""
+    """Attempts to add: 1 where the row was sent without a separate begun mark."""
     doubt: bool = False
     """An earlier attempt may have been applied, though the last attempt wasn't."""
 
 
 Done: TypeAlias = Mapping[tuple[str, int], Mapping[int, str | None]]
 """Rows that are done: remote ids by number, for each outcome and `sent` (see `Update`)."""
-
-
-@frozen
-class JournalReport:
-    """The rows of a journal, counted."""
-
-    states: Counter[State]
-    outcomes: Counter[str]
-    """Rows that are done, by outcome."""
-    codes: Mapping[str, tuple[int, str]]
-    """Rows that weren't done, by code: the number, and a line with its reason as an example."""

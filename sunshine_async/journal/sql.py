@@ -76,13 +76,12 @@ COUNT_WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (s
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
 
 INDEX_KEYS: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
-_INDEX_LINES: Final = "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL"
-_INDEX_HASHES: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash, session)"
-_INDEX_SESSIONS: Final = (
-    "CREATE INDEX IF NOT EXISTS by_turn ON rows (key, session) WHERE key IS NOT NULL"
+MATCH_INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS by_turn ON rows (key, session) WHERE key IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL",
+    "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash, session)",
+    "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)",
 )
-_INDEX_CREATED: Final = "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)"
-MATCH_INDEXES: Final = (_INDEX_SESSIONS, _INDEX_LINES, _INDEX_HASHES, _INDEX_CREATED)
 REOPEN_LATER_ROWS: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
     (SELECT 1 FROM rows AS other WHERE other.key = rows.key AND other.number < rows.number
         AND other.state IN ({states}))"""
@@ -92,7 +91,7 @@ CREATE_INCOMING: Final = (
     "DROP TABLE IF EXISTS incoming",
     f"CREATE TABLE incoming {_COLUMNS}",
 )
-"""Rows of another source have a table of their own until all rows are read."""
+"""Table for the rows of another source, until all rows are read."""
 INDEX_INCOMING: Final = "CREATE INDEX by_incoming_key ON incoming (key) WHERE key IS NOT NULL"
 COUNT_DUPLICATES: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM incoming WHERE key IS NOT NULL GROUP BY key)"""
@@ -163,11 +162,12 @@ _HAS_NO_ALIAS: Final = """
             WHERE users.key = new.key AND users.remote_id IS NOT NULL)), number + 1)"""
 MARK_UNCHANGED_WITHOUT_ALIAS: Final = MARK_UNCHANGED + _HAS_NO_ALIAS
 """`MARK_UNCHANGED` where rows with different keys may be of the same user. A row is sent if another
-key has the user's id, or if the row comes after a row whose user's id is unknown."""
+key has the user's id, or if the row comes after a row of a user with an unknown id."""
 CREATED: Final = "already created"
-"""Code of a row whose user was created with another body."""
-CREATED_REASON: Final = (
-    "this journal has created the user with another body: change the user with an update or upsert"
+"""Code of a row with another body than the user was created with."""
+CREATED_TEXTS: Final = (
+    CREATED,
+    "this journal has created the user with another body: change the user with an update or upsert",
 )
 MARK_CREATED: Final = """UPDATE {rows} SET state = 3, code = ?, reason = ?,
         remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
@@ -175,10 +175,9 @@ MARK_CREATED: Final = """UPDATE {rows} SET state = 3, code = ?, reason = ?,
         (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.doubt = 0)"""
 INCOMING_WAITING: Final = {"rows": "incoming", "state": 0}
 ROWS_FAILED: Final = {"rows": "rows", "state": 3}
-UNKNOWN_BEFORE: Final = "unknown before"
-UNKNOWN_REASON: Final = (
-    "an earlier run may have created the user: --retry-unknown looks the user up, or without a key "
-    "sends the row again"
+UNKNOWN_TEXTS: Final = (
+    "unknown before",
+    "an earlier run may have created the user: --retry-unknown looks, or without a key sends again",
 )
 MARK_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?
     WHERE state = 0 AND EXISTS
@@ -232,7 +231,6 @@ ERROR_REASONS: Final[Mapping[str, str]] = {
         "may write to (sunshine-async job copy), and use the copy"
     ),
     "unable to open": "can't be opened: check that the directory exists and that you may write to it",
-    "no such function: json": "can't be used: this Python's SQLite has no JSON functions",
-    "no such table: json": "can't be used: this Python's SQLite has no JSON functions",
+    ": json": "can't be used: this Python's SQLite has no JSON functions",
 }
 """Messages, by a part of SQLite's text."""

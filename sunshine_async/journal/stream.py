@@ -9,13 +9,7 @@ from attrs import frozen
 
 from sunshine_async.journal.database import JournalError, insert_rows
 from sunshine_async.journal.rows import PENDING, JournalRow, Rules, SourceRow, State
-from sunshine_async.journal.sql import (
-    CREATED,
-    CREATED_REASON,
-    UNKNOWN_BEFORE,
-    UNKNOWN_REASON,
-    USER_DOUBT,
-)
+from sunshine_async.journal.sql import CREATED, CREATED_TEXTS, UNKNOWN_TEXTS, USER_DOUBT
 
 _SELECT: Final = """SELECT number, state, remote_id, session, hash, doubt, code,
     {doubt} AS user_doubt FROM rows WHERE {where} ORDER BY {order}"""
@@ -44,7 +38,7 @@ _SUPERSEDE: Final = """UPDATE rows SET state = 6, reason = 'line ' || ? WHERE ke
     AND state IN (0, 1) AND number >
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0)"""
 _UNFINISHED: Final = (State.WAITING, State.BEGUN, State.FAILED, State.UNKNOWN)
-"""States of a row that may be matched as the last row of its user."""
+"""States of a row that may be matched as the last row of the user."""
 _ROWS_CHANGED: Final = (
     "row {}: the row has no key, and the rows are not the rows of the last run, so this user can't "
     "be told from the users that this journal has created. If the rows are the same people, "
@@ -80,7 +74,7 @@ class _UserState(NamedTuple):
 class RowMatcher:
     """Match rows of a *session*: find each row in the journal, or add the row as *rules* say.
 
-    Rows in *states* are sent. The rows of a user are sent in the order of their numbers within a
+    Rows in *states* are sent. The rows of a user are sent in the order of numbers within a
     session. A row with the number of this session was matched, or written, in this session.
     """
 
@@ -130,14 +124,12 @@ class RowMatcher:
         if user.doubt == 1 or (user.doubt and not self.rules.skips):
             return self._insert(line, user, State.BEGUN)
         if user.doubt:
-            return self._insert(
-                line, user, State.UNKNOWN, code=UNKNOWN_BEFORE, reason=UNKNOWN_REASON
-            )
+            return self._insert(line, user, State.UNKNOWN, *UNKNOWN_TEXTS)
         if not self.rules.skips:
             return self._insert(line, user, State.WAITING)
         if user.hash == line.hash:
             return self._insert(line, user, State.DONE, outcome="unchanged")
-        return self._insert(line, user, State.FAILED, code=CREATED, reason=CREATED_REASON)
+        return self._insert(line, user, State.FAILED, *CREATED_TEXTS)
 
     def _match_without_key(self, line: SourceRow) -> JournalRow | None:
         """Match a row by line and body; by body alone where rows are matched by count."""
@@ -196,7 +188,7 @@ class RowMatcher:
         return _UserState(body_hash, doubt, remote_id or known_id)
 
     def _take_over(self, row: _StoredRow, *, uncertain: bool = False) -> JournalRow | None:
-        """Take *row* into this session, or return None if it is; begun where *uncertain*."""
+        """Move *row* to this session, as begun if *uncertain*; return None if this session has the row."""
         if row.session == self.session:
             return None
         state = State(row.state)
@@ -210,10 +202,10 @@ class RowMatcher:
         line: SourceRow,
         user: _UserState,
         state: State,
-        *,
-        outcome: str | None = None,
         code: str | None = None,
         reason: str | None = None,
+        *,
+        outcome: str | None = None,
     ) -> JournalRow:
         """Add a row, instead of waiting rows of the same user from earlier sessions."""
         if line.key is not None and self.rules.differ:
