@@ -22,8 +22,7 @@ from attrs import evolve
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient
-from sunshine_async import cli as entry
+from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient, cli
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
 from sunshine_async.cli.app import app, run
@@ -258,7 +257,7 @@ class TestImport:
         assert "done │ 2" in words(result.stdout)
         path.write_bytes(b"\xff")
         result = call("import", users, "--mode", "create", "--secret-file", path)
-        assert "it isn't text" in result.stderr
+        assert "the file isn't text" in result.stderr
 
     @pytest.mark.parametrize("width", [40, 80])
     @pytest.mark.parametrize("colour", [{"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}, {}])
@@ -377,7 +376,7 @@ class TestSecrets:
         assert "--secret " not in call("import", "--help", COLUMNS="200").stdout
 
 
-class TestScreen:
+class TestPrinter:
     def test_many_problems(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Rows with the same reason stand together, and what isn't listed is counted."""
         report = Report(ending=Ending.STOPPED, last_line=99)
@@ -577,7 +576,7 @@ class TestEntry:
         """Without the extra the command says how to get it; status 2."""
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(SystemExit, match="2"):
-            entry.main()
+            cli.main()
         assert "pip install 'sunshine-async[cli]'" in capsys.readouterr().err
 
     def test_main(
@@ -588,7 +587,7 @@ class TestEntry:
             sys, "argv", ["sunshine-async", "import", "nowhere.csv", "--mode=create"]
         )
         with pytest.raises(SystemExit, match="2"):
-            entry.main()
+            cli.main()
         assert "nowhere.csv isn't there" in capsys.readouterr().err
 
     def test_module(
@@ -627,7 +626,7 @@ class TestEntry:
 
 
 def start(env: dict[str, str], *arguments: object, **options: Any) -> "subprocess.Popen[str]":
-    root = str(Path(entry.__file__).parents[2])
+    root = str(Path(cli.__file__).parents[2])
     return subprocess.Popen(  # noqa: S603 - our own
         [sys.executable, "-m", "sunshine_async", *map(str, arguments)],
         env={**os.environ, **env, "PYTHONPATH": root},
@@ -686,7 +685,7 @@ class TestProcess:
             "new = set(sys.modules) - before;"
             "print({'typer', 'rich', 'starlette', 'uvicorn', 'jwt'} & new or 'none')"
         )
-        root = str(Path(entry.__file__).parents[2])
+        root = str(Path(cli.__file__).parents[2])
         out = subprocess.run(  # noqa: S603 - our own
             [sys.executable, "-c", script],
             env={**os.environ, "PYTHONPATH": root},

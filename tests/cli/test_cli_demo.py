@@ -25,7 +25,7 @@ from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.sunshine import UserCreateBody
 
 
-def test_crowd_is_as_it_says(tmp_path: Path) -> None:
+def test_made_up_users_are_as_it_says(tmp_path: Path) -> None:
     """The made-up file has as many rows, bad ones and duplicates as it says, the same every time."""
     users = make_users(300)
     assert users == make_users(300)
@@ -44,7 +44,7 @@ def test_crowd_is_as_it_says(tmp_path: Path) -> None:
     assert set(keys) == {*users.keys, "bad-4"}
 
 
-def test_crowd_is_of_the_world() -> None:
+def test_made_up_users_are_of_the_world() -> None:
     """The made-up people have names in many scripts, and not all of them say everything."""
     text = make_users(300).csv.decode(errors="replace")
     for name in ("Zoë", "陽子", "فاطمة", "נועה", "Наталья", "प्रिया", "Ελένη", "🎸"):
@@ -57,7 +57,7 @@ def test_crowd_is_of_the_world() -> None:
     assert any(not row[COLUMNS.index("profile.email")] for row in rows)
 
 
-def test_promotions_are_a_tenth() -> None:
+def test_updates_are_a_tenth() -> None:
     """A tenth of the people is changed."""
     assert make_updates(make_users(305).keys).count(b"\n") == 30
 
@@ -143,8 +143,8 @@ async def test_emulator_that_does_not_start() -> None:
 )
 def test_ledger_is_compared(users: int, created: int, right: Any) -> None:
     """What the reports say is right only if the emulator's ledger bears it out."""
-    crowd_of_20 = make_users(20)
+    made_up_users = make_users(20)
     report = Report(done=10, unknown=1, failed=4, bad=5)
     ledger = {"users": users, "effects": {"create": created, "update": 3}}
-    checks = demo._check_sunshine(ledger, crowd_of_20, Run(report), Run(Report(done=3)))
+    checks = demo._check_sunshine(ledger, made_up_users, Run(report), Run(Report(done=3)))
     assert all(check.passed for check in checks) == right

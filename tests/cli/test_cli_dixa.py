@@ -180,7 +180,7 @@ class TestUsers:
         assert "--force" not in refused.stderr
 
 
-class TestAccess:
+class TestConnectionOptions:
     @pytest.mark.parametrize("option", ["--app-id", "--key-id"])
     def test_what_it_has_not(self, call: Call, option: str) -> None:
         """An app or a key means nothing to Dixa: that is said, not passed over."""

@@ -20,7 +20,7 @@ from sunshine_async import (
     SunshineClient,
     SunshineError,
 )
-from sunshine_async.cli import options as leaving
+from sunshine_async.cli import options
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli.app import run
 from sunshine_async.cli.files import OutputTarget
@@ -64,7 +64,7 @@ def defect(kind: type[Exception], text: str = "jane@example.org") -> Exception:
         (OutputError("the output can't be written: x"), "the output can't be written: x", 1),
         (KeyboardInterrupt(), "interrupted", 130),
         (typer.Abort(), "interrupted", 130),
-        (leaving.SignalInterrupt(15), "interrupted", 143),
+        (options.SignalInterrupt(15), "interrupted", 143),
         *((defect(kind), f"this is a defect of sunshine-async: {kind.__name__} in cli/", 3)
           for kind in DEFECTS),
         (ExceptionGroup("x", [KeyError("jane@example.org")]), "this is a defect", 3),
@@ -75,7 +75,7 @@ def test_every_error_is_a_sentence(
     ends: int | None,
 ) -> None:  # fmt: skip
     """An error of any kind ends a command with one sentence and a status; a defect is never 0, 1 or 2."""
-    with pytest.raises(typer.Exit) as caught, leaving.exit_on_error(status):
+    with pytest.raises(typer.Exit) as caught, options.exit_on_error(status):
         raise error
     assert caught.value.exit_code == (status if ends is None else ends)
     text = capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_notes_are_said() -> None:
     """The notes of an error are a part of its sentence."""
     error = SunshineError("no connection")
     error.add_note(". Is the proxy up?")
-    assert leaving.describe_error(error) == "no connection. Is the proxy up?"
+    assert options.describe_error(error) == "no connection. Is the proxy up?"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ async def test_a_display_that_breaks(tmp_path: Path) -> None:
 
 class TestOutput:
     @pytest.mark.parametrize(
-        "error", [KeyboardInterrupt(), leaving.SignalInterrupt(15), KeyError()]
+        "error", [KeyboardInterrupt(), options.SignalInterrupt(15), KeyError()]
     )
     @pytest.mark.parametrize("force", [True, False])
     def test_whole_or_not_at_all(self, tmp_path: Path, error: BaseException, force: Any) -> None:
@@ -382,8 +382,8 @@ def test_devices_are_written_to(tmp_path: Path) -> None:
 
 def test_a_signal_is_an_error() -> None:
     """SIGTERM outside of a job is an error with the signal's number."""
-    with pytest.raises(leaving.SignalInterrupt) as caught:
-        leaving.SignalInterrupt.handle(15, None)
+    with pytest.raises(options.SignalInterrupt) as caught:
+        options.SignalInterrupt.handle(15, None)
     assert caught.value.number == 15
 
 

@@ -17,7 +17,7 @@ import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from sunshine_async import cli as entry
+from sunshine_async import cli
 from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal import Journal
@@ -44,7 +44,7 @@ def env(emulator: Emulator, base_url: str) -> dict[str, str]:
     emulator.reset()
     return {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(entry.__file__).parents[2]),
+        "PYTHONPATH": str(Path(cli.__file__).parents[2]),
         "SUNSHINE_APP_ID": "app",
         "SUNSHINE_KEY_ID": "key-id",
         "SUNSHINE_KEY_SECRET": "the-secret-value",

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import pytest
 from typer.testing import CliRunner, Result
 
-from sunshine_async.cli import job as after
+from sunshine_async.cli import job as job_commands
 from sunshine_async.cli.app import app
 from sunshine_async.cli.output import Printer
 from sunshine_async.emulator import Emulator
@@ -234,9 +234,9 @@ class TestShow:
     def test_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Speed is drawn with what the terminal can show."""
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "utf-8"))
-        assert after._draw_bars([0, 4, 8]) == "▁▅█"
+        assert job_commands._draw_bars([0, 4, 8]) == "▁▅█"
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
-        assert after._draw_bars([0, 4, 8]) == "_=#"
+        assert job_commands._draw_bars([0, 4, 8]) == "_=#"
 
 
 class TestFailures:
