@@ -91,22 +91,6 @@ class _SignalRouter:
 
 
 @frozen
-class _JobRunner:
-    """Run the jobs of the demonstration."""
-
-    printer: Printer
-    router: _SignalRouter
-
-    async def run(self, file: Path, mode: Mode, client: Client, service: Service) -> Run:
-        job = Job(client, service, mode)
-        with open_rows(file, job.shape) as rows:
-            result = await run(job, rows, self.printer, signals=self.router.signals)
-        about = {"file": file.name, "service": service.name, "mode": mode.value}
-        self.printer.print_report(result.report, missing=result.missing, **about)
-        return result
-
-
-@frozen
 class _LedgerCheck:
     """A statement about the emulator's ledger, and the result of checking the statement."""
 
@@ -131,7 +115,6 @@ async def run_demo(printer: Printer, rows: int) -> int:
 
 async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -> int:
     write = printer.print_result
-    runner = _JobRunner(printer, router)
     with TemporaryDirectory(prefix="sunshine-async-") as directory:
         file, updates, end_users = _write_files(Path(directory), users)
         counts = f"duplicate rows: {users.duplicates:,}, bad rows: {users.bad:,}"
@@ -150,7 +133,11 @@ async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -
             runs: list[Run] = []
             for text, source, mode, service_client, service in steps:
                 write(f"\n{text}\n")
-                runs.append(await runner.run(source, mode, service_client, service))
+                job = Job(service_client, service, mode)
+                with open_rows(source, job.shape) as rows:
+                    runs.append(await run(job, rows, printer, signals=router.signals))
+                about = {"file": source.name, "service": service.name, "mode": mode.value}
+                printer.print_report(runs[-1].report, missing=runs[-1].missing, **about)
                 if runs[-1].signal is not None:
                     return runs[-1].status
             created, updated, imported = runs

@@ -79,11 +79,7 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
 
     The key "_row" has the outcome of a row; an import ignores the key. The content comes from the journal if the job had --keep-bodies, else from the file that the job read.
     """
-    with (
-        exit_on_error(),
-        closing(Journal(path, must_exist=True)) as journal,
-        _target(journal, out, force=force).open() as write,
-    ):
+    with _open(path, out, force=force) as (journal, write):
         count = _write_failures(journal, write)
         if count:
             emit(
@@ -104,11 +100,7 @@ def export(
 
     Outcomes of rows that are done: "created", "updated", "unchanged", "deleted", and "upserted", which is created or updated: nobody can tell which.
     """
-    with (
-        exit_on_error(),
-        closing(Journal(path, must_exist=True)) as journal,
-        _target(journal, out, force=force).open() as write,
-    ):
+    with _open(path, out, force=force) as (journal, write):
         if format is Format.CSV:
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
@@ -160,16 +152,22 @@ def _check_idle(target: Path) -> None:
             raise
 
 
-def _target(journal: Journal, out: Path | None, *, force: bool) -> OutputTarget:
-    """Return the target of a result, which never replaces the *journal* or the source of the job."""
-    about = journal.about()
-    source = about.get("source", "")
-    protected = [
-        *database_files(journal.path, "the journal"),
-        *((folder / source, "the file that the job read")
-          for folder in (Path(), journal.path.parent) if source),
-    ]  # fmt: skip
-    return OutputTarget(out, force, tuple(protected), about.get("digest"))
+@contextmanager
+def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[Journal, Write]]:
+    """Give a journal and the function that writes a result; exit on an error.
+
+    The result never replaces the journal or the file that the job read.
+    """
+    with exit_on_error(), closing(Journal(path, must_exist=True)) as journal:
+        about = journal.about()
+        source = about.get("source", "")
+        protected = [
+            *database_files(journal.path, "the journal"),
+            *((folder / source, "the file that the job read")
+              for folder in (Path(), journal.path.parent) if source),
+        ]  # fmt: skip
+        with OutputTarget(out, force, tuple(protected), about.get("digest")).open() as write:
+            yield journal, write
 
 
 def _write_failures(journal: Journal, write: Write) -> int:

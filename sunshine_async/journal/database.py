@@ -64,7 +64,7 @@ class JournalDatabase:
             raise
 
     def close(self) -> None:
-        """Close the database; another process may open it."""
+        """Close the database; another process may then open the file."""
         with self._lock, suppress(sqlite3.Error):  # all committed rows are on the disk
             self._database.close()
 
@@ -86,9 +86,7 @@ class JournalDatabase:
         database.execute("PRAGMA temp_store = FILE")
         database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
         database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_checkpoint`
-        database.execute(
-            "PRAGMA journal_size_limit = 0"
-        )  # so that the size counts rows not yet moved
+        database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
         database.execute("BEGIN IMMEDIATE")  # fails at once if another process has the file
         [application], [version] = (
             database.execute(f"PRAGMA {name}").fetchone()

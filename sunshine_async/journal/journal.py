@@ -48,8 +48,8 @@ class JournalReport:
 class Journal(JournalDatabase):
     """The journal at *path*, created where the file is missing, unless *must_exist* is set.
 
-    Any thread may call the methods. A change is on the disk when the method returns. Methods raise
-    `JournalError` for a file that is no journal, is damaged, has another version, or is in use by
+    Any thread may call the methods. A change is on the disk when the method returns. Constructor
+    and methods raise `JournalError` for a file that is no journal, is damaged, has another version, or is in use by
     another process, and for a disk that is full or can't be written.
     """
 
@@ -75,7 +75,7 @@ class Journal(JournalDatabase):
         return self.session
 
     def begin(self) -> None:
-        """Begin to read another source; the rows stay as they are until `ready`."""
+        """Begin to read another source; the rows stay unchanged until `ready`."""
         with self._transaction() as database:
             for statement in sql.CREATE_INCOMING:
                 database.execute(statement)

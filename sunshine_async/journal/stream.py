@@ -48,7 +48,7 @@ _ROWS_CHANGED: Final = (
 
 
 class _StoredRow(NamedTuple):
-    """A row as the journal has it; *user_doubt* as `USER_DOUBT`."""
+    """A row of the journal, with the result of `USER_DOUBT`."""
 
     number: int
     state: int
