@@ -120,7 +120,7 @@ class ProgressDisplay:
     """Progress of a job, as a bar on a terminal or as lines."""
 
     def __init__(self, printer: Printer, bar: Progress | None, task: TaskID) -> None:
-        self._screen: Final = printer
+        self._printer: Final = printer
         self._bar: Final = bar
         self._task: Final = task
 
@@ -132,7 +132,7 @@ class ProgressDisplay:
     def update(self, report: Report, total: int | None, pace: Snapshot) -> None:
         """Show the state of *report*, the wait of *pace*, and the share of *total* rows if known."""
         if self._bar is None:
-            self._screen.print_note(_progress_text(report, total, ", ", pace))
+            self._printer.print_note(_progress_text(report, total, ", ", pace))
             return
         wide = _progress_text(report, total, " ", pace)
         narrow = _progress_text(report, total, " ", pace, short=True)
