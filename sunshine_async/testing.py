@@ -1,12 +1,15 @@
-"""For your own tests: an emulator, a client on it, scripted answers, and no waiting.
+"""Pytest fixtures for your own tests: an emulator, clients, scripted responses, and instant waits.
 
-In ``conftest.py``::
+Add the fixtures in ``conftest.py``::
 
     pytest_plugins = ["sunshine_async.testing"]
 
-gives the fixtures `emulator` (the services, in this process), `sunshine_client`, `smooch_client` and
-`dixa_client` (clients on it), `emulator_url` (the same emulator on a socket) and `instant_waits`. They
-serve async tests and others alike. Mocks of httpx (respx, pytest-httpx, vcr) meet our clients without any setting.
+- `emulator`: the services, in this process; `emulator_url`: the same emulator on a socket.
+- `sunshine_client`, `smooch_client`, `dixa_client`: clients of the emulator.
+- `instant_waits`: waits of the library take no time in the test.
+
+Async tests and sync tests can use the fixtures. Mocks of httpx (respx, pytest-httpx, vcr) work with
+the clients without any setting.
 """
 
 from collections.abc import Generator, Iterable
@@ -31,11 +34,11 @@ Answer: TypeAlias = int | tuple[int, Any] | httpx.Response | BaseException
 
 
 class ScriptedTransport(httpx.AsyncBaseTransport):
-    """A transport with scripted answers, in their order: ``SunshineClient(..., transport=...)``.
+    """Transport with scripted answers, in order: ``SunshineClient(..., transport=...)``.
 
     An answer is a status, a status with JSON data, an `httpx.Response`, or an exception to raise,
     such as ``httpx.ReadTimeout("")``. The received requests are in *requests*. A request without
-    an answer, or with an answer of another type, is an `AssertionError`.
+    an answer, or with an answer of another type, raises `AssertionError`.
     """
 
     def __init__(self, answers: Iterable[Answer]) -> None:
@@ -43,7 +46,7 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
         self.requests: Final[list[httpx.Request]] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Keep *request*, and give it the next answer."""
+        """Record *request*; return or raise the next answer."""
         await request.aread()
         self.requests.append(request)
         await anyio.lowlevel.checkpoint()
@@ -69,9 +72,9 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
 
 @contextmanager
 def no_waiting() -> Generator[None]:
-    """Let every wait of the library be over at once, and its time go on as if it had waited.
+    """Make every wait of the library instant; the library's clock moves on by the time of the wait.
 
-    Waits that overlap pass together, as they would. Timeouts still take their time.
+    Waits that overlap pass together, as in real time. Timeouts still take real time.
     """
     sleep, now = CLOCK.sleep, CLOCK.now
     skipped = 0.0
@@ -91,7 +94,7 @@ def no_waiting() -> Generator[None]:
 
 @pytest.fixture
 def emulator() -> "Emulator":
-    """Give the services, empty, in this process."""
+    """Return an emulator of the services, in this process and without data."""
     from sunshine_async.emulator import Emulator  # noqa: PLC0415 - its extra may be missing
 
     return Emulator()
@@ -99,33 +102,33 @@ def emulator() -> "Emulator":
 
 @pytest.fixture
 def emulator_url(emulator: "Emulator") -> Generator[str]:
-    """Give the base URL of the same emulator on a socket."""
+    """Serve the same emulator on a socket; give the base URL."""
     with emulator.serve() as base_url:
         yield base_url
 
 
 @pytest.fixture
 def sunshine_client(emulator: "Emulator") -> SunshineClient:
-    """Give a client of the emulator, for async tests and for those that run a loop themselves."""
+    """Return a client of the emulator, for async tests and for tests that run an event loop."""
     auth = BasicAuth("key-id", "secret")
     return SunshineClient("app", auth=auth, transport=emulator.transport())
 
 
 @pytest.fixture
 def smooch_client(emulator: "Emulator") -> SmoochClient:
-    """Give a v1.1 client of the same emulator: it is one platform."""
+    """Return a Smooch v1.1 client of the same emulator, with the same users as `sunshine_client`."""
     auth = BasicAuth("key-id", "secret")
     return SmoochClient("app", auth=auth, transport=emulator.transport())
 
 
 @pytest.fixture
 def dixa_client(emulator: "Emulator") -> DixaClient:
-    """Give a Dixa client of the emulator, as fast as it can be."""
+    """Return a Dixa client of the emulator, without a rate."""
     return DixaClient(auth=ApiToken("token"), transport=emulator.transport(), pace=Pace())
 
 
 @pytest.fixture
 def instant_waits() -> Generator[None]:
-    """Let no wait of the library take time in this test."""
+    """Make waits of the library instant in this test; see `no_waiting`."""
     with no_waiting():
         yield

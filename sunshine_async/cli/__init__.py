@@ -1,4 +1,12 @@
-"""The command line: arguments in, calls of the library, text out."""
+"""Command line: ``sunshine-async``, an optional extra with typer and rich.
+
+`app` declares the commands and the options of an import; `run_job` runs an import or a dry run.
+`users` has the commands for a single user, and `job` the commands for a journal. `demo` is a
+demonstration on an emulator, with the users of `demo_data`.
+`services` makes a client from options and the environment. `options` has options that commands
+share, exit statuses and error messages. `output` prints results, notes and progress; `files` writes
+results to files; `streams` writes to stdout and stderr.
+"""
 
 import sys
 from importlib.util import find_spec
@@ -9,7 +17,7 @@ _MISSING = (
 
 
 def main() -> None:
-    """Run the command that the process was started with, and exit with its status."""
+    """Run the command line of the process, and exit with the status of the command."""
     if not all(find_spec(name) for name in ("typer", "rich")):
         sys.stderr.write(_MISSING)
         sys.exit(2)

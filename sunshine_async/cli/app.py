@@ -17,15 +17,21 @@ from sunshine_async.cli.options import (
     BaseUrl,
     KeyId,
     SecretFile,
-    Service,
+    ServiceName,
+    SignalInterrupt,
     Status,
-    Terminated,
-    how_many,
-    refusals,
+    exit_on_error,
+    parse_concurrency,
 )
-from sunshine_async.cli.output import Screen
+from sunshine_async.cli.output import Printer
 from sunshine_async.cli.run_job import GRACE, Journaled, Order, carry_out, rehearsed
-from sunshine_async.cli.services import Access, known, pace, someone_there, typing
+from sunshine_async.cli.services import (
+    ConnectionOptions,
+    can_prompt,
+    find_service,
+    pace,
+    stdin_is_terminal,
+)
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
 from sunshine_async.jobs import Duplicates, Mode, open_rows
@@ -57,7 +63,7 @@ def run() -> None:
     """Run the command line that the process was started with, and exit with its status."""
     open_streams()
     # as an error, so that files are put in order
-    before = signal.signal(signal.SIGTERM, Terminated.now)
+    before = signal.signal(signal.SIGTERM, SignalInterrupt.handle)
     try:
         app()
     finally:
@@ -75,8 +81,8 @@ def demo(
     number: Annotated[int, typer.Option("--users", min=20, help="How many users.")] = 2000,
 ) -> None:
     """Show it all, on an emulator: no account is needed, and nothing leaves this machine."""
-    with refusals():
-        raise typer.Exit(anyio.run(demonstration.show, Screen(), number))
+    with exit_on_error():
+        raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 
 
 @app.command()
@@ -110,7 +116,7 @@ def emulator(
 
     The first line of output is "listening on http://127.0.0.1:PORT", once it listens.
     """
-    with refusals():
+    with exit_on_error():
         try:
             from sunshine_async.emulator import Emulator  # noqa: PLC0415 - it is an extra
         except ImportError as error:
@@ -134,7 +140,7 @@ def import_file(
     ],
     *,
     mode: Annotated[Mode, typer.Option(metavar="MODE", help="create, update, upsert or delete.")],
-    service: Service = "sunshine",
+    service: ServiceName = "sunshine",
     rename: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
@@ -163,7 +169,7 @@ def import_file(
     concurrency: Annotated[
         Any,
         typer.Option(
-            parser=how_many,
+            parser=parse_concurrency,
             metavar="N|auto",
             help="Calls under way at once: 64 unless given, 8 where a call has a hundred rows (Dixa); auto finds how many are enough.",
             show_default=False,
@@ -258,8 +264,8 @@ def import_file(
     A service that is gone is waited for, --max-outage seconds at most, and one that throttles (429) is obeyed: a pace below its limit is found.
     """
     # long lines: a terminal of any width breaks them where it ends
-    with refusals():
-        found = known(service)
+    with exit_on_error():
+        found = find_service(service)
         journaled = Journaled(
             journal,
             duplicates=duplicates,
@@ -270,18 +276,20 @@ def import_file(
             keep_bodies=keep_bodies,
             max_outage=max_outage,
         )
-        access = Access(
+        connection = ConnectionOptions(
             base_url=base_url,
             app_id=app_id,
             key_id=key_id,
             secret_file=secret_file,
             rate=rate,
             concurrency=concurrency or found.service.tasks[mode].concurrency,
-            may_ask=someone_there() and file != STDIN,
+            may_ask=can_prompt() and file != STDIN,
         )
-        screen = Screen(as_json=as_json)
-        if file == STDIN and typing():
-            screen.tell("Reading rows from the terminal: Ctrl-D on a line of its own ends them.")
+        printer = Printer(as_json=as_json)
+        if file == STDIN and stdin_is_terminal():
+            printer.print_note(
+                "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
+            )
         with open_rows(
             file,
             found.service.tasks[mode].shape,
@@ -293,23 +301,23 @@ def import_file(
             default_region=default_region,
         ) as rows:
             if dry_run:
-                pace(access)
+                pace(connection)
                 idle = ", ".join(_given(context, _NOT_REHEARSED))
                 if idle:
-                    screen.tell(f"Nothing is sent, so these have no effect: {idle}")
+                    printer.print_note(f"Nothing is sent, so these have no effect: {idle}")
                 per_second = rate or found.rate
-                raise typer.Exit(rehearsed(found.service, mode, rows, screen, rate=per_second))
+                raise typer.Exit(rehearsed(found.service, mode, rows, printer, rate=per_second))
             journaled.check(file)
             order = Order(
                 found.service,
                 mode,
                 rows,
-                concurrency=access.concurrency,
+                concurrency=connection.concurrency,
                 max_failures=max_failures,
                 grace=grace,
                 journal=journaled,
             )
-            raise typer.Exit(anyio.run(carry_out, order, found.connect(access), screen))
+            raise typer.Exit(anyio.run(carry_out, order, found.connect(connection), printer))
 
 
 def _given(context: typer.Context, names: tuple[str, ...]) -> Iterator[str]:

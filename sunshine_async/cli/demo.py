@@ -1,4 +1,4 @@
-"""The whole thing on this machine: made-up users, an emulator as a process, three services."""
+"""Demonstration on this machine: import made-up users into an emulator of the three services."""
 
 import signal
 import sys
@@ -27,55 +27,55 @@ from sunshine_async import (
     bulk,
 )
 from sunshine_async._calls.client import Client
-from sunshine_async.cli.demo_data import Crowd, crowd, end_users, promotions
-from sunshine_async.cli.options import SIGNALLED, Status
-from sunshine_async.cli.output import Screen
+from sunshine_async.cli.demo_data import DemoUsers, make_end_users, make_updates, make_users
+from sunshine_async.cli.options import SIGNAL_STATUS, Status
+from sunshine_async.cli.output import Printer
 from sunshine_async.cli.run_job import Run, run
 from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Service, open_rows
 
-AT_ONCE: Final = 64
+_CONCURRENCY: Final = 64
 
 _EMULATOR: Final = (
     sys.executable, "-m", "sunshine_async", "emulator",
     "--port", "0", "--latency", "0.01", "--fail", "0.02", "--seed", "1",
 )  # fmt: skip
-_READ: Final = 100
+_SAMPLE_SIZE: Final = 100
 _RETRY: Final = Retry(first_wait=0.1)
-_PATIENCE: Final = 30.0  # seconds, for a process to start on a busy machine
+_START_TIMEOUT: Final = 30.0  # seconds, for a process to start on a busy machine
 _FIRST_LINE: Final = "listening on "
-_NEXT: Final = """
-Next, a file of your own, on an emulator of your own:
+_NEXT_STEPS: Final = """
+Next, import a file of your own. Start an emulator:
 
   sunshine-async emulator --port 8080
 
-and in another terminal:
+In another terminal:
 
   export SUNSHINE_APP_ID=app SUNSHINE_KEY_ID=id SUNSHINE_KEY_SECRET=secret
   sunshine-async import users.csv --mode create --base-url http://127.0.0.1:8080
 
-"sunshine-async import --help" says what users.csv may look like; README.md has more.
+"sunshine-async import --help" describes the format of users.csv.
 """
 
 
 @define
-class _Interrupts:
-    """SIGINT and SIGTERM: for the job that is under way, or else for all of it."""
+class _SignalRouter:
+    """Route SIGINT and SIGTERM to the running job, or without a job cancel the demonstration."""
 
-    everything: CancelScope = field(factory=CancelScope)
-    watching: CancelScope = field(factory=CancelScope)
+    demo_scope: CancelScope = field(factory=CancelScope)
+    watch_scope: CancelScope = field(factory=CancelScope)
     number: int = 0
     _job: MemoryObjectSendStream[signal.Signals] | None = None
 
     async def watch(self) -> None:
         with (
-            self.watching,
-            suppress(NotImplementedError),  # Windows has none of it
+            self.watch_scope,
+            suppress(NotImplementedError),  # Windows has no such signals
             anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received,
         ):
             async for number in received:
                 self.number = number
                 if self._job is None:
-                    self.everything.cancel()
+                    self.demo_scope.cancel()
                 else:
                     self._job.send_nowait(number)
 
@@ -91,141 +91,121 @@ class _Interrupts:
 
 
 @frozen
-class _Stage:
-    """Where the jobs of the demonstration run."""
+class _LedgerCheck:
+    """A statement about the emulator's ledger, and the result of checking the statement."""
 
-    screen: Screen
-    interrupts: _Interrupts
-
-    async def play(self, file: Path, mode: Mode, client: Client, service: Service) -> Run:
-        job = Job(client, service, mode)
-        with open_rows(file, job.shape) as rows:
-            result = await run(job, rows, self.screen, signals=self.interrupts.signals)
-        self.screen.report(
-            result.report,
-            missing=result.missing,
-            file=file.name,
-            service=service.name,
-            mode=mode.value,
-        )
-        return result
+    passed: bool
+    text: str
 
 
-@frozen
-class _Finding:
-    right: bool
-    sentence: str
+async def run_demo(printer: Printer, rows: int) -> int:
+    """Run the demonstration with a file of *rows* rows; return the exit status.
 
-
-async def show(screen: Screen, rows: int) -> int:
-    """Show it all with a file of *rows* rows; return the status to exit with.
-
-    Whatever happens, the process and the files are gone afterwards.
+    The emulator's process and the files are removed in all cases.
     """
-    interrupts = _Interrupts()
+    router = _SignalRouter()
     status = 0
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(interrupts.watch)
-        with interrupts.everything:
-            status = await _show(screen, crowd(rows), interrupts)
-        interrupts.watching.cancel()
-    return SIGNALLED + interrupts.number if interrupts.number else status
+        tasks.start_soon(router.watch)
+        with router.demo_scope:
+            status = await _run_jobs(printer, make_users(rows), router)
+        router.watch_scope.cancel()
+    return SIGNAL_STATUS + router.number if router.number else status
 
 
-async def _show(screen: Screen, users: Crowd, interrupts: _Interrupts) -> int:
-    say = screen.say
+async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -> int:
+    write = printer.print_result
     with TemporaryDirectory(prefix="sunshine-async-") as directory:
-        file, changes, others = _files(Path(directory), users)
-        say(
-            f"A file of {users.rows:,} users, made up: {users.duplicates} of them come twice, and "
-            f"{users.bad} rows can't be read."
-        )
-        async with _emulator() as base_url, _client(base_url) as client:
-            say(f"An emulator of the three services, a process of its own, on {base_url}")
-            say(f"2 calls in 100 go wrong there. Importing, {AT_ONCE} calls at once:\n")
-            stage = _Stage(screen, interrupts)
-            created = await stage.play(file, Mode.CREATE, client, SUNSHINE)
-            if created.signal is not None:
-                return created.status
-            say(f"\nA tenth of them is changed: {len(users.keys[::10]):,} rows of JSON lines.\n")
-            changed = await stage.play(changes, Mode.UPDATE, client, SUNSHINE)
-            if changed.signal is not None:
-                return changed.status
-            say("\nThe same people for Dixa, which takes a hundred in a request.\n")
-            async with _dixa(base_url) as dixa:
-                imported = await stage.play(others, Mode.CREATE, dixa, DIXA)
-            if imported.signal is not None:
-                return imported.status
-            asked = users.keys[:_READ]
-            found = await _read(base_url, asked)
+        file, updates, end_users = _write_files(Path(directory), users)
+        counts = f"duplicate rows: {users.duplicates:,}, bad rows: {users.bad:,}"
+        write(f"A file of {users.rows:,} made-up users ({counts})")
+        async with (
+            _start_emulator() as base_url,
+            _client(base_url) as client,
+            _dixa(base_url) as dixa,
+        ):
+            write(f"An emulator of the three services: {base_url} (2 % of calls fail)")
+            steps: tuple[tuple[str, Path, Mode, Client, Service], ...] = (
+                (f"Create the users, {_CONCURRENCY} calls at once:", file, Mode.CREATE, client, SUNSHINE),
+                ("Update a tenth of the users:", updates, Mode.UPDATE, client, SUNSHINE),
+                ("Create the users at Dixa, up to a hundred in a request:", end_users, Mode.CREATE, dixa, DIXA),
+            )  # fmt: skip
+            runs: list[Run] = []
+            for text, source, mode, service_client, service in steps:
+                write(f"\n{text}\n")
+                job = Job(service_client, service, mode)
+                with open_rows(source, job.shape) as rows:
+                    runs.append(await run(job, rows, printer, signals=router.signals))
+                about = {"file": source.name, "service": service.name, "mode": mode.value}
+                printer.print_report(runs[-1].report, missing=runs[-1].missing, **about)
+                if runs[-1].signal is not None:
+                    return runs[-1].status
+            created, updated, imported = runs
+            sample = users.keys[:_SAMPLE_SIZE]
+            found = await _count_at_smooch(base_url, sample)
             ledger = await client.request("GET", "/_emulator/ledger")
-    say("\nWhat the emulator says to that:")
-    findings = _compared(ledger["sunshine"], users, created, changed)
-    doubtful = created.report.failed + created.report.unknown
-    findings += [
-        _Finding(
-            found >= len(asked) - doubtful,
-            f"Smooch v1.1 knows {found} of {len(asked)} of these users: it is one platform",
+    write("\nThe reports, compared with the emulator's own count:")
+    checks = _check_sunshine(ledger["sunshine"], users, created, updated)
+    not_done = created.report.failed + created.report.unknown
+    checks += [
+        _LedgerCheck(
+            found >= len(sample) - not_done,
+            f"Smooch v1.1, the same platform, finds {found} of {len(sample)} of these users",
         ),
-        _compared_there(ledger["dixa"], imported),
+        _check_created("Dixa", ledger["dixa"], imported),
     ]
-    for finding in findings:
-        say(f"{'  ok   ' if finding.right else '  NOT  '}{finding.sentence}")
-    say(_NEXT)
-    return Status.DONE if all(finding.right for finding in findings) else Status.TROUBLE
+    for check in checks:
+        write(f"{'  ok   ' if check.passed else '  NOT  '}{check.text}")
+    write(_NEXT_STEPS)
+    return Status.DONE if all(check.passed for check in checks) else Status.TROUBLE
 
 
-def _files(directory: Path, users: Crowd) -> tuple[Path, Path, Path]:
+def _write_files(directory: Path, users: DemoUsers) -> tuple[Path, Path, Path]:
     names = ("users.csv", "changes.jsonl", "end-users.jsonl")
-    file, changes, others = (directory / name for name in names)
-    file.write_bytes(users.table)
-    changes.write_bytes(promotions(users.keys))
-    others.write_bytes(end_users(users.keys))
-    return file, changes, others
+    file, updates, end_users = (directory / name for name in names)
+    file.write_bytes(users.csv)
+    updates.write_bytes(make_updates(users.keys))
+    end_users.write_bytes(make_end_users(users.keys))
+    return file, updates, end_users
 
 
-def _compared(ledger: dict[str, Any], users: Crowd, created: Run, changed: Run) -> list[_Finding]:
-    """Return what the emulator's ledger says of what the reports say."""
-    one, two = created.report, changed.report
-    made, there = ledger["effects"].get("create", 0), ledger["users"]
+def _check_sunshine(
+    ledger: dict[str, Any], users: DemoUsers, created: Run, updated: Run
+) -> list[_LedgerCheck]:
+    """Compare the reports of create and update with the emulator's ledger."""
+    create, update = created.report, updated.report
     return [
-        _Finding(
-            one.done <= there <= one.done + one.unknown,
-            f"{one.done:,} users are reported as created, {one.unknown:,} as unknown; "
-            f"the emulator has {there:,}",
+        _check_created("Sunshine", ledger, created),
+        _LedgerCheck(
+            create.rows == users.rows and create.bad == users.bad,
+            f"each of the {users.rows:,} rows has an outcome, also the {users.bad:,} bad rows",
         ),
-        _Finding(made == there, f"no user was made twice: {made:,} were made in all"),
-        _Finding(
-            one.rows == users.rows and one.bad == users.bad,
-            f"each of the {users.rows:,} rows has its outcome, the {users.bad} bad ones too",
-        ),
-        _Finding(
-            two.done <= ledger["effects"].get("update", 0),
-            f"{two.done:,} are reported as changed, and the emulator changed no fewer",
+        _LedgerCheck(
+            update.done <= ledger["effects"].get("update", 0),
+            f"{update.done:,} updated; the emulator has updated no fewer",
         ),
     ]
 
 
-def _compared_there(ledger: dict[str, Any], imported: Run) -> _Finding:
-    one, there = imported.report, ledger["users"]
-    return _Finding(
-        one.done <= there <= one.done + one.unknown and ledger["effects"]["create"] == there,
-        f"{one.done:,} users are reported as created at Dixa, {one.unknown:,} as unknown; the "
-        f"emulator has {there:,}, none of them made twice",
+def _check_created(service: str, ledger: dict[str, Any], created: Run) -> _LedgerCheck:
+    done, unknown, count = created.report.done, created.report.unknown, ledger["users"]
+    return _LedgerCheck(
+        done <= count <= done + unknown and ledger["effects"].get("create", 0) == count,
+        f"{service}: {done:,} created, {unknown:,} unknown; emulator: {count:,}, none twice",
     )
 
 
-async def _read(base_url: str, keys: Sequence[str]) -> int:
-    """Return how many of *keys* v1.1 knows: it is one platform."""
+async def _count_at_smooch(base_url: str, keys: Sequence[str]) -> int:
+    """Return the number of *keys* that Smooch v1.1 finds: a v2 app is the same platform."""
     async with SmoochClient(
         "demo", auth=BasicAuth("demo", "demo"), base_url=base_url, retry=_RETRY
     ) as smooch:
-        read = await bulk.collect(smooch.app_users.get, keys)
-    return sum(isinstance(one, bulk.Done) for one in read)
+        outcomes = await bulk.collect(smooch.app_users.get, keys)
+    return sum(isinstance(outcome, bulk.Done) for outcome in outcomes)
 
 
 def _dixa(base_url: str) -> DixaClient:
-    """Return a client that is as fast as it can be: the emulator isn't held to Dixa's rate."""
+    """Return a client without a rate, since the emulator has no limit like Dixa's."""
     return DixaClient(auth=ApiToken("demo"), base_url=base_url, retry=_RETRY, pace=Pace())
 
 
@@ -235,16 +215,16 @@ def _client(base_url: str) -> SunshineClient:
         auth=BasicAuth("demo", "demo"),
         base_url=base_url,
         retry=_RETRY,
-        pace=Pace(max_in_flight=AT_ONCE),
+        pace=Pace(max_in_flight=_CONCURRENCY),
     )
 
 
 @asynccontextmanager
-async def _emulator(command: Sequence[str] = _EMULATOR) -> AsyncGenerator[str]:
-    """Start an emulator and give its base URL; it ends with the block, whatever happens in it."""
+async def _start_emulator(command: Sequence[str] = _EMULATOR) -> AsyncGenerator[str]:
+    """Start an emulator as a process, and give the base URL; the process ends with the block."""
     process = await anyio.open_process(command, stderr=None, stdin=None, start_new_session=True)
     try:
-        yield await _listening(process)
+        yield await _read_base_url(process)
     finally:
         with CancelScope(shield=True):
             with suppress(ProcessLookupError):
@@ -252,14 +232,14 @@ async def _emulator(command: Sequence[str] = _EMULATOR) -> AsyncGenerator[str]:
             await process.aclose()
 
 
-async def _listening(process: Process) -> str:
-    said = BufferedByteReceiveStream(cast("ByteReceiveStream", process.stdout))
+async def _read_base_url(process: Process) -> str:
+    output = BufferedByteReceiveStream(cast("ByteReceiveStream", process.stdout))
     try:
-        with fail_after(_PATIENCE):
-            line = (await said.receive_until(b"\n", 1000)).decode(errors="replace")
+        with fail_after(_START_TIMEOUT):
+            line = (await output.receive_until(b"\n", 1000)).decode(errors="replace")
     except (IncompleteRead, DelimiterNotFound, TimeoutError):
         line = ""
     if not line.startswith(_FIRST_LINE):
-        message = "the emulator didn't start; what it said about it stands above"
+        message = "the emulator didn't start; its error message, if any, stands above"
         raise ConfigurationError(message)
     return line.removeprefix(_FIRST_LINE).strip()

@@ -1,4 +1,4 @@
-"""Made-up users as they really are, and the files that they come in. Pure: the seed says all."""
+"""Made-up users of many languages, and files of users. Pure: a seed gives the same users each time."""
 
 import csv
 import io
@@ -41,24 +41,23 @@ _BAD: Final[tuple[bytes, ...]] = (
     b"bad-4,Bo,Date,,,yesterday,,,,\n",
     b'bad-5,"never closed,,,,,,,,\n',
 )
-"""Rows that can't be read, each in its own way."""
+"""Rows that can't be read, each for a different reason."""
 
 
 @frozen
-class Crowd:
-    """A file of users, and what is in it."""
+class DemoUsers:
+    """A file of made-up users, and the counts to expect."""
 
-    table: bytes
-    """CSV."""
+    csv: bytes
     rows: int
     bad: int
     duplicates: int
     keys: tuple[str, ...]
 
 
-def crowd(rows: int, *, seed: int = 1) -> Crowd:
-    """Return *rows* rows: most of them people, some that come again, and some that can't be read."""
-    luck = Random(seed)  # noqa: S311 - the same people every time
+def make_users(rows: int, *, seed: int = 1) -> DemoUsers:
+    """Return a file of *rows* rows: mostly different users, some duplicates, and some bad rows."""
+    luck = Random(seed)  # noqa: S311 - the same users every time
     duplicates = max(1, rows // 250)
     people = rows - duplicates - len(_BAD)
     keys = tuple(f"customer-{number:05}" for number in range(1, people + 1))
@@ -66,11 +65,11 @@ def crowd(rows: int, *, seed: int = 1) -> Crowd:
     lines += [_line(_person(luck.choice(keys), luck)) for _ in range(duplicates)]
     for bad in _BAD:
         lines.insert(luck.randrange(len(lines)), bad)
-    return Crowd(b"".join([_line(COLUMNS), *lines]), rows, len(_BAD), duplicates, keys)
+    return DemoUsers(b"".join([_line(COLUMNS), *lines]), rows, len(_BAD), duplicates, keys)
 
 
-def promotions(keys: tuple[str, ...]) -> bytes:
-    """Return a change for every tenth of *keys*, as JSON lines."""
+def make_updates(keys: tuple[str, ...]) -> bytes:
+    """Return an update for every tenth key, as JSON lines."""
     changes = (
         {"externalId": key, "profile": {"locale": None}, "metadata": {"tier": "gold"}}
         for key in keys[::10]
@@ -78,8 +77,8 @@ def promotions(keys: tuple[str, ...]) -> bytes:
     return "".join(json.dumps(change) + "\n" for change in changes).encode()
 
 
-def end_users(keys: tuple[str, ...]) -> bytes:
-    """Return an end user of Dixa for each of *keys*, as JSON lines."""
+def make_end_users(keys: tuple[str, ...]) -> bytes:
+    """Return an end user of Dixa for each key, as JSON lines."""
     users = (
         {"externalId": key, "displayName": key.title(), "email": f"{key}@example.org"}
         for key in keys
@@ -91,7 +90,7 @@ def _person(key: str, luck: Random) -> tuple[str, ...]:
     locale, city, street, given, surnames = luck.choice(_PLACES)
     number = luck.randrange(1, 400)
     day = f"20{luck.randrange(15, 26)}-{luck.randrange(1, 13):02}-{luck.randrange(1, 29):02}"
-    missing = luck.random() < 0.1  # noqa: PLR2004 - one in ten says little
+    missing = luck.random() < 0.1  # noqa: PLR2004 - a tenth of the users has few fields
     return (
         key,
         luck.choice(given),

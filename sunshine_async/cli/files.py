@@ -1,4 +1,4 @@
-"""Results in files: whole or not at all, and never over the files of the job itself."""
+"""Result files: written complete or not at all, and never over the files of a job."""
 
 import hashlib
 import io
@@ -20,110 +20,109 @@ from sunshine_async.cli.streams import OutputError, emit
 
 Write = Callable[[str], object]
 
-BESIDE: Final = ("-wal", "-shm", "-journal")
-"""Endings of the files that SQLite keeps beside a database."""
+DATABASE_SUFFIXES: Final = ("-wal", "-shm", "-journal")
+"""Suffixes of the files that SQLite keeps next to a database."""
 
 
 @frozen
-class Output:
-    """The place of a result: the file *path*, or stdout.
+class OutputTarget:
+    """Target of a result: the file *path*, or stdout.
 
-    A file that exists is replaced with *force* only. *kept* are files that no result replaces,
-    each with its name in messages; nor does a result replace a file with the SHA-256 *digest*.
+    An existing file is replaced only with *force*. A result never replaces the *protected* files,
+    each given with a name for messages, nor a file with the SHA-256 *digest*.
     """
 
     path: Path | None
     force: bool
-    kept: tuple[tuple[Path, str], ...] = ()
+    protected: tuple[tuple[Path, str], ...] = ()
     digest: str | None = None
 
     @contextmanager
-    def opened(self) -> Generator[Write]:
+    def open(self) -> Generator[Write]:
         """Give the function that writes text, as UTF-8.
 
-        A file appears under its name when the block ends without an error, for its owner alone.
-        Raise `ConfigurationError` before anything is written where the file can't be made or isn't
-        to be replaced, and `OutputError` where the text can't be written: the file is then as it
-        was.
+        The file appears when the block ends without an error, readable by the owner alone. Raise
+        `ConfigurationError` before any write if the file can't be created or must not be replaced.
+        Raise `OutputError` if the text can't be written: the old file is then unchanged.
         """
         if self.path is None:
             with _stdout() as write:
                 yield write
         elif self.path.exists() and not self.path.is_file() and not self.path.is_dir():
-            with self._written(), self.path.open("w", encoding="utf-8") as stream:
-                yield stream.write  # a pipe or a device holds nothing that could be lost
+            with self._write_errors(), self.path.open("w", encoding="utf-8") as stream:
+                yield stream.write  # a pipe or a device has no content to lose
         else:
-            with self.replaced() as made, _private(made).open("w", encoding="utf-8") as stream:
+            with (
+                self.replace() as made,
+                _create_private(made).open("w", encoding="utf-8") as stream,
+            ):
                 yield stream.write
 
     @contextmanager
-    def replaced(self) -> Generator[Path]:
-        """Give the path of a file to be made, which takes the place of *path* when the block ends."""
+    def replace(self) -> Generator[Path]:
+        """Give the path of a new file, which replaces the file *path* when the block ends."""
         target = Path(os.path.realpath(self.path or ""))
         self._check(target)
         try:
             folder = Path(tempfile.mkdtemp(prefix=".sunshine-async-", dir=target.parent))
         except OSError as error:
-            self._refuse(f"can't be written: {error.strerror}")
+            self._fail(f"can't be written: {error.strerror}")
         try:
-            with self._written():
+            with self._write_errors():
                 yield folder / target.name
                 _sync(folder / target.name)
-                self._put(folder / target.name, target)
+                self._publish(folder / target.name, target)
                 _sync(target.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _check(self, target: Path) -> None:
-        for path, name in self.kept:
-            if _same(target, path):
-                self._refuse(f"is {name}: name another file")
+        for path, name in self.protected:
+            if _is_same_file(target, path):
+                self._fail(f"is {name}: name another file")
         if not target.exists():
             return
         if target.is_dir():
-            self._refuse("is a directory: name a file in it")
+            self._fail("is a directory: name a file in the directory")
         if not self.force:
-            self._refuse("is there already: name another file, or replace it with --force")
+            self._fail("exists already: name another file, or replace the file with --force")
         if self.digest is not None and _digest(target) == self.digest:
-            self._refuse("is the file that the job read: name another file")
+            self._fail("is the file that the job read: name another file")
 
-    def _put(self, made: Path, target: Path) -> None:
+    def _publish(self, made: Path, target: Path) -> None:
         if not self.force:
             try:
-                os.link(made, target)  # fails where the name is taken meanwhile
+                os.link(made, target)  # fails if the name was taken in the meantime
             except FileExistsError:
-                self._refuse("is there already: name another file, or replace it with --force")
+                self._fail("exists already: name another file, or replace the file with --force")
             except OSError:  # a file system without links
                 made.replace(target)
         else:
             made.replace(target)
 
     @contextmanager
-    def _written(self) -> Generator[None]:
+    def _write_errors(self) -> Generator[None]:
         try:
             yield
         except OSError as error:
-            reason = error.strerror
-        else:
-            return
-        message = f"{self.path} can't be written: {reason}"
-        raise OutputError(message)
+            message = f"{self.path} can't be written: {error.strerror}"
+            raise OutputError(message) from None
 
-    def _refuse(self, reason: str) -> NoReturn:
+    def _fail(self, reason: str) -> NoReturn:
         message = f"{self.path} {reason}"
         raise ConfigurationError(message)
 
 
-def files_of(journal: Path, name: str) -> tuple[tuple[Path, str], ...]:
+def database_files(journal: Path, name: str) -> tuple[tuple[Path, str], ...]:
     """Return the files of the database *journal*, called *name* in messages."""
     real = os.path.realpath(journal)
-    beside = (Path(f"{base}{end}") for base in {str(journal), real} for end in BESIDE)
-    return ((journal, name), *((path, f"a part of {name}") for path in beside))
+    parts = (Path(f"{base}{end}") for base in {str(journal), real} for end in DATABASE_SUFFIXES)
+    return ((journal, name), *((path, f"a part of {name}") for path in parts))
 
 
 @contextmanager
 def _stdout() -> Generator[Write]:
-    """Give the function that writes to stdout; the command ends where nobody reads any more."""
+    """Give the function that writes to stdout; the command ends if stdout has no reader any more."""
     if sys.__stdout__ is None:
         message = "stdout is closed: name a file with --out"
         raise ConfigurationError(message)
@@ -136,29 +135,29 @@ def _stdout() -> Generator[Write]:
     yield write
 
 
-def _private(path: Path) -> Path:
-    """Make the file *path* for its owner alone: rows are personal data."""
+def _create_private(path: Path) -> Path:
+    """Create the file *path* for the owner alone: rows are personal data."""
     path.touch(0o600, exist_ok=False)
     return path
 
 
 def _sync(path: Path) -> None:
-    """Let *path* be on the disk; a directory only where the system has such a call."""
-    folder = path.is_dir()
-    with suppress(OSError) if folder else nullcontext():
-        number = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    """Flush the file or directory *path* to the disk; not all systems can flush a directory."""
+    is_folder = path.is_dir()
+    with suppress(OSError) if is_folder else nullcontext():
+        number = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
         try:
             os.fsync(number)
         finally:
             os.close(number)
 
 
-def _same(one: Path, other: Path) -> bool:
-    """Return whether two names are one file, or would be where the case of letters is ignored."""
+def _is_same_file(first: Path, second: Path) -> bool:
+    """Return True if two paths are the same file, or differ in upper and lower case only."""
     with suppress(OSError):
-        if one.samefile(other):
+        if first.samefile(second):
             return True
-    return os.path.realpath(one).casefold() == os.path.realpath(other).casefold()
+    return os.path.realpath(first).casefold() == os.path.realpath(second).casefold()
 
 
 def _digest(path: Path) -> str:

@@ -1,10 +1,9 @@
-"""What a journal says, once its job has ended, or was cut off."""
+"""Commands for a journal: show the job, list failures, export rows, copy the file."""
 
 import csv
 import io
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -13,39 +12,37 @@ from typing import Annotated, Any, Final
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.files import BESIDE, Output, Write, files_of
-from sunshine_async.cli.options import refusals
-from sunshine_async.cli.output import Screen, done, duration, figures
-from sunshine_async.cli.streams import emit, emit_json, in_json
+from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, Write, database_files
+from sunshine_async.cli.options import exit_on_error
+from sunshine_async.cli.output import (
+    Printer,
+    count_figures,
+    done_figures,
+    format_duration,
+    summary_table,
+)
+from sunshine_async.cli.streams import emit, emit_json, json_line
 from sunshine_async.jobs.source import noted
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import KEY_SEPARATOR, Mode
-from sunshine_async.journal import Found, Journal, JournalError, State, copy_journal
-from sunshine_async.journal.sql import REASONS
+from sunshine_async.journal import Found, Journal, JournalError, JournalReport, State, copy_journal
+from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import BadRow, Format, Row, SourceError
 from sunshine_async.rows.file import open_as
 from sunshine_async.rows.json_lines import OUTCOME_KEY
 
-job: Final = typer.Typer(help="What a job with a journal did.", no_args_is_help=True)
+job: Final = typer.Typer(help="Look at a job's journal, or copy the journal.", no_args_is_help=True)
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS: Final = "_.:-=+*#"
 _PARTS: Final = 50
-_TROUBLES: Final = (State.FAILED, State.UNKNOWN, State.BAD)
-_MEANINGS: Final[Mapping[State, str]] = {
-    State.FAILED: "refused, not reached, or created before",
-    State.UNKNOWN: "may be done or not",
-    State.BAD: "could not be read or sent",
-    State.LEFT_OUT: "another row with the same key was sent",
-    State.WAITING: "still to be sent",
-    State.BEGUN: "may have been sent: the same command finds out",
-}
+_NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 
-JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="As given with --journal.")]
+JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="File given with --journal.")]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="A new file to write to, in place of stdout; it is there whole or not at all.",
+        help="New file to write to instead of stdout. The file appears complete or not at all.",
         show_default=False,
     ),
 ]
@@ -53,7 +50,7 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Replace the file, if it is there; never the journal, nor the file that the job read.",
+        help="Replace an existing file, but never the journal or the file that the job read.",
     ),
 ]
 
@@ -62,35 +59,33 @@ Force = Annotated[
 def show(
     path: JournalPath,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
 ) -> None:
-    """Say what a job did: counts, time, errors with an example each, and how fast it went."""
-    with refusals(), closing(Journal(path, must_exist=True)) as journal:
-        screen = Screen(as_json=as_json)
+    """Show the counts, the time and the speed of a job, and an example of each error."""
+    with exit_on_error(), closing(Journal(path, must_exist=True)) as journal:
+        printer = Printer(as_json=as_json)
+        report = journal.report()
         if as_json:
-            emit_json(sys.stdout, _data(journal))
+            emit_json(sys.stdout, _data(journal, report))
             return
-        width = min(_PARTS, max(10, screen.err.width - 20))
-        screen.say(figures(path, _figures(journal, width)))
-        for code, (count, example) in journal.codes().items():
-            screen.say(f"{code} {count:,}, such as line {example}")
+        width = min(_PARTS, max(10, printer.err.width - 20))
+        printer.print_result(summary_table(path, _figures(journal, report, width)))
+        for code, (count, example) in report.codes.items():
+            printer.print_result(f"{code}: {count:,} rows, such as line {example}")
 
 
 @job.command()
 def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> None:
-    """Give the rows that weren't done as JSON lines, each with its line and reason, ready to import again.
+    """Print the rows that weren't done as JSON lines, ready to import again, each with line and reason.
 
-    What became of a row stands under "_row", which an import passes over. The rows are read from the file that the job read, or from the journal if it kept them.
+    The key "_row" has the outcome of a row; an import ignores the key. The content comes from the journal if the job had --keep-bodies, else from the file that the job read.
     """
-    with (
-        refusals(),
-        closing(Journal(path, must_exist=True)) as journal,
-        _output(journal, out, force=force).opened() as write,
-    ):
-        without = _failed(journal, write)
-        if without:
+    with _open(path, out, force=force) as (journal, write):
+        count = _write_failures(journal, write)
+        if count:
             emit(
-                sys.stderr, f"{without} rows without what they held: it can't be read (any more)\n"
+                sys.stderr,
+                f"{count} rows without content: the file that the job read is gone or changed\n",
             )
 
 
@@ -102,90 +97,94 @@ def export(
     out: Out = None,
     force: Force = False,
 ) -> None:
-    """Give every row's line, key, remote id and outcome.
+    """Print the line, key, remote id and outcome of every row.
 
-    Done are "created", "updated", "unchanged" and "deleted"; "upserted" is created or updated, where nobody can tell which.
+    Outcomes of rows that are done: "created", "updated", "unchanged", "deleted", and "upserted", which is created or updated: nobody can tell which.
     """
-    with (
-        refusals(),
-        closing(Journal(path, must_exist=True)) as journal,
-        _output(journal, out, force=force).opened() as write,
-    ):
+    with _open(path, out, force=force) as (journal, write):
         if format is Format.CSV:
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
             outcome = row["outcome"] or State(row["state"]).name.lower()
             key = None if row["key"] is None else row["key"].partition(KEY_SEPARATOR)[0]
-            found = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
-            found["outcome"] = outcome
-            write(in_json(found) if format is Format.JSONL else _cells(found))
+            cells = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
+            cells["outcome"] = outcome
+            write(json_line(cells) if format is Format.JSONL else _csv_line(cells))
 
 
 @job.command()
 def copy(
     path: JournalPath,
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A new file.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="New file.")],
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace TARGET, if it is there and no job uses it.")
+        bool, typer.Option("--force", help="Replace TARGET, unless a job uses it.")
     ] = False,
 ) -> None:
-    """Copy a journal, whole, to one file that goes on from there; also after a kill.
+    """Copy a journal to a single file, also after a kill. A job can go on from the copy.
 
-    A journal copied by other means may lack the rows in the file beside it that ends in -wal.
+    Copy a journal with this command only: some rows may be in a second file that ends in -wal.
     """
     source = Path(path)
-    with refusals():
-        kept = files_of(source, "the journal itself")
-        beside = [Path(f"{target}{end}") for end in BESIDE if Path(f"{target}{end}").exists()]
+    with exit_on_error():
+        protected = database_files(source, "the journal itself")
+        old_parts = [
+            Path(f"{target}{end}") for end in DATABASE_SUFFIXES if Path(f"{target}{end}").exists()
+        ]
         if force and target.exists():
             _check_idle(target)
-        output = Output(target, force, kept)
-        with output.replaced() as made:
-            if beside and not force:
-                message = f"{beside[0]} is there, a part of another journal: name another TARGET"
+        output = OutputTarget(target, force, protected)
+        with output.replace() as made:
+            if old_parts and not force:
+                message = f"{old_parts[0]} exists, a part of another journal: name another TARGET"
                 raise ConfigurationError(message)
             copy_journal(source, made)
-            for part in beside:  # SQLite would take them for parts of the copy
+            for part in old_parts:  # SQLite would read them as parts of the copy
                 part.unlink(missing_ok=True)
         emit(sys.stderr, f"Copied to {target}\n")
 
 
 def _check_idle(target: Path) -> None:
-    """Raise `JournalError` where a process uses the journal *target*; any other file will do."""
+    """Raise `JournalError` if a process uses the journal *target*; a file that is no journal passes."""
     try:
         Journal(target, must_exist=True).close()
     except JournalError as error:
-        if REASONS["locked"] in str(error):
+        if ERROR_REASONS["locked"] in str(error):
             raise
 
 
-def _output(journal: Journal, out: Path | None, *, force: bool) -> Output:
-    """Return the output of a command about *journal*, which never replaces the journal or its source."""
-    about = journal.about()
-    source = about.get("source", "")
-    kept = [
-        *files_of(journal.path, "the journal"),
-        *((folder / source, "the file that the job read")
-          for folder in (Path(), journal.path.parent) if source),
-    ]  # fmt: skip
-    return Output(out, force, tuple(kept), about.get("digest"))
+@contextmanager
+def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[Journal, Write]]:
+    """Give a journal and the function that writes a result; exit on an error.
+
+    The result never replaces the journal or the file that the job read.
+    """
+    with exit_on_error(), closing(Journal(path, must_exist=True)) as journal:
+        about = journal.about()
+        source = about.get("source", "")
+        protected = [
+            *database_files(journal.path, "the journal"),
+            *((folder / source, "the file that the job read")
+              for folder in (Path(), journal.path.parent) if source),
+        ]  # fmt: skip
+        with OutputTarget(out, force, tuple(protected), about.get("digest")).open() as write:
+            yield journal, write
 
 
-def _failed(journal: Journal, write: Write) -> int:
-    """Write the rows that weren't done; return how many of them without what they held."""
-    without = 0
-    with _source(journal) as held:
-        for row in journal.rows(*_TROUBLES):
-            body = json.loads(row["body"]) if row["body"] else held(row)
-            without += body is None
-            said = {name: row[name] for name in ("line", "code", "reason")}
-            said["outcome"] = State(row["state"]).name.lower()
-            write(in_json({**(body or {}), OUTCOME_KEY: said}))
-    return without
+def _write_failures(journal: Journal, write: Write) -> int:
+    """Write the rows that weren't done; return the number of rows without content."""
+    missing = 0
+    with _source(journal) as read_body:
+        for row in journal.rows(*_NOT_DONE):
+            body = json.loads(row["body"]) if row["body"] else read_body(row)
+            missing += body is None
+            about = {name: row[name] for name in ("line", "code", "reason")}
+            about["outcome"] = State(row["state"]).name.lower()
+            write(json_line({**(body or {}), OUTCOME_KEY: about}))
+    return missing
 
 
-def _cells(row: Mapping[str, Any]) -> str:
+def _csv_line(row: Mapping[str, Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(row.values())
     return line.getvalue()
@@ -193,7 +192,10 @@ def _cells(row: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | None]]:
-    """Give what tells what a row held, asked in their order, as far as the source is what it was."""
+    """Give the function that reads the body of a row from the source; None if the source has changed.
+
+    The function takes rows in the order of the source.
+    """
     about = journal.about()
     try:
         task = SERVICES[about["service"]].tasks[Mode(about["mode"])]
@@ -203,9 +205,9 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
         return
     numbered = enumerate(rows, 1)
 
-    def held(wanted: Found) -> dict[str, Any] | None:
+    def read_body(wanted: Found) -> dict[str, Any] | None:
         row: Row | BadRow | None = None
-        with suppress(SourceError):  # what can't be read any more; the reasons are in the journal
+        with suppress(SourceError):  # an unreadable source; the journal has the reasons
             row = next((row for number, row in numbered if number == wanted["number"]), None)
         if not isinstance(row, Row):
             return None
@@ -213,66 +215,54 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
         return row.data if same else None
 
     with rows:
-        yield held
+        yield read_body
 
 
-def _counts(journal: Journal) -> tuple[Counter[State], Counter[str]]:
-    states: Counter[State] = Counter()
-    outcomes: Counter[str] = Counter()
-    for (state, outcome), count in journal.counts().items():
-        states[state] += count
-        if outcome:
-            outcomes[outcome] += count
-    return states, outcomes
-
-
-def _data(journal: Journal) -> dict[str, Any]:
-    states, outcomes = _counts(journal)
+def _data(journal: Journal, report: JournalReport) -> dict[str, Any]:
     first, last, parts = journal.pulse(_PARTS)
     return {
         **journal.about(),
-        "rows": states.total(),
-        **{state.name.lower(): states[state] for state in State},
-        "outcomes": outcomes,
-        "codes": {code: {"rows": n, "example": one} for code, (n, one) in journal.codes().items()},
+        "rows": report.states.total(),
+        **{state.name.lower(): report.states[state] for state in State},
+        "outcomes": report.outcomes,
+        "codes": {code: {"rows": n, "example": text} for code, (n, text) in report.codes.items()},
         "first_ended_at": first,
         "last_ended_at": last,
         "pulse": parts,
     }
 
 
-def _figures(journal: Journal, width: int) -> Mapping[str, str]:
-    about = journal.about()
-    states, outcomes = _counts(journal)
-    shown = {
-        "job": f"{about.get('mode', '')} of {about.get('source', 'what was handed in')}",
-        "at": " ".join(filter(None, map(about.get, ("service", "app", "base_url")))),
-        "is": "finished" if about.get("state") == "finished" else "not finished",
+def _figures(journal: Journal, report: JournalReport, width: int) -> Mapping[str, str]:
+    about, states = journal.about(), report.states
+    shown = {"job": "none: no job has used this journal yet"}
+    if "mode" in about:
+        shown = {
+            "job": f"{about['mode']} of {about.get('source', 'rows that a program gave')}",
+            "service": ", ".join(filter(None, map(about.get, ("service", "app", "base_url")))),
+            "status": "finished" if about.get("state") == "finished" else "not finished",
+        }
+    shown |= {
         "rows": f"{states.total():,}",
-        **done(states[State.DONE], outcomes),
+        **done_figures(states[State.DONE], report.outcomes),
+        **count_figures({state.name.lower().replace("_", " "): states[state] for state in State}),
     }
-    for state, meaning in _MEANINGS.items():
-        if states[state]:
-            name = state.name.lower().replace("_", " ")
-            shown[name] = f"{states[state]:,}  ({meaning})"
-    totals = {
-        name: float(about.get(name, 0))
-        for name in ("seconds", "requests", "throttled", "held", "sessions")
-    }
-    ended = states[State.DONE] + states[State.FAILED] + states[State.UNKNOWN]
-    rate = ended / totals["seconds"] if totals["seconds"] else 0.0
-    shown["time"] = f"{duration(totals['seconds'])}, {rate:,.0f} rows a second"
-    shown["requests"] = f"{totals['requests']:,.0f}, {totals['throttled']:,.0f} of them throttled"
-    if totals["held"]:
-        shown["held"] = f"{duration(totals['held'])}, for the service to come back"
+    seconds, requests, throttled, held = (
+        float(about.get(name, 0)) for name in ("seconds", "requests", "throttled", "held")
+    )
+    if seconds:
+        ended = states[State.DONE] + states[State.FAILED] + states[State.UNKNOWN]
+        shown["time"] = f"{format_duration(seconds)}, {ended / seconds:,.0f} rows a second"
+        shown["requests"] = f"{requests:,.0f}, {throttled:,.0f} of them throttled"
+    if held:
+        shown["held"] = f"{format_duration(held)}, for the service to come back"
     _, _, parts = journal.pulse(width)
     if parts:
-        shown["speed"] = _picture(parts)
+        shown["speed"] = _draw_bars(parts)
     return shown
 
 
-def _picture(parts: list[int]) -> str:
-    """Return *parts* as bars, the most of them as the highest."""
+def _draw_bars(parts: list[int]) -> str:
+    """Return *parts* as bars; the greatest part has the highest bar."""
     bars = _BARS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN_BARS
-    most = max(parts)
-    return "".join(bars[min(len(bars) - 1, part * len(bars) // most)] for part in parts)
+    highest = max(parts)
+    return "".join(bars[min(len(bars) - 1, part * len(bars) // highest)] for part in parts)

@@ -1,7 +1,4 @@
-"""How a command ends that can't go on: one sentence on stderr, and an exit status.
-
-The options that several commands have.
-"""
+"""Options that several commands share, exit statuses, and the error message of a failed command."""
 
 import sys
 from collections.abc import Generator
@@ -15,18 +12,18 @@ import typer
 
 from sunshine_async import SunshineError
 from sunshine_async.bulk import Concurrency
-from sunshine_async.cli.streams import OutputError, emit, plain
+from sunshine_async.cli.streams import OutputError, emit, escape_controls
 
-SIGNALLED: Final = 128
-"""Added to a signal's number, as shells do."""
+SIGNAL_STATUS: Final = 128
+"""Exit status of signal number 0: a signal's number is added, as in shells."""
 _INTERRUPT: Final = 2
 _PACKAGE: Final = Path(__file__).parents[1]
-_NAMED: Final = 3
-"""Places in the library that the sentence about a defect names."""
+_PLACES_SHOWN: Final = 3
+"""Places in the library that the message about a defect names."""
 
 
 class Status(IntEnum):
-    """The exit status of a command, unless a signal interrupts the command."""
+    """Exit status of a command that no signal has interrupted."""
 
     DONE = 0
     TROUBLE = 1
@@ -34,58 +31,53 @@ class Status(IntEnum):
     GAVE_UP = 3
 
 
-class Terminated(KeyboardInterrupt):
-    """The signal *number* ends the process."""
+class SignalInterrupt(KeyboardInterrupt):
+    """A signal, by *number*, that ends the process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number: Final = number
 
     @classmethod
-    def now(cls, number: int, _frame: object) -> NoReturn:
-        """Handle a signal."""
+    def handle(cls, number: int, _frame: object) -> NoReturn:
+        """Raise the signal *number* as an exception; a signal handler."""
         raise cls(number)
 
 
-def leave(status: int, sentence: str) -> NoReturn:
-    """Say *sentence*, and exit with *status*."""
-    emit(sys.stderr, f"sunshine-async: {plain(sentence)}\n")
-    raise typer.Exit(status)
-
-
 @contextmanager
-def refusals(status: int = Status.NOT_STARTED) -> Generator[None]:
-    """Turn any error into one sentence on stderr, and the exit *status*.
+def exit_on_error(status: int = Status.NOT_STARTED) -> Generator[None]:
+    """Turn an error into a message on stderr and the exit *status*.
 
-    A defect is status 3: rows or calls before may have been sent.
+    A defect of the library exits with status 3, since rows or calls may have been sent before.
     """
     try:
         yield
     except typer.Exit:
         raise
     except (KeyboardInterrupt, typer.Abort) as error:
-        sentence = "interrupted"
-        status = SIGNALLED + getattr(error, "number", _INTERRUPT)
+        message = "interrupted"
+        status = SIGNAL_STATUS + getattr(error, "number", _INTERRUPT)
     except OutputError as error:
-        sentence, status = str(error), Status.TROUBLE
+        message, status = str(error), Status.TROUBLE
     except ValueError as error:
-        sentence, status = str(error), Status.NOT_STARTED
+        message, status = str(error), Status.NOT_STARTED
     except (SunshineError, OSError) as error:
-        sentence = sentence_of(error)
-    except Exception as error:  # noqa: BLE001 - of any kind: a sentence instead of a traceback
-        sentence, status = sentence_of(error), Status.GAVE_UP
+        message = describe_error(error)
+    except Exception as error:  # noqa: BLE001 - any kind: a message instead of a traceback
+        message, status = describe_error(error), Status.GAVE_UP
     else:
         return
-    leave(status, sentence)
+    emit(sys.stderr, f"sunshine-async: {escape_controls(message)}\n")
+    raise typer.Exit(status)
 
 
-def sentence_of(error: Exception) -> str:
-    """Return one sentence about *error*; about a defect, without a value that it may hold."""
+def describe_error(error: Exception) -> str:
+    """Return a message about *error*; a message about a defect leaves the values of the error out."""
     if isinstance(error, (SunshineError, ValueError)):
         return "".join((str(error), *getattr(error, "__notes__", ())))
     if isinstance(error, OSError):
         name = "" if error.filename is None else f": {error.filename}"
-        return f"the system refuses: {error.strerror or type(error).__name__}{name}"
+        return f"the operating system reports: {error.strerror or type(error).__name__}{name}"
     frames = (
         (Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)
     )
@@ -95,50 +87,56 @@ def sentence_of(error: Exception) -> str:
         if file.is_relative_to(_PACKAGE)
     ]
     return (
-        f"this is a defect of sunshine-async: {type(error).__name__} at "
-        f"{', '.join(places[-_NAMED:])}. Please report it"
+        f"this is a defect of sunshine-async: {type(error).__name__} in "
+        f"{', '.join(places[-_PLACES_SHOWN:])}. Please report it"
     )
 
 
-Service = Annotated[str, typer.Option(help="Which service: sunshine, smooch or dixa.")]
+ServiceName = Annotated[str, typer.Option(help="The service: sunshine, smooch or dixa.")]
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        help="The server's root. Or: SUNSHINE_BASE_URL, SMOOCH_BASE_URL, DIXA_BASE_URL.",
+        help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL.",
         show_default=False,
     ),
 ]
 AppId = Annotated[
     str | None,
-    typer.Option(help="The app. Or: SUNSHINE_APP_ID, SMOOCH_APP_ID.", show_default=False),
+    typer.Option(
+        help="Id of the app. Or set SUNSHINE_APP_ID or SMOOCH_APP_ID.", show_default=False
+    ),
 ]
 KeyId = Annotated[
     str | None,
-    typer.Option(help="The API key's id. Or: SUNSHINE_KEY_ID, SMOOCH_KEY_ID.", show_default=False),
+    typer.Option(
+        help="Id of the API key. Or set SUNSHINE_KEY_ID or SMOOCH_KEY_ID.", show_default=False
+    ),
 ]
 SecretFile = Annotated[
     Path | None,
     typer.Option(
-        help="A file with the API key's secret in it, or Dixa's API token. Or: SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET, DIXA_API_TOKEN. A terminal is asked.",
+        help="File with the secret of the API key, or with Dixa's API token. Or set SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET or DIXA_API_TOKEN. If all are missing, a terminal prompts for the secret.",
         show_default=False,
     ),
 ]
 
 
-_MOST: Final = 10_000
-"""Calls at once, each with a connection; a process has no more open files than some thousands."""
+_HIGHEST_CONCURRENCY: Final = 10_000
+"""Highest number of calls at once: each call has a connection, and open files are limited."""
 
 
-def how_many(value: str) -> Concurrency:
-    """Return the number of calls at once that *value* says, or ``auto``."""
+def parse_concurrency(value: str) -> Concurrency:
+    """Return the concurrency, a number or ``auto``; raise `typer.BadParameter` for anything else."""
     if value == "auto":
         return "auto"
-    if value.isascii() and value.isdigit() and len(value) <= len(str(_MOST)):
-        at_once = int(value)
-        if 1 <= at_once <= _MOST:
-            return at_once
-    message = f"{value!r} is no number of calls at once: 1 to {_MOST}, or auto"
+    if value.isascii() and value.isdigit() and len(value) <= len(str(_HIGHEST_CONCURRENCY)):
+        count = int(value)
+        if 1 <= count <= _HIGHEST_CONCURRENCY:
+            return count
+    message = (
+        f"{value!r} is no concurrency: give a number from 1 to {_HIGHEST_CONCURRENCY}, or auto"
+    )
     raise typer.BadParameter(message)
 
 
-BrandId = Annotated[str | None, typer.Option(help="The brand of a brand-separated user.")]
+BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]

@@ -1,6 +1,7 @@
-"""What people and programs read: text on stdout, all else on stderr, in any width."""
+"""Output of commands: results on stdout, notes and progress on stderr, at most 80 columns wide."""
 
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Final, TextIO, cast
@@ -11,82 +12,95 @@ from rich.table import Table
 from rich.text import Text
 
 from sunshine_async import Snapshot
-from sunshine_async.cli.streams import Careful, Page, emit, emit_json, plain
+from sunshine_async.cli.streams import SafeStream, TextBuffer, emit, emit_json, escape_controls
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 
 SHOWN: Final = 50
-"""How many of the rows that weren't done are listed, those with the same reason together."""
+"""Number of rows not done that are listed; rows with the same reason are listed together."""
 _WIDEST: Final = 80
 _NARROWEST: Final = 20
-_ROOM_FOR_ALL: Final = 70
-_DONE: Final[Mapping[str, str]] = {
+_WIDE: Final = 70
+_OUTCOMES: Final[Mapping[str, str]] = {
     "created": "",
     "updated": "",
     "upserted": "created or updated: nobody can tell which",
     "unchanged": "as they were: nothing was sent",
     "deleted": "",
 }
-"""What rows that are done may be, in the order in which they are shown, and what that means."""
+"""Outcomes of rows that are done, in the order shown, with the meaning."""
+_COUNTS: Final[Mapping[str, str]] = {
+    "failed": "refused, not reached, or created before",
+    "unknown": "may be done or not: look before sending again",
+    "bad": "could not be read or sent: correct the file",
+    "left out": "another row with the same key was sent",
+    "waiting": "still to be sent",
+    "begun": "may have been sent: the same command finds out",
+    "to be done": "the same command goes on with them",
+    "numbers": "turned into E.164",
+}
+"""Counts of rows, in the order shown, with the meaning."""
+_ALWAYS_SHOWN: Final = ("failed", "unknown", "bad")
 _MISSING: Final = (
-    "ROWS WITHOUT AN OUTCOME: {:,}. They were read, and may have been sent or not. Look at the "
-    "service before they are sent again"
+    "ROWS WITHOUT AN OUTCOME: {:,}. The rows were read, and may have been sent. Look at the service "
+    "before the rows are sent again"
 )
 _STYLES: Final = {Trouble.FAILED: "red", Trouble.UNKNOWN: "yellow", Trouble.BAD: "magenta"}
 
 
-class Screen:
-    """Where a command's words go; *as_json*: all of them as JSON, a line each."""
+class Printer:
+    """Printer of results, notes and progress; with *as_json* all output is JSON, a line each."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json: Final = as_json
-        # no markup, no emoji codes: text of files and services is shown as it is
+        # no markup, no emoji codes: text of files and services is shown as received
         self.err: Final = Console(
-            file=cast("TextIO", Careful(sys.stderr)), highlight=False, markup=False, emoji=False
+            file=cast("TextIO", SafeStream(sys.stderr)), highlight=False, markup=False, emoji=False
         )
         self._out: Final = Console(highlight=False, markup=False, emoji=False)
         for console in (self._out, self.err):
             console.width = max(_NARROWEST, min(console.width, _WIDEST))
-        self._page: Final = Page(sys.stdout.encoding)
-        self._out.file = self._page
+        self._buffer: Final = TextBuffer(sys.stdout.encoding)
+        self._out.file = self._buffer
 
-    def say(self, *parts: Table | str) -> None:
-        """Give results to people."""
+    def print_result(self, *parts: Table | str) -> None:
+        """Print results for people on stdout."""
         for part in parts:
-            self._out.print(Text(plain(part)) if isinstance(part, str) else part)
-        emit(sys.stdout, self._page.take())
+            self._out.print(Text(escape_controls(part)) if isinstance(part, str) else part)
+        emit(sys.stdout, self._buffer.drain())
 
-    def tell(self, text: str) -> None:
-        """Say something that isn't a result."""
+    def print_note(self, text: str) -> None:
+        """Print a note, which is no result, on stderr."""
         if self.as_json:
             emit_json(sys.stderr, {"note": text})
         else:
-            self.err.print(Text(plain(text)))
+            self.err.print(Text(escape_controls(text)))
 
-    def problem(self, problem: Problem) -> None:
-        """Give a row that wasn't done as one line of JSON, beside the result."""
+    def print_problem(self, problem: Problem) -> None:
+        """Print a row that wasn't done as a line of JSON on stderr."""
         emit_json(sys.stderr, problem.as_json())
 
-    def report(self, report: Report, *, missing: int = 0, **about: str) -> None:
-        """Show what became of a job, and what it is *about*; *missing* rows have no outcome."""
+    def print_report(self, report: Report, *, missing: int = 0, **about: str) -> None:
+        """Print the report of a job, described by *about*; *missing* rows have no outcome."""
         if missing:
-            self.tell(_MISSING.format(missing))
+            self.print_note(_MISSING.format(missing))
         if self.as_json:
             emit_json(sys.stdout, {**about, **report.as_json(), "without_outcome": missing})
             return
         if report.problems:
-            self.say(listing(report.problems[:SHOWN]))
+            self.print_result(problem_table(report.problems[:SHOWN]))
         more = report.troubles - SHOWN
         if more > 0:
-            self.say(f"... and {more:,} more: with --json each one is on stderr\n")
-        self.say(figures(", ".join(about.values()), _figures(report)), *_advice(report))
+            self.print_result(f"... and {more:,} more: with --json each one is on stderr\n")
+        table = summary_table(", ".join(about.values()), _figures(report))
+        self.print_result(table, *_advice(report))
 
     @contextmanager
-    def progress(self, name: str) -> Generator["Meter"]:
-        """Show how far a job is: a bar on a terminal, else a line now and then."""
+    def show_progress(self, name: str) -> Generator["ProgressDisplay"]:
+        """Show the progress of a job: a bar on a terminal, else a line every ten seconds."""
         if not self.err.is_terminal or self.as_json:
-            yield Meter(self, None, TaskID(0))
+            yield ProgressDisplay(self, None, TaskID(0))
             return
-        wide = self.err.width >= _ROOM_FOR_ALL
+        wide = self.err.width >= _WIDE
         columns = [TextColumn("{task.description}", markup=False)] if wide else []
         bar = Progress(
             *columns,
@@ -97,51 +111,53 @@ class Screen:
             expand=wide,
         )
         with bar:
-            yield Meter(self, bar, bar.add_task(plain(name), total=None, wide="", narrow=""))
+            yield ProgressDisplay(
+                self, bar, bar.add_task(escape_controls(name), total=None, wide="", narrow="")
+            )
 
 
-class Meter:
-    """How far a job is, as shown."""
+class ProgressDisplay:
+    """Progress of a job, as a bar on a terminal or as lines."""
 
-    def __init__(self, screen: Screen, bar: Progress | None, task: TaskID) -> None:
-        self._screen: Final = screen
+    def __init__(self, printer: Printer, bar: Progress | None, task: TaskID) -> None:
+        self._printer: Final = printer
         self._bar: Final = bar
         self._task: Final = task
 
     @property
     def interval(self) -> float:
-        """Seconds between two looks."""
+        """Seconds between two updates."""
         return 10.0 if self._bar is None else 0.1
 
-    def show(self, report: Report, total: int | None, pace: Snapshot) -> None:
-        """Show *report*, of *total* rows as far as can be told, and what keeps it waiting."""
+    def update(self, report: Report, total: int | None, pace: Snapshot) -> None:
+        """Show the state of *report*, the wait of *pace*, and the share of *total* rows if known."""
         if self._bar is None:
-            self._screen.tell(_now(report, total, ", ", pace))
+            self._printer.print_note(_progress_text(report, total, ", ", pace))
             return
-        wide = _now(report, total, " ", pace)
-        narrow = _now(report, total, " ", pace, short=True)
+        wide = _progress_text(report, total, " ", pace)
+        narrow = _progress_text(report, total, " ", pace, short=True)
         self._bar.update(
             self._task, completed=report.rows, total=total, wide=wide, narrow=narrow, refresh=True
         )
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._bar is not None:
             self._bar.stop()
 
 
-def _now(
+def _progress_text(
     report: Report, total: int | None, between: str, pace: Snapshot, *, short: bool = False
 ) -> str:
     parts = [f"{report.rows:,} rows", f"{report.rate:,.0f}/s"]
     if total is not None:
         parts.insert(0, f"{min(100, 100 * report.rows // max(total, 1))} %")
         if report.rate:
-            parts.append(f"{duration(max(0, total - report.rows) / report.rate)} left")
+            parts.append(f"{format_duration(max(0, total - report.rows) / report.rate)} left")
     if pace.held:
         parts.append("waiting for the service")
     elif pace.paused:
-        parts.append(f"asked to wait {duration(pace.paused)}")
+        parts.append(f"asked to wait {format_duration(pace.paused)}")
     if short:
         return between.join(parts)
     if pace.rate is not None:
@@ -154,7 +170,7 @@ def _now(
     return between.join(parts)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return *seconds* as ``5 s``, ``2:05`` or ``1:02:05``."""
     whole = round(seconds)
     if whole < 60:  # noqa: PLR2004 - a minute
@@ -164,23 +180,25 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def listing(problems: Iterable[Problem]) -> Table:
-    """Return the table of *problems*, those with the same reason together."""
+def problem_table(problems: Iterable[Problem]) -> Table:
+    """Return the table of *problems*; problems with the same reason share a row."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("lines", overflow="fold", max_width=16)
     table.add_column("outcome", overflow="fold")
-    table.add_column("why", overflow="fold")
-    alike: dict[tuple[Trouble, str], list[int]] = {}
+    table.add_column("reason", overflow="fold")
+    groups: dict[tuple[Trouble, str], list[int]] = {}
     for problem in sorted(problems, key=lambda problem: problem.line):
-        alike.setdefault((problem.trouble, problem.reason), []).append(problem.line)
-    for (trouble, reason), lines in alike.items():
-        table.add_row(_ranges(lines), Text(trouble.value, _STYLES[trouble]), Text(plain(reason)))
+        groups.setdefault((problem.trouble, problem.reason), []).append(problem.line)
+    for (trouble, reason), lines in groups.items():
+        table.add_row(
+            _ranges(lines), Text(trouble.value, _STYLES[trouble]), Text(escape_controls(reason))
+        )
     table.add_row()
     return table
 
 
 def _ranges(numbers: list[int]) -> str:
-    """Return rising *numbers* as ``3, 5-7``."""
+    """Return ascending *numbers* as ``3, 5-7``."""
     ranges: list[tuple[int, int]] = []
     for number in numbers:
         if ranges and ranges[-1][1] == number - 1:
@@ -190,55 +208,66 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(f"{first}-{last}" if first < last else f"{first}" for first, last in ranges)
 
 
-def figures(title: str, shown: Mapping[str, str]) -> Table:
-    """Return the table of what is *shown*, by name."""
+def summary_table(title: str, figures: Mapping[str, str]) -> Table:
+    """Return a table of figures by name."""
     table = Table(
-        title=Text(plain(title)), title_justify="left", title_style="bold", show_header=False
+        title=Text(escape_controls(title)),
+        title_justify="left",
+        title_style="bold",
+        show_header=False,
     )
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in shown.items():
-        table.add_row(name, Text(plain(value)))
+    for name, value in figures.items():
+        table.add_row(name, Text(escape_controls(value)))
     return table
 
 
-def done(count: int, outcomes: Mapping[str, int]) -> Mapping[str, str]:
-    """Return what is shown of the *count* of rows done: how many of each of their *outcomes*."""
-    words = [word for word in {**_DONE, **outcomes} if outcomes.get(word)]
+def done_figures(count: int, outcomes: Mapping[str, int]) -> Mapping[str, str]:
+    """Return the figures of *count* rows done: a figure for each outcome, if several occur."""
+    words = [word for word in {**_OUTCOMES, **outcomes} if outcomes.get(word)]
     if len(words) > 1:
-        each = {word: _meant(f"{outcomes[word]:,}", _DONE.get(word, "")) for word in words}
-        return {"done": f"{count:,}", **{f"  {word}": said for word, said in each.items()}}
+        figures = {f"  {word}": _figure(outcomes[word], _OUTCOMES.get(word, "")) for word in words}
+        return {"done": f"{count:,}", **figures}
     word = "".join(words)
-    meaning = ", ".join(filter(None, (word, _DONE.get(word, ""))))
-    return {"done": _meant(f"{count:,}", meaning)}
+    return {"done": _figure(count, ", ".join(filter(None, (word, _OUTCOMES.get(word, "")))))}
+
+
+def count_figures(counts: Mapping[str, int]) -> Mapping[str, str]:
+    """Return the figures of rows not done, by name; most counts of 0 are left out."""
+    return {
+        name: _figure(counts[name], meaning if counts[name] else "")
+        for name, meaning in _COUNTS.items()
+        if counts.get(name) or (name in counts and name in _ALWAYS_SHOWN)
+    }
+
+
+def _figure(count: int, meaning: str) -> str:
+    return f"{count:,}  ({meaning})" if meaning else f"{count:,}"
 
 
 def _figures(report: Report) -> Mapping[str, str]:
+    counts = {
+        "failed": report.failed, "unknown": report.unknown, "bad": report.bad,
+        "left out": report.left_out, "to be done": report.waiting, "numbers": report.turned,
+    }  # fmt: skip
     shown = {
         "rows": f"{report.rows:,}",
-        **done(report.done, report.outcomes),
-        "failed": _counted(report.failed, "refused, not reached, or created before"),
-        "unknown": _counted(report.unknown, "may be done or not: look before sending again"),
-        "bad": _counted(report.bad, "could not be read: nothing was sent"),
+        **done_figures(report.done, report.outcomes),
+        **count_figures(counts),
         "time": f"{report.seconds:,.1f} s, {report.rate:,.0f} rows a second",
         "requests": f"{report.requests:,}",
     }
-    beside = (
-        ("left out", report.left_out, "another row with the same key was sent"),
-        ("to be done", report.waiting, "the same command goes on with them"),
-        ("numbers", report.turned, "turned into E.164"),
-    )
-    shown |= {name: _counted(count, meaning) for name, count, meaning in beside if count}
     if report.paused:
         shown["paused"] = f"{report.paused:,.0f} s, as the service asked"
     if report.held:
         shown["held"] = f"{report.held:,.0f} s, for the service to come back"
     if report.limit is not None:
-        shown["pace"] = f"{report.limit:,.1f} calls a second at most, by the end"
+        shown["pace"] = f"at most {report.limit:,.1f} calls a second at the end"
     if report.limit_found is not None:
         shown["limit"] = report.limit_found
     if report.resent or report.throttled:
-        shown["requests"] += f", {report.resent:,} of them again, {report.throttled:,} throttled"
+        shown["requests"] += f", {report.resent:,} of them resent, {report.throttled:,} throttled"
     latency = {name: seconds for name, seconds in report.percentiles().items() if seconds}
     if latency:
         shown["latency"] = ", ".join(f"{name} {_ms(s)}" for name, s in latency.items())
@@ -247,29 +276,23 @@ def _figures(report: Report) -> Mapping[str, str]:
     return shown
 
 
-def _counted(count: int, meaning: str) -> str:
-    return _meant(f"{count:,}", meaning) if count else "0"
-
-
-def _meant(text: str, meaning: str) -> str:
-    return f"{text}  ({meaning})" if meaning else text
-
-
 def _ms(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def unknown_keys(keys: Counter[str]) -> list[str]:
+    """Return a sentence about *keys* that no model has, each with a number of rows, if any."""
+    found = ", ".join(f"{key} (rows: {rows:,})" for key, rows in keys.most_common())
+    return [f"Sent, though not among the known fields: {found}"] if found else []
 
 
 def _advice(report: Report) -> list[str]:
     lines: list[str] = []
     if not report.rows and not report.waiting:
-        lines.append("No row was taken.")
-    if report.beyond:
-        keys = ", ".join(f"{key} (rows: {rows:,})" for key, rows in report.beyond.most_common())
-        lines.append(f"Sent as they are, though no field known here is called so: {keys}")
+        lines.append("No row was processed.")
+    lines += unknown_keys(report.beyond)
     if report.ending is Ending.GAVE_UP:
         lines.append(f"Given up: {report.reason}")
     if report.ending is not Ending.ALL and report.rows and not report.waiting:
-        lines.append(
-            f"The rows up to line {report.last_line:,} were taken; those after it were not."
-        )
+        lines.append(f"Rows up to line {report.last_line:,} were processed; later rows were not.")
     return lines

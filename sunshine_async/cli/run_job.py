@@ -22,8 +22,16 @@ from attrs import define, field, frozen
 from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
 from sunshine_async.bulk import Concurrency
-from sunshine_async.cli.options import SIGNALLED, Status, sentence_of
-from sunshine_async.cli.output import SHOWN, Meter, Screen, duration, figures, listing
+from sunshine_async.cli.options import SIGNAL_STATUS, Status, describe_error
+from sunshine_async.cli.output import (
+    SHOWN,
+    Printer,
+    ProgressDisplay,
+    format_duration,
+    problem_table,
+    summary_table,
+    unknown_keys,
+)
 from sunshine_async.cli.streams import OutputError, emit, emit_json
 from sunshine_async.jobs import (
     Duplicates,
@@ -43,37 +51,40 @@ _DEPENDS = "that depends on the service; say --rate to have it worked out"
 
 
 def rehearsed(
-    service: Service, mode: Mode, rows: RowFile, screen: Screen, *, rate: float | None
+    service: Service, mode: Mode, rows: RowFile, printer: Printer, *, rate: float | None
 ) -> int:
     """Read *rows*, send nothing, show what a job would make of them; return the exit status."""
     found = rehearse(
-        service, mode, rows, rate=rate, on_problem=screen.problem if screen.as_json else None
+        service,
+        mode,
+        rows,
+        rate=rate,
+        on_problem=printer.print_problem if printer.as_json else None,
     )
     about = {"file": rows.name, "service": service.name, "mode": mode.value}
-    if screen.as_json:
+    if printer.as_json:
         emit_json(sys.stdout, {**about, "dry_run": True, **found.as_json()})
     else:
-        _show(found, ", ".join(about.values()), screen)
+        _show(found, ", ".join(about.values()), printer)
     return Status.TROUBLE if found.bad else Status.DONE
 
 
-def _show(found: Rehearsal, title: str, screen: Screen) -> None:
+def _show(found: Rehearsal, title: str, printer: Printer) -> None:
     if found.problems:
-        screen.say(listing(found.problems[:SHOWN]))
+        printer.print_result(problem_table(found.problems[:SHOWN]))
     if found.bad > SHOWN:
-        screen.say(f"... and {found.bad - SHOWN:,} more: with --json each one is on stderr\n")
-    screen.say(figures(f"dry run of {title}", _figures(found)))
-    if found.beyond:
-        keys = ", ".join(f"{key} (rows: {rows:,})" for key, rows in found.beyond.most_common())
-        screen.say(f"Sent as they are, though no field known here is called so: {keys}")
-    screen.say("Nothing was sent.")
+        printer.print_result(
+            f"... and {found.bad - SHOWN:,} more: with --json each one is on stderr\n"
+        )
+    printer.print_result(summary_table(f"dry run of {title}", _figures(found)))
+    printer.print_result(*unknown_keys(found.beyond), "Nothing was sent.")
 
 
 def _figures(found: Rehearsal) -> Mapping[str, str]:
     takes = _DEPENDS
     if found.seconds is not None:
         least = " at least," if found.most > 1 else ""
-        takes = f"{duration(found.seconds)}{least} at {found.rate:g} requests a second"
+        takes = f"{format_duration(found.seconds)}{least} at {found.rate:g} requests a second"
     shown = {
         "rows": f"{found.rows:,}",
         "valid": f"{found.valid:,}",
@@ -121,7 +132,7 @@ class Run:
     def status(self) -> int:
         """What to exit with."""
         if self.signal is not None:
-            return SIGNALLED + self.signal
+            return SIGNAL_STATUS + self.signal
         if self.report.ending is Ending.GAVE_UP:
             return Status.GAVE_UP
         return Status.TROUBLE if self.report.troubles or self.missing else Status.DONE
@@ -173,27 +184,29 @@ class Order:
     journal: Journaled = field(kw_only=True, default=Journaled())
 
 
-async def carry_out(order: Order, client: Client, screen: Screen) -> int:
+async def carry_out(order: Order, client: Client, printer: Printer) -> int:
     """Do what was ordered, show what became of it, and return the status to exit with."""
     result: Run | None = None
     try:
-        async with client, _job(order, client, screen) as job:
-            result = await run(job, order.rows, screen, grace=order.grace)
+        async with client, _job(order, client, printer) as job:
+            result = await run(job, order.rows, printer, grace=order.grace)
     except Exception as error:
         if result is None:
             raise
-        screen.tell(f"The job has ended; closing its connections failed: {sentence_of(error)}")
+        printer.print_note(
+            f"The job has ended; closing its connections failed: {describe_error(error)}"
+        )
     about = {"file": order.rows.name, "service": order.service.name, "mode": order.mode.value}
     try:
-        screen.report(result.report, missing=result.missing, **about)
+        printer.print_report(result.report, missing=result.missing, **about)
     except OutputError as error:
         emit(sys.stderr, f"sunshine-async: {error}\n")
         return result.status or Status.TROUBLE
     return result.status
 
 
-def _job(order: Order, client: Client, screen: Screen) -> AbstractAsyncContextManager[Job]:
-    on_problem = screen.problem if screen.as_json else None
+def _job(order: Order, client: Client, printer: Printer) -> AbstractAsyncContextManager[Job]:
+    on_problem = printer.print_problem if printer.as_json else None
     how = order.journal
     if how.path is None:
         job = Job(
@@ -229,7 +242,7 @@ def _job(order: Order, client: Client, screen: Screen) -> AbstractAsyncContextMa
 async def run(
     job: Job,
     rows: RowFile,
-    screen: Screen,
+    printer: Printer,
     *,
     grace: float = GRACE,
     signals: Signals = anyio.open_signal_receiver,
@@ -242,39 +255,39 @@ async def run(
     """
     result = Run(job.report)
 
-    async def watch(meter: Meter) -> None:
+    async def watch(display: ProgressDisplay) -> None:
         with (
             suppress(NotImplementedError),  # Windows has none of it
             signals(signal.SIGINT, signal.SIGTERM) as received,
         ):
             async for number in received:
                 if result.signal is not None:
-                    meter.close()
-                    leave(SIGNALLED + number)
+                    display.close()
+                    leave(SIGNAL_STATUS + number)
                 result.signal = number
                 job.stop()
-                screen.tell(
+                printer.print_note(
                     f"Stopping: no more rows are taken. {job.under_way} are under way and have "
                     f"{grace:g} s to end; interrupt again to stop at once."
                 )
 
-    async def show(meter: Meter) -> None:
+    async def show(display: ProgressDisplay) -> None:
         with suppress(Exception):  # no display is worth a job
             while True:
-                await sleep(meter.interval)
-                meter.show(job.report, _total(job, rows), job.pace)
+                await sleep(display.interval)
+                display.update(job.report, _total(job, rows), job.pace)
 
-    async def attend(meter: Meter) -> None:
+    async def attend(display: ProgressDisplay) -> None:
         with attending:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(watch, meter)
-                tasks.start_soon(show, meter)
+                tasks.start_soon(watch, display)
+                tasks.start_soon(show, display)
 
     attending = anyio.CancelScope()
     own: Exception | None = None
-    with screen.progress(rows.name) as meter:
+    with printer.show_progress(rows.name) as display:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(attend, meter)
+            tasks.start_soon(attend, display)
             try:
                 await job.run(rows)
             except Exception as error:  # noqa: BLE001 - as itself: not one of a group
@@ -290,7 +303,7 @@ def _end(result: Run, job: Job, rows: RowFile, own: Exception | None) -> None:
         if not job.report.latencies.count:  # of calls that ended, were cut off or failed
             raise own
         result.broken = True
-        job.report.ending, job.report.reason = Ending.GAVE_UP, sentence_of(own)
+        job.report.ending, job.report.reason = Ending.GAVE_UP, describe_error(own)
     if rows.path is not None or not isinstance(job, LastingJob):  # it meets equal rows once
         result.read = job.read
 

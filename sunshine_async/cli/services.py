@@ -1,10 +1,10 @@
-"""What the command line knows of each service: how to reach it, and single users of it."""
+"""Services of the command line: connection options, credentials and clients."""
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import typer
 from attrs import frozen
@@ -13,7 +13,6 @@ from sunshine_async import (
     ApiToken,
     BasicAuth,
     ConfigurationError,
-    ConflictError,
     DixaClient,
     Pace,
     SmoochClient,
@@ -29,8 +28,8 @@ App = TypeVar("App", bound=AppClient)
 
 
 @frozen(kw_only=True)
-class Access:
-    """What was said of where a service is, and as whom to call it."""
+class ConnectionOptions:
+    """Options of a connection: address, credentials, rate and concurrency."""
 
     base_url: str | None = None
     app_id: str | None = None
@@ -39,185 +38,127 @@ class Access:
     rate: float | None = None
     concurrency: Concurrency = 1
     may_ask: bool = False
-    """Whether there is someone to ask for the secret."""
+    """A person is at the terminal and can type the secret."""
 
     @property
     def connections(self) -> int:
-        """How many connections there may be: of ten, batches leave one to others."""
-        at_once = HIGHEST_LIMIT if self.concurrency == "auto" else self.concurrency
-        return at_once + at_once // 8 + 1
-
-
-@frozen(kw_only=True)
-class How:
-    """What else was said of what is to be done with one user."""
-
-    brand_id: str | None = None
-    force: bool = False
+        """Number of connections: of ten connections, batches leave a connection to single calls."""
+        calls = HIGHEST_LIMIT if self.concurrency == "auto" else self.concurrency
+        return calls + calls // 8 + 1
 
 
 @frozen
-class Known:
-    """A service that the command line knows."""
+class CliService:
+    """A service of the command line."""
 
     service: jobs.Service
-    connect: Callable[[Access], Client]
-    get: Callable[[Any, str, How], Awaitable[object]]
-    delete: Callable[[Any, str, How], Awaitable[str]]
-    """Returns the sentence that says what was done."""
-    takes: tuple[str, ...] = ()
-    """What of `How` means something to it."""
+    connect: Callable[[ConnectionOptions], Client]
     rate: float | None = None
-    """The calls a second that its client keeps to by itself."""
-
-    def meant(self, how: How) -> How:
-        """Return *how*; raise `ConfigurationError` for what means nothing to the service."""
-        for name in ("brand_id", "force"):
-            if getattr(how, name) and name not in self.takes:
-                option = name.replace("_", "-")
-                message = f"--{option} means nothing to {self.service.name}: leave it out"
-                raise ConfigurationError(message)
-        return how
+    """Calls a second of the service's client, unless options give a rate."""
 
 
-def known(name: str) -> Known:
-    """Return the service called *name*; raise `ConfigurationError`, saying which there are."""
+def find_service(name: str) -> CliService:
+    """Return the service called *name*; raise `ConfigurationError` for an unknown name."""
     found = SERVICES.get(name)
     if found is None:
-        message = (
-            f"--service {name}: there is no such service here. There is: {', '.join(SERVICES)}"
-        )
+        message = f"--service {name}: unknown service. Services are: {', '.join(SERVICES)}"
         raise ConfigurationError(message)
     return found
 
 
-def pace(access: Access) -> Pace | None:
-    """Return the pace that was asked for, if one was; raise `ConfigurationError` if it can't be."""
+def pace(connection: ConnectionOptions) -> Pace | None:
+    """Return the pace for ``--rate``, or None; raise `ConfigurationError` for a bad rate."""
     try:
-        return None if access.rate is None else Pace(rate=access.rate)
+        return None if connection.rate is None else Pace(rate=connection.rate)
     except ValueError as error:
-        message = f"--rate can't be that: {error}"
-    raise ConfigurationError(message)
+        message = f"--rate {connection.rate:g}: {error}"
+        raise ConfigurationError(message) from None
 
 
-def secret(access: Access, variable: str, *, what: str, ask: Callable[[str], str]) -> str:
-    """Return the secret, *what* it is called, from its file, the environment, or who is there to *ask*.
+def find_secret(
+    connection: ConnectionOptions, variable: str, *, what: str, ask: Callable[[str], str]
+) -> str:
+    """Return the secret from the file, the environment, or a person: *ask* prompts for the secret, called *what*.
 
-    It has no option of its own: other users of a machine can see the options of a process.
+    A secret is never an option, since all users of a machine can see the options of a process.
+    Raise `ConfigurationError` for a file that can't be read, or if the secret is missing.
     """
-    if access.secret_file is not None:
+    if connection.secret_file is not None:
         try:
-            return access.secret_file.read_text(encoding="utf-8").strip()
+            return connection.secret_file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it isn't text"
-            message = f"--secret-file {access.secret_file} can't be read: {reason}"
+            reason = getattr(error, "strerror", None) or "the file isn't text"
+            message = f"--secret-file {connection.secret_file} can't be read: {reason}"
         raise ConfigurationError(message)
     found = os.environ.get(variable)
     if found:
         return found
-    if access.may_ask:
+    if connection.may_ask:
         return ask(what)
     message = f"the {what} is missing: set {variable}, or give --secret-file"
     raise ConfigurationError(message)
 
 
-def _ask(what: str) -> str:
-    answer: str = typer.prompt(f"The {what} (it isn't shown)", hide_input=True, err=True)
+def _prompt_secret(what: str) -> str:
+    answer: str = typer.prompt(f"The {what} (not shown while you type)", hide_input=True, err=True)
     return answer
 
 
-def _said(value: str | None, option: str, variable: str) -> str:
+def _required(value: str | None, option: str, variable: str) -> str:
     found = os.environ.get(variable) if value is None else value
     if not found:
-        message = f"{option} is missing: give it, or set {variable}"
+        message = f"{option} is missing: give {option}, or set {variable}"
         raise ConfigurationError(message)
     return found
 
 
-def _connected(kind: type[App]) -> Callable[[Access], App]:
-    """Return how a client of *kind* is made of what was said, and of the environment."""
+def _app_connector(kind: type[App]) -> Callable[[ConnectionOptions], App]:
+    """Return the function that makes a client of *kind* from options and the environment."""
 
-    def connect(access: Access) -> App:
-        app_id = _said(access.app_id, "--app-id", f"{kind.prefix}_APP_ID")
-        key_id = _said(access.key_id, "--key-id", f"{kind.prefix}_KEY_ID")
-        found = secret(access, f"{kind.prefix}_KEY_SECRET", what="key's secret", ask=_ask)
+    def connect(connection: ConnectionOptions) -> App:
+        app_id = _required(connection.app_id, "--app-id", f"{kind.prefix}_APP_ID")
+        key_id = _required(connection.key_id, "--key-id", f"{kind.prefix}_KEY_ID")
+        secret = find_secret(
+            connection, f"{kind.prefix}_KEY_SECRET", what="key's secret", ask=_prompt_secret
+        )
         return kind(
             app_id,
-            auth=BasicAuth(key_id, found),
-            base_url=access.base_url,
-            pace=pace(access),
-            max_connections=access.connections,
+            auth=BasicAuth(key_id, secret),
+            base_url=connection.base_url,
+            pace=pace(connection),
+            max_connections=connection.connections,
         )
 
     return connect
 
 
-def _connected_to_dixa(access: Access) -> DixaClient:
-    """Return a client of what was said, at the pace that all with its token share unless told."""
-    for option, value in (("--app-id", access.app_id), ("--key-id", access.key_id)):
+def _connect_dixa(connection: ConnectionOptions) -> DixaClient:
+    """Make a Dixa client; without ``--rate`` all clients of the same token share a pace."""
+    for option, value in (("--app-id", connection.app_id), ("--key-id", connection.key_id)):
         if value is not None:
-            message = f"{option} means nothing to dixa, which has an API token alone: leave it out"
+            message = f"{option} doesn't apply to dixa, which has an API token only: leave it out"
             raise ConfigurationError(message)
-    token = secret(access, "DIXA_API_TOKEN", what="API token", ask=_ask)
+    token = find_secret(connection, "DIXA_API_TOKEN", what="API token", ask=_prompt_secret)
     return DixaClient(
         auth=ApiToken(token),
-        base_url=access.base_url,
-        pace=pace(access),
-        max_connections=access.connections,
+        base_url=connection.base_url,
+        pace=pace(connection),
+        max_connections=connection.connections,
     )
 
 
-async def _deleted(call: Awaitable[None]) -> str:
-    await call
-    return "Deleted."
-
-
-async def _anonymized(client: DixaClient, who: str, how: How) -> str:
-    try:
-        await client.end_users.anonymize(who, force=how.force)
-    except ConflictError as error:
-        if not how.force:
-            error.add_note(_OPEN)
-        raise
-    return _ANONYMIZED
-
-
-_OPEN: Final = ". Are there open conversations? With --force it is done all the same"
-_ANONYMIZED: Final = (
-    "Taken on: Dixa anonymizes the end user, with all conversations and messages, for good. "
-    "It may take up to 24 hours."
-)
-
-SERVICES: Final[Mapping[str, Known]] = {
-    "sunshine": Known(
-        jobs.SUNSHINE,
-        _connected(SunshineClient),
-        get=lambda client, who, how: client.users.get(who, brand_id=how.brand_id),
-        delete=lambda client, who, how: _deleted(client.users.delete(who, brand_id=how.brand_id)),
-        takes=("brand_id",),
-    ),
-    "smooch": Known(
-        jobs.SMOOCH,
-        _connected(SmoochClient),
-        get=lambda client, who, _: client.app_users.get(who),
-        delete=lambda client, who, _: _deleted(client.app_users.delete(who)),
-    ),
-    "dixa": Known(
-        jobs.DIXA,
-        _connected_to_dixa,
-        get=lambda client, who, _: client.end_users.get(who),
-        delete=_anonymized,
-        takes=("force",),
-        rate=RATE,
-    ),
+SERVICES: Final[Mapping[str, CliService]] = {
+    "sunshine": CliService(jobs.SUNSHINE, _app_connector(SunshineClient)),
+    "smooch": CliService(jobs.SMOOCH, _app_connector(SmoochClient)),
+    "dixa": CliService(jobs.DIXA, _connect_dixa, rate=RATE),
 }
 
 
-def someone_there() -> bool:
-    """Return whether a person is at the terminal."""
-    return typing() and sys.stderr.isatty()
+def can_prompt() -> bool:
+    """Return True if a person at the terminal can answer a prompt."""
+    return stdin_is_terminal() and sys.stderr.isatty()
 
 
-def typing() -> bool:
-    """Return whether standard input is a terminal; None is a process started without one."""
+def stdin_is_terminal() -> bool:
+    """Return True if standard input is a terminal; a process may have none."""
     return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]

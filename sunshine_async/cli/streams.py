@@ -1,4 +1,4 @@
-"""The standard streams: open, in any encoding, and left alone once they can't be written."""
+"""Standard streams: open, in any encoding, and silent after a write has failed."""
 
 import io
 import json
@@ -18,13 +18,13 @@ _CONTROLS: Final = {
 
 
 class OutputError(Exception):
-    """The result of a command can't be written; the text says the reason."""
+    """The result of a command can't be written; the text has the reason."""
 
 
 def open_streams() -> None:
-    """Give the process the standard streams that it was started without; let them take any text.
+    """Open the standard streams that the process was started without; make all streams accept any text.
 
-    Files opened later must not get the numbers 0 to 2: what goes to a stream would go into them.
+    Files opened later must not get the numbers 0 to 2, or output would be written into the files.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) < len(_STANDARD):
         os.set_inheritable(number, True)  # noqa: FBT003 - positional only
@@ -38,10 +38,10 @@ def open_streams() -> None:
 
 
 def emit(stream: TextIO, text: str) -> bool:
-    """Write *text* to *stream*; return whether anybody reads the stream.
+    """Write *text* to *stream*; return False if the stream has no reader or can't be written.
 
-    A stream that can't be written takes nothing from here on. Raise `OutputError` where stdout,
-    the place of results, has a reader and can't be written, as on a full disk.
+    A failed write silences the stream. Raise `OutputError` if stdout, which has the results, has a
+    reader and can't be written, as on a full disk.
     """
     try:
         stream.write(text)
@@ -50,38 +50,36 @@ def emit(stream: TextIO, text: str) -> bool:
         silence(stream)
         if isinstance(error, BrokenPipeError) or stream is not sys.stdout:
             return False
-        reason = error.strerror
-    else:
-        return True
-    message = f"the output can't be written: {reason}"
-    raise OutputError(message)
+        message = f"the output can't be written: {error.strerror}"
+        raise OutputError(message) from None
+    return True
 
 
 def silence(stream: TextIO) -> None:
-    """Let the text that waits in *stream*, and all text from here on, go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Discard the text buffered in *stream* and all later text."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def emit_json(stream: TextIO, data: object, *, indent: int | None = None) -> bool:
-    """`emit` *data* as JSON, in ASCII where the encoding of *stream* lacks characters."""
-    whole = stream.encoding.lower().replace("-", "") == "utf8"
-    return emit(stream, json.dumps(data, ensure_ascii=not whole, indent=indent) + "\n")
+    """`emit` *data* as JSON, in ASCII if the encoding of *stream* isn't UTF-8."""
+    is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+    return emit(stream, json.dumps(data, ensure_ascii=not is_utf8, indent=indent) + "\n")
 
 
-def in_json(data: object) -> str:
-    """Return *data* as one line of JSON."""
+def json_line(data: object) -> str:
+    """Return *data* as a line of JSON."""
     return json.dumps(data, ensure_ascii=False) + "\n"
 
 
-def plain(text: str) -> str:
-    """Return *text* with its control characters spelled out: a terminal would obey them."""
+def escape_controls(text: str) -> str:
+    """Return *text* with control characters escaped, since a terminal would obey the characters."""
     return text.translate(_CONTROLS)
 
 
-class Careful:
-    """The *stream* for people, which never fails: no text of it is worth a job."""
+class SafeStream:
+    """Wrapper of a text *stream* with writes that never fail: progress isn't worth losing a job."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: Final = stream
@@ -95,8 +93,8 @@ class Careful:
         return getattr(self._stream, name)
 
 
-class Page(io.StringIO):
-    """Text on its way to stdout, whose *encoding* decides how tables are drawn."""
+class TextBuffer(io.StringIO):
+    """Text on the way to stdout; *encoding*, that of stdout, decides how tables are drawn."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__()
@@ -107,8 +105,8 @@ class Page(io.StringIO):
         """The encoding of stdout."""
         return self._encoding
 
-    def take(self) -> str:
-        """Return the text, and begin anew."""
+    def drain(self) -> str:
+        """Return the text, and empty the buffer."""
         text = self.getvalue()
         self.seek(0)
         self.truncate()

@@ -71,7 +71,7 @@ class Rehearsal:
             "phone_numbers_turned": self.turned,
             "phone_numbers_not_e164": self.national,
             "seconds": None if self.seconds is None else ceil(self.seconds),
-            "keys_not_in_the_model": dict(self.unknown_keys.most_common()),
+            "keys_not_in_the_model": dict(self.beyond.most_common()),
             "problems": [problem.as_json() for problem in self.problems],
             "problems_left_out": self.bad - len(self.problems),
         }

@@ -1,23 +1,34 @@
-"""What a job has done, row by row, in an SQLite file: it outlives the process, and the power.
+"""Journal of a job: the state of each row, in an SQLite file that survives a kill and a power cut.
 
-One process at a time has it; its mode is 0600, since keys are often e-mail addresses. Bodies stand
-in it only where they are to be kept, credentials never.
+A job writes a row's state to the journal before the row is sent and after the service has answered.
+A job that was cut off goes on from the journal, and sends no finished row again.
+
+`Journal` is the file, and has all reads and writes. The base `JournalDatabase` opens the SQLite
+database for a single process, with file mode 0600, since keys are often e-mail addresses.
+`SourceRow` is a row of the source, `JournalRow` a row of the journal, `Update` a change of a row's state.
+A source that can be read again is loaded whole: `begin`, `add`, `ready`. The rows of a source that
+can be read once are matched to journal rows by `meet`. `Rules` say which rows are still to be sent.
+The journal holds bodies only where a job asks for that, and credentials never.
 """
 
-from sunshine_async.journal.disk import VERSION, JournalError
-from sunshine_async.journal.journal import Found, Journal, copy_journal
+from sunshine_async.journal.database import VERSION, JournalError
+from sunshine_async.journal.journal import Found, Journal, JournalReport, copy_journal
 from sunshine_async.journal.rows import PENDING, Done, JournalRow, Rules, SourceRow, State, Update
-from sunshine_async.journal.sql import CREATED, REACH
+from sunshine_async.journal.sql import CREATED, STARTED_THROUGH
+
+REACH = STARTED_THROUGH
 
 __all__ = [
     "CREATED",
     "PENDING",
     "REACH",
+    "STARTED_THROUGH",
     "VERSION",
     "Done",
     "Found",
     "Journal",
     "JournalError",
+    "JournalReport",
     "JournalRow",
     "Rules",
     "SourceRow",

@@ -1,13 +1,11 @@
-"""The file of a journal, and what its rows are.
-
-A safe copy of a journal: whole, in one file, whatever a killed job has left beside it.
-"""
+"""A journal file: reads and writes of rows, and a safe copy into a single file."""
 
 import os
 import shutil
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from errno import EEXIST
@@ -16,110 +14,92 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import orjson
+from attrs import frozen
 
-from sunshine_async.journal.disk import Disk, JournalError
+from sunshine_async.journal import sql
+from sunshine_async.journal.database import JournalDatabase, JournalError, insert_rows
 from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
-from sunshine_async.journal.sql import (
-    AGAIN,
-    AHEAD,
-    ALIASES,
-    ALREADY,
-    BEGIN,
-    CATCH_UP,
-    CAUGHT_UP,
-    CREATED,
-    END,
-    INCOMING,
-    INDEX,
-    MARK,
-    MEETING,
-    NEW_PEOPLE,
-    NEXT,
-    NO_FILE,
-    OVERTAKEN,
-    READ,
-    READABLE,
-    REFUSED,
-    REPEATED,
-    REPEATS,
-    SAY,
-    SESSION,
-    SHOW,
-    UNCHANGED,
-    WAITING,
-    WITH_ANOTHER,
-)
-from sunshine_async.journal.stream import RowMatcher, add, take
+from sunshine_async.journal.stream import RowMatcher
 
 _PAGE: Final = 500
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
-"""A state that isn't among them is unknown."""
+"""Known states, by number; any number missing here is unknown."""
 _LAST: Final = 1 << 62
-_IN_DOUBT: Final = (State.BEGUN, State.UNKNOWN)
-_NONE: Final[Done] = {}
-_NOTHING: Final[Mapping[str, str]] = {}
-_TOGETHER: Final = 50
-"""Rows that are added by one statement."""
-
-
+_UNCERTAIN: Final = (State.BEGUN, State.UNKNOWN)
+_NO_ROWS: Final[Done] = {}
+_NO_FACTS: Final[Mapping[str, str]] = {}
+_INSERT_SIZE: Final = 50
+"""Rows inserted by a single statement."""
 Found: TypeAlias = dict[str, Any]
+"""A row with all columns, by name."""
 
 
-class Journal(Disk):
-    """The file at *path*, which is made where there is none, unless it *must_exist*.
+@frozen
+class JournalReport:
+    """The rows of a journal, counted."""
 
-    Its methods may be called from any thread, and what one of them has changed is on the disk
-    when it returns. Raise `JournalError`: for what is no journal, is damaged, of another version,
-    in use by another process, and for a disk that is full or can't be written.
+    states: Counter[State]
+    outcomes: Counter[str]
+    """Rows that are done, by outcome."""
+    codes: Mapping[str, tuple[int, str]]
+    """Rows that weren't done, by code: the number, and a line with a reason as an example."""
+
+
+class Journal(JournalDatabase):
+    """The journal at *path*, created where the file is missing, unless *must_exist* is set.
+
+    Any thread may call the methods. A change is on the disk when the method returns. Constructor
+    and methods raise `JournalError` for a file that is no journal, is damaged, has another version, or is in use by
+    another process, and for a disk that is full or can't be written.
     """
 
     session: int = 0
     """Number of the session that writes now."""
-    _into: str = "rows"
-    """Where rows are added: to those of a source that is being read, if one is."""
+    _table: str = "rows"
+    """Table for new rows: ``incoming`` while another source is read."""
 
     def about(self) -> dict[str, str]:
-        """Return what was said of the job."""
-        return dict(self._all("SELECT name, value FROM about"))
+        """Return the facts about the job."""
+        return dict(self._fetch_all("SELECT name, value FROM about"))
 
     def describe(self, **about: str) -> None:
-        """Keep what is said of the job, over what was said before."""
-        with self._change() as database:
-            database.executemany(SAY, about.items())
+        """Set facts about the job; a fact of the same name is replaced."""
+        with self._transaction() as database:
+            database.executemany(sql.SET_FACT, about.items())
 
     def begin_session(self) -> int:
-        """Begin another session, and return its number."""
-        with self._change() as database:
-            database.execute(SESSION)
+        """Begin another session; return the number of the session."""
+        with self._transaction() as database:
+            database.execute(sql.COUNT_SESSION)
         self.session = int(self.about()["session"])
         return self.session
 
     def begin(self) -> None:
-        """Begin to read another source; the rows stay as they are until it is `ready`."""
-        with self._change() as database:
-            for statement in READ:
+        """Begin to read another source; the rows stay unchanged until `ready`."""
+        with self._transaction() as database:
+            for statement in sql.CREATE_INCOMING:
                 database.execute(statement)
-        self._into = "incoming"
+        self._table = "incoming"
 
     def add(self, lines: Iterable[SourceRow]) -> int:
-        """Add rows, those with a reason as bad, and all others as waiting; return how many."""
-        lines, many = iter(lines), 0
-        with self._change() as database:
-            while some := [*islice(lines, _TOGETHER)]:
-                add(database, some, into=self._into)
-                many += len(some)
-        return many
+        """Add rows, as bad where a row has a reason, else as waiting; return the number of rows."""
+        lines, count = iter(lines), 0
+        with self._transaction() as database:
+            while some := [*islice(lines, _INSERT_SIZE)]:
+                insert_rows(database, some, table=self._table)
+                count += len(some)
+        return count
 
     def index(self) -> tuple[int, list[tuple[int, int]]]:
-        """Find rows that were read with the key of an earlier one: how many, and the first, with its line."""
-        with self._change() as database:
-            database.execute(INCOMING)
-        [[many]] = self._all(REPEATED)
-        return many, self._all(REPEATS)
+        """Count rows read with the key of an earlier row; return the count and the first pairs of lines."""
+        with self._transaction() as database:
+            database.execute(sql.INDEX_INCOMING)
+        [[count]] = self._fetch_all(sql.COUNT_DUPLICATES)
+        return count, self._fetch_all(sql.FIRST_DUPLICATES)
 
     def has_new_people(self) -> bool:
-        """Return whether rows that were read can't be told from users without a key who were made."""
-        [[found]] = self._all(NEW_PEOPLE)
+        """Return True if rows read can't be told from users that were created without a key."""
+        [[found]] = self._fetch_all(sql.HAS_NEW_USERS)
         return bool(found)
 
     def ready(
@@ -130,57 +110,57 @@ class Journal(Disk):
         keep: str | None = None,
         going_on: bool = False,
     ) -> None:
-        """End reading the source, whose rows take the place of those before; all of it or nothing.
+        """End reading the source: the rows read replace the rows before, in a single transaction.
 
-        *about* is kept. Of rows with the same key all are left out but the ``first`` or the
-        ``last`` where *keep* says so. The *rules* say which of the others are done, or can't be
-        done. With *going_on* rows that haven't changed go on from where they were.
+        *about* has facts to set. Of rows with the same key *keep*, ``first`` or ``last``, says
+        which row stays; the rest is left out. The *rules* say which rows are done, or can't be
+        done. With *going_on* an unchanged row keeps its state.
         """
-        with self._change() as database:
-            take(database, rules, keep=keep, going_on=going_on)
-            database.execute(NO_FILE)
-            database.execute(AHEAD)
-            database.executemany(SAY, about.items())
-        self._into = "rows"
+        with self._transaction() as database:
+            _replace_rows(database, rules, keep=keep, going_on=going_on)
+            database.execute(sql.DELETE_SOURCE_FACTS)
+            database.execute(sql.SET_READ_AHEAD)
+            database.executemany(sql.SET_FACT, about.items())
+        self._table = "rows"
 
     def send_again(self, states: Sequence[State]) -> None:
-        """Let rows begin again that were done after one of their user's in *states*, which is sent now."""
-        with self._change() as database:
-            database.execute(INDEX)
-            database.execute(AGAIN.format(states=_listed(states)))
+        """Mark done rows as begun where an earlier row of the same user, in *states*, is sent now."""
+        with self._transaction() as database:
+            database.execute(sql.INDEX_KEYS)
+            database.execute(sql.REOPEN_LATER_ROWS.format(states=_state_list(states)))
 
     def send_overtaken(self) -> None:
-        """Let rows begin again that were done before one above them with another key of their user."""
-        with self._change() as database:
-            for statement in (*ALIASES, OVERTAKEN):
+        """Mark rows as begun that were done before an earlier row with another key of the same user."""
+        with self._transaction() as database:
+            for statement in (*sql.ALIAS_INDEXES, sql.REOPEN_OVERTAKEN):
                 database.execute(statement)
 
     def judge(self) -> None:
-        """Let rows that failed be unchanged or already created, where their users were created."""
-        with self._change() as database:
-            database.execute(UNCHANGED.format(**REFUSED), (True,))
-            database.execute(ALREADY.format(**REFUSED), (CREATED, WITH_ANOTHER))
+        """Mark failed rows as unchanged or already created, where the users were created."""
+        with self._transaction() as database:
+            database.execute(sql.MARK_UNCHANGED.format(**sql.ROWS_FAILED), (True,))
+            database.execute(sql.MARK_CREATED.format(**sql.ROWS_FAILED), sql.CREATED_TEXTS)
 
     def meet(
         self, lines: Sequence[SourceRow], rules: Rules, *, states: Sequence[State] = ()
     ) -> list[JournalRow | None]:
-        """Return the row of each of *lines*, or None for one that is nothing to do now.
+        """Match *lines* to rows of the journal; return None for each line without anything to do.
 
-        That is one that this session has met already, or that has failed as already created.
-
-        A row that isn't there is added, as what the *rules* say of its user. Those in *states*
-        are sent next. Raise `JournalError` for one that can't be told from users who were made.
+        A line is without anything to do if this session has matched the row already, or if the row
+        has failed as already created. A missing row is added, in the state that the *rules* give.
+        Rows in *states* are sent next. Raise `JournalError` for a row that can't be told from users
+        that were created.
         """
-        with self._change() as database:
-            for statement in (*MEETING, *(ALIASES if rules.aliased else ())):
+        with self._transaction() as database:
+            for statement in (*sql.MATCH_INDEXES, *(sql.ALIAS_INDEXES if rules.aliased else ())):
                 database.execute(statement)
-            meeting = RowMatcher(database, self.session, rules, states)
-            return [meeting.met(line) for line in lines]
+            matcher = RowMatcher(database, self.session, rules, states)
+            return [matcher.match_row(line) for line in lines]
 
     def waiting(self) -> int:
-        """Return how many rows are to be done that this session has met, or that were read ahead."""
-        [[many]] = self._all(WAITING, (self.session,))
-        return int(many)
+        """Return the number of rows still to be done that were read ahead or matched in this session."""
+        [[count]] = self._fetch_all(sql.COUNT_WAITING, (self.session,))
+        return int(count)
 
     def pending(
         self,
@@ -191,12 +171,12 @@ class Journal(Disk):
         until: int = _LAST,
         created: bool = False,
     ) -> list[JournalRow]:
-        """Return the next rows behind the number *after*, *many* at most, in one of *states*.
+        """Return the next *many* rows, numbered above *after* and up to *until*, in *states*.
 
-        Rows that have failed as already created are among them with *created* alone.
+        Rows that have failed as already created are included only with *created*.
         """
-        values = (after, until, created, CREATED, many)
-        [found] = self._all(NEXT.format(states=_listed(states)), values)
+        values = (after, until, created, sql.CREATED, many)
+        [found] = self._fetch_all(sql.SELECT_PENDING.format(states=_state_list(states)), values)
         columns: list[list[Any]] = [orjson.loads(column) for column in found]
         return [
             JournalRow(number, _STATES[state], remote_id, bytes.fromhex(hashed))
@@ -208,54 +188,70 @@ class Journal(Disk):
         marks: Sequence[Update],
         *,
         begun: Sequence[int] = (),
-        done: Done = _NONE,
-        about: Mapping[str, str] = _NOTHING,
+        done: Done = _NO_ROWS,
+        about: Mapping[str, str] = _NO_FACTS,
     ) -> None:
-        """Mark rows as what they are from now on, each by one of *marks* at most; all of it or nothing.
+        """Write new states of rows in a single transaction.
 
-        Before that the rows with the numbers *begun* are marked as such, one sending more each;
-        after it those that are *done*. What is said *about* the job is kept; with a `REACH` there all
-        rows with a key up to that number have begun, as far as they wait: when the file is opened
-        again, unless it was taken back by a ``"0"``, each is marked as such.
+        The facts of *about* are set first. Next, the rows *begun* are marked as begun, with an
+        attempt more for each. Then come *marks*, at most a single update for each row, and *done*.
+
+        With `STARTED_THROUGH` in *about* all waiting rows with a key, up to that number, have
+        begun. The next `Journal` on the file marks each such row, unless a later write has set the
+        fact to ``"0"``.
         """
         now = time.time()
         statements: list[tuple[str, tuple[Any, ...]]] = []
-        statements += ((SAY, one) for one in about.items())
+        statements += ((sql.SET_FACT, fact) for fact in about.items())
         if begun:
-            statements.append((BEGIN, (now, self.session, _json(begun))))
+            statements.append((sql.UPDATE_BEGUN, (now, self.session, _json(begun))))
         if marks:
-            statements.append((MARK, (self.session, _json([_values(mark) for mark in marks]))))
+            values = _json([_values(mark) for mark in marks])
+            statements.append((sql.UPDATE_ROWS, (self.session, values)))
         statements += (
-            (END, (*what, now, self.session, _json(rows))) for what, rows in done.items()
+            (sql.UPDATE_DONE, (*result, now, self.session, _json(rows)))
+            for result, rows in done.items()
         )
-        with self._change() as database:
-            for statement, values in statements:
-                database.execute(statement, values)
+        with self._transaction() as database:
+            for statement, arguments in statements:
+                database.execute(statement, arguments)
+
+    def report(self) -> JournalReport:
+        """Count the rows by state, by outcome and by code."""
+        states: Counter[State] = Counter()
+        outcomes: Counter[str] = Counter()
+        for (state, outcome), count in self.counts().items():
+            states[state] += count
+            if outcome:
+                outcomes[outcome] += count
+        return JournalReport(states, outcomes, self.codes())
 
     def counts(self) -> dict[tuple[State, str | None], int]:
-        """Return how many rows there are, by state and outcome."""
+        """Return the number of rows by state and outcome."""
         counts: dict[tuple[State, str | None], int] = {}
         query = "SELECT state, outcome, count(*) FROM rows GROUP BY state, outcome"
-        for number, outcome, count in self._all(query):
-            what = _STATES.get(number, State.UNKNOWN), outcome
-            counts[what] = counts.get(what, 0) + count
+        for number, outcome, count in self._fetch_all(query):
+            group = _STATES.get(number, State.UNKNOWN), outcome
+            counts[group] = counts.get(group, 0) + count
         return counts
 
     def codes(self) -> dict[str, tuple[int, str]]:
-        """Return how many rows weren't done by code, each with a reason as its example."""
-        found = self._all(
+        """Return the number of rows not done by code, with an example: a line and a reason."""
+        found = self._fetch_all(
             "SELECT code, count(*), min(line || ': ' || reason) FROM rows "
             "WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"
         )
         return {code: (count, example) for code, count, example in found}
 
     def pulse(self, parts: int) -> tuple[float, float, list[int]]:
-        """Return when the first and the last row ended, and how many did in each part between."""
-        [[first, last]] = self._all("SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)")
+        """Return the times of the first and the last outcome, and the outcomes in each part between."""
+        [[first, last]] = self._fetch_all(
+            "SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)"
+        )
         if first is None:
             return 0.0, 0.0, []
         width = (last - first) / parts or 1.0
-        found = self._all(
+        found = self._fetch_all(
             "SELECT min(CAST((at - ?) / ? AS INTEGER), ?), count(*) FROM rows "
             "WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1",
             (first, width, parts - 1),
@@ -264,19 +260,21 @@ class Journal(Disk):
         return first, last, [filled.get(part, 0) for part in range(parts)]
 
     def rows(self, *states: State) -> Iterator[Found]:
-        """Yield the rows in one of *states*, or all, as they were in the source, a page at a time."""
-        chosen = _listed(states or [*State])
-        query = f"{SHOW} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT {_PAGE}"
+        """Yield all rows, or the rows in *states*, in the order of the source, a page at a time."""
+        chosen = _state_list(states or [*State])
+        query = (
+            f"{sql.SELECT_ROWS} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT ?"
+        )
         after = 0
-        while page := self._all(query, (after,)):
+        while page := self._fetch_all(query, (after, _PAGE)):
             for row in page:
                 yield dict(zip(_NAMES, row, strict=True))
             after = page[-1][0]
 
     def _recover(self) -> None:
-        self._database.execute(READABLE)
-        self._database.execute(CATCH_UP)
-        self._database.execute(CAUGHT_UP)
+        self._database.execute(sql.MARK_UNREADABLE)
+        self._database.execute(sql.MARK_STARTED)
+        self._database.execute(sql.RESET_STARTED_THROUGH)
 
 
 _NAMES: Final = (
@@ -285,7 +283,39 @@ _NAMES: Final = (
 )  # fmt: skip
 
 
-def _listed(states: Iterable[State]) -> str:
+def _replace_rows(
+    database: sqlite3.Connection, rules: Rules, *, keep: str | None, going_on: bool
+) -> None:
+    """Replace the rows by the rows read, each in the state that the *rules* give.
+
+    The state of each user after the rows before is saved first. Duplicates are left out before any
+    row is compared with the state of the user.
+    """
+    doubt = sql.USER_DOUBT.format(marked=int(rules.marked))
+    database.execute(sql.SAVE_USERS.format(doubt=doubt))
+    database.execute(sql.SAVE_CREATED)
+    if keep is not None:
+        database.execute(sql.LEAVE_OUT_DUPLICATES.format(which=sql.KEEP_FUNCTIONS[keep]))
+    if going_on:
+        database.execute(sql.INDEX_KEYS)
+        database.execute(sql.COPY_STATES, (not rules.aliased,))
+    if rules.skips and rules.aliased:
+        database.execute(sql.INDEX_USER_IDS)
+    if rules.skips:
+        statement = sql.MARK_UNCHANGED_WITHOUT_ALIAS if rules.aliased else sql.MARK_UNCHANGED
+        database.execute(statement.format(**sql.INCOMING_WAITING), (rules.once,))
+    if rules.skips and rules.once:
+        database.execute(sql.MARK_CREATED.format(**sql.INCOMING_WAITING), sql.CREATED_TEXTS)
+        database.execute(sql.MARK_UNKNOWN, sql.UNKNOWN_TEXTS)
+        database.execute(sql.PAIR_BY_BODY)
+        database.execute(sql.COPY_PAIRED_STATES, sql.UNKNOWN_TEXTS)
+        for statement in sql.DELETE_PAIRS:
+            database.execute(statement)
+    for statement in (sql.MARK_UNCERTAIN, sql.SET_REMOTE_IDS, *sql.REPLACE_ROWS):
+        database.execute(statement)
+
+
+def _state_list(states: Iterable[State]) -> str:
     return ", ".join(str(int(state)) for state in states)
 
 
@@ -296,42 +326,42 @@ def _json(values: object) -> str:
 def _values(mark: Update) -> tuple[Any, ...]:
     return (
         mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
-        mark.remote_id, mark.sent, mark.doubt or mark.state in _IN_DOUBT,
+        mark.remote_id, mark.sent, mark.doubt or mark.state in _UNCERTAIN,
     )  # fmt: skip
 
 
 def copy_journal(source: Path, target: Path) -> None:
-    """Copy the journal *source* to *target*, a file of its own for its owner alone.
+    """Copy the journal *source* to the new file *target*, readable by the owner alone.
 
-    The copy has all that is on the disk, also after a kill, and also where *source* can only be
-    read. *target* is there whole or not at all. Raise `FileExistsError` where *target* exists,
-    `OSError` where it can't be written, and `JournalError` for a *source* that is no journal, is
-    damaged, or is in use.
+    The copy has all rows on the disk, also after a kill, and also of a read-only *source*. *target*
+    appears complete or not at all. Raise `FileExistsError` where *target* exists, `OSError` where
+    *target* can't be written, and `JournalError` for a *source* that is no journal, is damaged, or
+    is in use.
     """
     if os.path.lexists(target):
         raise FileExistsError(EEXIST, os.strerror(EEXIST), str(target))
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        beside = Path(folder, target.name)
-        beside.touch(0o600)
+        copied = Path(folder, target.name)
+        copied.touch(0o600)
         if source.is_file() and not os.access(source, os.W_OK):
-            source = _writable(source, Path(folder, "source"))
+            source = _copy_files(source, Path(folder, "source"))
         with closing(Journal(source, must_exist=True)) as journal:
             try:
-                journal.copy(beside)
+                journal.copy(copied)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(target)) from None
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        beside.replace(target)
+        copied.replace(target)
 
 
-def _writable(source: Path, copied: Path) -> Path:
-    """Copy the files of a journal that can only be read; a process that has it is found out."""
+def _copy_files(source: Path, copied: Path) -> Path:
+    """Copy the files of a read-only journal; raise `JournalError` if a process uses the journal."""
     with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as database:
         try:
             database.execute("SELECT 1 FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:
             if "locked" in str(error):
-                message = f"{source} is in use by another process: copy it when that has ended"
+                message = f"{source} is in use by another process: copy the journal when that process has ended"
                 raise JournalError(message) from None
     for suffix in ("", "-wal"):
         part = source.with_name(source.name + suffix)

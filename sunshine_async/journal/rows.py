@@ -1,4 +1,4 @@
-"""What a journal has of a row, and what is said of it."""
+"""Rows of a journal, states of rows, and the rules that decide which rows are sent."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -8,26 +8,26 @@ from attrs import frozen
 
 
 class State(IntEnum):
-    """What a row is, as far as the disk knows."""
+    """State of a row on the disk."""
 
     WAITING = 0
     BEGUN = 1
-    """It may have been sent."""
+    """The row may have been sent."""
     DONE = 2
     FAILED = 3
     UNKNOWN = 4
     BAD = 5
     LEFT_OUT = 6
-    """Another row with its key is sent in its place."""
+    """Another row with the same key is sent instead."""
 
 
 PENDING: Final = (State.WAITING, State.BEGUN)
-"""What a job has still to do."""
+"""States of the rows that a job has still to finish."""
 
 
 @frozen
 class SourceRow:
-    """A row as it was read, before anything is done with it; *reason* is for one that is bad."""
+    """A row as read from the source, before any processing; *reason* is set for a bad row."""
 
     line: int
     key: str | None
@@ -44,33 +44,33 @@ class JournalRow:
     state: State
     remote_id: str | None = None
     hash: bytes | None = None
-    """Of its body, where the row was read ahead."""
+    """Hash of the body, for a row that was read ahead."""
     code: str | None = None
-    """Of a row that was added now, and can't be sent; *reason* says why."""
+    """Code of a row that was added now and can't be sent; *reason* has the text."""
     reason: str | None = None
 
 
 @frozen(kw_only=True)
 class Rules:
-    """How the rows of a job go with what its journal has of their users."""
+    """Rules of a job: the state of a row, given the rows that the journal has of the same user."""
 
     differ: bool = False
-    """Whether two bodies of a user are two things to send, one after the other (update, upsert)."""
+    """Send each body of a user, in turn (update, upsert)."""
     once: bool = False
-    """Whether a user is made once, whatever comes later (create)."""
+    """Create a user once, and ignore later rows of the user (create)."""
     skips: bool = False
-    """Whether rows that are as their user was last accepted are done without a request."""
+    """Mark a row done without a request where the body equals the last accepted body of the user."""
     marked: bool = True
-    """Whether a row is marked as begun before it is sent: if not, one that waits may have been sent."""
+    """Rows are marked as begun before sending; if False, a waiting row may have been sent."""
     by_count: bool = False
-    """Whether rows without a key are told apart by body and count, where another source has them."""
+    """Match rows without a key by body and count, where the rows come from another source."""
     aliased: bool = False
-    """Whether rows with different keys may be of one user, so that only the user's id tells them apart."""
+    """Rows with different keys may be of the same user, so that only the user's id tells users apart."""
 
 
 @frozen
 class Update:
-    """What a row is from now on, and why."""
+    """New state of a row, with the reason."""
 
     number: int
     state: State
@@ -82,10 +82,10 @@ class Update:
     reason: str | None = None
     remote_id: str | None = None
     sent: int = 0
-    """How many sendings more this is: 1 where it was sent, and wasn't marked as begun by itself."""
+    """Attempts to add: 1 where the row was sent without a separate begun mark."""
     doubt: bool = False
-    """Whether an earlier sending may have been applied, though this one wasn't."""
+    """An earlier attempt may have been applied, though the last attempt wasn't."""
 
 
 Done: TypeAlias = Mapping[tuple[str, int], Mapping[int, str | None]]
-"""Rows that were done, by outcome and sendings as in a `Update`: their remote ids by number."""
+"""Rows that are done: remote ids by number, for each outcome and `sent` (see `Update`)."""

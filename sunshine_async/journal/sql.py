@@ -1,4 +1,4 @@
-"""The statements of a journal, and the meaning of SQLite's errors to the owner of a journal."""
+"""SQL statements of a journal, and messages for SQLite's errors."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,9 +8,9 @@ _COLUMNS: Final = """(
         state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, outcome TEXT, code TEXT,
         status INTEGER, reason TEXT, remote_id TEXT, at REAL, body BLOB,
         session INTEGER NOT NULL DEFAULT 0, doubt INTEGER NOT NULL DEFAULT 0)"""
-"""Of a row; *session* is the last one that met it or wrote its state, *doubt* is set while one of its
-sendings may have been applied, and isn't known to be."""
-TABLES: Final = (
+"""Columns of a row. *session* is the last session that matched the row or wrote the state. *doubt* is
+set while an attempt may have been applied and isn't known to be."""
+CREATE_TABLES: Final = (
     f"CREATE TABLE rows {_COLUMNS}",
     """CREATE TABLE users (key TEXT PRIMARY KEY, hash BLOB NOT NULL, doubt INTEGER NOT NULL,
         remote_id TEXT) WITHOUT ROWID""",
@@ -18,23 +18,27 @@ TABLES: Final = (
         remote_id TEXT)""",
     "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
-"""The rows of the source; of each user in the sources before it the last body that was sent, with
-doubt 0 where it was accepted, 2 where that is unknown, and 1 where the job was cut off; users without
-a key that were made, or may have been, and aren't rows of the source; facts about the job."""
+"""Tables of a journal:
 
-ADD: Final = "INSERT INTO {into} (line, key, hash, body, state) VALUES {rows}"
-ADDED: Final = "(?, ?, ?, ?, 0)"
-"""One of the *rows*: many in one statement take a third of the time that each would by itself."""
-REFUSE: Final = "UPDATE {into} SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
-NEXT: Final = """SELECT json_group_array(number), json_group_array(state),
+- ``rows``: the rows of the source.
+- ``users``: the last body sent of each user in earlier sources. *doubt* is 0 where the body was
+  accepted, 2 where that is unknown, 1 where the job was cut off.
+- ``made``: users without a key that were created, or may have been, by rows of earlier sources.
+- ``about``: facts about the job."""
+
+INSERT_ROWS: Final = "INSERT INTO {table} (line, key, hash, body, state) VALUES {rows}"
+ROW_VALUES: Final = "(?, ?, ?, ?, 0)"
+"""Values of a row: many rows in a statement take a third of the time of a statement for each row."""
+MARK_BAD: Final = "UPDATE {table} SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
+SELECT_PENDING: Final = """SELECT json_group_array(number), json_group_array(state),
         json_group_array(remote_id), json_group_array(hex(hash))
     FROM (SELECT number, state, remote_id, hash FROM rows
         WHERE number > ? AND number <= ? AND state IN ({states}) AND (? OR code IS NOT ?)
         ORDER BY number LIMIT ?)"""
-"""All in one row: a thread gives way to others at each that it takes, and waits for its turn."""
-SHOW: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
+"""All rows as a single row of arrays: fetching a row gives up the interpreter lock each time."""
+SELECT_ROWS: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
     attempts, at, body FROM rows"""
-MARK: Final = """UPDATE rows SET
+UPDATE_ROWS: Final = """UPDATE rows SET
         state = json_extract(mark.value, '$[1]'), at = json_extract(mark.value, '$[2]'),
         outcome = json_extract(mark.value, '$[3]'), code = json_extract(mark.value, '$[4]'),
         status = json_extract(mark.value, '$[5]'), reason = json_extract(mark.value, '$[6]'),
@@ -42,77 +46,81 @@ MARK: Final = """UPDATE rows SET
         attempts = attempts + json_extract(mark.value, '$[8]'),
         doubt = json_extract(mark.value, '$[9]'), session = ?
     FROM json_each(?) AS mark WHERE rows.number = json_extract(mark.value, '$[0]')"""
-"""All marks in one statement: at the end of each another thread has to be waited for."""
-END: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attempts + ?, code = NULL, status = NULL,
+"""All updates in a single statement: each statement waits for the interpreter lock at the end."""
+UPDATE_DONE: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attempts + ?, code = NULL, status = NULL,
         reason = NULL, remote_id = coalesce(done.value, remote_id), at = ?, doubt = 0, session = ?
     FROM json_each(?) AS done WHERE rows.number = CAST(done.key AS INTEGER)"""
-"""The same, in a fifth of the time, for rows of which no more is said than that."""
-BEGIN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
+"""`UPDATE_ROWS` for rows that are done with an outcome and nothing more, in a fifth of the time."""
+UPDATE_BEGUN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
         status = NULL, reason = NULL, doubt = 1, session = ?
     FROM json_each(?) AS begun WHERE rows.number = begun.value"""
-REACH: Final = "reach"
-"""Of what is said about a job: up to which number all rows with a key have begun, as far as they wait."""
-CATCH_UP: Final = """UPDATE rows SET state = 1, attempts = attempts + 1, doubt = 1,
+STARTED_THROUGH: Final = "reach"
+"""Fact about a job: all waiting rows with a key, up to this number, have begun."""
+MARK_STARTED: Final = """UPDATE rows SET state = 1, attempts = attempts + 1, doubt = 1,
         session = coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'session'), 0)
     WHERE state = 0 AND key IS NOT NULL
     AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach')"""
-"""Where a job was cut off: what it had marked all at once is marked row by row."""
-CAUGHT_UP: Final = "UPDATE about SET value = '0' WHERE name = 'reach' AND value <> '0'"
-READABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unreadable state',
-        reason = 'its state in the journal is none that this version knows'
+"""Recovery: mark each row that a job, now cut off, had marked with `STARTED_THROUGH`."""
+RESET_STARTED_THROUGH: Final = "UPDATE about SET value = '0' WHERE name = 'reach' AND value <> '0'"
+MARK_UNREADABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unreadable state',
+        reason = 'this release does not know the state that the row has in the journal'
     WHERE state NOT IN (0, 1, 2, 3, 4, 5, 6)"""
-SAY: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
-SESSION: Final = """INSERT INTO about VALUES ('session', '1')
+SET_FACT: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
+COUNT_SESSION: Final = """INSERT INTO about VALUES ('session', '1')
     ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"""
-NO_FILE: Final = "DELETE FROM about WHERE name IN ('digest', 'meant', 'source')"
-AHEAD: Final = """INSERT OR REPLACE INTO about
+DELETE_SOURCE_FACTS: Final = "DELETE FROM about WHERE name IN ('digest', 'meant', 'source')"
+SET_READ_AHEAD: Final = """INSERT OR REPLACE INTO about
     SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows"""
-"""How many rows were read ahead: those with higher numbers came one by one."""
-WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
+"""Fact about a job: the number of rows read ahead. Rows with higher numbers came singly."""
+COUNT_WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
 
-INDEX: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
-BY_LINE: Final = "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL"
-BY_HASH: Final = "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash, session)"
-BY_TURN: Final = "CREATE INDEX IF NOT EXISTS by_turn ON rows (key, session) WHERE key IS NOT NULL"
-MADE_BY_HASH: Final = "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)"
-MEETING: Final = (BY_TURN, BY_LINE, BY_HASH, MADE_BY_HASH)
-AGAIN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
+INDEX_KEYS: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
+MATCH_INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS by_turn ON rows (key, session) WHERE key IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL",
+    "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash, session)",
+    "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)",
+)
+REOPEN_LATER_ROWS: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
     (SELECT 1 FROM rows AS other WHERE other.key = rows.key AND other.number < rows.number
         AND other.state IN ({states}))"""
-"""What came after a row that is sent now is sent after it again."""
+"""Send a row again where an earlier row with the same key is sent now."""
 
-READ: Final = (
+CREATE_INCOMING: Final = (
     "DROP TABLE IF EXISTS incoming",
     f"CREATE TABLE incoming {_COLUMNS}",
 )
-"""The rows of another source have a table of their own until all of them are read."""
-INCOMING: Final = "CREATE INDEX by_incoming_key ON incoming (key) WHERE key IS NOT NULL"
-REPEATED: Final = """SELECT coalesce(sum(n), 0) FROM
+"""Table for the rows of another source, until all rows are read."""
+INDEX_INCOMING: Final = "CREATE INDEX by_incoming_key ON incoming (key) WHERE key IS NOT NULL"
+COUNT_DUPLICATES: Final = """SELECT coalesce(sum(n), 0) FROM
     (SELECT count(*) - 1 AS n FROM incoming WHERE key IS NOT NULL GROUP BY key)"""
-REPEATS: Final = """SELECT max(line), min(line) FROM incoming WHERE key IS NOT NULL
+FIRST_DUPLICATES: Final = """SELECT max(line), min(line) FROM incoming WHERE key IS NOT NULL
     GROUP BY key HAVING count(*) > 1 ORDER BY 1 LIMIT 5"""
-NEW_PEOPLE: Final = """SELECT EXISTS (SELECT 1 FROM incoming WHERE key IS NULL AND state = 0) AND (
+HAS_NEW_USERS: Final = """SELECT EXISTS (SELECT 1 FROM incoming WHERE key IS NULL AND state = 0) AND (
     EXISTS (SELECT 1 FROM made)
     OR EXISTS (SELECT 1 FROM rows WHERE key IS NULL AND (state = 2 OR doubt)))"""
-"""Whether there are rows without a key that can't be told from users who were made before."""
-REMEMBER: Final = """INSERT OR REPLACE INTO users
-    SELECT key, hash, CASE state WHEN 2 THEN 0 WHEN 4 THEN 2 ELSE 1 END,
+"""True if rows without a key can't be told from users created before."""
+USER_DOUBT: Final = """CASE WHEN state = 2 THEN 0 WHEN NOT doubt AND (state <> 0 OR {marked}) THEN NULL
+        WHEN state = 4 THEN 2 ELSE 1 END"""
+"""*doubt* of a user after a row, as in ``users``; NULL where the row wasn't applied. A waiting row may
+have been sent, unless rows are *marked* before sending."""
+SAVE_USERS: Final = """INSERT OR REPLACE INTO users
+    SELECT key, hash, {doubt} AS user_doubt,
         coalesce(remote_id, (SELECT remote_id FROM users WHERE users.key = rows.key))
-    FROM rows WHERE key IS NOT NULL AND (state = 2 OR doubt OR (state = 0 AND ?))
-    ORDER BY key, session, number"""
-"""Of each user the last row that was applied, or may have been."""
-KEEP_MADE: Final = """INSERT INTO made (hash, state, remote_id)
+    FROM rows WHERE key IS NOT NULL AND user_doubt IS NOT NULL ORDER BY key, session, number"""
+"""Keep the last row of each user that was applied, or may have been; *doubt* is `USER_DOUBT`."""
+SAVE_CREATED: Final = """INSERT INTO made (hash, state, remote_id)
     SELECT hash, CASE state WHEN 2 THEN 2 ELSE 4 END, remote_id
     FROM rows WHERE key IS NULL AND (state = 2 OR doubt) ORDER BY state = 2 DESC, number"""
-LEAVE_OUT: Final = """UPDATE incoming SET state = 6, reason = 'line ' || (
+LEAVE_OUT_DUPLICATES: Final = """UPDATE incoming SET state = 6, reason = 'line ' || (
         SELECT line FROM incoming AS other WHERE other.number = (
             SELECT {which}(number) FROM incoming AS same WHERE same.key = incoming.key))
     WHERE key IN (SELECT key FROM incoming WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1)
     AND state = 0
     AND number <> (SELECT {which}(number) FROM incoming AS same WHERE same.key = incoming.key)"""
-WHICH: Final = {"first": "min", "last": "max"}
-TAKE_OVER: Final = """UPDATE incoming
+KEEP_FUNCTIONS: Final = {"first": "min", "last": "max"}
+COPY_STATES: Final = """UPDATE incoming
     SET (state, attempts, outcome, code, status, reason, remote_id, at, doubt, session) =
         (old.state, old.attempts, old.outcome, old.code, old.status, old.reason, old.remote_id,
             old.at, old.doubt, old.session)
@@ -124,27 +132,27 @@ TAKE_OVER: Final = """UPDATE incoming
             WHERE other.key = old.key AND other.number <> old.number AND other.state <> 6)
         AND NOT EXISTS (SELECT 1 FROM incoming AS other WHERE other.key = incoming.key
             AND other.number <> incoming.number AND other.state <> 6)"""
-"""One of several for a user is sent again with them: the last body sent is the one that stays."""
-UNCHANGED: Final = """UPDATE {rows} SET state = 2, outcome = 'unchanged', code = NULL, status = NULL,
+"""Rows of a user with several rows are all sent again, since the user keeps the last body sent."""
+MARK_UNCHANGED: Final = """UPDATE {rows} SET state = 2, outcome = 'unchanged', code = NULL, status = NULL,
         reason = NULL, remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
     WHERE state = {state} AND NOT doubt AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key
         AND users.hash = {rows}.hash AND users.doubt = 0)
     AND (? OR NOT EXISTS (SELECT 1 FROM {rows} AS other WHERE other.key = {rows}.key
         AND other.number <> {rows}.number AND other.state <> 6))"""
-BY_ID: Final = """CREATE INDEX IF NOT EXISTS users_by_id ON users (remote_id)
+INDEX_USER_IDS: Final = """CREATE INDEX IF NOT EXISTS users_by_id ON users (remote_id)
     WHERE remote_id IS NOT NULL"""
-ALIASES: Final = (
-    BY_ID,
+ALIAS_INDEXES: Final = (
+    INDEX_USER_IDS,
     "CREATE INDEX IF NOT EXISTS rows_by_id ON rows (remote_id) WHERE remote_id IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS users_in_doubt ON users (key) WHERE doubt AND remote_id IS NULL",
     """CREATE INDEX IF NOT EXISTS rows_to_come ON rows (session)
         WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))""",
 )
-OVERTAKEN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
+REOPEN_OVERTAKEN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
     (SELECT 1 FROM rows AS other WHERE other.remote_id = rows.remote_id AND other.key <> rows.key
         AND other.number < rows.number AND other.session > rows.session AND other.state = 2)"""
-"""What was done before a row above it that has another key of the user is sent after it again."""
-_NO_OTHER: Final = """
+"""Send a row again that was done before an earlier row with another key of the same user."""
+_HAS_NO_ALIAS: Final = """
     AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.remote_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM users AS other
             WHERE other.remote_id = users.remote_id AND other.key <> users.key))
@@ -152,31 +160,36 @@ _NO_OTHER: Final = """
     AND number < coalesce((SELECT min(new.number) FROM {rows} AS new
         WHERE new.state IN (0, 1, 3, 4) AND NOT EXISTS (SELECT 1 FROM users
             WHERE users.key = new.key AND users.remote_id IS NOT NULL)), number + 1)"""
-ALONE: Final = UNCHANGED + _NO_OTHER
-"""The same where rows with different keys may be of one user: none is passed over that shares the
-user's id with another key, or comes after a row whose user's id isn't known."""
+MARK_UNCHANGED_WITHOUT_ALIAS: Final = MARK_UNCHANGED + _HAS_NO_ALIAS
+"""`MARK_UNCHANGED` where rows with different keys may be of the same user. A row is sent if another
+key has the user's id, or if the row comes after a row of a user with an unknown id."""
 CREATED: Final = "already created"
-"""Code of a row whose user was created with another body."""
-WITH_ANOTHER: Final = "its user was created by this journal with another body: change the user with an update or upsert"
-ALREADY: Final = """UPDATE {rows} SET state = 3, code = ?, reason = ?,
+"""Code of a row with another body than the user was created with."""
+CREATED_TEXTS: Final = (
+    CREATED,
+    "this journal has created the user with another body: change the user with an update or upsert",
+)
+MARK_CREATED: Final = """UPDATE {rows} SET state = 3, code = ?, reason = ?,
         remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
     WHERE state = {state} AND NOT doubt AND EXISTS
         (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.doubt = 0)"""
-NEW: Final = {"rows": "incoming", "state": 0}
-REFUSED: Final = {"rows": "rows", "state": 3}
-UNTOLD: Final = "unknown before"
-PERHAPS: Final = "an earlier run may have created its user: --retry-unknown looks, or without a key sends it again"
-STILL_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?
+INCOMING_WAITING: Final = {"rows": "incoming", "state": 0}
+ROWS_FAILED: Final = {"rows": "rows", "state": 3}
+UNKNOWN_TEXTS: Final = (
+    "unknown before",
+    "an earlier run may have created the user: --retry-unknown looks, or without a key sends again",
+)
+MARK_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?
     WHERE state = 0 AND EXISTS
         (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 2)"""
-DOUBTED: Final = """UPDATE incoming SET state = 1, doubt = 1
+MARK_UNCERTAIN: Final = """UPDATE incoming SET state = 1, doubt = 1
     WHERE state = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key AND doubt)"""
-"""Another body than the last that may have been sent."""
-IDENTIFY: Final = """UPDATE incoming SET
+"""Another body of the user may have been sent."""
+SET_REMOTE_IDS: Final = """UPDATE incoming SET
         remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
     WHERE state IN (0, 1) AND remote_id IS NULL AND key IN (SELECT key FROM users)"""
-"""Rows that are to be sent have the ids that those with their keys had when last accepted."""
-PAIR: Final = """CREATE TEMP TABLE paired AS SELECT new.number AS number, old.number AS made,
+"""Give a row still to be sent the id that the user with the row's key has."""
+PAIR_BY_BODY: Final = """CREATE TEMP TABLE paired AS SELECT new.number AS number, old.number AS made,
         old.state AS state, old.remote_id AS remote_id
     FROM (SELECT number, hash, row_number() OVER (PARTITION BY hash ORDER BY number) AS place
             FROM incoming WHERE key IS NULL AND state = 0) AS new
@@ -184,38 +197,40 @@ PAIR: Final = """CREATE TEMP TABLE paired AS SELECT new.number AS number, old.nu
                 row_number() OVER (PARTITION BY hash ORDER BY state, number) AS place
             FROM made) AS old
     ON new.hash = old.hash AND new.place = old.place"""
-"""Rows without a key, and users who were made with such a body: by count."""
-PAIRED: Final = """UPDATE incoming SET state = paired.state, remote_id = paired.remote_id,
+"""Pair rows without a key with users created from the same body, by count."""
+COPY_PAIRED_STATES: Final = """UPDATE incoming SET state = paired.state, remote_id = paired.remote_id,
         outcome = CASE paired.state WHEN 2 THEN 'unchanged' END, doubt = paired.state <> 2,
         code = CASE paired.state WHEN 2 THEN NULL ELSE ? END,
         reason = CASE paired.state WHEN 2 THEN NULL ELSE ? END
     FROM paired WHERE incoming.number = paired.number"""
-PAIRED_OFF: Final = (
+DELETE_PAIRS: Final = (
     "DELETE FROM made WHERE number IN (SELECT made FROM paired)",
     "DROP TABLE paired",
 )
-REPLACE: Final = (
+REPLACE_ROWS: Final = (
     "DROP TABLE rows",
     "DROP INDEX IF EXISTS by_incoming_key",
     "ALTER TABLE incoming RENAME TO rows",
 )
 
-UNREAD: Final = "is no journal of a job: name another file, and it is made"
-REASONS: Final[Mapping[str, str]] = {
-    "locked": "is in use by another process: one job at a time has a journal",
-    "not a database": UNREAD,
+NOT_A_JOURNAL: Final = "is not a journal of a job: check the path, or give the path of a new file"
+ERROR_REASONS: Final[Mapping[str, str]] = {
+    "locked": "is in use by another process: a single process at a time can use a journal",
+    "not a database": NOT_A_JOURNAL,
     "malformed": (
-        "is damaged. Keep it, and begin another: what was sent is there, so an upsert, or a look "
-        "at the service, tells what got through"
+        "is damaged. Keep the file, and start a new journal: an upsert, or a look at the service, "
+        "tells which rows got through"
     ),
-    "full": "can't be written: the disk is full. Make room, and run the same again",
-    "disk I/O": "can't be written or read: the disk is full, or fails. See to it, and run the same again",
+    "full": "can't be written: the disk is full. Free some space, and run the same command again",
+    "disk I/O": (
+        "can't be written or read: the disk is full or failing. Check the disk, and run the same "
+        "command again"
+    ),
     "readonly": (
-        "can't be written: it, or its disk, is read-only. Copy it to where you may write "
-        "(sunshine-async job copy), and name the copy"
+        "can't be written: the file or the disk is read-only. Copy the journal to a place that you "
+        "may write to (sunshine-async job copy), and use the copy"
     ),
-    "unable to open": "can't be opened: is its directory there, and may you write to it?",
-    "no such function: json": "can't be used: this Python's SQLite has no JSON functions",
-    "no such table: json": "can't be used: this Python's SQLite has no JSON functions",
+    "unable to open": "can't be opened: check that the directory exists and that you may write to it",
+    ": json": "can't be used: this Python's SQLite has no JSON functions",
 }
-"""By a part of what SQLite says."""
+"""Messages, by a part of SQLite's text."""

@@ -22,13 +22,12 @@ from attrs import evolve
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient
-from sunshine_async import cli as entry
+from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient, cli
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
 from sunshine_async.cli.app import app, run
-from sunshine_async.cli.output import SHOWN, Meter, Screen
-from sunshine_async.cli.services import Access
+from sunshine_async.cli.output import SHOWN, Printer, ProgressDisplay
+from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.streams import OutputError, open_streams
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import (
@@ -159,7 +158,9 @@ class TestImport:
         path = tmp_path / "users.jsonl"
         path.write_text('{"external_id": "a"}\n')
         result = call("import", path, "--mode", "create")
-        assert "no field known here is called so: external_id (rows: 1)" in words(result.stdout)
+        assert "Sent, though not among the known fields: external_id (rows: 1)" in words(
+            result.stdout
+        )
 
     def test_options_of_tables(self, call: Call, tmp_path: Path, emulator: Emulator) -> None:
         """Delimiter, format, renames, empty cells and the rate are what was said."""
@@ -179,7 +180,7 @@ class TestImport:
         result = call("import", users, "--mode", "create", SUNSHINE_KEY_SECRET="another-secret")
         assert result.exit_code == 3
         assert "Given up: no row would fare better: 401" in words(result.stdout)
-        assert "those after it were not" in words(result.stdout)
+        assert "later rows were not" in words(result.stdout)
         result = call("import", users, "--mode", "create", "--max-failures", "0")
         assert result.exit_code == 3
         assert "Given up: more than 0 rows" in words(result.stdout)
@@ -189,13 +190,13 @@ class TestImport:
         [
             (["nowhere.csv"], "nowhere.csv isn't there"),
             (["/"], "/ is a directory"),
-            (["{users}", "--service", "dixie"], "no such service here. There is: sunshine"),
+            (["{users}", "--service", "dixie"], "unknown service. Services are: sunshine"),
             (["{users}", "--map", "externalId"], "it is FIELD=COLUMN, such as"),
             (["{users}", "--map", "a=x", "--map", "a=y"], "a comes from x already"),
             (["{users}", "--map", "externalId=no"], "has no column 'no' for externalId"),
             (["{users}", "--delimiter", ";;"], "the delimiter is one character"),
             (["{users}", "--delimiter", ";"], "Are the cells separated otherwise?"),
-            (["{users}", "--rate", "0"], "--rate can't be that: Pace(rate=0"),
+            (["{users}", "--rate", "0"], "--rate 0: Pace(rate=0"),
             (["{users}", "--secret-file", "/nowhere"], "can't be read: No such file"),
             (["{users}", "--base-url", "http://example.org"], "http"),
         ],
@@ -256,7 +257,7 @@ class TestImport:
         assert "done │ 2" in words(result.stdout)
         path.write_bytes(b"\xff")
         result = call("import", users, "--mode", "create", "--secret-file", path)
-        assert "it isn't text" in result.stderr
+        assert "the file isn't text" in result.stderr
 
     @pytest.mark.parametrize("width", [40, 80])
     @pytest.mark.parametrize("colour", [{"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}, {}])
@@ -359,31 +360,33 @@ class TestSecrets:
     def test_secret_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who is at a terminal is asked for a secret that is nowhere else."""
         monkeypatch.delenv("SUNSHINE_KEY_SECRET", raising=False)
-        access = Access(may_ask=True)
+        connection = ConnectionOptions(may_ask=True)
         assert (
-            services.secret(access, "SUNSHINE_KEY_SECRET", what="key", ask=lambda _: "typed")
+            services.find_secret(
+                connection, "SUNSHINE_KEY_SECRET", what="key", ask=lambda _: "typed"
+            )
             == "typed"
         )
         with CliRunner().isolation(input="typed\n"):
-            assert services._ask("key's secret") == "typed"
-        assert not services.someone_there()
+            assert services._prompt_secret("key's secret") == "typed"
+        assert not services.can_prompt()
 
     def test_no_option_holds_it(self, call: Call) -> None:
         """No option takes the secret: processes are seen by others."""
         assert "--secret " not in call("import", "--help", COLUMNS="200").stdout
 
 
-class TestScreen:
+class TestPrinter:
     def test_many_problems(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Rows with the same reason stand together, and what isn't listed is counted."""
         report = Report(ending=Ending.STOPPED, last_line=99)
         for line in (9, 3, 4, 5, *range(20, 20 + SHOWN)):
             report.add(Problem(line, Trouble.FAILED, "409", "there already"))
-        Screen().report(report, file="users.csv")
+        Printer().print_report(report, file="users.csv")
         said = words(capsys.readouterr().out)
         assert "3-5, 9, 20-65 failed there already" in said
         assert "... and 4 more: with --json each one is on stderr" in said
-        assert "The rows up to line 99 were taken" in said
+        assert "Rows up to line 99 were processed" in said
 
     @pytest.mark.parametrize("width", [40, 80])
     def test_bar(
@@ -392,12 +395,12 @@ class TestScreen:
         """On a terminal there is a bar, whatever the width."""
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", str(width))
-        screen = Screen()
+        printer = Printer()
         report = Report(done=500, failed=2, throttled=3, seconds=1.0)
-        with screen.progress("users.csv") as meter:
-            assert meter.interval == 0.1
-            meter.show(report, 1000, FREE)
-            meter.close()
+        with printer.show_progress("users.csv") as display:
+            assert display.interval == 0.1
+            display.update(report, 1000, FREE)
+            display.close()
         said = capsys.readouterr().err
         assert "50 % 502 rows 502/s 1 s left" in said
         assert ("2 not done 3 throttled" in said) == (width == 80)
@@ -418,13 +421,13 @@ class TestScreen:
         self, capsys: pytest.CaptureFixture[str], report: Any, total: int | None, said: str
     ) -> None:
         """Elsewhere there is a line now and then; with --json it is one of JSON."""
-        with Screen().progress("users.csv") as meter:
-            assert meter.interval == 10
-            meter.show(report, total, FREE)
-            meter.close()
+        with Printer().show_progress("users.csv") as display:
+            assert display.interval == 10
+            display.update(report, total, FREE)
+            display.close()
         assert capsys.readouterr().err == f"{said}\n"
-        with Screen(as_json=True).progress("users.csv") as meter:
-            meter.show(report, total, FREE)
+        with Printer(as_json=True).show_progress("users.csv") as display:
+            display.update(report, total, FREE)
         assert json.loads(capsys.readouterr().err) == {"note": said}
 
     @pytest.mark.parametrize(
@@ -439,24 +442,24 @@ class TestScreen:
         self, capsys: pytest.CaptureFixture[str], pace: Snapshot, said: str
     ) -> None:
         """Whoever looks on sees why it isn't faster."""
-        with Screen().progress("users.csv") as meter:
-            meter.show(Report(done=3, seconds=1), None, pace)
+        with Printer().show_progress("users.csv") as display:
+            display.update(Report(done=3, seconds=1), None, pace)
         assert capsys.readouterr().err == f"{said}\n"
 
     def test_the_pace_is_reported(self, capsys: pytest.CaptureFixture[str]) -> None:
         """At the end it says for how long the service had it wait, and how fast it let it go."""
         report = Report(done=1, paused=31.0, limit=187.26, found=198.6)
-        Screen().report(report, file="users.csv")
+        Printer().print_report(report, file="users.csv")
         said = words(capsys.readouterr().out)
         assert "limit │ about 199 calls a second; --rate 199 starts with it" in said
         assert "paused │ 31 s, as the service asked" in said
-        assert "pace │ 187.3 calls a second at most, by the end" in said
+        assert "pace │ at most 187.3 calls a second at the end" in said
 
     def test_readers_that_have_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody reading any more is no error: not at once, and not at the end."""
         for write in (
-            lambda: Screen(as_json=True).report(Report(), file="x"),
-            lambda: Screen().report(Report(), file="x"),
+            lambda: Printer(as_json=True).print_report(Report(), file="x"),
+            lambda: Printer().print_report(Report(), file="x"),
         ):
             out, into = os.pipe()
             os.close(out)
@@ -469,7 +472,7 @@ class TestScreen:
         with Path("/dev/full").open("w", encoding="utf-8") as stdout:
             monkeypatch.setattr(sys, "stdout", stdout)
             with pytest.raises(OutputError, match="can't be written: No space left on device"):
-                Screen().report(Report(), file="x")
+                Printer().print_report(Report(), file="x")
 
     def test_bars_that_nobody_sees(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bar on a terminal that has gone is no error."""
@@ -478,8 +481,8 @@ class TestScreen:
         monkeypatch.setenv("FORCE_COLOR", "1")
         with os.fdopen(into, "w") as stderr, monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", stderr)
-            with Screen().progress("users.csv") as meter:
-                meter.show(Report(), None, FREE)
+            with Printer().show_progress("users.csv") as display:
+                display.update(Report(), None, FREE)
 
     def test_streams_that_are_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A process that was started without stdout and stderr gets some."""
@@ -525,7 +528,9 @@ async def run_job(
     async with client:
         job = Job(client, SUNSHINE, Mode.CREATE)
         with open_rows(path, job.shape) as rows:
-            return await running.run(job, rows, Screen(), signals=signals, leave=leave, sleep=sleep)
+            return await running.run(
+                job, rows, Printer(), signals=signals, leave=leave, sleep=sleep
+            )
 
 
 class TestRunning:
@@ -571,7 +576,7 @@ class TestEntry:
         """Without the extra the command says how to get it; status 2."""
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(SystemExit, match="2"):
-            entry.main()
+            cli.main()
         assert "pip install 'sunshine-async[cli]'" in capsys.readouterr().err
 
     def test_main(
@@ -582,7 +587,7 @@ class TestEntry:
             sys, "argv", ["sunshine-async", "import", "nowhere.csv", "--mode=create"]
         )
         with pytest.raises(SystemExit, match="2"):
-            entry.main()
+            cli.main()
         assert "nowhere.csv isn't there" in capsys.readouterr().err
 
     def test_module(
@@ -605,7 +610,7 @@ class TestEntry:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(sys, "argv", ["sunshine-async", "users", "get", "a"])
-        monkeypatch.setattr("sunshine_async.cli.users.known", interrupt)
+        monkeypatch.setattr("sunshine_async.cli.users.find_service", interrupt)
         with pytest.raises(SystemExit, match="130"):
             run()
         assert capsys.readouterr().err == "sunshine-async: interrupted\n"
@@ -621,7 +626,7 @@ class TestEntry:
 
 
 def start(env: dict[str, str], *arguments: object, **options: Any) -> "subprocess.Popen[str]":
-    root = str(Path(entry.__file__).parents[2])
+    root = str(Path(cli.__file__).parents[2])
     return subprocess.Popen(  # noqa: S603 - our own
         [sys.executable, "-m", "sunshine_async", *map(str, arguments)],
         env={**os.environ, **env, "PYTHONPATH": root},
@@ -680,7 +685,7 @@ class TestProcess:
             "new = set(sys.modules) - before;"
             "print({'typer', 'rich', 'starlette', 'uvicorn', 'jwt'} & new or 'none')"
         )
-        root = str(Path(entry.__file__).parents[2])
+        root = str(Path(cli.__file__).parents[2])
         out = subprocess.run(  # noqa: S603 - our own
             [sys.executable, "-c", script],
             env={**os.environ, "PYTHONPATH": root},
@@ -691,4 +696,4 @@ class TestProcess:
 
 def test_meter_without_a_bar_leaves_the_terminal_alone() -> None:
     """Where there is no bar there is nothing to put back."""
-    Meter(Screen(), None, 0).close()
+    ProgressDisplay(Printer(), None, 0).close()

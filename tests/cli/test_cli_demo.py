@@ -17,21 +17,21 @@ from typer.testing import CliRunner
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo
 from sunshine_async.cli.app import app
-from sunshine_async.cli.demo_data import COLUMNS, crowd, promotions
-from sunshine_async.cli.output import Meter, Screen
+from sunshine_async.cli.demo_data import COLUMNS, make_updates, make_users
+from sunshine_async.cli.output import Printer, ProgressDisplay
 from sunshine_async.cli.run_job import Run
 from sunshine_async.jobs import Report, open_rows
 from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.sunshine import UserCreateBody
 
 
-def test_crowd_is_as_it_says(tmp_path: Path) -> None:
+def test_made_up_users_are_as_it_says(tmp_path: Path) -> None:
     """The made-up file has as many rows, bad ones and duplicates as it says, the same every time."""
-    users = crowd(300)
-    assert users == crowd(300)
-    assert users.table != crowd(300, seed=2).table
+    users = make_users(300)
+    assert users == make_users(300)
+    assert users.csv != make_users(300, seed=2).csv
     path = tmp_path / "users.csv"
-    path.write_bytes(users.table)
+    path.write_bytes(users.csv)
     with open_rows(path, Shape(UserCreateBody)) as rows:
         found = list(rows)
     assert len(found) == users.rows == 300
@@ -44,9 +44,9 @@ def test_crowd_is_as_it_says(tmp_path: Path) -> None:
     assert set(keys) == {*users.keys, "bad-4"}
 
 
-def test_crowd_is_of_the_world() -> None:
+def test_made_up_users_are_of_the_world() -> None:
     """The made-up people have names in many scripts, and not all of them say everything."""
-    text = crowd(300).table.decode(errors="replace")
+    text = make_users(300).csv.decode(errors="replace")
     for name in ("Zoë", "陽子", "فاطمة", "נועה", "Наталья", "प्रिया", "Ελένη", "🎸"):
         assert name in text
     rows = [
@@ -57,9 +57,9 @@ def test_crowd_is_of_the_world() -> None:
     assert any(not row[COLUMNS.index("profile.email")] for row in rows)
 
 
-def test_promotions_are_a_tenth() -> None:
+def test_updates_are_a_tenth() -> None:
     """A tenth of the people is changed."""
-    assert promotions(crowd(305).keys).count(b"\n") == 30
+    assert make_updates(make_users(305).keys).count(b"\n") == 30
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def test_demo(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     for words in (
-        "A file of 60 users, made up: 1 of them come twice, and 5 rows can't be read.",
+        "A file of 60 made-up users (duplicate rows: 1, bad rows: 5)",
         "409 conflict",
         "done │ 54",
-        "no user was made twice: 54 were made in all",
+        "Sunshine: 54 created, 0 unknown; emulator: 54, none twice",
         "sunshine-async import users.csv --mode create --base-url",
     ):
         assert words in said
@@ -88,7 +88,7 @@ def test_demo(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-class Interrupted(Screen):
+class Interrupted(Printer):
     """Sends this process a signal: while a job runs, or between two."""
 
     def __init__(self, at: str) -> None:
@@ -96,18 +96,18 @@ class Interrupted(Screen):
         self.at = at
         self.seen = []
 
-    def report(self, report: Any, **about: Any) -> None:
-        super().report(report, **about)
+    def print_report(self, report: Any, **about: Any) -> None:
+        super().print_report(report, **about)
         self._reach(f"after {about['service']} {about['mode']}")
 
-    def progress(self, name: str) -> Any:
-        screen = self
+    def show_progress(self, name: str) -> Any:
+        printer = self
 
-        class Watched(Meter):
+        class Watched(ProgressDisplay):
             interval = 0.001
 
-            def show(self, report: Any, total: int | None, pace: Any) -> None:
-                screen._reach(f"during {name.rpartition('/')[2]}")
+            def update(self, report: Any, total: int | None, pace: Any) -> None:
+                printer._reach(f"during {name.rpartition('/')[2]}")
 
         return nullcontext(Watched(self, None, 0))
 
@@ -123,9 +123,9 @@ class Interrupted(Screen):
 )
 def test_demo_cleans_up(folder: Path, at: str) -> None:
     """Interrupted at any point, the demonstration leaves no process and no file behind."""
-    screen = Interrupted(at)
-    assert anyio.run(demo.show, screen, 100) == 143
-    assert screen.seen == [at]
+    printer = Interrupted(at)
+    assert anyio.run(demo.run_demo, printer, 100) == 143
+    assert printer.seen == [at]
     assert list(folder.iterdir()) == []
 
 
@@ -133,7 +133,7 @@ async def test_emulator_that_does_not_start() -> None:
     """An emulator that doesn't say where it listens is an error, and is gone."""
     for script in ("print('no')", "pass"):
         with pytest.raises(ConfigurationError, match="the emulator didn't start"):
-            async with demo._emulator([sys.executable, "-c", script]):
+            async with demo._start_emulator([sys.executable, "-c", script]):
                 pass
 
 
@@ -143,8 +143,8 @@ async def test_emulator_that_does_not_start() -> None:
 )
 def test_ledger_is_compared(users: int, created: int, right: Any) -> None:
     """What the reports say is right only if the emulator's ledger bears it out."""
-    crowd_of_20 = crowd(20)
+    made_up_users = make_users(20)
     report = Report(done=10, unknown=1, failed=4, bad=5)
     ledger = {"users": users, "effects": {"create": created, "update": 3}}
-    findings = demo._compared(ledger, crowd_of_20, Run(report), Run(Report(done=3)))
-    assert all(finding.right for finding in findings) == right
+    checks = demo._check_sunshine(ledger, made_up_users, Run(report), Run(Report(done=3)))
+    assert all(check.passed for check in checks) == right

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from sunshine_async.cli import services
 from sunshine_async.cli.app import app
-from sunshine_async.cli.services import Access
+from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.emulator import Emulator, Mishap
 
 Call: TypeAlias = Callable[..., Result]
@@ -167,7 +167,7 @@ class TestUsers:
         emulator.dixa.add_conversation(id, {"state": "Open"})
         refused = call("users", "delete", id)
         assert refused.exit_code == 1
-        assert "With --force it is done all the same" in refused.stderr
+        assert "--force anonymizes the user all the same" in refused.stderr
         assert call("users", "delete", id, "--force").exit_code == 0
 
     def test_a_conflict_that_force_cannot_end(
@@ -180,13 +180,13 @@ class TestUsers:
         assert "--force" not in refused.stderr
 
 
-class TestAccess:
+class TestConnectionOptions:
     @pytest.mark.parametrize("option", ["--app-id", "--key-id"])
     def test_what_it_has_not(self, call: Call, option: str) -> None:
         """An app or a key means nothing to Dixa: that is said, not passed over."""
         ended = call("users", "get", "x", option, "y")
         assert ended.exit_code == 2
-        assert f"{option} means nothing to dixa" in ended.stderr
+        assert f"{option} doesn't apply to dixa" in ended.stderr
 
     @pytest.mark.parametrize(
         ("service", "option"), [("dixa", "--brand-id=b"), ("smooch", "--brand-id=b")]
@@ -196,13 +196,13 @@ class TestAccess:
         said = ["users", "get", "x", "--service", service, option]
         ended = CliRunner().invoke(app, said)
         assert ended.exit_code == 2
-        assert f"--brand-id means nothing to {service}" in ended.stderr
+        assert f"--brand-id doesn't apply to {service}" in ended.stderr
 
     def test_force_is_for_dixa(self) -> None:
         """What only Dixa can be told is refused elsewhere."""
         ended = CliRunner().invoke(app, ["users", "delete", "x", "--force"])
         assert ended.exit_code == 2
-        assert "--force means nothing to sunshine" in ended.stderr
+        assert "--force doesn't apply to sunshine" in ended.stderr
 
     def test_the_token(self, call: Call, tmp_path: Path) -> None:
         """The token comes from a file or the environment; without one the refusal says which."""
@@ -219,6 +219,6 @@ class TestAccess:
     def test_the_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Dixa's own rate holds, unless another is said."""
         monkeypatch.setenv("DIXA_API_TOKEN", "the-token")
-        connect = services.known("dixa").connect
-        assert connect(Access()).pace.rate == 10
-        assert connect(Access(rate=3)).pace.rate == 3
+        connect = services.find_service("dixa").connect
+        assert connect(ConnectionOptions()).pace.rate == 10
+        assert connect(ConnectionOptions(rate=3)).pace.rate == 3

@@ -20,11 +20,11 @@ from sunshine_async import (
     SunshineClient,
     SunshineError,
 )
-from sunshine_async.cli import options as leaving
+from sunshine_async.cli import options
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli.app import run
-from sunshine_async.cli.files import Output
-from sunshine_async.cli.output import Screen
+from sunshine_async.cli.files import OutputTarget
+from sunshine_async.cli.output import Printer
 from sunshine_async.cli.run_job import Journaled, Order, Run
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.jobs import SUNSHINE, Ending, Mode, Report, Row, open_rows
@@ -60,12 +60,12 @@ def defect(kind: type[Exception], text: str = "jane@example.org") -> Exception:
         (JournalError("run.sqlite is in use"), "run.sqlite is in use", None),
         (SunshineError("no connection"), "no connection", None),
         (OSError(28, "No space left on device", "x/y"), "No space left on device: x/y", None),
-        (OSError("odd"), "the system refuses: OSError", None),
+        (OSError("odd"), "the operating system reports: OSError", None),
         (OutputError("the output can't be written: x"), "the output can't be written: x", 1),
         (KeyboardInterrupt(), "interrupted", 130),
         (typer.Abort(), "interrupted", 130),
-        (leaving.Terminated(15), "interrupted", 143),
-        *((defect(kind), f"this is a defect of sunshine-async: {kind.__name__} at cli/", 3)
+        (options.SignalInterrupt(15), "interrupted", 143),
+        *((defect(kind), f"this is a defect of sunshine-async: {kind.__name__} in cli/", 3)
           for kind in DEFECTS),
         (ExceptionGroup("x", [KeyError("jane@example.org")]), "this is a defect", 3),
     ],
@@ -75,7 +75,7 @@ def test_every_error_is_a_sentence(
     ends: int | None,
 ) -> None:  # fmt: skip
     """An error of any kind ends a command with one sentence and a status; a defect is never 0, 1 or 2."""
-    with pytest.raises(typer.Exit) as caught, leaving.refusals(status):
+    with pytest.raises(typer.Exit) as caught, options.exit_on_error(status):
         raise error
     assert caught.value.exit_code == (status if ends is None else ends)
     text = capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_notes_are_said() -> None:
     """The notes of an error are a part of its sentence."""
     error = SunshineError("no connection")
     error.add_note(". Is the proxy up?")
-    assert leaving.sentence_of(error) == "no connection. Is the proxy up?"
+    assert options.describe_error(error) == "no connection. Is the proxy up?"
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_rows_are_accounted_for(  # noqa: PLR0917 - pytest's
     """Where all rows were taken each has an outcome, or the report says how many have none: status 1."""
     result = Run(report, read=read, **more)
     assert (result.missing, result.status) == (missing, status)
-    Screen().report(report, missing=result.missing, file="x")
+    Printer().print_report(report, missing=result.missing, file="x")
     assert (f"ROWS WITHOUT AN OUTCOME: {missing}." in capsys.readouterr().err) == bool(missing)
-    Screen(as_json=True).report(report, missing=result.missing, file="x")
+    Printer(as_json=True).print_report(report, missing=result.missing, file="x")
     assert f'"without_outcome": {missing}' in capsys.readouterr().out
 
 
@@ -129,11 +129,11 @@ class Broken:
         raise self.error
 
 
-async def carried_out(rows: Any, screen: Screen, **more: Any) -> int:
+async def carried_out(rows: Any, printer: Printer, **more: Any) -> int:
     transport = ScriptedTransport([(201, {"user": {"id": "1"}})] * 600)
     client = SunshineClient("app", auth=BasicAuth("key-id", "the-secret"), transport=transport)
     order = Order(SUNSHINE, Mode.CREATE, rows, concurrency=4, max_failures=None, **more)
-    return await running.carry_out(order, client, screen)
+    return await running.carry_out(order, client, printer)
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("jane"), OSError(5, "Input/output")])
@@ -141,7 +141,7 @@ async def test_an_error_after_rows_were_sent(
     capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     """An error after rows were sent is status 3 with a report and the rows without an outcome."""
-    assert await carried_out(Broken(520, error), Screen()) == 3
+    assert await carried_out(Broken(520, error), Printer()) == 3
     said = capsys.readouterr()
     assert "Given up: " in said.out
     assert "done     │ 5" in said.out
@@ -152,7 +152,7 @@ async def test_an_error_after_rows_were_sent(
 async def test_an_error_before_rows_were_sent(error: Exception) -> None:
     """An error before anything was sent is raised as itself."""
     with pytest.raises(type(error)):
-        await carried_out(Broken(0, error), Screen())
+        await carried_out(Broken(0, error), Printer())
 
 
 async def test_an_error_on_leaving(
@@ -170,7 +170,7 @@ async def test_an_error_on_leaving(
     client = SunshineClient("app", auth=BasicAuth("key-id", "the-secret"), transport=transport)
     with open_rows(path, SUNSHINE.tasks[Mode.CREATE].shape) as rows:
         order = Order(SUNSHINE, Mode.CREATE, rows, concurrency=4, max_failures=None)
-        assert await running.carry_out(order, client, Screen()) == 0
+        assert await running.carry_out(order, client, Printer()) == 0
     said = capsys.readouterr()
     assert "done     │ 1" in said.out
     assert "closing its connections failed" in said.err
@@ -179,28 +179,30 @@ async def test_an_error_on_leaving(
 async def test_a_display_that_breaks(tmp_path: Path) -> None:
     """An error of the display ends no job."""
 
-    class Shown(Screen):
+    class Shown(Printer):
         @contextmanager
-        def progress(self, name: str) -> Iterator[Any]:
+        def show_progress(self, name: str) -> Iterator[Any]:
             yield self
 
         interval = 0.0
         shown = 0
 
-        def show(self, *_: object) -> None:
+        def update(self, *_: object) -> None:
             self.shown += 1
             raise RuntimeError
 
     path = tmp_path / "users.jsonl"
     path.write_text('{"externalId": "a"}\n' * 600)
-    screen = Shown()
+    printer = Shown()
     with open_rows(path, SUNSHINE.tasks[Mode.CREATE].shape) as rows:
-        assert await carried_out(rows, screen) == 0
-    assert screen.shown == 1
+        assert await carried_out(rows, printer) == 0
+    assert printer.shown == 1
 
 
 class TestOutput:
-    @pytest.mark.parametrize("error", [KeyboardInterrupt(), leaving.Terminated(15), KeyError()])
+    @pytest.mark.parametrize(
+        "error", [KeyboardInterrupt(), options.SignalInterrupt(15), KeyError()]
+    )
     @pytest.mark.parametrize("force", [True, False])
     def test_whole_or_not_at_all(self, tmp_path: Path, error: BaseException, force: Any) -> None:
         """A block that ends in an error leaves no file, and the old file as it was."""
@@ -210,7 +212,7 @@ class TestOutput:
         before = sorted(tmp_path.iterdir())
 
         def fill() -> None:
-            with Output(out, force).opened() as write:
+            with OutputTarget(out, force).open() as write:
                 write("half of it")
                 raise error
 
@@ -224,11 +226,11 @@ class TestOutput:
         out = tmp_path / "out"
 
         def fill() -> None:
-            with Output(out, force=False).opened() as write:
+            with OutputTarget(out, force=False).open() as write:
                 write("mine")
                 out.write_text("of another")
 
-        with pytest.raises(ConfigurationError, match="is there already"):
+        with pytest.raises(ConfigurationError, match="exists already"):
             fill()
         assert out.read_text() == "of another"
 
@@ -241,7 +243,7 @@ class TestOutput:
             raise OSError(1, "Operation not permitted")
 
         monkeypatch.setattr(os, "link", refuse)
-        with Output(tmp_path / "out", force=False).opened() as write:
+        with OutputTarget(tmp_path / "out", force=False).open() as write:
             write("é")
         assert (tmp_path / "out").read_bytes() == "é".encode()
 
@@ -250,7 +252,7 @@ class TestOutput:
         monkeypatch.setattr(sys, "__stdout__", None)
         with (
             pytest.raises(ConfigurationError, match="name a file with --out"),
-            Output(None, force=False).opened(),
+            OutputTarget(None, force=False).open(),
         ):
             pass
 
@@ -260,7 +262,10 @@ class TestOutput:
         os.close(out)
         with os.fdopen(into, "w") as stdout, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stdout)
-            with pytest.raises(typer.Exit) as caught, Output(None, force=False).opened() as write:
+            with (
+                pytest.raises(typer.Exit) as caught,
+                OutputTarget(None, force=False).open() as write,
+            ):
                 write("x")
         assert caught.value.exit_code == 0
 
@@ -281,7 +286,7 @@ def test_text_in_narrow_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
     """JSON of characters that stdout lacks is JSON all the same."""
     stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
-    Screen(as_json=True).report(Report(reason="陽子"), file="x")
+    Printer(as_json=True).print_report(Report(reason="陽子"), file="x")
     assert b"\\u967d\\u5b50" in stdout.buffer.getvalue()  # type: ignore[attr-defined]
 
 
@@ -289,7 +294,7 @@ def test_a_report_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
     """A report that a full disk refuses leaves no status 0."""
 
     async def scenario() -> int:
-        return await carried_out(Few(), Screen())
+        return await carried_out(Few(), Printer())
 
     with Path("/dev/full").open("w", encoding="utf-8") as stdout, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
@@ -363,12 +368,12 @@ def test_numbers_of_closed_streams_are_taken() -> None:
 
 def test_devices_are_written_to(tmp_path: Path) -> None:
     """A device is written to as it is; one that is full is an error."""
-    with Output(Path(os.devnull), force=False).opened() as write:
+    with OutputTarget(Path(os.devnull), force=False).open() as write:
         write("x")
     assert Path(os.devnull).is_char_device()
 
     def fill() -> None:
-        with Output(Path("/dev/full"), force=False).opened() as write:
+        with OutputTarget(Path("/dev/full"), force=False).open() as write:
             write("x")
 
     with pytest.raises(OutputError, match="/dev/full can't be written: No space left on device"):
@@ -377,8 +382,8 @@ def test_devices_are_written_to(tmp_path: Path) -> None:
 
 def test_a_signal_is_an_error() -> None:
     """SIGTERM outside of a job is an error with the signal's number."""
-    with pytest.raises(leaving.Terminated) as caught:
-        leaving.Terminated.now(15, None)
+    with pytest.raises(options.SignalInterrupt) as caught:
+        options.SignalInterrupt.handle(15, None)
     assert caught.value.number == 15
 
 
@@ -392,4 +397,4 @@ async def test_rows_of_a_journal_are_counted_by_the_journal(tmp_path: Path) -> N
         order = Order(
             SUNSHINE, Mode.CREATE, rows, concurrency=4, max_failures=None, journal=journal
         )
-        assert await running.carry_out(order, client, Screen()) == 0
+        assert await running.carry_out(order, client, Printer()) == 0

@@ -17,7 +17,7 @@ import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from sunshine_async import cli as entry
+from sunshine_async import cli
 from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal import Journal
@@ -44,7 +44,7 @@ def env(emulator: Emulator, base_url: str) -> dict[str, str]:
     emulator.reset()
     return {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(entry.__file__).parents[2]),
+        "PYTHONPATH": str(Path(cli.__file__).parents[2]),
         "SUNSHINE_APP_ID": "app",
         "SUNSHINE_KEY_ID": "key-id",
         "SUNSHINE_KEY_SECRET": "the-secret-value",
@@ -429,7 +429,8 @@ class TestOutputs:
             result = call(f"job {command} run.sqlite --out {name}")
             assert result.exit_code == 2
             assert (
-                "is there already: name another file, or replace it with --force" in result.stderr
+                "exists already: name another file, or replace the file with --force"
+                in result.stderr
             )
             assert out.read_text() == "mine"
         assert call(f"job {command} run.sqlite --out link --force").exit_code == 0
@@ -531,12 +532,12 @@ class TestCopies:
         wal.write_bytes(b"of another journal")
         result = call("job copy run.sqlite t.sqlite")
         assert result.exit_code == 2
-        assert "t.sqlite-wal is there, a part of another journal" in result.stderr
+        assert "t.sqlite-wal exists, a part of another journal" in result.stderr
         assert not target.exists()
         assert call("job copy run.sqlite t.sqlite --force").exit_code == 0
         assert not wal.exists()
         target.write_text("mine")
-        assert "is there already" in call("job copy run.sqlite t.sqlite").stderr
+        assert "exists already" in call("job copy run.sqlite t.sqlite").stderr
         assert target.read_text() == "mine"
         assert call("job copy run.sqlite t.sqlite --force").exit_code == 0
         shown = json.loads(call("job show t.sqlite --json").stdout)

@@ -15,9 +15,9 @@ from typing import TypeAlias
 import pytest
 from typer.testing import CliRunner, Result
 
-from sunshine_async.cli import job as after
+from sunshine_async.cli import job as job_commands
 from sunshine_async.cli.app import app
-from sunshine_async.cli.output import Screen
+from sunshine_async.cli.output import Printer
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Report
 from sunshine_async.journal import REACH, Journal, SourceRow, State, Update
@@ -165,7 +165,7 @@ class TestShow:
         assert result.exit_code == 0
         said = words(result.stdout)
         assert "finished" in said
-        assert "bad row 2, such as line 5: 3 cells" in said
+        assert "bad row: 2 rows, such as line 5: 3 cells" in said
         assert max(map(len, result.stdout.splitlines())) <= width
         if width == 80:
             for figure in ("rows │ 6", "done │ 3 (created)", "bad │ 2 (", "left out │ 1 ("):
@@ -214,11 +214,12 @@ class TestShow:
         """Of a job that was cut off it says what is still to be done; of an empty one, nothing."""
         opened = Journal(journal)
         opened.close()
-        assert "not finished" in call("job", "show", journal).stdout
+        assert "no job has used this journal yet" in call("job", "show", journal).stdout
         opened = Journal(journal)
-        opened.describe(held="100", seconds="3700", state="open")
+        opened.describe(held="100", mode="create", seconds="3700", state="open")
         opened.close()
         said = words(call("job", "show", journal).stdout)
+        assert "status │ not finished" in said
         assert "1:01:40, 0 rows a second" in said
         assert "1:40, for the service to come back" in said
 
@@ -233,9 +234,9 @@ class TestShow:
     def test_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Speed is drawn with what the terminal can show."""
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "utf-8"))
-        assert after._picture([0, 4, 8]) == "▁▅█"
+        assert job_commands._draw_bars([0, 4, 8]) == "▁▅█"
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
-        assert after._picture([0, 4, 8]) == "_=#"
+        assert job_commands._draw_bars([0, 4, 8]) == "_=#"
 
 
 class TestFailures:
@@ -247,7 +248,7 @@ class TestFailures:
         out = tmp_path / "failed.jsonl"
         result = call("job", "failures", journal, "--out", out)
         assert result.exit_code == 0
-        assert "2 rows without what they held" in result.stderr
+        assert "2 rows without content" in result.stderr
         rows = [json.loads(line) for line in out.read_text().splitlines()]
         assert [row["_row"]["line"] for row in rows] == [2, 4, 5, 6, 7]
         assert rows[0]["externalId"] == "a"
@@ -277,7 +278,7 @@ class TestFailures:
         first = json.loads(call("job", "failures", journal).stdout.splitlines()[0])
         assert list(first) == ["_row"]
         users.unlink()
-        assert "5 rows without what they held" in call("job", "failures", journal).stderr
+        assert "5 rows without content" in call("job", "failures", journal).stderr
 
     def test_where_it_cannot_be_written(self, call: Call, users: Path, journal: Path) -> None:
         """A place that can't be written to is refused with status 2."""
@@ -346,7 +347,7 @@ def test_a_full_disk_can_be_looked_at(journal: Path) -> None:
 
 def test_held_jobs_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     """A job that waited for its service says how long, and what is still to be done."""
-    Screen().report(Report(done=1, waiting=2, held=90.0), file="users.csv")
+    Printer().print_report(Report(done=1, waiting=2, held=90.0), file="users.csv")
     said = words(capsys.readouterr().out)
     assert "held │ 90 s, for the service to come back" in said
     assert "to be done │ 2 (the same command goes on with them)" in said

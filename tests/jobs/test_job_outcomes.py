@@ -407,8 +407,8 @@ class TestCutOff:
             async with jobs.open(path, client, SERVICES["sunshine"], Mode.UPSERT) as job:
                 with open_rows(file, job.shape) as rows:
                     await job._prepared(rows)
-                    [[pages]] = job.journal._all("PRAGMA page_count")
-                    job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
+                    [[pages]] = job.journal._fetch_all("PRAGMA page_count")
+                    job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
                     first = await job.run(rows)
             assert "the disk is full" in str(first.reason)
             sent = emulator.ledger()["sunshine"]["effects"]["update"]

@@ -929,8 +929,8 @@ class TestFullDisks:
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with open_rows(file, job.shape) as rows:
                 await job._prepared(rows)
-                [[pages]] = job.journal._all("PRAGMA page_count")
-                job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
+                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
+                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
         assert report.ending is Ending.GAVE_UP
         assert "the disk is full" in str(report.reason)
@@ -946,8 +946,8 @@ class TestFullDisks:
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job:
             with open_rows(file, job.shape) as rows:
                 await job._prepared(rows)
-                [[pages]] = job.journal._all("PRAGMA page_count")
-                job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
+                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
+                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
         assert report.ending is Ending.GAVE_UP
         done, failed, unknown, bad, waiting = counts(await run(client, path, file))

@@ -322,7 +322,7 @@ class History:
         if not self.path.exists():
             return []
         with closing(Journal(self.path)) as journal:
-            order = dict(journal._all("SELECT number, session FROM rows"))
+            order = dict(journal._fetch_all("SELECT number, session FROM rows"))
             rows = [*journal.rows()]
         return sorted(rows, key=lambda row: (order[row["number"]], row["number"]))
 

@@ -26,7 +26,13 @@ from sunshine_async.journal import (
     State,
     Update,
 )
-from sunshine_async.journal.stream import _KNOWN, _TWIN
+from sunshine_async.journal.stream import (
+    _BY_BODY_ALONE,
+    _BY_LINE,
+    _DONE_FIRST,
+    _LAST_FIRST,
+    _SELECT,
+)
 
 
 @pytest.fixture
@@ -90,7 +96,10 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
     assert again.counts() == {
         (State.WAITING, None): 1, (State.DONE, "created"): 1, (State.BAD, None): 1,
     }  # fmt: skip
-    assert again.codes() == {"bad row": (1, "3: not JSON")}
+    report = again.report()
+    assert report.states == {State.WAITING: 1, State.DONE: 1, State.BAD: 1}
+    assert report.outcomes == {"created": 1}
+    assert report.codes == again.codes() == {"bad row": (1, "3: not JSON")}
     assert [row["line"] for row in again.rows(State.BAD)] == [3]
     again.close()
 
@@ -123,9 +132,12 @@ def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
 def test_rows_without_a_key_are_found_by_their_line(journal: Journal) -> None:
     """However many there are: none is looked for among all."""
     journal.meet([SourceRow(1, None, b"1")], CREATE)
-    known = _KNOWN.format(where="key IS NULL AND line = ?")
-    for query, values, index in ((known, (1,), "by_line"), (_TWIN, (b"1", 2), "by_hash")):
-        plan = journal._all(f"EXPLAIN QUERY PLAN {query}", values)
+    for where, order, values, index in (
+        (_BY_LINE, _LAST_FIRST, (1,), "by_line"),
+        (_BY_BODY_ALONE, _DONE_FIRST, (b"1", 2), "by_hash"),
+    ):
+        query = _SELECT.format(where=where, order=order, doubt="0")
+        plan = journal._fetch_all(f"EXPLAIN QUERY PLAN {query}", values)
         assert f"USING INDEX {index}" in plan[0][-1]
 
 
@@ -443,7 +455,7 @@ def test_a_state_that_nobody_knows(journal: Journal, path: Path, state: object) 
     """A state of a newer version, or of a damaged journal, is unknown: neither done nor to be sent."""
     read(journal, lines("a", "b"))
     journal.write([], done={("created", 1): {1: "id", 2: "id"}})
-    journal._all("UPDATE rows SET state = ? WHERE number = 1", (state,))
+    journal._fetch_all("UPDATE rows SET state = ? WHERE number = 1", (state,))
     assert journal.counts()[State.UNKNOWN, "created"] == 1
     journal.close()
     with closing(Journal(path)) as again:
@@ -471,7 +483,7 @@ class TestRefusals:
     def test_another_program_s_file(self, path: Path) -> None:
         """A file that is no journal is refused, and left as it is."""
         path.write_bytes(b"externalId,profile.givenName\n" * 40)
-        with pytest.raises(JournalError, match="is no journal of a job"):
+        with pytest.raises(JournalError, match="is not a journal of a job"):
             Journal(path)
         assert path.read_bytes() == b"externalId,profile.givenName\n" * 40
 
@@ -489,7 +501,9 @@ class TestRefusals:
         other = sqlite3.connect(path)
         other.execute(f"PRAGMA user_version = {VERSION + 1}")
         other.close()
-        with pytest.raises(JournalError, match="is of a newer version"):
+        with pytest.raises(
+            JournalError, match=f"has version {VERSION + 1}.*reads version {VERSION} only"
+        ):
             Journal(path)
 
     def test_none_there(self, path: Path) -> None:
@@ -498,13 +512,13 @@ class TestRefusals:
             Journal(path, must_exist=True)
         assert not path.exists()
         path.touch()
-        with pytest.raises(JournalError, match="is no journal of a job"):
+        with pytest.raises(JournalError, match="is not a journal of a job"):
             Journal(path, must_exist=True)
         Journal(path).close()  # killed before its first byte
 
     def test_where_none_can_be(self, tmp_path: Path) -> None:
         """Where no file can be made, the text says why."""
-        with pytest.raises(JournalError, match="can't be made"):
+        with pytest.raises(JournalError, match="can't be created"):
             Journal(tmp_path / "no/where/run.sqlite")
 
     @pytest.mark.parametrize("name", ["", ":memory:", "file:run.sqlite", "file::memory:", "a\0b"])
@@ -515,7 +529,7 @@ class TestRefusals:
 
     def test_a_directory(self, tmp_path: Path) -> None:
         """A directory is no journal."""
-        with pytest.raises(JournalError, match="is a directory, or no file"):
+        with pytest.raises(JournalError, match="is a directory, or not a regular file"):
             Journal(tmp_path)
 
     def test_a_symlink(self, tmp_path: Path, path: Path) -> None:
@@ -531,7 +545,7 @@ class TestRefusals:
         journal.close()
         with closing(sqlite3.connect(path)) as other:
             other.execute("PRAGMA user_version = 1")
-        with pytest.raises(JournalError, match=r"is of an older version \(1\).*Finish its job"):
+        with pytest.raises(JournalError, match=r"has version 1 .*Finish the job"):
             Journal(path)
 
     def test_an_old_sqlite(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,7 +556,7 @@ class TestRefusals:
 
     def test_what_is_read_only(self) -> None:
         """A file that can't be written is refused as that, whoever asks."""
-        with pytest.raises(JournalError, match="it, or its disk, is read-only"):
+        with pytest.raises(JournalError, match="the file or the disk is read-only"):
             Journal("/proc/sys/kernel/ostype", must_exist=True)
 
     def test_cut_short(self, journal: Journal, path: Path) -> None:
@@ -550,7 +564,7 @@ class TestRefusals:
         journal.add([SourceRow(n, f"key {n}", b"x" * 16) for n in range(9000)])
         journal.close()
         os.truncate(path, path.stat().st_size // 2)
-        with pytest.raises(JournalError, match=r"is damaged\. Keep it"):
+        with pytest.raises(JournalError, match=r"is damaged\. Keep the file"):
             list(Journal(path).rows())
 
     def test_a_full_disk(self, journal: Journal) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sunshine_async.journal import Journal, JournalError, SourceRow, State, Update, copy_journal
-from sunshine_async.journal.journal import _writable
+from sunshine_async.journal.journal import _copy_files
 
 
 def fill(journal: Journal, rows: int) -> None:
@@ -147,7 +147,7 @@ class TestCopying:
         with pytest.raises(JournalError, match="is in use by another process"):
             copy_journal(journal.path, tmp_path / "copy")
         with pytest.raises(JournalError, match="is in use by another process"):
-            _writable(journal.path, tmp_path / "copy")
+            _copy_files(journal.path, tmp_path / "copy")
         assert not [*tmp_path.glob("copy*")]
 
     def test_one_that_can_only_be_read(
@@ -163,16 +163,16 @@ class TestCopying:
             copy_journal(killed, tmp_path / "another")
         other = tmp_path / "other"
         other.write_bytes(b"damaged" * 100)
-        assert _writable(other, tmp_path / "beside").read_bytes() == other.read_bytes()
+        assert _copy_files(other, tmp_path / "beside").read_bytes() == other.read_bytes()
         killed.write_bytes(b"damaged" * 100)
-        with pytest.raises(JournalError, match="is no journal of a job"):
+        with pytest.raises(JournalError, match="is not a journal of a job"):
             copy_journal(killed, tmp_path / "another")
 
     def test_what_is_no_journal(self, tmp_path: Path) -> None:
         """What is no journal is refused, and no copy is left."""
         source = tmp_path / "users.csv"
         for _ in range(2):
-            with pytest.raises(JournalError, match=r"isn't there|is no journal"):
+            with pytest.raises(JournalError, match=r"isn't there|is not a journal"):
                 copy_journal(source, tmp_path / "copy")
             source.write_bytes(b"externalId\n" * 100)
         assert not [*tmp_path.glob("*copy*")]

@@ -1,0 +1,224 @@
+"""SQLite database of a journal: opened by a single process, complete after a kill."""
+
+import os
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
+from errno import EIO
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, NoReturn, cast
+
+from sunshine_async.errors import ConfigurationError, SunshineError
+from sunshine_async.journal import sql
+from sunshine_async.journal.rows import SourceRow
+
+VERSION: Final = 2
+"""Version of the tables; a file with another version is refused."""
+OLDEST: Final = (3, 33)
+"""Oldest SQLite that has all statements."""
+_APPLICATION: Final = 0x53756E4A
+_SPLIT: Final = 1 << 16
+"""Flag in the version: the main file lacks rows of the ``-wal`` file."""
+_CHECKPOINT_SIZE: Final = 4 << 20
+"""Size of the ``-wal`` file, in bytes, past which rows are moved to the main file."""
+
+
+class JournalError(SunshineError):
+    """The journal can't be opened, read or written; the text has the reason and the next step."""
+
+
+class JournalDatabase:
+    """The database at *path*, created where the file is missing, unless *must_exist* is set.
+
+    The main file carries a split flag, from before the first write to the ``-wal`` file until the
+    database is closed. The last frame of the ``-wal`` file with the version clears the flag: both
+    files together are complete. A main file left by a kill, without the ``-wal`` file, is refused.
+
+    Raise `ConfigurationError` for a name that no file can have, `JournalError` as `Journal` does.
+    """
+
+    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+        self.path: Final = _checked_path(path)
+        self._lock: Final = Lock()
+        real = Path(os.path.realpath(self.path))
+        if not must_exist:
+            _create_file(real, self.path)
+        elif not real.exists():
+            self._fail("isn't there: check the path and its spelling")
+        if not real.is_file():
+            self._fail("is a directory, or not a regular file: give the path of a file")
+        if not os.access(real, os.W_OK):
+            self._fail(sql.ERROR_REASONS["readonly"])
+        self._wal: Final = Path(f"{real}-wal")
+        with self._translated_errors():
+            self._database: Final = sqlite3.connect(
+                real, timeout=0, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._translated_errors():
+                self._open(must_exist=must_exist)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database; another process may then open the file."""
+        with self._lock, suppress(sqlite3.Error):  # all committed rows are on the disk
+            self._database.close()
+
+    def copy(self, target: Path) -> None:
+        """Copy all rows to the single file *target*; raise `OSError` if *target* can't be written."""
+        with self._locked() as database, closing(sqlite3.connect(target)) as copied:
+            try:
+                database.backup(copied)
+            except sqlite3.Error as error:
+                raise OSError(EIO, str(error), str(target)) from None
+
+    def _open(self, *, must_exist: bool) -> None:
+        if sqlite3.sqlite_version_info < OLDEST:
+            needed = ".".join(map(str, OLDEST))
+            self._fail(f"needs SQLite {needed} or later; this Python has {sqlite3.sqlite_version}")
+        database = self._database
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA temp_store = FILE")
+        database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
+        database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_checkpoint`
+        database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
+        database.execute("BEGIN IMMEDIATE")  # fails at once if another process has the file
+        [application], [version] = (
+            database.execute(f"PRAGMA {name}").fetchone()
+            for name in ("application_id", "user_version")
+        )
+        [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        database.execute("COMMIT")
+        if must_exist and not tables:
+            self._fail(sql.NOT_A_JOURNAL)
+        if application != _APPLICATION and (application or tables):
+            self._fail("is not a journal, but another program's database")
+        self._check_version(version & ~_SPLIT, is_new=not tables)
+        if version & _SPLIT and not self._wal_size():
+            self._fail(
+                f"is a part of a journal: the file {self._wal.name} has the rest, and is missing. "
+                "Copy both files, or copy with `sunshine-async job copy`"
+            )
+        database.execute("SELECT count(*) FROM json_each('[]')")
+        if not tables:
+            with self._transaction():
+                for statement in sql.CREATE_TABLES:
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("PRAGMA journal_mode = WAL")
+        # a journal can be read on a full disk too
+        with suppress(sqlite3.Error) if must_exist else nullcontext():
+            self._checkpoint()
+        with suppress(JournalError) if must_exist else nullcontext(), self._transaction():
+            self._recover()
+
+    def _check_version(self, version: int, *, is_new: bool) -> None:
+        text = f"has version {version} of the format: this release reads version {VERSION} only"
+        if version > VERSION:
+            self._fail(f"{text}. Use a newer release of sunshine-async")
+        if version < VERSION and not is_new:
+            self._fail(
+                f"{text}. Finish the job with the release that started it, or start a new journal "
+                "with an upsert"
+            )
+
+    def _recover(self) -> None:
+        """Correct the state of rows that a kill has left."""
+
+    def _checkpoint(self) -> None:
+        """Move all rows from the ``-wal`` file to the main file.
+
+        Before the move both files get the split flag; after the move the ``-wal`` file alone clears
+        the flag. The ``-wal`` file is never empty after the first write.
+        """
+        self._database.execute(f"PRAGMA user_version = {VERSION | _SPLIT}")
+        self._database.execute("PRAGMA wal_checkpoint(FULL)")
+        self._database.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _wal_size(self) -> int:
+        return self._wal.stat().st_size if self._wal.exists() else 0
+
+    def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._locked() as database:
+            return database.execute(query, values).fetchall()
+
+    @contextmanager
+    def _locked(self) -> Generator[sqlite3.Connection]:
+        with self._lock, self._translated_errors():
+            yield self._database
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection]:
+        with self._locked() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # the error may have rolled back already
+                    database.execute("ROLLBACK")
+                raise
+            if self._wal_size() > _CHECKPOINT_SIZE:
+                with suppress(sqlite3.Error):  # the commit is on the disk
+                    self._checkpoint()
+
+    @contextmanager
+    def _translated_errors(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            text = str(error)
+            reasons = sql.ERROR_REASONS.items()
+            reason = next((reason for part, reason in reasons if part in text), None)
+        else:
+            return
+        self._fail(reason or f"can't be used: {text}")
+
+    def _fail(self, reason: str) -> NoReturn:
+        message = f"{self.path} {reason}"
+        raise JournalError(message)
+
+
+def _checked_path(path: str | Path) -> Path:
+    """Return *path*; raise `ConfigurationError` for a name that SQLite reserves or no file can have."""
+    name = os.fspath(path)
+    if name in ("", ":memory:") or name.startswith("file:") or "\0" in name:
+        message = f"journal: the path of a file is needed, such as run.sqlite, not {name!r}"
+        raise ConfigurationError(message)
+    return Path(name)
+
+
+def _create_file(real: Path, path: Path) -> None:
+    """Create the file, for the owner alone, unless the file exists."""
+    try:
+        os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        message = f"the journal {path} can't be created: {error.strerror}"
+        raise JournalError(message) from None
+
+
+def insert_rows(
+    database: sqlite3.Connection, lines: Sequence[SourceRow], *, table: str = "rows"
+) -> int:
+    """Insert rows into *table*; return the number of the last row."""
+    values: list[Any] = [
+        value for line in lines for value in (line.line, line.key, line.hash, line.body)
+    ]
+    last = cast("int", database.execute(_insert_statement(table, len(lines)), values).lastrowid)
+    for number, line in enumerate(lines, last - len(lines) + 1):
+        if line.reason is not None:
+            database.execute(sql.MARK_BAD.format(table=table), (line.reason, number))
+    return last
+
+
+@cache
+def _insert_statement(table: str, count: int) -> str:
+    return sql.INSERT_ROWS.format(table=table, rows=", ".join([sql.ROW_VALUES] * count))
