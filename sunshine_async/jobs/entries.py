@@ -2,28 +2,44 @@
 
 from collections import deque
 from collections.abc import AsyncIterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from anyio import to_thread
 
 from sunshine_async.bulk.source import close_iterator
 from sunshine_async.errors import SunshineError
 from sunshine_async.jobs.bodies import Rows, row_of
+from sunshine_async.jobs.report import Report
 from sunshine_async.jobs.tasks.task import Entry, Task
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
-
-if TYPE_CHECKING:
-    from sunshine_async.jobs.job import Job
 
 AT_ONCE: Final = 500
 """Rows that are read before any of them is sent."""
 _LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
 
 
+class Consumer(Protocol):
+    """The job that entries are read for."""
+
+    @property
+    def report(self) -> Report:
+        """The report that counts the rows."""
+
+    @property
+    def stopped(self) -> bool:
+        """True once no more rows are taken."""
+
+    def refuse(self, row: BadRow) -> None:
+        """Record a row that can't be sent."""
+
+    def give_up(self, reason: str) -> None:
+        """End the job, for *reason*."""
+
+
 class Entries:
     """The entries of a job's rows, read in a thread, a batch at a time; bad rows are taken down."""
 
-    def __init__(self, job: "Job", task: Task, rows: Rows) -> None:
+    def __init__(self, job: Consumer, task: Task, rows: Rows) -> None:
         self._job: Final = job
         self._task: Final = task
         self._file: Final = rows if isinstance(rows, RowFile) else None

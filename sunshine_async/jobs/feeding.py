@@ -12,8 +12,7 @@ from attrs import frozen
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.bulk.cancellation import ITEMS, contained
 from sunshine_async.jobs.bodies import Rows
-from sunshine_async.jobs.entries import AT_ONCE, Entries
-from sunshine_async.jobs.job import Job
+from sunshine_async.jobs.entries import AT_ONCE, Consumer, Entries
 from sunshine_async.jobs.report import Problem, Trouble
 from sunshine_async.jobs.source import STALE, hash_of, noted
 from sunshine_async.jobs.tasks.task import Entry, Task
@@ -44,7 +43,7 @@ class Refused(BadRow):
 class Feed:
     """What the entries are made with."""
 
-    job: Job
+    job: Consumer
     task: Task
     journal: Journal
     states: Sequence[State]
