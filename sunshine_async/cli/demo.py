@@ -30,7 +30,7 @@ from sunshine_async._calls.client import Client
 from sunshine_async.cli.demo_data import Crowd, crowd, end_users, promotions
 from sunshine_async.cli.options import SIGNALLED, Status
 from sunshine_async.cli.output import Screen
-from sunshine_async.cli.run_job import Run, run
+from sunshine_async.cli.run_job import JobResult, run_job
 from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Service, open_rows
 
 AT_ONCE: Final = 64
@@ -97,10 +97,10 @@ class _Stage:
     screen: Screen
     interrupts: _Interrupts
 
-    async def play(self, file: Path, mode: Mode, client: Client, service: Service) -> Run:
+    async def play(self, file: Path, mode: Mode, client: Client, service: Service) -> JobResult:
         job = Job(client, service, mode)
         with open_rows(file, job.shape) as rows:
-            result = await run(job, rows, self.screen, signals=self.interrupts.signals)
+            result = await run_job(job, rows, self.screen, signals=self.interrupts.signals)
         self.screen.report(
             result.report,
             missing=result.missing,
@@ -184,7 +184,9 @@ def _files(directory: Path, users: Crowd) -> tuple[Path, Path, Path]:
     return file, changes, others
 
 
-def _compared(ledger: dict[str, Any], users: Crowd, created: Run, changed: Run) -> list[_Finding]:
+def _compared(
+    ledger: dict[str, Any], users: Crowd, created: JobResult, changed: JobResult
+) -> list[_Finding]:
     """Return what the emulator's ledger says of what the reports say."""
     one, two = created.report, changed.report
     made, there = ledger["effects"].get("create", 0), ledger["users"]
@@ -206,7 +208,7 @@ def _compared(ledger: dict[str, Any], users: Crowd, created: Run, changed: Run) 
     ]
 
 
-def _compared_there(ledger: dict[str, Any], imported: Run) -> _Finding:
+def _compared_there(ledger: dict[str, Any], imported: JobResult) -> _Finding:
     one, there = imported.report, ledger["users"]
     return _Finding(
         one.done <= there <= one.done + one.unknown and ledger["effects"]["create"] == there,

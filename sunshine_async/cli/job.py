@@ -17,7 +17,7 @@ from sunshine_async.cli.files import BESIDE, Output, Write, files_of
 from sunshine_async.cli.options import refusals
 from sunshine_async.cli.output import Screen, done, duration, figures
 from sunshine_async.cli.streams import emit, emit_json, in_json
-from sunshine_async.jobs.source import noted
+from sunshine_async.jobs.source import source_row
 from sunshine_async.jobs.tasks.services import SERVICES
 from sunshine_async.jobs.tasks.task import BETWEEN, Mode
 from sunshine_async.journal import Found, Journal, JournalError, State, copy_journal
@@ -208,7 +208,7 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
             row = next((row for number, row in numbered if number == wanted["number"]), None)
         if not isinstance(row, Row):
             return None
-        same = noted(row, task, keep_body=False).hash == wanted["hash"]
+        same = source_row(row, task, keep_body=False).hash == wanted["hash"]
         return row.data if same else None
 
     with rows:

@@ -513,7 +513,7 @@ def unsupported(*_: signal.Signals) -> NoReturn:
 
 async def run_job(
     tmp_path: Path, signals: Any, *, leave: Any = os._exit, answers: Any = 3
-) -> running.Run:
+) -> running.JobResult:
     path = tmp_path / "users.jsonl"
     path.write_text('{"externalId": "a"}\n' * answers)
     transport = ScriptedTransport([(201, {"user": {"id": "1"}})] * answers)
@@ -525,7 +525,9 @@ async def run_job(
     async with client:
         job = Job(client, SUNSHINE, Mode.CREATE)
         with open_rows(path, job.shape) as rows:
-            return await running.run(job, rows, Screen(), signals=signals, leave=leave, sleep=sleep)
+            return await running.run_job(
+                job, rows, Screen(), signals=signals, leave=leave, sleep=sleep
+            )
 
 
 class TestRunning:

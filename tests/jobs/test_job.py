@@ -48,8 +48,8 @@ from sunshine_async.jobs import (
     SourceError,
     StoppedError,
     Trouble,
+    dry_run,
     open_rows,
-    rehearse,
 )
 from sunshine_async.jobs.job import problem_of
 from sunshine_async.jobs.report import KEPT, NAMED
@@ -613,7 +613,7 @@ class TestRehearsal:
             *(Row(line, {"externalId": "z", f"key-{line}": 1}) for line in range(10, 50)),
         ]
         seen: list[Problem] = []
-        found = rehearse(SUNSHINE, Mode.UPSERT, rows, rate=10, on_problem=seen.append)
+        found = dry_run(SUNSHINE, Mode.UPSERT, rows, rate=10, on_problem=seen.append)
         assert (found.rows, found.valid, found.bad, found.duplicates) == (49, 45, 4, 41)
         assert [(problem.line, problem.code) for problem in found.problems] == [
             (5, "invalid"), (6, "invalid"), (7, "invalid"), (8, "bad row"),
@@ -627,7 +627,7 @@ class TestRehearsal:
     def test_of_many_bad_rows_the_first_are_kept(self) -> None:
         """A rehearsal keeps the first bad rows, and counts the others; rows may have no key."""
         rows = [Row(1, {}), Row(2, {}), *(BadRow(line, "bad") for line in range(3, KEPT + 5))]
-        found = rehearse(SUNSHINE, Mode.CREATE, rows)
+        found = dry_run(SUNSHINE, Mode.CREATE, rows)
         assert (found.valid, found.bad, found.duplicates) == (2, KEPT + 2, 0)
         assert len(found.problems) == KEPT
         assert found.seconds is None
@@ -642,5 +642,5 @@ class TestRehearsal:
         await Job(client, SUNSHINE, Mode.CREATE).run(people("a"))
         report = await Job(client, SUNSHINE, mode).run(rows)
         problems = sorted(report.problems, key=lambda problem: problem.line)
-        assert rehearse(SUNSHINE, mode, rows).problems == problems
+        assert dry_run(SUNSHINE, mode, rows).problems == problems
         assert report.bad == 2

@@ -406,7 +406,7 @@ class TestCutOff:
         async with SUNSHINE.on(emulator.transport()) as client:
             async with jobs.open(path, client, SERVICES["sunshine"], Mode.UPSERT) as job:
                 with open_rows(file, job.shape) as rows:
-                    await job._prepared(rows)
+                    await job._prepare(rows)
                     [[pages]] = job.journal._all("PRAGMA page_count")
                     job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
                     first = await job.run(rows)

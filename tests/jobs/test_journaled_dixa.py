@@ -75,7 +75,7 @@ async def read_only(client: DixaClient, path: Path, rows: Path, mode: Mode) -> N
     """Let the journal have the rows of a file, and send none of them."""
     async with jobs.open(path, client, DIXA, mode) as job:
         with open_rows(rows, job.shape) as found:
-            await job._prepared(found)
+            await job._prepare(found)
 
 
 def begun(path: Path, *numbers: int) -> None:
