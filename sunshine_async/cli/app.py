@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -94,22 +95,19 @@ def emulator(
     seed: Annotated[int | None, typer.Option(help="The same faults every time.")] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(
-            help="id:secret of an accepted key; without this option, all keys are accepted. Repeatable."
-        ),
+        typer.Option(help="id:secret of an accepted key; default: all keys. Repeatable."),
     ] = None,
-    token: Annotated[list[str] | None, typer.Option(help="An accepted token. Repeatable.")] = None,
+    token: Annotated[
+        list[str] | None, typer.Option(help="An accepted token; default: all tokens. Repeatable.")
+    ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(
-            help="A file that keeps the users for the next start.",
-            show_default=False,
-        ),
+        typer.Option(help="A file that keeps the users for the next start.", show_default=False),
     ] = None,
 ) -> None:
     """Answer as the services do, from memory, until interrupted.
 
-    The first line of output is "listening on http://127.0.0.1:PORT", once it listens.
+    The first line of output is "listening on http://127.0.0.1:PORT", once the server listens.
     """
     with refusals():
         try:
@@ -117,93 +115,72 @@ def emulator(
         except ImportError as error:
             raise ConfigurationError(str(error)) from None
         Emulator(
-            rate=rate,
-            latency=latency,
-            fail=fail,
-            seed=seed,
-            keys=key or (),
-            tokens=token or (),
+            rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or (),
             state=state,
-        ).run(port=port)
+        ).run(port=port)  # fmt: skip
 
+
+_option: Final = partial(typer.Option, show_default=False)  # where None is the default
 
 _Rename = Annotated[
     list[str] | None,
-    typer.Option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
+    _option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
 ]
 _Skip = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COLUMN", help="A column or key to skip. Repeatable."),
+    list[str] | None, _option(metavar="COLUMN", help="A column or key to skip. Repeatable.")
 ]
 _Region = Annotated[
     str | None,
-    typer.Option(
+    _option(
         metavar="REGION",
         help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
-        show_default=False,
     ),
 ]
 _Concurrency = Annotated[
     Any,
-    typer.Option(
+    _option(
         parser=how_many,
         metavar="N|auto",
         help="Calls under way at once. Default: 64, or 8 if a call has a hundred rows (Dixa); auto finds the number that is enough.",
-        show_default=False,
     ),
 ]
-_Rate = Annotated[
-    float | None,
-    typer.Option(help="Calls a second, at most. Dixa's default: 10.", show_default=False),
-]
+_Rate = Annotated[float | None, _option(help="Calls a second, at most. Dixa's default: 10.")]
 _MaxFailures = Annotated[
-    int | None,
-    typer.Option(min=0, help="Give up after more rows than this weren't done.", show_default=False),
+    int | None, _option(min=0, help="Give up once more rows than this weren't done.")
 ]
 _DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Read all rows, send nothing; show the rows that would be refused, and the time it takes. Needs no credentials.",
+        help="Read all rows, send nothing; show the rows that would be refused, and the time needed. Needs no credentials.",
     ),
 ]
 _Journal = Annotated[
     str | None,
-    typer.Option(
-        help="A file that records what was done: the same command, run again, goes on from there.",
-        show_default=False,
-    ),
+    _option(help="A file that records the rows: the same command, run again, goes on from there."),
 ]
 _Duplicates = Annotated[
     Duplicates | None,
-    typer.Option(
-        help="With a journal: which of the rows with the same key are sent. Default: the last.",
-        show_default=False,
-    ),
+    _option(help="With a journal: which rows with the same key are sent. Default: the last."),
 ]
 _RetryFailed = Annotated[
     bool,
-    typer.Option(
-        "--retry-failed", help="Send the failed rows again, but not those already created."
-    ),
+    _option("--retry-failed", help="Send failed rows again, but not those already created."),
 ]
 _RetryUnknown = Annotated[
-    bool,
-    typer.Option("--retry-unknown", help="Look up the unknown rows, or send them again."),
+    bool, _option("--retry-unknown", help="Look up the unknown rows, or send them again.")
 ]
 _AcceptChangedSource = Annotated[
     bool,
-    typer.Option(
+    _option(
         "--accept-changed-source",
         help="Go on although the file has changed: rows that are done and haven't changed are "
         "skipped; changed and new rows are sent.",
     ),
 ]
-_Full = Annotated[
-    bool, typer.Option("--full", help="Upsert also the rows that haven't changed since.")
-]
+_Full = Annotated[bool, _option("--full", help="Upsert also the rows that haven't changed since.")]
 _KeepBodies = Annotated[
-    bool, typer.Option("--keep-bodies", help="Keep the rows themselves in the journal.")
+    bool, _option("--keep-bodies", help="Keep the rows themselves in the journal.")
 ]
 _MaxOutage = Annotated[
     float, typer.Option(min=0, help="Seconds to wait for a service that is gone.")
@@ -213,7 +190,7 @@ _Grace = Annotated[
 ]
 _AsJson = Annotated[
     bool,
-    typer.Option(
+    _option(
         "--json",
         help="The summary as one line of JSON; on stderr one line for each row not done, and each note.",
     ),
@@ -224,15 +201,15 @@ _IMPORT: Final = """Create, update, upsert (create or update) or delete the user
 
 JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId; for Dixa its id.
 
-To Dixa a hundred rows go in a call. Its fields are displayName, email, phoneNumber, externalId, additionalEmails (one|another) ...; its users can't be deleted: they are anonymized, for good, with their conversations.
+To Dixa a hundred rows go in a call. Dixa's fields are displayName, email, phoneNumber, externalId, additionalEmails (one|another) ...; users at Dixa can't be deleted: a deletion anonymizes a user, for good, with all conversations.
 
-Each row ends as done, failed (the service doesn't have it), unknown (it may have it, or not) or bad (it couldn't be read, and nothing was sent).
+Each row ends as done, failed (the service doesn't have the row), unknown (the service may have the row, or not) or bad (the row couldn't be read, and nothing was sent).
 
 Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
 
-With --journal, whatever cut it off, the same command run again goes on: no row is lost, no user made twice. Once it has ended, a changed file may be next: an upsert then sends what has changed.
+With --journal the same command, run again after any interruption, goes on: no row is lost, no user made twice. After the end, a changed file may be next: an upsert then sends the changed rows.
 
-A service that is gone is waited for, --max-outage seconds at most, and one that throttles (429) is obeyed: a pace below its limit is found.
+The command waits for a service that is gone, --max-outage seconds at most, and obeys a service that throttles (429): the pace settles below the limit of the service.
 """
 
 

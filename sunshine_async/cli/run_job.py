@@ -76,15 +76,10 @@ class ImportPlan:
         if self.journal is not None:
             return open_with_options(self.journal, client, self.service, self.mode, options)
         job = Job(
-            client,
-            self.service,
-            self.mode,
-            concurrency=options.concurrency,
-            max_failures=options.max_failures,
-            max_outage=options.max_outage,
-            grace=options.grace,
+            client, self.service, self.mode, concurrency=options.concurrency, grace=options.grace,
+            max_failures=options.max_failures, max_outage=options.max_outage,
             on_problem=options.on_problem,
-        )
+        )  # fmt: skip
         return nullcontext(job)
 
 
@@ -247,9 +242,8 @@ def _end(result: JobResult, job: Job, rows: RowFile, own: Exception | None) -> N
             raise own
         result.broken = True
         job.report.ending, job.report.reason = Ending.GAVE_UP, sentence_of(own)
-    if rows.path is not None or not isinstance(
-        job, JournaledJob
-    ):  # equal rows of a stream count once
+    # equal rows of a stream are one row of the journal
+    if rows.path is not None or not isinstance(job, JournaledJob):
         result.read = job.read
 
 

@@ -11,7 +11,7 @@ from attrs import define, field
 
 from sunshine_async.jobs.entries import check_rows, row_of
 from sunshine_async.jobs.job import problem_of
-from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble
+from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble, count_keys
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
 from sunshine_async.rows import BadRow, Row, RowFile
 from sunshine_async.rows.phones import national
@@ -109,9 +109,7 @@ def dry_run(
                 continue
             found.valid += 1
             found.national += national(cast("Row", row).data, task.shape)
-            for key in entry.beyond:
-                if key in found.beyond or len(found.beyond) < NAMED:
-                    found.beyond[key] += 1
+            count_keys(entry.beyond, found.beyond)
             _count(task.key_of(cast("Row", row).data), row.line, found, database)
     found.turned = rows.turned if isinstance(rows, RowFile) else 0
     return found

@@ -49,11 +49,9 @@ TROUBLES: Final[Mapping[State, Trouble]] = {
 MARKED_AHEAD: Final = (Again.BLURRED, Again.LOOK, Again.GONE)
 """Kinds of entries that may be marked as begun ahead of the sending.
 
-If the job ends before the sending, the next run looks the row up or sends the row again, and the
-row doesn't become unknown, unless another user has the key. Two consequences:
-
-- A deletion of a user who was never there counts as done.
-- A user who was there already, with everything to be sent, counts as created.
+If the job ends before the sending, the next run looks the row up or sends the row again: the row
+becomes unknown only if another user has the key. A deletion of a user who was never there then
+counts as done, and a user who was there already, with everything to be sent, as created.
 """
 _POLL: Final = 0.2  # seconds between checks for a stop while a pipe is silent
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
@@ -152,9 +150,6 @@ class Entries:
             self._job.give_up(str(self._error))
         raise StopAsyncIteration
 
-    def close(self) -> None:
-        """Close the files that the entries have opened."""
-
     async def aclose(self) -> BaseException | None:
         """Close the iterator of the rows if `closer` says so; return the exception from closing."""
         if self._file is not None:
@@ -212,7 +207,7 @@ class Entries:
 
 
 @frozen
-class Refused(BadRow):
+class RefusedRow(BadRow):
     """A row that can't be sent, with the *number* of the journal row."""
 
     number: int
@@ -236,11 +231,11 @@ class EntryFactory:
     batch_size: int = BATCH_SIZE
     """Rows read before any row of the batch is sent; at least twice as many are marked as begun."""
 
-    def entry(self, row: Row, kept: JournalRow) -> Entry | Refused:
+    def entry(self, row: Row, kept: JournalRow) -> Entry | RefusedRow:
         """Return the entry of *row* and the journal row *kept*, or the reason against sending."""
         entry = self.task.entry(row, kept.number, remote_id=kept.remote_id)
         if isinstance(entry, BadRow):
-            return Refused(entry.line, entry.reason, kept.number)
+            return RefusedRow(entry.line, entry.reason, kept.number)
         again = self.task.again(entry)
         begun = kept.state is _BEGUN or (kept.state is _UNKNOWN and again is not Again.NEVER)
         ahead = self.mark_through and kept.state is _WAITING and again in MARKED_AHEAD
@@ -261,7 +256,7 @@ class FileEntries(Entries):
         self._numbered: Iterator[tuple[int, Row | BadRow]] = iter(())
         self._after = 0
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the file."""
         if self._opened is not None:
             self._opened.close()
@@ -276,7 +271,7 @@ class FileEntries(Entries):
         self._batch.extend(batch)
         self._ended = not batch
 
-    def _page(self) -> list[Entry | Refused]:
+    def _page(self) -> list[Entry | RefusedRow]:
         """Return the next entries; raise `SourceError` for a file that has changed since loading."""
         factory = self._factory
         page = factory.journal.pending(
@@ -387,4 +382,4 @@ class StreamEntries(Entries):
                 self._batch.append(factory.entry(row, kept))
             elif kept.code is not None:
                 problem = Problem(row.line, TROUBLES[kept.state], kept.code, kept.reason or "")
-                self._batch.append(Refused(row.line, problem.reason, kept.number, problem))
+                self._batch.append(RefusedRow(row.line, problem.reason, kept.number, problem))

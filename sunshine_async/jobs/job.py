@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import anyio
 from anyio import CancelScope
+from anyio.abc import TaskGroup
 
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
@@ -39,6 +40,7 @@ from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]
 """Results or errors of entries, in the order of the entries."""
+Timer: TypeAlias = Callable[[], float]
 SendEntries: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
 
 FATAL: Final = (
@@ -63,12 +65,7 @@ class JobCalls:
     """Calls of a job under way: no call begins in an outage, all end at the deadline of a stop."""
 
     def __init__(
-        self,
-        client: Client,
-        task: Task,
-        outage: OutageWatch,
-        latencies: Latencies,
-        clock: Callable[[], float],
+        self, client: Client, task: Task, outage: OutageWatch, latencies: Latencies, clock: Timer
     ) -> None:
         self.batch_sender: Final = task.send.way(client) if isinstance(task.send, Parcels) else None
         self.outage: Final = outage
@@ -122,18 +119,14 @@ class JobCalls:
 class Job:
     """A job that sends rows through a client, with *concurrency* calls under way at once.
 
-    If a service takes many rows in a call, rows go in batches: each row still has an outcome of
-    its own. The default is 64 calls, or 8 calls with a batch. ``concurrency="auto"`` finds the
-    number of calls that are enough; calls with a batch stay at 8.
-
-    *on_problem* gets each row that wasn't done, at once. `report` can be read at any time. The job
-    gives up, as after `stop`:
+    If a service takes many rows in a call, rows go in batches; each row has an outcome of its own.
+    The default is 64 calls, or 8 with batches. ``concurrency="auto"`` finds the number of calls
+    that are enough; with batches the number stays 8. *on_problem* gets each row that wasn't done,
+    at once. `report` can be read at any time. The job runs once, and gives up, as after `stop`:
 
     - after more than *max_failures* rows that weren't done;
     - after refused credentials (401, 402, 403);
     - after *max_outage* seconds without an answer; before the first answer, after 30 at most.
-
-    A job runs once.
     """
 
     patience_at_first: ClassVar = 30.0
@@ -150,7 +143,7 @@ class Job:
         max_outage: float = MAX_OUTAGE,
         grace: float = GRACE,
         on_problem: Callable[[Problem], None] | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Timer = time.perf_counter,
     ) -> None:
         self.report: Final = Report()
         self._options = JobOptions(
@@ -220,33 +213,27 @@ class Job:
         Raise `TypeError` unless *rows* is an iterable of bodies, and `RuntimeError` in a second
         run.
         """
-        self._begin(rows)
-        return await self._run(rows)
-
-    def _begin(self, rows: Rows) -> None:
-        """Refuse a second run, and *rows* that are no rows."""
         if self._has_run:
             message = "the job runs, or has run, and a job runs once: make another for another run"
             raise RuntimeError(message)
         check_rows(rows)
         self._has_run = True
         self._started = self._clock()
-
-    async def _run(self, rows: Rows) -> Report:
-        self._entries = self._open_entries(rows)
         own: BaseException | None = None
-        try:
-            async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
+            try:
+                await self._prepare(rows, tasks)
+                self._entries = self._open_entries(rows)
                 tasks.start_soon(self._outage.run)
-                try:
-                    await self._send_all(self._entries)
-                except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
-                    own = error
-                finally:
-                    self._outage.close()
-        finally:
-            close_error = await self._entries.aclose()
-        own = own or close_error
+                await self._send_all(self._entries)
+            except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
+                own = error
+            finally:
+                self._outage.close()
+                if self._entries is not None:
+                    close_error = await self._entries.aclose()
+                    own = own or close_error
+                self._close()
         if own is not None:
             raise own
         self._measure()
@@ -256,7 +243,17 @@ class Job:
         self.report.paused = pace.throttled_seconds - self._paused_before
         if isinstance(rows, RowFile):
             self.report.turned = rows.turned
+        await self._finish()
         return self.report
+
+    async def _prepare(self, rows: Rows, tasks: TaskGroup) -> None:
+        """Prepare the sending of *rows*; *tasks* run until the end of the job."""
+
+    def _close(self) -> None:
+        """Let the tasks of `_prepare` end."""
+
+    async def _finish(self) -> None:
+        """Complete the report."""
 
     def stop(self) -> None:
         """Take no more rows; cut off the calls that are still under way after *grace* seconds.

@@ -13,7 +13,6 @@ from math import inf
 from pathlib import Path
 from typing import ClassVar, Final, cast
 
-import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
@@ -27,7 +26,7 @@ from sunshine_async.jobs.entries import (
     Entries,
     EntryFactory,
     FileEntries,
-    Refused,
+    RefusedRow,
     Rows,
     StreamEntries,
 )
@@ -57,7 +56,11 @@ _ROWS_PER_CALL: Final = 4
 
 
 class JournaledJob(Job):
-    """A `Job` with a *journal*; made by `jobs.open`."""
+    """A `Job` with a *journal*; made by `jobs.open`.
+
+    `run` sends the rows that still have to be sent, and returns the report of all rows. In a source
+    that can't be read twice, the key identifies a row, or without a key the position.
+    """
 
     patience_at_first: ClassVar = inf
 
@@ -65,15 +68,10 @@ class JournaledJob(Job):
         self, journal: Journal, client: Client, service: Service, mode: Mode, options: JobOptions
     ) -> None:
         super().__init__(
-            client,
-            service,
-            mode,
-            concurrency=options.concurrency,
-            max_failures=options.max_failures,
-            max_outage=options.max_outage,
-            grace=options.grace,
+            client, service, mode, concurrency=options.concurrency, grace=options.grace,
+            max_failures=options.max_failures, max_outage=options.max_outage,
             on_problem=options.on_problem,
-        )
+        )  # fmt: skip
         self.journal: Final = journal
         self._options = options
         self._identity: Final = {
@@ -95,34 +93,6 @@ class JournaledJob(Job):
         self._loaded = 0
         """Rows of the file in the journal."""
         self._is_stream = False
-        self._tasks: TaskGroup
-        """Tasks of the running job."""
-
-    async def run(self, rows: Rows) -> Report:
-        """Send the rows that still have to be sent; return the report of all *rows*.
-
-        *rows* is a file of `open_rows`, or any iterable of bodies, async or not: models, or
-        mappings as on the wire. In a source that can't be read twice, the key identifies a row,
-        or without a key the position.
-        """
-        self._begin(rows)
-        own: BaseException | None = None
-        async with anyio.create_task_group() as tasks:
-            try:
-                await self._prepare(rows)
-                tasks.start_soon(self._writer.run)
-                self._tasks = tasks
-                await self._run(rows)
-            except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
-                own = error
-            finally:
-                self._writer.close()
-                if self._entries is not None:
-                    self._entries.close()
-        if own is not None:
-            raise own
-        await to_thread.run_sync(self._finish)
-        return self.report
 
     @property
     def read(self) -> int:
@@ -131,7 +101,7 @@ class JournaledJob(Job):
 
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""
-        refused = cast("Refused", row)
+        refused = cast("RefusedRow", row)
         problem = refused.problem or Problem(row.line, Trouble.BAD, "bad row", row.reason)
         if refused.problem is None:
             now = time.time()
@@ -146,7 +116,12 @@ class JournaledJob(Job):
         unknown = (State.UNKNOWN,) if self._options.retry_unknown else ()
         return (*PENDING, *failed, *unknown)
 
-    async def _prepare(self, rows: Rows) -> None:
+    async def _prepare(self, rows: Rows, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        await self._load(rows)
+        tasks.start_soon(self._writer.run)
+
+    async def _load(self, rows: Rows) -> None:
         """Bring the journal, the pace and the report to the state before the first row."""
         self._is_stream = not isinstance(rows, RowFile) or rows.path is None
         self._sender.in_order = self._is_stream or self._options.duplicates is Duplicates.ALL
@@ -159,6 +134,9 @@ class JournaledJob(Job):
         self._rows = self.report.rows + self.report.waiting
         if self._reopen_rows():
             await to_thread.run_sync(partial(self.journal.describe, **OPEN))
+
+    def _close(self) -> None:
+        self._writer.close()
 
     def _open_source(self, rows: Rows) -> dict[str, str]:
         """Bring *rows* into the journal and the counts into the report; return the entries."""
@@ -185,8 +163,8 @@ class JournaledJob(Job):
         duplicates = self._options.duplicates
         if duplicates not in (None, Duplicates.ALL):
             message = (
-                f"--duplicates {duplicates.value}: what can be read once only is sent "
-                "in its order, all of it; it has to be a file for that"
+                f"--duplicates {duplicates.value} needs a file: a source that can be read only once "
+                "is sent whole, in its order"
             )
             raise SourceError(message)
         about = {**self._identity, **OPEN}
@@ -255,12 +233,9 @@ class JournaledJob(Job):
         if self._options.on_progress is not None:
             self._options.on_progress(self.report)
 
-    def _finish(self) -> None:
+    async def _finish(self) -> None:
         try:
-            if self._rules.aliased and not self._is_stream and self.report.requests:
-                self.journal.send_overtaken()
-            self._restore_report()
-            self._write_totals()
+            await to_thread.run_sync(self._write_totals)
         except JournalError as error:
             self.give_up(str(error))
 
@@ -297,13 +272,16 @@ class JournaledJob(Job):
         return sums
 
     def _write_totals(self) -> None:
-        report = self.report
+        """Bring the journal and the report to the state after the last row."""
+        if self._rules.aliased and not self._is_stream and self.report.requests:
+            self.journal.send_overtaken()
+        self._restore_report()
         about = {**self._sums()}
         if not self._is_stream:  # the rows of a stream were counted on arrival
-            report.turned = int(self.journal.about().get("turned", "0"))
+            self.report.turned = int(self.journal.about().get("turned", "0"))
         if not self._is_unwritten:
             about[REACH] = "0"  # rows that may have been sent have marks of their own
-        if report.ending is Ending.ALL and not self.journal.waiting():
+        if self.report.ending is Ending.ALL and not self.journal.waiting():
             about |= FINISHED
         self.journal.describe(**about)
 
@@ -360,19 +338,11 @@ def open_job(
     for a journal that can't be used, is incomplete, or belongs to another job.
     """
     options = JobOptions(
-        concurrency=concurrency,
-        max_failures=max_failures,
-        grace=grace,
-        duplicates=duplicates,
-        retry_failed=retry_failed,
-        retry_unknown=retry_unknown,
-        accept_changed_source=accept_changed_source,
-        full=full,
-        keep_bodies=keep_bodies,
-        max_outage=max_outage,
-        on_problem=on_problem,
-        on_progress=on_progress,
-    )
+        concurrency=concurrency, max_failures=max_failures, grace=grace, duplicates=duplicates,
+        retry_failed=retry_failed, retry_unknown=retry_unknown, full=full, keep_bodies=keep_bodies,
+        accept_changed_source=accept_changed_source, max_outage=max_outage,
+        on_problem=on_problem, on_progress=on_progress,
+    )  # fmt: skip
     return open_with_options(path, client, service, mode, options)
 
 

@@ -19,6 +19,7 @@ from sunshine_async.errors import (
     NotFoundError,
     SunshineError,
 )
+from sunshine_async.jobs.entries import TROUBLES
 from sunshine_async.jobs.job import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.outage import OUTAGE, is_outage
 from sunshine_async.jobs.report import Trouble
@@ -26,11 +27,7 @@ from sunshine_async.jobs.tasks.task import Again, Entry, Task
 from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import JournalError, State, Update
 
-STATES: Final[Mapping[Trouble, State]] = {
-    Trouble.FAILED: State.FAILED,
-    Trouble.UNKNOWN: State.UNKNOWN,
-    Trouble.BAD: State.BAD,
-}
+_STATES: Final[Mapping[Trouble, State]] = {trouble: state for state, trouble in TROUBLES.items()}
 _LOOKED_UP: Final = (Again.NEVER, Again.LOOK, Again.FIND)
 """Kinds of begun rows that need an inquiry before the sending."""
 _NEVER: Final = Again.NEVER  # looked up once: an enum's members take their time
@@ -38,8 +35,10 @@ _HARMLESS: Final = Again.HARMLESS
 _RESENT: Final = (Again.HARMLESS, Again.BLURRED)
 _MAX_LOSSES: Final = 3
 """The most attempts without an answer for a row while other rows are answered."""
-_UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
-_OTHERWISE: Final = "it may have been sent before, and what is there under its key is not as sent"
+_UNTOLD: Final = "sending had begun when the job was cut off, and nothing can tell the result"
+_OTHERWISE: Final = (
+    "the row may have been sent before, and the user with its key differs from the row"
+)
 
 
 class UnsettledError(SunshineError):
@@ -256,7 +255,7 @@ class CrashSafeSender:
         problem = problem_of(entry.line, error, unknown=is_uncertain(error))
         return Update(
             entry.number,
-            STATES[problem.trouble],
+            _STATES[problem.trouble],
             time.time(),
             code=problem.code,
             status=getattr(error, "status", None),

@@ -83,6 +83,13 @@ class Latencies:
         return None
 
 
+def count_keys(keys: Iterable[str], counts: Counter[str]) -> None:
+    """Add *keys* to *counts*, which holds the first `NAMED` different keys."""
+    for key in keys:
+        if key in counts or len(counts) < NAMED:
+            counts[key] += 1
+
+
 @define
 class Report:
     """Counts of rows by outcome, requests and durations, so far."""
@@ -92,12 +99,8 @@ class Report:
     unknown: int = 0
     bad: int = 0
     outcomes: Counter[str] = field(factory=Counter)
-    """Number of rows done, by outcome:
-
-    - ``created``, ``updated``, ``deleted``;
-    - ``unchanged``: nothing had to be written;
-    - ``upserted``: created or updated; a lost answer hides the difference.
-    """
+    """Number of rows done, by outcome: ``created``, ``updated``, ``deleted``; ``unchanged`` if nothing
+    had to be written; ``upserted`` if a lost answer hides the difference of created and updated."""
     left_out: int = 0
     """Rows that gave way to another row with the same key."""
     waiting: int = 0
@@ -166,10 +169,8 @@ class Report:
         return (self.rows - self.before) / self.seconds if self.seconds else 0.0
 
     def note(self, keys: Iterable[str]) -> None:
-        """Count *keys* that the model doesn't know: the first `NAMED` different keys."""
-        for key in keys:
-            if key in self.beyond or len(self.beyond) < NAMED:
-                self.beyond[key] += 1
+        """Count *keys* that the model doesn't know."""
+        count_keys(keys, self.beyond)
 
     def end(self, outcome: str, many: int = 1) -> None:
         """Count *many* rows that were done."""

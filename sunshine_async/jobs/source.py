@@ -29,12 +29,6 @@ OPEN: Final = {"state": "open"}
 FINISHED: Final = {"state": "finished"}
 _BATCH: Final = 5000
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-_WORDS: Final = {
-    "service": "service",
-    "mode": "mode",
-    "base_url": "base URL",
-    "app": "app",
-}
 _CHANGED: Final = (
     "{} was changed or replaced while it was read: nothing was sent. Run the same again"
 )
@@ -80,7 +74,7 @@ def check_job(journal: Journal, identity: Mapping[str, str]) -> None:
     for name, value in identity.items():
         if about.get(name, value) != value:
             message = (
-                f"{journal.path} is the journal of another job: its {_WORDS[name]} is "
+                f"{journal.path} is the journal of another job: its {name.replace('_url', ' URL')} is "
                 f"{about[name]}, not {value}. Name another journal"
             )
             raise JournalError(message)
@@ -99,13 +93,9 @@ def load_file(
     """Load the rows of a file into *journal*; return 0, or the rows read before a stop.
 
     The journal doesn't change until all rows are read. With ``max_failures`` rows that can't be
-    sent are bad at once, and not just before sending. Raise `JournalError`:
-
-    - if an unfinished run had different rows, unless the changed source is accepted;
-    - if rows without a key can't be told from users created before, unless the changed source is
-      accepted.
-
-    Raise `SourceError` for a file that changes while loading.
+    sent are bad at once, and not just before sending. Unless the changed source is accepted, raise
+    `JournalError` if an unfinished run had different rows, or if rows without a key can't be told
+    from users created before. Raise `SourceError` for a file that changes while loading.
     """
     source = {"digest": _digest(rows), "meant": rows.meant, "source": rows.name}
     load = _load_of(journal, source, options)
@@ -177,13 +167,13 @@ def _digest(rows: RowFile) -> str:
 def _difference(path: Path, about: Mapping[str, str], source: Mapping[str, str]) -> str:
     changes: list[str] = []
     if about.get("digest") != source["digest"]:
-        was = f"reading {about['source']}" if "source" in about else "given its rows one by one"
-        changes.append(f"it was {was}, and {source['source']} is not the same")
+        was = f"read {about['source']}" if "source" in about else "was given its rows one by one"
+        changes.append(f"the run {was}, and {source['source']} is not the same")
     if about.get("meant", source["meant"]) != source["meant"]:
-        changes.append(f"it read it as {about['meant']}, not as {source['meant']}")
+        changes.append(f"the run read the file as {about['meant']}, not as {source['meant']}")
     return (
         f"{path} has a run that isn't finished, of another source: {'; '.join(changes)}. "
-        "Finish that one, or go on with the rows of this one (--accept-changed-source)"
+        "Finish that run, or go on with the rows of this source (--accept-changed-source)"
     )
 
 
@@ -193,6 +183,6 @@ def _check_duplicates(journal: Journal, options: JobOptions) -> None:
         lines = ", ".join(f"{line} as {before}" for line, before in first)
         message = (
             f"{count} rows have the key of an earlier one (lines {lines}); nothing was sent. "
-            "--duplicates last, first or all says what becomes of them"
+            "Choose the rows to send: --duplicates last, first or all"
         )
         raise SourceError(message)

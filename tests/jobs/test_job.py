@@ -29,6 +29,7 @@ from sunshine_async import (
     ResponseDecodeError,
     Retry,
     SunshineClient,
+    jobs,
 )
 from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async._http.messages import Request
@@ -600,9 +601,9 @@ def test_lost_connections_are_errors_with_a_fault() -> None:
     assert problem_of(1, error, unknown=True).code == "lost"
 
 
-class TestRehearsal:
+class TestDryRun:
     def test_nothing_is_sent_and_all_is_said(self) -> None:
-        """A rehearsal counts rows, what is refused before it is sent, and keys that come again."""
+        """A dry run counts rows, what is refused before it is sent, and keys that come again."""
         rows = [
             *people("a", "b", "a", "a"),
             Row(5, {"externalId": "c", "metadata": {"x": "y" * 100_000}}),
@@ -625,7 +626,7 @@ class TestRehearsal:
         assert found.as_json()["seconds"] == 5
 
     def test_of_many_bad_rows_the_first_are_kept(self) -> None:
-        """A rehearsal keeps the first bad rows, and counts the others; rows may have no key."""
+        """A dry run keeps the first bad rows, and counts the others; rows may have no key."""
         rows = [Row(1, {}), Row(2, {}), *(BadRow(line, "bad") for line in range(3, KEPT + 5))]
         found = dry_run(SUNSHINE, Mode.CREATE, rows)
         assert (found.valid, found.bad, found.duplicates) == (2, KEPT + 2, 0)
@@ -637,10 +638,17 @@ class TestRehearsal:
     async def test_bad_in_rehearsal_is_bad_in_earnest(
         self, client: SunshineClient, mode: Mode
     ) -> None:
-        """What a rehearsal says is bad is what the job says is bad."""
+        """What a dry run says is bad is what the job says is bad."""
         rows = [Row(1, {"id": ".."}), Row(2, {"externalId": "a"}), Row(3, {"metadata": {}})]
         await Job(client, SUNSHINE, Mode.CREATE).run(people("a"))
         report = await Job(client, SUNSHINE, mode).run(rows)
         problems = sorted(report.problems, key=lambda problem: problem.line)
         assert dry_run(SUNSHINE, mode, rows).problems == problems
         assert report.bad == 2
+
+
+def test_old_names_stay() -> None:
+    """The names of earlier releases name the same things."""
+    assert jobs.LastingJob is jobs.JournaledJob
+    assert jobs.Rehearsal is jobs.DryRun
+    assert jobs.rehearse is jobs.dry_run

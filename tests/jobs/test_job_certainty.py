@@ -669,7 +669,7 @@ class TestOddRows:
         assert [found for found, _ in desk.rows] == [state]
 
     def test_rehearsals(self) -> None:
-        """A rehearsal takes what a job takes, and refuses what a job refuses."""
+        """A dry run takes what a job takes, and refuses what a job refuses."""
         odd = [body for body, _ in ODD_BODIES.values()]
         found = dry_run(SUNSHINE, Mode.CREATE, [named("a", "a"), *odd])
         assert found.valid + found.bad == 1 + len(odd)

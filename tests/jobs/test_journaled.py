@@ -116,7 +116,7 @@ async def stopped_at_once(client: SunshineClient, path: Path, rows: Path, mode: 
     async with jobs.open(path, client, SUNSHINE, mode) as job:
         job._open_entries = lambda _: pytest.fail("unused")  # type: ignore[method-assign]
         with open_rows(rows, job.shape) as found:
-            await job._prepare(found)
+            await job._load(found)
 
 
 def users(emulator: Emulator) -> dict[str, Any]:
@@ -171,8 +171,8 @@ class TestGoingOn:
         report = await run(client, path, file)
         assert counts(report) == (2, 0, 2, 0, 0)
         assert {one.line: one.reason.partition(". ")[0] for one in report.problems} == {
-            2: "it may have been sent before, and what is there under its key is not as sent",
-            4: "it had begun when its job was cut off, and nothing can tell whether it was done",
+            2: "the row may have been sent before, and the user with its key differs from the row",
+            4: "sending had begun when the job was cut off, and nothing can tell the result",
         }
         assert there.done == 1
         assert effects(emulator) == {"create": 3}
@@ -291,7 +291,7 @@ class TestSources:
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with (
                 open_rows(file, job.shape, skip=["metadata"]) as rows,
-                pytest.raises(JournalError, match="it read it as"),
+                pytest.raises(JournalError, match="the run read the file as"),
             ):
                 await job.run(rows)
 
@@ -336,12 +336,12 @@ class TestSources:
         write(file, bodies("a", "b"))
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with open_rows(file, job.shape) as rows:
-                await job._prepare(rows)
+                await job._load(rows)
                 write(file, bodies("a"))
                 entries = job._open_entries(rows)
                 with pytest.raises(StopAsyncIteration):
                     await anext(entries)
-                entries.close()
+                await entries.aclose()
         assert "was changed" in str(job.report.reason)
 
     async def test_gone_before_it_is_read(
@@ -491,7 +491,7 @@ class TestStreams:
 
     async def test_what_cannot_be_found_ahead(self, client: SunshineClient, path: Path) -> None:
         """What can be read once only has no last row of a key before its end."""
-        with pytest.raises(SourceError, match="--duplicates last: what can be read once"):
+        with pytest.raises(SourceError, match="--duplicates last needs a file"):
             await run(client, path, bodies("a"), duplicates=Duplicates.LAST)
 
     async def test_pipes(self, client: SunshineClient, path: Path) -> None:
@@ -928,7 +928,7 @@ class TestFullDisks:
         write(file, bodies(*(f"user-{n}" for n in range(900))))
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with open_rows(file, job.shape) as rows:
-                await job._prepare(rows)
+                await job._load(rows)
                 [[pages]] = job.journal._all("PRAGMA page_count")
                 job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
@@ -945,7 +945,7 @@ class TestFullDisks:
         write(file, [{"metadata": {"n": n, "long": "x" * 900}} for n in range(600)])
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job:
             with open_rows(file, job.shape) as rows:
-                await job._prepare(rows)
+                await job._load(rows)
                 [[pages]] = job.journal._all("PRAGMA page_count")
                 job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
