@@ -164,8 +164,7 @@ _Duplicates = Annotated[
     _option(help="With a journal: which rows with the same key are sent. Default: the last."),
 ]
 _RetryFailed = Annotated[
-    bool,
-    _option("--retry-failed", help="Send failed rows again, but not those already created."),
+    bool, _option("--retry-failed", help="Send failed rows again, but not those already created.")
 ]
 _RetryUnknown = Annotated[
     bool, _option("--retry-unknown", help="Look up the unknown rows, or send them again.")

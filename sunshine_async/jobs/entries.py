@@ -4,7 +4,6 @@
 and `StreamEntries` matches the rows of a one-pass source to journal rows.
 """
 
-from collections import deque
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -17,7 +16,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from os import PathLike
-from typing import Any, Final, Protocol, Self, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 import attrs
@@ -31,7 +30,7 @@ from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.bulk.cancellation import ITEMS, contained
 from sunshine_async.bulk.source import close_iterator
 from sunshine_async.errors import SunshineError
-from sunshine_async.jobs.report import Problem, Report, Trouble
+from sunshine_async.jobs.report import Problem, Trouble
 from sunshine_async.jobs.source import STALE, hash_of, source_row
 from sunshine_async.jobs.tasks.task import Again, Entry, Task
 from sunshine_async.journal import CREATED, Journal, JournalError, JournalRow, Rules, State
@@ -96,59 +95,28 @@ def row_of(line: int, item: Any, task: Task) -> Row | BadRow:
     return BadRow(line, f"expected a body, got {type(item).__name__}")
 
 
-class RowConsumer(Protocol):
-    """The job, as far as `Entries` know the job."""
-
-    @property
-    def report(self) -> Report:
-        """The report that counts the rows."""
-        ...
-
-    @property
-    def stopped(self) -> bool:
-        """True once the job takes no more rows."""
-        ...
-
-    def refuse(self, row: BadRow) -> None:
-        """Record a row that can't be sent."""
-
-    def give_up(self, reason: str) -> None:
-        """End the job for *reason*."""
-
-
 class Entries:
-    """Entries of *rows*, read in a thread, a batch at a time; the *job* records bad rows."""
+    """Entries of *rows*, and rows that can't be sent: read in a thread, a batch at a time."""
 
-    def __init__(self, job: RowConsumer, task: Task, rows: Rows) -> None:
-        self._job: Final = job
+    def __init__(self, task: Task, rows: Rows) -> None:
+        self.read = 0
+        """Number of rows read."""
+        self.error: SunshineError | None = None
+        """The error that has ended the rows early."""
         self._task: Final = task
         self._file: Final = rows if isinstance(rows, RowFile) else None
         self._source: Final = rows
         self._async_rows: Final = aiter(rows) if isinstance(rows, AsyncIterable) else None
         self._rows: Final[Iterator[Any]] = iter(() if isinstance(rows, AsyncIterable) else rows)
-        self._batch: Final[deque[Entry | BadRow]] = deque()
-        self.read = 0
+        self._batch: list[Entry | BadRow] = []
         self._ended = False
-        self._error: SunshineError | None = None
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Entry:
-        while not self._job.stopped:
-            while not self._batch and not self._ended:
-                await self._fill()
-            if not self._batch:
-                break
-            entry = self._batch.popleft()
-            self._job.report.last_line = entry.line
-            if isinstance(entry, Entry):
-                self._job.report.note(entry.beyond)
-                return entry
-            self._job.refuse(entry)
-        if self._error is not None:
-            self._job.give_up(str(self._error))
-        raise StopAsyncIteration
+    async def batch(self) -> Sequence[Entry | BadRow]:
+        """Return the next batch; an empty batch at the end."""
+        while not self._batch and not self._ended:
+            await self._fill()
+        batch, self._batch = self._batch, []
+        return batch
 
     async def aclose(self) -> BaseException | None:
         """Close the iterator of the rows if `closer` says so; return the exception from closing."""
@@ -184,7 +152,7 @@ class Entries:
                 if len(items) >= BATCH_SIZE or (self._file and not self._file.waiting):
                     return items
         except SourceError as error:
-            self._error = error
+            self.error = error
         self._ended = True
         return items
 
@@ -203,7 +171,7 @@ class Entries:
         return [row_of(line, item, self._task) for line, item in enumerate(items, first)]
 
     def _end(self, error: SunshineError | None) -> None:
-        self._error, self._ended = error, True
+        self.error, self._ended = error, True
 
 
 @frozen
@@ -219,7 +187,6 @@ class RefusedRow(BadRow):
 class EntryFactory:
     """Entries from rows and journal rows."""
 
-    job: RowConsumer
     task: Task
     journal: Journal
     states: Sequence[State]
@@ -248,7 +215,7 @@ class FileEntries(Entries):
 
     def __init__(self, factory: EntryFactory, rows: RowFile, count: int) -> None:
         """Take the first *count* rows of the journal: the rows of the file."""
-        super().__init__(factory.job, factory.task, ())
+        super().__init__(factory.task, ())
         self._factory: Final = factory
         self._loaded: Final = rows
         self._count: Final = count
@@ -267,7 +234,7 @@ class FileEntries(Entries):
             if batch and self._factory.mark_through is not None:
                 await self._factory.mark_through(self._after)
         except (SourceError, JournalError) as error:
-            self._error, batch = error, []
+            self.error, batch = error, []
         self._batch.extend(batch)
         self._ended = not batch
 
@@ -304,7 +271,7 @@ class StreamEntries(Entries):
     """Entries of a one-pass source: the journal records each row on arrival."""
 
     def __init__(self, factory: EntryFactory, rows: Rows, tasks: TaskGroup) -> None:
-        super().__init__(factory.job, factory.task, rows)
+        super().__init__(factory.task, rows)
         self._factory: Final = factory
         self._tasks: Final = tasks
         self._last = 0

@@ -1,7 +1,7 @@
 """A job: rows through a client, many calls at once, an outcome for each row."""
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import Any, ClassVar, Final, TypeAlias, cast
@@ -225,7 +225,7 @@ class Job:
                 await self._prepare(rows, tasks)
                 self._entries = self._open_entries(rows)
                 tasks.start_soon(self._outage.run)
-                await self._send_all(self._entries)
+                await self._send_all(self._take(self._entries))
             except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
                 own = error
             finally:
@@ -299,9 +299,24 @@ class Job:
         self.note(Problem(row.line, Trouble.BAD, "bad row", row.reason))
 
     def _open_entries(self, rows: Rows) -> Entries:
-        return Entries(self, self._task, rows)
+        return Entries(self._task, rows)
 
-    async def _send_all(self, entries: Entries) -> None:
+    async def _take(self, entries: Entries) -> AsyncGenerator[Entry]:
+        """Yield the entries to send; refuse the rows that can't be sent."""
+        while not self.stopped and (batch := await entries.batch()):
+            for entry in batch:
+                if self.stopped:
+                    return
+                self.report.last_line = entry.line
+                if isinstance(entry, Entry):
+                    self.report.note(entry.beyond)
+                    yield entry
+                else:
+                    self.refuse(entry)
+        if entries.error is not None:
+            self.give_up(str(entries.error))
+
+    async def _send_all(self, entries: AsyncGenerator[Entry]) -> None:
         async with self._open_outcomes(entries) as outcomes:
             self._outcomes = outcomes
             if self.stopped:
@@ -310,7 +325,7 @@ class Job:
                 self._record(outcome)
 
     def _open_outcomes(
-        self, entries: Entries
+        self, entries: AsyncGenerator[Entry]
     ) -> AbstractAsyncContextManager[bulk.Outcomes[Entry, object]]:
         """Return the block that sends *entries*, singly or in batches."""
         sender = self._calls.batch_sender

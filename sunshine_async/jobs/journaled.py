@@ -195,7 +195,7 @@ class JournaledJob(Job):
         batch_size = min(BATCH_SIZE, _ROWS_PER_CALL * self._max_calls * rows_per_call)
         mark_through = partial(self._writer.start_through, ahead=batch_size)
         factory = EntryFactory(
-            self, self._task, self.journal, self._states(),
+            self._task, self.journal, self._states(),
             mark_through=mark_through if rows_per_call == 1 else None, rules=self._rules,
             keep_bodies=self._options.keep_bodies, batch_size=batch_size,
         )  # fmt: skip

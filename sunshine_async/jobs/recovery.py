@@ -13,12 +13,7 @@ from attrs import define, evolve
 from sunshine_async._calls.client import Client
 from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async.bulk.cancellation import doubtful, is_uncertain
-from sunshine_async.errors import (
-    ApiError,
-    ConflictError,
-    NotFoundError,
-    SunshineError,
-)
+from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.entries import TROUBLES
 from sunshine_async.jobs.job import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.outage import OUTAGE, is_outage

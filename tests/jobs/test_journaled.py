@@ -340,7 +340,7 @@ class TestSources:
                 write(file, bodies("a"))
                 entries = job._open_entries(rows)
                 with pytest.raises(StopAsyncIteration):
-                    await anext(entries)
+                    await anext(job._take(entries))
                 await entries.aclose()
         assert "was changed" in str(job.report.reason)
 
