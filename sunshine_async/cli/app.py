@@ -1,8 +1,9 @@
-"""The commands and their options."""
+"""The commands of the command line, and the options of each command."""
 
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,7 +25,7 @@ from sunshine_async.cli.options import (
     parse_concurrency,
 )
 from sunshine_async.cli.output import Printer
-from sunshine_async.cli.run_job import GRACE, Journaled, Order, carry_out, rehearsed
+from sunshine_async.cli.run_job import ImportPlan, run_dry, run_import
 from sunshine_async.cli.services import (
     ConnectionOptions,
     can_prompt,
@@ -35,16 +36,17 @@ from sunshine_async.cli.services import (
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
 from sunshine_async.jobs import Duplicates, Mode, open_rows
+from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.rows import Empty, Format
 from sunshine_async.rows.file import STDIN
 
 _TAB: Final = "tab"
-_NOT_REHEARSED: Final = (
+_WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
     "key_id", "secret_file",
 )  # fmt: skip
-"""What a dry run has no use for."""
+"""Options without an effect in a dry run."""
 
 app: Final = typer.Typer(
     name="sunshine-async",
@@ -60,7 +62,7 @@ app.add_typer(job, name="job")
 
 
 def run() -> None:
-    """Run the command line that the process was started with, and exit with its status."""
+    """Run the command line of the process, and exit with the status of the command."""
     open_streams()
     # as an error, so that files are put in order
     before = signal.signal(signal.SIGTERM, SignalInterrupt.handle)
@@ -80,7 +82,7 @@ def run() -> None:
 def demo(
     number: Annotated[int, typer.Option("--users", min=20, help="How many users.")] = 2000,
 ) -> None:
-    """Show it all, on an emulator: no account is needed, and nothing leaves this machine."""
+    """Show the library at work on an emulator: no account is needed, nothing leaves this machine."""
     with exit_on_error():
         raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 
@@ -90,31 +92,28 @@ def emulator(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8080,
     rate: Annotated[
-        float | None, typer.Option(help="Requests a second; what is over it gets 429.")
+        float | None, typer.Option(help="Requests a second; requests over the limit get 429.")
     ] = None,
     latency: Annotated[float, typer.Option(help="Seconds that each answer takes.")] = 0.0,
     fail: Annotated[
-        float, typer.Option(help="The part of the calls that go wrong: 0.02 is one in fifty.")
+        float, typer.Option(help="The fraction of the calls that go wrong: 0.02 is one in fifty.")
     ] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="The same mishaps every time.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same faults every time.")] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="id:secret of a key that is let in; without any, all are. Repeatable."),
+        typer.Option(help="id:secret of an accepted key; default: all keys. Repeatable."),
     ] = None,
     token: Annotated[
-        list[str] | None, typer.Option(help="A token that is let in. Repeatable.")
+        list[str] | None, typer.Option(help="An accepted token; default: all tokens. Repeatable.")
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(
-            help="A file that keeps what there is, for the next start.",
-            show_default=False,
-        ),
+        typer.Option(help="A file that keeps the users for the next start.", show_default=False),
     ] = None,
 ) -> None:
     """Answer as the services do, from memory, until interrupted.
 
-    The first line of output is "listening on http://127.0.0.1:PORT", once it listens.
+    The first line of output is "listening on http://127.0.0.1:PORT", once the server listens.
     """
     with exit_on_error():
         try:
@@ -122,17 +121,104 @@ def emulator(
         except ImportError as error:
             raise ConfigurationError(str(error)) from None
         Emulator(
-            rate=rate,
-            latency=latency,
-            fail=fail,
-            seed=seed,
-            keys=key or (),
-            tokens=token or (),
+            rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or (),
             state=state,
-        ).run(port=port)
+        ).run(port=port)  # fmt: skip
 
 
-@app.command("import")
+_option: Final = partial(typer.Option, show_default=False)  # where None is the default
+
+_Rename = Annotated[
+    list[str] | None,
+    _option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
+]
+_Skip = Annotated[
+    list[str] | None, _option(metavar="COLUMN", help="A column or key to skip. Repeatable.")
+]
+_Region = Annotated[
+    str | None,
+    _option(
+        metavar="REGION",
+        help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
+    ),
+]
+_Concurrency = Annotated[
+    Any,
+    _option(
+        parser=parse_concurrency,
+        metavar="N|auto",
+        help="Calls under way at once. Default: 64, or 8 if a call has a hundred rows (Dixa); auto finds the number that is enough.",
+    ),
+]
+_Rate = Annotated[float | None, _option(help="Calls a second, at most. Dixa's default: 10.")]
+_MaxFailures = Annotated[
+    int | None, _option(min=0, help="Give up once more rows than this weren't done.")
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Read all rows, send nothing; show the rows that would be refused, and the time needed. Needs no credentials.",
+    ),
+]
+_Journal = Annotated[
+    str | None,
+    _option(help="A file that records the rows: the same command, run again, goes on from there."),
+]
+_Duplicates = Annotated[
+    Duplicates | None,
+    _option(help="With a journal: which rows with the same key are sent. Default: the last."),
+]
+_RetryFailed = Annotated[
+    bool, _option("--retry-failed", help="Send failed rows again, but not those already created.")
+]
+_RetryUnknown = Annotated[
+    bool, _option("--retry-unknown", help="Look up the unknown rows, or send them again.")
+]
+_AcceptChangedSource = Annotated[
+    bool,
+    _option(
+        "--accept-changed-source",
+        help="Go on although the file has changed: rows that are done and haven't changed are "
+        "skipped; changed and new rows are sent.",
+    ),
+]
+_Full = Annotated[bool, _option("--full", help="Upsert also the rows that haven't changed since.")]
+_KeepBodies = Annotated[
+    bool, _option("--keep-bodies", help="Keep the rows themselves in the journal.")
+]
+_MaxOutage = Annotated[
+    float, typer.Option(min=0, help="Seconds to wait for a service that is gone.")
+]
+_Grace = Annotated[
+    float, typer.Option(min=0, help="Seconds for calls under way to end, once interrupted.")
+]
+_AsJson = Annotated[
+    bool,
+    _option(
+        "--json",
+        help="The summary as one line of JSON; on stderr one line for each row not done, and each note.",
+    ),
+]
+
+# long lines: a terminal of any width breaks them where it ends
+_IMPORT: Final = """Create, update, upsert (create or update) or delete the users in a file, a row each.
+
+JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId; for Dixa its id.
+
+To Dixa a hundred rows go in a call. Dixa's fields are displayName, email, phoneNumber, externalId, additionalEmails (one|another) ...; users at Dixa can't be deleted: a deletion anonymizes a user, for good, with all conversations.
+
+Each row ends as done, failed (the service doesn't have the row), unknown (the service may have the row, or not) or bad (the row couldn't be read, and nothing was sent).
+
+Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
+
+With --journal the same command, run again after any interruption, goes on: no row is lost, no user made twice. After the end, a changed file may be next: an upsert then sends the changed rows.
+
+The command waits for a service that is gone, --max-outage seconds at most, and obeys a service that throttles (429): the pace settles below the limit of the service.
+"""
+
+
+@app.command("import", help=_IMPORT)
 def import_file(
     context: typer.Context,
     file: Annotated[
@@ -141,187 +227,76 @@ def import_file(
     *,
     mode: Annotated[Mode, typer.Option(metavar="MODE", help="create, update, upsert or delete.")],
     service: ServiceName = "sunshine",
-    rename: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
-    ] = None,
-    skip: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="A column or key to pass over. Repeatable."),
-    ] = None,
+    rename: _Rename = None,
+    skip: _Skip = None,
     format: Annotated[
         Format | None, typer.Option(help="If the file's name doesn't say it.", show_default=False)
     ] = None,
     delimiter: Annotated[
-        str, typer.Option(help="What stands between a CSV file's cells: , or ; or tab.")
+        str, typer.Option(help="Separator of the cells in a CSV file: , or ; or tab.")
     ] = ",",
     empty: Annotated[
-        Empty, typer.Option(help="What an empty cell does: leave the field out, or clear it.")
+        Empty, typer.Option(help="Effect of an empty cell: leave the field out, or clear it.")
     ] = Empty.LEAVE,
-    default_region: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGION",
-            help="Turn phone numbers into E.164, those without a country code as in this region, such as DE. For Dixa.",
-            show_default=False,
-        ),
-    ] = None,
-    concurrency: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_concurrency,
-            metavar="N|auto",
-            help="Calls under way at once: 64 unless given, 8 where a call has a hundred rows (Dixa); auto finds how many are enough.",
-            show_default=False,
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Calls a second, at most. Dixa: 10 unless given.", show_default=False),
-    ] = None,
-    max_failures: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Give up when more rows than this weren't done.", show_default=False
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Read all, send nothing; say what would be refused, and how long it takes. Needs no credentials.",
-        ),
-    ] = False,
-    journal: Annotated[
-        str | None,
-        typer.Option(
-            help="A file that keeps what was done: the same command, run again, goes on from there.",
-            show_default=False,
-        ),
-    ] = None,
-    duplicates: Annotated[
-        Duplicates | None,
-        typer.Option(
-            help="With a journal: which of the rows with the same key are sent. By default the last.",
-            show_default=False,
-        ),
-    ] = None,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed", help="Send the rows again that failed, but not those already created."
-        ),
-    ] = False,
-    retry_unknown: Annotated[
-        bool,
-        typer.Option("--retry-unknown", help="Look for the unknown rows, or send them again."),
-    ] = False,
-    accept_changed_source: Annotated[
-        bool,
-        typer.Option(
-            "--accept-changed-source",
-            help="Go on although the file isn't what it was: rows that are done and haven't changed "
-            "are skipped, and those that changed or are new are sent.",
-        ),
-    ] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="Upsert the rows too that haven't changed since.")
-    ] = False,
-    keep_bodies: Annotated[
-        bool, typer.Option("--keep-bodies", help="Let the journal have the rows themselves.")
-    ] = False,
-    max_outage: Annotated[
-        float,
-        typer.Option(min=0, help="Seconds to wait for a service that is gone."),
-    ] = 900.0,
-    grace: Annotated[
-        float, typer.Option(min=0, help="Seconds for calls under way to end, once interrupted.")
-    ] = GRACE,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="The summary as one line of JSON; on stderr one for each row not done, and each note.",
-        ),
-    ] = False,
+    default_region: _Region = None,
+    concurrency: _Concurrency = None,
+    rate: _Rate = None,
+    max_failures: _MaxFailures = None,
+    dry_run: _DryRun = False,
+    journal: _Journal = None,
+    duplicates: _Duplicates = None,
+    retry_failed: _RetryFailed = False,
+    retry_unknown: _RetryUnknown = False,
+    accept_changed_source: _AcceptChangedSource = False,
+    full: _Full = False,
+    keep_bodies: _KeepBodies = False,
+    max_outage: _MaxOutage = MAX_OUTAGE,
+    grace: _Grace = GRACE,
+    as_json: _AsJson = False,
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,
     secret_file: SecretFile = None,
 ) -> None:
-    """Create, update, upsert (create or update) or delete the users in a file, a row each.
-
-    JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId; for Dixa its id.
-
-    To Dixa a hundred rows go in a call. Its fields are displayName, email, phoneNumber, externalId, additionalEmails (one|another) ...; its users can't be deleted: they are anonymized, for good, with their conversations.
-
-    Each row ends as done, failed (the service doesn't have it), unknown (it may have it, or not) or bad (it couldn't be read, and nothing was sent).
-
-    Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
-
-    With --journal, whatever cut it off, the same command run again goes on: no row is lost, no user made twice. Once it has ended, a changed file may be next: an upsert then sends what has changed.
-
-    A service that is gone is waited for, --max-outage seconds at most, and one that throttles (429) is obeyed: a pace below its limit is found.
-    """
-    # long lines: a terminal of any width breaks them where it ends
+    """Run the import command."""
     with exit_on_error():
         found = find_service(service)
-        journaled = Journaled(
-            journal,
-            duplicates=duplicates,
-            retry_failed=retry_failed,
-            retry_unknown=retry_unknown,
-            accept_changed_source=accept_changed_source,
-            full=full,
-            keep_bodies=keep_bodies,
-            max_outage=max_outage,
-        )
         connection = ConnectionOptions(
-            base_url=base_url,
-            app_id=app_id,
-            key_id=key_id,
-            secret_file=secret_file,
-            rate=rate,
+            base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
             concurrency=concurrency or found.service.tasks[mode].concurrency,
             may_ask=can_prompt() and file != STDIN,
-        )
+        )  # fmt: skip
         printer = Printer(as_json=as_json)
+        options = JobOptions(
+            concurrency=connection.concurrency, max_failures=max_failures, max_outage=max_outage,
+            grace=grace, on_problem=printer.print_problem if as_json else None, duplicates=duplicates,
+            retry_failed=retry_failed, retry_unknown=retry_unknown,
+            accept_changed_source=accept_changed_source, full=full, keep_bodies=keep_bodies,
+        )  # fmt: skip
+        plan = ImportPlan(found.service, mode, options, journal)
         if file == STDIN and stdin_is_terminal():
             printer.print_note(
                 "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
             )
         with open_rows(
-            file,
-            found.service.tasks[mode].shape,
-            format=format,
-            delimiter="\t" if delimiter == _TAB else delimiter,
-            empty=empty,
-            renames=_renames(rename or []),
-            skip=skip or (),
+            file, found.service.tasks[mode].shape, format=format, empty=empty, skip=skip or (),
+            delimiter="\t" if delimiter == _TAB else delimiter, renames=_renames(rename or []),
             default_region=default_region,
-        ) as rows:
-            if dry_run:
-                pace(connection)
-                idle = ", ".join(_given(context, _NOT_REHEARSED))
-                if idle:
-                    printer.print_note(f"Nothing is sent, so these have no effect: {idle}")
-                per_second = rate or found.rate
-                raise typer.Exit(rehearsed(found.service, mode, rows, printer, rate=per_second))
-            journaled.check(file)
-            order = Order(
-                found.service,
-                mode,
-                rows,
-                concurrency=connection.concurrency,
-                max_failures=max_failures,
-                grace=grace,
-                journal=journaled,
-            )
-            raise typer.Exit(anyio.run(carry_out, order, found.connect(connection), printer))
+        ) as rows:  # fmt: skip
+            if not dry_run:
+                plan.check_journal(file)
+                raise typer.Exit(
+                    anyio.run(run_import, plan, rows, found.connect(connection), printer)
+                )
+            pace(connection)
+            idle = ", ".join(_given(context, _WITHOUT_DRY_RUN))
+            if idle:
+                printer.print_note(f"Nothing is sent, so these have no effect: {idle}")
+            raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
 
 
 def _given(context: typer.Context, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield those of the options *names* that were given, as they are spelled."""
+    """Yield the options among *names* that were given, as spelled on the command line."""
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":

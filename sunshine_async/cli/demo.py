@@ -30,7 +30,7 @@ from sunshine_async._calls.client import Client
 from sunshine_async.cli.demo_data import DemoUsers, make_end_users, make_updates, make_users
 from sunshine_async.cli.options import SIGNAL_STATUS, Status
 from sunshine_async.cli.output import Printer
-from sunshine_async.cli.run_job import Run, run
+from sunshine_async.cli.run_job import JobResult, run_job
 from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Service, open_rows
 
 _CONCURRENCY: Final = 64
@@ -99,7 +99,7 @@ class _LedgerCheck:
 
 
 async def run_demo(printer: Printer, rows: int) -> int:
-    """Run the demonstration with a file of *rows* rows; return the exit status.
+    """JobResult the demonstration with a file of *rows* rows; return the exit status.
 
     The emulator's process and the files are removed in all cases.
     """
@@ -130,12 +130,12 @@ async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -
                 ("Update a tenth of the users:", updates, Mode.UPDATE, client, SUNSHINE),
                 ("Create the users at Dixa, up to a hundred in a request:", end_users, Mode.CREATE, dixa, DIXA),
             )  # fmt: skip
-            runs: list[Run] = []
+            runs: list[JobResult] = []
             for text, source, mode, service_client, service in steps:
                 write(f"\n{text}\n")
                 job = Job(service_client, service, mode)
                 with open_rows(source, job.shape) as rows:
-                    runs.append(await run(job, rows, printer, signals=router.signals))
+                    runs.append(await run_job(job, rows, printer, signals=router.signals))
                 about = {"file": source.name, "service": service.name, "mode": mode.value}
                 printer.print_report(runs[-1].report, missing=runs[-1].missing, **about)
                 if runs[-1].signal is not None:
@@ -170,7 +170,7 @@ def _write_files(directory: Path, users: DemoUsers) -> tuple[Path, Path, Path]:
 
 
 def _check_sunshine(
-    ledger: dict[str, Any], users: DemoUsers, created: Run, updated: Run
+    ledger: dict[str, Any], users: DemoUsers, created: JobResult, updated: JobResult
 ) -> list[_LedgerCheck]:
     """Compare the reports of create and update with the emulator's ledger."""
     create, update = created.report, updated.report
@@ -187,7 +187,7 @@ def _check_sunshine(
     ]
 
 
-def _check_created(service: str, ledger: dict[str, Any], created: Run) -> _LedgerCheck:
+def _check_created(service: str, ledger: dict[str, Any], created: JobResult) -> _LedgerCheck:
     done, unknown, count = created.report.done, created.report.unknown, ledger["users"]
     return _LedgerCheck(
         done <= count <= done + unknown and ledger["effects"].get("create", 0) == count,

@@ -22,7 +22,7 @@ from sunshine_async.cli.output import (
     summary_table,
 )
 from sunshine_async.cli.streams import emit, emit_json, json_line
-from sunshine_async.jobs.source import noted
+from sunshine_async.jobs.source import source_row
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import KEY_SEPARATOR, Mode
 from sunshine_async.journal import Found, Journal, JournalError, JournalReport, State, copy_journal
@@ -211,7 +211,7 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
             row = next((row for number, row in numbered if number == wanted["number"]), None)
         if not isinstance(row, Row):
             return None
-        same = noted(row, task, keep_body=False).hash == wanted["hash"]
+        same = source_row(row, task, keep_body=False).hash == wanted["hash"]
         return row.data if same else None
 
     with rows:

@@ -1,27 +1,18 @@
-"""A job at a terminal: progress, signals, and the status that the process exits with.
-
-A rehearsal at a terminal: what is said of it, and the status that the process exits with.
-"""
+"""An import at a terminal: a job or a dry run, the progress, signals, and the exit status."""
 
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    nullcontext,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 from attrs import define, field, frozen
 
 from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
-from sunshine_async.bulk import Concurrency
 from sunshine_async.cli.options import SIGNAL_STATUS, Status, describe_error
 from sunshine_async.cli.output import (
     SHOWN,
@@ -34,103 +25,135 @@ from sunshine_async.cli.output import (
 )
 from sunshine_async.cli.streams import OutputError, emit, emit_json
 from sunshine_async.jobs import (
-    Duplicates,
+    DryRun,
     Ending,
     Job,
-    LastingJob,
+    JournaledJob,
     Mode,
-    Rehearsal,
     Report,
     RowFile,
     Service,
-    rehearse,
+    dry_run,
 )
-from sunshine_async.jobs import open as open_job
+from sunshine_async.jobs.journaled import open_with_options
+from sunshine_async.jobs.options import GRACE, JobOptions
 
-_DEPENDS = "that depends on the service; say --rate to have it worked out"
+Signals: TypeAlias = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
+
+_UNKNOWN_TIME: Final = "that depends on the service; say --rate to have it worked out"
+_JOURNAL_OPTIONS: Final = (
+    "duplicates", "retry_failed", "retry_unknown", "accept_changed_source", "full", "keep_bodies",
+)  # fmt: skip
 
 
-def rehearsed(
-    service: Service, mode: Mode, rows: RowFile, printer: Printer, *, rate: float | None
-) -> int:
-    """Read *rows*, send nothing, show what a job would make of them; return the exit status."""
-    found = rehearse(
-        service,
-        mode,
-        rows,
-        rate=rate,
-        on_problem=printer.print_problem if printer.as_json else None,
-    )
-    about = {"file": rows.name, "service": service.name, "mode": mode.value}
+@frozen
+class ImportPlan:
+    """An import: the service, the mode, the options of the job, and the journal, if any."""
+
+    service: Service
+    mode: Mode
+    options: JobOptions = field(factory=JobOptions)
+    journal: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Raise `ConfigurationError` for an option that needs a journal, if there is none."""
+        for name in _JOURNAL_OPTIONS:
+            if self.journal is None and getattr(self.options, name):
+                message = f"--{name.replace('_', '-')} goes with a --journal"
+                raise ConfigurationError(message)
+
+    def check_journal(self, file: str) -> None:
+        """Raise `ConfigurationError` if the journal is the *file* of the rows."""
+        with suppress(OSError):
+            if self.journal is not None and Path(self.journal).samefile(file):
+                message = f"--journal {self.journal} is the file of the rows: name another file"
+                raise ConfigurationError(message)
+
+    def about(self, rows: RowFile) -> dict[str, str]:
+        """Return the file, the service and the mode, for a report."""
+        return {"file": rows.name, "service": self.service.name, "mode": self.mode.value}
+
+    def open_job(self, client: Client) -> AbstractAsyncContextManager[Job]:
+        """Open the job of the import."""
+        options = self.options
+        if self.journal is not None:
+            return open_with_options(self.journal, client, self.service, self.mode, options)
+        job = Job(
+            client, self.service, self.mode, concurrency=options.concurrency, grace=options.grace,
+            max_failures=options.max_failures, max_outage=options.max_outage,
+            on_problem=options.on_problem,
+        )  # fmt: skip
+        return nullcontext(job)
+
+
+def run_dry(plan: ImportPlan, rows: RowFile, printer: Printer, *, rate: float | None) -> int:
+    """Run the import dry, show the counts, and return the exit status."""
+    counts = dry_run(plan.service, plan.mode, rows, rate=rate, on_problem=plan.options.on_problem)
+    about = plan.about(rows)
     if printer.as_json:
-        emit_json(sys.stdout, {**about, "dry_run": True, **found.as_json()})
+        emit_json(sys.stdout, {**about, "dry_run": True, **counts.as_json()})
     else:
-        _show(found, ", ".join(about.values()), printer)
-    return Status.TROUBLE if found.bad else Status.DONE
+        _show(counts, ", ".join(about.values()), printer)
+    return Status.TROUBLE if counts.bad else Status.DONE
 
 
-def _show(found: Rehearsal, title: str, printer: Printer) -> None:
-    if found.problems:
-        printer.print_result(problem_table(found.problems[:SHOWN]))
-    if found.bad > SHOWN:
+def _show(counts: DryRun, title: str, printer: Printer) -> None:
+    if counts.problems:
+        printer.print_result(problem_table(counts.problems[:SHOWN]))
+    if counts.bad > SHOWN:
         printer.print_result(
-            f"... and {found.bad - SHOWN:,} more: with --json each one is on stderr\n"
+            f"... and {counts.bad - SHOWN:,} more: with --json each one is on stderr\n"
         )
-    printer.print_result(summary_table(f"dry run of {title}", _figures(found)))
-    printer.print_result(*unknown_keys(found.beyond), "Nothing was sent.")
+    printer.print_result(summary_table(f"dry run of {title}", _figures(counts)))
+    printer.print_result(*unknown_keys(counts.beyond), "Nothing was sent.")
 
 
-def _figures(found: Rehearsal) -> Mapping[str, str]:
-    takes = _DEPENDS
-    if found.seconds is not None:
-        least = " at least," if found.most > 1 else ""
-        takes = f"{format_duration(found.seconds)}{least} at {found.rate:g} requests a second"
+def _figures(counts: DryRun) -> Mapping[str, str]:
+    time = _UNKNOWN_TIME
+    if counts.seconds is not None:
+        least = " at least," if counts.most > 1 else ""
+        time = f"{format_duration(counts.seconds)}{least} at {counts.rate:g} requests a second"
     shown = {
-        "rows": f"{found.rows:,}",
-        "valid": f"{found.valid:,}",
-        "bad": f"{found.bad:,}",
-        "duplicates": f"{found.duplicates:,}",
-        "requests": f"{found.requests:,}",
-        "time": takes,
+        "rows": f"{counts.rows:,}",
+        "valid": f"{counts.valid:,}",
+        "bad": f"{counts.bad:,}",
+        "duplicates": f"{counts.duplicates:,}",
+        "requests": f"{counts.requests:,}",
+        "time": time,
     }
-    if found.turned:
-        shown["numbers"] = f"{found.turned:,}  (turned into E.164)"
-    if found.national:
-        shown["numbers"] = f"{found.national:,} not in E.164 (+...): --default-region turns them"
-    if found.most > 1:
-        shown["requests"] += f"  ({found.most} rows in one; look-ups come on top)"
-    if found.duplicates:
-        first = ", ".join(f"{line} as {before}" for line, before in found.repeated[:5])
-        more = ", ..." if found.duplicates > 5 else ""  # noqa: PLR2004 - those named
+    if counts.turned:
+        shown["numbers"] = f"{counts.turned:,}  (turned into E.164)"
+    if counts.national:
+        shown["numbers"] = f"{counts.national:,} not in E.164 (+...): --default-region turns them"
+    if counts.most > 1:
+        shown["requests"] += f"  ({counts.most} rows in one; look-ups come on top)"
+    if counts.duplicates:
+        first = ", ".join(f"{line} as {before}" for line, before in counts.repeated[:5])
+        more = ", ..." if counts.duplicates > 5 else ""  # noqa: PLR2004 - those named
         shown["duplicates"] += f"  (rows with the key of an earlier one; lines {first}{more})"
     return shown
 
 
-Signals = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
-
-GRACE: Final = 10.0
-
-
 @define
-class Run:
+class JobResult:
     """The report of a job, and the signal that interrupted the job, if any."""
 
     report: Report
     signal: int | None = None
     read: int = 0
-    """Rows that were read."""
+    """Number of rows that were read."""
     broken: bool = False
-    """The job ended in an error after calls had been sent."""
+    """True if the job ended in an error after calls had been sent."""
 
     @property
     def missing(self) -> int:
-        """Number of rows that were read and have no outcome, where each should have one."""
+        """Number of rows that were read and have no outcome, if each should have an outcome."""
         all_taken = self.report.ending is Ending.ALL or self.broken
         return max(0, self.read - self.report.rows, self.report.waiting) if all_taken else 0
 
     @property
     def status(self) -> int:
-        """What to exit with."""
+        """The exit status."""
         if self.signal is not None:
             return SIGNAL_STATUS + self.signal
         if self.report.ending is Ending.GAVE_UP:
@@ -138,108 +161,27 @@ class Run:
         return Status.TROUBLE if self.report.troubles or self.missing else Status.DONE
 
 
-@frozen
-class Journaled:
-    """The journal of a job, if it has one, and how it goes on from it."""
-
-    path: str | None = None
-    duplicates: Duplicates | None = field(kw_only=True, default=None)
-    retry_failed: bool = field(kw_only=True, default=False)
-    retry_unknown: bool = field(kw_only=True, default=False)
-    accept_changed_source: bool = field(kw_only=True, default=False)
-    full: bool = field(kw_only=True, default=False)
-    keep_bodies: bool = field(kw_only=True, default=False)
-    max_outage: float = field(kw_only=True, default=900.0)
-
-    def __attrs_post_init__(self) -> None:
-        """Raise `ConfigurationError` for what goes with a journal only."""
-        for name in _JOURNALED:
-            if self.path is None and getattr(self, name):
-                message = f"--{name.replace('_', '-')} goes with a --journal"
-                raise ConfigurationError(message)
-
-    def check(self, file: str) -> None:
-        """Raise `ConfigurationError` where the journal would be written into *file*."""
-        with suppress(OSError):
-            if self.path is not None and Path(self.path).samefile(file):
-                message = f"--journal {self.path} is the file of the rows: name another file"
-                raise ConfigurationError(message)
-
-
-_JOURNALED: Final = (
-    "duplicates", "retry_failed", "retry_unknown", "accept_changed_source", "full", "keep_bodies",
-)  # fmt: skip
-
-
-@frozen
-class Order:
-    """What is to be done with which rows."""
-
-    service: Service
-    mode: Mode
-    rows: RowFile
-    concurrency: Concurrency = field(kw_only=True)
-    max_failures: int | None = field(kw_only=True)
-    grace: float = field(kw_only=True, default=GRACE)
-    journal: Journaled = field(kw_only=True, default=Journaled())
-
-
-async def carry_out(order: Order, client: Client, printer: Printer) -> int:
-    """Do what was ordered, show what became of it, and return the status to exit with."""
-    result: Run | None = None
+async def run_import(plan: ImportPlan, rows: RowFile, client: Client, printer: Printer) -> int:
+    """Run the import, show the report, and return the exit status."""
+    result: JobResult | None = None
     try:
-        async with client, _job(order, client, printer) as job:
-            result = await run(job, order.rows, printer, grace=order.grace)
+        async with client, plan.open_job(client) as job:
+            result = await run_job(job, rows, printer, grace=plan.options.grace)
     except Exception as error:
         if result is None:
             raise
         printer.print_note(
             f"The job has ended; closing its connections failed: {describe_error(error)}"
         )
-    about = {"file": order.rows.name, "service": order.service.name, "mode": order.mode.value}
     try:
-        printer.print_report(result.report, missing=result.missing, **about)
+        printer.print_report(result.report, missing=result.missing, **plan.about(rows))
     except OutputError as error:
         emit(sys.stderr, f"sunshine-async: {error}\n")
         return result.status or Status.TROUBLE
     return result.status
 
 
-def _job(order: Order, client: Client, printer: Printer) -> AbstractAsyncContextManager[Job]:
-    on_problem = printer.print_problem if printer.as_json else None
-    how = order.journal
-    if how.path is None:
-        job = Job(
-            client,
-            order.service,
-            order.mode,
-            concurrency=order.concurrency,
-            max_failures=order.max_failures,
-            max_outage=how.max_outage,
-            grace=order.grace,
-            on_problem=on_problem,
-        )
-        return nullcontext(job)
-    return open_job(
-        how.path,
-        client,
-        order.service,
-        order.mode,
-        concurrency=order.concurrency,
-        max_failures=order.max_failures,
-        grace=order.grace,
-        duplicates=how.duplicates,
-        retry_failed=how.retry_failed,
-        retry_unknown=how.retry_unknown,
-        accept_changed_source=how.accept_changed_source,
-        full=how.full,
-        keep_bodies=how.keep_bodies,
-        max_outage=how.max_outage,
-        on_problem=on_problem,
-    )
-
-
-async def run(
+async def run_job(
     job: Job,
     rows: RowFile,
     printer: Printer,
@@ -248,16 +190,16 @@ async def run(
     signals: Signals = anyio.open_signal_receiver,
     leave: Callable[[int], object] = os._exit,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-) -> Run:
-    """Run *job*, showing how far it is; SIGINT and SIGTERM stop it, a second one at once.
+) -> JobResult:
+    """Run *job* and show the progress. SIGINT or SIGTERM stops the job; a second signal exits at once.
 
-    An error of the job is raised where nothing had been sent. Else the job has given up.
+    An error of the job is raised if nothing had been sent. Otherwise the job has given up.
     """
-    result = Run(job.report)
+    result = JobResult(job.report)
 
     async def watch(display: ProgressDisplay) -> None:
         with (
-            suppress(NotImplementedError),  # Windows has none of it
+            suppress(NotImplementedError),  # Windows has no such signals
             signals(signal.SIGINT, signal.SIGTERM) as received,
         ):
             async for number in received:
@@ -297,19 +239,20 @@ async def run(
     return result
 
 
-def _end(result: Run, job: Job, rows: RowFile, own: Exception | None) -> None:
-    """Complete *result*; raise the job's *own* error where nothing had been sent."""
+def _end(result: JobResult, job: Job, rows: RowFile, own: Exception | None) -> None:
+    """Complete *result*; raise the job's *own* error if nothing had been sent."""
     if own is not None:
         if not job.report.latencies.count:  # of calls that ended, were cut off or failed
             raise own
         result.broken = True
         job.report.ending, job.report.reason = Ending.GAVE_UP, describe_error(own)
-    if rows.path is not None or not isinstance(job, LastingJob):  # it meets equal rows once
+    # equal rows of a stream are one row of the journal
+    if rows.path is not None or not isinstance(job, JournaledJob):
         result.read = job.read
 
 
 def _total(job: Job, rows: RowFile) -> int | None:
-    """Return how many rows the file has, as far as it can be told from those that were read."""
+    """Return the number of rows in the file, estimated from the rows read; None if unknown."""
     if rows.size is None or not rows.consumed:
         return None
     return max(job.read, job.read * rows.size // rows.consumed)

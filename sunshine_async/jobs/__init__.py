@@ -1,4 +1,4 @@
-"""A file of users through a service: read, sent, and reported row by row.
+"""Jobs: read the users in a file, send each to a service, and report the outcome row by row.
 
 ::
 
@@ -7,21 +7,33 @@
         report = await job.run(rows)
     print(report.done, report.failed, report.unknown, report.bad)
 
-Every row that is taken ends as one of four: *done*; *failed*, when the service doesn't have it;
-*unknown*, when it may have it or not; *bad*, when it couldn't be read and nothing was sent.
+`Job` sends the rows through a client. `jobs.open` gives a `JournaledJob`, which records each row in
+a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing.
 
-``report.outcomes`` counts what was done: ``created``, ``updated`` or ``deleted``; ``unchanged``, where
-nothing had to be written; ``upserted``, where a user is there as sent, and nobody can tell created from
-updated, since an answer was lost or the job was killed.
+`Entries` read the rows, in a thread. A `Task` of the table of a `Service` turns a row into a call.
+`bulk` makes the calls. `OutageWatch` holds rows back while the service is gone. The `Report`
+counts the outcomes. With a journal, a `CrashSafeSender` marks rows before sending, and a
+`JournalWriter` writes marks and outcomes in group commits.
+
+Each row that is taken has one of four outcomes:
+
+- *done*;
+- *failed*: the service doesn't have the row;
+- *unknown*: the service may have the row, or not;
+- *bad*: the row couldn't be read, and nothing was sent.
+
+``report.outcomes`` counts the rows done: ``created``, ``updated`` or ``deleted``; ``unchanged`` if
+nothing had to be written; ``upserted`` if the user is there as sent, and a lost answer or a kill
+hides the difference between created and updated.
 """
 
-from sunshine_async.jobs.dry_run import Rehearsal, rehearse
+from sunshine_async.jobs.dry_run import DryRun, Rehearsal, dry_run, rehearse
 from sunshine_async.jobs.job import Job, StoppedError
-from sunshine_async.jobs.journaled import LastingJob
+from sunshine_async.jobs.journaled import JournaledJob, LastingJob
 from sunshine_async.jobs.journaled import open_job as open  # noqa: A004 - of this module: jobs.open
+from sunshine_async.jobs.options import Duplicates
 from sunshine_async.jobs.recovery import UnsettledError
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
-from sunshine_async.jobs.source import Duplicates
 from sunshine_async.jobs.tasks import DIXA, SERVICES, SMOOCH, SUNSHINE
 from sunshine_async.jobs.tasks.task import Mode, Service
 from sunshine_async.journal import JournalError
@@ -33,10 +45,12 @@ __all__ = [
     "SMOOCH",
     "SUNSHINE",
     "BadRow",
+    "DryRun",
     "Duplicates",
     "Ending",
     "Job",
     "JournalError",
+    "JournaledJob",
     "LastingJob",
     "Latencies",
     "Mode",
@@ -51,6 +65,7 @@ __all__ = [
     "StoppedError",
     "Trouble",
     "UnsettledError",
+    "dry_run",
     "open",
     "open_rows",
     "rehearse",

@@ -1,4 +1,4 @@
-"""A job without its requests: what would be sent, what would be refused, and how long it takes."""
+"""Dry run of a job: count the rows, the refusals and the requests, and send nothing."""
 
 import sqlite3
 from collections import Counter
@@ -9,9 +9,9 @@ from typing import Any, Final, cast
 
 from attrs import define, field
 
-from sunshine_async.jobs.bodies import check_rows, row_of
+from sunshine_async.jobs.entries import check_rows, row_of
 from sunshine_async.jobs.job import problem_of
-from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble
+from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble, count_keys
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
 from sunshine_async.rows import BadRow, Row, RowFile
 from sunshine_async.rows.phones import count_national
@@ -22,44 +22,44 @@ _FIRST: Final = "SELECT line FROM seen WHERE key = ?"
 
 
 @define
-class Rehearsal:
-    """What is in a file of rows, and what a job would make of it."""
+class DryRun:
+    """Counts of a dry run: the rows of a source, and the requests that a job would send."""
 
     valid: int = 0
     bad: int = 0
     problems: list[Problem] = field(factory=list)
-    """The first rows that would be refused before anything is sent: at most `KEPT`."""
+    """The first rows that would be refused before sending: at most `KEPT`."""
     duplicates: int = 0
-    """How many valid rows share their key with an earlier one."""
+    """Number of valid rows with the key of an earlier row."""
     repeated: list[tuple[int, int]] = field(factory=list)
-    """The lines of the first of them, each with the line where its key came first."""
+    """Lines of the first duplicates, each with the first line of the key."""
     beyond: Counter[str] = field(factory=Counter)
-    """Keys that would be sent as they are, since the model doesn't know them."""
+    """Keys that the model doesn't know; a job would send such keys unchanged."""
     turned: int = 0
-    """Phone numbers that were turned into E.164."""
+    """Number of phone numbers that were turned into E.164."""
     national: int = 0
-    """Phone numbers of valid rows that aren't E.164, where the service is said to want that."""
+    """Number of phone numbers in valid rows that aren't E.164, if the service is said to want E.164."""
     rate: float | None = None
     most: int = 1
-    """How many rows a request may have."""
+    """The most rows in a request."""
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self.valid + self.bad
 
     @property
     def requests(self) -> int:
-        """How many requests it takes at least: look-ups come on top where rows go together."""
+        """The least number of requests; with batches look-ups come on top."""
         return ceil(self.valid / self.most)
 
     @property
     def seconds(self) -> float | None:
-        """How long it takes at least at the *rate* given; None: that depends on the service."""
+        """The least duration at *rate*; None without a rate: the duration depends on the service."""
         return None if self.rate is None else self.requests / self.rate
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the counts as plain data."""
         return {
             "rows": self.rows,
             "valid": self.valid,
@@ -77,23 +77,23 @@ class Rehearsal:
         }
 
 
-def rehearse(
+def dry_run(
     service: Service,
     mode: Mode,
     rows: Iterable[Any],
     *,
     rate: float | None = None,
     on_problem: Callable[[Problem], None] | None = None,
-) -> Rehearsal:
-    """Read all *rows*, send nothing, and return what a job would make of them.
+) -> DryRun:
+    """Read all *rows*, send nothing, and return the counts.
 
-    *rows* is a file of `open_rows`, or any iterable of bodies, as for `Job.run`. A row is bad if it would be refused before anything of it is sent. Memory stays flat: keys
-    are kept in a temporary file. *rate* is in requests a second; *on_problem* is called with each
-    bad row.
+    *rows* is a file of `open_rows`, or any iterable of bodies, as for `Job.run`. A row is bad if a
+    job would refuse the row before sending. *rate* is in requests a second; *on_problem* gets each
+    bad row. Memory stays flat: keys go into a temporary file.
     """
     check_rows(rows)
     task = service.tasks[mode]
-    found = Rehearsal(rate=rate, most=task.batch_size)
+    found = DryRun(rate=rate, most=task.batch_size)
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.execute(_SEEN)
         database.execute("BEGIN")
@@ -109,9 +109,7 @@ def rehearse(
                 continue
             found.valid += 1
             found.national += count_national(cast("Row", row).data, task.shape)
-            for key in entry.unknown_keys:
-                if key in found.beyond or len(found.beyond) < NAMED:
-                    found.beyond[key] += 1
+            count_keys(entry.unknown_keys, found.beyond)
             _count(task.key_of(cast("Row", row).data), row.line, found, database)
     found.turned = rows.turned if isinstance(rows, RowFile) else 0
     return found
@@ -128,10 +126,14 @@ def _entry(row: Row | BadRow, task: Task) -> Entry | Problem:
     return entry
 
 
-def _count(key: str | None, line: int, found: Rehearsal, database: sqlite3.Connection) -> None:
+def _count(key: str | None, line: int, found: DryRun, database: sqlite3.Connection) -> None:
     if key is None or database.execute(_ADD, (key, line)).rowcount:
         return
     found.duplicates += 1
     if len(found.repeated) < NAMED:
         [first] = database.execute(_FIRST, (key,)).fetchone()
         found.repeated.append((line, first))
+
+
+Rehearsal = DryRun
+rehearse = dry_run

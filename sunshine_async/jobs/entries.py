@@ -1,109 +1,358 @@
-"""The entries of a job: its rows, read in a thread, no faster than they are sent."""
+"""Entries of a job: rows as a service takes them, read in a thread, no faster than sent.
 
-from collections import deque
-from collections.abc import AsyncIterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+`Entries` is for a job in memory. With a journal, `FileEntries` reads a loaded file a second time,
+and `StreamEntries` matches the rows of a one-pass source to journal rows.
+"""
 
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import suppress
+from os import PathLike
+from typing import Any, Final, TypeAlias, cast
+
+import anyio
+import attrs
+import orjson
 from anyio import to_thread
+from anyio.abc import TaskGroup, TaskStatus
+from attrs import evolve, frozen
 
+from sunshine_async._codec import encode
+from sunshine_async._pace.slots import CURRENT_LANE, Lane
+from sunshine_async.bulk.cancellation import ITEMS, to_exception
 from sunshine_async.bulk.source import close_iterator
 from sunshine_async.errors import SunshineError
-from sunshine_async.jobs.bodies import Rows, row_of
-from sunshine_async.jobs.tasks.task import Entry, Task
+from sunshine_async.jobs.report import Problem, Trouble
+from sunshine_async.jobs.source import STALE, hash_of, source_row
+from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
+from sunshine_async.journal import CREATED, Journal, JournalError, JournalRow, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
-if TYPE_CHECKING:
-    from sunshine_async.jobs.job import Job
+Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
-AT_ONCE: Final = 500
-"""Rows that are read before any of them is sent."""
-_LOOK_UP: Final = 0.2  # seconds, between looks at whether to stop, while a pipe has nothing to say
+BATCH_SIZE: Final = 500
+"""Rows that are read before any row of the batch is sent."""
+TROUBLES: Final[Mapping[State, Trouble]] = {
+    State.FAILED: Trouble.FAILED,
+    State.UNKNOWN: Trouble.UNKNOWN,
+    State.BAD: Trouble.BAD,
+}
+MARKED_AHEAD: Final = (
+    Recovery.RESEND_UNCERTAIN,
+    Recovery.LOOK_UP_OR_RESEND,
+    Recovery.RESEND_DELETE,
+)
+"""Kinds of entries that may be marked as begun ahead of the sending.
+
+If the job ends before the sending, the next run looks the row up or sends the row again: the row
+becomes unknown only if another user has the key. A deletion of a user who was never there then
+counts as done, and a user who was there already, with everything to be sent, as created.
+"""
+_POLL: Final = 0.2  # seconds between checks for a stop while a pipe is silent
+_WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
+_BEGUN: Final = State.BEGUN
+_UNKNOWN: Final = State.UNKNOWN
+_NOT_ROWS: Final[tuple[type[Any], ...]] = (str, bytes, bytearray, memoryview, PathLike, Mapping)
+_EXPECTED_ROWS: Final = (
+    "rows: expected an iterable of bodies, got {}. Rows of a file come from "
+    "open_rows(path, job.shape); a single body goes in a list"
+)
+_FILE_CHANGED: Final = (
+    "{} was changed while it was read: run the same again, with the file as it was, or accept it as "
+    "it is (--accept-changed-source)"
+)
+
+
+def check_rows(rows: object) -> None:
+    """Raise `TypeError` unless *rows* is an iterable of bodies: a path, a file, a body is none."""
+    kind = type(rows)
+    single = attrs.has(kind) or hasattr(rows, "read") or isinstance(rows, _NOT_ROWS)
+    if single or not isinstance(rows, Iterable | AsyncIterable):
+        raise TypeError(_EXPECTED_ROWS.format(kind.__name__))
+
+
+def row_of(line: int, item: Any, task: Task) -> Row | BadRow:
+    """Return *item*, a body or a row, as a row; a bad row if JSON can't hold the body."""
+    if isinstance(item, BadRow):
+        return item
+    if isinstance(item, Row):
+        line, item = item.line, item.data
+    if not task.accepts(item):
+        kinds = " or ".join(kind.__name__ for kind in task.models)
+        return BadRow(line, f"expected a {kinds} or a mapping, got a {type(item).__name__}")
+    try:
+        data = orjson.loads(encode(item))
+    except ValueError as error:  # which names the field
+        return BadRow(line, str(error))
+    except Exception as error:  # noqa: BLE001 - of the caller's own mapping, say: its row is bad
+        return BadRow(line, f"can't be read: {type(error).__name__}")
+    if isinstance(data, dict):
+        return Row(line, cast("dict[str, Any]", data))
+    return BadRow(line, f"expected a body, got {type(item).__name__}")
 
 
 class Entries:
-    """The entries of a job's rows, read in a thread, a batch at a time; bad rows are taken down."""
+    """Entries of *rows*, and rows that can't be sent: read in a thread, a batch at a time."""
 
-    def __init__(self, job: "Job", task: Task, rows: Rows) -> None:
-        self._job: Final = job
+    def __init__(self, task: Task, rows: Rows) -> None:
+        self.read = 0
+        """Number of rows read."""
+        self.error: SunshineError | None = None
+        """The error that has ended the rows early."""
         self._task: Final = task
         self._file: Final = rows if isinstance(rows, RowFile) else None
-        self._given: Final = rows
-        self._items: Final = aiter(rows) if isinstance(rows, AsyncIterable) else None
+        self._source: Final = rows
+        self._async_rows: Final = aiter(rows) if isinstance(rows, AsyncIterable) else None
         self._rows: Final[Iterator[Any]] = iter(() if isinstance(rows, AsyncIterable) else rows)
-        self._batch: Final[deque[Entry | BadRow]] = deque()
-        self.read = 0
+        self._batch: list[Entry | BadRow] = []
         self._ended = False
-        self._broken: SunshineError | None = None
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Entry:
-        while not self._job.stopped:
-            while not self._batch and not self._ended:
-                await self._fill()
-            if not self._batch:
-                break
-            entry = self._batch.popleft()
-            self._job.report.last_line = entry.line
-            if isinstance(entry, Entry):
-                self._job.report.note(entry.unknown_keys)
-                return entry
-            self._job.refuse(entry)
-        if self._broken is not None:
-            self._job.give_up(str(self._broken))
-        raise StopAsyncIteration
-
-    def close(self) -> None:
-        """Close what it has opened itself."""
+    async def batch(self) -> Sequence[Entry | BadRow]:
+        """Return the next batch; an empty batch at the end."""
+        while not self._batch and not self._ended:
+            await self._fill()
+        batch, self._batch = self._batch, []
+        return batch
 
     async def aclose(self) -> BaseException | None:
-        """Close the iterator of the rows, if it is a generator; return the exception from that."""
+        """Close the iterator of the rows if `closer` says so; return the exception from closing."""
         if self._file is not None:
             return None
-        return await close_iterator(self._given, self._rows if self._items is None else self._items)
+        iterator = self._rows if self._async_rows is None else self._async_rows
+        return await close_iterator(self._source, iterator)
 
     async def _fill(self) -> None:
-        if self._items is None:
-            await to_thread.run_sync(self._read)
+        if self._async_rows is None:
+            await to_thread.run_sync(self._read_batch)
             return
         try:
-            items = [await anext(self._items)]
+            items = [await anext(self._async_rows)]
         except StopAsyncIteration:
             self._ended = True
         except SourceError as error:
-            self._broken, self._ended = error, True
+            self._end(error)
         else:
-            await to_thread.run_sync(self._take, items)
+            await to_thread.run_sync(self._add, items)
 
-    def _read(self) -> None:
-        """Read what is there, at most a batch; nothing if nothing comes for a while."""
-        if self._file is None or self._file.ready(_LOOK_UP):
-            self._take(self._at_hand())
+    def _read_batch(self) -> None:
+        """Read the rows that are available, at most a batch; none if a pipe stays silent."""
+        if self._file is None or self._file.ready(_POLL):
+            self._add(self._available())
 
-    def _at_hand(self) -> list[Any]:
-        """Return the rows that are there without a wait, and one at least unless they have ended."""
+    def _available(self) -> list[Any]:
+        """Return the rows that are available without a wait; at least a row before the end."""
         items: list[Any] = []
         try:
             for item in self._rows:
                 items.append(item)
-                if len(items) >= AT_ONCE or (self._file and not self._file.waiting):
+                if len(items) >= BATCH_SIZE or (self._file and not self._file.waiting):
                     return items
         except SourceError as error:
-            self._broken = error
+            self.error = error
         self._ended = True
         return items
 
-    def _take(self, items: Sequence[Any]) -> None:
-        """Let *items* be sent."""
+    def _add(self, items: Sequence[Any]) -> None:
+        """Add the entries of *items* to the batch."""
         self._batch.extend(
-            self._task.entry(row) if isinstance(row, Row) else row for row in self._told(items)
+            self._task.entry(row) if isinstance(row, Row) else row for row in self._as_rows(items)
         )
 
-    def _told(self, items: Sequence[Any]) -> Sequence[Row | BadRow]:
-        """Return *items* as rows: those of a file, or one that has its line by its place."""
+    def _as_rows(self, items: Sequence[Any]) -> Sequence[Row | BadRow]:
+        """Return *items* as rows; outside of a file the line is the position of the item."""
         first = self.read + 1
         self.read += len(items)
         if self._file is not None:
             return items
         return [row_of(line, item, self._task) for line, item in enumerate(items, first)]
+
+    def _end(self, error: SunshineError | None) -> None:
+        self.error, self._ended = error, True
+
+
+@frozen
+class RefusedRow(BadRow):
+    """A row that can't be sent, with the *number* of the journal row."""
+
+    number: int
+    problem: Problem | None = None
+    """The problem, if the journal has recorded the row as refused already."""
+
+
+@frozen
+class EntryFactory:
+    """Entries from rows and journal rows."""
+
+    task: Task
+    journal: Journal
+    states: Sequence[State]
+    """States of the rows to send or to look up."""
+    mark_through: Callable[[int], Awaitable[None]] | None
+    """Marks all rows through a number as begun before sending; None: each row is marked alone."""
+    rules: Rules
+    keep_bodies: bool = False
+    batch_size: int = BATCH_SIZE
+    """Rows read before any row of the batch is sent; at least twice as many are marked as begun."""
+
+    def entry(self, row: Row, kept: JournalRow) -> Entry | RefusedRow:
+        """Return the entry of *row* and the journal row *kept*, or the reason against sending."""
+        entry = self.task.entry(row, kept.number, remote_id=kept.remote_id)
+        if isinstance(entry, BadRow):
+            return RefusedRow(entry.line, entry.reason, kept.number)
+        recovery = self.task.recovery(entry)
+        begun = kept.state is _BEGUN or (
+            kept.state is _UNKNOWN and recovery is not Recovery.UNKNOWN
+        )
+        ahead = self.mark_through and kept.state is _WAITING and recovery in MARKED_AHEAD
+        alone = not (ahead or recovery is Recovery.RESEND)
+        return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
+
+
+class FileEntries(Entries):
+    """Entries of a file that was loaded into the journal: the file is read a second time."""
+
+    def __init__(self, factory: EntryFactory, rows: RowFile, count: int) -> None:
+        """Take the first *count* rows of the journal: the rows of the file."""
+        super().__init__(factory.task, ())
+        self._factory: Final = factory
+        self._loaded: Final = rows
+        self._count: Final = count
+        self._opened: RowFile | None = None
+        self._numbered: Iterator[tuple[int, Row | BadRow]] = iter(())
+        self._after = 0
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        if self._opened is not None:
+            self._opened.close()
+
+    async def _fill(self) -> None:
+        try:
+            batch = await to_thread.run_sync(self._page)
+            if batch and self._factory.mark_through is not None:
+                await self._factory.mark_through(self._after)
+        except (SourceError, JournalError) as error:
+            self.error, batch = error, []
+        self._batch.extend(batch)
+        self._ended = not batch
+
+    def _page(self) -> list[Entry | RefusedRow]:
+        """Return the next entries; raise `SourceError` for a file that has changed since loading."""
+        factory = self._factory
+        page = factory.journal.pending(
+            self._after, factory.states, many=factory.batch_size, until=self._count,
+            created=not factory.rules.skips,
+        )  # fmt: skip
+        if page:
+            self._after = page[-1].number
+        batch = [*map(factory.entry, map(self._row, page), page)]
+        opened = self._opened
+        if opened is not None and (opened.changed or opened.stamp != self._loaded.stamp):
+            raise SourceError(_FILE_CHANGED.format(self._loaded.name))
+        return batch
+
+    def _row(self, kept: JournalRow) -> Row:
+        """Return the row of the file for *kept*; raise `SourceError` for a different row there."""
+        if self._opened is None:
+            self._opened = self._loaded.again()
+            self._numbered = enumerate(self._opened, 1)
+        for number, row in self._numbered:
+            if number == kept.number:
+                if isinstance(row, Row) and hash_of(row) == kept.hash:
+                    return row
+                break
+        self._factory.journal.describe(**{STALE: "1"})
+        raise SourceError(_FILE_CHANGED.format(self._loaded.name))
+
+
+class StreamEntries(Entries):
+    """Entries of a one-pass source: the journal records each row on arrival."""
+
+    def __init__(self, factory: EntryFactory, rows: Rows, tasks: TaskGroup) -> None:
+        super().__init__(factory.task, rows)
+        self._factory: Final = factory
+        self._tasks: Final = tasks
+        self._last = 0
+        """The highest number of a row."""
+        self._sender, self._receiver = anyio.create_memory_object_stream[Any](BATCH_SIZE)
+        self._reading: Final = anyio.CancelScope()
+        self._read_error: Exception | None = None
+        self._is_reading = False
+        self._read_ended: Final = anyio.Event()
+
+    async def _read_ahead(self, rows: AsyncIterator[Any], *, task_status: TaskStatus[None]) -> None:
+        """Read an async iterable, at most `BATCH_SIZE` rows ahead of the sending."""
+        CURRENT_LANE.set(Lane.BATCH)
+        self._is_reading = True
+        task_status.started()
+        try:
+            with self._reading, self._sender:
+                async for item in rows:
+                    await self._sender.send(item)
+        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            self._read_error = to_exception(error, ITEMS)
+        finally:
+            self._read_ended.set()
+
+    async def aclose(self) -> BaseException | None:
+        """Stop reading ahead and close the iterator; return the exception from closing."""
+        self._reading.cancel()
+        if self._is_reading:
+            with anyio.CancelScope(shield=True):
+                await self._read_ended.wait()
+        self._sender.close()
+        self._receiver.close()
+        return await super().aclose()
+
+    async def _fill(self) -> None:
+        if self._async_rows is None:
+            await super()._fill()
+        else:
+            if not self._is_reading:
+                await self._tasks.start(self._read_ahead, self._async_rows)
+            await self._receive()
+        if self._batch and self._factory.mark_through is not None:
+            await self._factory.mark_through(self._last)  # a failed write stops the job meanwhile
+
+    async def _receive(self) -> None:
+        """Take the rows that were read ahead: at least a row before the end."""
+        try:
+            items = [await self._receiver.receive()]
+        except anyio.EndOfStream:
+            if self._read_error is not None and not isinstance(self._read_error, SourceError):
+                self._ended = True
+                raise self._read_error from None
+            self._end(self._read_error)
+            return
+        with suppress(anyio.WouldBlock, anyio.EndOfStream):
+            while len(items) < BATCH_SIZE:
+                items.append(self._receiver.receive_nowait())
+        await to_thread.run_sync(self._add, items)
+
+    def _add(self, items: Sequence[Any]) -> None:
+        factory = self._factory
+        rows = self._as_rows(items)
+        lines = [source_row(row, self._task, keep_body=factory.keep_bodies) for row in rows]
+        try:
+            matched = factory.journal.meet(lines, factory.rules, states=factory.states)
+        except JournalError as error:
+            self._end(error)
+            return
+        for row, kept in zip(rows, matched, strict=True):
+            if kept is None:
+                continue
+            self._last = max(self._last, kept.number)
+            is_sent = kept.state in factory.states and kept.code != CREATED
+            if isinstance(row, Row) and is_sent:
+                self._batch.append(factory.entry(row, kept))
+            elif kept.code is not None:
+                problem = Problem(row.line, TROUBLES[kept.state], kept.code, kept.reason or "")
+                self._batch.append(RefusedRow(row.line, problem.reason, kept.number, problem))

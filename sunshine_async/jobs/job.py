@@ -1,17 +1,14 @@
-"""A job: rows through a client, as many at once as you say, each with its outcome."""
+"""A job: rows through a client, many calls at once, an outcome for each row."""
 
 import time
-from collections.abc import (
-    Callable,
-    Coroutine,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import anyio
 from anyio import CancelScope
+from anyio.abc import TaskGroup
 
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
@@ -34,49 +31,108 @@ from sunshine_async.errors import (
     SunshineError,
     TransportError,
 )
-from sunshine_async.jobs.bodies import Rows, check_rows
-from sunshine_async.jobs.entries import Entries
+from sunshine_async.jobs.entries import Entries, Rows, check_rows
+from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.jobs.outage import OUTAGE, OutageWatch, is_permanent
-from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
-from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Send, Service
+from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
+from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Send, Service, Task
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]
-"""What became of entries, in their order."""
+"""Results or errors of entries, in the order of the entries."""
+Timer: TypeAlias = Callable[[], float]
+SendEntries: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
 
-FUSE: Final = (
+FATAL: Final = (
     AuthenticationError,
     PaymentRequiredError,
     PermissionDeniedError,
     ConfigurationError,
 )
-"""What no row after it could be spared."""
+"""Errors that every later row would meet too: these end the job."""
 NO_BETTER: Final = "no row would fare better: {}"
 ONLY_REFUSED: Final = "the service has refused all calls for too long: {}"
 _CUT_OFF: Final = "stopped before the answer came"
 UNSENT: Final = "stopped before it was sent"
-_LINGER: Final = 1.0  # seconds that a parcel waits to be full, where a pipe is slow
+_LINGER: Final = 1.0  # seconds that a batch waits to be full, if a pipe is slow
 
 
 class StoppedError(SunshineError):
-    """The call was cut off because its job was stopped, and the time for it to end was over."""
+    """The call was cut off: the job was stopped, and the grace period was over."""
+
+
+class JobCalls:
+    """Calls of a job under way: no call begins in an outage, all end at the deadline of a stop."""
+
+    def __init__(
+        self, client: Client, task: Task, outage: OutageWatch, latencies: Latencies, clock: Timer
+    ) -> None:
+        self.batch_sender: Final = (
+            task.send.sender(client) if isinstance(task.send, Batched) else None
+        )
+        self.outage: Final = outage
+        self.stopped = False
+        self.running: Final[set[CancelScope]] = set()
+        self._client: Final = client
+        self._task: Final = task
+        self._latencies: Final = latencies
+        self._clock: Final = clock
+        self._deadline = inf
+
+    async def send(self, entries: Sequence[Entry], call: SendEntries | None = None) -> Results:
+        """Send *entries* after an outage, by *call* instead of `call` if given."""
+        if self.outage.held:
+            await self.outage.wait()
+            if self.stopped:
+                return [StoppedError(UNSENT)] * len(entries)
+        begun = False
+        started = self._clock()
+        with CancelScope(deadline=self._deadline) as scope:
+            self.running.add(scope)
+            try:
+                return await (call or self.call)(entries)
+            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                begun = bool(getattr(error, "__notes__", ()))
+                return [error_after_sending(to_exception(error, CALL))] * len(entries)
+            finally:
+                self.running.discard(scope)
+                self._latencies.add(self._clock() - started)
+        stopped = StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
+        return [stopped] * len(entries)
+
+    async def call(self, entries: Sequence[Entry]) -> Results:
+        """Send *entries* in one call; return the result or the error of each."""
+        if self.batch_sender is not None:
+            return await self.batch_sender.send(entries)
+        [entry] = entries
+        try:
+            return [await cast("Send", self._task.send)(self._client, entry)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what it ended in
+            return [error]
+
+    def stop(self, deadline: float) -> None:
+        """Let running calls, and later calls, end at *deadline*."""
+        self.stopped = True
+        self._deadline = deadline
+        for scope in self.running:
+            scope.deadline = deadline
 
 
 class Job:
-    """Sends rows through a client, with *concurrency* calls under way at once.
+    """A job that sends rows through a client, with *concurrency* calls under way at once.
 
-    Where the service takes many in one call, they go together: each still has its own outcome.
-    By default 64 calls are under way, 8 of those that take many. ``concurrency="auto"`` finds how
-    many are enough; those that take many keep to 8.
+    If a service takes many rows in a call, rows go in batches; each row has an outcome of its own.
+    The default is 64 calls, or 8 with batches. ``concurrency="auto"`` finds the number of calls
+    that are enough; with batches the number stays 8. *on_problem* gets each row that wasn't done,
+    at once. `report` can be read at any time. The job runs once, and gives up, as after `stop`:
 
-    *on_problem* is called with each row that wasn't done, as they end; `report` can be looked at
-    all the while. More than *max_failures* rows that weren't done, refused credentials (401, 402,
-    403), or no answer for *max_outage* seconds (for the first one it waits 30 at most): the job
-    gives up, as after `stop`. A job runs once.
+    - after more than *max_failures* rows that weren't done;
+    - after refused credentials (401, 402, 403);
+    - after *max_outage* seconds without an answer; before the first answer, after 30 at most.
     """
 
     patience_at_first: ClassVar = 30.0
-    """Seconds to wait for the first answer of all: there may be no service at that address."""
+    """Seconds to wait for the first answer of all: the address may have no service."""
 
     def __init__(
         self,
@@ -86,99 +142,100 @@ class Job:
         *,
         concurrency: bulk.Concurrency | None = None,
         max_failures: int | None = None,
-        max_outage: float = 900.0,
-        grace: float = 10.0,
+        max_outage: float = MAX_OUTAGE,
+        grace: float = GRACE,
         on_problem: Callable[[Problem], None] | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Timer = time.perf_counter,
     ) -> None:
         self.report: Final = Report()
+        self._options = JobOptions(
+            concurrency=concurrency, max_failures=max_failures, max_outage=max_outage, grace=grace,
+            on_problem=on_problem,
+        )  # fmt: skip
         self._client: Final = client
         self._task: Final = service.tasks[mode]
-        send = self._task.send
-        self._way: Final = send.sender(client) if isinstance(send, Batched) else None
-        wanted = concurrency if self._way is None or concurrency != "auto" else None
-        self._concurrency: Final = self._task.concurrency if wanted is None else wanted
-        self._at_most: Final = HIGHEST_LIMIT if self._concurrency == "auto" else self._concurrency
-        self._max_failures: Final = inf if max_failures is None else max_failures
-        self._grace: Final = grace
-        self._on_problem: Final = on_problem
-        self._clock: Final = clock
-        self._entries: Entries | None = None
-        self._outcomes: bulk.Outcomes[Entry, object] | None = None
-        self._stopped = False
-        self._until = inf
-        self._calls: Final[set[CancelScope]] = set()
         once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
-        self._hold: Final = OutageWatch(
+        self._outage: Final = OutageWatch(
             client.pace,
             lambda: service.probe(once),
             self.give_up,
             max_outage=max_outage,
             at_first=self.patience_at_first,
         )
-        self._earlier = 0  # troubles of the runs before this one
-        self._ran = False
-        self._began = 0.0
+        self._calls: Final = JobCalls(
+            client, self._task, self._outage, self.report.latencies, clock
+        )
+        self._send: SendEntries = self._calls.send
+        if concurrency is None or (concurrency == "auto" and self._calls.batch_sender):
+            concurrency = self._task.concurrency
+        self._concurrency: Final = concurrency
+        self._max_calls: Final = HIGHEST_LIMIT if concurrency == "auto" else concurrency
+        self._clock: Final = clock
+        self._entries: Entries | None = None
+        self._outcomes: bulk.Outcomes[Entry, object] | None = None
+        self._earlier_troubles = 0  # of the runs before
+        self._has_run = False
+        self._started = 0.0
         tally = client.tally
         self._paused_before: Final = self.pace.throttled_seconds
         self._before: Final = (tally.requests, tally.resent, tally.throttled)
 
     @property
     def shape(self) -> Shape:
-        """What its rows may hold: for `open_rows`."""
+        """The shape of a row, for `open_rows`."""
         return self._task.shape
 
     @property
     def read(self) -> int:
-        """How many rows have been read: some of them may wait to be sent."""
+        """Number of rows that were read; some may wait to be sent."""
         return 0 if self._entries is None else self._entries.read
 
     @property
     def under_way(self) -> int:
-        """How many calls are under way."""
-        return len(self._calls)
+        """Number of calls under way."""
+        return len(self._calls.running)
 
     @property
     def pace(self) -> Snapshot:
-        """How the pace of its client stands."""
+        """A snapshot of the pace of the client."""
         return self._client.pace.snapshot(CLOCK.now())
+
+    @property
+    def stopped(self) -> bool:
+        """True once the job takes no more rows."""
+        return self._calls.stopped
 
     async def run(self, rows: Rows) -> Report:
         """Send all *rows* and return the report.
 
         *rows* is a file of `open_rows`, or any iterable of bodies, async or not: models, or
         mappings as on the wire. A body that can't be sent is a bad row. Rows are read in a thread,
-        no faster than they are sent. Cancelled, what is under way is cut off and the report isn't
-        complete: `stop` is the way to end it in order. An error of the iterable is raised as it is.
-        Raise `TypeError` for what is no iterable of bodies, and `RuntimeError` in a second run.
+        no faster than sent. A cancellation cuts off running calls, and the report isn't complete:
+        `stop` ends the job in order. An error of the iterable is raised as itself.
+        Raise `TypeError` unless *rows* is an iterable of bodies, and `RuntimeError` in a second
+        run.
         """
-        self._begin(rows)
-        return await self._run(rows)
-
-    def _begin(self, rows: Rows) -> None:
-        """Refuse a second run, and what is no rows."""
-        if self._ran:
+        if self._has_run:
             message = "the job runs, or has run, and a job runs once: make another for another run"
             raise RuntimeError(message)
         check_rows(rows)
-        self._ran = True
-        self._began = self._clock()
-
-    async def _run(self, rows: Rows) -> Report:
-        self._entries = self._source(rows)
+        self._has_run = True
+        self._started = self._clock()
         own: BaseException | None = None
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._hold.keep)
-                try:
-                    await self._send_all(self._entries)
-                except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
-                    own = error
-                finally:
-                    self._hold.close()
-        finally:
-            close_error = await self._entries.aclose()
-        own = own or close_error
+        async with anyio.create_task_group() as tasks:
+            try:
+                await self._prepare(rows, tasks)
+                self._entries = self._open_entries(rows)
+                tasks.start_soon(self._outage.run)
+                await self._send_all(self._take(self._entries))
+            except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
+                own = error
+            finally:
+                self._outage.close()
+                if self._entries is not None:
+                    close_error = await self._entries.aclose()
+                    own = own or close_error
+                self._close()
         if own is not None:
             raise own
         self._measure()
@@ -188,131 +245,115 @@ class Job:
         self.report.paused = pace.throttled_seconds - self._paused_before
         if isinstance(rows, RowFile):
             self.report.turned = rows.turned
+        await self._finish()
         return self.report
 
+    async def _prepare(self, rows: Rows, tasks: TaskGroup) -> None:
+        """Prepare the sending of *rows*; *tasks* run until the end of the job."""
+
+    def _close(self) -> None:
+        """Let the tasks of `_prepare` end."""
+
+    async def _finish(self) -> None:
+        """Complete the report."""
+
     def stop(self) -> None:
-        """Take no more rows; what is under way gets *grace* seconds to end, and is cut off then.
+        """Take no more rows; cut off the calls that are still under way after *grace* seconds.
 
-        To be called in the loop that the job runs in.
+        Call this method in the event loop of the job.
         """
-        if not self._stopped:
-            self._end(Ending.STOPPED, None)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it takes no more rows."""
-        return self._stopped
+        self._end(Ending.STOPPED, None)
 
     def give_up(self, reason: str) -> None:
-        """`stop`, because going on is of no use: *reason* is a sentence for the report."""
-        if not self._stopped:
-            self._end(Ending.GAVE_UP, reason)
+        """`stop`, because going on is useless: *reason* is a sentence for the report."""
+        self._end(Ending.GAVE_UP, reason)
+
+    def _end(self, ending: Ending, reason: str | None) -> None:
+        if self.stopped:
+            return
+        self.report.ending, self.report.reason = ending, reason
+        deadline = inf
+        if self._outcomes is not None:
+            self._outcomes.stop()
+            in_vain = self.pace.held and not self.pace.in_flight[Lane.BATCH]
+            deadline = anyio.current_time() + (0.0 if in_vain else self._options.grace)
+        self._calls.stop(deadline)
+        self._outage.close()
 
     def note(self, problem: Problem) -> None:
-        """Take down a row that wasn't done."""
-        report = self.report
-        report.add(problem)
-        if self._on_problem is not None:
-            self._on_problem(problem)
+        """Record a row that wasn't done."""
+        self.report.add(problem)
+        if self._options.on_problem is not None:
+            self._options.on_problem(problem)
         self._check_failures()
 
     def _check_failures(self) -> None:
-        """Give up where more rows weren't done than may be."""
-        if self.report.troubles - self._earlier > self._max_failures:
+        """Give up after more than *max_failures* rows that weren't done."""
+        limit = self._options.max_failures
+        if limit is not None and self.report.troubles - self._earlier_troubles > limit:
             self.give_up(
-                f"more than {self._max_failures} rows failed, are unknown or bad; the limit is "
+                f"more than {limit} rows failed, are unknown or bad; the limit is "
                 "yours (max_failures)"
             )
 
     def refuse(self, row: BadRow) -> None:
-        """Take down a row that can't be sent."""
+        """Record a row that can't be sent."""
         self.note(Problem(row.line, Trouble.BAD, "bad row", row.reason))
 
-    def _end(self, ending: Ending, reason: str | None) -> None:
-        self._stopped = True
-        self.report.ending = ending
-        self.report.reason = reason
-        if self._outcomes is not None:
-            self._outcomes.stop()
-            in_vain = self.pace.held and not self.pace.in_flight[Lane.BATCH]
-            self._until = anyio.current_time() + (0.0 if in_vain else self._grace)
-        for call in self._calls:
-            call.deadline = self._until
-        self._hold.close()
+    def _open_entries(self, rows: Rows) -> Entries:
+        return Entries(self._task, rows)
 
-    async def _send_all(self, entries: Entries) -> None:
-        async with self._sending(entries) as outcomes:
+    async def _take(self, entries: Entries) -> AsyncGenerator[Entry]:
+        """Yield the entries to send; refuse the rows that can't be sent."""
+        while not self.stopped and (batch := await entries.batch()):
+            for entry in batch:
+                if self.stopped:
+                    return
+                self.report.last_line = entry.line
+                if isinstance(entry, Entry):
+                    self.report.note(entry.unknown_keys)
+                    yield entry
+                else:
+                    self.refuse(entry)
+        if entries.error is not None:
+            self.give_up(str(entries.error))
+
+    async def _send_all(self, entries: AsyncGenerator[Entry]) -> None:
+        async with self._open_outcomes(entries) as outcomes:
             self._outcomes = outcomes
-            if self._stopped:
+            if self.stopped:
                 outcomes.stop()
             async for outcome in outcomes:
-                self._settle(outcome)
+                self._record(outcome)
 
-    def _source(self, rows: Rows) -> Entries:
-        return Entries(self, self._task, rows)
-
-    def _sending(
-        self, entries: Entries
+    def _open_outcomes(
+        self, entries: AsyncGenerator[Entry]
     ) -> AbstractAsyncContextManager[bulk.Outcomes[Entry, object]]:
-        """Return the block in which *entries* are sent: one by one, or in parcels."""
-        if self._way is None:
-            return bulk.run(self._alone, entries, concurrency=self._concurrency, key=self._task.key)
-        limits = Limits(self._task.batch_size, MAX_BATCH_BYTES, _LINGER, self._at_most)
-        way = Sender(self._way.size, self._way.keys, self._send)
-        return batches.run(way, entries, limits, ordered=False)
+        """Return the block that sends *entries*, singly or in batches."""
+        sender = self._calls.batch_sender
+        if sender is None:
+            return bulk.run(
+                self._send_one, entries, concurrency=self._concurrency, key=self._task.key
+            )
+        limits = Limits(self._task.batch_size, MAX_BATCH_BYTES, _LINGER, self._max_calls)
+        batched = Sender(sender.size, sender.keys, self._send)
+        return batches.run(batched, entries, limits, ordered=False)
 
-    async def _alone(self, entry: Entry) -> object:
+    async def _send_one(self, entry: Entry) -> object:
         [result] = await self._send([entry])
         if isinstance(result, Exception):
             raise result
         return result
 
-    def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
-        """Return what became of each of *entries*: what its call brought, or raised."""
-        return self._send_plainly(entries)
-
-    def _call(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
-        """Return the same, of a call that may be made now."""
-        return self._call_plainly(entries)
-
-    async def _send_plainly(self, entries: Sequence[Entry]) -> Results:
-        if self._hold.held:
-            await self._hold.enter()
-            if self._stopped:
-                return [StoppedError(UNSENT)] * len(entries)
-        begun = False
-        started = self._clock()
-        with CancelScope(deadline=self._until) as call:
-            self._calls.add(call)
-            try:
-                return await self._call(entries)
-            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
-                begun = bool(getattr(error, "__notes__", ()))
-                return [error_after_sending(to_exception(error, CALL))] * len(entries)
-            finally:
-                self._calls.discard(call)
-                self.report.latencies.add(self._clock() - started)
-        stopped = StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
-        return [stopped] * len(entries)
-
-    async def _call_plainly(self, entries: Sequence[Entry]) -> Results:
-        if self._way is not None:
-            return await self._way.send(entries)
-        [entry] = entries
-        try:
-            return [await cast("Send", self._task.send)(self._client, entry)]
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what it ended in
-            return [error]
-
-    def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
+    def _record(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()
         if isinstance(outcome, bulk.Done):
             self.report.end(self._task.outcome(outcome.value))
-            self._hold.answer()
+            self._outage.record_answer()
             return
         error = outcome.error
         if isinstance(error, ApiError) and not isinstance(error, OUTAGE):
-            self._hold.answer()
+            self._outage.record_answer()
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if ends_job(error):
             self.give_up(NO_BETTER.format(error))
@@ -325,17 +366,17 @@ class Job:
         report.requests = tally.requests - requests
         report.resent = tally.resent - resent
         report.throttled = tally.throttled - throttled
-        report.seconds = self._clock() - self._began
-        report.held = self._hold.seconds
+        report.seconds = self._clock() - self._started
+        report.held = self._outage.seconds
 
 
 def ends_job(error: object) -> bool:
-    """Return whether no later row could fare better: refused credentials, or a permanent fault."""
-    return isinstance(error, FUSE) or is_permanent(error)
+    """Return True if later rows would fail too: refused credentials, or a permanent fault."""
+    return isinstance(error, FATAL) or is_permanent(error)
 
 
 def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
-    """Return what is said of the row at *line*, whose call ended in *error*."""
+    """Return the problem of the row at *line*, after *error*."""
     trouble = Trouble.UNKNOWN if unknown else Trouble.FAILED
     match error:
         case ApiError():

@@ -1,35 +1,41 @@
-"""A job with a journal: killed anywhere, it goes on where it was.
+"""A job with a journal: a killed job goes on where it was.
 
-A journal opened, and the job that goes on from it.
+`open_job` opens the journal and gives the job that goes on from there.
 """
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import ClassVar, Final, cast
 
-import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
-from attrs import evolve
 
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk import Concurrency
-from sunshine_async.jobs.bodies import Rows
-from sunshine_async.jobs.entries import AT_ONCE, Entries
-from sunshine_async.jobs.feeding import TROUBLES, Feed, Pending, Refused, Stream
-from sunshine_async.jobs.job import NO_BETTER, Job, Results, ends_job, problem_of
-from sunshine_async.jobs.recovery import Settling, says_nothing
+from sunshine_async.jobs.entries import (
+    BATCH_SIZE,
+    TROUBLES,
+    Entries,
+    EntryFactory,
+    FileEntries,
+    RefusedRow,
+    Rows,
+    StreamEntries,
+)
+from sunshine_async.jobs.job import NO_BETTER, Job, ends_job, problem_of
+from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, Duplicates, JobOptions
+from sunshine_async.jobs.recovery import CrashSafeSender, is_no_outcome
 from sunshine_async.jobs.report import KEPT, Ending, Problem, Report, Trouble
-from sunshine_async.jobs.source import SUMS, Duplicates, Policy, check_job, read_ahead
-from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service
+from sunshine_async.jobs.source import FINISHED, OPEN, SUMS, check_job, is_finished, load_file
+from sunshine_async.jobs.tasks.task import Entry, Mode, Service
 from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import (
     CREATED,
@@ -38,241 +44,203 @@ from sunshine_async.journal import (
     Done,
     Journal,
     JournalError,
-    JournalRow,
     State,
     Update,
 )
-from sunshine_async.rows import BadRow, Row, RowFile, SourceError
+from sunshine_async.rows import BadRow, RowFile, SourceError
 
 FOUND: Final = "found"
-"""The name under which the journal keeps the limit that was found: calls a second, and a window."""
-_FOR_EACH: Final = 4
-"""How many rows are read before any of them is sent, for each that is sent at once."""
-_WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
-_BEGUN: Final = State.BEGUN
-_UNKNOWN: Final = State.UNKNOWN
-AHEAD: Final = (Recovery.RESEND_UNCERTAIN, Recovery.LOOK_UP_OR_RESEND, Recovery.RESEND_DELETE)
-"""Where a row that was marked as begun, and then wasn't sent, is looked up or sent when its job goes on: it
-does not become unknown for that, unless another user has its key. A deletion of who was never there is
-then done; and who was there, with all that was to be sent, was created.
-"""
+"""Name in the journal for the limit that was found: calls a second, and a window in seconds."""
+_ROWS_PER_CALL: Final = 4
+"""Rows that are read before any row is sent, for each row under way at once."""
 
 
-class LastingJob(Job):
-    """A `Job` that keeps its *journal*; made by `jobs.open`."""
+class JournaledJob(Job):
+    """A `Job` with a *journal*; made by `jobs.open`.
+
+    `run` sends the rows that still have to be sent, and returns the report of all rows. In a source
+    that can't be read twice, the key identifies a row, or without a key the position.
+    """
 
     patience_at_first: ClassVar = inf
 
     def __init__(
-        self,
-        journal: Journal,
-        client: Client,
-        service: Service,
-        mode: Mode,
-        *,
-        policy: Policy,
-        on_progress: Callable[[Report], None] | None = None,
-        **options: Any,
+        self, journal: Journal, client: Client, service: Service, mode: Mode, options: JobOptions
     ) -> None:
-        super().__init__(client, service, mode, max_outage=policy.max_outage, **options)
+        super().__init__(
+            client, service, mode, concurrency=options.concurrency, grace=options.grace,
+            max_failures=options.max_failures, max_outage=options.max_outage,
+            on_problem=options.on_problem,
+        )  # fmt: skip
         self.journal: Final = journal
-        self.policy: Final = policy
-        self._on_progress: Final = on_progress
-        self._said: Final = {
+        self._options = options
+        self._identity: Final = {
             "service": service.name,
             "mode": mode.value,
             "base_url": client.base_url,
             "app": ", ".join(vars(client)["_transport"].path.values()),
         }
-        check_job(journal, self._said)
-        self._mode: Final = mode
-        self._ahead: Final = self._task.batch_size == 1
-        self._scribe: Final = JournalWriter(journal, self._sums, self._count, self._break_off)
-        self._settling: Final = Settling(
-            self._task, client, self._scribe, self._hold, lambda: self._stopped
-        )
+        check_job(journal, self._identity)
+        self._rules: Final = options.rules(mode, self._task)
+        self._writer: Final = JournalWriter(journal, self._sums, self._count, self._fail_writing)
+        self._sender: Final = CrashSafeSender(self._task, client, self._writer, self._calls)
+        self._send = self._sender.send
         self._rows = 0
         self._sums_before: dict[str, float] = {}
-        self._unwritten = False
-        self._rules: Final = policy.rules(mode, self._task)
-        self._in_vain = 0
-        self._rows_ahead = 0
+        self._is_unwritten = False
+        self._unloaded = 0
+        """Rows of a file that were read before a stop, and not loaded."""
+        self._loaded = 0
+        """Rows of the file in the journal."""
         self._is_stream = False
-        self._beside: TaskGroup
-        """The tasks that run beside the job, once it runs."""
-
-    async def run(self, rows: Rows) -> Report:
-        """Send what is still to be sent of *rows*, and return the report of all of them.
-
-        *rows* is a file of `open_rows`, or any iterable of bodies, async or not: models, or
-        mappings as on the wire. Where it can't be read twice, a row is known by its key, or
-        without one by its place.
-        """
-        self._begin(rows)
-        own: BaseException | None = None
-        async with anyio.create_task_group() as tasks:
-            try:
-                prepared = await self._prepared(rows)
-                tasks.start_soon(self._scribe.work)
-                self._beside = tasks
-                await self._run(prepared)
-            except BaseException as error:  # noqa: BLE001 - raised again below, not in a group
-                own = error
-            finally:
-                self._scribe.close()
-                if self._entries is not None:
-                    self._entries.close()
-        if own is not None:
-            raise own
-        await to_thread.run_sync(self._finish)
-        return self.report
 
     @property
     def read(self) -> int:
-        """How many rows there are, as far as they have been read."""
+        """Number of rows in the source, as far as the source was read."""
         return max(self._rows, super().read)
 
     def refuse(self, row: BadRow) -> None:
-        """Take down a row that can't be sent."""
-        refused = cast("Refused", row)
+        """Record a row that can't be sent."""
+        refused = cast("RefusedRow", row)
         problem = refused.problem or Problem(row.line, Trouble.BAD, "bad row", row.reason)
         if refused.problem is None:
             now = time.time()
-            mark = Update(refused.number, State.BAD, now, code=problem.code, reason=problem.reason)
-            self._scribe.mark(mark)
-        self._scribe.then(partial(self.note, problem))
+            self._writer.update(
+                Update(refused.number, State.BAD, now, code=problem.code, reason=problem.reason)
+            )
+        self._writer.after_commit(partial(self.note, problem))
 
     def _states(self) -> tuple[State, ...]:
-        """Return the states of the rows that are to be sent, or looked at, now."""
-        again = {State.FAILED: self.policy.retry_failed, State.UNKNOWN: self.policy.retry_unknown}
-        return (*PENDING, *(state for state, wanted in again.items() if wanted))
+        """Return the states of the rows to send or to look up now."""
+        failed = (State.FAILED,) if self._options.retry_failed else ()
+        unknown = (State.UNKNOWN,) if self._options.retry_unknown else ()
+        return (*PENDING, *failed, *unknown)
 
-    def _entry_of(self, row: Row, kept: JournalRow) -> Entry | Refused:
-        """Return what is sent for *row*, which the journal has as *kept*."""
-        entry = self._task.entry(row, kept.number, remote_id=kept.remote_id)
-        if isinstance(entry, BadRow):
-            return Refused(entry.line, entry.reason, kept.number)
-        again = self._task.recovery(entry)
-        begun = kept.state is _BEGUN or (kept.state is _UNKNOWN and again is not Recovery.UNKNOWN)
-        ahead = self._ahead and kept.state is _WAITING and again in AHEAD
-        alone = not (ahead or again is Recovery.RESEND)
-        return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
+    async def _prepare(self, rows: Rows, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        await self._load(rows)
+        tasks.start_soon(self._writer.run)
 
-    async def _prepared(self, rows: Rows) -> Rows:
-        await to_thread.run_sync(self.journal.begin_session)
-        if isinstance(rows, RowFile) and rows.path is not None:
-            self._settling.in_order = self.policy.duplicates is Duplicates.ALL
-            await to_thread.run_sync(self._begin_file, rows)
-        else:
-            self._is_stream = True
-            await to_thread.run_sync(self._begin_stream)
-        if self.policy.retry_failed and self._rules.once and self._rules.skips:
-            await to_thread.run_sync(self.journal.judge)
-        await to_thread.run_sync(self._restate)
-        about = await to_thread.run_sync(self.journal.about)
+    async def _load(self, rows: Rows) -> None:
+        """Bring the journal, the pace and the report to the state before the first row."""
+        self._is_stream = not isinstance(rows, RowFile) or rows.path is None
+        self._sender.in_order = self._is_stream or self._options.duplicates is Duplicates.ALL
+        about = await to_thread.run_sync(self._open_source, rows)
         if FOUND in about:
             found, window = map(float, about[FOUND].split())
             self._client.pace.resume(found, window, CLOCK.now())
         self._sums_before = {name: float(about.get(name, "0")) for name in SUMS}
-        self._rows_ahead = int(about.get("ahead", "0"))
-        report = self.report
-        self._rows = report.rows + report.waiting
-        stay = report.codes[CREATED] if self._rules.skips else 0
-        again = (report.failed - stay) * self.policy.retry_failed
-        doubted = report.unknown * self.policy.retry_unknown
-        if again or doubted:
-            await to_thread.run_sync(partial(self.journal.describe, state="open"))
-        report.failed -= again
-        report.unknown -= doubted
-        report.waiting = 0
-        report.before = report.rows
-        # bad rows, and those that were created with another body, are the file's as it is
-        self._earlier = report.failed + report.unknown - stay
-        self._check_failures()
-        return rows
+        self._loaded = int(about.get("ahead", "0"))
+        self._rows = self.report.rows + self.report.waiting
+        if self._reopen_rows():
+            await to_thread.run_sync(partial(self.journal.describe, **OPEN))
 
-    def _begin_file(self, rows: RowFile) -> None:
-        self._in_vain = read_ahead(
-            self.journal, self._task, rows, said=self._said, policy=self.policy, rules=self._rules,
-            going_on=lambda: not self._stopped, check=self._max_failures < inf,
+    def _close(self) -> None:
+        self._writer.close()
+
+    def _open_source(self, rows: Rows) -> dict[str, str]:
+        """Bring *rows* into the journal and the counts into the report; return the entries."""
+        self.journal.begin_session()
+        if self._is_stream:
+            self._open_stream()
+        else:
+            self._open_file(cast("RowFile", rows))
+        if self._options.retry_failed and self._rules.once and self._rules.skips:
+            self.journal.judge()
+        self._restore_report()
+        return self.journal.about()
+
+    def _open_file(self, rows: RowFile) -> None:
+        self._unloaded = load_file(
+            self.journal, self._task, rows, identity=self._identity, options=self._options,
+            rules=self._rules, stopped=lambda: self.stopped,
         )  # fmt: skip
-        again = self.policy.retry_failed or self.policy.retry_unknown
-        if again and self._settling.in_order and self._rules.differ:
+        retries = self._options.retry_failed or self._options.retry_unknown
+        if retries and self._sender.in_order and self._rules.differ:
             self.journal.send_again(self._states())
 
-    def _begin_stream(self) -> None:
-        if self.policy.duplicates not in (None, Duplicates.ALL):
+    def _open_stream(self) -> None:
+        duplicates = self._options.duplicates
+        if duplicates not in (None, Duplicates.ALL):
             message = (
-                f"--duplicates {self.policy.duplicates.value}: what can be read once only is sent "
-                "in its order, all of it; it has to be a file for that"
+                f"--duplicates {duplicates.value} needs a file: a source that can be read only once "
+                "is sent whole, in its order"
             )
             raise SourceError(message)
-        about = {**self._said, "state": "open"}
-        finished = self.journal.about().get("state") == "finished"
-        if finished and not (self._rules.once and self._rules.skips):
+        about = {**self._identity, **OPEN}
+        creates_once = self._rules.once and self._rules.skips
+        if is_finished(self.journal.about()) and not creates_once:
             self.journal.begin()
             self.journal.ready({**about, **dict.fromkeys(SUMS, "0")}, self._rules)
         else:
             self.journal.describe(**about)
 
-    def _source(self, rows: Rows) -> Entries:
-        at_once = min(AT_ONCE, _FOR_EACH * self._at_most * self._task.batch_size)
-        feed = Feed(
-            self, self._task, self.journal, self._states(), self._entry_of,
-            begin=partial(self._scribe.reach, ahead=at_once) if self._ahead else None,
-            rules=self._rules, keep_bodies=self.policy.keep_bodies, at_once=at_once,
+    def _reopen_rows(self) -> bool:
+        """Take the rows to retry out of the counts; return True if there are any."""
+        report = self.report
+        final = report.codes[CREATED] if self._rules.skips else 0
+        failed = (report.failed - final) * self._options.retry_failed
+        unknown = report.unknown * self._options.retry_unknown
+        report.failed -= failed
+        report.unknown -= unknown
+        report.waiting = 0
+        report.before = report.rows
+        # bad rows, and rows created with another body, count as troubles of this run too
+        self._earlier_troubles = report.failed + report.unknown - final
+        self._check_failures()
+        return bool(failed or unknown)
+
+    def _open_entries(self, rows: Rows) -> Entries:
+        rows_per_call = self._task.batch_size
+        batch_size = min(BATCH_SIZE, _ROWS_PER_CALL * self._max_calls * rows_per_call)
+        mark_through = partial(self._writer.start_through, ahead=batch_size)
+        factory = EntryFactory(
+            self._task, self.journal, self._states(),
+            mark_through=mark_through if rows_per_call == 1 else None, rules=self._rules,
+            keep_bodies=self._options.keep_bodies, batch_size=batch_size,
         )  # fmt: skip
         if not self._is_stream:
-            return Pending(feed, cast("RowFile", rows), self._rows_ahead)
-        return Stream(feed, rows, self._beside)
+            return FileEntries(factory, cast("RowFile", rows), self._loaded)
+        return StreamEntries(factory, rows, self._tasks)
 
-    def _send(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
-        return self._settling.send(entries, self._send_plainly)
-
-    def _call(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
-        return self._settling.call(entries, self._call_plainly)
-
-    def _break_off(self, error: JournalError) -> None:
-        """Give up, since what became of rows can't be written down."""
-        self._unwritten = True
+    def _fail_writing(self, error: JournalError) -> None:
+        """Give up, because outcomes can't be written."""
+        self._is_unwritten = True
         self.give_up(str(error))
 
-    def _settle(self, outcome: bulk.Outcome[Entry, object]) -> None:
+    def _record(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
-            return  # it counts when that is on the disk
+            return  # the report counts the row after the commit
         if ends_job(outcome.error):
             self.give_up(NO_BETTER.format(outcome.error))
-        self._scribe.then(partial(self._note, outcome))
+        self._writer.after_commit(partial(self._count_trouble, outcome))
 
     def _count(self, done: Done) -> None:
-        """Count what is *done*, and on the disk."""
+        """Count rows that are *done*, after the commit."""
         for (outcome, _), rows in done.items():
             self.report.end(outcome, len(rows))
-        self._progress()
+        self._show_progress()
 
-    def _note(self, outcome: bulk.Failed[Entry] | bulk.Unknown[Entry]) -> None:
-        """Take down a row that wasn't done, which is on the disk."""
-        if not says_nothing(outcome.error):
+    def _count_trouble(self, outcome: bulk.Failed[Entry] | bulk.Unknown[Entry]) -> None:
+        """Record a row that wasn't done, after the commit."""
+        if not is_no_outcome(outcome.error):
             unknown = isinstance(outcome, bulk.Unknown)
             self.note(problem_of(outcome.item.line, outcome.error, unknown=unknown))
-        self._progress()
+        self._show_progress()
 
-    def _progress(self) -> None:
+    def _show_progress(self) -> None:
         self._measure()
-        if self._on_progress is not None:
-            self._on_progress(self.report)
+        if self._options.on_progress is not None:
+            self._options.on_progress(self.report)
 
-    def _finish(self) -> None:
+    async def _finish(self) -> None:
         try:
-            if self._rules.aliased and not self._is_stream and self.report.requests:
-                self.journal.send_overtaken()
-            self._restate()
-            self._total()
+            await to_thread.run_sync(self._write_totals)
         except JournalError as error:
             self.give_up(str(error))
 
-    def _restate(self) -> None:
-        """Let the report say what the journal does."""
+    def _restore_report(self) -> None:
+        """Set the counts and problems of the report to those in the journal."""
         counts: Counter[State] = Counter()
         outcomes: Counter[str] = Counter()
         for (state, outcome), count in self.journal.counts().items():
@@ -283,7 +251,7 @@ class LastingJob(Job):
         report.done, report.outcomes = counts[State.DONE], outcomes
         report.failed, report.unknown = counts[State.FAILED], counts[State.UNKNOWN]
         report.bad, report.left_out = counts[State.BAD], counts[State.LEFT_OUT]
-        report.waiting = counts[State.WAITING] + counts[State.BEGUN] + self._in_vain
+        report.waiting = counts[State.WAITING] + counts[State.BEGUN] + self._unloaded
         report.codes = Counter({code: count for code, (count, _) in self.journal.codes().items()})
         report.problems = [
             Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
@@ -291,7 +259,7 @@ class LastingJob(Job):
         ]
 
     def _sums(self) -> Mapping[str, str]:
-        """Return what this session, and those before it, have taken, as the journal has it."""
+        """Return the sums over the sessions of the run, for the journal."""
         report = self.report
         now = {
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
@@ -303,20 +271,25 @@ class LastingJob(Job):
             sums[FOUND] = f"{pace.found} {pace.window or 0.0}"
         return sums
 
-    def _total(self) -> None:
-        report = self.report
+    def _write_totals(self) -> None:
+        """Bring the journal and the report to the state after the last row."""
+        if self._rules.aliased and not self._is_stream and self.report.requests:
+            self.journal.send_overtaken()
+        self._restore_report()
         about = {**self._sums()}
-        if not self._is_stream:  # what can be read once only was counted as it came
-            report.turned = int(self.journal.about().get("turned", "0"))
-        if not self._unwritten:
-            about[REACH] = "0"  # what may have been sent has a mark of its own
-        if report.ending is Ending.ALL and not self.journal.waiting():
-            about["state"] = "finished"
+        if not self._is_stream:  # the rows of a stream were counted on arrival
+            self.report.turned = int(self.journal.about().get("turned", "0"))
+        if not self._is_unwritten:
+            about[REACH] = "0"  # rows that may have been sent have marks of their own
+        if self.report.ending is Ending.ALL and not self.journal.waiting():
+            about |= FINISHED
         self.journal.describe(**about)
 
 
-@asynccontextmanager
-async def open_job(
+LastingJob = JournaledJob
+
+
+def open_job(
     path: str | Path,
     client: Client,
     service: Service,
@@ -324,69 +297,62 @@ async def open_job(
     *,
     concurrency: Concurrency | None = None,
     max_failures: int | None = None,
-    grace: float = 10.0,
+    grace: float = GRACE,
     duplicates: Duplicates | None = None,
     retry_failed: bool = False,
     retry_unknown: bool = False,
     accept_changed_source: bool = False,
     full: bool = False,
     keep_bodies: bool = False,
-    max_outage: float = 900.0,
+    max_outage: float = MAX_OUTAGE,
     on_problem: Callable[[Problem], None] | None = None,
     on_progress: Callable[[Report], None] | None = None,
-) -> AsyncGenerator[LastingJob]:
-    """Open the journal at *path*, or make it, and give the job that goes on from it.
+) -> AbstractAsyncContextManager[JournaledJob]:
+    """Open or make the journal at *path*, and give the job that goes on from the journal.
 
-    A run that wasn't finished goes on: rows that are done cost no request, those that had begun are
-    looked up by their key, and sent again where that can do no harm; else they are *unknown*.
-    With *retry_failed* and *retry_unknown* those are tried again too, but not a row that has failed as
-    ``already created``.
+    An unfinished run goes on: rows that are done cost no request. Begun rows are looked up by key,
+    and sent again if that can do no harm; else begun rows are *unknown*. *retry_failed* and
+    *retry_unknown* try such rows again, but not a row that failed as ``already created``.
 
-    After a finished run the next may have other rows. The journal keeps what was last accepted of
-    each user, or may have been, over all runs:
+    After a finished run the next run may have different rows. The journal keeps the last accepted
+    state of each user, certain or uncertain, over all runs:
 
-    - An upsert passes over rows that are as they were last accepted. Nobody else is thought to have
-      changed them. At Dixa a row is also sent where another key has named its user before, or where
-      it comes after a row of somebody new: such a row may have changed the same user.
-    - A create makes no user again. A row of a user who was created is ``unchanged``, or has failed
-      as ``already created`` where its body is another. A row that is unknown stays unknown until
-      *retry_unknown*. Rows without a key can't be told from new people, so another source that has
-      them is refused.
+    - An upsert skips rows that equal the last accepted state; changes by other writers are assumed
+      not to happen. At Dixa a row is also sent if another key has named the same user before, or
+      after a row of a new user: such a row may have changed the same user.
+    - A create never creates a user again. A row of a created user is ``unchanged``, or has failed
+      as ``already created`` if the body differs. An unknown row stays unknown until
+      *retry_unknown*. Rows without a key can't be told from new people, so a different source with
+      such rows is refused.
     - Updates and deletions are sent again, and may overwrite another writer's change.
 
-    With *accept_changed_source* an unfinished run goes on with the rows of another source, and rows
-    without a key count as created by body and count. With *full* all rows are sent.
+    *accept_changed_source* lets an unfinished run go on with the rows of a different source, and
+    rows without a key count as created by body and count. *full* sends all rows. *duplicates*
+    chooses among rows with the same key. In an outage the job waits, *max_outage* seconds at most.
+    More than *max_failures* bad, failed or unknown rows end the job: before the first request, if
+    a file has so many bad rows. The journal has bodies only with *keep_bodies*. *on_problem* gets
+    each row that wasn't done; *on_progress* gets the report after each commit, for many rows at a
+    time.
 
-    Of rows with the same key *duplicates* says which are sent. While the service is gone the job
-    waits, *max_outage* seconds at most. More than *max_failures* bad, failed or unknown rows end
-    the job: before anything is sent, where a file has them. Bodies stand in the journal only with
-    *keep_bodies*. *on_problem* is called with each row that wasn't done, *on_progress* with the
-    report when what became of rows is on the disk: many of them at a time.
-
-    Raise `ConfigurationError` for a *path* that names no file (``:memory:``), and `JournalError` for
-    a journal that can't be used, is a part of one only, or is another job's.
+    Raise `ConfigurationError` for a *path* that names no file (``:memory:``), and `JournalError`
+    for a journal that can't be used, is incomplete, or belongs to another job.
     """
+    options = JobOptions(
+        concurrency=concurrency, max_failures=max_failures, grace=grace, duplicates=duplicates,
+        retry_failed=retry_failed, retry_unknown=retry_unknown, full=full, keep_bodies=keep_bodies,
+        accept_changed_source=accept_changed_source, max_outage=max_outage,
+        on_problem=on_problem, on_progress=on_progress,
+    )  # fmt: skip
+    return open_with_options(path, client, service, mode, options)
+
+
+@asynccontextmanager
+async def open_with_options(
+    path: str | Path, client: Client, service: Service, mode: Mode, options: JobOptions
+) -> AsyncGenerator[JournaledJob]:
+    """Open the journal at *path* as `open_job` does, with *options* as a value."""
     journal = await to_thread.run_sync(Journal, path)
     try:
-        yield LastingJob(
-            journal,
-            client,
-            service,
-            mode,
-            policy=Policy(
-                duplicates=duplicates,
-                retry_failed=retry_failed,
-                retry_unknown=retry_unknown,
-                accept_changed_source=accept_changed_source,
-                full=full,
-                keep_bodies=keep_bodies,
-                max_outage=max_outage,
-            ),
-            concurrency=concurrency,
-            max_failures=max_failures,
-            grace=grace,
-            on_problem=on_problem,
-            on_progress=on_progress,
-        )
+        yield JournaledJob(journal, client, service, mode, options)
     finally:
         journal.close()

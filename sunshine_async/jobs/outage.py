@@ -1,4 +1,4 @@
-"""A job held while its service is gone."""
+"""Outage of a service: a job holds rows back, probes the service, and gives up in the end."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeGuard
@@ -20,25 +20,29 @@ from sunshine_async.errors import (
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 OUTAGE: Final = (TransportError, ServerError, RateLimitError)
-"""What says nothing of a row, and something of the service."""
+"""Errors about the service, not about a row."""
 
 
 def is_permanent(error: object) -> bool:
-    """Return whether *error* is a fault that no retry can mend, such as an untrusted certificate."""
+    """Return True for an *error* that no retry can mend, such as an untrusted certificate."""
     return isinstance(error, TransportError) and error.fault == Fault.PERMANENT
 
 
 def is_outage(error: object) -> TypeGuard[SunshineError]:
-    """Return whether *error* says that the service is gone for now."""
+    """Return True for an *error* that is a sign of a temporary outage."""
     return isinstance(error, OUTAGE) and not is_permanent(error)
 
 
 class OutageWatch:
-    """Lets rows be sent unless the service is gone; then *probe* asks it now and then.
+    """Holds rows back during an outage of the service, while *probe* asks the service again.
 
-    It is gone when a row had no answer, and no other row had one meanwhile, and when *pace* holds
-    calls back for that reason. If no row is answered for *max_outage* seconds, or before the first
-    answer for *at_first* seconds, *give_up* is called with a sentence.
+    An outage begins after a call without an answer, if no row had an answer during that call, and
+    when *pace* holds calls back. *give_up* gets a sentence after *max_outage* seconds without an
+    answer; before the first answer of all, after *at_first* seconds.
+
+    The `CircuitBreaker` of the pace stays a mechanism of its own: the breaker counts failed calls
+    of all callers, knows no rows, and never ends a job. The watch counts the answered rows of a
+    job, probes with a read, and ends the job.
     """
 
     def __init__(
@@ -51,9 +55,9 @@ class OutageWatch:
         at_first: float,
     ) -> None:
         self.answers = 0
-        """How many rows, and probes, have been answered."""
+        """Number of answered rows and probes."""
         self.seconds = 0.0
-        """For how long rows have been held in all."""
+        """Total seconds of outages."""
         self.held = False
         self._pace: Final = pace
         self._probe: Final = probe
@@ -62,71 +66,74 @@ class OutageWatch:
         self._give_up: Final = give_up
         self._error: Exception | None = None
         self._answered_at = CLOCK.now()
-        self._gone = False
+        self._was_lost = False
         self._wake: Callable[[], object] = lambda: None  # nobody waits yet
-        self._back = anyio.Event()
+        self._released = anyio.Event()
         self._pause = _FIRST_PAUSE
         self._closed = False
-        self._asking: anyio.CancelScope | None = None
+        self._probing: anyio.CancelScope | None = None
 
-    def answer(self) -> None:
-        """Take down that a row was answered."""
+    def record_answer(self) -> None:
+        """Record an answer of the service to a row."""
         self.answers += 1
         self._answered_at = CLOCK.now()
         self._pause = _FIRST_PAUSE
 
-    def lost(self, error: SunshineError, *, since: int) -> bool:
-        """Take down that a row had no answer; return whether others had *since* so many answers."""
-        if self.answers > since:
+    def record_loss(self, error: SunshineError, *, answers: int) -> bool:
+        """Record a call without an answer; return True if rows were answered during that call.
+
+        *answers* is the number of answers before the call.
+        """
+        if self.answers > answers:
             return True
         self._error = error
         self.held = not self._closed
-        self._gone = True
+        self._was_lost = True
         self._wake()
         return False
 
-    async def enter(self) -> None:
-        """Return when a row may be sent, or when that is over."""
+    async def wait(self) -> None:
+        """Wait for the end of the outage, or of the watch."""
         while self.held:
-            await self._back.wait()
+            await self._released.wait()
 
-    async def keep(self) -> None:
-        """Ask for the service whenever it is gone, until this is closed."""
+    async def run(self) -> None:
+        """Watch the service and probe in each outage, until `close`."""
         waker = Waker(CLOCK)
         self._wake = waker
         self._pace.watch(waker, self._max_outage)
         try:
             while not self._closed:
-                if self._gone or self._pace.held:
-                    await self._hold()
+                if self._was_lost or self._pace.held:
+                    await self._hold_rows()
                 else:
                     await waker.wait(None)
         finally:
             self._pace.unwatch(waker)
 
-    async def _hold(self) -> None:
-        self._gone = False
+    async def _hold_rows(self) -> None:
+        self._was_lost = False
         self.held = True
         since = CLOCK.now()
-        with anyio.CancelScope() as self._asking:
-            await self._ask()
+        with anyio.CancelScope() as self._probing:
+            await self._probe_service()
         self.seconds += CLOCK.now() - since
-        self._open()
+        self._release()
 
     def close(self) -> None:
-        """Hold no row any longer, and let `keep` end."""
+        """Release all rows, and end `run`."""
         self._closed = True
         self._wake()
-        if self._asking is not None:
-            self._asking.cancel()
-        self._open()
+        if self._probing is not None:
+            self._probing.cancel()
+        self._release()
 
-    def _open(self) -> None:
+    def _release(self) -> None:
         self.held = False
-        self._back.set()
-        self._back = anyio.Event()
+        self._released.set()
+        self._released = anyio.Event()
 
-    async def _ask(self) -> None:
+    async def _probe_service(self) -> None:
         while True:
             asked = getattr(self._error, "retry_after", None) or 0.0
             pause = max(asked, self._pause)
@@ -141,15 +148,15 @@ class OutageWatch:
             try:
                 with anyio.move_on_after(limit - gone - pause):
                     await self._probe()
-                    self.answer()
+                    self.record_answer()
                     return
             except ApiError as error:
                 self._error = error
                 if not isinstance(error, OUTAGE):
-                    self.answer()  # whatever it says, it is there
+                    self.record_answer()  # any answer proves that the service is there
                     return
-            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
-                self._error = to_exception(error, "asking for the service")  # so ask again
+            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                self._error = to_exception(error, "asking for the service")  # then the next probe
 
     def _sentence(self, gone: float) -> str:
         last = f"; the last: {self._error}" if self._error is not None else ""

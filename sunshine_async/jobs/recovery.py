@@ -1,151 +1,260 @@
-"""Rows sent so that what became of each can be told, whatever cuts the job off."""
+"""Crash-safe sending: mark a row in the journal before the first byte, record the outcome after.
+
+A later run finds a mark without an outcome, and looks the row up or sends the row again.
+"""
 
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from copy import copy
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 from attrs import define, evolve
 
 from sunshine_async._calls.client import Client
 from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
-from sunshine_async.errors import (
-    ApiError,
-    ConflictError,
-    NotFoundError,
-    SunshineError,
-)
-from sunshine_async.jobs.job import Results, StoppedError, ends_job, problem_of
-from sunshine_async.jobs.outage import OUTAGE, OutageWatch, is_outage
+from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
+from sunshine_async.jobs.entries import TROUBLES
+from sunshine_async.jobs.job import JobCalls, Results, StoppedError, ends_job, problem_of
+from sunshine_async.jobs.outage import OUTAGE, is_outage
 from sunshine_async.jobs.report import Trouble
 from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
 from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import JournalError, State, Update
 
-STATES: Final[Mapping[Trouble, State]] = {
-    Trouble.FAILED: State.FAILED,
-    Trouble.UNKNOWN: State.UNKNOWN,
-    Trouble.BAD: State.BAD,
-}
-_ASKED: Final = (Recovery.UNKNOWN, Recovery.LOOK_UP_OR_RESEND, Recovery.LOOK_UP_OR_UNKNOWN)
-"""Where something is to be found out of a row that had begun, before it is sent."""
-_NEVER: Final = Recovery.UNKNOWN  # looked up once: an enum's members take their time
-_HARMLESS: Final = Recovery.RESEND
-_SENT_AGAIN: Final = (Recovery.RESEND, Recovery.RESEND_UNCERTAIN)
-_TURNS: Final = 3
-"""How often a row is tried that has no answer while others have."""
-_UNTOLD: Final = "it had begun when its job was cut off, and nothing can tell whether it was done"
-_OTHERWISE: Final = "it may have been sent before, and what is there under its key is not as sent"
-
-Deliver: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
+_STATES: Final[Mapping[Trouble, State]] = {trouble: state for state, trouble in TROUBLES.items()}
+_LOOKED_UP: Final = (Recovery.UNKNOWN, Recovery.LOOK_UP_OR_RESEND, Recovery.LOOK_UP_OR_UNKNOWN)
+"""Kinds of begun rows that need an inquiry before the sending."""
+_UNKNOWN: Final = Recovery.UNKNOWN  # looked up once: an enum's members take their time
+_RESEND: Final = Recovery.RESEND
+_RESENT: Final = (Recovery.RESEND, Recovery.RESEND_UNCERTAIN)
+_MAX_LOSSES: Final = 3
+"""The most attempts without an answer for a row while other rows are answered."""
+_UNTOLD: Final = "sending had begun when the job was cut off, and nothing can tell the result"
+_OTHERWISE: Final = (
+    "the row may have been sent before, and the user with its key differs from the row"
+)
 
 
 class UnsettledError(SunshineError):
-    """What became of a row that had begun can't be told."""
+    """Nothing can tell the outcome of a row that had begun in an earlier run."""
 
 
 @define(eq=False)
-class Settling:
-    """Has each row marked before its first byte leaves, and what became of it after."""
+class CrashSafeSender:
+    """Sends entries through *calls*: marks before the first byte, outcomes after."""
 
     task: Task
     client: Client
-    scribe: JournalWriter
-    hold: OutageWatch
-    stopped: Callable[[], bool]
+    writer: JournalWriter
+    calls: JobCalls
     in_order: bool = True
-    """Whether a row's outcome is on the disk before the next with its key is sent."""
+    """True: the outcome of a row is on disk before the next row with the same key is sent."""
 
-    async def send(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
+    async def send(self, entries: Sequence[Entry]) -> Results:
         """Send *entries* until the journal has an outcome for each; return the outcomes.
 
-        While the service is gone they wait. One that has no answer while others have is sent
-        again, if that can do no harm, a few times.
+        In an outage the entries wait. An entry without an answer, while other rows are answered,
+        is sent again a few times if that can do no harm.
         """
-        answers = self.hold.answers
-        results = await deliver(entries)
+        outage = self.calls.outage
+        answers = outage.answers
+        results = await self.calls.send(entries, self._call)
         for result in results:  # no `any`: it is a good part of what a row costs
             if isinstance(result, Exception):
-                return await self._in_turns(entries, results, deliver, answers=answers)
-        self.hold.answer()
-        self._take_down(entries, results)
-        if self.in_order or self.scribe.crowded:
-            await self.scribe.written()
+                return await self._retry_rows(entries, results, answers=answers)
+        outage.record_answer()
+        self._record(entries, results)
+        if self.in_order or self.writer.backlogged:
+            await self.writer.flush()
         return results
 
-    async def _in_turns(
-        self, entries: Sequence[Entry], results: Results, deliver: Deliver, *, answers: int
+    async def _retry_rows(
+        self, entries: Sequence[Entry], results: Results, *, answers: int
     ) -> Results:
-        """Go on from the *results* of a first turn; there had been so many *answers* before it."""
-        ended: dict[int, object] = {}
-        waiting = dict(enumerate(entries))
-        turns = 0
-        while True:
-            if any(map(_is_answer, results)):
-                self.hold.answer()
-            outage = next((one for one in results if is_outage(one)), None)
-            if outage is not None:
-                turns += self.hold.lost(outage, since=answers)
-            over, again = self._sorted(waiting, results, last=turns >= _TURNS)
-            await self._taken_back([entry for entry, _ in again.values()])
-            again = {
-                place: (evolve(entry, alone=self.task.recovery(entry) is not _HARMLESS), error)
-                for place, (entry, error) in again.items()
-            }
-            if self.stopped():
-                for place, (entry, error) in again.items():
-                    over[place] = entry, StoppedError(str(error), maybe_applied=entry.begun)
-                again.clear()
-            if over:
-                self._take_down(*zip(*over.values(), strict=True))
-                if self.in_order or self.scribe.crowded:
-                    await self.scribe.written()
-            ended |= {place: result for place, (_, result) in over.items()}
-            if not again:
-                return [ended[place] for place in range(len(entries))]
-            waiting = {place: entry for place, (entry, _) in again.items()}
-            answers = self.hold.answers
-            results = await deliver([*waiting.values()])
+        """Send entries without an answer again, after the *results* of a first call.
 
-    def call(self, entries: Sequence[Entry], deliver: Deliver) -> Coroutine[Any, Any, Results]:
-        """Return what became of *entries*: of those that had begun what can be told, or *deliver*.
-
-        Those that are to have marks of their own are marked as begun before they are sent. None is
-        sent, if the service is gone when it is asked for those that had begun.
+        *answers* is the number of answers before that call.
         """
+        finished: dict[int, object] = {}
+        waiting = dict(enumerate(entries))
+        losses = 0
+        while True:
+            losses += self._is_lost(results, answers=answers)
+            ended, again = self._split_finished(waiting, results, last=losses >= _MAX_LOSSES)
+            again = await self._revert_marks(again)
+            if self.calls.stopped:
+                for place, (entry, error) in again.items():
+                    ended[place] = entry, StoppedError(str(error), maybe_applied=entry.begun)
+                again.clear()
+            if ended:
+                self._record(*zip(*ended.values(), strict=True))
+                if self.in_order or self.writer.backlogged:
+                    await self.writer.flush()
+            finished |= {place: result for place, (_, result) in ended.items()}
+            if not again:
+                return [finished[place] for place in range(len(entries))]
+            waiting = {place: entry for place, (entry, _) in again.items()}
+            answers = self.calls.outage.answers
+            results = await self.calls.send([*waiting.values()], self._call)
+
+    def _is_lost(self, results: Results, *, answers: int) -> bool:
+        """Record answers and losses; return True if only some rows had no answer."""
+        outage = self.calls.outage
+        if any(map(_is_answer, results)):
+            outage.record_answer()
+        error = next((result for result in results if is_outage(result)), None)
+        return error is not None and outage.record_loss(error, answers=answers)
+
+    def _split_finished(
+        self, waiting: Mapping[int, Entry], results: Results, *, last: bool
+    ) -> tuple[dict[int, tuple[Entry, object]], dict[int, tuple[Entry, Exception]]]:
+        """Split *waiting* into entries with an outcome and entries to send again."""
+        ended: dict[int, tuple[Entry, object]] = {}
+        again: dict[int, tuple[Entry, Exception]] = {}
+        for (place, entry), result in zip(waiting.items(), results, strict=True):
+            if not isinstance(result, Exception):
+                ended[place] = entry, result
+                continue
+            tried, error = self._mark_uncertain(entry, result, last=last)
+            never = tried.begun and self.task.recovery(tried) is _UNKNOWN
+            if last or never or not is_outage(error):
+                ended[place] = tried, error
+            else:
+                again[place] = tried, error
+        return ended, again
+
+    def _call(self, entries: Sequence[Entry]) -> Coroutine[Any, Any, Results]:
+        """Send *entries*; look up begun entries, and mark the entries that are marked alone."""
         for entry in entries:
             if entry.alone:
-                return self._looked_up(entries, deliver)
-        return deliver(entries)
+                return self._recover_and_call(entries)
+        return self.calls.call(entries)
 
-    async def _looked_up(self, entries: Sequence[Entry], deliver: Deliver) -> Results:
+    async def _recover_and_call(self, entries: Sequence[Entry]) -> Results:
+        """Recover begun entries, then mark and send the rest; an outage of look-ups sends nothing."""
         results: list[object] = []
-        gone: Exception | None = None
+        outage: Exception | None = None
         for entry in entries:
-            result = gone or await self._settled(entry)
-            gone = result if isinstance(result, OUTAGE) else gone
+            result = outage or await self._recover(entry)
+            outage = result if isinstance(result, OUTAGE) else outage
             results.append(result)
-        sent = {place: one for place, one in enumerate(results) if isinstance(one, Entry)}
-        if gone is not None:
-            return [gone if place in sent else one for place, one in enumerate(results)]
-        if sent:
-            await self.scribe.begin(entry.number for entry in sent.values())
-            delivered = await deliver([*sent.values()])
-            for (place, entry), result in zip(sent.items(), delivered, strict=True):
-                results[place] = await self._resent(entry, result)
+        to_send = {
+            place: result for place, result in enumerate(results) if isinstance(result, Entry)
+        }
+        if outage is not None:
+            return [outage if place in to_send else result for place, result in enumerate(results)]
+        if to_send:
+            await self.writer.start(entry.number for entry in to_send.values())
+            answers = await self.calls.call([*to_send.values()])
+            for (place, entry), answer in zip(to_send.items(), answers, strict=True):
+                results[place] = await self._after_resend(entry, answer)
         return results
 
-    def undone(self, entry: Entry, error: Exception) -> Update:
-        """Return the mark of an *entry* whose call ended in *error*."""
-        if says_nothing(error):
+    async def _recover(self, entry: Entry) -> object:
+        """Return *entry* to send, or the outcome of the earlier sending."""
+        kind = self.task.recovery(entry)
+        if not entry.begun or kind not in _LOOKED_UP:
+            return entry
+        if kind is _UNKNOWN:
+            return UnsettledError(_UNTOLD, maybe_applied=True)
+        found = await self._look_up(entry)
+        if found is None:
+            return (
+                entry
+                if kind is Recovery.LOOK_UP_OR_RESEND
+                else UnsettledError(_UNTOLD, maybe_applied=True)
+            )
+        if isinstance(found, Exception) or (
+            kind is Recovery.LOOK_UP_OR_RESEND and self.task.matches(found, entry.body)
+        ):
+            return found
+        if kind is Recovery.LOOK_UP_OR_UNKNOWN:
+            return evolve(entry, remote_id=self.task.remote_id(found))
+        return UnsettledError(_OTHERWISE, maybe_applied=True)
+
+    async def _look_up(self, entry: Entry) -> object:
+        """Return the user with the key of *entry*, None, or the error of the look-up."""
+        try:
+            return await cast("Any", self.task.look_up)(self.client, entry)
+        except NotFoundError:
+            return None
+        except Exception as error:  # noqa: BLE001 - no error tells the outcome of the row
+            if isinstance(error, OUTAGE):  # waited for
+                return error
+            return error_after_doubt(error)
+
+    async def _after_resend(self, entry: Entry, result: object) -> object:
+        """Return the meaning of *result* for an entry that may have been sent before."""
+        if not entry.begun or not isinstance(result, Exception):
+            return result
+        kind = self.task.recovery(entry)
+        if kind is Recovery.RESEND_DELETE and isinstance(result, NotFoundError):
+            return None
+        if kind is Recovery.RESEND_DELETE and isinstance(result, ConflictError):
+            result.maybe_applied = True  # by the first sending, perhaps
+        if kind is Recovery.LOOK_UP_OR_RESEND and self.task.is_taken(result):
+            found = await self._recover(entry)
+            return result if isinstance(found, Entry) else found
+        return result
+
+    def _mark_uncertain(
+        self, entry: Entry, error: Exception, *, last: bool
+    ) -> tuple[Entry, Exception]:
+        """Return the entry and the error; both say so if the entry may have been applied.
+
+        The error doesn't if the entry is sent again without harm, except on the *last* attempt.
+        """
+        in_doubt = entry.begun and (last or self.task.recovery(entry) not in _RESENT)
+        if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
+            error = copy(error)  # others may have ended in the same
+            error.maybe_applied = True
+        return evolve(entry, begun=entry.begun or maybe_applied(error)), error
+
+    async def _revert_marks(
+        self, again: Mapping[int, tuple[Entry, Exception]]
+    ) -> dict[int, tuple[Entry, Exception]]:
+        """Revert the marks of entries to the state before the sending; return entries to send.
+
+        An entry that may have been applied stays begun. From now on each entry is marked alone,
+        unless sending again is harmless.
+        """
+        now, marked = time.time(), False
+        reverted: dict[int, tuple[Entry, Exception]] = {}
+        for place, (entry, error) in again.items():
+            harmless = self.task.recovery(entry) is _RESEND
+            if not (harmless or (entry.alone and entry.begun)):
+                state = State.BEGUN if entry.begun else State.WAITING
+                self.writer.update(Update(entry.number, state, now, sent=not entry.alone))
+                marked = True
+            reverted[place] = evolve(entry, alone=not harmless), error
+        if marked:
+            await self.writer.flush()
+        return reverted
+
+    def _record(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
+        """Hand the outcomes of *entries* to the journal writer."""
+        task, writer = self.task, self.writer
+        for entry, result in zip(entries, results, strict=True):
+            if isinstance(result, Exception):
+                writer.update(self._update_of(entry, result))
+            else:
+                known = _as_known(result) if entry.begun else result
+                outcome, remote_id = task.outcome(known), task.id_of(known)
+                writer.done(entry.number, outcome, remote_id, sent=not entry.alone)
+            if entry.alone and task.recovery(entry) is _UNKNOWN:
+                writer.flush_soon()
+
+    def _update_of(self, entry: Entry, error: Exception) -> Update:
+        """Return the journal update for an *entry* that ended in *error*."""
+        if is_no_outcome(error):
             state = State.BEGUN if entry.begun else State.WAITING
             sent = entry.begun or not isinstance(error, (StoppedError, JournalError))
             return Update(entry.number, state, time.time(), sent=sent and not entry.alone)
         problem = problem_of(entry.line, error, unknown=maybe_applied(error))
         return Update(
             entry.number,
-            STATES[problem.trouble],
+            _STATES[problem.trouble],
             time.time(),
             code=problem.code,
             status=getattr(error, "status", None),
@@ -154,131 +263,21 @@ class Settling:
             doubt=entry.begun and self.task.recovery(entry) is not Recovery.LOOK_UP_OR_RESEND,
         )
 
-    def _sorted(
-        self, waiting: Mapping[int, Entry], results: Results, *, last: bool
-    ) -> tuple[dict[int, tuple[Entry, object]], dict[int, tuple[Entry, Exception]]]:
-        """Return which of *waiting* have their outcome, and which are to be sent again."""
-        over: dict[int, tuple[Entry, object]] = {}
-        again: dict[int, tuple[Entry, Exception]] = {}
-        for (place, entry), result in zip(waiting.items(), results, strict=True):
-            if not isinstance(result, Exception):
-                over[place] = entry, result
-                continue
-            doubted, error = self._doubted(entry, result, last=last)
-            if is_outage(error) and not last and self._may_try_again(doubted):
-                again[place] = doubted, error
-            else:
-                over[place] = doubted, error
-        return over, again
 
-    async def _settled(self, entry: Entry) -> object:
-        """Return *entry* as it is to be sent, or what became of it when it was sent before."""
-        again = self.task.recovery(entry)
-        if not entry.begun or again not in _ASKED:
-            return entry
-        if again is _NEVER:
-            return UnsettledError(_UNTOLD, maybe_applied=True)
-        found = await self._found(entry)
-        if found is None:
-            return (
-                entry
-                if again is Recovery.LOOK_UP_OR_RESEND
-                else UnsettledError(_UNTOLD, maybe_applied=True)
-            )
-        if isinstance(found, Exception) or (
-            again is Recovery.LOOK_UP_OR_RESEND and self.task.matches(found, entry.body)
-        ):
-            return found
-        if again is Recovery.LOOK_UP_OR_UNKNOWN:
-            return evolve(entry, remote_id=self.task.remote_id(found))
-        return UnsettledError(_OTHERWISE, maybe_applied=True)
-
-    async def _found(self, entry: Entry) -> object:
-        """Return what is there under the key of *entry*, None, or why that can't be told."""
-        try:
-            return await cast("Any", self.task.look_up)(self.client, entry)
-        except NotFoundError:
-            return None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it doesn't tell what became of the row
-            if isinstance(error, OUTAGE):  # waited for
-                return error
-            return error_after_doubt(error)
-
-    async def _resent(self, entry: Entry, result: object) -> object:
-        """Return what *result* says of an entry that may have been sent before."""
-        if not entry.begun or not isinstance(result, Exception):
-            return result
-        again = self.task.recovery(entry)
-        if again is Recovery.RESEND_DELETE and isinstance(result, NotFoundError):
-            return None
-        if again is Recovery.RESEND_DELETE and isinstance(result, ConflictError):
-            result.maybe_applied = True  # by the first sending, perhaps
-        if again is Recovery.LOOK_UP_OR_RESEND and self.task.is_taken(result):
-            found = await self._settled(entry)
-            return result if isinstance(found, Entry) else found
-        return result
-
-    def _doubted(self, entry: Entry, error: Exception, *, last: bool) -> tuple[Entry, Exception]:
-        """Return both as they are after *error*: it says so too if the entry may have been applied.
-
-        Not where it is sent again anyway, and can do no harm, unless this was its *last* turn.
-        """
-        mark_uncertain = entry.begun and (last or self.task.recovery(entry) not in _SENT_AGAIN)
-        if (
-            mark_uncertain
-            and isinstance(error, (*OUTAGE, StoppedError))
-            and not error.maybe_applied
-        ):
-            error = copy(error)  # others may have ended in the same
-            error.maybe_applied = True
-        return evolve(entry, begun=entry.begun or maybe_applied(error)), error
-
-    def _may_try_again(self, entry: Entry) -> bool:
-        return not (entry.begun and self.task.recovery(entry) is _NEVER)
-
-    async def _taken_back(self, entries: Sequence[Entry]) -> None:
-        """Let *entries* be as they were before they were sent, but for those that may have been applied.
-
-        Those that were marked with others have marks of their own from then on.
-        """
-        now, marked = time.time(), False
-        for entry in entries:
-            harmless = self.task.recovery(entry) is _HARMLESS
-            if not (harmless or (entry.alone and entry.begun)):
-                state = State.BEGUN if entry.begun else State.WAITING
-                self.scribe.mark(Update(entry.number, state, now, sent=not entry.alone))
-                marked = True
-        if marked:
-            await self.scribe.written()
-
-    def _take_down(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
-        """Let the journal have what became of *entries*."""
-        task, scribe = self.task, self.scribe
-        for entry, result in zip(entries, results, strict=True):
-            if isinstance(result, Exception):
-                scribe.mark(self.undone(entry, result))
-            else:
-                known = _as_known(result) if entry.begun else result
-                outcome, remote_id = task.outcome(known), task.id_of(known)
-                scribe.done(entry.number, outcome, remote_id, sent=not entry.alone)
-            if entry.alone and task.recovery(entry) is _NEVER:
-                scribe.hurry()
-
-
-def says_nothing(error: Exception) -> bool:
-    """Return whether *error* ends the job, and is no outcome of its row."""
+def is_no_outcome(error: Exception) -> bool:
+    """Return True for an *error* that ends the job and is no outcome of the row."""
     return ends_job(error) or isinstance(error, (StoppedError, JournalError))
 
 
 def _as_known(result: object) -> object:
-    """Return *result* as that of an entry that had begun: an earlier sending may have made the user."""
+    """Return *result* for a begun entry: an earlier sending may have created the user."""
     if isinstance(result, UpsertResult):
         return cast("UpsertResult[object]", result).uncertain()
     return result
 
 
 def _is_answer(result: object) -> bool:
-    """Return whether the service has said something of a row."""
+    """Return True if the service has answered for a row."""
     if isinstance(result, Exception):
         return isinstance(result, ApiError) and not isinstance(result, OUTAGE)
     return True

@@ -1,4 +1,4 @@
-"""What became of a job, in memory that stays flat however many rows it had. Pure."""
+"""Report of a job, in memory that stays flat for any number of rows. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ from typing import Any, Final
 from attrs import define, field, frozen
 
 KEPT: Final = 1000
-"""How many of the rows that weren't done a report keeps; the counts go on."""
+"""The most problems in a report; the counts go on."""
 
 NAMED: Final = 20
-"""How many different keys beyond the model a report names."""
+"""The most unknown keys that a report names."""
 
 _SHORTEST: Final = 0.000_1
 _WIDTH: Final = 0.04  # of a bucket, as a logarithm: a quantile is within 2 % of a call's own time
@@ -20,38 +20,38 @@ _BUCKETS: Final = 400  # up to 15 minutes
 
 
 class Trouble(Enum):
-    """What a row that wasn't done ended as."""
+    """Outcome of a row that wasn't done."""
 
     FAILED = "failed"
-    """The service doesn't have it."""
+    """The service doesn't have the row."""
     UNKNOWN = "unknown"
-    """The service may have it, or not: look before it is sent again."""
+    """The service may have the row, or not: look the user up before sending the row again."""
     BAD = "bad"
-    """It couldn't be read or sent: the file is what is to be changed."""
+    """The row couldn't be read or sent: correct the file."""
 
 
 class Ending(Enum):
-    """How a job ended."""
+    """End of a job."""
 
     ALL = "all rows taken"
     STOPPED = "stopped"
-    """It was asked to."""
+    """The caller has stopped the job."""
     GAVE_UP = "gave up"
-    """Going on would have been of no use: the report's *reason* says why."""
+    """Going on would have been useless: *reason* in the report says why."""
 
 
 @frozen
 class Problem:
-    """A row that wasn't done, by its line in the file, and why."""
+    """A row that wasn't done: the line in the file, and the reason."""
 
     line: int
     trouble: Trouble
     code: str
-    """A word that many may share: to count by."""
+    """A short word, equal for equal problems: for counting."""
     reason: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the problem as plain data."""
         return {
             "line": self.line,
             "outcome": self.trouble.value,
@@ -62,7 +62,7 @@ class Problem:
 
 @define
 class Latencies:
-    """How long calls took, retries and waits included."""
+    """Histogram of the durations of calls, retries and waits included."""
 
     count: int = 0
     _buckets: list[int] = field(factory=lambda: [0] * _BUCKETS, repr=False)
@@ -83,47 +83,53 @@ class Latencies:
         return None
 
 
+def count_keys(keys: Iterable[str], counts: Counter[str]) -> None:
+    """Add *keys* to *counts*, which holds the first `NAMED` different keys."""
+    for key in keys:
+        if key in counts or len(counts) < NAMED:
+            counts[key] += 1
+
+
 @define
 class Report:
-    """What has become of the rows so far, and what it took."""
+    """Counts of rows by outcome, requests and durations, so far."""
 
     done: int = 0
     failed: int = 0
     unknown: int = 0
     bad: int = 0
     outcomes: Counter[str] = field(factory=Counter)
-    """How many rows were done, by what was done: ``created``, ``updated``, ``deleted``; ``unchanged``,
-    where nothing had to be written; ``upserted``, where an answer was lost on the way, and nobody can
-    tell created from updated."""
+    """Number of rows done, by outcome: ``created``, ``updated``, ``deleted``; ``unchanged`` if nothing
+    had to be written; ``upserted`` if a lost answer hides the difference of created and updated."""
     left_out: int = 0
-    """Rows in whose place another with the same key was sent."""
+    """Rows that gave way to another row with the same key."""
     waiting: int = 0
-    """Rows in the journal that are still to be sent, or whose outcome is still to be found out."""
+    """Rows in the journal that are still to be sent, or to be looked up."""
     before: int = 0
-    """Rows that had their outcome in the journal before this time."""
+    """Rows with an outcome in the journal from before this session."""
     turned: int = 0
-    """Phone numbers that were turned into E.164, as rows were read."""
+    """Number of phone numbers that were turned into E.164."""
     held: float = 0.0
-    """Seconds for which the job waited for the service to come back."""
+    """Seconds of waiting for a service that was gone."""
     paused: float = 0.0
-    """Seconds for which all calls waited, since the service asked for it (429)."""
+    """Seconds in which all calls waited on request of the service (429)."""
     limit: float | None = None
-    """Calls a second that were let go at the end: declared or learnt; None: without a bound."""
+    """Calls a second at the end, declared or learnt; None: no limit."""
     found: float | None = None
-    """Calls a second that the service was found to accept, where none were declared; None where no
-    limit was met. ``--rate``, or `Pace` with *rate*, declares it."""
+    """Calls a second that the service was found to accept; None if declared, or if no limit was
+    met. ``--rate``, or `Pace` with *rate*, declares the limit."""
     window: float | None = None
-    """Seconds of the window in which the service counts calls; None where none was found."""
+    """Seconds of the window in which the service counts calls; None if none was found."""
     codes: Counter[str] = field(factory=Counter)
-    """How many rows weren't done, by the code of their problem."""
+    """Number of rows that weren't done, by code."""
     problems: list[Problem] = field(factory=list)
-    """The first of them, by when they ended: at most `KEPT`."""
+    """The first rows that weren't done: at most `KEPT`."""
     beyond: Counter[str] = field(factory=Counter)
-    """Keys that were sent as they are, since the model doesn't know them, and in how many rows."""
+    """Keys that the model doesn't know and that were sent unchanged, with the number of rows."""
     last_line: int = 0
-    """Where the last row that was taken starts: all rows before it were taken too."""
+    """The line of the last row taken: all rows before were taken too."""
     requests: int = 0
-    """Sent by the client meanwhile; *resent* and *throttled* are some of them."""
+    """Requests of the client during the job; *resent* and *throttled* are included."""
     resent: int = 0
     throttled: int = 0
     seconds: float = 0.0
@@ -134,7 +140,7 @@ class Report:
 
     @property
     def limit_found(self) -> str | None:
-        """A sentence on the limit that was found, and the option that declares it."""
+        """A sentence about the limit that was found, with the option that declares the limit."""
         if self.found is None:
             return None
         window = (
@@ -144,32 +150,30 @@ class Report:
 
     @property
     def unchanged(self) -> int:
-        """How many of the rows done are as they were: nothing was written."""
+        """Number of rows done without a write."""
         return self.outcomes["unchanged"]
 
     @property
     def rows(self) -> int:
-        """How many rows were taken."""
+        """Number of rows taken."""
         return self.done + self.troubles + self.left_out
 
     @property
     def troubles(self) -> int:
-        """How many rows weren't done."""
+        """Number of rows that weren't done."""
         return self.failed + self.unknown + self.bad
 
     @property
     def rate(self) -> float:
-        """Rows a second, those that had their outcome before not counted."""
+        """Rows a second, without the rows from before this session."""
         return (self.rows - self.before) / self.seconds if self.seconds else 0.0
 
     def note(self, keys: Iterable[str]) -> None:
-        """Count *keys* that the model doesn't know; of many different ones the first."""
-        for key in keys:
-            if key in self.beyond or len(self.beyond) < NAMED:
-                self.beyond[key] += 1
+        """Count *keys* that the model doesn't know."""
+        count_keys(keys, self.beyond)
 
     def end(self, outcome: str, many: int = 1) -> None:
-        """Count a row that was done, or *many*."""
+        """Count *many* rows that were done."""
         self.done += many
         self.outcomes[outcome] += many
 
@@ -186,7 +190,7 @@ class Report:
             self.problems.append(problem)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the report as plain data."""
         return {
             "ending": self.ending.value,
             "reason": self.reason,

@@ -1,4 +1,8 @@
-"""Where the rows of a job with a journal come from, and whether it is where they came from before."""
+"""Load a source file into the journal; refuse a changed file.
+
+The digest of the file, and the options that change the meaning of the file, tell the same source
+from a different source.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -9,161 +13,22 @@ from pathlib import Path
 from typing import Final
 
 import orjson
-from attrs import evolve, frozen
 
-from sunshine_async.jobs.tasks.task import Mode, Task
+from sunshine_async.jobs.options import Duplicates, JobOptions
+from sunshine_async.jobs.tasks.task import Task
 from sunshine_async.journal import Journal, JournalError, Rules, SourceRow
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 from sunshine_async.rows.lines import file_stamp
 
-_BATCH: Final = 5000
 SUMS: Final = ("requests", "resent", "throttled", "seconds", "held", "sessions")
-"""What is summed up over the sessions of a run."""
+"""Names in the journal that are summed over the sessions of a run."""
 STALE: Final = "stale"
-"""Of what is said about a job: set where the file isn't the one whose rows the journal has."""
-_RULES: Final[Mapping[Mode, Rules]] = {
-    Mode.CREATE: Rules(once=True, skips=True),
-    Mode.UPDATE: Rules(differ=True, marked=False),
-    Mode.UPSERT: Rules(differ=True, skips=True),
-    Mode.DELETE: Rules(),
-}
+"""Name in the journal for a file that differs from the rows in the journal: ``"1"``."""
+OPEN: Final = {"state": "open"}
+"""Entry in the journal: the run isn't finished."""
+FINISHED: Final = {"state": "finished"}
+_BATCH: Final = 5000
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-
-
-class Duplicates(Enum):
-    """Which of the rows with the same key are sent."""
-
-    LAST = "last"
-    FIRST = "first"
-    ALL = "all"
-    """In their order, and never two at once."""
-    FAIL = "fail"
-    """None: the job doesn't start."""
-
-
-@frozen(kw_only=True)
-class Policy:
-    """How a job goes on from its journal."""
-
-    duplicates: Duplicates | None = None
-    """None: the last, and all where the source can't be read twice."""
-    retry_failed: bool = False
-    retry_unknown: bool = False
-    accept_changed_source: bool = False
-    full: bool = False
-    """Whether rows that haven't changed since they were last accepted are sent too."""
-    keep_bodies: bool = False
-    max_outage: float = 900.0
-
-    def rules(self, mode: Mode, task: Task) -> Rules:
-        """Return how rows go with what the journal has of their users."""
-        rules = _RULES[mode]
-        skips = rules.skips and not self.full
-        aliased = rules.differ and task.key_includes_field
-        return evolve(rules, skips=skips, by_count=self.accept_changed_source, aliased=aliased)
-
-
-def noted(row: Row | BadRow, task: Task, *, keep_body: bool) -> SourceRow:
-    """Return what the journal has of *row*."""
-    if isinstance(row, BadRow):
-        return SourceRow(row.line, None, b"", row.reason)
-    try:
-        body = orjson.dumps(row.data, option=_OPTIONS)
-    except TypeError as error:
-        return SourceRow(row.line, None, b"", f"not JSON: {error}")
-    return SourceRow(
-        row.line, task.key_of(row.data), _hashed(body), body=body if keep_body else None
-    )
-
-
-def hash_of(row: Row) -> bytes:
-    """Return the hash that the journal has of *row*, if the row is as it was when it was read ahead."""
-    return _hashed(orjson.dumps(row.data, option=_OPTIONS))
-
-
-def _hashed(body: bytes) -> bytes:
-    return hashlib.sha256(body).digest()[:16]
-
-
-def read_ahead(
-    journal: Journal,
-    task: Task,
-    rows: RowFile,
-    *,
-    said: Mapping[str, str],
-    policy: Policy,
-    rules: Rules,
-    going_on: Callable[[], bool],
-    check: bool = False,
-) -> int:
-    """Let *journal* have the rows of a file, each in its state; return how many were read in vain.
-
-    Until all rows are read the journal stays as it is. With *check* rows that can't be sent are bad
-    now, and not when their turn comes. Raise `JournalError` where an unfinished run
-    had other rows, or where rows without a key can't be told from users who were created, unless
-    the changed source is accepted. Raise `SourceError` for a file that is changed meanwhile.
-    """
-    source = {"digest": _digest(rows), "meant": rows.meant, "source": rows.name}
-    about = journal.about()
-    state = about.get("state")
-    is_open = state not in (None, "finished")
-    same = all(about.get(name) == source[name] for name in ("digest", "meant"))
-    stale = policy.accept_changed_source and STALE in about and about[STALE] != "0"
-    if state and same and not stale and (is_open or not policy.full):
-        return 0
-    if is_open and not policy.accept_changed_source:
-        raise JournalError(_differs(journal.path, about, source))
-    journal.begin()
-    checked = map(partial(_checked, task), rows) if check else rows
-    lines = (noted(row, task, keep_body=policy.keep_bodies) for row in checked)
-    read = 0
-    while many := journal.add(islice(lines, _BATCH)):
-        read += many
-        if not going_on():
-            return read
-    _check_duplicates(journal, policy)
-    if rules.once and rules.skips and not rules.by_count and journal.has_new_people():
-        raise JournalError(_NEW_PEOPLE.format(journal.path))
-    if _digest(rows) != source["digest"]:
-        raise SourceError(_CHANGED.format(rows.name))
-    sums = {} if is_open else dict.fromkeys(SUMS, "0")
-    more = {"state": "open", "turned": str(rows.turned), STALE: "0"}
-    keep = policy.duplicates or Duplicates.LAST
-    journal.ready(
-        {**said, **source, **sums, **more},
-        rules,
-        keep=keep.value if keep in (Duplicates.FIRST, Duplicates.LAST) else None,
-        going_on=is_open,
-    )
-    return 0
-
-
-def _checked(task: Task, row: Row | BadRow) -> Row | BadRow:
-    """Return *row*, or why it can't be sent."""
-    entry = task.entry(row) if isinstance(row, Row) else row
-    return entry if isinstance(entry, BadRow) else row
-
-
-def check_job(journal: Journal, said: Mapping[str, str]) -> None:
-    """Raise `JournalError` where *journal* is of a job at another place, or of another kind."""
-    about = journal.about()
-    for name, value in said.items():
-        if about.get(name, value) != value:
-            message = (
-                f"{journal.path} is the journal of another job: its {_WORDS[name]} is "
-                f"{about[name]}, not {value}. Name another journal"
-            )
-            raise JournalError(message)
-
-
-_WORDS: Final = {
-    "service": "service",
-    "mode": "mode",
-    "base_url": "base URL",
-    "app": "app",
-}
-
-
 _CHANGED: Final = (
     "{} was changed or replaced while it was read: nothing was sent. Run the same again"
 )
@@ -175,8 +40,119 @@ _NEW_PEOPLE: Final = (
 )
 
 
+class _Load(Enum):
+    """Action on the rows of a file at the start of a job."""
+
+    KEEP = "the journal has the rows of the file"
+    REPLACE = "a new run: the rows of the file replace the rows of the run before"
+    MERGE = "an unfinished run goes on with the rows of a different file"
+
+
+def source_row(row: Row | BadRow, task: Task, *, keep_body: bool) -> SourceRow:
+    """Return *row* as a row for the journal."""
+    if isinstance(row, BadRow):
+        return SourceRow(row.line, None, b"", row.reason)
+    try:
+        body = orjson.dumps(row.data, option=_OPTIONS)
+    except TypeError as error:
+        return SourceRow(row.line, None, b"", f"not JSON: {error}")
+    return SourceRow(row.line, task.key_of(row.data), _hash(body), body=body if keep_body else None)
+
+
+def hash_of(row: Row) -> bytes:
+    """Return the hash of *row*: equal to the journal's hash if the row hasn't changed."""
+    return _hash(orjson.dumps(row.data, option=_OPTIONS))
+
+
+def _hash(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()[:16]
+
+
+def check_job(journal: Journal, identity: Mapping[str, str]) -> None:
+    """Raise `JournalError` if *journal* belongs to a different service, mode, base URL or app."""
+    about = journal.about()
+    for name, value in identity.items():
+        if about.get(name, value) != value:
+            message = (
+                f"{journal.path} is the journal of another job: its {name.replace('_url', ' URL')} is "
+                f"{about[name]}, not {value}. Name another journal"
+            )
+            raise JournalError(message)
+
+
+def load_file(
+    journal: Journal,
+    task: Task,
+    rows: RowFile,
+    *,
+    identity: Mapping[str, str],
+    options: JobOptions,
+    rules: Rules,
+    stopped: Callable[[], bool],
+) -> int:
+    """Load the rows of a file into *journal*; return 0, or the rows read before a stop.
+
+    The journal doesn't change until all rows are read. With ``max_failures`` rows that can't be
+    sent are bad at once, and not just before sending. Unless the changed source is accepted, raise
+    `JournalError` if an unfinished run had different rows, or if rows without a key can't be told
+    from users created before. Raise `SourceError` for a file that changes while loading.
+    """
+    source = {"digest": _digest(rows), "meant": rows.meant, "source": rows.name}
+    load = _load_of(journal, source, options)
+    if load is _Load.KEEP:
+        return 0
+    journal.begin()
+    checks = options.max_failures is not None
+    checked = map(partial(_checked, task), rows) if checks else rows
+    lines = (source_row(row, task, keep_body=options.keep_bodies) for row in checked)
+    read = 0
+    while count := journal.add(islice(lines, _BATCH)):
+        read += count
+        if stopped():
+            return read
+    _check_duplicates(journal, options)
+    if rules.once and rules.skips and not rules.by_count and journal.has_new_people():
+        raise JournalError(_NEW_PEOPLE.format(journal.path))
+    if _digest(rows) != source["digest"]:
+        raise SourceError(_CHANGED.format(rows.name))
+    sums = {} if load is _Load.MERGE else dict.fromkeys(SUMS, "0")
+    keep = options.duplicates or Duplicates.LAST
+    journal.ready(
+        {**identity, **source, **sums, **OPEN, "turned": str(rows.turned), STALE: "0"},
+        rules,
+        keep=keep.value if keep in (Duplicates.FIRST, Duplicates.LAST) else None,
+        going_on=load is _Load.MERGE,
+    )
+    return 0
+
+
+def _load_of(journal: Journal, source: Mapping[str, str], options: JobOptions) -> _Load:
+    """Return the action for *source*; raise `JournalError` if an unfinished run forbids loading."""
+    about = journal.about()
+    is_new = "state" not in about
+    is_open = not is_new and not is_finished(about)
+    same = all(about.get(name) == source[name] for name in ("digest", "meant"))
+    stale = options.accept_changed_source and about.get(STALE, "0") != "0"
+    if not is_new and same and not stale and (is_open or not options.full):
+        return _Load.KEEP
+    if is_open and not options.accept_changed_source:
+        raise JournalError(_difference(journal.path, about, source))
+    return _Load.MERGE if is_open else _Load.REPLACE
+
+
+def is_finished(about: Mapping[str, str]) -> bool:
+    """Return True if a journal with the entries *about* has a finished run."""
+    return FINISHED.items() <= about.items()
+
+
+def _checked(task: Task, row: Row | BadRow) -> Row | BadRow:
+    """Return *row*; a bad row if the row can't be sent."""
+    entry = task.entry(row) if isinstance(row, Row) else row
+    return entry if isinstance(entry, BadRow) else row
+
+
 def _digest(rows: RowFile) -> str:
-    """Return the digest of the file that *rows* come from; raise `SourceError` if it is another now."""
+    """Return the digest of the file of *rows*; raise `SourceError` if the file was replaced."""
     path = rows.path or Path()
     try:
         with path.open("rb") as file:
@@ -188,25 +164,25 @@ def _digest(rows: RowFile) -> str:
     raise SourceError(message)
 
 
-def _differs(path: Path, about: Mapping[str, str], source: Mapping[str, str]) -> str:
+def _difference(path: Path, about: Mapping[str, str], source: Mapping[str, str]) -> str:
     changes: list[str] = []
     if about.get("digest") != source["digest"]:
-        was = f"reading {about['source']}" if "source" in about else "given its rows one by one"
-        changes.append(f"it was {was}, and {source['source']} is not the same")
+        was = f"read {about['source']}" if "source" in about else "was given its rows one by one"
+        changes.append(f"the run {was}, and {source['source']} is not the same")
     if about.get("meant", source["meant"]) != source["meant"]:
-        changes.append(f"it read it as {about['meant']}, not as {source['meant']}")
+        changes.append(f"the run read the file as {about['meant']}, not as {source['meant']}")
     return (
         f"{path} has a run that isn't finished, of another source: {'; '.join(changes)}. "
-        "Finish that one, or go on with the rows of this one (--accept-changed-source)"
+        "Finish that run, or go on with the rows of this source (--accept-changed-source)"
     )
 
 
-def _check_duplicates(journal: Journal, policy: Policy) -> None:
-    many, first = journal.index()
-    if many and policy.duplicates is Duplicates.FAIL:
-        named = ", ".join(f"{line} as {before}" for line, before in first)
+def _check_duplicates(journal: Journal, options: JobOptions) -> None:
+    count, first = journal.index()
+    if count and options.duplicates is Duplicates.FAIL:
+        lines = ", ".join(f"{line} as {before}" for line, before in first)
         message = (
-            f"{many} rows have the key of an earlier one (lines {named}); nothing was sent. "
-            "--duplicates last, first or all says what becomes of them"
+            f"{count} rows have the key of an earlier one (lines {lines}); nothing was sent. "
+            "Choose the rows to send: --duplicates last, first or all"
         )
         raise SourceError(message)

@@ -1,4 +1,4 @@
-"""What becomes of rows, written down in groups: one commit for all that came during the last."""
+"""Group commit to the journal: a commit has all updates that arrived during the commit before."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -10,38 +10,37 @@ from attrs import define, field
 from sunshine_async.journal import REACH, Done, Journal, JournalError, Update
 
 _LINGER: Final = 0.1
-"""Seconds in which more may come to a group that nobody waits for."""
-_FARTHEST: Final = 1000
-"""Rows that are marked as begun ahead of others, at most."""
-_CROWDED: Final = 2000
-"""Rows marked or done that wait to be written, past which others wait for them."""
+"""Seconds in which a group without a waiting task collects updates."""
+_MAX_AHEAD: Final = 1000
+"""The most rows that are marked as begun ahead of the sending."""
+_BACKLOG: Final = 2000
+"""Unwritten updates from which on senders have to wait for a commit."""
 
 
 @define(eq=False)
-class _Group:
-    reach: int = 0
-    """Up to which row all are marked as begun."""
+class _CommitGroup:
+    started_through: int = 0
+    """All rows through this number are marked as begun."""
     begun: list[int] = field(factory=list[int])
-    marks: list[Update] = field(factory=list[Update])
+    updates: list[Update] = field(factory=list[Update])
     done: dict[tuple[str, int], dict[int, str | None]] = field(factory=dict)
     size: int = 0
-    """How many rows are marked, or done."""
-    then: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
-    written: anyio.Event = field(factory=anyio.Event)
+    """Number of updates, rows that are done included."""
+    callbacks: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
+    committed: anyio.Event = field(factory=anyio.Event)
 
     @property
-    def says(self) -> bool:
-        """Whether there is anything to write."""
-        return bool(self.size or self.begun or self.reach)
+    def has_data(self) -> bool:
+        """True if there is anything to write."""
+        return bool(self.size or self.begun or self.started_through)
 
 
 class JournalWriter:
-    """Writes to *journal* in a thread, as long as `work` runs.
+    """Writes to *journal* in a thread while `run` runs.
 
-    *on_done* is called with the rows that are done, once that is on the disk, and with each write goes what
-    *sums* says about the job. After a write that
-    failed it writes nothing more: what waits for it gets the `JournalError`, and *on_error* is called
-    with it.
+    *on_done* gets the rows that are done, after the commit. Each commit contains the entries of
+    *sums* about the job. After a failed write the writer writes nothing more: waiting tasks get
+    the `JournalError`, and so does *on_error*.
     """
 
     def __init__(
@@ -55,105 +54,105 @@ class JournalWriter:
         self._sums: Final = sums
         self._on_done: Final = on_done
         self._on_error: Final = on_error
-        self._group = _Group()
+        self._group = _CommitGroup()
         self._wake = anyio.Event()
-        self._hurry = anyio.Event()
+        self._flush = anyio.Event()
         self._closed = False
-        self._reach = 0
-        """Up to which row all are marked as begun on the disk."""
-        self._asked = 0
-        """Up to which row they are to be."""
+        self._started_through = 0
+        """All rows through this number are marked as begun on disk."""
+        self._requested_through = 0
+        """The same, requested."""
         self._ahead = 0
         self._error: JournalError | None = None
 
     @property
-    def crowded(self) -> bool:
-        """Whether more waits to be written than should."""
-        return self._group.size >= _CROWDED
+    def backlogged(self) -> bool:
+        """True if too many updates are unwritten: the caller waits for `flush`."""
+        return self._group.size >= _BACKLOG
 
-    async def begin(self, numbers: Iterable[int]) -> None:
-        """Mark the rows *numbers* as begun; return when that is on the disk."""
+    async def start(self, numbers: Iterable[int]) -> None:
+        """Mark the rows *numbers* as begun; return after the commit."""
         self._group.begun.extend(numbers)
         self._wake.set()
-        await self.written()
+        await self.flush()
 
-    async def reach(self, number: int, *, ahead: int) -> None:
-        """Mark all rows up to *number* as begun; return when that is on the disk.
+    async def start_through(self, number: int, *, ahead: int) -> None:
+        """Mark all rows through *number* as begun; return after the commit.
 
-        So many *ahead* of it are marked too, so that the next time needn't wait; twice as many
-        each time that it has to.
+        *ahead* more rows are marked too, so that the next call needn't wait; twice as many after
+        each call that has to wait.
         """
-        late = self._reach < number <= self._asked
-        self._ahead = min(max(ahead, (1 + late) * self._ahead), _FARTHEST)
-        self._asked = self._group.reach = number + self._ahead
+        late = self._started_through < number <= self._requested_through
+        self._ahead = min(max(ahead, (1 + late) * self._ahead), _MAX_AHEAD)
+        self._requested_through = self._group.started_through = number + self._ahead
         self._wake.set()
-        if number > self._reach:
-            await self.written()
+        if number > self._started_through:
+            await self.flush()
 
-    def mark(self, mark: Update) -> None:
-        """Write *mark* soon."""
-        self._group.marks.append(mark)
-        self._more()
+    def update(self, update: Update) -> None:
+        """Write *update* soon."""
+        self._group.updates.append(update)
+        self._added()
 
     def done(self, number: int, outcome: str, remote_id: str | None, *, sent: int) -> None:
-        """Write soon that the row *number* is done: `mark`, of what nearly all rows become."""
+        """Write soon that the row *number* is done: a cheaper `update` for the usual outcome."""
         self._group.done.setdefault((outcome, sent), {})[number] = remote_id
-        self._more()
+        self._added()
 
-    def hurry(self) -> None:
-        """Write what was handed in so far, if anything was, as soon as can be."""
-        self._hurry.set()
+    def flush_soon(self) -> None:
+        """Write the updates so far, if any, without delay; don't wait."""
+        self._flush.set()
 
-    async def written(self) -> None:
-        """Return when all that was handed in so far is on the disk, as soon as can be."""
+    async def flush(self) -> None:
+        """Write all updates so far without delay; return after the commit."""
         group = self._group
-        self._hurry.set()
-        await group.written.wait()
+        self._flush.set()
+        await group.committed.wait()
         if self._error is not None:
             raise JournalError(str(self._error))
 
-    def then(self, call: Callable[[], None]) -> None:
-        """Call *call* when all that was handed in so far is on the disk."""
-        self._group.then.append(call)
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call *call* after the commit of all updates so far."""
+        self._group.callbacks.append(call)
         self._wake.set()
 
-    async def work(self) -> None:
-        """Write until it is closed, and all that was handed in by then."""
+    async def run(self) -> None:
+        """Write until `close`, and then the updates that arrived before."""
         limiter = CapacityLimiter(1)
-        while not self._closed or self._group.says or self._group.then:
+        while not self._closed or self._group.has_data or self._group.callbacks:
             await self._wake.wait()
             with anyio.move_on_after(_LINGER):
-                await self._hurry.wait()
-            self._wake, self._hurry = anyio.Event(), anyio.Event()
-            group, self._group = self._group, _Group()
-            if self._error is None and group.says:
+                await self._flush.wait()
+            self._wake, self._flush = anyio.Event(), anyio.Event()
+            group, self._group = self._group, _CommitGroup()
+            if self._error is None and group.has_data:
                 await to_thread.run_sync(self._write, group, {**self._sums()}, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
             if self._error is None:
                 if group.done:
                     self._on_done(group.done)
-                for call in group.then:
+                for call in group.callbacks:
                     call()
-            group.written.set()
+            group.committed.set()
 
     def close(self) -> None:
-        """Let `work` end."""
+        """Let `run` end."""
         self._closed = True
         self._wake.set()
-        self._hurry.set()
+        self._flush.set()
 
-    def _more(self) -> None:
+    def _added(self) -> None:
         if not self._group.size:
             self._wake.set()
         self._group.size += 1
 
-    def _write(self, group: _Group, about: dict[str, str]) -> None:
-        if group.reach:
-            about[REACH] = str(group.reach)
+    def _write(self, group: _CommitGroup, about: dict[str, str]) -> None:
+        if group.started_through:
+            about[REACH] = str(group.started_through)
         try:
-            self._journal.write(group.marks, begun=group.begun, done=group.done, about=about)
+            self._journal.write(group.updates, begun=group.begun, done=group.done, about=about)
         except JournalError as error:
             self._error = error
         else:
-            self._reach = max(self._reach, group.reach)
+            self._started_through = max(self._started_through, group.started_through)

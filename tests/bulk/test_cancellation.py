@@ -405,13 +405,13 @@ def test_a_probe_that_is_cancelled_elsewhere() -> None:
 
     async def scenario() -> None:
         given_up: list[str] = []
-        hold = OutageWatch(Pace(), probe, given_up.append, max_outage=900, at_first=30)
+        watch = OutageWatch(Pace(), probe, given_up.append, max_outage=900, at_first=30)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(hold.keep)
+            tasks.start_soon(watch.run)
             await anyio.wait_all_tasks_blocked()
-            assert not hold.lost(ServerError(503, endpoint="POST /x"), since=0)
-            await hold.enter()
-            hold.close()
+            assert not watch.record_loss(ServerError(503, endpoint="POST /x"), answers=0)
+            await watch.wait()
+            watch.close()
         assert len(asked) == 2
         assert given_up == []
 

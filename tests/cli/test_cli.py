@@ -516,7 +516,7 @@ def unsupported(*_: signal.Signals) -> NoReturn:
 
 async def run_job(
     tmp_path: Path, signals: Any, *, leave: Any = os._exit, answers: Any = 3
-) -> running.Run:
+) -> running.JobResult:
     path = tmp_path / "users.jsonl"
     path.write_text('{"externalId": "a"}\n' * answers)
     transport = ScriptedTransport([(201, {"user": {"id": "1"}})] * answers)
@@ -528,7 +528,7 @@ async def run_job(
     async with client:
         job = Job(client, SUNSHINE, Mode.CREATE)
         with open_rows(path, job.shape) as rows:
-            return await running.run(
+            return await running.run_job(
                 job, rows, Printer(), signals=signals, leave=leave, sleep=sleep
             )
 

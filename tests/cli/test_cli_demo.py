@@ -19,7 +19,7 @@ from sunshine_async.cli import demo
 from sunshine_async.cli.app import app
 from sunshine_async.cli.demo_data import COLUMNS, make_updates, make_users
 from sunshine_async.cli.output import Printer, ProgressDisplay
-from sunshine_async.cli.run_job import Run
+from sunshine_async.cli.run_job import JobResult
 from sunshine_async.jobs import Report, open_rows
 from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.sunshine import UserCreateBody
@@ -146,5 +146,7 @@ def test_ledger_is_compared(users: int, created: int, right: Any) -> None:
     made_up_users = make_users(20)
     report = Report(done=10, unknown=1, failed=4, bad=5)
     ledger = {"users": users, "effects": {"create": created, "update": 3}}
-    checks = demo._check_sunshine(ledger, made_up_users, Run(report), Run(Report(done=3)))
+    checks = demo._check_sunshine(
+        ledger, made_up_users, JobResult(report), JobResult(Report(done=3))
+    )
     assert all(check.passed for check in checks) == right

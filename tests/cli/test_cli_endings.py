@@ -25,9 +25,10 @@ from sunshine_async.cli import run_job as running
 from sunshine_async.cli.app import run
 from sunshine_async.cli.files import OutputTarget
 from sunshine_async.cli.output import Printer
-from sunshine_async.cli.run_job import Journaled, Order, Run
+from sunshine_async.cli.run_job import ImportPlan, JobResult
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.jobs import SUNSHINE, Ending, Mode, Report, Row, open_rows
+from sunshine_async.jobs.options import JobOptions
 from sunshine_async.journal import JournalError
 from sunshine_async.rows import SourceError
 from sunshine_async.testing import ScriptedTransport
@@ -109,7 +110,7 @@ def test_rows_are_accounted_for(  # noqa: PLR0917 - pytest's
     missing: int, status: int,
 ) -> None:  # fmt: skip
     """Where all rows were taken each has an outcome, or the report says how many have none: status 1."""
-    result = Run(report, read=read, **more)
+    result = JobResult(report, read=read, **more)
     assert (result.missing, result.status) == (missing, status)
     Printer().print_report(report, missing=result.missing, file="x")
     assert (f"ROWS WITHOUT AN OUTCOME: {missing}." in capsys.readouterr().err) == bool(missing)
@@ -132,8 +133,8 @@ class Broken:
 async def carried_out(rows: Any, printer: Printer, **more: Any) -> int:
     transport = ScriptedTransport([(201, {"user": {"id": "1"}})] * 600)
     client = SunshineClient("app", auth=BasicAuth("key-id", "the-secret"), transport=transport)
-    order = Order(SUNSHINE, Mode.CREATE, rows, concurrency=4, max_failures=None, **more)
-    return await running.carry_out(order, client, printer)
+    plan = ImportPlan(SUNSHINE, Mode.CREATE, JobOptions(concurrency=4), **more)
+    return await running.run_import(plan, rows, client, printer)
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("jane"), OSError(5, "Input/output")])
@@ -169,8 +170,8 @@ async def test_an_error_on_leaving(
     transport = Transport([(201, {"user": {"id": "1"}})])
     client = SunshineClient("app", auth=BasicAuth("key-id", "the-secret"), transport=transport)
     with open_rows(path, SUNSHINE.tasks[Mode.CREATE].shape) as rows:
-        order = Order(SUNSHINE, Mode.CREATE, rows, concurrency=4, max_failures=None)
-        assert await running.carry_out(order, client, Printer()) == 0
+        plan = ImportPlan(SUNSHINE, Mode.CREATE, JobOptions(concurrency=4))
+        assert await running.run_import(plan, rows, client, Printer()) == 0
     said = capsys.readouterr()
     assert "done     │ 1" in said.out
     assert "closing its connections failed" in said.err
@@ -277,9 +278,9 @@ def test_a_journal_that_is_the_file_of_the_rows(tmp_path: Path) -> None:
     link.symlink_to(path)
     for name in (path, link):
         with pytest.raises(ConfigurationError, match="is the file of the rows: name another"):
-            Journaled(str(name)).check(str(path))
-    Journaled(str(tmp_path / "new")).check(str(path))
-    Journaled().check(str(path))
+            ImportPlan(SUNSHINE, Mode.CREATE, journal=str(name)).check_journal(str(path))
+    ImportPlan(SUNSHINE, Mode.CREATE, journal=str(tmp_path / "new")).check_journal(str(path))
+    ImportPlan(SUNSHINE, Mode.CREATE).check_journal(str(path))
 
 
 def test_text_in_narrow_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,8 +394,7 @@ async def test_rows_of_a_journal_are_counted_by_the_journal(tmp_path: Path) -> N
     client = SunshineClient("app", auth=BasicAuth("key-id", "the-secret"), transport=transport)
     stdin = io.BytesIO(b'{"externalId": "a"}\n' * 3)
     with open_rows("-", SUNSHINE.tasks[Mode.CREATE].shape, stdin=stdin) as rows:
-        journal = Journaled(str(tmp_path / "run.sqlite"))
-        order = Order(
-            SUNSHINE, Mode.CREATE, rows, concurrency=4, max_failures=None, journal=journal
+        plan = ImportPlan(
+            SUNSHINE, Mode.CREATE, JobOptions(concurrency=4), str(tmp_path / "run.sqlite")
         )
-        assert await running.carry_out(order, client, Printer()) == 0
+        assert await running.run_import(plan, rows, client, Printer()) == 0

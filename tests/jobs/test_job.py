@@ -29,6 +29,7 @@ from sunshine_async import (
     ResponseDecodeError,
     Retry,
     SunshineClient,
+    jobs,
 )
 from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async._http.messages import Request
@@ -48,8 +49,8 @@ from sunshine_async.jobs import (
     SourceError,
     StoppedError,
     Trouble,
+    dry_run,
     open_rows,
-    rehearse,
 )
 from sunshine_async.jobs.job import problem_of
 from sunshine_async.jobs.report import KEPT, NAMED
@@ -600,9 +601,9 @@ def test_lost_connections_are_errors_with_a_fault() -> None:
     assert problem_of(1, error, unknown=True).code == "lost"
 
 
-class TestRehearsal:
+class TestDryRun:
     def test_nothing_is_sent_and_all_is_said(self) -> None:
-        """A rehearsal counts rows, what is refused before it is sent, and keys that come again."""
+        """A dry run counts rows, what is refused before it is sent, and keys that come again."""
         rows = [
             *people("a", "b", "a", "a"),
             Row(5, {"externalId": "c", "metadata": {"x": "y" * 100_000}}),
@@ -613,7 +614,7 @@ class TestRehearsal:
             *(Row(line, {"externalId": "z", f"key-{line}": 1}) for line in range(10, 50)),
         ]
         seen: list[Problem] = []
-        found = rehearse(SUNSHINE, Mode.UPSERT, rows, rate=10, on_problem=seen.append)
+        found = dry_run(SUNSHINE, Mode.UPSERT, rows, rate=10, on_problem=seen.append)
         assert (found.rows, found.valid, found.bad, found.duplicates) == (49, 45, 4, 41)
         assert [(problem.line, problem.code) for problem in found.problems] == [
             (5, "invalid"), (6, "invalid"), (7, "invalid"), (8, "bad row"),
@@ -625,9 +626,9 @@ class TestRehearsal:
         assert found.as_json()["seconds"] == 5
 
     def test_of_many_bad_rows_the_first_are_kept(self) -> None:
-        """A rehearsal keeps the first bad rows, and counts the others; rows may have no key."""
+        """A dry run keeps the first bad rows, and counts the others; rows may have no key."""
         rows = [Row(1, {}), Row(2, {}), *(BadRow(line, "bad") for line in range(3, KEPT + 5))]
-        found = rehearse(SUNSHINE, Mode.CREATE, rows)
+        found = dry_run(SUNSHINE, Mode.CREATE, rows)
         assert (found.valid, found.bad, found.duplicates) == (2, KEPT + 2, 0)
         assert len(found.problems) == KEPT
         assert found.seconds is None
@@ -637,10 +638,17 @@ class TestRehearsal:
     async def test_bad_in_rehearsal_is_bad_in_earnest(
         self, client: SunshineClient, mode: Mode
     ) -> None:
-        """What a rehearsal says is bad is what the job says is bad."""
+        """What a dry run says is bad is what the job says is bad."""
         rows = [Row(1, {"id": ".."}), Row(2, {"externalId": "a"}), Row(3, {"metadata": {}})]
         await Job(client, SUNSHINE, Mode.CREATE).run(people("a"))
         report = await Job(client, SUNSHINE, mode).run(rows)
         problems = sorted(report.problems, key=lambda problem: problem.line)
-        assert rehearse(SUNSHINE, mode, rows).problems == problems
+        assert dry_run(SUNSHINE, mode, rows).problems == problems
         assert report.bad == 2
+
+
+def test_old_names_stay() -> None:
+    """The names of earlier releases name the same things."""
+    assert jobs.LastingJob is jobs.JournaledJob
+    assert jobs.Rehearsal is jobs.DryRun
+    assert jobs.rehearse is jobs.dry_run

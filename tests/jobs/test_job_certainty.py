@@ -42,10 +42,10 @@ from sunshine_async.jobs import (
     Report,
     Row,
     SourceError,
+    dry_run,
     open_rows,
-    rehearse,
 )
-from sunshine_async.jobs.source import noted
+from sunshine_async.jobs.source import source_row
 from sunshine_async.journal import Journal, State
 from sunshine_async.smooch import AppUserPreCreate
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
@@ -669,13 +669,13 @@ class TestOddRows:
         assert [found for found, _ in desk.rows] == [state]
 
     def test_rehearsals(self) -> None:
-        """A rehearsal takes what a job takes, and refuses what a job refuses."""
+        """A dry run takes what a job takes, and refuses what a job refuses."""
         odd = [body for body, _ in ODD_BODIES.values()]
-        found = rehearse(SUNSHINE, Mode.CREATE, [named("a", "a"), *odd])
+        found = dry_run(SUNSHINE, Mode.CREATE, [named("a", "a"), *odd])
         assert found.valid + found.bad == 1 + len(odd)
         assert found.bad >= len(odd) - 1
         with pytest.raises(TypeError, match="expected an iterable of bodies"):
-            rehearse(SUNSHINE, Mode.CREATE, "users.csv")
+            dry_run(SUNSHINE, Mode.CREATE, "users.csv")
 
 
 class TestFuse:
@@ -752,5 +752,5 @@ class TestJournals:
     def test_what_is_not_json(self) -> None:
         """A row of the caller's own that JSON can't hold is bad."""
         task = SUNSHINE.tasks[Mode.CREATE]
-        found = noted(Row(1, {"externalId": {1}}), task, keep_body=False)
+        found = source_row(Row(1, {"externalId": {1}}), task, keep_body=False)
         assert found.reason == "not JSON: Type is not JSON serializable: set"

@@ -21,8 +21,8 @@ from sunshine_async.jobs import (
     Report,
     Row,
     Trouble,
+    dry_run,
     open_rows,
-    rehearse,
 )
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -213,9 +213,9 @@ class TestParcels:
 
     async def test_a_rehearsal_counts_requests(self) -> None:
         """A dry run finds the same bad rows, and says how few requests it takes."""
-        found = rehearse(DIXA, Mode.CREATE, rows([*people(250), {"email": 1}]), rate=10)
+        found = dry_run(DIXA, Mode.CREATE, rows([*people(250), {"email": 1}]), rate=10)
         assert (found.valid, found.bad, found.requests, found.seconds) == (250, 1, 3, 0.3)
-        found = rehearse(DIXA, Mode.DELETE, rows([{"id": NOBODY}, {"id": "jane"}]))
+        found = dry_run(DIXA, Mode.DELETE, rows([{"id": NOBODY}, {"id": "jane"}]))
         assert (found.valid, found.bad, found.requests) == (1, 1, 1)
 
 

@@ -406,7 +406,7 @@ class TestCutOff:
         async with SUNSHINE.on(emulator.transport()) as client:
             async with jobs.open(path, client, SERVICES["sunshine"], Mode.UPSERT) as job:
                 with open_rows(file, job.shape) as rows:
-                    await job._prepared(rows)
+                    await job._load(rows)
                     [[pages]] = job.journal._fetch_all("PRAGMA page_count")
                     job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
                     first = await job.run(rows)
@@ -524,7 +524,7 @@ class TestReadOnce:
         await killed(SUNSHINE, emulator, path, people, after=1)
         write(file, people)
         async with SUNSHINE.on(emulator.transport()) as client:
-            with pytest.raises(JournalError, match="it was given its rows one by one"):
+            with pytest.raises(JournalError, match="the run was given its rows one by one"):
                 await run(client, SUNSHINE, path, file)
             report = await run(client, SUNSHINE, path, file, accept_changed_source=True)
         assert (report.done, report.waiting) == (3, 0)

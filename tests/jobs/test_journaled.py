@@ -33,7 +33,7 @@ from sunshine_async.jobs import (
     SourceError,
     open_rows,
 )
-from sunshine_async.jobs.journaled import AHEAD
+from sunshine_async.jobs.entries import MARKED_AHEAD
 from sunshine_async.jobs.source import SUMS
 from sunshine_async.jobs.tasks.task import Entry
 from sunshine_async.jobs.writer import JournalWriter
@@ -114,9 +114,9 @@ def sums(path: Path) -> dict[str, float]:
 async def stopped_at_once(client: SunshineClient, path: Path, rows: Path, mode: Mode) -> None:
     """Let the journal have the rows of a file, and send none of them."""
     async with jobs.open(path, client, SUNSHINE, mode) as job:
-        job._source = lambda _: pytest.fail("unused")  # type: ignore[method-assign]
+        job._open_entries = lambda _: pytest.fail("unused")  # type: ignore[method-assign]
         with open_rows(rows, job.shape) as found:
-            await job._prepared(found)
+            await job._load(found)
 
 
 def users(emulator: Emulator) -> dict[str, Any]:
@@ -171,8 +171,8 @@ class TestGoingOn:
         report = await run(client, path, file)
         assert counts(report) == (2, 0, 2, 0, 0)
         assert {one.line: one.reason.partition(". ")[0] for one in report.problems} == {
-            2: "it may have been sent before, and what is there under its key is not as sent",
-            4: "it had begun when its job was cut off, and nothing can tell whether it was done",
+            2: "the row may have been sent before, and the user with its key differs from the row",
+            4: "sending had begun when the job was cut off, and nothing can tell the result",
         }
         assert there.done == 1
         assert effects(emulator) == {"create": 3}
@@ -291,7 +291,7 @@ class TestSources:
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with (
                 open_rows(file, job.shape, skip=["metadata"]) as rows,
-                pytest.raises(JournalError, match="it read it as"),
+                pytest.raises(JournalError, match="the run read the file as"),
             ):
                 await job.run(rows)
 
@@ -336,12 +336,12 @@ class TestSources:
         write(file, bodies("a", "b"))
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with open_rows(file, job.shape) as rows:
-                await job._prepared(rows)
+                await job._load(rows)
                 write(file, bodies("a"))
-                entries = job._source(rows)
+                entries = job._open_entries(rows)
                 with pytest.raises(StopAsyncIteration):
-                    await anext(entries)
-                entries.close()
+                    await anext(job._take(entries))
+                await entries.aclose()
         assert "was changed" in str(job.report.reason)
 
     async def test_gone_before_it_is_read(
@@ -491,7 +491,7 @@ class TestStreams:
 
     async def test_what_cannot_be_found_ahead(self, client: SunshineClient, path: Path) -> None:
         """What can be read once only has no last row of a key before its end."""
-        with pytest.raises(SourceError, match="--duplicates last: what can be read once"):
+        with pytest.raises(SourceError, match="--duplicates last needs a file"):
             await run(client, path, bodies("a"), duplicates=Duplicates.LAST)
 
     async def test_pipes(self, client: SunshineClient, path: Path) -> None:
@@ -889,17 +889,17 @@ class TestBegunAhead:
         written: list[int] = []
         journal = Journal(path)
         journal.write = lambda *_, about, **__: written.append(int(about[REACH]))  # type: ignore[method-assign]
-        scribe = JournalWriter(journal, dict, print, print)
+        writer = JournalWriter(journal, dict, print, print)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(scribe.work)
-            await scribe.reach(4, ahead=4)
+            tasks.start_soon(writer.run)
+            await writer.start_through(4, ahead=4)
             assert written == [8]
-            await scribe.reach(8, ahead=4)
+            await writer.start_through(8, ahead=4)
             assert written == [8]
-            await scribe.reach(12, ahead=4)
+            await writer.start_through(12, ahead=4)
             assert written == [8, 12 + 8]
-            await scribe.reach(20, ahead=4)
-            scribe.close()
+            await writer.start_through(20, ahead=4)
+            writer.close()
         assert written == [8, 20, 20 + 8]
         journal.close()
 
@@ -914,7 +914,7 @@ class TestBegunAhead:
         for name, value in product(names, values):
             row = Row(1, {name: value})
             entry = task.entry(row)
-            if isinstance(entry, Entry) and task.batch_size == 1 and task.recovery(entry) in AHEAD:
+            if isinstance(entry, Entry) and task.most == 1 and task.again(entry) in MARKED_AHEAD:
                 found.add(name)
                 assert task.key_of(row.data)
         assert found or task.batch_size > 1 or mode is Mode.UPDATE
@@ -928,9 +928,9 @@ class TestFullDisks:
         write(file, bodies(*(f"user-{n}" for n in range(900))))
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with open_rows(file, job.shape) as rows:
-                await job._prepared(rows)
-                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
-                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
+                await job._load(rows)
+                [[pages]] = job.journal._all("PRAGMA page_count")
+                job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
         assert report.ending is Ending.GAVE_UP
         assert "the disk is full" in str(report.reason)
@@ -945,9 +945,9 @@ class TestFullDisks:
         write(file, [{"metadata": {"n": n, "long": "x" * 900}} for n in range(600)])
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job:
             with open_rows(file, job.shape) as rows:
-                await job._prepared(rows)
-                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
-                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
+                await job._load(rows)
+                [[pages]] = job.journal._all("PRAGMA page_count")
+                job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
         assert report.ending is Ending.GAVE_UP
         done, failed, unknown, bad, waiting = counts(await run(client, path, file))

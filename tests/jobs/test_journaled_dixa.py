@@ -75,7 +75,7 @@ async def read_only(client: DixaClient, path: Path, rows: Path, mode: Mode) -> N
     """Let the journal have the rows of a file, and send none of them."""
     async with jobs.open(path, client, DIXA, mode) as job:
         with open_rows(rows, job.shape) as found:
-            await job._prepared(found)
+            await job._load(found)
 
 
 def begun(path: Path, *numbers: int) -> None:
@@ -184,9 +184,9 @@ class TestGoingOn:
 
         assert counts(report) == (3, 0, 3, 0, 0)
         assert {one.line: one.reason.partition(", and")[0] for one in report.problems} == {
-            2: "it may have been sent before",
-            3: "it may have been sent before",
-            5: "it had begun when its job was cut off",
+            2: "the row may have been sent before",
+            3: "the row may have been sent before",
+            5: "sending had begun when the job was cut off",
         }
         assert effects(emulator) == {"create": 2}
         again = await run(client, path, file, retry_unknown=True)

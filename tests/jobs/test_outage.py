@@ -14,7 +14,7 @@ from sunshine_async.jobs.outage import OutageWatch
 def played(
     scenario: Callable[[OutageWatch, Pace, list[str]], Awaitable[None]], *errors: Exception
 ) -> None:
-    """Run *scenario* with a hold whose probe meets *errors*, in time that jumps."""
+    """Run *scenario* with a watch whose probe meets *errors*, in time that jumps."""
 
     async def run() -> None:
         pace, said, left = Pace(), list[str](), list(errors)
@@ -25,12 +25,12 @@ def played(
             pace.enter(anyio.current_time())
             pace.leave(now=anyio.current_time())
 
-        hold = OutageWatch(pace, probe, said.append, max_outage=60, at_first=10)
+        watch = OutageWatch(pace, probe, said.append, max_outage=60, at_first=10)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(hold.keep)
+            tasks.start_soon(watch.run)
             await anyio.sleep(1)
-            await scenario(hold, pace, said)
-            hold.close()
+            await scenario(watch, pace, said)
+            watch.close()
 
     virtually(run)
 
@@ -49,13 +49,13 @@ def fail(pace: Pace) -> None:
 def test_it_hears_from_the_pace(errors: tuple[Exception, ...]) -> None:
     """Where the pace holds calls back rows are held, until the probe is answered; whatever it meets."""
 
-    async def scenario(hold: OutageWatch, pace: Pace, said: list[str]) -> None:
-        hold.answer()
+    async def scenario(watch: OutageWatch, pace: Pace, said: list[str]) -> None:
+        watch.record_answer()
         fail(pace)
         await anyio.sleep(0.1)
-        assert hold.held
-        await hold.enter()
-        assert hold.seconds > 0
+        assert watch.held
+        await watch.wait()
+        assert watch.seconds > 0
         assert not said
 
     played(scenario, *errors)
@@ -64,8 +64,8 @@ def test_it_hears_from_the_pace(errors: tuple[Exception, ...]) -> None:
 def test_it_gives_up_in_time() -> None:
     """A probe that is never answered ends with what it met last."""
 
-    async def scenario(hold: OutageWatch, pace: Pace, said: list[str]) -> None:
-        hold.answer()
+    async def scenario(watch: OutageWatch, pace: Pace, said: list[str]) -> None:
+        watch.record_answer()
         fail(pace)
         await anyio.sleep(61)
         assert said[0].startswith("the service has been gone for ")
@@ -77,7 +77,7 @@ def test_it_gives_up_in_time() -> None:
 def test_it_gives_up_sooner_where_nothing_was_ever_there() -> None:
     """Before the first answer it waits less: the address may be wrong."""
 
-    async def scenario(hold: OutageWatch, pace: Pace, said: list[str]) -> None:
+    async def scenario(watch: OutageWatch, pace: Pace, said: list[str]) -> None:
         fail(pace)
         await anyio.sleep(11)
         assert said[0].startswith("the service has not answered once in ")

@@ -299,7 +299,7 @@ class History:
         assert not self.store.requests
         assert not options["accept_changed_source"] or "have the key of an earlier" in reason
 
-    async def _send(self, job: jobs.LastingJob, *, stream: bool, broken: int | None) -> Report:
+    async def _send(self, job: jobs.JournaledJob, *, stream: bool, broken: int | None) -> Report:
         if stream:
             return await job.run(self._stream(broken))
         file = self.folder / "users.jsonl"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -104,6 +105,19 @@ def test_every_file_has_its_level() -> None:
 def test_imports_go_down_only(name: str) -> None:
     """A module imports only what is below it."""
     assert {part for part in ours(name) if LEVEL[part] >= LEVEL[part_of(name)]} == set()
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    """The imports of all modules form no cycle, in functions and for type checkers included."""
+    found = {
+        f"sunshine_async.{name}".removesuffix(".__init__"): {
+            module for module in imports(name) if module in MODULES
+        }
+        for name in FILES
+        if not name.endswith("__init__")
+    }
+
+    assert list(TopologicalSorter(found).static_order())
 
 
 @pytest.mark.parametrize(

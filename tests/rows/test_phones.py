@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sunshine_async.dixa import CreateEndUserInput
-from sunshine_async.jobs import DIXA, SMOOCH, SUNSHINE, Mode, rehearse
+from sunshine_async.jobs import DIXA, SMOOCH, SUNSHINE, Mode, dry_run
 from sunshine_async.rows import BadRow, Row, Shape, SourceError, open_rows
 from sunshine_async.rows.file import open_as
 from sunshine_async.rows.phones import count_national
@@ -127,7 +127,7 @@ def test_a_rehearsal_counts_them(file: Path) -> None:
     """A dry run says how many numbers would be turned, and which rows would be refused."""
     file.write_text('{"phoneNumber":"030 901820"}\n{"phoneNumber":"x"}\n')
     with open_rows(file, SHAPE, default_region="DE") as rows:
-        found = rehearse(DIXA, Mode.CREATE, rows)
+        found = dry_run(DIXA, Mode.CREATE, rows)
     assert (found.turned, found.national, found.valid, found.bad) == (1, 0, 1, 1)
 
 

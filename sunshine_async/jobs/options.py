@@ -1,0 +1,63 @@
+"""Options of a job: one value, from the caller to each part of the job."""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Final
+
+from attrs import evolve, frozen
+
+from sunshine_async.bulk import Concurrency
+from sunshine_async.jobs.report import Problem, Report
+from sunshine_async.jobs.tasks.task import Mode, Task
+from sunshine_async.journal import Rules
+
+GRACE: Final = 10.0
+"""Default seconds for running calls to end after a stop."""
+MAX_OUTAGE: Final = 900.0
+"""Default seconds to wait for a service that is gone."""
+_RULES: Final[Mapping[Mode, Rules]] = {
+    Mode.CREATE: Rules(once=True, skips=True),
+    Mode.UPDATE: Rules(differ=True, marked=False),
+    Mode.UPSERT: Rules(differ=True, skips=True),
+    Mode.DELETE: Rules(),
+}
+
+
+class Duplicates(Enum):
+    """Choice of the rows to send from rows with the same key."""
+
+    LAST = "last"
+    FIRST = "first"
+    ALL = "all"
+    """All, in input order, and never two at once."""
+    FAIL = "fail"
+    """None: the job doesn't start."""
+
+
+@frozen(kw_only=True)
+class JobOptions:
+    """Options of a `Job`; the second group is for a job with a journal."""
+
+    concurrency: Concurrency | None = None
+    """Calls under way at once; None: the default of the service and mode."""
+    max_failures: int | None = None
+    max_outage: float = MAX_OUTAGE
+    grace: float = GRACE
+    on_problem: Callable[[Problem], None] | None = None
+
+    duplicates: Duplicates | None = None
+    """None: the last row of a file; all rows of a source that can't be read twice."""
+    retry_failed: bool = False
+    retry_unknown: bool = False
+    accept_changed_source: bool = False
+    full: bool = False
+    """True: rows that haven't changed since the service last accepted the row are sent too."""
+    keep_bodies: bool = False
+    on_progress: Callable[[Report], None] | None = None
+
+    def rules(self, mode: Mode, task: Task) -> Rules:
+        """Return the rules for rows of a user whom the journal knows already."""
+        rules = _RULES[mode]
+        skips = rules.skips and not self.full
+        aliased = rules.differ and task.key_includes_field
+        return evolve(rules, skips=skips, by_count=self.accept_changed_source, aliased=aliased)
