@@ -58,7 +58,7 @@ class _ColumnTarget:
 
 
 def read_number(cell: str) -> int | float:
-    """Return the number in the cell, as an integer if the cell has one; raise `Misfit` otherwise."""
+    """Return the number in the cell, an integer for digits alone; raise `Misfit` for other text."""
     digits = cell.strip()
     match = _NUMBER.fullmatch(digits)
     if match is None:
