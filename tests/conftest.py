@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.size import set_size
+from support.size import set_size, small_selection
 
 pytest_plugins = ["sunshine_async.testing"]
 
@@ -28,6 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
     size = config.getoption("--size")
     set_size(size)
     settings.load_profile(size)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a few cases of each test in a small run."""
+    if config.getoption("--size") == "small":
+        items[:], others = small_selection(items)
+        config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture

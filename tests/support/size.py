@@ -1,26 +1,38 @@
-"""The size of a test run: ``pytest --size=full`` in CI, small for a quick answer.
+"""The size of a test run: ``pytest`` is a small run, ``pytest --size=full`` a full run, as in CI.
 
-A small run keeps every promise, on fewer examples, rows, kills and cases.
+A small run keeps every promise, on fewer cases, examples, rows and kills.
 """
 
-from collections.abc import Iterable
 from typing import TypeVar
+
+import pytest
 
 T = TypeVar("T")
 
-_SIZE = {"full": False}
+CASES = 5
+"""Cases of a parametrized test in a small run."""
+
+_run = {"size": "small"}
 
 
 def set_size(size: str) -> None:
     """Make this run a *size* run: "small" or "full"."""
-    _SIZE["full"] = size == "full"
+    _run["size"] = size
 
 
 def sized(full: T, small: T) -> T:
-    """Return *full* in a full run, *small* in a small one."""
-    return full if _SIZE["full"] else small
+    """Return *full* in a full run, *small* in a small run."""
+    return full if _run["size"] == "full" else small
 
 
-def some(cases: Iterable[T], every: int) -> list[T]:
-    """Return all *cases* in a full run; in a small one the first, and each *every*-th after."""
-    return list(cases)[:: sized(1, every)]
+def small_selection(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Split *items* into those of a small run, at most `CASES` of a test, and all others."""
+    by_test: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = {
+        cases[place * (len(cases) - 1) // (CASES - 1)]
+        for cases in by_test.values()
+        for place in range(CASES)
+    }
+    return [item for item in items if item in kept], [item for item in items if item not in kept]
