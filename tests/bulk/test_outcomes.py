@@ -20,6 +20,8 @@ from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row, StoppedError
 from sunshine_async.jobs.tasks.task import Batched, Task
 
+pytestmark = pytest.mark.costly
+
 BAD: Final = 3
 """The item that ends in the exception."""
 ITEMS: Final = 12

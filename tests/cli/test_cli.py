@@ -44,6 +44,8 @@ from sunshine_async.jobs import (
 )
 from sunshine_async.testing import ScriptedTransport
 
+pytestmark = pytest.mark.costly
+
 Call: TypeAlias = Callable[..., Result]
 
 

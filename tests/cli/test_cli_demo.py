@@ -24,6 +24,8 @@ from sunshine_async.jobs import Report, open_rows
 from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.sunshine import UserCreateBody
 
+pytestmark = pytest.mark.costly
+
 
 def test_made_up_users_are_as_it_says(tmp_path: Path) -> None:
     """The made-up file has as many rows, bad ones and duplicates as it says, the same every time."""

@@ -22,6 +22,8 @@ from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal import Journal
 
+pytestmark = pytest.mark.costly
+
 TYPED = ("import", "-", "--mode", "upsert")
 Shell: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 Call: TypeAlias = Callable[[str], Result]

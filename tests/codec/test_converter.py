@@ -33,6 +33,8 @@ from sunshine_async._codec import (
     wire_name,
 )
 
+pytestmark = pytest.mark.costly
+
 AT = datetime(2020, 5, 21, 15, 53, 30, 197_000, tzinfo=UTC)
 
 

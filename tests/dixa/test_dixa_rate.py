@@ -13,6 +13,8 @@ from sunshine_async.bulk import Done
 from sunshine_async.dixa import CreateEndUserInput, DixaClient
 from sunshine_async.emulator import Emulator
 
+pytestmark = pytest.mark.costly
+
 SECONDS = 60
 ALLOWED = 10 * SECONDS + 4
 

@@ -9,6 +9,8 @@ import pytest
 
 from sunshine_async._http.fork import ForkSafeLock, _renew_all
 
+pytestmark = pytest.mark.costly
+
 FORKING: Final = """
 import os, signal, sys, threading, time
 import httpx

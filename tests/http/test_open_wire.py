@@ -33,6 +33,8 @@ from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.sunshine import UserCreateBody, UserUpdateBody
 from sunshine_async.testing import no_waiting
 
+pytestmark = pytest.mark.costly
+
 MOCKS = ("respx", "pytest_httpx", "vcr")
 AUTH = BasicAuth("key-id", "secret")
 CREATES = 400

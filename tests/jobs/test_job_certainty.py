@@ -51,7 +51,7 @@ from sunshine_async.smooch import AppUserPreCreate
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import ScriptedTransport
 
-pytestmark = pytest.mark.usefixtures("instant_waits")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 
 
 @define

@@ -17,7 +17,7 @@ from sunshine_async.jobs import SERVICES, Duplicates, Job, Mode, Report, Row, op
 from sunshine_async.journal import Journal, JournalError, State, Update
 from sunshine_async.smooch import SmoochClient
 
-pytestmark = pytest.mark.usefixtures("instant_waits")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 Client = SunshineClient | SmoochClient | DixaClient
 Person = dict[str, Any]
 

@@ -41,7 +41,7 @@ from sunshine_async.journal import REACH, Journal, State, Update
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
-pytestmark = pytest.mark.usefixtures("instant_waits")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 
 
 def client_on(transport: httpx.AsyncBaseTransport, **options: Any) -> SunshineClient:

@@ -18,7 +18,7 @@ from sunshine_async.jobs import DIXA, Duplicates, Ending, JournalError, Mode, Re
 from sunshine_async.journal import Found, Journal, State, Update
 from sunshine_async.testing import ScriptedTransport
 
-pytestmark = pytest.mark.usefixtures("instant_waits")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 CREATE = "postEndusersBulk"
 LIST = "getEndusers"
 LOST = Mishap(reset=True, when="after", operation=CREATE)

@@ -35,7 +35,7 @@ from sunshine_async.jobs import (
 )
 from sunshine_async.journal import Journal, State
 
-pytestmark = pytest.mark.usefixtures("instant_waits")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 
 HISTORIES = int(os.environ.get("HISTORIES", "500"))
 PARTS = 10

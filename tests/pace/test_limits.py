@@ -5,6 +5,8 @@ from typing import Final
 import pytest
 from pace_cases import CASES, Case, simulate
 
+pytestmark = pytest.mark.costly
+
 MANY = ("300 a second", "no limit", "60 a second", "10 at once", "bucket 60/s")
 """Cases of many thousand calls: of each one here, all in `benchmarks/pace.py --limits "" --virtual`."""
 

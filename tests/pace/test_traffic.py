@@ -9,6 +9,8 @@ from support.traffic import Caller, Server, World, callers, usual
 
 from sunshine_async import Lane, Pace
 
+pytestmark = pytest.mark.costly
+
 RETRY_AFTER = pytest.mark.parametrize("retry_after", [1.0, None], ids=["asked", "unasked"])
 
 

@@ -19,6 +19,8 @@ from sunshine_async._pace.pace import Sign
 from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import Clock, acquire_slot
 
+pytestmark = pytest.mark.costly
+
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 CLOCK = Clock(now=anyio.current_time)
 

@@ -9,8 +9,8 @@ import pytest
 
 T = TypeVar("T")
 
-CASES = 5
-"""Cases of a parametrized test in a small run."""
+CASES = 3
+"""Cases of a parametrized test in a small run; one case with the mark ``costly``."""
 
 _run = {"size": "small"}
 
@@ -33,6 +33,6 @@ def small_selection(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[p
     kept = {
         cases[place * (len(cases) - 1) // (CASES - 1)]
         for cases in by_test.values()
-        for place in range(CASES)
+        for place in range(1 if cases[0].get_closest_marker("costly") else CASES)
     }
     return [item for item in items if item in kept], [item for item in items if item not in kept]
