@@ -11,7 +11,6 @@ import pytest
 from support.killing import SUNSHINE, Importing, emulator, ended, judged, play
 from support.size import sized
 
-
 CALM = ("--latency", "0.02")
 ROWS = 1500
 
