@@ -914,7 +914,7 @@ class TestBegunAhead:
         for name, value in product(names, values):
             row = Row(1, {name: value})
             entry = task.entry(row)
-            if isinstance(entry, Entry) and task.most == 1 and task.again(entry) in MARKED_AHEAD:
+            if isinstance(entry, Entry) and task.batch_size == 1 and task.recovery(entry) in MARKED_AHEAD:
                 found.add(name)
                 assert task.key_of(row.data)
         assert found or task.batch_size > 1 or mode is Mode.UPDATE
@@ -929,8 +929,8 @@ class TestFullDisks:
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
             with open_rows(file, job.shape) as rows:
                 await job._load(rows)
-                [[pages]] = job.journal._all("PRAGMA page_count")
-                job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
+                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
+                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
         assert report.ending is Ending.GAVE_UP
         assert "the disk is full" in str(report.reason)
@@ -946,8 +946,8 @@ class TestFullDisks:
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job:
             with open_rows(file, job.shape) as rows:
                 await job._load(rows)
-                [[pages]] = job.journal._all("PRAGMA page_count")
-                job.journal._all(f"PRAGMA max_page_count = {pages + 1}")
+                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
+                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
                 report = await job.run(rows)
         assert report.ending is Ending.GAVE_UP
         done, failed, unknown, bad, waiting = counts(await run(client, path, file))
