@@ -110,15 +110,13 @@ def emulator_url(emulator: "Emulator") -> Generator[str]:
 @pytest.fixture
 def sunshine_client(emulator: "Emulator") -> SunshineClient:
     """Return a client of the emulator, for async tests and for tests that run an event loop."""
-    auth = BasicAuth("key-id", "secret")
-    return SunshineClient("app", auth=auth, transport=emulator.transport())
+    return SunshineClient("app", auth=BasicAuth("key-id", "secret"), transport=emulator.transport())
 
 
 @pytest.fixture
 def smooch_client(emulator: "Emulator") -> SmoochClient:
-    """Return a Smooch v1.1 client of the same emulator, with the same users as `sunshine_client`."""
-    auth = BasicAuth("key-id", "secret")
-    return SmoochClient("app", auth=auth, transport=emulator.transport())
+    """Return a Smooch v1.1 client of the emulator, with the same users as `sunshine_client`."""
+    return SmoochClient("app", auth=BasicAuth("key-id", "secret"), transport=emulator.transport())
 
 
 @pytest.fixture

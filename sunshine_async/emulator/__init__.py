@@ -12,10 +12,9 @@
 faults, `Emulator.add` and `Emulator.add_support` store users and Support records. Scripts in
 other languages send control requests below ``/_emulator/``; see `control`.
 
-`World` holds the state: three services, credentials, rates, faults and counts. Each service
-(`Sunshine`, `Smooch`, `Dixa`) is a `UserApi`: a table of operations, declared by the endpoints of
-the client library. Sunshine and Smooch are one platform and share one store, `Platform`; Dixa has
-an `EndUserStore`. A `Schema` validates each body. `StateFile` keeps all changes over a restart.
+`World` holds the state. Each service (`Sunshine`, `Smooch`, `Dixa`) is a `UserApi`: a table of
+operations, declared by the endpoints of the client library. Sunshine and Smooch are one platform
+with one store, `Platform`; Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
 
 `AsgiApp` answers requests: match the path, take the next fault from the `FaultInjector`, run the
 operation, respond or break the connection. `ServerThread` puts the application on a socket.

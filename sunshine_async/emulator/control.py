@@ -11,11 +11,11 @@
 ``POST /_emulator/reset``                deletes users, counts and faults: 204
 ======================================== ===========================================================
 
-A 201 responds with the lines as stored. An invalid line is a 400 with the name of the field; the
-lines before the invalid line are stored.
+A 201 has the lines as stored. An invalid line is a 400 that names the field; earlier lines stay.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -30,23 +30,22 @@ from sunshine_async.emulator.world import World
 
 PREFIX: Final = "/_emulator/"
 _JSON: Final = "application/json"
-
 _CONVERSATION: Final = object_schema("requesterId", requesterId=TEXT)
 
 
 def router(world: World) -> Router:
     """Return the ASGI application of control requests for *world*."""
     handlers = _Handlers(world)
+    post = partial(Route, methods=["POST"])
     return Router(
         [
             Route(PREFIX + "ledger", handlers.ledger),
-            Route(PREFIX + "users/{service}", handlers.users),
-            Route(PREFIX + "users/{service}", handlers.add, methods=["POST"]),
-            Route(PREFIX + "support", handlers.add_support, methods=["POST"]),
-            Route(PREFIX + "dixa/definitions", handlers.define, methods=["POST"]),
-            Route(PREFIX + "dixa/conversations", handlers.add_conversations, methods=["POST"]),
-            Route(PREFIX + "faults", handlers.script, methods=["POST"]),
-            Route(PREFIX + "reset", handlers.reset, methods=["POST"]),
+            Route(PREFIX + "users/{service}", handlers.users, methods=["GET", "POST"]),
+            post(PREFIX + "support", partial(_store_lines, world.add_support)),
+            post(PREFIX + "dixa/definitions", partial(_store_lines, world.dixa.define)),
+            post(PREFIX + "dixa/conversations", partial(_store_lines, handlers.add_conversation)),
+            post(PREFIX + "faults", handlers.script),
+            post(PREFIX + "reset", handlers.reset),
         ]
     )
 
@@ -63,29 +62,16 @@ class _Handlers:
         if service not in self._world.services:
             return _problem(404, f"there is no {service} here")
         app_id = request.query_params.get("appId")
-        return _json_lines(self._world.users(service, app_id=app_id))
-
-    async def add(self, request: Request) -> Response:
-        service = request.path_params["service"]
-        app_id = request.query_params.get("appId")
-        if service not in self._world.services:
-            return _problem(404, f"there is no {service} here")
+        if request.method != "POST":
+            return _json_lines(self._world.users(service, app_id=app_id))
         if not app_id and self._world.has_apps(service):
             return _problem(400, "appId: which app are they of? POST ...?appId=...")
         add = self._world.add
-        return await _store_lines(request, lambda user: add(service, user, app_id=app_id or ""))
+        return await _store_lines(lambda user: add(service, user, app_id=app_id or ""), request)
 
-    async def add_support(self, request: Request) -> Response:
-        return await _store_lines(request, self._world.add_support)
-
-    async def define(self, request: Request) -> Response:
-        return await _store_lines(request, self._world.dixa.define)
-
-    async def add_conversations(self, request: Request) -> Response:
-        add = self._world.dixa.add_conversation
-        return await _store_lines(
-            request, lambda data: add(_CONVERSATION.validate(data)["requesterId"], data)
-        )
+    def add_conversation(self, data: Any) -> Mapping[str, Any]:
+        end_user_id = _CONVERSATION.validate(data)["requesterId"]
+        return self._world.dixa.add_conversation(end_user_id, data)
 
     async def script(self, request: Request) -> Response:
         try:
@@ -100,8 +86,7 @@ class _Handlers:
         return Response(status_code=204)
 
 
-async def _store_lines(request: Request, store: Callable[[Any], Mapping[str, Any]]) -> Response:
-    """Call *store* with each line of the body; respond with the results."""
+async def _store_lines(store: Callable[[Any], Mapping[str, Any]], request: Request) -> Response:
     try:
         return _json_lines(
             [store(orjson.loads(line)) for line in (await request.body()).splitlines()], status=201

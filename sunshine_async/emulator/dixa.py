@@ -7,12 +7,10 @@ Assumed, where the documentation is silent:
 - E-mail addresses and phone numbers, additional addresses and numbers too, belong to one end user
   each; e-mail addresses without regard to case. Several end users may have the same external id.
 - The filters of a list find additional addresses and numbers too. Lists are in the order of
-  creation, with 50 end users a page unless ``pageLimit`` says otherwise, and without custom
-  attributes.
+  creation, 50 end users a page without a ``pageLimit``, and without custom attributes.
 - An invalid e-mail address, a phone number that isn't E.164 and a wrong type are a 400; so is an
   item for which `Dixa.refuses` gives a reason. In bulk such a 400 is for the whole request, and no
-  item is done. Any further error fails only the item.
-- Each item has an outcome; outcomes come in the order of the items.
+  item is done. Any further error fails only the item. Outcomes come in the order of the items.
 - An address or number that is repeated in a list is stored once.
 - A patch keeps missing fields and clears null fields; an update clears both. Custom attributes
   stay in either; null clears an attribute. A Select takes the values of options, from a parent to
@@ -29,39 +27,23 @@ from uuid import uuid4
 
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.emulator.dixa_store import (
+    ATTRIBUTES,
+    BULK,
     INPUT,
     STORED,
     EndUserStore,
     contact_errors,
     is_uuid,
     is_valid_value,
-    known_fields,
     page_of,
     paginate,
     parse_definition,
     refuse_value,
-    time_now,
 )
-from sunshine_async.emulator.fields import (
-    TEXT,
-    JsonObject,
-    Refusal,
-    Schema,
-    object_schema,
-    omit,
-    pick,
-    refuse,
-)
-from sunshine_async.emulator.service import (
-    Change,
-    Operation,
-    OperationRequest,
-    Reply,
-    UserApi,
-)
+from sunshine_async.emulator.fields import JsonObject, Refusal, format_time, omit, pick, refuse
+from sunshine_async.emulator.service import Change, Operation, OperationRequest, Reply, UserApi
 
 ORGANIZATION: Final = "b86a1842-437c-4c55-ac4b-0a9cd2f44dfb"
-FILTERS: Final = ("email", "phone", "externalId")
 MESSAGES: Final[Mapping[int, str]] = {
     401: "Unauthorized",
     404: "The requested resource could not be found",
@@ -71,7 +53,6 @@ MESSAGES: Final[Mapping[int, str]] = {
 """The message of the service for a status, for any reason."""
 
 _PATH: Final = {"end_user_id": "userId", "request_id": "requestId"}
-BULK: Final = object_schema(data=Schema(type="array", items=INPUT.with_fields(id=TEXT)))
 
 
 class Dixa(UserApi):
@@ -91,9 +72,7 @@ class Dixa(UserApi):
             Operation(end_users.UPDATE, lambda request: self._change(request, "update"), INPUT),
             Operation(end_users.ANONYMIZE, self._anonymize),
             Operation(end_users.ANONYMIZATION, self._anonymization),
-            Operation(
-                end_users.PATCH_CUSTOM_ATTRIBUTES, self._patch_attributes, Schema(type="object")
-            ),
+            Operation(end_users.PATCH_CUSTOM_ATTRIBUTES, self._patch_attributes, ATTRIBUTES),
             Operation(end_users.CONVERSATIONS, self._list_conversations),
             Operation(end_users.CREATE_BULK, lambda request: self._bulk(request, "create"), BULK),
             Operation(end_users.PATCH_BULK, lambda request: self._bulk(request, "patch"), BULK),
@@ -121,10 +100,7 @@ class Dixa(UserApi):
     def add_conversation(
         self, end_user_id: str, conversation: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Store *conversation*, given as on the wire, as begun by an end user; return the result.
-
-        Raise `ValueError` for a missing end user.
-        """
+        """Store and return *conversation*, as on the wire; raise `ValueError` for no end user."""
         id_ = end_user_id.lower()
         if id_ not in self._store.by_id:
             message = f"requesterId: there is no end user {end_user_id}"
@@ -134,10 +110,9 @@ class Dixa(UserApi):
         return stored
 
     def define(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Define a custom attribute; return the definition in the format of the service.
+        """Define a custom attribute, given as on the wire; return the definition with all fields.
 
-        *data* is a definition as on the wire. A definition needs an ``id``, a ``label``, an
-        ``identifier`` and an ``inputDefinition``. Raise `ValueError` for an invalid definition.
+        Needs ``id``, ``label``, ``identifier``, ``inputDefinition``. Raise `ValueError` if invalid.
         """
         definition = parse_definition(data)
         self._definitions[definition["id"]] = definition
@@ -191,7 +166,7 @@ class Dixa(UserApi):
         return stored
 
     def _list(self, request: OperationRequest) -> Reply:
-        filters = pick(request.query, *FILTERS)
+        filters = pick(request.query, "email", "phone", "externalId")
         if len(filters) > 1:
             refuse("Invalid filters: Cannot provide more than one filter")
 
@@ -235,17 +210,17 @@ class Dixa(UserApi):
         return _data(outcomes, status=201 if effect == "create" else 200)
 
     def _bulk_outcome(self, item: Mapping[str, Any], effect: str) -> JsonObject:
-        """Create or change the end user of *item*; return the outcome."""
+        values = pick(item, *(INPUT.fields or {}))
         if effect == "create":
-            user = self._store.new_user(known_fields(item))
+            user = self._store.new_user(values)
             failed = f"Create EndUser [userId={user['id']}] in [orgId={ORGANIZATION}]"
         else:
             stored = self._store.by_id.get(item["id"].lower())
             if stored is None:
                 return _failure("NotFound", item["id"], MESSAGES[404])
-            if not known_fields(item):
+            if not values:
                 return _failure("EmptyPatchSet", item["id"], "The patch set is empty")
-            user = self._store.apply_update(stored, item, replace=effect == "update")
+            user = self._store.apply_update(stored, values, replace=effect == "update")
             failed = f"Updating EndUser [id={user['id']}] in [org={ORGANIZATION}]"
         codes = ",".join(self._store.conflicts(user))
         if codes:
@@ -266,7 +241,7 @@ class Dixa(UserApi):
             "id": str(uuid4()),
             "entityType": "UserAnonymizationType",
             "_type": "User",
-            "initiatedAt": f"{time_now()}[GMT]",
+            "initiatedAt": f"{format_time()}[GMT]",
             "targetEntityId": user["id"],
             "requestedBy": ORGANIZATION,
         }
@@ -283,7 +258,7 @@ class Dixa(UserApi):
             user_id = anonymization["targetEntityId"]
             if id_ in self._pending.get(user_id, ()):
                 self._remove(self._store.by_id[user_id])
-            anonymization = {**anonymization, "processedAt": f"{time_now()}[GMT]"}
+            anonymization = {**anonymization, "processedAt": f"{format_time()}[GMT]"}
             self._store_anonymization(anonymization)
         self._polled.add(id_)
         self._keep(["asked", id_])

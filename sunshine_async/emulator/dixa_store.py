@@ -4,7 +4,6 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
@@ -26,21 +25,20 @@ from sunshine_async.emulator.fields import (
 
 _T = TypeVar("_T")
 
-PAGE_LIMIT: Final = 50
 UNIQUE: Final = ("additionalEmails", "additionalPhoneNumbers")
 LISTS: Final = (*UNIQUE, "middleNames")
 
 _TEXT: Final = Schema(type="string", nullable=True)
-_TEXTS: Final = Schema(type="array", items=TEXT, nullable=True)
 INPUT: Final = object_schema(
     **dict.fromkeys(("displayName", "firstName", "lastName", "email", "phoneNumber"), _TEXT),
     **dict.fromkeys(("avatarUrl", "externalId"), _TEXT),
-    **dict.fromkeys(LISTS, _TEXTS),
+    **dict.fromkeys(LISTS, Schema(type="array", items=TEXT, nullable=True)),
 )
-INPUT_NAMES: Final = frozenset(INPUT.fields or {})
+BULK: Final = object_schema(data=Schema(type="array", items=INPUT.with_fields(id=TEXT)))
 STORED: Final = INPUT.with_fields(
     id=TEXT, createdAt=Schema(type="string", format="time"), customAttributes=OBJECTS
 )
+ATTRIBUTES: Final = Schema(type="object")
 
 _FLAG: Final = Schema(type="boolean")
 DEFINITION: Final = object_schema(
@@ -52,8 +50,7 @@ DEFINITION: Final = object_schema(
 )  # fmt: skip
 _OPTION: Final = object_schema(
     "value",
-    id=TEXT,
-    label=TEXT,
+    **dict.fromkeys(("id", "label"), TEXT),
     value=Schema(type="string", min_length=1),
     nestedOptions=OBJECTS,
     isDeactivated=_FLAG,
@@ -78,11 +75,6 @@ CONFLICTS: Final[Mapping[str, tuple[str, ...]]] = {
 """By error code: the fields with values that are unique among end users."""
 
 
-def known_fields(value: Mapping[str, Any]) -> JsonObject:
-    """Return *value* without fields that an end user doesn't have."""
-    return {name: inner for name, inner in value.items() if name in INPUT_NAMES}
-
-
 def contact_errors(value: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """Yield a sentence for each field with an invalid address or number."""
     for name, (pattern, should) in _CONTACT_RULES.items():
@@ -91,13 +83,8 @@ def contact_errors(value: Mapping[str, Any], path: str = "") -> Iterator[str]:
 
 
 def is_uuid(text: str) -> bool:
-    """Return True if *text* is a UUID, in either case. Stored ids are in lower case."""
+    """Return True for a UUID in either case. Stored ids are in lower case."""
     return bool(_UUID.fullmatch(text))
-
-
-def time_now() -> str:
-    """Return the current time in the format of the service."""
-    return format_time(datetime.now(UTC))
 
 
 @define(eq=False)
@@ -118,15 +105,14 @@ class EndUserStore:
 
     def new_user(self, body: Mapping[str, Any]) -> JsonObject:
         """Return a new end user with the values of *body*; the user isn't stored yet."""
-        user: JsonObject = {"id": str(uuid4()), "createdAt": time_now(), **dict.fromkeys(LISTS, ())}
-        return _with_lists({**user, **without_none(body)})
+        return _with_lists({"id": str(uuid4()), "createdAt": format_time(), **without_none(body)})
 
     def apply_update(
         self, user: JsonObject, body: Mapping[str, Any], *, replace: bool
     ) -> JsonObject:
         """Return *user* with the values of *body*; *replace* clears missing fields."""
-        kept = omit(user, *INPUT_NAMES) if replace else user
-        return _with_lists(without_none({**kept, **known_fields(body)}))
+        kept = omit(user, *(INPUT.fields or {})) if replace else user
+        return _with_lists(without_none({**kept, **body}))
 
     def conflicts(self, user: JsonObject) -> list[str]:
         """Return the codes of values of *user* that another user owns."""
@@ -213,18 +199,15 @@ def paginate(
     The link to the next page repeats *filters*. Raise `Refusal` (400) for an invalid
     ``pageLimit`` or ``pageKey``.
     """
-    size, offset = PAGE_LIMIT, 0
+    size, offset = 50, 0
     if "pageKey" in query:
         try:
             key = dict(parse_qsl(urlsafe_b64decode(query["pageKey"]).decode()))
-            size, offset = _number(key["pageLimit"]), _number(key["offset"])
+            size, offset = _number("pageKey", key["pageLimit"]), _number("pageKey", key["offset"])
         except (ValueError, KeyError):
             refuse_value("query parameter pageKey")
     if "pageLimit" in query:
-        try:
-            size = _number(query["pageLimit"])
-        except ValueError:
-            refuse_value("query parameter pageLimit")
+        size = _number("pageLimit", query["pageLimit"])
     data, more = take(offset, size)
     page: dict[str, Any] = {"data": data}
     if more:
@@ -234,10 +217,10 @@ def paginate(
     return page
 
 
-def _number(text: str) -> int:
-    """Return an int32 above 0; raise `ValueError` for anything else."""
+def _number(parameter: str, text: str) -> int:
+    """Return an int32 above 0; raise `Refusal` (400) for anything else."""
     if not _DIGITS.fullmatch(text) or not 0 < int(text) < 2**31:
-        raise ValueError
+        refuse_value(f"query parameter {parameter}")
     return int(text)
 
 
@@ -247,34 +230,27 @@ def refuse_value(part: str) -> NoReturn:
 
 
 def parse_definition(data: Any) -> Mapping[str, Any]:
-    """Return a definition in the format of the service, with defaults for missing fields.
+    """Return a definition with all fields; raise `ValueError` for an invalid definition.
 
-    The defaults: an active attribute of end users (``Contact``), optional, defined now. An option
-    needs only a ``value``. Raise `ValueError` for an invalid definition.
+    By default an active attribute of end users, optional, defined now. An option needs a ``value``.
     """
-    definition = DEFINITION.validate_strictly(data)
-    kind = definition["inputDefinition"]["_type"]
+    definition: JsonObject = {
+        "entityType": "Contact",
+        "createdAt": format_time(),
+        **dict.fromkeys(("isRequired", "isArchived", "isDeactivated"), False),
+        **DEFINITION.validate_strictly(data),
+    }
+    entity, given = definition["entityType"], definition["inputDefinition"]
     for problem, holds in {
         "id should be a UUID": not is_uuid(definition["id"]),
-        "entityType should be Contact or Conversation": (
-            definition.get("entityType", "Contact") not in ("Contact", "Conversation")
-        ),
-        "inputDefinition._type should be Text or Select": kind not in ("Text", "Select"),
+        "entityType should be Contact or Conversation": entity not in ("Contact", "Conversation"),
+        "inputDefinition._type should be Text or Select": given["_type"] not in ("Text", "Select"),
     }.items():
         if holds:
             raise ValueError(problem)
-    given = definition["inputDefinition"]
-    select = {"options": _options(given.get("options", ()))} if kind == "Select" else {}
-    return {
-        "entityType": "Contact",
-        "createdAt": time_now(),
-        "isRequired": False,
-        "isArchived": False,
-        "isDeactivated": False,
-        **definition,
-        "id": definition["id"].lower(),
-        "inputDefinition": {**given, **select},
-    }
+    if given["_type"] == "Select":
+        given = {**given, "options": _options(given.get("options", ()))}
+    return {**definition, "id": definition["id"].lower(), "inputDefinition": {**given}}
 
 
 def is_valid_value(definition: Mapping[str, Any], value: object) -> bool:

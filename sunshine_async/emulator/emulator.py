@@ -1,16 +1,23 @@
 """`Emulator`, the public class: in process, on a socket, or as the main program of a process."""
 
 import signal
+import socket
 import sys
 import time
 from functools import cached_property
+from threading import Thread
+from typing import Final
 
 import anyio
 import httpx
+import uvicorn
 
-from sunshine_async.emulator.server import ServerThread
+from sunshine_async.emulator.server import ConnectionProtocol, UvicornServer
 from sunshine_async.emulator.web import AsgiApp
 from sunshine_async.emulator.world import World
+from sunshine_async.errors import ConfigurationError
+
+_LAST_PORT: Final = 65_535
 
 
 class _InProcessTransport(httpx.ASGITransport):
@@ -24,6 +31,51 @@ class _InProcessTransport(httpx.ASGITransport):
         except TimeoutError:
             message = "no answer in time"
         raise httpx.ReadTimeout(message, request=request)
+
+
+class ServerThread:
+    """Context manager, sync or async: serves an application on a socket, and gives the base URL.
+
+    Entering raises `ConfigurationError` if listening fails. Leaving cuts off running calls.
+    """
+
+    def __init__(self, app: AsgiApp, host: str, port: int) -> None:
+        self._app: Final = app
+        self._host: Final = host
+        self._port: Final = port
+
+    def __enter__(self) -> str:
+        self._socket = _bind(self._host, self._port)
+        config = uvicorn.Config(
+            self._app,
+            http=ConnectionProtocol,
+            loop="asyncio",  # as fast as uvloop here, and uvloop may hang when closed under load
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=600,  # seconds, long: an idle connection is never reset unasked
+        )
+        self._server = UvicornServer(config)
+        sockets = [self._socket]
+        self._thread = Thread(None, self._server.run, "emulator", (sockets,), daemon=True)
+        self._thread.start()
+        self._server.listening.result()
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._socket.getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+        self._thread.join()
+        self._socket.close()
+
+    async def __aenter__(self) -> str:
+        return self.__enter__()  # quick, and no cancellation point inside
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
 
 
 class Emulator(World):
@@ -82,3 +134,19 @@ class Emulator(World):
     @cached_property
     def _app(self) -> AsgiApp:
         return AsgiApp(self)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= _LAST_PORT:
+        message = f"can't listen on port {port}: a port is a number from 0 to {_LAST_PORT}"
+        raise ConfigurationError(message)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.create_server(address, family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+        message = f"can't listen on {host} port {port}: {reason}"
+        raise ConfigurationError(message) from None
+    # connections inherit the option; asyncio sets it for sockets with an explicit protocol only
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound

@@ -18,8 +18,7 @@ from sunshine_async.errors import ConfigurationError
 from sunshine_async.smooch import app_users
 from sunshine_async.sunshine import users
 
-WITHOUT_BODY: Final = frozenset({204, 205, 304})
-"""The statuses without a body in HTTP."""
+WITHOUT_BODY: Final = frozenset({204, 205, 304})  # statuses of HTTP
 METHODS: Final[Mapping[str, str]] = {
     endpoint.operation: endpoint.method
     for endpoints in (
@@ -34,10 +33,6 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 
 
-def _is_seconds(value: float) -> bool:
-    return 0 <= value < inf
-
-
 def _default_when(mishap: Any) -> Literal["before", "after"]:
     return "after" if mishap.cut or mishap.garbled else "before"
 
@@ -45,8 +40,6 @@ def _default_when(mishap: Any) -> Literal["before", "after"]:
 @frozen(kw_only=True)
 class Mishap:
     """Fault of a call, or a delay. Raise `ConfigurationError` for an impossible fault.
-
-    The kinds of faults:
 
     - *status* (200 to 599): the response has that status.
     - *reset*: the connection is reset without a byte of a response.
@@ -64,20 +57,16 @@ class Mishap:
     garbled: bool = False
     delay: float = 0.0
     when: Literal["before", "after"] = field(default=Factory(_default_when, takes_self=True))
-    """Time of the fault: ``before`` or ``after`` the effect.
+    """A fault ``before`` the effect, except for a delay alone, prevents the effect.
 
-    A fault before the effect prevents the effect, except for a delay alone. Default: ``after``
-    for *cut* and *garbled*, else ``before``.
+    Default: ``after`` for *cut* and *garbled*, else ``before``.
     """
     times: int = 1
     """The number of calls that a scripted fault hits."""
     headers: Mapping[str, str | Sequence[str]] = field(
         factory=dict[str, str | Sequence[str]], hash=False
     )
-    """Literal headers of the *status*; these replace the usual headers of the same names.
-
-    A list sends the header once for each value.
-    """
+    """Literal headers of the *status*, by name instead of the usual; a list repeats the header."""
     body: str | None = None
     """The literal body of the *status*."""
     retry_after: float | None = None
@@ -91,12 +80,12 @@ class Mishap:
 
     def __attrs_post_init__(self) -> None:
         operation, has_status = self.operation, self.status is not None
-        method = METHODS.get(operation or "", self.method)
+        method, methods = METHODS.get(operation or "", self.method), {*METHODS.values()}
         for problem, holds in {
             "one of status, reset, cut and garbled": len(self._kinds) > 1,
             "one of status, reset, cut, garbled and delay": not self._kinds and not self.delay,
             "status: 200 to 599": self.status is not None and not 200 <= self.status <= 599,  # noqa: PLR2004
-            "delay: seconds, 0 or more": not _is_seconds(self.delay),
+            "delay: seconds, 0 or more": not 0 <= self.delay < inf,
             'when: "before" or "after"': self.when not in ("before", "after"),
             'when: a cut answer comes "after"': self.cut and self.when == "before",
             "times: 1 or more": self.times < 1,
@@ -107,13 +96,10 @@ class Mishap:
             "body: it goes with a status": self.body is not None and not has_status,
             f"body: a {self.status} has none": bool(self.body) and self.status in WITHOUT_BODY,
             "retry_after: it goes with a status": self.retry_after is not None and not has_status,
-            "retry_after: seconds, 0 or more": not _is_seconds(self.retry_after or 0),
+            "retry_after: seconds, 0 or more": not 0 <= (self.retry_after or 0) < inf,
             'retry_after_as: "seconds" or "date"': self.retry_after_as not in ("seconds", "date"),
-            "method: one of " + ", ".join(sorted({*METHODS.values()})): (
-                method is not None and method not in METHODS.values()
-            ),
-            f"operation: there is no {operation}": operation is not None
-            and operation not in METHODS,
+            "method: one of " + ", ".join(sorted(methods)): method not in (None, *methods),
+            f"operation: there is no {operation}": operation not in (None, *METHODS),
             f"method: {operation} is a {method}": self.method not in (None, method),
         }.items():
             if holds:

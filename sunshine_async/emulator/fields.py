@@ -15,10 +15,6 @@ from python_multipart.exceptions import FormParserError
 JsonObject: TypeAlias = dict[str, Any]
 JsonObjects: TypeAlias = list[Mapping[str, Any]]
 
-_KEPT_BYTES: Final = 1000  # of each part of a form
-_MAX_HEADER_BYTES: Final = 10_000
-_MAX_HEADERS: Final = 100  # of each part of a form
-
 
 class Refusal(Exception):  # noqa: N818 - an answer of the service, not a fault
     """Refusal of a request by the service: a *status*, a *code*, and a title for each reason."""
@@ -38,9 +34,10 @@ def refuse(*titles: str) -> NoReturn:
     raise Refusal(400, "bad_request", *titles)
 
 
-def format_time(at: datetime) -> str:
-    """Return *at* as the services write a time: in UTC, with milliseconds."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def format_time(at: datetime | None = None) -> str:
+    """Return *at*, by default now, as the services write a time: in UTC, with milliseconds."""
+    at = (at or datetime.now(UTC)).astimezone(UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def pick(values: Mapping[str, Any], *names: str) -> JsonObject:
@@ -110,10 +107,7 @@ class Schema:
         return evolve(self, fields={**(self.fields or {}), **fields})
 
     def errors(self, value: Any, path: str = "") -> Iterator[str]:
-        """Yield a sentence for each error of *value*; a sentence begins with the path of the error.
-
-        An unknown field is no error.
-        """
+        """Yield sentences that begin with the path of an error. An unknown field is no error."""
         if self.nullable and value is None:
             return
         if type(value) not in _TYPES[self.type]:
@@ -183,7 +177,7 @@ class FormPart:
     content_type: str
     size: int = 0
     beginning: bytes = b""
-    """The first bytes; enough for a part that isn't a file."""
+    """The first 1,000 bytes; enough for a part that isn't a file."""
     _hash: Any = field(factory=sha256, init=False)
 
     @property
@@ -194,15 +188,12 @@ class FormPart:
     def add(self, data: bytes) -> None:
         """Measure and hash the next bytes of the part."""
         self.size += len(data)
-        self.beginning += data[: _KEPT_BYTES - len(self.beginning)]
+        self.beginning += data[: 1000 - len(self.beginning)]
         self._hash.update(data)
 
 
 class FormParser:
-    """Streaming parser of a ``multipart/form-data`` body. Memory stays bounded for each part.
-
-    *content_type* is the header of the request.
-    """
+    """Streaming parser of a ``multipart/form-data`` body. Memory stays bounded for each part."""
 
     def __init__(self, content_type: str) -> None:
         boundary = _header("Content-Type", content_type).get_param("boundary")
@@ -259,8 +250,8 @@ class FormParser:
                 "on_part_data": lambda data, start, end: self._part.add(data[start:end]),
                 "on_end": self._end,
             },
-            max_header_count=_MAX_HEADERS,
-            max_header_size=_MAX_HEADER_BYTES,
+            max_header_count=100,  # of each part of a form
+            max_header_size=10_000,  # bytes
         )
 
     def _end_header(self) -> None:

@@ -20,13 +20,7 @@ from sunshine_async.emulator.fields import (
     refuse,
     without_none,
 )
-from sunshine_async.emulator.service import (
-    Change,
-    OperationRequest,
-    Reply,
-    Store,
-    UserApi,
-)
+from sunshine_async.emulator.service import Change, OperationRequest, Reply, Store, UserApi
 
 MAX_METADATA_BYTES: Final = 4096
 PERSONAL: Final = frozenset({"givenName", "surname", "email", "avatarUrl"})
@@ -171,7 +165,7 @@ class Platform(Store):
         user: JsonObject = {
             "id": body.get("id") or self.new_id(),
             **pick(body, "externalId", "zendeskId", "brandId"),
-            "signedUpAt": format_time(datetime.now(UTC)),
+            "signedUpAt": format_time(),
             "hasPaymentInfo": False,
             "identities": body.get("identities", []),
             "profile": {},
@@ -326,24 +320,19 @@ def not_found() -> Refusal:
 
 def apply_update(user: JsonObject, body: Mapping[str, Any]) -> JsonObject:
     """Return *user* with the changes in *body*."""
-    changed = {**user}
+    changed = {**user, **pick(body, "toBeRetained")}
     if "signedUpAt" in body:
         changed["signedUpAt"] = format_time(datetime.fromisoformat(body["signedUpAt"]))
-    if "toBeRetained" in body:
-        changed["toBeRetained"] = body["toBeRetained"]
     changed["profile"] = without_none({**user["profile"], **body.get("profile", {})})
     if "metadata" in body:
-        metadata = body["metadata"]
-        changed["metadata"] = (
-            {} if metadata is None else without_none({**user["metadata"], **metadata})
-        )
+        new = body["metadata"]
+        changed["metadata"] = {} if new is None else without_none({**user["metadata"], **new})
         if not _is_within_limit(changed["metadata"]):
             refuse(f"metadata is limited to {MAX_METADATA_BYTES} bytes in size")
     return changed
 
 
 def _identity_key(identity: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the key of equality of identities."""
     return identity.get("type"), identity.get("value", "").lower()
 
 
@@ -352,14 +341,10 @@ def _external_key(user: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _merge_users(survivor: JsonObject, discarded: JsonObject) -> JsonObject:
-    """Return *survivor* with missing values from *discarded*.
-
-    The brand and the external id of another brand are not taken over.
-    """
+    """Return *survivor*, gaps filled from *discarded*, except another brand and external id."""
     union = {**discarded, **survivor}
     if survivor.get("brandId") != discarded.get("brandId"):
-        for name in ("brandId", "externalId"):
-            union[name] = survivor.get(name)
+        union |= {name: survivor.get(name) for name in ("brandId", "externalId")}
     keys = {_identity_key(identity) for identity in survivor["identities"]}
     metadata = survivor["metadata"]
     for name, value in discarded["metadata"].items():

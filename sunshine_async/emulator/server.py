@@ -1,11 +1,10 @@
-"""Server on a real socket, in a thread with an event loop; connections that break on demand."""
+"""Uvicorn's server on a socket, and connections that break on demand."""
 
 import asyncio
 import socket
 import struct
 from concurrent.futures import Future
 from contextlib import suppress
-from threading import Thread
 from typing import Any, Final
 
 import anyio
@@ -13,10 +12,8 @@ import httpx
 import uvicorn
 from attrs import frozen
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Receive, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from sunshine_async.errors import ConfigurationError
 
 CONNECTION_KEY: Final = "sunshine_async.connection"
 """Key of the connection in the state of an ASGI scope. Calls in process have no such key."""
@@ -25,10 +22,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, no seconds, s
 
 
 class ClientConnection:
-    """Connection of a call; the request has been read whole.
-
-    Here, in process, a break is raised as the error that a client on a socket would see.
-    """
+    """Connection in process, of a request read whole; a break raises the error of a client."""
 
     async def wait(self, seconds: float) -> None:
         """Wait for *seconds*, or until the emulator stops."""
@@ -68,11 +62,10 @@ class SocketConnection(ClientConnection):
         await receive()  # until the connection is closed
 
     async def truncate(self, response: Response, receive: Receive, send: Send) -> None:
-        body = bytes(response.body)
         start = {"status": response.status_code, "headers": response.raw_headers}
         await send({"type": "http.response.start", **start})
-        half = {"body": body[: len(body) // 2], "more_body": True}
-        await send({"type": "http.response.body", **half})
+        half = bytes(response.body)[: len(response.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
         self.transport.close()
         await receive()  # until the connection is closed
 
@@ -81,12 +74,9 @@ class SocketConnection(ClientConnection):
 
 
 _STOPPING: Final = "sunshine_async.stopping"
-_LOOP_STEPS: Final = 4  # of the event loop, to complete connections being accepted
-_LAST_PORT: Final = 65_535
-_KEEP_ALIVE_SECONDS: Final = 600  # long: an idle connection is never reset unasked
 
 
-class _HttpProtocol(HttpToolsProtocol):
+class ConnectionProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP protocol; puts the connection into the state of each scope."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -96,7 +86,7 @@ class _HttpProtocol(HttpToolsProtocol):
         self.app_state: dict[str, Any] = {CONNECTION_KEY: connection}
 
 
-class _UvicornServer(uvicorn.Server):
+class UvicornServer(uvicorn.Server):
     """Uvicorn's server; stops at once when told to, and aborts open connections."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -121,7 +111,7 @@ class _UvicornServer(uvicorn.Server):
         for listening in sockets or ():
             with suppress(NotImplementedError):
                 self._loop.remove_reader(listening)  # first: a late connection leaks
-        for _ in range(_LOOP_STEPS):
+        for _ in range(4):  # steps of the loop, to complete connections being accepted
             await asyncio.sleep(0)
         for server in self.servers:
             server.close()
@@ -130,65 +120,3 @@ class _UvicornServer(uvicorn.Server):
         await asyncio.gather(*self.server_state.tasks)
         for server in self.servers:
             await server.wait_closed()
-
-
-class ServerThread:
-    """Context manager, sync or async: serves an application on a socket, and gives the base URL.
-
-    Leaving the block cuts off running calls. Entering raises `ConfigurationError` if *host* and
-    *port* can't be listened on.
-    """
-
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        self._app: Final = app
-        self._host: Final = host
-        self._port: Final = port
-
-    def __enter__(self) -> str:
-        self._socket = _bind(self._host, self._port)
-        config = uvicorn.Config(
-            self._app,
-            http=_HttpProtocol,
-            loop="asyncio",  # as fast as uvloop here, and uvloop may hang when closed under load
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        )
-        self._server = _UvicornServer(config)
-        sockets = {"sockets": [self._socket]}
-        self._thread = Thread(target=self._server.run, kwargs=sockets, daemon=True, name="emulator")
-        self._thread.start()
-        self._server.listening.result()
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._socket.getsockname()[1]}"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
-        self._thread.join()
-        self._socket.close()
-
-    async def __aenter__(self) -> str:
-        return self.__enter__()  # quick, and no cancellation point inside
-
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= _LAST_PORT:
-        message = f"can't listen on port {port}: a port is a number from 0 to {_LAST_PORT}"
-        raise ConfigurationError(message)
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.create_server(address, family=family, backlog=2048)
-    except (OSError, UnicodeError) as error:
-        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
-        message = f"can't listen on {host} port {port}: {reason}"
-        raise ConfigurationError(message) from None
-    # connections inherit the option; asyncio sets it for sockets with an explicit protocol only
-    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return bound

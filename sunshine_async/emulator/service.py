@@ -170,7 +170,7 @@ class UserApi(Store):
     """Base class of a service: operations on stored users. Calls come from one thread at a time."""
 
     prefix: ClassVar[str]
-    """The common beginning of the paths of all operations."""
+    """The beginning of all paths."""
     effect_names: ClassVar[Sequence[str]]
     _effect_tag: ClassVar[Change] = []
     """The beginning of a change that counts an effect."""
@@ -179,7 +179,6 @@ class UserApi(Store):
     def __init__(self) -> None:
         super().__init__()
         self.effects: Counter[str] = Counter(dict.fromkeys(self.effect_names, 0))
-        """The number of changes of the store, by kind of operation."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -200,10 +199,7 @@ class UserApi(Store):
             raise ValueError(str(refusal)) from None
 
     def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the *values* in a path, with ids spelled as stored.
-
-        Raise `Refusal` (400) for a value that can't be an id.
-        """
+        """Return *values* with ids as stored; raise `Refusal` (400) for an impossible id."""
         return values
 
     @abstractmethod

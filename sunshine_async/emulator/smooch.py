@@ -169,11 +169,10 @@ class Smooch(PlatformApi):
             **pick(request.body, "integrationId", "primary"),
         }
         others = _without_channel(record, channel)
-        pending = evolve(others, pending_clients=[*others.pending_clients, client])
-        response = self._put("link", app, pending)
+        pending = [*others.pending_clients, client]
+        response = self._put("link", app, evolve(others, pending_clients=pending))
         if request.body["confirmation"]["type"] == "immediate":
-            active = {**client, "status": "active"}
-            app.put(evolve(others, clients=[*others.clients, active]))
+            app.put(evolve(others, clients=[*others.clients, {**client, "status": "active"}]))
         return response
 
     def _unlink(self, request: OperationRequest) -> Reply:
@@ -205,8 +204,7 @@ class Smooch(PlatformApi):
         app, record = self._find(request)
         role, source = image_part(request.body)
         name, kind = source.file_name or "", source.content_type
-        image = ImageRecord(record.id, role, name, kind, source.size, source.digest)
-        self.images.append(image)
+        self.images.append(ImageRecord(record.id, role, name, kind, source.size, source.digest))
         if not record.conversations:
             record = evolve(record, conversations=[self._platform.new_id()])
             app.put(record)
@@ -262,7 +260,5 @@ def _without_channel(record: Record, channel: str) -> Record:
         return [client for client in clients if client.get("platform") != channel]
 
     return evolve(
-        record,
-        clients=others(record.clients),
-        pending_clients=others(record.pending_clients),
+        record, clients=others(record.clients), pending_clients=others(record.pending_clients)
     )

@@ -59,9 +59,7 @@ _PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 
 _V2: Final = CREATE_BODY.fields or {}
 UPDATE_BODY: Final = object_schema(
-    **omit(PROFILE.fields or {}, "locale"),
-    signedUpAt=_V2["signedUpAt"],
-    properties=_V2["metadata"],
+    **omit(PROFILE.fields or {}, "locale"), signedUpAt=_V2["signedUpAt"], properties=_V2["metadata"]
 )
 PRE_CREATE_BODY: Final = UPDATE_BODY.with_fields(userId=_V2["externalId"])
 LINK_BODY: Final = object_schema(
@@ -87,13 +85,8 @@ def as_v2(user: Mapping[str, Any]) -> JsonObject:
 
 def as_v1(user: JsonObject) -> JsonObject:
     """Return a v2 *user* in the format of v1.1."""
-    return {
-        "_id": user["id"],
-        **({"userId": user["externalId"]} if "externalId" in user else {}),
-        **omit(user["profile"], "locale"),
-        "signedUpAt": user["signedUpAt"],
-        "properties": user["metadata"],
-    }
+    same = {v1: user[v2] for v1, v2 in _V2_NAMES.items() if v2 in user}
+    return {**same, **omit(user["profile"], "locale")}
 
 
 @contextmanager

@@ -25,8 +25,6 @@ from sunshine_async.emulator.world import World
 _IN_PROCESS: Final = ClientConnection()
 _JSON: Final = "application/json"
 _STATUSES: Final = frozenset(HTTPStatus)
-_REDIRECT_HOST: Final = "https://elsewhere.example"
-_NOT_JSON: Final = b"<html>this is not JSON</html>"
 _TITLES: Final[Mapping[int, tuple[str, str]]] = {
     401: ("unauthorized", "Authorization is required"),
     404: ("not_found", "Resource not found"),
@@ -47,10 +45,6 @@ class _RoutedRequest:
     """The methods of the path, if the method of the request is none of these methods."""
     body: bytes | FormParser | None = None
     """The whole body; None if the body is too large."""
-
-    @property
-    def name(self) -> str | None:
-        return self.operation.endpoint.operation if self.operation else None
 
     @property
     def max_bytes(self) -> int:
@@ -116,10 +110,11 @@ class AsgiApp:
 
     def _next_fault(self, routed: _RoutedRequest) -> ScriptedFault | None:
         """Count the request; return and count the fault that hits the request."""
+        name = routed.operation.endpoint.operation if routed.operation else None
         with self._world.lock:
             wait = self._world.throttle(routed.service)
             if wait is None:
-                fault = self._world.injector.next_fault(routed.request.method, routed.name)
+                fault = self._world.injector.next_fault(routed.request.method, name)
             else:
                 fault = Mishap(status=429, retry_after=wait)
             if isinstance(fault, Mishap) and fault.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -142,7 +137,8 @@ class AsgiApp:
         if fault.status is not None:
             return _fault_response(routed, fault, fault.status, response)
         if fault.garbled:
-            return Response(_NOT_JSON, response.status_code, media_type=_JSON)
+            html = "<html>this is not JSON</html>"
+            return Response(html, response.status_code, media_type=_JSON)
         return response
 
     def _run(self, routed: _RoutedRequest, until_answered: ExitStack) -> Response:
@@ -161,10 +157,7 @@ class AsgiApp:
         return Response(orjson.dumps(result.body), result.status, headers, media_type=_JSON)
 
     def _parse(self, routed: _RoutedRequest) -> tuple[Operation, OperationRequest]:
-        """Return the operation and the decoded input.
-
-        Raise `Refusal` for missing credentials, no such operation, or an invalid request.
-        """
+        """Return the operation and decoded input; raise `Refusal` if not admitted or invalid."""
         if not self._world.credentials.admit(routed.request.headers.get("authorization")):
             raise _refusal(401)
         operation = routed.operation
@@ -192,7 +185,7 @@ def _fault_response(
         body = orjson.dumps(routed.service.error_response(_refusal(status)).body)
     response = Response(body, status, media_type=_JSON)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        response.headers["location"] = _REDIRECT_HOST + routed.request.scope["path"]
+        response.headers["location"] = f"https://elsewhere.example{routed.request.scope['path']}"
     for name, _ in fault.sent_headers:
         del response.headers[name]
     for name, value in fault.sent_headers:

@@ -22,16 +22,10 @@ from sunshine_async.errors import ConfigurationError
 
 BURSTS: Final[Mapping[str, float]] = {"dixa": 0.4}
 """By service: the default burst in seconds of the rate; 0.1 s if not listed."""
-_ROUNDING: Final = 1e-9
-_SCHEMES: Final = frozenset({"basic", "bearer"})
-_SCOPES: Final = frozenset({"account", "app", "integration"})
 
 
 class World:
-    """State of an emulator, behind HTTP and behind `Emulator`. Several threads may use a world.
-
-    `Emulator` documents the arguments.
-    """
+    """State of an `Emulator`, which documents the arguments. Several threads may use a world."""
 
     def __init__(
         self,
@@ -65,10 +59,8 @@ class World:
             "smooch": self.smooch,
             "dixa": self.dixa,
         }
-        self.requests = 0
-        """The number of requests, without control requests."""
-        self.throttled = 0
-        """The number of requests answered with 429."""
+        self.requests = 0  # without control requests
+        self.throttled = 0  # answered with 429
         self._paces: Final[Mapping[UserApi, Pace]] = {
             service: _pace(rate, burst, BURSTS.get(name)) for name, service in self.services.items()
         }
@@ -217,7 +209,7 @@ class Credentials:
         """Return True if an ``Authorization`` header has accepted credentials."""
         scheme, _, value = (authorization or "").strip().partition(" ")
         value = value.strip()
-        token = scheme if not value and scheme.lower() not in _SCHEMES else ""
+        token = scheme if not value and scheme.lower() not in ("basic", "bearer") else ""
         if not self._secrets and not self._tokens:
             return bool(value or token)
         match scheme.lower():
@@ -241,20 +233,20 @@ class Credentials:
         try:
             secret = self._secrets[jwt.get_unverified_header(token)["kid"]]
             claims = jwt.decode(token, secret, algorithms=["HS256"])
-            return claims.get("scope") in _SCOPES
+            return claims.get("scope") in ("account", "app", "integration")
         except (jwt.InvalidTokenError, KeyError, TypeError, OverflowError):
             return False
 
 
 def _all_odds(fail: float, odds: Mapping[Mishap, float]) -> Mapping[Mishap, float]:
-    """Return the probability of each fault; raise `ConfigurationError` for no probability."""
     if not 0 <= fail <= 1:
         message = f"fail={fail}: a probability, from 0 to 1"
         raise ConfigurationError(message)
     shares = {**odds}
     for mishap in DRAWN if fail else ():
         shares[mishap] = shares.get(mishap, 0.0) + fail / len(DRAWN)
-    if not all(share >= 0 for share in shares.values()) or sum(shares.values()) > 1 + _ROUNDING:
+    # sums of shares are rounded
+    if not all(share >= 0 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
         message = "odds: probabilities, 1 in all at most"
         raise ConfigurationError(message)
     return shares

@@ -245,6 +245,17 @@ class TestBulk:
         assert patched[3]["data"]["firstName"] == "B"
         assert updated.json()["data"][0]["data"].keys().isdisjoint({"email", "firstName"})
 
+    async def test_unknown_fields_of_an_item_are_ignored(self, api: httpx.AsyncClient) -> None:
+        """An item keeps only the fields of an end user; without any, a change is empty."""
+        items = [{"id": NOBODY, "firstName": "A", "shoeSize": 43}]
+        [made] = (await api.post("/v1/endusers/bulk", json={"data": items})).json()["data"]
+        items = [{"id": made["data"]["id"], "shoeSize": 43}]
+        [patched] = (await api.patch("/v1/endusers", json={"data": items})).json()["data"]
+
+        assert made["data"]["id"] != NOBODY
+        assert "shoeSize" not in made["data"]
+        assert patched["error"]["_type"] == "EmptyPatchSet"
+
     @pytest.mark.parametrize(
         ("method", "items", "says"),
         [
