@@ -77,7 +77,7 @@ class CircuitBreaker:
     def batch_starts_at(self, now: float, *, watched: bool) -> float:
         """Return the earliest start of a batch's call; inf for no start before the breaker closes.
 
-        While the breaker is *watched*, the watcher probes, by a call that does no harm.
+        While *watched*, no batch's call is a probe: the watcher asks, by a call that does no harm.
         """
         if self.opened_at is None or self.gave_up(now):
             return -inf
@@ -93,14 +93,12 @@ class CircuitBreaker:
 
 
 class RetryBudget:
-    """Retry budget: each retry of a failed call spends 1, each answer gives a half back."""
+    """Retry budget, at first 20: a retry of a failed call spends 1, an answer gives a half back."""
 
-    FIRST: Final = 20.0
     LIMIT: Final = 50.0
-    REFILL: Final = 0.5
 
     def __init__(self) -> None:
-        self.left = self.FIRST
+        self.left = 20.0
 
     def spend(self) -> bool:
         """Return False where less than 1 is left."""
@@ -110,4 +108,4 @@ class RetryBudget:
         return True
 
     def refill(self) -> None:
-        self.left = min(self.LIMIT, self.left + self.REFILL)
+        self.left = min(self.LIMIT, self.left + 0.5)

@@ -7,17 +7,13 @@
 from math import inf, sqrt
 from typing import Final
 
-AFTER_FAILURE: Final = 0.5
-"""The part of the calls in flight that a failure leaves."""
-LOWEST_BOUND: Final = 2  # calls: a single call that hangs doesn't block the batch
-
 
 class OverloadLimit:
     """A bound on a batch's calls in flight, learnt from failures; None while nothing fails.
 
-    A failure halves the calls in flight, down to two, once for all calls that were in flight
-    together. Each round of answers adds one call, and at the former number the bound ends. Slow
-    answers lower nothing: a slower service is not an overloaded service.
+    A failure halves the calls in flight, once for all calls that were in flight together, down to
+    two: a single call that hangs doesn't block the batch. Each round of answers adds a call, and at
+    the former number the bound ends. Slow answers lower nothing: slower isn't overloaded.
     """
 
     def __init__(self) -> None:
@@ -35,7 +31,7 @@ class OverloadLimit:
     def count_failure(self, now: float, began: float, in_flight: int) -> None:
         """Lower the bound, unless the failed call began before the last fall."""
         if began > self._fell_at:
-            self._fall(now, in_flight, max(LOWEST_BOUND, in_flight * AFTER_FAILURE))
+            self._fall(now, in_flight, max(2, in_flight / 2))
 
     def restart(self, now: float) -> None:
         """Grow again from one call, as after an outage."""

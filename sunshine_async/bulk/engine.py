@@ -1,17 +1,9 @@
 """The bulk engine: workers that send batches (`run`: of a single item), and a stream of outcomes."""
 
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Hashable,
-    Iterable,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -113,7 +105,7 @@ class Outcomes(Generic[I, R]):
         """Take no more items; running calls end, and the outcomes of these calls still come."""
         self._source.stop()
 
-    def __aiter__(self) -> AsyncIterator[Outcome[I, R]]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome[I, R]:
