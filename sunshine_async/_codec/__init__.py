@@ -7,8 +7,8 @@ answer is lenient: an unreadable optional field reads as None, and *extra* keeps
 Reading a body (`structure_body`) is strict: a value that doesn't fit raises `Misfit`. No error text
 has the value, because the value may be personal data.
 
-`converter` has the functions of this package and two cattrs converters, made of the parts in `model`
-(base class and metadata), `reader` (values, lists, models) and `unions` (with null, or with a tag).
+`converter` has the functions of this package and two cattrs converters, made of the parts in
+`model` (base class, metadata), `reader` (values, lists, models) and `unions` (with null or a tag).
 """
 
 from sunshine_async._codec.converter import (

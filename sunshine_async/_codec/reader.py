@@ -19,7 +19,7 @@ from sunshine_async._codec.model import EXTRA, UNSET, UnixTime, fields_by_wire
 from sunshine_async._codec.unions import Read, is_union, members_of
 
 FieldReader: TypeAlias = tuple[str, frozenset[type], Read, Any]  # unpacks faster than any class
-"""A field's name, the JSON types accepted as they are, the reader of all others, its target type."""
+"""A field's name, the JSON types accepted unchanged, the reader of all others, its target type."""
 
 _ID: Final = re.compile(r"_?id|.*Id")
 _INEXACT_FROM: Final = 2**53

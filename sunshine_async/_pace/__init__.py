@@ -1,9 +1,9 @@
 """The start of calls: rate, concurrency, order, and the wait for a service that is gone.
 
 A `Pace` belongs to the credentials of a client, since services count calls by credentials. A call
-starts when the pace has a free slot and a token of the rate. Until then the call waits in a priority
-queue, in an interactive or a batch `Lane`. Each call tells the pace its end, and the pace learns the
-limits of the service from there.
+starts when the pace has a free slot and a token of the rate. Until then the call waits in a queue,
+in an interactive or a batch `Lane`. Each call tells the pace its end: so the pace learns the limits
+of the service.
 
 - `slots` has the slots and the queue.
 - `rate` learns a rate from refusals (429) and headers, by the `evidence` of accepted calls.

@@ -1,7 +1,7 @@
 """The impure part of pacing: the wait for a start in any thread and event loop, and shared paces.
 
-- `acquire_slot` joins the queue of `Slots` or of a `Pace`, asks at the time that the queue names, and
-  asks again when a call in any thread calls the `Waker`.
+- `acquire_slot` joins the queue of `Slots` or of a `Pace`, asks at the time that the queue names,
+  and asks again when a call in any thread calls the `Waker`.
 - `pace_of` gives all clients of the same credentials the same pace, as services count calls.
 """
 
@@ -50,7 +50,7 @@ async def acquire_slot(
     again: bool = False,
     until: float = inf,
 ) -> bool:
-    """Wait until *slots*, or a pace, let a call start; return True then: `Slots.leave` ends the call.
+    """Wait until *slots*, or a pace, let a call start; return True: `Slots.leave` ends the call.
 
     - A start that is known to come later than *until* returns False, as soon as that is known.
     - Cancelled or late, no call has started.

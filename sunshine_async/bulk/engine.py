@@ -1,4 +1,4 @@
-"""The bulk engine: workers that send batches (`run`: of a single item), and a stream of outcomes."""
+"""The bulk engine: workers that send batches (`run`: of a single item), a stream of outcomes."""
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Sequence
@@ -73,7 +73,7 @@ def outcome_of(index: int, item: I, result: R | Exception) -> Outcome[I, R]:
 
 @frozen
 class Work(Generic[I, R, B]):
-    """A worker's steps: *take* returns the next batch, None at the end; *send* returns the outcomes."""
+    """A worker's steps: *take* returns the next batch, None at the end; *send* the outcomes."""
 
     take: Callable[[], Awaitable[B | None]]
     send: Callable[[B], Awaitable[Sequence[Outcome[I, R]]]]
@@ -193,12 +193,12 @@ def run(
     - An exception of the block is raised as itself, and so are `KeyboardInterrupt`, `SystemExit`
       and `GeneratorExit` of *send*.
 
-    Leaving or cancelling the block cancels running calls, and closes the iterator (an async iterator
-    within 5 seconds): a generator, async or not, and an iterator that *items* made.
+    Leaving or cancelling the block cancels running calls, and closes the iterator (async: within 5
+    seconds): a generator, async or not, and an iterator that *items* made.
 
     With ``concurrency="auto"`` the run begins with 4 calls at once, and finds the best number up to
-    256: more while calls take no longer, half as many where calls fail on the way or in the service,
-    or end as `Unknown`.
+    256: more while calls take no longer, half as many where calls fail on the way or in the
+    service, or end as `Unknown`.
 
     Raise at the call `TypeError` for arguments of a wrong kind (a text, bytes and a mapping are no
     *items*), and `ValueError` for a *concurrency* that is neither a number from 1 on nor ``"auto"``.
@@ -271,7 +271,7 @@ async def run_workers(
     ordered: bool,
     limit: ThroughputLimit | None = None,
 ) -> AsyncGenerator[Outcomes[I, R]]:
-    """Give a block the outcomes of *items*; *workers* do the *work*, so many at first with *limit*."""
+    """Give a block the outcomes of *items*; *workers* do the *work*: with *limit* at first only."""
     async with open_source(items) as source, background_tasks() as tasks:
         early: dict[int, _Delivery[I, R]] | None = {} if ordered else None
         yield Outcomes(source, work(source), tasks, workers, limit, early)

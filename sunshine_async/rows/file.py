@@ -8,8 +8,8 @@
                 case Row(line, data): ...       # names as on the wire, nested
                 case BadRow(line, reason): ...  # unreadable; the next rows are read
 
-*line* is the number, in the file, of the line where the row starts. No reason has a value of the row,
-which may be personal data.
+*line* is the number, in the file, of the line where the row starts. No reason has a value of the
+row, which may be personal data.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The shape and the format of rows, the rows that a file yields, and the errors of reading. Pure."""
+"""The shape and format of rows, the rows that a file yields, and the errors of reading. Pure."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum
