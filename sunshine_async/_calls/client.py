@@ -22,8 +22,8 @@ from sunshine_async._http.open_wire import (
     to_timeout,
 )
 from sunshine_async._pace import Lane, Pace
-from sunshine_async._pace.shared import leave, pace_of
 from sunshine_async._pace.slots import Slots
+from sunshine_async._pace.waiting import leave, pace_of
 from sunshine_async.auth import Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 

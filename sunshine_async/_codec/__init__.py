@@ -7,10 +7,8 @@ answer is lenient: an unreadable optional field reads as None, and *extra* keeps
 Reading a body (`structure_body`) is strict: a value that doesn't fit raises `Misfit`. No error text
 has the value, because the value may be personal data.
 
-- `model`: `UNSET`, the base class `Model`, `UnixTime`, and the metadata of fields.
-- `reader`: readers of values, lists and models.
-- `unions`: readers and writers of optional values and of tagged unions.
-- `converter`: the two cattrs converters, made of these parts, and all functions of this package.
+`converter` has the functions of this package and two cattrs converters, made of the parts in
+`model` (base class, metadata), `reader` (values, lists, models) and `unions` (with null or a tag).
 """
 
 from sunshine_async._codec.converter import (

@@ -7,6 +7,7 @@ for plain data. Only a failure costs a search: `_encoding_error` encodes each pa
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from math import isfinite
 from types import NoneType
 from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, cast, get_args, get_origin
@@ -17,7 +18,7 @@ from cattrs import Converter
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from sunshine_async._codec import reader, unions
-from sunshine_async._codec.model import EXTRA, TAG, UnixTime, Unset, fields_by_wire, name_of
+from sunshine_async._codec.model import EXTRA, TAG, UnixTime, Unset, name_of
 
 T = TypeVar("T")
 Misfit: TypeAlias = reader.Misfit
@@ -27,16 +28,15 @@ _SCALARS: Final = frozenset({str, int, bool, NoneType})
 _NOT_FINITE: Final = "JSON has no NaN and no infinity"
 _UNSET_WITHOUT_KEY: Final = "UNSET leaves a key out, and here is none"
 _TOO_DEEP: Final = "nested too deep, or in a circle"
-_MAX_DEPTH: Final = 250
-"""The levels to search for an error; orjson writes 254."""
+_MAX_DEPTH: Final = 250  # levels to search for an error; orjson writes 254
 
 
 def encode(value: object) -> bytes:
     """Return *value* (a model, or plain data) as JSON.
 
-    Raise `ValueError`, naming the field, for a value that JSON can't hold: NaN and infinities, lone
-    surrogates, integers past 64 bits, keys that aren't text, deep nesting, any type that JSON
-    doesn't have. Raise the same error for a value of another type where a model is expected.
+    Raise `ValueError`, naming the field, for a value that JSON can't hold (NaN and infinities, lone
+    surrogates, integers past 64 bits, keys that aren't text, deep nesting, a type that JSON doesn't
+    have), and for a value of another type where a model is expected.
     """
     if (data := _encode_or_none(value, type(value))) is not None:
         return data
@@ -124,10 +124,7 @@ def unstructure(value: object) -> Any:
 
 
 def holds(found: Any, sent: Any) -> bool:
-    """Return True if plain *found* has every value of plain *sent*; null equals an absent key.
-
-    False for values nested too deep to compare.
-    """
+    """Return True if *found* has all of *sent*; null equals no key. False if nested too deep."""
     try:
         if _is_object(sent):
             there: Mapping[Any, Any] = found if _is_object(found) else {}
@@ -236,7 +233,7 @@ def _model_writer(kind: Any, converter: Converter) -> unions.Write:
     write: unions.Write = make_dict_unstructure_fn(
         kind, converter, _cattrs_omit_if_default=True, **overrides
     )
-    raw_values = reader.raw_value_finder(kind, fields_by_wire(kind), converter)
+    raw_values = reader.raw_value_finder(kind, converter)
 
     def write_with_extra(model: Any) -> Any:
         if not model.extra:
@@ -261,13 +258,10 @@ def _converter(*, strict: bool) -> Converter:
     converter.register_structure_hook_func(_is_mapping, reader.exact_reader(dict))
     converter.register_structure_hook_factory(unions.is_union, unions.union_reader)
     converter.register_unstructure_hook_factory(unions.is_union, unions.union_writer)
-    converter.register_structure_hook_factory(
-        _is_list, lambda kind, of: reader.list_reader(kind, of, strict=strict)
-    )
+    converter.register_structure_hook_factory(_is_list, partial(reader.list_reader, strict=strict))
     converter.register_unstructure_hook_factory(_is_list, _list_writer)
     converter.register_structure_hook_factory(
-        attrs.has,
-        lambda kind, of: reader.model_reader(kind, fields_by_wire(kind), of, strict=strict),
+        attrs.has, partial(reader.model_reader, strict=strict)
     )
     converter.register_unstructure_hook_factory(attrs.has, _model_writer)
     return converter
@@ -325,10 +319,7 @@ def _encoding_error(value: object) -> ValueError:
 
 
 def _first_misfit(value: Any, kind: Any) -> Misfit:
-    """Search *value* for the first part that can't be encoded.
-
-    The search is slow. It encodes each part by itself, so that search and `encode` agree.
-    """
+    """Search slowly: each part is encoded by itself, so that search and `encode` agree."""
     path = ""
     for _ in range(_MAX_DEPTH):
         if reason := _fault_of(value, kind):

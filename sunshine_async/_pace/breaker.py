@@ -7,10 +7,8 @@ FAILURES: Final = 10
 """Failures in a row that open the breaker."""
 FEW_FAILURES: Final = 3
 """Failures in a row that open the breaker where the retry budget is spent."""
-FIRST_PROBE_WAIT: Final = 0.5
-"""Seconds from the opening to the first probe; the wait doubles with each further probe."""
-LONGEST_PROBE_WAIT: Final = 30.0
-"""Seconds between probes at most."""
+FIRST_PROBE_WAIT: Final = 0.5  # seconds
+LONGEST_PROBE_WAIT: Final = 30.0  # seconds
 
 
 class CircuitBreaker:
@@ -26,7 +24,6 @@ class CircuitBreaker:
         self.failures = 0
         """Attempts that failed since the last answer."""
         self.probe_at = -inf
-        """The time of the next probe."""
         self.opened_at: float | None = None
         """The time of the opening; None while the breaker is closed."""
         self.max_outage = max_outage
@@ -37,7 +34,6 @@ class CircuitBreaker:
         self._answered_at = -inf
         self._probe_wait = FIRST_PROBE_WAIT
         self._earlier_seconds = 0.0
-        """Seconds of all earlier openings."""
 
     def count_failure(self, now: float, began: float, *, batch: bool) -> None:
         """Count a failure; after a failed probe the wait for the next probe doubles."""
@@ -81,8 +77,7 @@ class CircuitBreaker:
     def batch_starts_at(self, now: float, *, watched: bool) -> float:
         """Return the earliest start of a batch's call; inf for no start before the breaker closes.
 
-        While the breaker is *watched*, no batch's call is a probe: the watcher asks for the service,
-        by a call that does no harm.
+        While *watched*, no batch's call is a probe: the watcher asks, by a call that does no harm.
         """
         if self.opened_at is None or self.gave_up(now):
             return -inf
@@ -98,22 +93,19 @@ class CircuitBreaker:
 
 
 class RetryBudget:
-    """Retry budget: each retry of a failed call spends 1, each answer gives a half back."""
+    """Retry budget, at first 20: a retry of a failed call spends 1, an answer gives a half back."""
 
-    FIRST: Final = 20.0
     LIMIT: Final = 50.0
-    REFILL: Final = 0.5
 
     def __init__(self) -> None:
-        self.left = self.FIRST
+        self.left = 20.0
 
     def spend(self) -> bool:
-        """Spend 1; return False where less is left."""
+        """Return False where less than 1 is left."""
         if self.left < 1:
             return False
         self.left -= 1
         return True
 
     def refill(self) -> None:
-        """Give a half back, for an answer."""
-        self.left = min(self.LIMIT, self.left + self.REFILL)
+        self.left = min(self.LIMIT, self.left + 0.5)

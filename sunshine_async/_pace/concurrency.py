@@ -7,18 +7,13 @@
 from math import inf, sqrt
 from typing import Final
 
-AFTER_FAILURE: Final = 0.5
-"""The part of the calls in flight that a failure leaves."""
-LOWEST_BOUND: Final = 2
-"""Calls: a single call that hangs doesn't block the batch."""
-
 
 class OverloadLimit:
     """A bound on a batch's calls in flight, learnt from failures; None while nothing fails.
 
-    A failure halves the calls in flight, down to two, once for all calls that were in flight
-    together. Each round of answers adds one call, and at the former number the bound ends. Slow
-    answers lower nothing: a slower service is not an overloaded service.
+    A failure halves the calls in flight, once for all calls that were in flight together, down to
+    two: a single call that hangs doesn't block the batch. Each round of answers adds a call, and at
+    the former number the bound ends. Slow answers lower nothing: slower isn't overloaded.
     """
 
     def __init__(self) -> None:
@@ -28,7 +23,6 @@ class OverloadLimit:
         self._fell_at = -inf
 
     def count_answer(self, began: float) -> None:
-        """Count an answer to a batch's call that *began* then."""
         if self.bound is not None and began > self._fell_at:
             self.bound += 1 / self.bound
             if self.bound >= self._former:
@@ -37,7 +31,7 @@ class OverloadLimit:
     def count_failure(self, now: float, began: float, in_flight: int) -> None:
         """Lower the bound, unless the failed call began before the last fall."""
         if began > self._fell_at:
-            self._fall(now, in_flight, max(LOWEST_BOUND, in_flight * AFTER_FAILURE))
+            self._fall(now, in_flight, max(2, in_flight / 2))
 
     def restart(self, now: float) -> None:
         """Grow again from one call, as after an outage."""
@@ -70,7 +64,6 @@ class ThroughputLimit:
 
     def __init__(self) -> None:
         self.limit = FIRST_LIMIT
-        """The calls that may be in flight."""
         self._in_flight = 0
         self._most_in_flight = 0
         """The most calls in flight of this round."""
@@ -86,7 +79,6 @@ class ThroughputLimit:
         self._total_latency = 0.0
 
     def count_start(self) -> None:
-        """Count a call that begins."""
         self._in_flight += 1
         self._most_in_flight = max(self._most_in_flight, self._in_flight)
 
@@ -112,12 +104,10 @@ class ThroughputLimit:
         is_probe = self.limit < self._regular_limit
         self._base_latency = latency if is_probe else min(self._base_latency, latency)
         is_full = self._most_in_flight >= self.limit
-        if is_probe:
+        if is_probe or not is_full:  # not full: the limit wasn't used, so there's nothing to learn
             self._begin_round(now, self._regular_limit)
-        elif self._rounds % PROBE_ROUNDS == 0 and is_full:
+        elif self._rounds % PROBE_ROUNDS == 0:
             self._begin_round(now, self._regular_limit, probe=True)
-        elif not is_full:
-            self._begin_round(now, self._regular_limit)  # the limit wasn't used: nothing to learn
         elif self._is_doubling and latency <= LATENCY_TOLERANCE * self._base_latency:
             self._begin_round(now, 2 * self._regular_limit)
         else:

@@ -42,7 +42,7 @@ class Waiter:
     has_timer: bool = field(default=False, init=False)
     """True if the waiter was told when to ask again, and needn't be woken before."""
     is_removed: bool = field(default=False, init=False)
-    """True once the waiter was taken out of the queue without a start."""
+    """True after a removal without a start."""
 
 
 class WaitQueue:
@@ -56,16 +56,14 @@ class WaitQueue:
         """Interactive calls that have started while a batch's call waited."""
 
     def add(self, waiter: Waiter) -> None:
-        """Add *waiter* at the end; with *again* before all new calls."""
         lane = self._lane_of(waiter)
         if waiter.again:
-            insort(lane, waiter, key=_is_new)
+            insort(lane, waiter, key=lambda waiting: not waiting.again)
         else:
             lane.append(waiter)
         self.count += 1
 
     def remove(self, waiter: Waiter) -> None:
-        """Remove *waiter* from any place in the queue."""
         self._lane_of(waiter).remove(waiter)
         self.count -= 1
 
@@ -75,14 +73,13 @@ class WaitQueue:
         return interactive[0] if interactive else None, batch[0] if batch else None
 
     def count_start(self, lane: Lane) -> None:
-        """Count a start of a call in *lane*."""
         if lane is Lane.BATCH:
             self._passed = 0
         elif self.batch:
             self._passed += 1
 
     def is_batch_due(self) -> bool:
-        """Return True if the next start is to be the waiting batch's, where the batch may start."""
+        """Return True if the next start is to be a waiting batch's, where the batch may start."""
         return self._passed >= BATCH_EVERY - 1 and len(self.batch) > 0
 
     def forget_timers(self) -> None:
@@ -95,10 +92,6 @@ class WaitQueue:
 
     def _lane_of(self, waiter: Waiter) -> deque[Waiter]:
         return self.batch if waiter.lane is Lane.BATCH else self.interactive
-
-
-def _is_new(waiter: Waiter) -> bool:
-    return not waiter.again
 
 
 class Slots:
@@ -124,7 +117,6 @@ class Slots:
         self._queue = WaitQueue()
         self._in_flight = 0
         self._batch_in_flight = 0
-        """The calls in flight that are a batch's."""
 
     def enter(self, now: float, lane: Lane = Lane.INTERACTIVE) -> bool:
         """Start a call at *now*; return False if the call has to join the queue.
@@ -221,13 +213,9 @@ class Slots:
         while queue.count and not is_done:
             first, batch = queue.first()
             is_done = True
-            if first is not None and not first.has_timer:
+            if first and not first.has_timer:
                 is_done = self._wake(first)
-            if (
-                batch is not None
-                and not batch.has_timer
-                and (first is None or queue.is_batch_due())
-            ):
+            if batch and not batch.has_timer and (first is None or queue.is_batch_due()):
                 is_done = self._wake(batch) and is_done
 
     def _wake(self, waiter: Waiter) -> bool:
@@ -254,17 +242,15 @@ class Snapshot:
     ceiling: float | None
     """The declared rate."""
     found: float | None = None
-    """Calls a second that the service was seen to accept before a refusal, refused seconds
-    included, or that the headers of the service tell; None before that. ``Pace(rate=found)`` declares it."""
+    """Calls a second that the service accepted before a refusal, refused seconds included, or that
+    the headers of the service tell; None before that. ``Pace(rate=found)`` declares the rate."""
     window: float | None = None
     """Seconds of the window in which the service counts: *found* times *window* calls are the
     limit of the service. None where no window was found."""
     used: float | None
     """The share of *rate* that was used and accepted in the last seconds; None without a rate."""
     in_flight: Mapping[Lane, int]
-    """Calls in flight."""
     waiting: Mapping[Lane, int]
-    """Calls that wait to start."""
     paused: float
     """Seconds until any call starts, as a ``Retry-After`` or another header asked."""
     throttled_seconds: float

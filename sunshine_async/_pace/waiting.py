@@ -1,21 +1,33 @@
-"""Waiting until a pace lets a call start, in any thread and event loop.
+"""The impure part of pacing: the wait for a start in any thread and event loop, and shared paces.
 
-`acquire_slot` joins the queue of `Slots` or of a `Pace`, asks at the time that the queue names, and
-asks again when a call in any thread calls the `Waker`.
+- `acquire_slot` joins the queue of `Slots` or of a `Pace`, asks at the time that the queue names,
+  and asks again when a call in any thread calls the `Waker`.
+- `pace_of` gives all clients of the same credentials the same pace, as services count calls.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
+from hashlib import blake2b
 from math import inf
 from random import random
+from secrets import token_bytes
 from threading import get_ident
 from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
+from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
-from attrs import define
+from attrs import define, field
 
+from sunshine_async._http.fork import ForkSafeLock
+from sunshine_async._pace.pace import Pace
 from sunshine_async._pace.slots import Lane, Slots, Waiter
+
+_UNUSED_KEPT: Final = 64
+"""Paces without a client that are kept."""
+_SALT: Final = token_bytes(16)
+_LOCK: Final = ForkSafeLock()
 
 
 @define
@@ -38,7 +50,7 @@ async def acquire_slot(
     again: bool = False,
     until: float = inf,
 ) -> bool:
-    """Wait until *slots*, or a pace, let a call start; return True then: `leave` ends the call.
+    """Wait until *slots*, or a pace, let a call start; return True: `Slots.leave` ends the call.
 
     - A start that is known to come later than *until* returns False, as soon as that is known.
     - Cancelled or late, no call has started.
@@ -100,3 +112,61 @@ class Waker:
         self._event.set()
         if self._sleeping is not None:
             self._sleeping.cancel()
+
+
+@define(eq=False)
+class _SharedPace:
+    pace: Pace
+    clients: WeakSet[object] = field(factory=WeakSet[object])
+
+
+_Registry = MutableMapping[bytes, _SharedPace]
+
+_BY_PROCESS: Final[_Registry] = {}
+_BY_LOOP: Final[WeakKeyDictionary[object, _Registry]] = WeakKeyDictionary()
+
+
+def pace_of(
+    client: object,
+    base_url: str,
+    identity: str,
+    make: Callable[[], Pace],
+    *,
+    keep: bool,
+    in_loop: bool,
+) -> Pace:
+    """Return the pace of all clients of *base_url* with credentials of this *identity*.
+
+    *make* makes a pace where there is none. A pace stays until `leave` was called for all clients
+    of the pace. With *keep* the pace stays for later clients, too, unless many other paces were
+    left since. With *in_loop* only clients in the running event loop share the pace. Credentials
+    are held as a salted hash.
+    """
+    key = blake2b(f"{base_url}\n{identity}".encode(), key=_SALT).digest()
+    with _LOCK.lock:
+        registry = _registry_of_loop() if in_loop else _BY_PROCESS
+        shared = registry.pop(key, None)
+        if shared is None or not (keep or shared.clients):
+            shared = _SharedPace(make())
+        shared.clients.add(client)
+        registry[key] = shared  # as the latest
+        left = [key for key, shared in registry.items() if not shared.clients]
+        for key in left[:-_UNUSED_KEPT]:
+            del registry[key]
+        return shared.pace
+
+
+def leave(client: object) -> None:
+    """Remove a closed *client* from the registry."""
+    with _LOCK.lock:
+        for registry in (_BY_PROCESS, *_BY_LOOP.values()):
+            for shared in registry.values():
+                shared.clients.discard(client)
+
+
+def _registry_of_loop() -> _Registry:
+    try:
+        loop = current_token().native_token
+    except NoEventLoopError:
+        return {}
+    return _BY_LOOP.setdefault(loop, {})

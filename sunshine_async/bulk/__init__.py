@@ -1,9 +1,8 @@
 """Run a coroutine function over many items: bounded concurrency, an outcome for each item.
 
-`run` is the main function. Each of some workers takes an item, calls the function, and delivers the
-outcome to a stream, `Outcomes`. A worker takes the next item after the consumer has received the
-last outcome, so memory stays flat for any number of items. An outcome is `Done`,
-`Failed` (not applied) or `Unknown` (may have been applied). `collect` returns a list for few items.
+`run` starts workers. Each takes an item, calls the function, and delivers the outcome to a stream,
+`Outcomes`. An outcome is `Done`, `Failed` (not applied) or `Unknown` (may have been applied).
+`collect` returns a list for few items. Memory stays flat for any number of items.
 
 - `engine` has the workers, the order of keys, and the order of outcomes.
 - `source` takes single items from any iterable, and closes the iterator.

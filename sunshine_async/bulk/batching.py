@@ -30,7 +30,6 @@ class Limits:
     """The limits of batches. Raise `ValueError` for a number that can't work."""
 
     batch_size: int
-    """The most items of a batch."""
     max_bytes: int
     """The most bytes of a batch as JSON."""
     linger: float
@@ -84,8 +83,6 @@ def run(
 
 @frozen
 class _BatchItem(Generic[I]):
-    """An item that can be sent."""
-
     index: int
     item: I
     size: int
@@ -94,7 +91,6 @@ class _BatchItem(Generic[I]):
 
 ENVELOPE: Final = b'{"data":[]}'
 """The JSON around the items of a batch."""
-_COMMA: Final = 1
 
 
 @define(eq=False)
@@ -107,7 +103,7 @@ class _Batch(Generic[I]):
     keys: set[Hashable] = field(factory=set[Hashable])
 
     def size_with(self, item: _BatchItem[I]) -> int:
-        return self.size + item.size + (_COMMA if self.items else len(ENVELOPE))
+        return self.size + item.size + (len(b",") if self.items else len(ENVELOPE))
 
     def add(self, item: _BatchItem[I]) -> None:
         self.size = self.size_with(item)
@@ -120,8 +116,6 @@ _FILL: Final = (object(),)
 
 
 class _Batcher(Generic[I, R]):
-    """Batches, made when a worker asks."""
-
     def __init__(self, sender: Sender[I, R], source: ItemSource[I], limits: Limits) -> None:
         self._sender: Final = sender
         self._source: Final = source
@@ -131,7 +125,6 @@ class _Batcher(Generic[I, R]):
         """Items for which the last batch had no room, or had a key already."""
 
     async def take(self) -> _Batch[I] | None:
-        """Return the next batch, or None at the end."""
         batch: _Batch[I] = _Batch()
         for turn in self._order.enter(_FILL):
             await wait_until_set(turn)
@@ -143,22 +136,17 @@ class _Batcher(Generic[I, R]):
         return batch if batch.items or batch.invalid else None
 
     async def send(self, batch: _Batch[I]) -> Sequence[Outcome[I, R]]:
-        """Send *batch* after all earlier batches with a key in common; return the outcomes.
-
-        An exception of the sending, as a whole, may have come after a request was sent.
-        """
+        """Send *batch* after all earlier batches with a key in common; return the outcomes."""
         items = batch.items
         sent: list[Outcome[I, R]]
         for turn in self._order.enter(batch.keys):
             await wait_until_set(turn)
         try:
-            results: Sequence[R | Exception] = ()
-            if items:
-                results = await self._sender.send([item.item for item in items])
+            results = await self._sender.send([item.item for item in items]) if items else ()
             pairs = zip(items, results, strict=True)
             sent = [outcome_of(item.index, item.item, result) for item, result in pairs]
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
-            failed = error_after_sending(to_exception(error, CALL))
+            failed = error_after_sending(to_exception(error, CALL))  # a request may have left
             sent = [outcome_of(item.index, item.item, failed) for item in items]
         finally:
             self._order.leave(batch.keys)

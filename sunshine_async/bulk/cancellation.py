@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from math import inf
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import anyio
 from anyio import get_cancelled_exc_class
@@ -45,8 +45,7 @@ def to_exception(error: BaseException, subject: str) -> Exception:
     if _contains(error, _PASSES) or is_own_cancellation(error):
         raise error
     on_asyncio = get_cancelled_exc_class() is asyncio.CancelledError
-    task: Any = asyncio.current_task() if on_asyncio else None
-    while task is not None and task.cancelling():
+    while on_asyncio and (task := asyncio.current_task()) and task.cancelling():
         task.uncancel()
     aborted = AbortedError(
         f"{subject} was aborted by {type(error).__name__}, which came from other code",

@@ -1,20 +1,9 @@
-"""The bulk engine: workers that send items, and the stream of outcomes.
-
-`batching` uses the same engine: a call for a single item is a batch.
-"""
+"""The bulk engine: workers that send batches (`run`: of a single item), a stream of outcomes."""
 
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Hashable,
-    Iterable,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -37,9 +26,6 @@ from sunshine_async.errors import ServerError, TransportError
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
 B = TypeVar("B")
-
-_OVERLOADED: Final = (ServerError, TransportError)
-"""Errors that too many calls at once may cause."""
 
 Concurrency: TypeAlias = int | Literal["auto"]
 
@@ -87,10 +73,7 @@ def outcome_of(index: int, item: I, result: R | Exception) -> Outcome[I, R]:
 
 @frozen
 class Work(Generic[I, R, B]):
-    """The two steps of a worker.
-
-    *take* returns the next batch, or None at the end. *send* returns the outcomes of the items.
-    """
+    """A worker's steps: *take* returns the next batch, None at the end; *send* the outcomes."""
 
     take: Callable[[], Awaitable[B | None]]
     send: Callable[[B], Awaitable[Sequence[Outcome[I, R]]]]
@@ -122,7 +105,7 @@ class Outcomes(Generic[I, R]):
         """Take no more items; running calls end, and the outcomes of these calls still come."""
         self._source.stop()
 
-    def __aiter__(self) -> AsyncIterator[Outcome[I, R]]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome[I, R]:
@@ -151,13 +134,11 @@ class Outcomes(Generic[I, R]):
         )
 
     def _start_workers(self, number: int) -> None:
-        """Start workers until so many run."""
         while self._workers < number:
             self._workers += 1
             self._tasks.start(self._run_worker)
 
     async def _run_worker(self) -> None:
-        """Send batches until there are none; deliver the outcomes of each."""
         CURRENT_LANE.set(Lane.BATCH)
         take, send, deliver, limit = self._work.take, self._work.send, self._deliver, self._limit
         try:
@@ -212,13 +193,12 @@ def run(
     - An exception of the block is raised as itself, and so are `KeyboardInterrupt`, `SystemExit`
       and `GeneratorExit` of *send*.
 
-    Leaving or cancelling the block cancels running calls, and closes the iterator: a generator,
-    async or not, and an iterator that *items* made. Closing an async iterator takes 5 seconds at
-    most.
+    Leaving or cancelling the block cancels running calls, and closes the iterator (async: within 5
+    seconds): a generator, async or not, and an iterator that *items* made.
 
-    With ``concurrency="auto"`` the run begins with 4 calls at once and finds the best number, up
-    to 256: more while calls take no longer for that, half as many where calls fail on the way or in
-    the service, or end as `Unknown`.
+    With ``concurrency="auto"`` the run begins with 4 calls at once, and finds the best number up to
+    256: more while calls take no longer, half as many where calls fail on the way or in the
+    service, or end as `Unknown`.
 
     Raise at the call `TypeError` for arguments of a wrong kind (a text, bytes and a mapping are no
     *items*), and `ValueError` for a *concurrency* that is neither a number from 1 on nor ``"auto"``.
@@ -232,9 +212,8 @@ def run(
     if concurrency != "auto" and not (is_number and concurrency >= 1):
         message = f'concurrency={concurrency!r}: 1 or more, or "auto"'
         raise ValueError(message)
-    workers, limit = (
-        (FIRST_LIMIT, ThroughputLimit()) if concurrency == "auto" else (concurrency, None)
-    )
+    workers = FIRST_LIMIT if concurrency == "auto" else concurrency
+    limit = ThroughputLimit() if concurrency == "auto" else None
     calls = _Calls(send, key, limit)
 
     def work(source: ItemSource[I]) -> Work[I, R, tuple[int, I]]:
@@ -292,10 +271,7 @@ async def run_workers(
     ordered: bool,
     limit: ThroughputLimit | None = None,
 ) -> AsyncGenerator[Outcomes[I, R]]:
-    """Give a block the stream of outcomes of *items*; so many *workers* do the *work*.
-
-    With *limit* the number of workers follows.
-    """
+    """Give a block the outcomes of *items*; *workers* do the *work*: with *limit* at first only."""
     async with open_source(items) as source, background_tasks() as tasks:
         early: dict[int, _Delivery[I, R]] | None = {} if ordered else None
         yield Outcomes(source, work(source), tasks, workers, limit, early)
@@ -303,15 +279,12 @@ async def run_workers(
 
 @frozen
 class _Calls(Generic[I, R]):
-    """Calls for single items."""
-
     function: Callable[[I], Awaitable[R]]
     key: Callable[[I], Hashable | None] | None
     limit: ThroughputLimit | None
     order: KeyOrder = field(factory=KeyOrder)
 
     async def send(self, taken: tuple[int, I]) -> tuple[Outcome[I, R]]:
-        """Make the call for an item; return the outcome."""
         index, item = taken
         limit, began = self.limit, 0.0
         if limit is not None:
@@ -327,7 +300,7 @@ class _Calls(Generic[I, R]):
         return (outcome,)
 
     async def send_in_order(self, taken: tuple[int, I]) -> tuple[Outcome[I, R]]:
-        """Make the call for an item after all earlier calls with an equal key; return the outcome."""
+        """Send after all earlier calls with an equal key."""
         index, item = taken
         try:
             key = None if self.key is None else self.key(item)
@@ -348,5 +321,5 @@ class _Calls(Generic[I, R]):
 def _is_overload(outcome: Outcome[I, R]) -> bool:
     """Return True for an outcome that too many calls at once may cause."""
     if isinstance(outcome, Failed):
-        return isinstance(outcome.error, _OVERLOADED)
+        return isinstance(outcome.error, ServerError | TransportError)
     return isinstance(outcome, Unknown)

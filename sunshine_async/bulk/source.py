@@ -20,12 +20,7 @@ import anyio
 from anyio import get_cancelled_exc_class, to_thread
 
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
-from sunshine_async.bulk.cancellation import (
-    ITEMS,
-    background_tasks,
-    to_exception,
-    wait_until_set,
-)
+from sunshine_async.bulk.cancellation import ITEMS, background_tasks, to_exception, wait_until_set
 
 I = TypeVar("I")  # noqa: E741 - an item
 
@@ -60,8 +55,8 @@ def close_method(items: object, iterator: object, name: str) -> Callable[[], Any
 async def close_iterator(items: object, iterator: object) -> BaseException | None:
     """Close *iterator*, async or not, if `close_method` says so; return the exception from closing.
 
-    A cancelled scope doesn't cut closing off; closing takes `CLOSE_TIMEOUT` seconds at most. A task
-    of its own does it, so that a cancellation of the caller's task isn't taken for the iterator's.
+    A cancelled scope doesn't cut closing off, `CLOSE_TIMEOUT` does. A separate task closes, so that
+    a cancellation of the caller's task isn't taken for the iterator's.
     """
     is_async = isinstance(iterator, AsyncIterator)
     close = close_method(items, iterator, "aclose" if is_async else "close")
@@ -85,7 +80,6 @@ async def close_iterator(items: object, iterator: object) -> BaseException | Non
 
 
 async def _error_of(close: Callable[[], Awaitable[object]]) -> BaseException | None:
-    """Return the exception from *close*, if any."""
     try:
         await close()
     except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
@@ -100,11 +94,9 @@ class ItemSource(Generic[I]):
         self.error: BaseException | None = None
         """The exception that ended the items."""
         self.close_error: BaseException | None = None
-        """The exception from closing the iterator."""
         self.ended = False
         """True once no more items are read."""
         self.taken = 0
-        """The number of items taken."""
         self.is_async: Final = isinstance(items, AsyncIterable)
         """True if `read` has to run."""
         self._items: Final = items

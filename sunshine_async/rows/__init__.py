@@ -10,7 +10,7 @@ A `LineReader` turns bytes into lines (`lines`). Rows are made from the lines in
 turns phone numbers into E.164.
 """
 
-from sunshine_async.rows.file import Format, RowFile, open_rows
-from sunshine_async.rows.shape import BadRow, Empty, Row, Shape, SourceError
+from sunshine_async.rows.file import RowFile, open_rows
+from sunshine_async.rows.shape import BadRow, Empty, Format, Row, Shape, SourceError
 
 __all__ = ["BadRow", "Empty", "Format", "Row", "RowFile", "Shape", "SourceError", "open_rows"]

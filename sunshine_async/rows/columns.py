@@ -18,11 +18,8 @@ from sunshine_async.rows.shape import FieldPath, ReadOptions, Shape, SourceError
 
 CellReader: TypeAlias = Callable[[str], Any]
 
-_ANY_NAME: Final = "NAME"
-"""Placeholder for any name in a list of the known columns."""
-
 _DELIMITERS: Final[Mapping[str, str]] = {",": ",", ";": ";", "\t": "tab"}
-"""The usual delimiters of cells, and their spelling as an option."""
+"""The usual delimiters of cells, and the spelling as an option."""
 
 _BOOLEANS: Final[Mapping[str, bool]] = {
     "true": True, "yes": True, "1": True,
@@ -78,7 +75,7 @@ def read_number(cell: str) -> int | float:
 
 
 def read_boolean(cell: str) -> bool:
-    """Return the boolean in the cell, in one of six spellings, upper or lower case."""
+    """Return the boolean in the cell, in any of six spellings, upper or lower case."""
     value = _BOOLEANS.get(cell.strip().lower())
     if value is None:
         reason = f"expected one of {', '.join(_BOOLEANS)}"
@@ -86,9 +83,7 @@ def read_boolean(cell: str) -> bool:
     return value
 
 
-_TYPES: Final[Mapping[str, CellReader]] = {
-    "number": read_number, "boolean": read_boolean, "text": str,
-}  # fmt: skip
+_TYPES: Final[dict[str, CellReader]] = {"number": read_number, "boolean": read_boolean, "text": str}
 """The types that a column's name may have after a colon."""
 
 _CELL_READERS: Final[Mapping[Any, CellReader]] = {
@@ -174,7 +169,7 @@ def _column(
 
 
 def _typed_reader(name: str, kind: str, expected: CellReader | None, source: str) -> CellReader:
-    """Return the reader for the type *kind* in a column's name; *expected* is the field's reader."""
+    """Return the reader for the type *kind* in a column's name; *expected* is the field's."""
     read = _TYPES.get(kind)
     if read is None:
         message = (
@@ -189,10 +184,10 @@ def _typed_reader(name: str, kind: str, expected: CellReader | None, source: str
 
 
 def _unknown(name: str, targets: Mapping[str, _ColumnTarget], source: str) -> SourceError:
-    known = [f"{key}.{_ANY_NAME}" if target.any_name else key for key, target in targets.items()]
+    known = [f"{key}.NAME" if target.any_name else key for key, target in targets.items()]
     subject = f"{source}: the column {name!r}" if source else repr(name)
-    message = f"{subject} isn't a field that is known here.{_nearest(name, known)}"
-    message += f" Known: {', '.join(known)}"
+    near = _nearest(name, known)
+    message = f"{subject} isn't a field that is known here.{near} Known: {', '.join(known)}"
     if not source:
         return SourceError(message)
     for character, option in _DELIMITERS.items():

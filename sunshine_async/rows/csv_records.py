@@ -3,7 +3,7 @@
 import csv
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sunshine_async._codec import Misfit
 from sunshine_async.rows.columns import Column, match_columns
@@ -19,6 +19,8 @@ _REASONS: Final[Mapping[str, str]] = {
 """Reasons for the author of the file, by a part of the csv module's text."""
 _JOINED: Final = "a byte order mark in the middle: were files joined? Import each by itself"
 
+_Records: TypeAlias = Iterator[tuple[int, list[str] | Misfit]]
+
 
 def csv_rows(lines: LineReader, options: ReadOptions) -> Iterator[Row | BadRow]:
     """Return the rows of *lines*; raise `SourceError` for an unusable header."""
@@ -32,11 +34,7 @@ def csv_rows(lines: LineReader, options: ReadOptions) -> Iterator[Row | BadRow]:
 
 
 def _rows(
-    records: Iterator[tuple[int, list[str] | Misfit]],
-    columns: Sequence[Column],
-    width: int,
-    *,
-    clear: bool,
+    records: _Records, columns: Sequence[Column], width: int, *, clear: bool
 ) -> Iterator[Row | BadRow]:
     for line, cells in records:
         if isinstance(cells, Misfit):
@@ -63,11 +61,11 @@ def _row(cells: list[str], columns: Sequence[Column], line: int, *, clear: bool)
     return Row(line, data)
 
 
-def _records(lines: LineReader, delimiter: str) -> Iterator[tuple[int, list[str] | Misfit]]:
-    """Yield each record that isn't blank: the first line's number, and the cells.
+def _records(lines: LineReader, delimiter: str) -> _Records:
+    """Yield each record that isn't blank: the first line's number, and the cells or a `Misfit`.
 
-    An unreadable record yields a `Misfit` instead of the cells. The lines after the first line of
-    such a record are read again: an unclosed quote spoils one line, not the file.
+    The lines after the first line of an unreadable record are read again: an unclosed quote spoils
+    a line, not the file.
     """
     record = _RecordLines(lines)
     reader = csv.reader(record, delimiter=delimiter, strict=True)
@@ -80,8 +78,7 @@ def _records(lines: LineReader, delimiter: str) -> Iterator[tuple[int, list[str]
         except csv.Error as error:
             record.push_back()
             reasons = (ours for theirs, ours in _REASONS.items() if theirs in str(error))
-            reason = next(reasons, "not a row of CSV")
-            yield record.number, Misfit(record.reason or reason)
+            yield record.number, Misfit(record.reason or next(reasons, "not a row of CSV"))
             continue
         if record.reason is not None:
             yield record.number, Misfit(record.reason)
@@ -93,10 +90,8 @@ class _RecordLines:
     """The lines of the current record, as text for the csv module."""
 
     def __init__(self, lines: LineReader) -> None:
-        self.number = 0
-        """The number of the record's first line."""
-        self.reason: str | None = None
-        """The reason that the record is unusable, whatever the csv module returns."""
+        self.number = 0  # of the record's first line
+        self.reason: str | None = None  # goes before whatever the csv module returns
         self._lines: Final = lines
         self._record: Final[list[tuple[int, bytes]]] = []
         self._pushed_back: Final[deque[tuple[int, bytes]]] = deque()
@@ -121,7 +116,6 @@ class _RecordLines:
             return line.decode(errors="replace")
 
     def start(self) -> None:
-        """Start the next record."""
         self._record.clear()
         self._length = 0
         self.reason = None

@@ -8,15 +8,13 @@
                 case Row(line, data): ...       # names as on the wire, nested
                 case BadRow(line, reason): ...  # unreadable; the next rows are read
 
-Rows are read one at a time, so memory stays flat for a file of any length. *line* is the number, in
-the file, of the line where the row starts. No reason has a value of the row, because a value may be
-personal data.
+*line* is the number, in the file, of the line where the row starts. No reason has a value of the
+row, which may be personal data.
 """
 
 import json
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from enum import Enum
 from pathlib import Path
 from typing import BinaryIO, Final, Self, cast
 
@@ -25,16 +23,9 @@ from sunshine_async.rows.csv_records import csv_rows
 from sunshine_async.rows.json_lines import json_rows
 from sunshine_async.rows.lines import LineReader, file_stamp, system_message, wait_readable
 from sunshine_async.rows.phones import PhoneNormalizer
-from sunshine_async.rows.shape import BadRow, Empty, ReadOptions, Row, Shape, SourceError
+from sunshine_async.rows.shape import BadRow, Empty, Format, ReadOptions, Row, Shape, SourceError
 
 STDIN: Final = "-"
-
-
-class Format(Enum):
-    """The format of the rows."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
 
 
 _UNOPENED: Final[Mapping[type[Exception], str]] = {
@@ -42,8 +33,6 @@ _UNOPENED: Final[Mapping[type[Exception], str]] = {
     IsADirectoryError: "is a directory: name the file in it",
     PermissionError: "may not be read by you: check its permissions",
 }
-
-_SUFFIXES: Final = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".csv": Format.CSV}
 
 
 def open_rows(
@@ -131,7 +120,6 @@ class RowFile:
         self.path: Path | None = None
         """The path to read the rows again from the beginning; None if that is impossible."""
         self.stamp: Final = file_stamp(raw)
-        """The stamp of the file when opened (see `file_stamp`); None for anything but a file."""
         self.size: Final = self.stamp[0] if self.stamp else None
         """The size in bytes of a regular file; None for anything else."""
         self._raw: Final = raw
@@ -140,7 +128,7 @@ class RowFile:
         self._lines: Final = LineReader(name, raw)
         first = self._lines.first.strip()
         sniffed = Format.CSV if first and first[:1] not in b"{[" else Format.JSONL
-        self.format: Final = format or _format_of(name) or sniffed
+        self.format: Final = format or Format.of(name) or sniffed
         read = json_rows if self.format is Format.JSONL else csv_rows
         self._rows: Final = read(self._lines, options)
 
@@ -190,10 +178,7 @@ class RowFile:
         return self.size or 0 if self._raw.closed else self._raw.tell()
 
     def ready(self, timeout: float) -> bool:
-        """Wait at most *timeout* seconds for data; return True if the next row can be begun.
-
-        A pipe or a terminal may have no data yet.
-        """
+        """Wait at most *timeout* seconds for data of a pipe; return True if a row can be begun."""
         lines = self._lines
         return lines.has_line or lines.gzipped or wait_readable(self._raw, timeout)
 
@@ -205,8 +190,3 @@ class RowFile:
     def close(self) -> None:
         """Close the file."""
         self._raw.close()
-
-
-def _format_of(name: str) -> Format | None:
-    path = Path(name)
-    return _SUFFIXES.get((path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower())

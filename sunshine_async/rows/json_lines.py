@@ -75,8 +75,7 @@ def _row(
 def _parse_object(line: bytes, skip: Collection[str]) -> dict[str, Any]:
     """Return the JSON object in *line* without the keys *skip*, which may have any values.
 
-    Raise `Misfit` with the reason for other content, and for a line that readers of JSON read in
-    different ways: a key twice in an object, an integer past 64 bits.
+    Raise `Misfit` for any other content, and for a line that is read in different ways elsewhere.
     """
     try:
         data: Any = orjson.loads(line.strip())
@@ -109,9 +108,8 @@ def _may_be_ambiguous(line: bytes, user: dict[str, Any]) -> bool:
     return (
         _MANY_DIGITS in line.translate(_DIGIT_AS_0)
         or line.count(b'":') != _count_keys(user)
-        or b" :" in line  # hardly any writer puts a space there, and the count lacks such a key
-        or b"\t:" in line
-        or b"\r:" in line
+        # hardly any writer puts space before a colon, and the count lacks such a key
+        or (b" :" in line or b"\t:" in line or b"\r:" in line)
     )
 
 

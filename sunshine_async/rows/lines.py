@@ -21,7 +21,6 @@ _CHUNK: Final = 64 * 1024
 _GZIP: Final = b"\x1f\x8b"
 BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
-_WIDE: Final = 4  # bytes; the first 4 have a zero in most text of UTF-16 and UTF-32
 
 
 def system_message(error: Exception) -> str:
@@ -58,7 +57,6 @@ class LineReader:
         self.number = 0
         """The number of the last line taken."""
         self.consumed = 0
-        """The bytes of all lines taken."""
         self._parts: Final[deque[bytes]] = deque()
         self._tail = b""
         self._ended = False
@@ -104,7 +102,7 @@ class LineReader:
         while not self.has_line:
             self._fill()
         first = self._parts.popleft() if self._parts else self._tail
-        if first.startswith(_UTF_16) or b"\0" in first[:_WIDE]:
+        if first.startswith(_UTF_16) or b"\0" in first[:4]:  # most UTF-16 and UTF-32 without a BOM
             message = f"{self.name} is UTF-16, not UTF-8: save it as UTF-8 (in Excel: CSV UTF-8)"
             raise SourceError(message)
         first = first.removeprefix(BOM)
@@ -120,19 +118,16 @@ class LineReader:
         except Exception as error:  # noqa: BLE001 - after any error no more lines can be read
             reason = _read_error(error)
         else:
-            self._split(chunk)
+            self._ended = not chunk
+            first, *rest = chunk.split(b"\n")
+            if len(self._tail) <= MAX_ROW_BYTES:  # more bytes of a too long line are useless
+                self._tail += first
+            for part in rest:
+                self._parts.append(self._tail + b"\n")
+                self._tail = part
             return
         message = f"{self.name}, after line {self.number + len(self._parts)}: {reason}"
         raise SourceError(message)
-
-    def _split(self, chunk: bytes) -> None:
-        self._ended = not chunk
-        first, *rest = chunk.split(b"\n")
-        if len(self._tail) <= MAX_ROW_BYTES:  # more bytes of a line that is too long are useless
-            self._tail += first
-        for part in rest:
-            self._parts.append(self._tail + b"\n")
-            self._tail = part
 
 
 def _read_error(error: Exception) -> str:

@@ -1,7 +1,8 @@
-"""The shape of a row, the rows that a file yields, and the errors of reading. Pure."""
+"""The shape and format of rows, the rows that a file yields, and the errors of reading. Pure."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum
+from pathlib import PurePath
 from typing import Any, Self, TypeAlias
 
 from attrs import field, frozen
@@ -15,6 +16,20 @@ FieldPath: TypeAlias = tuple[str, ...]
 
 class SourceError(ConfigurationError):
     """Error for a file that can't be read in the given format. The text says the next step."""
+
+
+class Format(Enum):
+    """The format of the rows."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+    @classmethod
+    def of(cls, name: str) -> "Format | None":
+        """Return the format that a file's *name* shows, with ``.gz`` or not."""
+        path = PurePath(name)
+        suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+        return {".jsonl": cls.JSONL, ".ndjson": cls.JSONL, ".csv": cls.CSV}.get(suffix)
 
 
 class Empty(Enum):

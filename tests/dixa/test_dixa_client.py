@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from sunshine_async import ConfigurationError, NotFoundError, Pace
-from sunshine_async._pace import shared as sharing
+from sunshine_async._pace import waiting
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa import DixaClient
 from sunshine_async.testing import Answer, ScriptedTransport
@@ -111,7 +111,7 @@ class TestSharing:
     def test_the_token_is_not_kept(self) -> None:
         """Of a token there is only a hash where the pace of its clients is kept."""
         client = client_of("very secret")
-        [key] = [key for key, one in sharing._BY_PROCESS.items() if one.pace is client.pace]
+        [key] = [key for key, one in waiting._BY_PROCESS.items() if one.pace is client.pace]
 
         assert b"very secret" not in key
 

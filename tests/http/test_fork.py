@@ -16,7 +16,7 @@ import os, signal, sys, threading, time
 import httpx
 from sunshine_async import JwtAuth, Pace
 from sunshine_async._http import tls
-from sunshine_async._pace import shared
+from sunshine_async._pace import waiting
 
 held, done = threading.Event(), threading.Event()
 main = threading.current_thread()
@@ -38,7 +38,7 @@ httpx.create_ssl_context = lambda: slowly(make_context())
 use = {
     "tls": tls.shared_ssl_context,
     "jwt": auth.current,
-    "shared": lambda: shared.pace_of(
+    "shared": lambda: waiting.pace_of(
         main, "https://x", "me", lambda: slowly(Pace()), keep=True, in_loop=False
     ),
 }[sys.argv[1]]

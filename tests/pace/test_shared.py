@@ -26,7 +26,7 @@ from sunshine_async import (
     SunshineError,
     bulk,
 )
-from sunshine_async._pace.shared import leave, pace_of
+from sunshine_async._pace.waiting import leave, pace_of
 from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import UserCreateBody
 

@@ -35,7 +35,7 @@ LEVELS = (
 """The folders, from the leaf to the command line: imports go down only."""
 
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-IMPURE_FILES = {"_pace.shared", "_pace.waiting"}
+IMPURE_FILES = {"_pace.waiting"}
 PURE = [
     *(
         name
