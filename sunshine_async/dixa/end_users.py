@@ -195,9 +195,7 @@ class EndUsers:
         after a lost answer, and may then meet the effect of the first sending.
         """
         return await self._transport.call(
-            ANONYMIZE,
-            path={"end_user_id": end_user_id},
-            query={"force": "true" if force else None},
+            ANONYMIZE, path={"end_user_id": end_user_id}, query={"force": "true" if force else None}
         )
 
     async def anonymization(self, request_id: str) -> AnonymizationRequest:
@@ -363,11 +361,7 @@ class EndUsers:
         )
 
     def conversations(
-        self,
-        end_user_id: str,
-        *,
-        page_limit: int | None = None,
-        from_page: str | None = None,
+        self, end_user_id: str, *, page_limit: int | None = None, from_page: str | None = None
     ) -> Listing[Conversation]:
         """List the conversations that an end user began (getEndusersUseridConversations).
 

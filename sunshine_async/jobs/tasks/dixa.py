@@ -91,9 +91,7 @@ def _create_sender(client: DixaClient) -> Sender[Entry, Any]:
 def _patch_sender(client: DixaClient) -> Sender[Entry, Any]:
     patch = client.end_users.patching().send
     return Sender(
-        _size,
-        _keys,
-        lambda entries: patch([_patch_of(entry.body, entry.id) for entry in entries]),
+        _size, _keys, lambda entries: patch([_patch_of(entry.body, entry.id) for entry in entries])
     )
 
 
