@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -380,10 +380,5 @@ class EndUsers:
         return self._transport.auth.secrets()
 
     async def _look_up(self, name: str, value: str) -> Sequence[EndUser]:
-        """Return at most two end users with *value* in the field *name*."""
-        found = self.list(
-            external_id=value if name == "external_id" else None,
-            email=value if name == "email" else None,
-            phone=value if name == "phone_number" else None,
-        )
-        return await found.first(2)
+        asked: dict[str, Any] = {"phone" if name == "phone_number" else name: value}
+        return await self.list(**asked).first(2)
