@@ -137,10 +137,7 @@ class BulkRequest(Generic[B]):
             return first + await self.send(bodies[middle:], uncertain=uncertain)
 
     def result(self, outcome: Outcome | None) -> Result:
-        """Return the end user or the error of an item with this *outcome*.
-
-        Only errors in `REFUSED` are certain; otherwise the item may have been applied.
-        """
+        """Return the end user or the error of an item; only errors in `REFUSED` are certain."""
         if isinstance(outcome, BulkActionSuccess):
             return outcome.data
         error = outcome.error if isinstance(outcome, BulkActionFailure) else None
@@ -297,10 +294,7 @@ def _unique_values(body: CreateEndUserInput) -> dict[str, str]:
 
 
 def item_size(model: type[B], *, room: int = 0) -> Callable[[B], int]:
-    """Return a function from a *model* to its bytes as JSON, plus *room*.
-
-    The function raises for an item that can't be sent.
-    """
+    """Return a function to an item's bytes as JSON plus *room*; unsendable items raise."""
 
     def size(item: B) -> int:
         if not isinstance(item, model):

@@ -217,8 +217,7 @@ class BulkUpsert:
     async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[UpsertOutcome]:
         """Return an outcome for each of *bodies*, in order.
 
-        The effect is `UpsertEffect.EITHER` where a create had no clear answer, and a look-up found
-        the end user.
+        The effect is `UpsertEffect.EITHER` where a look-up settled a create without clear answer.
         """
         batch = _UpsertBatch(self, bodies)
         with note_if_sent(batch.outcomes):

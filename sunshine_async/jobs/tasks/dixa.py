@@ -94,11 +94,7 @@ def _patch_sender(client: DixaClient) -> Sender[Entry, Any]:
 
 
 def _upsert_sender(client: DixaClient) -> Sender[Entry, Any]:
-    """Return the sender of upserts.
-
-    An entry with a known remote id is patched. An entry without, or with an end user who is gone,
-    is upserted by key.
-    """
+    """Return the sender: patches by remote id; without, or if the end user is gone, upserts by key."""
     patch, upsert = client.end_users.patching().send, client.end_users.upserting().send
 
     async def send(entries: Sequence[Entry]) -> list[UpsertOutcome]:

@@ -19,7 +19,6 @@ from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.rows.columns import time_fields
 
 KEY_SEPARATOR: Final = "\x1f"
-"""Separator between the parts of a row's key."""
 
 CONCURRENCY: Final = 64
 """Calls in flight by default, for rows that are sent singly."""
