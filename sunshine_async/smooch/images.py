@@ -116,7 +116,7 @@ class _FormStream:
 
     def __init__(self, image: Image, chunks: AsyncIterator[bytes]) -> None:
         self._image: Final = image
-        self._chunks: Final = chunks
+        self._chunks: Final = aiter(chunks)
         self._size = 0
         self._begun = self._ended = False
 
