@@ -4,11 +4,10 @@
 ``client.custom_attributes`` is `CustomAttributes`: a method for each operation of the service.
 Bodies (``...Input``) and answers are models, under the service's names.
 
-Bulk requests carry many bodies. `EndUsers.create_bulk` returns the service's own outcomes.
+Bulk requests carry many bodies. `EndUsers.create_bulk` returns the service's own outcomes;
 `EndUsers.create_many` adds batches, halving of refused batches, and look-ups after a lost answer.
-An end user is found by external id, e-mail address or phone number. `EndUsers.upsert` looks up,
-then creates or patches. The service allows an external id twice, but an e-mail address or phone
-number only once. Lists are a `Listing`: records one by one, or page by page.
+`EndUsers.upsert` patches the end user found by external id, e-mail address (unique) or phone number
+(unique), or creates. Lists are a `Listing`: records one by one, or page by page.
 """
 
 from sunshine_async.dixa.client import DixaClient

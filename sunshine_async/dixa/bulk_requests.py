@@ -137,18 +137,14 @@ class BulkRequest(Generic[B]):
             return first + await self.send(bodies[middle:], uncertain=uncertain)
 
     def result(self, outcome: Outcome | None) -> Result:
-        """Return the end user or the error of an item with this *outcome*.
-
-        Only errors in `REFUSED` are certain; otherwise the item may have been applied.
-        """
+        """Return the end user or the error of an item; only errors in `REFUSED` are certain."""
         if isinstance(outcome, BulkActionSuccess):
             return outcome.data
         error = outcome.error if isinstance(outcome, BulkActionFailure) else None
         status, endpoint = STATUS_OF.get(type(error)), str(self.endpoint)
         if error is None or status is None:
-            reason = "no outcome in the answer certainly belongs to this item"
             return ResponseDecodeError(
-                reason,
+                "no outcome in the answer certainly belongs to this item",
                 path="data",
                 status=self.endpoint.ok[0],
                 endpoint=endpoint,
@@ -219,14 +215,14 @@ class BulkCreate:
 
 @define
 class BatchProgress:
-    """Progress of a bulk create: the results so far, by index."""
+    """Progress of a bulk create: *results* so far, by index of a body."""
 
     bulk: BulkCreate
     bodies: Sequence[CreateEndUserInput]
     since: datetime = field(kw_only=True)
     results: dict[int, Result] = field(factory=dict[int, "Result"])
     uncertain: set[int] = field(factory=set[int])
-    """Bodies that an earlier sending may have created."""
+    """Created by an earlier sending, possibly."""
     looked_up: set[int] = field(factory=set[int])
     """Bodies without a clear success since an uncertain sending: a success rests on a look-up."""
     interrupted: bool = False
@@ -290,20 +286,15 @@ def note_if_sent(results: Collection[object]) -> Generator[None]:
 
 
 def _is_older(user: EndUser, since: datetime) -> bool:
-    """Return True if *user* surely existed before *since*, by the service's clock."""
     return user.created_at is not None and user.created_at < since
 
 
 def _unique_values(body: CreateEndUserInput) -> dict[str, str]:
-    """Return the values of *body* that the service keeps unique, in the order of looking up."""
     return {name: value for name in TAKEN if (value := getattr(body, name))}
 
 
 def item_size(model: type[B], *, room: int = 0) -> Callable[[B], int]:
-    """Return a function from a *model* to its bytes as JSON, plus *room*.
-
-    The function raises for an item that can't be sent.
-    """
+    """Return a function to an item's bytes as JSON plus *room*; unsendable items raise."""
 
     def size(item: B) -> int:
         if not isinstance(item, model):

@@ -15,7 +15,6 @@ from sunshine_async.dixa.end_users import GET, EndUsers
 RATE: Final = 10
 """Requests a second that the service allows a token, with a burst of 4."""
 UNUSED_ID: Final = "00000000-0000-4000-8000-000000000000"
-"""An id that belongs to no end user."""
 
 
 class DixaClient(Client):
@@ -70,11 +69,7 @@ class DixaClient(Client):
         super().__init__(options)
 
     def _default_pace(self) -> Pace:
-        """Return a pace of 10 requests a second, as the service allows, with a burst of 2, not 4.
-
-        Up to 200 ms of jitter can make two more requests arrive together.
-        """
-        return Pace(rate=RATE, burst=2)
+        return Pace(rate=RATE, burst=2)  # not 4: up to 200 ms of jitter can add two more requests
 
     def _bind(self, transport: Transport) -> None:
         super()._bind(transport)

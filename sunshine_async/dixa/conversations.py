@@ -80,13 +80,10 @@ class UnknownLink(Model):
 
 
 ConversationLink: TypeAlias = EmailForward | FollowUp | SideConversation | UnknownLink
-"""Relation to the conversation that a conversation came from."""
 
 
 @frozen(kw_only=True, slots=False)
 class _Common(Model):
-    """Fields of every kind."""
-
     id: int
     requester_id: str | None = None
     """Id of the end user."""
@@ -106,8 +103,6 @@ class _Common(Model):
 
 @frozen(kw_only=True, slots=False)
 class _Assigned(_Common):
-    """Fields of every kind, unless anonymized."""
-
     assignment: Assignment | None = None
     queue: Queue | None = None
 
@@ -234,7 +229,6 @@ Conversation: TypeAlias = (
     | WhatsAppConversation
     | UnknownConversation
 )
-"""A conversation of an end user: match on its class."""
 
 
 @frozen(kw_only=True, slots=False)

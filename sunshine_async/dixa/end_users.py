@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -195,9 +195,7 @@ class EndUsers:
         after a lost answer, and may then meet the effect of the first sending.
         """
         return await self._transport.call(
-            ANONYMIZE,
-            path={"end_user_id": end_user_id},
-            query={"force": "true" if force else None},
+            ANONYMIZE, path={"end_user_id": end_user_id}, query={"force": "true" if force else None}
         )
 
     async def anonymization(self, request_id: str) -> AnonymizationRequest:
@@ -363,11 +361,7 @@ class EndUsers:
         )
 
     def conversations(
-        self,
-        end_user_id: str,
-        *,
-        page_limit: int | None = None,
-        from_page: str | None = None,
+        self, end_user_id: str, *, page_limit: int | None = None, from_page: str | None = None
     ) -> Listing[Conversation]:
         """List the conversations that an end user began (getEndusersUseridConversations).
 
@@ -386,10 +380,5 @@ class EndUsers:
         return self._transport.auth.secrets()
 
     async def _look_up(self, name: str, value: str) -> Sequence[EndUser]:
-        """Return at most two end users with *value* in the field *name*."""
-        found = self.list(
-            external_id=value if name == "external_id" else None,
-            email=value if name == "email" else None,
-            phone=value if name == "phone_number" else None,
-        )
-        return await found.first(2)
+        asked: dict[str, Any] = {"phone" if name == "phone_number" else name: value}
+        return await self.list(**asked).first(2)

@@ -130,8 +130,7 @@ def search_values(body: CreateEndUserInput) -> dict[str, str]:
 
 def key(name: str, value: str) -> Key:
     """Return the key for the *value* of the field *name*."""
-    normalized: str = NORMALIZERS[name](value)
-    return name, normalized
+    return name, NORMALIZERS[name](value)
 
 
 def match_changes(
@@ -190,13 +189,11 @@ def _agrees(user: EndUser, body: CreateEndUserInput) -> bool:
 def _owner_of(
     user: EndUser, sent: Sequence[CreateEndUserInput], at: Mapping[Key, Sequence[int]]
 ) -> int | None:
-    """Return the index of the only body with the keys of *user*; None if there is no such body."""
     keys = keys_of(user)
     personal = {
         index
         for name in ("email", "phone_number")
-        if name in keys
-        for index in at.get((name, keys[name]), ())
+        for index in at.get((name, keys.get(name, "")), ())
     }
     if len(personal) == 1:
         return personal.pop()
@@ -224,17 +221,11 @@ def _assigned(
 
     An item with contradictory outcomes has no outcome by owner.
     """
-    found: list[Outcome | None] = [None] * count
-    disputed: set[int] = set()
+    owned: defaultdict[int | None, list[Outcome]] = defaultdict(list)
     for index, outcome in zip(owners, outcomes, strict=True):
-        if index is None:
-            continue
-        earlier = found[index]
-        if earlier is not None and type(earlier) is not type(outcome):
-            disputed.add(index)
-        found[index] = earlier or outcome
-    for index in disputed:
-        found[index] = None
+        owned[index].append(outcome)
+    all_owned = [owned[index] for index in range(count)]
+    found = [mine[0] if len({*map(type, mine)}) == 1 else None for mine in all_owned]
     if not in_order:
         return found
     return [mine or other for mine, other in zip(found, outcomes, strict=True)]

@@ -26,8 +26,6 @@ from sunshine_async._codec.model import (
 
 @frozen(kw_only=True, slots=False)
 class _Input(Model):
-    """Fields of every body, except the display name."""
-
     email: str | Unset | None = field(default=UNSET, repr=concealed)
     """Unique in the organization."""
     phone_number: str | Unset | None = field(default=UNSET, repr=concealed)
@@ -244,7 +242,6 @@ BulkError: TypeAlias = (
     | Validation
     | UnknownBulkError
 )
-"""Reason for the failure of a bulk item."""
 
 
 @frozen(kw_only=True, slots=False)

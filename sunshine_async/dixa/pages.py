@@ -139,8 +139,6 @@ class Listing(Generic[T]):
 
 @define(eq=False)
 class _PageIterator(Generic[T]):
-    """Iterator over the pages of a list."""
-
     _fetch: Callable[[Query], Awaitable[RawPage[T]]]
     _place: ListLocation
     _first: Query
@@ -173,7 +171,6 @@ class _PageIterator(Generic[T]):
         return page
 
     def _page_of(self, output: RawPage[T]) -> Page[T]:
-        """Return the page; raise for an unreadable link, or if all found records are unreadable."""
         meta = output.meta
         if is_unreadable(output, "meta") or (meta is not None and is_unreadable(meta, "next")):
             raise self._place.unreadable(_NO_PATH, path="meta.next")
@@ -186,7 +183,6 @@ class _PageIterator(Generic[T]):
         return evolve(page, unreadable=len(sent) - len(page.items))
 
     def _next_query(self, link: str) -> str:
-        """Return the query of the next page; raise for a link outside the list, or in a circle."""
         query = self._place.query_of(link)
         if query is not None and hash(query) not in self._seen:
             return query
@@ -195,8 +191,6 @@ class _PageIterator(Generic[T]):
 
 @define(eq=False)
 class _ItemIterator(Generic[T]):
-    """Iterator over the records on the pages."""
-
     _pages: AsyncIterator[Page[T]]
     _ready: deque[T] = field(factory=deque[T])
 

@@ -217,8 +217,7 @@ class BulkUpsert:
     async def upsert(self, bodies: Sequence[CreateEndUserInput]) -> list[UpsertOutcome]:
         """Return an outcome for each of *bodies*, in order.
 
-        The effect is `UpsertEffect.EITHER` where a create had no clear answer, and a look-up found
-        the end user.
+        The effect is `UpsertEffect.EITHER` where a look-up settled a create without clear answer.
         """
         batch = _UpsertBatch(self, bodies)
         with note_if_sent(batch.outcomes):
@@ -239,7 +238,6 @@ class _UpsertBatch:
     """Bodies whose create was settled by a look-up only."""
 
     async def run(self) -> None:
-        """Look up, create, look up taken keys, patch."""
         every = range(len(self.bodies))
         first = {index for index in every if self._is_created_first(self.bodies[index])}
         await self._look_up([index for index in every if index not in first])
@@ -253,14 +251,10 @@ class _UpsertBatch:
         await self._patch()
 
     def _is_created_first(self, body: CreateEndUserInput) -> bool:
-        """Return True if the service itself should find out that *body* is taken.
-
-        The service refuses a taken e-mail address or phone number, but no taken external id.
-        """
+        # the service refuses a taken e-mail address or phone number, but no taken external id
         return self.bulk.guess.new and not self.bulk.index.complete and not body.external_id
 
     async def _create(self, indexes: Sequence[int]) -> None:
-        """Create the bodies at *indexes*."""
         made = await self.bulk.bulk_create.run([self.bodies[index] for index in indexes])
         self.uncertain = {indexes[place] for place in made.looked_up}
         for index, result in zip(indexes, made.final_results(), strict=True):
@@ -339,7 +333,6 @@ class _UpsertBatch:
             waiting = later
 
     def _record(self, index: int, result: Result, effect: UpsertEffect) -> None:
-        """Store the outcome at *index*, and a written end user in the index of end users."""
         if isinstance(result, EndUser):
             self.bulk.index.put(result)
             self.outcomes[index] = self._result(index, result, effect)

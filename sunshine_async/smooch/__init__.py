@@ -1,11 +1,9 @@
 """Client of Smooch, API v1.1: the app users of an app.
 
-`SmoochClient` holds the settings, the connections and the pace of one app. The attribute
-``app_users`` is an `AppUsers`, with a method for each operation: create, read, update, delete, link
-a channel, merge, post an image. Bodies such as `AppUserPreCreate` and `AppUserLink` are the
-arguments of methods, answers such as `AppUser` and `MessageResponse` the results. All models are
-immutable. ``upsert`` and ``get_or_create`` combine operations. ``pre_create_many`` and similar
-methods send many bodies through `sunshine_async.bulk`, with an outcome for each body.
+`SmoochClient` holds the settings, the connections and the pace of one app. ``client.app_users`` is
+`AppUsers`, with a method for each operation, for compositions such as ``upsert``, and for many
+bodies through `sunshine_async.bulk`, with an outcome for each. Arguments are bodies such as
+`AppUserPreCreate`, results are answers such as `AppUser`; all models are immutable.
 """
 
 from sunshine_async.smooch.app_users import AppUsers

@@ -1,21 +1,19 @@
 """App users of one app: the operations of Smooch v1.1, and compositions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.context import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
-from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else
+from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else, mark_uncertain
 from sunshine_async._codec import is_unreadable, wire_name
 from sunshine_async.bulk import Items, Outcomes
-from sunshine_async.errors import Fault, NotFoundError, ResponseDecodeError
+from sunshine_async.errors import Fault, NotFoundError, ResponseDecodeError, SunshineError
 from sunshine_async.smooch.images import Image, ImageSource
 from sunshine_async.smooch.links import (
     AppUserChannelsResponse,
@@ -33,13 +31,13 @@ from sunshine_async.smooch.models import (
     AppUserUpdate,
     BusinessSystemItem,
 )
-from sunshine_async.smooch.read_back import read_back
 
 _USERS: Final = "/v1.1/apps/{app_id}/appusers"
 _USER: Final = _USERS + "/{user_id}"
 _CHANNELS: Final = _USER + "/channels"
 _OVERLAPS: Final[Mapping[int, Fault]] = {409: Fault.OVERLAPPED}
 """A change of a user meets 409 while another change of the same user is under way."""
+_CHANGEABLE: Final = tuple(each.name for each in fields(AppUserUpdate))
 
 GET: Final[Endpoint[None, AppUser]] = Endpoint(
     "GET", _USER, operation="getAppUser",
@@ -147,35 +145,24 @@ class AppUsers:
 
     async def upserted(self, body: AppUserPreCreate) -> UpsertResult[AppUser]:
         """Do `upsert`; return the user and the effect: created, updated, or either (for jobs)."""
-        changes = AppUserUpdate(
-            given_name=body.given_name,
-            surname=body.surname,
-            email=body.email,
-            avatar_url=body.avatar_url,
-            signed_up_at=body.signed_up_at,
-            properties=body.properties,
-            extra=body.extra,
-        )
-        return await create_or_else(
-            partial(self._pre_create, body),
-            lambda: self.update(body.user_id, changes),
-            self._first_try,
-        )
+        changes = AppUserUpdate(**{name: getattr(body, name) for name in _CHANGEABLE})
+        return await self._create_or(body, lambda: self.update(body.user_id, changes))
 
     async def get_or_create(self, body: AppUserPreCreate) -> AppUser:
         """Return the user with the user id of *body*, or create the user.
 
         An existing user is never changed. (preCreateAppUser, getAppUser)
         """
-        found = await create_or_else(
-            partial(self._pre_create, body),
-            lambda: self.get(body.user_id),
+        return (await self._create_or(body, lambda: self.get(body.user_id))).value
+
+    async def _create_or(
+        self, body: AppUserPreCreate, otherwise: Callable[[], Awaitable[AppUser]]
+    ) -> UpsertResult[AppUser]:
+        return await create_or_else(
+            lambda info: self._transport.call(PRE_CREATE, body, info=info),
+            otherwise,
             self._first_try,
         )
-        return found.value
-
-    async def _pre_create(self, body: AppUserPreCreate, info: CallInfo) -> AppUser:
-        return await self._transport.call(PRE_CREATE, body, info=info)
 
     async def get(self, user_id: str) -> AppUser:
         """Return a user (getAppUser)."""
@@ -200,16 +187,14 @@ class AppUsers:
     async def delete_profile(self, user_id: str) -> AppUser:
         """Clear names, e-mail, properties and client data of a user; return the user.
 
-        The conversation stays. May be sent again: a second call finds nothing left to clear.
-        (deleteAppUserProfile)
+        The conversation stays. May be sent again: nothing is left to clear. (deleteAppUserProfile)
         """
         return await self._transport.call(DELETE_PROFILE, path={"user_id": user_id})
 
     async def auth_code(self, user_id: str) -> str:
         """Return a code that makes another channel's client a client of this user.
 
-        The code is a secret: its holder is taken for the user. Keep the code out of logs.
-        (getAppUserAuthCode)
+        A secret, to be kept out of logs: the holder is taken for the user. (getAppUserAuthCode)
         """
         return await self._transport.call(AUTH_CODE, path={"user_id": user_id})
 
@@ -219,20 +204,14 @@ class AppUsers:
         return _list_in(ENTITY_IDS, answer, "channels")
 
     async def business_system_ids(self, user_id: str) -> list[BusinessSystemItem]:
-        """Return the places of the user's conversation in business systems.
-
-        (getAppUserBusinessSystemIds)
-        """
+        """Return the conversation's places in business systems (getAppUserBusinessSystemIds)."""
         answer = await self._transport.call(BUSINESS_SYSTEM_IDS, path={"user_id": user_id})
         return _list_in(BUSINESS_SYSTEM_IDS, answer, "business_systems")
 
     async def link_requests(
         self, user_id: str, integration_ids: Iterable[str]
     ) -> list[LinkRequest]:
-        """Return the links by which the user links each of *integration_ids*, at least one.
-
-        (getLinkRequests)
-        """
+        """Return links by which a user links each of *integration_ids*, 1 or more (getLinkRequests)."""
         answer = await self._transport.call(
             LINK_REQUESTS,
             path={"user_id": user_id},
@@ -254,7 +233,7 @@ class AppUsers:
 
         May be sent again. A refusal of a later attempt is settled by reading the user back.
         """
-        await read_back(
+        await _read_back(
             UNLINK,
             self._transport.call(UNLINK, path={"user_id": user_id, "channel": channel}),
             lambda: self._is_unlinked(user_id, channel),
@@ -268,7 +247,7 @@ class AppUsers:
         acted: then both users are read back. The merge is done if the discarded user is gone and
         the surviving user there. If both are there, the error gets a note. (mergeUsers)
         """
-        await read_back(
+        await _read_back(
             MERGE,
             self._transport.call(MERGE, body),
             lambda: self._is_merged(body),
@@ -340,9 +319,7 @@ class AppUsers:
         self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
         """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
-        return bulk.run(
-            self.delete, ids, concurrency=concurrency, ordered=ordered, key=lambda one: one
-        )
+        return bulk.run(self.delete, ids, concurrency=concurrency, ordered=ordered, key=str)
 
     async def _is_unlinked(self, user_id: str, channel: str) -> bool | None:
         user = await self.get(user_id)
@@ -362,6 +339,35 @@ class AppUsers:
         except NotFoundError:
             return True
         return None if found.id is None else found.id == body.surviving.id
+
+
+async def _read_back(
+    endpoint: Endpoint[Any, None],
+    call: Awaitable[None],
+    is_applied: Callable[[], Awaitable[bool | None]],
+    *,
+    note: str,
+) -> None:
+    """Await *call*, a call of *endpoint*; if *call* fails and may have been applied, look.
+
+    If *is_applied*, *call* is done. Else raise the error of *call*, as uncertain as before: with
+    *note* for False, since the service may act late; without for None, or if the look fails.
+    """
+    try:
+        await call
+    except SunshineError as error:
+        if not error.maybe_applied:
+            raise
+        try:
+            with mark_uncertain(endpoint):
+                applied = await is_applied()
+        except SunshineError:
+            applied = None
+        if applied:
+            return
+        if applied is False:
+            error.add_note(note)
+        raise
 
 
 def _list_in(endpoint: Endpoint[None, Any], answer: Any, name: str) -> list[Any]:

@@ -37,7 +37,6 @@ class _ByteSource:
     """The number of bytes, if known."""
     name: str | None = None
     once: bool = False
-    """True if the source can be read only once."""
 
 
 @define(eq=False)
@@ -60,11 +59,7 @@ class Image(StreamedBody):
         file_name: str | None = None,
         content_type: str | None = None,
     ) -> Self:
-        """Return the form; raise `ValueError` or `TypeError`, naming an invalid argument.
-
-        *file_name* defaults to the name of a path or file, *content_type* to the guess of
-        `mimetypes`.
-        """
+        """Return the form; raise `ValueError` or `TypeError`, naming an invalid argument."""
         if not role:
             message = "role is empty: who posts the image, appMaker or appUser?"
             raise ValueError(message)
@@ -134,11 +129,10 @@ class _FormStream:
             return self._image.begin()
         if self._ended:
             raise StopAsyncIteration
-        async for chunk in self._chunks:
-            if chunk:
-                self._size += len(chunk)
-                self._image.check(self._size)
-                return chunk
+        if chunk := await anext(self._chunks, b""):
+            self._size += len(chunk)
+            self._image.check(self._size)
+            return chunk
         self._ended = True
         return self._image.end(self._size)
 
@@ -206,8 +200,16 @@ async def _stream_source(stream: AsyncIterator[Any]) -> _ByteSource:
         if not isinstance(first, bytes | bytearray | memoryview):
             message = f"source must give bytes, not {type(first).__name__}"
             raise TypeError(message)
-    beginning = bytes(cast("bytes", first))
-    return _ByteSource(lambda: nullcontext(_ResumedStream(beginning, stream)), None, once=True)
+    read_ahead = bytes(cast("bytes", first))
+
+    async def read() -> bytes:
+        nonlocal read_ahead
+        chunk, read_ahead = read_ahead, b""
+        while not chunk:
+            chunk = await anext(stream)
+        return chunk
+
+    return _ByteSource(lambda: nullcontext(_Chunks(read)), None, once=True)
 
 
 class _Chunks:
@@ -238,23 +240,6 @@ def _memory_chunks(view: memoryview) -> _Chunks:
         return bytes(chunk)
 
     return _Chunks(read)
-
-
-class _ResumedStream:
-    """Asynchronous iterator over the chunk *first*, which has been read, and over *rest*."""
-
-    def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
-        self._first: bytes | None = first
-        self._rest: Final = rest
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._first is None:
-            return await anext(self._rest)
-        chunk, self._first = self._first, None
-        return chunk
 
 
 def _file_name(path: object) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
 from sunshine_async._codec.model import UNSET, Model, Unset, concealed
@@ -128,15 +128,8 @@ class AppUserLink(Model):
         if confirmation.message is UNSET:
             message = "confirmation.message is not set: Messenger needs one"
             raise ValueError(message)
-        return cls(
-            type="messenger",
-            confirmation=confirmation,
-            integration_id=integration_id,
-            phone_number=needed("phone_number", phone_number),
-            given_name=given_name,
-            surname=surname,
-            primary=primary,
-        )
+        link = cls._by_phone("messenger", phone_number, confirmation, integration_id, primary)
+        return evolve(link, given_name=given_name, surname=surname)
 
     @classmethod
     def mailgun(

@@ -5,6 +5,9 @@
 - In answers any field may be absent, and reads as None. So does a value of an unexpected type: the
   raw value stays in *extra*, under the name on the wire. A number for a text id reads as text.
 - *extra* also has all unknown keys, and goes back out.
+- Not in the service's schema: *avatar_url* of bodies and `AppUser` (from the guides); *linked_at*,
+  *device_id*, *avatar_url*, *primary* and *blocked* of `Client`, and *devices*, *has_payment_info*
+  and *credential_required* of `AppUser` (from recorded answers).
 - ``_id`` is *id* here. A `Client` also has an ``id``, so a client's ``_id`` is in *extra*.
 - A ``repr`` shows no personal data.
 """
@@ -76,7 +79,6 @@ class AppUserPreCreate(Model):
     surname: str | Unset | None = field(default=UNSET, repr=concealed)
     email: str | Unset | None = field(default=UNSET, repr=concealed)
     avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
-    """In the service's guides, not in the schema."""
     signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
     """Time of signing up, with a zone; sent in UTC with milliseconds."""
     properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
@@ -91,7 +93,6 @@ class AppUserUpdate(Model):
     surname: str | Unset | None = field(default=UNSET, repr=concealed)
     email: str | Unset | None = field(default=UNSET, repr=concealed)
     avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
-    """In the service's guides, not in the schema."""
     signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
     """Time of signing up, with a zone; sent in UTC with milliseconds."""
     properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
@@ -165,19 +166,14 @@ class Client(Model):
     """Replaced by *status*."""
     last_seen: datetime | None = None
     linked_at: datetime | None = None
-    """In recorded answers, not in the schema."""
     integration_id: str | None = None
     push_notification_token: str | None = field(default=None, repr=concealed)
     app_version: str | None = None
     device_id: str | None = field(default=None, repr=concealed)
-    """In recorded answers, not in the schema."""
     display_name: str | None = field(default=None, repr=concealed)
     avatar_url: str | None = field(default=None, repr=concealed)
-    """In recorded answers, not in the schema."""
     primary: bool | None = None
-    """In recorded answers, not in the schema."""
     blocked: bool | None = None
-    """In recorded answers, not in the schema."""
     info: ClientInfo | None = None
     raw: Mapping[str, Any] | None = field(default=None, repr=concealed)
     """The channel's raw data of the user."""
@@ -195,7 +191,6 @@ class AppUser(Model):
     surname: str | None = field(default=None, repr=concealed)
     email: str | None = field(default=None, repr=concealed)
     avatar_url: str | None = field(default=None, repr=concealed)
-    """In the service's guides, not in the schema."""
     signed_up_at: datetime | None = None
     properties: Mapping[str, Any] | None = field(default=None, repr=concealed)
     conversation_started: bool | None = None
@@ -203,11 +198,9 @@ class AppUser(Model):
     pending_clients: list[Client] | None = None
     """Clients with a link that isn't confirmed yet."""
     devices: list[Client] | None = None
-    """Replaced by *clients*; in recorded answers, not in the schema."""
+    """Replaced by *clients*."""
     has_payment_info: bool | None = None
-    """In recorded answers, not in the schema."""
     credential_required: bool | None = None
-    """In recorded answers, not in the schema."""
 
 
 @frozen(kw_only=True, slots=False)

@@ -1,11 +1,9 @@
 """Client of Sunshine Conversations, API v2: the users of an app.
 
-`SunshineClient` holds the settings, the connections and the pace of one app. The attribute
-``users`` is a `Users`, with a method for each operation: create, read, update, delete, sync, list.
-Bodies (`UserCreateBody`, `UserUpdateBody`, `SyncUserBody`, `Profile`) are the arguments of methods.
-Answers (`User`, `UserProfile`, `Identity`) are the results. All models are immutable.
-``upsert`` and ``get_or_create`` combine operations. ``create_many`` and similar methods send many
-bodies through `sunshine_async.bulk`, with an outcome for each body.
+`SunshineClient` holds the settings, the connections and the pace of one app. ``client.users`` is
+`Users`, with a method for each operation, for compositions such as ``upsert``, and for many bodies
+through `sunshine_async.bulk`, with an outcome for each. Arguments are bodies such as
+`UserCreateBody`, results are answers such as `User`; all models are immutable.
 """
 
 from sunshine_async.sunshine.client import SunshineClient

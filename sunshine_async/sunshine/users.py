@@ -1,24 +1,23 @@
 """Users of one app: the operations of Sunshine Conversations v2, and compositions."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Final
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from sunshine_async import bulk
-from sunshine_async._calls.context import CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else
-from sunshine_async.bulk import Items, Outcomes
+from sunshine_async.bulk import Concurrency, Items, Outcomes
 from sunshine_async.sunshine.models import SyncUserBody, User, UserCreateBody, UserUpdateBody
 
 _USERS: Final = "/v2/apps/{app_id}/users"
 _USER: Final = _USERS + "/{user_id_or_external_id}"
 _BRAND: Final = ("brandId",)
+_CHANGEABLE: Final = tuple(each.name for each in fields(UserUpdateBody))
 
 GET: Final[Endpoint[None, User]] = Endpoint(
     "GET", _USER, operation="GetUser",
@@ -69,7 +68,8 @@ class Users:
     - An id argument takes the service's id or the caller's external id; the external id of a
       brand-separated user needs *brand_id* too.
     - Errors: `ValueError` for arguments that can't be sent, before anything is sent; after that an
-      error of `errors`, with *maybe_applied* set if the service may have acted.
+      error of `errors`, such as `NotFoundError` if there is no such user, with *maybe_applied* set
+      if the service may have acted.
     - A cancellation gets a note if a byte of the call may have left. The service may act then.
     - The name in brackets is the operation in the service's documentation.
     """
@@ -99,38 +99,28 @@ class Users:
     async def upserted(self, body: UserCreateBody) -> UpsertResult[User]:
         """Do `upsert`; return the user and the effect: created, updated, or either (for jobs)."""
         key = _key_of(body)
-        changes = UserUpdateBody(
-            signed_up_at=body.signed_up_at,
-            to_be_retained=body.to_be_retained,
-            profile=body.profile,
-            metadata=body.metadata,
-            extra=body.extra,
-        )
-        return await create_or_else(
-            partial(self._create, body),
-            lambda: self.update(key, changes, brand_id=body.brand_id or None),
-            self._first_try,
-        )
+        changes = UserUpdateBody(**{name: getattr(body, name) for name in _CHANGEABLE})
+        brand_id = body.brand_id or None
+        return await self._create_or(body, lambda: self.update(key, changes, brand_id=brand_id))
 
     async def get_or_create(self, body: UserCreateBody) -> User:
         """Return the user with the external id of *body*, or create the user.
 
-        An existing user is never changed. `ValueError` without an external id.
-        (CreateUser, GetUser)
+        An existing user stays unchanged. `ValueError` without an external id. (CreateUser, GetUser)
         """
         key = _key_of(body)
-        found = await create_or_else(
-            partial(self._create, body),
-            lambda: self.get(key, brand_id=body.brand_id or None),
-            self._first_try,
-        )
-        return found.value
+        brand_id = body.brand_id or None
+        return (await self._create_or(body, lambda: self.get(key, brand_id=brand_id))).value
 
-    async def _create(self, body: UserCreateBody, info: CallInfo) -> User:
-        return await self._transport.call(CREATE, body, info=info)
+    async def _create_or(
+        self, body: UserCreateBody, otherwise: Callable[[], Awaitable[User]]
+    ) -> UpsertResult[User]:
+        return await create_or_else(
+            lambda info: self._transport.call(CREATE, body, info=info), otherwise, self._first_try
+        )
 
     async def get(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> User:
-        """Return a user; `NotFoundError` if there is no such user (GetUser)."""
+        """Return a user (GetUser)."""
         return await self._transport.call(
             GET, path=_id(user_id_or_external_id), query={"brandId": brand_id}
         )
@@ -140,8 +130,8 @@ class Users:
     ) -> User:
         """Set the fields that *body* sets; return the user (UpdateUser).
 
-        `NotFoundError` if there is no such user. After a lost answer the update is sent again with
-        the same values, and may overwrite another writer's change in between.
+        After a lost answer the update is sent again with the same values, and may overwrite another
+        writer's change in between.
         """
         return await self._transport.call(
             UPDATE, body, path=_id(user_id_or_external_id), query={"brandId": brand_id}
@@ -150,8 +140,7 @@ class Users:
     async def delete(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> None:
         """Delete a user, with clients and conversations (DeleteUser).
 
-        `NotFoundError` if there is no such user; a resent delete that finds no user is done. The
-        service finishes deleting some time after the answer.
+        A resent delete that finds no user is done. The deletion ends some time after the answer.
         """
         await self._transport.call(
             DELETE, path=_id(user_id_or_external_id), query={"brandId": brand_id}
@@ -162,7 +151,7 @@ class Users:
     ) -> User:
         """Clear names, e-mail, avatar and metadata of a user; return the user.
 
-        `NotFoundError` if there is no such user. May be sent again. (DeleteUserPersonalInformation)
+        May be sent again. (DeleteUserPersonalInformation)
         """
         return await self._transport.call(
             DELETE_PERSONAL_INFORMATION,
@@ -191,11 +180,7 @@ class Users:
         )
 
     def create_many(
-        self,
-        bodies: Items[UserCreateBody],
-        *,
-        concurrency: bulk.Concurrency = 64,
-        ordered: bool = False,
+        self, bodies: Items[UserCreateBody], *, concurrency: Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
         """Run `create` for each of *bodies* by `bulk.run`; in order for an external id."""
         return bulk.run(
@@ -203,11 +188,7 @@ class Users:
         )
 
     def upsert_many(
-        self,
-        bodies: Items[UserCreateBody],
-        *,
-        concurrency: bulk.Concurrency = 64,
-        ordered: bool = False,
+        self, bodies: Items[UserCreateBody], *, concurrency: Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
         """Run `upsert` for each of *bodies* by `bulk.run`; in order for an external id."""
         return bulk.run(
@@ -218,7 +199,7 @@ class Users:
         self,
         pairs: Items[tuple[str, UserUpdateBody]],
         *,
-        concurrency: bulk.Concurrency = 64,
+        concurrency: Concurrency = 64,
         ordered: bool = False,
     ) -> AbstractAsyncContextManager[Outcomes[tuple[str, UserUpdateBody], User]]:
         """Run `update` for each (id, body) of *pairs* by `bulk.run`; in order for an id."""
@@ -231,12 +212,10 @@ class Users:
         )
 
     def delete_many(
-        self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
+        self, ids: Items[str], *, concurrency: Concurrency = 64, ordered: bool = False
     ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
         """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
-        return bulk.run(
-            self.delete, ids, concurrency=concurrency, ordered=ordered, key=lambda one: one
-        )
+        return bulk.run(self.delete, ids, concurrency=concurrency, ordered=ordered, key=str)
 
 
 def _external_id(body: UserCreateBody) -> str | None:

@@ -1,9 +1,8 @@
 """Tasks of a job: the treatment of a row, as a table of modes for each service.
 
-A `Task` belongs to a mode of a service. A task has the shape of a row, the call that sends an
-entry, the user's key, and the safe recovery after a kill. A `Service` maps each `Mode` to a task.
-A job turns a row into an `Entry` with `Task.entry`, and sends the entry with `Task.send`.
-Sunshine and Smooch send an entry a call. Dixa sends entries together, as `Batched` says.
+A `Service` maps each `Mode` to a `Task`: the shape of a row, the call that sends an entry, the
+user's key, and the safe recovery after a kill. A job turns a row into an `Entry` with `Task.entry`,
+and sends the entry with `Task.send`: singly, or for Dixa together, as `Batched` says.
 A new service needs a module here, and a place in `SERVICES`.
 """
 

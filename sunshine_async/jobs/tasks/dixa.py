@@ -1,6 +1,7 @@
 """Tasks of Dixa: 100 rows a request, except for deletes."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -32,6 +33,7 @@ _NO_KEY: Final = (
     "without one of them nobody can tell whether the end user is there"
 )
 _NO_ID: Final = "id: not one of Dixa's, which are UUIDs"
+_SIZE: Final = attrgetter("size")
 _FIELDS: Final = tuple(each.name for each in attrs.fields(PatchEndUserInput))
 
 
@@ -73,10 +75,6 @@ def _require_id(entry: Entry) -> None:
         raise ValueError(_NO_ID) from None
 
 
-def _size(entry: Entry) -> int:
-    return entry.size
-
-
 def _keys(entry: Entry) -> frozenset[Key]:
     """Return the keys that no two entries in flight may share: ids, and the keys of the body."""
     ids = {("id", each.lower()) for each in (entry.id, entry.remote_id) if each}
@@ -85,24 +83,18 @@ def _keys(entry: Entry) -> frozenset[Key]:
 
 def _create_sender(client: DixaClient) -> Sender[Entry, Any]:
     create = client.end_users.creating().send
-    return Sender(_size, _keys, lambda entries: create([entry.body for entry in entries]))
+    return Sender(_SIZE, _keys, lambda entries: create([entry.body for entry in entries]))
 
 
 def _patch_sender(client: DixaClient) -> Sender[Entry, Any]:
     patch = client.end_users.patching().send
     return Sender(
-        _size,
-        _keys,
-        lambda entries: patch([_patch_of(entry.body, entry.id) for entry in entries]),
+        _SIZE, _keys, lambda entries: patch([_patch_of(entry.body, entry.id) for entry in entries])
     )
 
 
 def _upsert_sender(client: DixaClient) -> Sender[Entry, Any]:
-    """Return the sender of upserts.
-
-    An entry with a known remote id is patched. An entry without, or with an end user who is gone,
-    is upserted by key.
-    """
+    """Return the sender: patches by remote id; without, or if the end user is gone, upserts by key."""
     patch, upsert = client.end_users.patching().send, client.end_users.upserting().send
 
     async def send(entries: Sequence[Entry]) -> list[UpsertOutcome]:
@@ -126,7 +118,7 @@ def _upsert_sender(client: DixaClient) -> Sender[Entry, Any]:
                 results.update(zip(missing, upserted, strict=True))
         return [results[index] for index in range(len(entries))]
 
-    return Sender(_size, _keys, send)
+    return Sender(_SIZE, _keys, send)
 
 
 async def _by_unique_key(client: DixaClient, entry: Entry) -> EndUser | None:
@@ -148,7 +140,6 @@ async def _by_external_id(client: DixaClient, entry: Entry) -> EndUser | None:
 
 
 def _has_unique_key(entry: Entry) -> bool:
-    """Return True if *entry* has an e-mail address or a phone number, unique in the service."""
     return bool(entry.body.email or entry.body.phone_number)
 
 

@@ -20,10 +20,7 @@ def _request(endpoint: Endpoint[Any, Any]) -> Callable[[Entry], Request]:
 
 
 def _create_request(entry: Entry) -> Request:
-    """Return the create of an entry.
-
-    Raise `ValueError` for a body that can't be created, or with a key that no update could address.
-    """
+    """Return the create; `ValueError` for an invalid body, or a key that no update could address."""
     UPDATE.request(AppUserUpdate(), {**_APP, "user_id": entry.body.user_id}, {})
     return PRE_CREATE.request(entry.body, _APP, {})
 

@@ -26,10 +26,7 @@ def _request(endpoint: Endpoint[Any, Any]) -> Callable[[Entry], Request]:
 
 
 def _upsert_request(entry: Entry) -> Request:
-    """Return the create of an upsert.
-
-    Raise `ValueError` for a body that can't be created, or with a key that no update could address.
-    """
+    """Return the create; `ValueError` for an invalid body, or a key that no update could address."""
     key = entry.body.external_id
     if not key:
         message = "no externalId: without it nobody can tell whether the user is there"

@@ -19,7 +19,6 @@ from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.rows.columns import time_fields
 
 KEY_SEPARATOR: Final = "\x1f"
-"""Separator between the parts of a row's key."""
 
 CONCURRENCY: Final = 64
 """Calls in flight by default, for rows that are sent singly."""
@@ -183,11 +182,8 @@ class Task:
         for name in self.key_fields:
             key = data.get(name)
             if key and isinstance(key, str):
-                parts = [key]
-                for scope in self.key_scope:
-                    part = data.get(scope)
-                    if part and isinstance(part, str):
-                        parts.append(part)
+                scopes = map(data.get, self.key_scope)
+                parts = [key, *(part for part in scopes if part and isinstance(part, str))]
                 return KEY_SEPARATOR.join([*parts, name] if self.key_includes_field else parts)
         return None
 
