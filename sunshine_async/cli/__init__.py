@@ -11,15 +11,13 @@ results to files; `streams` writes to stdout and stderr.
 import sys
 from importlib.util import find_spec
 
-_MISSING = (
-    "sunshine-async: the command line needs typer and rich: pip install 'sunshine-async[cli]'\n"
-)
-
 
 def main() -> None:
     """Run the command line of the process, and exit with the status of the command."""
     if not all(find_spec(name) for name in ("typer", "rich")):
-        sys.stderr.write(_MISSING)
+        sys.stderr.write(
+            "sunshine-async: the command line needs typer and rich: pip install 'sunshine-async[cli]'\n"
+        )
         sys.exit(2)
     from sunshine_async.cli.app import run  # noqa: PLC0415 - it imports the extra
 

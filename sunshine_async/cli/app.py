@@ -2,8 +2,6 @@
 
 import signal
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,6 +20,7 @@ from sunshine_async.cli.options import (
     SignalInterrupt,
     Status,
     exit_on_error,
+    option,
     parse_concurrency,
 )
 from sunshine_async.cli.output import Printer
@@ -40,7 +39,6 @@ from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.rows import Empty, Format
 from sunshine_async.rows.file import STDIN
 
-_TAB: Final = "tab"
 _WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
@@ -50,7 +48,7 @@ _WITHOUT_DRY_RUN: Final = (
 
 app: Final = typer.Typer(
     name="sunshine-async",
-    help="People behind a messaging platform: whole files of them, or one at a time.",
+    help="Create, update, get and delete users at Sunshine Conversations, Smooch and Dixa: the users in a file, or a single user.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -90,28 +88,31 @@ def demo(
 @app.command()
 def emulator(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen on; 0: any free port.")
+    ] = 8080,
     rate: Annotated[
-        float | None, typer.Option(help="Requests a second; requests over the limit get 429.")
+        float | None,
+        typer.Option(help="Requests a second; requests over the limit get 429. Default: no limit."),
     ] = None,
     latency: Annotated[float, typer.Option(help="Seconds that each answer takes.")] = 0.0,
-    fail: Annotated[
-        float, typer.Option(help="The fraction of the calls that go wrong: 0.02 is one in fifty.")
-    ] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="The same faults every time.")] = None,
+    fail: Annotated[float, typer.Option(help="Fraction of calls that fail, such as 0.02.")] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the random faults: the same seed gives the same faults."),
+    ] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="id:secret of an accepted key; default: all keys. Repeatable."),
+        typer.Option(help="An accepted key, as id:secret. Default: all keys. Repeatable."),
     ] = None,
     token: Annotated[
-        list[str] | None, typer.Option(help="An accepted token; default: all tokens. Repeatable.")
+        list[str] | None, typer.Option(help="An accepted token. Default: all tokens. Repeatable.")
     ] = None,
     state: Annotated[
-        Path | None,
-        typer.Option(help="A file that keeps the users for the next start.", show_default=False),
+        Path | None, option(help="A file that keeps the users for the next start.")
     ] = None,
 ) -> None:
-    """Answer as the services do, from memory, until interrupted.
+    """Run an emulator of the three services on this machine, with users in memory, until interrupted.
 
     The first line of output is "listening on http://127.0.0.1:PORT", once the server listens.
     """
@@ -126,33 +127,31 @@ def emulator(
         ).run(port=port)  # fmt: skip
 
 
-_option: Final = partial(typer.Option, show_default=False)  # where None is the default
-
 _Rename = Annotated[
     list[str] | None,
-    _option("--map", metavar="FIELD=COLUMN", help="A field's column or key. Repeatable."),
+    option("--map", metavar="FIELD=COLUMN", help="The column or key of FIELD. Repeatable."),
 ]
 _Skip = Annotated[
-    list[str] | None, _option(metavar="COLUMN", help="A column or key to skip. Repeatable.")
+    list[str] | None, option(metavar="COLUMN", help="A column or key that is not sent. Repeatable.")
 ]
 _Region = Annotated[
     str | None,
-    _option(
+    option(
         metavar="REGION",
         help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
     ),
 ]
 _Concurrency = Annotated[
     Any,
-    _option(
+    option(
         parser=parse_concurrency,
         metavar="N|auto",
         help="Calls under way at once. Default: 64, or 8 if a call has a hundred rows (Dixa); auto finds the number that is enough.",
     ),
 ]
-_Rate = Annotated[float | None, _option(help="Calls a second, at most. Dixa's default: 10.")]
+_Rate = Annotated[float | None, option(help="Calls a second, at most. Dixa's default: 10.")]
 _MaxFailures = Annotated[
-    int | None, _option(min=0, help="Give up once more rows than this weren't done.")
+    int | None, option(min=0, help="Give up when more rows than this were not done.")
 ]
 _DryRun = Annotated[
     bool,
@@ -163,39 +162,41 @@ _DryRun = Annotated[
 ]
 _Journal = Annotated[
     str | None,
-    _option(help="A file that records the rows: the same command, run again, goes on from there."),
+    option(help="A file that records the state of each row: the same command, run again, goes on."),
 ]
 _Duplicates = Annotated[
     Duplicates | None,
-    _option(help="With a journal: which rows with the same key are sent. Default: the last."),
+    option(help="With a journal: which rows with the same key are sent. Default: the last."),
 ]
 _RetryFailed = Annotated[
-    bool, _option("--retry-failed", help="Send failed rows again, but not those already created.")
+    bool, option("--retry-failed", help="Send failed rows again, except users already created.")
 ]
 _RetryUnknown = Annotated[
-    bool, _option("--retry-unknown", help="Look up the unknown rows, or send them again.")
+    bool, option("--retry-unknown", help="Look up unknown rows, or send the rows again.")
 ]
 _AcceptChangedSource = Annotated[
     bool,
-    _option(
+    option(
         "--accept-changed-source",
-        help="Go on although the file has changed: rows that are done and haven't changed are "
-        "skipped; changed and new rows are sent.",
+        help="Go on although the file has changed: rows that are done and haven't changed are skipped; changed and new rows are sent.",
     ),
 ]
-_Full = Annotated[bool, _option("--full", help="Upsert also the rows that haven't changed since.")]
+_Full = Annotated[
+    bool, option("--full", help="Upsert also rows that haven't changed since the last import.")
+]
 _KeepBodies = Annotated[
-    bool, _option("--keep-bodies", help="Keep the rows themselves in the journal.")
+    bool, option("--keep-bodies", help="Keep the content of each row in the journal.")
 ]
 _MaxOutage = Annotated[
-    float, typer.Option(min=0, help="Seconds to wait for a service that is gone.")
+    float,
+    typer.Option(min=0, help="Seconds to wait for a service that can't be reached; then give up."),
 ]
 _Grace = Annotated[
-    float, typer.Option(min=0, help="Seconds for calls under way to end, once interrupted.")
+    float, typer.Option(min=0, help="Seconds that calls under way get to end after an interrupt.")
 ]
 _AsJson = Annotated[
     bool,
-    _option(
+    option(
         "--json",
         help="The summary as one line of JSON; on stderr one line for each row not done, and each note.",
     ),
@@ -229,14 +230,12 @@ def import_file(
     service: ServiceName = "sunshine",
     rename: _Rename = None,
     skip: _Skip = None,
-    format: Annotated[
-        Format | None, typer.Option(help="If the file's name doesn't say it.", show_default=False)
-    ] = None,
+    format: Annotated[Format | None, option(help="Format of FILE. Default: from the name.")] = None,
     delimiter: Annotated[
         str, typer.Option(help="Separator of the cells in a CSV file: , or ; or tab.")
     ] = ",",
     empty: Annotated[
-        Empty, typer.Option(help="Effect of an empty cell: leave the field out, or clear it.")
+        Empty, typer.Option(help="An empty cell: leave the field out, or clear the field.")
     ] = Empty.LEAVE,
     default_region: _Region = None,
     concurrency: _Concurrency = None,
@@ -280,27 +279,22 @@ def import_file(
             )
         with open_rows(
             file, found.service.tasks[mode].shape, format=format, empty=empty, skip=skip or (),
-            delimiter="\t" if delimiter == _TAB else delimiter, renames=_renames(rename or []),
+            delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
             default_region=default_region,
         ) as rows:  # fmt: skip
             if not dry_run:
                 plan.check_journal(file)
-                raise typer.Exit(
-                    anyio.run(run_import, plan, rows, found.connect(connection), printer)
-                )
+                client = found.connect(connection)
+                raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
             pace(connection)
-            idle = ", ".join(_given(context, _WITHOUT_DRY_RUN))
+            idle = [
+                f"--{name.replace('_', '-')}"
+                for name in _WITHOUT_DRY_RUN
+                if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
+            ]
             if idle:
-                printer.print_note(f"Nothing is sent, so these have no effect: {idle}")
+                printer.print_note(f"Nothing is sent, so these have no effect: {', '.join(idle)}")
             raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
-
-
-def _given(context: typer.Context, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the options among *names* that were given, as spelled on the command line."""
-    for name in names:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            yield f"--{name.replace('_', '-')}"
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:

@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 from anyio import CancelScope, DelimiterNotFound, IncompleteRead, fail_after
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.memory import MemoryObjectSendStream
-from attrs import define, field, frozen
+from attrs import define, field
 
 from sunshine_async import (
     ApiToken,
@@ -39,7 +39,7 @@ _EMULATOR: Final = (
     sys.executable, "-m", "sunshine_async", "emulator",
     "--port", "0", "--latency", "0.01", "--fail", "0.02", "--seed", "1",
 )  # fmt: skip
-_SAMPLE_SIZE: Final = 100
+_AUTH: Final = BasicAuth("demo", "demo")
 _RETRY: Final = Retry(first_wait=0.1)
 _START_TIMEOUT: Final = 30.0  # seconds, for a process to start on a busy machine
 _FIRST_LINE: Final = "listening on "
@@ -55,6 +55,10 @@ In another terminal:
 
 "sunshine-async import --help" describes the format of users.csv.
 """
+
+
+_Check: TypeAlias = tuple[bool, str]
+"""A statement about the emulator's ledger, with True in front if the statement holds."""
 
 
 @define
@@ -90,16 +94,8 @@ class _SignalRouter:
                 self._job = None
 
 
-@frozen
-class _LedgerCheck:
-    """A statement about the emulator's ledger, and the result of checking the statement."""
-
-    passed: bool
-    text: str
-
-
 async def run_demo(printer: Printer, rows: int) -> int:
-    """JobResult the demonstration with a file of *rows* rows; return the exit status.
+    """Run the demonstration with a file of *rows* rows; return the exit status.
 
     The emulator's process and the files are removed in all cases.
     """
@@ -115,14 +111,18 @@ async def run_demo(printer: Printer, rows: int) -> int:
 
 async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -> int:
     write = printer.print_result
+    pace, token = Pace(max_in_flight=_CONCURRENCY), ApiToken("demo")
     with TemporaryDirectory(prefix="sunshine-async-") as directory:
         file, updates, end_users = _write_files(Path(directory), users)
         counts = f"duplicate rows: {users.duplicates:,}, bad rows: {users.bad:,}"
         write(f"A file of {users.rows:,} made-up users ({counts})")
         async with (
             _start_emulator() as base_url,
-            _client(base_url) as client,
-            _dixa(base_url) as dixa,
+            SunshineClient(
+                "demo", auth=_AUTH, base_url=base_url, retry=_RETRY, pace=pace
+            ) as client,
+            # without a rate: the emulator has no limit like Dixa's
+            DixaClient(auth=token, base_url=base_url, retry=_RETRY, pace=Pace()) as dixa,
         ):
             write(f"An emulator of the three services: {base_url} (2 % of calls fail)")
             steps: tuple[tuple[str, Path, Mode, Client, Service], ...] = (
@@ -141,23 +141,23 @@ async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -
                 if runs[-1].signal is not None:
                     return runs[-1].status
             created, updated, imported = runs
-            sample = users.keys[:_SAMPLE_SIZE]
+            sample = users.keys[:100]
             found = await _count_at_smooch(base_url, sample)
             ledger = await client.request("GET", "/_emulator/ledger")
     write("\nThe reports, compared with the emulator's own count:")
     checks = _check_sunshine(ledger["sunshine"], users, created, updated)
     not_done = created.report.failed + created.report.unknown
     checks += [
-        _LedgerCheck(
+        (
             found >= len(sample) - not_done,
             f"Smooch v1.1, the same platform, finds {found} of {len(sample)} of these users",
         ),
         _check_created("Dixa", ledger["dixa"], imported),
     ]
-    for check in checks:
-        write(f"{'  ok   ' if check.passed else '  NOT  '}{check.text}")
+    for passed, statement in checks:
+        write(f"{'  ok   ' if passed else '  NOT  '}{statement}")
     write(_NEXT_STEPS)
-    return Status.DONE if all(check.passed for check in checks) else Status.TROUBLE
+    return Status.DONE if all(passed for passed, _ in checks) else Status.TROUBLE
 
 
 def _write_files(directory: Path, users: DemoUsers) -> tuple[Path, Path, Path]:
@@ -171,25 +171,24 @@ def _write_files(directory: Path, users: DemoUsers) -> tuple[Path, Path, Path]:
 
 def _check_sunshine(
     ledger: dict[str, Any], users: DemoUsers, created: JobResult, updated: JobResult
-) -> list[_LedgerCheck]:
-    """Compare the reports of create and update with the emulator's ledger."""
+) -> list[_Check]:
     create, update = created.report, updated.report
     return [
         _check_created("Sunshine", ledger, created),
-        _LedgerCheck(
+        (
             create.rows == users.rows and create.bad == users.bad,
             f"each of the {users.rows:,} rows has an outcome, also the {users.bad:,} bad rows",
         ),
-        _LedgerCheck(
+        (
             update.done <= ledger["effects"].get("update", 0),
             f"{update.done:,} updated; the emulator has updated no fewer",
         ),
     ]
 
 
-def _check_created(service: str, ledger: dict[str, Any], created: JobResult) -> _LedgerCheck:
+def _check_created(service: str, ledger: dict[str, Any], created: JobResult) -> _Check:
     done, unknown, count = created.report.done, created.report.unknown, ledger["users"]
-    return _LedgerCheck(
+    return (
         done <= count <= done + unknown and ledger["effects"].get("create", 0) == count,
         f"{service}: {done:,} created, {unknown:,} unknown; emulator: {count:,}, none twice",
     )
@@ -197,26 +196,9 @@ def _check_created(service: str, ledger: dict[str, Any], created: JobResult) -> 
 
 async def _count_at_smooch(base_url: str, keys: Sequence[str]) -> int:
     """Return the number of *keys* that Smooch v1.1 finds: a v2 app is the same platform."""
-    async with SmoochClient(
-        "demo", auth=BasicAuth("demo", "demo"), base_url=base_url, retry=_RETRY
-    ) as smooch:
+    async with SmoochClient("demo", auth=_AUTH, base_url=base_url, retry=_RETRY) as smooch:
         outcomes = await bulk.collect(smooch.app_users.get, keys)
     return sum(isinstance(outcome, bulk.Done) for outcome in outcomes)
-
-
-def _dixa(base_url: str) -> DixaClient:
-    """Return a client without a rate, since the emulator has no limit like Dixa's."""
-    return DixaClient(auth=ApiToken("demo"), base_url=base_url, retry=_RETRY, pace=Pace())
-
-
-def _client(base_url: str) -> SunshineClient:
-    return SunshineClient(
-        "demo",
-        auth=BasicAuth("demo", "demo"),
-        base_url=base_url,
-        retry=_RETRY,
-        pace=Pace(max_in_flight=_CONCURRENCY),
-    )
 
 
 @asynccontextmanager

@@ -52,11 +52,10 @@ class OutputTarget:
             with self._write_errors(), self.path.open("w", encoding="utf-8") as stream:
                 yield stream.write  # a pipe or a device has no content to lose
         else:
-            with (
-                self.replace() as made,
-                _create_private(made).open("w", encoding="utf-8") as stream,
-            ):
-                yield stream.write
+            with self.replace() as made:
+                made.touch(0o600, exist_ok=False)  # rows are personal data
+                with made.open("w", encoding="utf-8") as stream:
+                    yield stream.write
 
     @contextmanager
     def replace(self) -> Generator[Path]:
@@ -133,12 +132,6 @@ def _stdout() -> Generator[Write]:
             raise typer.Exit(Status.DONE)
 
     yield write
-
-
-def _create_private(path: Path) -> Path:
-    """Create the file *path* for the owner alone: rows are personal data."""
-    path.touch(0o600, exist_ok=False)
-    return path
 
 
 def _sync(path: Path) -> None:

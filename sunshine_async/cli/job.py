@@ -13,7 +13,7 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, Write, database_files
-from sunshine_async.cli.options import exit_on_error
+from sunshine_async.cli.options import exit_on_error, option
 from sunshine_async.cli.output import (
     Printer,
     count_figures,
@@ -41,10 +41,7 @@ _NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="File given with --journal.")]
 Out = Annotated[
     Path | None,
-    typer.Option(
-        help="New file to write to instead of stdout. The file appears complete or not at all.",
-        show_default=False,
-    ),
+    option(help="New file to write to instead of stdout. The file appears complete or not at all."),
 ]
 Force = Annotated[
     bool,
@@ -81,11 +78,18 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
     The key "_row" has the outcome of a row; an import ignores the key. The content comes from the journal if the job had --keep-bodies, else from the file that the job read.
     """
     with _open(path, out, force=force) as (journal, write):
-        count = _write_failures(journal, write)
-        if count:
+        missing = 0
+        with _source(journal) as read_body:
+            for row in journal.rows(*_NOT_DONE):
+                body = json.loads(row["body"]) if row["body"] else read_body(row)
+                missing += body is None
+                about = {name: row[name] for name in ("line", "code", "reason")}
+                about["outcome"] = State(row["state"]).name.lower()
+                write(json_line({**(body or {}), OUTCOME_KEY: about}))
+        if missing:
             emit(
                 sys.stderr,
-                f"{count} rows without content: the file that the job read is gone or changed\n",
+                f"{missing} rows without content: the file that the job read is gone or changed\n",
             )
 
 
@@ -105,10 +109,9 @@ def export(
         if format is Format.CSV:
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
-            outcome = row["outcome"] or State(row["state"]).name.lower()
             key = None if row["key"] is None else row["key"].partition(KEY_SEPARATOR)[0]
             cells = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
-            cells["outcome"] = outcome
+            cells["outcome"] = row["outcome"] or State(row["state"]).name.lower()
             write(json_line(cells) if format is Format.JSONL else _csv_line(cells))
 
 
@@ -127,14 +130,16 @@ def copy(
     """
     source = Path(path)
     with exit_on_error():
-        protected = database_files(source, "the journal itself")
-        old_parts = [
-            Path(f"{target}{end}") for end in DATABASE_SUFFIXES if Path(f"{target}{end}").exists()
-        ]
+        parts = (Path(f"{target}{end}") for end in DATABASE_SUFFIXES)
+        old_parts = [part for part in parts if part.exists()]
         if force and target.exists():
-            _check_idle(target)
-        output = OutputTarget(target, force, protected)
-        with output.replace() as made:
+            try:
+                Journal(target, must_exist=True).close()
+            except JournalError as error:  # a file that is no journal may be replaced
+                if ERROR_REASONS["locked"] in str(error):
+                    raise
+        protected = database_files(source, "the journal itself")
+        with OutputTarget(target, force, protected).replace() as made:
             if old_parts and not force:
                 message = f"{old_parts[0]} exists, a part of another journal: name another TARGET"
                 raise ConfigurationError(message)
@@ -144,21 +149,9 @@ def copy(
         emit(sys.stderr, f"Copied to {target}\n")
 
 
-def _check_idle(target: Path) -> None:
-    """Raise `JournalError` if a process uses the journal *target*; a file that is no journal passes."""
-    try:
-        Journal(target, must_exist=True).close()
-    except JournalError as error:
-        if ERROR_REASONS["locked"] in str(error):
-            raise
-
-
 @contextmanager
 def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[Journal, Write]]:
-    """Give a journal and the function that writes a result; exit on an error.
-
-    The result never replaces the journal or the file that the job read.
-    """
+    """Give a journal, and a function that writes: never over the journal or the job's source."""
     with exit_on_error(), closing(Journal(path, must_exist=True)) as journal:
         about = journal.about()
         source = about.get("source", "")
@@ -171,19 +164,6 @@ def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[Journa
             yield journal, write
 
 
-def _write_failures(journal: Journal, write: Write) -> int:
-    """Write the rows that weren't done; return the number of rows without content."""
-    missing = 0
-    with _source(journal) as read_body:
-        for row in journal.rows(*_NOT_DONE):
-            body = json.loads(row["body"]) if row["body"] else read_body(row)
-            missing += body is None
-            about = {name: row[name] for name in ("line", "code", "reason")}
-            about["outcome"] = State(row["state"]).name.lower()
-            write(json_line({**(body or {}), OUTCOME_KEY: about}))
-    return missing
-
-
 def _csv_line(row: Mapping[str, Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(row.values())
@@ -192,10 +172,7 @@ def _csv_line(row: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | None]]:
-    """Give the function that reads the body of a row from the source; None if the source has changed.
-
-    The function takes rows in the order of the source.
-    """
+    """Give a function that reads bodies, in the source's order: None if the source has changed."""
     about = journal.about()
     try:
         task = SERVICES[about["service"]].tasks[Mode(about["mode"])]

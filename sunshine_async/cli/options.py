@@ -4,6 +4,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Annotated, Final, NoReturn
@@ -16,10 +17,7 @@ from sunshine_async.cli.streams import OutputError, emit, escape_controls
 
 SIGNAL_STATUS: Final = 128
 """Exit status of signal number 0: a signal's number is added, as in shells."""
-_INTERRUPT: Final = 2
 _PACKAGE: Final = Path(__file__).parents[1]
-_PLACES_SHOWN: Final = 3
-"""Places in the library that the message about a defect names."""
 
 
 class Status(IntEnum):
@@ -56,7 +54,7 @@ def exit_on_error(status: int = Status.NOT_STARTED) -> Generator[None]:
         raise
     except (KeyboardInterrupt, typer.Abort) as error:
         message = "interrupted"
-        status = SIGNAL_STATUS + getattr(error, "number", _INTERRUPT)
+        status = SIGNAL_STATUS + getattr(error, "number", 2)  # SIGINT
     except OutputError as error:
         message, status = str(error), Status.TROUBLE
     except ValueError as error:
@@ -78,48 +76,39 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError):
         name = "" if error.filename is None else f": {error.filename}"
         return f"the operating system reports: {error.strerror or type(error).__name__}{name}"
-    frames = (
-        (Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)
-    )
     places = [
         f"{file.relative_to(_PACKAGE).as_posix()}:{line}"
-        for file, line in frames
-        if file.is_relative_to(_PACKAGE)
+        for frame, line in walk_tb(error.__traceback__)
+        if (file := Path(frame.f_code.co_filename)).is_relative_to(_PACKAGE)
     ]
     return (
         f"this is a defect of sunshine-async: {type(error).__name__} in "
-        f"{', '.join(places[-_PLACES_SHOWN:])}. Please report it"
+        f"{', '.join(places[-3:])}. Please report it"
     )
 
+
+option: Final = partial(typer.Option, show_default=False)  # where None is the default
 
 ServiceName = Annotated[str, typer.Option(help="The service: sunshine, smooch or dixa.")]
 BaseUrl = Annotated[
     str | None,
-    typer.Option(
-        help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL.",
-        show_default=False,
+    option(
+        help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL."
     ),
 ]
 AppId = Annotated[
-    str | None,
-    typer.Option(
-        help="Id of the app. Or set SUNSHINE_APP_ID or SMOOCH_APP_ID.", show_default=False
-    ),
+    str | None, option(help="Id of the app. Or set SUNSHINE_APP_ID or SMOOCH_APP_ID.")
 ]
 KeyId = Annotated[
-    str | None,
-    typer.Option(
-        help="Id of the API key. Or set SUNSHINE_KEY_ID or SMOOCH_KEY_ID.", show_default=False
-    ),
+    str | None, option(help="Id of the API key. Or set SUNSHINE_KEY_ID or SMOOCH_KEY_ID.")
 ]
 SecretFile = Annotated[
     Path | None,
-    typer.Option(
-        help="File with the secret of the API key, or with Dixa's API token. Or set SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET or DIXA_API_TOKEN. If all are missing, a terminal prompts for the secret.",
-        show_default=False,
+    option(
+        help="File with the secret of the API key, or with Dixa's API token. Or set SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET or DIXA_API_TOKEN. If all are missing, a terminal prompts for the secret."
     ),
 ]
-
+BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]
 
 _HIGHEST_CONCURRENCY: Final = 10_000
 """Highest number of calls at once: each call has a connection, and open files are limited."""
@@ -129,14 +118,10 @@ def parse_concurrency(value: str) -> Concurrency:
     """Return the concurrency, a number or ``auto``; raise `typer.BadParameter` for anything else."""
     if value == "auto":
         return "auto"
-    if value.isascii() and value.isdigit() and len(value) <= len(str(_HIGHEST_CONCURRENCY)):
-        count = int(value)
-        if 1 <= count <= _HIGHEST_CONCURRENCY:
-            return count
+    is_short = len(value) <= len(str(_HIGHEST_CONCURRENCY))
+    if value.isascii() and value.isdigit() and is_short and 1 <= int(value) <= _HIGHEST_CONCURRENCY:
+        return int(value)
     message = (
         f"{value!r} is no concurrency: give a number from 1 to {_HIGHEST_CONCURRENCY}, or auto"
     )
     raise typer.BadParameter(message)
-
-
-BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TextIO, cast
 
@@ -17,8 +17,6 @@ from sunshine_async.jobs import Ending, Problem, Report, Trouble
 
 SHOWN: Final = 50
 """Number of rows not done that are listed; rows with the same reason are listed together."""
-_WIDEST: Final = 80
-_NARROWEST: Final = 20
 _WIDE: Final = 70
 _OUTCOMES: Final[Mapping[str, str]] = {
     "created": "",
@@ -39,7 +37,6 @@ _COUNTS: Final[Mapping[str, str]] = {
     "numbers": "turned into E.164",
 }
 """Counts of rows, in the order shown, with the meaning."""
-_ALWAYS_SHOWN: Final = ("failed", "unknown", "bad")
 _MISSING: Final = (
     "ROWS WITHOUT AN OUTCOME: {:,}. The rows were read, and may have been sent. Look at the service "
     "before the rows are sent again"
@@ -58,7 +55,7 @@ class Printer:
         )
         self._out: Final = Console(highlight=False, markup=False, emoji=False)
         for console in (self._out, self.err):
-            console.width = max(_NARROWEST, min(console.width, _WIDEST))
+            console.width = max(20, min(console.width, 80))
         self._buffer: Final = TextBuffer(sys.stdout.encoding)
         self._out.file = self._buffer
 
@@ -79,6 +76,15 @@ class Printer:
         """Print a row that wasn't done as a line of JSON on stderr."""
         emit_json(sys.stderr, problem.as_json())
 
+    def print_problems(self, problems: Sequence[Problem], count: int) -> None:
+        """Print the first of *count* rows that weren't done as a table on stdout."""
+        if problems:
+            self.print_result(_problem_table(problems[:SHOWN]))
+        if count > SHOWN:
+            self.print_result(
+                f"... and {count - SHOWN:,} more: with --json each one is on stderr\n"
+            )
+
     def print_report(self, report: Report, *, missing: int = 0, **about: str) -> None:
         """Print the report of a job, described by *about*; *missing* rows have no outcome."""
         if missing:
@@ -86,11 +92,7 @@ class Printer:
         if self.as_json:
             emit_json(sys.stdout, {**about, **report.as_json(), "without_outcome": missing})
             return
-        if report.problems:
-            self.print_result(problem_table(report.problems[:SHOWN]))
-        more = report.troubles - SHOWN
-        if more > 0:
-            self.print_result(f"... and {more:,} more: with --json each one is on stderr\n")
+        self.print_problems(report.problems, report.troubles)
         table = summary_table(", ".join(about.values()), _figures(report))
         self.print_result(table, *_advice(report))
 
@@ -180,7 +182,7 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def problem_table(problems: Iterable[Problem]) -> Table:
+def _problem_table(problems: Iterable[Problem]) -> Table:
     """Return the table of *problems*; problems with the same reason share a row."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("lines", overflow="fold", max_width=16)
@@ -238,7 +240,7 @@ def count_figures(counts: Mapping[str, int]) -> Mapping[str, str]:
     return {
         name: _figure(counts[name], meaning if counts[name] else "")
         for name, meaning in _COUNTS.items()
-        if counts.get(name) or (name in counts and name in _ALWAYS_SHOWN)
+        if counts.get(name) or (name in counts and name in {"failed", "unknown", "bad"})
     }
 
 

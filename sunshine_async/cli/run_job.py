@@ -15,11 +15,9 @@ from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
 from sunshine_async.cli.options import SIGNAL_STATUS, Status, describe_error
 from sunshine_async.cli.output import (
-    SHOWN,
     Printer,
     ProgressDisplay,
     format_duration,
-    problem_table,
     summary_table,
     unknown_keys,
 )
@@ -40,7 +38,6 @@ from sunshine_async.jobs.options import GRACE, JobOptions
 
 Signals: TypeAlias = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
 
-_UNKNOWN_TIME: Final = "that depends on the service; say --rate to have it worked out"
 _JOURNAL_OPTIONS: Final = (
     "duplicates", "retry_failed", "retry_unknown", "accept_changed_source", "full", "keep_bodies",
 )  # fmt: skip
@@ -74,7 +71,6 @@ class ImportPlan:
         return {"file": rows.name, "service": self.service.name, "mode": self.mode.value}
 
     def open_job(self, client: Client) -> AbstractAsyncContextManager[Job]:
-        """Open the job of the import."""
         options = self.options
         if self.journal is not None:
             return open_with_options(self.journal, client, self.service, self.mode, options)
@@ -98,18 +94,13 @@ def run_dry(plan: ImportPlan, rows: RowFile, printer: Printer, *, rate: float | 
 
 
 def _show(counts: DryRun, title: str, printer: Printer) -> None:
-    if counts.problems:
-        printer.print_result(problem_table(counts.problems[:SHOWN]))
-    if counts.bad > SHOWN:
-        printer.print_result(
-            f"... and {counts.bad - SHOWN:,} more: with --json each one is on stderr\n"
-        )
+    printer.print_problems(counts.problems, counts.bad)
     printer.print_result(summary_table(f"dry run of {title}", _figures(counts)))
     printer.print_result(*unknown_keys(counts.beyond), "Nothing was sent.")
 
 
 def _figures(counts: DryRun) -> Mapping[str, str]:
-    time = _UNKNOWN_TIME
+    time = "that depends on the service; say --rate to have it worked out"
     if counts.seconds is not None:
         least = " at least," if counts.most > 1 else ""
         time = f"{format_duration(counts.seconds)}{least} at {counts.rate:g} requests a second"
@@ -153,7 +144,6 @@ class JobResult:
 
     @property
     def status(self) -> int:
-        """The exit status."""
         if self.signal is not None:
             return SIGNAL_STATUS + self.signal
         if self.report.ending is Ending.GAVE_UP:

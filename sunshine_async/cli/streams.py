@@ -47,19 +47,14 @@ def emit(stream: TextIO, text: str) -> bool:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        silence(stream)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())  # discards the buffered text and all later text
+        os.close(null)
         if isinstance(error, BrokenPipeError) or stream is not sys.stdout:
             return False
         message = f"the output can't be written: {error.strerror}"
         raise OutputError(message) from None
     return True
-
-
-def silence(stream: TextIO) -> None:
-    """Discard the text buffered in *stream* and all later text."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)
 
 
 def emit_json(stream: TextIO, data: object, *, indent: int | None = None) -> bool:
@@ -85,7 +80,6 @@ class SafeStream:
         self._stream: Final = stream
 
     def write(self, text: str) -> int:
-        """`emit` *text*."""
         emit(self._stream, text)
         return len(text)
 
@@ -102,7 +96,6 @@ class TextBuffer(io.StringIO):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The encoding of stdout."""
         return self._encoding
 
     def drain(self) -> str:

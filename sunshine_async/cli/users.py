@@ -55,12 +55,9 @@ def get_user(
         may_ask=can_prompt(),
     )  # fmt: skip
 
-    async def main() -> None:
-        user = await _call(_GET, service, id, UserOptions(brand_id=brand_id), connection)
-        emit_json(sys.stdout, _codec.unstructure(user), indent=2)
-
     with exit_on_error(Status.TROUBLE):
-        anyio.run(main)
+        user = anyio.run(_call, _GET, service, id, UserOptions(brand_id=brand_id), connection)
+        emit_json(sys.stdout, _codec.unstructure(user), indent=2)
 
 
 @users.command("delete")
@@ -86,13 +83,9 @@ def delete_user(
         may_ask=can_prompt(),
     )  # fmt: skip
     options = UserOptions(brand_id=brand_id, force=force)
-
-    async def main() -> None:
-        await _call(_DELETE, service, id, options, connection)
-        emit(sys.stderr, f"{_DELETED.get(service, 'Deleted.')}\n")
-
     with exit_on_error(Status.TROUBLE):
-        anyio.run(main)
+        anyio.run(_call, _DELETE, service, id, options, connection)
+        emit(sys.stderr, _ANONYMIZED if service == "dixa" else "Deleted.\n")
 
 
 UserCall = Callable[[Any, str, UserOptions], Awaitable[object]]
@@ -109,8 +102,7 @@ async def _call(
     found = find_service(service)
     for name in ("brand_id", "force"):
         if getattr(options, name) and name != _OPTIONS.get(service):
-            option = name.replace("_", "-")
-            message = f"--{option} doesn't apply to {service}: leave it out"
+            message = f"--{name.replace('_', '-')} doesn't apply to {service}: leave it out"
             raise ConfigurationError(message)
     async with found.connect(connection) as client:
         return await calls[service](client, id, options)
@@ -121,19 +113,16 @@ async def _anonymize(client: DixaClient, id: str, options: UserOptions) -> None:
         await client.end_users.anonymize(id, force=options.force)
     except ConflictError as error:
         if not options.force:
-            error.add_note(_OPEN_CONVERSATIONS)
+            error.add_note(
+                ". The user may have open conversations: --force anonymizes the user all the same"
+            )
         raise
 
 
-_OPEN_CONVERSATIONS: Final = (
-    ". The user may have open conversations: --force anonymizes the user all the same"
+_ANONYMIZED: Final = (
+    "Accepted: Dixa anonymizes the end user, with all conversations and messages, for good. "
+    "That may take up to 24 hours.\n"
 )
-_DELETED: Final = {
-    "dixa": (
-        "Accepted: Dixa anonymizes the end user, with all conversations and messages, for good. "
-        "That may take up to 24 hours."
-    ),
-}
 _OPTIONS: Final[Mapping[str, str]] = {"sunshine": "brand_id", "dixa": "force"}
 """The option of `UserOptions` that a service has."""
 _GET: Final[Mapping[str, UserCall]] = {

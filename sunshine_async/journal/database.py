@@ -16,13 +16,10 @@ from sunshine_async.journal.rows import SourceRow
 
 VERSION: Final = 2
 """Version of the tables; a file with another version is refused."""
-OLDEST: Final = (3, 33)
-"""Oldest SQLite that has all statements."""
+OLDEST: Final = (3, 33)  # the oldest SQLite that has all statements
 _APPLICATION: Final = 0x53756E4A
-_SPLIT: Final = 1 << 16
-"""Flag in the version: the main file lacks rows of the ``-wal`` file."""
-_CHECKPOINT_SIZE: Final = 4 << 20
-"""Size of the ``-wal`` file, in bytes, past which rows are moved to the main file."""
+_SPLIT: Final = 1 << 16  # a flag in the version: the main file lacks rows of the ``-wal`` file
+_CHECKPOINT_SIZE: Final = 4 << 20  # bytes of the ``-wal`` file: rows then move to the main file
 
 
 class JournalError(SunshineError):
@@ -88,10 +85,8 @@ class JournalDatabase:
         database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_checkpoint`
         database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
         database.execute("BEGIN IMMEDIATE")  # fails at once if another process has the file
-        [application], [version] = (
-            database.execute(f"PRAGMA {name}").fetchone()
-            for name in ("application_id", "user_version")
-        )
+        [application] = database.execute("PRAGMA application_id").fetchone()
+        [version] = database.execute("PRAGMA user_version").fetchone()
         [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         database.execute("COMMIT")
         if must_exist and not tables:
@@ -174,11 +169,10 @@ class JournalDatabase:
             yield
         except sqlite3.Error as error:
             text = str(error)
-            reasons = sql.ERROR_REASONS.items()
-            reason = next((reason for part, reason in reasons if part in text), None)
+            reasons = (reason for part, reason in sql.ERROR_REASONS.items() if part in text)
         else:
             return
-        self._fail(reason or f"can't be used: {text}")
+        self._fail(next(reasons, f"can't be used: {text}"))
 
     def _fail(self, reason: str) -> NoReturn:
         message = f"{self.path} {reason}"
@@ -209,9 +203,7 @@ def insert_rows(
     database: sqlite3.Connection, lines: Sequence[SourceRow], *, table: str = "rows"
 ) -> int:
     """Insert rows into *table*; return the number of the last row."""
-    values: list[Any] = [
-        value for line in lines for value in (line.line, line.key, line.hash, line.body)
-    ]
+    values = [value for row in lines for value in (row.line, row.key, row.hash, row.body)]
     last = cast("int", database.execute(_insert_statement(table, len(lines)), values).lastrowid)
     for number, line in enumerate(lines, last - len(lines) + 1):
         if line.reason is not None:

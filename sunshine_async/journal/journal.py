@@ -23,13 +23,8 @@ from sunshine_async.journal.stream import RowMatcher
 
 _PAGE: Final = 500
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
-"""Known states, by number; any number missing here is unknown."""
-_LAST: Final = 1 << 62
 _UNCERTAIN: Final = (State.BEGUN, State.UNKNOWN)
-_NO_ROWS: Final[Done] = {}
-_NO_FACTS: Final[Mapping[str, str]] = {}
-_INSERT_SIZE: Final = 50
-"""Rows inserted by a single statement."""
+_EMPTY: Final[Mapping[Any, Any]] = {}
 Found: TypeAlias = dict[str, Any]
 """A row with all columns, by name."""
 
@@ -49,8 +44,8 @@ class Journal(JournalDatabase):
     """The journal at *path*, created where the file is missing, unless *must_exist* is set.
 
     Any thread may call the methods. A change is on the disk when the method returns. Constructor
-    and methods raise `JournalError` for a file that is no journal, is damaged, has another version, or is in use by
-    another process, and for a disk that is full or can't be written.
+    and methods raise `JournalError` for a file that is no journal, is damaged, has another version
+    or is in use by another process, and for a disk that is full or can't be written.
     """
 
     session: int = 0
@@ -85,7 +80,7 @@ class Journal(JournalDatabase):
         """Add rows, as bad where a row has a reason, else as waiting; return the number of rows."""
         lines, count = iter(lines), 0
         with self._transaction() as database:
-            while some := [*islice(lines, _INSERT_SIZE)]:
+            while some := [*islice(lines, 50)]:  # rows in a statement
                 insert_rows(database, some, table=self._table)
                 count += len(some)
         return count
@@ -168,7 +163,7 @@ class Journal(JournalDatabase):
         states: Sequence[State],
         *,
         many: int = _PAGE,
-        until: int = _LAST,
+        until: int = 1 << 62,
         created: bool = False,
     ) -> list[JournalRow]:
         """Return the next *many* rows, numbered above *after* and up to *until*, in *states*.
@@ -177,10 +172,9 @@ class Journal(JournalDatabase):
         """
         values = (after, until, created, sql.CREATED, many)
         [found] = self._fetch_all(sql.SELECT_PENDING.format(states=_state_list(states)), values)
-        columns: list[list[Any]] = [orjson.loads(column) for column in found]
         return [
             JournalRow(number, _STATES[state], remote_id, bytes.fromhex(hashed))
-            for number, state, remote_id, hashed in zip(*columns, strict=True)
+            for number, state, remote_id, hashed in zip(*map(orjson.loads, found), strict=True)
         ]
 
     def write(
@@ -188,8 +182,8 @@ class Journal(JournalDatabase):
         marks: Sequence[Update],
         *,
         begun: Sequence[int] = (),
-        done: Done = _NO_ROWS,
-        about: Mapping[str, str] = _NO_FACTS,
+        done: Done = _EMPTY,
+        about: Mapping[str, str] = _EMPTY,
     ) -> None:
         """Write new states of rows in a single transaction.
 
@@ -201,8 +195,8 @@ class Journal(JournalDatabase):
         fact to ``"0"``.
         """
         now = time.time()
-        statements: list[tuple[str, tuple[Any, ...]]] = []
-        statements += ((sql.SET_FACT, fact) for fact in about.items())
+        statements: list[tuple[str, tuple[Any, ...]]]
+        statements = [(sql.SET_FACT, fact) for fact in about.items()]
         if begun:
             statements.append((sql.UPDATE_BEGUN, (now, self.session, _json(begun))))
         if marks:
@@ -228,11 +222,10 @@ class Journal(JournalDatabase):
 
     def counts(self) -> dict[tuple[State, str | None], int]:
         """Return the number of rows by state and outcome."""
-        counts: dict[tuple[State, str | None], int] = {}
+        counts: Counter[tuple[State, str | None]] = Counter()
         query = "SELECT state, outcome, count(*) FROM rows GROUP BY state, outcome"
         for number, outcome, count in self._fetch_all(query):
-            group = _STATES.get(number, State.UNKNOWN), outcome
-            counts[group] = counts.get(group, 0) + count
+            counts[_STATES.get(number, State.UNKNOWN), outcome] += count
         return counts
 
     def codes(self) -> dict[str, tuple[int, str]]:
@@ -245,18 +238,16 @@ class Journal(JournalDatabase):
 
     def pulse(self, parts: int) -> tuple[float, float, list[int]]:
         """Return the times of the first and the last outcome, and the outcomes in each part between."""
-        [[first, last]] = self._fetch_all(
-            "SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)"
-        )
+        query = "SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)"
+        [[first, last]] = self._fetch_all(query)
         if first is None:
             return 0.0, 0.0, []
         width = (last - first) / parts or 1.0
-        found = self._fetch_all(
+        query = (
             "SELECT min(CAST((at - ?) / ? AS INTEGER), ?), count(*) FROM rows "
-            "WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1",
-            (first, width, parts - 1),
+            "WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1"
         )
-        filled = dict(found)
+        filled = dict(self._fetch_all(query, (first, width, parts - 1)))
         return first, last, [filled.get(part, 0) for part in range(parts)]
 
     def rows(self, *states: State) -> Iterator[Found]:
@@ -268,29 +259,18 @@ class Journal(JournalDatabase):
         after = 0
         while page := self._fetch_all(query, (after, _PAGE)):
             for row in page:
-                yield dict(zip(_NAMES, row, strict=True))
+                yield dict(zip(sql.ROW_COLUMNS, row, strict=True))
             after = page[-1][0]
 
     def _recover(self) -> None:
-        self._database.execute(sql.MARK_UNREADABLE)
-        self._database.execute(sql.MARK_STARTED)
-        self._database.execute(sql.RESET_STARTED_THROUGH)
-
-
-_NAMES: Final = (
-    "number", "line", "key", "hash", "state", "outcome", "code", "status", "reason", "remote_id",
-    "attempts", "at", "body",
-)  # fmt: skip
+        for statement in (sql.MARK_UNREADABLE, sql.MARK_STARTED, sql.RESET_STARTED_THROUGH):
+            self._database.execute(statement)
 
 
 def _replace_rows(
     database: sqlite3.Connection, rules: Rules, *, keep: str | None, going_on: bool
 ) -> None:
-    """Replace the rows by the rows read, each in the state that the *rules* give.
-
-    The state of each user after the rows before is saved first. Duplicates are left out before any
-    row is compared with the state of the user.
-    """
+    """Save the state of users, and leave out duplicates, before any row is compared with a user."""
     doubt = sql.USER_DOUBT.format(marked=int(rules.marked))
     database.execute(sql.SAVE_USERS.format(doubt=doubt))
     database.execute(sql.SAVE_CREATED)

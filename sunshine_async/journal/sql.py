@@ -8,8 +8,8 @@ _COLUMNS: Final = """(
         state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, outcome TEXT, code TEXT,
         status INTEGER, reason TEXT, remote_id TEXT, at REAL, body BLOB,
         session INTEGER NOT NULL DEFAULT 0, doubt INTEGER NOT NULL DEFAULT 0)"""
-"""Columns of a row. *session* is the last session that matched the row or wrote the state. *doubt* is
-set while an attempt may have been applied and isn't known to be."""
+"""*session*: the last that matched the row or wrote the state. *doubt*: an attempt may have been
+applied and isn't known to be."""
 CREATE_TABLES: Final = (
     f"CREATE TABLE rows {_COLUMNS}",
     """CREATE TABLE users (key TEXT PRIMARY KEY, hash BLOB NOT NULL, doubt INTEGER NOT NULL,
@@ -18,17 +18,12 @@ CREATE_TABLES: Final = (
         remote_id TEXT)""",
     "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
-"""Tables of a journal:
-
-- ``rows``: the rows of the source.
-- ``users``: the last body sent of each user in earlier sources. *doubt* is 0 where the body was
-  accepted, 2 where that is unknown, 1 where the job was cut off.
-- ``made``: users without a key that were created, or may have been, by rows of earlier sources.
-- ``about``: facts about the job."""
+"""``rows``: the rows of the source. ``users``: the last body sent of each user in earlier sources, with
+*doubt* 0 where the body was accepted, 2 where that is unknown, 1 where the job was cut off. ``made``:
+users without a key that were created, or may have been, by earlier sources. ``about``: facts."""
 
 INSERT_ROWS: Final = "INSERT INTO {table} (line, key, hash, body, state) VALUES {rows}"
-ROW_VALUES: Final = "(?, ?, ?, ?, 0)"
-"""Values of a row: many rows in a statement take a third of the time of a statement for each row."""
+ROW_VALUES: Final = "(?, ?, ?, ?, 0)"  # rows that share a statement take a third of the time
 MARK_BAD: Final = "UPDATE {table} SET state = 5, code = 'bad row', reason = ? WHERE number = ?"
 SELECT_PENDING: Final = """SELECT json_group_array(number), json_group_array(state),
         json_group_array(remote_id), json_group_array(hex(hash))
@@ -36,8 +31,11 @@ SELECT_PENDING: Final = """SELECT json_group_array(number), json_group_array(sta
         WHERE number > ? AND number <= ? AND state IN ({states}) AND (? OR code IS NOT ?)
         ORDER BY number LIMIT ?)"""
 """All rows as a single row of arrays: fetching a row gives up the interpreter lock each time."""
-SELECT_ROWS: Final = """SELECT number, line, key, hash, state, outcome, code, status, reason, remote_id,
-    attempts, at, body FROM rows"""
+ROW_COLUMNS: Final = (
+    "number", "line", "key", "hash", "state", "outcome", "code", "status", "reason", "remote_id",
+    "attempts", "at", "body",
+)  # fmt: skip
+SELECT_ROWS: Final = f"SELECT {', '.join(ROW_COLUMNS)} FROM rows"  # noqa: S608 - the names above
 UPDATE_ROWS: Final = """UPDATE rows SET
         state = json_extract(mark.value, '$[1]'), at = json_extract(mark.value, '$[2]'),
         outcome = json_extract(mark.value, '$[3]'), code = json_extract(mark.value, '$[4]'),
@@ -87,10 +85,7 @@ REOPEN_LATER_ROWS: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state =
         AND other.state IN ({states}))"""
 """Send a row again where an earlier row with the same key is sent now."""
 
-CREATE_INCOMING: Final = (
-    "DROP TABLE IF EXISTS incoming",
-    f"CREATE TABLE incoming {_COLUMNS}",
-)
+CREATE_INCOMING: Final = ("DROP TABLE IF EXISTS incoming", f"CREATE TABLE incoming {_COLUMNS}")
 """Table for the rows of another source, until all rows are read."""
 INDEX_INCOMING: Final = "CREATE INDEX by_incoming_key ON incoming (key) WHERE key IS NOT NULL"
 COUNT_DUPLICATES: Final = """SELECT coalesce(sum(n), 0) FROM
@@ -188,7 +183,6 @@ MARK_UNCERTAIN: Final = """UPDATE incoming SET state = 1, doubt = 1
 SET_REMOTE_IDS: Final = """UPDATE incoming SET
         remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
     WHERE state IN (0, 1) AND remote_id IS NULL AND key IN (SELECT key FROM users)"""
-"""Give a row still to be sent the id that the user with the row's key has."""
 PAIR_BY_BODY: Final = """CREATE TEMP TABLE paired AS SELECT new.number AS number, old.number AS made,
         old.state AS state, old.remote_id AS remote_id
     FROM (SELECT number, hash, row_number() OVER (PARTITION BY hash ORDER BY number) AS place

@@ -38,7 +38,6 @@ _SUPERSEDE: Final = """UPDATE rows SET state = 6, reason = 'line ' || ? WHERE ke
     AND state IN (0, 1) AND number >
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0)"""
 _UNFINISHED: Final = (State.WAITING, State.BEGUN, State.FAILED, State.UNKNOWN)
-"""States of a row that may be matched as the last row of the user."""
 _ROWS_CHANGED: Final = (
     "row {}: the row has no key, and the rows are not the rows of the last run, so this user can't "
     "be told from the users that this journal has created. If the rows are the same people, "
@@ -109,11 +108,10 @@ class RowMatcher:
 
     def _match_same(self, line: SourceRow, user: _UserState) -> JournalRow | None:
         """Match a body that is the same row however often the body comes."""
-        same = self._select(_BY_BODY, line.key, line.hash)
-        row = next((row for row in same if row.state != State.LEFT_OUT), None)
-        if row is not None:
-            is_left = row.code == CREATED and self.rules.skips
-            return None if is_left else self._take_over(row)
+        for row in self._select(_BY_BODY, line.key, line.hash):
+            if row.state != State.LEFT_OUT:
+                is_left = row.code == CREATED and self.rules.skips
+                return None if is_left else self._take_over(row)
         in_session = user.row is not None and user.row.session == self.session
         if self.rules.once and user.hash is not None and not in_session:
             return self._insert_created(line, user)
@@ -121,12 +119,12 @@ class RowMatcher:
 
     def _insert_created(self, line: SourceRow, user: _UserState) -> JournalRow:
         """Add the row of a user that an earlier row has created, or may have created."""
-        if user.doubt == 1 or (user.doubt and not self.rules.skips):
+        if not self.rules.skips:
+            return self._insert(line, user, State.BEGUN if user.doubt else State.WAITING)
+        if user.doubt == 1:
             return self._insert(line, user, State.BEGUN)
         if user.doubt:
             return self._insert(line, user, State.UNKNOWN, *UNKNOWN_TEXTS)
-        if not self.rules.skips:
-            return self._insert(line, user, State.WAITING)
         if user.hash == line.hash:
             return self._insert(line, user, State.DONE, outcome="unchanged")
         return self._insert(line, user, State.FAILED, *CREATED_TEXTS)
@@ -191,9 +189,8 @@ class RowMatcher:
         """Move *row* to this session, as begun if *uncertain*; return None if this session has the row."""
         if row.session == self.session:
             return None
-        state = State(row.state)
-        if uncertain and state is State.WAITING:
-            state = State.BEGUN
+        is_begun = uncertain and row.state == State.WAITING
+        state = State.BEGUN if is_begun else State(row.state)
         self.database.execute(_SET_SESSION, (state, self.session, uncertain, row.number))
         return JournalRow(row.number, state, row.remote_id)
 
