@@ -77,7 +77,7 @@ class UnixTime(datetime):
         return self.timestamp() if self.seconds is None else self.seconds
 
 
-def concealed(value: object) -> str:
+def redact(value: object) -> str:
     """Return the redacted ``repr`` of personal data; None, `UNSET` and ``{}`` are shown."""
     return repr(value) if value is None or value is UNSET or value == {} else "..."
 
@@ -86,10 +86,10 @@ def concealed(value: object) -> str:
 class Model:
     """Base class of all models. Unknown keys stay in *extra*, and `encode` writes them again."""
 
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=concealed)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=redact)
 
 
-def aware(_model: object, field: "Attribute[Any]", value: object) -> None:
+def require_time_zone(_model: object, field: "Attribute[Any]", value: object) -> None:
     """Raise `ValueError` for a time without a zone, and `TypeError` for a value of another type."""
     if value is None or value is UNSET:
         return

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import AS_TAG, Model, concealed
+from sunshine_async._codec.model import AS_TAG, Model, redact
 from sunshine_async.dixa.models import CustomAttribute, PaginationLinks
 
 
@@ -41,8 +41,8 @@ class BrowserInfo(Model):
 
     name: str | None = None
     version: str | None = None
-    ip_address: str | None = field(default=None, repr=concealed)
-    originating_url: str | None = field(default=None, repr=concealed)
+    ip_address: str | None = field(default=None, repr=redact)
+    originating_url: str | None = field(default=None, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -115,11 +115,11 @@ class _WithBrowser(_Assigned):
 
 @frozen(kw_only=True, slots=False)
 class _WithEmails(_Assigned):
-    from_email: str | None = field(default=None, repr=concealed)
-    to_email: str | None = field(default=None, repr=concealed)
-    integration_email: str | None = field(default=None, repr=concealed)
+    from_email: str | None = field(default=None, repr=redact)
+    to_email: str | None = field(default=None, repr=redact)
+    integration_email: str | None = field(default=None, repr=redact)
     language: str | None = None
-    subject: str | None = field(default=None, repr=concealed)
+    subject: str | None = field(default=None, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -162,8 +162,8 @@ class FacebookMessengerConversation(_Assigned):
 class GenericConversation(_Assigned):
     """Conversation on the organization's own channel."""
 
-    from_contact_point_id: str | None = field(default=None, repr=concealed)
-    to_contact_point_id: str | None = field(default=None, repr=concealed)
+    from_contact_point_id: str | None = field(default=None, repr=redact)
+    to_contact_point_id: str | None = field(default=None, repr=redact)
     type: str = field(default="GenericConversation", metadata=AS_TAG)
 
 
@@ -185,8 +185,8 @@ class PstnPhoneConversation(_Assigned):
 class SmsConversation(_Assigned):
     """Conversation by SMS."""
 
-    from_number: str | None = field(default=None, repr=concealed)
-    to_number: str | None = field(default=None, repr=concealed)
+    from_number: str | None = field(default=None, repr=redact)
+    to_number: str | None = field(default=None, repr=redact)
     type: str = field(default="SmsConversation", metadata=AS_TAG)
 
 
@@ -196,8 +196,8 @@ class TwitterConversation(_Assigned):
 
     conversation_type: str | None = None
     """``DirectMessage`` or ``Tweet``; the service may add values."""
-    contact_point_twitter_id: str | None = field(default=None, repr=concealed)
-    end_user_twitter_id: str | None = field(default=None, repr=concealed)
+    contact_point_twitter_id: str | None = field(default=None, repr=redact)
+    end_user_twitter_id: str | None = field(default=None, repr=redact)
     type: str = field(default="TwitterConversation", metadata=AS_TAG)
 
 

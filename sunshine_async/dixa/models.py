@@ -20,24 +20,24 @@ from sunshine_async._codec.model import (
     UNSET,
     Model,
     Unset,
-    concealed,
+    redact,
 )
 
 
 @frozen(kw_only=True, slots=False)
 class _Input(Model):
-    email: str | Unset | None = field(default=UNSET, repr=concealed)
+    email: str | Unset | None = field(default=UNSET, repr=redact)
     """Unique in the organization."""
-    phone_number: str | Unset | None = field(default=UNSET, repr=concealed)
+    phone_number: str | Unset | None = field(default=UNSET, repr=redact)
     """In E.164; unique in the organization."""
-    additional_emails: list[str] | Unset | None = field(default=UNSET, repr=concealed)
-    additional_phone_numbers: list[str] | Unset | None = field(default=UNSET, repr=concealed)
-    first_name: str | Unset | None = field(default=UNSET, repr=concealed)
-    last_name: str | Unset | None = field(default=UNSET, repr=concealed)
-    middle_names: list[str] | Unset | None = field(default=UNSET, repr=concealed)
-    avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
+    additional_emails: list[str] | Unset | None = field(default=UNSET, repr=redact)
+    additional_phone_numbers: list[str] | Unset | None = field(default=UNSET, repr=redact)
+    first_name: str | Unset | None = field(default=UNSET, repr=redact)
+    last_name: str | Unset | None = field(default=UNSET, repr=redact)
+    middle_names: list[str] | Unset | None = field(default=UNSET, repr=redact)
+    avatar_url: str | Unset | None = field(default=UNSET, repr=redact)
     """Address of a picture. The service copies the picture, and answers with a new address."""
-    external_id: str | Unset | None = field(default=UNSET, repr=concealed)
+    external_id: str | Unset | None = field(default=UNSET, repr=redact)
     """The caller's key. The service allows several end users with the same key."""
 
 
@@ -45,21 +45,21 @@ class _Input(Model):
 class CreateEndUserInput(_Input):
     """Body of `EndUsers.create`, and an item of `EndUsers.create_many`."""
 
-    display_name: str | Unset | None = field(default=UNSET, repr=concealed)
+    display_name: str | Unset | None = field(default=UNSET, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
 class PatchEndUserInput(_Input):
     """Body of `EndUsers.patch`: fields left out stay (assumed)."""
 
-    display_name: str | Unset | None = field(default=UNSET, repr=concealed)
+    display_name: str | Unset | None = field(default=UNSET, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
 class UpdateEndUserInput(_Input):
     """Body of `EndUsers.update`: the whole end user. Fields left out are assumed to be cleared."""
 
-    display_name: str = field(repr=concealed)
+    display_name: str = field(repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -67,7 +67,7 @@ class BulkPatchEndUserInput(_Input):
     """Item of `EndUsers.patch_many`: the id of an end user, and the changes."""
 
     id: str
-    display_name: str | Unset | None = field(default=UNSET, repr=concealed)
+    display_name: str | Unset | None = field(default=UNSET, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -75,7 +75,7 @@ class BulkUpdateEndUserInput(_Input):
     """Item of `EndUsers.update_many`: the id of an end user, and the whole end user."""
 
     id: str
-    display_name: str = field(repr=concealed)
+    display_name: str = field(repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -106,7 +106,7 @@ class CustomAttribute(Model):
     id: str
     name: str | None = None
     identifier: str | None = None
-    value: str | list[str] | None = field(default=None, repr=concealed)
+    value: str | list[str] | None = field(default=None, repr=redact)
     """A text; for a Select, the path from an option down to the chosen nested option."""
 
 
@@ -119,16 +119,16 @@ class EndUser(Model):
 
     id: str
     created_at: datetime | None = None
-    display_name: str | None = field(default=None, repr=concealed)
-    email: str | None = field(default=None, repr=concealed)
-    phone_number: str | None = field(default=None, repr=concealed)
-    additional_emails: list[str] | None = field(default=None, repr=concealed)
-    additional_phone_numbers: list[str] | None = field(default=None, repr=concealed)
-    first_name: str | None = field(default=None, repr=concealed)
-    last_name: str | None = field(default=None, repr=concealed)
-    middle_names: list[str] | None = field(default=None, repr=concealed)
-    avatar_url: str | None = field(default=None, repr=concealed)
-    external_id: str | None = field(default=None, repr=concealed)
+    display_name: str | None = field(default=None, repr=redact)
+    email: str | None = field(default=None, repr=redact)
+    phone_number: str | None = field(default=None, repr=redact)
+    additional_emails: list[str] | None = field(default=None, repr=redact)
+    additional_phone_numbers: list[str] | None = field(default=None, repr=redact)
+    first_name: str | None = field(default=None, repr=redact)
+    last_name: str | None = field(default=None, repr=redact)
+    middle_names: list[str] | None = field(default=None, repr=redact)
+    avatar_url: str | None = field(default=None, repr=redact)
+    external_id: str | None = field(default=None, repr=redact)
     custom_attributes: list[CustomAttribute] | None = None
 
 
@@ -166,7 +166,7 @@ class ListEndUsersOutput(Model):
 
 @frozen(kw_only=True, slots=False)
 class _Reason(Model):
-    message: str | None = field(default=None, repr=concealed)
+    message: str | None = field(default=None, repr=redact)
     """Text, possibly with codes: ``... failed with [errors=EmailExists]``."""
 
 

@@ -5,7 +5,7 @@ from typing import Self
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
-from sunshine_async._codec.model import UNSET, Model, Unset, concealed
+from sunshine_async._codec.model import UNSET, Model, Unset, redact
 from sunshine_async.smooch.models import filled, needed
 
 
@@ -15,8 +15,8 @@ class ConfirmationAction(Model):
 
     type: str
     """``link``: the only type that the service accepts."""
-    text: str = field(repr=concealed)
-    uri: str | Unset = field(default=UNSET, repr=concealed)
+    text: str = field(repr=redact)
+    uri: str | Unset = field(default=UNSET, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -27,16 +27,16 @@ class ConfirmationMessage(Model):
     """``appMaker``."""
     type: str
     """``text`` or ``image``: the only types that the service accepts."""
-    text: str | Unset = field(default=UNSET, repr=concealed)
-    media_url: str | Unset = field(default=UNSET, repr=concealed)
+    text: str | Unset = field(default=UNSET, repr=redact)
+    media_url: str | Unset = field(default=UNSET, repr=redact)
     """For an image."""
     media_type: str | Unset = UNSET
     """For an image, such as ``image/png``."""
-    alt_text: str | Unset = field(default=UNSET, repr=concealed)
+    alt_text: str | Unset = field(default=UNSET, repr=redact)
     actions: list[ConfirmationAction] | Unset = UNSET
-    name: str | Unset = field(default=UNSET, repr=concealed)
+    name: str | Unset = field(default=UNSET, repr=redact)
     """The author's name, as shown."""
-    avatar_url: str | Unset = field(default=UNSET, repr=concealed)
+    avatar_url: str | Unset = field(default=UNSET, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -66,11 +66,11 @@ class AppUserLink(Model):
     confirmation: Confirmation
     integration_id: str | Unset = UNSET
     """The integration, if the app has several of *type*."""
-    phone_number: str | Unset = field(default=UNSET, repr=concealed)
-    address: str | Unset = field(default=UNSET, repr=concealed)
-    given_name: str | Unset = field(default=UNSET, repr=concealed)
-    surname: str | Unset = field(default=UNSET, repr=concealed)
-    subject: str | Unset = field(default=UNSET, repr=concealed)
+    phone_number: str | Unset = field(default=UNSET, repr=redact)
+    address: str | Unset = field(default=UNSET, repr=redact)
+    given_name: str | Unset = field(default=UNSET, repr=redact)
+    surname: str | Unset = field(default=UNSET, repr=redact)
+    subject: str | Unset = field(default=UNSET, repr=redact)
     primary: bool | Unset = UNSET
     """True, the service's default: the new client becomes the primary client."""
 
@@ -176,9 +176,9 @@ class LinkRequest(Model):
     integration_id: str | None = None
     type: str | None = None
     """The channel, such as ``telegram``; the service may add values."""
-    code: str | None = field(default=None, repr=concealed)
+    code: str | None = field(default=None, repr=redact)
     """A secret until first used: anyone can link with the code."""
-    url: str | None = field(default=None, repr=concealed)
+    url: str | None = field(default=None, repr=redact)
     """A link to open, with the same effect as *code*."""
 
 
@@ -196,15 +196,15 @@ class ChannelEntityItem(Model):
     type: str | None = None
     """The channel, such as ``twilio``; the service may add values."""
     integration_id: str | None = None
-    phone_number: str | None = field(default=None, repr=concealed)
+    phone_number: str | None = field(default=None, repr=redact)
     """Of Twilio and MessageBird."""
-    user_id: str | None = field(default=None, repr=concealed)
+    user_id: str | None = field(default=None, repr=redact)
     """Of Messenger, Viber, LINE, WeChat and Twitter."""
-    address: str | None = field(default=None, repr=concealed)
+    address: str | None = field(default=None, repr=redact)
     """Of Mailgun."""
-    username: str | None = field(default=None, repr=concealed)
+    username: str | None = field(default=None, repr=redact)
     """Of WhatsApp."""
-    chat_id: str | None = field(default=None, repr=concealed)
+    chat_id: str | None = field(default=None, repr=redact)
     """Of Telegram."""
 
 

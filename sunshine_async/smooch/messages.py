@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import AS_ID, Model, UnixTime, concealed
+from sunshine_async._codec.model import AS_ID, Model, UnixTime, redact
 
 
 @frozen(kw_only=True, slots=False)
@@ -31,19 +31,19 @@ class Action(Model):
 
     type: str | None = None
     """Such as ``link`` or ``reply``; the service may add values."""
-    text: str | None = field(default=None, repr=concealed)
-    payload: str | None = field(default=None, repr=concealed)
-    metadata: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    text: str | None = field(default=None, repr=redact)
+    payload: str | None = field(default=None, repr=redact)
+    metadata: Mapping[str, Any] | None = field(default=None, repr=redact)
     amount: int | None = None
     """In cents, of a ``buy`` action."""
     currency: str | None = None
     default: bool | None = None
-    icon_url: str | None = field(default=None, repr=concealed)
-    uri: str | None = field(default=None, repr=concealed)
-    fallback: str | None = field(default=None, repr=concealed)
+    icon_url: str | None = field(default=None, repr=redact)
+    uri: str | None = field(default=None, repr=redact)
+    fallback: str | None = field(default=None, repr=redact)
     """A URL to open without a webview."""
     size: str | None = None
-    extra_channel_options: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    extra_channel_options: Mapping[str, Any] | None = field(default=None, repr=redact)
     open_on_receive: bool | None = None
 
 
@@ -51,10 +51,10 @@ class Action(Model):
 class MessageItem(Model):
     """Item of a carousel or a list."""
 
-    title: str | None = field(default=None, repr=concealed)
-    description: str | None = field(default=None, repr=concealed)
-    media_url: str | None = field(default=None, repr=concealed)
-    alt_text: str | None = field(default=None, repr=concealed)
+    title: str | None = field(default=None, repr=redact)
+    description: str | None = field(default=None, repr=redact)
+    media_url: str | None = field(default=None, repr=redact)
+    alt_text: str | None = field(default=None, repr=redact)
     size: str | None = None
     media_type: str | None = None
     actions: list[Action] | None = None
@@ -71,8 +71,8 @@ class DisplaySettings(Model):
 class Option(Model):
     """Choice in a field of a form."""
 
-    name: str | None = field(default=None, repr=concealed)
-    label: str | None = field(default=None, repr=concealed)
+    name: str | None = field(default=None, repr=redact)
+    label: str | None = field(default=None, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -80,8 +80,8 @@ class Select(Model):
     """Chosen value in a field of a form."""
 
     id: str | None = field(default=None, metadata=AS_ID)
-    name: str | None = field(default=None, repr=concealed)
-    label: str | None = field(default=None, repr=concealed)
+    name: str | None = field(default=None, repr=redact)
+    label: str | None = field(default=None, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -92,14 +92,14 @@ class Field(Model):
     type: str | None = None
     """Such as ``text``, ``email`` or ``select``; the service may add values."""
     name: str | None = None
-    label: str | None = field(default=None, repr=concealed)
-    placeholder: str | None = field(default=None, repr=concealed)
+    label: str | None = field(default=None, repr=redact)
+    placeholder: str | None = field(default=None, repr=redact)
     min_size: int | None = None
     max_size: int | None = None
     options: list[Option] | None = None
     select_size: int | None = None
-    text: str | None = field(default=None, repr=concealed)
-    email: str | None = field(default=None, repr=concealed)
+    text: str | None = field(default=None, repr=redact)
+    email: str | None = field(default=None, repr=redact)
     select: list[Select] | None = None
 
 
@@ -107,16 +107,16 @@ class Field(Model):
 class Coordinates(Model):
     """Geographic coordinates, in degrees."""
 
-    lat: float | None = field(default=None, repr=concealed)
-    long: float | None = field(default=None, repr=concealed)
+    lat: float | None = field(default=None, repr=redact)
+    long: float | None = field(default=None, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
 class Location(Model):
     """Name and address of a place."""
 
-    address: str | None = field(default=None, repr=concealed)
-    name: str | None = field(default=None, repr=concealed)
+    address: str | None = field(default=None, repr=redact)
+    name: str | None = field(default=None, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
@@ -139,24 +139,24 @@ class Message(Model):
     type: str | None = None
     """Such as ``text`` or ``image``; the service may add values."""
     source: Source | None = None
-    name: str | None = field(default=None, repr=concealed)
-    text: str | None = field(default=None, repr=concealed)
-    email: str | None = field(default=None, repr=concealed)
-    avatar_url: str | None = field(default=None, repr=concealed)
+    name: str | None = field(default=None, repr=redact)
+    text: str | None = field(default=None, repr=redact)
+    email: str | None = field(default=None, repr=redact)
+    avatar_url: str | None = field(default=None, repr=redact)
     received: UnixTime | None = None
-    media_url: str | None = field(default=None, repr=concealed)
+    media_url: str | None = field(default=None, repr=redact)
     media_type: str | None = None
-    alt_text: str | None = field(default=None, repr=concealed)
-    metadata: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    alt_text: str | None = field(default=None, repr=redact)
+    metadata: Mapping[str, Any] | None = field(default=None, repr=redact)
     items: list[MessageItem] | None = None
     actions: list[Action] | None = None
-    payload: str | None = field(default=None, repr=concealed)
+    payload: str | None = field(default=None, repr=redact)
     display_settings: DisplaySettings | None = None
     block_chat_input: bool | None = None
     fields: list[Field] | None = None
     submitted: bool | None = None
     quoted_message: QuotedMessage | None = None
-    text_fallback: str | None = field(default=None, repr=concealed)
+    text_fallback: str | None = field(default=None, repr=redact)
     coordinates: Coordinates | None = None
     location: Location | None = None
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from attrs import Attribute, field, frozen
 
-from sunshine_async._codec.model import AS_ID, UNSET, Model, Unset, aware, concealed
+from sunshine_async._codec.model import AS_ID, UNSET, Model, Unset, redact, require_time_zone
 
 T = TypeVar("T")
 
@@ -73,15 +73,15 @@ def _size(value: object) -> int:
 class AppUserPreCreate(Model):
     """The body of `AppUsers.pre_create`."""
 
-    user_id: str = field(validator=filled, repr=concealed)
+    user_id: str = field(validator=filled, repr=redact)
     """The caller's own key, unique in the app."""
-    given_name: str | Unset | None = field(default=UNSET, repr=concealed)
-    surname: str | Unset | None = field(default=UNSET, repr=concealed)
-    email: str | Unset | None = field(default=UNSET, repr=concealed)
-    avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
-    signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
+    given_name: str | Unset | None = field(default=UNSET, repr=redact)
+    surname: str | Unset | None = field(default=UNSET, repr=redact)
+    email: str | Unset | None = field(default=UNSET, repr=redact)
+    avatar_url: str | Unset | None = field(default=UNSET, repr=redact)
+    signed_up_at: datetime | Unset | None = field(default=UNSET, validator=require_time_zone)
     """Time of signing up, with a zone; sent in UTC with milliseconds."""
-    properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
+    properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=redact)
     """The caller's own properties, flat, 4 KB in all."""
 
 
@@ -89,13 +89,13 @@ class AppUserPreCreate(Model):
 class AppUserUpdate(Model):
     """The body of `AppUsers.update`: a field or property left out stays unchanged."""
 
-    given_name: str | Unset | None = field(default=UNSET, repr=concealed)
-    surname: str | Unset | None = field(default=UNSET, repr=concealed)
-    email: str | Unset | None = field(default=UNSET, repr=concealed)
-    avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
-    signed_up_at: datetime | Unset | None = field(default=UNSET, validator=aware)
+    given_name: str | Unset | None = field(default=UNSET, repr=redact)
+    surname: str | Unset | None = field(default=UNSET, repr=redact)
+    email: str | Unset | None = field(default=UNSET, repr=redact)
+    avatar_url: str | Unset | None = field(default=UNSET, repr=redact)
+    signed_up_at: datetime | Unset | None = field(default=UNSET, validator=require_time_zone)
     """Time of signing up, with a zone; sent in UTC with milliseconds."""
-    properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=concealed)
+    properties: Properties | Unset | None = field(default=UNSET, validator=_flat, repr=redact)
     """The caller's own properties, flat, 4 KB in all."""
 
 
@@ -131,20 +131,20 @@ class ClientInfo(Model):
     """Data that a client reports of the device and the user."""
 
     app_name: str | None = None
-    avatar_url: str | None = field(default=None, repr=concealed)
-    carrier: str | None = field(default=None, repr=concealed)
-    city: str | None = field(default=None, repr=concealed)
-    country: str | None = field(default=None, repr=concealed)
+    avatar_url: str | None = field(default=None, repr=redact)
+    carrier: str | None = field(default=None, repr=redact)
+    city: str | None = field(default=None, repr=redact)
+    country: str | None = field(default=None, repr=redact)
     device_model: str | None = None
     device_platform: str | None = None
-    gender: str | None = field(default=None, repr=concealed)
+    gender: str | None = field(default=None, repr=redact)
     is_payment_enabled: bool | None = None
     locale: str | None = None
     os: str | None = None
     os_version: str | None = None
-    phone_number: str | None = field(default=None, repr=concealed)
+    phone_number: str | None = field(default=None, repr=redact)
     radio_access_technology: str | None = None
-    state: str | None = field(default=None, repr=concealed)
+    state: str | None = field(default=None, repr=redact)
     """The state or province."""
     timezone: float | None = None
     """The offset of the client's time zone."""
@@ -160,22 +160,22 @@ class Client(Model):
     """The channel, such as ``web`` or ``whatsapp``; the service may add values."""
     status: str | None = None
     """Such as ``active``, ``blocked``, ``inactive`` or ``pending``."""
-    external_id: str | None = field(default=None, repr=concealed)
+    external_id: str | None = field(default=None, repr=redact)
     """The user's identity on the channel, such as a phone number."""
     active: bool | None = None
     """Replaced by *status*."""
     last_seen: datetime | None = None
     linked_at: datetime | None = None
     integration_id: str | None = None
-    push_notification_token: str | None = field(default=None, repr=concealed)
+    push_notification_token: str | None = field(default=None, repr=redact)
     app_version: str | None = None
-    device_id: str | None = field(default=None, repr=concealed)
-    display_name: str | None = field(default=None, repr=concealed)
-    avatar_url: str | None = field(default=None, repr=concealed)
+    device_id: str | None = field(default=None, repr=redact)
+    display_name: str | None = field(default=None, repr=redact)
+    avatar_url: str | None = field(default=None, repr=redact)
     primary: bool | None = None
     blocked: bool | None = None
     info: ClientInfo | None = None
-    raw: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    raw: Mapping[str, Any] | None = field(default=None, repr=redact)
     """The channel's raw data of the user."""
 
 
@@ -185,14 +185,14 @@ class AppUser(Model):
 
     id: str | None = field(default=None, metadata=AS_ID)
     """The service's id, ``_id`` on the wire."""
-    user_id: str | None = field(default=None, repr=concealed)
+    user_id: str | None = field(default=None, repr=redact)
     """The caller's own key."""
-    given_name: str | None = field(default=None, repr=concealed)
-    surname: str | None = field(default=None, repr=concealed)
-    email: str | None = field(default=None, repr=concealed)
-    avatar_url: str | None = field(default=None, repr=concealed)
+    given_name: str | None = field(default=None, repr=redact)
+    surname: str | None = field(default=None, repr=redact)
+    email: str | None = field(default=None, repr=redact)
+    avatar_url: str | None = field(default=None, repr=redact)
     signed_up_at: datetime | None = None
-    properties: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    properties: Mapping[str, Any] | None = field(default=None, repr=redact)
     conversation_started: bool | None = None
     clients: list[Client] | None = None
     pending_clients: list[Client] | None = None

@@ -16,20 +16,20 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sunshine_async._codec.model import UNSET, Model, Unset, aware, concealed
+from sunshine_async._codec.model import UNSET, Model, Unset, redact, require_time_zone
 
 
 @frozen(kw_only=True, slots=False)
 class Profile(Model):
     """Personal data of a user, in bodies."""
 
-    given_name: str | Unset | None = field(default=UNSET, repr=concealed)
+    given_name: str | Unset | None = field(default=UNSET, repr=redact)
     """First name: 1 to 128 characters."""
-    surname: str | Unset | None = field(default=UNSET, repr=concealed)
+    surname: str | Unset | None = field(default=UNSET, repr=redact)
     """Last name: 1 to 128 characters."""
-    email: str | Unset | None = field(default=UNSET, repr=concealed)
+    email: str | Unset | None = field(default=UNSET, repr=redact)
     """An e-mail address: 1 to 128 characters."""
-    avatar_url: str | Unset | None = field(default=UNSET, repr=concealed)
+    avatar_url: str | Unset | None = field(default=UNSET, repr=redact)
     """The URI of a picture: 1 to 2048 characters."""
     locale: str | Unset | None = UNSET
     """A BCP 47 language tag such as ``fr-CA``: 1 to 64 characters."""
@@ -39,17 +39,17 @@ class Profile(Model):
 class UserCreateBody(Model):
     """The body of `Users.create`."""
 
-    external_id: str | Unset = field(default=UNSET, repr=concealed)
+    external_id: str | Unset = field(default=UNSET, repr=redact)
     """The caller's own key, unique in the app: 1 to 1024 characters."""
     brand_id: str | Unset | None = UNSET
     """For a brand-separated user: the brand, 1 to 24 characters."""
-    signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
+    signed_up_at: datetime | Unset = field(default=UNSET, validator=require_time_zone)
     """Time of signing up, with a zone; sent in UTC with milliseconds."""
     to_be_retained: bool | Unset = UNSET
     """True: the service keeps the user past the inactive expiry."""
     profile: Profile | Unset = UNSET
     metadata: Mapping[str, str | float | bool | None] | Unset | None = field(
-        default=UNSET, repr=concealed
+        default=UNSET, repr=redact
     )
     """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
 
@@ -58,13 +58,13 @@ class UserCreateBody(Model):
 class UserUpdateBody(Model):
     """The body of `Users.update`: a field left out stays unchanged."""
 
-    signed_up_at: datetime | Unset = field(default=UNSET, validator=aware)
+    signed_up_at: datetime | Unset = field(default=UNSET, validator=require_time_zone)
     """Time of signing up, with a zone; sent in UTC with milliseconds."""
     to_be_retained: bool | Unset = UNSET
     """True: the service keeps the user past the inactive expiry."""
     profile: Profile | Unset = UNSET
     metadata: Mapping[str, str | float | bool | None] | Unset | None = field(
-        default=UNSET, repr=concealed
+        default=UNSET, repr=redact
     )
     """The caller's own properties, flat, 4 KB in all. None as a value unsets a property."""
 
@@ -81,10 +81,10 @@ class SyncUserBody(Model):
 class UserProfile(Model):
     """Personal data of a user, in answers."""
 
-    given_name: str | None = field(default=None, repr=concealed)
-    surname: str | None = field(default=None, repr=concealed)
-    email: str | None = field(default=None, repr=concealed)
-    avatar_url: str | None = field(default=None, repr=concealed)
+    given_name: str | None = field(default=None, repr=redact)
+    surname: str | None = field(default=None, repr=redact)
+    email: str | None = field(default=None, repr=redact)
+    avatar_url: str | None = field(default=None, repr=redact)
     locale: str | None = None
     locale_origin: str | None = None
     """The source of the locale; in the service's examples, not in the schema."""
@@ -96,7 +96,7 @@ class Identity(Model):
 
     type: str | None = None
     """Such as ``email``; the service may add values."""
-    value: str | None = field(default=None, repr=concealed)
+    value: str | None = field(default=None, repr=redact)
     verification: str | None = None
     """The way of verification, such as ``sso`` or ``embed``; the service may add values."""
 
@@ -111,14 +111,14 @@ class User(Model):
     id: str
     authenticated: bool | None = None
     """True if the user has authenticated, by JWT or through the help centre."""
-    external_id: str | None = field(default=None, repr=concealed)
+    external_id: str | None = field(default=None, repr=redact)
     zendesk_id: str | None = None
     """The id of the user's Support record."""
     brand_id: str | None = None
     signed_up_at: datetime | None = None
     to_be_retained: bool | None = None
     profile: UserProfile | None = None
-    metadata: Mapping[str, Any] | None = field(default=None, repr=concealed)
+    metadata: Mapping[str, Any] | None = field(default=None, repr=redact)
     identities: list[Identity] | None = None
     has_payment_info: bool | None = None
     """In the service's examples, not in the schema."""

@@ -9,15 +9,15 @@ import attrs
 import pytest
 
 from sunshine_async import UNSET, Unset
-from sunshine_async._codec.model import aware, concealed
+from sunshine_async._codec.model import redact, require_time_zone
 
 
 @attrs.frozen
 class Meeting:
     """A model with a time."""
 
-    starts_at: datetime | Unset | None = attrs.field(default=UNSET, validator=aware)
-    person: Any = attrs.field(default=UNSET, repr=concealed)
+    starts_at: datetime | Unset | None = attrs.field(default=UNSET, validator=require_time_zone)
+    person: Any = attrs.field(default=UNSET, repr=redact)
 
 
 def test_unset_is_false_in_a_condition() -> None:

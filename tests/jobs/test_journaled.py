@@ -914,7 +914,11 @@ class TestBegunAhead:
         for name, value in product(names, values):
             row = Row(1, {name: value})
             entry = task.entry(row)
-            if isinstance(entry, Entry) and task.batch_size == 1 and task.recovery(entry) in MARKED_AHEAD:
+            if (
+                isinstance(entry, Entry)
+                and task.batch_size == 1
+                and task.recovery(entry) in MARKED_AHEAD
+            ):
                 found.add(name)
                 assert task.key_of(row.data)
         assert found or task.batch_size > 1 or mode is Mode.UPDATE
