@@ -16,9 +16,7 @@ from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
 from sunshine_async.rows import BadRow, Row, RowFile
 from sunshine_async.rows.phones import count_national
 
-_SEEN: Final = "CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID"
 _ADD: Final = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING"
-_FIRST: Final = "SELECT line FROM seen WHERE key = ?"
 
 
 @define
@@ -95,7 +93,7 @@ def dry_run(
     task = service.tasks[mode]
     found = DryRun(rate=rate, most=task.batch_size)
     with closing(sqlite3.connect("", isolation_level=None)) as database:
-        database.execute(_SEEN)
+        database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
         database.execute("BEGIN")
         for line, item in enumerate(rows, 1):
             row = item if isinstance(rows, RowFile) else row_of(line, item, task)
@@ -131,7 +129,7 @@ def _count(key: str | None, line: int, found: DryRun, database: sqlite3.Connecti
         return
     found.duplicates += 1
     if len(found.repeated) < NAMED:
-        [first] = database.execute(_FIRST, (key,)).fetchone()
+        [first] = database.execute("SELECT line FROM seen WHERE key = ?", (key,)).fetchone()
         found.repeated.append((line, first))
 
 

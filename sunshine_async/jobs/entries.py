@@ -1,7 +1,6 @@
 """Entries of a job: rows as a service takes them, read in a thread, no faster than sent.
 
-`Entries` is for a job in memory. With a journal, `FileEntries` reads a loaded file a second time,
-and `StreamEntries` matches the rows of a one-pass source to journal rows.
+`Entries` is for a job in memory; `FileEntries` and `StreamEntries` are for a job with a journal.
 """
 
 from collections.abc import (
@@ -52,9 +51,9 @@ MARKED_AHEAD: Final = (
 )
 """Kinds of entries that may be marked as begun ahead of the sending.
 
-If the job ends before the sending, the next run looks the row up or sends the row again: the row
-becomes unknown only if another user has the key. A deletion of a user who was never there then
-counts as done, and a user who was there already, with everything to be sent, as created.
+If the job ends before the sending, the next run looks the row up or sends the row again: unknown
+only if another user has the key. A deletion of a user never there then counts as done, and a user
+who was there already, with everything to be sent, as created.
 """
 _POLL: Final = 0.2  # seconds between checks for a stop while a pipe is silent
 _WAITING: Final = State.WAITING  # looked up once: an enum's members take their time
@@ -104,9 +103,7 @@ class Entries:
 
     def __init__(self, task: Task, rows: Rows) -> None:
         self.read = 0
-        """Number of rows read."""
-        self.error: SunshineError | None = None
-        """The error that has ended the rows early."""
+        self.error: SunshineError | None = None  # has ended the rows early
         self._task: Final = task
         self._file: Final = rows if isinstance(rows, RowFile) else None
         self._source: Final = rows
@@ -161,7 +158,6 @@ class Entries:
         return items
 
     def _add(self, items: Sequence[Any]) -> None:
-        """Add the entries of *items* to the batch."""
         self._batch.extend(
             self._task.entry(row) if isinstance(row, Row) else row for row in self._as_rows(items)
         )
@@ -207,11 +203,9 @@ class EntryFactory:
         entry = self.task.entry(row, kept.number, remote_id=kept.remote_id)
         if isinstance(entry, BadRow):
             return RefusedRow(entry.line, entry.reason, kept.number)
-        recovery = self.task.recovery(entry)
-        begun = kept.state is _BEGUN or (
-            kept.state is _UNKNOWN and recovery is not Recovery.UNKNOWN
-        )
-        ahead = self.mark_through and kept.state is _WAITING and recovery in MARKED_AHEAD
+        state, recovery = kept.state, self.task.recovery(entry)
+        begun = state is _BEGUN or (state is _UNKNOWN and recovery is not Recovery.UNKNOWN)
+        ahead = self.mark_through and state is _WAITING and recovery in MARKED_AHEAD
         alone = not (ahead or recovery is Recovery.RESEND)
         return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
 
@@ -220,7 +214,6 @@ class FileEntries(Entries):
     """Entries of a file that was loaded into the journal: the file is read a second time."""
 
     def __init__(self, factory: EntryFactory, rows: RowFile, count: int) -> None:
-        """Take the first *count* rows of the journal: the rows of the file."""
         super().__init__(factory.task, ())
         self._factory: Final = factory
         self._loaded: Final = rows
@@ -230,7 +223,6 @@ class FileEntries(Entries):
         self._after = 0
 
     async def aclose(self) -> None:
-        """Close the file."""
         if self._opened is not None:
             self._opened.close()
 
@@ -280,8 +272,7 @@ class StreamEntries(Entries):
         super().__init__(factory.task, rows)
         self._factory: Final = factory
         self._tasks: Final = tasks
-        self._last = 0
-        """The highest number of a row."""
+        self._last = 0  # the highest number of a row
         self._sender, self._receiver = anyio.create_memory_object_stream[Any](BATCH_SIZE)
         self._reading: Final = anyio.CancelScope()
         self._read_error: Exception | None = None

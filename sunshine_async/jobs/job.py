@@ -33,13 +33,12 @@ from sunshine_async.errors import (
 )
 from sunshine_async.jobs.entries import Entries, Rows, check_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
-from sunshine_async.jobs.outage import OUTAGE, OutageWatch, is_permanent
+from sunshine_async.jobs.outage import OutageWatch, is_answer, is_permanent
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
 from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Send, Service, Task
 from sunshine_async.rows import BadRow, RowFile, Shape
 
-Results: TypeAlias = Sequence[object | Exception]
-"""Results or errors of entries, in the order of the entries."""
+Results: TypeAlias = Sequence[object | Exception]  # in the order of the entries
 Timer: TypeAlias = Callable[[], float]
 SendEntries: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
 
@@ -211,9 +210,8 @@ class Job:
         *rows* is a file of `open_rows`, or any iterable of bodies, async or not: models, or
         mappings as on the wire. A body that can't be sent is a bad row. Rows are read in a thread,
         no faster than sent. A cancellation cuts off running calls, and the report isn't complete:
-        `stop` ends the job in order. An error of the iterable is raised as itself.
-        Raise `TypeError` unless *rows* is an iterable of bodies, and `RuntimeError` in a second
-        run.
+        `stop` ends the job in order. An error of the iterable is raised as itself. Raise `TypeError`
+        unless *rows* is an iterable of bodies, and `RuntimeError` in a second run.
         """
         if self._has_run:
             message = "the job runs, or has run, and a job runs once: make another for another run"
@@ -258,10 +256,7 @@ class Job:
         """Complete the report."""
 
     def stop(self) -> None:
-        """Take no more rows; cut off the calls that are still under way after *grace* seconds.
-
-        Call this method in the event loop of the job.
-        """
+        """Take no more rows; cut off calls after *grace* seconds. For the job's event loop."""
         self._end(Ending.STOPPED, None)
 
     def give_up(self, reason: str) -> None:
@@ -288,7 +283,6 @@ class Job:
         self._check_failures()
 
     def _check_failures(self) -> None:
-        """Give up after more than *max_failures* rows that weren't done."""
         limit = self._options.max_failures
         if limit is not None and self.report.troubles - self._earlier_troubles > limit:
             self.give_up(
@@ -329,7 +323,6 @@ class Job:
     def _open_outcomes(
         self, entries: AsyncGenerator[Entry]
     ) -> AbstractAsyncContextManager[bulk.Outcomes[Entry, object]]:
-        """Return the block that sends *entries*, singly or in batches."""
         sender = self._calls.batch_sender
         if sender is None:
             return bulk.run(
@@ -352,7 +345,7 @@ class Job:
             self._outage.record_answer()
             return
         error = outcome.error
-        if isinstance(error, ApiError) and not isinstance(error, OUTAGE):
+        if is_answer(error):
             self._outage.record_answer()
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if ends_job(error):

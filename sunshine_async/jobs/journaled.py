@@ -1,7 +1,4 @@
-"""A job with a journal: a killed job goes on where it was.
-
-`open_job` opens the journal and gives the job that goes on from there.
-"""
+"""A job with a journal: a killed job goes on where it was."""
 
 import time
 from collections import Counter
@@ -19,7 +16,6 @@ from anyio.abc import TaskGroup
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
 from sunshine_async._pace.waiting import CLOCK
-from sunshine_async.bulk import Concurrency
 from sunshine_async.jobs.entries import (
     BATCH_SIZE,
     TROUBLES,
@@ -51,8 +47,7 @@ from sunshine_async.rows import BadRow, RowFile, SourceError
 
 FOUND: Final = "found"
 """Name in the journal for the limit that was found: calls a second, and a window in seconds."""
-_ROWS_PER_CALL: Final = 4
-"""Rows that are read before any row is sent, for each row under way at once."""
+_ROWS_PER_CALL: Final = 4  # read before any row is sent, for each row under way at once
 
 
 class JournaledJob(Job):
@@ -88,10 +83,8 @@ class JournaledJob(Job):
         self._rows = 0
         self._sums_before: dict[str, float] = {}
         self._is_unwritten = False
-        self._unloaded = 0
-        """Rows of a file that were read before a stop, and not loaded."""
-        self._loaded = 0
-        """Rows of the file in the journal."""
+        self._unloaded = 0  # rows of a file that were read before a stop, and not loaded
+        self._loaded = 0  # rows of the file in the journal
         self._is_stream = False
 
     @property
@@ -104,9 +97,9 @@ class JournaledJob(Job):
         refused = cast("RefusedRow", row)
         problem = refused.problem or Problem(row.line, Trouble.BAD, "bad row", row.reason)
         if refused.problem is None:
-            now = time.time()
+            code, reason = problem.code, problem.reason
             self._writer.update(
-                Update(refused.number, State.BAD, now, code=problem.code, reason=problem.reason)
+                Update(refused.number, State.BAD, time.time(), code=code, reason=reason)
             )
         self._writer.after_commit(partial(self.note, problem))
 
@@ -199,12 +192,11 @@ class JournaledJob(Job):
             mark_through=mark_through if rows_per_call == 1 else None, rules=self._rules,
             keep_bodies=self._options.keep_bodies, batch_size=batch_size,
         )  # fmt: skip
-        if not self._is_stream:
-            return FileEntries(factory, cast("RowFile", rows), self._loaded)
-        return StreamEntries(factory, rows, self._tasks)
+        if self._is_stream:
+            return StreamEntries(factory, rows, self._tasks)
+        return FileEntries(factory, cast("RowFile", rows), self._loaded)
 
     def _fail_writing(self, error: JournalError) -> None:
-        """Give up, because outcomes can't be written."""
         self._is_unwritten = True
         self.give_up(str(error))
 
@@ -216,13 +208,11 @@ class JournaledJob(Job):
         self._writer.after_commit(partial(self._count_trouble, outcome))
 
     def _count(self, done: Done) -> None:
-        """Count rows that are *done*, after the commit."""
         for (outcome, _), rows in done.items():
             self.report.end(outcome, len(rows))
         self._show_progress()
 
     def _count_trouble(self, outcome: bulk.Failed[Entry] | bulk.Unknown[Entry]) -> None:
-        """Record a row that wasn't done, after the commit."""
         if not is_no_outcome(outcome.error):
             unknown = isinstance(outcome, bulk.Unknown)
             self.note(problem_of(outcome.item.line, outcome.error, unknown=unknown))
@@ -240,19 +230,13 @@ class JournaledJob(Job):
             self.give_up(str(error))
 
     def _restore_report(self) -> None:
-        """Set the counts and problems of the report to those in the journal."""
-        counts: Counter[State] = Counter()
-        outcomes: Counter[str] = Counter()
-        for (state, outcome), count in self.journal.counts().items():
-            counts[state] += count
-            if outcome:
-                outcomes[outcome] += count
-        report = self.report
-        report.done, report.outcomes = counts[State.DONE], outcomes
-        report.failed, report.unknown = counts[State.FAILED], counts[State.UNKNOWN]
-        report.bad, report.left_out = counts[State.BAD], counts[State.LEFT_OUT]
-        report.waiting = counts[State.WAITING] + counts[State.BEGUN] + self._unloaded
-        report.codes = Counter({code: count for code, (count, _) in self.journal.codes().items()})
+        report, counted = self.report, self.journal.report()
+        states = counted.states
+        report.done, report.outcomes = states[State.DONE], counted.outcomes
+        report.failed, report.unknown = states[State.FAILED], states[State.UNKNOWN]
+        report.bad, report.left_out = states[State.BAD], states[State.LEFT_OUT]
+        report.waiting = states[State.WAITING] + states[State.BEGUN] + self._unloaded
+        report.codes = Counter({code: count for code, (count, _) in counted.codes.items()})
         report.problems = [
             Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
             for row in islice(self.journal.rows(*TROUBLES), KEPT)
@@ -295,7 +279,7 @@ def open_job(
     service: Service,
     mode: Mode,
     *,
-    concurrency: Concurrency | None = None,
+    concurrency: bulk.Concurrency | None = None,
     max_failures: int | None = None,
     grace: float = GRACE,
     duplicates: Duplicates | None = None,
@@ -320,10 +304,9 @@ def open_job(
     - An upsert skips rows that equal the last accepted state; changes by other writers are assumed
       not to happen. At Dixa a row is also sent if another key has named the same user before, or
       after a row of a new user: such a row may have changed the same user.
-    - A create never creates a user again. A row of a created user is ``unchanged``, or has failed
+    - A create never creates a user again: a row of a created user is ``unchanged``, or has failed
       as ``already created`` if the body differs. An unknown row stays unknown until
-      *retry_unknown*. Rows without a key can't be told from new people, so a different source with
-      such rows is refused.
+      *retry_unknown*. A different source is refused if rows without a key may be new people.
     - Updates and deletions are sent again, and may overwrite another writer's change.
 
     *accept_changed_source* lets an unfinished run go on with the rows of a different source, and
@@ -331,8 +314,7 @@ def open_job(
     chooses among rows with the same key. In an outage the job waits, *max_outage* seconds at most.
     More than *max_failures* bad, failed or unknown rows end the job: before the first request, if
     a file has so many bad rows. The journal has bodies only with *keep_bodies*. *on_problem* gets
-    each row that wasn't done; *on_progress* gets the report after each commit, for many rows at a
-    time.
+    each row that wasn't done; *on_progress* gets the report after each commit of many rows.
 
     Raise `ConfigurationError` for a *path* that names no file (``:memory:``), and `JournalError`
     for a journal that can't be used, is incomplete, or belongs to another job.

@@ -11,10 +11,8 @@ from sunshine_async.jobs.report import Problem, Report
 from sunshine_async.jobs.tasks.task import Mode, Task
 from sunshine_async.journal import Rules
 
-GRACE: Final = 10.0
-"""Default seconds for running calls to end after a stop."""
-MAX_OUTAGE: Final = 900.0
-"""Default seconds to wait for a service that is gone."""
+GRACE: Final = 10.0  # default seconds for running calls to end after a stop
+MAX_OUTAGE: Final = 900.0  # default seconds to wait for a service that is gone
 _RULES: Final[Mapping[Mode, Rules]] = {
     Mode.CREATE: Rules(once=True, skips=True),
     Mode.UPDATE: Rules(differ=True, marked=False),

@@ -28,6 +28,12 @@ def is_permanent(error: object) -> bool:
     return isinstance(error, TransportError) and error.fault == Fault.PERMANENT
 
 
+def is_answer(result: object) -> bool:
+    """Return True if the service has answered for a row with *result*, an error or not."""
+    known = isinstance(result, ApiError) or not isinstance(result, Exception)
+    return known and not isinstance(result, OUTAGE)
+
+
 def is_outage(error: object) -> TypeGuard[SunshineError]:
     """Return True for an *error* that is a sign of a temporary outage."""
     return isinstance(error, OUTAGE) and not is_permanent(error)
@@ -40,9 +46,8 @@ class OutageWatch:
     when *pace* holds calls back. *give_up* gets a sentence after *max_outage* seconds without an
     answer; before the first answer of all, after *at_first* seconds.
 
-    The `CircuitBreaker` of the pace stays a mechanism of its own: the breaker counts failed calls
-    of all callers, knows no rows, and never ends a job. The watch counts the answered rows of a
-    job, probes with a read, and ends the job.
+    The `CircuitBreaker` of the pace stays separate, since the breaker counts failed calls of all
+    callers, knows no rows, and never ends a job.
     """
 
     def __init__(
@@ -54,10 +59,8 @@ class OutageWatch:
         max_outage: float,
         at_first: float,
     ) -> None:
-        self.answers = 0
-        """Number of answered rows and probes."""
-        self.seconds = 0.0
-        """Total seconds of outages."""
+        self.answers = 0  # of rows and probes
+        self.seconds = 0.0  # total of all outages
         self.held = False
         self._pace: Final = pace
         self._probe: Final = probe
@@ -80,10 +83,7 @@ class OutageWatch:
         self._pause = _FIRST_PAUSE
 
     def record_loss(self, error: SunshineError, *, answers: int) -> bool:
-        """Record a call without an answer; return True if rows were answered during that call.
-
-        *answers* is the number of answers before the call.
-        """
+        """Record a call without an answer; return True if any came since the count *answers*."""
         if self.answers > answers:
             return True
         self._error = error
@@ -105,20 +105,16 @@ class OutageWatch:
         try:
             while not self._closed:
                 if self._was_lost or self._pace.held:
-                    await self._hold_rows()
+                    self._was_lost, self.held = False, True
+                    since = CLOCK.now()
+                    with anyio.CancelScope() as self._probing:
+                        await self._probe_service()
+                    self.seconds += CLOCK.now() - since
+                    self._release()
                 else:
                     await waker.wait(None)
         finally:
             self._pace.unwatch(waker)
-
-    async def _hold_rows(self) -> None:
-        self._was_lost = False
-        self.held = True
-        since = CLOCK.now()
-        with anyio.CancelScope() as self._probing:
-            await self._probe_service()
-        self.seconds += CLOCK.now() - since
-        self._release()
 
     def close(self) -> None:
         """Release all rows, and end `run`."""
@@ -152,7 +148,7 @@ class OutageWatch:
                     return
             except ApiError as error:
                 self._error = error
-                if not isinstance(error, OUTAGE):
+                if is_answer(error):
                     self.record_answer()  # any answer proves that the service is there
                     return
             except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass

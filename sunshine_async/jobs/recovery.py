@@ -13,10 +13,10 @@ from attrs import define, evolve
 from sunshine_async._calls.client import Client
 from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
-from sunshine_async.errors import ApiError, ConflictError, NotFoundError, SunshineError
+from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.entries import TROUBLES
 from sunshine_async.jobs.job import JobCalls, Results, StoppedError, ends_job, problem_of
-from sunshine_async.jobs.outage import OUTAGE, is_outage
+from sunshine_async.jobs.outage import OUTAGE, is_answer, is_outage
 from sunshine_async.jobs.report import Trouble
 from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
 from sunshine_async.jobs.writer import JournalWriter
@@ -24,12 +24,10 @@ from sunshine_async.journal import JournalError, State, Update
 
 _STATES: Final[Mapping[Trouble, State]] = {trouble: state for state, trouble in TROUBLES.items()}
 _LOOKED_UP: Final = (Recovery.UNKNOWN, Recovery.LOOK_UP_OR_RESEND, Recovery.LOOK_UP_OR_UNKNOWN)
-"""Kinds of begun rows that need an inquiry before the sending."""
 _UNKNOWN: Final = Recovery.UNKNOWN  # looked up once: an enum's members take their time
 _RESEND: Final = Recovery.RESEND
 _RESENT: Final = (Recovery.RESEND, Recovery.RESEND_UNCERTAIN)
-_MAX_LOSSES: Final = 3
-"""The most attempts without an answer for a row while other rows are answered."""
+_MAX_LOSSES: Final = 3  # attempts for a row without an answer while other rows are answered
 _UNTOLD: Final = "sending had begun when the job was cut off, and nothing can tell the result"
 _OTHERWISE: Final = (
     "the row may have been sent before, and the user with its key differs from the row"
@@ -52,10 +50,9 @@ class CrashSafeSender:
     """True: the outcome of a row is on disk before the next row with the same key is sent."""
 
     async def send(self, entries: Sequence[Entry]) -> Results:
-        """Send *entries* until the journal has an outcome for each; return the outcomes.
+        """Send *entries* until the journal has an outcome for each; in an outage entries wait.
 
-        In an outage the entries wait. An entry without an answer, while other rows are answered,
-        is sent again a few times if that can do no harm.
+        An entry that alone has no answer is sent again a few times if that can do no harm.
         """
         outage = self.calls.outage
         answers = outage.answers
@@ -72,10 +69,7 @@ class CrashSafeSender:
     async def _retry_rows(
         self, entries: Sequence[Entry], results: Results, *, answers: int
     ) -> Results:
-        """Send entries without an answer again, after the *results* of a first call.
-
-        *answers* is the number of answers before that call.
-        """
+        """Send entries without an answer again; *answers*: before the call that gave *results*."""
         finished: dict[int, object] = {}
         waiting = dict(enumerate(entries))
         losses = 0
@@ -101,7 +95,7 @@ class CrashSafeSender:
     def _is_lost(self, results: Results, *, answers: int) -> bool:
         """Record answers and losses; return True if only some rows had no answer."""
         outage = self.calls.outage
-        if any(map(_is_answer, results)):
+        if any(map(is_answer, results)):
             outage.record_answer()
         error = next((result for result in results if is_outage(result)), None)
         return error is not None and outage.record_loss(error, answers=answers)
@@ -156,22 +150,17 @@ class CrashSafeSender:
         kind = self.task.recovery(entry)
         if not entry.begun or kind not in _LOOKED_UP:
             return entry
-        if kind is _UNKNOWN:
-            return UnsettledError(_UNTOLD, maybe_applied=True)
-        found = await self._look_up(entry)
-        if found is None:
-            return (
-                entry
-                if kind is Recovery.LOOK_UP_OR_RESEND
-                else UnsettledError(_UNTOLD, maybe_applied=True)
-            )
-        if isinstance(found, Exception) or (
-            kind is Recovery.LOOK_UP_OR_RESEND and self.task.matches(found, entry.body)
-        ):
+        found = None if kind is _UNKNOWN else await self._look_up(entry)
+        if isinstance(found, Exception):
             return found
-        if kind is Recovery.LOOK_UP_OR_UNKNOWN:
-            return evolve(entry, remote_id=self.task.remote_id(found))
-        return UnsettledError(_OTHERWISE, maybe_applied=True)
+        if kind is Recovery.LOOK_UP_OR_RESEND:
+            if found is None:
+                return entry
+            same = self.task.matches(found, entry.body)
+            return found if same else UnsettledError(_OTHERWISE, maybe_applied=True)
+        if found is None:
+            return UnsettledError(_UNTOLD, maybe_applied=True)
+        return evolve(entry, remote_id=self.task.remote_id(found))
 
     async def _look_up(self, entry: Entry) -> object:
         """Return the user with the key of *entry*, None, or the error of the look-up."""
@@ -180,9 +169,8 @@ class CrashSafeSender:
         except NotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - no error tells the outcome of the row
-            if isinstance(error, OUTAGE):  # waited for
-                return error
-            return error_after_doubt(error)
+            # an outage is waited for
+            return error if isinstance(error, OUTAGE) else error_after_doubt(error)
 
     async def _after_resend(self, entry: Entry, result: object) -> object:
         """Return the meaning of *result* for an entry that may have been sent before."""
@@ -214,10 +202,9 @@ class CrashSafeSender:
     async def _revert_marks(
         self, again: Mapping[int, tuple[Entry, Exception]]
     ) -> dict[int, tuple[Entry, Exception]]:
-        """Revert the marks of entries to the state before the sending; return entries to send.
+        """Revert marks to the state before the sending; entries in doubt stay begun.
 
-        An entry that may have been applied stays begun. From now on each entry is marked alone,
-        unless sending again is harmless.
+        The entries returned are marked alone, unless sending again is harmless.
         """
         now, marked = time.time(), False
         reverted: dict[int, tuple[Entry, Exception]] = {}
@@ -233,20 +220,20 @@ class CrashSafeSender:
         return reverted
 
     def _record(self, entries: Iterable[Entry], results: Iterable[object]) -> None:
-        """Hand the outcomes of *entries* to the journal writer."""
         task, writer = self.task, self.writer
         for entry, result in zip(entries, results, strict=True):
             if isinstance(result, Exception):
                 writer.update(self._update_of(entry, result))
             else:
-                known = _as_known(result) if entry.begun else result
+                known = result
+                if entry.begun and isinstance(result, UpsertResult):  # created earlier, perhaps
+                    known = cast("UpsertResult[object]", result).uncertain()
                 outcome, remote_id = task.outcome(known), task.id_of(known)
                 writer.done(entry.number, outcome, remote_id, sent=not entry.alone)
             if entry.alone and task.recovery(entry) is _UNKNOWN:
                 writer.flush_soon()
 
     def _update_of(self, entry: Entry, error: Exception) -> Update:
-        """Return the journal update for an *entry* that ended in *error*."""
         if is_no_outcome(error):
             state = State.BEGUN if entry.begun else State.WAITING
             sent = entry.begun or not isinstance(error, (StoppedError, JournalError))
@@ -267,17 +254,3 @@ class CrashSafeSender:
 def is_no_outcome(error: Exception) -> bool:
     """Return True for an *error* that ends the job and is no outcome of the row."""
     return ends_job(error) or isinstance(error, (StoppedError, JournalError))
-
-
-def _as_known(result: object) -> object:
-    """Return *result* for a begun entry: an earlier sending may have created the user."""
-    if isinstance(result, UpsertResult):
-        return cast("UpsertResult[object]", result).uncertain()
-    return result
-
-
-def _is_answer(result: object) -> bool:
-    """Return True if the service has answered for a row."""
-    if isinstance(result, Exception):
-        return isinstance(result, ApiError) and not isinstance(result, OUTAGE)
-    return True

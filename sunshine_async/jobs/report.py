@@ -10,7 +10,6 @@ from attrs import define, field, frozen
 
 KEPT: Final = 1000
 """The most problems in a report; the counts go on."""
-
 NAMED: Final = 20
 """The most unknown keys that a report names."""
 
@@ -99,8 +98,7 @@ class Report:
     unknown: int = 0
     bad: int = 0
     outcomes: Counter[str] = field(factory=Counter)
-    """Number of rows done, by outcome: ``created``, ``updated``, ``deleted``; ``unchanged`` if nothing
-    had to be written; ``upserted`` if a lost answer hides the difference of created and updated."""
+    """Number of rows done, by outcome; the outcomes are in the docstring of `jobs`."""
     left_out: int = 0
     """Rows that gave way to another row with the same key."""
     waiting: int = 0
@@ -116,8 +114,7 @@ class Report:
     limit: float | None = None
     """Calls a second at the end, declared or learnt; None: no limit."""
     found: float | None = None
-    """Calls a second that the service was found to accept; None if declared, or if no limit was
-    met. ``--rate``, or `Pace` with *rate*, declares the limit."""
+    """Calls a second that the service was found to accept; None if declared, or if none was met."""
     window: float | None = None
     """Seconds of the window in which the service counts calls; None if none was found."""
     codes: Counter[str] = field(factory=Counter)
@@ -143,9 +140,8 @@ class Report:
         """A sentence about the limit that was found, with the option that declares the limit."""
         if self.found is None:
             return None
-        window = (
-            f" ({self.found * self.window:,.0f} in {self.window:,.0f} s)" if self.window else ""
-        )
+        seconds = self.window
+        window = f" ({self.found * seconds:,.0f} in {seconds:,.0f} s)" if seconds else ""
         return f"about {self.found:,.3g} calls a second{window}; --rate {self.found:.3g} starts with it"
 
     @property
@@ -179,12 +175,9 @@ class Report:
 
     def add(self, problem: Problem) -> None:
         """Count a row that wasn't done."""
-        if problem.trouble is Trouble.FAILED:
-            self.failed += 1
-        elif problem.trouble is Trouble.UNKNOWN:
-            self.unknown += 1
-        else:
-            self.bad += 1
+        self.failed += problem.trouble is Trouble.FAILED
+        self.unknown += problem.trouble is Trouble.UNKNOWN
+        self.bad += problem.trouble is Trouble.BAD
         self.codes[problem.code] += 1
         if len(self.problems) < KEPT:
             self.problems.append(problem)

@@ -1,7 +1,6 @@
 """Load a source file into the journal; refuse a changed file.
 
-The digest of the file, and the options that change the meaning of the file, tell the same source
-from a different source.
+A source is the same if the digest and the options that change the file's meaning are the same.
 """
 
 import hashlib
@@ -25,7 +24,6 @@ SUMS: Final = ("requests", "resent", "throttled", "seconds", "held", "sessions")
 STALE: Final = "stale"
 """Name in the journal for a file that differs from the rows in the journal: ``"1"``."""
 OPEN: Final = {"state": "open"}
-"""Entry in the journal: the run isn't finished."""
 FINISHED: Final = {"state": "finished"}
 _BATCH: Final = 5000
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
@@ -102,8 +100,7 @@ def load_file(
     if load is _Load.KEEP:
         return 0
     journal.begin()
-    checks = options.max_failures is not None
-    checked = map(partial(_checked, task), rows) if checks else rows
+    checked = rows if options.max_failures is None else map(partial(_checked, task), rows)
     lines = (source_row(row, task, keep_body=options.keep_bodies) for row in checked)
     read = 0
     while count := journal.add(islice(lines, _BATCH)):
@@ -146,7 +143,6 @@ def is_finished(about: Mapping[str, str]) -> bool:
 
 
 def _checked(task: Task, row: Row | BadRow) -> Row | BadRow:
-    """Return *row*; a bad row if the row can't be sent."""
     entry = task.entry(row) if isinstance(row, Row) else row
     return entry if isinstance(entry, BadRow) else row
 

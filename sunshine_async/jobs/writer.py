@@ -9,29 +9,23 @@ from attrs import define, field
 
 from sunshine_async.journal import REACH, Done, Journal, JournalError, Update
 
-_LINGER: Final = 0.1
-"""Seconds in which a group without a waiting task collects updates."""
-_MAX_AHEAD: Final = 1000
-"""The most rows that are marked as begun ahead of the sending."""
-_BACKLOG: Final = 2000
-"""Unwritten updates from which on senders have to wait for a commit."""
+_LINGER: Final = 0.1  # seconds in which a group without a waiting task collects updates
+_MAX_AHEAD: Final = 1000  # the most rows that are marked as begun ahead of the sending
+_BACKLOG: Final = 2000  # unwritten updates from which on senders have to wait for a commit
 
 
 @define(eq=False)
 class _CommitGroup:
     started_through: int = 0
-    """All rows through this number are marked as begun."""
     begun: list[int] = field(factory=list[int])
     updates: list[Update] = field(factory=list[Update])
     done: dict[tuple[str, int], dict[int, str | None]] = field(factory=dict)
-    size: int = 0
-    """Number of updates, rows that are done included."""
+    size: int = 0  # updates, and rows that are done
     callbacks: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
     committed: anyio.Event = field(factory=anyio.Event)
 
     @property
     def has_data(self) -> bool:
-        """True if there is anything to write."""
         return bool(self.size or self.begun or self.started_through)
 
 
@@ -58,10 +52,8 @@ class JournalWriter:
         self._wake = anyio.Event()
         self._flush = anyio.Event()
         self._closed = False
-        self._started_through = 0
-        """All rows through this number are marked as begun on disk."""
-        self._requested_through = 0
-        """The same, requested."""
+        self._started_through = 0  # all rows through this number are marked as begun on disk
+        self._requested_through = 0  # the same, requested
         self._ahead = 0
         self._error: JournalError | None = None
 
@@ -79,8 +71,7 @@ class JournalWriter:
     async def start_through(self, number: int, *, ahead: int) -> None:
         """Mark all rows through *number* as begun; return after the commit.
 
-        *ahead* more rows are marked too, so that the next call needn't wait; twice as many after
-        each call that has to wait.
+        Marks *ahead* more rows, so that the next call needn't wait; twice as many after each wait.
         """
         late = self._started_through < number <= self._requested_through
         self._ahead = min(max(ahead, (1 + late) * self._ahead), _MAX_AHEAD)
