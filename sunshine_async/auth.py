@@ -63,9 +63,9 @@ class Auth(Protocol):
         """Return a text that identifies the credentials. The text is a secret."""
         ...
 
-    def advice(self, date: str | None) -> str | None:
+    def advice(self, date: str | None) -> str | None:  # noqa: ARG002 - for JwtAuth
         """Return the next step after a 401; None: check the key. *date* is the ``Date`` header."""
-        ...
+        return None
 
 
 class _SecretHolder(Auth):
@@ -75,8 +75,8 @@ class _SecretHolder(Auth):
         )
         raise TypeError(message)
 
-    def advice(self, date: str | None) -> str | None:  # noqa: ARG002 - for JwtAuth
-        return None
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
 
 
 class _FixedHeader(_SecretHolder):
@@ -144,9 +144,6 @@ class ApiToken(_FixedHeader):
             raise ConfigurationError(problem)
         super().__init__(f"{scheme} {token}".lstrip(), token)
 
-    def __repr__(self) -> str:
-        return "ApiToken(...)"
-
 
 @final
 class BearerAuth(_SecretHolder):
@@ -189,15 +186,11 @@ class BearerAuth(_SecretHolder):
             return hash(self._header) != of_refused
 
     def secrets(self) -> tuple[str, ...]:
-        """Return the latest token."""
         return (self._header.removeprefix("Bearer "),) if self._header else ()
 
     def identity(self) -> str:
         """Return the header of a fixed token; for a function, a random text of this object."""
         return f"Bearer {self._identity}"
-
-    def __repr__(self) -> str:
-        return "BearerAuth(...)"
 
     def _lock(self) -> anyio.Lock:
         return self._locks.setdefault(current_token().native_token, anyio.Lock())
@@ -265,7 +258,6 @@ class JwtAuth(_SecretHolder):
         return hash(self._header) != of_refused
 
     def secrets(self) -> tuple[str, ...]:
-        """Return the secret and the latest token."""
         return (self._secret, self._header.removeprefix("Bearer "))
 
     def identity(self) -> str:

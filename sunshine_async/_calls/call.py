@@ -25,11 +25,9 @@ from sunshine_async.errors import (
     ConnectionLostError,
     Fault,
     RequestTimeoutError,
-    SunshineError,
     TransportError,
 )
 
-E = TypeVar("E", bound=SunshineError)
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("sunshine_async")
@@ -69,7 +67,6 @@ class OneCall:
     replay: Replay
     lane: Lane
     attempts: int = 0
-    """Attempts so far."""
     free_attempts: int = 0
     """Attempts that don't count as tries: refused (429), or in an outage that a batch waits out."""
     answers_at_send: int = 0
@@ -81,17 +78,16 @@ class OneCall:
     deadline: float | None = None
     """The deadline; None until the first attempt of a batch's call may start."""
     ended_at: float = 0.0
-    """The time when the last attempt ended."""
+    """Of the last attempt."""
     sign: Sign = Sign.NOTHING
     """The sign of the service's health that the last attempt gave."""
     fault: Fault | None = None
     """The fault of the last attempt; None if the attempt settled the call."""
     retry_after: float | None = None
-    """The seconds of the last answer's ``Retry-After``, if any."""
+    """Of the last answer, in seconds."""
     maybe_applied: bool = False
     """True if an attempt before the last may have been applied."""
     retry_budget_spent: bool = False
-    """True if the call ended because the retry budget was empty."""
     progress: SendProgress = field(factory=SendProgress)
     authorization: str = field(default="", repr=False)
     renewed: bool = False
@@ -174,7 +170,9 @@ class OneCall:
         timeout = context.timeout.cap(self.deadline - began)
         self.authorization = context.auth.current() or ""
         if not self.authorization:
-            timeout = await self._fetch_token(timeout)
+            asked = context.clock.now()
+            self.authorization = await self._await_token(context.auth.fetch, timeout)
+            timeout = timeout.cap(cast("float", timeout.total) - (context.clock.now() - asked))
         request, progress = self.request, self.progress
         probe = self._probe() if lane is Lane.BATCH else None
         if probe is not None:
@@ -196,13 +194,6 @@ class OneCall:
             strip_frames(error, request.body, handled=handled)
             raise
         return self._record(reply) if probe is None else self._record_probe(reply)
-
-    async def _fetch_token(self, timeout: Timeout) -> Timeout:
-        """Fetch the credentials; return the rest of *timeout*."""
-        now = self.context.clock.now
-        began = now()
-        self.authorization = await self._await_token(self.context.auth.fetch, timeout)
-        return timeout.cap(cast("float", timeout.total) - (now() - began))
 
     async def _renew(self) -> bool:
         """Renew the refused credentials; return True if the credentials are new now."""
@@ -356,18 +347,13 @@ class OneCall:
 
     def _error(self, failure: Failure) -> TransportError:
         acted = self.maybe_applied or failure.fault in MAY_HAVE_ACTED
-        return self.note_budget(
-            _ERROR_OF.get(failure.fault, ConnectionLostError)(
-                failure.reason,
-                fault=failure.fault,
-                endpoint=str(self.endpoint),
-                attempts=self.attempts,
-                maybe_applied=acted and self.replay is not Replay.SAFE,
-            )
+        error = _ERROR_OF.get(failure.fault, ConnectionLostError)(
+            failure.reason,
+            fault=failure.fault,
+            endpoint=str(self.endpoint),
+            attempts=self.attempts,
+            maybe_applied=acted and self.replay is not Replay.SAFE,
         )
-
-    def note_budget(self, error: E) -> E:
-        """Return *error* with a note if the call ended because the retry budget was empty."""
         error.retry_budget_spent = self.retry_budget_spent
         return error
 

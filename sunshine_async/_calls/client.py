@@ -3,7 +3,6 @@
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, ClassVar, Final, NoReturn, Self
 
 from attrs import asdict, evolve, field, frozen
@@ -135,16 +134,14 @@ class Client:
             ssl_context=options.ssl_context,
             transport=options.transport,
         )
-        pace = options.pace
-        if pace is None:
-            pace = pace_of(
-                self,
-                self.base_url,
-                auth.identity(),
-                self._default_pace,
-                keep=not is_mocked(),
-                in_loop=options.transport is not None,
-            )
+        pace = options.pace or pace_of(
+            self,
+            self.base_url,
+            auth.identity(),
+            self._default_pace,
+            keep=not is_mocked(),
+            in_loop=options.transport is not None,
+        )
         read, nobody = self.probe
         return Transport(
             wire,
@@ -171,8 +168,7 @@ class Client:
 
         All clients with the same credentials and base URL share a pace. Clients with a *transport*
         share a pace only with such clients of the same event loop. Where httpx is mocked, the
-        shared pace ends with the last client that is closed, so no test meets the limits of the
-        test before.
+        shared pace ends with the last client that is closed: no test meets an earlier test's limits.
         """
         return self._transport.pace
 
@@ -252,12 +248,7 @@ class Client:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:

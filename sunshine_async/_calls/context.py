@@ -44,7 +44,6 @@ class ThrottleHistory:
     """Refusals (429) of one call: a call that alone is refused must not block the queue."""
 
     since: float
-    """The time of the first refusal."""
     count: int = 0
     overtaken: int = 0
     """Refusals of this call while the service, since the refusal before, accepted further calls."""
@@ -71,8 +70,7 @@ class ThrottleHistory:
 def raise_unsent(endpoint: object, pause: float | None) -> NoReturn:
     """Raise the error of a call that reached its deadline before a byte was sent.
 
-    *pause* is the known seconds for which the pace lets no call start; None if the call waited
-    for a connection.
+    *pause*: the seconds for which the pace lets no call start; None: no connection became free.
     """
     if pause is None:
         message = "not sent: no connection became free before the deadline"
@@ -117,17 +115,17 @@ class CallContext:
         A body that isn't JSON gets a new mapping, since such bodies differ in content type.
         """
         found = self._headers.get((authorization, content_type))
-        if found is None and content_type not in (None, JSON):
+        if found is not None:
+            return found
+        if content_type not in (None, JSON):
             return {**self.headers(authorization, None), "Content-Type": content_type}
-        if found is None:
-            self._headers.clear()  # the previous token has ended
-            common = {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "Authorization": authorization,
-                "User-Agent": f"sunshine-async/{__version__}",
-            }
-            made = {None: common, JSON: {**common, "Content-Type": JSON}}
-            self._headers.update({(authorization, kind): each for kind, each in made.items()})
-            found = made[content_type]
-        return found
+        self._headers.clear()  # the previous token has ended
+        common = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Authorization": authorization,
+            "User-Agent": f"sunshine-async/{__version__}",
+        }
+        with_json = {**common, "Content-Type": JSON}
+        self._headers.update({(authorization, None): common, (authorization, JSON): with_json})
+        return with_json if content_type else common

@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import cached_property
 from string import Formatter
 from types import NoneType
 from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
 
-from attrs import Factory, field, frozen
+from attrs import field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.error_body import error_details
@@ -79,10 +80,6 @@ def _encode_query(values: Mapping[str, str | None]) -> str:
     )
 
 
-def _parse_template(path: str) -> tuple[tuple[str, str | None], ...]:
-    return tuple((literal, name) for literal, name, _, _ in Formatter().parse(path))
-
-
 @frozen
 class Json:
     """Body without a model: any JSON *value*, null too."""
@@ -112,13 +109,11 @@ class Endpoint(Generic[B, R]):
     faults: Mapping[int, Fault] = field(kw_only=True, factory=dict[int, Fault])
     """Statuses with a meaning special to this operation; these go before the rule `fault_of`."""
     max_json_bytes: int = field(kw_only=True, default=MAX_JSON_BYTES)
-    """Largest body, in bytes."""
-    _pieces: tuple[tuple[str, str | None], ...] = field(
-        init=False,
-        repr=False,
-        default=Factory(lambda it: _parse_template(it.path), takes_self=True),
-    )
-    """The path as pairs: literal text, and the name of the value that follows."""
+
+    @cached_property
+    def _pieces(self) -> tuple[tuple[str, str | None], ...]:
+        """The path as pairs: literal text, and the name of the value that follows."""
+        return tuple((literal, name) for literal, name, _, _ in Formatter().parse(self.path))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -204,8 +199,7 @@ class Endpoint(Generic[B, R]):
         """Return the error to raise for a *response* that is not `Response.ok`, at the time *now*.
 
         *maybe_applied* is True if one of the *attempts* before the last may have been applied. The
-        texts in *hidden* are removed, should the service repeat a secret. *advice* replaces
-        the usual next step of the error's class.
+        secrets in *hidden* are removed. *advice* replaces the usual next step of the error's class.
         """
         status = response.status
         errors = error_details(response.body, hidden)

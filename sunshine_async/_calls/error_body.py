@@ -3,7 +3,7 @@
 import re
 from codecs import BOM_UTF8
 from itertools import islice
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, cast
 
 import orjson
 
@@ -81,18 +81,14 @@ def _detail(code: str | None, title: str | None) -> tuple[ErrorDetail, ...]:
     return (ErrorDetail(code, title),) if code or title else ()
 
 
-def _is_list(value: object) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
 def _first_line(data: Any, *keys: str) -> str | None:
     return next(filter(None, (_one_line(data.get(key)) for key in keys)), None)
 
 
 def _one_line(value: Any) -> str | None:
     """Return *value* as one short printable line, fit for a log."""
-    if _is_list(value):
-        value = "; ".join(item for item in value if isinstance(item, str))
+    if isinstance(value, list):
+        value = "; ".join(item for item in cast("list[object]", value) if isinstance(item, str))
     if value is None or isinstance(value, dict):
         return None
     text = str(value)[:_MAX_READ]

@@ -48,7 +48,6 @@ NOT_APPLIED: Final = _REJECTED | {Fault.PERMANENT}
 """Faults after which the service has certainly not acted."""
 
 MAY_HAVE_ACTED: Final = frozenset(Fault) - NOT_APPLIED
-"""All further faults: the service may have acted, or not."""
 
 
 class Settlement(Enum):
@@ -143,8 +142,7 @@ class Retry:
 def retry_after(value: str | None, *, now: datetime) -> float | None:
     """Return the seconds of a ``Retry-After`` header: a number, or the time until a date.
 
-    The longest of several values counts, as in a header that was sent twice. None without a value,
-    or if no value can be read.
+    The longest of several values counts, as in a header that was sent twice. None: no readable value.
     """
     read = (_seconds(piece.strip(), now) for piece in _VALUES.findall(value or ""))
     return max((seconds for seconds in read if seconds is not None), default=None)

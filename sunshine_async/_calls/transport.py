@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any, Final, TypeVar, cast
 
 from attrs import evolve, frozen
@@ -11,10 +12,17 @@ from sunshine_async._calls.call import UNAUTHORIZED, OneCall
 from sunshine_async._calls.context import CallContext, CallInfo
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Settlement
-from sunshine_async._http.failures import CallerBody, unexpected_error
+from sunshine_async._http.failures import CallerBody
 from sunshine_async._http.messages import SENT_NOTE, Response, StreamedBody
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
-from sunshine_async.errors import ApiError, SunshineError, uncertain
+from sunshine_async.errors import (
+    ApiError,
+    ConnectError,
+    Fault,
+    ResponseDecodeError,
+    SunshineError,
+    uncertain,
+)
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -50,9 +58,8 @@ class Transport(CallContext):
         *info* receives facts that the result doesn't show.
         """
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
-        if type(request.body) is not bytes and isinstance(
-            request.body, StreamedBody
-        ):  # an ABC is slow
+        # an ABC is slow, and no local variable may hold the body
+        if type(request.body) is not bytes and isinstance(request.body, StreamedBody):
             request = evolve(request, body=CallerBody(request.body))
         call = OneCall(
             self, endpoint, request, endpoint.replay_of(body), self.lane or CURRENT_LANE.get()
@@ -68,13 +75,11 @@ class Transport(CallContext):
                 return endpoint.result(response)
             failed: SunshineError = self._api_error(call, response)
         except SunshineError as error:
-            started = (
-                call.progress.started and call.replay is not Replay.SAFE
-            )  # raised by a transport
+            started = call.progress.started and call.replay is not Replay.SAFE  # a transport raised
             error.maybe_applied |= call.maybe_applied or started
             raise
         except Exception as error:
-            own = _is_callers_own(error, call)
+            own = error is call.token_error or error is getattr(request.body, "error", None)
             if own and not call.maybe_applied:
                 raise
             failed = uncertain(error) if own else _unexpected_error(error, call, response)
@@ -93,16 +98,16 @@ class Transport(CallContext):
         advice = None
         if response.status == UNAUTHORIZED:
             advice = self.auth.advice(response.headers.get("date"))
-        return call.note_budget(
-            call.endpoint.error(
-                response,
-                now=datetime.now(UTC),
-                attempts=call.attempts,
-                maybe_applied=call.maybe_applied,
-                hidden=self.auth.secrets(),
-                advice=advice,
-            )
+        error = call.endpoint.error(
+            response,
+            now=datetime.now(UTC),
+            attempts=call.attempts,
+            maybe_applied=call.maybe_applied,
+            hidden=self.auth.secrets(),
+            advice=advice,
         )
+        error.retry_budget_spent = call.retry_budget_spent
+        return error
 
     async def _settle(
         self, call: OneCall, response: Response, body: object, info: CallInfo | None
@@ -131,23 +136,46 @@ class Transport(CallContext):
             return None
 
 
-def _is_callers_own(error: Exception, call: OneCall) -> bool:
-    """Return True if the caller's own token function, or source of a body, has raised *error*."""
-    body = call.request.body
-    return error is call.token_error or (isinstance(body, CallerBody) and body.error is error)
+class MockError(ResponseDecodeError, AssertionError):
+    """A test's mock refused the request: an `AssertionError` with the mock's own text."""
 
 
 def _unexpected_error(error: Exception, call: OneCall, response: Response | None) -> SunshineError:
-    """Return the error of a *call* after an unexpected *error*, perhaps behind a *response*."""
+    """Return the error of a *call* after an unexpected *error*, perhaps behind a *response*.
+
+    Only the class and the line of *error* are kept: the rest may hold a header or a body. The text
+    of an `AssertionError` is kept as well, because a test's mock reports by such errors.
+    """
+    reason = f"{type(error).__name__} at {_line_of(error)}"
+    kind = ResponseDecodeError
     acted = call.maybe_applied or call.progress.started or call.fault in MAY_HAVE_ACTED
-    return unexpected_error(
-        error,
-        endpoint=call.endpoint,
-        attempts=call.attempts,
-        sent=acted or response is not None,
-        response=response,
-        maybe_applied=call.replay is not Replay.SAFE,
+    sent = acted or response is not None
+    if isinstance(error, AssertionError):
+        reason, kind = f"{reason}: {error}", MockError
+    elif not sent:
+        return ConnectError(
+            f"{reason}, before anything was sent",
+            fault=Fault.PERMANENT,
+            endpoint=str(call.endpoint),
+            attempts=call.attempts,
+            maybe_applied=False,
+        )
+    return kind(
+        reason,
+        path="",
+        status=None if response is None else response.status,
+        endpoint=str(call.endpoint),
+        body=None if response is None else response.body,
+        maybe_applied=sent and call.replay is not Replay.SAFE,
     )
+
+
+def _line_of(error: Exception) -> str:
+    """Return the file and the line that raised *error*."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return "?" if at is None else f"{PurePath(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno}"
 
 
 def _read_back_arguments(look: ReadBack, body: object) -> dict[str, Any]:

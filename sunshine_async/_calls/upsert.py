@@ -15,7 +15,6 @@ R = TypeVar("R")
 
 _MAX_TRIES: Final = 6
 _WEIGHT: Final = 0.25
-_CERTAIN: Final = nullcontext()
 
 
 class UpsertEffect(Enum):
@@ -94,14 +93,13 @@ async def create_or_else(
     while True:
         info = CallInfo()
         try:
-            with mark_uncertain() if maybe_applied else _CERTAIN:
+            with mark_uncertain() if maybe_applied else nullcontext():
                 value = await (create(info) if new else otherwise())
         except SunshineError as error:
             maybe_applied = error.maybe_applied
             tries += 1
-            if tries == _MAX_TRIES or not isinstance(
-                error, ConflictError if new else NotFoundError
-            ):
+            expected = ConflictError if new else NotFoundError
+            if tries == _MAX_TRIES or not isinstance(error, expected):
                 raise
             new = not new
         else:

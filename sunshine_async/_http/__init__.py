@@ -9,8 +9,8 @@ network are never raised. `open_wire` makes the wire from a client's settings. T
 
 `ResponseParser` reads every response, also below httpx (`httpcore_backend`), so that both wires
 accept and refuse the same bytes. `SendProgress` tells a cancelled caller if a byte may have been
-sent. `failures` turns exceptions into failures and removes secrets from tracebacks. `tls` has the
-shared TLS context, and `fork` renews locks and pools in a child process.
+sent. `failures` turns exceptions into failures and removes secrets from tracebacks. `fork` renews
+locks and pools in a child process.
 
 No httpx exception leaves this package: such an error holds the request with the credentials.
 """

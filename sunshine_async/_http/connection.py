@@ -9,10 +9,9 @@ from typing import Final, Protocol, cast
 
 from attrs import astuple, define, field
 
-from sunshine_async._http.failures import connect_failure
+from sunshine_async._http.failures import connect_failure, is_clean_end, refuses_client
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
 from sunshine_async._http.response_parser import InvalidResponseError, ResponseParser
-from sunshine_async._http.tls import is_clean_end, refuses_client
 from sunshine_async.errors import Fault
 
 _PIECE_SIZE: Final = 64 * 1024
@@ -83,8 +82,7 @@ class Connection(asyncio.BufferedProtocol):
     CLOSED    nothing                 nothing              nothing      nothing
     ========  ======================  ===================  ===========  ==================
 
-    CLOSED also follows a failure, a response with ``Connection: close``, and a response with
-    more bytes behind.
+    CLOSED also follows a failure, and a response with ``Connection: close`` or more bytes behind.
     """
 
     def __init__(self, owner: ConnectionOwner, peer: str, *, limit: int, secure: bool) -> None:
@@ -113,15 +111,12 @@ class Connection(asyncio.BufferedProtocol):
         self.idle_since = self._loop.time()
 
     def is_available(self) -> bool:
-        """Return True if a call may start: the connection is open, and no byte came unasked.
-
-        The check reads the state of the socket, because the loop may not have reported bytes yet.
-        """
+        """Return True if a call may start: the connection is open, and no byte came unasked."""
         if self.state is not ConnectionState.IDLE or self._transport.is_closing():
             return False
         if self._secure and not self._used:
             return True  # bytes may be TLS session tickets: no response, and not the end
-        return not self._readable()
+        return not self._readable()  # the loop may not have reported bytes yet
 
     def start(self, call: Call) -> None:
         """Send the request of *call*; the connection must be available."""
@@ -286,10 +281,9 @@ class Connection(asyncio.BufferedProtocol):
         due = self._deadline(call)
         if self._loop.time() < due:
             self._set_timer(due)
-        elif self.state is ConnectionState.SENDING:
-            self.fail(Fault.TIMED_OUT, f"{self._peer} did not take the request in time")
         else:
-            self.fail(Fault.TIMED_OUT, f"{self._peer} did not answer in time")
+            event = "take the request" if self.state is ConnectionState.SENDING else "answer"
+            self.fail(Fault.TIMED_OUT, f"{self._peer} did not {event} in time")
 
 
 def _readable_by_poll(descriptor: int) -> Callable[[], object]:

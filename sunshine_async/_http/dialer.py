@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias, TypeVar
 from attrs import frozen
 
 from sunshine_async._http.connection import Connection
-from sunshine_async._http.tls import shared_ssl_context
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds from one connection attempt to the next (RFC 8305, Connection Attempt Delay)."""
@@ -40,9 +39,10 @@ class Origin:
 class Dialer:
     """Maker of connections to *origin*; a burst of connections shares one name lookup."""
 
-    def __init__(self, origin: Origin, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, make_context: Callable[[], ssl.SSLContext]) -> None:
         self._origin: Final = origin
-        self._ssl_context = ssl_context
+        self._make_context: Final = make_context
+        self._ssl_context: ssl.SSLContext | None = None
         self._loop: Final = asyncio.get_running_loop()
         self._lookup: asyncio.Task[Sequence[SocketAddress]] | None = None
         self._lookup_at = 0.0
@@ -81,7 +81,8 @@ class Dialer:
 
     async def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
-            self._ssl_context = await self._loop.run_in_executor(None, shared_ssl_context)
+            context = await self._loop.run_in_executor(None, self._make_context)
+            self._ssl_context = context
         return self._ssl_context
 
     async def _addresses(self) -> Sequence[SocketAddress]:

@@ -1,13 +1,9 @@
 """Exceptions of a wire: turned into failures, or stripped of frames before leaving the package.
 
 The frames of a wire, and of httpx, have headers and bodies in local variables. Error reporters
-attach the local variables of every frame in a traceback. An exception leaves in two ways:
-
-- `strip_frames` removes the frames from a cancellation, or from an error of the caller's own body.
-- `unexpected_error` replaces an exception that no wire, codec or service should raise.
-
+attach the local variables of every frame in a traceback. `strip_frames` removes the frames from a
+cancellation, or from an error of the caller's own body; `Transport` replaces any other exception.
 `connect_failure` makes the failure of a request that was not sent, with the reason in words.
-No I/O.
 """
 
 import os
@@ -15,21 +11,24 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import PurePath
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, Self, TypeGuard, cast
 
 import httpx
 
-from sunshine_async._http.messages import Failure, Response, StreamedBody
-from sunshine_async._http.tls import refuses_client
-from sunshine_async.errors import (
-    ConfigurationError,
-    ConnectError,
-    Fault,
-    ResponseDecodeError,
-    SunshineError,
+from sunshine_async._http.messages import Failure, StreamedBody
+from sunshine_async.errors import ConfigurationError, Fault
+
+_CLIENT_CERTIFICATE_ALERTS: Final = (
+    "BAD_CERTIFICATE",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REQUIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "UNKNOWN_CA",
+    "UNSUPPORTED_CERTIFICATE",
 )
+"""TLS alerts of a server that refuses the client's certificate, or misses a certificate."""
 
 
 def connect_failure(error: BaseException, action: str) -> Failure:
@@ -85,8 +84,27 @@ def _tls_reason(error: ssl.SSLError) -> str:
     return f"TLS failed: {problem}"
 
 
-class MockError(ResponseDecodeError, AssertionError):
-    """A test's mock refused the request: an `AssertionError` with the mock's own text."""
+def is_clean_end(tls: ssl.SSLObject | None) -> bool:
+    """Return True if the peer itself ended the stream: under *tls* by a ``close_notify``.
+
+    Without a ``close_notify`` anybody on the way may have cut the stream.
+    """
+    if tls is None:
+        return True
+    try:
+        return tls.read(1) == b""
+    except ssl.SSLError:
+        return False
+
+
+def refuses_client(error: BaseException | None) -> TypeGuard[ssl.SSLError]:
+    """Return True if *error* is a server's TLS alert about the client's certificate.
+
+    Such a server has not finished the handshake, and has read no request.
+    """
+    if not isinstance(error, ssl.SSLError):
+        return False
+    return (error.reason or "").partition("_ALERT_")[2] in _CLIENT_CERTIFICATE_ALERTS
 
 
 class CallerBody(StreamedBody, httpx.AsyncByteStream):
@@ -140,7 +158,7 @@ def strip_frames(error: BaseException, body: object, *, handled: BaseException |
     """Remove the frames of the wire, and of all code below, from *error*.
 
     - An error of the source of *body* keeps the frames of the source.
-    - A different `Exception` stays unchanged, for `unexpected_error`.
+    - A different `Exception` stays unchanged: `Transport` replaces such an error.
     - A cancellation keeps the earlier cancellations, because anyio searches the chain for the
       cancellation of a scope. The exception that the caller had already *handled* stays, too.
     """
@@ -166,47 +184,3 @@ def _strip(error: BaseException) -> None:
         for member in group.exceptions:
             member.__context__ = None
             _strip(member)
-
-
-def unexpected_error(
-    error: Exception,
-    *,
-    endpoint: object,
-    attempts: int,
-    sent: bool,
-    response: Response | None,
-    maybe_applied: bool,
-) -> SunshineError:
-    """Return the error of a call that was ended by an unexpected *error*.
-
-    Only the class and the line of *error* are kept: the rest may hold a header or a body. The text
-    of an `AssertionError` is kept as well, because a test's mock reports by such errors.
-    """
-    reason = f"{type(error).__name__} at {_line_of(error)}"
-    kind = ResponseDecodeError
-    if isinstance(error, AssertionError):
-        reason, kind = f"{reason}: {error}", MockError
-    elif not sent:
-        return ConnectError(
-            f"{reason}, before anything was sent",
-            fault=Fault.PERMANENT,
-            endpoint=str(endpoint),
-            attempts=attempts,
-            maybe_applied=False,
-        )
-    return kind(
-        reason,
-        path="",
-        status=None if response is None else response.status,
-        endpoint=str(endpoint),
-        body=None if response is None else response.body,
-        maybe_applied=sent and maybe_applied,
-    )
-
-
-def _line_of(error: Exception) -> str:
-    """Return the file and the line that raised *error*."""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    return "?" if at is None else f"{PurePath(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno}"

@@ -11,7 +11,6 @@ class Renewable(Protocol):
 
     def renew(self) -> None:
         """Forget the state of the parent process."""
-        ...
 
 
 _REGISTERED: Final[WeakSet[Renewable]] = WeakSet()

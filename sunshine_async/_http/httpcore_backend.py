@@ -12,9 +12,9 @@ import anyio
 import httpcore
 import httpx
 
+from sunshine_async._http.failures import is_clean_end
 from sunshine_async._http.httpx_wire import ParserStream
 from sunshine_async._http.response_parser import ResponseParser
-from sunshine_async._http.tls import is_clean_end
 
 
 def install_parser(transport: httpx.AsyncHTTPTransport, *, limit: int) -> httpx.AsyncHTTPTransport:

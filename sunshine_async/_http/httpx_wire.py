@@ -12,7 +12,7 @@ import httpx
 from anyio.lowlevel import checkpoint, current_token
 from attrs import asdict, define, field
 
-from sunshine_async._http.failures import CallerBody, connect_failure, root_cause
+from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
@@ -24,7 +24,6 @@ from sunshine_async._http.messages import (
     Timeout,
 )
 from sunshine_async._http.response_parser import BodyDecoder, InvalidResponseError
-from sunshine_async._http.tls import refuses_client
 from sunshine_async.errors import ConfigurationError, Fault
 
 _UNSENT_ERRORS: Final = (
@@ -50,7 +49,6 @@ _PROXY_AUTH_REQUIRED: Final = 407
 _PROXY_ADVICE: Final = (
     "give the proxy's URL the right user name and password, special characters percent-encoded"
 )
-_MAX_REASON: Final = 100
 
 
 @define
@@ -65,9 +63,7 @@ class _HttpcoreTrace:
     connect_timeout: float | None
     connect_scope: anyio.CancelScope = field(factory=anyio.CancelScope)
     has_events: bool = False
-    """True after the first event."""
     new_connection: bool = False
-    """True if the request opened a connection."""
     last_event: str = ""
     """The last event before the request."""
     refusal: Response | None = None
@@ -144,9 +140,7 @@ class HttpxWire:
         self._is_forwarded: Final = proxy is not None and self._base_url.scheme == "http"
         self._make_transport: Final = make
         self._max_response_bytes: Final = max_response_bytes
-        self._transports: Final[WeakKeyDictionary[object, httpx.AsyncBaseTransport]] = (
-            WeakKeyDictionary()
-        )
+        self._transports: Final = WeakKeyDictionary[object, httpx.AsyncBaseTransport]()
         self._inherited: Final[list[object]] = []
         renew_after_fork(self)
 
@@ -158,11 +152,11 @@ class HttpxWire:
     async def send(
         self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
-        """Return the whole response, or the failure, as `Wire` promises."""
         trace = _HttpcoreTrace(progress, timeout.connect)
-        body = request.body
+        method, body = request.method, request.body
+        url = self._base_url.copy_with(raw_path=self._prefix + request.target.encode("ascii"))
         if not isinstance(body, StreamedBody):
-            outgoing = self._to_httpx(request, headers, content=body)
+            outgoing = httpx.Request(method, url, headers=dict(headers), content=body)
             outgoing.stream = _BytesStream(body or b"")
             return await self._send(outgoing, timeout, trace)
         framed = {"Host": self._host, **headers}
@@ -172,25 +166,9 @@ class HttpxWire:
             framed["Content-Length"] = str(body.length)
         source = body if isinstance(body, CallerBody) else CallerBody(body)
         async with source.open() as stream:
-            outgoing = self._to_httpx(request, framed, stream=stream)
+            # httpx adds no header to a request with a stream
+            outgoing = httpx.Request(method, url, headers=framed, stream=stream)
             return await self._send(outgoing, timeout, trace)
-
-    def _to_httpx(
-        self,
-        request: Request,
-        headers: Headers,
-        *,
-        content: bytes | None = None,
-        stream: httpx.AsyncByteStream | None = None,
-    ) -> httpx.Request:
-        """Convert *request*; httpx adds no header to a request with a *stream*."""
-        return httpx.Request(
-            request.method,
-            self._base_url.copy_with(raw_path=self._prefix + request.target.encode("ascii")),
-            headers=dict(headers),
-            content=content,
-            stream=stream,
-        )
 
     async def _send(
         self, outgoing: httpx.Request, timeout: Timeout, trace: _HttpcoreTrace
@@ -210,7 +188,6 @@ class HttpxWire:
         return trace.refusal or self._failure(TimeoutError(), trace)
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop."""
         transport = self._transports.pop(current_token().native_token, None)
         if transport is not None:
             await transport.aclose()
@@ -253,9 +230,8 @@ class HttpxWire:
         if isinstance(error, InvalidResponseError):
             return Failure(Fault.LOST, f"{self._host} sent an answer that can't be read: {error}")
         name = type(error).__name__
-        return Failure(
-            Fault.LOST, f"the connection to {self._host} broke before the answer came ({name})"
-        )
+        reason = f"the connection to {self._host} broke before the answer came ({name})"
+        return Failure(Fault.LOST, reason)
 
     def _unsent_failure(self, error: Exception, last_event: str, *, timed_out: bool) -> Failure:
         """Return the failure of a request that was not sent, by the server or by the proxy."""
@@ -268,7 +244,7 @@ class HttpxWire:
             return connect_failure(
                 cause, f"connecting to the proxy {self._proxy}" if to_proxy else action
             )
-        reason = str(error)[:_MAX_REASON]
+        reason = str(error)[:100]
         if reason.startswith(str(_PROXY_AUTH_REQUIRED)):
             return Failure(Fault.PERMANENT, f"{action} failed: {reason}: {_PROXY_ADVICE}")
         return Failure(Fault.UNSENT, f"{action} failed: the proxy answered {reason}")

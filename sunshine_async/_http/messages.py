@@ -129,4 +129,3 @@ class Wire(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        ...

@@ -1,12 +1,15 @@
 """From a client's settings to a wire: base URL, proxy and timeout are checked here."""
 
 import ipaddress
+import os
 import re
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
+from functools import cache, cached_property
 from importlib.util import find_spec
 from math import inf
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -14,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from attrs import field, frozen
 
+from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
 from sunshine_async._http.messages import (
     Failure,
@@ -24,7 +28,6 @@ from sunshine_async._http.messages import (
     Timeout,
     Wire,
 )
-from sunshine_async._http.tls import check_named_certificates, shared_ssl_context
 from sunshine_async.errors import ConfigurationError
 
 HttpxTimeout: TypeAlias = httpx.Timeout
@@ -47,6 +50,8 @@ _PROXY: Final = re.compile(
 )
 _URL_DELIMITER: Final = re.compile(r"[/?#\\]")
 _LAST_PORT: Final = 65535
+_CONTEXT_LOCK: Final = ForkSafeLock()
+_CERTIFICATE_VARIABLES: Final = {"SSL_CERT_FILE": Path.is_file, "SSL_CERT_DIR": Path.is_dir}
 
 
 @frozen
@@ -142,6 +147,37 @@ def _split(url: str) -> SplitResult | None:
     return None if port == 0 else parts
 
 
+@cache
+def _create_context(*_: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+def shared_ssl_context() -> ssl.SSLContext:
+    """Return the shared context of all clients without ``ssl_context=``.
+
+    The context checks certificates and host names. Making a context takes tens of milliseconds, so
+    the context is made once, from any thread. Raise `ConfigurationError` if the environment names
+    certificates that can't be read.
+    """
+    with _CONTEXT_LOCK.lock:
+        try:
+            return _create_context(*map(os.environ.get, _CERTIFICATE_VARIABLES))
+        except OSError:  # ssl.SSLError is a subclass
+            message = "no certificate can be read where SSL_CERT_FILE or SSL_CERT_DIR points"
+        raise ConfigurationError(message)
+
+
+def _check_named_certificates() -> None:
+    """Raise `ConfigurationError` if the environment names certificates that can't be read."""
+    for variable, exists in _CERTIFICATE_VARIABLES.items():
+        path = os.environ.get(variable)
+        if path and not exists(Path(path)):
+            message = f"{variable} names {path}, which isn't there: correct or unset {variable}"
+            raise ConfigurationError(message)
+        if path:
+            shared_ssl_context()
+
+
 def to_timeout(timeout: float | HttpxTimeout) -> Timeout:
     """Convert *timeout*: seconds for an attempt, or an ``httpx.Timeout``."""
     if isinstance(timeout, httpx.Timeout):
@@ -183,20 +219,23 @@ def open_wire(
             raise ConfigurationError(message)
         return HttpxWire(base_url, lambda: transport, max_response_bytes=MAX_RESPONSE_BYTES)
     if ssl_context is None:
-        check_named_certificates()
+        _check_named_certificates()
+    make_context = shared_ssl_context if ssl_context is None else lambda: ssl_context
     proxy_server = find_proxy(proxy, base_url)
     httpx_wire = HttpxWire(
         base_url,
-        lambda: _httpx_transport(proxy_server, ssl_context, max_connections),
+        lambda: _httpx_transport(proxy_server, make_context(), max_connections),
         max_response_bytes=MAX_RESPONSE_BYTES,
         proxy=None if proxy_server is None else proxy_server.name,
     )
     if proxy_server is not None:
         return httpx_wire
-    return WireSelector(lambda: _socket_wire(base_url, ssl_context, max_connections), httpx_wire)
+    return WireSelector(lambda: _socket_wire(base_url, make_context, max_connections), httpx_wire)
 
 
-def _socket_wire(base_url: str, ssl_context: ssl.SSLContext | None, max_connections: int) -> Wire:
+def _socket_wire(
+    base_url: str, make_context: Callable[[], ssl.SSLContext], max_connections: int
+) -> Wire:
     from sunshine_async._http.pool import SocketWire  # noqa: PLC0415 - asyncio is large
 
     return SocketWire(
@@ -204,12 +243,12 @@ def _socket_wire(base_url: str, ssl_context: ssl.SSLContext | None, max_connecti
         max_connections=max_connections,
         keepalive_expiry=KEEPALIVE_EXPIRY,
         max_response_bytes=MAX_RESPONSE_BYTES,
-        ssl_context=ssl_context,
+        make_context=make_context,
     )
 
 
 def _httpx_transport(
-    proxy: Proxy | None, ssl_context: ssl.SSLContext | None, max_connections: int
+    proxy: Proxy | None, context: ssl.SSLContext, max_connections: int
 ) -> HttpxTransport:
     from sunshine_async._http.httpcore_backend import install_parser  # noqa: PLC0415 - large
 
@@ -218,7 +257,6 @@ def _httpx_transport(
         max_keepalive_connections=max_connections,
         keepalive_expiry=KEEPALIVE_EXPIRY,
     )
-    context = ssl_context or shared_ssl_context()
     to_proxy = None if proxy is None else proxy.for_httpx(context)
     transport = httpx.AsyncHTTPTransport(verify=context, proxy=to_proxy, limits=limits)
     return install_parser(transport, limit=MAX_RESPONSE_BYTES)
@@ -229,28 +267,23 @@ class WireSelector:
 
     def __init__(self, make_socket_wire: Callable[[], Wire], httpx_wire: Wire) -> None:
         self._make_socket_wire: Final = make_socket_wire
-        self._socket_wire: Wire | None = None
         self._httpx_wire: Final = httpx_wire
 
     def send(
         self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Coroutine[Any, Any, Response | Failure]:
-        """Return the whole response, or the failure, as `Wire` promises."""
         wire = self._httpx_wire if is_mocked() or not in_asyncio_task() else self.socket_wire
         return wire.send(request, headers, timeout=timeout, progress=progress)
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        if self._socket_wire is not None and in_asyncio_task():
-            await self._socket_wire.aclose()
+        if "socket_wire" in vars(self) and in_asyncio_task():
+            await self.socket_wire.aclose()
         await self._httpx_wire.aclose()
 
-    @property
+    @cached_property
     def socket_wire(self) -> Wire:
         """The wire on asyncio sockets, made on first use."""
-        if self._socket_wire is None:
-            self._socket_wire = self._make_socket_wire()
-        return self._socket_wire
+        return self._make_socket_wire()
 
 
 def in_asyncio_task() -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -32,9 +32,6 @@ _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]
 _REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 _MAX_HEADER_BLOCKS: Final = 16
-_END: Final = b"\r\n"
-_EMPTY: Final = b"Content-Length: 0\r\n\r\n"
-_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Pool:
@@ -51,7 +48,7 @@ class Pool:
     def __init__(
         self,
         origin: Origin,
-        ssl_context: ssl.SSLContext | None,
+        make_context: Callable[[], ssl.SSLContext],
         *,
         max_connections: int,
         keepalive_expiry: float,
@@ -64,7 +61,7 @@ class Pool:
             Connection, self, str(origin), limit=max_response_bytes, secure=origin.secure
         )
         self._keepalive_expiry: Final = keepalive_expiry
-        self._dialer: Final = Dialer(origin, ssl_context)
+        self._dialer: Final = Dialer(origin, make_context)
         self._loop: Final = asyncio.get_running_loop()
         self._queue: Final[OrderedDict[Call, None]] = OrderedDict()
         self._idle: Final[OrderedDict[Connection, None]] = OrderedDict()
@@ -117,7 +114,6 @@ class Pool:
             self._open_connections()
 
     def forget(self, connection: Connection) -> None:
-        """Forget *connection*: the socket is closed."""
         self._connections.discard(connection)
 
     async def _close_with_loop(self) -> AsyncGenerator[None, None]:
@@ -125,22 +121,19 @@ class Pool:
         try:
             yield
         finally:
-            await self._close()
-
-    async def _close(self) -> None:
-        self.is_open = False
-        if self._expiry is not None:
-            self._expiry.cancel()
-        for call in list(self._queue):
-            self._dequeue(call)
-            call.set_reply(Failure(Fault.UNSENT, "the client was closed before it was sent"))
-        self._dialer.close()
-        for task in self._connecting:
-            task.cancel()
-        while self._connections or self._connecting:
-            for connection in list(self._connections):
-                connection.fail(Fault.LOST, "the client was closed before the answer came")
-            await asyncio.sleep(0)
+            self.is_open = False
+            if self._expiry is not None:
+                self._expiry.cancel()
+            for call in list(self._queue):
+                self._dequeue(call)
+                call.set_reply(Failure(Fault.UNSENT, "the client was closed before it was sent"))
+            self._dialer.close()
+            for task in self._connecting:
+                task.cancel()
+            while self._connections or self._connecting:
+                for connection in list(self._connections):
+                    connection.fail(Fault.LOST, "the client was closed before the answer came")
+                await asyncio.sleep(0)
 
     def _open_connections(self) -> None:
         """Open a connection for every waiting call, as far as slots are free."""
@@ -201,8 +194,7 @@ class Pool:
             return
         self._dequeue(call)
         event = "was made" if dialing else "came free"
-        reason = f"no connection to {self._origin} {event} in time"
-        call.set_reply(Failure(Fault.UNSENT, reason))
+        call.set_reply(Failure(Fault.UNSENT, f"no connection to {self._origin} {event} in time"))
 
     def _close_expired(self) -> None:
         """Close the connections that have been idle for too long; the oldest come first."""
@@ -227,7 +219,7 @@ class SocketWire:
         max_connections: int,
         keepalive_expiry: float,
         max_response_bytes: int,
-        ssl_context: ssl.SSLContext | None,
+        make_context: Callable[[], ssl.SSLContext],
     ) -> None:
         parts = urlsplit(base_url)
         secure = parts.scheme == "https"
@@ -238,7 +230,7 @@ class SocketWire:
         self._make_pool: Final = partial(
             Pool,
             self._origin,
-            ssl_context,
+            make_context,
             max_connections=max_connections,
             keepalive_expiry=keepalive_expiry,
             max_response_bytes=max_response_bytes,
@@ -274,9 +266,8 @@ class SocketWire:
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; calls under way fail."""
-        pool = self._pools.get(loop := asyncio.get_running_loop())
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
-            del self._pools[loop]
             await pool.lifetime.aclose()
 
     def renew(self) -> None:
@@ -302,11 +293,12 @@ class SocketWire:
         head = line.encode("ascii") + (cached[1] if cached else self._encode_headers(headers))
         body = request.body
         if body is None:
-            return head + (_EMPTY if request.method in _BODY_EXPECTED else _END)
+            length = b"Content-Length: 0\r\n" if request.method in _BODY_EXPECTED else b""
+            return head + length + b"\r\n"
         if isinstance(body, bytes):
             return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         if body.length is None:
-            return head + _CHUNKED
+            return head + b"Transfer-Encoding: chunked\r\n\r\n"
         return b"%bContent-Length: %d\r\n\r\n" % (head, body.length)
 
     def _encode_headers(self, headers: Headers) -> bytes:

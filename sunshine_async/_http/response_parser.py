@@ -19,8 +19,6 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 200
 MAX_INTERIM: Final = 20
 
-_VERSIONS: Final = ("1.1", "1.0")
-_BODILESS: Final = (204, 304)
 _SWITCHING_PROTOCOLS: Final = 101
 _LOWEST: Final = 100
 _LOWEST_FINAL: Final = 200
@@ -29,8 +27,6 @@ _FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "co
 _H: Final = ord("H")
 _END: Final = b"\r\n\r\n"
 _LENGTH_NAME: Final = b"content-length:"
-_INTERIM: Final = b"1"
-_STATUS: Final = slice(9, 10)
 _COMPRESSED: Final = ("br", "compress", "deflate", "zstd")
 _GZIP_MAGIC: Final = 0x1F  # JSON never starts with this byte
 _Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -46,7 +42,7 @@ def merge_content_lengths(raw: bytes) -> bytes | None:
         head, end, rest = raw.partition(_END)
         if not end:
             return None
-        if head[_STATUS] != _INTERIM:
+        if head[9:10] != b"1":  # the first digit of the status
             return before + _merge_lengths(head) + end + rest
         before, raw = before + head + end, rest
 
@@ -81,8 +77,7 @@ class BodyDecoder:
         self._limit: Final = limit
         self._encoding: Final = encoding.lower() if encoding else ""
         self._content: bytes | bytearray = b""  # most bodies have one piece
-        wbits = zlib.MAX_WBITS | 16
-        self._gunzip = zlib.decompressobj(wbits) if "gzip" in self._encoding else None
+        self._gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if "gzip" in self._encoding else None
         self._started = not encoding
 
     def add(self, piece: bytes) -> None:
@@ -188,17 +183,16 @@ class ResponseParser:
             no_content = before == self._body_bytes
             self._overhead_bytes = self._overhead_bytes + len(data) if no_content else 0
             if self._overhead_bytes > MAX_HEAD_BYTES:
-                message = f"it has more than {MAX_HEAD_BYTES} bytes in it that are no content"
-                self._fail(InvalidResponseError(message))
+                self._fail(f"it has more than {MAX_HEAD_BYTES} bytes in it that are no content")
         return self._response
 
-    def _fail(self, error: InvalidResponseError) -> None:
-        """Raise *error*; after the head of a refusal, make the refusal the response instead."""
+    def _fail(self, reason: str) -> None:
+        """Raise the error; after the head of a refusal, make the refusal the response instead."""
         refusal = self.refusal
         if refusal is None:
-            raise error from None
+            raise InvalidResponseError(reason) from None
         self.reusable = False
-        self._response = evolve(refusal, body_error=str(error))
+        self._response = evolve(refusal, body_error=reason)
 
     def _handle_error(self, error: httptools.HttpParserError, data: bytes | memoryview) -> None:
         """Parse a head with a repeated length again; fail for any other *error*."""
@@ -213,9 +207,7 @@ class ResponseParser:
         self.reusable = False
         if self._response is None:
             inner = error.__context__  # raised by a callback, inside the parser
-            if not isinstance(inner, InvalidResponseError):
-                inner = InvalidResponseError(str(error))
-            self._fail(inner)
+            self._fail(str(inner if isinstance(inner, InvalidResponseError) else error))
 
     def _buffer_head(self, data: bytes | memoryview) -> None:
         """Keep *data* of an incomplete head; parse the complete head with merged lengths."""
@@ -255,7 +247,7 @@ class ResponseParser:
             _reject(f"its header is larger than {MAX_HEAD_BYTES} bytes")
         status = self._parser.get_status_code()
         headers = _merge_fields([field for field in self._fields if len(field[0]) in _FRAMING])
-        if self._parser.get_http_version() not in _VERSIONS or status < _LOWEST:
+        if self._parser.get_http_version() not in ("1.1", "1.0") or status < _LOWEST:
             _reject("its status line is wrong")
         if status == _SWITCHING_PROTOCOLS:
             _reject("it switches to another protocol, unasked")
@@ -267,7 +259,7 @@ class ResponseParser:
             _reject("an interim answer has a body")
         self._status = status  # set only after all checks of the head
         self._body = BodyDecoder(headers.get("content-encoding"), limit=self._limit)
-        if status >= _LOWEST_FINAL and (self._head_only or status in _BODILESS):
+        if status >= _LOWEST_FINAL and (self._head_only or status in (204, 304)):
             if self._head_only or framed:  # versions of llhttp disagree about a body here
                 self._complete(reusable=False)
                 _reject("it has no body, whatever its headers say")

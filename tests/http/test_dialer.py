@@ -20,7 +20,8 @@ from sunshine_async._http.dialer import (
     race,
 )
 from sunshine_async._http.messages import Failure, Response
-from sunshine_async._http.tls import shared_ssl_context
+from sunshine_async._http.open_wire import WireSelector, open_wire, shared_ssl_context
+from sunshine_async._http.pool import SocketWire
 from sunshine_async.errors import Fault
 
 
@@ -60,9 +61,16 @@ class TestTls:
 
     async def test_default_context_checks_certificates(self) -> None:
         """Without a context of the caller's, certificates are checked against the usual ones."""
-        async with serving(always, tls=tls().server) as server, wired(server.url) as wire:
-            reply = await call(wire)
-            context = pool_of(wire)._dialer._ssl_context
+        async with serving(always, tls=tls().server) as server:
+            wire = open_wire(
+                server.url, max_connections=1, proxy=None, ssl_context=None, transport=None
+            )
+            assert isinstance(wire, WireSelector)
+            sockets = wire.socket_wire
+            assert isinstance(sockets, SocketWire)
+            reply = await call(sockets)
+            context = pool_of(sockets)._dialer._ssl_context
+            await sockets.aclose()
 
         assert isinstance(reply, Failure)
         assert "certificate verify failed: unable to get" in reply.reason
@@ -258,7 +266,9 @@ class TestDialing:
                 return [(six, 1, 6, "", ("a",)), (six, 1, 6, "", ("b",)), (four, 1, 6, "", ("c",))]
 
         async def scenario() -> object:
-            return await Dialer(Origin(secure=False, host="h", port=1), None)._addresses()
+            return await Dialer(
+                Origin(secure=False, host="h", port=1), shared_ssl_context
+            )._addresses()
 
         with asyncio.Runner(loop_factory=Loop) as runner:
             assert runner.run(scenario()) == [(six, ("a",)), (four, ("c",)), (six, ("b",))]

@@ -15,7 +15,7 @@ FORKING: Final = """
 import os, signal, sys, threading, time
 import httpx
 from sunshine_async import JwtAuth, Pace
-from sunshine_async._http import tls
+from sunshine_async._http.open_wire import shared_ssl_context
 from sunshine_async._pace import waiting
 
 held, done = threading.Event(), threading.Event()
@@ -36,7 +36,7 @@ auth = JwtAuth("key", "s" * 64, now=now)
 make_context = httpx.create_ssl_context
 httpx.create_ssl_context = lambda: slowly(make_context())
 use = {
-    "tls": tls.shared_ssl_context,
+    "tls": shared_ssl_context,
     "jwt": auth.current,
     "shared": lambda: waiting.pace_of(
         main, "https://x", "me", lambda: slowly(Pace()), keep=True, in_loop=False

@@ -15,6 +15,7 @@ from sunshine_async._http import connection as connection_module
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._http.messages import Failure, Response, SendProgress
+from sunshine_async._http.open_wire import shared_ssl_context
 from sunshine_async._http.pool import Pool, SocketWire
 from sunshine_async.errors import Fault
 
@@ -574,7 +575,11 @@ async def silent_once(peer: Peer) -> None:
 
 def _wire_to(url: str) -> SocketWire:
     return SocketWire(
-        url, max_connections=2, keepalive_expiry=15, max_response_bytes=2**20, ssl_context=None
+        url,
+        max_connections=2,
+        keepalive_expiry=15,
+        max_response_bytes=2**20,
+        make_context=shared_ssl_context,
     )
 
 
@@ -584,7 +589,7 @@ from sunshine_async._http.messages import Request, SendProgress, Timeout
 from sunshine_async._http.pool import SocketWire
 
 wire = SocketWire(
-    %r, max_connections=2, keepalive_expiry=15, max_response_bytes=2**20, ssl_context=None
+    %r, max_connections=2, keepalive_expiry=15, max_response_bytes=2**20, make_context=None
 )
 timeout = Timeout(total=5, connect=5, pool=5, write=5, read=5)
 

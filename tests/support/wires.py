@@ -22,6 +22,7 @@ from sunshine_async._http.messages import (
     Timeout,
     Wire,
 )
+from sunshine_async._http.open_wire import shared_ssl_context
 from sunshine_async._http.pool import Pool, SocketWire
 
 AMPLE: Final = Timeout(total=20, connect=20, pool=20, write=20, read=20)
@@ -44,7 +45,7 @@ async def wired(
         max_connections=max_connections,
         keepalive_expiry=keepalive_expiry,
         max_response_bytes=max_response_bytes,
-        ssl_context=tls,
+        make_context=shared_ssl_context if tls is None else lambda: tls,
     )
     try:
         yield wire
