@@ -55,9 +55,12 @@ def get_user(
         may_ask=can_prompt(),
     )  # fmt: skip
 
-    with exit_on_error(Status.TROUBLE):
-        user = anyio.run(_call, _GET, service, id, UserOptions(brand_id=brand_id), connection)
+    async def main() -> None:
+        user = await _call(_GET, service, id, UserOptions(brand_id=brand_id), connection)
         emit_json(sys.stdout, _codec.unstructure(user), indent=2)
+
+    with exit_on_error(Status.TROUBLE):
+        anyio.run(main)
 
 
 @users.command("delete")
@@ -83,9 +86,13 @@ def delete_user(
         may_ask=can_prompt(),
     )  # fmt: skip
     options = UserOptions(brand_id=brand_id, force=force)
-    with exit_on_error(Status.TROUBLE):
-        anyio.run(_call, _DELETE, service, id, options, connection)
+
+    async def main() -> None:
+        await _call(_DELETE, service, id, options, connection)
         emit(sys.stderr, _ANONYMIZED if service == "dixa" else "Deleted.\n")
+
+    with exit_on_error(Status.TROUBLE):
+        anyio.run(main)
 
 
 UserCall = Callable[[Any, str, UserOptions], Awaitable[object]]

@@ -108,10 +108,11 @@ class RowMatcher:
 
     def _match_same(self, line: SourceRow, user: _UserState) -> JournalRow | None:
         """Match a body that is the same row however often the body comes."""
-        for row in self._select(_BY_BODY, line.key, line.hash):
-            if row.state != State.LEFT_OUT:
-                is_left = row.code == CREATED and self.rules.skips
-                return None if is_left else self._take_over(row)
+        same = self._select(_BY_BODY, line.key, line.hash)
+        row = next((row for row in same if row.state != State.LEFT_OUT), None)
+        if row is not None:
+            is_left = row.code == CREATED and self.rules.skips
+            return None if is_left else self._take_over(row)
         in_session = user.row is not None and user.row.session == self.session
         if self.rules.once and user.hash is not None and not in_session:
             return self._insert_created(line, user)
