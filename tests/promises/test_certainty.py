@@ -178,7 +178,7 @@ def run(call: Call, script: list[Any], *, existing: bool) -> tuple[Outcome[None,
     return anyio.run(scenario), emulator
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS, existing=st.booleans(), keyed=st.booleans())
 def test_a_create_is_what_it_is_said_to_be(
     script: list[Any], *, existing: bool, keyed: bool
@@ -199,7 +199,7 @@ def test_a_create_is_what_it_is_said_to_be(
             assert made <= 1
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is one user as sent, made or changed as it says; failed isn't as sent; nobody is doubled."""
@@ -217,7 +217,7 @@ def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
             assert len(there) <= 1
 
 
-@settings(max_examples=sized(100, 12))
+@settings(max_examples=sized(100, 5))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_a_get_or_create_never_changes(script: list[Any], *, existing: bool) -> None:
     """What was there is as it was; what was not is there once, or not at all."""
@@ -236,7 +236,7 @@ def test_a_get_or_create_never_changes(script: list[Any], *, existing: bool) -> 
         assert there in ([], ["New"])
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_an_update_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is as sent; failed is as it was."""
@@ -253,7 +253,7 @@ def test_an_update_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
             assert names(emulator) in (["Old"] * existing, ["New"] * existing)
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS.map(without_404), existing=st.booleans())
 def test_a_delete_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is gone; failed, but for who was never there, is there still."""
@@ -268,7 +268,7 @@ def test_a_delete_is_what_it_is_said_to_be(script: list[Any], *, existing: bool)
             assert names(emulator) in ([], ["Old"] * existing)
 
 
-@settings(max_examples=sized(100, 12))
+@settings(max_examples=sized(100, 5))
 @given(script=SCRIPTS)
 def test_clearing_data_is_what_it_is_said_to_be(script: list[Any]) -> None:
     """Done is cleared; failed is as it was."""
@@ -282,7 +282,7 @@ def test_clearing_data_is_what_it_is_said_to_be(script: list[Any]) -> None:
         assert cleared is isinstance(outcome, Done)
 
 
-@settings(max_examples=sized(100, 12))
+@settings(max_examples=sized(100, 5))
 @given(script=SCRIPTS)
 def test_a_merging_sync_acts_once(script: list[Any]) -> None:
     """A sync that merges is done or not as it is said, and never sent again in doubt."""
@@ -302,7 +302,7 @@ def test_a_merging_sync_acts_once(script: list[Any]) -> None:
 
 async def test_two_writers_make_one_user_each() -> None:
     """Two writers that upsert the same 200 keys at once, twenty times: 200 users, no error."""
-    for seed in range(20):
+    for seed in range(sized(20, 3)):
         emulator = Emulator(latency=0.0, seed=seed)
         outcomes: list[Outcome[UserCreateBody, User]] = []
 

@@ -40,6 +40,7 @@ MISHAPS = (
 """What every start meets. No 429s: at random, without end, they would make it slow."""
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("scene", KILLS)
 def test_killed_again_and_again(tmp_path: Path, scene: str) -> None:
     """Killed at random, and run again until it ends, an import has done each row exactly once."""

@@ -107,7 +107,7 @@ def agrees(outcome: Outcome[Any, Any], *, done: bool) -> bool:
     return isinstance(outcome, (Unknown, Done if done else Failed))
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_a_pre_create_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is there as sent, once; failed isn't there; and nobody is there twice."""
@@ -120,7 +120,7 @@ def test_a_pre_create_is_what_it_is_said_to_be(script: list[Any], *, existing: b
     assert agrees(outcome, done="New" in names(emulator))
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool) -> None:
     """Done is one user as sent, made or changed as it says; failed isn't as sent; nobody is doubled."""
@@ -135,7 +135,7 @@ def test_an_upsert_is_what_it_is_said_to_be(script: list[Any], *, existing: bool
         assert cast("UpsertResult[AppUser]", outcome.value).effect in (certain, UpsertEffect.EITHER)
 
 
-@settings(max_examples=sized(100, 12))
+@settings(max_examples=sized(100, 5))
 @given(script=SCRIPTS, existing=st.booleans())
 def test_a_get_or_create_never_changes(script: list[Any], *, existing: bool) -> None:
     """Who was there is as before; who was not is there once, or not at all."""
@@ -149,7 +149,7 @@ def test_a_get_or_create_never_changes(script: list[Any], *, existing: bool) -> 
         assert agrees(outcome, done=names(emulator) == ["New"])
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS)
 def test_an_update_is_what_it_is_said_to_be(script: list[Any]) -> None:
     """Done is as sent; failed is as it was."""
@@ -158,7 +158,7 @@ def test_an_update_is_what_it_is_said_to_be(script: list[Any]) -> None:
     assert agrees(outcome, done=names(emulator) == ["New"])
 
 
-@settings(max_examples=sized(100, 12))
+@settings(max_examples=sized(100, 5))
 @given(script=SCRIPTS)
 def test_a_delete_is_what_it_is_said_to_be(script: list[Any]) -> None:
     """Done is gone; failed is there still."""
@@ -167,7 +167,7 @@ def test_a_delete_is_what_it_is_said_to_be(script: list[Any]) -> None:
     assert agrees(outcome, done=not names(emulator))
 
 
-@settings(max_examples=sized(100, 12))
+@settings(max_examples=sized(100, 5))
 @given(script=SCRIPTS)
 def test_clearing_a_profile_is_what_it_is_said_to_be(script: list[Any]) -> None:
     """Done is cleared; failed is as it was."""
@@ -177,7 +177,7 @@ def test_clearing_a_profile_is_what_it_is_said_to_be(script: list[Any]) -> None:
     assert agrees(outcome, done=user["properties"] == {})
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS)
 def test_a_link_acts_once(script: list[Any]) -> None:
     """A link is made or not as it is said, and never twice."""
@@ -187,7 +187,7 @@ def test_a_link_acts_once(script: list[Any]) -> None:
     assert agrees(outcome, done=effects(emulator, "link") == 1)
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS)
 def test_an_unlink_is_what_it_is_said_to_be(script: list[Any]) -> None:
     """Done is not linked; failed is linked still."""
@@ -197,7 +197,7 @@ def test_an_unlink_is_what_it_is_said_to_be(script: list[Any]) -> None:
     assert agrees(outcome, done=not user["clients"])
 
 
-@settings(max_examples=sized(150, 18))
+@settings(max_examples=sized(150, 5))
 @given(script=SCRIPTS)
 def test_a_merge_is_what_it_is_said_to_be(script: list[Any]) -> None:
     """Done is one user with what both had; failed is two; and it acts once."""
@@ -213,7 +213,7 @@ def test_a_merge_is_what_it_is_said_to_be(script: list[Any]) -> None:
     assert agrees(outcome, done=there == {"kept": {"a": 1, "b": 2}})
 
 
-@settings(max_examples=sized(100, 12))
+@settings(max_examples=sized(100, 5))
 @given(script=SCRIPTS, once=st.booleans())
 def test_an_image_is_posted_once(script: list[Any], *, once: bool) -> None:
     """An image is posted or not as it is said, and never twice, nor in part."""
