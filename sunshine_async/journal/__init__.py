@@ -17,6 +17,9 @@ from sunshine_async.journal.sql import CREATED, STARTED_THROUGH
 
 REACH = STARTED_THROUGH
 
+Kept, Line, Mark = JournalRow, SourceRow, Update
+"""Former names."""
+
 __all__ = [
     "CREATED",
     "PENDING",
@@ -29,6 +32,9 @@ __all__ = [
     "JournalError",
     "JournalReport",
     "JournalRow",
+    "Kept",
+    "Line",
+    "Mark",
     "Rules",
     "SourceRow",
     "State",
