@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import os
 import re
 import subprocess
 import sys
@@ -83,6 +84,7 @@ from sunshine_async.sunshine import UserCreateBody
         capture_output=True,
         text=True,
         check=False,
+        env={key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"},
     )
 
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
