@@ -119,7 +119,7 @@ class BulkRequest(Generic[B]):
         """
         try:
             outcomes = await self.call(bodies)
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             failed = to_exception(error, CALL)
         else:
             try:
@@ -255,7 +255,7 @@ class BatchProgress:
                 continue
             try:
                 found = await self.bulk.read_back(body, self.since)
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
                 if isinstance(to_exception(error, LOOK_UP), OUTAGE_ERRORS):
                     self.interrupted = True
                     break

@@ -148,7 +148,7 @@ class UserIndex:
                     return
                 try:
                     page = await anext(self._pages)
-                except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+                except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
                     to_exception(error, LOOK_UP)
                     self._disable()
                     return
@@ -301,7 +301,7 @@ class _UpsertBatch:
                 user = await find_user(body, self.bulk.index.look_up, endpoint=endpoint)
             if user is None and (not in_index or index in self.outcomes):
                 user = await find_user(body, self.bulk.look_up, endpoint=endpoint)
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             return to_exception(error, LOOK_UP)
         return user
 

@@ -120,7 +120,7 @@ class Entries:
         return batch
 
     async def aclose(self) -> BaseException | None:
-        """Close the iterator of the rows if `closer` says so; return the exception from closing."""
+        """Close the iterator of rows that are no file; return the exception from closing."""
         if self._file is not None:
             return None
         iterator = self._rows if self._async_rows is None else self._async_rows
@@ -288,7 +288,7 @@ class StreamEntries(Entries):
             with self._reading, self._sender:
                 async for item in rows:
                     await self._sender.send(item)
-        except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             self._read_error = to_exception(error, ITEMS)
         finally:
             self._read_ended.set()

@@ -90,7 +90,7 @@ class JobCalls:
             self.running.add(scope)
             try:
                 return await (call or self.call)(entries)
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
                 begun = bool(getattr(error, "__notes__", ()))
                 return [error_after_sending(to_exception(error, CALL))] * len(entries)
             finally:

@@ -151,7 +151,7 @@ class OutageWatch:
                 if is_answer(error):
                     self.record_answer()  # any answer proves that the service is there
                     return
-            except BaseException as error:  # noqa: BLE001 - `contained` raises what has to pass
+            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
                 self._error = to_exception(error, "asking for the service")  # then the next probe
 
     def _sentence(self, gone: float) -> str:

@@ -5,7 +5,6 @@ A later run finds a mark without an outcome, and looks the row up or sends the r
 
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from copy import copy
 from typing import Any, Final, cast
 
 from attrs import define, evolve
@@ -180,7 +179,7 @@ class CrashSafeSender:
         if kind is Recovery.RESEND_DELETE and isinstance(result, NotFoundError):
             return None
         if kind is Recovery.RESEND_DELETE and isinstance(result, ConflictError):
-            result.maybe_applied = True  # by the first sending, perhaps
+            return error_after_doubt(result)  # applied by the first sending, perhaps
         if kind is Recovery.LOOK_UP_OR_RESEND and self.task.is_taken(result):
             found = await self._recover(entry)
             return result if isinstance(found, Entry) else found
@@ -195,8 +194,7 @@ class CrashSafeSender:
         """
         in_doubt = entry.begun and (last or self.task.recovery(entry) not in _RESENT)
         if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
-            error = copy(error)  # others may have ended in the same
-            error.maybe_applied = True
+            error = error_after_doubt(error)
         return evolve(entry, begun=entry.begun or maybe_applied(error)), error
 
     async def _revert_marks(

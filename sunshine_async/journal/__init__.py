@@ -15,10 +15,8 @@ from sunshine_async.journal.journal import Found, Journal, JournalReport, copy_j
 from sunshine_async.journal.rows import PENDING, Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.sql import CREATED, STARTED_THROUGH
 
-REACH = STARTED_THROUGH
-
-Kept, Line, Mark = JournalRow, SourceRow, Update
-"""Former names."""
+REACH, Kept, Line, Mark = STARTED_THROUGH, JournalRow, SourceRow, Update
+"""Former names, still valid."""
 
 __all__ = [
     "CREATED",

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.scripts import scripts
 from support.size import sized
 
 from sunshine_async import BasicAuth, Retry, SunshineClient, bulk
@@ -105,27 +106,7 @@ async def test_no_outcome_is_contradicted(*, keyed: bool) -> None:
     assert (Unknown in kinds) or keyed
 
 
-SCRIPTS = st.lists(
-    st.sampled_from(
-        [
-            None,
-            Mishap(status=429),
-            Mishap(status=400),
-            Mishap(status=409),
-            Mishap(status=404),
-            Mishap(status=500, when="before"),
-            Mishap(status=503, when="after"),
-            Mishap(reset=True, when="before"),
-            Mishap(reset=True, when="after"),
-            Mishap(cut=True),
-            Mishap(garbled=True),
-            httpx.ConnectError("refused"),
-            httpx.ReadTimeout("late"),
-        ]
-    ),
-    max_size=7,
-)
-"""What becomes of the requests of a call, in their order; None is nothing special."""
+SCRIPTS = scripts()
 
 
 def without_404(script: list[Any]) -> list[Any]:

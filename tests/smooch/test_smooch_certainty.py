@@ -7,12 +7,13 @@ import anyio
 import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.scripts import scripts
 from support.size import sized
 
 from sunshine_async import BasicAuth, bulk
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
-from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.emulator import Emulator
 from sunshine_async.smooch import (
     AppUser,
     AppUserLink,
@@ -37,26 +38,7 @@ OLD = {
     "clients": [{"platform": "twilio", "externalId": "+1"}],
 }
 
-SCRIPTS = st.lists(
-    st.sampled_from(
-        [
-            None,
-            Mishap(status=429),
-            Mishap(status=400),
-            Mishap(status=409),
-            Mishap(status=500, when="before"),
-            Mishap(status=503, when="after"),
-            Mishap(reset=True, when="before"),
-            Mishap(reset=True, when="after"),
-            Mishap(cut=True),
-            Mishap(garbled=True),
-            httpx.ConnectError("refused"),
-            httpx.ReadTimeout("late"),
-        ]
-    ),
-    max_size=7,
-)
-"""What becomes of the requests of a call, in their order; None is nothing special."""
+SCRIPTS = scripts(404)
 
 Call = Callable[[SmoochClient], Awaitable[object]]
 
