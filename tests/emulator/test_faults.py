@@ -1,6 +1,5 @@
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -9,32 +8,12 @@ import anyio
 import httpx
 import orjson
 import pytest
+from support.in_process import calling
 
 from sunshine_async.emulator import DRAWN, Emulator, Mishap
 from sunshine_async.errors import ConfigurationError
 
 CONTROL = "http://emulator/_emulator/"
-
-
-@pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    """Call one app of the emulator, in process."""
-    async with calling(emulator) as client:
-        yield client
-
-
-def calling(emulator: Emulator, **options: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=emulator.transport(),
-        base_url="http://emulator/v2/apps/app",
-        headers={"authorization": "Bearer anything"},
-        **options,
-    )
 
 
 async def outcome(app: httpx.AsyncClient) -> int | str:
