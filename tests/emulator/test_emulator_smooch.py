@@ -9,6 +9,7 @@ import httpx
 import pytest
 from support.in_process import calling
 from support.specification import facts_in
+from support.virtual import virtual
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator, Mishap
@@ -633,16 +634,19 @@ class TestOverlaps:
         assert after.status_code == 200
         return [statuses[number] for number in range(len(calls))]
 
+    @virtual
     async def test_a_change_while_another_is_under_way(self) -> None:
         """The second change of one user is a 409 until the first has been answered."""
         assert sorted(await self.overlapped("PUT jane", "PUT jane")) == [200, 409]
         assert sorted(await self.overlapped("PUT jane", "DELETE jane/profile")) == [200, 409]
         assert sorted(await self.overlapped("DELETE jane/profile", "PUT jane")) == [200, 409]
 
+    @virtual
     async def test_what_does_not_overlap(self) -> None:
         """Changes of two users, and reads, don't mind each other."""
         assert await self.overlapped("PUT jane", "PUT june", "GET jane") == [200, 200, 200]
 
+    @virtual
     async def test_without_latency_nothing_overlaps(self) -> None:
         """Where each call is answered at once, there is no conflict."""
         assert await self.overlapped("PUT jane", "PUT jane", latency=0.0) == [200, 200]
