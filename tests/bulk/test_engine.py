@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.sends import echo
 from support.size import sized
 from support.virtual import sleep, virtual, virtually
 
@@ -28,12 +29,6 @@ from sunshine_async.sunshine import UserCreateBody, UserUpdateBody
 from sunshine_async.testing import ScriptedTransport
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-async def echo(item: Any) -> Any:
-    """Return the item, a moment later."""
-    await anyio.lowlevel.checkpoint()
-    return item
 
 
 async def counted(count: int) -> AsyncIterator[int]:

@@ -1,6 +1,5 @@
 """What jobs say of upserts: how many were created, how many updated, and what nobody can tell."""
 
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import anyio
 import httpx
 import pytest
 from attrs import field, frozen
+from support.journals import run_with_journal, write
 
 from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, Retry, SunshineClient, jobs
 from sunshine_async.emulator import Emulator, Mishap
@@ -100,19 +100,9 @@ class Cutting(httpx.AsyncBaseTransport):
         return response
 
 
-def write(file: Path, rows: Iterable[Person]) -> Path:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
 async def run(client: Client, kind: Kind, path: Path, rows: Any, **options: Any) -> Report:
     """Upsert *rows*, of a file or at hand, with a journal."""
-    service = SERVICES[kind.name]
-    async with jobs.open(path, client, service, Mode.UPSERT, **options) as job:
-        if not isinstance(rows, Path):
-            return await job.run(rows)
-        with open_rows(rows, job.shape) as found:
-            return await job.run(found)
+    return await run_with_journal(client, SERVICES[kind.name], path, rows, Mode.UPSERT, **options)
 
 
 async def killed(
