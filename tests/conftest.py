@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.forking import Command, forking
 from support.size import CASES, set_size, some
 
 pytest_plugins = ["sunshine_async.testing"]
@@ -49,6 +50,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
 def pytest_collection_finish() -> None:
     """Spare the garbage collector the modules and the tests: they stay to the end."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def forked() -> Generator[Command]:
+    """Return the command line that is quick to start: in a fork."""
+    with forking() as command:
+        yield command
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ import anyio.lowlevel
 import pytest
 from attrs import evolve
 from rich.cells import cell_len
+from support.forking import Command
+from support.killing import REAL
 from typer.testing import CliRunner, Result
 
 from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient, cli
@@ -627,10 +629,12 @@ class TestEntry:
         assert issubclass(ConfigurationError, ValueError)
 
 
-def start(env: dict[str, str], *arguments: object, **options: Any) -> "subprocess.Popen[str]":
+def start(
+    command: Command, env: dict[str, str], *arguments: object, **options: Any
+) -> "subprocess.Popen[str]":
     root = str(Path(cli.__file__).parents[2])
     return subprocess.Popen(  # noqa: S603 - our own
-        [sys.executable, "-m", "sunshine_async", *map(str, arguments)],
+        [*command, *map(str, arguments)],
         env={**os.environ, **env, "PYTHONPATH": root},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -640,14 +644,16 @@ def start(env: dict[str, str], *arguments: object, **options: Any) -> "subproces
 
 
 class TestProcess:
-    def test_interrupts(self, env: dict[str, str], tmp_path: Path, emulator: Emulator) -> None:
+    def test_interrupts(
+        self, env: dict[str, str], tmp_path: Path, emulator: Emulator, forked: Command
+    ) -> None:
         """SIGINT and SIGTERM end an import in order: the report, then 130 or 143."""
         path = tmp_path / "users.jsonl"
         path.write_text("{}\n" * 200_000)
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             emulator.reset()
             arguments = ("import", path, "--mode", "create", "--json")
-            with start(env, *arguments, stdout=subprocess.PIPE) as process:
+            with start(forked, env, *arguments, stdout=subprocess.PIPE) as process:
                 while not emulator.ledger()["requests"]:
                     assert process.poll() is None
                     time.sleep(0.01)
@@ -659,12 +665,13 @@ class TestProcess:
             assert summary["rows"] == summary["done"] == len(emulator.users("sunshine"))
             assert "Traceback" not in err
 
-    def test_stdout_that_is_closed(self, env: dict[str, str], users: Path) -> None:
+    def test_stdout_that_is_closed(self, env: dict[str, str], users: Path, forked: Command) -> None:
         """Whoever doesn't read the result to its end changes nothing: no traceback, same status."""
         for more in ((), ("--json",)):
             out, into = os.pipe()
             os.close(out)
-            with start(env, "import", users, "--mode", "create", *more, stdout=into) as process:
+            arguments = ("import", users, "--mode", "create", *more)
+            with start(forked, env, *arguments, stdout=into) as process:
                 os.close(into)
                 _, err = process.communicate(timeout=20)
             assert process.returncode == 1
@@ -674,7 +681,7 @@ class TestProcess:
 
     def test_emulator(self, env: dict[str, str]) -> None:
         """The emulator says where it listens, in its first line, and ends on a signal."""
-        with start(env, "emulator", "--port", "0", stdout=subprocess.PIPE) as process:
+        with start(REAL, env, "emulator", "--port", "0", stdout=subprocess.PIPE) as process:
             assert process.stdout.readline().startswith("listening on http://127.0.0.1:")
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0

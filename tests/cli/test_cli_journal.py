@@ -6,13 +6,13 @@ import json
 import re
 import resource
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from support.forking import Command
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli import job as job_commands
@@ -327,7 +327,7 @@ def test_marks_are_said(journal: Path, call: Call) -> None:
     assert "rows │ 0" in words(call("job", "show", journal).stdout)
 
 
-def test_a_full_disk_can_be_looked_at(journal: Path) -> None:
+def test_a_full_disk_can_be_looked_at(journal: Path, forked: Command) -> None:
     """What a job did can be looked at where there is no room to write."""
 
     def no_room() -> None:
@@ -338,7 +338,7 @@ def test_a_full_disk_can_be_looked_at(journal: Path) -> None:
     opened.write([], about={REACH: "1"})
     opened.close()
     said = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "sunshine_async", "job", "show", str(journal), "--json"],
+        [*forked, "job", "show", str(journal), "--json"],
         capture_output=True, text=True, check=False, preexec_fn=no_room,
     )  # fmt: skip
     assert (said.returncode, said.stderr) == (0, "")
