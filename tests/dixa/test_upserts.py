@@ -297,7 +297,7 @@ class TestMany:
     async def test_it_never_costs_double(self) -> None:
         """In a large organization the list is given up in time: pages cost no more than look-ups."""
         emulator = Emulator()
-        for n in range(20_000):
+        for n in range(sized(20_000, 8_000)):
             emulator.add("dixa", {"externalId": f"id-{n}"})
         client, counting = client_of(emulator)
 

@@ -17,6 +17,7 @@ import anyio
 import httpx
 import pytest
 from support.journals import begun, counts, effects, run_with_journal, write
+from support.size import sized
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
 from sunshine_async._pace.waiting import CLOCK
@@ -106,8 +107,8 @@ class TestGoingOn:
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_stopped_and_run_again(self, path: Path, file: Path, backend: str) -> None:
         """A job that was stopped goes on with what is left; what is done costs no request."""
-        emulator = Emulator()
-        write(file, bodies(*(f"user-{n}" for n in range(1200))))
+        emulator, number = Emulator(), sized(1200, 800)
+        write(file, bodies(*(f"user-{n}" for n in range(number))))
 
         async def scenario() -> tuple[Report, Report, Report]:
             async with client_on(emulator.transport()) as client:
@@ -124,12 +125,12 @@ class TestGoingOn:
 
         first, second, third = anyio.run(scenario, backend=backend)
         assert first.ending is Ending.STOPPED
-        assert 300 < first.done < 1200
-        assert first.done + first.waiting == 1200
-        assert counts(second) == counts(third) == (1200, 0, 0, 0, 0)
-        assert first.requests + second.requests == 1200
+        assert 300 < first.done < number
+        assert first.done + first.waiting == number
+        assert counts(second) == counts(third) == (number, 0, 0, 0, 0)
+        assert first.requests + second.requests == number
         assert third.requests == third.rate == third.held == 0
-        assert effects(emulator, "sunshine") == {"create": 1200}
+        assert effects(emulator, "sunshine") == {"create": number}
 
     async def test_what_had_begun_is_looked_up(
         self, client: SunshineClient, emulator: Emulator, path: Path, file: Path
@@ -435,10 +436,11 @@ class TestStreams:
     ) -> None:
         """Its rows are read ahead and sent, its error comes out as itself, and it is closed."""
         closed: list[bool] = []
+        number = sized(1200, 600)
 
         async def broken() -> AsyncIterator[Any]:
             try:
-                for row in bodies(*(f"user-{n}" for n in range(1200))):
+                for row in bodies(*(f"user-{n}" for n in range(number))):
                     yield row
                 raise ZeroDivisionError
             finally:
@@ -447,7 +449,7 @@ class TestStreams:
         with pytest.raises(ZeroDivisionError):
             await run(client, path, broken())
         assert closed
-        assert effects(emulator, "sunshine") == {"create": 1200}
+        assert effects(emulator, "sunshine") == {"create": number}
 
     async def test_an_iterable_goes_on(
         self, client: SunshineClient, emulator: Emulator, path: Path
@@ -715,7 +717,8 @@ class TestSums:
         self, client: SunshineClient, path: Path, file: Path
     ) -> None:
         """What a session took until shortly before it was killed is part of what the run took."""
-        write(file, bodies(*map(str, range(2000))))
+        number = sized(2000, 1000)
+        write(file, bodies(*map(str, range(number))))
         told = count()
         with anyio.CancelScope() as scope:
             await run(
@@ -724,7 +727,7 @@ class TestSums:
         assert scope.cancelled_caught
         cut_off = sums(path)
         assert (cut_off["sessions"], cut_off["held"]) == (1, 0)
-        assert 0 < cut_off["requests"] < 2000
+        assert 0 < cut_off["requests"] < number
         assert 0 < cut_off["seconds"] < 60
 
         report = await run(client, path, file)

@@ -27,7 +27,7 @@ CHAOS = {
     Mishap(cut=True): 0.02,
     Mishap(status=429, retry_after=1): 0.02,
 }
-CREATES = 5_000
+CREATES = sized(5_000, 1_000)
 
 
 def client_of(emulator: Emulator, **options: Any) -> SunshineClient:
