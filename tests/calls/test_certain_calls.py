@@ -122,6 +122,7 @@ def test_every_fault_has_an_error_and_a_sign() -> None:
     assert set(_ERROR_OF) == {Fault.UNSENT, Fault.PERMANENT, Fault.TIMED_OUT}
 
 
+@pytest.mark.usefixtures("instant_waits")
 @pytest.mark.parametrize("journal", [True, False])
 def test_an_import_says_that_it_does_not_know(tmp_path: Path, *, journal: bool) -> None:
     """A keyless create that a gateway answers with 524 is unknown, with and without a journal."""

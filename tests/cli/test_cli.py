@@ -9,8 +9,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ import anyio.lowlevel
 import pytest
 from attrs import evolve
 from rich.cells import cell_len
+from support.arrivals import serving_arrivals
 from support.forking import REAL, Command
 from support.text import words
 from typer.testing import CliRunner, Result
@@ -642,24 +641,17 @@ def start(
 class TestProcess:
     def test_interrupts(self, env: dict[str, str], tmp_path: Path, forked: Command) -> None:
         """SIGINT and SIGTERM end an import in order: the report, then 130 or 143."""
-        came = threading.Event()
-
-        def clock() -> float:
-            came.set()
-            return time.monotonic()
-
         path = tmp_path / "users.jsonl"
         path.write_text("{}\n" * 200_000)
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            emulator = Emulator(rate=1_000_000, clock=clock)  # asked at each request
-            came.clear()
             arguments = ("import", path, "--mode", "create", "--json")
-            with emulator.serve() as base_url:
-                env["SUNSHINE_BASE_URL"] = base_url
-                with start(forked, env, *arguments, stdout=subprocess.PIPE) as process:
-                    assert came.wait(20)
-                    process.send_signal(number)
-                    out, err = process.communicate(timeout=20)
+            with (
+                serving_arrivals() as (emulator, env["SUNSHINE_BASE_URL"], arrivals),
+                start(forked, env, *arguments, stdout=subprocess.PIPE) as process,
+            ):
+                arrivals.wait(1)
+                process.send_signal(number)
+                out, err = process.communicate(timeout=20)
             assert process.returncode == status, err
             summary = json.loads(out)
             assert summary["ending"] == "stopped"

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from rich.cells import cell_len
+from support.arrivals import serving_arrivals
 from support.forking import REAL, Command
 from support.size import sized
 from support.text import words
@@ -278,7 +279,7 @@ class TestRows:
 
     @pytest.mark.parametrize("more", [[], ["--journal", "run.sqlite"]])
     def test_a_source_that_breaks_off(
-        self, env: dict[str, str], tmp_path: Path, emulator: Emulator, more: list[str]
+        self, env: dict[str, str], tmp_path: Path, more: list[str]
     ) -> None:
         """A read error in mid-run ends the job with the line and the reason: status 3."""
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -287,12 +288,12 @@ class TestRows:
         command = [*TYPED, "--json", *more]
         with (
             here,
+            serving_arrivals() as (_, env["SUNSHINE_BASE_URL"], arrivals),
             start(env, *command, cwd=tmp_path, stdin=there, stdout=subprocess.PIPE) as process,
         ):
             there.close()
             here.sendall(b"".join(b'{"externalId": "u%d"}\n' % n for n in range(100)))
-            while len(emulator.users("sunshine")) < 100:
-                assert process.poll() is None
+            arrivals.wait(100)
             here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             here.close()  # resets the connection
             out, err = process.communicate(timeout=30)
@@ -478,9 +479,7 @@ class TestOutputs:
 
 
 class TestCopies:
-    def test_a_copy_after_a_kill(
-        self, shell: Shell, env: dict[str, str], tmp_path: Path, emulator: Emulator
-    ) -> None:
+    def test_a_copy_after_a_kill(self, shell: Shell, env: dict[str, str], tmp_path: Path) -> None:
         """A copy of a killed job's journal goes on where the job was: no user is made twice."""
         number = sized(3000, 900)
         rows = "".join(f'{{"externalId": "u{n}"}}\n' for n in range(number))
@@ -495,18 +494,18 @@ class TestCopies:
             "--json",
             "--journal",
         ]
-        with start({**env, "SA": env["REAL"]}, *command, "run.sqlite", cwd=tmp_path) as process:
-            while len(emulator.users("sunshine")) < 300:
-                assert process.poll() is None
-            process.send_signal(signal.SIGKILL)
-        assert len(emulator.users("sunshine")) < number
-        assert shell("$SA job copy run.sqlite copy.sqlite").returncode == 0
-        assert [path.name for path in tmp_path.glob("copy*")] == ["copy.sqlite"]
-        assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
-        result = shell(f"$SA {' '.join(command)} copy.sqlite")
-        assert result.returncode == 0
-        assert json.loads(result.stdout)["done"] == number
-        assert emulator.ledger()["sunshine"]["effects"]["create"] == number
+        with serving_arrivals() as (emulator, env["SUNSHINE_BASE_URL"], arrivals):
+            with start({**env, "SA": env["REAL"]}, *command, "run.sqlite", cwd=tmp_path) as process:
+                arrivals.wait(300)
+                process.send_signal(signal.SIGKILL)
+            assert len(emulator.users("sunshine")) < number
+            assert shell("$SA job copy run.sqlite copy.sqlite").returncode == 0
+            assert [path.name for path in tmp_path.glob("copy*")] == ["copy.sqlite"]
+            assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
+            result = shell(f"$SA {' '.join(command)} copy.sqlite")
+            assert result.returncode == 0
+            assert json.loads(result.stdout)["done"] == number
+            assert emulator.ledger()["sunshine"]["effects"]["create"] == number
 
     @pytest.mark.parametrize("force", ["", "--force"])
     @pytest.mark.parametrize(
