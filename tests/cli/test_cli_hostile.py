@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -107,6 +108,13 @@ def start(env: dict[str, str], *arguments: str, **options: Any) -> "subprocess.P
     return subprocess.Popen(  # noqa: S603 - our own
         [*env["SA"].split(), *arguments], env=env, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
+
+
+def wait_for_users(number: int, emulator: Emulator, process: "subprocess.Popen[str]") -> None:
+    """Return once the running *process* has created so many users."""
+    while len(emulator.users("sunshine")) < number:
+        assert process.poll() is None
+        time.sleep(0.01)
 
 
 def words(text: str) -> str:
@@ -280,7 +288,9 @@ class TestRows:
         self, call: Call, tmp_path: Path, emulator: Emulator, spoil: Any, said: str
     ) -> None:
         """Rows sent before the reading ends are counted: status 3; with a journal none is sent: 2."""
-        lines = "".join(f'{{"externalId": "{n}-{os.urandom(8).hex()}"}}\n' for n in range(300))
+        lines = "".join(
+            f'{{"externalId": "{n}-{os.urandom(8).hex()}"}}\n' for n in range(sized(300, 160))
+        )
         (tmp_path / "users.jsonl.gz").write_bytes(spoil(gzip.compress(lines.encode())))
         result = call("import users.jsonl.gz --mode upsert --json --journal run.sqlite")
         assert result.exit_code == 2
@@ -307,8 +317,7 @@ class TestRows:
         ):
             there.close()
             here.sendall(b"".join(b'{"externalId": "u%d"}\n' % n for n in range(100)))
-            while len(emulator.users("sunshine")) < 100:
-                assert process.poll() is None
+            wait_for_users(100, emulator, process)
             here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             here.close()  # resets the connection
             out, err = process.communicate(timeout=30)
@@ -512,8 +521,7 @@ class TestCopies:
             "--journal",
         ]
         with start({**env, "SA": env["REAL"]}, *command, "run.sqlite", cwd=tmp_path) as process:
-            while len(emulator.users("sunshine")) < 300:
-                assert process.poll() is None
+            wait_for_users(300, emulator, process)
             process.send_signal(signal.SIGKILL)
         assert len(emulator.users("sunshine")) < number
         assert shell("$SA job copy run.sqlite copy.sqlite").returncode == 0
