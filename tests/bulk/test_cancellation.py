@@ -9,12 +9,12 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 import pytest
-from support.virtual import virtually
+from support.clients import dixa_on
+from support.virtual import virtual, virtually
 from test_outcomes import WAYS
 
 from sunshine_async import (
     BearerAuth,
-    DixaClient,
     Pace,
     Retry,
     ServerError,
@@ -22,7 +22,6 @@ from sunshine_async import (
     bulk,
     jobs,
 )
-from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import AbortedError, Done, Unknown
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
@@ -37,7 +36,7 @@ GOOD: Final = {*range(12)} - BAD
 
 async def of_a_task() -> None:
     """Await a task that other code has cancelled."""
-    task = asyncio.ensure_future(asyncio.sleep(60))
+    task = asyncio.ensure_future(anyio.sleep_forever())
     await asyncio.sleep(0)
     task.cancel()
     await task
@@ -50,7 +49,7 @@ async def of_a_scope_elsewhere() -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
             try:
-                await asyncio.sleep(60)
+                await anyio.sleep_forever()
             except asyncio.CancelledError as error:
                 kept = error
         raise kept
@@ -63,13 +62,13 @@ async def of_the_worker() -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().call_soon(task.cancel)
-    await asyncio.sleep(60)
+    await anyio.sleep_forever()
 
 
 async def of_the_worker_in_a_group() -> None:
     """Be cancelled by other code within a task group of the send."""
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(asyncio.sleep(60))
+        tasks.create_task(anyio.sleep_forever())
         await of_the_worker()
 
 
@@ -211,6 +210,7 @@ class TestOwn:
     """The block's own cancellation passes."""
 
     @pytest.mark.parametrize("way", WAYS)
+    @virtual
     async def test_of_the_task(self, way: str) -> None:
         """Cancelling the task that has the block ends it, and its calls, as a cancellation."""
         run, options = WAYS[way]
@@ -248,7 +248,7 @@ class TestOwn:
                 tasks.cancel_scope.cancel()
             assert len(ended) == 4
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @pytest.mark.parametrize("error", ["task", "scope"])
     async def test_a_foreign_one_in_the_block_is_raised(self, error: str) -> None:
@@ -313,7 +313,7 @@ class TestItems:
             yield CreateEndUserInput(email="b@x.org")
 
         async def read() -> None:
-            users = dixa_of(Emulator()).end_users
+            users = dixa_on(Emulator()).end_users
             run: Any = users.create_many(items()) if way == "many" else None
             async with run or bulk.run(users.create, items()) as outcomes:
                 async for one in outcomes:
@@ -332,12 +332,6 @@ class TestItems:
             pass
         with pytest.raises(AbortedError, match="inside the block"):
             await anext(outcomes)
-
-
-def dixa_of(emulator: Emulator, **options: Any) -> DixaClient:
-    """Return a client of *emulator*."""
-    options = {"transport": emulator.transport(), "pace": Pace(), **options}
-    return DixaClient(auth=ApiToken("t"), **options)
 
 
 class TestToken:
@@ -442,7 +436,7 @@ async def test_a_batch_at_dixa_is_looked_up(when: str) -> None:
     bodies += [CreateEndUserInput(external_id="x")]
 
     with no_waiting():
-        users = dixa_of(emulator, transport=transport).end_users
+        users = dixa_on(emulator, transport=transport).end_users
         async with users.create_many(bodies, ordered=True, linger=9) as outcomes:
             found = [one async for one in outcomes]
 

@@ -9,7 +9,8 @@ from typing import Any, Final, cast
 import anyio
 import anyio.lowlevel
 import pytest
-from support.virtual import virtually
+from support.sends import OwnAbort, echo
+from support.virtual import virtual, virtually
 from test_outcomes import client_of
 
 from sunshine_async import bulk, jobs
@@ -21,12 +22,6 @@ from sunshine_async.jobs import SUNSHINE, Job, Mode, Row
 
 BACKENDS: Final = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 Block = AbstractAsyncContextManager[bulk.Outcomes[Any, Any]]
-
-
-async def echo(item: Any) -> Any:
-    """Return the item, a moment later."""
-    await anyio.lowlevel.checkpoint()
-    return item
 
 
 async def echo_all(items: Any) -> Any:
@@ -132,7 +127,7 @@ def test_it_is_closed(backend: str, run: str, source: str, then: str) -> None:
             await read(block, 5, then)
         assert watched.closed == 1 or not started
 
-    anyio.run(scenario, backend=backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -159,7 +154,7 @@ def test_it_is_closed_where_it_waits(backend: str, run: str) -> None:
                     assert [one async for one in outcomes] == []
             assert closed == ["closed"]
 
-    anyio.run(scenario, backend=backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -243,6 +238,7 @@ def test_closing_has_an_end_for_jobs_too() -> None:
     virtually(scenario)
 
 
+@virtual
 async def test_closing_passes_a_cancellation_of_the_caller_on() -> None:
     """`asyncio.timeout` around a closing that hangs is the caller's own, and not swallowed."""
 
@@ -250,7 +246,7 @@ async def test_closing_passes_a_cancellation_of_the_caller_on() -> None:
         try:
             yield 1
         finally:
-            await anyio.sleep(1)
+            await anyio.sleep_forever()
 
     iterator = rows()
     await anext(iterator)
@@ -303,12 +299,8 @@ def test_a_wrong_end_is_an_error(backend: str, error: type[Exception]) -> None:
     anyio.run(scenario, backend=backend)
 
 
-class Abort(BaseException):
-    """No `Exception`."""
-
-
 @BACKENDS
-@pytest.mark.parametrize("error", [Abort("x"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
+@pytest.mark.parametrize("error", [OwnAbort("x"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("run", RUNS)
 def test_whatever_the_items_raise_comes_out(

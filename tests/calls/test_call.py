@@ -3,11 +3,12 @@
 import logging
 import pickle
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 import httpx
 import pytest
+from support.clients import scripted, sent
+from support.virtual import virtually
 
 from sunshine_async import (
     ApiError,
@@ -36,7 +37,7 @@ from sunshine_async.sunshine import (
     UserCreateBody,
     UserUpdateBody,
 )
-from sunshine_async.testing import Answer, ScriptedTransport
+from sunshine_async.testing import Answer
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 KEYED = UserCreateBody(external_id="jane-1", profile=Profile(given_name="Jane"))
@@ -49,20 +50,6 @@ GONE: Answer = (404, {"errors": [{"code": "user_not_found", "title": "User not f
 LOST: Answer = httpx.ReadError("")
 LATE: Answer = httpx.ReadTimeout("")
 UNSENT: Answer = httpx.ConnectError("refused")
-
-Scripted = tuple[SunshineClient, ScriptedTransport]
-
-
-def scripted(*answers: Answer, **options: Any) -> Scripted:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    options = {"auth": BasicAuth("key-id", "top-secret"), **options}
-    return SunshineClient("app", transport=transport, **options), transport
-
-
-def sent(transport: ScriptedTransport) -> list[str]:
-    """Return what was sent, a line a request."""
-    return [f"{request.method} {request.url.raw_path.decode()}" for request in transport.requests]
 
 
 async def test_a_create_is_one_request() -> None:
@@ -452,7 +439,7 @@ class TestCancelling:
                 assert isinstance(late, RequestTimeoutError)
                 assert late.maybe_applied
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @BACKENDS
     def test_a_transport_that_tells_nothing_may_have_sent(self, backend: str) -> None:
@@ -469,7 +456,7 @@ class TestCancelling:
                     raise
             assert "may have acted" in notes[0]
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @BACKENDS
     def test_the_deadline_bounds_an_attempt(self, backend: str) -> None:
@@ -487,7 +474,7 @@ class TestCancelling:
                 await client.users.get("jane-1")
             assert caught.value.attempts == 1
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
 
 class TestSecrets:

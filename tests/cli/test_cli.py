@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ import anyio.lowlevel
 import pytest
 from attrs import evolve
 from rich.cells import cell_len
-from support.forking import Command
-from support.killing import REAL
+from support.forking import REAL, Command
+from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient, cli
@@ -109,11 +110,6 @@ def standard_input(data: bytes) -> Iterator[None]:
         os.dup2(saved, 0)
         os.close(saved)
         os.close(out)
-
-
-def words(text: str) -> str:
-    """Return *text* as one line, whatever its width made of it."""
-    return " ".join(text.split())
 
 
 class TestImport:
@@ -644,21 +640,26 @@ def start(
 
 
 class TestProcess:
-    def test_interrupts(
-        self, env: dict[str, str], tmp_path: Path, emulator: Emulator, forked: Command
-    ) -> None:
+    def test_interrupts(self, env: dict[str, str], tmp_path: Path, forked: Command) -> None:
         """SIGINT and SIGTERM end an import in order: the report, then 130 or 143."""
+        came = threading.Event()
+
+        def clock() -> float:
+            came.set()
+            return time.monotonic()
+
         path = tmp_path / "users.jsonl"
         path.write_text("{}\n" * 200_000)
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            emulator.reset()
+            emulator = Emulator(rate=1_000_000, clock=clock)  # asked at each request
+            came.clear()
             arguments = ("import", path, "--mode", "create", "--json")
-            with start(forked, env, *arguments, stdout=subprocess.PIPE) as process:
-                while not emulator.ledger()["requests"]:
-                    assert process.poll() is None
-                    time.sleep(0.01)
-                process.send_signal(number)
-                out, err = process.communicate(timeout=20)
+            with emulator.serve() as base_url:
+                env["SUNSHINE_BASE_URL"] = base_url
+                with start(forked, env, *arguments, stdout=subprocess.PIPE) as process:
+                    assert came.wait(20)
+                    process.send_signal(number)
+                    out, err = process.communicate(timeout=20)
             assert process.returncode == status, err
             summary = json.loads(out)
             assert summary["ending"] == "stopped"

@@ -8,16 +8,15 @@ import signal
 import socket
 import struct
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from rich.cells import cell_len
-from support.forking import Command
-from support.killing import REAL
+from support.forking import REAL, Command
 from support.size import sized
+from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async import cli
@@ -33,27 +32,15 @@ Call: TypeAlias = Callable[[str], Result]
 ROWS = "externalId,profile.givenName\na,Zoë\nb,陽子\nc,x,y\n"
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture(scope="module")
-def base_url(emulator: Emulator) -> Iterator[str]:
-    with emulator.serve() as base_url:
-        yield base_url
-
-
 @pytest.fixture
-def env(emulator: Emulator, base_url: str, forked: Command) -> dict[str, str]:
-    emulator.reset()
+def env(emulator: Emulator, emulator_url: str, forked: Command) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(cli.__file__).parents[2]),
         "SUNSHINE_APP_ID": "app",
         "SUNSHINE_KEY_ID": "key-id",
         "SUNSHINE_KEY_SECRET": "the-secret-value",
-        "SUNSHINE_BASE_URL": base_url,
+        "SUNSHINE_BASE_URL": emulator_url,
         "SA": " ".join(forked),
         "REAL": " ".join(REAL),
     }
@@ -113,12 +100,8 @@ def start(env: dict[str, str], *arguments: str, **options: Any) -> "subprocess.P
 def wait_for_users(number: int, emulator: Emulator, process: "subprocess.Popen[str]") -> None:
     """Return once the running *process* has created so many users."""
     while len(emulator.users("sunshine")) < number:
-        assert process.poll() is None
-        time.sleep(0.01)
-
-
-def words(text: str) -> str:
-    return " ".join(text.split())
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.01)
 
 
 class TestStreams:

@@ -1,6 +1,5 @@
 """What jobs say of upserts: how many were created, how many updated, and what nobody can tell."""
 
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import anyio
 import httpx
 import pytest
 from attrs import field, frozen
+from support.journals import run_with_journal, write
 from support.size import sized
 
 from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, Retry, SunshineClient, jobs
@@ -101,19 +101,9 @@ class Cutting(httpx.AsyncBaseTransport):
         return response
 
 
-def write(file: Path, rows: Iterable[Person]) -> Path:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
 async def run(client: Client, kind: Kind, path: Path, rows: Any, **options: Any) -> Report:
     """Upsert *rows*, of a file or at hand, with a journal."""
-    service = SERVICES[kind.name]
-    async with jobs.open(path, client, service, Mode.UPSERT, **options) as job:
-        if not isinstance(rows, Path):
-            return await job.run(rows)
-        with open_rows(rows, job.shape) as found:
-            return await job.run(found)
+    return await run_with_journal(client, SERVICES[kind.name], path, rows, Mode.UPSERT, **options)
 
 
 async def killed(
@@ -494,21 +484,31 @@ class TestReadOnce:
         """Whatever came in which session, and wherever it was cut off (.): what came last is there."""
         for number, session in enumerate(sessions):
             cut = anyio.CancelScope()
+            on_disk, came = anyio.Event(), len(session.partition(".")[0].replace(" ", ""))
+
+            def progress(report: Report, on_disk: anyio.Event = on_disk, came: int = came) -> None:
+                if report.rows - report.before == came:
+                    on_disk.set()
 
             async def bodies(
-                session: str = session, number: int = number, cut: anyio.CancelScope = cut
+                session: str = session,
+                number: int = number,
+                cut: anyio.CancelScope = cut,
+                on_disk: anyio.Event = on_disk,
             ) -> AsyncIterator[Person]:
-                for one in session.replace(" ", ""):
+                for place, one in enumerate(session.replace(" ", "")):
                     if one == ".":
-                        await anyio.sleep(0.3)  # so that what came before it is on the disk
+                        if place:
+                            await on_disk.wait()
                         cut.cancel()
-                        await anyio.sleep(1)
+                        await anyio.sleep_forever()
                     yield named("k", one)
                 yield named("z", str(number))
 
             with cut:
                 async with SUNSHINE.on(emulator.transport()) as client:
-                    await run(client, SUNSHINE, path, bodies(), concurrency=1)
+                    options = {"concurrency": 1, "on_progress": progress}
+                    await run(client, SUNSHINE, path, bodies(), **options)
 
         assert names(emulator)["k"] == wanted
 

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 import anyio
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripts import scripts
+from support.clients import sunshine
+from support.scripts import Script, outcome_of, scripts
 from support.size import sized
 
-from sunshine_async import BasicAuth, Retry, SunshineClient, bulk
+from sunshine_async import BasicAuth, Retry, SunshineClient
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator, Mishap
@@ -119,19 +119,6 @@ NEW = UserCreateBody(external_id="key", profile=Profile(given_name="New"))
 CHANGE = UserUpdateBody(profile=Profile(given_name="New"))
 
 
-class Script(httpx.AsyncBaseTransport):
-    """An emulator whose requests each have a mishap of their own, or none."""
-
-    def __init__(self, emulator: Emulator, script: list[Any]) -> None:
-        self.emulator = emulator
-        self.script = iter(script)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        mishap = next(self.script, None)
-        self.emulator.faults = [] if mishap is None else [mishap]
-        return await self.emulator.transport().handle_async_request(request)
-
-
 def names(emulator: Emulator) -> list[str | None]:
     """Return the given names of all users there are."""
     return sorted(user["profile"].get("givenName") for user in emulator.users("sunshine"))
@@ -149,14 +136,7 @@ def run(call: Call, script: list[Any], *, existing: bool) -> tuple[Outcome[None,
         }
         emulator.add("sunshine", old, app_id="app")
 
-    async def scenario() -> Outcome[None, object]:
-        transport = Script(emulator, script)
-        client = SunshineClient("app", auth=AUTH, transport=transport)
-        with no_waiting():
-            [outcome] = await bulk.collect(lambda _: call(client), [None])
-        return outcome
-
-    return anyio.run(scenario), emulator
+    return outcome_of(sunshine(Script(emulator, script)), call), emulator
 
 
 @settings(max_examples=sized(150, 5))

@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 from attrs import evolve
+from killing import SUNSHINE, Importing, emulator, ended, judged, play
 from support.forking import Command
-from support.killing import SUNSHINE, Importing, emulator, ended, judged, play
 from support.size import sized
 
 CALM = ("--latency", "0.02")

@@ -25,6 +25,8 @@ from typing import Any, TypeAlias
 
 HERE = Path(__file__).resolve()
 Command: TypeAlias = tuple[str, ...]
+REAL: Command = (sys.executable, "-m", "sunshine_async")
+"""The command in a process that imports the package."""
 IMPORTED = (
     "sunshine_async.emulator", "sunshine_async.journal", "uvicorn", "uvicorn.lifespan.on",
     "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl", "anyio._backends._asyncio",

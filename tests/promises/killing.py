@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +13,10 @@ from typing import Any
 
 import httpx
 from attrs import define, field, frozen
+from support.forking import REAL
 
 from sunshine_async.journal import Journal, State
 
-REAL = (sys.executable, "-m", "sunshine_async")
-"""The command in a process that imports the package."""
 _PATIENCE = 60.0
 _NONE_MORE = 3.0  # seconds
 _EARLY = 0.25  # of the kills
