@@ -13,7 +13,7 @@ from support.size import CASES, set_size, some
 
 pytest_plugins = ["sunshine_async.testing"]
 
-for name, examples in (("full", 100), ("small", 15)):
+for name, examples in (("full", 100), ("small", 8)):
     settings.register_profile(
         name,
         deadline=None,

@@ -394,7 +394,7 @@ def test_cancelling_leaks_nothing(backend: str) -> None:
         client = SunshineClient("app", auth=auth, transport=Slow(answers), pace=pace)
         bodies = [UserCreateBody(external_id=str(n % 7)) for n in range(50)]
 
-        for _ in range(sized(200, 40)):
+        for _ in range(sized(200, 15)):
             moment = luck.randrange(120)
             async with anyio.create_task_group() as tasks:
 

@@ -265,7 +265,9 @@ class TestRows:
         self, call: Call, tmp_path: Path, emulator: Emulator, spoil: Any, said: str
     ) -> None:
         """Rows sent before the reading ends are counted: status 3; with a journal none is sent: 2."""
-        lines = "".join(f'{{"externalId": "{n}-{os.urandom(8).hex()}"}}\n' for n in range(300))
+        lines = "".join(
+            f'{{"externalId": "{n}-{os.urandom(8).hex()}"}}\n' for n in range(sized(300, 160))
+        )
         (tmp_path / "users.jsonl.gz").write_bytes(spoil(gzip.compress(lines.encode())))
         result = call("import users.jsonl.gz --mode upsert --json --journal run.sqlite")
         assert result.exit_code == 2

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-CASES = 3
+CASES = 2
 """Cases of a parametrized test in a small run; one case with the mark ``costly``."""
 
 _run = {"size": "small"}
@@ -25,6 +25,6 @@ def sized(full: T, small: T) -> T:
 
 
 def some(cases: Sequence[T], at_most: int) -> Sequence[T]:
-    """Return *cases*, in a small run *at_most* that many: the first, the last, and some between."""
+    """Return *cases*, in a small run *at_most* that many: from the first to the last."""
     places = range(sized(len(cases), min(at_most, len(cases))))
     return [cases[place * (len(cases) - 1) // max(1, len(places) - 1)] for place in places]
