@@ -122,6 +122,13 @@ class OperationRequest:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Mapping[str, Any]
+    url: str = ""
+    """The URL without the query."""
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host of the URL."""
+        return "/".join(self.url.split("/", 3)[:3])
 
 
 @frozen
@@ -143,6 +150,8 @@ class Operation:
     needs_body: bool = True
     takes_form: bool = False
     """True if the body is a form with files: `OperationRequest.body` has the parts by name."""
+    keeps_files: bool = False
+    """True if the parts of the form keep their bytes."""
     lock_key: Callable[[OperationRequest], Hashable] | None = None
     """The key of the changed object. Until the response is sent, further changes get a 409."""
 
@@ -197,6 +206,10 @@ class UserApi(Store):
             return self._add(user, app_id)
         except Refusal as refusal:
             raise ValueError(str(refusal)) from None
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts of users and effects, for the ledger."""
+        return {"users": len(self), "effects": dict(self.effects)}
 
     def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
         """Return *values* with ids as stored; raise `Refusal` (400) for an impossible id."""

@@ -32,15 +32,10 @@ from typing import Any, ClassVar, Final
 
 from attrs import evolve, frozen
 
+from sunshine_async.emulator.app_store import App
 from sunshine_async.emulator.fields import JsonObject, JsonObjects, Refusal, pick, refuse
-from sunshine_async.emulator.platform import (
-    App,
-    Platform,
-    PlatformApi,
-    Record,
-    apply_update,
-    not_found,
-)
+from sunshine_async.emulator.platform import Platform, PlatformApi
+from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.smooch_bodies import (
     ENTITIES,

@@ -169,7 +169,8 @@ class AsgiApp:
             body = routed.body.parts()
         elif operation.schema and (routed.body != b"" or operation.needs_body):
             body = operation.schema.validate(_parse_json(routed))
-        return operation, OperationRequest(path, routed.request.query_params, body)
+        url = str(routed.request.url).partition("?")[0]
+        return operation, OperationRequest(path, routed.request.query_params, body, url)
 
 
 def _fault_response(
@@ -201,7 +202,8 @@ def _route(operation: Operation) -> Route:
 async def _read_body(routed: _RoutedRequest) -> bytes | FormParser | None:
     """Read the body to the end; return None if the body is larger than the services take."""
     if routed.operation and routed.operation.takes_form:
-        form = FormParser(routed.request.headers.get("content-type", ""))
+        kind = routed.request.headers.get("content-type", "")
+        form = FormParser(kind, keep=routed.operation.keeps_files)
         async for chunk in routed.request.stream():
             form.add(chunk)
         return form

@@ -1,0 +1,191 @@
+"""Declared endpoints of Sunshine v2, by the name of the operation."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.retry import Replay
+from sunshine_async.sunshine import users
+
+_TABLE: Final = (
+    ("CreateApp", "POST", "/v2/apps", 201),
+    ("ListApps", "GET", "/v2/apps", 200),
+    ("GetApp", "GET", "/v2/apps/{app_id}", 200),
+    ("UpdateApp", "PATCH", "/v2/apps/{app_id}", 200),
+    ("DeleteApp", "DELETE", "/v2/apps/{app_id}", 200),
+    ("CreateAppKey", "POST", "/v2/apps/{app_id}/keys", 201),
+    ("ListAppKeys", "GET", "/v2/apps/{app_id}/keys", 200),
+    ("GetAppKey", "GET", "/v2/apps/{app_id}/keys/{key_id}", 200),
+    ("DeleteAppKey", "DELETE", "/v2/apps/{app_id}/keys/{key_id}", 200),
+    ("UploadAttachment", "POST", "/v2/apps/{app_id}/attachments", 201),
+    ("DeleteAttachment", "POST", "/v2/apps/{app_id}/attachments/remove", 200),
+    ("CreateConversation", "POST", "/v2/apps/{app_id}/conversations", 201),
+    ("ListConversations", "GET", "/v2/apps/{app_id}/conversations", 200),
+    ("GetConversation", "GET", "/v2/apps/{app_id}/conversations/{conversation_id}", 200),
+    ("UpdateConversation", "PATCH", "/v2/apps/{app_id}/conversations/{conversation_id}", 200),
+    ("DeleteConversation", "DELETE", "/v2/apps/{app_id}/conversations/{conversation_id}", 200),
+    ("JoinConversation", "POST", "/v2/apps/{app_id}/conversations/{conversation_id}/join", 201),
+    (
+        "ListParticipants",
+        "GET",
+        "/v2/apps/{app_id}/conversations/{conversation_id}/participants",
+        200,
+    ),
+    ("LeaveConversation", "POST", "/v2/apps/{app_id}/conversations/{conversation_id}/leave", 200),
+    ("PostMessage", "POST", "/v2/apps/{app_id}/conversations/{conversation_id}/messages", 201),
+    ("ListMessages", "GET", "/v2/apps/{app_id}/conversations/{conversation_id}/messages", 200),
+    (
+        "DeleteAllMessages",
+        "DELETE",
+        "/v2/apps/{app_id}/conversations/{conversation_id}/messages",
+        200,
+    ),
+    (
+        "DeleteMessage",
+        "DELETE",
+        "/v2/apps/{app_id}/conversations/{conversation_id}/messages/{message_id}",
+        200,
+    ),
+    ("PostActivity", "POST", "/v2/apps/{app_id}/conversations/{conversation_id}/activity", 200),
+    ("PassControl", "POST", "/v2/apps/{app_id}/conversations/{conversation_id}/passControl", 200),
+    (
+        "ReleaseControl",
+        "POST",
+        "/v2/apps/{app_id}/conversations/{conversation_id}/releaseControl",
+        200,
+    ),
+    ("OfferControl", "POST", "/v2/apps/{app_id}/conversations/{conversation_id}/offerControl", 200),
+    (
+        "AcceptControl",
+        "POST",
+        "/v2/apps/{app_id}/conversations/{conversation_id}/acceptControl",
+        200,
+    ),
+    (
+        "DownloadMessageRef",
+        "POST",
+        "/v2/apps/{app_id}/conversations/{conversation_id}/download",
+        200,
+    ),
+    (
+        "PostConversionEvents",
+        "POST",
+        "/v2/apps/{app_id}/conversations/{conversation_id}/conversionEvents",
+        200,
+    ),
+    ("CreateIntegration", "POST", "/v2/apps/{app_id}/integrations", 201),
+    ("ListIntegrations", "GET", "/v2/apps/{app_id}/integrations", 200),
+    ("GetIntegration", "GET", "/v2/apps/{app_id}/integrations/{integration_id}", 200),
+    ("UpdateIntegration", "PATCH", "/v2/apps/{app_id}/integrations/{integration_id}", 200),
+    ("DeleteIntegration", "DELETE", "/v2/apps/{app_id}/integrations/{integration_id}", 200),
+    (
+        "CreateCustomIntegrationKey",
+        "POST",
+        "/v2/apps/{app_id}/integrations/{integration_id}/keys",
+        201,
+    ),
+    (
+        "ListCustomIntegrationKeys",
+        "GET",
+        "/v2/apps/{app_id}/integrations/{integration_id}/keys",
+        200,
+    ),
+    (
+        "GetCustomIntegrationKey",
+        "GET",
+        "/v2/apps/{app_id}/integrations/{integration_id}/keys/{key_id}",
+        200,
+    ),
+    (
+        "DeleteCustomIntegrationKey",
+        "DELETE",
+        "/v2/apps/{app_id}/integrations/{integration_id}/keys/{key_id}",
+        200,
+    ),
+    ("CreateWebhook", "POST", "/v2/apps/{app_id}/integrations/{integration_id}/webhooks", 201),
+    ("ListWebhooks", "GET", "/v2/apps/{app_id}/integrations/{integration_id}/webhooks", 200),
+    (
+        "GetWebhook",
+        "GET",
+        "/v2/apps/{app_id}/integrations/{integration_id}/webhooks/{webhook_id}",
+        200,
+    ),
+    (
+        "UpdateWebhook",
+        "PATCH",
+        "/v2/apps/{app_id}/integrations/{integration_id}/webhooks/{webhook_id}",
+        200,
+    ),
+    (
+        "DeleteWebhook",
+        "DELETE",
+        "/v2/apps/{app_id}/integrations/{integration_id}/webhooks/{webhook_id}",
+        200,
+    ),
+    ("CreateSwitchboard", "POST", "/v2/apps/{app_id}/switchboards", 201),
+    ("ListSwitchboards", "GET", "/v2/apps/{app_id}/switchboards", 200),
+    ("UpdateSwitchboard", "PATCH", "/v2/apps/{app_id}/switchboards/{switchboard_id}", 200),
+    ("DeleteSwitchboard", "DELETE", "/v2/apps/{app_id}/switchboards/{switchboard_id}", 200),
+    (
+        "CreateSwitchboardIntegration",
+        "POST",
+        "/v2/apps/{app_id}/switchboards/{switchboard_id}/switchboardIntegrations",
+        201,
+    ),
+    (
+        "ListSwitchboardIntegrations",
+        "GET",
+        "/v2/apps/{app_id}/switchboards/{switchboard_id}/switchboardIntegrations",
+        200,
+    ),
+    (
+        "UpdateSwitchboardIntegration",
+        "PATCH",
+        "/v2/apps/{app_id}/switchboards/{switchboard_id}/switchboardIntegrations/{switchboard_integration_id}",
+        200,
+    ),
+    (
+        "DeleteSwitchboardIntegration",
+        "DELETE",
+        "/v2/apps/{app_id}/switchboards/{switchboard_id}/switchboardIntegrations/{switchboard_integration_id}",
+        200,
+    ),
+    ("CreateUser", "POST", "/v2/apps/{app_id}/users", 201),
+    ("ListUsers", "GET", "/v2/apps/{app_id}/users", 200),
+    ("GetUser", "GET", "/v2/apps/{app_id}/users/{user_id_or_external_id}", 200),
+    ("UpdateUser", "PATCH", "/v2/apps/{app_id}/users/{user_id_or_external_id}", 200),
+    ("DeleteUser", "DELETE", "/v2/apps/{app_id}/users/{user_id_or_external_id}", 200),
+    ("CreateClient", "POST", "/v2/apps/{app_id}/users/{user_id_or_external_id}/clients", 201),
+    ("ListClients", "GET", "/v2/apps/{app_id}/users/{user_id_or_external_id}/clients", 200),
+    (
+        "RemoveClient",
+        "DELETE",
+        "/v2/apps/{app_id}/users/{user_id_or_external_id}/clients/{client_id}",
+        200,
+    ),
+    ("ListDevices", "GET", "/v2/apps/{app_id}/users/{user_id_or_external_id}/devices", 200),
+    (
+        "GetDevice",
+        "GET",
+        "/v2/apps/{app_id}/users/{user_id_or_external_id}/devices/{device_id}",
+        200,
+    ),
+    (
+        "DeleteUserPersonalInformation",
+        "DELETE",
+        "/v2/apps/{app_id}/users/{user_id_or_external_id}/personalinformation",
+        200,
+    ),
+    ("SyncUser", "POST", "/v2/apps/{app_id}/users/{zendesk_id}/sync", 200),
+    ("GetTokenInfo", "GET", "/v2/tokenInfo", 200),
+    ("Authorize", "GET", "/oauth/authorize", 302),
+    ("GetToken", "POST", "/oauth/token", 200),
+    ("RevokeAccess", "DELETE", "/oauth/authorization", 200),
+)
+V2: Final[Mapping[str, Endpoint[Any, Any]]] = {
+    **{
+        name: Endpoint(method, path, operation=name, returns=object, ok=(ok,), replay=Replay.UNSAFE)
+        for name, method, path, ok in _TABLE
+    },
+    **{endpoint.operation: endpoint for endpoint in users.ENDPOINTS},
+}
