@@ -59,7 +59,7 @@ class ListResponse(Model):
     links: Links | None = None
 
 
-class RawPage(Protocol[T]):
+class RecordsPage(Protocol[T]):
     """A `ListResponse` with records: *items* has the list's own name on the wire."""
 
     @property
@@ -111,7 +111,7 @@ class CursorPaging(Generic[T]):
 
 
 def list_pages(
-    send: Callable[[Query], Awaitable[RawPage[T]]],
+    send: Callable[[Query], Awaitable[RecordsPage[T]]],
     endpoint: Endpoint[None, Any],
     *,
     after: str | None,
