@@ -225,7 +225,7 @@ def _model_writer(kind: Any, converter: Converter) -> unions.Write:
     overrides: Any = {
         field.name: override(
             omit=field.name == EXTRA,
-            omit_if_default=name_of(field) != TAG or field.default is None,
+            omit_if_default=TAG not in field.metadata or field.default is None,
             rename=name_of(field),
         )
         for field in attrs.fields(kind)
@@ -256,7 +256,9 @@ def _converter(*, strict: bool) -> Converter:
     converter.register_unstructure_hook(UnixTime, UnixTime.to_seconds)
     converter.register_unstructure_hook_func(_is_plain, _write_plain)
     converter.register_structure_hook_func(_is_mapping, reader.exact_reader(dict))
-    converter.register_structure_hook_factory(unions.is_union, unions.union_reader)
+    converter.register_structure_hook_factory(
+        unions.is_union, partial(unions.union_reader, strict=strict)
+    )
     converter.register_unstructure_hook_factory(unions.is_union, unions.union_writer)
     converter.register_structure_hook_factory(_is_list, partial(reader.list_reader, strict=strict))
     converter.register_unstructure_hook_factory(_is_list, _list_writer)
