@@ -49,6 +49,40 @@ class App:
             raise not_found()
         return record
 
+    @property
+    def details(self) -> Row:
+        """The app in the format of the API."""
+        empty = {"id": self.id, "displayName": self.id, "settings": {}, "metadata": {}}
+        return self.table("apps").rows.get(self.id, empty)
+
+    @property
+    def is_deleted(self) -> bool:
+        return "deleted" in self.table("apps").rows.get(self.id, ())
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the app holds nothing."""
+        return not self.by_id and not any(table.rows for table in self.tables.values())
+
+    def describe(self, changes: Mapping[str, Any]) -> Row:
+        """Change the details of the app; return the details."""
+        return self.table("apps").put({**self.details, **changes})
+
+    def delete(self) -> None:
+        """Delete everything in the app, and the app."""
+        for record in [*self.by_id.values()]:
+            self.forget(record)
+        for table in self.tables.values():
+            table.clear()
+        self.describe({"deleted": True})
+
+    def integration_of_key(self, key_id: str) -> str | None:
+        """Return the id of the custom integration with a key; None if there is no such key."""
+        for integration_id in self.table("integrations").rows if key_id else ():
+            if key_id in self.table("keys", integration_id).rows:
+                return integration_id
+        return None
+
     def user_in(self, body: Mapping[str, Any], path: str = "") -> Record:
         """Return the user that *body* names by ``userId`` or ``userExternalId``.
 

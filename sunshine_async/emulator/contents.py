@@ -77,7 +77,7 @@ _ITEM: Final = object_schema(
     description=_SHORT_TEXT,
     mediaUrl=text_schema(0, 2048, format="uri"),
     mediaType=_SHORT_TEXT,
-    altText=TEXT,
+    altText=_SHORT_TEXT,
     size=text_schema(enum=("compact", "large")),
     actions=array_schema(_ITEM_ACTION, 1, 3),
     metadata=METADATA,

@@ -124,6 +124,18 @@ class ConversationStore:
         ]
         return self.all.put({**row, "participants": participants})
 
+    def associate(self, row: Row, user_id: str, client: Mapping[str, str]) -> None:
+        """Make *client* the primary client of a participant."""
+        [participant] = [one for one in row["participants"] if one["userId"] == user_id]
+        clients = [client, *participant["clientAssociations"]]
+        self.change_participant(row, user_id, clientAssociations=clients)
+
+    def dissociate(self, row: Row, user_id: str, client_id: str) -> None:
+        """Remove a client from a participant."""
+        [participant] = [one for one in row["participants"] if one["userId"] == user_id]
+        clients = [one for one in participant["clientAssociations"] if one["clientId"] != client_id]
+        self.change_participant(row, user_id, clientAssociations=clients)
+
     def leave(self, row: Row, user_id: str) -> Row:
         """Remove a participant; return the new conversation."""
         others = [one for one in row["participants"] if one["userId"] != user_id]

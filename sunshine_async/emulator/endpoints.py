@@ -5,7 +5,20 @@ from typing import Any, Final
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
-from sunshine_async.sunshine import users
+from sunshine_async.sunshine import (
+    app_keys,
+    apps,
+    conversations,
+    devices,
+    integration_keys,
+    messages,
+    participants,
+    switchboard_actions,
+    switchboard_integrations,
+    switchboards,
+    users,
+    webhooks,
+)
 
 _TABLE: Final = (
     ("CreateApp", "POST", "/v2/apps", 201),
@@ -182,10 +195,24 @@ _TABLE: Final = (
     ("GetToken", "POST", "/oauth/token", 200),
     ("RevokeAccess", "DELETE", "/oauth/authorization", 200),
 )
+_RESOURCES: Final = (
+    app_keys,
+    apps,
+    conversations,
+    devices,
+    integration_keys,
+    messages,
+    participants,
+    switchboard_actions,
+    switchboard_integrations,
+    switchboards,
+    users,
+    webhooks,
+)
 V2: Final[Mapping[str, Endpoint[Any, Any]]] = {
     **{
         name: Endpoint(method, path, operation=name, returns=object, ok=(ok,), replay=Replay.UNSAFE)
         for name, method, path, ok in _TABLE
     },
-    **{endpoint.operation: endpoint for endpoint in users.ENDPOINTS},
+    **{endpoint.operation: endpoint for each in _RESOURCES for endpoint in each.ENDPOINTS},
 }

@@ -83,10 +83,12 @@ def _is_flat(value: Mapping[str, Any]) -> bool:
     return all(type(inner) in (str, int, float, bool, NoneType) for inner in value.values())
 
 
+_PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 FORMATS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
     "email": (EMAIL.fullmatch, "should be an email address"),
     "uri": (_URI.fullmatch, "should be a URI"),
     "time": (_is_time, "should be a time in the format YYYY-MM-DDThh:mm:ss.sssZ"),
+    "phone": (_PHONE_NUMBER.fullmatch, "should begin with + and the country code"),
     "flat": (_is_flat, "should hold strings, numbers and booleans only"),
 }
 

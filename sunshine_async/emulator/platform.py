@@ -29,8 +29,9 @@ from sunshine_async.emulator.service import (
     Reply,
     Store,
     UserApi,
+    basic_key,
 )
-from sunshine_async.emulator.tables import Row
+from sunshine_async.emulator.tables import Row, Table
 
 MAX_MESSAGES: Final = 30_000
 """Messages that a conversation may have."""
@@ -52,7 +53,35 @@ class Platform(Store):
         return sum(len(app.by_id) for app in self._apps.values())
 
     def app(self, app_id: str) -> App:
-        """Return an app; any id is an app."""
+        """Return an app; any id is an app. Raise `Refusal` (404) for a deleted app."""
+        app = self._app(app_id)
+        if app.is_deleted:
+            raise Refusal(404, "app_not_found", "App not found")
+        return app
+
+    def apps(self) -> list[App]:
+        """Return the apps that hold anything."""
+        apps = [app for app_id, app in self._apps.items() if app_id]
+        return [app for app in apps if not app.is_empty and not app.is_deleted]
+
+    @property
+    def tokens(self) -> Table:
+        """The issued tokens of OAuth."""
+        return self._app("").table("tokens")
+
+    def admits(self, authorization: str) -> bool | None:
+        """Return True or False for a token or key that the platform issued; None for others."""
+        request = OperationRequest({}, {}, {}, authorization=authorization)
+        if request.token in self.tokens.rows:
+            return bool(self.tokens.rows[request.token]["valid"])
+        key_id, secret = basic_key(authorization)
+        for app in self._apps.values() if key_id.startswith(("app_", "int_")) else ():
+            for table in app.tables.values():
+                if table.name == "keys" and key_id in table.rows:
+                    return bool(table.rows[key_id]["secret"] == secret)
+        return None
+
+    def _app(self, app_id: str) -> App:
         if app_id not in self._apps:
             self._apps[app_id] = App(
                 app_id,
@@ -64,7 +93,7 @@ class Platform(Store):
 
     def records(self, app_id: str | None = None) -> Iterator[Record]:
         """Yield the users of an app, or of all apps."""
-        apps = self._apps.values() if app_id is None else [self.app(app_id)]
+        apps = self._apps.values() if app_id is None else [self._app(app_id)]
         return chain.from_iterable(app.by_id.values() for app in apps)
 
     @property
@@ -144,12 +173,12 @@ class Platform(Store):
             case ["support", record]:
                 self.add_support(record)
             case [app_id, user_id, None]:
-                app = self.app(app_id)
+                app = self._app(app_id)
                 app.forget(app.by_id[user_id])
             case [app_id, table, row_id, row]:
-                self.app(app_id).table(*table.split("/")).restore(row_id, row)
+                self._app(app_id).table(*table.split("/")).restore(row_id, row)
             case _:
-                self.app(change[0]).put(Record(**change[2]))
+                self._app(change[0]).put(Record(**change[2]))
 
 
 class PlatformApi(UserApi):
@@ -164,6 +193,9 @@ class PlatformApi(UserApi):
 
     def __len__(self) -> int:
         return len(self._platform)
+
+    def admits(self, authorization: str) -> bool | None:
+        return self._platform.admits(authorization)
 
     def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
         return map(self._view, self._platform.records(app_id))

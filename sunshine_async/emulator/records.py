@@ -1,6 +1,6 @@
 """Records of users: a user of Sunshine Conversations with all parts, and the rules of a change."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -54,6 +54,23 @@ class Record:
             pending_clients=[omit(client, *_PERSONAL_OF_CLIENT) for client in self.pending_clients],
             devices=[omit(device, *_PERSONAL_OF_CLIENT) for device in self.devices],
         )
+
+    @property
+    def all_clients(self) -> JsonObjects:
+        """The clients, the pending ones last."""
+        return [*self.clients, *self.pending_clients]
+
+    def with_clients(self, keep: Callable[[Mapping[str, Any]], bool]) -> "Record":
+        """Return the record with the clients, pending or not, for which *keep* is true."""
+        return evolve(
+            self,
+            clients=[*filter(keep, self.clients)],
+            pending_clients=[*filter(keep, self.pending_clients)],
+        )
+
+    def without_channel(self, channel: str) -> "Record":
+        """Return the record without the clients of *channel*."""
+        return self.with_clients(lambda client: client.get("platform") != channel)
 
     def merge_with(self, discarded: "Record") -> "Record":
         """Return the record with the missing parts filled from *discarded*."""

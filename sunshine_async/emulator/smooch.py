@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Final
 from attrs import evolve, frozen
 
 from sunshine_async.emulator.app_store import App
-from sunshine_async.emulator.fields import JsonObject, JsonObjects, Refusal, pick, refuse
+from sunshine_async.emulator.fields import JsonObject, Refusal, pick, refuse
 from sunshine_async.emulator.platform import Platform, PlatformApi
 from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
@@ -163,7 +163,7 @@ class Smooch(PlatformApi):
             "externalId": external_id,
             **pick(request.body, "integrationId", "primary"),
         }
-        others = _without_channel(record, channel)
+        others = record.without_channel(channel)
         pending = [*others.pending_clients, client]
         response = self._put("link", app, evolve(others, pending_clients=pending))
         if request.body["confirmation"]["type"] == "immediate":
@@ -173,7 +173,7 @@ class Smooch(PlatformApi):
     def _unlink(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         channel = request.path["channel"]
-        others = _without_channel(record, channel)
+        others = record.without_channel(channel)
         if others == record:
             refuse(f"the app user isn't linked to {channel}")
         app.put(others)
@@ -246,14 +246,3 @@ class Smooch(PlatformApi):
             "clients": record.clients,
             "pendingClients": record.pending_clients,
         }
-
-
-def _without_channel(record: Record, channel: str) -> Record:
-    """Return *record* without the clients of *channel*."""
-
-    def others(clients: JsonObjects) -> JsonObjects:
-        return [client for client in clients if client.get("platform") != channel]
-
-    return evolve(
-        record, clients=others(record.clients), pending_clients=others(record.pending_clients)
-    )

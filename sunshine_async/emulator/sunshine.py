@@ -24,11 +24,14 @@ Assumed, where the specification is silent:
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 from attrs import evolve
 
 from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.apps import AppOperations
+from sunshine_async.emulator.channels import Channels
 from sunshine_async.emulator.conversations import Conversations
 from sunshine_async.emulator.fields import (
     TEXT,
@@ -38,10 +41,12 @@ from sunshine_async.emulator.fields import (
     object_schema,
     refuse,
 )
+from sunshine_async.emulator.integrations import Integrations
 from sunshine_async.emulator.messages import Messages
 from sunshine_async.emulator.platform import Platform, PlatformApi
 from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
+from sunshine_async.emulator.switchboards import Switchboards
 from sunshine_async.sunshine import users
 
 EMAIL_FILTER: Final = "filter[identities.email]"
@@ -102,7 +107,10 @@ class Sunshine(PlatformApi):
             Operation(users.SYNC, self._sync, SYNC_BODY, needs_body=False),
             Operation(users.LIST, self._list),
             *self.messages.operations,
-            *Conversations(platform, self._count).operations,
+            *chain.from_iterable(
+                part(platform, self._count).operations
+                for part in (Conversations, Switchboards, Integrations, Channels, AppOperations)
+            ),
         )
 
     def clear(self) -> None:

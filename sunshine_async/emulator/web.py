@@ -158,9 +158,10 @@ class AsgiApp:
 
     def _parse(self, routed: _RoutedRequest) -> tuple[Operation, OperationRequest]:
         """Return the operation and decoded input; raise `Refusal` if not admitted or invalid."""
-        if not self._world.credentials.admit(routed.request.headers.get("authorization")):
-            raise _refusal(401)
         operation = routed.operation
+        authorization = routed.request.headers.get("authorization", "")
+        if not (operation and operation.is_public) and not self._admits(routed, authorization):
+            raise _refusal(401)
         if operation is None:
             raise _refusal(405 if routed.allowed else 404)
         path = routed.service.path(routed.path)
@@ -170,7 +171,12 @@ class AsgiApp:
         elif operation.schema and (routed.body != b"" or operation.needs_body):
             body = operation.schema.validate(_parse_json(routed))
         url = str(routed.request.url).partition("?")[0]
-        return operation, OperationRequest(path, routed.request.query_params, body, url)
+        query = routed.request.query_params
+        return operation, OperationRequest(path, query, body, url, authorization)
+
+    def _admits(self, routed: _RoutedRequest, authorization: str) -> bool:
+        issued = routed.service.admits(authorization)
+        return self._world.credentials.admit(authorization) if issued is None else issued
 
 
 def _fault_response(

@@ -1,6 +1,5 @@
 """The state behind an emulator: services and stores, credentials, rates, faults, counts."""
 
-from base64 import b64decode
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +14,7 @@ from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
 from sunshine_async.emulator.fields import Refusal
 from sunshine_async.emulator.platform import MAX_MESSAGES, Platform
-from sunshine_async.emulator.service import StateFile, Store, UserApi
+from sunshine_async.emulator.service import StateFile, Store, UserApi, basic_key
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
 from sunshine_async.errors import ConfigurationError
@@ -239,18 +238,12 @@ class Credentials:
             return bool(value or token)
         match scheme.lower():
             case "basic":
-                return self._is_key(value)
+                key_id, secret = basic_key(f"{scheme} {value}")
+                return self._secrets.get(key_id) == secret
             case "bearer":
                 return value in self._tokens or self._is_signed(value)
             case _:
                 return token in self._tokens
-
-    def _is_key(self, basic: str) -> bool:
-        try:
-            key_id, colon, secret = b64decode(basic, validate=True).decode().partition(":")
-        except ValueError:
-            return False
-        return bool(colon) and self._secrets.get(key_id) == secret
 
     def _is_signed(self, token: str) -> bool:
         import jwt  # noqa: PLC0415 - needed for keys and bearer tokens only
