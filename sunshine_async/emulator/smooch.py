@@ -18,7 +18,8 @@ Assumed, where the reference is silent:
   any other integration is of ``messenger``.
 - A merge gives the survivor all clients, business systems and conversations of both users, and
   the values that the survivor lacked: names, properties, ``userId``. The result is as in v2's sync.
-- ``conversationStarted`` means that there is a conversation; the first image begins a conversation.
+- ``conversationStarted`` means that there is a conversation. An image is a message of the default
+  conversation, which begins with the first image; a role but ``appUser`` is the business.
 - Properties have v2's limit of 4 KB. The limits of a key and of a value aren't kept: only a
   customer's own documentation has these limits.
 - The type of an image is ``image/...`` or ``application/octet-stream``.
@@ -26,7 +27,7 @@ Assumed, where the reference is silent:
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -200,23 +201,29 @@ class Smooch(PlatformApi):
         role, source = image_part(request.body)
         name, kind = source.file_name or "", source.content_type
         self.images.append(ImageRecord(record.id, role, name, kind, source.size, source.digest))
-        if not record.conversations:
-            record = evolve(record, conversations=[self._platform.new_id()])
-            app.put(record)
+        row = app.default_conversation(record)
+        is_user = role == "appUser"
+        author = {"type": "user", "userId": record.id} if is_user else {"type": "business"}
+        content = {
+            "type": "image",
+            "mediaUrl": f"https://media.example/{self._platform.new_id()}",
+            "mediaType": source.content_type,
+            "mediaSize": source.size,
+            "altText": source.file_name,
+        }
+        values = {"author": author, "content": content, "source": {"type": "api:conversations"}}
+        stored = app.conversations.post(row, values)
         self._count("post_image")
-        message_id = self._platform.new_id()
         message = {
-            "_id": message_id,
+            "_id": stored["id"],
             "authorId": record.id,
             "role": role,
-            "type": "image",
-            "mediaUrl": f"https://media.example/{message_id}",
-            "mediaType": source.content_type,
-            "altText": source.file_name,
-            "received": round(datetime.now(UTC).timestamp(), 3),
+            **pick(content, "type", "mediaUrl", "mediaType", "altText"),
+            "received": round(datetime.fromisoformat(stored["received"]).timestamp(), 3),
             "source": {"type": "api"},
         }
-        conversation = {"_id": record.conversations[0], "unreadCount": 0}
+        [participant] = app.conversations.all.get(row["id"])["participants"]
+        conversation = {"_id": row["id"], **pick(participant, "unreadCount")}
         return Reply(201, {"message": message, "conversation": conversation})
 
     def _find(self, request: OperationRequest) -> tuple[App, Record]:
