@@ -36,6 +36,9 @@ FileSource: TypeAlias = (
     bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes] | AsyncIterable[bytes]
 )
 
+NamedSource: TypeAlias = tuple[str, FileSource] | tuple[str, FileSource, str]
+"""A file name, a source, and perhaps a media type."""
+
 MAX_FILE_BYTES: Final = 50 * 10**6
 """Largest file that a service takes, in bytes ("50MB" in the documentation)."""
 
@@ -185,7 +188,7 @@ class _FormStream:
 class Content(StreamedBody):
     """Bytes of any type as a body."""
 
-    def __init__(self, content: bytes, content_type: str) -> None:
+    def __init__(self, content_type: str, content: bytes) -> None:
         self.content_type = _checked_type(content_type)
         self.length = len(content)
         self._view: Final = memoryview(content)
