@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sunshine_async._calls.pages import Listing, Page
+    from sunshine_async.sunshine.app_keys import AppKey, AppKeyCreateBody, AppKeys
+    from sunshine_async.sunshine.apps import (
+        App,
+        AppCreateBody,
+        AppListResponse,
+        Apps,
+        AppSettings,
+        AppUpdateBody,
+    )
     from sunshine_async.sunshine.client import SunshineClient
     from sunshine_async.sunshine.contents import (
         Action,
@@ -59,8 +68,14 @@ if TYPE_CHECKING:
         DownloadMessageRefBody,
         InteractiveDataRef,
         MetaConversionEvent,
-        ParticipantJoinBody,
         SwitchboardIntegrationWebhook,
+    )
+    from sunshine_async.sunshine.conversations import Conversations
+    from sunshine_async.sunshine.devices import Device, Devices
+    from sunshine_async.sunshine.integration_keys import (
+        ApiKey,
+        IntegrationKeyCreateBody,
+        IntegrationKeys,
     )
     from sunshine_async.sunshine.message_models import (
         ActivityMessage,
@@ -83,6 +98,7 @@ if TYPE_CHECKING:
         UnknownActivityMessage,
         UnknownQuotedMessage,
     )
+    from sunshine_async.sunshine.messages import Messages
     from sunshine_async.sunshine.models import (
         Identity,
         Profile,
@@ -93,30 +109,67 @@ if TYPE_CHECKING:
         UserUpdateBody,
     )
     from sunshine_async.sunshine.pages import Links, Meta
+    from sunshine_async.sunshine.participants import (
+        ClientAssociation,
+        Participant,
+        ParticipantJoinBody,
+        ParticipantLeaveBody,
+        ParticipantListResponse,
+        Participants,
+    )
+    from sunshine_async.sunshine.switchboard_actions import (
+        AcceptControlBody,
+        OfferControlBody,
+        PassControlBody,
+        ReleaseControlBody,
+        SwitchboardActions,
+    )
+    from sunshine_async.sunshine.switchboard_integrations import (
+        SwitchboardIntegration,
+        SwitchboardIntegrationCreateBody,
+        SwitchboardIntegrations,
+        SwitchboardIntegrationUpdateBody,
+    )
+    from sunshine_async.sunshine.switchboards import (
+        Switchboard,
+        Switchboards,
+        SwitchboardUpdateBody,
+    )
     from sunshine_async.sunshine.users import Users
+    from sunshine_async.sunshine.webhooks import Webhook, WebhookBody, WebhookCreateBody, Webhooks
 
 # fmt: off
 __all__ = [
-    "Action", "ActionSubset", "ActivityMessage", "AppleMessageOverridePayload",
-    "AppleMessageRef", "Author", "Buy", "CarouselMessage", "Content", "Conversation",
-    "ConversationCreateBody", "ConversationListResponse", "ConversationTruncated",
-    "ConversationUpdateBody", "ConversionEvents", "ConversionEventsBody", "Coordinates",
-    "Destination", "DisplaySettings", "DownloadMessageRefBody", "EndedByUser",
+    "AcceptControlBody", "Action", "ActionSubset", "ActivityMessage", "ApiKey", "App",
+    "AppCreateBody", "AppKey", "AppKeyCreateBody", "AppKeys", "AppListResponse", "AppSettings",
+    "AppUpdateBody", "AppleMessageOverridePayload", "AppleMessageRef", "Apps", "Author", "Buy",
+    "CarouselMessage", "ClientAssociation", "Content", "Conversation", "ConversationCreateBody",
+    "ConversationListResponse", "ConversationTruncated", "ConversationUpdateBody",
+    "Conversations", "ConversionEvents", "ConversionEventsBody", "Coordinates", "Destination",
+    "Device", "Devices", "DisplaySettings", "DownloadMessageRefBody", "EndedByUser",
     "ExtraChannelOptions", "FileMessage", "FormMessage", "FormMessageField", "FormOption",
     "FormResponseMessage", "FormResponseMessageField", "Identity", "ImageMessage",
-    "InteractiveDataRef", "Item", "Link", "Links", "ListMessage", "Listing", "Location",
-    "LocationMessage", "LocationRequest", "Message", "MessageListResponse", "MessageOverride",
-    "MessageOverridePayload", "MessagePost", "MessengerChannelOptions", "Meta",
-    "MetaConversionEvent", "Page", "ParticipantJoinBody", "Postback", "Profile",
+    "IntegrationKeyCreateBody", "IntegrationKeys", "InteractiveDataRef", "Item", "Link",
+    "Links", "ListMessage", "Listing", "Location", "LocationMessage", "LocationRequest",
+    "Message", "MessageListResponse", "MessageOverride", "MessageOverridePayload",
+    "MessagePost", "Messages", "MessengerChannelOptions", "Meta", "MetaConversionEvent",
+    "OfferControlBody", "Page", "Participant", "ParticipantJoinBody", "ParticipantLeaveBody",
+    "ParticipantListResponse", "Participants", "PassControlBody", "Postback", "Profile",
     "QuotedMessage", "QuotedMessageExternalMessageId", "QuotedMessageMessage", "Reference",
-    "Reply", "Source", "SunshineClient", "SwitchboardIntegrationWebhook", "SyncUserBody",
+    "ReleaseControlBody", "Reply", "Source", "SunshineClient", "Switchboard",
+    "SwitchboardActions", "SwitchboardIntegration", "SwitchboardIntegrationCreateBody",
+    "SwitchboardIntegrationUpdateBody", "SwitchboardIntegrationWebhook",
+    "SwitchboardIntegrations", "SwitchboardUpdateBody", "Switchboards", "SyncUserBody",
     "TemplateMessage", "TextMessage", "TicketClosed", "TransferToEmail", "UnknownAction",
     "UnknownActivityMessage", "UnknownContent", "UnknownQuotedMessage", "User",
-    "UserCreateBody", "UserProfile", "UserUpdateBody", "Users", "Webview",
+    "UserCreateBody", "UserProfile", "UserUpdateBody", "Users", "Webhook", "WebhookBody",
+    "WebhookCreateBody", "Webhooks", "Webview",
 ]
 # fmt: on
 
 _NAMES: Final = {
+    "app_keys": "AppKey AppKeyCreateBody AppKeys",
+    "apps": "App AppCreateBody AppListResponse AppSettings AppUpdateBody Apps",
     "client": "SunshineClient",
     "contents": (
         "Action ActionSubset Buy CarouselMessage Content Coordinates DisplaySettings "
@@ -128,18 +181,35 @@ _NAMES: Final = {
     "conversation_models": (
         "AppleMessageRef Conversation ConversationCreateBody ConversationListResponse "
         "ConversationTruncated ConversationUpdateBody ConversionEvents ConversionEventsBody "
-        "DownloadMessageRefBody InteractiveDataRef MetaConversionEvent ParticipantJoinBody "
+        "DownloadMessageRefBody InteractiveDataRef MetaConversionEvent "
         "SwitchboardIntegrationWebhook"
     ),
+    "conversations": "Conversations",
+    "devices": "Device Devices",
+    "integration_keys": "ApiKey IntegrationKeyCreateBody IntegrationKeys",
     "message_models": (
         "ActivityMessage AppleMessageOverridePayload Author Destination EndedByUser Message "
         "MessageListResponse MessageOverride MessageOverridePayload MessagePost QuotedMessage "
         "QuotedMessageExternalMessageId QuotedMessageMessage Reference Source TicketClosed "
         "TransferToEmail UnknownActivityMessage UnknownQuotedMessage"
     ),
+    "messages": "Messages",
     "models": "Identity Profile SyncUserBody User UserCreateBody UserProfile UserUpdateBody",
     "pages": "Links Listing Meta Page",
+    "participants": (
+        "ClientAssociation Participant ParticipantJoinBody ParticipantLeaveBody "
+        "ParticipantListResponse Participants"
+    ),
+    "switchboard_actions": (
+        "AcceptControlBody OfferControlBody PassControlBody ReleaseControlBody SwitchboardActions"
+    ),
+    "switchboard_integrations": (
+        "SwitchboardIntegration SwitchboardIntegrationCreateBody "
+        "SwitchboardIntegrationUpdateBody SwitchboardIntegrations"
+    ),
+    "switchboards": "Switchboard SwitchboardUpdateBody Switchboards",
     "users": "Users",
+    "webhooks": "Webhook WebhookBody WebhookCreateBody Webhooks",
 }
 """The public names by module, imported at first use: a program loads only the resources in use."""
 

@@ -1,10 +1,14 @@
 """Client of Sunshine Conversations v2."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from sunshine_async._calls.client import AppClient
 from sunshine_async._calls.transport import Transport
 from sunshine_async.sunshine.users import GET, Users
+
+if TYPE_CHECKING:
+    from sunshine_async.sunshine.conversations import Conversations
+    from sunshine_async.sunshine.messages import Messages
 
 
 class SunshineClient(AppClient):
@@ -33,3 +37,20 @@ class SunshineClient(AppClient):
     def _bind(self, transport: Transport) -> None:
         super()._bind(transport)
         self.users = Users(transport)
+
+    # A property imports the module of the resource at the first use, and binds the resource to the
+    # transport of this client or view.
+
+    @property
+    def conversations(self) -> "Conversations":
+        """Conversations of the app."""
+        from sunshine_async.sunshine.conversations import Conversations
+
+        return Conversations(self._transport)
+
+    @property
+    def messages(self) -> "Messages":
+        """Messages of the app's conversations."""
+        from sunshine_async.sunshine.messages import Messages
+
+        return Messages(self._transport)
