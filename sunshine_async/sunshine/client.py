@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 class SunshineClient(AppClient):
     """Client of Sunshine Conversations v2, for one app.
 
-    - *app_id*, *auth* and *base_url* default to ``SUNSHINE_APP_ID``, ``SUNSHINE_KEY_ID`` with
-      ``SUNSHINE_KEY_SECRET``, and ``SUNSHINE_BASE_URL``. *base_url* is the server's root:
-      ``https://api.smooch.io`` by default, ``https://api.eu-1.smooch.io`` in Europe,
-      ``https://{subdomain}.zendesk.com/sc`` for Zendesk's customers.
+    - *app_id* and *auth* default to ``SUNSHINE_APP_ID``, and ``SUNSHINE_KEY_ID`` with
+      ``SUNSHINE_KEY_SECRET``.
+    - *subdomain* (``SUNSHINE_SUBDOMAIN``) means ``https://{subdomain}.zendesk.com/sc``, the address
+      of Zendesk's customers. Legacy customers have *base_url* (``SUNSHINE_BASE_URL``), the server's
+      root: ``https://api.smooch.io`` by default, ``https://api.eu-1.smooch.io`` in Europe.
     - *timeout* bounds one attempt, in seconds, with at most 5 to connect; or is an `httpx.Timeout`.
     - *retry* is the retry rule, *max_connections* the limit of concurrent calls.
     - *pace* bounds the start of calls and finds the service's limit. Without *pace*, all clients of

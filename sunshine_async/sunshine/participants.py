@@ -10,22 +10,10 @@ from sunshine_async._calls.pages import Listing
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import UNSET, WIRE, Model, Unset, redact
+from sunshine_async.sunshine.conversation_models import ParticipantJoinBody
 from sunshine_async.sunshine.pages import PAGE_QUERY, ListResponse, list_pages
 
 _CONVERSATION: Final = "/v2/apps/{app_id}/conversations/{conversation_id}"
-
-
-@frozen(kw_only=True, slots=False)
-class ParticipantJoinBody(Model):
-    """The body of `Participants.join`: exactly one of *user_id* and *user_external_id*."""
-
-    user_id: str | Unset = UNSET
-    user_external_id: str | Unset = field(default=UNSET, repr=redact)
-    subscribe_sdk_client: bool | Unset = field(default=UNSET, metadata={WIRE: "subscribeSDKClient"})
-    """True: the user's SDK client gets push notifications of the conversation at once."""
-
-    def __attrs_post_init__(self) -> None:
-        _require_one(user_id=self.user_id, user_external_id=self.user_external_id)
 
 
 @frozen(kw_only=True, slots=False)
@@ -35,13 +23,6 @@ class ParticipantLeaveBody(Model):
     user_id: str | Unset = UNSET
     user_external_id: str | Unset = field(default=UNSET, repr=redact)
     participant_id: str | Unset = UNSET
-
-    def __attrs_post_init__(self) -> None:
-        _require_one(
-            user_id=self.user_id,
-            user_external_id=self.user_external_id,
-            participant_id=self.participant_id,
-        )
 
 
 @frozen(kw_only=True, slots=False)
@@ -102,15 +83,19 @@ class Participants:
     async def join(self, conversation_id: str, body: ParticipantJoinBody) -> Participant:
         """Add a user to a group conversation (type ``sdkGroup``) (JoinConversation).
 
-        May be sent again after a lost answer. `NotFoundError` without the conversation or user.
+        May be sent again after a lost answer. `NotFoundError` without the conversation or user,
+        `ValueError` unless *body* has exactly one of the two ids.
         """
+        _require_one_id(body, "user_id", "user_external_id")
         return await self._transport.call(JOIN, body, path={"conversation_id": conversation_id})
 
     async def leave(self, conversation_id: str, body: ParticipantLeaveBody) -> None:
         """Remove a user from a conversation (LeaveConversation).
 
-        A resent call that finds no such participant is done.
+        A resent call that finds no such participant is done. `ValueError` unless *body* has exactly
+        one of the three ids.
         """
+        _require_one_id(body, "user_id", "user_external_id", "participant_id")
         await self._transport.call(LEAVE, body, path={"conversation_id": conversation_id})
 
     def list(
@@ -141,8 +126,8 @@ class Participants:
         )
 
 
-def _require_one(**ids: str | Unset) -> None:
-    """Raise `ValueError` unless exactly one of *ids* is set."""
-    if sum(value is not UNSET for value in ids.values()) != 1:
-        message = f"exactly one of {', '.join(ids)} must be set"
+def _require_one_id(body: ParticipantJoinBody | ParticipantLeaveBody, *names: str) -> None:
+    """Raise `ValueError` unless exactly one of the ids *names* is set."""
+    if sum(bool(getattr(body, name)) for name in names) != 1:
+        message = f"{type(body).__name__} takes exactly one of {', '.join(names)}"
         raise ValueError(message)

@@ -250,11 +250,20 @@ def public_methods(name: str) -> Mapping[str, ast.AST]:
 
 
 def sent(method: ast.AST) -> set[str]:
-    """Return the names of the endpoints that *method* sends through the transport."""
-    return {
+    """Return the names of the endpoints that *method* sends through the transport.
+
+    A method that returns a URL, for a browser to call, sends no request, and counts here as well.
+    """
+    calls = [node for node in ast.walk(method) if isinstance(node, ast.Call)]
+    sends = {
         ast.unparse(node.args[0])
-        for node in ast.walk(method)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._transport.call"
+        for node in calls
+        if ast.unparse(node.func) == "self._transport.call"
+    }
+    return sends or {
+        ast.unparse(node.func.value)
+        for node in calls
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "request"
     }
 
 
