@@ -8,16 +8,17 @@ Assumed, where the specification is silent:
 - An eleventh key of an app is a 400.
 - Any client id, secret and code get a token; a code works once. The token is of the first listed
   app, or of a new app. Other credentials are of that app too.
+- Authorize grants access at once, and sends the browser to any ``redirect_uri``.
 - A revoked token is a 401 from then on. Webhooks stay: the emulator doesn't know their owner.
 """
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from attrs import evolve
 
 from sunshine_async.emulator.app_store import App
-from sunshine_async.emulator.endpoints import V2
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     DISPLAY_NAME,
@@ -25,14 +26,18 @@ from sunshine_async.emulator.fields import (
     JsonObject,
     Schema,
     object_schema,
+    pick,
     refuse,
     text_schema,
 )
 from sunshine_async.emulator.integrations import KEY_BODY, new_key
-from sunshine_async.emulator.platform import ApiPart, Platform
+from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import merged_metadata, page
 
+REDIRECT: Final = "https://partner.example/callback"
+"""The address of the integration's owner, for the answer of Authorize without ``redirect_uri``."""
+_URL: Final = ":/?#[]@!$&'()*+,;=%"
 _SETTINGS: Final = (
     "maskCreditCardNumbers", "useAnimalNames", "echoPostback", "ignoreAutoConversationStart",
     "multiConvoEnabled", "appLocalizationEnabled", "endSessionEnabled", "disableConversationReopen",
@@ -69,6 +74,7 @@ class AppOperations(ApiPart):
             Operation(V2["GetAppKey"], self._get_key),
             Operation(V2["DeleteAppKey"], self._delete_key),
             Operation(V2["GetTokenInfo"], self._token_info),
+            Operation(V2["Authorize"], self._authorize, is_public=True),
             Operation(V2["GetToken"], self._token, TOKEN_BODY, is_public=True),
             Operation(V2["RevokeAccess"], self._revoke),
         )
@@ -116,6 +122,17 @@ class AppOperations(ApiPart):
         token = self._platform.tokens.rows.get(request.token)
         app = self._platform.app(token["app"]) if token else self._first_app()
         return Reply(200, {"app": _with_subdomain(app)})
+
+    def _authorize(self, request: OperationRequest) -> Reply:
+        query = request.query
+        if not query.get("client_id") or query.get("response_type") != "code":
+            refuse("should have query parameters client_id and response_type=code")
+        answer = {"code": self._platform.new_id(), **pick(query, "state")}
+        url = query.get("redirect_uri", REDIRECT)
+        separator = "&" if "?" in url else "?"
+        return Reply(
+            302, {}, {"location": quote(f"{url}{separator}{urlencode(answer)}", safe=_URL)}
+        )
 
     def _token(self, request: OperationRequest) -> Reply:
         tokens, code = self._platform.tokens, request.body["code"]

@@ -21,7 +21,6 @@ from attrs import evolve
 
 from sunshine_async.emulator.app_store import App, client_id, client_type
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
-from sunshine_async.emulator.endpoints import V2
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     TEXT,
@@ -35,7 +34,7 @@ from sunshine_async.emulator.fields import (
     text_schema,
     without_none,
 )
-from sunshine_async.emulator.platform import ApiPart, Platform
+from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import page
 

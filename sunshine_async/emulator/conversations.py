@@ -17,7 +17,6 @@ from attrs import evolve
 
 from sunshine_async.emulator.app_store import App
 from sunshine_async.emulator.contents import AUTHOR
-from sunshine_async.emulator.endpoints import V2
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     DISPLAY_NAME,
@@ -34,7 +33,7 @@ from sunshine_async.emulator.fields import (
     text_schema,
     without_none,
 )
-from sunshine_async.emulator.platform import ApiPart, Platform
+from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.records import Record
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import Row, merged_metadata, page

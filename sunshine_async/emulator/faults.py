@@ -13,8 +13,8 @@ import httpx
 from attrs import Factory, evolve, field, frozen
 
 from sunshine_async.dixa import custom_attributes, end_users
-from sunshine_async.emulator.endpoints import V2
 from sunshine_async.emulator.fields import TEXT, Schema, object_schema
+from sunshine_async.emulator.platform import V2
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.smooch import app_users
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sunshine_async.emulator.app_store import App
-from sunshine_async.emulator.endpoints import V2
 from sunshine_async.emulator.fields import (
     DISPLAY_NAME,
     OBJECT,
@@ -34,7 +33,7 @@ from sunshine_async.emulator.integration_bodies import (
     WEBHOOK_UPDATE_BODY,
     WRITE_ONLY,
 )
-from sunshine_async.emulator.platform import ApiPart, Platform
+from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import Row, Table, page
 

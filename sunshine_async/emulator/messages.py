@@ -21,7 +21,6 @@ from attrs import define
 from sunshine_async.emulator.app_store import App, client_type
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
 from sunshine_async.emulator.conversations import author_of
-from sunshine_async.emulator.endpoints import V2
 from sunshine_async.emulator.fields import (
     MAX_FILE_BYTES,
     TEXT,
@@ -32,7 +31,7 @@ from sunshine_async.emulator.fields import (
     omit,
     refuse,
 )
-from sunshine_async.emulator.platform import ApiPart, Platform
+from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import Row, merged_metadata, newest_page
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain, count
 from typing import Any, ClassVar, Final
 
+from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator.app_store import App
 from sunshine_async.emulator.fields import (
     JsonObject,
@@ -32,7 +33,50 @@ from sunshine_async.emulator.service import (
     basic_key,
 )
 from sunshine_async.emulator.tables import Row, Table
+from sunshine_async.sunshine import (
+    activities,
+    app_keys,
+    apps,
+    attachments,
+    clients,
+    conversations,
+    devices,
+    integration_keys,
+    integrations,
+    messages,
+    oauth,
+    participants,
+    switchboard_actions,
+    switchboard_integrations,
+    switchboards,
+    users,
+    webhooks,
+)
 
+V2: Final[Mapping[str, Endpoint[Any, Any]]] = {
+    endpoint.operation: endpoint
+    for resource in (
+        activities,
+        app_keys,
+        apps,
+        attachments,
+        clients,
+        conversations,
+        devices,
+        integration_keys,
+        integrations,
+        messages,
+        oauth,
+        participants,
+        switchboard_actions,
+        switchboard_integrations,
+        switchboards,
+        users,
+        webhooks,
+    )
+    for endpoint in resource.ENDPOINTS
+}
+"""The endpoints of v2 by the name of the operation."""
 MAX_MESSAGES: Final = 30_000
 """Messages that a conversation may have."""
 _NAMES: Final = ("givenName", "surname")

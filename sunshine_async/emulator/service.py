@@ -161,6 +161,7 @@ class Reply:
 
     status: int
     body: object
+    headers: Mapping[str, str] = field(factory=dict[str, str])
 
 
 @frozen

@@ -19,7 +19,6 @@ from typing import Any, Final
 from attrs import evolve
 
 from sunshine_async.emulator.app_store import App
-from sunshine_async.emulator.endpoints import V2
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     METADATA,
@@ -32,7 +31,7 @@ from sunshine_async.emulator.fields import (
     text_schema,
     without_none,
 )
-from sunshine_async.emulator.platform import ApiPart, Platform
+from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import Row, Table, merged_metadata
 

@@ -143,7 +143,7 @@ class AsgiApp:
 
     def _run(self, routed: _RoutedRequest, until_answered: ExitStack) -> Response:
         """Run the operation; *until_answered* the changed object is locked."""
-        headers: dict[str, str] = {}
+        allow: dict[str, str] = {}
         try:
             operation, request = self._parse(routed)
             with self._world.transaction():
@@ -153,7 +153,8 @@ class AsgiApp:
         except Refusal as refusal:
             result = routed.service.error_response(refusal)
             if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
-                headers["allow"] = ", ".join(routed.allowed)
+                allow["allow"] = ", ".join(routed.allowed)
+        headers = {**result.headers, **allow}
         return Response(orjson.dumps(result.body), result.status, headers, media_type=_JSON)
 
     def _parse(self, routed: _RoutedRequest) -> tuple[Operation, OperationRequest]:

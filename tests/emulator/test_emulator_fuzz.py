@@ -15,7 +15,7 @@ from support.size import sized
 
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.emulator import Emulator
-from sunshine_async.emulator.endpoints import V2
+from sunshine_async.emulator.platform import V2
 from sunshine_async.smooch import app_users
 
 ENDPOINTS = (
