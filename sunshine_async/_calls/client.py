@@ -372,10 +372,10 @@ async def _body_of(
     elif content is None and files is None:
         return None if json is UNSET else Json(json)
     else:
-        from sunshine_async._calls.forms import Content, File, Form  # noqa: PLC0415 - few need it
+        from sunshine_async._calls.forms import BytesBody, File, Form  # noqa: PLC0415 - few need it
 
         if content is not None:
-            return Content(*content)
+            return BytesBody(*content)
         found = {
             name: File(file[1], file[0], *file[2:]) if isinstance(file, tuple) else File(file)
             for name, file in (files or {}).items()

@@ -185,7 +185,7 @@ class _FormStream:
         return tail
 
 
-class Content(StreamedBody):
+class BytesBody(StreamedBody):
     """Bytes of any type as a body."""
 
     def __init__(self, content_type: str, content: bytes) -> None:

@@ -336,11 +336,11 @@ def test_the_package_shows_few_entries() -> None:
 
 
 def test_few_files_are_small() -> None:
-    """At most 25 files have fewer than 100 lines."""
+    """At most 25 files have fewer than 100 lines, a file for each resource aside."""
     small = [
         name
         for name, file in FILES.items()
-        if len(file.read_text(encoding="utf-8").splitlines()) < 100
+        if name not in RESOURCES and len(file.read_text(encoding="utf-8").splitlines()) < 100
     ]
 
     assert len(small) <= 25
