@@ -150,6 +150,10 @@ class TestControl:
             assert code == "conversation_not_found"
         await call(two.app, "PATCH", two.path, json={"enabled": False})
         disabled = await refused(two.app, "POST", url, 404, json={"switchboardIntegration": "bot"})
+        await two.do("release")
+        body = {"author": {"type": "business"}, "content": {"type": "text", "text": "x"}}
+        await call(two.app, "POST", f"{two.conversation}/messages", 201, json=body)
+        assert await two.control() == (None, None)
         assert disabled == ("switchboard_not_found", "Switchboard not found")
 
     async def test_a_body_is_optional_without_a_target(self, two: Two) -> None:
@@ -245,6 +249,8 @@ class TestSwitchboards:
             "integrationId": changed["switchboardIntegration"]["integrationId"],
         }
         assert changed["switchboardIntegration"]["integrationId"] != third["integrationId"]
+        same = await call(two.app, "PATCH", f"{url}/{third['id']}", json={"name": "new"})
+        assert same == changed
         listed = await call(two.app, "GET", url)
         names = [one["name"] for one in listed["switchboardIntegrations"]]
         assert names == ["human", "bot", "new"]
