@@ -15,16 +15,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sunshine_async._calls.pages import Listing, Page
+    from sunshine_async.sunshine.activities import Activities, ActivityPost
     from sunshine_async.sunshine.app_keys import AppKey, AppKeyCreateBody, AppKeys
-    from sunshine_async.sunshine.apps import (
-        App,
-        AppCreateBody,
-        AppListResponse,
-        Apps,
-        AppSettings,
-        AppUpdateBody,
+    from sunshine_async.sunshine.apps import App, AppCreateBody, Apps, AppSettings, AppUpdateBody
+    from sunshine_async.sunshine.attachments import (
+        Attachment,
+        AttachmentDeleteBody,
+        Attachments,
+        AttachmentSource,
     )
     from sunshine_async.sunshine.client import SunshineClient
+    from sunshine_async.sunshine.clients import (
+        Client,
+        ClientCreate,
+        Clients,
+        ClientTarget,
+        Confirmation,
+        MatchCriteria,
+        MatchCriteriaMailgun,
+        MatchCriteriaMessagebird,
+        MatchCriteriaTwilio,
+        MatchCriteriaWhatsapp,
+        UnknownMatchCriteria,
+    )
     from sunshine_async.sunshine.contents import (
         Action,
         ActionSubset,
@@ -77,6 +90,31 @@ if TYPE_CHECKING:
         IntegrationKeyCreateBody,
         IntegrationKeys,
     )
+    from sunshine_async.sunshine.integration_models import (
+        Android,
+        AnyIntegration,
+        Apple,
+        Custom,
+        CustomWebhook,
+        DefaultResponder,
+        Instagram,
+        Integration,
+        Ios,
+        Line,
+        Mailgun,
+        Messagebird,
+        Messenger,
+        PrechatCapture,
+        Telegram,
+        Twilio,
+        Twitter,
+        Unity,
+        UnknownIntegration,
+        Viber,
+        Web,
+        Whatsapp,
+    )
+    from sunshine_async.sunshine.integrations import Integrations, IntegrationUpdate
     from sunshine_async.sunshine.message_models import (
         ActivityMessage,
         AppleMessageOverridePayload,
@@ -108,13 +146,13 @@ if TYPE_CHECKING:
         UserProfile,
         UserUpdateBody,
     )
+    from sunshine_async.sunshine.oauth import AccessToken, GetTokenBody, OAuthClient
     from sunshine_async.sunshine.pages import Links, Meta
     from sunshine_async.sunshine.participants import (
         ClientAssociation,
         Participant,
         ParticipantJoinBody,
         ParticipantLeaveBody,
-        ParticipantListResponse,
         Participants,
     )
     from sunshine_async.sunshine.switchboard_actions import (
@@ -140,37 +178,52 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "AcceptControlBody", "Action", "ActionSubset", "ActivityMessage", "ApiKey", "App",
-    "AppCreateBody", "AppKey", "AppKeyCreateBody", "AppKeys", "AppListResponse", "AppSettings",
-    "AppUpdateBody", "AppleMessageOverridePayload", "AppleMessageRef", "Apps", "Author", "Buy",
-    "CarouselMessage", "ClientAssociation", "Content", "Conversation", "ConversationCreateBody",
+    "AcceptControlBody", "AccessToken", "Action", "ActionSubset", "Activities",
+    "ActivityMessage", "ActivityPost", "Android", "AnyIntegration", "ApiKey", "App",
+    "AppCreateBody", "AppKey", "AppKeyCreateBody", "AppKeys", "AppSettings", "AppUpdateBody",
+    "Apple", "AppleMessageOverridePayload", "AppleMessageRef", "Apps", "Attachment",
+    "AttachmentDeleteBody", "AttachmentSource", "Attachments", "Author", "Buy",
+    "CarouselMessage", "Client", "ClientAssociation", "ClientCreate", "ClientTarget",
+    "Clients", "Confirmation", "Content", "Conversation", "ConversationCreateBody",
     "ConversationListResponse", "ConversationTruncated", "ConversationUpdateBody",
-    "Conversations", "ConversionEvents", "ConversionEventsBody", "Coordinates", "Destination",
-    "Device", "Devices", "DisplaySettings", "DownloadMessageRefBody", "EndedByUser",
-    "ExtraChannelOptions", "FileMessage", "FormMessage", "FormMessageField", "FormOption",
-    "FormResponseMessage", "FormResponseMessageField", "Identity", "ImageMessage",
-    "IntegrationKeyCreateBody", "IntegrationKeys", "InteractiveDataRef", "Item", "Link",
-    "Links", "ListMessage", "Listing", "Location", "LocationMessage", "LocationRequest",
-    "Message", "MessageListResponse", "MessageOverride", "MessageOverridePayload",
-    "MessagePost", "Messages", "MessengerChannelOptions", "Meta", "MetaConversionEvent",
+    "Conversations", "ConversionEvents", "ConversionEventsBody", "Coordinates", "Custom",
+    "CustomWebhook", "DefaultResponder", "Destination", "Device", "Devices",
+    "DisplaySettings", "DownloadMessageRefBody", "EndedByUser", "ExtraChannelOptions",
+    "FileMessage", "FormMessage", "FormMessageField", "FormOption", "FormResponseMessage",
+    "FormResponseMessageField", "GetTokenBody", "Identity", "ImageMessage", "Instagram",
+    "Integration", "IntegrationKeyCreateBody", "IntegrationKeys", "IntegrationUpdate",
+    "Integrations", "InteractiveDataRef", "Ios", "Item", "Line", "Link", "Links",
+    "ListMessage", "Listing", "Location", "LocationMessage", "LocationRequest", "Mailgun",
+    "MatchCriteria", "MatchCriteriaMailgun", "MatchCriteriaMessagebird",
+    "MatchCriteriaTwilio", "MatchCriteriaWhatsapp", "Message", "MessageListResponse",
+    "MessageOverride", "MessageOverridePayload", "MessagePost", "Messagebird", "Messages",
+    "Messenger", "MessengerChannelOptions", "Meta", "MetaConversionEvent", "OAuthClient",
     "OfferControlBody", "Page", "Participant", "ParticipantJoinBody", "ParticipantLeaveBody",
-    "ParticipantListResponse", "Participants", "PassControlBody", "Postback", "Profile",
+    "Participants", "PassControlBody", "Postback", "PrechatCapture", "Profile",
     "QuotedMessage", "QuotedMessageExternalMessageId", "QuotedMessageMessage", "Reference",
     "ReleaseControlBody", "Reply", "Source", "SunshineClient", "Switchboard",
     "SwitchboardActions", "SwitchboardIntegration", "SwitchboardIntegrationCreateBody",
     "SwitchboardIntegrationUpdateBody", "SwitchboardIntegrationWebhook",
     "SwitchboardIntegrations", "SwitchboardUpdateBody", "Switchboards", "SyncUserBody",
-    "TemplateMessage", "TextMessage", "TicketClosed", "TransferToEmail", "UnknownAction",
-    "UnknownActivityMessage", "UnknownContent", "UnknownQuotedMessage", "User",
-    "UserCreateBody", "UserProfile", "UserUpdateBody", "Users", "Webhook", "WebhookBody",
-    "WebhookCreateBody", "Webhooks", "Webview",
+    "Telegram", "TemplateMessage", "TextMessage", "TicketClosed", "TransferToEmail", "Twilio",
+    "Twitter", "Unity", "UnknownAction", "UnknownActivityMessage", "UnknownContent",
+    "UnknownIntegration", "UnknownMatchCriteria", "UnknownQuotedMessage", "User",
+    "UserCreateBody", "UserProfile", "UserUpdateBody", "Users", "Viber", "Web", "Webhook",
+    "WebhookBody", "WebhookCreateBody", "Webhooks", "Webview", "Whatsapp",
 ]
 # fmt: on
 
 _NAMES: Final = {
+    "activities": "Activities ActivityPost",
     "app_keys": "AppKey AppKeyCreateBody AppKeys",
-    "apps": "App AppCreateBody AppListResponse AppSettings AppUpdateBody Apps",
+    "apps": "App AppCreateBody AppSettings AppUpdateBody Apps",
+    "attachments": "Attachment AttachmentDeleteBody AttachmentSource Attachments",
     "client": "SunshineClient",
+    "clients": (
+        "Client ClientCreate ClientTarget Clients Confirmation MatchCriteria "
+        "MatchCriteriaMailgun MatchCriteriaMessagebird MatchCriteriaTwilio "
+        "MatchCriteriaWhatsapp UnknownMatchCriteria"
+    ),
     "contents": (
         "Action ActionSubset Buy CarouselMessage Content Coordinates DisplaySettings "
         "ExtraChannelOptions FileMessage FormMessage FormMessageField FormOption "
@@ -187,6 +240,12 @@ _NAMES: Final = {
     "conversations": "Conversations",
     "devices": "Device Devices",
     "integration_keys": "ApiKey IntegrationKeyCreateBody IntegrationKeys",
+    "integration_models": (
+        "Android AnyIntegration Apple Custom CustomWebhook DefaultResponder Instagram "
+        "Integration Ios Line Mailgun Messagebird Messenger PrechatCapture Telegram Twilio "
+        "Twitter Unity UnknownIntegration Viber Web Whatsapp"
+    ),
+    "integrations": "IntegrationUpdate Integrations",
     "message_models": (
         "ActivityMessage AppleMessageOverridePayload Author Destination EndedByUser Message "
         "MessageListResponse MessageOverride MessageOverridePayload MessagePost QuotedMessage "
@@ -195,10 +254,10 @@ _NAMES: Final = {
     ),
     "messages": "Messages",
     "models": "Identity Profile SyncUserBody User UserCreateBody UserProfile UserUpdateBody",
+    "oauth": "AccessToken GetTokenBody OAuthClient",
     "pages": "Links Listing Meta Page",
     "participants": (
-        "ClientAssociation Participant ParticipantJoinBody ParticipantLeaveBody "
-        "ParticipantListResponse Participants"
+        "ClientAssociation Participant ParticipantJoinBody ParticipantLeaveBody Participants"
     ),
     "switchboard_actions": (
         "AcceptControlBody OfferControlBody PassControlBody ReleaseControlBody SwitchboardActions"

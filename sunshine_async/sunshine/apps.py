@@ -36,11 +36,7 @@ class AppSettings(Model):
 
 
 @frozen(kw_only=True, slots=False)
-class AppUpdateBody(Model):
-    """The body of `Apps.update`: a field left out stays unchanged."""
-
-    display_name: str | Unset = UNSET
-    """The name of the app: 1 to 100 characters."""
+class _AppBody(Model):
     settings: AppSettings | Unset = UNSET
     metadata: Mapping[str, str | float | bool | None] | Unset | None = field(
         default=UNSET, repr=redact
@@ -49,7 +45,15 @@ class AppUpdateBody(Model):
 
 
 @frozen(kw_only=True, slots=False)
-class AppCreateBody(AppUpdateBody):
+class AppUpdateBody(_AppBody):
+    """The body of `Apps.update`: a field left out stays unchanged."""
+
+    display_name: str | Unset = UNSET
+    """The name of the app: 1 to 100 characters."""
+
+
+@frozen(kw_only=True, slots=False)
+class AppCreateBody(_AppBody):
     """The body of `Apps.create`."""
 
     display_name: str

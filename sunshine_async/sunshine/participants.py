@@ -17,12 +17,12 @@ _CONVERSATION: Final = "/v2/apps/{app_id}/conversations/{conversation_id}"
 
 @frozen(kw_only=True, slots=False)
 class ParticipantJoinBody(Model):
-    """The body of `Participants.join`: exactly one of *user_id* and *user_external_id*."""
+    """User to take part in a conversation: exactly one of *user_id* and *user_external_id*."""
 
     user_id: str | Unset = UNSET
     user_external_id: str | Unset = field(default=UNSET, repr=redact)
     subscribe_sdk_client: bool | Unset = field(default=UNSET, metadata={WIRE: "subscribeSDKClient"})
-    """True: the user's SDK client gets push notifications of the conversation at once."""
+    """True: the user's SDK client gets notifications at once. Needed for ``sdkGroup``."""
 
     def __attrs_post_init__(self) -> None:
         _require_one(user_id=self.user_id, user_external_id=self.user_external_id)
@@ -143,6 +143,6 @@ class Participants:
 
 def _require_one(**ids: str | Unset) -> None:
     """Raise `ValueError` unless exactly one of *ids* is set."""
-    if sum(value is not UNSET for value in ids.values()) != 1:
-        message = f"exactly one of {', '.join(ids)} must be set"
+    if sum(map(bool, ids.values())) != 1:
+        message = f"set exactly one of {', '.join(ids)}"
         raise ValueError(message)

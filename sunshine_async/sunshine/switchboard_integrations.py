@@ -15,11 +15,7 @@ _ONE: Final = _ALL + "/{switchboard_integration_id}"
 
 
 @frozen(kw_only=True, slots=False)
-class SwitchboardIntegrationUpdateBody(Model):
-    """The body of `SwitchboardIntegrations.update`: a field left out stays unchanged."""
-
-    name: str | Unset = UNSET
-    """The name by which `SwitchboardActions` address the integration."""
+class _LinkBody(Model):
     integration_id: str | Unset = UNSET
     """The id of a custom integration; not together with *integration_type*."""
     integration_type: str | Unset = UNSET
@@ -33,7 +29,15 @@ class SwitchboardIntegrationUpdateBody(Model):
 
 
 @frozen(kw_only=True, slots=False)
-class SwitchboardIntegrationCreateBody(SwitchboardIntegrationUpdateBody):
+class SwitchboardIntegrationUpdateBody(_LinkBody):
+    """The body of `SwitchboardIntegrations.update`: a field left out stays unchanged."""
+
+    name: str | Unset = UNSET
+    """The name by which `SwitchboardActions` address the integration."""
+
+
+@frozen(kw_only=True, slots=False)
+class SwitchboardIntegrationCreateBody(_LinkBody):
     """The body of `SwitchboardIntegrations.create`, with an integration's id or type."""
 
     name: str

@@ -160,7 +160,7 @@ class Webhooks:
             include_full_user=include_full_user,
             include_full_source=include_full_source,
         )
-        found = await self.list(integration_id)
+        found: Sequence[Webhook] = await self.list(integration_id)
         if any(_agrees(webhook, wanted) for webhook in found):
             written = None
         else:

@@ -12,22 +12,27 @@ every ``$ref`` followed and every ``allOf`` merged:
 - ``body_examples``: of the bodies and of ``profile``: property: its example.
 """
 
-import inspect
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
+from support.specification import (
+    as_data,
+    examples_of,
+    facts_in,
+    finder,
+    names,
+    needed_by,
+    required_arguments,
+    response_with,
+)
 
 from sunshine_async import Unset
-from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
-from sunshine_async._codec import decode, encode, structure, unstructure, wire_name
-from sunshine_async._http.messages import Response
+from sunshine_async._codec import decode, encode, structure, wire_name
 from sunshine_async.errors import ApiError
 from sunshine_async.sunshine import (
     Identity,
@@ -41,7 +46,7 @@ from sunshine_async.sunshine import (
 )
 from sunshine_async.sunshine.users import ENDPOINTS
 
-FACTS = json.loads((Path(__file__).parents[1] / "data" / "sunshine-users.json").read_text())
+FACTS = facts_in("sunshine-users.json")
 OPERATIONS: Mapping[str, Any] = FACTS["operations"]
 SCHEMAS: Mapping[str, Mapping[str, bool]] = FACTS["schemas"]
 
@@ -61,25 +66,11 @@ BEYOND: Mapping[type, set[str]] = {
     UserProfile: {"localeOrigin"},
 }
 
-EXAMPLES = [
-    pytest.param(name, int(status), value, id=f"{name} {status}")
-    for name, operation in OPERATIONS.items()
-    for status, value in operation["examples"].items()
-]
-OF_ANSWERS = [example for example in EXAMPLES if example.values[1] < 300]
-OF_ERRORS = [example for example in EXAMPLES if example not in OF_ANSWERS]
+OF_ANSWERS = examples_of(OPERATIONS)
+OF_ERRORS = examples_of(OPERATIONS, of_errors=True)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-
-def the(operation: str) -> Endpoint[Any, Any]:
-    """Return the endpoint of *operation*."""
-    [endpoint] = (endpoint for endpoint in ENDPOINTS if endpoint.operation == operation)
-    return endpoint
-
-
-def names(kind: type[attrs.AttrsInstance]) -> set[str]:
-    """Return what *kind* has on the wire."""
-    return {wire_name(field.name) for field in attrs.fields(kind)} - {"extra"}
+the = finder(ENDPOINTS)
 
 
 def without_null(value: Any) -> Any:
@@ -107,18 +98,11 @@ def test_an_endpoint_agrees_with_the_specification(operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_method_asks_for_what_is_required(operation: str) -> None:
+def test_a_method_asks_for_what_is_needed_by(operation: str) -> None:
     """A method can't be called without its id, its body and the query that the service requires."""
     endpoint, facts = the(operation), OPERATIONS[operation]
-    [method] = (
-        method
-        for _, method in inspect.getmembers(Users, inspect.isfunction)
-        if f"({operation})" in (method.__doc__ or "")
-    )
-    _, *asked = inspect.signature(method).parameters.values()
-    required = [one for one in asked if one.default is one.empty]
 
-    assert len(required) == sum(
+    assert required_arguments(Users, operation) == sum(
         [len(set(endpoint.fields) - {"app_id"}), facts["body_required"], *facts["query"].values()]
     )
 
@@ -137,18 +121,12 @@ def test_an_example_of_an_answer_comes_back_equal(
 ) -> None:
     """Each example of an answer goes through the model of its operation and comes back equal."""
     endpoint = the(operation)
-    response = Response(status, {}, json.dumps(example).encode())
-    result = endpoint.result(response)
+    result = endpoint.result(response_with(status, example))
 
     if endpoint.inside is None:
         assert (result, example) == (None, {})
     else:
-        read = (
-            [unstructure(one) for one in result]
-            if isinstance(result, list)
-            else unstructure(result)
-        )
-        assert without_null(read) == without_null(example[endpoint.inside])
+        assert without_null(as_data(result)) == without_null(example[endpoint.inside])
 
 
 @pytest.mark.parametrize(("operation", "status", "example"), OF_ANSWERS)
@@ -168,8 +146,7 @@ def test_an_example_of_an_error_is_read(
     operation: str, status: int, example: dict[str, Any]
 ) -> None:
     """Each example of an error is an `ApiError` with its code and title."""
-    response = Response(status, {}, json.dumps(example).encode())
-    error = the(operation).error(response, now=NOW)
+    error = the(operation).error(response_with(status, example), now=NOW)
 
     assert isinstance(error, ApiError)
     assert [{"code": one.code, "title": one.title} for one in error.errors] == example["errors"]
@@ -221,6 +198,4 @@ def test_a_body_takes_none_exactly_where_the_service_takes_null(name: str) -> No
 @pytest.mark.parametrize("kind", ANSWERS.values())
 def test_an_answer_may_leave_out_all_but_its_id(kind: type[attrs.AttrsInstance]) -> None:
     """All fields of an answer may be absent, but for the id."""
-    needed = {field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING}
-
-    assert needed == ({"id"} if kind is User else set())
+    assert needed_by(kind) == ({"id"} if kind is User else set())
