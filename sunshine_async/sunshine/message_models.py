@@ -13,9 +13,7 @@ from typing import Any, TypeAlias
 from attrs import field, frozen
 
 from sunshine_async._codec.model import AS_TYPE, UNSET, WIRE, Model, Unset, redact
-from sunshine_async.sunshine.clients import Client
 from sunshine_async.sunshine.contents import Content
-from sunshine_async.sunshine.devices import Device
 from sunshine_async.sunshine.pages import ListResponse
 
 
@@ -51,9 +49,9 @@ class Source(Model):
     original_message_id: str | None = None
     """The id that the channel gave."""
     original_message_timestamp: datetime | None = None
-    client: Client | None = None
+    client: Mapping[str, Any] | None = field(default=None, repr=redact)
     """In webhooks with ``includeFullSource``: the user's client."""
-    device: Device | None = None
+    device: Mapping[str, Any] | None = field(default=None, repr=redact)
     """In webhooks with ``includeFullSource``: the user's device."""
 
 
