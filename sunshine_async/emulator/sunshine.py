@@ -24,20 +24,29 @@ Assumed, where the specification is silent:
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.fields import TEXT, Refusal, Schema, object_schema, refuse
-from sunshine_async.emulator.platform import (
-    App,
-    Platform,
-    PlatformApi,
-    Record,
-    apply_update,
-    not_found,
+from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.apps import AppOperations
+from sunshine_async.emulator.channels import Channels
+from sunshine_async.emulator.conversations import Conversations
+from sunshine_async.emulator.fields import (
+    TEXT,
+    JsonObject,
+    Refusal,
+    Schema,
+    object_schema,
+    refuse,
 )
+from sunshine_async.emulator.integrations import Integrations
+from sunshine_async.emulator.messages import Messages
+from sunshine_async.emulator.platform import Platform, PlatformApi
+from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
+from sunshine_async.emulator.switchboards import Switchboards
 from sunshine_async.sunshine import users
 
 EMAIL_FILTER: Final = "filter[identities.email]"
@@ -80,12 +89,15 @@ class Sunshine(PlatformApi):
     """The v2 API for the users of every app."""
 
     prefix = "/v2/"
-    effect_names: ClassVar = ("create", "update", "delete", "delete_personal_information", "sync")
+    effect_names: ClassVar = (
+        "create", "update", "delete", "delete_personal_information", "sync", "message",
+    )  # fmt: skip
     _envelope = "user"
 
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
         clear_profile = partial(self._clear_profile, "delete_personal_information")
+        self.messages: Final = Messages(platform, self._count)
         self.operations = (
             Operation(users.CREATE, self._create_user, CREATE_BODY),
             Operation(users.GET, self._get),
@@ -94,7 +106,19 @@ class Sunshine(PlatformApi):
             Operation(users.DELETE_PERSONAL_INFORMATION, clear_profile),
             Operation(users.SYNC, self._sync, SYNC_BODY, needs_body=False),
             Operation(users.LIST, self._list),
+            *self.messages.operations,
+            *chain.from_iterable(
+                part(platform, self._count).operations
+                for part in (Conversations, Switchboards, Integrations, Channels, AppOperations)
+            ),
         )
+
+    def clear(self) -> None:
+        super().clear()
+        self.messages.clear()
+
+    def counts(self) -> JsonObject:
+        return {**super().counts(), "messages": self._platform.messages}
 
     def error_response(self, refusal: Refusal) -> Reply:
         errors = [{"code": refusal.code, "title": title} for title in refusal.titles]
