@@ -73,7 +73,6 @@ if TYPE_CHECKING:
         AppleMessageRef,
         Conversation,
         ConversationCreateBody,
-        ConversationListResponse,
         ConversationTruncated,
         ConversationUpdateBody,
         ConversionEvents,
@@ -122,7 +121,6 @@ if TYPE_CHECKING:
         Destination,
         EndedByUser,
         Message,
-        MessageListResponse,
         MessageOverride,
         MessageOverridePayload,
         MessagePost,
@@ -185,7 +183,7 @@ __all__ = [
     "AttachmentDeleteBody", "AttachmentSource", "Attachments", "Author", "Buy",
     "CarouselMessage", "Client", "ClientAssociation", "ClientCreate", "ClientTarget",
     "Clients", "Confirmation", "Content", "Conversation", "ConversationCreateBody",
-    "ConversationListResponse", "ConversationTruncated", "ConversationUpdateBody",
+    "ConversationTruncated", "ConversationUpdateBody",
     "Conversations", "ConversionEvents", "ConversionEventsBody", "Coordinates", "Custom",
     "CustomWebhook", "DefaultResponder", "Destination", "Device", "Devices",
     "DisplaySettings", "DownloadMessageRefBody", "EndedByUser", "ExtraChannelOptions",
@@ -195,7 +193,7 @@ __all__ = [
     "Integrations", "InteractiveDataRef", "Ios", "Item", "Line", "Link", "Links",
     "ListMessage", "Listing", "Location", "LocationMessage", "LocationRequest", "Mailgun",
     "MatchCriteria", "MatchCriteriaMailgun", "MatchCriteriaMessagebird",
-    "MatchCriteriaTwilio", "MatchCriteriaWhatsapp", "Message", "MessageListResponse",
+    "MatchCriteriaTwilio", "MatchCriteriaWhatsapp", "Message",
     "MessageOverride", "MessageOverridePayload", "MessagePost", "Messagebird", "Messages",
     "Messenger", "MessengerChannelOptions", "Meta", "MetaConversionEvent", "OAuthClient",
     "OfferControlBody", "Page", "Participant", "ParticipantJoinBody", "ParticipantLeaveBody",
@@ -232,7 +230,7 @@ _NAMES: Final = {
         "TemplateMessage TextMessage UnknownAction UnknownContent Webview"
     ),
     "conversation_models": (
-        "AppleMessageRef Conversation ConversationCreateBody ConversationListResponse "
+        "AppleMessageRef Conversation ConversationCreateBody "
         "ConversationTruncated ConversationUpdateBody ConversionEvents ConversionEventsBody "
         "DownloadMessageRefBody InteractiveDataRef MetaConversionEvent "
         "SwitchboardIntegrationWebhook"
@@ -248,7 +246,7 @@ _NAMES: Final = {
     "integrations": "IntegrationUpdate Integrations",
     "message_models": (
         "ActivityMessage AppleMessageOverridePayload Author Destination EndedByUser Message "
-        "MessageListResponse MessageOverride MessageOverridePayload MessagePost QuotedMessage "
+        "MessageOverride MessageOverridePayload MessagePost QuotedMessage "
         "QuotedMessageExternalMessageId QuotedMessageMessage Reference Source TicketClosed "
         "TransferToEmail UnknownActivityMessage UnknownQuotedMessage"
     ),

@@ -68,7 +68,7 @@ class ConversationCreateBody(Model):
     """``personal`` or ``sdkGroup``."""
     participants: list[ParticipantJoinBody] | Unset = UNSET
     """Of ``personal``: one. Of ``sdkGroup``: up to 10 with *subscribe_sdk_client*, or none."""
-    display_name: str | Unset = field(default=UNSET, repr=redact)
+    display_name: str | Unset | None = field(default=UNSET, repr=redact)
     description: str | Unset | None = field(default=UNSET, repr=redact)
     """1 to 100 characters."""
     icon_url: str | Unset | None = field(default=UNSET, repr=redact)
@@ -80,7 +80,7 @@ class ConversationCreateBody(Model):
 class ConversationUpdateBody(Model):
     """The body of `Conversations.update`: a field left out stays unchanged."""
 
-    display_name: str | Unset = field(default=UNSET, repr=redact)
+    display_name: str | Unset | None = field(default=UNSET, repr=redact)
     description: str | Unset | None = field(default=UNSET, repr=redact)
     """1 to 100 characters."""
     icon_url: str | Unset | None = field(default=UNSET, repr=redact)

@@ -16,7 +16,15 @@ from sunshine_async._calls.transport import Transport
 from sunshine_async._codec import holds, unstructure
 from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async.bulk import Concurrency, Items, Outcomes
-from sunshine_async.sunshine.contents import Action, Content, TextMessage
+from sunshine_async.errors import SunshineError
+from sunshine_async.sunshine.attachments import Attachments, AttachmentSource
+from sunshine_async.sunshine.contents import (
+    Action,
+    Content,
+    FileMessage,
+    ImageMessage,
+    TextMessage,
+)
 from sunshine_async.sunshine.message_models import (
     Author,
     Destination,
@@ -29,6 +37,7 @@ from sunshine_async.sunshine.once import (
     check_metadata,
     check_once,
     create_once,
+    find_earlier,
     has_mark,
 )
 from sunshine_async.sunshine.pages import PAGE_QUERY, Direction, list_pages
@@ -141,6 +150,59 @@ class Messages:
         )
         del text, metadata  # error reporters attach local variables
         return await self.post(conversation_id, body, once=once, sent_before=sent_before)
+
+    async def send_file(
+        self,
+        conversation_id: str,
+        source: AttachmentSource,
+        *,
+        once: str | None = None,
+        sent_before: datetime | None = None,
+        file_name: str | None = None,
+        content_type: str | None = None,
+        text: str | None = None,
+        alt_text: str | None = None,
+        author: Author = BUSINESS,
+        metadata: Mapping[str, str | float | bool] | None = None,
+        destination: Destination | Unset = UNSET,
+        access: str = "public",
+    ) -> _Messages:
+        """Upload a file, then send the file; return the messages as `post` does.
+
+        An image goes as `ImageMessage`, any other file as `FileMessage`. *source*, *file_name*,
+        *content_type* and *access* are as in `Attachments.upload`. With *sent_before*, a message
+        with a file and the key is the result, whatever the file; nothing is uploaded then. An error
+        of the upload has *maybe_applied* False: no message was sent, and a file without a message
+        may be left. (UploadAttachment, PostMessage)
+        """
+        check_once(once, sent_before)
+        draft = FileMessage(media_url="", text=text, alt_text=alt_text)
+        body = MessagePost(
+            author=author, content=draft, metadata=metadata or UNSET, destination=destination
+        )
+        del text, alt_text, metadata  # error reporters attach local variables
+        check_post(body, once)
+        if once is not None and sent_before is not None:
+            look_up = self._look_up(conversation_id, once, author.type, _has_file)
+            found = await find_earlier(look_up, self._transport, sent_before)
+            if found:
+                return found
+        try:
+            uploaded = await Attachments(self._transport).upload(
+                source,
+                access=access,
+                for_="message",
+                conversation_id=conversation_id,
+                file_name=file_name,
+                content_type=content_type,
+            )
+        except SunshineError as error:
+            error.maybe_applied = False  # a message wasn't sent
+            raise
+        is_image = (uploaded.media_type or "").startswith("image/")
+        kind = ImageMessage if is_image else FileMessage
+        content = kind(media_url=uploaded.media_url, text=draft.text, alt_text=draft.alt_text)
+        return await self.post(conversation_id, evolve(body, content=content), once=once)
 
     def post_many(
         self,
@@ -275,6 +337,10 @@ def _check_brand(author: Author) -> None:
     if not 1 <= len(author.brand_id) <= _MAX_BRAND_ID:
         message = f"brand_id has {len(author.brand_id)} characters: 1 to {_MAX_BRAND_ID}"
         raise ValueError(message)
+
+
+def _has_file(message: Message) -> bool:
+    return isinstance(message.content, FileMessage | ImageMessage) or message.deleted is True
 
 
 def _is_sent(body: MessagePost, message: Message) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 import httpx
 import pytest
+from support.in_process import calling
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator
@@ -110,16 +111,9 @@ LEFT: Mapping[str, Record | None] = {
 
 
 @pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
 async def api(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     """Call both APIs in process."""
-    transport = emulator.transport()
-    headers = {"authorization": "Bearer anything"}
-    async with httpx.AsyncClient(transport=transport, headers=headers) as client:
+    async with calling(emulator) as client:
         yield client
 
 

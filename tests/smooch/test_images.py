@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 import httpx
 import pytest
+from support.virtual import virtually
 
 from sunshine_async import (
     BasicAuth,
@@ -466,7 +467,7 @@ class TestTrouble:
             with pytest.raises(RequestTimeoutError):
                 await hasty.app_users.post_image("jane", stalls(), role="appUser")
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     async def test_the_service_may_take_less(self) -> None:
         """Where the service's own limit is lower, its refusal comes out."""
