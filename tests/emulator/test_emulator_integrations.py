@@ -144,6 +144,15 @@ class TestWebhooks:
         for method in ("GET", "PATCH", "DELETE"):
             assert await refused(app, method, one, 404, json={}) == NOT_FOUND
 
+    async def test_a_webhook_of_a_new_integration_may_bring_its_secret(
+        self, app: httpx.AsyncClient
+    ) -> None:
+        """A secret in the body of the integration is the webhook's."""
+        [webhook] = (await created(app, CUSTOM | {"webhooks": [HOOK | {"secret": "s"}]}))[
+            "webhooks"
+        ]
+        assert webhook["secret"] == "s"
+
     async def test_what_is_refused(self, app: httpx.AsyncClient) -> None:
         """Wrong bodies and the eleventh webhook of an app are a 400, other integrations a 403."""
         web = f"integrations/{(await created(app, {'type': 'web'}))['id']}/webhooks"
