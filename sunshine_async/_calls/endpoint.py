@@ -71,7 +71,7 @@ def _percent_encode(name: str, value: str) -> str:
     raise ValueError(message)
 
 
-def _encode_query(values: Mapping[str, str | None]) -> str:
+def encode_query(values: Mapping[str, str | None]) -> str:
     """Return the *values* that are set as a query, percent-encoded."""
     return "&".join(
         f"{_percent_encode('query', key)}={_percent_encode(key, value)}"
@@ -146,7 +146,7 @@ class Endpoint(Generic[B, R]):
         than the service takes; `TypeError` for a body of another class.
         """
         target = self._fill_path(path)
-        if query and (asked := query if isinstance(query, str) else _encode_query(query)):
+        if query and (asked := query if isinstance(query, str) else encode_query(query)):
             target = f"{target}?{asked}"
         if body is None and self.accepts in (None, Json):
             return Request(self.method, target)
@@ -241,9 +241,9 @@ def _id_in(body: bytes, inside: str | None) -> str | None:
 
 
 def undeclared_endpoint(
-    method: str, template: str, replay: Replay | None
-) -> Endpoint[Json, object]:
-    """Return an operation that the library doesn't declare: any JSON in, any JSON out.
+    method: str, template: str, replay: Replay | None, accepts: type[Any] = Json
+) -> Endpoint[Any, object]:
+    """Return an operation that the library doesn't declare: any JSON out, and in unless *accepts*.
 
     Raise `ValueError` for an invalid method or path.
     """
@@ -261,7 +261,7 @@ def undeclared_endpoint(
         method,
         template,
         operation=f"{method} {template}",
-        accepts=Json,
+        accepts=accepts,
         returns=object,
         replay=replay or (Replay.SAFE if method in ("GET", "HEAD") else by_default),
     )

@@ -124,11 +124,17 @@ def unstructure(value: object) -> Any:
 
 
 def holds(found: Any, sent: Any) -> bool:
-    """Return True if *found* has all of *sent*; null equals no key. False if nested too deep."""
+    """Return True if *found* has all of *sent*; null equals no key. False if nested too deep.
+
+    Lists have the same number of items, and each item of *found* has all of the item of *sent*.
+    """
     try:
         if _is_object(sent):
             there: Mapping[Any, Any] = found if _is_object(found) else {}
             return all(holds(there.get(key), value) for key, value in sent.items())
+        if _is_array(sent):
+            items: Sequence[Any] = found if _is_array(found) else ()
+            return len(items) == len(sent) and all(map(holds, items, sent))
         if isinstance(found, bool) or isinstance(sent, bool):
             return found is sent
         return bool(found == sent)  # a service may write 30.0 as 30
@@ -225,7 +231,7 @@ def _model_writer(kind: Any, converter: Converter) -> unions.Write:
     overrides: Any = {
         field.name: override(
             omit=field.name == EXTRA,
-            omit_if_default=name_of(field) != TAG or field.default is None,
+            omit_if_default=TAG not in field.metadata or field.default is None,
             rename=name_of(field),
         )
         for field in attrs.fields(kind)
@@ -256,7 +262,9 @@ def _converter(*, strict: bool) -> Converter:
     converter.register_unstructure_hook(UnixTime, UnixTime.to_seconds)
     converter.register_unstructure_hook_func(_is_plain, _write_plain)
     converter.register_structure_hook_func(_is_mapping, reader.exact_reader(dict))
-    converter.register_structure_hook_factory(unions.is_union, unions.union_reader)
+    converter.register_structure_hook_factory(
+        unions.is_union, partial(unions.union_reader, strict=strict)
+    )
     converter.register_unstructure_hook_factory(unions.is_union, unions.union_writer)
     converter.register_structure_hook_factory(_is_list, partial(reader.list_reader, strict=strict))
     converter.register_unstructure_hook_factory(_is_list, _list_writer)

@@ -29,10 +29,15 @@ WIRE: Final = "wire"
 """Metadata key: the name on the wire of a field, where camelCase of the field's name is wrong."""
 AS_ID: Final[Mapping[str, str]] = {WIRE: "_id"}
 """Metadata of an id with the name ``_id`` on the wire."""
-TAG: Final = "_type"
-"""The name on the wire of the tag, which tells the members of a union apart."""
-AS_TAG: Final[Mapping[str, str]] = {WIRE: TAG}
-"""Metadata of a tag field. The default is the member's tag; None marks the fallback member."""
+TAG: Final = "tag"
+"""Metadata key of a tag field, which tells the members of a union apart.
+
+The default is the member's tag; None marks the fallback member, for unknown tags.
+"""
+AS_TYPE: Final[Mapping[str, object]] = {TAG: True}
+"""Metadata of a tag field that has the field's name on the wire."""
+AS_TAG: Final[Mapping[str, object]] = {WIRE: "_type", **AS_TYPE}
+"""Metadata of a tag field with the name ``_type`` on the wire."""
 TAG_ALIAS: Final = "tag alias"
 """Metadata key of a tag field: a second tag that the service uses for the same member."""
 PLACEHOLDER: Final = "placeholder"

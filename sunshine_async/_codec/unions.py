@@ -1,7 +1,8 @@
 """Readers and writers of unions: a value or null, models with a tag, or several plain types.
 
-The tag is the field ``_type`` of the data. The default of each member's tag field is the member's
-tag, and one member, the fallback, has the default None (`AS_TAG`).
+The tag is a field such as ``type`` or ``_type``, the same in all members of a union (`TAG`). The
+default of each member's tag field is the member's tag, and one member, the fallback, has the
+default None.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Final, TypeAlias, Union, cast, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from sunshine_async._codec.model import PLACEHOLDER, TAG, TAG_ALIAS, WIRE, Unset
+from sunshine_async._codec.model import PLACEHOLDER, TAG, TAG_ALIAS, Unset, name_of
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 Write: TypeAlias = Callable[[Any], Any]
@@ -30,11 +31,11 @@ def members_of(kind: Any) -> list[Any]:
     return [member for member in members if member not in (NoneType, Unset)]
 
 
-def union_reader(kind: Any, converter: Converter) -> Read:
+def union_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
     """Return the reader of the union *kind*, which accepts null only if None is a member."""
     members = members_of(kind)
     if len(members) > 1 and all(map(attrs.has, members)):
-        read = _tagged_reader(members, converter)
+        read = _tagged_reader(members, converter, strict=strict)
     else:
         read = _plain_reader(members, converter)
     if NoneType not in get_args(kind):
@@ -63,11 +64,11 @@ def _plain_reader(members: Sequence[Any], converter: Converter) -> Read:
     )
 
 
-def _tagged_reader(members: Sequence[Any], converter: Converter) -> Read:
+def _tagged_reader(members: Sequence[Any], converter: Converter, *, strict: bool) -> Read:
     """Return a reader of tagged models: the tag in the data selects the member.
 
-    The member without a tag is the fallback: for an unknown tag, and for an object that doesn't fit
-    the selected member.
+    The member without a tag is the fallback: for an unknown tag and, unless *strict*, for an object
+    that doesn't fit the selected member.
     """
     by_tag = {
         tag: (converter.get_structure_hook(member), member)
@@ -77,22 +78,25 @@ def _tagged_reader(members: Sequence[Any], converter: Converter) -> Read:
     fallback = by_tag[None]
     read_fallback, unknown = fallback
     placeholder = PLACEHOLDER in _tag_field(unknown).metadata
+    tag_name = name_of(_tag_field(unknown))
 
     def read(value: Any, _: Any) -> Any:
         if value.__class__ is not dict:
             return read_fallback({} if placeholder else value, unknown)
-        tag: object = cast("Mapping[str, Any]", value).get(TAG)
+        tag: object = cast("Mapping[str, Any]", value).get(tag_name)
         read_member, member = by_tag.get(tag, fallback) if isinstance(tag, str) else fallback
         try:
             return read_member(value, member)
         except ValueError:
+            if strict:
+                raise
             return read_fallback(value, unknown)
 
     return read
 
 
 def _tag_field(member: Any) -> "attrs.Attribute[Any]":
-    return next(field for field in attrs.fields(member) if field.metadata.get(WIRE) == TAG)
+    return next(field for field in attrs.fields(member) if TAG in field.metadata)
 
 
 def _tags(member: Any) -> Iterator[str | None]:

@@ -10,6 +10,7 @@ Bulk requests carry many bodies. `EndUsers.create_bulk` returns the service's ow
 (unique), or creates. Lists are a `Listing`: records one by one, or page by page.
 """
 
+from sunshine_async._calls.pages import Listing, Page
 from sunshine_async.dixa.client import DixaClient
 from sunshine_async.dixa.conversations import (
     AnonymizedConversation,
@@ -73,7 +74,6 @@ from sunshine_async.dixa.models import (
     UpdateEndUserInput,
     Validation,
 )
-from sunshine_async.dixa.pages import Listing, Page
 
 __all__ = [
     "AnonymizationRequest",

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 from attrs import field, frozen
 
 from sunshine_async._calls.endpoint import Endpoint, Json
+from sunshine_async._calls.pages import Listing
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import UpsertResult
@@ -32,7 +33,7 @@ from sunshine_async.dixa.models import (
     PatchEndUserInput,
     UpdateEndUserInput,
 )
-from sunshine_async.dixa.pages import Listing, ListLocation, page_limit_of
+from sunshine_async.dixa.pages import list_pages
 
 _Outcomes: TypeAlias = list[Outcome]
 _Attributes: TypeAlias = list[CustomAttribute]
@@ -352,12 +353,14 @@ class EndUsers:
         if len(filters) > 1:
             message = f"{' and '.join(filters)}: the service takes one filter at a time"
             raise ValueError(message)
-        return Listing(
+        return list_pages(
             lambda query: self._transport.call(LIST, query=query),
-            ListLocation.of(LIST, {}, self._base_url),
-            asked={**asked, **page_limit_of(page_limit)},
+            LIST,
+            {},
+            base_url=self._base_url,
+            filters=asked,
+            page_limit=page_limit,
             from_page=from_page,
-            may_be_none=bool(filters),
         )
 
     def conversations(
@@ -368,10 +371,13 @@ class EndUsers:
         Match on the class of each. Pages are as in `list`. `NotFoundError` without the end user.
         """
         path = {"end_user_id": end_user_id}
-        return Listing(
+        return list_pages(
             lambda query: self._transport.call(CONVERSATIONS, path=path, query=query),
-            ListLocation.of(CONVERSATIONS, path, self._base_url),
-            asked=page_limit_of(page_limit),
+            CONVERSATIONS,
+            path,
+            base_url=self._base_url,
+            filters={},
+            page_limit=page_limit,
             from_page=from_page,
         )
 

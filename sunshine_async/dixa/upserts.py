@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 from attrs import define, field
 
+from sunshine_async._calls.pages import Page
 from sunshine_async._calls.upsert import FirstTry, UpsertEffect, UpsertResult, mark_uncertain
 from sunshine_async.bulk.batching import Sender
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied, to_exception
@@ -35,7 +36,6 @@ from sunshine_async.dixa.matching import (
     unique_keys,
 )
 from sunshine_async.dixa.models import BulkPatchEndUserInput, CreateEndUserInput, EndUser
-from sunshine_async.dixa.pages import Page
 from sunshine_async.errors import ConflictError, SunshineError
 
 UpsertOutcome: TypeAlias = UpsertResult[EndUser] | Exception

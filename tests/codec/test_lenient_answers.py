@@ -114,7 +114,7 @@ def whole(kind: Any, depth: int = 0) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {
         name_of(field): field.default
-        if name_of(field) == TAG and field.default
+        if TAG in field.metadata and field.default
         else fitting(hints[field.name], depth)
         for field in attrs.fields(kind)
         if field.name != "extra" and (depth < 3 or field.default is attrs.NOTHING)
@@ -495,7 +495,7 @@ def test_any_object_with_an_id_is_read_and_comes_back(kind: Any, data: st.DataOb
     """Any JSON in all fields at once is read, and every value that isn't null goes back out."""
     names = [name_of(field) for field in attrs.fields(kind) if field.name != "extra"]
     raw = data.draw(st.dictionaries(st.sampled_from([*names, "new"]), ANY_JSON))
-    raw = {**raw, **{key: one for key, one in whole(kind).items() if key in ("id", TAG)}}
+    raw = {**raw, **{key: one for key, one in whole(kind).items() if key in ("id", "_type")}}
 
     found = structure(raw, kind)
     back = unstructure(found)

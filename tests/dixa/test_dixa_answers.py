@@ -19,6 +19,7 @@ from sunshine_async import (
     SunshineError,
     jobs,
 )
+from sunshine_async._calls.pages import Page
 from sunshine_async._codec import structure, wire_name
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.dixa import (
@@ -31,7 +32,6 @@ from sunshine_async.dixa import (
 from sunshine_async.dixa.bulk_requests import BulkCreate, BulkRequest
 from sunshine_async.dixa.end_users import CREATE_BULK, PATCH_BULK
 from sunshine_async.dixa.matching import differences, holds, match_changes, match_creates, may_hold
-from sunshine_async.dixa.pages import Page
 from sunshine_async.dixa.upserts import UserIndex
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Mode

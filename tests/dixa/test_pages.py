@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sunshine_async import NotFoundError, Pace, ResponseDecodeError, Retry, ServerError
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa import DixaClient, EndUser, Page
-from sunshine_async.dixa.pages import ListLocation
+from sunshine_async.dixa.pages import LinkPaging
 from sunshine_async.testing import Answer, ScriptedTransport
 
 FIRST = "/v1/endusers?pageKey=b25l%2B"
@@ -200,7 +200,7 @@ async def test_conversations_are_followed_for_their_user() -> None:
 @given(link=st.text() | st.from_regex(r"\A(https?:)?//?[a-z./@\\:?#-]*\Z"))
 def test_no_link_leads_away(link: str) -> None:
     """Whatever a link is, what is asked for is the same list on the same host."""
-    place = ListLocation("https://dev.dixa.io", "/v1/endusers", "GET /v1/endusers")
+    place = LinkPaging[object]("https://dev.dixa.io", "/v1/endusers", "GET /v1/endusers")
 
     query = place.query_of(link)
 

@@ -601,7 +601,7 @@ class TestCredentials:
 class TestRouting:
     @pytest.mark.parametrize(
         "path",
-        ["/", "/v2/apps/app/conversations", "/v2/apps/app/users/", "/v2/apps/app/users/a/b", "/v3"],
+        ["/", "/v2/apps/app/nothing", "/v2/apps/app/users/", "/v2/apps/app/users/a/b", "/v3"],
     )
     async def test_unknown_path_is_not_found(self, app: httpx.AsyncClient, path: str) -> None:
         """What no operation has is the specification's 404."""
@@ -658,7 +658,9 @@ class TestControl:
                     "delete": 1,
                     "delete_personal_information": 1,
                     "sync": 1,
+                    "message": 0,
                 },
+                "messages": 0,
             },
             "smooch": {"users": 1, "effects": dict.fromkeys(smooch.Smooch.effect_names, 0)},
             "dixa": {"users": 0, "effects": dict.fromkeys(dixa.Dixa.effect_names, 0)},

@@ -493,7 +493,13 @@ class TestImages:
         message = first.json()["message"]
         assert (message["type"], message["role"], message["mediaType"]) == ("image", "appUser", "image/png")  # fmt: skip
         assert isinstance(message["received"], float)
-        assert first.json()["conversation"] == second.json()["conversation"]
+        shown = [answer.json()["conversation"] for answer in (first, second)]
+        assert shown[0]["_id"] == shown[1]["_id"]
+        assert [conversation["unreadCount"] for conversation in shown] == [0, 1]
+        [conversation] = emulator.platform.app("app").conversations.all.rows.values()
+        stored = emulator.platform.app("app").conversations.messages(conversation["id"]).rows
+        assert [*stored] == [answer.json()["message"]["_id"] for answer in (first, second)]
+        assert [row["author"]["type"] for row in stored.values()] == ["user", "business"]
         assert (await app.get("jane")).json()["appUser"]["conversationStarted"]
         image = emulator.smooch.images[1]
         assert (image.user_id, image.role, image.file_name, image.content_type, image.size) == (

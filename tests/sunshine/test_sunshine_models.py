@@ -1,7 +1,11 @@
 """The models of Sunshine users: all that they hold comes back, and a ``repr`` is discreet."""
 
 import inspect
+from collections.abc import Iterator
 from datetime import datetime
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 import attrs
@@ -15,11 +19,12 @@ from sunshine_async import sunshine
 from sunshine_async._codec import decode, encode, structure
 from sunshine_async._codec.model import Model
 from sunshine_async.sunshine import User, UserCreateBody, UserUpdateBody
+from sunshine_async.sunshine import models as user_models
 
 MODELS = [
     kind
-    for _, kind in inspect.getmembers(sunshine, attrs.has)
-    if "extra" in attrs.fields_dict(kind)
+    for _, kind in inspect.getmembers(user_models, attrs.has)
+    if kind.__module__ == user_models.__name__
 ]
 BODIES = [kind for kind in MODELS if kind.__name__ == "Profile" or kind.__name__.endswith("Body")]
 SHOWN = {
@@ -34,11 +39,24 @@ SHOWN = {
 }
 
 
-def test_the_package_has_every_model() -> None:
-    """Each model of the module can be imported from the package."""
-    there = {kind for _, kind in inspect.getmembers(sunshine.models, attrs.has)} - {Model}
+def modules() -> Iterator[ModuleType]:
+    """Yield each module of the package."""
+    for one in iter_modules(sunshine.__path__):
+        yield import_module(f"{sunshine.__name__}.{one.name}")
 
-    assert set(MODELS) == there
+
+def test_the_package_has_every_model() -> None:
+    """Each model of each module, but the envelopes, can be imported from the package."""
+    there = {
+        name: kind
+        for module in modules()
+        for name, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Model) and kind.__module__ == module.__name__
+        if not name.startswith("_") and not name.endswith("Response")
+    }
+
+    assert {name: getattr(sunshine, name) for name in there} == there
+    assert there.keys() <= set(sunshine.__all__)
 
 
 @pytest.mark.parametrize("kind", MODELS)

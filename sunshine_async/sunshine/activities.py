@@ -1,0 +1,100 @@
+"""Activities in a conversation: typing and reading."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Final
+
+import anyio
+from attrs import field, frozen
+
+from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.retry import Replay
+from sunshine_async._calls.transport import Transport
+from sunshine_async._codec.model import Model
+from sunshine_async._pace.waiting import CLOCK
+from sunshine_async.bulk.cancellation import background_tasks
+from sunshine_async.errors import SunshineError
+from sunshine_async.sunshine.message_models import Author
+
+_LOG: Final = logging.getLogger("sunshine_async")
+
+
+@frozen(kw_only=True, slots=False)
+class ActivityPost(Model):
+    """The body of `Activities.post`."""
+
+    author: Author
+    type: str
+    """``conversation:read``, ``typing:start`` or ``typing:stop``; of a user only the first."""
+
+
+POST: Final = Endpoint(
+    "POST", "/v2/apps/{app_id}/conversations/{conversation_id}/activity", operation="PostActivity",
+    accepts=ActivityPost, returns=type(None),
+    replay=Replay.IDEMPOTENT,  # assumed: a second signal of the same kind changes nothing
+)  # fmt: skip
+ENDPOINTS: Final = (POST,)
+
+
+@frozen
+class Activities:
+    """Activities in conversations; errors and cancellation are as in `Users`."""
+
+    _transport: Transport = field(alias="transport")
+
+    async def post(self, conversation_id: str, body: ActivityPost) -> None:
+        """Tell the participants of an activity (PostActivity). May be sent again."""
+        await self._transport.call(POST, body, path={"conversation_id": conversation_id})
+
+    @asynccontextmanager
+    async def typing(
+        self, conversation_id: str, *, author: Author | None = None, interval: float = 8.0
+    ) -> AsyncGenerator[None]:
+        """Show the business as typing while the block runs: ``async with``.
+
+        - ``typing:start`` is posted at the beginning, and again every *interval* seconds (8 is
+          assumed: channels drop the sign after a while). ``typing:stop`` is posted at the end, for
+          at most *interval* seconds; after a cancellation it is not.
+        - A failing activity never breaks the work of the block: the error is logged (WARNING). An
+          error of the block is raised as itself.
+        - The posts run beside the block, and the block doesn't wait for the first.
+        - `ValueError` for an *interval* of 0 or less, and for an invalid id, before the block.
+
+        *author* defaults to ``Author(type="business")``.
+        """
+        if not interval > 0:
+            message = f"interval={interval}: seconds, more than 0"
+            raise ValueError(message)
+        author = author or Author(type="business")
+        start, stop = (
+            ActivityPost(author=author, type=f"typing:{end}") for end in ("start", "stop")
+        )
+        POST.request(start, {**self._transport.path, "conversation_id": conversation_id}, {})
+
+        async def repeat() -> None:
+            while True:
+                await self._try_post(conversation_id, start)
+                await CLOCK.sleep(interval)
+
+        try:
+            async with background_tasks() as tasks:
+                tasks.start(repeat)
+                yield
+        except Exception:
+            await self._try_post(conversation_id, stop, seconds=interval)
+            raise
+        await self._try_post(conversation_id, stop, seconds=interval)
+
+    async def _try_post(
+        self, conversation_id: str, body: ActivityPost, *, seconds: float = inf
+    ) -> None:
+        """Post an activity for at most *seconds*; log the error, if any."""
+        try:
+            with anyio.move_on_after(seconds):
+                await self.post(conversation_id, body)
+        except Exception as error:  # noqa: BLE001 - of any kind: the work of the block goes on
+            known = isinstance(error, SunshineError)  # any other text may hold a secret
+            reason = error if known else type(error).__name__
+            _LOG.warning("%s: %s; only the sign is lost, the work goes on", body.type, reason)
