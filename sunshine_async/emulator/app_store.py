@@ -52,7 +52,7 @@ class App:
     @property
     def details(self) -> Row:
         """The app in the format of the API."""
-        empty = {"id": self.id, "displayName": self.id, "settings": {}, "metadata": {}}
+        empty: Row = {"id": self.id, "displayName": self.id, "settings": {}, "metadata": {}}
         return self.table("apps").rows.get(self.id, empty)
 
     @property

@@ -35,6 +35,7 @@ WEBHOOK_UPDATE_BODY: Final = object_schema(
     includeFullSource=BOOLEAN,
 )
 WEBHOOK_BODY: Final = evolve(WEBHOOK_UPDATE_BODY, required=("target", "triggers"))
+_CUSTOM_WEBHOOK: Final = WEBHOOK_BODY.with_fields(secret=_KEY)
 
 _COMMON: Final[Mapping[str, Schema]] = {
     "displayName": DISPLAY_NAME,
@@ -97,7 +98,7 @@ INTEGRATIONS: Final[Mapping[str, Schema]] = {
         "webhooks",
         type=TEXT,
         displayName=_NAME,
-        webhooks=array_schema(WEBHOOK_BODY, 1, 1),
+        webhooks=array_schema(_CUSTOM_WEBHOOK, 1, 1),
     ),
     "instagram": _integration(
         "pageAccessToken",

@@ -31,6 +31,7 @@ from sunshine_async.emulator.service import (
     Store,
     UserApi,
     basic_key,
+    bearer_token,
 )
 from sunshine_async.emulator.tables import Row, Table
 from sunshine_async.sunshine import (
@@ -115,9 +116,9 @@ class Platform(Store):
 
     def admits(self, authorization: str) -> bool | None:
         """Return True or False for a token or key that the platform issued; None for others."""
-        request = OperationRequest({}, {}, {}, authorization=authorization)
-        if request.token in self.tokens.rows:
-            return bool(self.tokens.rows[request.token]["valid"])
+        token = self.tokens.rows.get(bearer_token(authorization))
+        if token is not None:
+            return bool(token["valid"])
         key_id, secret = basic_key(authorization)
         for app in self._apps.values() if key_id.startswith(("app_", "int_")) else ():
             for table in app.tables.values():

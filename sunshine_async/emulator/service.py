@@ -119,11 +119,19 @@ def _parse_changes(data: bytes, path: Path) -> list[Change]:
 def basic_key(authorization: str) -> tuple[str, str]:
     """Return id and secret in a header of Basic authentication; empty texts for other headers."""
     scheme, _, value = authorization.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
     try:
         key_id, _, secret = b64decode(value.strip(), validate=True).decode().partition(":")
     except ValueError:
         return "", ""
-    return (key_id, secret) if scheme.lower() == "basic" else ("", "")
+    return key_id, secret
+
+
+def bearer_token(authorization: str) -> str:
+    """Return the token in a header of bearer authentication; an empty text for other headers."""
+    scheme, _, value = authorization.partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
 
 
 @frozen
@@ -146,8 +154,7 @@ class OperationRequest:
     @property
     def token(self) -> str:
         """The bearer token; empty for other credentials."""
-        scheme, _, value = self.authorization.partition(" ")
-        return value.strip() if scheme.lower() == "bearer" else ""
+        return bearer_token(self.authorization)
 
     @property
     def key_id(self) -> str:

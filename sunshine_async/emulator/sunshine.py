@@ -34,10 +34,12 @@ from sunshine_async.emulator.apps import AppOperations
 from sunshine_async.emulator.channels import Channels
 from sunshine_async.emulator.conversations import Conversations
 from sunshine_async.emulator.fields import (
+    OBJECTS,
     TEXT,
     JsonObject,
     Refusal,
     Schema,
+    array_schema,
     object_schema,
     refuse,
 )
@@ -78,7 +80,7 @@ IDENTITY: Final = object_schema(
 )
 _ID: Final = Schema(type="string", min_length=1)
 STORED: Final = CREATE_BODY.with_fields(
-    id=_ID, zendeskId=_ID, identities=Schema(type="array", items=IDENTITY)
+    id=_ID, zendeskId=_ID, identities=array_schema(IDENTITY), devices=OBJECTS
 )
 SUPPORT: Final = object_schema(
     "zendeskId", zendeskId=_ID, externalId=evolve(_EXTERNAL_ID, nullable=True), **_NAMES
@@ -158,7 +160,8 @@ class Sunshine(PlatformApi):
         return app, app.get(key, request.query.get("brandId"))
 
     def _new_record(self, user: Mapping[str, Any]) -> Record:
-        return Record(user=self._platform.new_user(STORED.validate(user)))
+        checked = STORED.validate(user)
+        return Record(user=self._platform.new_user(checked), devices=checked.get("devices", []))
 
     def _view(self, record: Record) -> Mapping[str, Any]:
         return record.user

@@ -160,7 +160,8 @@ class AsgiApp:
     def _parse(self, routed: _RoutedRequest) -> tuple[Operation, OperationRequest]:
         """Return the operation and decoded input; raise `Refusal` if not admitted or invalid."""
         operation = routed.operation
-        authorization = routed.request.headers.get("authorization", "")
+        scope, headers = routed.request.scope, routed.request.headers
+        authorization = headers.get("authorization", "")
         if not (operation and operation.is_public) and not self._admits(routed, authorization):
             raise _refusal(401)
         if operation is None:
@@ -171,7 +172,7 @@ class AsgiApp:
             body = routed.body.parts()
         elif operation.schema and (routed.body != b"" or operation.needs_body):
             body = operation.schema.validate(_parse_json(routed))
-        url = str(routed.request.url).partition("?")[0]
+        url = f"{scope['scheme']}://{headers.get('host', '')}{scope['path']}"
         query = routed.request.query_params
         return operation, OperationRequest(path, query, body, url, authorization)
 

@@ -1,7 +1,7 @@
 """Messages, attachments and what a user writes: the emulator against the specification."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import anyio
 import httpx
@@ -348,42 +348,96 @@ class TestPost:
             assert code == "conversation_not_found"
 
 
+class Say(NamedTuple):
+    """The user writes *count* messages."""
+
+    count: int
+
+
+class Delete(NamedTuple):
+    """The message at a share of the list is deleted."""
+
+    place: float
+
+
+class Page(NamedTuple):
+    """A page is asked for, from the message at a share of all that ever were, deleted or not."""
+
+    direction: str
+    place: float
+
+
+HISTORIES = st.lists(
+    st.builds(Say, st.integers(1, 130))
+    | st.builds(Delete, st.floats(0, 0.99))
+    | st.builds(Page, st.sampled_from(["before", "after"]), st.floats(0, 0.99))
+    | st.just("delete all")
+    | st.just("walk"),
+    max_size=12,
+)
+
+
+async def check_page(
+    app: httpx.AsyncClient, path: str, model: list[str], ever: list[str], asked: Page
+) -> None:
+    """Compare the page before or after a message with the slice of the *model*."""
+    direction, at = asked.direction, int(asked.place * len(ever))
+    page = await call(app, "GET", path, params={f"page[{direction}]": ever[at]})
+    older = [one for one in model if ever.index(one) < at]
+    newer = [one for one in model if ever.index(one) > at]
+    wanted = older[-100:] if direction == "before" else newer[:100]
+    assert [row["id"] for row in page["messages"]] == wanted
+    assert page["meta"]["hasMore"] is (len(older if direction == "before" else newer) > 100)
+
+
+async def walk(app: httpx.AsyncClient, path: str) -> list[str]:
+    """Return all messages along the cursors, backwards, and check the way forwards again."""
+    page = await call(app, "GET", path)
+    back = [row["id"] for row in page["messages"]]
+    while page["meta"]["hasMore"]:
+        assert len(page["messages"]) == 100
+        before = page["meta"]["beforeCursor"]
+        page = await call(app, "GET", path, params={"page[before]": before})
+        back = [row["id"] for row in page["messages"]] + back
+    forth = [row["id"] for row in page["messages"]]
+    while "next" in page["links"]:
+        page = await call(app, "GET", page["links"]["next"])
+        forth += [row["id"] for row in page["messages"]]
+    assert forth == back
+    return back
+
+
 class TestPages:
-    @settings(max_examples=sized(60, 8), deadline=None)
-    @given(count=st.integers(0, 320), gone=st.sets(st.integers(0, 319), max_size=40))
-    def test_pages_are_those_of_a_list(self, count: int, gone: set[int]) -> None:
-        """Backwards by cursors, and forwards again, all messages come once, 100 a page."""
+    @settings(max_examples=sized(80, 10), deadline=None)
+    @given(history=HISTORIES)
+    def test_pages_are_those_of_a_list(self, history: list[Any]) -> None:
+        """After any history, pages and walks along the cursors are those of a plain list."""
         emulator = Emulator()
         emulator.add("sunshine", {"id": "1"}, app_id="app")
-        said = [emulator.say("app", "1", str(number)) for number in range(count)]
-        table = emulator.platform.app("app").conversations
-        rows = [row for conversation in table.all.rows for row in table.messages(conversation).rows]
-        for number in gone & {*range(count)}:
-            conversation = said[number]["conversation"]
-            table.messages(conversation).remove(said[number]["message"])
-            rows.remove(said[number]["message"])
+        path = f"conversations/{emulator.say('app', '1', 'first')['conversation']}/messages"
 
         async def scenario() -> None:
             async with calling(emulator) as app:
-                path = f"conversations/{said[0]['conversation']}/messages"
-                back: list[str] = []
-                page = await call(app, "GET", path)
-                pages = [page]
-                while page["meta"]["hasMore"]:
-                    before = page["meta"]["beforeCursor"]
-                    page = await call(app, "GET", path, params={"page[before]": before})
-                    pages.append(page)
-                back = [row["id"] for page in reversed(pages) for row in page["messages"]]
-                assert back == rows
-                assert {len(page["messages"]) for page in pages[:-1]} <= {100}
-                forth = [row["id"] for row in page["messages"]]
-                while "next" in page["links"]:
-                    page = await call(app, "GET", page["links"]["next"])
-                    forth += [row["id"] for row in page["messages"]]
-                assert forth == rows
+                ever = [row["id"] for row in (await call(app, "GET", path))["messages"]]
+                model = [*ever]
+                for step in history:
+                    match step:
+                        case Say(count):
+                            said = [emulator.say("app", "1", "x")["message"] for _ in range(count)]
+                            ever += said
+                            model += said
+                        case Delete(place) if model:
+                            gone = model.pop(int(place * len(model)))
+                            await call(app, "DELETE", f"{path}/{gone}")
+                        case Page():
+                            await check_page(app, path, model, ever, step)
+                        case "delete all":
+                            await call(app, "DELETE", path)
+                            model = []
+                        case _:
+                            assert await walk(app, path) == model
 
-        if count:
-            anyio.run(scenario)
+        anyio.run(scenario)
 
     async def test_a_cursor_of_a_deleted_message_keeps_its_place(self) -> None:
         """Paging goes on where a message was that is deleted meanwhile."""
