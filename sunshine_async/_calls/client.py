@@ -367,8 +367,8 @@ async def _body_of(
     """Return the body of a free request; raise `ValueError` for more than one kind of body."""
     if (json is not UNSET) + (content is not None) + (files is not None) > 1:
         message = "json, content and files: a request has one body"
-    elif data is not None and not files:
-        message = "data goes with files: a form needs a file"
+    elif (data is not None or files is not None) and not files:
+        message = "files is empty or missing: a form needs a file"
     elif content is None and files is None:
         return None if json is UNSET else Json(json)
     else:

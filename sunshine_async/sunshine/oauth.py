@@ -14,7 +14,7 @@ from attrs import field, frozen
 from sunshine_async._calls.client import Client, ClientOptions
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay, Retry
-from sunshine_async._codec.model import WIRE, Model, redact
+from sunshine_async._codec.model import AS_TYPE, WIRE, Model, redact
 from sunshine_async._http.open_wire import HttpxTimeout, HttpxTransport
 from sunshine_async.auth import Auth, BasicAuth, BearerAuth
 from sunshine_async.sunshine.apps import App
@@ -28,7 +28,7 @@ class GetTokenBody(Model):
     """The code that the browser has brought; the code works once."""
     client_id: str = field(metadata={WIRE: "client_id"})
     client_secret: str = field(repr=redact, metadata={WIRE: "client_secret"})
-    grant_type: str = field(default="authorization_code", metadata={WIRE: "grant_type"})
+    grant_type: str = field(default="authorization_code", metadata={WIRE: "grant_type", **AS_TYPE})
 
 
 @frozen(kw_only=True, slots=False)

@@ -63,14 +63,24 @@ def check_metadata(
     if not metadata and once is None:
         return metadata
     marked = {**(metadata or {}), **({} if once is None else {MARK: once})}
-    if any(not isinstance(value, str | float | int | None) for value in marked.values()):
-        message = "metadata is nested: the service takes texts, numbers and booleans"
-        raise ValueError(message)
-    size = len(_codec.encode(marked))
+    problem = _problem_of(marked)
+    if problem is None:
+        return marked
+    del metadata, marked  # error reporters attach local variables
+    raise ValueError(problem)
+
+
+def _problem_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the reason that the service doesn't take *metadata*; None: there is none."""
+    if any(not isinstance(value, str | float | int | None) for value in metadata.values()):
+        return "metadata is nested: the service takes texts, numbers and booleans"
+    try:
+        size = len(_codec.encode(metadata))
+    except ValueError as error:
+        return f"metadata.{error}"
     if size > MAX_METADATA:
-        message = f"metadata is {size} bytes as JSON; the service takes {MAX_METADATA} at most"
-        raise ValueError(message)
-    return marked
+        return f"metadata is {size} bytes as JSON; the service takes {MAX_METADATA} at most"
+    return None
 
 
 def has_mark(metadata: Mapping[str, Any] | None, once: str) -> bool:
