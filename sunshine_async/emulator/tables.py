@@ -3,7 +3,7 @@
 Assumed, where the specification is silent:
 
 - Pages are in the order of creation. A page in the backwards direction has the oldest row first.
-- A cursor is the id of a row, or of a row deleted since; any other text is a 400.
+- A cursor is the id of a row, or of a row deleted since; any further text is a 400.
 - ``hasMore`` tells of the direction of the request.
 - A null in metadata clears that key; null for metadata clears all metadata.
 """
