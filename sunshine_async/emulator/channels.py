@@ -24,6 +24,7 @@ from sunshine_async.emulator.app_store import AppStore, client_id, client_type
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
 from sunshine_async.emulator.fields import (
     BOOLEAN,
+    PHONE_NUMBER,
     TEXT,
     JsonObject,
     Refusal,
@@ -40,9 +41,7 @@ from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import page
 
 _CRITERIA: Final[Mapping[str, Schema]] = {"type": TEXT, "integrationId": TEXT, "primary": BOOLEAN}
-_PHONE: Final = object_schema(
-    "integrationId", "phoneNumber", **_CRITERIA, phoneNumber=text_schema(format="phone")
-)
+_PHONE: Final = object_schema("integrationId", "phoneNumber", **_CRITERIA, phoneNumber=PHONE_NUMBER)
 CRITERIA: Final[Mapping[str, Schema]] = {
     "mailgun": object_schema(
         "integrationId", "address", **_CRITERIA, address=text_schema(format="email"), subject=TEXT
