@@ -88,16 +88,18 @@ class Messages:
 
     - The service has no idempotency key. With *once*, the caller's own key (1 to 200 characters),
       the key goes into the metadata of the message, as ``sunshineAsyncOnce``.
-    - After a lost answer, `post` reads the newest page of the conversation twice, with a pause. The
-      message with the key and equal content is the result. No message with the key: the error of
-      the request has *maybe_applied* True, because the request may still be under way.
+    - After a lost answer, `post` reads the newest page of the conversation twice, with a pause of
+      four times `Retry.first_wait` (2 seconds by default). The message with the key and equal
+      content is the result. No message with the key: the error of the request has *maybe_applied*
+      True, because the request may still be under way.
     - A message with the key and different content: `ConflictError`, with *maybe_applied* True.
     - Without *once*, a lost answer is an error with *maybe_applied* True at once. In both cases the
       message isn't sent again.
     - *sent_before* is for work that runs again: the time of an earlier attempt with the same key.
       `post` waits until that time is 5 seconds old, and reads back past that time, before sending.
       A page that can't be read: an error with *maybe_applied* True, and nothing is sent. The
-      earlier request may still arrive later than that, and then makes a second message.
+      earlier request may still arrive later than that, and then makes a second message. So do two
+      calls at the same time with the same key.
 
     Errors, cancellation and names in brackets are as in `Users`. `ValueError` before anything is
     sent: no author, no content, a text over 4,096 characters, metadata that is nested or over 4 KB.
@@ -116,8 +118,7 @@ class Messages:
         """Send a message; return the message, or several (PostMessage).
 
         The service may make several messages of the shorthand syntax. `LockedError` for a
-        conversation that has 30,000 messages. A kept look-up (*once*) is a call with a deadline of
-        its own.
+        conversation that has 30,000 messages. Each look-up of *once* is a call with a new deadline.
         """
         check_once(once, sent_before)
         body = check_post(body, once)
