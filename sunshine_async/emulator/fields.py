@@ -34,6 +34,11 @@ def refuse(*titles: str) -> NoReturn:
     raise Refusal(400, "bad_request", *titles)
 
 
+def forbid() -> NoReturn:
+    """Raise a `Refusal` with the status 403."""
+    raise Refusal(403, "forbidden", "Forbidden")
+
+
 def format_time(at: datetime | None = None) -> str:
     """Return *at*, by default now, as the services write a time: in UTC, with milliseconds."""
     at = (at or datetime.now(UTC)).astimezone(UTC)

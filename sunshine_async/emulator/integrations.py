@@ -19,8 +19,8 @@ from sunshine_async.emulator.fields import (
     DISPLAY_NAME,
     OBJECT,
     JsonObject,
-    Refusal,
     Schema,
+    forbid,
     object_schema,
     omit,
     refuse,
@@ -151,7 +151,7 @@ class IntegrationApi(ApiPart):
     def _webhooks(self, request: OperationRequest) -> tuple[AppStore, Table]:
         app, row = self._integration(request)
         if row["type"] != "custom":
-            raise Refusal(403, "forbidden", "Forbidden")
+            forbid()
         return app, app.table("webhooks", row["id"])
 
     def _keys(self, request: OperationRequest) -> Table:

@@ -10,7 +10,7 @@ Assumed, where the specification is silent:
 - ``mediaType`` and ``mediaSize`` are set for attachments only.
 - A deleted message is gone; no placeholder is left.
 - An attachment for messages goes with the first message that has the attachment; without a
-  message, with the conversation. An attachment for anything stays.
+  message, with the conversation. An attachment without ``for`` stays.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""API of Sunshine Conversations v2 users, as in the specification.
+"""API of Sunshine Conversations v2, as in the specification: users, and parts for the rest.
 
 Assumed, where the specification is silent:
 
@@ -88,7 +88,7 @@ SUPPORT: Final = object_schema(
 
 
 class Sunshine(PlatformApi):
-    """The v2 API for the users of every app."""
+    """The API v2 of every app: users here, everything else in parts."""
 
     prefix = "/v2/"
     effect_names: ClassVar = (

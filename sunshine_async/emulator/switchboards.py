@@ -5,7 +5,8 @@ Assumed, where the specification is silent:
 - An enabled switchboard has a default switchboard integration (400).
 - A ``switchboardIntegration`` by type alone has the integration of that type in the app, or an id
   without an integration if there is none.
-- The default switchboard integration can't be deleted (403), nor the next one of a second.
+- The default switchboard integration, and the next of another switchboard integration, can't be
+  deleted (403).
 - Control without a switchboard, or with a disabled switchboard, is a 404. So is control by a name
   that no switchboard integration has, and ``next`` of none. An ambiguous type or name is a 400.
 - An offer to the switchboard integration in control is a 400. Nothing pending to accept and nobody
@@ -25,6 +26,7 @@ from sunshine_async.emulator.fields import (
     TEXT,
     Refusal,
     Schema,
+    forbid,
     object_schema,
     omit,
     refuse,
@@ -50,7 +52,6 @@ METADATA_BODY: Final = object_schema(metadata=METADATA)
 TARGET_BODY: Final = object_schema(
     "switchboardIntegration", switchboardIntegration=TEXT, metadata=METADATA
 )
-_FORBIDDEN: Final = Refusal(403, "forbidden", "Forbidden")
 _DEFAULT: Final = "defaultSwitchboardIntegrationId"
 _NEXT: Final = "nextSwitchboardIntegrationId"
 
@@ -129,7 +130,7 @@ class SwitchboardApi(ApiPart):
         row = responders.get(request.path["switchboard_integration_id"])
         nexts = {other.get(_NEXT) for other in responders.rows.values()}
         if row["id"] in {switchboard.get(_DEFAULT), *nexts}:
-            raise _FORBIDDEN
+            forbid()
         responders.remove(row["id"])
         return self._done("delete_switchboard_integration")
 
@@ -208,7 +209,7 @@ class SwitchboardApi(ApiPart):
         responder = app.conversations.responders().get(row.get(part, ""))
         caller = app.integration_of_key(request.key_id)
         if responder is None or caller not in (None, responder["integrationId"]):
-            raise _FORBIDDEN
+            forbid()
 
     def _respond(self, effect: str, row: Row, *, status: int = 200) -> Reply:
         return self._done(effect, {"switchboardIntegration": row}, status=status)
