@@ -7,10 +7,14 @@ commit; a handler starts after the commit.
 A slot is a place for a running handler. A handler that is running after *handler_timeout* has lost
 the slot, so a handler that can't be cancelled holds up nothing but the own conversation. At most
 half of the slots serve events that have failed before, so failing events never hold up all others.
+
+Where handlers end faster than the disk commits, a commit begins more events than there are slots;
+the rest waits in memory for a slot. Slow handlers bring that number back to 0.
 """
 
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Final
@@ -25,10 +29,11 @@ from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import Fault, SunshineError
 from sunshine_async.webhooks.deliveries import RawEvent
-from sunshine_async.webhooks.inbox import EventOutcome, EventState, Inbox, HandlerSlots, StoredEvent
+from sunshine_async.webhooks.inbox import EventOutcome, EventState, HandlerSlots, Inbox, StoredEvent
 
 _LOG: Final = logging.getLogger("sunshine_async")
 _PAUSE: Final = 1.0  # seconds until the next try to write to a full disk
+_MAX_AHEAD: Final = 8  # events begun and without a slot, for each slot
 
 
 class UnhandledEventError(SunshineError):
@@ -48,6 +53,14 @@ class _ExchangeGroup:
     @property
     def has_data(self) -> bool:
         return bool(self.events or self.outcomes)
+
+
+@frozen
+class _RunningHandler:
+    """A running handler: *until* then the handler holds a slot."""
+
+    until: float
+    is_retry: bool
 
 
 @frozen
@@ -96,7 +109,9 @@ class Dispatcher:
         self._group = _ExchangeGroup()
         self._wake = anyio.Event()
         self._wake_at = inf
-        self._running: Final[dict[int, tuple[float, bool]]] = {}
+        self._running: Final[dict[int, _RunningHandler]] = {}
+        self._queue: Final[deque[StoredEvent]] = deque()
+        self._ahead = 0
         self._writable = True
         self._closed = False
         self._limiter: Final = CapacityLimiter(1)
@@ -135,20 +150,38 @@ class Dispatcher:
             await self._commit(HandlerSlots(0, 0))
 
     async def _turn(self, handlers: TaskGroup) -> None:
-        now = CLOCK.now()
-        timeout = self._rules.handler_timeout
-        begun = await self._commit(self._slots(now))
-        for event in begun:
-            self._running[event.number] = (CLOCK.now() + timeout, event.failures > 0)
-            handlers.start_soon(self._handle, event)
-        overdue = [at for at, _ in self._running.values() if at > now]
-        self._wake_at = min([self._wake_at, *overdue])
+        slots = self._slots()
+        begun = await self._commit(slots)
+        if self._running or self._queue:
+            self._ahead //= 2
+        elif slots.free and len(begun) == slots.free:
+            most = _MAX_AHEAD * self._rules.concurrency
+            self._ahead = min(max(self._rules.concurrency, 2 * self._ahead), most)
+        self._queue.extend(begun)
+        self._start_handlers(handlers)
+        self._wake_at = min([self._wake_at, *(holder.until for holder in self._holders())])
 
-    def _slots(self, now: float) -> HandlerSlots:
-        holders = [is_retry for overdue_at, is_retry in self._running.values() if overdue_at > now]
-        free = max(0, self._rules.concurrency - len(holders))
-        retries = max(1, self._rules.concurrency // 2) - sum(holders)
+    def _slots(self) -> HandlerSlots:
+        """Return the room for events to begin."""
+        is_retry = [holder.is_retry for holder in self._holders()]
+        is_retry += [event.failures > 0 for event in self._queue]
+        free = max(0, self._rules.concurrency + self._ahead - len(is_retry))
+        retries = max(1, self._rules.concurrency // 2) - sum(is_retry)
         return HandlerSlots(free, min(free, max(0, retries)))
+
+    def _holders(self) -> list["_RunningHandler"]:
+        """Return the running handlers that hold a slot."""
+        now = CLOCK.now()
+        return [running for running in self._running.values() if running.until > now]
+
+    def _start_handlers(self, handlers: TaskGroup) -> None:
+        free = self._rules.concurrency - len(self._holders())
+        while self._queue and free > 0:
+            event = self._queue.popleft()
+            until = CLOCK.now() + self._rules.handler_timeout
+            self._running[event.number] = _RunningHandler(until, event.failures > 0)
+            handlers.start_soon(self._handle, event, handlers)
+            free -= 1
 
     async def _commit(self, slots: HandlerSlots) -> list[StoredEvent]:
         """Commit the group; return the events that begin.
@@ -196,7 +229,7 @@ class Dispatcher:
         self._writable = True
         return result
 
-    async def _handle(self, event: StoredEvent) -> None:
+    async def _handle(self, event: StoredEvent, handlers: TaskGroup) -> None:
         failure: Exception | None = None
         try:
             with anyio.move_on_after(self._rules.handler_timeout) as scope:
@@ -213,6 +246,7 @@ class Dispatcher:
         )
         _log_failure(event, outcome, failure)
         self._group.outcomes.append(outcome)
+        self._start_handlers(handlers)
         self._wake.set()
 
 
