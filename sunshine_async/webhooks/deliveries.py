@@ -5,6 +5,8 @@ storage. The typed event is made of the raw event later, when the event is handl
 """
 
 import builtins
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -76,7 +78,7 @@ class Delivery:
     """The events, in the order of the body."""
 
 
-class WebhookParser:
+class WebhookParser(ABC):
     """Base of the parsers of the services: holds the secrets, verifies and reads deliveries.
 
     *secret* is the webhook's secret, or a sequence of secrets that are valid at the same time, for
@@ -130,8 +132,7 @@ class WebhookParser:
         if refusal is not None:
             return WebhookError(refusal, status=401)
         try:
-            data = decode(body)
-            return self._delivery(data, body, named)
+            return self._delivery(_decode(body), body, named)
         except ValueError as misfit:
             reason = str(misfit)
         return WebhookError(f"the body is no delivery: {reason}", status=400)
@@ -175,9 +176,26 @@ class WebhookParser:
             return "the X-API-Key header has none of the secrets: compare with the webhook's secret"
         return None
 
+    @abstractmethod
     def _delivery(self, data: Any, body: bytes, headers: Mapping[str, str]) -> RawDelivery:
         """Return the raw delivery; raise `Misfit` for *data* of another form."""
-        raise NotImplementedError
+
+
+def _decode(body: bytes) -> Any:
+    """Return JSON as plain data; half of a surrogate pair, left by cutting a text, reads as ``?``.
+
+    Raise `ValueError` for any other text.
+    """
+    try:
+        return decode(body)
+    except Misfit:
+        if b"\\ud" not in body.lower():
+            raise
+    try:
+        return decode(json.dumps(json.loads(body), ensure_ascii=False).encode(errors="replace"))
+    except RecursionError:
+        reason = "nested too deep"
+    raise Misfit(reason)
 
 
 def header_bytes(value: str) -> bytes:

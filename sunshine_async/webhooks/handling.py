@@ -112,7 +112,7 @@ class Dispatcher:
         self._running: Final[dict[int, _RunningHandler]] = {}
         self._queue: Final[deque[StoredEvent]] = deque()
         self._ahead = 0
-        self._writable = True
+        self._accepts = True
         self._closed = False
         self._limiter: Final = CapacityLimiter(1)
 
@@ -218,15 +218,15 @@ class Dispatcher:
         try:
             result = await to_thread.run_sync(exchange, limiter=self._limiter)
         except Exception as error:  # noqa: BLE001 - any fault: nothing was written
-            if self._writable:
+            if self._accepts:
                 expected = isinstance(error, SunshineError)
                 text = "deliveries are answered 503 until the inbox can be written: %s"
                 _LOG.warning(text, error, exc_info=None if expected else error)
-            self._writable = False
+            self._accepts = False
             return None
-        if not self._writable:
+        if events and not self._accepts:
             _LOG.info("the inbox can be written again")
-        self._writable = True
+            self._accepts = True
         return result
 
     async def _handle(self, event: StoredEvent, handlers: TaskGroup) -> None:

@@ -246,20 +246,23 @@ class Receiver:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         body = await self._body(headers, receive)
-        if not isinstance(body, bytes):
-            return body
-        delivery = self._parser.read(headers, body)
+        if body is None:
+            return None
+        delivery = body if isinstance(body, WebhookError) else self._parser.read(headers, body)
         if isinstance(delivery, WebhookError):
             _LOG.warning("a delivery is answered %d: %s", delivery.status, delivery)
             return delivery.status
         events = [event for event in delivery.events if self._wants(event)]
         return 200 if not events or await running.dispatcher.put(events) else 503
 
-    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes | int | None:
-        """Return the body, 413 for a body that is too long, or None if the client has gone."""
+    async def _body(
+        self, headers: Mapping[str, str], receive: Receive
+    ) -> bytes | WebhookError | None:
+        """Return the body, the error of a body that is too long, or None if the client has gone."""
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._max_bytes:
-            return 413
+        too_long = WebhookError(f"the body is longer than {self._max_bytes} bytes", status=413)
+        if length.isdecimal() and int(length[:18]) > self._max_bytes:  # int() refuses 5,000 digits
+            return too_long
         parts: list[bytes] = []
         size = 0
         while True:
@@ -269,7 +272,7 @@ class Receiver:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._max_bytes:
-                return 413
+                return too_long
             if not message.get("more_body", False):
                 return b"".join(parts)
 
