@@ -50,10 +50,6 @@ class _ExchangeGroup:
     succeeded: bool = False
     """True if the events are on the disk."""
 
-    @property
-    def has_data(self) -> bool:
-        return bool(self.events or self.outcomes)
-
 
 @frozen
 class _RunningHandler:
@@ -137,17 +133,15 @@ class Dispatcher:
         """Handle events until cancelled. A cancelled handler's event is handled at the next start."""
         async with anyio.create_task_group() as handlers:
             while True:
-                self._wake = anyio.Event()
+                self._wake = anyio.Event()  # set by all that comes after the group of this turn
                 await self._turn(handlers)
-                if not self._group.has_data:
-                    with anyio.move_on_after(self._wake_at - CLOCK.now()):
-                        await self._wake.wait()
+                with anyio.move_on_after(self._wake_at - CLOCK.now()):
+                    await self._wake.wait()
 
     async def close(self) -> None:
         """Write the outcomes and deliveries so far, after the end of `run`."""
         self._closed = True
-        if self._group.has_data:
-            await self._commit(HandlerSlots(0, 0))
+        await self._commit(HandlerSlots(0, 0))
 
     async def _turn(self, handlers: TaskGroup) -> None:
         slots = self._slots()
@@ -189,13 +183,11 @@ class Dispatcher:
         Where the disk refuses deliveries, the outcomes alone are tried, which free space.
         """
         group, self._group = self._group, _ExchangeGroup()
-        result = None
         with CancelScope(shield=True):
-            for events in (group.events, []) if group.events else ([],):
-                result = await self._exchange(events, group.outcomes, slots)
-                if result is not None:
-                    group.succeeded = events is group.events
-                    break
+            result = await self._exchange(group.events, group.outcomes, slots)
+            group.succeeded = result is not None
+            if result is None and group.events:
+                result = await self._exchange([], group.outcomes, slots)
         group.committed.set()
         if result is None:
             self._group.outcomes = [*group.outcomes, *self._group.outcomes]
@@ -209,19 +201,23 @@ class Dispatcher:
     ) -> tuple[list[StoredEvent], float] | None:
         """Return the result of `Inbox.exchange` in a thread; None if the disk refuses."""
 
-        def exchange() -> tuple[list[StoredEvent], float]:
+        def exchange() -> tuple[list[StoredEvent], float] | Exception:
             clock, keep = CLOCK.now(), self._rules.keep
-            return self._inbox.exchange(
-                events, outcomes, slots, now=time.time(), clock=clock, keep=keep
-            )
+            try:
+                return self._inbox.exchange(
+                    events, outcomes, slots, now=time.time(), clock=clock, keep=keep
+                )
+            except Exception as error:  # noqa: BLE001 - any fault: nothing was written
+                return error
 
-        try:
-            result = await to_thread.run_sync(exchange, limiter=self._limiter)
-        except Exception as error:  # noqa: BLE001 - any fault: nothing was written
+        result = await to_thread.run_sync(exchange, limiter=self._limiter)
+        if isinstance(result, Exception):
             if self._accepts:
-                expected = isinstance(error, SunshineError)
-                text = "deliveries are answered 503 until the inbox can be written: %s"
-                _LOG.warning(text, error, exc_info=None if expected else error)
+                _LOG.warning(
+                    "deliveries are answered 503 until the inbox can be written: %s",
+                    result,
+                    exc_info=None if isinstance(result, SunshineError) else result,
+                )
             self._accepts = False
             return None
         if events and not self._accepts:

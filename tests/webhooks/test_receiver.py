@@ -37,6 +37,8 @@ from sunshine_async.webhooks import (
     SunshineWebhooks,
     UnknownEvent,
 )
+from sunshine_async.webhooks.deliveries import RawEvent
+from sunshine_async.webhooks.handling import Dispatcher, HandlingRules
 from sunshine_async.webhooks.inbox import EventState, Inbox
 
 MESSAGE = "conversation:message"
@@ -490,7 +492,12 @@ async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
         await bot.until(1)
         database.execute("PRAGMA query_only = ON")
         go_on.set()
-        assert await post(client, message(2, "d")) == 503
+        await bot.until(1, ended=1)
+        statements: list[str] = []
+        database.set_trace_callback(statements.append)
+        for _ in range(3):
+            assert await post(client, message(2, "d")) == 503
+        assert statements.count("BEGIN IMMEDIATE") <= 2 * 3 + 1  # and not without a pause
         with pytest.raises(InboxError):
             await bot.receiver.replay("e1")
         database.execute("PRAGMA query_only = OFF")
@@ -498,6 +505,42 @@ async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
         await bot.until(2, ended=2)
     with closing(Inbox(path)) as inbox:
         assert inbox.counts() == {EventState.HANDLED: 2}
+
+
+async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unexpected exception while writing is a 503 too, and is logged with the traceback."""
+    bot = Bot(receiver_at(path))
+    async with bot.receiver, sender(bot.receiver) as client:
+        assert bot.receiver._running is not None
+        database = bot.receiver._running.inbox._database
+        database.execute("ALTER TABLE lanes RENAME TO hidden")
+        assert await post(client, message(1)) == 503
+        database.execute("ALTER TABLE hidden RENAME TO lanes")
+        assert await post(client, message(1)) == 200
+        await bot.until(1)
+    assert "no such table" in caplog.messages[0]
+
+
+async def test_deliveries_at_the_shutdown_are_written_or_refused(path: Path) -> None:
+    """A delivery that waits at the end is written; a delivery that comes later is refused."""
+    rules = HandlingRules(1, 60.0, 60.0, AT_ONCE)
+    raw = RawEvent("e", MESSAGE, {}, b"{}")
+    with closing(Inbox(path)) as inbox:
+        dispatcher = Dispatcher(inbox, lambda stored: anyio.sleep_forever(), rules)
+        written: list[bool] = []
+
+        async def put() -> None:
+            written.append(await dispatcher.put([raw]))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(put)
+            await anyio.wait_all_tasks_blocked()
+            await dispatcher.close()
+        assert written == [True]
+        assert not await dispatcher.put([raw])
+        assert inbox.counts() == {EventState.WAITING: 1}
 
 
 async def test_own_and_standby_events_are_skipped(path: Path) -> None:
