@@ -15,9 +15,9 @@ from itertools import cycle
 from pathlib import Path
 from random import Random
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "promises"))
 
-from killing import SCENES, play  # beside the tests
+from killing import SCENES, play
 
 EACH = 10
 PATIENCE = 600.0  # seconds: some of the calls that go wrong are 429s, which make an import slow

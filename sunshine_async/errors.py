@@ -207,7 +207,12 @@ class PayloadTooLargeError(ApiError):
 
 
 class LockedError(ApiError):
-    """423: the object is locked and can't be changed any more."""
+    """423: the object is locked: a conversation has all the messages that it can hold."""
+
+    advice = (
+        "A conversation takes 30,000 messages: delete messages (messages.delete_all), "
+        "or continue in another conversation"
+    )
 
 
 class RateLimitError(ApiError):

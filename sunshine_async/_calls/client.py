@@ -1,9 +1,10 @@
 """Base classes of the clients: options, connections, credentials, pace, and free requests."""
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 from attrs import asdict, evolve, field, frozen
 
@@ -26,8 +27,14 @@ from sunshine_async._pace.waiting import leave, pace_of
 from sunshine_async.auth import Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from sunshine_async._calls.forms import FileSource, NamedSource
+    from sunshine_async._http.messages import StreamedBody
+
+_SUBDOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _OPTION_TYPES: Final[Mapping[str, tuple[Any, str]]] = {
     "base_url": (str | None, "a URL such as https://api.smooch.io"),
+    "subdomain": (str | None, "a text such as acme, for https://acme.zendesk.com/sc"),
     "timeout": (float | int | HttpxTimeout, "seconds, or an httpx.Timeout"),
     "retry": (Retry, "a Retry, such as Retry(max_attempts=3)"),
     "pace": (Pace | None, "a Pace, such as Pace(rate=10)"),
@@ -63,6 +70,7 @@ class ClientOptions:
     """Arguments of a client's constructor; `Client` checks the values."""
 
     app_id: str | None = None
+    subdomain: str | None = None
     auth: Auth | None
     base_url: str | None
     timeout: float | HttpxTimeout
@@ -98,11 +106,9 @@ class Client:
             path = self._path(options)
             auth = self._credentials(options)
             _check_types(asdict(options, recurse=False))
-            variable = f"{self.prefix}_BASE_URL"
+            url, name = self._address(options)
             self.base_url: Final = check_base_url(
-                options.base_url or os.environ.get(variable) or self.default_base_url,
-                name="base_url" if options.base_url else f"base_url ({variable})",
-                allow_insecure=options.allow_insecure,
+                url, name=name, allow_insecure=options.allow_insecure
             )
             transport = self._connect(options, auth, path)
         except ConfigurationError as error:
@@ -120,6 +126,13 @@ class Client:
         kinds = " or ".join(kind.__name__ for kind in self.credentials)
         message = f"auth must be {kinds}, not {type(auth).__name__}"
         raise ConfigurationError(message)
+
+    def _address(self, options: ClientOptions) -> tuple[str, str]:
+        """Return the server's root, and the name of the setting that gave the root."""
+        variable = f"{self.prefix}_BASE_URL"
+        if options.base_url:
+            return options.base_url, "base_url"
+        return os.environ.get(variable) or self.default_base_url, f"base_url ({variable})"
 
     def _path(self, options: ClientOptions) -> Mapping[str, str]:  # noqa: ARG002 - for `AppClient`
         """Return the values that every path of the service needs."""
@@ -216,22 +229,32 @@ class Client:
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str | int | None] | None = None,
         json: Any = UNSET,
+        content: tuple[str, bytes] | None = None,
+        files: "Mapping[str, FileSource | NamedSource] | None" = None,
+        data: Mapping[str, str] | None = None,
         replay: Replay | None = None,
     ) -> Any:
         """Call any operation of the service; return the JSON of the answer, or None without JSON.
 
         - *template* is the path below the base URL: ``/v2/apps/{app_id}/conversations``.
         - *path* has the values of the template's fields, a segment each; *query* the values of
-          the query: None leaves a value out. *json* is the body.
+          the query: None leaves a value out.
+        - The body is one of: *json*; *content*, a media type with bytes; *files* by name of field,
+          as a form that *data*, texts by name of field, may complete. A file is bytes, a path, a
+          file opened in binary mode, or an async iterable of bytes; or such a source in a tuple,
+          after a file name and perhaps before a media type. A file is read while being sent, and
+          has 50 MB at most.
         - *replay* is the effect of a second sending. By default GET, PUT and DELETE may be sent
           again, POST and PATCH only while the service can't have acted.
 
         `ValueError` before anything is sent, or an error of `errors`, as for every call.
         """
-        endpoint = undeclared_endpoint(method, template, replay)
+        body = await _body_of(json, content, files, data)
+        del json, content, files, data  # error reporters attach local variables
+        endpoint = undeclared_endpoint(
+            method, template, replay, Json if body is None else type(body)
+        )
         values = {**self._transport.path, **(path or {})}
-        body = None if json is UNSET else Json(json)
-        del json  # error reporters attach local variables
         return await self._transport.call(
             endpoint,
             body,
@@ -277,6 +300,7 @@ class AppClient(Client):
         app_id: str | None = None,
         *,
         auth: BasicAuth | JwtAuth | BearerAuth | None = None,
+        subdomain: str | None = None,
         base_url: str | None = None,
         timeout: float | HttpxTimeout = 30.0,
         retry: Retry = Retry(),  # noqa: B008 - frozen
@@ -289,6 +313,7 @@ class AppClient(Client):
     ) -> None:
         options = ClientOptions(
             app_id=app_id,
+            subdomain=subdomain,
             auth=auth,
             base_url=base_url,
             timeout=timeout,
@@ -303,6 +328,24 @@ class AppClient(Client):
         del proxy  # may hold a password: no frame of an error shows it
         super().__init__(options)
 
+    def _address(self, options: ClientOptions) -> tuple[str, str]:
+        """Return the address of the subdomain, or of the base URL; arguments go before variables."""
+        name, subdomain = "subdomain", options.subdomain
+        rival = "base_url" if options.base_url else ""
+        if subdomain is None and not rival:
+            name, rival = f"{self.prefix}_SUBDOMAIN", f"{self.prefix}_BASE_URL"
+            subdomain = os.environ.get(name) or None
+            rival = rival if os.environ.get(rival) else ""
+        if subdomain is None:
+            return super()._address(options)
+        if rival:
+            message = f"{name} and {rival} are both set: the client needs one address"
+            raise ConfigurationError(message)
+        if not _SUBDOMAIN.fullmatch(subdomain):
+            message = f"{name} must be the first part of a host, such as acme of acme.zendesk.com"
+            raise ConfigurationError(message)
+        return f"https://{subdomain}.zendesk.com/sc", name
+
     def _path(self, options: ClientOptions) -> Mapping[str, str]:
         """Return the id of the app; raise `ConfigurationError` for a missing or invalid id."""
         app_id = _setting(options.app_id, "app_id", f"{self.prefix}_APP_ID")
@@ -313,6 +356,33 @@ class AppClient(Client):
         else:
             return {"app_id": app_id}
         raise ConfigurationError(message)
+
+
+async def _body_of(
+    json: Any,
+    content: tuple[str, bytes] | None,
+    files: "Mapping[str, FileSource | NamedSource] | None",
+    data: Mapping[str, str] | None,
+) -> "Json | StreamedBody | None":
+    """Return the body of a free request; raise `ValueError` for more than one kind of body."""
+    if (json is not UNSET) + (content is not None) + (files is not None) > 1:
+        message = "json, content and files: a request has one body"
+    elif (data is not None or files is not None) and not files:
+        message = "files is empty or missing: a form needs a file"
+    elif content is None and files is None:
+        return None if json is UNSET else Json(json)
+    else:
+        from sunshine_async._calls.forms import BytesBody, File, Form  # noqa: PLC0415 - few need it
+
+        if content is not None:
+            return BytesBody(*content)
+        found = {
+            name: File(file[1], file[0], *file[2:]) if isinstance(file, tuple) else File(file)
+            for name, file in (files or {}).items()
+        }
+        return await Form.of(found, data or {})
+    del json, content, files, data
+    raise ValueError(message)
 
 
 def _text(value: str | int | None) -> str | None:

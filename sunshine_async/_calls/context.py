@@ -123,9 +123,10 @@ class CallContext:
         common = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
-            "Authorization": authorization,
             "User-Agent": f"sunshine-async/{__version__}",
         }
+        if authorization:
+            common["Authorization"] = authorization
         with_json = {**common, "Content-Type": JSON}
         self._headers.update({(authorization, None): common, (authorization, JSON): with_json})
         return with_json if content_type else common

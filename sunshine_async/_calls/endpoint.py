@@ -241,9 +241,9 @@ def _id_in(body: bytes, inside: str | None) -> str | None:
 
 
 def undeclared_endpoint(
-    method: str, template: str, replay: Replay | None
-) -> Endpoint[Json, object]:
-    """Return an operation that the library doesn't declare: any JSON in, any JSON out.
+    method: str, template: str, replay: Replay | None, accepts: type[Any] = Json
+) -> Endpoint[Any, object]:
+    """Return an operation that the library doesn't declare: any JSON out, and in unless *accepts*.
 
     Raise `ValueError` for an invalid method or path.
     """
@@ -261,7 +261,7 @@ def undeclared_endpoint(
         method,
         template,
         operation=f"{method} {template}",
-        accepts=Json,
+        accepts=accepts,
         returns=object,
         replay=replay or (Replay.SAFE if method in ("GET", "HEAD") else by_default),
     )

@@ -124,11 +124,17 @@ def unstructure(value: object) -> Any:
 
 
 def holds(found: Any, sent: Any) -> bool:
-    """Return True if *found* has all of *sent*; null equals no key. False if nested too deep."""
+    """Return True if *found* has all of *sent*; null equals no key. False if nested too deep.
+
+    Lists have the same number of items, and each item of *found* has all of the item of *sent*.
+    """
     try:
         if _is_object(sent):
             there: Mapping[Any, Any] = found if _is_object(found) else {}
             return all(holds(there.get(key), value) for key, value in sent.items())
+        if _is_array(sent):
+            items: Sequence[Any] = found if _is_array(found) else ()
+            return len(items) == len(sent) and all(map(holds, items, sent))
         if isinstance(found, bool) or isinstance(sent, bool):
             return found is sent
         return bool(found == sent)  # a service may write 30.0 as 30

@@ -9,12 +9,15 @@
         client = SunshineClient("app", auth=auth, base_url=base_url)
 
 `Emulator` is the class for users. `Emulator.ledger` counts effects, `Emulator.faults` scripts
-faults, `Emulator.add` and `Emulator.add_support` store users and Support records. Scripts in
-other languages send control requests below ``/_emulator/``; see `control`.
+faults, `Emulator.add` and `Emulator.add_support` store users and Support records, and
+`Emulator.say` lets a user write a message. Scripts in other languages send control requests below
+``/_emulator/``; see `control`.
 
 `World` holds the state. Each service (`Sunshine`, `Smooch`, `Dixa`) is a `UserApi`: a table of
-operations, declared by the endpoints of the client library. Sunshine and Smooch are one platform
-with one store, `Platform`; Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
+operations, declared by the endpoints of the client library. `Sunshine` collects the operations of
+parts such as `Messages` and `Switchboards`. Sunshine and Smooch are one platform with one store,
+`Platform`: for each app an `App` with records of users, a `ConversationStore`, and tables of
+everything else. Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
 
 `AsgiApp` answers requests: match the path, take the next fault from the `FaultInjector`, run the
 operation, respond or break the connection. `ServerThread` puts the application on a socket.

@@ -7,6 +7,8 @@
 ``POST /_emulator/support``              stores Support records, a line each: 201
 ``POST /_emulator/dixa/definitions``     stores definitions of custom attributes, a line each: 201
 ``POST /_emulator/dixa/conversations``   stores conversations, a line each, of ``requesterId``: 201
+``POST /_emulator/say``                  lets a user write a message: the ids of message, conversation
+``GET /_emulator/media/...``             an attachment, as uploaded
 ``POST /_emulator/faults``               scripts a fault, a `Mishap` as JSON: 204
 ``POST /_emulator/reset``                deletes users, counts and faults: 204
 ======================================== ===========================================================
@@ -25,12 +27,18 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from sunshine_async.emulator.faults import parse_mishap
-from sunshine_async.emulator.fields import TEXT, Refusal, object_schema
+from sunshine_async.emulator.fields import OBJECT, TEXT, Refusal, object_schema
 from sunshine_async.emulator.world import World
 
 PREFIX: Final = "/_emulator/"
 _JSON: Final = "application/json"
 _CONVERSATION: Final = object_schema("requesterId", requesterId=TEXT)
+_SAID: Final = object_schema(
+    "app_id",
+    "user",
+    **dict.fromkeys(("app_id", "user", "text", "conversation"), TEXT),
+    content=OBJECT,
+)
 
 
 def router(world: World) -> Router:
@@ -45,6 +53,8 @@ def router(world: World) -> Router:
             post(PREFIX + "dixa/definitions", partial(_store_lines, world.dixa.define)),
             post(PREFIX + "dixa/conversations", partial(_store_lines, handlers.add_conversation)),
             post(PREFIX + "faults", handlers.script),
+            post(PREFIX + "say", handlers.say),
+            Route(PREFIX + "media/{path:path}", handlers.media),
             post(PREFIX + "reset", handlers.reset),
         ]
     )
@@ -80,6 +90,20 @@ class _Handlers:
             return _problem(400, str(error))
         self._world.faults.append(mishap)
         return Response(status_code=204)
+
+    async def say(self, request: Request) -> Response:
+        try:
+            said = _SAID.validate_strictly(orjson.loads(await request.body()))
+            return Response(orjson.dumps(self._world.say(**said)), media_type=_JSON)
+        except ValueError as error:
+            return _problem(400, str(error))
+
+    async def media(self, request: Request) -> Response:
+        try:
+            found = self._world.sunshine.messages.attachment(request.scope["path"])
+        except Refusal as refusal:
+            return _problem(refusal.status, str(refusal))
+        return Response(found.data, headers={"content-type": found.media_type})
 
     async def reset(self, _: Request) -> Response:
         self._world.reset()

@@ -88,8 +88,9 @@ class Emulator(World):
       *seed*: the seed of the draws; the same seed gives the same draws.
     - *keys* (``id:secret``) and *tokens*: the accepted credentials. Without both, any credentials
       are accepted.
-    - *state*: a file that keeps all stored data and counts, without images, and without Dixa's
-      conversations and definitions. The next emulator with that file continues. Only a single
+    - *max_messages*: messages that a conversation of Sunshine takes until PostMessage is a 423.
+    - *state*: a file that keeps all stored data and counts, without images and attachments, and
+      without Dixa's conversations and definitions. The next emulator with that file continues. Only a single
       emulator may use a file.
     - *clock*: the clock of the rate, in seconds.
 

@@ -14,15 +14,15 @@ from attrs import Factory, evolve, field, frozen
 
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.emulator.fields import TEXT, Schema, object_schema
+from sunshine_async.emulator.platform import V2
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.smooch import app_users
-from sunshine_async.sunshine import users
 
 WITHOUT_BODY: Final = frozenset({204, 205, 304})  # statuses of HTTP
 METHODS: Final[Mapping[str, str]] = {
     endpoint.operation: endpoint.method
     for endpoints in (
-        users.ENDPOINTS, app_users.ENDPOINTS, end_users.ENDPOINTS, custom_attributes.ENDPOINTS,
+        V2.values(), app_users.ENDPOINTS, end_users.ENDPOINTS, custom_attributes.ENDPOINTS,
     )
     for endpoint in endpoints
 }  # fmt: skip

@@ -55,6 +55,8 @@ def without_none(values: Mapping[str, Any]) -> JsonObject:
     return {name: value for name, value in values.items() if value is not None}
 
 
+MAX_FILE_BYTES: Final = 50 * 10**6
+"""The largest file that a service takes."""
 EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")
 _TIME: Final = re.compile(
@@ -81,10 +83,12 @@ def _is_flat(value: Mapping[str, Any]) -> bool:
     return all(type(inner) in (str, int, float, bool, NoneType) for inner in value.values())
 
 
+_PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 FORMATS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
     "email": (EMAIL.fullmatch, "should be an email address"),
     "uri": (_URI.fullmatch, "should be a URI"),
     "time": (_is_time, "should be a time in the format YYYY-MM-DDThh:mm:ss.sssZ"),
+    "phone": (_PHONE_NUMBER.fullmatch, "should begin with + and the country code"),
     "flat": (_is_flat, "should hold strings, numbers and booleans only"),
 }
 
@@ -101,6 +105,11 @@ class Schema:
     fields: Mapping[str, "Schema"] | None = None
     required: tuple[str, ...] = ()
     items: "Schema | None" = None
+    enum: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    kinds: Mapping[str, "Schema"] | None = None
+    """Schemas of an object by the ``type`` in the object."""
 
     def with_fields(self, **fields: "Schema") -> "Schema":
         """Return the schema of an object with more fields."""
@@ -114,17 +123,25 @@ class Schema:
             article = "an" if self.type[0] in "aeiou" else "a"
             yield f"{path or 'the body'} should be {article} {self.type}"
         elif self.min_length is not None and len(value) < self.min_length:
-            yield f"{path} should NOT be shorter than {self.min_length} characters"
+            yield f"{path} should NOT be shorter than {self.min_length} {self._unit}"
         elif self.max_length is not None and len(value) > self.max_length:
-            yield f"{path} should NOT be longer than {self.max_length} characters"
+            yield f"{path} should NOT be longer than {self.max_length} {self._unit}"
+        elif self.enum and value not in self.enum:
+            yield f"{path} should be one of {', '.join(self.enum)}"
+        elif self.minimum is not None and value < self.minimum:
+            yield f"{path} should be >= {self.minimum}"
+        elif self.maximum is not None and value > self.maximum:
+            yield f"{path} should be <= {self.maximum}"
+        elif self.kinds is not None:
+            yield from self._kind_errors(value, self.kinds, path)
         elif self.format is not None and not FORMATS[self.format][0](value):
             yield f"{path} {FORMATS[self.format][1]}"
         else:
             yield from self._inner_errors(value, path)
 
-    def validate(self, value: Any) -> Any:
+    def validate(self, value: Any, path: str = "") -> Any:
         """Return *value* without unknown fields; raise `Refusal` (400) with all errors."""
-        errors = [*self.errors(value)]
+        errors = [*self.errors(value, path)]
         if errors:
             refuse(*errors)
         return self._without_unknown(value)
@@ -138,7 +155,26 @@ class Schema:
             raise ValueError("; ".join(errors))
         return value
 
+    @property
+    def _unit(self) -> str:
+        return "items" if self.type == "array" else "characters"
+
+    def _kind_errors(
+        self, value: Mapping[str, Any], kinds: Mapping[str, "Schema"], path: str
+    ) -> Iterator[str]:
+        kind = value.get("type")
+        if kind is None:
+            yield f"{path} should have required property 'type'".lstrip()
+        elif not isinstance(kind, str) or kind not in kinds:
+            yield f"{path}.type should be one of {', '.join(kinds)}".lstrip(".")
+        else:
+            yield from kinds[kind].errors(value, path)
+
     def _without_unknown(self, value: Any) -> Any:
+        if value is not None and self.kinds is not None:
+            return self.kinds[value["type"]]._without_unknown(value)  # noqa: SLF001
+        if value is not None and self.items is not None:
+            return [self.items._without_unknown(inner) for inner in value]  # noqa: SLF001
         if value is None or self.fields is None:
             return value
         return {
@@ -165,20 +201,43 @@ def object_schema(*required: str, **fields: Schema) -> Schema:
     return Schema(type="object", fields=fields, required=required)
 
 
+def array_schema(items: Schema, low: int = 0, high: int | None = None) -> Schema:
+    """Return the schema of an array of *low* to *high* *items*."""
+    return Schema(type="array", items=items, min_length=low, max_length=high)
+
+
+def text_schema(low: int = 0, high: int | None = None, **more: Any) -> Schema:
+    """Return the schema of a text of *low* to *high* characters."""
+    return Schema(type="string", min_length=low, max_length=high, **more)
+
+
 TEXT: Final = Schema(type="string")
+BOOLEAN: Final = Schema(type="boolean")
+NUMBER: Final = Schema(type="number")
+INTEGER: Final = Schema(type="integer")
+OBJECT: Final = Schema(type="object")
+METADATA: Final = Schema(type="object", format="flat", nullable=True)
+DISPLAY_NAME: Final = text_schema(1, 100, nullable=True)
 OBJECTS: Final = Schema(type="array", items=Schema(type="object"))
 
 
 @define(eq=False)
 class FormPart:
-    """Part of a multipart form: measured and hashed, but not kept."""
+    """Part of a multipart form: measured and hashed; kept if *kept*."""
 
     file_name: str | None
     content_type: str
+    kept: bool = False
     size: int = 0
     beginning: bytes = b""
     """The first 1,000 bytes; enough for a part that isn't a file."""
     _hash: Any = field(factory=sha256, init=False)
+    _chunks: list[bytes] = field(factory=list[bytes], init=False)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of a part that is kept."""
+        return b"".join(self._chunks)
 
     @property
     def digest(self) -> str:
@@ -190,12 +249,18 @@ class FormPart:
         self.size += len(data)
         self.beginning += data[: 1000 - len(self.beginning)]
         self._hash.update(data)
+        if self.kept and self.size <= MAX_FILE_BYTES:
+            self._chunks.append(data)
 
 
 class FormParser:
-    """Streaming parser of a ``multipart/form-data`` body. Memory stays bounded for each part."""
+    """Streaming parser of a ``multipart/form-data`` body. Memory stays bounded for each part.
 
-    def __init__(self, content_type: str) -> None:
+    *keep*: keep the bytes of parts, up to `MAX_FILE_BYTES` a part.
+    """
+
+    def __init__(self, content_type: str, *, keep: bool = False) -> None:
+        self._keep: Final = keep
         boundary = _header("Content-Type", content_type).get_param("boundary")
         kind = content_type.partition(";")[0].strip().lower()
         self._is_form: Final = kind == "multipart/form-data" and isinstance(boundary, str)
@@ -265,7 +330,7 @@ class FormParser:
         disposition = _header("Content-Disposition", headers.get("content-disposition", ""))
         name = str(disposition.get_param("name", header="Content-Disposition"))
         kind = headers.get("content-type", "text/plain")
-        self._part = self._parts[name] = FormPart(disposition.get_filename(), kind)
+        self._part = self._parts[name] = FormPart(disposition.get_filename(), kind, self._keep)
 
     def _end(self) -> None:
         self._ended = True

@@ -1,139 +1,94 @@
 """Store of Sunshine Conversations: each user with all parts, shared by the APIs v2 and v1.1."""
 
 import os
+import secrets
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, count
 from typing import Any, ClassVar, Final
 
-import orjson
-from attrs import asdict, define, evolve, field, frozen
-
+from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async.emulator.app_store import App
 from sunshine_async.emulator.fields import (
     JsonObject,
-    JsonObjects,
     Refusal,
     format_time,
-    omit,
     pick,
-    refuse,
     without_none,
 )
-from sunshine_async.emulator.service import Change, OperationRequest, Reply, Store, UserApi
+from sunshine_async.emulator.records import (
+    Record,
+    apply_update,
+    identity_key,
+    with_primary_email,
+)
+from sunshine_async.emulator.service import (
+    Change,
+    Operation,
+    OperationRequest,
+    Reply,
+    Store,
+    UserApi,
+    basic_key,
+    bearer_token,
+)
+from sunshine_async.emulator.tables import Row, Table
+from sunshine_async.sunshine import (
+    activities,
+    app_keys,
+    apps,
+    attachments,
+    clients,
+    conversations,
+    devices,
+    integration_keys,
+    integrations,
+    messages,
+    oauth,
+    participants,
+    switchboard_actions,
+    switchboard_integrations,
+    switchboards,
+    users,
+    webhooks,
+)
 
-MAX_METADATA_BYTES: Final = 4096
-PERSONAL: Final = frozenset({"givenName", "surname", "email", "avatarUrl"})
-"""The profile fields that `Record.without_personal_information` clears."""
-_PERSONAL_OF_CLIENT: Final = frozenset({"displayName", "avatarUrl", "info", "raw"})
+V2: Final[Mapping[str, Endpoint[Any, Any]]] = {
+    endpoint.operation: endpoint
+    for resource in (
+        activities,
+        app_keys,
+        apps,
+        attachments,
+        clients,
+        conversations,
+        devices,
+        integration_keys,
+        integrations,
+        messages,
+        oauth,
+        participants,
+        switchboard_actions,
+        switchboard_integrations,
+        switchboards,
+        users,
+        webhooks,
+    )
+    for endpoint in resource.ENDPOINTS
+}
+"""The endpoints of v2 by the name of the operation."""
+MAX_MESSAGES: Final = 30_000
+"""Messages that a conversation may have."""
 _NAMES: Final = ("givenName", "surname")
-
-
-@frozen(kw_only=True)
-class Record:
-    """User with all parts on the platform. Immutable: a change makes a new record."""
-
-    user: JsonObject
-    """The user in the format of v2."""
-    clients: JsonObjects = field(factory=list[Mapping[str, Any]])
-    pending_clients: JsonObjects = field(factory=list[Mapping[str, Any]])
-    business_systems: JsonObjects = field(factory=list[Mapping[str, Any]])
-    conversations: list[str] = field(factory=list[str])
-    """Ids, the oldest first."""
-
-    @property
-    def id(self) -> str:
-        return str(self.user["id"])
-
-    def with_values(self, **values: Any) -> "Record":
-        """Return the record with new *values* in the user; None removes a field."""
-        return evolve(self, user=without_none({**self.user, **values}))
-
-    def without_personal_information(self) -> "Record":
-        """Return the record without personal data in profile, metadata and all clients."""
-        profile = omit(self.user["profile"], *PERSONAL)
-        return evolve(
-            self,
-            user={**self.user, "profile": profile, "metadata": {}},
-            clients=[omit(client, *_PERSONAL_OF_CLIENT) for client in self.clients],
-            pending_clients=[omit(client, *_PERSONAL_OF_CLIENT) for client in self.pending_clients],
-        )
-
-    def merge_with(self, discarded: "Record") -> "Record":
-        """Return the record with the missing parts filled from *discarded*."""
-        return Record(
-            user=_merge_users(self.user, discarded.user),
-            clients=[*self.clients, *discarded.clients],
-            pending_clients=[*self.pending_clients, *discarded.pending_clients],
-            business_systems=[*self.business_systems, *discarded.business_systems],
-            conversations=[*self.conversations, *discarded.conversations],
-        )
-
-
-@define(eq=False)
-class App:
-    """The users of an app."""
-
-    on_change: Callable[[str, Record | None], None]
-    """Called with a user's id and the new record; with None after a removal."""
-    by_id: dict[str, Record] = field(factory=dict)
-    by_zendesk_id: dict[str | None, Record] = field(factory=dict)
-    _by_external_id: dict[tuple[str | None, str | None], Record] = field(factory=dict)
-
-    def get(self, key: str, brand_id: str | None = None) -> Record:
-        """Return the user with an id or an external id; raise `Refusal` (404) if there is none."""
-        record = self.by_id.get(key) or self._by_external_id.get((brand_id, key))
-        if record is None:
-            raise not_found()
-        return record
-
-    def put(self, record: Record) -> None:
-        """Store *record*; replace the record with the same id."""
-        if record.id in self.by_id:
-            self._unindex(self.by_id[record.id].user)
-        self.by_id[record.id] = record
-        if "externalId" in record.user:
-            self._by_external_id[_external_key(record.user)] = record
-        if "zendeskId" in record.user:
-            self.by_zendesk_id[record.user["zendeskId"]] = record
-        self.on_change(record.id, record)
-
-    def remove(self, record: Record) -> None:
-        """Remove *record* with all parts."""
-        self._unindex(self.by_id.pop(record.id).user)
-        self.on_change(record.id, None)
-
-    def merge(self, survivor: Record, discarded: Record) -> Record:
-        """Merge *discarded* into *survivor*; return the merged record, which is stored."""
-        self.remove(discarded)
-        merged = survivor.merge_with(discarded)
-        self.put(merged)
-        return merged
-
-    def owner_of_external_id(self, user: Mapping[str, Any]) -> Record | None:
-        """Return the user with the same external id and brand as *user*."""
-        return self._by_external_id.get(_external_key(user))
-
-    def find_by_email(self, email: str, brand_id: str | None) -> list[Record]:
-        """Return the users of a brand with this e-mail identity."""
-        key = ("email", email.lower())
-        return [
-            record
-            for record in self.by_id.values()
-            if record.user.get("brandId") == brand_id
-            and any(_identity_key(identity) == key for identity in record.user["identities"])
-        ]
-
-    def _unindex(self, user: JsonObject) -> None:
-        self._by_external_id.pop(_external_key(user), None)
-        self.by_zendesk_id.pop(user.get("zendeskId"), None)
 
 
 class Platform(Store):
     """All apps, the users of each app, and the Support records of the account."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_messages: int = MAX_MESSAGES) -> None:
         super().__init__()
+        self.max_messages: Final = max_messages
         self._run: Final = os.urandom(5).hex()
         self._number: Final = count()
         self._apps: dict[str, App] = {}
@@ -143,22 +98,60 @@ class Platform(Store):
         return sum(len(app.by_id) for app in self._apps.values())
 
     def app(self, app_id: str) -> App:
-        """Return an app; any id is an app."""
+        """Return an app; any id is an app. Raise `Refusal` (404) for a deleted app."""
+        app = self._app(app_id)
+        if app.is_deleted:
+            raise Refusal(404, "app_not_found", "App not found")
+        return app
+
+    def apps(self) -> list[App]:
+        """Return the apps that hold anything."""
+        apps = [app for app_id, app in self._apps.items() if app_id]
+        return [app for app in apps if not app.is_empty and not app.is_deleted]
+
+    @property
+    def tokens(self) -> Table:
+        """The issued tokens of OAuth."""
+        return self._app("").table("tokens")
+
+    def admits(self, authorization: str) -> bool | None:
+        """Return True or False for a token or key that the platform issued; None for others."""
+        token = self.tokens.rows.get(bearer_token(authorization))
+        if token is not None:
+            return bool(token["valid"])
+        key_id, secret = basic_key(authorization)
+        for app in self._apps.values() if key_id.startswith(("app_", "int_")) else ():
+            for table in app.tables.values():
+                if table.name == "keys" and key_id in table.rows:
+                    return bool(table.rows[key_id]["secret"] == secret)
+        return None
+
+    def _app(self, app_id: str) -> App:
         if app_id not in self._apps:
             self._apps[app_id] = App(
-                lambda user_id, record: self._keep(
-                    [app_id, user_id, record and asdict(record, recurse=False)]
-                )
+                app_id,
+                self.new_id,
+                lambda change: self._keep([app_id, *change]),
+                self.max_messages,
             )
         return self._apps[app_id]
 
     def records(self, app_id: str | None = None) -> Iterator[Record]:
         """Yield the users of an app, or of all apps."""
-        apps = self._apps.values() if app_id is None else [self.app(app_id)]
+        apps = self._apps.values() if app_id is None else [self._app(app_id)]
         return chain.from_iterable(app.by_id.values() for app in apps)
+
+    @property
+    def messages(self) -> int:
+        """The number of stored messages."""
+        tables = chain.from_iterable(app.tables.values() for app in self._apps.values())
+        return sum(len(table.rows) for table in tables if table.name == "messages")
 
     def new_id(self) -> str:
         return f"{int(datetime.now(UTC).timestamp()):08x}{self._run}{next(self._number):06x}"
+
+    def new_secret(self) -> str:
+        return secrets.token_urlsafe(48)
 
     def new_user(self, body: Mapping[str, Any]) -> JsonObject:
         """Return a new user with the values of *body*; the user isn't stored yet."""
@@ -206,14 +199,14 @@ class Platform(Store):
             key = ("email", support["email"].lower())
             for other in app.find_by_email(support["email"], record.user.get("brandId")):
                 identities = other.user["identities"]
-                rest = [identity for identity in identities if _identity_key(identity) != key]
+                rest = [identity for identity in identities if identity_key(identity) != key]
                 record = _resolve_conflict(app, record, other, identities=rest)
         values: dict[str, Any] = {
             "profile": without_none({**record.user["profile"], **pick(support, *_NAMES)}),
             **pick(support, "externalId"),
         }
         if "email" in support:
-            values["identities"] = _with_primary_email(record.user["identities"], support["email"])
+            values["identities"] = with_primary_email(record.user["identities"], support["email"])
         return record.with_values(**values)
 
     def clear(self) -> None:
@@ -225,10 +218,12 @@ class Platform(Store):
             case ["support", record]:
                 self.add_support(record)
             case [app_id, user_id, None]:
-                app = self.app(app_id)
-                app.remove(app.by_id[user_id])
+                app = self._app(app_id)
+                app.forget(app.by_id[user_id])
+            case [app_id, table, row_id, row]:
+                self._app(app_id).table(*table.split("/")).restore(row_id, row)
             case _:
-                self.app(change[0]).put(Record(**change[2]))
+                self._app(change[0]).put(Record(**change[2]))
 
 
 class PlatformApi(UserApi):
@@ -243,6 +238,9 @@ class PlatformApi(UserApi):
 
     def __len__(self) -> int:
         return len(self._platform)
+
+    def admits(self, authorization: str) -> bool | None:
+        return self._platform.admits(authorization)
 
     def users(self, app_id: str | None = None) -> Iterator[Mapping[str, Any]]:
         return map(self._view, self._platform.records(app_id))
@@ -300,6 +298,33 @@ class PlatformApi(UserApi):
         """Return the user in the format of the API."""
 
 
+class ApiPart:
+    """Base class of a part of the API v2: operations on the apps of one platform."""
+
+    operations: Sequence[Operation]
+
+    def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
+        self._platform: Final = platform
+        self._count: Final = count
+        """Counts an effect by name."""
+
+    def _app(self, request: OperationRequest) -> App:
+        return self._platform.app(request.path["app_id"])
+
+    def _conversation(self, request: OperationRequest) -> tuple[App, Row]:
+        app = self._app(request)
+        return app, app.conversations.all.get(request.path["conversation_id"])
+
+    def _user(self, request: OperationRequest) -> tuple[App, Record]:
+        app = self._app(request)
+        key = request.path["user_id_or_external_id"]
+        return app, app.get(key, request.query.get("brandId"))
+
+    def _done(self, effect: str, body: object = None, *, status: int = 200) -> Reply:
+        self._count(effect)
+        return Reply(status, {} if body is None else body)
+
+
 def _resolve_conflict(app: App, record: Record, other: Record | None, **without: Any) -> Record:
     """Resolve a conflict with *other* over an external id or an e-mail; return the synced user.
 
@@ -311,65 +336,3 @@ def _resolve_conflict(app: App, record: Record, other: Record | None, **without:
         return app.merge(record, other)
     app.put(other.with_values(**without))
     return record
-
-
-def not_found() -> Refusal:
-    """Return the refusal of an operation on a missing user."""
-    return Refusal(404, "user_not_found", "User not found")
-
-
-def apply_update(user: JsonObject, body: Mapping[str, Any]) -> JsonObject:
-    """Return *user* with the changes in *body*."""
-    changed = {**user, **pick(body, "toBeRetained")}
-    if "signedUpAt" in body:
-        changed["signedUpAt"] = format_time(datetime.fromisoformat(body["signedUpAt"]))
-    changed["profile"] = without_none({**user["profile"], **body.get("profile", {})})
-    if "metadata" in body:
-        new = body["metadata"]
-        changed["metadata"] = {} if new is None else without_none({**user["metadata"], **new})
-        if not _is_within_limit(changed["metadata"]):
-            refuse(f"metadata is limited to {MAX_METADATA_BYTES} bytes in size")
-    return changed
-
-
-def _identity_key(identity: Mapping[str, Any]) -> tuple[Any, str]:
-    return identity.get("type"), identity.get("value", "").lower()
-
-
-def _external_key(user: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    return user.get("brandId"), user.get("externalId")
-
-
-def _merge_users(survivor: JsonObject, discarded: JsonObject) -> JsonObject:
-    """Return *survivor*, gaps filled from *discarded*, except another brand and external id."""
-    union = {**discarded, **survivor}
-    if survivor.get("brandId") != discarded.get("brandId"):
-        union |= {name: survivor.get(name) for name in ("brandId", "externalId")}
-    keys = {_identity_key(identity) for identity in survivor["identities"]}
-    metadata = survivor["metadata"]
-    for name, value in discarded["metadata"].items():
-        wider = {name: value, **metadata}
-        metadata = wider if _is_within_limit(wider) else metadata
-    union["identities"] = [
-        *survivor["identities"],
-        *(identity for identity in discarded["identities"] if _identity_key(identity) not in keys),
-    ]
-    union["profile"] = {**discarded["profile"], **survivor["profile"]}
-    union["metadata"] = metadata
-    return without_none(union)
-
-
-def _with_primary_email(identities: JsonObjects, email: str | None) -> list[Mapping[str, Any]]:
-    """Return *identities* with *email* instead of the first e-mail identity."""
-    first = next((identity for identity in identities if identity.get("type") == "email"), None)
-    others = [identity for identity in identities if identity is not first]
-    if email is None:
-        return others
-    new = {"type": "email", "value": email}
-    key = _identity_key(new)
-    same = next((identity for identity in identities if _identity_key(identity) == key), new)
-    return [{**same, **new}, *(identity for identity in others if identity is not same)]
-
-
-def _is_within_limit(metadata: Mapping[str, Any]) -> bool:
-    return len(orjson.dumps(metadata)) <= MAX_METADATA_BYTES

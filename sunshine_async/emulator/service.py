@@ -5,6 +5,7 @@ a `Store`, which reports changes to the `StateFile`. The file has one line for e
 """
 
 from abc import ABC, abstractmethod
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 from zlib import crc32
 
 import orjson
-from attrs import frozen
+from attrs import field, frozen
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator.fields import Refusal, Schema
@@ -115,6 +116,24 @@ def _parse_changes(data: bytes, path: Path) -> list[Change]:
     return changes
 
 
+def basic_key(authorization: str) -> tuple[str, str]:
+    """Return id and secret in a header of Basic authentication; empty texts for other headers."""
+    scheme, _, value = authorization.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        key_id, _, secret = b64decode(value.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return "", ""
+    return key_id, secret
+
+
+def bearer_token(authorization: str) -> str:
+    """Return the token in a header of bearer authentication; an empty text for other headers."""
+    scheme, _, value = authorization.partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
 @frozen
 class OperationRequest:
     """Input of an operation: decoded, with a validated body that has known fields only."""
@@ -122,6 +141,25 @@ class OperationRequest:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Mapping[str, Any]
+    url: str = ""
+    """The URL without the query."""
+    authorization: str = field(default="", repr=False)
+    """The header of the credentials."""
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host of the URL."""
+        return "/".join(self.url.split("/", 3)[:3])
+
+    @property
+    def token(self) -> str:
+        """The bearer token; empty for other credentials."""
+        return bearer_token(self.authorization)
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key of Basic authentication; empty for other credentials."""
+        return basic_key(self.authorization)[0]
 
 
 @frozen
@@ -130,6 +168,7 @@ class Reply:
 
     status: int
     body: object
+    headers: Mapping[str, str] = field(factory=dict[str, str])
 
 
 @frozen
@@ -143,6 +182,10 @@ class Operation:
     needs_body: bool = True
     takes_form: bool = False
     """True if the body is a form with files: `OperationRequest.body` has the parts by name."""
+    is_public: bool = False
+    """True if the operation needs no credentials."""
+    keeps_files: bool = False
+    """True if the parts of the form keep their bytes."""
     lock_key: Callable[[OperationRequest], Hashable] | None = None
     """The key of the changed object. Until the response is sent, further changes get a 409."""
 
@@ -197,6 +240,14 @@ class UserApi(Store):
             return self._add(user, app_id)
         except Refusal as refusal:
             raise ValueError(str(refusal)) from None
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts of users and effects, for the ledger."""
+        return {"users": len(self), "effects": dict(self.effects)}
+
+    def admits(self, authorization: str) -> bool | None:  # noqa: ARG002
+        """Return True or False for credentials that the service issued; None for others."""
+        return None
 
     def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
         """Return *values* with ids as stored; raise `Refusal` (400) for an impossible id."""

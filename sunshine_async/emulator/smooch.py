@@ -18,7 +18,8 @@ Assumed, where the reference is silent:
   any other integration is of ``messenger``.
 - A merge gives the survivor all clients, business systems and conversations of both users, and
   the values that the survivor lacked: names, properties, ``userId``. The result is as in v2's sync.
-- ``conversationStarted`` means that there is a conversation; the first image begins a conversation.
+- ``conversationStarted`` means that there is a conversation. An image is a message of the default
+  conversation, which begins with the first image; a role but ``appUser`` is the business.
 - Properties have v2's limit of 4 KB. The limits of a key and of a value aren't kept: only a
   customer's own documentation has these limits.
 - The type of an image is ``image/...`` or ``application/octet-stream``.
@@ -26,21 +27,16 @@ Assumed, where the reference is silent:
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 
 from attrs import evolve, frozen
 
-from sunshine_async.emulator.fields import JsonObject, JsonObjects, Refusal, pick, refuse
-from sunshine_async.emulator.platform import (
-    App,
-    Platform,
-    PlatformApi,
-    Record,
-    apply_update,
-    not_found,
-)
+from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.fields import JsonObject, Refusal, pick, refuse
+from sunshine_async.emulator.platform import Platform, PlatformApi
+from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.smooch_bodies import (
     ENTITIES,
@@ -168,7 +164,7 @@ class Smooch(PlatformApi):
             "externalId": external_id,
             **pick(request.body, "integrationId", "primary"),
         }
-        others = _without_channel(record, channel)
+        others = record.without_channel(channel)
         pending = [*others.pending_clients, client]
         response = self._put("link", app, evolve(others, pending_clients=pending))
         if request.body["confirmation"]["type"] == "immediate":
@@ -178,7 +174,7 @@ class Smooch(PlatformApi):
     def _unlink(self, request: OperationRequest) -> Reply:
         app, record = self._find(request)
         channel = request.path["channel"]
-        others = _without_channel(record, channel)
+        others = record.without_channel(channel)
         if others == record:
             refuse(f"the app user isn't linked to {channel}")
         app.put(others)
@@ -205,23 +201,29 @@ class Smooch(PlatformApi):
         role, source = image_part(request.body)
         name, kind = source.file_name or "", source.content_type
         self.images.append(ImageRecord(record.id, role, name, kind, source.size, source.digest))
-        if not record.conversations:
-            record = evolve(record, conversations=[self._platform.new_id()])
-            app.put(record)
+        row = app.default_conversation(record)
+        is_user = role == "appUser"
+        author = {"type": "user", "userId": record.id} if is_user else {"type": "business"}
+        content = {
+            "type": "image",
+            "mediaUrl": f"https://media.example/{self._platform.new_id()}",
+            "mediaType": source.content_type,
+            "mediaSize": source.size,
+            "altText": source.file_name,
+        }
+        values = {"author": author, "content": content, "source": {"type": "api:conversations"}}
+        stored = app.conversations.post(row, values)
         self._count("post_image")
-        message_id = self._platform.new_id()
         message = {
-            "_id": message_id,
+            "_id": stored["id"],
             "authorId": record.id,
             "role": role,
-            "type": "image",
-            "mediaUrl": f"https://media.example/{message_id}",
-            "mediaType": source.content_type,
-            "altText": source.file_name,
-            "received": round(datetime.now(UTC).timestamp(), 3),
+            **pick(content, "type", "mediaUrl", "mediaType", "altText"),
+            "received": round(datetime.fromisoformat(stored["received"]).timestamp(), 3),
             "source": {"type": "api"},
         }
-        conversation = {"_id": record.conversations[0], "unreadCount": 0}
+        [participant] = app.conversations.all.get(row["id"])["participants"]
+        conversation = {"_id": row["id"], **pick(participant, "unreadCount")}
         return Reply(201, {"message": message, "conversation": conversation})
 
     def _find(self, request: OperationRequest) -> tuple[App, Record]:
@@ -251,14 +253,3 @@ class Smooch(PlatformApi):
             "clients": record.clients,
             "pendingClients": record.pending_clients,
         }
-
-
-def _without_channel(record: Record, channel: str) -> Record:
-    """Return *record* without the clients of *channel*."""
-
-    def others(clients: JsonObjects) -> JsonObjects:
-        return [client for client in clients if client.get("platform") != channel]
-
-    return evolve(
-        record, clients=others(record.clients), pending_clients=others(record.pending_clients)
-    )

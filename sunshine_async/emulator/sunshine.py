@@ -24,20 +24,31 @@ Assumed, where the specification is silent:
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.fields import TEXT, Refusal, Schema, object_schema, refuse
-from sunshine_async.emulator.platform import (
-    App,
-    Platform,
-    PlatformApi,
-    Record,
-    apply_update,
-    not_found,
+from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.apps import AppOperations
+from sunshine_async.emulator.channels import Channels
+from sunshine_async.emulator.conversations import Conversations
+from sunshine_async.emulator.fields import (
+    OBJECTS,
+    TEXT,
+    JsonObject,
+    Refusal,
+    Schema,
+    array_schema,
+    object_schema,
+    refuse,
 )
+from sunshine_async.emulator.integrations import Integrations
+from sunshine_async.emulator.messages import Messages
+from sunshine_async.emulator.platform import Platform, PlatformApi
+from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
+from sunshine_async.emulator.switchboards import Switchboards
 from sunshine_async.sunshine import users
 
 EMAIL_FILTER: Final = "filter[identities.email]"
@@ -69,7 +80,7 @@ IDENTITY: Final = object_schema(
 )
 _ID: Final = Schema(type="string", min_length=1)
 STORED: Final = CREATE_BODY.with_fields(
-    id=_ID, zendeskId=_ID, identities=Schema(type="array", items=IDENTITY)
+    id=_ID, zendeskId=_ID, identities=array_schema(IDENTITY), devices=OBJECTS
 )
 SUPPORT: Final = object_schema(
     "zendeskId", zendeskId=_ID, externalId=evolve(_EXTERNAL_ID, nullable=True), **_NAMES
@@ -80,12 +91,15 @@ class Sunshine(PlatformApi):
     """The v2 API for the users of every app."""
 
     prefix = "/v2/"
-    effect_names: ClassVar = ("create", "update", "delete", "delete_personal_information", "sync")
+    effect_names: ClassVar = (
+        "create", "update", "delete", "delete_personal_information", "sync", "message",
+    )  # fmt: skip
     _envelope = "user"
 
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
         clear_profile = partial(self._clear_profile, "delete_personal_information")
+        self.messages: Final = Messages(platform, self._count)
         self.operations = (
             Operation(users.CREATE, self._create_user, CREATE_BODY),
             Operation(users.GET, self._get),
@@ -94,7 +108,19 @@ class Sunshine(PlatformApi):
             Operation(users.DELETE_PERSONAL_INFORMATION, clear_profile),
             Operation(users.SYNC, self._sync, SYNC_BODY, needs_body=False),
             Operation(users.LIST, self._list),
+            *self.messages.operations,
+            *chain.from_iterable(
+                part(platform, self._count).operations
+                for part in (Conversations, Switchboards, Integrations, Channels, AppOperations)
+            ),
         )
+
+    def clear(self) -> None:
+        super().clear()
+        self.messages.clear()
+
+    def counts(self) -> JsonObject:
+        return {**super().counts(), "messages": self._platform.messages}
 
     def error_response(self, refusal: Refusal) -> Reply:
         errors = [{"code": refusal.code, "title": title} for title in refusal.titles]
@@ -134,7 +160,8 @@ class Sunshine(PlatformApi):
         return app, app.get(key, request.query.get("brandId"))
 
     def _new_record(self, user: Mapping[str, Any]) -> Record:
-        return Record(user=self._platform.new_user(STORED.validate(user)))
+        checked = STORED.validate(user)
+        return Record(user=self._platform.new_user(checked), devices=checked.get("devices", []))
 
     def _view(self, record: Record) -> Mapping[str, Any]:
         return record.user

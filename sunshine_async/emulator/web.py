@@ -143,7 +143,7 @@ class AsgiApp:
 
     def _run(self, routed: _RoutedRequest, until_answered: ExitStack) -> Response:
         """Run the operation; *until_answered* the changed object is locked."""
-        headers: dict[str, str] = {}
+        allow: dict[str, str] = {}
         try:
             operation, request = self._parse(routed)
             with self._world.transaction():
@@ -153,14 +153,17 @@ class AsgiApp:
         except Refusal as refusal:
             result = routed.service.error_response(refusal)
             if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
-                headers["allow"] = ", ".join(routed.allowed)
+                allow["allow"] = ", ".join(routed.allowed)
+        headers = {**result.headers, **allow}
         return Response(orjson.dumps(result.body), result.status, headers, media_type=_JSON)
 
     def _parse(self, routed: _RoutedRequest) -> tuple[Operation, OperationRequest]:
         """Return the operation and decoded input; raise `Refusal` if not admitted or invalid."""
-        if not self._world.credentials.admit(routed.request.headers.get("authorization")):
-            raise _refusal(401)
         operation = routed.operation
+        scope, headers = routed.request.scope, routed.request.headers
+        authorization = headers.get("authorization", "")
+        if not (operation and operation.is_public) and not self._admits(routed, authorization):
+            raise _refusal(401)
         if operation is None:
             raise _refusal(405 if routed.allowed else 404)
         path = routed.service.path(routed.path)
@@ -169,7 +172,13 @@ class AsgiApp:
             body = routed.body.parts()
         elif operation.schema and (routed.body != b"" or operation.needs_body):
             body = operation.schema.validate(_parse_json(routed))
-        return operation, OperationRequest(path, routed.request.query_params, body)
+        url = f"{scope['scheme']}://{headers.get('host', '')}{scope['path']}"
+        query = routed.request.query_params
+        return operation, OperationRequest(path, query, body, url, authorization)
+
+    def _admits(self, routed: _RoutedRequest, authorization: str) -> bool:
+        issued = routed.service.admits(authorization)
+        return self._world.credentials.admit(authorization) if issued is None else issued
 
 
 def _fault_response(
@@ -201,7 +210,8 @@ def _route(operation: Operation) -> Route:
 async def _read_body(routed: _RoutedRequest) -> bytes | FormParser | None:
     """Read the body to the end; return None if the body is larger than the services take."""
     if routed.operation and routed.operation.takes_form:
-        form = FormParser(routed.request.headers.get("content-type", ""))
+        kind = routed.request.headers.get("content-type", "")
+        form = FormParser(kind, keep=routed.operation.keeps_files)
         async for chunk in routed.request.stream():
             form.add(chunk)
         return form

@@ -1,6 +1,5 @@
 """The state behind an emulator: services and stores, credentials, rates, faults, counts."""
 
-from base64 import b64decode
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,8 +13,8 @@ from sunshine_async._pace import Pace
 from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
 from sunshine_async.emulator.fields import Refusal
-from sunshine_async.emulator.platform import Platform
-from sunshine_async.emulator.service import StateFile, Store, UserApi
+from sunshine_async.emulator.platform import MAX_MESSAGES, Platform
+from sunshine_async.emulator.service import StateFile, Store, UserApi, basic_key
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
 from sunshine_async.errors import ConfigurationError
@@ -39,6 +38,7 @@ class World:
         tokens: Iterable[str] = (),
         odds: Mapping[Mishap, float] | None = None,
         state: str | Path | None = None,
+        max_messages: int = MAX_MESSAGES,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         if not 0 <= latency < float("inf"):
@@ -50,7 +50,7 @@ class World:
         self.lock: Final = Lock()
         """Guards all that is stored, scripted or counted."""
         self._locked: Final[set[Hashable]] = set()
-        self.platform: Final = Platform()
+        self.platform: Final = Platform(max_messages=max_messages)
         self.sunshine: Final = Sunshine(self.platform)
         self.smooch: Final = Smooch(self.platform)
         self.dixa: Final = Dixa()
@@ -85,10 +85,7 @@ class World:
         """Return the counts of users, effects, requests and faults: ``GET /_emulator/ledger``."""
         with self.lock:
             return {
-                **{
-                    name: {"users": len(service), "effects": dict(service.effects)}
-                    for name, service in self.services.items()
-                },
+                **{name: service.counts() for name, service in self.services.items()},
                 "requests": self.requests,
                 "throttled": self.throttled,
                 "faults": dict(self.injector.counts),
@@ -138,6 +135,33 @@ class World:
         with self.transaction():
             self.platform.add_support(checked)
         return checked
+
+    def say(
+        self,
+        app_id: str,
+        user: str,
+        text: str | None = None,
+        *,
+        content: Mapping[str, Any] | None = None,
+        conversation: str | None = None,
+    ) -> dict[str, str]:
+        """Let a user write a message; return the ids: ``{"conversation": ..., "message": ...}``.
+
+        *user* is an id or an external id. The message is a *text*, or any *content* of v2, in the
+        *conversation* with that id, or in the user's default conversation, which begins if there is
+        none. No effect counts. Raise `ValueError` for an invalid message, for a missing user or
+        conversation, and for a conversation that is full.
+        """
+        if (text is None) is (content is None):
+            message = "text or content: one of both makes a message"
+            raise ValueError(message)
+        with self.transaction():
+            try:
+                return self.sunshine.messages.say(
+                    app_id, user, content or {"type": "text", "text": text}, conversation
+                )
+            except Refusal as refusal:
+                raise ValueError(str(refusal)) from None
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -214,18 +238,12 @@ class Credentials:
             return bool(value or token)
         match scheme.lower():
             case "basic":
-                return self._is_key(value)
+                key_id, secret = basic_key(f"{scheme} {value}")
+                return self._secrets.get(key_id) == secret
             case "bearer":
                 return value in self._tokens or self._is_signed(value)
             case _:
                 return token in self._tokens
-
-    def _is_key(self, basic: str) -> bool:
-        try:
-            key_id, colon, secret = b64decode(basic, validate=True).decode().partition(":")
-        except ValueError:
-            return False
-        return bool(colon) and self._secrets.get(key_id) == secret
 
     def _is_signed(self, token: str) -> bool:
         import jwt  # noqa: PLC0415 - needed for keys and bearer tokens only

@@ -8,7 +8,6 @@ bodies through `sunshine_async.bulk`, with an outcome for each. Arguments are bo
 
 from sunshine_async.smooch.app_users import AppUsers
 from sunshine_async.smooch.client import SmoochClient
-from sunshine_async.smooch.images import ImageSource
 from sunshine_async.smooch.links import (
     AppUserChannelsResponse,
     AppUserLink,
@@ -25,6 +24,7 @@ from sunshine_async.smooch.messages import (
     Coordinates,
     DisplaySettings,
     Field,
+    ImageSource,
     Location,
     Message,
     MessageItem,

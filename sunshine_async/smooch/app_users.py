@@ -8,13 +8,13 @@ from attrs import field, fields, frozen
 
 from sunshine_async import bulk
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
+from sunshine_async._calls.forms import Form
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else, mark_uncertain
 from sunshine_async._codec import is_unreadable, wire_name
 from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.errors import Fault, NotFoundError, ResponseDecodeError, SunshineError
-from sunshine_async.smooch.images import Image, ImageSource
 from sunshine_async.smooch.links import (
     AppUserChannelsResponse,
     AppUserLink,
@@ -22,7 +22,7 @@ from sunshine_async.smooch.links import (
     LinkRequest,
     LinkRequestResponse,
 )
-from sunshine_async.smooch.messages import MessageResponse
+from sunshine_async.smooch.messages import ImageSource, MessageResponse, image_form
 from sunshine_async.smooch.models import (
     AppUser,
     AppUserBusinessSystemsResponse,
@@ -102,7 +102,7 @@ MERGE: Final = Endpoint(
 )  # fmt: skip
 POST_IMAGE: Final = Endpoint(
     "POST", _USER + "/images", operation="postImageMessage",
-    accepts=Image, returns=MessageResponse, ok=(201,),
+    accepts=Form, returns=MessageResponse, ok=(201,),
     replay=Replay.UNSAFE,
 )  # fmt: skip
 ENDPOINTS: Final = (
@@ -274,7 +274,7 @@ class AppUsers:
         - `ValueError` before anything is sent for a file that is missing, unreadable, empty or over
           50 MB. An async iterable that turns out too large is broken off.
         """
-        image = await Image.of(source, role=role, file_name=file_name, content_type=content_type)
+        image = await image_form(source, role=role, file_name=file_name, content_type=content_type)
         return await self._transport.call(POST_IMAGE, image, path={"user_id": user_id})
 
     def pre_create_many(

@@ -1,15 +1,18 @@
-"""Models of Smooch v1.1 messages in answers: any field may be absent.
+"""Models of Smooch v1.1 messages in answers (any field may be absent), and the form of an image.
 
 Times are seconds since 1970 on the wire, and aware times here (`UnixTime`, a `datetime`); encoding
 gives the same seconds back. A ``repr`` shows no text, no link and no name.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
+from sunshine_async._calls.forms import File, FileSource, Form
 from sunshine_async._codec.model import AS_ID, Model, UnixTime, redact
+
+ImageSource: TypeAlias = FileSource
 
 
 @frozen(kw_only=True, slots=False)
@@ -176,3 +179,14 @@ class MessageResponse(Model):
     message: Message | None = None
     extra_messages: list[Message] | None = None
     conversation: Conversation | None = None
+
+
+async def image_form(
+    source: ImageSource, *, role: str, file_name: str | None, content_type: str | None
+) -> Form:
+    """Return image and author as a form; raise `ValueError` or `TypeError` for a bad argument."""
+    if not role:
+        message = "role is empty: who posts the image, appMaker or appUser?"
+        raise ValueError(message)
+    image = File(source, file_name, content_type, fallback="image")
+    return await Form.of({"source": image}, {"role": role})

@@ -15,7 +15,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sunshine_async._calls.pages import Listing, Page
+    from sunshine_async.sunshine.activities import Activities, ActivityPost
+    from sunshine_async.sunshine.app_keys import AppKey, AppKeyCreateBody, AppKeys
+    from sunshine_async.sunshine.apps import App, AppCreateBody, Apps, AppSettings, AppUpdateBody
+    from sunshine_async.sunshine.attachments import (
+        Attachment,
+        AttachmentDeleteBody,
+        Attachments,
+        AttachmentSource,
+    )
     from sunshine_async.sunshine.client import SunshineClient
+    from sunshine_async.sunshine.clients import (
+        Client,
+        ClientCreate,
+        Clients,
+        ClientTarget,
+        Confirmation,
+        MatchCriteria,
+        MatchCriteriaMailgun,
+        MatchCriteriaMessagebird,
+        MatchCriteriaTwilio,
+        MatchCriteriaWhatsapp,
+        UnknownMatchCriteria,
+    )
     from sunshine_async.sunshine.contents import (
         Action,
         ActionSubset,
@@ -51,7 +73,6 @@ if TYPE_CHECKING:
         AppleMessageRef,
         Conversation,
         ConversationCreateBody,
-        ConversationListResponse,
         ConversationTruncated,
         ConversationUpdateBody,
         ConversionEvents,
@@ -59,9 +80,40 @@ if TYPE_CHECKING:
         DownloadMessageRefBody,
         InteractiveDataRef,
         MetaConversionEvent,
-        ParticipantJoinBody,
         SwitchboardIntegrationWebhook,
     )
+    from sunshine_async.sunshine.conversations import Conversations
+    from sunshine_async.sunshine.devices import Device, Devices
+    from sunshine_async.sunshine.integration_keys import (
+        ApiKey,
+        IntegrationKeyCreateBody,
+        IntegrationKeys,
+    )
+    from sunshine_async.sunshine.integration_models import (
+        Android,
+        AnyIntegration,
+        Apple,
+        Custom,
+        CustomWebhook,
+        DefaultResponder,
+        Instagram,
+        Integration,
+        Ios,
+        Line,
+        Mailgun,
+        Messagebird,
+        Messenger,
+        PrechatCapture,
+        Telegram,
+        Twilio,
+        Twitter,
+        Unity,
+        UnknownIntegration,
+        Viber,
+        Web,
+        Whatsapp,
+    )
+    from sunshine_async.sunshine.integrations import Integrations, IntegrationUpdate
     from sunshine_async.sunshine.message_models import (
         ActivityMessage,
         AppleMessageOverridePayload,
@@ -69,7 +121,6 @@ if TYPE_CHECKING:
         Destination,
         EndedByUser,
         Message,
-        MessageListResponse,
         MessageOverride,
         MessageOverridePayload,
         MessagePost,
@@ -83,6 +134,7 @@ if TYPE_CHECKING:
         UnknownActivityMessage,
         UnknownQuotedMessage,
     )
+    from sunshine_async.sunshine.messages import Messages
     from sunshine_async.sunshine.models import (
         Identity,
         Profile,
@@ -92,60 +144,36 @@ if TYPE_CHECKING:
         UserProfile,
         UserUpdateBody,
     )
+    from sunshine_async.sunshine.oauth import AccessToken, GetTokenBody, OAuthClient
     from sunshine_async.sunshine.pages import Links, Meta
+    from sunshine_async.sunshine.participants import (
+        ClientAssociation,
+        Participant,
+        ParticipantJoinBody,
+        ParticipantLeaveBody,
+        Participants,
+    )
+    from sunshine_async.sunshine.switchboard_actions import (
+        AcceptControlBody,
+        OfferControlBody,
+        PassControlBody,
+        ReleaseControlBody,
+        SwitchboardActions,
+    )
+    from sunshine_async.sunshine.switchboard_integrations import (
+        SwitchboardIntegration,
+        SwitchboardIntegrationCreateBody,
+        SwitchboardIntegrations,
+        SwitchboardIntegrationUpdateBody,
+    )
+    from sunshine_async.sunshine.switchboards import (
+        Switchboard,
+        Switchboards,
+        SwitchboardUpdateBody,
+    )
     from sunshine_async.sunshine.users import Users
-
-# fmt: off
-__all__ = [
-    "Action", "ActionSubset", "ActivityMessage", "AppleMessageOverridePayload",
-    "AppleMessageRef", "Author", "Buy", "CarouselMessage", "Content", "Conversation",
-    "ConversationCreateBody", "ConversationListResponse", "ConversationTruncated",
-    "ConversationUpdateBody", "ConversionEvents", "ConversionEventsBody", "Coordinates",
-    "Destination", "DisplaySettings", "DownloadMessageRefBody", "EndedByUser",
-    "ExtraChannelOptions", "FileMessage", "FormMessage", "FormMessageField", "FormOption",
-    "FormResponseMessage", "FormResponseMessageField", "Identity", "ImageMessage",
-    "InteractiveDataRef", "Item", "Link", "Links", "ListMessage", "Listing", "Location",
-    "LocationMessage", "LocationRequest", "Message", "MessageListResponse", "MessageOverride",
-    "MessageOverridePayload", "MessagePost", "MessengerChannelOptions", "Meta",
-    "MetaConversionEvent", "Page", "ParticipantJoinBody", "Postback", "Profile",
-    "QuotedMessage", "QuotedMessageExternalMessageId", "QuotedMessageMessage", "Reference",
-    "Reply", "Source", "SunshineClient", "SwitchboardIntegrationWebhook", "SyncUserBody",
-    "TemplateMessage", "TextMessage", "TicketClosed", "TransferToEmail", "UnknownAction",
-    "UnknownActivityMessage", "UnknownContent", "UnknownQuotedMessage", "User",
-    "UserCreateBody", "UserProfile", "UserUpdateBody", "Users", "Webview",
-]
-# fmt: on
-
-_NAMES: Final = {
-    "client": "SunshineClient",
-    "contents": (
-        "Action ActionSubset Buy CarouselMessage Content Coordinates DisplaySettings "
-        "ExtraChannelOptions FileMessage FormMessage FormMessageField FormOption "
-        "FormResponseMessage FormResponseMessageField ImageMessage Item Link ListMessage "
-        "Location LocationMessage LocationRequest MessengerChannelOptions Postback Reply "
-        "TemplateMessage TextMessage UnknownAction UnknownContent Webview"
-    ),
-    "conversation_models": (
-        "AppleMessageRef Conversation ConversationCreateBody ConversationListResponse "
-        "ConversationTruncated ConversationUpdateBody ConversionEvents ConversionEventsBody "
-        "DownloadMessageRefBody InteractiveDataRef MetaConversionEvent ParticipantJoinBody "
-        "SwitchboardIntegrationWebhook"
-    ),
-    "message_models": (
-        "ActivityMessage AppleMessageOverridePayload Author Destination EndedByUser Message "
-        "MessageListResponse MessageOverride MessageOverridePayload MessagePost QuotedMessage "
-        "QuotedMessageExternalMessageId QuotedMessageMessage Reference Source TicketClosed "
-        "TransferToEmail UnknownActivityMessage UnknownQuotedMessage"
-    ),
-    "models": "Identity Profile SyncUserBody User UserCreateBody UserProfile UserUpdateBody",
-    "pages": "Links Listing Meta Page",
-    "users": "Users",
-}
-"""The public names by module, imported at first use: a program loads only the resources in use."""
-
-_MODULE_OF: Final = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-if not TYPE_CHECKING:  # for a checker, a misspelt name would be of any type
+    from sunshine_async.sunshine.webhooks import Webhook, WebhookBody, WebhookCreateBody, Webhooks
+else:  # a checker, shown this function, would take a misspelt name for a name of any type
 
     def __getattr__(name: str) -> Any:
         if name not in _MODULE_OF:
@@ -154,6 +182,105 @@ if not TYPE_CHECKING:  # for a checker, a misspelt name would be of any type
         module = import_module(f"{__name__}.{_MODULE_OF[name]}")
         value = globals()[name] = getattr(module, name)
         return value
+
+
+# fmt: off
+__all__ = [
+    "AcceptControlBody", "AccessToken", "Action", "ActionSubset", "Activities",
+    "ActivityMessage", "ActivityPost", "Android", "AnyIntegration", "ApiKey", "App",
+    "AppCreateBody", "AppKey", "AppKeyCreateBody", "AppKeys", "AppSettings", "AppUpdateBody",
+    "Apple", "AppleMessageOverridePayload", "AppleMessageRef", "Apps", "Attachment",
+    "AttachmentDeleteBody", "AttachmentSource", "Attachments", "Author", "Buy",
+    "CarouselMessage", "Client", "ClientAssociation", "ClientCreate", "ClientTarget",
+    "Clients", "Confirmation", "Content", "Conversation", "ConversationCreateBody",
+    "ConversationTruncated", "ConversationUpdateBody",
+    "Conversations", "ConversionEvents", "ConversionEventsBody", "Coordinates", "Custom",
+    "CustomWebhook", "DefaultResponder", "Destination", "Device", "Devices",
+    "DisplaySettings", "DownloadMessageRefBody", "EndedByUser", "ExtraChannelOptions",
+    "FileMessage", "FormMessage", "FormMessageField", "FormOption", "FormResponseMessage",
+    "FormResponseMessageField", "GetTokenBody", "Identity", "ImageMessage", "Instagram",
+    "Integration", "IntegrationKeyCreateBody", "IntegrationKeys", "IntegrationUpdate",
+    "Integrations", "InteractiveDataRef", "Ios", "Item", "Line", "Link", "Links",
+    "ListMessage", "Listing", "Location", "LocationMessage", "LocationRequest", "Mailgun",
+    "MatchCriteria", "MatchCriteriaMailgun", "MatchCriteriaMessagebird",
+    "MatchCriteriaTwilio", "MatchCriteriaWhatsapp", "Message",
+    "MessageOverride", "MessageOverridePayload", "MessagePost", "Messagebird", "Messages",
+    "Messenger", "MessengerChannelOptions", "Meta", "MetaConversionEvent", "OAuthClient",
+    "OfferControlBody", "Page", "Participant", "ParticipantJoinBody", "ParticipantLeaveBody",
+    "Participants", "PassControlBody", "Postback", "PrechatCapture", "Profile",
+    "QuotedMessage", "QuotedMessageExternalMessageId", "QuotedMessageMessage", "Reference",
+    "ReleaseControlBody", "Reply", "Source", "SunshineClient", "Switchboard",
+    "SwitchboardActions", "SwitchboardIntegration", "SwitchboardIntegrationCreateBody",
+    "SwitchboardIntegrationUpdateBody", "SwitchboardIntegrationWebhook",
+    "SwitchboardIntegrations", "SwitchboardUpdateBody", "Switchboards", "SyncUserBody",
+    "Telegram", "TemplateMessage", "TextMessage", "TicketClosed", "TransferToEmail", "Twilio",
+    "Twitter", "Unity", "UnknownAction", "UnknownActivityMessage", "UnknownContent",
+    "UnknownIntegration", "UnknownMatchCriteria", "UnknownQuotedMessage", "User",
+    "UserCreateBody", "UserProfile", "UserUpdateBody", "Users", "Viber", "Web", "Webhook",
+    "WebhookBody", "WebhookCreateBody", "Webhooks", "Webview", "Whatsapp",
+]
+# fmt: on
+
+_NAMES: Final = {
+    "activities": "Activities ActivityPost",
+    "app_keys": "AppKey AppKeyCreateBody AppKeys",
+    "apps": "App AppCreateBody AppSettings AppUpdateBody Apps",
+    "attachments": "Attachment AttachmentDeleteBody AttachmentSource Attachments",
+    "client": "SunshineClient",
+    "clients": (
+        "Client ClientCreate ClientTarget Clients Confirmation MatchCriteria "
+        "MatchCriteriaMailgun MatchCriteriaMessagebird MatchCriteriaTwilio "
+        "MatchCriteriaWhatsapp UnknownMatchCriteria"
+    ),
+    "contents": (
+        "Action ActionSubset Buy CarouselMessage Content Coordinates DisplaySettings "
+        "ExtraChannelOptions FileMessage FormMessage FormMessageField FormOption "
+        "FormResponseMessage FormResponseMessageField ImageMessage Item Link ListMessage "
+        "Location LocationMessage LocationRequest MessengerChannelOptions Postback Reply "
+        "TemplateMessage TextMessage UnknownAction UnknownContent Webview"
+    ),
+    "conversation_models": (
+        "AppleMessageRef Conversation ConversationCreateBody "
+        "ConversationTruncated ConversationUpdateBody ConversionEvents ConversionEventsBody "
+        "DownloadMessageRefBody InteractiveDataRef MetaConversionEvent "
+        "SwitchboardIntegrationWebhook"
+    ),
+    "conversations": "Conversations",
+    "devices": "Device Devices",
+    "integration_keys": "ApiKey IntegrationKeyCreateBody IntegrationKeys",
+    "integration_models": (
+        "Android AnyIntegration Apple Custom CustomWebhook DefaultResponder Instagram "
+        "Integration Ios Line Mailgun Messagebird Messenger PrechatCapture Telegram Twilio "
+        "Twitter Unity UnknownIntegration Viber Web Whatsapp"
+    ),
+    "integrations": "IntegrationUpdate Integrations",
+    "message_models": (
+        "ActivityMessage AppleMessageOverridePayload Author Destination EndedByUser Message "
+        "MessageOverride MessageOverridePayload MessagePost QuotedMessage "
+        "QuotedMessageExternalMessageId QuotedMessageMessage Reference Source TicketClosed "
+        "TransferToEmail UnknownActivityMessage UnknownQuotedMessage"
+    ),
+    "messages": "Messages",
+    "models": "Identity Profile SyncUserBody User UserCreateBody UserProfile UserUpdateBody",
+    "oauth": "AccessToken GetTokenBody OAuthClient",
+    "pages": "Links Listing Meta Page",
+    "participants": (
+        "ClientAssociation Participant ParticipantJoinBody ParticipantLeaveBody Participants"
+    ),
+    "switchboard_actions": (
+        "AcceptControlBody OfferControlBody PassControlBody ReleaseControlBody SwitchboardActions"
+    ),
+    "switchboard_integrations": (
+        "SwitchboardIntegration SwitchboardIntegrationCreateBody "
+        "SwitchboardIntegrationUpdateBody SwitchboardIntegrations"
+    ),
+    "switchboards": "Switchboard SwitchboardUpdateBody Switchboards",
+    "users": "Users",
+    "webhooks": "Webhook WebhookBody WebhookCreateBody Webhooks",
+}
+"""The public names by module, imported at first use: a program loads only the resources in use."""
+
+_MODULE_OF: Final = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __dir__() -> list[str]:

@@ -52,7 +52,7 @@ class Activities:
     async def typing(
         self, conversation_id: str, *, author: Author | None = None, interval: float = 8.0
     ) -> AsyncGenerator[None]:
-        """Show the business as typing while the block runs: ``async with`` (PostActivity).
+        """Show the business as typing while the block runs: ``async with``.
 
         - ``typing:start`` is posted at the beginning, and again every *interval* seconds (8 is
           assumed: channels drop the sign after a while). ``typing:stop`` is posted at the end, for

@@ -17,7 +17,7 @@ _KEY: Final = _KEYS + "/{key_id}"
 class AppKeyCreateBody(Model):
     """The body of `AppKeys.create`; the specification has no name for the body."""
 
-    display_name: str | None
+    display_name: str
     """The name of the key: 1 to 100 characters."""
 
 

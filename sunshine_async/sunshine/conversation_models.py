@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from sunshine_async._codec.model import UNSET, WIRE, Model, Unset, redact
 from sunshine_async.sunshine.pages import ListResponse
+from sunshine_async.sunshine.participants import ParticipantJoinBody
 
 
 @frozen(kw_only=True, slots=False)
@@ -60,24 +61,14 @@ class ConversationListResponse(ListResponse):
 
 
 @frozen(kw_only=True, slots=False)
-class ParticipantJoinBody(Model):
-    """User to take part in a conversation: one of *user_id* and *user_external_id*."""
-
-    user_id: str | Unset = UNSET
-    user_external_id: str | Unset = field(default=UNSET, repr=redact)
-    subscribe_sdk_client: bool | Unset = field(default=UNSET, metadata={WIRE: "subscribeSDKClient"})
-    """True: the user's SDK client gets notifications at once. Needed for ``sdkGroup``."""
-
-
-@frozen(kw_only=True, slots=False)
 class ConversationCreateBody(Model):
     """The body of `Conversations.create`."""
 
     type: str
     """``personal`` or ``sdkGroup``."""
     participants: list[ParticipantJoinBody] | Unset = UNSET
-    """Of ``personal``: one. Of ``sdkGroup``: up to 10, or none."""
-    display_name: str | Unset = field(default=UNSET, repr=redact)
+    """Of ``personal``: one. Of ``sdkGroup``: up to 10 with *subscribe_sdk_client*, or none."""
+    display_name: str | Unset | None = field(default=UNSET, repr=redact)
     description: str | Unset | None = field(default=UNSET, repr=redact)
     """1 to 100 characters."""
     icon_url: str | Unset | None = field(default=UNSET, repr=redact)
@@ -89,7 +80,7 @@ class ConversationCreateBody(Model):
 class ConversationUpdateBody(Model):
     """The body of `Conversations.update`: a field left out stays unchanged."""
 
-    display_name: str | Unset = field(default=UNSET, repr=redact)
+    display_name: str | Unset | None = field(default=UNSET, repr=redact)
     description: str | Unset | None = field(default=UNSET, repr=redact)
     """1 to 100 characters."""
     icon_url: str | Unset | None = field(default=UNSET, repr=redact)

@@ -8,7 +8,7 @@ from attrs import field, frozen
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
-from sunshine_async._codec.model import UNSET, Model, Unset, redact
+from sunshine_async._codec.model import Model, redact
 
 _KEYS: Final = "/v2/apps/{app_id}/integrations/{integration_id}/keys"
 _KEY: Final = _KEYS + "/{key_id}"
@@ -18,7 +18,8 @@ _KEY: Final = _KEYS + "/{key_id}"
 class IntegrationKeyCreateBody(Model):
     """The body of `IntegrationKeys.create`; the specification has no name for the body."""
 
-    display_name: str | Unset = UNSET
+    display_name: str
+    """The name of the key."""
 
 
 @frozen(kw_only=True, slots=False)

@@ -10,10 +10,22 @@ from sunshine_async._calls.pages import Listing
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import UNSET, WIRE, Model, Unset, redact
-from sunshine_async.sunshine.conversation_models import ParticipantJoinBody
 from sunshine_async.sunshine.pages import PAGE_QUERY, ListResponse, list_pages
 
 _CONVERSATION: Final = "/v2/apps/{app_id}/conversations/{conversation_id}"
+
+
+@frozen(kw_only=True, slots=False)
+class ParticipantJoinBody(Model):
+    """User to take part in a conversation: exactly one of *user_id* and *user_external_id*."""
+
+    user_id: str | Unset = UNSET
+    user_external_id: str | Unset = field(default=UNSET, repr=redact)
+    subscribe_sdk_client: bool | Unset = field(default=UNSET, metadata={WIRE: "subscribeSDKClient"})
+    """True: the user's SDK client gets notifications at once. Needed for ``sdkGroup``."""
+
+    def __attrs_post_init__(self) -> None:
+        _require_one(user_id=self.user_id, user_external_id=self.user_external_id)
 
 
 @frozen(kw_only=True, slots=False)
@@ -23,6 +35,13 @@ class ParticipantLeaveBody(Model):
     user_id: str | Unset = UNSET
     user_external_id: str | Unset = field(default=UNSET, repr=redact)
     participant_id: str | Unset = UNSET
+
+    def __attrs_post_init__(self) -> None:
+        _require_one(
+            user_id=self.user_id,
+            user_external_id=self.user_external_id,
+            participant_id=self.participant_id,
+        )
 
 
 @frozen(kw_only=True, slots=False)
@@ -83,19 +102,15 @@ class Participants:
     async def join(self, conversation_id: str, body: ParticipantJoinBody) -> Participant:
         """Add a user to a group conversation (type ``sdkGroup``) (JoinConversation).
 
-        May be sent again after a lost answer. `NotFoundError` without the conversation or user,
-        `ValueError` unless *body* has exactly one of the two ids.
+        May be sent again after a lost answer. `NotFoundError` without the conversation or user.
         """
-        _require_one_id(body, "user_id", "user_external_id")
         return await self._transport.call(JOIN, body, path={"conversation_id": conversation_id})
 
     async def leave(self, conversation_id: str, body: ParticipantLeaveBody) -> None:
         """Remove a user from a conversation (LeaveConversation).
 
-        A resent call that finds no such participant is done. `ValueError` unless *body* has exactly
-        one of the three ids.
+        A resent call that finds no such participant is done.
         """
-        _require_one_id(body, "user_id", "user_external_id", "participant_id")
         await self._transport.call(LEAVE, body, path={"conversation_id": conversation_id})
 
     def list(
@@ -126,8 +141,8 @@ class Participants:
         )
 
 
-def _require_one_id(body: ParticipantJoinBody | ParticipantLeaveBody, *names: str) -> None:
-    """Raise `ValueError` unless exactly one of the ids *names* is set."""
-    if sum(bool(getattr(body, name)) for name in names) != 1:
-        message = f"{type(body).__name__} takes exactly one of {', '.join(names)}"
+def _require_one(**ids: str | Unset) -> None:
+    """Raise `ValueError` unless exactly one of *ids* is set."""
+    if sum(map(bool, ids.values())) != 1:
+        message = f"set exactly one of {', '.join(ids)}"
         raise ValueError(message)

@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-import trio
 from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.size import sized
+from support.virtual import sleep, virtually
 
 from sunshine_async import Pace, SunshineError
 from sunshine_async.auth import ApiToken
@@ -87,17 +87,11 @@ def numbers(sender: Recorder) -> list[list[int]]:
     return [[number for number, _ in batch] for batch in sender.batches]
 
 
-async def slowly(items: Sequence[Item], *waits: float) -> AsyncIterator[Item]:
+async def with_waits(items: Sequence[Item], *waits: float) -> AsyncIterator[Item]:
     """Give *items*, each after its wait."""
     for item, wait in zip(items, waits, strict=True):
-        await anyio.sleep(wait)
+        await sleep(wait)
         yield item
-
-
-def virtually(scenario: Callable[[], Any]) -> None:
-    """Run *scenario* where waiting takes no time."""
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    anyio.run(scenario, backend="trio", backend_options={"clock": clock})
 
 
 @pytest.mark.parametrize(
@@ -223,7 +217,7 @@ class TestSlowSources:
 
         async def scenario() -> None:
             sender = Recorder()
-            source = slowly([(n, "") for n in range(5)], 9, 0.1, 0.05, 5, 0.1)
+            source = with_waits([(n, "") for n in range(5)], 9, 0.1, 0.05, 5, 0.1)
             outcomes = await ends(run(sender, source, batch_size=10))
 
             assert numbers(sender) == [[0, 1, 2], [3, 4]]
@@ -236,7 +230,7 @@ class TestSlowSources:
 
         async def scenario() -> None:
             sender = Recorder()
-            source = slowly([(0, "a"), (1, "a"), (2, "")], 0, 0, 60)
+            source = with_waits([(0, "a"), (1, "a"), (2, "")], 0, 0, 60)
             async with run(sender, source, linger=1) as outcomes:
                 indexes = [(await anext(outcomes)).index for _ in range(2)]
 
@@ -267,14 +261,14 @@ class TestSlowSources:
 
         async def scenario() -> None:
             sender = Recorder()
-            source = slowly([(n, "a" if n < 2 else "") for n in range(5)], 0, 0, 0.1, 99, 0)
+            source = with_waits([(n, "a" if n < 2 else "") for n in range(5)], 0, 0, 0.1, 99, 0)
             async with (
                 run(sender, source, batch_size=10, linger=50) as outcomes,
                 anyio.create_task_group() as tasks,
             ):
 
                 async def stop() -> None:
-                    await anyio.sleep(1)
+                    await sleep(1)
                     outcomes.stop()
 
                 tasks.start_soon(stop)
@@ -339,7 +333,7 @@ class TestLeaving:
 
         async def scenario() -> None:
             async def leave() -> None:
-                source = slowly([(0, ""), (1, "")], 0, 60)
+                source = with_waits([(0, ""), (1, "")], 0, 60)
                 async with run(Recorder(), source, linger=0) as outcomes:
                     await anext(outcomes)
                     raise ZeroDivisionError
@@ -347,7 +341,7 @@ class TestLeaving:
             with pytest.raises(ZeroDivisionError):
                 await leave()
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @BACKENDS
     def test_cancelling_leaves_nothing(self, backend: str) -> None:
@@ -359,14 +353,14 @@ class TestLeaving:
             async def source() -> AsyncIterator[Item]:
                 yield 0, "a"
                 try:
-                    await anyio.sleep(60)
+                    await anyio.sleep_forever()
                 finally:
                     ended.append("source")
 
             class Slow(Recorder):
                 async def send(self, items: Sequence[Item]) -> list[Any]:
                     try:
-                        await anyio.sleep(60)
+                        await anyio.sleep_forever()
                     finally:
                         ended.append("sending")
                     return [*items]
@@ -378,7 +372,7 @@ class TestLeaving:
 
             assert sorted(ended) == ["sending", "source"]
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @BACKENDS
     def test_items_are_taken_as_outcomes_are(self, backend: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 import pytest
-from support.virtual import virtually
+from support.virtual import virtual, virtually
 from test_outcomes import WAYS
 
 from sunshine_async import (
@@ -37,7 +37,7 @@ GOOD: Final = {*range(12)} - BAD
 
 async def of_a_task() -> None:
     """Await a task that other code has cancelled."""
-    task = asyncio.ensure_future(asyncio.sleep(60))
+    task = asyncio.ensure_future(anyio.sleep_forever())
     await asyncio.sleep(0)
     task.cancel()
     await task
@@ -50,7 +50,7 @@ async def of_a_scope_elsewhere() -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
             try:
-                await asyncio.sleep(60)
+                await anyio.sleep_forever()
             except asyncio.CancelledError as error:
                 kept = error
         raise kept
@@ -63,13 +63,13 @@ async def of_the_worker() -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().call_soon(task.cancel)
-    await asyncio.sleep(60)
+    await anyio.sleep_forever()
 
 
 async def of_the_worker_in_a_group() -> None:
     """Be cancelled by other code within a task group of the send."""
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(asyncio.sleep(60))
+        tasks.create_task(anyio.sleep_forever())
         await of_the_worker()
 
 
@@ -211,6 +211,7 @@ class TestOwn:
     """The block's own cancellation passes."""
 
     @pytest.mark.parametrize("way", WAYS)
+    @virtual
     async def test_of_the_task(self, way: str) -> None:
         """Cancelling the task that has the block ends it, and its calls, as a cancellation."""
         run, options = WAYS[way]
@@ -248,7 +249,7 @@ class TestOwn:
                 tasks.cancel_scope.cancel()
             assert len(ended) == 4
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @pytest.mark.parametrize("error", ["task", "scope"])
     async def test_a_foreign_one_in_the_block_is_raised(self, error: str) -> None:

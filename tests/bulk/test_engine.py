@@ -1,6 +1,5 @@
 """Many items: one outcome each, flat memory, order where it is asked for, nothing left behind."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.size import sized
-from trio.testing import MockClock
+from support.virtual import sleep, virtual, virtually
 
 from sunshine_async import (
     BasicAuth,
@@ -113,7 +112,7 @@ def test_no_item_is_taken_before_a_worker_is_free(backend: str) -> None:
                     assert taken <= received + 8
         assert received == 1000
 
-    anyio.run(scenario, backend=backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -259,7 +258,7 @@ def test_an_error_of_the_block_comes_out_as_itself(backend: str, error: Exceptio
         assert caught.value is error
         assert cancelled == 4
 
-    anyio.run(scenario, backend=backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -276,11 +275,12 @@ def test_leaving_early_takes_nothing_more(backend: str) -> None:
     anyio.run(scenario, backend=backend)
 
 
+@virtual
 async def test_collect_keeps_the_order_of_the_items() -> None:
     """`collect` gives the list in input order, whatever finished first."""
 
     async def send(number: int) -> int:
-        await asyncio.sleep(0 if number % 2 else 0.001)
+        await sleep(0 if number % 2 else 0.001)
         return number
 
     assert [one.index for one in await bulk.collect(send, counted(20))] == list(range(20))
@@ -302,7 +302,7 @@ async def at_once(items: int, seconds: float, error: Exception | None = None) ->
         nonlocal under_way
         under_way += 1
         seen.append(under_way)
-        await anyio.sleep(seconds)
+        await sleep(seconds)
         under_way -= 1
         if error is not None and number >= items // 2:
             raise error
@@ -324,9 +324,7 @@ class TestAuto:
             assert max(seen[:16]) == 4
             assert max(seen) == 256
 
-        anyio.run(
-            scenario, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)}
-        )
+        virtually(scenario)
 
     @pytest.mark.parametrize(
         ("error", "fewest"),
@@ -351,9 +349,7 @@ class TestAuto:
             assert fewest <= max(seen[-100:])
             assert fewest > 1 or max(seen[-100:]) == 1
 
-        anyio.run(
-            scenario, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)}
-        )
+        virtually(scenario)
 
     @BACKENDS
     def test_it_takes_no_more_than_it_works_on(self, backend: str) -> None:
@@ -376,7 +372,7 @@ class TestAuto:
                     assert taken <= received + 256
             assert received == 3000
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
 
 @BACKENDS

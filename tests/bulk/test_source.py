@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import anyio
 import anyio.lowlevel
 import pytest
-from support.virtual import virtually
+from support.virtual import virtual, virtually
 from test_outcomes import client_of
 
 from sunshine_async import bulk, jobs
@@ -132,7 +132,7 @@ def test_it_is_closed(backend: str, run: str, source: str, then: str) -> None:
             await read(block, 5, then)
         assert watched.closed == 1 or not started
 
-    anyio.run(scenario, backend=backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -159,7 +159,7 @@ def test_it_is_closed_where_it_waits(backend: str, run: str) -> None:
                     assert [one async for one in outcomes] == []
             assert closed == ["closed"]
 
-    anyio.run(scenario, backend=backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -243,6 +243,7 @@ def test_closing_has_an_end_for_jobs_too() -> None:
     virtually(scenario)
 
 
+@virtual
 async def test_closing_passes_a_cancellation_of_the_caller_on() -> None:
     """`asyncio.timeout` around a closing that hangs is the caller's own, and not swallowed."""
 
@@ -250,7 +251,7 @@ async def test_closing_passes_a_cancellation_of_the_caller_on() -> None:
         try:
             yield 1
         finally:
-            await anyio.sleep(1)
+            await anyio.sleep_forever()
 
     iterator = rows()
     await anext(iterator)

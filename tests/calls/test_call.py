@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.virtual import virtually
 
 from sunshine_async import (
     ApiError,
@@ -452,7 +453,7 @@ class TestCancelling:
                 assert isinstance(late, RequestTimeoutError)
                 assert late.maybe_applied
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @BACKENDS
     def test_a_transport_that_tells_nothing_may_have_sent(self, backend: str) -> None:
@@ -469,7 +470,7 @@ class TestCancelling:
                     raise
             assert "may have acted" in notes[0]
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     @BACKENDS
     def test_the_deadline_bounds_an_attempt(self, backend: str) -> None:
@@ -487,7 +488,7 @@ class TestCancelling:
                 await client.users.get("jane-1")
             assert caught.value.attempts == 1
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
 
 class TestSecrets:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from attrs import evolve
 from support.servers import answer, answering, serving
-from support.virtual import virtually
+from support.virtual import sleep, virtually
 from typer.testing import CliRunner
 
 from sunshine_async import (
@@ -167,7 +167,7 @@ class Outage(httpx.AsyncBaseTransport):
         """The methods of the requests that met the outage."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        await anyio.sleep(0.02)
+        await sleep(0.02)
         gone = self.begins <= anyio.current_time() - self.began < self.ends
         if gone and (self.reads or request.method != "GET"):
             self.in_vain.append(request.method)
@@ -520,7 +520,7 @@ def test_a_cancelled_read_has_not_acted(backend: str) -> None:
         assert await notes_of(client.users.get("1")) == []
         assert len(await notes_of(client.users.create(KEYED))) == 1
 
-    anyio.run(scenario, backend=backend)
+    virtually(scenario, backend)
 
 
 @pytest.mark.usefixtures("instant_waits")
@@ -764,7 +764,7 @@ class TestTokens:
                 raise AssertionError
 
         async def bring() -> str:
-            await anyio.sleep(20)
+            await sleep(20)
             return "token"
 
         async def scenario() -> None:

@@ -19,6 +19,7 @@ from sunshine_async import (
     Pace,
     Replay,
     Retry,
+    SmoochClient,
     SunshineClient,
     TransportError,
 )
@@ -32,7 +33,7 @@ VARIABLES = ("APP_ID", "KEY_ID", "KEY_SECRET", "BASE_URL")
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
+    for name in (*VARIABLES, "SUBDOMAIN"):
         monkeypatch.delenv(f"SUNSHINE_{name}", raising=False)
 
 
@@ -209,6 +210,64 @@ def test_http_is_for_this_machine(host: str) -> None:
     """Plain http is fine to loopback, and elsewhere where it is asked for."""
     assert SunshineClient("app", auth=AUTH, base_url=f"http://{host}").base_url == f"http://{host}"
     SunshineClient("app", auth=AUTH, base_url="http://api.internal", allow_insecure=True)
+
+
+class TestSubdomain:
+    """The address of Zendesk's customers."""
+
+    def test_it_is_an_address(self) -> None:
+        """A subdomain means the address of the API below Zendesk's host."""
+        client = SunshineClient("app", subdomain="acme-1", auth=AUTH)
+
+        assert client.base_url == "https://acme-1.zendesk.com/sc"
+
+    @pytest.mark.parametrize("service", ["SUNSHINE", "SMOOCH"])
+    def test_it_comes_from_the_environment(
+        self, service: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Both clients of the platform read the variable of their service; arguments go first."""
+        monkeypatch.setenv(f"{service}_SUBDOMAIN", "acme")
+        make = SunshineClient if service == "SUNSHINE" else SmoochClient
+
+        assert make("app", auth=AUTH).base_url == "https://acme.zendesk.com/sc"
+        assert make("app", subdomain="b", auth=AUTH).base_url == "https://b.zendesk.com/sc"
+        assert make("app", base_url="https://x.example", auth=AUTH).base_url == "https://x.example"
+
+    def test_an_empty_variable_is_no_subdomain(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A variable that is set to nothing counts as left out."""
+        monkeypatch.setenv("SUNSHINE_SUBDOMAIN", "")
+        assert SunshineClient("app", auth=AUTH).base_url == "https://api.smooch.io"
+
+    def test_two_addresses_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two settings of the same rank contradict each other, and both are named."""
+        with pytest.raises(ConfigurationError, match="subdomain and base_url"):
+            SunshineClient("app", subdomain="acme", base_url="https://x.example", auth=AUTH)
+
+        monkeypatch.setenv("SUNSHINE_SUBDOMAIN", "acme")
+        monkeypatch.setenv("SUNSHINE_BASE_URL", "https://x.example")
+        with pytest.raises(ConfigurationError, match="SUNSHINE_SUBDOMAIN and SUNSHINE_BASE_URL"):
+            SunshineClient("app", auth=AUTH)
+        assert SunshineClient("app", subdomain="b", auth=AUTH).base_url.startswith("https://b.")
+
+    @pytest.mark.parametrize(
+        "subdomain",
+        ["", "acme.zendesk.com", "a/b", "-a", "a-", "a b", "a@b", "evil.example/", "a" * 64, "ä"],
+    )
+    def test_what_is_no_subdomain_is_refused(
+        self, subdomain: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A text that would lead to another host is refused, with the name of the setting."""
+        with pytest.raises(ConfigurationError, match="subdomain must be"):
+            SunshineClient("app", subdomain=subdomain, auth=AUTH)
+
+        monkeypatch.setenv("SUNSHINE_SUBDOMAIN", subdomain or "!")
+        with pytest.raises(ConfigurationError, match="SUNSHINE_SUBDOMAIN must be"):
+            SunshineClient("app", auth=AUTH)
+
+    def test_a_value_of_another_type_is_refused(self) -> None:
+        """A wrong type is named without its value."""
+        with pytest.raises(ConfigurationError, match="subdomain must be"):
+            SunshineClient("app", subdomain=5, auth=AUTH)  # type: ignore[arg-type]
 
 
 class TestRequest:

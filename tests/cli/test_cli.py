@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -640,19 +641,26 @@ def start(env: dict[str, str], *arguments: object, **options: Any) -> "subproces
 
 
 class TestProcess:
-    def test_interrupts(self, env: dict[str, str], tmp_path: Path, emulator: Emulator) -> None:
+    def test_interrupts(self, env: dict[str, str], tmp_path: Path) -> None:
         """SIGINT and SIGTERM end an import in order: the report, then 130 or 143."""
+        came = threading.Event()
+
+        def clock() -> float:
+            came.set()
+            return time.monotonic()
+
         path = tmp_path / "users.jsonl"
         path.write_text("{}\n" * 200_000)
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            emulator.reset()
+            emulator = Emulator(rate=1_000_000, clock=clock)  # asked at each request
+            came.clear()
             arguments = ("import", path, "--mode", "create", "--json")
-            with start(env, *arguments, stdout=subprocess.PIPE) as process:
-                while not emulator.ledger()["requests"]:
-                    assert process.poll() is None
-                    time.sleep(0.01)
-                process.send_signal(number)
-                out, err = process.communicate(timeout=20)
+            with emulator.serve() as base_url:
+                env["SUNSHINE_BASE_URL"] = base_url
+                with start(env, *arguments, stdout=subprocess.PIPE) as process:
+                    assert came.wait(20)
+                    process.send_signal(number)
+                    out, err = process.communicate(timeout=20)
             assert process.returncode == status, err
             summary = json.loads(out)
             assert summary["ending"] == "stopped"

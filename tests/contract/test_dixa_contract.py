@@ -12,25 +12,31 @@ whose End Users are those of ``v1``; its paths are written as ``/v1`` here) like
 """
 
 import inspect
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
+from support.specification import (
+    as_data,
+    examples_of,
+    facts_in,
+    finder,
+    names,
+    needed_by,
+    response_with,
+)
 
 from sunshine_async import ApiError, Unset, dixa
-from sunshine_async._calls.endpoint import Endpoint, Json
+from sunshine_async._calls.endpoint import Json
 from sunshine_async._calls.retry import Replay
-from sunshine_async._codec import decode, encode, name_of, structure, unstructure
-from sunshine_async._http.messages import Response
+from sunshine_async._codec import decode, encode, structure, unstructure
 from sunshine_async.dixa import custom_attributes, end_users
 
-FACTS = json.loads((Path(__file__).parents[1] / "data" / "dixa-end-users.json").read_text())
+FACTS = facts_in("dixa-end-users.json")
 OPERATIONS: Mapping[str, Any] = FACTS["operations"]
 SCHEMAS: Mapping[str, Mapping[str, list[str]]] = FACTS["schemas"]
 UNIONS: Mapping[str, list[str]] = FACTS["unions"]
@@ -55,29 +61,15 @@ BODIES = [name for name in SCHEMAS if name.endswith("Input")]
 ANSWERS = [name for name in SCHEMAS if name not in BODIES]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-EXAMPLES = [
-    pytest.param(name, int(status), value, id=f"{name} {status}")
-    for name, operation in OPERATIONS.items()
-    for status, value in operation["examples"].items()
-]
-OF_ANSWERS = [example for example in EXAMPLES if example.values[1] < 300]
-OF_ERRORS = [example for example in EXAMPLES if example not in OF_ANSWERS]
+OF_ANSWERS = examples_of(OPERATIONS)
+OF_ERRORS = examples_of(OPERATIONS, of_errors=True)
 
-
-def the(operation: str) -> Endpoint[Any, Any]:
-    """Return the endpoint of *operation*."""
-    [endpoint] = (endpoint for endpoint in ENDPOINTS if endpoint.operation == operation)
-    return endpoint
+the = finder(ENDPOINTS)
 
 
 def model(schema: str) -> Any:
     """Return the model of *schema*."""
     return getattr(dixa, OURS.get(schema, schema), None) or getattr(end_users, schema)
-
-
-def names(kind: type[attrs.AttrsInstance]) -> set[str]:
-    """Return what *kind* has on the wire."""
-    return {name_of(field) for field in attrs.fields(kind)} - {"extra"}
 
 
 def same_times(value: Any) -> Any:
@@ -153,14 +145,11 @@ def test_an_example_of_an_answer_comes_back_equal(
 ) -> None:
     """Each example of an answer goes through the model of its operation and comes back equal."""
     endpoint = the(operation)
-    response = Response(status, {}, json.dumps(example).encode())
 
-    result = endpoint.result(response)
+    result = endpoint.result(response_with(status, example))
 
-    plain = (
-        [unstructure(one) for one in result] if isinstance(result, list) else unstructure(result)
-    )
-    back = plain if endpoint.inside is None else {endpoint.inside: plain}
+    data = as_data(result)
+    back = data if endpoint.inside is None else {endpoint.inside: data}
     assert same_times(back) == same_times(example)
     assert extras(result) == []
 
@@ -170,9 +159,7 @@ def test_an_example_of_an_error_is_read(
     operation: str, status: int, example: dict[str, Any]
 ) -> None:
     """Each example of an error is an `ApiError` with the service's sentence."""
-    response = Response(status, {}, json.dumps(example).encode())
-
-    error = the(operation).error(response, now=NOW)
+    error = the(operation).error(response_with(status, example), now=NOW)
 
     assert isinstance(error, ApiError)
     assert error.title == example["message"]
@@ -204,9 +191,8 @@ def test_a_body_needs_what_its_schema_requires(schema: str) -> None:
     """What is required has to be given; all else may be left out, or be null."""
     kind = model(schema)
     hints = get_type_hints(kind)
-    needed = {name_of(one) for one in attrs.fields(kind) if one.default is attrs.NOTHING}
 
-    assert needed - {"data"} == set(SCHEMAS[schema]["required"])
+    assert needed_by(kind) - {"data"} == set(SCHEMAS[schema]["required"])
     assert all(
         (one.default is attrs.NOTHING) != (Unset in get_args(hints[one.name]))
         for one in attrs.fields(kind)
@@ -217,9 +203,7 @@ def test_a_body_needs_what_its_schema_requires(schema: str) -> None:
 @pytest.mark.parametrize("schema", ANSWERS)
 def test_an_answer_may_leave_out_all_but_its_id(schema: str) -> None:
     """All fields of an answer may be absent, but for an id of its own and what it is there for."""
-    needed = {one.name for one in attrs.fields(model(schema)) if one.default is attrs.NOTHING}
-
-    assert needed <= {"id", "data", "error"}
+    assert needed_by(model(schema)) <= {"id", "data", "error"}
 
 
 @pytest.mark.parametrize("union", UNIONS)

@@ -13,32 +13,36 @@ recorded answers and the fixtures of other clients, with what those have beyond 
 """
 
 import inspect
-import json
 import pickle
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.specification import (
+    facts_in,
+    finder,
+    names,
+    needed_by,
+    required_arguments,
+    response_with,
+)
 
 from sunshine_async import Unset, smooch
-from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.forms import Form
 from sunshine_async._calls.retry import Replay
 from sunshine_async._codec import (
     Misfit,
     decode,
     encode,
-    name_of,
     structure,
     structure_body,
     unstructure,
 )
 from sunshine_async._codec.model import Model, UnixTime
-from sunshine_async._http.messages import Response
 from sunshine_async.errors import ApiError
 from sunshine_async.smooch import (
     Action,
@@ -61,11 +65,8 @@ from sunshine_async.smooch import (
     Source,
 )
 from sunshine_async.smooch.app_users import ENDPOINTS
-from sunshine_async.smooch.images import Image
 
-FACTS = json.loads(
-    Path(__file__).parents[1].joinpath("data").joinpath("smooch-app-users.json").read_text()
-)
+FACTS = facts_in("smooch-app-users.json")
 OPERATIONS: Mapping[str, Any] = FACTS["operations"]
 SCHEMAS: Mapping[str, Any] = FACTS["schemas"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,16 +100,7 @@ EXAMPLES = [
     for number, example in enumerate(examples)
 ]
 
-
-def the(operation: str) -> Endpoint[Any, Any]:
-    """Return the endpoint of *operation*."""
-    [endpoint] = (endpoint for endpoint in ENDPOINTS if endpoint.operation == operation)
-    return endpoint
-
-
-def names(kind: type[attrs.AttrsInstance]) -> set[str]:
-    """Return what *kind* has on the wire."""
-    return {name_of(field) for field in attrs.fields(kind)} - {"extra"}
+the = finder(ENDPOINTS)
 
 
 def test_each_operation_is_declared_once() -> None:
@@ -122,7 +114,7 @@ def test_an_endpoint_agrees_with_the_specification(operation: str) -> None:
     """Method, path, query, body and status of success are those of the specification."""
     endpoint, facts = the(operation), OPERATIONS[operation]
     camel = {"app_id": "{appId}", "user_id": "{userId}", "channel": "{channel}"}
-    accepts = Image if facts["form"] else BODIES.get(facts["body"])
+    accepts = Form if facts["form"] else BODIES.get(facts["body"])
 
     assert (endpoint.method, endpoint.path.format_map(camel)) == (facts["method"], facts["path"])
     assert endpoint.ok == (facts["status"],)
@@ -144,20 +136,14 @@ def test_an_endpoint_returns_what_the_specification_says(operation: str) -> None
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_method_asks_for_what_is_required(operation: str) -> None:
+def test_a_method_asks_for_what_is_needed_by(operation: str) -> None:
     """A method can't be called without its ids, its body, its query and its form."""
     facts = OPERATIONS[operation]
-    methods = [
-        method
-        for _, method in inspect.getmembers(AppUsers, inspect.iscoroutinefunction)
-        if f"({operation})" in (method.__doc__ or "")
-    ]
-    [method] = methods
-    _, *asked = inspect.signature(method).parameters.values()
-    required = [one for one in asked if one.default is one.empty]
     in_path = len(the(operation).fields) - 1
 
-    assert len(required) == in_path + len(facts["query"]) + len(facts["form"]) + bool(facts["body"])
+    assert required_arguments(AppUsers, operation) == in_path + len(facts["query"]) + len(
+        facts["form"]
+    ) + bool(facts["body"])
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -170,9 +156,8 @@ def test_only_what_reads_is_safe(operation: str) -> None:
 def test_an_answer_comes_back_equal(operation: str, example: dict[str, Any]) -> None:
     """Each example of an answer goes through its model and comes back equal."""
     endpoint = the(operation)
-    response = Response(endpoint.ok[0], {}, json.dumps(example).encode())
 
-    result = endpoint.result(response)
+    result = endpoint.result(response_with(endpoint.ok[0], example))
 
     if endpoint.returns is type(None):
         assert result is None
@@ -191,7 +176,7 @@ def test_a_body_comes_back_equal(name: str) -> None:
 @pytest.mark.parametrize(("status", "example"), FACTS["errors"])
 def test_an_error_is_read_in_either_shape(status: int, example: dict[str, Any]) -> None:
     """Errors of v1.1, and of v2 where those come, have their code and their text."""
-    error = the("getAppUser").error(Response(status, {}, json.dumps(example).encode()), now=NOW)
+    error = the("getAppUser").error(response_with(status, example), now=NOW)
     [said] = example.get("errors") or [example["error"]]
 
     assert isinstance(error, ApiError)
@@ -217,10 +202,10 @@ def test_any_field_of_an_answer_may_be_absent_or_null(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*BODIES, *PARTS_OF_BODIES])
-def test_a_body_asks_for_what_is_required(name: str) -> None:
+def test_a_body_asks_for_what_is_needed_by(name: str) -> None:
     """What its schema requires has no default, and all else can be left out."""
     kind = MODELS[name]
-    needed = {name_of(field) for field in attrs.fields(kind) if field.default is attrs.NOTHING}
+    needed = needed_by(kind)
     hints = get_type_hints(kind)
     open_ = {name for name, hint in hints.items() if Unset in get_args(hint)}
 
@@ -239,7 +224,8 @@ def test_a_confirmation_says_what_a_message_can(name: str) -> None:
 def test_the_package_has_every_model() -> None:
     """Each model of the modules can be imported from the package."""
     modules = (smooch.models, smooch.links, smooch.messages)
-    there = {one for module in modules for name, one in inspect.getmembers(module, attrs.has)}
+    there = {one for module in modules for _, one in inspect.getmembers(module, attrs.has)}
+    there = {one for one in there if issubclass(one, Model)}
 
     assert {one for _, one in inspect.getmembers(smooch, attrs.has)} - {AppUsers} == there - {Model}
 

@@ -1,85 +1,135 @@
-r"""The operations and models of Sunshine users agree with the vendor's specification.
+"""All operations and models of Sunshine v2 agree with the vendor's specification.
 
-``data/sunshine-users.json`` holds the facts, taken from its OpenAPI file (17.12.1) like this, with
-every ``$ref`` followed and every ``allOf`` merged:
+``data/sunshine-v2.json`` holds the facts, taken from the OpenAPI file (17.12.1) like this, with every
+``$ref`` followed and every ``allOf`` merged; a flag is 1, or left out:
 
-- ``operations``: of each path that ``/v2/apps/{appId}/users(/{\w+}(/personalinformation|/sync)?)?``
-  matches, by ``operationId``: method, path, status (the 2xx one), query (name: whether required; an
-  object in the style ``deepObject`` is ``filter[property]``), body (the name of its schema) and
-  whether that is required, examples (status: the value of the answer's example);
-- ``schemas``: of the bodies, ``profile``, ``identity`` and ``user``: property: whether nullable (an
-  outer ``nullable`` goes before the one of what it wraps);
-- ``body_examples``: of the bodies and of ``profile``: property: its example.
+- ``operations``, by ``operationId``: method, path, status of success, query (name: whether required;
+  an object in the style ``deepObject`` is ``filter[property]``), body (the name of its schema, else
+  the title, else the operation with ``Body``), whether the body is required or a form, bodies
+  (examples of the body; without any, an example made of the examples of the properties), answer
+  (the name of the schema of success) and examples (status: examples of the answer);
+- ``schemas``, of all bodies and answers and what is in them: property: null (may be null; an outer
+  ``nullable`` goes before the one of what it wraps), read (only in answers), write (only in bodies),
+  needed (required), of (the name of the schema inside, of the items for a list; for a union with a
+  discriminator, the names by tag). The properties of ``oneOf`` and ``anyOf`` without a discriminator
+  are put together, and none is needed.
 """
 
 import inspect
 import json
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from importlib import import_module
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
+from support.specification import facts_in, finder, names, needed_by, required_arguments
 
-from sunshine_async import Unset
-from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async import Unset, sunshine
+from sunshine_async._calls.forms import Form
 from sunshine_async._calls.retry import Replay
-from sunshine_async._codec import decode, encode, structure, unstructure, wire_name
+from sunshine_async._codec import decode, encode, name_of, structure_body, unstructure, wire_name
+from sunshine_async._codec.model import TAG, Model
 from sunshine_async._http.messages import Response
 from sunshine_async.errors import ApiError
 from sunshine_async.sunshine import (
-    Identity,
-    Profile,
-    SyncUserBody,
+    App,
+    FormMessageField,
+    Integration,
+    MessagePost,
     User,
-    UserCreateBody,
     UserProfile,
-    Users,
-    UserUpdateBody,
 )
-from sunshine_async.sunshine.users import ENDPOINTS
+from sunshine_async.sunshine.integration_models import NEEDED
 
-FACTS = json.loads((Path(__file__).parents[1] / "data" / "sunshine-users.json").read_text())
+FACTS = facts_in("sunshine-v2.json")
 OPERATIONS: Mapping[str, Any] = FACTS["operations"]
-SCHEMAS: Mapping[str, Mapping[str, bool]] = FACTS["schemas"]
+SCHEMAS: Mapping[str, Mapping[str, Any]] = FACTS["schemas"]
+MODULES = [
+    import_module(f"{sunshine.__name__}.{info.name}")
+    for info in pkgutil.iter_modules(sunshine.__path__)
+]
+RESOURCES = [module for module in MODULES if hasattr(module, "ENDPOINTS")]
+ENDPOINTS = [endpoint for module in RESOURCES for endpoint in module.ENDPOINTS]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-BODIES: Mapping[str, type[attrs.AttrsInstance]] = {
-    "userCreateBody": UserCreateBody,
-    "userUpdateBody": UserUpdateBody,
-    "syncUserBody": SyncUserBody,
-    "profile": Profile,
-}
-ANSWERS: Mapping[str, type[attrs.AttrsInstance]] = {
-    "user": User,
-    "profile": UserProfile,
-    "identity": Identity,
-}
 BEYOND: Mapping[type, set[str]] = {
     User: {"hasPaymentInfo"},  # in the examples of the specification, not in its schemas
     UserProfile: {"localeOrigin"},
+    App: {"subdomain"},  # only in two answers
+    FormMessageField: {
+        "placeholder",
+        "minSize",
+        "maxSize",
+        "options",
+    },  # `PrechatCapture` has fewer
 }
+SLIPS = {"uri", 'text"'}
+"""Keys in examples of the specification that its own schemas don't know."""
+CHECKED_WHEN_SENT = {MessagePost}
+"""Bodies whose needed fields have defaults: a `ValueError` names a field left out."""
 
-EXAMPLES = [
-    pytest.param(name, int(status), value, id=f"{name} {status}")
-    for name, operation in OPERATIONS.items()
-    for status, value in operation["examples"].items()
-]
-OF_ANSWERS = [example for example in EXAMPLES if example.values[1] < 300]
-OF_ERRORS = [example for example in EXAMPLES if example not in OF_ANSWERS]
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+the = finder(ENDPOINTS)
 
 
-def the(operation: str) -> Endpoint[Any, Any]:
-    """Return the endpoint of *operation*."""
-    [endpoint] = (endpoint for endpoint in ENDPOINTS if endpoint.operation == operation)
-    return endpoint
+def kinds_in(hint: Any) -> list[type[attrs.AttrsInstance]]:
+    """Return the models in the type *hint*."""
+    inner = [kind for each in get_args(hint) for kind in kinds_in(each)]
+    return [hint] if isinstance(hint, type) and attrs.has(hint) else inner
 
 
-def names(kind: type[attrs.AttrsInstance]) -> set[str]:
-    """Return what *kind* has on the wire."""
-    return {wire_name(field.name) for field in attrs.fields(kind)} - {"extra"}
+def tag_of(kind: type[attrs.AttrsInstance]) -> Any:
+    """Return the tag of a member of a union."""
+    return next(field.default for field in attrs.fields(kind) if TAG in field.metadata)
+
+
+def pairs(hint: Any, of: Any, seen: set[tuple[type, str]]) -> Iterator[tuple[type[Any], str]]:
+    """Yield the models in *hint*, and the models inside, each with the name of its schema."""
+    kinds = kinds_in(hint)
+    by_tag = {tag_of(kind): kind for kind in kinds} if isinstance(of, dict) else {}
+    members = [(by_tag[tag], name) for tag, name in of.items()] if by_tag else [(kinds[0], of)]
+    for kind, name in members:
+        if (kind, name) in seen:
+            continue
+        seen.add((kind, name))
+        yield kind, name
+        hints = get_type_hints(kind)
+        for field in attrs.fields(kind):
+            inner = SCHEMAS[name].get(name_of(field), {}).get("of")
+            if inner and kinds_in(hints[field.name]):
+                yield from pairs(hints[field.name], inner, seen)
+
+
+def of_bodies() -> Iterator[tuple[type[Any], str]]:
+    """Yield the models of all bodies."""
+    seen: set[tuple[type, str]] = set()
+    for name, facts in OPERATIONS.items():
+        if "body" in facts and "form" not in facts and the(name).accepts is not Integration:
+            yield from pairs(the(name).accepts, facts["body"], seen)
+
+
+def of_answers() -> Iterator[tuple[type[Any], str]]:
+    """Yield the models of all answers."""
+    seen: set[tuple[type, str]] = set()
+    for name, facts in OPERATIONS.items():
+        endpoint = the(name)
+        if "answer" in facts:
+            inside = SCHEMAS[facts["answer"]][endpoint.inside]["of"] if endpoint.inside else None
+            yield from pairs(endpoint.returns, inside or facts["answer"], seen)
+
+
+BODIES, ANSWERS = ([*function()] for function in (of_bodies, of_answers))
+IN_ANSWERS = {kind for kind, _ in ANSWERS}
+ONLY_BODIES = [pair for pair in BODIES if pair[0] not in IN_ANSWERS]
+"""Models that are only in bodies. In a model of both, None leaves a key out."""
+
+
+def case(pair: tuple[type, str]) -> Any:
+    """Return *pair* as a test's case."""
+    return pytest.param(*pair, id=f"{pair[0].__name__} {pair[1]}")
 
 
 def without_null(value: Any) -> Any:
@@ -89,8 +139,20 @@ def without_null(value: Any) -> Any:
     return [without_null(inner) for inner in value] if isinstance(value, list) else value
 
 
+def unknown_in(value: Any) -> Iterator[Any]:
+    """Yield what the models in *value* don't know."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from unknown_in(inner)
+    elif isinstance(value, Model):
+        yield from value.extra.keys() - names(type(value)) - SLIPS
+        for field in attrs.fields(type(value)):
+            yield from unknown_in(getattr(value, field.name))
+
+
 def test_each_operation_is_declared_once() -> None:
-    """There is one endpoint for each operation of the specification, and no other."""
+    """There is one endpoint for each of the 68 operations of the specification, and no other."""
+    assert len(OPERATIONS) == 68
     assert sorted(endpoint.operation for endpoint in ENDPOINTS) == sorted(OPERATIONS)
 
 
@@ -103,23 +165,52 @@ def test_an_endpoint_agrees_with_the_specification(operation: str) -> None:
     assert (endpoint.method, path) == (facts["method"], facts["path"])
     assert endpoint.ok == (facts["status"],)
     assert sorted(endpoint.query) == sorted(facts["query"])
-    assert endpoint.accepts is BODIES.get(facts["body"])
+    assert (endpoint.accepts is not None) == ("body" in facts)
+    assert (endpoint.accepts is Form) == ("form" in facts)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_method_asks_for_what_is_required(operation: str) -> None:
+def test_an_endpoint_reads_what_the_service_answers(operation: str) -> None:
+    """An operation has a result exactly if its answer has properties; the envelope is one of them."""
+    endpoint, facts = the(operation), OPERATIONS[operation]
+
+    if operation == "DownloadMessageRef":  # an object without properties that are known
+        assert endpoint.inside is None
+    else:
+        assert (endpoint.returns is NoneType) == ("answer" not in facts)
+        assert endpoint.inside is None or endpoint.inside in SCHEMAS[facts["answer"]]
+
+
+OPTIONAL: Mapping[str, int] = {
+    "AcceptControl": -1,  # an empty body is a body
+    "SyncUser": 0,
+    "DeleteApp": 1,  # the client's own app is never deleted by default
+    "Authorize": -1,  # the type of the response can only be code
+    "ListConversations": 0,
+}
+"""Arguments that methods need more, or less, than the specification."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_method_asks_for_what_is_needed(operation: str) -> None:
     """A method can't be called without its id, its body and the query that the service requires."""
     endpoint, facts = the(operation), OPERATIONS[operation]
-    [method] = (
-        method
-        for _, method in inspect.getmembers(Users, inspect.isfunction)
-        if f"({operation})" in (method.__doc__ or "")
+    [resource] = (
+        kind
+        for module in RESOURCES
+        if endpoint in module.ENDPOINTS
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and kind.__module__ == module.__name__
+        if any(f"({operation})" in (getattr(kind, name).__doc__ or "") for name in vars(kind))
     )
-    _, *asked = inspect.signature(method).parameters.values()
-    required = [one for one in asked if one.default is one.empty]
 
-    assert len(required) == sum(
-        [len(set(endpoint.fields) - {"app_id"}), facts["body_required"], *facts["query"].values()]
+    assert required_arguments(resource, operation) == sum(
+        [
+            len(set(endpoint.fields) - {"app_id"}),
+            facts.get("body_required", 0),
+            *facts["query"].values(),
+            OPTIONAL.get(operation, 0),
+        ]
     )
 
 
@@ -128,39 +219,48 @@ def test_only_what_reads_is_safe(operation: str) -> None:
     """GET is the only method that is said to only read."""
     endpoint = the(operation)
 
-    assert (endpoint.replay is Replay.SAFE) == (endpoint.method == "GET")
+    assert (endpoint.replay is Replay.SAFE) == (
+        endpoint.method == "GET" or operation == "DownloadMessageRef"
+    )
+
+
+EXAMPLES = [
+    pytest.param(name, int(status), value, id=f"{name} {status} {number}")
+    for name, facts in OPERATIONS.items()
+    for status, values in facts["examples"].items()
+    for number, value in enumerate(values)
+]
+OF_ANSWERS = [example for example in EXAMPLES if example.values[1] < 400]
+OF_ERRORS = [example for example in EXAMPLES if example.values[1] >= 400]
+OF_BODIES = [
+    pytest.param(name, value, id=f"{name} {number}")
+    for name, facts in OPERATIONS.items()
+    if "form" not in facts
+    for number, value in enumerate(facts.get("bodies", []))
+]
+
+
+def body_kind(operation: str, example: Any) -> Any:
+    """Return the model of the body of *operation*: of an integration, the model of its type."""
+    accepts = the(operation).accepts
+    if accepts is not Integration:
+        return accepts
+    kinds = kinds_in(sunshine.AnyIntegration)
+    return next(kind for kind in kinds if tag_of(kind) == example["type"])
 
 
 @pytest.mark.parametrize(("operation", "status", "example"), OF_ANSWERS)
 def test_an_example_of_an_answer_comes_back_equal(
     operation: str, status: int, example: dict[str, Any]
 ) -> None:
-    """Each example of an answer goes through the model of its operation and comes back equal."""
+    """Each example of an answer goes through the model and comes back equal; nothing is unknown."""
     endpoint = the(operation)
-    response = Response(status, {}, json.dumps(example).encode())
-    result = endpoint.result(response)
+    result = endpoint.result(Response(status, {}, json.dumps(example).encode()))
+    expected = example[endpoint.inside] if endpoint.inside else example
+    back = [*map(unstructure, result)] if isinstance(result, list) else unstructure(result)
 
-    if endpoint.inside is None:
-        assert (result, example) == (None, {})
-    else:
-        read = (
-            [unstructure(one) for one in result]
-            if isinstance(result, list)
-            else unstructure(result)
-        )
-        assert without_null(read) == without_null(example[endpoint.inside])
-
-
-@pytest.mark.parametrize(("operation", "status", "example"), OF_ANSWERS)
-def test_an_example_of_an_answer_has_nothing_unknown(
-    operation: str, status: int, example: dict[str, Any]
-) -> None:
-    """The models know every key of the examples."""
-    for user in [example.get("user"), *example.get("users", [])]:
-        if user is not None:
-            read = structure(user, User)
-            parts = [read, read.profile, *(read.identities or [])]
-            assert not any(part.extra for part in parts if part is not None)
+    assert without_null(back or {}) == without_null(expected)
+    assert [*unknown_in(result)] == []
 
 
 @pytest.mark.parametrize(("operation", "status", "example"), OF_ERRORS)
@@ -168,59 +268,62 @@ def test_an_example_of_an_error_is_read(
     operation: str, status: int, example: dict[str, Any]
 ) -> None:
     """Each example of an error is an `ApiError` with its code and title."""
-    response = Response(status, {}, json.dumps(example).encode())
-    error = the(operation).error(response, now=NOW)
+    error = the(operation).error(Response(status, {}, json.dumps(example).encode()), now=NOW)
 
     assert isinstance(error, ApiError)
     assert [{"code": one.code, "title": one.title} for one in error.errors] == example["errors"]
 
 
-@pytest.mark.parametrize("name", BODIES)
-def test_an_example_of_a_body_comes_back_equal(name: str) -> None:
-    """Each example of a body goes through its model and comes back equal."""
-    example = FACTS["body_examples"][name]
-    body = structure(example, BODIES[name])
+@pytest.mark.parametrize(("operation", "example"), OF_BODIES)
+def test_an_example_of_a_body_comes_back_equal(operation: str, example: dict[str, Any]) -> None:
+    """Each example of a body goes through its model and comes back equal; nothing is unknown."""
+    body = structure_body(example, body_kind(operation, example))
 
     assert decode(encode(body)) == example
+    assert [*unknown_in(body)] == []
 
 
-@pytest.mark.parametrize("name", BODIES)
-def test_a_body_takes_null_for_all_that_may_be_null(name: str) -> None:
-    """A body in which everything that may be null is null comes back equal."""
-    nulls = {key: None for key, nullable in SCHEMAS[name].items() if nullable}
-
-    assert decode(encode(structure(nulls, BODIES[name]))) == nulls
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_a_body_has_the_fields_of_its_schema(name: str) -> None:
-    """A body has a field for each property of its schema, and no other."""
-    assert names(BODIES[name]) == set(SCHEMAS[name])
+@pytest.mark.parametrize(
+    ("kind", "schema"), [case(pair) for pair in dict.fromkeys([*BODIES, *ANSWERS])]
+)
+def test_a_model_has_the_fields_of_its_schema(kind: type[Any], schema: str) -> None:
+    """A model has a field for each property of its schema, and what examples add."""
+    assert names(kind) == set(SCHEMAS[schema]) | BEYOND.get(kind, set())
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_an_answer_has_the_fields_of_its_schema(name: str) -> None:
-    """A model of an answer has a field for each property of its schema, and what examples add."""
-    kind = ANSWERS[name]
+@pytest.mark.parametrize(("kind", "schema"), [case(pair) for pair in ONLY_BODIES])
+def test_a_body_needs_what_the_service_needs(kind: type[Any], schema: str) -> None:
+    """A field of a body has no default exactly if its property is required."""
+    needed = {key for key, facts in SCHEMAS[schema].items() if "needed" in facts}
+    fixed = {name_of(field) for field in attrs.fields(kind) if isinstance(field.default, str)}
 
-    assert names(kind) == set(SCHEMAS[name]) | BEYOND.get(kind, set())
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_a_body_takes_none_exactly_where_the_service_takes_null(name: str) -> None:
-    """A field of a body may be left out, and may be None where its property is nullable."""
-    hints = get_type_hints(BODIES[name])
-    del hints["extra"]
-
-    assert all(Unset in get_args(hint) for hint in hints.values())
-    assert {
-        wire_name(field): NoneType in get_args(hint) for field, hint in hints.items()
-    } == SCHEMAS[name]
+    assert needed_by(kind) == (set() if kind in CHECKED_WHEN_SENT else needed - fixed)
 
 
-@pytest.mark.parametrize("kind", ANSWERS.values())
-def test_an_answer_may_leave_out_all_but_its_id(kind: type[attrs.AttrsInstance]) -> None:
-    """All fields of an answer may be absent, but for the id."""
-    needed = {field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING}
+@pytest.mark.parametrize(("kind", "schema"), [case(pair) for pair in ONLY_BODIES])
+def test_a_body_takes_none_exactly_where_the_service_takes_null(
+    kind: type[Any], schema: str
+) -> None:
+    """A field of a body may be left out unless needed, and may be None where it is nullable."""
+    hints, later = get_type_hints(kind), kind in CHECKED_WHEN_SENT
+    fields = {field.name: SCHEMAS[schema][name_of(field)] for field in attrs.fields(kind)[1:]}
 
-    assert needed == ({"id"} if kind is User else set())
+    for name, facts in fields.items():
+        assert (NoneType in get_args(hints[name])) == ("null" in facts), name
+        assert Unset not in get_args(hints[name]) or "needed" not in facts or later, name
+
+
+@pytest.mark.parametrize(("kind", "schema"), [case(pair) for pair in ANSWERS])
+def test_an_answer_needs_little(kind: type[Any], schema: str) -> None:
+    """An answer needs at most an id, or its only content."""
+    assert len(needed_by(kind)) <= 2
+    assert needed_by(kind) <= set(SCHEMAS[schema])
+
+
+def test_an_integration_needs_what_the_service_needs() -> None:
+    """The fields that a new integration needs are those of the specification."""
+    for kind, schema in ANSWERS:
+        if issubclass(kind, Integration):
+            marked = {name_of(field) for field in attrs.fields(kind) if NEEDED in field.metadata}
+            needed = {key for key, facts in SCHEMAS[schema].items() if "needed" in facts}
+            assert marked == needed - {"type"}

@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from support.virtual import until, virtually
 
 from sunshine_async import ApiToken, DixaClient, Pace, Retry
 from sunshine_async.dixa import CreateEndUserInput
@@ -39,8 +40,7 @@ async def notes(emulator: Emulator, requests: int, way: str, items: Sequence[Any
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call)
-        while emulator.requests < requests:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: emulator.requests >= requests)
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     return found
@@ -66,7 +66,7 @@ def test_what_had_left_is_said(
     async def scenario() -> list[str]:
         return await notes(emulator, requests, way, BODIES)
 
-    found = anyio.run(scenario, backend=backend)
+    found = virtually(scenario, backend)
     assert bool(found) is said
     assert all("an earlier request of the batch had left" in note for note in found)
 
@@ -80,5 +80,5 @@ def test_an_upsert_that_had_created(backend: str) -> None:
     async def scenario() -> list[str]:
         return await notes(emulator, 1, "upserting", BODIES)
 
-    assert anyio.run(scenario, backend=backend)
+    assert virtually(scenario, backend)
     assert len(emulator.users("dixa")) == 2

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from support.virtual import virtually
+from support.virtual import sleep, virtually
 
 from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done
@@ -28,9 +28,9 @@ class Distant(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Pass *request* on after a while, and its answer too."""
-        await anyio.sleep(self.luck.uniform(0, 0.1))
+        await sleep(self.luck.uniform(0, 0.1))
         answer = await self.inner.handle_async_request(request)
-        await anyio.sleep(self.luck.uniform(0, 0.1))
+        await sleep(self.luck.uniform(0, 0.1))
         return answer
 
 

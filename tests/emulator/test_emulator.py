@@ -3,16 +3,17 @@ import re
 import sys
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import jwt
 import pytest
+from support.in_process import calling
+from support.specification import facts_in
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator, dixa, smooch
@@ -21,36 +22,10 @@ from sunshine_async.emulator.sunshine import CREATE_BODY, SYNC_BODY, UPDATE_BODY
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.sunshine.users import ENDPOINTS
 
-SPEC: dict[str, Any] = json.loads(
-    Path(__file__)
-    .parents[1]
-    .joinpath("data")
-    .joinpath("sunshine_spec.json")
-    .read_text(encoding="utf-8")
-)
+SPEC: dict[str, Any] = facts_in("sunshine_spec.json")
 SECRET = "0123456789abcdef0123456789abcdef"
 NOT_FOUND = SPEC["operations"]["GetUser"]["answers"]["404"]
 CONFLICT = SPEC["operations"]["CreateUser"]["answers"]["409"]
-
-
-@pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    """Call one app of the emulator, in process."""
-    async with calling(emulator) as client:
-        yield client
-
-
-def calling(emulator: Emulator, **headers: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=emulator.transport(),
-        base_url="http://emulator/v2/apps/app",
-        headers=headers or {"authorization": "Bearer anything"},
-    )
 
 
 async def created(app: httpx.AsyncClient, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -550,14 +525,14 @@ class TestSync:
 class TestCredentials:
     async def test_any_credentials_are_let_in(self, emulator: Emulator) -> None:
         """Without keys and tokens any credentials will do."""
-        async with calling(emulator, authorization="Basic what:ever") as app:
+        async with calling(emulator, headers={"authorization": "Basic what:ever"}) as app:
             assert (await app.post("users", json={})).status_code == 201
 
     @pytest.mark.parametrize("header", [None, "", "Basic", "Bearer "])
     async def test_none_are_unauthorized(self, emulator: Emulator, header: str | None) -> None:
         """Without credentials the answer is the specification's 401, and nothing is done."""
         headers = {} if header is None else {"authorization": header}
-        async with calling(emulator, accept="*/*") as app:
+        async with calling(emulator, headers={"accept": "*/*"}) as app:
             answer = await app.post("users", json={}, headers=headers)
 
         assert answer.status_code == 401
@@ -584,7 +559,7 @@ class TestCredentials:
     async def test_only_known_credentials_are_let_in(self, header: str, status: int) -> None:
         """With keys and tokens only these are let in."""
         emulator = Emulator(keys=[f"key:{SECRET}"], tokens=["token"])
-        async with calling(emulator, authorization=header) as app:
+        async with calling(emulator, headers={"authorization": header}) as app:
             assert (await app.post("users", json={})).status_code == status
 
     @pytest.mark.parametrize(
@@ -612,7 +587,7 @@ class TestCredentials:
         token = jwt.encode(claims, given["key"], given.get("algorithm", "HS256"), headers=kid)
         emulator = Emulator(keys=[f"key:{SECRET}"])
 
-        async with calling(emulator, authorization=f"Bearer {token}") as app:
+        async with calling(emulator, headers={"authorization": f"Bearer {token}"}) as app:
             assert (await app.post("users", json={})).status_code == status
 
     def test_key_needs_a_colon(self) -> None:
@@ -626,7 +601,7 @@ class TestCredentials:
 class TestRouting:
     @pytest.mark.parametrize(
         "path",
-        ["/", "/v2/apps/app/conversations", "/v2/apps/app/users/", "/v2/apps/app/users/a/b", "/v3"],
+        ["/", "/v2/apps/app/nothing", "/v2/apps/app/users/", "/v2/apps/app/users/a/b", "/v3"],
     )
     async def test_unknown_path_is_not_found(self, app: httpx.AsyncClient, path: str) -> None:
         """What no operation has is the specification's 404."""
@@ -683,7 +658,9 @@ class TestControl:
                     "delete": 1,
                     "delete_personal_information": 1,
                     "sync": 1,
+                    "message": 0,
                 },
+                "messages": 0,
             },
             "smooch": {"users": 1, "effects": dict.fromkeys(smooch.Smooch.effect_names, 0)},
             "dixa": {"users": 0, "effects": dict.fromkeys(dixa.Dixa.effect_names, 0)},

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.in_process import calling
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.dixa import custom_attributes, end_users
@@ -42,18 +43,14 @@ OF_CONVERSATIONS: dict[str, Any] = {
 }
 
 
-def calling(emulator: Emulator) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=emulator.transport(),
-        base_url="http://emulator",
-        headers={"authorization": "raw-token"},
-    )
+def calling_dixa(emulator: Emulator) -> httpx.AsyncClient:
+    return calling(emulator, "http://emulator", headers={"authorization": "raw-token"})
 
 
 @pytest.fixture
 async def api(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     """Call Dixa in process."""
-    async with calling(emulator) as client:
+    async with calling_dixa(emulator) as client:
         yield client
 
 
@@ -434,7 +431,7 @@ class TestAnonymize:
         for name in ("a", "b", "c"):
             emulator.add("dixa", {"id": ID.format(name), "email": f"{name}@x.org"})
         first = f"/v1/endusers/{ID.format('a')}"
-        async with calling(emulator) as api:
+        async with calling_dixa(emulator) as api:
             if not restarted:
                 emulator.dixa.add_conversation(ID.format("a"), {"state": "Closed"})
             request, later = [
@@ -446,7 +443,7 @@ class TestAnonymize:
             if restarted:
                 emulator.close()
                 emulator = Emulator(state=tmp_path / "state")
-        async with calling(emulator) as api:
+        async with calling_dixa(emulator) as api:
             looks = [await api.get(f"/v1/anonymization/request/{later}") for _ in range(2)]
             listed = (await api.get("/v1/endusers")).json()["data"]
             conversations = await api.get(f"{first}/conversations")
@@ -544,10 +541,8 @@ async def test_a_token_stands_alone(header: str, status: int) -> None:
 async def test_a_rate_has_its_burst(burst: int | None) -> None:
     """As many requests as the burst, usually Dixa's 4 of 10, may come at once; else it's a 429."""
     limited = Emulator(rate=10, burst=burst, clock=lambda: 0.0)
-    async with httpx.AsyncClient(
-        transport=limited.transport(), headers={"authorization": "t"}
-    ) as api:
-        answers = [await api.get("http://emulator/v1/endusers") for _ in range(6)]
+    async with calling_dixa(limited) as api:
+        answers = [await api.get("/v1/endusers") for _ in range(6)]
 
     assert [one.status_code for one in answers] == [200] * 4 + [429] * 2
     assert message(answers[-1], 429) == "Too Many Requests"

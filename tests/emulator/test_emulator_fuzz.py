@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -15,11 +16,12 @@ from support.size import sized
 
 from sunshine_async.dixa import custom_attributes, end_users
 from sunshine_async.emulator import Emulator
+from sunshine_async.emulator.contents import CONTENT
+from sunshine_async.emulator.platform import V2
 from sunshine_async.smooch import app_users
-from sunshine_async.sunshine import users
 
 ENDPOINTS = (
-    *users.ENDPOINTS,
+    *V2.values(),
     *app_users.ENDPOINTS,
     *end_users.ENDPOINTS,
     *custom_attributes.ENDPOINTS,
@@ -44,9 +46,17 @@ KEYS = (
     "externalId", "brandId", "signedUpAt", "toBeRetained", "profile", "metadata", "givenName",
     "email", "avatarUrl", "survivingZendeskId", "userId", "properties", "type", "confirmation",
     "message", "phoneNumber", "address", "integrationId", "surviving", "discarded", "_id", "data",
-    "id", "displayName", "additionalEmails", "middleNames", ATTRIBUTE,
+    "id", "displayName", "additionalEmails", "middleNames", ATTRIBUTE, "participants",
+    "userExternalId", "subscribeSDKClient", "author", "content", "text", "destination", "override",
+    "items", "actions", "fields", "mediaUrl", "schema", "target", "triggers", "webhooks", "name",
+    "integrationType", "switchboardIntegration", "matchCriteria", "conversationId", "settings",
 )  # fmt: skip
-SHAPES: Mapping[str, set[str]] = {"/v2/": {"errors"}, "/v1.1/": {"error"}, "/v1/": {"message"}}
+SHAPES: Mapping[str, set[str]] = {
+    "/v2/": {"errors"},
+    "/oauth/": {"errors"},
+    "/v1.1/": {"error"},
+    "/v1/": {"message"},
+}
 
 texts = st.sampled_from(IDS) | st.text(max_size=6)
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | texts
@@ -66,7 +76,9 @@ bodies = (
 )
 QUERY = (
     "filter[identities.email]", "brandId", "integrationIds", "pageLimit", "pageKey", "email",
-    "phone", "externalId", "force", "nothing",
+    "phone", "externalId", "force", "nothing", "page[after]", "page[before]", "page[size]",
+    "filter[userId]", "filter[userExternalId]", "filter[types]", "access", "for", "conversationId",
+    "client_id", "response_type", "redirect_uri",
 )  # fmt: skip
 AUTHORIZATIONS = ("Bearer x", "raw", "Basic !", "", "Bearer a.b.c")
 CONTENT_TYPES = (
@@ -75,7 +87,8 @@ CONTENT_TYPES = (
 )  # fmt: skip
 CONTROLS = (
     "users/sunshine?appId=app", "users/smooch?appId=app", "users/dixa", "users/x", "support",
-    "faults", "dixa/definitions", "dixa/conversations", "ledger", "reset", "nothing",
+    "faults", "dixa/definitions", "dixa/conversations", "ledger", "reset", "nothing", "say",
+    "media/x",
 )  # fmt: skip
 REQUEST_LINES = (
     b"GET /v2/apps/app/users/%ff HTTP/1.1", b"GET http://x/v1/endusers HTTP/1.1",
@@ -86,6 +99,8 @@ HEADER_LINES = (
     b"Authorization: x", b"Content-Type: application/json", b"Expect: 100-continue",
     b"\xff: \xff", b"Upgrade: websocket", b"Connection: upgrade",
 )  # fmt: skip
+
+OTHERS: tuple[Any, ...] = (None, True, 0, 1.5, "x", [], [None], {}, {"a": []}, 2**70, "\ud7ff")
 
 queries = st.dictionaries(st.sampled_from(QUERY), texts | st.integers().map(str), max_size=3)
 headers = st.fixed_dictionaries(
@@ -201,26 +216,56 @@ def test_any_bytes_on_a_socket_leave_it_serving(
 
 def test_any_json_in_any_field_is_no_crash() -> None:
     """Every field of every body with every other JSON type is a success or a 400."""
-    others: tuple[Any, ...] = (None, True, 0, 1.5, "x", [], [None], {}, {"a": []}, 2**70, "\ud7ff")
     emulator = filled()
 
     async def scenario() -> None:
         transport = emulator.transport()
         headers = {"authorization": "Bearer x"}
         async with httpx.AsyncClient(transport=transport, headers=headers) as api:
+            known = await existing(emulator, api)
             for service in emulator.services.values():
                 for operation in service.operations:
-                    for body in shapes(operation.schema, others):
+                    for body in shapes(operation.schema, sized(OTHERS, OTHERS[::4])):
                         endpoint = operation.endpoint
-                        ids = {"app_id": "app", "user_id": "jane", "zendesk_id": "10"}
-                        ids |= {"user_id_or_external_id": "1", "end_user_id": DIXA_ID}
-                        path = endpoint.path.format(**ids, channel="x", request_id=DIXA_ID)
+                        ids = dict.fromkeys(endpoint.fields, DIXA_ID) | known
+                        path = endpoint.path.format(**ids)
                         answer = await api.request(
                             endpoint.method, f"http://emulator{path}", json=body
                         )
-                        assert answer.status_code in {200, 201, 400, 404, 409}, (path, body)
+                        assert answer.status_code in {200, 201, 400, 403, 404, 409}, (path, body)
 
     anyio.run(scenario)
+
+
+async def existing(emulator: Emulator, api: httpx.AsyncClient) -> dict[str, str]:
+    """Return the ids of what is there, for paths."""
+    said = emulator.say("app", "jane", "Hi")
+    known = {"app_id": "app", "user_id": "jane", "zendesk_id": "10", "channel": "x"}
+    known |= {"user_id_or_external_id": "1", "conversation_id": said["conversation"]}
+    app = "http://emulator/v2/apps/app"
+    hook = {"target": "https://x.org", "triggers": []}
+    body: Any = {"type": "custom", "webhooks": [hook]}
+    integration = (await api.post(f"{app}/integrations", json=body)).json()["integration"]
+    switchboard = (await api.post(f"{app}/switchboards")).json()["switchboard"]
+    body = {"name": "bot", "integrationId": integration["id"]}
+    url = f"{app}/switchboards/{switchboard['id']}/switchboardIntegrations"
+    responder = (await api.post(url, json=body)).json()["switchboardIntegration"]
+    body = {"enabled": True, "defaultSwitchboardIntegrationId": responder["id"]}
+    await api.patch(f"{app}/switchboards/{switchboard['id']}", json=body)
+    return known | {
+        "integration_id": integration["id"],
+        "webhook_id": integration["webhooks"][0]["id"],
+        "switchboard_id": switchboard["id"],
+        "switchboard_integration_id": responder["id"],
+    }
+
+
+def test_any_json_in_any_field_of_a_content_is_no_crash() -> None:
+    """Every field of every content with every other JSON type is a message or a refusal."""
+    emulator = filled()
+    for content in shapes(CONTENT, OTHERS):
+        with suppress(ValueError):
+            emulator.say("app", "jane", content=content)
 
 
 def shapes(table: Any, others: tuple[Any, ...]) -> Iterator[Any]:
@@ -228,9 +273,12 @@ def shapes(table: Any, others: tuple[Any, ...]) -> Iterator[Any]:
     if table is None:
         return
     yield from others
+    for kind, inner in (table.kinds or {}).items():
+        for body in shapes(inner, others):
+            yield {"type": kind, **body} if isinstance(body, dict) else body
     for name, inner in (table.fields or {}).items():
         for value in others:
             yield {name: value}
-        if inner.fields or inner.items:
+        if inner.fields or inner.items or inner.kinds:
             for value in shapes(inner.items or inner, others):
                 yield {name: [value] if inner.items else value}

@@ -1,14 +1,15 @@
 """The emulator's Smooch v1.1: one store with v2, its refusals, channels, merges, images, overlaps."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from support.in_process import calling
+from support.specification import facts_in
+from support.virtual import virtual
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator, Mishap
@@ -22,30 +23,17 @@ from sunshine_async.emulator.smooch_bodies import (
 )
 from sunshine_async.smooch.app_users import ENDPOINTS
 
-SPEC: Mapping[str, Any] = json.loads(
-    Path(__file__)
-    .parents[1]
-    .joinpath("data")
-    .joinpath("smooch-app-users.json")
-    .read_text(encoding="utf-8")
-)
+SPEC: Mapping[str, Any] = facts_in("smooch-app-users.json")
 USERS = "http://emulator/v1.1/apps/app/appusers"
-AUTH = {"authorization": "Bearer anything"}
 LINK = {"type": "twilio", "phoneNumber": "+1", "confirmation": {"type": "immediate"}}
 IMAGE = {"source": ("a.png", b"pixels", "image/png")}
 MESSAGE = {"role": "appMaker", "type": "text", "text": "Hi"}
 
 
 @pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
 async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     """Call one app of the emulator, in process."""
-    transport = emulator.transport()
-    async with httpx.AsyncClient(transport=transport, base_url=USERS, headers=AUTH) as client:
+    async with calling(emulator, USERS) as client:
         yield client
 
 
@@ -505,7 +493,13 @@ class TestImages:
         message = first.json()["message"]
         assert (message["type"], message["role"], message["mediaType"]) == ("image", "appUser", "image/png")  # fmt: skip
         assert isinstance(message["received"], float)
-        assert first.json()["conversation"] == second.json()["conversation"]
+        shown = [answer.json()["conversation"] for answer in (first, second)]
+        assert shown[0]["_id"] == shown[1]["_id"]
+        assert [conversation["unreadCount"] for conversation in shown] == [0, 1]
+        [conversation] = emulator.platform.app("app").conversations.all.rows.values()
+        stored = emulator.platform.app("app").conversations.messages(conversation["id"]).rows
+        assert [*stored] == [answer.json()["message"]["_id"] for answer in (first, second)]
+        assert [row["author"]["type"] for row in stored.values()] == ["user", "business"]
         assert (await app.get("jane")).json()["appUser"]["conversationStarted"]
         image = emulator.smooch.images[1]
         assert (image.user_id, image.role, image.file_name, image.content_type, image.size) == (
@@ -631,9 +625,8 @@ class TestOverlaps:
         emulator = Emulator(latency=latency)
         for user_id in ("jane", "june"):
             emulator.add("smooch", {"userId": user_id}, app_id="app")
-        transport = emulator.transport()
         statuses: dict[int, int] = {}
-        async with httpx.AsyncClient(transport=transport, base_url=USERS, headers=AUTH) as app:
+        async with calling(emulator, USERS) as app:
 
             async def call(number: int, line: str) -> None:
                 method, path = line.split(" ")
@@ -647,16 +640,19 @@ class TestOverlaps:
         assert after.status_code == 200
         return [statuses[number] for number in range(len(calls))]
 
+    @virtual
     async def test_a_change_while_another_is_under_way(self) -> None:
         """The second change of one user is a 409 until the first has been answered."""
         assert sorted(await self.overlapped("PUT jane", "PUT jane")) == [200, 409]
         assert sorted(await self.overlapped("PUT jane", "DELETE jane/profile")) == [200, 409]
         assert sorted(await self.overlapped("DELETE jane/profile", "PUT jane")) == [200, 409]
 
+    @virtual
     async def test_what_does_not_overlap(self) -> None:
         """Changes of two users, and reads, don't mind each other."""
         assert await self.overlapped("PUT jane", "PUT june", "GET jane") == [200, 200, 200]
 
+    @virtual
     async def test_without_latency_nothing_overlaps(self) -> None:
         """Where each call is answered at once, there is no conflict."""
         assert await self.overlapped("PUT jane", "PUT jane", latency=0.0) == [200, 200]

@@ -1,40 +1,19 @@
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import anyio
 import httpx
 import orjson
 import pytest
+from support.in_process import calling
+from support.virtual import virtual, virtually
 
 from sunshine_async.emulator import DRAWN, Emulator, Mishap
 from sunshine_async.errors import ConfigurationError
 
 CONTROL = "http://emulator/_emulator/"
-
-
-@pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    """Call one app of the emulator, in process."""
-    async with calling(emulator) as client:
-        yield client
-
-
-def calling(emulator: Emulator, **options: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=emulator.transport(),
-        base_url="http://emulator/v2/apps/app",
-        headers={"authorization": "Bearer anything"},
-        **options,
-    )
 
 
 async def outcome(app: httpx.AsyncClient) -> int | str:
@@ -69,6 +48,7 @@ class TestScripted:
             (httpx.ConnectError("x"), ("ConnectError", "ConnectError", 0)),
         ],
     )
+    @virtual
     async def test_mishap_hits_before_or_after_the_effect(
         self,
         app: httpx.AsyncClient,
@@ -161,7 +141,7 @@ class TestScripted:
                 assert await outcome(app) == "ReadTimeout"
                 assert await outcome(app) == "ReadTimeout"
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
         assert emulator.ledger()["sunshine"]["users"] == 1
 
@@ -454,6 +434,7 @@ class TestPace:
             "errors": [{"code": "too_many_requests", "title": "Too Many Requests"}]
         }
 
+    @virtual
     async def test_answers_are_held_after_the_effect(self) -> None:
         """With a latency the effect is there before the answer is."""
         emulator = Emulator(latency=9)
@@ -462,6 +443,7 @@ class TestPace:
 
         assert emulator.ledger()["sunshine"]["users"] == 1
 
+    @virtual
     async def test_latency_ends(self) -> None:
         """The answer comes when its latency is over."""
         async with calling(Emulator(latency=0.001)) as app:

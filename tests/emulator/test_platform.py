@@ -6,10 +6,12 @@ from typing import Any
 import attrs
 import httpx
 import pytest
+from support.in_process import calling
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator
-from sunshine_async.emulator.platform import MAX_METADATA_BYTES, Record
+from sunshine_async.emulator.records import Record
+from sunshine_async.emulator.tables import MAX_METADATA_BYTES
 from sunshine_async.smooch import app_users
 from sunshine_async.sunshine import users
 
@@ -38,6 +40,7 @@ WHOLE = Record(
     clients=[WEB],
     pending_clients=[LINE],
     business_systems=[{"type": "slack"}],
+    devices=[{"id": "d1", "info": {}}],
     conversations=["conversation"],
 )
 OTHER = Record(
@@ -46,6 +49,7 @@ OTHER = Record(
     clients=[{"platform": "viber"}],
     pending_clients=[{"platform": "twitter"}],
     business_systems=[{"type": "zendesk"}],
+    devices=[{"id": "d2"}],
     conversations=["other"],
 )
 PATHS = {
@@ -57,12 +61,14 @@ IMPERSONAL_WHOLE = attrs.evolve(
     user={**WHOLE.user, "profile": {"locale": "en"}, "metadata": {}},
     clients=[{"platform": "web", **IMPERSONAL}],
     pending_clients=[{"platform": "line", **IMPERSONAL}],
+    devices=[{"id": "d1"}],
 )
 MERGED = attrs.evolve(
     WHOLE,
     clients=[WEB, *OTHER.clients],
     pending_clients=[LINE, *OTHER.pending_clients],
     business_systems=[*WHOLE.business_systems, *OTHER.business_systems],
+    devices=[*WHOLE.devices, *OTHER.devices],
     conversations=["conversation", "other"],
 )
 
@@ -105,16 +111,9 @@ LEFT: Mapping[str, Record | None] = {
 
 
 @pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
 async def api(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     """Call both APIs in process."""
-    transport = emulator.transport()
-    headers = {"authorization": "Bearer anything"}
-    async with httpx.AsyncClient(transport=transport, headers=headers) as client:
+    async with calling(emulator) as client:
         yield client
 
 

@@ -21,11 +21,6 @@ GET = b"GET /v2/apps/app/users/jane HTTP/1.1\r\nhost: x\r\nauthorization: Bearer
 
 
 @pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
 def base_url(emulator: Emulator) -> Iterator[str]:
     with emulator.serve() as url:
         yield url

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from support.certificates import tls
 from support.servers import Peer, Script, answer, serving
+from support.virtual import settled
 from support.wires import call, wired, wired_by_httpx
 from test_hostile_answers import FLAWED, LIMIT, UNREADABLE
 from test_response_parser import ANSWERS, LAST_ANSWERS
@@ -129,7 +130,7 @@ def test_end_of_the_stream_is_said_under_tls(way: str, ending: str) -> None:
             port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listener.serve, ending_by(ending))
-                await anyio.wait_all_tasks_blocked()
+                await settled()
                 open_wire = WIRES[way.partition(" ")[0]]
                 async with open_wire(f"https://127.0.0.1:{port}", tls=tls().client) as wire:
                     reply = await call(wire)

@@ -9,7 +9,8 @@ import pytest
 import trustme
 from support.certificates import certified, tls
 from support.servers import Peer, always, answer, serving, silent
-from support.wires import body_of, call, pool_of, sockets, until, wired
+from support.virtual import until
+from support.wires import body_of, call, pool_of, sockets, wired
 
 from sunshine_async._http.dialer import (
     ATTEMPT_DELAY,

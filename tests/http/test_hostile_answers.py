@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 from support.servers import Peer, Script, answer, serving
-from support.wires import body_of, call, hand, pool_of, until, wired
+from support.virtual import until
+from support.wires import body_of, call, hand, pool_of, wired
 
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async.errors import Fault

@@ -10,7 +10,8 @@ import httpx
 import pytest
 import respx
 from support.servers import always, serving, silent
-from support.wires import body_of, call, until, wired_by_httpx
+from support.virtual import until
+from support.wires import body_of, call, wired_by_httpx
 
 from sunshine_async import (
     BasicAuth,

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 from support.certificates import tls
 from support.servers import Blocking, Peer, always, answer, serving, silent, slowly
-from support.wires import body_of, call, hand, pool_of, sockets, until, wired
+from support.virtual import sleep, until, virtual
+from support.wires import body_of, call, hand, pool_of, sockets, wired
 
 from sunshine_async._http import connection as connection_module
 from sunshine_async._http.connection import Connection
@@ -222,6 +223,7 @@ class TestPool:
             await until(lambda: not pool_of(wire)._connections)
             assert await body_of(wire) == b"1"
 
+    @virtual
     async def test_idle_connection_expires(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that no call has used for *keepalive_expiry* seconds is closed."""
         gone: list[Connection] = []
@@ -230,7 +232,7 @@ class TestPool:
             pool = pool_of(wire)
             monkeypatch.setattr(pool, "forget", lambda it: [gone.append(it), Pool.forget(pool, it)])
             older, newer = pool._idle
-            await asyncio.sleep(0.02)
+            await sleep(0.02)
             await body_of(wire)
             await until(lambda: not pool._connections)
             assert gone == [older, newer]

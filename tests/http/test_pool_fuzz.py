@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.servers import Peer, Script, answer, serving
 from support.size import sized
-from support.wires import body_of, call, pool_of, until, wired
+from support.virtual import until
+from support.wires import body_of, call, pool_of, wired
 
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async._http.pool import SocketWire

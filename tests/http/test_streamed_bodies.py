@@ -4,7 +4,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from support.servers import Peer, always, answer, serving, silent
-from support.wires import AMPLE, call, hand, pool_of, until, wired
+from support.virtual import until
+from support.wires import AMPLE, call, hand, pool_of, wired
 
 from sunshine_async._http.connection import Call
 from sunshine_async._http.messages import Failure, Response, StreamedBody

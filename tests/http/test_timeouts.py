@@ -3,13 +3,15 @@ import asyncio
 import pytest
 from support.certificates import tls
 from support.servers import Peer, always, answer, answering, serving, silent, slowly
-from support.wires import ENDLESS, body_of, call, pool_of, until, wired
+from support.virtual import sleep, until, virtual
+from support.wires import ENDLESS, body_of, call, pool_of, wired
 
 from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async.errors import Fault
 
 
 class TestTime:
+    @virtual
     async def test_connecting_takes_too_long(self) -> None:
         """A connection that isn't made in time, TLS included, ends its call unsent."""
         async with (
@@ -24,6 +26,7 @@ class TestTime:
         )
         assert not progress.started
 
+    @virtual
     async def test_no_connection_comes_free(self) -> None:
         """A call that gets no connection in time ends unsent, and leaves the line."""
         async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
@@ -37,6 +40,7 @@ class TestTime:
             Fault.UNSENT, f"no connection to 127.0.0.1:{server.port} came free in time"
         )
 
+    @virtual
     async def test_time_is_over_in_line(self) -> None:
         """The time of a call as a whole runs while it waits in line, too."""
         async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
@@ -49,6 +53,7 @@ class TestTime:
         assert reply.fault is Fault.UNSENT
 
     @pytest.mark.parametrize("total", [20, None])
+    @virtual
     async def test_waiting_for_a_connection_that_is_coming(self, total: float | None) -> None:
         """The time to wait for a free connection doesn't bound the time to make one."""
         go_on = asyncio.Event()
@@ -66,6 +71,7 @@ class TestTime:
 
         assert isinstance(reply, Response)
 
+    @virtual
     async def test_time_is_over_while_connecting(self) -> None:
         """A call whose time is over leaves the connection that it waited for to the next one."""
         go_on = asyncio.Event()
@@ -81,6 +87,7 @@ class TestTime:
             Fault.UNSENT, f"no connection to 127.0.0.1:{server.port} was made in time"
         )
 
+    @virtual
     async def test_no_answer_in_time(self) -> None:
         """A call that isn't answered in time has timed out; its connection is closed."""
         async with serving(silent) as server, wired(server.url) as wire:
@@ -89,6 +96,7 @@ class TestTime:
 
         assert reply == Failure(Fault.TIMED_OUT, f"127.0.0.1:{server.port} did not answer in time")
 
+    @virtual
     async def test_timer_of_an_earlier_call_is_not_in_the_way(self) -> None:
         """Each call has its own time, longer or shorter than that of the call before it."""
         async with serving(answering(answer(), answer())) as server, wired(server.url) as wire:
@@ -101,13 +109,14 @@ class TestTime:
         assert isinstance(reply, Failure)
         assert reply.fault is Fault.TIMED_OUT
 
+    @virtual
     async def test_time_between_bytes_begins_again(self) -> None:
         """An answer may take longer than *read*, as long as bytes of it keep coming."""
 
         async def script(peer: Peer) -> None:
             await peer.request()
             for byte in answer(b"slow").partition(b"\r\n\r\nsl"):
-                await asyncio.sleep(0.15)
+                await sleep(0.15)
                 await peer.send(byte)
             await peer.gone()
 
@@ -116,6 +125,7 @@ class TestTime:
 
         assert isinstance(reply, Response)
 
+    @virtual
     async def test_dripping_answer_ends_with_the_time_of_the_call(self) -> None:
         """Bytes that keep dripping don't keep a call longer than its time as a whole."""
 
@@ -123,7 +133,7 @@ class TestTime:
             await peer.request()
             while True:
                 await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
-                await asyncio.sleep(0.005)
+                await sleep(0.005)
 
         async with serving(script) as server, wired(server.url) as wire:
             reply = await call(wire, total=0.03)
@@ -131,6 +141,7 @@ class TestTime:
         assert isinstance(reply, Failure)
         assert reply.fault is Fault.TIMED_OUT
 
+    @virtual
     async def test_request_is_not_taken_in_time(self) -> None:
         """A server that stops taking the body is given *write* seconds to go on."""
         go_on = asyncio.Event()
@@ -147,6 +158,7 @@ class TestTime:
             Fault.TIMED_OUT, f"127.0.0.1:{server.port} did not take the request in time"
         )
 
+    @virtual
     async def test_no_bounds(self) -> None:
         """Without bounds, nothing is timed."""
         async with serving(always) as server, wired(server.url) as wire:

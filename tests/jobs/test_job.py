@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
-from support.virtual import virtually
+from support.virtual import sleep, until, virtual, virtually
 
 from sunshine_async import (
     BasicAuth,
@@ -91,12 +91,6 @@ def emulator() -> Emulator:
 async def client(emulator: Emulator) -> AsyncIterator[SunshineClient]:
     async with client_on(emulator.transport()) as client:
         yield client
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the other tasks go on until *condition* holds."""
-    while not condition():
-        await anyio.lowlevel.checkpoint()
 
 
 def people(*keys: str) -> list[Row]:
@@ -240,7 +234,8 @@ async def test_what_was_sent_again_is_counted(client: SunshineClient, emulator: 
     """Requests, those of them that were sent again, and those that were throttled are counted."""
     await client.users.create(SUNSHINE.tasks[Mode.CREATE].shape.body(external_id="before"))
     emulator.faults.append(Mishap(status=429, times=2))
-    report = await Job(client, SUNSHINE, Mode.CREATE).run(people("a", "b", "c"))
+    with no_waiting():
+        report = await Job(client, SUNSHINE, Mode.CREATE).run(people("a", "b", "c"))
     assert (report.done, report.requests, report.resent, report.throttled) == (3, 5, 2, 2)
 
 
@@ -306,6 +301,7 @@ async def test_refused_credentials_blow_the_fuse() -> None:
     assert report.failed == report.rows <= 8
 
 
+@virtual
 async def test_outage_ends_the_job() -> None:
     """Row after row without an answer: no more are taken."""
     unreachable = ScriptedTransport(httpx.ConnectError("refused") for _ in range(100))
@@ -335,7 +331,7 @@ def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
 
     async def answer(request: httpx.Request) -> httpx.Response:
         began = anyio.current_time()
-        await anyio.sleep(0.1)
+        await sleep(0.1)
         if 2 < began < 300:
             asked.append(request.method)
             return httpx.Response(503)
@@ -427,9 +423,9 @@ def test_grace_is_given_in_an_outage_too() -> None:
 
     async def answer(request: httpx.Request) -> httpx.Response:
         if b'"slow-' not in request.content:
-            await anyio.sleep(0.1)
+            await sleep(0.1)
             return httpx.Response(503)
-        await anyio.sleep(4)
+        await sleep(4)
         return httpx.Response(201, json={"user": {"id": "1"}})
 
     async def scenario() -> None:
@@ -440,8 +436,8 @@ def test_grace_is_given_in_an_outage_too() -> None:
         ):
             job = Job(client, SUNSHINE, Mode.CREATE, concurrency=32)
             tasks.start_soon(job.run, people(*keys))
-            while not job.pace.held:  # noqa: ASYNC110 - it is for others to know of it at once
-                await anyio.sleep(0.01)
+            while not job.pace.held:
+                await sleep(0.01)
             job.stop()
         assert job.report.done == 4
 

@@ -490,21 +490,31 @@ class TestReadOnce:
         """Whatever came in which session, and wherever it was cut off (.): what came last is there."""
         for number, session in enumerate(sessions):
             cut = anyio.CancelScope()
+            on_disk, came = anyio.Event(), len(session.partition(".")[0].replace(" ", ""))
+
+            def progress(report: Report, on_disk: anyio.Event = on_disk, came: int = came) -> None:
+                if report.rows - report.before == came:
+                    on_disk.set()
 
             async def bodies(
-                session: str = session, number: int = number, cut: anyio.CancelScope = cut
+                session: str = session,
+                number: int = number,
+                cut: anyio.CancelScope = cut,
+                on_disk: anyio.Event = on_disk,
             ) -> AsyncIterator[Person]:
-                for one in session.replace(" ", ""):
+                for place, one in enumerate(session.replace(" ", "")):
                     if one == ".":
-                        await anyio.sleep(0.3)  # so that what came before it is on the disk
+                        if place:
+                            await on_disk.wait()
                         cut.cancel()
-                        await anyio.sleep(1)
+                        await anyio.sleep_forever()
                     yield named("k", one)
                 yield named("z", str(number))
 
             with cut:
                 async with SUNSHINE.on(emulator.transport()) as client:
-                    await run(client, SUNSHINE, path, bodies(), concurrency=1)
+                    options = {"concurrency": 1, "on_progress": progress}
+                    await run(client, SUNSHINE, path, bodies(), **options)
 
         assert names(emulator)["k"] == wanted
 

@@ -1,10 +1,12 @@
 """Jobs with a journal: cut off anywhere, they go on, and what isn't certain is said."""
 
+import io
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from itertools import count, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -428,6 +430,16 @@ class TestNextRun:
         assert (report.done, report.unchanged) == (2, 1)
 
 
+class Watched(io.FileIO):
+    """A pipe that tells of each look for data."""
+
+    on_look: Callable[[], object] = int
+
+    def fileno(self) -> int:
+        self.on_look()
+        return super().fileno()
+
+
 class TestStreams:
     async def test_any_bodies(self, client: SunshineClient, emulator: Emulator, path: Path) -> None:
         """Rows may be models, mappings and rows, from an iterable or an async one."""
@@ -500,17 +512,24 @@ class TestStreams:
         os.write(into, b'{"externalId": "a"}\n{"externalId": "b"}\n')
         came = anyio.Event()
         async with jobs.open(
-            path, client, SUNSHINE, Mode.CREATE, on_progress=lambda _: came.set()
+            path,
+            client,
+            SUNSHINE,
+            Mode.CREATE,
+            on_progress=lambda report: report.done == 2 and came.set(),
         ) as job:
             shape = job.shape
             with (
-                os.fdopen(out, "rb", buffering=0) as pipe,
+                Watched(out) as pipe,
                 open_rows("-", shape, stdin=pipe) as rows,
             ):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(job.run, rows)
                     await came.wait()
-                    await anyio.sleep(0.3)  # longer than a look for what may come
+                    looks = anyio.Semaphore(0)
+                    pipe.on_look = partial(anyio.from_thread.run_sync, looks.release)
+                    for _ in range(2):  # so that a look came to nothing
+                        await looks.acquire()
                     os.close(into)
         assert counts(job.report) == (2, 0, 0, 0, 0)
         assert job.read == 2

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from support.virtual import virtually
+from support.virtual import sleep, virtually
 
 from sunshine_async import Pace, ServerError
 from sunshine_async._pace.pace import Sign
@@ -28,7 +28,7 @@ def played(
         watch = OutageWatch(pace, probe, said.append, max_outage=60, at_first=10)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch.run)
-            await anyio.sleep(1)
+            await sleep(1)
             await scenario(watch, pace, said)
             watch.close()
 
@@ -52,7 +52,7 @@ def test_it_hears_from_the_pace(errors: tuple[Exception, ...]) -> None:
     async def scenario(watch: OutageWatch, pace: Pace, said: list[str]) -> None:
         watch.record_answer()
         fail(pace)
-        await anyio.sleep(0.1)
+        await sleep(0.1)
         assert watch.held
         await watch.wait()
         assert watch.seconds > 0
@@ -67,7 +67,7 @@ def test_it_gives_up_in_time() -> None:
     async def scenario(watch: OutageWatch, pace: Pace, said: list[str]) -> None:
         watch.record_answer()
         fail(pace)
-        await anyio.sleep(61)
+        await sleep(61)
         assert said[0].startswith("the service has been gone for ")
         assert "no token" in said[0]
 
@@ -79,7 +79,7 @@ def test_it_gives_up_sooner_where_nothing_was_ever_there() -> None:
 
     async def scenario(watch: OutageWatch, pace: Pace, said: list[str]) -> None:
         fail(pace)
-        await anyio.sleep(11)
+        await sleep(11)
         assert said[0].startswith("the service has not answered once in ")
 
     played(scenario, *[RuntimeError("no token")] * 100)

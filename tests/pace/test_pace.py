@@ -451,7 +451,7 @@ async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
         async def main() -> None:
             await acquire_slot(pace, CLOCK)
             asyncio.get_running_loop().create_task(acquire_slot(pace, CLOCK))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)  # so that the task waits
 
         loop.run_until_complete(main())
         loop.close()

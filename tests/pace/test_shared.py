@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from support.virtual import virtually
+from support.virtual import sleep, virtually
 
 from sunshine_async import (
     ApiToken,
@@ -52,7 +52,7 @@ class Watched(httpx.AsyncBaseTransport):
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
-            await anyio.sleep(0.05)
+            await sleep(0.05)
             if self.status is not None:
                 return httpx.Response(self.status, headers=self.answer)
             return await self.inner.handle_async_request(request)
@@ -189,7 +189,7 @@ class TestLanes:
                 bulk.run(client.users.create, bodies(8), concurrency=8) as outcomes,
             ):
                 tasks.start_soon(client.users.list_by_email, "a@example.org")
-                await anyio.sleep(0.01)
+                await sleep(0.01)
                 seen.append(dict(client.pace.snapshot().in_flight))
                 assert len([one async for one in outcomes]) == 8
             assert seen == [{Lane.BATCH: 8, Lane.INTERACTIVE: 1}]
@@ -203,7 +203,7 @@ class TestLanes:
             first = client.with_options(lane=Lane.INTERACTIVE)
             seen = []
             async with bulk.run(first.users.create, bodies(4), concurrency=4) as outcomes:
-                await anyio.sleep(0.01)
+                await sleep(0.01)
                 seen.append(client.pace.snapshot().in_flight[Lane.BATCH])
                 assert len([one async for one in outcomes]) == 4
             assert seen == [0]
@@ -216,12 +216,12 @@ class TestLanes:
         async def scenario(client: SunshineClient, way: Watched) -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(created, client, 200, 64, [])
-                await anyio.sleep(3.333)
+                await sleep(3.333)
                 for _ in range(5):
                     began = anyio.current_time()
                     assert await client.users.list_by_email("a@example.org") == []
                     assert anyio.current_time() - began <= 0.1 + 0.05 + 1e-6
-                    await anyio.sleep(0.777)
+                    await sleep(0.777)
 
         played(scenario, pace=Pace(rate=10))
 
@@ -230,7 +230,7 @@ class TestLanes:
 
         async def scenario(client: SunshineClient, way: Watched) -> None:
             async with client.users.create_many(bodies(100), concurrency=64) as outcomes:
-                await anyio.sleep(0.01)
+                await sleep(0.01)
                 assert way.under_way == 9
                 await client.users.list_by_email("a@example.org")
                 assert anyio.current_time() - way.came[0] == pytest.approx(0.06)
@@ -244,7 +244,7 @@ class TestLanes:
         class Halved(Watched):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 if request.method == "POST":
-                    await anyio.sleep(0.05)
+                    await sleep(0.05)
                     return httpx.Response(503, headers={"Retry-After": "100"})
                 return await super().handle_async_request(request)
 
@@ -254,7 +254,7 @@ class TestLanes:
                 SunshineClient("app", auth=KEY, transport=way, max_connections=2) as client,
                 client.users.create_many(bodies(64), concurrency=64),
             ):
-                await anyio.sleep(5)
+                await sleep(5)
                 began = anyio.current_time()
                 assert await client.users.list_by_email("a@example.org") == []
                 assert anyio.current_time() - began < 0.1
@@ -272,9 +272,9 @@ class TestThrottled:
             done: list[Any] = []
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(created, client, 400, 64, done)
-                await anyio.sleep(0.16)
+                await sleep(0.16)
                 way.status, way.answer = 429, {"Retry-After": "30"}
-                await anyio.sleep(0.05)
+                await sleep(0.05)
                 way.status = None
                 told = anyio.current_time()
             assert all(isinstance(one, bulk.Done) for one in done)
@@ -305,7 +305,7 @@ class TestThrottled:
             way.status = 429
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
-                await anyio.sleep(3)
+                await sleep(3)
                 assert len(way.came) > 10
                 way.status = 200
 
@@ -342,7 +342,7 @@ class TestThrottled:
                 client, quick = one, one.with_options(retry=Retry(deadline=3))
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(refused)
-                    await anyio.sleep(0.01)
+                    await sleep(0.01)
                     tasks.start_soon(call)
             assert len(way.came) == 1
 
@@ -375,7 +375,7 @@ class TestThrottled:
 
         class Hanging(Watched):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                await anyio.sleep(20)
+                await sleep(20)
                 return httpx.Response(200)
 
         async def run() -> None:
@@ -384,7 +384,7 @@ class TestThrottled:
             quick = client.with_options(retry=Retry(deadline=3))
             async with client, anyio.create_task_group() as tasks:
                 tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
-                await anyio.sleep(0.01)
+                await sleep(0.01)
                 with pytest.raises(ConnectError, match="no connection became free") as caught:
                     await quick.users.get("b")
                 assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
@@ -415,7 +415,7 @@ class TestThrottled:
         class Choosy(Watched):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 if b'"user-3"' in request.content:
-                    await anyio.sleep(0.05)
+                    await sleep(0.05)
                     return httpx.Response(429)
                 return await super().handle_async_request(request)
 
@@ -452,7 +452,7 @@ class TestGone:
                     with pytest.raises(ServerError) as caught:
                         await client.users.get("a")
                     errors.append(caught.value)
-                    await anyio.sleep(5)
+                    await sleep(5)
 
             async with anyio.create_task_group() as tasks:
                 for _ in range(8):
@@ -475,12 +475,12 @@ class TestGone:
             done: list[Any] = []
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(created, client, rows, concurrency, done)
-                await anyio.sleep(0.01)
+                await sleep(0.01)
                 way.status = 503
-                await anyio.sleep(60)
+                await sleep(60)
                 assert client.pace.snapshot().held
                 way.most, before = 0, len(way.came)
-                await anyio.sleep(540)
+                await sleep(540)
                 assert way.most == 1
                 assert len(way.came) - before <= 540 / 30 + 2
                 way.status = None
@@ -514,7 +514,7 @@ class TestGone:
             class Broken(Watched):
                 async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                     if request.url.path.endswith("/broken"):
-                        await anyio.sleep(0.05)
+                        await sleep(0.05)
                         return httpx.Response(500)
                     return await super().handle_async_request(request)
 
@@ -531,7 +531,7 @@ class TestGone:
         class Choosy(Watched):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 if any(f'"user-{n}"'.encode() in request.content for n in range(0, 4000, 400)):
-                    await anyio.sleep(0.05)
+                    await sleep(0.05)
                     return httpx.Response(503)
                 return await super().handle_async_request(request)
 
@@ -556,7 +556,7 @@ class TestGone:
             done: list[Any] = []
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(created, client, 20, 8, done)
-                await anyio.sleep(250)
+                await sleep(250)
                 way.status = None
             assert [type(one) for one in done] == [bulk.Done] * 20
 

@@ -1,18 +1,15 @@
 """Waiting for a turn: on asyncio and trio, in time that jumps, and across threads."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 from math import ceil
 from random import Random
 from threading import Event, Thread
-from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
-from trio.testing import MockClock
+from support.virtual import settled, sleep, virtually
 
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
@@ -23,40 +20,6 @@ pytestmark = pytest.mark.costly
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 CLOCK = Clock(now=anyio.current_time)
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time jumps to the next thing to do as soon as there is nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._now = 0.0
-        select = self._selector.select
-
-        def jump(timeout: float | None) -> Any:
-            ready = select(0 if timeout is not None else None)
-            self._now += 0 if ready else timeout or 0
-            return ready
-
-        self._selector.select = jump
-
-    def time(self) -> float:
-        return self._now
-
-
-def run(scenario: Callable[[], Awaitable[None]], backend: str) -> None:
-    """Run *scenario* on *backend* in time that jumps."""
-    jumping = {
-        "asyncio": {"loop_factory": JumpingLoop},
-        "trio": {"clock": MockClock(autojump_threshold=0)},
-    }
-    anyio.run(scenario, backend=backend, backend_options=jumping[backend])
-
-
-async def settled() -> None:
-    """Return when all that can go on without time passing has."""
-    for _ in range(20):
-        await checkpoint()
 
 
 def is_unused(pace: Pace) -> bool:
@@ -75,7 +38,7 @@ def test_calls_go_in_the_order_in_which_they_came(backend: str) -> None:
         async def call(number: int) -> None:
             await acquire_slot(pace, CLOCK)
             order.append(number)
-            await anyio.sleep(number % 3 / 10)
+            await sleep(number % 3 / 10)
             pace.leave()
 
         async with anyio.create_task_group() as tasks:
@@ -85,7 +48,7 @@ def test_calls_go_in_the_order_in_which_they_came(backend: str) -> None:
                 await checkpoint()
         assert is_unused(pace)
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
     assert order == list(range(50))
 
@@ -102,11 +65,11 @@ def test_no_more_than_may_are_in_flight(backend: str, bound: int) -> None:
         random = Random(bound)
 
         async def call(number: int) -> None:
-            await anyio.sleep(random.random())
+            await sleep(random.random())
             await acquire_slot(pace, CLOCK)
             under_way.add(number)
             most.append(len(under_way))
-            await anyio.sleep(random.random())
+            await sleep(random.random())
             under_way.remove(number)
             pace.leave()
 
@@ -115,7 +78,7 @@ def test_no_more_than_may_are_in_flight(backend: str, bound: int) -> None:
                 tasks.start_soon(call, number)
         assert is_unused(pace)
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
     assert max(most) == bound
     assert len(most) == 100
@@ -134,7 +97,7 @@ def test_the_rate_is_used_to_the_full(backend: str) -> None:
             while True:
                 await acquire_slot(pace, CLOCK)
                 started.append(anyio.current_time())
-                await anyio.sleep(0.3)
+                await sleep(0.3)
                 pace.leave()
 
         with anyio.move_on_after(seconds):
@@ -142,7 +105,7 @@ def test_the_rate_is_used_to_the_full(backend: str) -> None:
                 for _ in range(64):
                     tasks.start_soon(call_again_and_again)
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
     assert len(started) >= 0.99 * rate * seconds
     burst = ceil(Pace(rate=rate).burst)
@@ -169,7 +132,7 @@ def test_who_is_cancelled_in_line_lets_the_next_go(backend: str, bounds: dict[st
                 task_status.started(scope)
                 await acquire_slot(pace, CLOCK)
                 started.append((name, anyio.current_time()))
-                await anyio.sleep(1)
+                await sleep(1)
                 pace.leave()
 
         async with anyio.create_task_group() as tasks:
@@ -179,7 +142,7 @@ def test_who_is_cancelled_in_line_lets_the_next_go(backend: str, bounds: dict[st
             scopes["b"].cancel()
         assert is_unused(pace)
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
     assert [(name, round(at)) for name, at in started] == [("a", 0), ("c", 1)]
 
@@ -194,11 +157,11 @@ def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int)
         random = Random(seed)
 
         async def call() -> None:
-            await anyio.sleep(random.random() / 10)
+            await sleep(random.random() / 10)
             with anyio.move_on_after(random.random() / 5):
                 await acquire_slot(pace, CLOCK)
                 try:
-                    await anyio.sleep(random.random() / 20)
+                    await sleep(random.random() / 20)
                 finally:
                     pace.leave()
 
@@ -208,12 +171,12 @@ def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int)
                     tasks.start_soon(call)
 
         assert is_unused(pace)
-        await anyio.sleep(1)
+        await sleep(1)
         before = anyio.current_time()
         await acquire_slot(pace, CLOCK)
         assert anyio.current_time() == before
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -297,13 +260,13 @@ def test_a_person_goes_before_a_batch_that_waits(backend: str) -> None:
                 tasks.start_soon(call, name, lane)
                 await settled()
             tasks.start_soon(partial(call, "batch again", Lane.BATCH, again=True))
-            await anyio.sleep(0.5)
+            await sleep(0.5)
             tasks.start_soon(call, "person", Lane.INTERACTIVE)
             await settled()
             tasks.start_soon(partial(call, "person again", Lane.INTERACTIVE, again=True))
         assert is_unused(pace)
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
     assert order == ["first", "person again", "person", "batch again", "batch"]
 
@@ -342,7 +305,7 @@ def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread
         assert anyio.current_time() - before < 30
         assert pace.snapshot().in_flight[Lane.BATCH] == 1
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
 
 @BACKENDS
@@ -375,12 +338,12 @@ def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
             await settled()
             for _ in range(ahead):
                 others.start_soon(partial(acquire_slot, pace, CLOCK, lane, again=True))
-            await anyio.sleep(0.05)
+            await sleep(0.05)
             pace.leave(end, lane=Lane.BATCH, now=anyio.current_time(), began=looked)
             await settled()
             others.cancel_scope.cancel()
 
-    run(scenario, backend)
+    virtually(scenario, backend)
 
     assert started == [pytest.approx(0.05 if end is Sign.NOTHING else 0.16, abs=0.01)]
 
@@ -393,7 +356,7 @@ def test_slots_are_waited_for_in_the_same_way(backend: str) -> None:
     async def scenario() -> None:
         async def call() -> None:
             await acquire_slot(slots, CLOCK)
-            await anyio.sleep(1)
+            await sleep(1)
             slots.leave()
 
         began = anyio.current_time()
@@ -402,4 +365,4 @@ def test_slots_are_waited_for_in_the_same_way(backend: str) -> None:
                 tasks.start_soon(call)
         assert anyio.current_time() - began == pytest.approx(3, abs=0.01)
 
-    run(scenario, backend)
+    virtually(scenario, backend)

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.killing import SUNSHINE, Importing, emulator, ended, judged, play
+from killing import SUNSHINE, Importing, emulator, ended, judged, play
 from support.size import sized
 
 CALM = ("--latency", "0.02")

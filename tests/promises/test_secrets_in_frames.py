@@ -487,7 +487,7 @@ async def test_an_error_of_an_images_source_shows_the_source_only(way: str, numb
     assert leaks(caught.value, *SECRETS) == []
     codes = [frame.f_code for frame in frames(caught.value)]
     assert "post_image" in {code.co_name for code in codes}
-    assert ("images.py", "__anext__") in {
+    assert ("forms.py", "__anext__") in {
         (Path(code.co_filename).name, code.co_name) for code in codes
     }
     assert not getattr(caught.value, "__notes__", ())

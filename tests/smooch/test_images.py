@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 import httpx
 import pytest
+from support.virtual import virtually
 
 from sunshine_async import (
     BasicAuth,
@@ -23,9 +24,9 @@ from sunshine_async import (
     Retry,
     SunshineError,
 )
+from sunshine_async._calls.forms import MAX_FILE_BYTES, File, Form
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.smooch import MessageResponse, SmoochClient
-from sunshine_async.smooch.images import MAX_IMAGE_BYTES, Image
 from sunshine_async.testing import Answer, ScriptedTransport
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -216,7 +217,7 @@ class TestBadInput:
             ("/nowhere/at/all.png", r"source can't be read: .*No such file"),
             (Path("/"), r"source can't be read: .*(directory|denied)"),
             ("a\0b", "source can't be read: embedded null byte"),
-            (memoryview(bytearray(MAX_IMAGE_BYTES + 1)), "source is 50000001 bytes or more"),
+            (memoryview(bytearray(MAX_FILE_BYTES + 1)), "source is 50000001 bytes or more"),
         ],
         ids=["bytes", "in memory", "pipe", "missing", "directory", "null", "large"],
     )
@@ -411,7 +412,7 @@ class TestTrouble:
     @pytest.mark.parametrize(("now", "says"), [(PIXELS[:-1], "shorter"), (PIXELS + b"x", "longer")])
     async def test_a_file_that_changes_is_noticed(self, now: bytes, says: str, path: Path) -> None:
         """A file that isn't as long as it was when it was looked at isn't sent whole."""
-        image = await Image.of(path, role="appUser")
+        image = await Form.of({"source": File(path)}, {"role": "appUser"})
         await anyio.Path(path).write_bytes(now)
 
         with pytest.raises(ValueError, match=f"source has become {says}"):
@@ -420,7 +421,7 @@ class TestTrouble:
 
     async def test_a_form_has_an_end(self) -> None:
         """The pieces of a form end, and stay ended."""
-        image = await Image.of(b"x", role="appUser")
+        image = await Form.of({"source": File(b"x")}, {"role": "appUser"})
 
         async with image.open() as form:
             whole = [piece async for piece in form]
@@ -466,7 +467,7 @@ class TestTrouble:
             with pytest.raises(RequestTimeoutError):
                 await hasty.app_users.post_image("jane", stalls(), role="appUser")
 
-        anyio.run(scenario, backend=backend)
+        virtually(scenario, backend)
 
     async def test_the_service_may_take_less(self) -> None:
         """Where the service's own limit is lower, its refusal comes out."""

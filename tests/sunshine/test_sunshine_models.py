@@ -1,9 +1,11 @@
 """The models of Sunshine users: all that they hold comes back, and a ``repr`` is discreet."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from types import NoneType
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType, NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
@@ -16,11 +18,12 @@ from sunshine_async import UNSET, Unset, sunshine
 from sunshine_async._codec import decode, encode, structure, wire_name
 from sunshine_async._codec.model import Model
 from sunshine_async.sunshine import User, UserCreateBody, UserUpdateBody
+from sunshine_async.sunshine import models as user_models
 
 MODELS = [
     kind
-    for _, kind in inspect.getmembers(sunshine, attrs.has)
-    if "extra" in attrs.fields_dict(kind)
+    for _, kind in inspect.getmembers(user_models, attrs.has)
+    if kind.__module__ == user_models.__name__
 ]
 BODIES = [kind for kind in MODELS if kind.__name__ == "Profile" or kind.__name__.endswith("Body")]
 SHOWN = {
@@ -74,11 +77,24 @@ def models(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **fields, extra=st.dictionaries(keys, JSON, max_size=2))
 
 
-def test_the_package_has_every_model() -> None:
-    """Each model of the module can be imported from the package."""
-    there = {kind for _, kind in inspect.getmembers(sunshine.models, attrs.has)} - {Model}
+def modules() -> Iterator[ModuleType]:
+    """Yield each module of the package."""
+    for one in iter_modules(sunshine.__path__):
+        yield import_module(f"{sunshine.__name__}.{one.name}")
 
-    assert set(MODELS) == there
+
+def test_the_package_has_every_model() -> None:
+    """Each model of each module, but the envelopes, can be imported from the package."""
+    there = {
+        name: kind
+        for module in modules()
+        for name, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Model) and kind.__module__ == module.__name__
+        if not name.startswith("_") and not name.endswith("Response")
+    }
+
+    assert {name: getattr(sunshine, name) for name in there} == there
+    assert there.keys() <= set(sunshine.__all__)
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -1,28 +1,99 @@
-"""Time that jumps to what comes next: scenarios of minutes that take none."""
+"""Time that jumps to the next event: scenarios of minutes take no time."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio
-import trio
+from anyio.lowlevel import checkpoint
+from trio.testing import MockClock
 
 from sunshine_async._pace.waiting import CLOCK
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-@contextmanager
-def virtual_clock() -> Iterator[None]:
-    """Let our waits go by the clock of the event loop."""
+_GRACE: Final = 0.005
+"""Seconds that bytes may need from one socket of this process to another."""
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Event loop whose time jumps to the next timer as soon as there is nothing else to do.
+
+    Sockets within this process and threads of the loop's executor are something to do.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._in_threads = 0
+        select = self._selector.select
+        own = len(self._selector.get_map())
+
+        def jump(timeout: float | None) -> Any:
+            if timeout is None or self._in_threads:
+                return select(timeout)
+            ready = select(0)
+            if not ready and timeout > 0 and len(self._selector.get_map()) > own:
+                ready = select(_GRACE)
+            self._now += 0 if ready else timeout
+            return ready
+
+        self._selector.select = jump
+
+    def time(self) -> float:
+        return self._now
+
+    def run_in_executor(self, *arguments: Any) -> Any:
+        """Run a function in a thread; no time passes meanwhile."""
+        future = super().run_in_executor(*arguments)
+        self._in_threads += 1
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, _: object) -> None:
+        self._in_threads -= 1
+
+
+def virtually(scenario: Callable[[], Awaitable[T]], backend: str = "trio") -> T:
+    """Run *scenario* on *backend* in time that jumps; waits of the library are in that time too."""
+    jumping: dict[str, dict[str, Any]] = {
+        "asyncio": {"loop_factory": JumpingLoop},
+        "trio": {"clock": MockClock(autojump_threshold=0)},
+    }
     now = CLOCK.now
     CLOCK.now = anyio.current_time
     try:
-        yield
+        return anyio.run(scenario, backend=backend, backend_options=jumping[backend])
     finally:
         CLOCK.now = now
 
 
-def virtually(scenario: Callable[[], Awaitable[Any]]) -> None:
-    """Run *scenario* where waiting takes no time."""
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    with virtual_clock():
-        anyio.run(scenario, backend="trio", backend_options={"clock": clock})
+def virtual(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Let an async *test* run in time that jumps, on asyncio."""
+
+    @wraps(test)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        virtually(lambda: test(*arguments, **options), "asyncio")
+
+    return run
+
+
+async def sleep(seconds: float) -> None:
+    """Let *seconds* pass in time that jumps: there is no other sleep in tests."""
+    assert CLOCK.now is anyio.current_time, "time doesn't jump here: use an event"
+    await CLOCK.sleep(seconds)
+
+
+async def settled() -> None:
+    """Return when everything has gone on that can without time."""
+    for _ in range(20):
+        await checkpoint()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop run until *holds*, where no event tells; give up after ten seconds."""
+    with anyio.fail_after(10):
+        while not holds():
+            await CLOCK.sleep(0.01 if CLOCK.now is anyio.current_time else 0)

@@ -2,13 +2,14 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import httpx
 from attrs import evolve
+from support.virtual import until
 
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.httpcore_backend import install_parser
@@ -124,10 +125,3 @@ def _is_socket(link: Path) -> bool:
         return str(link.readlink()).startswith("socket:")
     except OSError:  # what listed them is closed by now
         return False
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Let the loop run until *holds*; give up after ten seconds."""
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0)

@@ -1,0 +1,157 @@
+"""Operations of v2 on apps, keys of an app, and OAuth.
+
+Assumed, where the specification is silent:
+
+- Any id is an app, until the app is deleted; then all operations of the app are a 404. Apps that
+  were created, changed or hold anything are listed.
+- With ``filter[serviceAccountId]`` no app is listed: the emulator has no service accounts.
+- An eleventh key of an app is a 400.
+- Any client id, secret and code get a token; a code works once. The token is of the first listed
+  app, or of a new app. Other credentials are of that app too.
+- Authorize grants access at once, and sends the browser to any ``redirect_uri``.
+- A revoked token is a 401 from then on. Webhooks stay: the emulator doesn't know their owner.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from attrs import evolve
+
+from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.fields import (
+    BOOLEAN,
+    DISPLAY_NAME,
+    METADATA,
+    JsonObject,
+    Schema,
+    object_schema,
+    pick,
+    refuse,
+    text_schema,
+)
+from sunshine_async.emulator.integrations import KEY_BODY, new_key
+from sunshine_async.emulator.platform import V2, ApiPart, Platform
+from sunshine_async.emulator.service import Operation, OperationRequest, Reply
+from sunshine_async.emulator.tables import merged_metadata, page
+
+REDIRECT: Final = "https://partner.example/callback"
+"""The address of the integration's owner, for the answer of Authorize without ``redirect_uri``."""
+_URL: Final = ":/?#[]@!$&'()*+,;=%"
+_SETTINGS: Final = (
+    "maskCreditCardNumbers", "useAnimalNames", "echoPostback", "ignoreAutoConversationStart",
+    "multiConvoEnabled", "appLocalizationEnabled", "endSessionEnabled", "disableConversationReopen",
+)  # fmt: skip
+UPDATE_BODY: Final = object_schema(
+    displayName=evolve(DISPLAY_NAME, nullable=False),
+    settings=object_schema(
+        conversationRetentionSeconds=Schema(type="integer", minimum=0),
+        **dict.fromkeys(_SETTINGS, BOOLEAN),
+    ),
+    metadata=METADATA,
+)
+CREATE_BODY: Final = evolve(UPDATE_BODY, required=("displayName",))
+_TOKEN_FIELDS: Final = ("code", "grant_type", "client_id", "client_secret")
+TOKEN_BODY: Final = object_schema(
+    *_TOKEN_FIELDS,
+    **dict.fromkeys(_TOKEN_FIELDS, text_schema(1)),
+).with_fields(grant_type=text_schema(enum=("authorization_code",)))
+
+
+class AppOperations(ApiPart):
+    """Apps, keys of an app, and the tokens of OAuth."""
+
+    def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
+        super().__init__(platform, count)
+        self.operations = (
+            Operation(V2["CreateApp"], self._create, CREATE_BODY),
+            Operation(V2["ListApps"], self._list),
+            Operation(V2["GetApp"], self._get),
+            Operation(V2["UpdateApp"], self._update, UPDATE_BODY),
+            Operation(V2["DeleteApp"], self._delete),
+            Operation(V2["CreateAppKey"], self._create_key, KEY_BODY),
+            Operation(V2["ListAppKeys"], self._list_keys),
+            Operation(V2["GetAppKey"], self._get_key),
+            Operation(V2["DeleteAppKey"], self._delete_key),
+            Operation(V2["GetTokenInfo"], self._token_info),
+            Operation(V2["Authorize"], self._authorize, is_public=True),
+            Operation(V2["GetToken"], self._token, TOKEN_BODY, is_public=True),
+            Operation(V2["RevokeAccess"], self._revoke),
+        )
+
+    def _create(self, request: OperationRequest) -> Reply:
+        metadata = merged_metadata({}, request.body.get("metadata"))
+        app = self._platform.app(self._platform.new_id())
+        row = app.describe({"settings": {}, **request.body, "metadata": metadata})
+        return self._done("create_app", {"app": row}, status=201)
+
+    def _list(self, request: OperationRequest) -> Reply:
+        apps = [] if "filter[serviceAccountId]" in request.query else self._platform.apps()
+        rows, envelope = page([app.details for app in apps], request)
+        return Reply(200, {"apps": rows, **envelope})
+
+    def _get(self, request: OperationRequest) -> Reply:
+        return Reply(200, {"app": _with_subdomain(self._app(request))})
+
+    def _update(self, request: OperationRequest) -> Reply:
+        app, body = self._app(request), request.body
+        old = app.details
+        changes: JsonObject = {**body, "settings": {**old["settings"], **body.get("settings", {})}}
+        changes["metadata"] = merged_metadata(old["metadata"], body.get("metadata", {}))
+        return self._done("update_app", {"app": app.describe(changes)})
+
+    def _delete(self, request: OperationRequest) -> Reply:
+        self._app(request).delete()
+        return self._done("delete_app")
+
+    def _create_key(self, request: OperationRequest) -> Reply:
+        key = new_key(self._platform, self._app(request).table("keys"), "app", request.body)
+        return self._done("create_app_key", {"key": key}, status=201)
+
+    def _list_keys(self, request: OperationRequest) -> Reply:
+        return Reply(200, {"keys": [*self._app(request).table("keys").rows.values()]})
+
+    def _get_key(self, request: OperationRequest) -> Reply:
+        return Reply(200, {"key": self._app(request).table("keys").get(request.path["key_id"])})
+
+    def _delete_key(self, request: OperationRequest) -> Reply:
+        self._app(request).table("keys").remove(request.path["key_id"])
+        return self._done("delete_app_key")
+
+    def _token_info(self, request: OperationRequest) -> Reply:
+        token = self._platform.tokens.rows.get(request.token)
+        app = self._platform.app(token["app"]) if token else self._first_app()
+        return Reply(200, {"app": _with_subdomain(app)})
+
+    def _authorize(self, request: OperationRequest) -> Reply:
+        query = request.query
+        if not query.get("client_id") or query.get("response_type") != "code":
+            refuse("should have query parameters client_id and response_type=code")
+        answer = {"code": self._platform.new_id(), **pick(query, "state")}
+        url = query.get("redirect_uri", REDIRECT)
+        separator = "&" if "?" in url else "?"
+        return Reply(
+            302, {}, {"location": quote(f"{url}{separator}{urlencode(answer)}", safe=_URL)}
+        )
+
+    def _token(self, request: OperationRequest) -> Reply:
+        tokens, code = self._platform.tokens, request.body["code"]
+        if code in {row["code"] for row in tokens.rows.values()}:
+            refuse("code was used before")
+        token = self._platform.new_secret()
+        tokens.put({"id": token, "code": code, "app": self._first_app().id, "valid": True})
+        return self._done("token", {"access_token": token, "token_type": "Bearer"})
+
+    def _revoke(self, request: OperationRequest) -> Reply:
+        token = self._platform.tokens.rows.get(request.token)
+        if token is not None:
+            self._platform.tokens.put({**token, "valid": False})
+        return self._done("revoke_access")
+
+    def _first_app(self) -> App:
+        apps = [*self._platform.apps()]
+        return apps[0] if apps else self._platform.app(self._platform.new_id())
+
+
+def _with_subdomain(app: App) -> dict[str, Any]:
+    return {**app.details, "subdomain": "emulator"}

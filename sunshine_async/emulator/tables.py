@@ -1,0 +1,159 @@
+"""Tables of an app: rows by id in the order of creation, pages of rows, and sizes of metadata.
+
+Assumed, where the specification is silent:
+
+- Pages are in the order of creation. A page in the backwards direction has the oldest row first.
+- A cursor is the id of a row, or of a row deleted since; any other text is a 400.
+- ``hasMore`` tells of the direction of the request.
+- A null in metadata clears that key; null for metadata clears all metadata.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlencode
+
+import orjson
+from attrs import define, field
+
+from sunshine_async.emulator.fields import JsonObject, Refusal, refuse, without_none
+from sunshine_async.emulator.service import OperationRequest
+
+MAX_METADATA_BYTES: Final = 4096
+MAX_PAGE: Final = 100
+DEFAULT_PAGE: Final = 25
+_CURSOR_LENGTH: Final = 24
+_PAGE_PROBLEM: Final = "Invalid page query parameters"
+
+Row: TypeAlias = JsonObject
+"""A JSON object with an ``id``. A change replaces the row as a whole."""
+
+MISSING: Final[Mapping[str, tuple[str, str]]] = {
+    "conversations": ("conversation_not_found", "Conversation not found"),
+    "integrations": ("integration_not_found", "Integration not found"),
+    "switchboards": ("switchboard_not_found", "Switchboard not found"),
+    "switchboardIntegrations": (
+        "switchboard_integration_not_found", "SwitchboardIntegration not found",
+    ),
+}  # fmt: skip
+"""Code and title of a 404, by table; ``not_found`` for tables not listed."""
+
+
+@define(eq=False)
+class Table:
+    """Rows of one kind. Each change goes to *write*: the id and the new row, None if removed."""
+
+    name: str
+    write: Callable[[str | None, Row | None], None]
+    rows: dict[str, Row] = field(factory=dict)
+
+    def get(self, row_id: str) -> Row:
+        """Return a row; raise `Refusal` (404) if there is none."""
+        try:
+            return self.rows[row_id]
+        except KeyError:
+            code, title = MISSING.get(self.name, ("not_found", "Resource not found"))
+        raise Refusal(404, code, title)
+
+    def put(self, row: Row) -> Row:
+        """Store *row*; replace the row with the same id. Return the row."""
+        self.rows[row["id"]] = row
+        self.write(row["id"], row)
+        return row
+
+    def remove(self, row_id: str) -> None:
+        """Remove a row; raise `Refusal` (404) if there is none."""
+        self.get(row_id)
+        del self.rows[row_id]
+        self.write(row_id, None)
+
+    def clear(self) -> None:
+        """Remove all rows."""
+        if self.rows:
+            self.rows.clear()
+            self.write(None, None)
+
+    def restore(self, row_id: str | None, row: Row | None) -> None:
+        """Repeat a change."""
+        if row_id is None:
+            self.rows.clear()
+        elif row is None:
+            del self.rows[row_id]
+        else:
+            self.rows[row_id] = row
+
+
+def page(rows: Sequence[Row], request: OperationRequest) -> tuple[Sequence[Row], JsonObject]:
+    """Return the asked page of *rows*, and the ``meta`` and ``links`` of the page."""
+    size = request.query.get("page[size]", str(DEFAULT_PAGE))
+    if not (size.isascii() and size.isdecimal() and len(size) <= len(str(MAX_PAGE))):
+        refuse(_PAGE_PROBLEM)
+    if not 1 <= int(size) <= MAX_PAGE:
+        refuse(_PAGE_PROBLEM)
+    return _page(rows, request, int(size), backwards=False)
+
+
+def newest_page(rows: Sequence[Row], request: OperationRequest) -> tuple[Sequence[Row], JsonObject]:
+    """Return the asked page of `MAX_PAGE` *rows*; without a cursor the newest page."""
+    return _page(rows, request, MAX_PAGE, backwards=True)
+
+
+def _page(
+    rows: Sequence[Row], request: OperationRequest, size: int, *, backwards: bool
+) -> tuple[Sequence[Row], JsonObject]:
+    after, before = request.query.get("page[after]"), request.query.get("page[before]")
+    if after is not None and before is not None:
+        refuse(_PAGE_PROBLEM)
+    ids = [row["id"] for row in rows]
+    if after is not None:
+        start = _position(ids, after, after=True)
+        end = start + size
+        backwards = False
+    elif before is not None or backwards:
+        end = len(ids) if before is None else _position(ids, before, after=False)
+        start = max(0, end - size)
+        backwards = True
+    else:
+        start, end = 0, size
+    end = min(end, len(ids))
+    first, last = start > 0, end < len(ids)
+    cursors = without_none(
+        {
+            "before": ids[start] if first and start < end else None,
+            "after": ids[end - 1] if last and start < end else None,
+        }
+    )
+    meta: JsonObject = {"hasMore": first if backwards else last}
+    links: JsonObject = {}
+    others = {name: text for name, text in request.query.items() if name not in _CURSORS}
+    for direction, cursor in cursors.items():
+        meta[f"{direction}Cursor"] = cursor
+        query = urlencode({**others, f"page[{direction}]": cursor}, safe="[]")
+        links[_LINKS[direction]] = f"{request.url}?{query}"
+    return rows[start:end], {"meta": meta, "links": links}
+
+
+_CURSORS: Final = ("page[after]", "page[before]")
+_LINKS: Final = {"before": "prev", "after": "next"}
+
+
+def _position(ids: list[str], cursor: str, *, after: bool) -> int:
+    """Return the index of the row behind (*after*) or at *cursor*."""
+    if cursor in ids:
+        return ids.index(cursor) + after
+    if len(cursor) != _CURSOR_LENGTH:
+        refuse(_PAGE_PROBLEM)
+    return bisect_right(ids, cursor) if after else bisect_left(ids, cursor)
+
+
+def merged_metadata(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> JsonObject:
+    """Return *old* metadata changed by *new*; raise `Refusal` (400) if larger than 4 KB."""
+    changed = {} if new is None else without_none({**old, **new})
+    if not is_within_limit(changed):
+        refuse(f"metadata is limited to {MAX_METADATA_BYTES} bytes in size")
+    return changed
+
+
+def is_within_limit(metadata: Mapping[str, Any]) -> bool:
+    """Return True if *metadata* are small enough, as compact JSON."""
+    return len(orjson.dumps(metadata)) <= MAX_METADATA_BYTES

@@ -1,0 +1,178 @@
+"""Records created once, by a service without idempotency keys: a mark, and look-ups of the mark.
+
+`create_once` sends a create. After a lost answer it looks for the record twice, with a pause; for
+work that runs again it looks before sending. A `LookUp` tells the record from others: by a mark in
+the metadata, or else. The create itself is never sent again once the service may have acted.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Generic, TypeVar
+
+from attrs import frozen
+
+from sunshine_async import _codec
+from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.pages import NO_ID, Page, unreadable_page
+from sunshine_async._calls.transport import Transport
+from sunshine_async._calls.upsert import mark_uncertain
+from sunshine_async._codec.model import Unset
+from sunshine_async.errors import ConflictError, ErrorDetail, SunshineError
+
+R = TypeVar("R")
+
+MARK: Final = "sunshineAsyncOnce"
+"""The key of the mark in the metadata."""
+MAX_KEY: Final = 200
+MAX_METADATA: Final = 4096
+"""Most bytes of metadata as JSON (assumed: the service says 4 KB)."""
+SETTLED_AFTER: Final = timedelta(seconds=5)
+"""Age of an earlier attempt from which a look-up counts."""
+CLOCK_SKEW: Final = timedelta(seconds=60)
+"""Assumed largest difference between the clocks of the service and of this machine."""
+LOOKS: Final = 2
+_PAUSE: Final = 4
+"""The pause between two look-ups, in multiples of `Retry.first_wait`: 2 seconds by default."""
+_OTHER: Final = ErrorDetail(
+    "once", "a record with this once= is there, with other content: use a key for one content only"
+)
+
+
+def check_once(once: str | None, sent_before: datetime | None) -> None:
+    """Raise `ValueError` for a key or a time that can't be used, `TypeError` for other types."""
+    if once is not None and not 1 <= len(once) <= MAX_KEY:
+        message = f"once has {len(once)} characters: 1 to {MAX_KEY}"
+        raise ValueError(message)
+    if sent_before is None:
+        return
+    if once is None:
+        message = "sent_before needs once=, the key of the earlier attempt"
+        raise ValueError(message)
+    if sent_before.utcoffset() is None:
+        message = "sent_before has no time zone: give it one, such as datetime.now(UTC)"
+        raise ValueError(message)
+    if sent_before > datetime.now(UTC) + CLOCK_SKEW:
+        message = "sent_before is in the future: hand in the time of the earlier attempt"
+        raise ValueError(message)
+
+
+def check_metadata(
+    metadata: Mapping[str, Any] | Unset | None, once: str | None = None
+) -> Mapping[str, Any] | Unset | None:
+    """Return *metadata* with the mark of *once*; raise `ValueError` for unfit metadata."""
+    if not metadata and once is None:
+        return metadata
+    marked = {**(metadata or {}), **({} if once is None else {MARK: once})}
+    if any(not isinstance(value, str | float | int | None) for value in marked.values()):
+        message = "metadata is nested: the service takes texts, numbers and booleans"
+        raise ValueError(message)
+    size = len(_codec.encode(marked))
+    if size > MAX_METADATA:
+        message = f"metadata is {size} bytes as JSON; the service takes {MAX_METADATA} at most"
+        raise ValueError(message)
+    return marked
+
+
+def has_mark(metadata: Mapping[str, Any] | None, once: str) -> bool:
+    """Return True if *metadata* has the mark of *once*."""
+    return metadata is not None and metadata.get(MARK) == once
+
+
+@frozen
+class LookUp(Generic[R]):
+    """Look-up of a record that a create may have made, in a list.
+
+    - *pages* begins a new list.
+    - *reaches* returns True for a page after which no record of a time, or later, comes; the time
+      None means a create of now.
+    - *is_marked* returns True for a record with the mark, *is_equal* for one with the content sent.
+    """
+
+    endpoint: Endpoint[Any, Any]
+    pages: Callable[[], AsyncIterator[Page[R]]]
+    reaches: Callable[[Page[R], datetime | None], bool]
+    is_marked: Callable[[R], bool]
+    is_equal: Callable[[R], bool]
+
+    async def marked(self, since: datetime | None) -> list[R]:
+        """Return the records with the mark, from the time *since* on.
+
+        `ResponseDecodeError` if there is none, and an unreadable record may have the mark.
+        """
+        unreadable = False
+        async for page in self.pages():
+            found = [record for record in page.items if self.is_marked(record)]
+            if found:
+                return found
+            unreadable |= page.unreadable > 0 or any(
+                _codec.is_unreadable(record, "metadata") for record in page.items
+            )
+            if self.reaches(page, since):
+                break
+        if unreadable:
+            raise unreadable_page(str(self.endpoint), NO_ID, path="metadata")
+        return []
+
+    def settle(self, marked: list[R]) -> list[R]:
+        """Return the records with equal content; `ConflictError` if all have other content."""
+        equal = [record for record in marked if self.is_equal(record)]
+        if marked and not equal:
+            raise ConflictError(
+                409, endpoint=str(self.endpoint), errors=(_OTHER,), maybe_applied=True
+            )
+        return equal
+
+
+async def find_earlier(look_up: LookUp[R], transport: Transport, sent_before: datetime) -> list[R]:
+    """Return the records of an attempt before *sent_before*; an empty list if there are none.
+
+    The look-up begins when *sent_before* is 5 seconds old. Each error has *maybe_applied* True.
+    """
+    with mark_uncertain("an earlier attempt"):
+        age = datetime.now(UTC) - sent_before
+        await transport.clock.sleep(max(0.0, (SETTLED_AFTER - age).total_seconds()))
+        return look_up.settle(await look_up.marked(sent_before - CLOCK_SKEW))
+
+
+async def create_once(
+    send: Callable[[], Awaitable[list[R]]],
+    look_up: LookUp[R],
+    transport: Transport,
+    *,
+    sent_before: datetime | None = None,
+) -> list[R]:
+    """Return the records that *send* creates, or that a look-up finds.
+
+    - *sent_before*: look for the records of an earlier attempt before sending.
+    - After an error of *send* with *maybe_applied* True: two look-ups, with a pause. If both find
+      no mark or fail, raise the error of *send*.
+    - `ConflictError`, with *maybe_applied* True, for a record with the mark and other content.
+    """
+    if sent_before is not None:
+        found = await find_earlier(look_up, transport, sent_before)
+        if found:
+            return found
+    try:
+        return await send()
+    except SunshineError as error:
+        if not error.maybe_applied:
+            raise
+        found = await _find_lost(look_up, transport)
+        if not found:
+            raise
+        return found
+
+
+async def _find_lost(look_up: LookUp[R], transport: Transport) -> list[R]:
+    """Return the records that two look-ups find; an empty list if both find nothing or fail."""
+    with mark_uncertain(look_up.endpoint):
+        for look in range(LOOKS):
+            if look:
+                await transport.clock.sleep(_PAUSE * transport.retry.first_wait)
+            try:
+                marked = await look_up.marked(None)
+            except SunshineError:
+                continue
+            if marked:
+                return look_up.settle(marked)
+    return []

@@ -1,0 +1,201 @@
+"""Bodies of free requests: bytes of any type, and forms with files."""
+
+import io
+from collections.abc import AsyncIterator
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.frames import leaks
+
+from sunshine_async import BasicAuth, Replay, Retry, SunshineClient, TransportError
+from sunshine_async._calls.forms import MAX_FILE_BYTES, BytesBody, File, Form
+from sunshine_async.emulator import Emulator
+from sunshine_async.testing import Answer, ScriptedTransport
+
+SECRET = "s3cret-12345"
+
+
+def scripted(*answers: Answer) -> tuple[SunshineClient, ScriptedTransport]:
+    """Return a client that gets *answers*, and the transport that gives them."""
+    transport = ScriptedTransport(answers)
+    client = SunshineClient(
+        "app", auth=BasicAuth("id", "secret"), transport=transport, retry=Retry(first_wait=0)
+    )
+    return client, transport
+
+
+def parts_of(request: httpx.Request) -> list[tuple[str | None, str | None, str, bytes]]:
+    """Return name, file name, media type and bytes of each part, as a strict reader sees them."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    message: Any = BytesParser().parsebytes(head + request.content)
+    return [
+        (
+            part.get_param("name", header="content-disposition"),
+            part.get_filename(),
+            part.get_content_type(),
+            part.get_payload(decode=True),
+        )
+        for part in message.get_payload()
+    ]
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    """Give two pieces."""
+    yield b"one "
+    yield b"two"
+
+
+async def test_bytes_go_out_as_they_are() -> None:
+    """Bytes have the media type that was given, and their length."""
+    client, transport = scripted((200, {"ok": 1}), (200, {}))
+    large = bytes(range(256)) * 2000
+
+    assert await client.request("PUT", "/v2/x", content=("text/csv", b"a;b")) == {"ok": 1}
+    await client.request("PUT", "/v2/x", content=("application/octet-stream", large))
+
+    first, second = transport.requests
+    assert (first.headers["content-type"], first.content) == ("text/csv", b"a;b")
+    assert second.content == large
+    assert second.headers["content-length"] == str(len(large))
+
+
+async def test_bytes_may_be_sent_again() -> None:
+    """Bytes stay in memory, so a request that may be sent again is sent again."""
+    client, transport = scripted(httpx.ReadError(""), (200, {}))
+
+    await client.request("PUT", "/v2/x", content=("text/plain", b"again"))
+
+    assert [request.content for request in transport.requests] == [b"again"] * 2
+
+
+async def test_a_form_has_texts_and_files(tmp_path: Path) -> None:
+    """Texts go first, then each file with its name and media type, in order."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"pixels")
+    client, transport = scripted((201, {}))
+
+    await client.request(
+        "POST",
+        "/v1.1/apps/{app_id}/attachments",
+        files={
+            "source": path,
+            "thumb": ("b.jpg", io.BytesIO(b"small")),
+            "raw": ("c", pieces(), "text/x-raw"),
+            'odd"\r\nname': b"x",
+        },
+        data={"access": "public", "note": "ä"},
+    )
+
+    [request] = transport.requests
+    assert parts_of(request) == [
+        ("access", None, "text/plain", b"public"),
+        ("note", None, "text/plain", "ä".encode()),
+        ("source", "a.png", "image/png", b"pixels"),
+        ("thumb", "b.jpg", "image/jpeg", b"small"),
+        ("raw", "c", "text/x-raw", b"one two"),
+        ("odd%22%0D%0Aname", "file", "application/octet-stream", b"x"),
+    ]
+
+
+async def test_a_stream_is_not_sent_twice() -> None:
+    """A form with a file that can be read once is sent once, whatever *replay* says."""
+    client, transport = scripted(httpx.ReadError(""), httpx.ConnectError(""))
+
+    with pytest.raises(TransportError):
+        await client.request(
+            "POST", "/v2/x", files={"a": pieces(), "b": b"x"}, replay=Replay.IDEMPOTENT
+        )
+
+    assert len(transport.requests) == 1
+
+
+async def test_files_are_read_anew_for_each_attempt() -> None:
+    """A form of files that can be read again is whole in every attempt."""
+    client, transport = scripted(httpx.ReadError(""), (200, {}))
+
+    await client.request("PUT", "/v2/x", files={"a": io.BytesIO(b"first"), "b": b"second"})
+
+    assert [[part[3] for part in parts_of(one)] for one in transport.requests] == [
+        [b"first", b"second"]
+    ] * 2
+
+
+async def test_the_emulator_reads_an_upload_by_request() -> None:
+    """A free request uploads a file like the declared operation."""
+    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=Emulator().transport())
+
+    found = await client.request(
+        "POST",
+        "/v2/apps/{app_id}/attachments",
+        query={"access": "public"},
+        files={"source": ("a.txt", b"hello")},
+    )
+
+    assert found["attachment"]["mediaType"] == "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"json": None, "content": ("text/plain", b"")}, "one body"),
+        ({"json": {}, "files": {"a": b"x"}}, "one body"),
+        ({"content": ("text/plain", b""), "files": {"a": b"x"}}, "one body"),
+        ({"data": {"a": "b"}}, "needs a file"),
+        ({"data": {"a": "b"}, "files": {}}, "needs a file"),
+        ({"files": {}}, "needs a file"),
+        ({"content": ("plain", b"")}, "media type"),
+        ({"files": {"photo": b""}}, "photo is empty"),
+        ({"files": {"photo": "no/such/file"}}, "photo can't be read"),
+        ({"files": {"photo": ("a", b"x", "plain")}}, "media type"),
+        ({"files": {"photo": io.StringIO("x")}}, "photo is a file opened as text"),
+        ({"files": {"photo": 5}}, "photo must be bytes"),
+    ],
+)
+async def test_an_unfit_body_is_never_sent(arguments: dict[str, Any], reason: str) -> None:
+    """What can't be a body is named before anything is sent."""
+    client, transport = scripted()
+
+    with pytest.raises((ValueError, TypeError), match=reason):
+        await client.request("POST", "/v2/x", **arguments)
+
+    assert transport.requests == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"content": ("text/plain", SECRET.encode())},
+        {"files": {"a": SECRET.encode()}, "data": {"note": SECRET}},
+        {"files": {"a": ("a.txt", io.BytesIO(SECRET.encode()))}},
+        {"json": {"note": SECRET}},
+    ],
+    ids=["bytes", "texts and a file", "an open file", "json"],
+)
+async def test_no_frame_shows_the_body(arguments: dict[str, Any]) -> None:
+    """An error that comes after sending shows the body in no local variable."""
+    client, _ = scripted(httpx.ReadError(""))
+
+    with pytest.raises(TransportError) as caught:
+        await client.request("POST", "/v2/x", **arguments)
+
+    assert leaks(caught.value, SECRET) == []
+
+
+async def test_a_body_has_no_secret_in_its_repr() -> None:
+    """Neither a form nor bytes show their contents."""
+    form = await Form.of({"a": File(SECRET.encode())}, {"note": SECRET})
+
+    assert SECRET not in repr((form, BytesBody("text/plain", SECRET.encode()), File(SECRET)))
+
+
+async def test_each_file_has_the_limit() -> None:
+    """The limit is of a file, not of the form."""
+    half = memoryview(bytearray(MAX_FILE_BYTES // 2 + 1))
+
+    form = await Form.of({"a": File(half), "b": File(half)})
+
+    assert form.length is not None
+    assert form.length > MAX_FILE_BYTES

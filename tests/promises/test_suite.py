@@ -1,0 +1,74 @@
+"""The shape of the tests: no test sleeps in real time, and each helper stands once."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+FILES = sorted(TESTS.rglob("*.py"))
+CLOCKS = {"anyio", "asyncio", "time", "trio"}
+SLEEPS = {"sleep", "sleep_until"}
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    """Return the syntax tree of *file*."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def sleeps(module: ast.Module) -> Iterator[int]:
+    """Yield the lines of *module* with a sleep that takes real time: any but ``sleep(0)``."""
+    names = {
+        alias.asname or alias.name: alias.name
+        for node in ast.walk(module)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    yields = {
+        node.func
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call)
+        and [ast.unparse(one) for one in node.args] == ["0"]
+        and not node.keywords
+    }
+    for node in ast.walk(module):
+        match node:
+            case ast.Attribute(ast.Name(name), attr) if node not in yields:
+                if attr in SLEEPS and names.get(name) in CLOCKS:
+                    yield node.lineno
+            case ast.ImportFrom(module=source, names=found) if source in CLOCKS:
+                if SLEEPS & {alias.name for alias in found}:
+                    yield node.lineno
+
+
+def meaning(node: Definition) -> str:
+    """Return all of a definition but its name, its documentation and its decorators."""
+    head = [*node.bases, *node.keywords] if isinstance(node, ast.ClassDef) else [node.args]
+    body = node.body[ast.get_docstring(node) is not None :]
+    return "\n".join([type(node).__name__, *map(ast.dump, [*head, *body])])
+
+
+def test_no_test_sleeps_in_real_time() -> None:
+    """Outside the promises tests let virtual time pass (`support.virtual`), or wait for an event."""
+    found = [
+        f"{file.relative_to(TESTS)}:{line}"
+        for file in FILES
+        if not file.is_relative_to(TESTS / "promises")
+        for line in sleeps(tree(file))
+    ]
+
+    assert found == []
+
+
+def test_each_helper_stands_once() -> None:
+    """No function or class beside the tests has an equal in another file, or in the same one."""
+    places = defaultdict(list)
+    for file in FILES:
+        for node in tree(file).body:
+            if isinstance(node, Definition) and not node.name.lower().startswith("test"):
+                places[meaning(node)].append(f"{file.relative_to(TESTS)}: {node.name}")
+
+    assert [each for each in places.values() if len(each) > 1] == []

@@ -1,0 +1,111 @@
+"""Files for messages: what is sent, and what is refused before anything is sent."""
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sunshine_async import BasicAuth, Retry, SunshineClient, TransportError
+from sunshine_async._calls.forms import MAX_FILE_BYTES
+from sunshine_async.emulator import Emulator
+from sunshine_async.sunshine import Attachment, AttachmentDeleteBody
+from sunshine_async.testing import Answer, ScriptedTransport
+
+ANSWER: Answer = 201, {"attachment": {"mediaUrl": "https://m.example/1", "mediaType": "image/png"}}
+
+
+def scripted(*answers: Answer) -> tuple[SunshineClient, ScriptedTransport]:
+    """Return a client that gets *answers*, and the transport that gives them."""
+    transport = ScriptedTransport(answers)
+    client = SunshineClient(
+        "app", auth=BasicAuth("id", "secret"), transport=transport, retry=Retry(first_wait=0)
+    )
+    return client, transport
+
+
+async def test_a_file_is_sent_as_a_form() -> None:
+    """The file is the field ``source``; the rest is in the query."""
+    client, transport = scripted(ANSWER)
+
+    found = await client.attachments.upload(
+        b"pixels", access="public", for_="message", conversation_id="c", file_name="a.png"
+    )
+
+    [request] = transport.requests
+    assert found == Attachment(media_url="https://m.example/1", media_type="image/png")
+    assert dict(request.url.params) == {
+        "access": "public",
+        "for": "message",
+        "conversationId": "c",
+    }
+    assert b'name="source"; filename="a.png"\r\nContent-Type: image/png\r\n\r\npixels\r\n' in (
+        request.content
+    )
+    assert int(request.headers["Content-Length"]) == len(request.content)
+
+
+async def test_a_file_needs_no_name(tmp_path: Path) -> None:
+    """The name of a path is the file's name; bytes without a name are a ``file``."""
+    path = tmp_path / "menu.pdf"
+    path.write_bytes(b"x")
+    client, transport = scripted(ANSWER, ANSWER)
+
+    await client.attachments.upload(path, access="public")
+    await client.attachments.upload(io.BytesIO(b"x"), access="public")
+
+    named, unnamed = (request.content for request in transport.requests)
+    assert b'filename="menu.pdf"\r\nContent-Type: application/pdf' in named
+    assert b'filename="file"\r\nContent-Type: application/octet-stream' in unnamed
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    """Give no bytes."""
+    for piece in ():
+        yield piece
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (b"", "empty"),
+        (io.BytesIO(), "empty"),
+        (nothing(), "empty"),
+        (memoryview(bytearray(MAX_FILE_BYTES + 1)), "50000000 at most"),
+        ("no/such/file", "can't be read"),
+    ],
+    ids=["bytes", "file", "stream", "large", "missing"],
+)
+async def test_an_unfit_file_is_refused_before_anything_is_sent(source: Any, reason: str) -> None:
+    """An empty, too large or missing file is a ValueError, and no request is made."""
+    client, transport = scripted()
+
+    with pytest.raises(ValueError, match=reason):
+        await client.attachments.upload(source, access="public")
+
+    assert transport.requests == []
+
+
+async def test_an_upload_is_not_sent_twice() -> None:
+    """After a lost answer the file may be there: a second sending would leave two."""
+    client, transport = scripted(httpx.ReadTimeout("late"))
+
+    with pytest.raises(TransportError) as caught:
+        await client.attachments.upload(b"x", access="public")
+
+    assert caught.value.maybe_applied
+    assert len(transport.requests) == 1
+
+
+async def test_the_emulator_keeps_a_file_until_it_is_deleted() -> None:
+    """An uploaded file is there, a deleted file isn't, and a second deletion is an error."""
+    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=Emulator().transport())
+
+    found = await client.attachments.upload(b"x" * 300_000, access="public", file_name="a.txt")
+    body = AttachmentDeleteBody(media_url=found.media_url)
+    await client.attachments.delete(body)
+
+    assert found.media_type == "text/plain"
+    assert "m.example" not in repr(found)

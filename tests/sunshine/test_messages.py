@@ -1,0 +1,655 @@
+"""Messages: bad input, lists, and each message sent once, answer by answer."""
+
+import json
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from support.virtual import settled, until
+
+from sunshine_async import (
+    BasicAuth,
+    ConflictError,
+    LockedError,
+    NotFoundError,
+    Retry,
+    ServerError,
+    SunshineClient,
+    SunshineError,
+    TransportError,
+    bulk,
+)
+from sunshine_async._pace.waiting import CLOCK
+from sunshine_async.sunshine import (
+    Author,
+    Content,
+    Destination,
+    FileMessage,
+    ImageMessage,
+    Message,
+    MessagePost,
+    Postback,
+    TemplateMessage,
+    TextMessage,
+    UnknownContent,
+)
+from sunshine_async.testing import Answer, ScriptedTransport
+
+pytestmark = pytest.mark.usefixtures("instant_waits")
+
+BUSINESS = Author(type="business")
+HELLO = MessagePost(author=BUSINESS, content=TextMessage(text="Hello"))
+LOST = httpx.ReadTimeout("late")
+NOW = datetime.now(UTC)
+AGES_AGO = NOW - timedelta(minutes=10)
+
+
+def message(id: str = "1", text: str = "Hello", **more: Any) -> dict[str, Any]:
+    """Return a message with the mark of the key ``k``, as the service sends the message."""
+    return {
+        "id": id,
+        "received": "2020-09-30T13:46:02.733Z",
+        "author": {"type": "business", "avatarUrl": "https://example.org/x.png"},
+        "content": {"type": "text", "text": text},
+        "source": {"type": "api:conversations"},
+        "metadata": {"sunshineAsyncOnce": "k"},
+        **more,
+    }
+
+
+def page(*messages: Any, before: str | None = None) -> Answer:
+    """Return the answer to a look-up."""
+    meta = {"hasMore": before is not None, **({"beforeCursor": before} if before else {})}
+    return 200, {"messages": list(messages), "meta": meta}
+
+
+def client(*answers: Answer) -> tuple[SunshineClient, list[httpx.Request]]:
+    """Return a client that gets *answers*, and the list of requests."""
+    transport = ScriptedTransport(answers)
+    made = SunshineClient(
+        "app", auth=BasicAuth("id", "secret"), transport=transport, retry=Retry(max_attempts=1)
+    )
+    return made, transport.requests
+
+
+def methods(requests: Sequence[httpx.Request]) -> list[str]:
+    """Return the methods of *requests*."""
+    return [request.method for request in requests]
+
+
+async def test_a_message_has_the_mark() -> None:
+    """The key of ``once`` goes into the metadata, beside the caller's own properties."""
+    messages, requests = client((201, {"messages": [message()]}))
+    body = MessagePost(
+        author=BUSINESS, content=TextMessage(text="Hello"), metadata={"campaign": "may"}
+    )
+
+    [sent] = await messages.messages.post("c", body, once="k")
+
+    assert sent.id == "1"
+    assert requests[0].url.path == "/v2/apps/app/conversations/c/messages"
+    assert json.loads(requests[0].content) == {
+        "author": {"type": "business"},
+        "content": {"type": "text", "text": "Hello"},
+        "metadata": {"campaign": "may", "sunshineAsyncOnce": "k"},
+    }
+
+
+async def test_a_message_without_a_key_has_no_mark() -> None:
+    """Without ``once`` the body goes as it is, and a lost answer is in doubt at once."""
+    messages, requests = client(LOST)
+
+    with pytest.raises(TransportError) as caught:
+        await messages.messages.post("c", HELLO)
+
+    assert caught.value.maybe_applied
+    assert methods(requests) == ["POST"]
+    assert "metadata" not in json.loads(requests[0].content)
+
+
+FIRST: dict[str, Answer] = {
+    "a late answer": LOST,
+    "a broken connection": httpx.ReadError("reset"),
+    "a 500": 500,
+    "a 503": 503,
+    "a redirect": 302,
+    "a garbled answer": httpx.Response(201, content=b"<html>"),
+    "an answer without an id": (201, {"messages": [{"received": "now"}]}),
+}
+"""Answers after which the message may have been sent."""
+
+LOOKS: dict[str, tuple[tuple[Answer, ...], str]] = {
+    "found at the first look": ((page(message("7")),), "7"),
+    "found at the second look": ((page(), page(message("7"))), "7"),
+    "found after a look that failed": ((500, page(message("7"))), "7"),
+    "found among others": (
+        (page(message("5", metadata=None), message("6", metadata={"x": 1}), message("7")),),
+        "7",
+    ),
+    "found with more than was sent": (
+        (
+            page(
+                message(
+                    "7",
+                    content={
+                        "type": "text",
+                        "text": "Hello",
+                        "htmlText": "<p>Hello</p>",
+                        "actions": [],
+                    },
+                )
+            ),
+        ),
+        "7",
+    ),
+    "found deleted": ((page(message("7", deleted=True, content={"type": "text"})),), "7"),
+    "found beside other content": ((page(message("6", "Bye"), message("7")),), "7"),
+    "found nowhere": ((page(), page()), "unknown"),
+    "no look succeeds": ((500, LOST), "unknown"),
+    "a message of the user": (
+        (page(message("7", author={"type": "user"})), page()),
+        "unknown",
+    ),
+    "another mark": ((page(message("7", metadata={"sunshineAsyncOnce": "j"})), page()), "unknown"),
+    "an unreadable mark": ((page(message("7", metadata=[1])), page()), "unknown"),
+    "other content": ((page(message("7", "Bye")),), "conflict"),
+    "other content of another kind": (
+        (
+            page(
+                message("7", content={"type": "new", "text": "Hello"}, author={"type": "business"})
+            ),
+        ),
+        "conflict",
+    ),
+    "an older page isn't read": ((page(before="c1"), page(before="c1")), "unknown"),
+}
+"""Answers to the look-ups, and the outcome: the id of the message found, or a word."""
+
+
+@pytest.mark.parametrize("looks", LOOKS)
+@pytest.mark.parametrize("first", FIRST)
+async def test_a_message_is_looked_for_after_a_lost_answer(first: str, looks: str) -> None:
+    """After a lost answer two looks decide; the message isn't sent a second time."""
+    answers, outcome = LOOKS[looks]
+    messages, requests = client(FIRST[first], *answers)
+
+    assert await outcome_of(messages.messages.post("c", HELLO, once="k")) == outcome
+    assert methods(requests) == ["POST", *("GET" for _ in answers)]
+
+
+async def outcome_of(call: Awaitable[list[Message]]) -> str:
+    """Return the id of the message, or a word for an error in doubt."""
+    try:
+        [sent] = await call
+    except SunshineError as error:
+        if not error.maybe_applied:
+            return "failed"
+        return "conflict" if isinstance(error, ConflictError) else "unknown"
+    return sent.id
+
+
+REFUSED: dict[int, type[SunshineError]] = {404: NotFoundError, 423: LockedError}
+
+
+@pytest.mark.parametrize("status", REFUSED)
+async def test_a_refused_message_is_not_looked_for(status: int) -> None:
+    """After a certain refusal nothing is looked up: the message wasn't sent."""
+    messages, requests = client(status)
+
+    with pytest.raises(REFUSED[status]) as caught:
+        await messages.messages.post("c", HELLO, once="k")
+
+    assert not caught.value.maybe_applied
+    assert methods(requests) == ["POST"]
+
+
+async def test_a_full_conversation_says_what_to_do() -> None:
+    """423 names the next step."""
+    messages, _ = client((423, {"errors": [{"code": "locked", "title": "Message limit"}]}))
+
+    with pytest.raises(LockedError, match=r"messages\.delete_all"):
+        await messages.messages.post("c", HELLO)
+
+
+async def test_the_looks_have_a_pause_between() -> None:
+    """The second look comes four times `Retry.first_wait` after the first."""
+    messages, _ = client(LOST, page(), page(message()))
+    begun = CLOCK.now()
+
+    await messages.messages.post("c", HELLO, once="k")
+
+    assert 2 <= CLOCK.now() - begun < 3
+
+
+class TestSentBefore:
+    """Work that runs again: the message of the earlier attempt is looked for first."""
+
+    async def test_an_earlier_message_is_the_result(self) -> None:
+        """A message with the mark is returned, and nothing is sent."""
+        messages, requests = client(page(message("7")))
+
+        [sent] = await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert sent.id == "7"
+        assert methods(requests) == ["GET"]
+
+    async def test_pages_are_read_until_the_time(self) -> None:
+        """Pages are read back past the time of the earlier attempt, and no further."""
+        new = message("9", received=NOW.isoformat(), metadata=None)
+        old = message("1", metadata=None)
+        messages, requests = client(
+            page(new, before="c1"),
+            page(before="c2"),
+            page(message("8", received=None, metadata=None), old, before="c3"),
+            (201, {"messages": [message("10")]}),
+        )
+
+        [sent] = await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert sent.id == "10"
+        assert methods(requests) == ["GET", "GET", "GET", "POST"]
+        assert [request.url.params.get("page[before]") for request in requests[:3]] == [
+            None,
+            "c1",
+            "c2",
+        ]
+
+    async def test_a_message_within_the_skew_of_the_clocks_is_no_end(self) -> None:
+        """A message received shortly before the time, by the service's clock, ends no look-up."""
+        near = message("2", received=(AGES_AGO - timedelta(seconds=30)).isoformat(), metadata=None)
+        messages, requests = client(page(near, before="c1"), page(message("1")))
+
+        [sent] = await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert sent.id == "1"
+        assert methods(requests) == ["GET", "GET"]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            500,
+            LOST,
+            404,
+            (200, {"messages": [], "meta": {"hasMore": True}}),
+            page(message("7", metadata="?")),
+            page({"received": "now"}, message("7", metadata=None)),
+        ],
+        ids=["500", "lost", "404", "no cursor", "an unreadable mark", "a message without an id"],
+    )
+    async def test_a_page_not_read_sends_nothing(self, answer: Answer) -> None:
+        """A look-up that fails, or can't read all, is in doubt; nothing is sent."""
+        messages, requests = client(answer)
+
+        with pytest.raises(SunshineError) as caught:
+            await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert caught.value.maybe_applied
+        assert methods(requests) == ["GET"]
+
+    async def test_other_content_sends_nothing(self) -> None:
+        """The mark with other content is a conflict."""
+        messages, requests = client(page(message("7", "Bye")))
+
+        with pytest.raises(ConflictError, match="once=") as caught:
+            await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert caught.value.resent
+        assert methods(requests) == ["GET"]
+
+    async def test_the_look_waits_until_the_time_is_old(self) -> None:
+        """The look-up begins when the earlier attempt is 5 seconds old."""
+        messages, _ = client(page(message()))
+        begun = CLOCK.now()
+
+        await messages.messages.post("c", HELLO, once="k", sent_before=datetime.now(UTC))
+
+        assert 4 < CLOCK.now() - begun < 6
+
+    async def test_a_cancelled_wait_is_in_doubt(self) -> None:
+        """A cancellation before the look-up has a note: the earlier attempt may have acted."""
+        messages, requests = client()
+
+        async def sleep(_: float) -> None:
+            await anyio.sleep_forever()
+
+        CLOCK.sleep = sleep
+        notes: list[str] = []
+        with anyio.move_on_after(0):
+            try:
+                await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+            except BaseException as error:
+                notes += error.__notes__
+                raise
+
+        assert "earlier attempt" in notes[0]
+        assert requests == []
+
+
+SENT: dict[str, tuple[Content, Any]] = {
+    "actions with additions": (
+        TextMessage(text="Hi", actions=[Postback(text="A", payload="a")]),
+        {
+            "type": "text",
+            "text": "Hi",
+            "actions": [{"type": "postback", "text": "A", "payload": "a", "uri": "", "_id": "1"}],
+        },
+    ),
+    "a file with its size": (
+        FileMessage(media_url="https://example.org/x.pdf"),
+        {"type": "file", "mediaUrl": "https://example.org/x.pdf", "mediaSize": 12, "altText": "x"},
+    ),
+    "Markdown as HTML": (
+        TextMessage(markdown_text="# Hi"),
+        {"type": "text", "text": "Hi", "htmlText": "<h1>Hi</h1>"},
+    ),
+    "the shorthand syntax": (
+        TextMessage(text="&[Hi](name=hello)"),
+        {"type": "template", "template": {"name": "hello"}},
+    ),
+    "a template": (
+        TemplateMessage(template={"name": "hello", "components": [{"a": 1.0}]}),
+        {"type": "template", "template": {"name": "hello", "components": [{"a": 1, "b": 2}]}},
+    ),
+    "an unknown kind": (
+        UnknownContent(type="new", extra={"a": [1]}),
+        {"type": "new", "a": [1], "b": 2},
+    ),
+}
+"""Contents sent, and the same contents as the service may give them back."""
+
+OTHER: dict[str, tuple[Content, Any]] = {
+    "fewer actions": (
+        TextMessage(text="Hi", actions=[Postback(text="A", payload="a")]),
+        {"type": "text", "text": "Hi", "actions": []},
+    ),
+    "no actions": (
+        TextMessage(text="Hi", actions=[Postback(text="A", payload="a")]),
+        {"type": "text", "text": "Hi"},
+    ),
+    "another payload": (
+        TextMessage(text="Hi", actions=[Postback(text="A", payload="a")]),
+        {
+            "type": "text",
+            "text": "Hi",
+            "actions": [{"type": "postback", "text": "A", "payload": "b"}],
+        },
+    ),
+    "another kind": (
+        FileMessage(media_url="https://example.org/x.png"),
+        {"type": "image", "mediaUrl": "https://example.org/x.png"},
+    ),
+    "no content": (TextMessage(text="Hi"), None),
+}
+
+
+@pytest.mark.parametrize("case", [*SENT, *OTHER])
+async def test_only_what_was_sent_is_compared(case: str) -> None:
+    """A message that the service has added to is the result; a message without a part isn't."""
+    content, given = {**SENT, **OTHER}[case]
+    messages, _ = client(LOST, page(message("7", content=given)))
+    body = MessagePost(author=BUSINESS, content=content)
+
+    if case in SENT:
+        assert [one.id for one in await messages.messages.post("c", body, once="k")] == ["7"]
+    else:
+        with pytest.raises(ConflictError):
+            await messages.messages.post("c", body, once="k")
+
+
+async def test_all_messages_of_one_post_are_found() -> None:
+    """A post that makes several messages finds all of these after a lost answer."""
+    messages, _ = client(LOST, page(message("6"), message("7")))
+
+    assert len(await messages.messages.post("c", HELLO, once="k")) == 2
+
+
+BAD_BODIES: dict[str, tuple[MessagePost, str]] = {
+    "no author": (MessagePost(content=TextMessage(text="x")), "no author"),
+    "author null": (MessagePost(author=None, content=TextMessage(text="x")), "no author"),  # type: ignore[arg-type]
+    "an author without a type": (
+        MessagePost(author=Author(type=""), content=TextMessage(text="x")),
+        "no author",
+    ),
+    "no content": (MessagePost(author=BUSINESS), "no content"),
+    "content of another type": (MessagePost(author=BUSINESS, content="x"), "no content"),  # type: ignore[arg-type]
+    "a long text": (
+        MessagePost(author=BUSINESS, content=TextMessage(text="x" * 4097)),
+        "4097 characters",
+    ),
+    "a long HTML text": (
+        MessagePost(author=BUSINESS, content=TextMessage(html_text="x" * 4097)),
+        "html_text",
+    ),
+    "a long Markdown text of an image": (
+        MessagePost(
+            author=BUSINESS, content=ImageMessage(media_url="https://x", markdown_text="x" * 4097)
+        ),
+        "markdown_text",
+    ),
+    "nested metadata": (
+        MessagePost(author=BUSINESS, content=TextMessage(text="x"), metadata={"a": {"b": 1}}),  # type: ignore[dict-item]
+        "nested",
+    ),
+    "a list in metadata": (
+        MessagePost(author=BUSINESS, content=TextMessage(text="x"), metadata={"a": [1]}),  # type: ignore[dict-item]
+        "nested",
+    ),
+    "much metadata": (
+        MessagePost(author=BUSINESS, content=TextMessage(text="x"), metadata={"a": "x" * 4096}),
+        "4096 at most",
+    ),
+    "a brand without an external id": (
+        MessagePost(
+            author=Author(type="user", user_id="1", brand_id="9"), content=TextMessage(text="x")
+        ),
+        "brand_id",
+    ),
+    "a long brand": (
+        MessagePost(
+            author=Author(type="user", user_external_id="1", brand_id="9" * 25),
+            content=TextMessage(text="x"),
+        ),
+        "1 to 24",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BODIES)
+async def test_a_bad_body_is_not_sent(case: str) -> None:
+    """`ValueError` before anything is sent."""
+    messages, requests = client()
+    body, words = BAD_BODIES[case]
+
+    with pytest.raises(ValueError, match=words):
+        await messages.messages.post("c", body)
+
+    assert requests == []
+
+
+BAD_KEYS: dict[str, tuple[dict[str, Any], str]] = {
+    "an empty key": ({"once": ""}, "0 characters"),
+    "a long key": ({"once": "x" * 201}, "201 characters"),
+    "a time without a key": ({"sent_before": NOW}, "needs once="),
+    "a naive time": (
+        {"once": "k", "sent_before": datetime(2026, 1, 1)},  # noqa: DTZ001 - the point
+        "no time zone",
+    ),
+    "a time to come": (
+        {"once": "k", "sent_before": NOW + timedelta(hours=2)},
+        "in the future",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_KEYS)
+async def test_a_bad_key_is_not_sent(case: str) -> None:
+    """`ValueError` before anything is sent."""
+    messages, requests = client()
+    options, words = BAD_KEYS[case]
+
+    with pytest.raises(ValueError, match=words):
+        await messages.messages.post("c", HELLO, **options)
+
+    assert requests == []
+
+
+async def test_the_mark_counts_as_metadata() -> None:
+    """Metadata that fits only without the mark is refused."""
+    body = MessagePost(
+        author=BUSINESS, content=TextMessage(text="x"), metadata={"a": "x" * (4096 - 8)}
+    )
+    messages, requests = client((201, {"messages": [message()]}))
+
+    await messages.messages.post("c", body)
+    with pytest.raises(ValueError, match="4096 at most"):
+        await messages.messages.post("c", body, once="k")
+
+    assert len(requests) == 1
+
+
+async def test_longest_values_are_sent() -> None:
+    """A text of 4,096 characters, a key of 200 and a brand of 24 are fine."""
+    messages, requests = client((201, {"messages": [message()]}))
+    author = Author(type="user", user_external_id="1", brand_id="9" * 24)
+    body = MessagePost(author=author, content=TextMessage(text="ü" * 4096))
+
+    await messages.messages.post("c", body, once="k" * 200)
+
+    assert json.loads(requests[0].content)["author"] == {
+        "type": "user",
+        "userExternalId": "1",
+        "brandId": "9" * 24,
+    }
+
+
+async def test_send_text_sends_as_the_business() -> None:
+    """A text goes as the business, with actions, metadata and destination as given."""
+    messages, requests = client(*[(201, {"messages": [message()]})] * 2)
+
+    [sent] = await messages.messages.send_text("c", "Hello")
+    await messages.messages.send_text(
+        "c",
+        "Hello",
+        once="k",
+        author=Author(type="business", display_name="Bot"),
+        actions=[Postback(text="A", payload="a")],
+        metadata={"n": 1},
+        destination=Destination(integration_type="whatsapp"),
+    )
+
+    assert isinstance(sent, Message)
+    assert json.loads(requests[0].content) == {
+        "author": {"type": "business"},
+        "content": {"type": "text", "text": "Hello"},
+    }
+    assert json.loads(requests[1].content) == {
+        "author": {"type": "business", "displayName": "Bot"},
+        "content": {
+            "type": "text",
+            "text": "Hello",
+            "actions": [{"type": "postback", "text": "A", "payload": "a"}],
+        },
+        "metadata": {"n": 1, "sunshineAsyncOnce": "k"},
+        "destination": {"integrationType": "whatsapp"},
+    }
+
+
+async def test_the_list_goes_backwards() -> None:
+    """Messages are listed from the newest page backwards, until the service has no more."""
+    messages, requests = client(page(message("3"), message("4"), before="3"), page(message("2")))
+
+    assert [one.id async for one in messages.messages.list("c")] == ["3", "4", "2"]
+    assert [dict(request.url.params) for request in requests] == [{}, {"page[before]": "3"}]
+
+
+async def test_a_list_takes_one_direction() -> None:
+    """`ValueError` for both directions, before anything is sent."""
+    messages, requests = client((200, {"messages": [], "meta": {"hasMore": False}}))
+
+    with pytest.raises(ValueError, match="one direction"):
+        messages.messages.list("c", before="1", after="2")
+    assert [one async for one in messages.messages.list("c", after="2")] == []
+
+    assert dict(requests[0].url.params) == {"page[after]": "2"}
+
+
+async def test_messages_are_deleted() -> None:
+    """A delete that finds nothing after a lost answer is done."""
+    transport = ScriptedTransport([200, 503, 404])
+    retrying = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=transport)
+
+    await retrying.messages.delete("c", "1")
+    await retrying.messages.delete_all("c")
+
+    assert [request.url.path for request in transport.requests] == [
+        "/v2/apps/app/conversations/c/messages/1",
+        *["/v2/apps/app/conversations/c/messages"] * 2,
+    ]
+
+
+async def test_many_messages_have_keys_of_their_own() -> None:
+    """``once`` of `post_many` gives each pair its key; a failing one sends nothing."""
+    messages, requests = client(*[(201, {"messages": [message()]})] * 2)
+
+    def once(pair: tuple[str, MessagePost]) -> str:
+        return {"a": "key-a", "b": "key-b"}[pair[0]]
+
+    pairs = [("a", HELLO), ("b", HELLO), ("c", HELLO), ("d",)]
+    async with messages.messages.post_many(pairs, once=once, ordered=True) as stream:  # type: ignore[arg-type]
+        outcomes = [outcome async for outcome in stream]
+
+    assert list(map(type, outcomes)) == [bulk.Done, bulk.Done, bulk.Failed, bulk.Failed]
+    assert sorted(json.loads(one.content)["metadata"]["sunshineAsyncOnce"] for one in requests) == [
+        "key-a",
+        "key-b",
+    ]
+    assert isinstance(outcomes[2], bulk.Failed)
+    assert isinstance(outcomes[2].error.__cause__, KeyError)
+
+
+async def test_many_messages_need_no_key() -> None:
+    """Without ``once`` a lost answer is an unknown outcome."""
+    messages, _ = client(500)
+
+    async with messages.messages.post_many([("a", HELLO)]) as stream:
+        [outcome] = [outcome async for outcome in stream]
+
+    assert isinstance(outcome, bulk.Unknown)
+    assert isinstance(outcome.error, ServerError)
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """The service, with answers that wait until the gate opens."""
+
+    def __init__(self) -> None:
+        self.open = anyio.Event()
+        self.texts: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.texts.append(json.loads(request.content)["content"]["text"])
+        await self.open.wait()
+        return httpx.Response(201, json={"messages": [message()]})
+
+
+async def test_messages_of_a_conversation_go_in_sequence() -> None:
+    """A message waits for the answer to the message before it in the conversation, no other."""
+    gate = Gate()
+    sunshine = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=gate)
+    texts = [("a", "a1"), ("a", "a2"), ("b", "b1"), ("a", "a3")]
+    pairs = [
+        (where, MessagePost(author=BUSINESS, content=TextMessage(text=text)))
+        for where, text in texts
+    ]
+
+    async with sunshine.messages.post_many(pairs, concurrency=4) as stream:
+        await until(lambda: len(gate.texts) >= 2)
+        await settled()
+        assert gate.texts == ["a1", "b1"]
+        gate.open.set()
+        outcomes = [outcome async for outcome in stream]
+
+    assert len(outcomes) == 4
+    assert gate.texts == ["a1", "b1", "a2", "a3"]
