@@ -183,6 +183,7 @@ class Dispatcher:
         Where the disk refuses deliveries, the outcomes alone are tried, which free space.
         """
         group, self._group = self._group, _ExchangeGroup()
+        result = None
         with CancelScope(shield=True):
             result = await self._exchange(group.events, group.outcomes, slots)
             group.succeeded = result is not None

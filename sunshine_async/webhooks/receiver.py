@@ -15,7 +15,14 @@ from attrs import frozen
 from sunshine_async._calls.retry import Retry
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
-from sunshine_async.webhooks.deliveries import Event, RawEvent, UnknownEvent, WebhookParser
+from sunshine_async.sunshine.once import MAX_KEY
+from sunshine_async.webhooks.deliveries import (
+    Event,
+    RawEvent,
+    UnknownEvent,
+    WebhookParser,
+    hash_id,
+)
 from sunshine_async.webhooks.handling import Dispatcher, HandlingRules, UnhandledEventError
 from sunshine_async.webhooks.inbox import Inbox, StoredEvent
 
@@ -53,7 +60,8 @@ class Received(Generic[E_co]):
 
     def key(self, name: str) -> str:
         """Return a key for ``once=``: equal in every attempt, different for each event and *name*."""
-        return f"{self.id}:{name}"
+        key = f"{self.id}:{name}"
+        return key if len(key) <= MAX_KEY else hash_id(key.encode())
 
 
 @frozen

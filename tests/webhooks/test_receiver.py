@@ -25,6 +25,7 @@ from support.deliveries import (
     sender,
     shuffled_deliveries,
 )
+from support.frames import leaks
 from support.size import sized
 
 from sunshine_async import ConfigurationError, NotFoundError, Retry
@@ -120,6 +121,8 @@ def test_an_event_is_handled_with_all_its_values(path: Path, backend: str) -> No
         assert (received.id, received.type, received.app_id) == ("e1", MESSAGE, "app")
         assert (received.attempt, received.begun_before) == (1, None)
         assert received.key("hello") == "e1:hello" != received.key("bye")
+        assert len(received.key("x" * 500)) <= 200
+        assert received.key("x" * 500) != received.key("x" * 501)
 
     anyio.run(scenario, backend=backend)
 
@@ -301,6 +304,11 @@ async def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture)
     assert levels == [(logging.WARNING, True)] * 2 + [(logging.ERROR, True)]
     assert "attempt 3 of event e1 (conversation:message) has failed" in caplog.messages[-1]
     assert letter.reason == "NotFoundError: 404 (GET /x)"
+    for record in caplog.records:
+        assert record.exc_info is not None
+        assert record.exc_info[1] is not None
+        assert leaks(record.exc_info[1], SECRET, "hello 1") == []
+    assert "hello" not in repr(letter)
 
 
 async def test_a_dead_letter_is_replayed_or_dropped(path: Path) -> None:
