@@ -89,7 +89,8 @@ class Messages:
       the message carries the key in its metadata, as ``sunshineAsyncOnce``.
     - After a lost answer, `post` reads the newest page of the conversation twice, with a pause. The
       message with the key and equal content is the result. No message with the key: the error of
-      the request has *maybe_applied* True, because the request may still be under way.
+      the request has *maybe_applied* True, because the request may still be under way. Where a
+      `webhooks.Receiver` of this process gets the message first, that is the result.
     - A message with the key and other content: `ConflictError`, with *maybe_applied* True.
     - Without *once*, a lost answer is an error with *maybe_applied* True at once. In both cases the
       message isn't sent again.
@@ -291,6 +292,7 @@ class Messages:
             reaches=reaches,
             is_marked=is_marked,
             is_equal=is_equal,
+            echo_key=(conversation_id, once),
         )
 
 

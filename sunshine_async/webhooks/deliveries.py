@@ -19,6 +19,7 @@ from attrs import field, frozen
 from sunshine_async._codec import Misfit, decode, structure
 from sunshine_async._codec.model import Model, redact
 from sunshine_async.errors import ConfigurationError, WebhookError
+from sunshine_async.sunshine.once import EchoKey
 
 Secret: TypeAlias = str | bytes
 
@@ -174,6 +175,13 @@ class WebhookParser(ABC):
         key = header_bytes(given)
         if not sum(compare_digest(key, secret) for secret in self._secrets):
             return "the X-API-Key header has none of the secrets: compare with the webhook's secret"
+        return None
+
+    def echo(self, event: RawEvent) -> tuple[EchoKey, Model] | None:  # noqa: ARG002
+        """Return key and record of an event that tells of a record created with ``once=``.
+
+        None for any other event, and where the service doesn't tell.
+        """
         return None
 
     @abstractmethod

@@ -8,9 +8,11 @@ from typing import Any, Final, cast
 
 from attrs import field, frozen
 
-from sunshine_async._codec import Misfit, encode
+from sunshine_async._codec import Misfit, encode, structure
 from sunshine_async._codec.model import WIRE, Model, redact
 from sunshine_async.errors import ConfigurationError
+from sunshine_async.sunshine.message_models import Message
+from sunshine_async.sunshine.once import MARK, EchoKey
 from sunshine_async.webhooks.deliveries import (
     Event,
     RawDelivery,
@@ -44,6 +46,17 @@ class SunshineWebhooks(WebhookParser):
         thing = inside(payload, "message") or inside(payload, "activity")
         by_business = inside(thing, "author", "type") == "business"
         return by_business and _is_ours(inside(thing, "source"), integration_id)
+
+    def echo(self, event: RawEvent) -> tuple[EchoKey, Message] | None:
+        """Return key and message of a business message that was sent with ``once=``."""
+        message = inside(event.data, "payload", "message")
+        mark = inside(message, "metadata", MARK)
+        if event.conversation_id is None or not isinstance(mark, str):
+            return None
+        try:
+            return (event.conversation_id, mark), structure(message, Message)
+        except Misfit:
+            return None
 
     def is_standby(self, event: RawEvent, integration_id: str) -> bool:
         """Return True if another integration is active, and this one isn't offered control.

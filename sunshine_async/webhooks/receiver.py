@@ -15,7 +15,7 @@ from attrs import frozen
 from sunshine_async._calls.retry import Retry
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
-from sunshine_async.sunshine.once import MAX_KEY
+from sunshine_async.sunshine.once import MAX_KEY, note_echo
 from sunshine_async.webhooks.deliveries import (
     Event,
     RawEvent,
@@ -90,7 +90,8 @@ class Receiver:
         app = Starlette(routes=[Mount("/webhooks", receiver)], lifespan=receiver.lifespan)
 
     Mounted at ``/webhooks``, the target to register is ``https://…/webhooks/``, with the slash at
-    the end: a redirect is not followed by the services.
+    the end: Starlette redirects the path without the slash, and the services follow no redirect.
+    ``Route("/webhooks", receiver, methods=["POST"])`` serves the path without the slash.
 
     Answers:
 
@@ -106,6 +107,9 @@ class Receiver:
     handler that raises, or is cancelled after *handler_timeout* seconds, is tried again by *retry*
     (its *deadline* counts from the first attempt), and then becomes a dead letter. The conversation
     waits meanwhile, and no other conversation does.
+
+    A message of this process, sent with ``once=``, comes back as an event. The event settles an
+    answer that was lost: the call returns the message without a look-up.
 
     Events without a handler are not stored. Skipped too, unless *own* or *standby* is set:
 
@@ -260,6 +264,9 @@ class Receiver:
         if isinstance(delivery, WebhookError):
             _LOG.warning("a delivery is answered %d: %s", delivery.status, delivery)
             return delivery.status
+        for event in delivery.events:
+            if (echo := self._parser.echo(event)) is not None:
+                note_echo(*echo)
         events = [event for event in delivery.events if self._wants(event)]
         return 200 if not events or await running.dispatcher.put(events) else 503
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,15 @@ from support.deliveries import (
 from support.frames import leaks
 from support.size import sized
 
-from sunshine_async import ConfigurationError, NotFoundError, Retry
+from sunshine_async import (
+    BasicAuth,
+    ConfigurationError,
+    NotFoundError,
+    RequestTimeoutError,
+    Retry,
+    SunshineClient,
+)
+from sunshine_async.sunshine.once import MARK
 from sunshine_async.webhooks import (
     ConversationMessage,
     InboxError,
@@ -568,6 +576,69 @@ async def test_own_and_standby_events_are_skipped(path: Path) -> None:
             assert await post(client, own, standby, message(3)) == 200
             await bot.until(len(expected))
         assert bot.ids == expected
+
+
+def echo_of(number: int, text: str, *, key: str = "key") -> dict[str, Any]:
+    """Return the event of a bot's own message, sent with ``once=``."""
+    event = message(number)
+    event["payload"]["message"] |= {
+        "author": {"type": "business"},
+        "content": {"type": "text", "text": text},
+        "source": {"type": "api:conversations"},
+        "metadata": {MARK: key},
+    }
+    return event
+
+
+def unreadable_echo() -> dict[str, Any]:
+    """Return an echo without the id of the message."""
+    event = echo_of(1, "hello")
+    del event["payload"]["message"]["id"]
+    return event
+
+
+ECHOES: Mapping[str, tuple[list[Any], int]] = {
+    "the message": ([echo_of(1, "hello")], 1),
+    "the second": ([echo_of(1, "other"), echo_of(2, "hello")], 1),
+    "other content": ([echo_of(1, "other")], 3),
+    "another key": ([echo_of(1, "hello", key="another")], 3),
+    "a message of the user": ([message(1)], 3),
+    "no conversation": ([{**echo_of(1, "hello"), "payload": {"message": {}}}], 3),
+    "unreadable": ([unreadable_echo()], 3),
+}
+"""Events that the webhook brings, and the requests of a `post`."""
+
+
+@pytest.mark.parametrize("case", ECHOES)
+async def test_an_echo_settles_a_lost_answer_without_a_look_up(path: Path, case: str) -> None:
+    """An equal message with the key, brought by the webhook, is the result of a lost `post`."""
+    echoes, requests = ECHOES[case]
+    paths: list[str] = []
+
+    class Service(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            paths.append(request.method)
+            if request.method == "GET":
+                return httpx.Response(200, json={"messages": [], "meta": {}, "links": {}})
+            async with sender(receiver) as client:
+                assert await post(client, *echoes) == 200
+            raise httpx.ReadTimeout(case)
+
+    receiver = receiver_at(path)
+    async with (
+        receiver,
+        SunshineClient(
+            "app", auth=BasicAuth("key", "secret"), transport=Service(), retry=Retry(first_wait=0)
+        ) as client,
+    ):
+        if requests == 1:
+            [sent] = await client.messages.send_text("c", "hello", once="key")
+            assert sent.id == f"m{len(echoes)}"
+        else:
+            with pytest.raises(RequestTimeoutError) as caught:
+                await client.messages.send_text("c", "hello", once="key")
+            assert caught.value.maybe_applied
+    assert paths == ["POST", "GET", "GET"][:requests]
 
 
 async def test_an_event_without_a_handler_is_not_stored(path: Path) -> None:
