@@ -7,6 +7,7 @@ A call: `Users.create` in ``sunshine/users.py`` -> `Transport.call` in ``_calls/
 - ``sunshine``, ``smooch``, ``dixa``: a client, models and operations for each service.
 - ``bulk``: one coroutine over many items. ``rows``: files of users. ``journal``: record of a job.
   ``jobs``: rows through a service, resumable after a kill. ``cli``: the command line.
+- ``webhooks``: deliveries verified, parsed, handled once.
 - ``emulator``, ``testing``: the services in memory, and fixtures for tests.
 - ``_calls``, ``_pace``, ``_http``, ``_codec``: one call, its start, its bytes, its JSON.
 - ``auth.py``: credentials. ``errors.py``: exceptions. ``migration.py``: v1.1 models to v2.
@@ -42,6 +43,7 @@ from sunshine_async.errors import (
     ServerError,
     SunshineError,
     TransportError,
+    WebhookError,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ __all__ = [
     "SunshineError",
     "TransportError",
     "Unset",
+    "WebhookError",
     "__version__",
 ]
 

@@ -19,7 +19,8 @@
     │   ├── ConnectError              the last attempt sent nothing
     │   ├── RequestTimeoutError       also a TimeoutError
     │   └── ConnectionLostError       sent, then the connection broke
-    └── ResponseDecodeError           an unreadable answer
+    ├── ResponseDecodeError           an unreadable answer
+    └── WebhookError                  not a valid webhook delivery
 
 The attribute ``maybe_applied`` of every error is True if the service may have acted on the call.
 Look before you send such a call again.
@@ -306,6 +307,15 @@ class ResponseDecodeError(SunshineError):
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: value for name, value in self.__dict__.items() if name != "body"}
         return _restore, (type(self), self.args, state)
+
+
+class WebhookError(SunshineError):
+    """A request is no valid webhook delivery; *status* is the HTTP status to answer with."""
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        self.status: Final = status
+        """401: wrong secret or signature. 400: the body is no delivery. 413: the body is too large."""
+        super().__init__(reason)
 
 
 def _tries(attempts: int) -> str:

@@ -23,6 +23,7 @@ from sunshine_async.errors import (
     ResponseDecodeError,
     SunshineError,
     TransportError,
+    WebhookError,
     error_class,
     uncertain,
 )
@@ -53,6 +54,7 @@ TREE = {
     "RequestTimeoutError": "TransportError",
     "ConnectionLostError": "TransportError",
     "ResponseDecodeError": "SunshineError",
+    "WebhookError": "SunshineError",
 }
 
 
@@ -88,6 +90,8 @@ def example(kind: type[SunshineError]) -> SunshineError:
         return kind("it broke", fault=Fault.LOST, endpoint=ENDPOINT, attempts=2, maybe_applied=True)
     if issubclass(kind, ResponseDecodeError):
         return kind("missing", path="user.id", status=200, endpoint=ENDPOINT, maybe_applied=True)
+    if issubclass(kind, WebhookError):
+        return kind("no list of events", status=400)
     return kind("something", maybe_applied=True)
 
 

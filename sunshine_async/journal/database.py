@@ -1,23 +1,22 @@
-"""SQLite database of a journal: opened by a single process, complete after a kill."""
+"""SQLite databases for a single process, complete after a kill: the base, and the journal's."""
 
 import os
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from errno import EIO
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NoReturn, cast
+from typing import Any, ClassVar, Final, NoReturn, cast
 
 from sunshine_async.errors import ConfigurationError, SunshineError
 from sunshine_async.journal import sql
 from sunshine_async.journal.rows import SourceRow
 
 VERSION: Final = 2
-"""Version of the tables; a file with another version is refused."""
+"""Version of the tables of a journal; a file with another version is refused."""
 OLDEST: Final = (3, 33)  # the oldest SQLite that has all statements
-_APPLICATION: Final = 0x53756E4A
 _SPLIT: Final = 1 << 16  # a flag in the version: the main file lacks rows of the ``-wal`` file
 _CHECKPOINT_SIZE: Final = 4 << 20  # bytes of the ``-wal`` file: rows then move to the main file
 
@@ -26,28 +25,44 @@ class JournalError(SunshineError):
     """The journal can't be opened, read or written; the text has the reason and the next step."""
 
 
-class JournalDatabase:
+class SingleProcessDatabase:
     """The database at *path*, created where the file is missing, unless *must_exist* is set.
+
+    A subclass names the tables, and the error to raise with a reason of *REASONS*.
 
     The main file carries a split flag, from before the first write to the ``-wal`` file until the
     database is closed. The last frame of the ``-wal`` file with the version clears the flag: both
     files together are complete. A main file left by a kill, without the ``-wal`` file, is refused.
 
-    Raise `ConfigurationError` for a name that no file can have, `JournalError` as `Journal` does.
+    Raise `ConfigurationError` for a name that no file can have, and *ERROR* for a file that is of
+    another kind, damaged or in use by another process, and for a disk that can't be written.
     """
 
+    NOUN: ClassVar[str]
+    """The kind of file in messages, such as ``journal``."""
+    APPLICATION: ClassVar[int]
+    """The kind of file, as a number in the file."""
+    VERSION: ClassVar[int]
+    """Version of the tables; a file with another version is refused."""
+    TABLES: ClassVar[Sequence[str]]
+    """Statements that create the tables."""
+    ERROR: ClassVar[type[SunshineError]]
+    """The error to raise."""
+    REASONS: ClassVar[Mapping[str, str]]
+    """Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
+
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
-        self.path: Final = _checked_path(path)
+        self.path: Final = _checked_path(path, self.NOUN)
         self._lock: Final = Lock()
         real = Path(os.path.realpath(self.path))
         if not must_exist:
-            _create_file(real, self.path)
+            self._create_file(real)
         elif not real.exists():
             self._fail("isn't there: check the path and its spelling")
         if not real.is_file():
             self._fail("is a directory, or not a regular file: give the path of a file")
         if not os.access(real, os.W_OK):
-            self._fail(sql.ERROR_REASONS["readonly"])
+            self._fail(self.REASONS["readonly"])
         self._wal: Final = Path(f"{real}-wal")
         with self._translated_errors():
             self._database: Final = sqlite3.connect(
@@ -90,41 +105,50 @@ class JournalDatabase:
         [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         database.execute("COMMIT")
         if must_exist and not tables:
-            self._fail(sql.NOT_A_JOURNAL)
-        if application != _APPLICATION and (application or tables):
-            self._fail("is not a journal, but another program's database")
+            self._fail(self.REASONS["not a database"])
+        if application != self.APPLICATION and (application or tables):
+            self._fail(f"is no {self.NOUN}, but another program's database")
         self._check_version(version & ~_SPLIT, is_new=not tables)
         if version & _SPLIT and not self._wal_size():
             self._fail(
-                f"is a part of a journal: the file {self._wal.name} has the rest, and is missing. "
-                "Copy both files, or copy with `sunshine-async job copy`"
+                f"is a part of a {self.NOUN}: the file {self._wal.name} has the rest, and is "
+                f"missing. {self.REASONS['split']}"
             )
         database.execute("SELECT count(*) FROM json_each('[]')")
         if not tables:
             with self._transaction():
-                for statement in sql.CREATE_TABLES:
+                for statement in self.TABLES:
                     database.execute(statement)
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
-                database.execute(f"PRAGMA user_version = {VERSION}")
+                database.execute(f"PRAGMA application_id = {self.APPLICATION}")
+                database.execute(f"PRAGMA user_version = {self.VERSION}")
         database.execute("PRAGMA journal_mode = WAL")
         # a journal can be read on a full disk too
         with suppress(sqlite3.Error) if must_exist else nullcontext():
             self._checkpoint()
-        with suppress(JournalError) if must_exist else nullcontext(), self._transaction():
+        with suppress(self.ERROR) if must_exist else nullcontext(), self._transaction():
             self._recover()
 
     def _check_version(self, version: int, *, is_new: bool) -> None:
-        text = f"has version {version} of the format: this release reads version {VERSION} only"
-        if version > VERSION:
+        text = (
+            f"has version {version} of the format: this release reads version {self.VERSION} only"
+        )
+        if version > self.VERSION:
             self._fail(f"{text}. Use a newer release of sunshine-async")
-        if version < VERSION and not is_new:
-            self._fail(
-                f"{text}. Finish the job with the release that started it, or start a new journal "
-                "with an upsert"
-            )
+        if version < self.VERSION and not is_new:
+            self._fail(f"{text}. {self.REASONS['old']}")
 
     def _recover(self) -> None:
         """Correct the state of rows that a kill has left."""
+
+    def _create_file(self, real: Path) -> None:
+        """Create the file, for the owner alone, unless the file exists."""
+        try:
+            os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
+            raise self.ERROR(message) from None
 
     def _checkpoint(self) -> None:
         """Move all rows from the ``-wal`` file to the main file.
@@ -132,9 +156,9 @@ class JournalDatabase:
         Before the move both files get the split flag; after the move the ``-wal`` file alone clears
         the flag. The ``-wal`` file is never empty after the first write.
         """
-        self._database.execute(f"PRAGMA user_version = {VERSION | _SPLIT}")
+        self._database.execute(f"PRAGMA user_version = {self.VERSION | _SPLIT}")
         self._database.execute("PRAGMA wal_checkpoint(FULL)")
-        self._database.execute(f"PRAGMA user_version = {VERSION}")
+        self._database.execute(f"PRAGMA user_version = {self.VERSION}")
 
     def _wal_size(self) -> int:
         return self._wal.stat().st_size if self._wal.exists() else 0
@@ -169,34 +193,34 @@ class JournalDatabase:
             yield
         except sqlite3.Error as error:
             text = str(error)
-            reasons = (reason for part, reason in sql.ERROR_REASONS.items() if part in text)
+            reasons = (reason for part, reason in self.REASONS.items() if part in text)
         else:
             return
         self._fail(next(reasons, f"can't be used: {text}"))
 
     def _fail(self, reason: str) -> NoReturn:
         message = f"{self.path} {reason}"
-        raise JournalError(message)
+        raise self.ERROR(message)
 
 
-def _checked_path(path: str | Path) -> Path:
+class JournalDatabase(SingleProcessDatabase):
+    """The database of a journal."""
+
+    NOUN = "journal"
+    APPLICATION = 0x53756E4A
+    VERSION = VERSION
+    TABLES = sql.CREATE_TABLES
+    ERROR = JournalError
+    REASONS = sql.ERROR_REASONS
+
+
+def _checked_path(path: str | Path, noun: str) -> Path:
     """Return *path*; raise `ConfigurationError` for a name that SQLite reserves or no file can have."""
     name = os.fspath(path)
     if name in ("", ":memory:") or name.startswith("file:") or "\0" in name:
-        message = f"journal: the path of a file is needed, such as run.sqlite, not {name!r}"
+        message = f"{noun}: the path of a file is needed, such as run.sqlite, not {name!r}"
         raise ConfigurationError(message)
     return Path(name)
-
-
-def _create_file(real: Path, path: Path) -> None:
-    """Create the file, for the owner alone, unless the file exists."""
-    try:
-        os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        message = f"the journal {path} can't be created: {error.strerror}"
-        raise JournalError(message) from None
 
 
 def insert_rows(

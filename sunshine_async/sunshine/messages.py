@@ -91,7 +91,8 @@ class Messages:
     - After a lost answer, `post` reads the newest page of the conversation twice, with a pause of
       four times `Retry.first_wait` (2 seconds by default). The message with the key and equal
       content is the result. No message with the key: the error of the request has *maybe_applied*
-      True, because the request may still be under way.
+      True, because the request may still be under way. If a `webhooks.Receiver` of this process
+      gets the message first, that message is the result.
     - A message with the key and different content: `ConflictError`, with *maybe_applied* True.
     - Without *once*, a lost answer is an error with *maybe_applied* True at once. In both cases the
       message isn't sent again.
@@ -295,6 +296,7 @@ class Messages:
             reaches=reaches,
             is_marked=is_marked,
             is_equal=is_equal,
+            echo_key=(conversation_id, once),
         )
 
 

@@ -4,11 +4,15 @@
 pause; for work that runs again `create_once` looks before sending. A `LookUp` selects the record,
 by a mark in the metadata or by a property. The create is never sent again once the service may have
 acted.
+
+A webhook may bring the created record first, as an echo: `note_echo`. An echo settles a lost answer
+without a look-up.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -38,6 +42,29 @@ _OTHER: Final = ErrorDetail(
     "once",
     "a record with this once= is there, with different content: use a key for one content only",
 )
+
+EchoKey: TypeAlias = tuple[str, str]
+"""Container of a record, such as a conversation, and the mark."""
+_ECHOES: Final[dict[EchoKey, list[Any]]] = {}
+"""Echoes of the creates under way in this process."""
+
+
+def note_echo(key: EchoKey, record: object) -> None:
+    """Note a *record* that a webhook has brought, if a create with that *key* is under way here."""
+    if key in _ECHOES:
+        _ECHOES[key].append(record)
+
+
+@contextmanager
+def _echoes(key: EchoKey | None) -> Generator[list[Any]]:
+    """Collect the echoes of a create for the length of the block."""
+    if key is None:
+        yield []
+        return
+    try:
+        yield _ECHOES.setdefault(key, [])
+    finally:
+        _ECHOES.pop(key, None)
 
 
 def check_once(once: str | None, sent_before: datetime | None) -> None:
@@ -105,6 +132,8 @@ class LookUp(Generic[R]):
     reaches: Callable[[Page[R], datetime | None], bool]
     is_marked: Callable[[R], bool]
     is_equal: Callable[[R], bool]
+    echo_key: EchoKey | None = None
+    """Key of echoes; None: no webhook brings the record."""
 
     async def marked(self, since: datetime | None) -> list[R]:
         """Return the records with the mark, from the time *since* on.
@@ -164,23 +193,27 @@ async def create_once(
         found = await find_earlier(look_up, transport, sent_before)
         if found:
             return found
-    try:
-        return await send()
-    except SunshineError as error:
-        if not error.maybe_applied:
-            raise
-        found = await _find_lost(look_up, transport)
-        if not found:
-            raise
-        return found
+    with _echoes(look_up.echo_key) as echoes:
+        try:
+            return await send()
+        except SunshineError as error:
+            if not error.maybe_applied:
+                raise
+            found = await _find_lost(look_up, transport, echoes)
+            if not found:
+                raise
+            return found
 
 
-async def _find_lost(look_up: LookUp[R], transport: Transport) -> list[R]:
-    """Return the records that two look-ups find; an empty list if both find nothing or fail."""
+async def _find_lost(look_up: LookUp[R], transport: Transport, echoes: list[R]) -> list[R]:
+    """Return the records of *echoes*, or of two look-ups; an empty list if all find nothing or fail."""
     with mark_uncertain(look_up.endpoint):
         for look in range(LOOKS):
             if look:
                 await transport.clock.sleep(_PAUSE * transport.retry.first_wait)
+            equal = [one for one in echoes if look_up.is_marked(one) and look_up.is_equal(one)]
+            if equal:
+                return equal
             try:
                 marked = await look_up.marked(None)
             except SunshineError:

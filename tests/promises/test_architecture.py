@@ -28,7 +28,7 @@ LEVELS = (
     ("_calls", "bulk", "rows"),
     ("dixa", "smooch", "sunshine"),
     ("__init__", "migration"),
-    ("emulator", "jobs"),
+    ("emulator", "jobs", "webhooks"),
     ("cli", "testing"),
     ("__main__",),
 )
@@ -41,6 +41,16 @@ PURE = [
         name
         for name in FILES
         if name.startswith(("_codec.", "_pace.")) and name not in IMPURE_FILES
+    ),
+    *(
+        f"webhooks.{name}"
+        for name in (
+            "deliveries",
+            "parsers",
+            "smooch_events",
+            "sunshine_events",
+            "sunshine_payloads",
+        )
     ),
     *("_calls.endpoint", "_calls.error_body", "_calls.retry", "errors"),
 ]

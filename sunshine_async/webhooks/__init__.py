@@ -1,0 +1,145 @@
+"""Webhooks of the three services: verified, parsed, and handled once.
+
+`Receiver` is an ASGI application for Starlette, FastAPI or a server alone. A delivery is written to
+an inbox on disk, then answered, then handled by an async function of yours::
+
+    receiver = webhooks.Receiver(webhooks.SunshineWebhooks(secret), inbox="inbox.sqlite")
+
+    @receiver.on("conversation:message")
+    async def answer(received: webhooks.Received[webhooks.ConversationMessage]) -> None:
+        event = received.event
+        await client.messages.send_text(
+            event.payload.conversation.id, "Hello",
+            once=received.key("hello"), sent_before=received.begun_before,
+        )
+
+    app = Starlette(routes=[Mount("/webhooks", receiver)], lifespan=receiver.lifespan)
+
+An event is handled once, in the order of the conversation, also after a kill. An attempt that was
+interrupted starts again, so a handler passes ``received.key(...)`` and ``received.begun_before`` on
+to sending, which finds a message of an earlier attempt.
+
+Without a receiver, in Django or Flask, ``SunshineWebhooks(secret).parse(headers, body)`` verifies
+and returns a `Delivery` of typed events, or raises `WebhookError` with the status to answer.
+`SmoochWebhooks` and `DixaWebhooks` do the same for the other services. ``parsers`` verify and read,
+``sunshine_events``, ``sunshine_payloads`` and ``smooch_events`` are the types, ``deliveries`` has the shared parts.
+``receiver`` answers, ``handling`` runs the handlers, and ``inbox`` is the file.
+"""
+
+from sunshine_async.errors import WebhookError
+from sunshine_async.webhooks.deliveries import (
+    Delivery,
+    Event,
+    UnknownEvent,
+)
+from sunshine_async.webhooks.inbox import (
+    InboxError,
+)
+from sunshine_async.webhooks.parsers import (
+    DixaEvent,
+    DixaOrganization,
+    DixaWebhooks,
+    SmoochWebhooks,
+    SunshineWebhooks,
+)
+from sunshine_async.webhooks.receiver import (
+    DeadLetter,
+    Received,
+    Receiver,
+)
+from sunshine_async.webhooks.smooch_events import (
+    SmoochApp,
+    SmoochConversationEvent,
+    SmoochDeliveryEvent,
+    SmoochDestination,
+    SmoochError,
+    SmoochEvent,
+    SmoochLinkEvent,
+    SmoochMergeEvent,
+    SmoochMessageEvent,
+    SmoochPaymentEvent,
+    SmoochPostback,
+    SmoochPostbackEvent,
+    SmoochReferral,
+)
+from sunshine_async.webhooks.sunshine_events import (
+    ClientAdd,
+    ClientRemove,
+    ClientUpdate,
+    ConversationCreate,
+    ConversationJoin,
+    ConversationLeave,
+    ConversationMessage,
+    ConversationMessageDeliveryChannel,
+    ConversationMessageDeliveryFailure,
+    ConversationMessageDeliveryUser,
+    ConversationPostback,
+    ConversationRead,
+    ConversationReferral,
+    ConversationRemove,
+    ConversationTyping,
+    SunshineEvent,
+    SwitchboardAcceptControl,
+    SwitchboardAcceptControlFailure,
+    SwitchboardOfferControl,
+    SwitchboardOfferControlFailure,
+    SwitchboardPassControl,
+    SwitchboardPassControlFailure,
+    SwitchboardReleaseControl,
+    UserMerge,
+    UserRemove,
+    UserUpdate,
+)
+from sunshine_async.webhooks.sunshine_payloads import (
+    ActivityPayload,
+    AuthorWebhook,
+    Campaign,
+    ClientPayload,
+    ConversationActivity,
+    ConversationCreatePayload,
+    ConversationMessageDeliveryPayload,
+    ConversationMessagePayload,
+    ConversationPayload,
+    ConversationPostbackPayload,
+    ConversationReferralPayload,
+    DeliveryDestination,
+    EventError,
+    MergedClients,
+    MergedConversations,
+    MergedUsers,
+    MessageId,
+    MessageWebhook,
+    ParticipantPayload,
+    PostbackWebhook,
+    Referral,
+    ReferralDetails,
+    SourceWithCampaignWebhook,
+    SwitchboardPayload,
+    UserMergePayload,
+    UserPayload,
+)
+
+# fmt: off
+__all__ = [
+    "ActivityPayload", "AuthorWebhook", "Campaign", "ClientAdd", "ClientPayload",
+    "ClientRemove", "ClientUpdate", "ConversationActivity", "ConversationCreate",
+    "ConversationCreatePayload", "ConversationJoin", "ConversationLeave", "ConversationMessage",
+    "ConversationMessageDeliveryChannel", "ConversationMessageDeliveryFailure",
+    "ConversationMessageDeliveryPayload", "ConversationMessageDeliveryUser",
+    "ConversationMessagePayload", "ConversationPayload", "ConversationPostback",
+    "ConversationPostbackPayload", "ConversationRead", "ConversationReferral",
+    "ConversationReferralPayload", "ConversationRemove", "ConversationTyping", "DeadLetter",
+    "Delivery", "DeliveryDestination", "DixaEvent", "DixaOrganization", "DixaWebhooks", "Event",
+    "EventError", "InboxError", "MergedClients", "MergedConversations", "MergedUsers",
+    "MessageId", "MessageWebhook", "ParticipantPayload", "PostbackWebhook", "Received",
+    "Receiver", "Referral", "ReferralDetails", "SmoochApp", "SmoochConversationEvent",
+    "SmoochDeliveryEvent", "SmoochDestination", "SmoochError", "SmoochEvent", "SmoochLinkEvent",
+    "SmoochMergeEvent", "SmoochMessageEvent", "SmoochPaymentEvent", "SmoochPostback",
+    "SmoochPostbackEvent", "SmoochReferral", "SmoochWebhooks", "SourceWithCampaignWebhook",
+    "SunshineEvent", "SunshineWebhooks", "SwitchboardAcceptControl",
+    "SwitchboardAcceptControlFailure", "SwitchboardOfferControl",
+    "SwitchboardOfferControlFailure", "SwitchboardPassControl", "SwitchboardPassControlFailure",
+    "SwitchboardPayload", "SwitchboardReleaseControl", "UnknownEvent", "UserMerge",
+    "UserMergePayload", "UserPayload", "UserRemove", "UserUpdate", "WebhookError",
+]
+# fmt: on

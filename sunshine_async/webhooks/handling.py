@@ -1,0 +1,264 @@
+"""Handling of received events: group commit to the inbox, slots, attempts, retries, dead letters.
+
+`Dispatcher.run` is a loop. Each turn commits all deliveries and outcomes that arrived during the
+commit before, and starts a task for each event that the commit has begun. An answer waits for the
+commit; a handler starts after the commit.
+
+A slot is a place for a running handler. A handler that is running after *handler_timeout* has lost
+the slot, so a handler that can't be cancelled holds up nothing but the own conversation. At most
+half of the slots serve events that have failed before, so failing events never hold up all others.
+
+Where handlers end faster than the disk commits, a commit begins more events than there are slots;
+the rest waits in memory for a slot. Slow handlers bring that number back to 0.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from math import inf
+from typing import Final
+
+import anyio
+from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.abc import TaskGroup
+from attrs import define, field, frozen
+
+from sunshine_async._calls.retry import Replay, Retry
+from sunshine_async._pace.waiting import CLOCK
+from sunshine_async.bulk.cancellation import to_exception
+from sunshine_async.errors import Fault, SunshineError
+from sunshine_async.webhooks.deliveries import RawEvent
+from sunshine_async.webhooks.inbox import EventOutcome, EventState, HandlerSlots, Inbox, StoredEvent
+
+_LOG: Final = logging.getLogger("sunshine_async")
+_PAUSE: Final = 1.0  # seconds until the next try to write to a full disk
+_MAX_AHEAD: Final = 8  # events begun and without a slot, for each slot
+
+
+class UnhandledEventError(SunshineError):
+    """An event has no handler that fits: a dead letter without a retry."""
+
+
+@define(eq=False)
+class _ExchangeGroup:
+    """Events and outcomes of one commit."""
+
+    events: list[RawEvent] = field(factory=list[RawEvent])
+    outcomes: list[EventOutcome] = field(factory=list[EventOutcome])
+    committed: anyio.Event = field(factory=anyio.Event)
+    succeeded: bool = False
+    """True if the events are on the disk."""
+
+
+@frozen
+class _RunningHandler:
+    """A running handler: *until* then the handler holds a slot."""
+
+    until: float
+    is_retry: bool
+
+
+@frozen
+class HandlingRules:
+    """Settings of a receiver for handling; times in seconds."""
+
+    concurrency: int
+    handler_timeout: float
+    keep: float
+    retry: Retry
+
+    def outcome(
+        self, event: StoredEvent, error: Exception | None, *, now: float, clock: float, luck: float
+    ) -> EventOutcome:
+        """Return the outcome of an attempt that ended with *error*; None: the event is handled."""
+        if error is None:
+            return EventOutcome(event.number, EventState.HANDLED)
+        reason = _reason(error)
+        if isinstance(error, UnhandledEventError):
+            return EventOutcome(event.number, EventState.DEAD, reason)
+        wait = self.retry.wait(
+            Replay.SAFE,
+            Fault.UNAVAILABLE,
+            attempt=event.failures + 1,
+            asked=None,
+            luck=luck,
+            left=event.begun_at + self.retry.deadline - now,
+        )
+        if wait is None:
+            return EventOutcome(event.number, EventState.DEAD, reason)
+        return EventOutcome(event.number, EventState.WAITING, reason, clock + wait)
+
+
+class Dispatcher:
+    """Moves events between *inbox* and *attempt*, which runs the handler of an event."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        attempt: Callable[[StoredEvent], Awaitable[None]],
+        rules: HandlingRules,
+    ) -> None:
+        self._inbox: Final = inbox
+        self._attempt: Final = attempt
+        self._rules: Final = rules
+        self._group = _ExchangeGroup()
+        self._wake = anyio.Event()
+        self._wake_at = inf
+        self._running: Final[dict[int, _RunningHandler]] = {}
+        self._queue: Final[deque[StoredEvent]] = deque()
+        self._ahead = 0
+        self._accepts = True
+        self._closed = False
+        self._limiter: Final = CapacityLimiter(1)
+
+    async def put(self, events: Sequence[RawEvent]) -> bool:
+        """Write *events*; return True once the events are on the disk, False if the disk refuses.
+
+        Cancelled, the events may or may not be written.
+        """
+        if self._closed:
+            return False
+        group = self._group
+        group.events += events
+        self._wake.set()
+        await group.committed.wait()
+        return group.succeeded
+
+    def wake(self) -> None:
+        """Look for waiting events again."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Handle events until cancelled. A cancelled handler's event is handled at the next start."""
+        async with anyio.create_task_group() as handlers:
+            while True:
+                self._wake = anyio.Event()  # set by all that comes after the group of this turn
+                await self._turn(handlers)
+                with anyio.move_on_after(self._wake_at - CLOCK.now()):
+                    await self._wake.wait()
+
+    async def close(self) -> None:
+        """Write the outcomes and deliveries so far, after the end of `run`."""
+        self._closed = True
+        await self._commit(HandlerSlots(0, 0))
+
+    async def _turn(self, handlers: TaskGroup) -> None:
+        slots = self._slots()
+        begun = await self._commit(slots)
+        if self._running or self._queue:
+            self._ahead //= 2
+        elif slots.free and len(begun) == slots.free:
+            most = _MAX_AHEAD * self._rules.concurrency
+            self._ahead = min(max(self._rules.concurrency, 2 * self._ahead), most)
+        self._queue.extend(begun)
+        self._start_handlers(handlers)
+        self._wake_at = min([self._wake_at, *(holder.until for holder in self._holders())])
+
+    def _slots(self) -> HandlerSlots:
+        """Return the room for events to begin."""
+        is_retry = [holder.is_retry for holder in self._holders()]
+        is_retry += [event.failures > 0 for event in self._queue]
+        free = max(0, self._rules.concurrency + self._ahead - len(is_retry))
+        retries = max(1, self._rules.concurrency // 2) - sum(is_retry)
+        return HandlerSlots(free, min(free, max(0, retries)))
+
+    def _holders(self) -> list["_RunningHandler"]:
+        """Return the running handlers that hold a slot."""
+        now = CLOCK.now()
+        return [running for running in self._running.values() if running.until > now]
+
+    def _start_handlers(self, handlers: TaskGroup) -> None:
+        free = self._rules.concurrency - len(self._holders())
+        while self._queue and free > 0:
+            event = self._queue.popleft()
+            until = CLOCK.now() + self._rules.handler_timeout
+            self._running[event.number] = _RunningHandler(until, event.failures > 0)
+            handlers.start_soon(self._handle, event, handlers)
+            free -= 1
+
+    async def _commit(self, slots: HandlerSlots) -> list[StoredEvent]:
+        """Commit the group; return the events that begin.
+
+        Where the disk refuses deliveries, the outcomes alone are tried, which free space.
+        """
+        group, self._group = self._group, _ExchangeGroup()
+        result = None
+        with CancelScope(shield=True):
+            result = await self._exchange(group.events, group.outcomes, slots)
+            group.succeeded = result is not None
+            if result is None and group.events:
+                result = await self._exchange([], group.outcomes, slots)
+        group.committed.set()
+        if result is None:
+            self._group.outcomes = [*group.outcomes, *self._group.outcomes]
+            self._wake_at = CLOCK.now() + _PAUSE
+            return []
+        begun, self._wake_at = result
+        return begun
+
+    async def _exchange(
+        self, events: Sequence[RawEvent], outcomes: Sequence[EventOutcome], slots: HandlerSlots
+    ) -> tuple[list[StoredEvent], float] | None:
+        """Return the result of `Inbox.exchange` in a thread; None if the disk refuses."""
+
+        def exchange() -> tuple[list[StoredEvent], float] | Exception:
+            clock, keep = CLOCK.now(), self._rules.keep
+            try:
+                return self._inbox.exchange(
+                    events, outcomes, slots, now=time.time(), clock=clock, keep=keep
+                )
+            except Exception as error:  # noqa: BLE001 - any fault: nothing was written
+                return error
+
+        result = await to_thread.run_sync(exchange, limiter=self._limiter)
+        if isinstance(result, Exception):
+            if self._accepts:
+                _LOG.warning(
+                    "deliveries are answered 503 until the inbox can be written: %s",
+                    result,
+                    exc_info=None if isinstance(result, SunshineError) else result,
+                )
+            self._accepts = False
+            return None
+        if events and not self._accepts:
+            _LOG.info("the inbox can be written again")
+            self._accepts = True
+        return result
+
+    async def _handle(self, event: StoredEvent, handlers: TaskGroup) -> None:
+        failure: Exception | None = None
+        try:
+            with anyio.move_on_after(self._rules.handler_timeout) as scope:
+                await self._attempt(event)
+            if scope.cancelled_caught:
+                seconds = f"{self._rules.handler_timeout:g} s"
+                failure = TimeoutError(f"the handler was cancelled after {seconds}")
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            failure = to_exception(error, "the handler")
+        finally:
+            del self._running[event.number]
+        outcome = self._rules.outcome(
+            event, failure, now=time.time(), clock=CLOCK.now(), luck=CLOCK.luck()
+        )
+        _log_failure(event, outcome, failure)
+        self._group.outcomes.append(outcome)
+        self._start_handlers(handlers)
+        self._wake.set()
+
+
+def _reason(error: Exception) -> str:
+    """Return a reason without personal data: the text of a foreign error may have some."""
+    if isinstance(error, SunshineError | TimeoutError):
+        return f"{type(error).__name__}: {error}"
+    return type(error).__name__
+
+
+def _log_failure(event: StoredEvent, outcome: EventOutcome, failure: Exception | None) -> None:
+    if failure is None:
+        return
+    level, end = logging.WARNING, "is tried again"
+    if outcome.state is EventState.DEAD:
+        level, end = logging.ERROR, "is a dead letter now: `Receiver.replay` tries again"
+    text = "attempt %d of event %s (%s) has failed; the event %s"
+    _LOG.log(level, text, event.attempt, event.id, event.type, end, exc_info=failure)

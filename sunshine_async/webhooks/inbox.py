@@ -1,0 +1,309 @@
+"""Inbox on disk: received events until an outcome, and the ids of events for deduplication.
+
+A lane is the queue of one conversation; an event without a conversation has a lane of its own. At
+most one event of a lane is under way. The head of a lane is the waiting event with the earliest
+`RawEvent.created_at`; of equal times the event received first.
+
+`Inbox.exchange` is the whole traffic of a receiver: events come in, outcomes come in, the next
+heads of lanes go out, in a single transaction. So a group commit costs one ``fsync``, and memory
+holds only the events under way. An inbox for several processes has the same methods.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from enum import IntEnum
+from functools import cache
+from math import inf
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from attrs import field, frozen
+
+from sunshine_async._codec.model import redact
+from sunshine_async.errors import ConfigurationError, SunshineError
+from sunshine_async.journal.database import SingleProcessDatabase
+from sunshine_async.webhooks.deliveries import RawEvent
+
+_ROWS: Final = 50  # rows that share an INSERT take a third of the time
+_FORGET: Final = 500  # the most ids forgotten in a transaction, so that none takes long
+
+
+class InboxError(SunshineError):
+    """The inbox can't be read or written; the text has the reason and the next step."""
+
+
+class EventState(IntEnum):
+    """State of an event in the inbox."""
+
+    WAITING = 0
+    """Received, or to be tried again."""
+    BEGUN = 1
+    """A handler is running, or was running when the process ended."""
+    HANDLED = 2
+    """Handled: only the id is kept."""
+    DEAD = 3
+    """Given up: a dead letter."""
+
+
+@frozen
+class StoredEvent:
+    """An event that begins, with the attempt on the disk already; or a dead letter."""
+
+    number: int
+    """Number of the event in the inbox."""
+    id: str
+    type: str
+    app_id: str | None
+    data: Any = field(repr=redact)
+    """The event as received."""
+    attempt: int
+    """Number of the last attempt, from 1. Attempts that ended in a kill count."""
+    failures: int
+    """Number of attempts that failed."""
+    begun_at: float
+    """Time of the first attempt, in seconds since 1970."""
+    received_at: float
+    """Time in seconds since 1970."""
+    reason: str | None
+    """Reason of the last failure; None: no attempt has failed."""
+
+
+@frozen
+class EventOutcome:
+    """End of an attempt: *state* is the next state of the event."""
+
+    number: int
+    state: EventState
+    reason: str | None = None
+    """Reason of a failure; no personal data."""
+    ready_at: float = 0.0
+    """For a waiting event: the earliest time of the next attempt, on the monotonic clock."""
+
+
+@frozen
+class HandlerSlots:
+    """Room for handlers: *retries* of *free* handlers may be further attempts after a failure."""
+
+    free: int
+    retries: int
+
+
+class Inbox(SingleProcessDatabase):
+    """The inbox at *path*, created where the file is missing, with mode 0600.
+
+    Any thread may call the methods; a change is on the disk when the method returns. Events that
+    were under way when the last process ended are waiting again, behind all other lanes.
+
+    Raise `ConfigurationError` for a file that is no inbox, is damaged, has another version or is in
+    use by another process, and for a file that can't be created. The methods raise `InboxError` for
+    a disk that is full or fails; nothing has changed then.
+    """
+
+    NOUN = "inbox"
+    APPLICATION = 0x53756E49
+    VERSION = 1
+    ERROR = InboxError
+    TABLES = (
+        """CREATE TABLE events (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+            lane TEXT NOT NULL, type TEXT NOT NULL, app_id TEXT,
+            created_at REAL NOT NULL, received_at REAL NOT NULL, body BLOB,
+            state INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+            failures INTEGER NOT NULL DEFAULT 0, begun_at REAL, ended_at REAL, reason TEXT)""",
+        "CREATE INDEX waiting ON events (lane, created_at, number) WHERE state = 0",
+        "CREATE INDEX handled ON events (ended_at) WHERE state = 2",
+        "CREATE INDEX dead ON events (number) WHERE state = 3",
+        """CREATE TABLE lanes (lane TEXT PRIMARY KEY, begun INTEGER NOT NULL,
+            retried INTEGER NOT NULL, ready_at REAL NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX ready ON lanes (retried, ready_at) WHERE NOT begun",
+    )
+    """``lanes``: lanes with a waiting event or with an event under way (*begun*). *retried*: the
+    last attempt has failed. *ready_at*: the monotonic time from which on the head may begin."""
+    REASONS = {  # noqa: RUF012 - declared as a constant by the base
+        "locked": (
+            "is in use by another process, or by another receiver: a single process at a time can "
+            "use an inbox in a file. Run one process, or give each process a file and a webhook"
+        ),
+        "not a database": "is no inbox: check the path, or give the path of a new file",
+        "malformed": "is damaged. Keep the file, and start with a new file",
+        "full": "can't be written: the disk is full. Free some space: the receiver then goes on",
+        "disk I/O": (
+            "can't be written or read: the disk is full or failing. Check the disk: the receiver "
+            "then goes on"
+        ),
+        "readonly": "can't be written: the file or the disk is read-only",
+        "unable to open": "can't be opened: check that the directory exists and can be written",
+        ": json": "can't be used: this Python's SQLite has no JSON functions",
+        "split": "Move both files together",
+        "old": "Let the release that wrote the file handle the events first",
+    }
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            super().__init__(path)
+        except InboxError as error:
+            message = str(error)
+        else:
+            with suppress(sqlite3.Error):  # deleted bodies are overwritten
+                self._database.execute("PRAGMA secure_delete = ON")
+            return
+        raise ConfigurationError(message)
+
+    def exchange(
+        self,
+        events: Sequence[RawEvent],
+        outcomes: Sequence[EventOutcome],
+        slots: HandlerSlots,
+        *,
+        now: float,
+        clock: float,
+        keep: float,
+    ) -> tuple[list[StoredEvent], float]:
+        """Add *events*, note *outcomes*, and begin the heads of lanes, as far as *slots* go.
+
+        An event with an id that the inbox knows is left out. An id is forgotten *keep* seconds
+        after the event was handled. *now* is the time in seconds since 1970, *clock* the monotonic
+        time. Return the events that begin, and the monotonic time of the next retry (infinity:
+        none waits).
+        """
+        with self._transaction() as database:
+            database.execute(_FORGET_IDS, (now - keep, _FORGET))
+            if outcomes:
+                _note_outcomes(database, outcomes, now, clock)
+            if events:
+                _add_events(database, events, now, clock)
+            begun = _begin_heads(database, slots, now, clock)
+            [[next_at]] = database.execute(_NEXT_RETRY, (clock,))
+        return begun, inf if next_at is None else next_at
+
+    def dead(self, limit: int) -> list[StoredEvent]:
+        """Return the first *limit* dead letters, in the order of receiving."""
+        return [_stored_event(row) for row in self._fetch_all(_SELECT_DEAD, (limit,))]
+
+    def replay(self, ids: Iterable[str]) -> int:
+        """Make the dead letters *ids* wait again, without failures; return the number."""
+        with self._transaction() as database:
+            values = (_json([*ids]),)
+            database.execute(_OPEN_LANES_OF_DEAD, values)
+            return database.execute(_REPLAY, values).rowcount
+
+    def drop(self, ids: Iterable[str]) -> int:
+        """Delete the dead letters *ids*; return the number. The ids stay known."""
+        with self._transaction() as database:
+            return database.execute(_DROP, (time.time(), _json([*ids]))).rowcount
+
+    def counts(self) -> dict[EventState, int]:
+        """Return the number of events by state."""
+        rows = self._fetch_all("SELECT state, count(*) FROM events GROUP BY state")
+        return {EventState(state): count for state, count in rows}
+
+    def _recover(self) -> None:
+        """Make events that were under way wait; their lanes come after all other lanes."""
+        self._database.execute("UPDATE lanes SET ready_at = begun, begun = 0")
+        self._database.execute("UPDATE events SET state = 0 WHERE state = 1")
+
+
+_FORGET_IDS: Final = """DELETE FROM events WHERE number IN
+    (SELECT number FROM events WHERE state = 2 AND ended_at < ? ORDER BY ended_at LIMIT ?)"""
+_INSERT: Final = """INSERT INTO events
+    (id, lane, type, app_id, created_at, received_at, body)
+    VALUES {rows} ON CONFLICT (id) DO NOTHING"""
+_OPEN_LANES: Final = """INSERT OR IGNORE INTO lanes
+    SELECT lane, 0, 0, ? FROM events WHERE number > ?"""
+_OUTCOMES: Final = """WITH outcomes AS (SELECT json_extract(value, '$[0]') AS number,
+        json_extract(value, '$[1]') AS state, json_extract(value, '$[2]') AS reason,
+        json_extract(value, '$[3]') AS ready_at FROM json_each(?)) """
+"""All outcomes in a single statement: each statement waits for the interpreter lock at the end."""
+_NOTE_LANES: Final = f"""{_OUTCOMES}
+    UPDATE lanes SET begun = 0, retried = outcomes.state = 0,
+        ready_at = CASE outcomes.state WHEN 0 THEN outcomes.ready_at ELSE ? END
+    FROM outcomes JOIN events USING (number) WHERE lanes.lane = events.lane"""  # noqa: S608 - own names
+_NOTE_EVENTS: Final = f"""{_OUTCOMES}
+    UPDATE events SET state = outcomes.state, reason = outcomes.reason,
+        failures = failures + (outcomes.state <> 2),
+        ended_at = CASE outcomes.state WHEN 2 THEN ? END,
+        body = CASE outcomes.state WHEN 2 THEN NULL ELSE body END
+    FROM outcomes WHERE events.number = outcomes.number"""  # noqa: S608 - own names
+_CLOSE_LANES: Final = """DELETE FROM lanes WHERE lane IN
+        (SELECT lane FROM events WHERE number IN (SELECT value FROM json_each(?)))
+    AND NOT EXISTS (SELECT 1 FROM events WHERE state = 0 AND events.lane = lanes.lane)"""
+_HEADS: Final = """SELECT ready_at, (SELECT number FROM events WHERE state = 0 AND lane = ready.lane
+        ORDER BY created_at, number LIMIT 1)
+    FROM (SELECT lane, ready_at FROM lanes WHERE NOT begun AND retried = ? AND ready_at <= ?
+        ORDER BY ready_at LIMIT ?) AS ready"""
+_BEGIN_LANES: Final = """UPDATE lanes SET begun = 1 WHERE lane IN
+    (SELECT lane FROM events WHERE number IN (SELECT value FROM json_each(?)))"""
+_BEGIN_EVENTS: Final = """UPDATE events SET state = 1, attempts = attempts + 1,
+        begun_at = coalesce(begun_at, ?) WHERE number IN (SELECT value FROM json_each(?))"""
+_COLUMNS: Final = """number, id, type, app_id, body, attempts, failures, begun_at, received_at,
+    reason"""
+_SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM events
+    WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"""  # noqa: S608 - own names
+_SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM events WHERE state = 3
+    ORDER BY number LIMIT ?"""  # noqa: S608 - own names
+_NEXT_RETRY: Final = "SELECT min(ready_at) FROM lanes WHERE NOT begun AND retried AND ready_at > ?"
+_IDS: Final = "state = 3 AND id IN (SELECT value FROM json_each(?))"
+_OPEN_LANES_OF_DEAD: Final = f"""INSERT OR IGNORE INTO lanes
+    SELECT lane, 0, 0, 0 FROM events WHERE {_IDS}"""  # noqa: S608 - own names
+_REPLAY: Final = f"UPDATE events SET state = 0, failures = 0 WHERE {_IDS}"  # noqa: S608 - own names
+_DROP: Final = f"UPDATE events SET state = 2, ended_at = ?, body = NULL WHERE {_IDS}"  # noqa: S608 - own names
+
+
+def _note_outcomes(
+    database: sqlite3.Connection, outcomes: Sequence[EventOutcome], now: float, clock: float
+) -> None:
+    values = _json([(end.number, end.state, end.reason, end.ready_at) for end in outcomes])
+    database.execute(_NOTE_LANES, (values, clock))
+    database.execute(_NOTE_EVENTS, (values, now))
+    database.execute(_CLOSE_LANES, (_json([end.number for end in outcomes]),))
+
+
+def _add_events(
+    database: sqlite3.Connection, events: Sequence[RawEvent], now: float, clock: float
+) -> None:
+    [[last]] = database.execute("SELECT coalesce(max(number), 0) FROM events")
+    for start in range(0, len(events), _ROWS):
+        rows = events[start : start + _ROWS]
+        values = [value for event in rows for value in _values(event, now)]
+        database.execute(_insert(len(rows)), values)
+    database.execute(_OPEN_LANES, (clock, last))
+
+
+def _values(event: RawEvent, now: float) -> tuple[Any, ...]:
+    created_at = now if event.created_at is None else event.created_at
+    lane = f"event {event.id}" if event.conversation_id is None else f"in {event.conversation_id}"
+    return (
+        event.id, lane, event.type, event.app_id, created_at, now, event.body
+    )  # fmt: skip
+
+
+@cache
+def _insert(count: int) -> str:
+    return _INSERT.format(rows=", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count))
+
+
+def _begin_heads(
+    database: sqlite3.Connection, slots: HandlerSlots, now: float, clock: float
+) -> list[StoredEvent]:
+    """Begin the heads that are ready longest; of these at most ``slots.retries`` retries."""
+    if not slots.free:
+        return []
+    heads = database.execute(_HEADS, (False, inf, slots.free)).fetchall()
+    heads += database.execute(_HEADS, (True, clock, slots.retries)).fetchall()
+    if not heads:
+        return []
+    numbers = _json([number for _, number in sorted(heads)[: slots.free]])
+    database.execute(_BEGIN_LANES, (numbers,))
+    database.execute(_BEGIN_EVENTS, (now, numbers))
+    return [*map(_stored_event, database.execute(_SELECT_BEGUN, (numbers,)))]
+
+
+def _stored_event(row: Sequence[Any]) -> StoredEvent:
+    number, id, type, app_id, body, *rest = row  # noqa: A001 - the names of the columns
+    return StoredEvent(number, id, type, app_id, orjson.loads(body), *rest)
+
+
+def _json(values: object) -> str:
+    return orjson.dumps(values).decode()

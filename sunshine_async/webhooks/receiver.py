@@ -1,0 +1,370 @@
+"""Receiver of webhooks: an ASGI application that stores deliveries and runs handlers."""
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from inspect import iscoroutinefunction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+
+from anyio import CancelScope, to_thread
+from attrs import frozen
+
+from sunshine_async._calls.retry import Retry
+from sunshine_async.bulk.cancellation import background_tasks
+from sunshine_async.errors import ConfigurationError, WebhookError
+from sunshine_async.sunshine.once import MAX_KEY, note_echo
+from sunshine_async.webhooks.deliveries import (
+    Event,
+    RawEvent,
+    UnknownEvent,
+    WebhookParser,
+    hash_id,
+)
+from sunshine_async.webhooks.handling import Dispatcher, HandlingRules, UnhandledEventError
+from sunshine_async.webhooks.inbox import Inbox, StoredEvent
+
+E_co = TypeVar("E_co", covariant=True)
+Handler: TypeAlias = Callable[["Received[Any]"], Awaitable[None]]
+H = TypeVar("H", bound=Handler)
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+ANY: Final = "*"
+"""Stands for all triggers without a handler of their own."""
+RETRY: Final = Retry(max_attempts=8, first_wait=1.0, max_wait=60.0, deadline=3600.0)
+"""Default retries of a handler: about a minute in all."""
+
+_LOG: Final = logging.getLogger("sunshine_async")
+
+
+@frozen
+class Received(Generic[E_co]):
+    """An event for a handler."""
+
+    event: E_co
+    """The typed event."""
+    id: str
+    """Id of the event, equal in every delivery and attempt."""
+    type: str
+    """The trigger, such as ``conversation:message``."""
+    app_id: str | None
+    """The app that the event comes from; for Dixa the organization. None: unknown."""
+    attempt: int
+    """Number of this attempt, from 1. An attempt that a kill has ended counts."""
+    begun_before: datetime | None
+    """Time of the first attempt, for ``sent_before=``; None: this is the first attempt."""
+
+    def key(self, name: str) -> str:
+        """Return a key for ``once=``: equal in every attempt, different for each event and *name*."""
+        key = f"{self.id}:{name}"
+        return key if len(key) <= MAX_KEY else hash_id(key.encode())
+
+
+@frozen
+class DeadLetter:
+    """An event that was given up after failures. The inbox keeps the event until replay or drop."""
+
+    id: str
+    type: str
+    event: Event
+    attempts: int
+    reason: str
+    """Reason of the last failure: for a foreign error the class alone."""
+    received_at: datetime
+
+
+class Receiver:
+    """ASGI application that receives webhooks once: stored first, then answered, then handled.
+
+    ::
+
+        receiver = Receiver(SunshineWebhooks(secret), inbox="inbox.sqlite")
+
+        @receiver.on("conversation:message")
+        async def answer(received: Received[ConversationMessage]) -> None: ...
+
+        app = Starlette(routes=[Mount("/webhooks", receiver)], lifespan=receiver.lifespan)
+
+    Mounted at ``/webhooks``, the target to register is ``https://…/webhooks/``, with the slash at
+    the end: Starlette redirects the path without the slash, and the services follow no redirect.
+    ``Route("/webhooks", receiver, methods=["POST"])`` serves the path without the slash.
+
+    Answers:
+
+    - 200: the delivery is on the disk, or no handler wants the events.
+    - 401, 400: the secret is wrong, or the body is no delivery. The services give up.
+    - 413: the body is longer than *max_bytes*; the rest isn't read.
+    - 405: another method than POST. ``HEAD``, which a service may send to look, is answered 200.
+    - 503: the disk refuses, or the receiver isn't started. The services try again.
+
+    An event is handled once within *keep* seconds, after an answer 200. An attempt that a kill or a
+    shutdown has interrupted starts again. Events of a conversation are handled in the order of their
+    times, as far as received; all other events in parallel, at most *concurrency* at a time. A
+    handler that raises, or is cancelled after *handler_timeout* seconds, is tried again by *retry*
+    (its *deadline* counts from the first attempt), and then becomes a dead letter. The conversation
+    waits meanwhile, and no other conversation does.
+
+    A message of this process, sent with ``once=``, comes back as an event. The event settles an
+    answer that was lost: the call returns the message without a look-up.
+
+    Events without a handler are not stored. Skipped too, unless *own* or *standby* is set:
+
+    - own events: messages and activities of a business author from the API, or from the integration
+      *integration_id*
+    - standby events: another integration than *integration_id* controls the conversation
+
+    *inbox* is the path of a file with mode 0600, for a single process. Bodies are deleted once
+    handled. Raise `ConfigurationError` for an invalid setting.
+    """
+
+    def __init__(
+        self,
+        parser: WebhookParser,
+        inbox: str | Path,
+        *,
+        integration_id: str | None = None,
+        own: bool = False,
+        standby: bool = False,
+        concurrency: int = 16,
+        handler_timeout: float = 60.0,
+        keep: float = 86400.0,
+        max_bytes: int = 1_000_000,
+        retry: Retry = RETRY,
+    ) -> None:
+        _check(concurrency=concurrency, handler_timeout=handler_timeout, keep=keep)
+        _check(max_bytes=max_bytes)
+        if str(inbox).startswith(("postgresql:", "postgres:")):
+            message = "inbox: this release has the inbox in a file only: give the path of a file"
+            raise ConfigurationError(message)
+        self._parser: Final = parser
+        self._path: Final = inbox
+        self._integration_id: Final = integration_id
+        self._own: Final = own
+        self._standby: Final = standby
+        self._max_bytes: Final = max_bytes
+        self._rules: Final = HandlingRules(concurrency, handler_timeout, keep, retry)
+        self._handlers: Final[dict[str, Handler]] = {}
+        self._running: _Running | None = None
+        self._context: AbstractAsyncContextManager[None] | None = None
+
+    def on(self, *triggers: str) -> Callable[[H], H]:
+        """Register a handler, an async function, for *triggers*; ``"*"``: all without a handler.
+
+        Raise `ConfigurationError` for no trigger, a trigger that has a handler already, and a
+        function that isn't async.
+        """
+
+        def register(handler: H) -> H:
+            taken = [name for name in triggers if name in self._handlers]
+            is_async = iscoroutinefunction(handler) or iscoroutinefunction(
+                getattr(handler, "__call__", None)  # noqa: B004 - an object with an async method
+            )
+            if taken or not triggers or not is_async:
+                reason = (
+                    f"{taken[0]} has a handler already" if taken
+                    else "the handler must be an async function" if triggers
+                    else "name a trigger, such as conversation:message"
+                )  # fmt: skip
+                message = f"Receiver.on: {reason}"
+                raise ConfigurationError(message)
+            self._handlers.update(dict.fromkeys(triggers, handler))
+            return handler
+
+        return register
+
+    async def __aenter__(self) -> Self:
+        """Open the inbox and start to handle events.
+
+        Raise `ConfigurationError` for an inbox that can't be opened, or is in use.
+        """
+        context = self._run()
+        await context.__aenter__()
+        self._context = context
+        return self
+
+    async def __aexit__(
+        self,
+        kind: "type[BaseException] | None",
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Cancel the running handlers; the events are handled at the next start. Close the inbox."""
+        context, self._context = self._context, None
+        assert context is not None, "entered before"  # noqa: S101
+        return await context.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncGenerator[None]:
+        """Run the receiver while an application runs: ``Starlette(lifespan=receiver.lifespan)``."""
+        async with self:
+            yield
+
+    async def dead(self, *, limit: int = 100) -> list[DeadLetter]:
+        """Return the first *limit* dead letters. Raise `InboxError` if the disk fails."""
+        stored = await to_thread.run_sync(self._started().inbox.dead, limit)
+        return [
+            DeadLetter(
+                one.id, one.type, self._parser.event(one.type, one.data), one.attempt,
+                one.reason or "", datetime.fromtimestamp(one.received_at, UTC),
+            )
+            for one in stored
+        ]  # fmt: skip
+
+    async def replay(self, *ids: str) -> int:
+        """Handle the dead letters *ids* again, as if without a failure; return the number found.
+
+        Raise `InboxError` if the disk refuses; nothing has changed then.
+        """
+        running = self._started()
+        count = await to_thread.run_sync(running.inbox.replay, ids)
+        running.dispatcher.wake()
+        return count
+
+    async def drop(self, *ids: str) -> int:
+        """Delete the dead letters *ids*; return the number found.
+
+        Raise `InboxError` if the disk refuses; nothing has changed then.
+        """
+        return await to_thread.run_sync(self._started().inbox.drop, ids)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve an ASGI connection: HTTP, or the lifespan of a server."""
+        if scope["type"] == "lifespan":
+            await self._serve_lifespan(receive, send)
+        elif scope["type"] == "http":
+            status = await self._status(scope, receive)
+            if status is not None:
+                headers = [(b"content-length", b"0")]
+                if status == _NOT_ALLOWED:
+                    headers.append((b"allow", b"HEAD, POST"))
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": b""})
+        else:
+            message = f"webhooks come over HTTP, not {scope['type']}"
+            raise NotImplementedError(message)
+
+    async def _status(self, scope: Scope, receive: Receive) -> int | None:
+        """Receive a request; return the status of the answer, None if the client has gone."""
+        if scope["method"] != "POST":
+            return 200 if scope["method"] == "HEAD" else _NOT_ALLOWED
+        running = self._running
+        if running is None:
+            return 503
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        body = await self._body(headers, receive)
+        if body is None:
+            return None
+        delivery = body if isinstance(body, WebhookError) else self._parser.read(headers, body)
+        if isinstance(delivery, WebhookError):
+            _LOG.warning("a delivery is answered %d: %s", delivery.status, delivery)
+            return delivery.status
+        for event in delivery.events:
+            if (echo := self._parser.echo(event)) is not None:
+                note_echo(*echo)
+        events = [event for event in delivery.events if self._wants(event)]
+        return 200 if not events or await running.dispatcher.put(events) else 503
+
+    async def _body(
+        self, headers: Mapping[str, str], receive: Receive
+    ) -> bytes | WebhookError | None:
+        """Return the body, the error of a body that is too long, or None if the client has gone."""
+        length = headers.get("content-length", "")
+        too_long = WebhookError(f"the body is longer than {self._max_bytes} bytes", status=413)
+        if length.isdecimal() and int(length[:18]) > self._max_bytes:  # int() refuses 5,000 digits
+            return too_long
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_bytes:
+                return too_long
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _wants(self, event: RawEvent) -> bool:
+        """Return True for an event that has a handler and isn't skipped."""
+        if event.type not in self._handlers and ANY not in self._handlers:
+            return False
+        mine = self._integration_id
+        if not self._own and self._parser.is_own(event, mine):
+            return False
+        return self._standby or mine is None or not self._parser.is_standby(event, mine)
+
+    async def _attempt(self, stored: StoredEvent) -> None:
+        """Run the handler of an event; raise `UnhandledEventError` if none fits."""
+        event = self._parser.event(stored.type, stored.data)
+        handler = self._handlers.get(stored.type)
+        if isinstance(event, UnknownEvent) and stored.type in self._parser.EVENTS:
+            handler = None  # made for the typed event
+            message = f"the {stored.type} event can't be read"
+        else:
+            message = f"no handler for {stored.type}: register with `Receiver.on`"
+        handler = handler or self._handlers.get(ANY)
+        if handler is None:
+            raise UnhandledEventError(message)
+        begun = datetime.fromtimestamp(stored.begun_at, UTC) if stored.attempt > 1 else None
+        await handler(Received(event, stored.id, stored.type, stored.app_id, stored.attempt, begun))
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncGenerator[None]:
+        inbox = await to_thread.run_sync(Inbox, self._path)
+        dispatcher = Dispatcher(inbox, self._attempt, self._rules)
+        try:
+            async with background_tasks() as tasks:
+                self._running = _Running(inbox, dispatcher)
+                tasks.start(dispatcher.run)
+                try:
+                    yield
+                finally:
+                    self._running = None
+        finally:
+            with CancelScope(shield=True):
+                await dispatcher.close()
+                await to_thread.run_sync(inbox.close)
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        phase = "startup"
+        try:
+            async with self:
+                await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
+                await receive()
+        except Exception as error:
+            await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _started(self) -> "_Running":
+        if self._running is None:
+            message = "the receiver isn't started: use `async with receiver` or `receiver.lifespan`"
+            raise RuntimeError(message)
+        return self._running
+
+
+_NOT_ALLOWED: Final = 405
+
+
+@frozen
+class _Running:
+    """Parts of a started receiver."""
+
+    inbox: Inbox
+    dispatcher: Dispatcher
+
+
+def _check(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:  # so NaN is refused too
+            message = f"Receiver({name}={value}): more than 0"
+            raise ConfigurationError(message)

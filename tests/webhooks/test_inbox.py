@@ -1,0 +1,491 @@
+"""The inbox on disk: deduplication, order, attempts, kills, damaged files, full disks."""
+
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from math import inf
+from pathlib import Path
+from random import Random
+
+import pytest
+from attrs import define, field
+from support.size import sized
+
+from sunshine_async import ConfigurationError
+from sunshine_async.journal import Journal
+from sunshine_async.webhooks import InboxError
+from sunshine_async.webhooks import inbox as inbox_module
+from sunshine_async.webhooks.deliveries import RawEvent
+from sunshine_async.webhooks.inbox import (
+    EventOutcome,
+    EventState,
+    HandlerSlots,
+    Inbox,
+    StoredEvent,
+)
+
+MANY = HandlerSlots(100, 100)
+NONE = HandlerSlots(0, 0)
+DAY = 86400.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the inbox of a test is."""
+    return tmp_path / "inbox.sqlite"
+
+
+@pytest.fixture
+def inbox(path: Path) -> Iterator[Inbox]:
+    """Return an inbox."""
+    with closing(Inbox(path)) as inbox:
+        yield inbox
+
+
+def event(id: str, lane: str | None = None, created_at: float | None = None) -> RawEvent:
+    """Return an event."""
+    return RawEvent(id, "t", {"id": id}, b'{"id": "%s"}' % id.encode(), lane, created_at, "app")
+
+
+def exchange(
+    inbox: Inbox,
+    events: Iterable[RawEvent] = (),
+    outcomes: Iterable[EventOutcome] = (),
+    slots: HandlerSlots = MANY,
+    *,
+    now: float = 1000.0,
+    keep: float = DAY,
+) -> list[StoredEvent]:
+    """Exchange at the time *now* of both clocks; return the events that begin."""
+    begun, _ = inbox.exchange([*events], [*outcomes], slots, now=now, clock=now, keep=keep)
+    return begun
+
+
+def handled(events: Iterable[StoredEvent]) -> list[EventOutcome]:
+    """Return the outcomes of handled *events*."""
+    return [EventOutcome(one.number, EventState.HANDLED) for one in events]
+
+
+def failed(events: Iterable[StoredEvent], ready_at: float = 0.0) -> list[EventOutcome]:
+    """Return the outcomes of *events* to be tried again."""
+    return [EventOutcome(one.number, EventState.WAITING, "E", ready_at) for one in events]
+
+
+def dead(events: Iterable[StoredEvent]) -> list[EventOutcome]:
+    """Return the outcomes of *events* given up."""
+    return [EventOutcome(one.number, EventState.DEAD, "E") for one in events]
+
+
+def ids(events: Iterable[StoredEvent]) -> list[str]:
+    """Return the ids of *events*."""
+    return [one.id for one in events]
+
+
+def killed(inbox: Inbox, folder: Path) -> Inbox:
+    """Return the inbox as a process finds it after a kill at this moment."""
+    folder.mkdir()
+    for file in inbox.path.parent.glob("*.sqlite*"):
+        shutil.copy(file, folder)
+    return Inbox(folder / inbox.path.name)
+
+
+def test_an_event_begins_with_all_its_values(inbox: Inbox) -> None:
+    """An event that begins has what was received, the attempt, and the time of the first attempt."""
+    [one] = exchange(inbox, [event("a")], now=5.0)
+
+    assert (one.id, one.type, one.app_id, one.data) == ("a", "t", "app", {"id": "a"})
+    assert (one.attempt, one.failures, one.begun_at, one.received_at) == (1, 0, 5.0, 5.0)
+    [again] = exchange(inbox, [], failed([one]), now=9.0)
+    assert (again.attempt, again.failures, again.begun_at, again.received_at) == (2, 1, 5.0, 5.0)
+    assert again.reason == "E"
+    assert "{'id': 'a'}" not in repr(one)
+
+
+def test_a_known_id_is_left_out_until_it_is_forgotten(inbox: Inbox) -> None:
+    """An id counts once: while waiting, begun, handled, and for *keep* seconds after that."""
+    first = exchange(inbox, [event("a"), event("a")], now=0.0)
+    assert ids(first) == ["a"]
+    assert exchange(inbox, [event("a")], now=1.0) == []
+    assert exchange(inbox, [event("a")], handled(first), now=10.0) == []
+    assert exchange(inbox, [event("a")], now=10.0 + DAY) == []
+    assert inbox.counts() == {EventState.HANDLED: 1}
+
+    assert ids(exchange(inbox, [event("a")], now=10.1 + DAY)) == ["a"]
+
+
+def test_a_lane_is_in_order_of_the_times(inbox: Inbox) -> None:
+    """Within a lane the earliest waiting event begins, one at a time; lanes are independent."""
+    late = [event("3", "c", 3.0), event("2", "c", 2.0), event("x", "d", 9.0), event("y")]
+    begun = exchange(inbox, late)
+    assert sorted(ids(begun)) == ["2", "x", "y"]
+
+    begun = exchange(inbox, [event("1", "c", 1.0)], handled(begun))
+    assert ids(begun) == ["1"]
+    assert ids(exchange(inbox, [], handled(begun))) == ["3"]
+
+
+def test_equal_or_missing_times_are_in_order_of_receiving(inbox: Inbox) -> None:
+    """Events with equal times, and events without a time, come in the order of receiving."""
+    order = []
+    begun = exchange(inbox, [event(str(number), "c") for number in range(5)])
+    while begun:
+        order += ids(begun)
+        begun = exchange(inbox, [], handled(begun))
+
+    assert order == ["0", "1", "2", "3", "4"]
+
+
+def test_slots_bound_the_events_that_begin(inbox: Inbox) -> None:
+    """At most *free* events begin, of these at most *retries* that have failed before."""
+    events = [event(str(number)) for number in range(6)]
+    begun = exchange(inbox, events, slots=HandlerSlots(4, 1))
+    assert ids(begun) == ["0", "1", "2", "3"]
+
+    begun = exchange(inbox, [], failed(begun), HandlerSlots(5, 2))
+    assert [one.failures for one in begun] == [1, 1, 0, 0]
+    assert exchange(inbox, slots=NONE) == []
+
+
+def test_a_retry_waits_for_its_time_and_holds_its_lane(inbox: Inbox) -> None:
+    """A failed event begins again from its time on; the rest of the lane waits."""
+    begun = exchange(inbox, [event("1", "c", 1.0), event("2", "c", 2.0)], now=0.0)
+    _, next_at = inbox.exchange([], failed(begun, 50.0), MANY, now=1.0, clock=1.0, keep=DAY)
+    assert next_at == 50.0
+    assert exchange(inbox, now=49.0) == []
+
+    begun, next_at = inbox.exchange([], [], MANY, now=50.0, clock=50.0, keep=DAY)
+    assert (ids(begun), next_at) == (["1"], inf)
+    assert ids(exchange(inbox, [], dead(begun))) == ["2"]
+
+
+def test_dead_letters_are_listed_replayed_and_dropped(inbox: Inbox) -> None:
+    """A dead letter stays until it is replayed, which counts attempts on, or dropped."""
+    exchange(inbox, [], dead(exchange(inbox, [event("a", "c"), event("b"), event("d")])))
+    assert ids(inbox.dead(2)) == ["a", "b"]
+    assert (inbox.dead(1)[0].reason, inbox.dead(1)[0].data) == ("E", {"id": "a"})
+
+    assert inbox.replay(["a", "unknown"]) == 1
+    [again] = exchange(inbox, [event("a", "c")], now=2000.0)
+    assert (again.id, again.attempt, again.failures, again.begun_at) == ("a", 2, 0, 1000.0)
+    assert inbox.drop(["b", "a"]) == 1
+    assert exchange(inbox, [event("b")]) == []
+    assert ids(inbox.dead(9)) == ["d"]
+
+
+def test_bodies_are_deleted_once_handled(inbox: Inbox, path: Path) -> None:
+    """Neither file has the body of a handled or dropped event, once the main file is written."""
+    events = [RawEvent(str(number), "t", None, b'"the body %d"' % number) for number in range(200)]
+    begun = exchange(inbox, events, slots=HandlerSlots(200, 200))
+    exchange(inbox, [], handled(begun[1:]) + dead(begun[:1]))
+    inbox.drop(["0"])
+    inbox._checkpoint()
+    inbox.close()
+
+    assert b"the body" not in path.read_bytes()
+    assert not Path(f"{path}-wal").exists()
+
+
+def test_a_kill_loses_nothing(inbox: Inbox, tmp_path: Path) -> None:
+    """After a kill, events under way wait again, behind the other lanes, with attempts counted."""
+    events = [event("a", "c", 1.0), event("b", "c", 2.0), event("d"), event("e")]
+    begun = exchange(inbox, events, slots=HandlerSlots(3, 3))
+    exchange(inbox, [], handled(begun[1:2]), NONE)
+
+    with closing(killed(inbox, tmp_path / "after")) as after:
+        assert after.counts() == {EventState.WAITING: 3, EventState.HANDLED: 1}
+        first = exchange(after, slots=HandlerSlots(1, 1))
+        rest = exchange(after, events)
+    assert [(one.id, one.attempt) for one in begun] == [("a", 1), ("d", 1), ("e", 1)]
+    assert len({*ids(first), *ids(rest)}) == 2
+    assert {(one.id, one.attempt, one.failures) for one in [*first, *rest]} == {
+        ("a", 2, 0), ("e", 2, 0),
+    }  # fmt: skip
+
+
+def test_lanes_under_way_at_a_kill_come_last(inbox: Inbox, tmp_path: Path) -> None:
+    """An event that may have ended the process doesn't begin first at the next start."""
+    exchange(inbox, [event("poison")])
+    exchange(inbox, [event("a"), event("b")], slots=NONE)
+
+    with closing(killed(inbox, tmp_path / "after")) as after:
+        assert sorted(ids(exchange(after, slots=HandlerSlots(2, 2)))) == ["a", "b"]
+
+
+def test_the_file_is_the_owner_s_alone(inbox: Inbox, path: Path) -> None:
+    """The files have mode 0600."""
+    exchange(inbox, [event("a")])
+
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_second_process_is_refused(inbox: Inbox, path: Path) -> None:
+    """While a process has the inbox, no other process opens the file."""
+    exchange(inbox, [event("a")])
+    program = f"from sunshine_async.webhooks.inbox import Inbox; Inbox({str(path)!r})"
+    ran = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert "ConfigurationError" in ran.stderr
+    assert "is in use by another process" in ran.stderr
+    with pytest.raises(ConfigurationError, match="in use by another process"):
+        Inbox(path)
+
+
+@pytest.mark.parametrize("kind", ["text", "sqlite", "journal", "newer", "folder", "no wal"])
+def test_a_file_of_another_kind_is_refused(path: Path, kind: str) -> None:
+    """A foreign or incomplete file is refused, with the path and the reason, and stays as it is."""
+    reason = "is no inbox"
+    match kind:
+        case "text":
+            path.write_text("a text " * 1000)
+        case "sqlite":
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("CREATE TABLE t (x)")
+        case "journal":
+            Journal(path).close()
+        case "newer":
+            Inbox(path).close()
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("PRAGMA user_version = 2")
+            reason = "Use a newer release"
+        case "folder":
+            path.mkdir()
+            reason = "is a directory"
+        case _:
+            with closing(Inbox(path)) as inbox:
+                exchange(inbox, [event("a")])
+                left = path.read_bytes()
+            path.write_bytes(left)
+            reason = "Move both files"
+    before = path.read_bytes() if path.is_file() else None
+
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        Inbox(path)
+
+    assert str(path) in str(caught.value)
+    assert before is None or path.read_bytes() == before
+
+
+def test_a_damaged_file_is_refused_or_an_error(path: Path) -> None:
+    """A file with damaged pages ends in an error of the library, whenever the damage is met."""
+    with closing(Inbox(path)) as inbox:
+        exchange(inbox, [event(str(number)) for number in range(500)], slots=NONE)
+    data = bytearray(path.read_bytes())
+    data[4096:] = bytes(len(data) - 4096)
+    path.write_bytes(data)
+
+    with pytest.raises((ConfigurationError, InboxError), match="is damaged"):  # noqa: SIM117
+        with closing(Inbox(path)) as damaged:
+            exchange(damaged, [event("new")])
+
+
+@pytest.mark.parametrize("name", ["", ":memory:", "nowhere/inbox.sqlite"])
+def test_a_path_without_a_file_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that no file can have, or a missing folder, is refused."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="inbox"):
+        Inbox(name)
+
+
+def test_a_full_disk_changes_nothing(inbox: Inbox) -> None:
+    """A refused exchange leaves the inbox as before; with room again the same exchange succeeds."""
+    begun = exchange(inbox, [event("a")])
+    inbox._database.execute("PRAGMA max_page_count = 1")
+    body = b'"%s"' % (b"x" * 100_000)
+    large = [RawEvent("large", "t", None, body)]
+
+    with pytest.raises(InboxError, match="the disk is full"):
+        exchange(inbox, large, handled(begun))
+    assert inbox.counts() == {EventState.BEGUN: 1}
+
+    inbox._database.execute("PRAGMA max_page_count = 1000000")
+    assert ids(exchange(inbox, large, handled(begun))) == ["large"]
+
+
+STATEMENTS = {
+    name: text
+    for name, text in vars(inbox_module).items()
+    if name != "_OUTCOMES"  # a part of two statements
+    and isinstance(text, str)
+    and re.match(r"(SELECT|INSERT OR|UPDATE|DELETE|WITH) ", text)
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_reads_through_an_index(inbox: Inbox, name: str) -> None:
+    """No statement reads a whole table, so a long backlog slows nothing down."""
+    text = STATEMENTS[name]
+    values = ["[]" if "json_each" in text else 1] * text.count("?")
+    plans = [row[3] for row in inbox._database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+
+    assert plans
+    assert [plan for plan in plans if re.fullmatch("SCAN (events|lanes)", plan)] == []
+
+
+@define
+class Known:
+    """What the model knows of an event."""
+
+    number: int
+    lane: str
+    created_at: float
+    begun_at: float | None = None
+    state: EventState = EventState.WAITING
+    attempts: int = 0
+    failures: int = 0
+    ended_at: float = 0.0
+    ready_at: float = 0.0
+    stored: int = 0
+    """Number in the inbox."""
+
+
+@define
+class Model:
+    """The inbox as a plain dictionary, and the checks of each exchange."""
+
+    random: Random
+    known: dict[str, Known] = field(factory=dict[str, Known])
+    now: float = 100.0
+    count: int = 0
+
+    def events(self) -> list[RawEvent]:
+        """Return new events and copies of earlier ones, some without conversation or time."""
+        found = []
+        for _ in range(self.random.randrange(6)):
+            name = f"e{self.random.randrange(60)}"
+            lane = self.random.choice(["a", "b", "c", None])
+            at = self.random.choice([None, float(self.random.randrange(90))])
+            found.append(event(name, lane, at))
+        return found
+
+    def forget(self, keep: float) -> None:
+        """Forget handled events."""
+        self.known = {
+            name: one
+            for name, one in self.known.items()
+            if one.state is not EventState.HANDLED or one.ended_at >= self.now - keep
+        }
+
+    def add(self, events: list[RawEvent]) -> None:
+        """Add the events with a new name."""
+        for one in events:
+            if one.id not in self.known:
+                self.count += 1
+                lane = one.conversation_id or f"event {one.id}"
+                at = self.now if one.created_at is None else one.created_at
+                self.known[one.id] = Known(self.count, lane, at)
+
+    def note(self, name: str, outcome: EventOutcome) -> None:
+        """Note an outcome."""
+        one = self.known[name]
+        one.state, one.ended_at, one.ready_at = outcome.state, self.now, outcome.ready_at
+        one.failures += outcome.state is not EventState.HANDLED
+
+    def heads(self) -> dict[str, Known]:
+        """Return the waiting events that may begin, by name."""
+        by_lane: dict[str, list[tuple[float, int, str]]] = {}
+        busy, held = set(), {}
+        for name, one in self.known.items():
+            if one.state is EventState.BEGUN:
+                busy.add(one.lane)
+            elif one.state is EventState.WAITING:
+                by_lane.setdefault(one.lane, []).append((one.created_at, one.number, name))
+                held[one.lane] = max(held.get(one.lane, 0.0), one.ready_at)
+        return {
+            name: self.known[name]
+            for lane, waiting in by_lane.items()
+            for _, _, name in [min(waiting)]
+            if lane not in busy and held[lane] <= self.now
+        }
+
+    def begin(self, begun: list[StoredEvent], slots: HandlerSlots) -> None:
+        """Check and begin the events that the inbox has begun."""
+        heads = self.heads()
+        assert {one.id for one in begun} <= set(heads)
+        assert len(begun) == len({one.id for one in begun}) <= slots.free
+        for one in begun:
+            known = self.known[one.id]
+            known.state, known.attempts = EventState.BEGUN, known.attempts + 1
+            known.begun_at = self.now if known.begun_at is None else known.begun_at
+            known.ready_at = 0.0
+            expected = (known.attempts, known.failures, known.begun_at)
+            assert (one.attempt, one.failures, one.begun_at) == expected
+            known.stored = one.number
+        if slots.retries == slots.free:
+            assert len(begun) == min(slots.free, len(heads))
+
+    def kill(self) -> None:
+        """Let all begun events wait again."""
+        for one in self.known.values():
+            one.ready_at = 0.0
+            if one.state is EventState.BEGUN:
+                one.state = EventState.WAITING
+
+    def replay_or_drop(self, inbox: Inbox) -> None:
+        """Replay or drop some of the dead letters."""
+        letters = [name for name, one in self.known.items() if one.state is EventState.DEAD]
+        assert sorted(ids(inbox.dead(100))) == sorted(letters)
+        some = letters[: self.random.randrange(3)]
+        replays = self.random.random() < 0.7
+        assert (inbox.replay if replays else inbox.drop)(some) == len(some)
+        for name in some:
+            one = self.known[name]
+            if replays:
+                one.state, one.failures, one.ready_at = EventState.WAITING, 0, 0.0
+            else:
+                one.state, one.ended_at = EventState.HANDLED, inf  # by the clock
+
+    def exchange(self, inbox: Inbox) -> None:
+        """Exchange events and outcomes by chance, with the inbox and with the model."""
+        random = self.random
+        keep = random.choice([40.0, DAY])
+        events = self.events()
+        begun = [name for name, one in self.known.items() if one.state is EventState.BEGUN]
+        states = [EventState.HANDLED, EventState.WAITING, EventState.DEAD]
+        outcomes = {
+            name: EventOutcome(
+                self.known[name].stored,
+                random.choice(states),
+                "E",
+                self.now + random.choice([0.0, 20.0]),
+            )
+            for name in random.sample(begun, k=len(begun) * 2 // 3)
+        }
+        free = random.randrange(5)
+        slots = HandlerSlots(free, random.choice([free, free // 2]))
+        self.forget(keep)
+        for name, outcome in outcomes.items():
+            self.note(name, outcome)
+        self.add(events)
+        started = exchange(inbox, events, outcomes.values(), slots, now=self.now, keep=keep)
+        self.begin(started, slots)
+
+
+@pytest.mark.parametrize("seed", range(sized(60, 3)))
+def test_random_histories(tmp_path: Path, seed: int) -> None:
+    """Through random exchanges, kills, replays and drops the inbox equals a plain dictionary."""
+    model, inbox = Model(Random(seed)), Inbox(tmp_path / "inbox.sqlite")
+    for step in range(60):
+        inbox._database.execute("PRAGMA synchronous = OFF")
+        model.now += model.random.choice([0.0, 1.0, 30.0])
+        match model.random.randrange(12):
+            case 0:
+                before, inbox = inbox, killed(inbox, tmp_path / str(step))
+                before.close()
+                model.kill()
+            case 1 | 2:
+                model.replay_or_drop(inbox)
+            case _:
+                model.exchange(inbox)
+        assert inbox.counts() == Counter(one.state for one in model.known.values())
+    inbox.close()

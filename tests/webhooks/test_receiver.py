@@ -1,0 +1,803 @@
+"""The receiver: answers, handling once, order, retries, dead letters, disks that fill, shutdown."""
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from attrs import define, field
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from support.deliveries import (
+    DELIVERIES,
+    SECRET,
+    Order,
+    envelope,
+    message,
+    post,
+    sender,
+    shuffled_deliveries,
+)
+from support.frames import leaks
+from support.size import sized
+
+from sunshine_async import (
+    BasicAuth,
+    ConfigurationError,
+    NotFoundError,
+    RequestTimeoutError,
+    Retry,
+    SunshineClient,
+)
+from sunshine_async.sunshine.once import MARK
+from sunshine_async.webhooks import (
+    ConversationMessage,
+    InboxError,
+    Received,
+    Receiver,
+    SmoochWebhooks,
+    SunshineWebhooks,
+    UnknownEvent,
+)
+from sunshine_async.webhooks.deliveries import RawEvent
+from sunshine_async.webhooks.handling import Dispatcher, HandlingRules
+from sunshine_async.webhooks.inbox import EventState, Inbox
+
+MESSAGE = "conversation:message"
+AT_ONCE = Retry(max_attempts=3, first_wait=0, deadline=1e9)
+BACKENDS = ("asyncio", "trio")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the inbox of a test is."""
+    return tmp_path / "inbox.sqlite"
+
+
+def receiver_at(path: Path, **options: Any) -> Receiver:
+    """Return a receiver of Sunshine whose retries don't wait."""
+    return Receiver(SunshineWebhooks(SECRET), path, **{"retry": AT_ONCE, **options})
+
+
+@define
+class Bot:
+    """Handlers that note the events, and a way to wait for the events."""
+
+    receiver: Receiver
+    act: Callable[[Received[Any]], Awaitable[None]] | None = None
+    """Part of the handler, after the note."""
+    triggers: tuple[str, ...] = (MESSAGE,)
+    got: list[Received[Any]] = field(factory=list)
+    ended: int = 0
+    _changed: anyio.Event = field(factory=anyio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self.receiver.on(*self.triggers)(self.handle)
+
+    async def handle(self, received: Received[Any]) -> None:
+        """Note *received*, and act."""
+        self.got.append(received)
+        self._change()
+        if self.act is not None:
+            await self.act(received)
+        self.ended += 1
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events, in order."""
+        return [one.id for one in self.got]
+
+    async def until(self, number: int, *, ended: int = 0) -> None:
+        """Wait until so many attempts have begun, and so many have *ended* well."""
+        with anyio.fail_after(30):
+            while len(self.got) < number or self.ended < ended:
+                await self._changed.wait()
+
+
+async def dead_letters(receiver: Receiver, number: int) -> list[Any]:
+    """Return the dead letters once there are so many."""
+    with anyio.fail_after(30):
+        while len(found := await receiver.dead()) < number:
+            await anyio.lowlevel.checkpoint()
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_event_is_handled_with_all_its_values(path: Path, backend: str) -> None:
+    """A handler gets the typed event, its ids, the attempt, and a key; on asyncio and trio."""
+
+    async def scenario() -> None:
+        bot = Bot(receiver_at(path))
+        async with bot.receiver, sender(bot.receiver) as client:
+            assert await post(client, message(1)) == 200
+            await bot.until(1)
+        [received] = bot.got
+        assert isinstance(received.event, ConversationMessage)
+        assert received.event.payload.message.id == "m1"
+        assert (received.id, received.type, received.app_id) == ("e1", MESSAGE, "app")
+        assert (received.attempt, received.begun_before) == (1, None)
+        assert received.key("hello") == "e1:hello" != received.key("bye")
+        assert len(received.key("x" * 500)) <= 200
+        assert received.key("x" * 500) != received.key("x" * 501)
+
+    anyio.run(scenario, backend=backend)
+
+
+async def test_events_of_many_deliveries_are_handled_once_in_order(path: Path) -> None:
+    """Repeated, shuffled and grouped deliveries: each event once, each lane in order as received."""
+    random, order, statuses = Random(7), Order(), set[int]()
+    number = sized(4000, 500)
+    lanes = [f"c{random.randrange(number // 15)}" for _ in range(number)]
+    events = [message(n, lane) for n, lane in enumerate(lanes)]
+
+    async def act(received: Received[ConversationMessage]) -> None:
+        order.note(order.handled, received.id)
+        await anyio.lowlevel.checkpoint()
+
+    bot = Bot(receiver_at(path), act)
+    deliveries = iter(shuffled_deliveries(events, random))
+    async with bot.receiver, sender(bot.receiver) as client:
+
+        async def send_next() -> None:
+            for delivery in deliveries:
+                ids = [event["id"] for event in delivery]
+                order.note(order.sent, *ids)
+                statuses.add(await post(client, *delivery))
+                order.note(order.answered, *ids)
+
+        async with anyio.create_task_group() as senders:
+            for _ in range(8):
+                senders.start_soon(send_next)
+        await bot.until(number)
+
+    assert statuses == {200}
+    assert Counter(bot.ids) == Counter(event["id"] for event in events)
+    assert {one.attempt for one in bot.got} == {1}
+    for lane in set(lanes):
+        assert order.overtaken([f"e{n}" for n in range(number) if lanes[n] == lane]) == []
+
+
+async def test_a_stored_backlog_is_handled_in_order(path: Path) -> None:
+    """Events received before the start are handled in the order of their times, lane by lane."""
+    number = 300
+    shuffled = Random(1).sample(range(number), k=number)
+    first = Bot(receiver_at(path), lambda received: anyio.sleep_forever())
+    async with first.receiver, sender(first.receiver) as client:
+        for start in range(0, number, 20):
+            lanes = (message(n, f"c{n % 7}") for n in shuffled[start : start + 20])
+            assert await post(client, *lanes) == 200
+
+    second = Bot(receiver_at(path))
+    async with second.receiver:
+        await second.until(number)
+
+    by_lane: dict[int, list[int]] = {}
+    for received in second.got:
+        place = int(received.id[1:])
+        by_lane.setdefault(place % 7, []).append(place)
+    assert all(places == sorted(places) for places in by_lane.values())
+    assert len(second.got) == number
+    assert {one.id for one in second.got if one.attempt > 1} == set(first.ids)
+
+
+async def status_of(
+    receiver: Receiver, *, content: Any = None, method: str = "POST", **headers: str
+) -> int:
+    """Return the status of a request."""
+    async with sender(receiver) as client:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        body = httpx.Response(200, json=envelope([])).content if content is None else content
+        response = await client.request(method, "/", content=body, headers=names)
+    assert response.content == b""
+    return response.status_code
+
+
+async def test_the_statuses(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each kind of request has its status; a refused delivery is logged with the reason."""
+    receiver = receiver_at(path, max_bytes=1000)
+    Bot(receiver)
+    assert await status_of(receiver) == 503
+    async with receiver:
+        assert await status_of(receiver) == 200
+        assert await status_of(receiver, method="HEAD") == 200
+        for method in ("GET", "PUT", "DELETE"):
+            assert await status_of(receiver, method=method) == 405
+        assert caplog.messages == []
+        assert await status_of(receiver, x_api_key="wrong") == 401
+        assert await status_of(receiver, content=b"no JSON") == 400
+        assert await status_of(receiver, content=b" " * 1001) == 413
+        assert await status_of(receiver, content=b" " * 1000) == 400
+    assert await status_of(receiver) == 503
+    assert [text.partition(":")[0] for text in caplog.messages] == [
+        "a delivery is answered 401",
+        "a delivery is answered 400",
+        "a delivery is answered 413",
+        "a delivery is answered 400",
+    ]
+    assert SECRET not in caplog.text
+
+
+async def asgi_call(
+    receiver: Receiver, messages: list[dict[str, Any]], **headers: str
+) -> tuple[list[Any], int]:
+    """Call the receiver with *messages*; return what it sent, and the number of messages left."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    named = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": named}
+    await receiver(scope, receive, send)
+    return sent, len(messages)
+
+
+async def test_a_large_body_is_refused_before_it_is_read(path: Path) -> None:
+    """Above *max_bytes* by its length, or so far, a body isn't read further."""
+    part = {"type": "http.request", "body": b" " * 600, "more_body": True}
+    receiver = receiver_at(path, max_bytes=1000)
+    async with receiver:
+        sent, left = await asgi_call(receiver, [part] * 5, **{"content-length": "1001"})
+        assert (sent[0]["status"], left) == (413, 5)
+        sent, left = await asgi_call(receiver, [part] * 5)
+        assert (sent[0]["status"], left) == (413, 3)
+
+
+async def test_a_client_that_goes_gets_no_answer(path: Path) -> None:
+    """A request that breaks off is neither answered nor stored."""
+    receiver = receiver_at(path)
+    async with receiver:
+        part = {"type": "http.request", "body": b"{", "more_body": True}
+        sent, _ = await asgi_call(receiver, [part, {"type": "http.disconnect"}])
+    assert sent == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_raising_handler_is_retried_and_then_a_dead_letter(path: Path, backend: str) -> None:
+    """A failure is retried with the time of the first attempt; the rest of the lane waits, others don't."""
+
+    async def scenario() -> None:
+        async def act(received: Received[Any]) -> None:
+            if received.id == "e1":
+                raise KeyError(SECRET)
+
+        bot = Bot(receiver_at(path), act)
+        async with bot.receiver, sender(bot.receiver) as client:
+            await post(client, message(1, "c"), message(2, "c"), message(3, "d"))
+            await bot.until(5)
+            [letter] = await dead_letters(bot.receiver, 1)
+            assert await post(client, message(1, "c")) == 200
+        attempts = [one for one in bot.got if one.id == "e1"]
+        assert [one.attempt for one in attempts] == [1, 2, 3]
+        assert bot.ids[-1] == "e2"
+        assert sorted(bot.ids[:2]) == ["e1", "e3"]
+        begun = attempts[1].begun_before
+        assert begun is not None
+        assert begun == attempts[2].begun_before <= datetime.now(UTC)
+        assert (letter.id, letter.type, letter.attempts) == ("e1", MESSAGE, 3)
+        assert letter.reason == "KeyError"
+        assert letter.event == attempts[0].event
+        assert letter.received_at <= begun
+
+    anyio.run(scenario, backend=backend)
+
+
+async def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each failure is a warning with the traceback, the last one an error; reasons of ours are kept."""
+
+    async def act(received: Received[Any]) -> None:
+        raise NotFoundError(404, endpoint="GET /x")
+
+    bot = Bot(receiver_at(path), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, message(1))
+        [letter] = await dead_letters(bot.receiver, 1)
+
+    levels = [(record.levelno, bool(record.exc_info)) for record in caplog.records]
+    assert levels == [(logging.WARNING, True)] * 2 + [(logging.ERROR, True)]
+    assert "attempt 3 of event e1 (conversation:message) has failed" in caplog.messages[-1]
+    assert letter.reason == "NotFoundError: 404 (GET /x)"
+    for record in caplog.records:
+        assert record.exc_info is not None
+        assert record.exc_info[1] is not None
+        assert leaks(record.exc_info[1], SECRET, "hello 1") == []
+    assert "hello" not in repr(letter)
+
+
+async def test_a_dead_letter_is_replayed_or_dropped(path: Path) -> None:
+    """A replayed dead letter is handled again, with attempts counted on; a dropped one is gone."""
+    broken = True
+
+    async def act(received: Received[Any]) -> None:
+        if broken:
+            raise ValueError
+
+    bot = Bot(receiver_at(path, retry=Retry(max_attempts=1)), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, message(1), message(2, "d"))
+        letters = await dead_letters(bot.receiver, 2)
+        assert len(await bot.receiver.dead(limit=1)) == 1
+        broken = False
+        assert await bot.receiver.drop("e2", "e9") == 1
+        assert await bot.receiver.replay(*(letter.id for letter in letters)) == 1
+        await bot.until(3)
+        assert await bot.receiver.dead() == []
+        await post(client, message(2, "d"))
+    assert bot.got[-1].id == "e1"
+    assert bot.got[-1].attempt == 2
+    assert bot.got[-1].begun_before is not None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hanging_handlers_hold_up_their_own_conversations_only(path: Path, backend: str) -> None:
+    """More hanging handlers than slots: all other events are handled, the hanging ones die last."""
+    hanging = 9
+
+    async def scenario() -> None:
+        async def act(received: Received[Any]) -> None:
+            if int(received.id[1:]) < hanging:
+                await anyio.sleep_forever()
+
+        bot = Bot(receiver_at(path, concurrency=2, handler_timeout=0.02), act)
+        async with bot.receiver, sender(bot.receiver) as client:
+            await post(client, *(message(n, f"c{n}") for n in range(20)))
+            await post(client, message(20, "c0"))
+            letters = await dead_letters(bot.receiver, hanging)
+            await bot.until(3 * hanging + 20 - hanging + 1)
+        assert {letter.reason for letter in letters} == {
+            "TimeoutError: the handler was cancelled after 0.02 s"
+        }
+        assert Counter(bot.ids) == {f"e{n}": 3 if n < hanging else 1 for n in range(21)}
+        assert bot.ids.index("e20") > max(
+            place for place, name in enumerate(bot.ids) if name == "e0"
+        )
+
+    anyio.run(scenario, backend=backend)
+
+
+async def test_a_handler_that_ignores_its_end_loses_its_slot(path: Path) -> None:
+    """A handler that can't be cancelled holds a slot for *handler_timeout* only."""
+    release = anyio.Event()
+
+    async def act(received: Received[Any]) -> None:
+        if received.id == "e1":
+            with anyio.CancelScope(shield=True):
+                await release.wait()
+
+    bot = Bot(receiver_at(path, concurrency=1, handler_timeout=0.02), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, message(1, "c"), message(2, "c"), message(3, "d"), message(4, "e"))
+        await bot.until(3)
+        assert sorted(bot.ids) == ["e1", "e3", "e4"]
+        release.set()
+        await bot.until(4)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+async def test_concurrency_bounds_the_running_handlers(path: Path, concurrency: int) -> None:
+    """At most *concurrency* handlers run, and that many do."""
+    running = most = 0
+
+    async def act(received: Received[Any]) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        running -= 1
+
+    bot = Bot(receiver_at(path, concurrency=concurrency), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        for start in range(0, 60, 20):
+            await post(client, *(message(n, f"c{n}") for n in range(start, start + 20)))
+        await bot.until(60)
+    assert most == concurrency
+
+
+async def test_a_foreign_cancellation_is_a_failure(path: Path) -> None:
+    """A handler that raises a cancellation of other code is retried, and nothing else ends."""
+
+    async def act(received: Received[Any]) -> None:
+        if received.key("") == "e1:" and received.attempt == 1:
+            raise anyio.get_cancelled_exc_class()
+
+    bot = Bot(receiver_at(path), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, message(1))
+        await bot.until(2)
+        await post(client, message(2))
+        await bot.until(3)
+    assert [one.attempt for one in bot.got] == [1, 2, 1]
+
+
+async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path) -> None:
+    """An interrupted event starts again as the second attempt; a finished one doesn't."""
+    first = Bot(receiver_at(path))
+    begun = anyio.Event()
+
+    async def act(received: Received[Any]) -> None:
+        if received.id == "e2":
+            begun.set()
+            await anyio.sleep_forever()
+
+    first.act = act
+    async with first.receiver, sender(first.receiver) as client:
+        await post(client, message(1))
+        await post(client, message(2), message(3))
+        await begun.wait()
+
+    second = Bot(receiver_at(path))
+    async with second.receiver:
+        await second.until(2)
+    assert [(one.id, one.attempt) for one in second.got] == [("e2", 2), ("e3", 1)]
+    with closing(Inbox(path)) as inbox:
+        assert inbox.counts() == {EventState.HANDLED: 3}
+
+
+async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
+    """An event that was handled just before the shutdown isn't handled again."""
+    bot = Bot(receiver_at(path))
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, *(message(n, f"c{n}") for n in range(16)))
+        await bot.until(16, ended=16)
+    with closing(Inbox(path)) as inbox:
+        assert inbox.counts() == {EventState.HANDLED: 16}
+
+
+async def test_a_full_disk_is_503_and_recovers(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refused deliveries are 503, accepted events are handled, and with room again all go on."""
+    go_on = anyio.Event()
+
+    async def act(received: Received[Any]) -> None:
+        await go_on.wait()
+
+    caplog.set_level(logging.INFO, "sunshine_async")
+    bot = Bot(receiver_at(path), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        assert await post(client, message(1)) == 200
+        await bot.until(1)
+        assert bot.receiver._running is not None
+        database = bot.receiver._running.inbox._database
+        database.execute("PRAGMA max_page_count = 1")
+        long = message(2, "d", padding="x" * 50_000)
+        assert await post(client, long) == 503
+        assert await post(client, long, message(1)) == 503
+        go_on.set()
+        database.execute("PRAGMA max_page_count = 1000000")
+        assert await post(client, long, message(1)) == 200
+        await bot.until(2, ended=2)
+    assert bot.ids == ["e1", "e2"]
+    assert [record.levelname for record in caplog.records if record.name == "sunshine_async"] == [
+        "WARNING", "INFO",
+    ]  # fmt: skip
+    assert "the disk is full" in caplog.messages[0]
+    with closing(Inbox(path)) as inbox:
+        assert inbox.counts() == {EventState.HANDLED: 2}
+
+
+async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
+    """While nothing can be written, outcomes are kept, and are written with the next delivery."""
+    bot = Bot(receiver_at(path))
+    async with bot.receiver, sender(bot.receiver) as client:
+        assert bot.receiver._running is not None
+        database = bot.receiver._running.inbox._database
+        go_on = anyio.Event()
+
+        async def act(received: Received[Any]) -> None:
+            await go_on.wait()
+
+        bot.act = act
+        await post(client, message(1))
+        await bot.until(1)
+        database.execute("PRAGMA query_only = ON")
+        go_on.set()
+        await bot.until(1, ended=1)
+        statements: list[str] = []
+        database.set_trace_callback(statements.append)
+        for _ in range(3):
+            assert await post(client, message(2, "d")) == 503
+        assert statements.count("BEGIN IMMEDIATE") <= 2 * 3 + 1  # and not without a pause
+        with pytest.raises(InboxError):
+            await bot.receiver.replay("e1")
+        database.execute("PRAGMA query_only = OFF")
+        assert await post(client, message(2, "d")) == 200
+        await bot.until(2, ended=2)
+    with closing(Inbox(path)) as inbox:
+        assert inbox.counts() == {EventState.HANDLED: 2}
+
+
+async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unexpected exception while writing is a 503 too, and is logged with the traceback."""
+    bot = Bot(receiver_at(path))
+    async with bot.receiver, sender(bot.receiver) as client:
+        assert bot.receiver._running is not None
+        database = bot.receiver._running.inbox._database
+        database.execute("ALTER TABLE lanes RENAME TO hidden")
+        assert await post(client, message(1)) == 503
+        database.execute("ALTER TABLE hidden RENAME TO lanes")
+        assert await post(client, message(1)) == 200
+        await bot.until(1)
+    assert "no such table" in caplog.messages[0]
+
+
+async def test_deliveries_at_the_shutdown_are_written_or_refused(path: Path) -> None:
+    """A delivery that waits at the end is written; a delivery that comes later is refused."""
+    rules = HandlingRules(1, 60.0, 60.0, AT_ONCE)
+    raw = RawEvent("e", MESSAGE, {}, b"{}")
+    with closing(Inbox(path)) as inbox:
+        dispatcher = Dispatcher(inbox, lambda stored: anyio.sleep_forever(), rules)
+        written: list[bool] = []
+
+        async def put() -> None:
+            written.append(await dispatcher.put([raw]))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(put)
+            await anyio.wait_all_tasks_blocked()
+            await dispatcher.close()
+        assert written == [True]
+        assert not await dispatcher.put([raw])
+        assert inbox.counts() == {EventState.WAITING: 1}
+
+
+async def test_own_and_standby_events_are_skipped(path: Path) -> None:
+    """Own messages and standby events are not handled, unless asked for."""
+    own = message(1)
+    own["payload"]["message"].update(author={"type": "business"}, source={"type": "api"})
+    standby = message(2)
+    standby["payload"]["conversation"]["activeSwitchboardIntegration"] = {"integrationId": "x"}
+    for options, expected in (
+        ({}, ["e2", "e3"]),
+        ({"integration_id": "i"}, ["e3"]),
+        ({"integration_id": "i", "standby": True}, ["e2", "e3"]),
+        ({"own": True}, ["e1", "e2", "e3"]),
+    ):
+        bot = Bot(receiver_at(path.with_name(str(expected) + str(len(options))), **options))
+        async with bot.receiver, sender(bot.receiver) as client:
+            assert await post(client, own, standby, message(3)) == 200
+            await bot.until(len(expected))
+        assert bot.ids == expected
+
+
+def echo_of(number: int, text: str, *, key: str = "key") -> dict[str, Any]:
+    """Return the event of a bot's own message, sent with ``once=``."""
+    event = message(number)
+    event["payload"]["message"] |= {
+        "author": {"type": "business"},
+        "content": {"type": "text", "text": text},
+        "source": {"type": "api:conversations"},
+        "metadata": {MARK: key},
+    }
+    return event
+
+
+def unreadable_echo() -> dict[str, Any]:
+    """Return an echo without the id of the message."""
+    event = echo_of(1, "hello")
+    del event["payload"]["message"]["id"]
+    return event
+
+
+ECHOES: Mapping[str, tuple[list[Any], int]] = {
+    "the message": ([echo_of(1, "hello")], 1),
+    "the second": ([echo_of(1, "other"), echo_of(2, "hello")], 1),
+    "other content": ([echo_of(1, "other")], 3),
+    "another key": ([echo_of(1, "hello", key="another")], 3),
+    "a message of the user": ([message(1)], 3),
+    "no conversation": ([{**echo_of(1, "hello"), "payload": {"message": {}}}], 3),
+    "unreadable": ([unreadable_echo()], 3),
+}
+"""Events that the webhook brings, and the requests of a `post`."""
+
+
+@pytest.mark.parametrize("case", ECHOES)
+async def test_an_echo_settles_a_lost_answer_without_a_look_up(path: Path, case: str) -> None:
+    """An equal message with the key, brought by the webhook, is the result of a lost `post`."""
+    echoes, requests = ECHOES[case]
+    paths: list[str] = []
+
+    class Service(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            paths.append(request.method)
+            if request.method == "GET":
+                return httpx.Response(200, json={"messages": [], "meta": {}, "links": {}})
+            async with sender(receiver) as client:
+                assert await post(client, *echoes) == 200
+            raise httpx.ReadTimeout(case)
+
+    receiver = receiver_at(path)
+    async with (
+        receiver,
+        SunshineClient(
+            "app", auth=BasicAuth("key", "secret"), transport=Service(), retry=Retry(first_wait=0)
+        ) as client,
+    ):
+        if requests == 1:
+            [sent] = await client.messages.send_text("c", "hello", once="key")
+            assert sent.id == f"m{len(echoes)}"
+        else:
+            with pytest.raises(RequestTimeoutError) as caught:
+                await client.messages.send_text("c", "hello", once="key")
+            assert caught.value.maybe_applied
+    assert paths == ["POST", "GET", "GET"][:requests]
+
+
+async def test_an_event_without_a_handler_is_not_stored(path: Path) -> None:
+    """A trigger without a handler is answered 200; ``"*"`` takes all that have none."""
+    bot = Bot(receiver_at(path))
+    async with bot.receiver, sender(bot.receiver) as client:
+        assert await post(client, message(1, type="user:update")) == 200
+        assert await post(client, message(2)) == 200
+        await bot.until(1)
+    everything = Bot(receiver_at(path), triggers=("*",))
+    other = Bot(everything.receiver)
+    async with everything.receiver, sender(everything.receiver) as client:
+        await post(client, message(1, type="passthrough:messaging"), message(3), "text")
+        await everything.until(2)
+        await other.until(1)
+    assert other.ids == ["e3"]
+    unknown = everything.got[0].event
+    assert isinstance(unknown, UnknownEvent)
+    assert unknown.type == "passthrough:messaging"
+    assert {one.type for one in everything.got} == {"passthrough:messaging", ""}
+
+
+async def test_an_event_that_no_handler_fits_is_a_dead_letter(path: Path) -> None:
+    """An unreadable event, or a stored event whose handler is gone, is kept without a retry."""
+    bot = Bot(receiver_at(path), lambda received: anyio.sleep_forever())
+    unreadable = {"id": "e5", "type": MESSAGE, "payload": {}}
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, unreadable, message(1))
+        await bot.until(1)
+        [letter] = await dead_letters(bot.receiver, 1)
+        assert letter.reason == f"UnhandledEventError: the {MESSAGE} event can't be read"
+        assert letter.event == UnknownEvent(MESSAGE, unreadable)
+        assert letter.attempts == 1
+
+    async with (receiver := receiver_at(path)):
+        _, letter = await dead_letters(receiver, 2)
+    assert "no handler for conversation:message: register" in letter.reason
+
+
+async def test_mounted_in_starlette(path: Path) -> None:
+    """Below a path of an application, with the receiver's lifespan."""
+    bot = Bot(receiver_at(path))
+    app = Starlette(routes=[Mount("/webhooks", bot.receiver)], lifespan=bot.receiver.lifespan)
+    async with app.router.lifespan_context(app), sender(app) as client:
+        assert await post(client, message(1), path="/webhooks/") == 200
+        await bot.until(1)
+        assert await post(client, message(2), path="/webhooks/any/path") == 200
+        await bot.until(2)
+
+
+async def test_alone_under_a_server(path: Path) -> None:
+    """Without an application around, the receiver speaks the server's lifespan protocol."""
+    bot = Bot(receiver_at(path))
+    sent: list[Any] = []
+    up, down = anyio.Event(), anyio.Event()
+
+    async def receive() -> Any:
+        if sent:
+            await down.wait()
+        return {}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        up.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bot.receiver, {"type": "lifespan"}, receive, send)
+        await up.wait()
+        async with sender(bot.receiver) as client:
+            assert await post(client, message(1)) == 200
+        second: list[Any] = []
+
+        async def refuse() -> None:
+            async def send_second(message: Any) -> None:
+                second.append(message)
+
+            await receiver_at(path)({"type": "lifespan"}, receive_once, send_second)
+
+        async def receive_once() -> Any:
+            return {}
+
+        with pytest.raises(ConfigurationError, match="in use"):
+            await refuse()
+        assert second[0]["type"] == "lifespan.startup.failed"
+        assert "in use by another process" in second[0]["message"]
+        down.set()
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    with pytest.raises(NotImplementedError, match="not websocket"):
+        await bot.receiver({"type": "websocket"}, receive, send)
+
+
+async def test_smooch_events_are_handled_once(path: Path) -> None:
+    """A delivery of v1.1, which has no event id, is handled once."""
+    bot = Bot(Receiver(SmoochWebhooks(SECRET), path), triggers=("message:appUser",))
+    async with bot.receiver, sender(bot.receiver) as client:
+        for _ in range(2):
+            response = await client.post("/", json=DELIVERIES["smooch"][0])
+            assert response.status_code == 200
+        await bot.until(1)
+    assert [one.id for one in bot.got] == ["message:appUser 55c8c1498590aa1900b9b9b1"]
+    assert bot.got[0].app_id == "575040549a38df8fb4eb1e51"
+
+
+async def test_a_receiver_starts_again(path: Path) -> None:
+    """After the end of a block the same receiver can be started again, but not twice at a time."""
+    bot = Bot(receiver_at(path))
+    for number in (1, 2):
+        async with bot.receiver, sender(bot.receiver) as client:
+            await post(client, message(number))
+            await bot.until(number)
+            with pytest.raises(ConfigurationError, match="in use"):
+                async with bot.receiver:
+                    pass
+            await post(client, message(10 + number, type="x"))
+    with pytest.raises(RuntimeError, match="isn't started"):
+        await bot.receiver.dead()
+
+
+async def test_an_error_of_the_block_is_raised_as_itself(path: Path) -> None:
+    """An error inside ``async with receiver`` ends the receiver and isn't wrapped."""
+    with pytest.raises(KeyError):
+        async with receiver_at(path):
+            raise KeyError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrency", 0),
+        ("handler_timeout", 0.0),
+        ("handler_timeout", float("nan")),
+        ("keep", -1.0),
+        ("max_bytes", 0),
+    ],
+)
+def test_a_setting_that_cant_work_is_refused(path: Path, name: str, value: float) -> None:
+    """A setting out of range is a `ConfigurationError` that names the setting."""
+    with pytest.raises(ConfigurationError, match=name):
+        receiver_at(path, **{name: value})
+
+
+def test_an_inbox_in_a_database_is_refused() -> None:
+    """Inboxes are files only, in this release."""
+    with pytest.raises(ConfigurationError, match="inbox"):
+        Receiver(SunshineWebhooks(SECRET), "postgresql://localhost/bot")
+
+
+def test_a_handler_is_registered_once_and_is_async(path: Path) -> None:
+    """A trigger has one handler, an async function or an object with an async method."""
+    receiver = receiver_at(path)
+
+    class Handler:
+        async def __call__(self, received: Received[Any]) -> None: ...
+
+    receiver.on("a", "b")(Handler())
+    for triggers, handler, reason in (
+        (("b",), Handler(), "b has a handler already"),
+        ((), Handler(), "name a trigger"),
+        (("c",), lambda received: None, "must be an async function"),
+    ):
+        with pytest.raises(ConfigurationError, match=reason):
+            receiver.on(*triggers)(handler)  # type: ignore[arg-type]
