@@ -13,7 +13,13 @@ from sunshine_async._pace import Pace
 from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import CLOCK, Clock
 from sunshine_async.auth import Auth
-from sunshine_async.errors import ConnectError, ErrorDetail, Fault, RateLimitError
+from sunshine_async.errors import (
+    ConnectError,
+    ErrorDetail,
+    Fault,
+    RateLimitError,
+    SunshineError,
+)
 
 
 @define
@@ -90,6 +96,21 @@ def raise_unsent(endpoint: object, pause: float | None) -> NoReturn:
         retry_after=pause if 0 < pause < inf else None,
         attempts=0,
     )
+
+
+def uncertain(error: Exception) -> SunshineError:
+    """Return *error* as an error that says that the service may have acted.
+
+    An exception that isn't of this library, such as one of the caller's token function, is the
+    cause of the error that is returned.
+    """
+    if isinstance(error, SunshineError):
+        error.maybe_applied = True
+        return error
+    message = f"{type(error).__name__}, after a request that may have been applied"
+    made = SunshineError(message, maybe_applied=True)
+    made.__cause__ = error
+    return made
 
 
 @frozen(eq=False)

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.call import UNAUTHORIZED, OneCall
-from sunshine_async._calls.context import CallContext, CallInfo
+from sunshine_async._calls.context import CallContext, CallInfo, uncertain
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Settlement
 from sunshine_async._http.failures import CallerBody
@@ -21,7 +21,6 @@ from sunshine_async.errors import (
     Fault,
     ResponseDecodeError,
     SunshineError,
-    uncertain,
 )
 
 B = TypeVar("B")
