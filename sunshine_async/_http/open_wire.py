@@ -1,15 +1,13 @@
 """From a client's settings to a wire: base URL, proxy and timeout are checked here."""
 
 import ipaddress
-import os
 import re
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.util import find_spec
 from math import inf
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -17,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from attrs import field, frozen
 
-from sunshine_async._http.fork import ForkSafeLock
+from sunshine_async._http.certificates import check_named_certificates, shared_ssl_context
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
 from sunshine_async._http.messages import (
     Failure,
@@ -50,8 +48,6 @@ _PROXY: Final = re.compile(
 )
 _URL_DELIMITER: Final = re.compile(r"[/?#\\]")
 _LAST_PORT: Final = 65535
-_CONTEXT_LOCK: Final = ForkSafeLock()
-_CERTIFICATE_VARIABLES: Final = {"SSL_CERT_FILE": Path.is_file, "SSL_CERT_DIR": Path.is_dir}
 
 
 @frozen
@@ -147,37 +143,6 @@ def _split(url: str) -> SplitResult | None:
     return None if port == 0 else parts
 
 
-@cache
-def _create_context(*_: str | None) -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
-def shared_ssl_context() -> ssl.SSLContext:
-    """Return the shared context of all clients without ``ssl_context=``.
-
-    The context checks certificates and host names. Making a context takes tens of milliseconds, so
-    the context is made once, from any thread. Raise `ConfigurationError` if the environment names
-    certificates that can't be read.
-    """
-    with _CONTEXT_LOCK.lock:
-        try:
-            return _create_context(*map(os.environ.get, _CERTIFICATE_VARIABLES))
-        except OSError:  # ssl.SSLError is a subclass
-            message = "no certificate can be read where SSL_CERT_FILE or SSL_CERT_DIR points"
-        raise ConfigurationError(message)
-
-
-def _check_named_certificates() -> None:
-    """Raise `ConfigurationError` if the environment names certificates that can't be read."""
-    for variable, exists in _CERTIFICATE_VARIABLES.items():
-        path = os.environ.get(variable)
-        if path and not exists(Path(path)):
-            message = f"{variable} names {path}, which isn't there: correct or unset {variable}"
-            raise ConfigurationError(message)
-        if path:
-            shared_ssl_context()
-
-
 def to_timeout(timeout: float | HttpxTimeout) -> Timeout:
     """Convert *timeout*: seconds for an attempt, or an ``httpx.Timeout``."""
     if isinstance(timeout, httpx.Timeout):
@@ -219,7 +184,7 @@ def open_wire(
             raise ConfigurationError(message)
         return HttpxWire(base_url, lambda: transport, max_response_bytes=MAX_RESPONSE_BYTES)
     if ssl_context is None:
-        _check_named_certificates()
+        check_named_certificates()
     make_context = shared_ssl_context if ssl_context is None else lambda: ssl_context
     proxy_server = find_proxy(proxy, base_url)
     httpx_wire = HttpxWire(

@@ -3,7 +3,6 @@
 import gc
 import socket
 import ssl
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import trustme
 from support.certificates import certified, tls
 from support.proxying import JANE, TUNNEL, gone, handshaking, listening, saying, silent, tunnel
+from support.wires import no_mocks
 
 from sunshine_async import (
     BasicAuth,
@@ -438,12 +438,6 @@ class TestConstruction:
 
         SunshineClient("app", auth=AUTH)
         SunshineClient("app", auth=AUTH, base_url="https://localhost")
-
-
-def no_mocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this process one in which nobody has loaded a mock of httpx."""
-    for name in ("respx", "pytest_httpx", "vcr"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def server_of(kind: str) -> ssl.SSLContext:
