@@ -1,4 +1,4 @@
-"""Wire over httpx: for proxies, trio, tests' mocks, and a user's own transport."""
+"""Wire over httpx: for trio, tests' mocks, a user's own transport, and some kinds of proxies."""
 
 import sys
 from abc import ABC
@@ -23,6 +23,7 @@ from sunshine_async._http.messages import (
     StreamedBody,
     Timeout,
 )
+from sunshine_async._http.proxy import Proxy
 from sunshine_async._http.response_parser import BodyDecoder, InvalidResponseError
 from sunshine_async.errors import ConfigurationError, Fault
 
@@ -46,9 +47,6 @@ _CONNECTION_LAYERS: Final = frozenset({"connection", "proxy", "socks"})
 
 _LOWEST_REFUSAL: Final = 300
 _PROXY_AUTH_REQUIRED: Final = 407
-_PROXY_ADVICE: Final = (
-    "give the proxy's URL the right user name and password, special characters percent-encoded"
-)
 
 
 @define
@@ -122,7 +120,7 @@ class _BytesStream(httpx.AsyncByteStream):
 class HttpxWire:
     """Wire over httpx transports; *make* returns the transport of an event loop on first use.
 
-    *proxy* is the name of the proxy that the transports use; None: no proxy.
+    *proxy* is the proxy that the transports use; None: no proxy.
     """
 
     def __init__(
@@ -131,7 +129,7 @@ class HttpxWire:
         make: Callable[[], httpx.AsyncBaseTransport],
         *,
         max_response_bytes: int,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._proxy: Final = proxy
         self._base_url: Final = httpx.URL(base_url)
@@ -238,16 +236,10 @@ class HttpxWire:
         cause = TimeoutError() if timed_out else error
         if self._proxy is None:
             return connect_failure(cause, f"connecting to {self._host}")
-        action = f"connecting to {self._host} through the proxy {self._proxy}"
-        if not isinstance(error, httpx.ProxyError):
-            to_proxy = last_event.startswith("connection.")
-            return connect_failure(
-                cause, f"connecting to the proxy {self._proxy}" if to_proxy else action
-            )
-        reason = str(error)[:100]
-        if reason.startswith(str(_PROXY_AUTH_REQUIRED)):
-            return Failure(Fault.PERMANENT, f"{action} failed: {reason}: {_PROXY_ADVICE}")
-        return Failure(Fault.UNSENT, f"{action} failed: the proxy answered {reason}")
+        if isinstance(error, httpx.ProxyError):
+            return self._proxy.refusal(str(error), self._host)
+        reached = not last_event.startswith("connection.")
+        return self._proxy.connect_failure(cause, self._host if reached else None)
 
 
 async def _read_parsed(incoming: httpx.Response, stream: ParserStream) -> Response:
