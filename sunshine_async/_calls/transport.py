@@ -13,6 +13,7 @@ from sunshine_async._calls.context import CallContext, CallInfo, uncertain
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Settlement
 from sunshine_async._http.failures import CallerBody
+from sunshine_async._http.httpx_wire import is_mock_error
 from sunshine_async._http.messages import SENT_NOTE, Response, StreamedBody
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.errors import (
@@ -143,13 +144,13 @@ def _unexpected_error(error: Exception, call: OneCall, response: Response | None
     """Return the error of a *call* after an unexpected *error*, perhaps behind a *response*.
 
     Only the class and the line of *error* are kept: the rest may hold a header or a body. The text
-    of an `AssertionError` is kept as well, because a test's mock reports by such errors.
+    of the error of a test's mock is kept as well.
     """
     reason = f"{type(error).__name__} at {_line_of(error)}"
     kind = ResponseDecodeError
     acted = call.maybe_applied or call.progress.started or call.fault in MAY_HAVE_ACTED
     sent = acted or response is not None
-    if isinstance(error, AssertionError):
+    if is_mock_error(error):
         reason, kind = f"{reason}: {error}", MockError
     elif not sent:
         return ConnectError(

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import anyio
 import httpx
 from anyio.lowlevel import checkpoint, current_token
-from attrs import asdict, define, field
+from attrs import asdict, define, evolve, field
 
 from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
 from sunshine_async._http.fork import renew_after_fork
@@ -66,6 +66,8 @@ class _HttpcoreTrace:
     """The last event before the request."""
     refusal: Response | None = None
     """Head of a response with a status from 300 on, once received."""
+    mocked: bool = False
+    """True if a mocking library answers in place of httpx."""
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         if not self.has_events:
@@ -182,7 +184,11 @@ class HttpxWire:
                 raise
             if not (trace.has_events or isinstance(error, _TRANSPORT_ERRORS)):
                 raise
-            return trace.refusal or self._failure(error, trace)
+            failure = trace.refusal or self._failure(error, trace)
+            answered = trace.mocked and not trace.has_events
+            if answered and isinstance(failure, Failure) and str(error):
+                return evolve(failure, reason=f"the mock raised {type(error).__name__}: {error}")
+            return failure
         return trace.refusal or self._failure(TimeoutError(), trace)
 
     async def aclose(self) -> None:
@@ -196,8 +202,9 @@ class HttpxWire:
         if transport is None:
             transport = self._transports[loop] = self._make_transport()
         # any other transport may send at once, and reports nothing
-        has_trace = type(transport) is httpx.AsyncHTTPTransport and not is_mocked()
-        trace.progress.started = not has_trace
+        is_httpx = type(transport) is httpx.AsyncHTTPTransport
+        trace.mocked = is_httpx and is_mocked()
+        trace.progress.started = trace.mocked or not is_httpx
         incoming = await transport.handle_async_request(outgoing)
         try:
             if incoming.status_code == _PROXY_AUTH_REQUIRED and self._is_forwarded:
@@ -273,3 +280,8 @@ def is_mocked() -> bool:
     """Return True if a library that mocks httpx in tests has been imported."""
     loaded = sys.modules
     return "respx" in loaded or "pytest_httpx" in loaded or "vcr" in loaded
+
+
+def is_mock_error(error: Exception) -> bool:
+    """Return True if *error* is the report of a test's mock: the text is for the test's author."""
+    return isinstance(error, AssertionError) or type(error).__module__.startswith("vcr.")
