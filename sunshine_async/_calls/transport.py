@@ -1,9 +1,9 @@
 """Calls of a service's endpoints: encode, send, settle a lost answer, decode."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from attrs import evolve, frozen
 
@@ -24,6 +24,9 @@ from sunshine_async.errors import (
     SunshineError,
 )
 
+if TYPE_CHECKING:
+    from sunshine_async._calls.hooks import CallObserver, Hooks
+
 B = TypeVar("B")
 R = TypeVar("R")
 
@@ -39,7 +42,7 @@ class Transport(CallContext):
     lane: Lane | None = None
     """The lane of the calls; None: the lane of the calling task."""
 
-    async def call(
+    def call(
         self,
         endpoint: Endpoint[B, R],
         body: B | None = None,
@@ -47,7 +50,7 @@ class Transport(CallContext):
         path: Mapping[str, str] = _NOTHING,
         query: Mapping[str, str | None] | str = _NOTHING,
         info: CallInfo | None = None,
-    ) -> R:
+    ) -> Coroutine[Any, Any, R]:
         """Return the service's answer to *endpoint*, after as many attempts as `Retry` allows.
 
         - `ValueError` before anything is sent; after that an error of `errors`.
@@ -57,12 +60,45 @@ class Transport(CallContext):
 
         *info* receives facts that the result doesn't show.
         """
+        run = self._call if self.hooks is None else self._observed_call
+        return run(endpoint, body, path, query, info=info)
+
+    async def _observed_call(
+        self,
+        endpoint: Endpoint[B, R],
+        body: B | None,
+        path: Mapping[str, str],
+        query: Mapping[str, str | None] | str,
+        *,
+        info: CallInfo | None,
+    ) -> R:
+        """Call *endpoint* as `call` does, and tell the hooks."""
+        lane = self.lane or CURRENT_LANE.get()
+        with cast("Hooks", self.hooks).observe(endpoint, lane, self.clock.now) as observer:
+            return await self._call(endpoint, body, path, query, info=info, observer=observer)
+
+    async def _call(
+        self,
+        endpoint: Endpoint[B, R],
+        body: B | None,
+        path: Mapping[str, str],
+        query: Mapping[str, str | None] | str,
+        *,
+        info: CallInfo | None,
+        observer: "CallObserver | None" = None,
+    ) -> R:
+        """Call *endpoint* as `call` does."""
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
         # an ABC is slow, and no local variable may hold the body
         if type(request.body) is not bytes and isinstance(request.body, StreamedBody):
             request = evolve(request, body=CallerBody(request.body))
         call = OneCall(
-            self, endpoint, request, endpoint.replay_of(body), self.lane or CURRENT_LANE.get()
+            self,
+            endpoint,
+            request,
+            endpoint.replay_of(body),
+            self.lane or CURRENT_LANE.get(),
+            observer=observer,
         )
         response = None
         try:

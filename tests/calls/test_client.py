@@ -189,10 +189,10 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any], says: str
 
 
 def test_a_bad_proxy_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says that the proxy came from the environment."""
+    """The message names the variable that the proxy came from."""
     monkeypatch.setenv("HTTPS_PROXY", "ftp://localhost:21")
 
-    with pytest.raises(ConfigurationError, match="the proxy that the environment names must be"):
+    with pytest.raises(ConfigurationError, match="the proxy that HTTPS_PROXY names must be"):
         SunshineClient("app", auth=AUTH)
 
 
