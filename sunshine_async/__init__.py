@@ -11,6 +11,7 @@ A call: `Users.create` in ``sunshine/users.py`` -> `Transport.call` in ``_calls/
 - ``emulator``, ``testing``: the services in memory, and fixtures for tests.
 - ``_calls``, ``_pace``, ``_http``, ``_codec``: one call, its start, its bytes, its JSON.
 - ``auth.py``: credentials. ``errors.py``: exceptions. ``migration.py``: v1.1 models to v2.
+- ``telemetry.py``: hooks that are told of every call, and OpenTelemetry.
 """
 
 from importlib import import_module

@@ -25,19 +25,32 @@
 The attribute ``maybe_applied`` of every error is True if the service may have acted on the call.
 Look before you send such a call again.
 
-Errors pickle with all attributes but ``body``. No message, ``repr`` or pickle has a secret, a
-header or a body in it. The service's own code and title are the only foreign words in a message.
+Errors travel: pickles, copies and ``type(error)(*error.args)`` have the same type, text and
+attributes, except ``body``. The args are JSON values, so Celery, `multiprocessing` and a log of JSON
+return every error. A value that a newer version has added is kept or left out, never an error.
+
+No message, ``repr``, args or pickle has a secret, a header or a body in it. The service's own code
+and title are the only foreign words in a message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self, TypeAlias, cast
 
-from attrs import frozen
+from attrs import asdict, frozen
+
+Saved: TypeAlias = Mapping[str, Any]
+"""Attributes of an error as JSON values: the second of the `args`."""
+
+_NOTHING: Final[Saved] = {}
+_COMMON: Final = ("maybe_applied", "retry_budget_spent", "from_page", "__notes__")
 
 
 class Fault(StrEnum):
-    """Reason that an attempt brought no final answer."""
+    """Reason that an attempt brought no final answer.
+
+    A text that this version doesn't know, from an error of a newer version, is a fault as well.
+    """
 
     UNSENT = "unsent"
     """No byte of the request was sent."""
@@ -57,56 +70,13 @@ class Fault(StrEnum):
     LOST = "lost"
     """The request was sent, and the connection broke before the whole answer came."""
 
-
-class SunshineError(Exception):
-    """Base class of all errors of the library."""
-
-    maybe_applied: bool
-    """True if the service may have acted on the call."""
-    retry_budget_spent: bool = False
-    """True if a retry was left out: too many calls of the same credentials fail (see `Pace`)."""
-    from_page: str | None = None
-    """Value of ``from_page=`` that continues an interrupted list; None: from the beginning."""
-
-    def __init__(self, message: str, *, maybe_applied: bool = False) -> None:
-        super().__init__(message)
-        self.maybe_applied = maybe_applied
-
-    def __str__(self) -> str:
-        notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
-        return ". ".join(filter(None, (super().__str__(), *notes)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, self.__dict__)
-
-
-def _restore(
-    kind: type[SunshineError], args: tuple[Any, ...], state: Mapping[str, Any]
-) -> SunshineError:
-    """Restore a pickled error without the constructor, because the arguments are not kept."""
-    error = kind.__new__(kind)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-def uncertain(error: Exception) -> SunshineError:
-    """Return *error* as an error that says that the service may have acted.
-
-    An exception that isn't of this library, such as one of the caller's token function, is the
-    cause of the error that is returned.
-    """
-    if isinstance(error, SunshineError):
-        error.maybe_applied = True
-        return error
-    message = f"{type(error).__name__}, after a request that may have been applied"
-    made = SunshineError(message, maybe_applied=True)
-    made.__cause__ = error
-    return made
-
-
-class ConfigurationError(SunshineError, ValueError):
-    """A setting is missing or invalid; the message names the setting."""
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
 
 
 @frozen
@@ -117,17 +87,111 @@ class ErrorDetail:
     title: str | None
 
 
+class SunshineError(Exception):
+    """Base class of all errors of the library.
+
+    The constructor of every error takes the `args` of an error of the same class.
+    """
+
+    maybe_applied: bool = False
+    """True if the service may have acted on the call."""
+    retry_budget_spent: bool = False
+    """True if a retry was left out: too many calls of the same credentials fail (see `Pace`)."""
+    from_page: str | None = None
+    """Value of ``from_page=`` that continues an interrupted list; None: from the beginning."""
+
+    _attributes: ClassVar[tuple[str, ...]] = _COMMON
+    """Names of the attributes in `args`."""
+    _first: str | int = ""
+    """The first argument of the constructor."""
+
+    def __init__(
+        self, message: str, saved: Saved = _NOTHING, *, maybe_applied: bool = False
+    ) -> None:
+        super().__init__(message)
+        self._first = message
+        if maybe_applied:
+            self.maybe_applied = True
+        known = {name: saved[name] for name in self._attributes if name in saved}
+        vars(self).update(_convert(known, _FROM_JSON))
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """Arguments that rebuild the error, as JSON values: a message or status, and attributes."""
+        saved = {name: value for name, value in self._state().items() if name in self._attributes}
+        return (self._first, saved) if saved else (self._first,)
+
+    args = cast("tuple[Any, ...]", property(_arguments))
+
+    def _state(self) -> dict[str, Any]:
+        """Return all attributes of the error, with JSON values for attributes of the library."""
+        return _convert(vars(self), _TO_JSON)
+
+    def _sentence(self) -> str:
+        """Return event and subject."""
+        return str(self._first)
+
+    def __str__(self) -> str:
+        notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
+        return ". ".join(filter(None, (self._sentence(), *notes)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._restore, (self._state(),)
+
+    @classmethod
+    def _restore(cls, state: Saved) -> Self:
+        """Restore a pickled error without the constructor, which a caller's subclass may change."""
+        error = cls.__new__(cls)
+        vars(error).update(_convert(state, _FROM_JSON))
+        return error
+
+
+_Converters: TypeAlias = Mapping[str, Callable[[Any], Any]]
+
+
+def _convert(values: Saved, converters: _Converters) -> dict[str, Any]:
+    return {
+        name: converters[name](value) if name in converters else value
+        for name, value in values.items()
+    }
+
+
+_TO_JSON: Final[_Converters] = {
+    "errors": lambda errors: [asdict(error) for error in errors],
+    "fault": str,
+    "__notes__": list,  # a copy: the error may get further notes
+}
+_FROM_JSON: Final[_Converters] = {
+    "errors": lambda rows: tuple(ErrorDetail(row.get("code"), row.get("title")) for row in rows),
+    "fault": Fault,
+    "__notes__": list,
+}
+"""Conversions of attributes that aren't JSON values."""
+
+
+class ConfigurationError(SunshineError, ValueError):
+    """A setting is missing or invalid; the message names the setting."""
+
+
 class ApiError(SunshineError):
     """The service refused the call. A subclass stands for each common status."""
 
-    advice: ClassVar[str] = ""
+    advice: str = ""
     """The next step, as the last sentence of the message."""
+
+    _attributes = (
+        *_COMMON,
+        *("errors", "endpoint", "request_id", "retry_after", "attempts", "advice"),
+    )
 
     def __init__(
         self,
         status: int,
+        saved: Saved = _NOTHING,
         *,
-        endpoint: str,
+        endpoint: str = "",
         errors: tuple[ErrorDetail, ...] = (),
         request_id: str | None = None,
         retry_after: float | None = None,
@@ -147,7 +211,10 @@ class ApiError(SunshineError):
         """Seconds to wait, as the service asked; None: not asked."""
         self.attempts: Final = attempts
         """Number of attempts; 0: nothing was sent."""
-        super().__init__(self._sentence(advice or self.advice), maybe_applied=maybe_applied)
+        if advice:
+            self.advice = advice
+        super().__init__("", saved, maybe_applied=maybe_applied)
+        self._first = status
 
     @property
     def code(self) -> str | None:
@@ -159,12 +226,12 @@ class ApiError(SunshineError):
         """The first title among the reasons; None: no reason has a title."""
         return next((error.title for error in self.errors if error.title), None)
 
-    def _sentence(self, advice: str) -> str:
+    def _sentence(self) -> str:
         reasons = "; ".join(
             ": ".join(filter(None, (error.code, error.title))) for error in self.errors
         )
         text = f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
-        return ". ".join(filter(None, (text, advice)))
+        return ". ".join(filter(None, (text, self.advice)))
 
 
 class BadRequestError(ApiError):
@@ -249,8 +316,17 @@ def error_class(status: int) -> type[ApiError]:
 class TransportError(SunshineError):
     """No usable answer came."""
 
+    _attributes = (*_COMMON, "fault", "endpoint", "attempts")
+
     def __init__(
-        self, reason: str, *, fault: str, endpoint: str, attempts: int = 1, maybe_applied: bool
+        self,
+        reason: str,
+        saved: Saved = _NOTHING,
+        *,
+        fault: str = Fault.LOST,
+        endpoint: str = "",
+        attempts: int = 1,
+        maybe_applied: bool = True,
     ) -> None:
         self.fault: Final = Fault(fault)
         """The fault of the last attempt."""
@@ -258,7 +334,11 @@ class TransportError(SunshineError):
         """Method and path template, without ids of customers."""
         self.attempts: Final = attempts
         """Number of attempts; 0: nothing was sent."""
-        super().__init__(f"{reason} ({endpoint}{_tries(attempts)})", maybe_applied=maybe_applied)
+        self.maybe_applied = maybe_applied
+        super().__init__(reason, saved)
+
+    def _sentence(self) -> str:
+        return f"{self._first} ({self.endpoint}{_tries(self.attempts)})"
 
 
 class ConnectError(TransportError):
@@ -277,16 +357,19 @@ class ResponseDecodeError(SunshineError):
     """The answer can't be read, or reading the answer failed in an unexpected way."""
 
     body: bytes | None = None
-    """The answer's body, as received. No message, ``repr`` or pickle of the error has the body."""
+    """The answer's body, as received. No message, ``repr``, args or pickle has the body."""
+
+    _attributes = (*_COMMON, "path", "status", "endpoint", "id")
 
     def __init__(
         self,
         reason: str,
+        saved: Saved = _NOTHING,
         *,
-        path: str,
-        status: int | None,
-        endpoint: str,
-        maybe_applied: bool,
+        path: str = "",
+        status: int | None = None,
+        endpoint: str = "",
+        maybe_applied: bool = True,
         body: bytes | None = None,
         id: str | None = None,
     ) -> None:
@@ -299,14 +382,16 @@ class ResponseDecodeError(SunshineError):
         self.id: Final = id
         """The service's id in the answer; None: no readable id."""
         self.body = body
-        where = f" at {path}" if path else ""
-        came = "" if status is None else f" ({status})"
-        text = f"the answer{came} can't be read{where}: {reason} ({endpoint})"
-        super().__init__(text, maybe_applied=maybe_applied)
+        self.maybe_applied = maybe_applied
+        super().__init__(reason, saved)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {name: value for name, value in self.__dict__.items() if name != "body"}
-        return _restore, (type(self), self.args, state)
+    def _state(self) -> dict[str, Any]:
+        return {name: value for name, value in super()._state().items() if name != "body"}
+
+    def _sentence(self) -> str:
+        where = f" at {self.path}" if self.path else ""
+        came = "" if self.status is None else f" ({self.status})"
+        return f"the answer{came} can't be read{where}: {self._first} ({self.endpoint})"
 
 
 class WebhookError(SunshineError):

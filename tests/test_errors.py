@@ -3,15 +3,24 @@
 import copy
 import importlib
 import inspect
+import json
+import multiprocessing
 import pickle
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import product
+from typing import Any, Final
 
 import pytest
+from celery import Celery
+from support.raising import raise_it
 
 import sunshine_async
 from sunshine_async import errors
+from sunshine_async._calls.context import uncertain
 from sunshine_async._codec import Misfit
 from sunshine_async.errors import (
     ApiError,
@@ -25,7 +34,6 @@ from sunshine_async.errors import (
     TransportError,
     WebhookError,
     error_class,
-    uncertain,
 )
 
 ENDPOINT = "PATCH /v2/apps/{app_id}/users/{user_id_or_external_id}"
@@ -95,6 +103,70 @@ def example(kind: type[SunshineError]) -> SunshineError:
     return kind("something", maybe_applied=True)
 
 
+def variants(kind: type[SunshineError]) -> Iterator[SunshineError]:
+    """Yield errors of *kind* with every combination of the values that change after creation."""
+    bare = [kind(404)] if issubclass(kind, ApiError) else [kind("something")]
+    makes: list[Callable[[], SunshineError]] = [lambda: example(kind), lambda: copy.copy(bare[0])]
+    if issubclass(kind, ApiError):
+        makes += [
+            lambda: kind(429, endpoint=ENDPOINT, retry_after=0.0, attempts=0),
+            lambda: kind(401, endpoint=ENDPOINT, advice="Set the clock", errors=DETAILS[:1]),
+        ]
+    if issubclass(kind, ResponseDecodeError):
+        makes.append(lambda: kind("not JSON", body=b"Jane", id="1", maybe_applied=False))
+    if issubclass(kind, TransportError):
+        makes += [lambda fault=fault: kind("x", fault=fault) for fault in Fault]
+    yield from bare
+    for make, doubt, spent, page, note in product(makes, *[(False, True)] * 4):
+        error = make()
+        error.maybe_applied, error.retry_budget_spent = doubt, spent
+        if page:
+            error.from_page = "/v1/endusers?page=2"
+        if note:
+            error.add_note("of item 7")
+        yield error
+
+
+@cache
+def celery(serializer: str) -> Any:
+    """Return where Celery keeps results, with *serializer*."""
+    app = Celery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)
+    app.conf.update(result_serializer=serializer, accept_content=[serializer])
+    return app.backend
+
+
+def by_celery(error: SunshineError, serializer: str) -> Any:
+    """Return *error* as the caller of a task of Celery gets it."""
+    backend = celery(serializer)
+    backend.mark_as_failure(serializer, error)
+    return backend.get_result(serializer)
+
+
+def by_group(error: SunshineError) -> Any:
+    """Return *error* out of a group in a group that was pickled."""
+    group = ExceptionGroup("all", [ValueError("x"), ExceptionGroup("some", [error])])
+    again = pickle.loads(pickle.dumps(group))  # noqa: S301 - our own
+    return again.exceptions[1].exceptions[0]
+
+
+WAYS: Final[dict[str, Callable[[SunshineError], Any]]] = {
+    "args": lambda error: type(error)(*error.args),
+    "args as JSON": lambda error: type(error)(*json.loads(json.dumps(error.args))),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "Celery, JSON": lambda error: by_celery(error, "json"),
+    "Celery, pickle": lambda error: by_celery(error, "pickle"),
+    "group": by_group,
+    **{
+        f"pickle {protocol}": lambda error, protocol=protocol: pickle.loads(  # noqa: S301 - our own
+            pickle.dumps(error, protocol)
+        )
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+}
+"""The ways of an error from one place to another."""
+
+
 def public(error: SunshineError) -> dict[str, object]:
     """Return all that can be asked of *error*."""
     values = {name: getattr(error, name, None) for name in dir(error) if not name.startswith("_")}
@@ -138,20 +210,60 @@ def test_errors_are_also_the_built_in_kinds() -> None:
     }
 
 
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_pickles(kind: type[SunshineError], protocol: int) -> None:
-    """A pickled error comes back with the same type, text, attributes and notes."""
-    error = example(kind)
-    error.add_note("of item 7")
+def test_an_error_travels(kind: type[SunshineError], way: str) -> None:
+    """An error arrives with the same type, text, attributes and notes, and without the body."""
+    for error in variants(kind):
+        again = WAYS[way](error)
 
-    again = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own
+        assert type(again) is kind
+        assert str(again) == str(error)
+        assert repr(again) == repr(error)
+        assert public(again) == {**public(error), **({"body": None} if "body" in dir(kind) else {})}
+        assert getattr(again, "__notes__", []) == getattr(error, "__notes__", [])
+        assert json.loads(json.dumps(error.args)) == list(error.args)  # JSON values, and no more
 
-    assert type(again) is kind
-    assert str(again) == str(error)
-    assert repr(again) == repr(error)
-    assert public(again) == public(error)
-    assert again.__notes__ == ["of item 7"]
+
+def test_errors_travel_between_processes() -> None:
+    """An error of a function in another process is raised here as it was raised there."""
+    errors = [error for kind in OF_CALLS for error in variants(kind)][::7]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
+        futures = [processes.submit(raise_it, error) for error in errors]
+        for error, future in zip(errors, futures, strict=True):
+            again = future.exception()
+            assert type(again) is type(error)
+            assert (str(again), again.args) == (str(error), error.args)
+
+
+class CallersError(NotFoundError):
+    """An error of a caller's, with a constructor of its own."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(404, endpoint=ENDPOINT)
+        self.row = row
+
+
+@pytest.mark.parametrize("way", ["copy", "deepcopy", "group", "Celery, pickle"])
+def test_an_error_of_a_caller_travels(way: str) -> None:
+    """A subclass with another constructor, and attributes of its own, pickles and copies."""
+    again = WAYS[way](CallersError(7))
+
+    assert (type(again), again.row, str(again)) == (CallersError, 7, f"404 ({ENDPOINT})")
+
+
+def test_an_error_of_a_newer_version_arrives() -> None:
+    """A fault, a reason's key and an attribute that this version doesn't know do no harm."""
+    lost = TransportError("it broke", {"fault": "teleported", "endpoint": ENDPOINT, "region": "eu"})
+    refused = ApiError(418, {"errors": [{"code": "a", "title": None, "field": "x"}]})
+
+    assert isinstance(lost.fault, Fault)
+    assert (lost.fault, str(lost)[:8]) == ("teleported", "it broke")
+    assert not hasattr(lost, "region")
+    assert refused.errors == (ErrorDetail("a", None),)
+    assert pickle.loads(pickle.dumps(lost)).fault == "teleported"  # noqa: S301 - our own
+    with pytest.raises(ValueError, match="7 is not a valid Fault"):
+        Fault(7)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,11 +13,14 @@ from pytest_httpx import HTTPXMock
 
 from sunshine_async import (
     BasicAuth,
+    ConnectError,
     ConnectionLostError,
     DixaClient,
+    RequestTimeoutError,
     Retry,
     SmoochClient,
     SunshineClient,
+    TransportError,
 )
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
@@ -189,3 +192,35 @@ interactions:
                 assert (await client.users.create(UserCreateBody())).id == "1"
 
         assert played.play_count == 1
+
+    @pytest.mark.httpx_mock(assert_all_requests_were_expected=False)
+    async def test_words_of_pytest_httpx(self, httpx_mock: HTTPXMock) -> None:
+        """A request that nobody registered fails in pytest-httpx's own words."""
+        httpx_mock.add_response(status_code=503)
+        client = SunshineClient("app", auth=AUTH, retry=Retry(first_wait=0, max_attempts=2))
+
+        with pytest.raises(TransportError, match="No response can be found for GET") as caught:
+            await client.users.get("1")
+
+        assert "did not answer" not in str(caught.value)
+
+    async def test_words_of_a_registered_error(self, httpx_mock: HTTPXMock) -> None:
+        """An error that a test registered keeps its kind and its text; one without text its name."""
+        client = SunshineClient("app", auth=AUTH, retry=Retry(max_attempts=1))
+        httpx_mock.add_exception(httpx.ReadTimeout("too slow today"))
+        httpx_mock.add_exception(httpx.ConnectError(""))
+
+        with pytest.raises(RequestTimeoutError, match="too slow today"):
+            await client.users.create(UserCreateBody())
+        with pytest.raises(ConnectError, match=r"api\.smooch\.io failed: ConnectError"):
+            await client.users.create(UserCreateBody())
+
+    async def test_words_of_vcr(self, tmp_path: Path) -> None:
+        """A request that a cassette doesn't have fails in vcr's own words."""
+        client = SunshineClient("app", auth=AUTH, retry=Retry(max_attempts=1))
+
+        with (
+            vcr.use_cassette(str(tmp_path / "users.yaml"), record_mode="none"),
+            pytest.raises(AssertionError, match=r"users\.yaml"),
+        ):
+            await client.users.get("1")

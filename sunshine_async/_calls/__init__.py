@@ -5,6 +5,7 @@ encodes a body into a request, runs the call, and decodes the answer or raises a
 runs the attempts: wait for the pace, send, and let `Retry` decide on the next attempt. The tables
 of ``retry.py`` tell which fault allows a resend, and which later answer settles a lost answer.
 `CallContext` holds the parts that all calls of a client share: wire, credentials, pace, counts.
+``hooks.py`` tells a user's objects of calls and attempts, and is imported only for such objects.
 ``error_body.py`` reads a service's reasons. ``upsert.py`` combines a create and an update.
 `Client` and `AppClient` are the base classes of the public clients; `ClientOptions` holds the
 arguments of a client's constructor.

@@ -6,19 +6,26 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from math import inf
 from time import time
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 from attrs import define, field
 
-from sunshine_async._calls.context import CallContext, ThrottleHistory, raise_unsent
+from sunshine_async._calls.context import (
+    LOG,
+    CallContext,
+    ThrottleHistory,
+    log_attempt,
+    raise_unsent,
+    report_pace,
+)
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, MAY_RESEND, Replay, fault_of, retry_after
 from sunshine_async._http.failures import strip_frames
 from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
 from sunshine_async._pace import Lane
+from sunshine_async._pace.breaker import Sign
 from sunshine_async._pace.evidence import limit_in_headers
-from sunshine_async._pace.pace import Sign
 from sunshine_async._pace.waiting import acquire_slot
 from sunshine_async.errors import (
     ConnectError,
@@ -28,9 +35,11 @@ from sunshine_async.errors import (
     TransportError,
 )
 
+if TYPE_CHECKING:
+    from sunshine_async._calls.hooks import CallObserver
+
 T = TypeVar("T")
 
-_LOG: Final = logging.getLogger("sunshine_async")
 UNAUTHORIZED: Final = 401
 
 _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
@@ -96,6 +105,7 @@ class OneCall:
     """The error that the caller's own token function has raised."""
     probe_result: str = ""
     """The result of the last probe sent instead of this call, as the reason of an error."""
+    observer: "CallObserver | None" = None
 
     async def run(self) -> Response:
         """Return the response that ends the call; raise `TransportError` if none came."""
@@ -150,6 +160,8 @@ class OneCall:
                 pace.leave(
                     self.sign, lane=lane, now=self.ended_at, began=began, asked=self.retry_after
                 )
+                if pace.events.pending:
+                    report_pace(pace, self.endpoint, self.observer)
         finally:
             slots.leave(lane=lane)
 
@@ -183,17 +195,29 @@ class OneCall:
             self.answers_at_send = context.pace.answers
             context.stats.resent += last is not None
         context.stats.requests += 1
-        try:
-            reply = await context.wire.send(
-                request,
-                context.headers(self.authorization, request.content_type),
-                timeout=timeout,
-                progress=progress,
+        headers = context.headers(self.authorization, request.content_type)
+        observer, sent_at = self.observer, context.clock.now()
+        if observer is not None:
+            headers = observer.start_attempt(
+                headers, attempt=self.attempts, waited=began - queued, is_probe=probe is not None
             )
+        try:
+            reply = await context.wire.send(request, headers, timeout=timeout, progress=progress)
         except BaseException as error:
             strip_frames(error, request.body, handled=handled)
+            if observer is not None:
+                observer.end_attempt(None)
             raise
+        self._tell(reply, queued, sent_at)
         return self._record(reply) if probe is None else self._record_probe(reply)
+
+    def _tell(self, reply: Response | Failure, queued: float, sent_at: float) -> None:
+        """Tell the hooks and the log of *reply*."""
+        if self.observer is not None:
+            self.observer.end_attempt(reply)
+        if LOG.isEnabledFor(logging.DEBUG):
+            seconds = self.context.clock.now() - sent_at
+            log_attempt(self.endpoint, self.attempts, reply, sent_at - queued, seconds)
 
     async def _renew(self) -> bool:
         """Renew the refused credentials; return True if the credentials are new now."""
@@ -240,7 +264,6 @@ class OneCall:
             fault, came = reply.fault, reply.reason
             self.retry_after = None
         self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
-        _LOG.debug("%s probe of the service: %s", self.endpoint, came)
         self.probe_result = (
             f"the service fails such calls, and a probe met {came}: nothing was sent"
         )
@@ -267,8 +290,6 @@ class OneCall:
         self.fault = fault
         self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else _SIGN_OF[fault]
         self.progress.started = False
-        if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug("%s attempt %d: %s", self.endpoint, self.attempts, became)
         return reply
 
     def _next_wait(self, fault: Fault) -> float | None:

@@ -3,7 +3,7 @@
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 from attrs import asdict, evolve, field, frozen
@@ -29,6 +29,7 @@ from sunshine_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sunshine_async._calls.forms import FileSource, NamedSource
+    from sunshine_async._calls.hooks import Hooks
     from sunshine_async._http.messages import StreamedBody
 
 _SUBDOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -43,6 +44,7 @@ _OPTION_TYPES: Final[Mapping[str, tuple[Any, str]]] = {
     "proxy": (str | None, "a URL such as http://localhost:3128"),
     "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext"),
     "transport": (HttpxTransport | None, "an httpx.AsyncBaseTransport"),
+    "hooks": (Sequence, "a list of hooks, such as [telemetry.OpenTelemetry()]"),
 }
 """Types of the options, with words for the error: not every caller has a type checker."""
 
@@ -54,6 +56,15 @@ def _check_types(options: Mapping[str, object]) -> None:
         if value is not UNSET and (not isinstance(value, kind) or isinstance(value, bool)):
             message = f"{name} must be {words}, not {type(value).__name__}"
             raise ConfigurationError(message)
+
+
+def _hooks(hooks: Sequence[object], base_url: str) -> "Hooks | None":
+    """Return the table of *hooks*, or None without hooks: then nothing is imported."""
+    if not hooks:
+        return None
+    from sunshine_async._calls.hooks import Hooks  # noqa: PLC0415
+
+    return Hooks(hooks, base_url)
 
 
 def _setting(value: str | None, argument: str, variable: str) -> str:
@@ -81,6 +92,7 @@ class ClientOptions:
     ssl_context: ssl.SSLContext | None
     transport: HttpxTransport | None
     allow_insecure: bool
+    hooks: Sequence[object] = ()
 
 
 class Client:
@@ -165,6 +177,7 @@ class Client:
             slots=Slots(options.max_connections),
             probe=read.request(None, {**path, **nobody}, {}),
             path=path,
+            hooks=_hooks(options.hooks, self.base_url),
         )
 
     def _default_pace(self) -> Pace:
@@ -197,13 +210,15 @@ class Client:
         retry: Retry | None = None,
         pace: Pace | None = None,
         lane: Lane | None = None,
+        hooks: Sequence[object] | None = None,
     ) -> Self:
         """Return a view of this client with changed options, and the same connections.
 
         An option left out stays as before. *lane* is `Lane.BATCH` within `bulk` and `jobs`, and
-        `Lane.INTERACTIVE` elsewhere, unless given here. Closing the view closes nothing.
+        `Lane.INTERACTIVE` elsewhere, unless given here. *hooks* replace the hooks of this client.
+        Closing the view closes nothing.
         """
-        given = {"timeout": timeout, "retry": retry, "pace": pace, "lane": lane}
+        given = {"timeout": timeout, "retry": retry, "pace": pace, "lane": lane, "hooks": hooks}
         _check_types({name: value for name, value in given.items() if value is not None})
         ours = self._transport
         view = object.__new__(type(self))
@@ -216,6 +231,7 @@ class Client:
                 retry=retry or ours.retry,
                 pace=pace or ours.pace,
                 lane=lane or ours.lane,
+                hooks=ours.hooks if hooks is None else _hooks(hooks, self.base_url),
             )
         )
         return view
@@ -310,6 +326,7 @@ class AppClient(Client):
         ssl_context: ssl.SSLContext | None = None,
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
+        hooks: Sequence[object] = (),
     ) -> None:
         options = ClientOptions(
             app_id=app_id,
@@ -324,6 +341,7 @@ class AppClient(Client):
             ssl_context=ssl_context,
             transport=transport,
             allow_insecure=allow_insecure,
+            hooks=hooks,
         )
         del proxy  # may hold a password: no frame of an error shows it
         super().__init__(options)

@@ -1,19 +1,41 @@
-"""Shared context of a client's calls, and records of a single call: cost, notes, refusals."""
+"""Shared context of a client's calls, and records of a single call: cost, log, notes, refusals."""
 
+import logging
 from collections.abc import Mapping
 from math import inf
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from attrs import define, field, frozen
 
 from sunshine_async._calls.retry import Retry
 from sunshine_async._http import __version__
-from sunshine_async._http.messages import JSON, Request, Timeout, Wire
+from sunshine_async._http.messages import JSON, Failure, Request, Response, Timeout, Wire
 from sunshine_async._pace import Pace
-from sunshine_async._pace.slots import Slots
+from sunshine_async._pace.slots import PaceChange, Slots
 from sunshine_async._pace.waiting import CLOCK, Clock
 from sunshine_async.auth import Auth
-from sunshine_async.errors import ConnectError, ErrorDetail, Fault, RateLimitError
+from sunshine_async.errors import (
+    ConnectError,
+    ErrorDetail,
+    Fault,
+    RateLimitError,
+    SunshineError,
+)
+
+if TYPE_CHECKING:
+    from sunshine_async._calls.hooks import CallObserver, Hooks
+
+LOG: Final = logging.getLogger("sunshine_async")
+_REPORTS: Final[Mapping[PaceChange, tuple[int, str]]] = {
+    PaceChange.PAUSED: (logging.INFO, "%s: the service pauses all calls for %.1f s"),
+    PaceChange.LEARNT: (logging.INFO, "%s: a limit of %.3g calls a second was learnt"),
+    PaceChange.GONE: (
+        logging.WARNING,
+        "%s: the service seems gone: batches are held, and probes go",
+    ),
+    PaceChange.BACK: (logging.WARNING, "%s: the service is back after %.1f s, batches go on"),
+}
+"""Level and text of the log for each change of the pace."""
 
 
 @define
@@ -26,6 +48,32 @@ class CallStats:
     """Requests after the first of a call."""
     throttled: int = 0
     """Requests answered with 429."""
+
+
+def log_attempt(
+    endpoint: object, attempt: int, reply: Response | Failure, waited: float, seconds: float
+) -> None:
+    """Log an attempt, or a probe, that took *seconds* after it had *waited* to be sent."""
+    answer = reply if isinstance(reply, Response) else None
+    LOG.debug(
+        "%s attempt %d: %s in %.3f s, after a wait of %.3f s (request id %s)",
+        endpoint,
+        attempt,
+        reply.status if isinstance(reply, Response) else reply.fault,
+        seconds,
+        waited,
+        None if answer is None else answer.headers.get("x-request-id"),
+    )
+
+
+def report_pace(pace: Pace, endpoint: object, observer: "CallObserver | None") -> None:
+    """Log the changes of *pace* that calls have caused, and tell the hooks."""
+    for event in pace.take_events():
+        level, text = _REPORTS[event.change]
+        number = event.seconds if event.found is None else event.found
+        LOG.log(level, text, *((endpoint, number) if "%." in text else (endpoint,)))
+        if observer is not None:
+            observer.report(event)
 
 
 @define
@@ -92,6 +140,21 @@ def raise_unsent(endpoint: object, pause: float | None) -> NoReturn:
     )
 
 
+def uncertain(error: Exception) -> SunshineError:
+    """Return *error* as an error that says that the service may have acted.
+
+    An exception that isn't of this library, such as one of the caller's token function, is the
+    cause of the error that is returned.
+    """
+    if isinstance(error, SunshineError):
+        error.maybe_applied = True
+        return error
+    message = f"{type(error).__name__}, after a request that may have been applied"
+    made = SunshineError(message, maybe_applied=True)
+    made.__cause__ = error
+    return made
+
+
 @frozen(eq=False)
 class CallContext:
     """Shared context of calls: wire, credentials, retry rule, pace and limits. Shared by tasks."""
@@ -107,6 +170,8 @@ class CallContext:
     """Limit of concurrent calls: the connections of this client."""
     probe: Request | None = None
     """A read of a user that doesn't exist: sent in place of a call, to see if an outage is over."""
+    hooks: "Hooks | None" = None
+    """The hooks that are told of every call; None: nobody is."""
     _headers: dict[tuple[str, str | None], Mapping[str, str]] = field(factory=dict, repr=False)
 
     def headers(self, authorization: str, content_type: str | None) -> Mapping[str, str]:

@@ -1,18 +1,19 @@
 """Calls of a service's endpoints: encode, send, settle a lost answer, decode."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from attrs import evolve, frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.call import UNAUTHORIZED, OneCall
-from sunshine_async._calls.context import CallContext, CallInfo
+from sunshine_async._calls.context import CallContext, CallInfo, uncertain
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Settlement
 from sunshine_async._http.failures import CallerBody
+from sunshine_async._http.httpx_wire import is_mock_error
 from sunshine_async._http.messages import SENT_NOTE, Response, StreamedBody
 from sunshine_async._pace.slots import CURRENT_LANE, Lane
 from sunshine_async.errors import (
@@ -21,8 +22,10 @@ from sunshine_async.errors import (
     Fault,
     ResponseDecodeError,
     SunshineError,
-    uncertain,
 )
+
+if TYPE_CHECKING:
+    from sunshine_async._calls.hooks import CallObserver, Hooks
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -39,7 +42,7 @@ class Transport(CallContext):
     lane: Lane | None = None
     """The lane of the calls; None: the lane of the calling task."""
 
-    async def call(
+    def call(
         self,
         endpoint: Endpoint[B, R],
         body: B | None = None,
@@ -47,7 +50,7 @@ class Transport(CallContext):
         path: Mapping[str, str] = _NOTHING,
         query: Mapping[str, str | None] | str = _NOTHING,
         info: CallInfo | None = None,
-    ) -> R:
+    ) -> Coroutine[Any, Any, R]:
         """Return the service's answer to *endpoint*, after as many attempts as `Retry` allows.
 
         - `ValueError` before anything is sent; after that an error of `errors`.
@@ -57,12 +60,45 @@ class Transport(CallContext):
 
         *info* receives facts that the result doesn't show.
         """
+        run = self._call if self.hooks is None else self._observed_call
+        return run(endpoint, body, path, query, info=info)
+
+    async def _observed_call(
+        self,
+        endpoint: Endpoint[B, R],
+        body: B | None,
+        path: Mapping[str, str],
+        query: Mapping[str, str | None] | str,
+        *,
+        info: CallInfo | None,
+    ) -> R:
+        """Call *endpoint* as `call` does, and tell the hooks."""
+        lane = self.lane or CURRENT_LANE.get()
+        with cast("Hooks", self.hooks).observe(endpoint, lane, self.clock.now) as observer:
+            return await self._call(endpoint, body, path, query, info=info, observer=observer)
+
+    async def _call(
+        self,
+        endpoint: Endpoint[B, R],
+        body: B | None,
+        path: Mapping[str, str],
+        query: Mapping[str, str | None] | str,
+        *,
+        info: CallInfo | None,
+        observer: "CallObserver | None" = None,
+    ) -> R:
+        """Call *endpoint* as `call` does."""
         request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
         # an ABC is slow, and no local variable may hold the body
         if type(request.body) is not bytes and isinstance(request.body, StreamedBody):
             request = evolve(request, body=CallerBody(request.body))
         call = OneCall(
-            self, endpoint, request, endpoint.replay_of(body), self.lane or CURRENT_LANE.get()
+            self,
+            endpoint,
+            request,
+            endpoint.replay_of(body),
+            self.lane or CURRENT_LANE.get(),
+            observer=observer,
         )
         response = None
         try:
@@ -144,13 +180,13 @@ def _unexpected_error(error: Exception, call: OneCall, response: Response | None
     """Return the error of a *call* after an unexpected *error*, perhaps behind a *response*.
 
     Only the class and the line of *error* are kept: the rest may hold a header or a body. The text
-    of an `AssertionError` is kept as well, because a test's mock reports by such errors.
+    of the error of a test's mock is kept as well.
     """
     reason = f"{type(error).__name__} at {_line_of(error)}"
     kind = ResponseDecodeError
     acted = call.maybe_applied or call.progress.started or call.fault in MAY_HAVE_ACTED
     sent = acted or response is not None
-    if isinstance(error, AssertionError):
+    if is_mock_error(error):
         reason, kind = f"{reason}: {error}", MockError
     elif not sent:
         return ConnectError(

@@ -7,9 +7,9 @@ from typing import Final, Generic, TypeVar
 
 from attrs import define, evolve, frozen
 
-from sunshine_async._calls.context import CallInfo
+from sunshine_async._calls.context import CallInfo, uncertain
 from sunshine_async._http.messages import SENT_NOTE
-from sunshine_async.errors import ConflictError, NotFoundError, SunshineError, uncertain
+from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
 
 R = TypeVar("R")
 

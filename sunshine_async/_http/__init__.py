@@ -3,14 +3,16 @@
 A `Wire` sends a `Request` to a base URL and returns a `Response` or a `Failure`. Errors of the
 network are never raised. `open_wire` makes the wire from a client's settings. There are two wires:
 
-- `SocketWire` (`pool`) speaks HTTP/1.1 on asyncio sockets. The `Dialer` makes a connection, the
-  `Pool` keeps and lends connections, and a `Connection` carries a single `Call` at a time.
-- `HttpxWire` sends through httpx: for proxies, trio, tests' mocks and a user's own transport.
+- `SocketWire` (`pool`) speaks HTTP/1.1 on asyncio sockets. The `Dialer` makes a connection, directly
+  or by a tunnel through a `Proxy`. The `Pool` keeps and lends connections, and a `Connection` carries
+  a single `Call` at a time.
+- `HttpxWire` sends through httpx: for trio, tests' mocks, a user's own transport, and a proxy that
+  speaks TLS or SOCKS or forwards plain HTTP.
 
 `ResponseParser` reads every response, also below httpx (`httpcore_backend`), so that both wires
 accept and refuse the same bytes. `SendProgress` tells a cancelled caller if a byte may have been
-sent. `failures` turns exceptions into failures and removes secrets from tracebacks. `fork` renews
-locks and pools in a child process.
+sent. `certificates` finds the trusted certificates. `failures` turns exceptions into failures and
+removes secrets from tracebacks. `fork` renews locks and pools in a child process.
 
 No httpx exception leaves this package: such an error holds the request with the credentials.
 """

@@ -1,9 +1,11 @@
-"""New connections to an origin: name lookup, Happy Eyeballs (RFC 8305), TLS handshake."""
+"""New connections to an origin: name lookup, Happy Eyeballs (RFC 8305), tunnel, TLS handshake."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias, TypeVar
@@ -11,11 +13,16 @@ from typing import Any, Final, TypeAlias, TypeVar
 from attrs import frozen
 
 from sunshine_async._http.connection import Connection
+from sunshine_async._http.failures import connect_failure
+from sunshine_async._http.messages import Failure
+from sunshine_async._http.proxy import Proxy
+from sunshine_async._http.response_parser import MAX_HEAD_BYTES, MAX_INTERIM
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds from one connection attempt to the next (RFC 8305, Connection Attempt Delay)."""
 LOOKUP_TTL: Final = 5.0
 """Seconds for which the result of a name lookup is used again."""
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}(?: [\t\x20-\xff]*)?)\r\n")
 
 T = TypeVar("T")
 SocketAddress: TypeAlias = tuple[
@@ -37,42 +44,85 @@ class Origin:
 
 
 class Dialer:
-    """Maker of connections to *origin*; a burst of connections shares one name lookup."""
+    """Maker of connections to *origin*, directly or by a tunnel through *proxy*.
 
-    def __init__(self, origin: Origin, make_context: Callable[[], ssl.SSLContext]) -> None:
+    A burst of connections shares one name lookup.
+    """
+
+    def __init__(
+        self, origin: Origin, make_context: Callable[[], ssl.SSLContext], proxy: Proxy | None = None
+    ) -> None:
         self._origin: Final = origin
+        self._proxy: Final = proxy
+        self._address: Final = proxy.address if proxy is not None else (origin.host, origin.port)
         self._make_context: Final = make_context
         self._ssl_context: ssl.SSLContext | None = None
         self._loop: Final = asyncio.get_running_loop()
         self._lookup: asyncio.Task[Sequence[SocketAddress]] | None = None
         self._lookup_at = 0.0
 
-    async def dial(self, make: Callable[[], Connection]) -> Connection:
-        """Connect a connection of *make*, TLS handshake included; raise `OSError` on failure.
+    async def dial(
+        self, make: Callable[[], Connection], seconds: float | None
+    ) -> Connection | Failure:
+        """Connect a connection of *make*, TLS handshake included, within *seconds*.
 
-        No socket stays open after an error or a cancellation.
+        No socket stays open after a failure or a cancellation.
         """
-        context = await self._context() if self._origin.secure else None
-
-        async def connect(address: SocketAddress) -> Connection:
-            connection, link = make(), await connect_socket(address)
-            try:
-                await self._loop.create_connection(
-                    lambda: connection,
-                    sock=link,
-                    ssl=context,
-                    server_hostname=self._origin.host if context else None,
-                )
-            except BaseException:
-                connection.abort()
-                raise
-            return connection
-
+        proxy = self._proxy
+        beyond: str | None = None
         try:
-            return await race(await self._addresses(), connect, Connection.abort)
+            async with asyncio.timeout(seconds):
+                context = await self._context() if self._origin.secure else None
+                if proxy is None:
+                    return await self._race(partial(self._connect, make, context), Connection.abort)
+                link = await self._race(connect_socket, socket.socket.close)
+                beyond = str(self._origin)
+                with ExitStack() as closing:
+                    closing.callback(link.close)
+                    refusal = await _open_tunnel(link, beyond, proxy)
+                    if refusal is not None:
+                        return refusal
+                    closing.pop_all()  # the connection closes the link from here on
+                return await self._start(make(), link, context)
+        except Exception as error:  # noqa: BLE001 - an error ends a call, never the pool
+            if proxy is None:
+                return connect_failure(error, f"connecting to {self._origin}")
+            return proxy.connect_failure(error, beyond)
+
+    async def _race(
+        self,
+        connect: Callable[[SocketAddress], Coroutine[Any, Any, T]],
+        discard: Callable[[T], object],
+    ) -> T:
+        try:
+            return await race(await self._addresses(), connect, discard)
         except OSError:
             self._lookup = None  # the addresses may have changed
             raise
+
+    async def _connect(
+        self,
+        make: Callable[[], Connection],
+        context: ssl.SSLContext | None,
+        address: SocketAddress,
+    ) -> Connection:
+        return await self._start(make(), await connect_socket(address), context)
+
+    async def _start(
+        self, connection: Connection, link: socket.socket, context: ssl.SSLContext | None
+    ) -> Connection:
+        """Return *connection* on *link*, after the handshake for TLS."""
+        try:
+            await self._loop.create_connection(
+                lambda: connection,
+                sock=link,
+                ssl=context,
+                server_hostname=self._origin.host if context else None,
+            )
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
 
     def close(self) -> None:
         """Cancel a name lookup under way."""
@@ -93,9 +143,7 @@ class Dialer:
         return await asyncio.shield(self._lookup)
 
     async def _resolve(self) -> Sequence[SocketAddress]:
-        found = await self._loop.getaddrinfo(
-            self._origin.host, self._origin.port, type=socket.SOCK_STREAM
-        )
+        found = await self._loop.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
         first, *rest = [(family, address) for family, _, _, _, address in found]
         same = [address for address in rest if address[0] == first[0]]
         other = [address for address in rest if address[0] != first[0]]
@@ -166,3 +214,34 @@ async def connect_socket(address: SocketAddress) -> socket.socket:
         link.close()
         raise
     return link
+
+
+async def _open_tunnel(link: socket.socket, host: str, proxy: Proxy) -> Failure | None:
+    """Open a tunnel to *host* (CONNECT) on *link*, a connection to *proxy*.
+
+    Return the failure if the proxy refuses, or answers in a way that isn't HTTP.
+    """
+    loop = asyncio.get_running_loop()
+    fields = [f"CONNECT {host} HTTP/1.1".encode(), f"Host: {host}".encode()]
+    if proxy.authorization:
+        fields.append(b"Proxy-Authorization: " + proxy.authorization)
+    await loop.sock_sendall(link, b"\r\n".join([*fields, b"", b""]))
+    received = b""
+    for _ in range(MAX_INTERIM):
+        while b"\r\n\r\n" not in received:
+            piece = await loop.sock_recv(link, 4096)
+            if not piece:
+                return proxy.failure("the proxy closed the connection before it answered", host)
+            received += piece
+            if len(received) > MAX_HEAD_BYTES:
+                return proxy.failure(f"its answer has more than {MAX_HEAD_BYTES} bytes", host)
+        head, _, received = received.partition(b"\r\n\r\n")
+        answer = _STATUS_LINE.match(head + b"\r\n")
+        if answer is None:
+            return proxy.failure("the proxy's answer is no HTTP", host)
+        status = answer[1].decode("latin-1")
+        if status[0] == "2":
+            return proxy.failure("bytes came before TLS", host) if received else None
+        if status[0] != "1":
+            return proxy.refusal(status, host)
+    return proxy.failure("interim answers come without end", host)

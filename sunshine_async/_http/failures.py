@@ -37,7 +37,8 @@ def connect_failure(error: BaseException, action: str) -> Failure:
     *action* is the interrupted work, such as ``connecting to localhost:80``.
     """
     cause = root_cause(error)
-    permanent = isinstance(cause, ssl.SSLCertVerificationError) or refuses_client(cause)
+    certain = (ssl.SSLCertVerificationError, ConfigurationError)
+    permanent = isinstance(cause, certain) or refuses_client(cause)
     fault = Fault.PERMANENT if permanent else Fault.UNSENT
     return Failure(fault, f"{action} failed: {_reason(cause)}")
 

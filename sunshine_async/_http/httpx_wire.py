@@ -1,4 +1,4 @@
-"""Wire over httpx: for proxies, trio, tests' mocks, and a user's own transport."""
+"""Wire over httpx: for trio, tests' mocks, a user's own transport, and some kinds of proxies."""
 
 import sys
 from abc import ABC
@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import anyio
 import httpx
 from anyio.lowlevel import checkpoint, current_token
-from attrs import asdict, define, field
+from attrs import asdict, define, evolve, field
 
 from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
 from sunshine_async._http.fork import renew_after_fork
@@ -23,6 +23,7 @@ from sunshine_async._http.messages import (
     StreamedBody,
     Timeout,
 )
+from sunshine_async._http.proxy import Proxy
 from sunshine_async._http.response_parser import BodyDecoder, InvalidResponseError
 from sunshine_async.errors import ConfigurationError, Fault
 
@@ -46,9 +47,6 @@ _CONNECTION_LAYERS: Final = frozenset({"connection", "proxy", "socks"})
 
 _LOWEST_REFUSAL: Final = 300
 _PROXY_AUTH_REQUIRED: Final = 407
-_PROXY_ADVICE: Final = (
-    "give the proxy's URL the right user name and password, special characters percent-encoded"
-)
 
 
 @define
@@ -68,6 +66,8 @@ class _HttpcoreTrace:
     """The last event before the request."""
     refusal: Response | None = None
     """Head of a response with a status from 300 on, once received."""
+    mocked: bool = False
+    """True if a mocking library answers in place of httpx."""
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         if not self.has_events:
@@ -122,7 +122,7 @@ class _BytesStream(httpx.AsyncByteStream):
 class HttpxWire:
     """Wire over httpx transports; *make* returns the transport of an event loop on first use.
 
-    *proxy* is the name of the proxy that the transports use; None: no proxy.
+    *proxy* is the proxy that the transports use; None: no proxy.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class HttpxWire:
         make: Callable[[], httpx.AsyncBaseTransport],
         *,
         max_response_bytes: int,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._proxy: Final = proxy
         self._base_url: Final = httpx.URL(base_url)
@@ -184,7 +184,11 @@ class HttpxWire:
                 raise
             if not (trace.has_events or isinstance(error, _TRANSPORT_ERRORS)):
                 raise
-            return trace.refusal or self._failure(error, trace)
+            failure = trace.refusal or self._failure(error, trace)
+            answered = trace.mocked and not trace.has_events
+            if answered and isinstance(failure, Failure) and str(error):
+                return evolve(failure, reason=f"the mock raised {type(error).__name__}: {error}")
+            return failure
         return trace.refusal or self._failure(TimeoutError(), trace)
 
     async def aclose(self) -> None:
@@ -198,8 +202,9 @@ class HttpxWire:
         if transport is None:
             transport = self._transports[loop] = self._make_transport()
         # any other transport may send at once, and reports nothing
-        has_trace = type(transport) is httpx.AsyncHTTPTransport and not is_mocked()
-        trace.progress.started = not has_trace
+        is_httpx = type(transport) is httpx.AsyncHTTPTransport
+        trace.mocked = is_httpx and is_mocked()
+        trace.progress.started = trace.mocked or not is_httpx
         incoming = await transport.handle_async_request(outgoing)
         try:
             if incoming.status_code == _PROXY_AUTH_REQUIRED and self._is_forwarded:
@@ -238,16 +243,10 @@ class HttpxWire:
         cause = TimeoutError() if timed_out else error
         if self._proxy is None:
             return connect_failure(cause, f"connecting to {self._host}")
-        action = f"connecting to {self._host} through the proxy {self._proxy}"
-        if not isinstance(error, httpx.ProxyError):
-            to_proxy = last_event.startswith("connection.")
-            return connect_failure(
-                cause, f"connecting to the proxy {self._proxy}" if to_proxy else action
-            )
-        reason = str(error)[:100]
-        if reason.startswith(str(_PROXY_AUTH_REQUIRED)):
-            return Failure(Fault.PERMANENT, f"{action} failed: {reason}: {_PROXY_ADVICE}")
-        return Failure(Fault.UNSENT, f"{action} failed: the proxy answered {reason}")
+        if isinstance(error, httpx.ProxyError):
+            return self._proxy.refusal(str(error), self._host)
+        reached = not last_event.startswith("connection.")
+        return self._proxy.connect_failure(cause, self._host if reached else None)
 
 
 async def _read_parsed(incoming: httpx.Response, stream: ParserStream) -> Response:
@@ -281,3 +280,8 @@ def is_mocked() -> bool:
     """Return True if a library that mocks httpx in tests has been imported."""
     loaded = sys.modules
     return "respx" in loaded or "pytest_httpx" in loaded or "vcr" in loaded
+
+
+def is_mock_error(error: Exception) -> bool:
+    """Return True if *error* is the report of a test's mock: the text is for the test's author."""
+    return isinstance(error, AssertionError) or type(error).__module__.startswith("vcr.")

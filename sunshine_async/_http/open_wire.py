@@ -1,23 +1,17 @@
 """From a client's settings to a wire: base URL, proxy and timeout are checked here."""
 
-import ipaddress
-import os
 import re
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
-from functools import cache, cached_property
-from importlib.util import find_spec
+from functools import cached_property
 from math import inf
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
-from attrs import field, frozen
 
-from sunshine_async._http.fork import ForkSafeLock
+from sunshine_async._http.certificates import check_named_certificates, shared_ssl_context
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
 from sunshine_async._http.messages import (
     Failure,
@@ -28,6 +22,7 @@ from sunshine_async._http.messages import (
     Timeout,
     Wire,
 )
+from sunshine_async._http.proxy import Proxy, find_proxy, is_loopback
 from sunshine_async.errors import ConfigurationError
 
 HttpxTimeout: TypeAlias = httpx.Timeout
@@ -43,76 +38,6 @@ _BASE_URL: Final = re.compile(
     re.IGNORECASE,
 )
 """The base URLs that every URL parser reads alike."""
-_PROXY: Final = re.compile(
-    r"(?P<scheme>https?|socks5h?)://(?P<user>[!-~]+@)?"
-    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:(?P<port>[0-9]{0,5}))?/?",
-    re.IGNORECASE,
-)
-_URL_DELIMITER: Final = re.compile(r"[/?#\\]")
-_LAST_PORT: Final = 65535
-_CONTEXT_LOCK: Final = ForkSafeLock()
-_CERTIFICATE_VARIABLES: Final = {"SSL_CERT_FILE": Path.is_file, "SSL_CERT_DIR": Path.is_dir}
-
-
-@frozen
-class Proxy:
-    """A proxy; *name* is the URL without user name and password."""
-
-    name: str
-    url: str = field(repr=False)
-
-    def for_httpx(self, ssl_context: ssl.SSLContext) -> httpx.Proxy:
-        """Convert the proxy; *ssl_context* is for TLS to the proxy itself."""
-        secure = self.name.startswith("https:")
-        return httpx.Proxy(self.url, ssl_context=ssl_context if secure else None)
-
-
-def find_proxy(given: str | None, base_url: str) -> Proxy | None:
-    """Return the proxy for *base_url*: the *given* proxy, or else the environment's.
-
-    Raise `ConfigurationError` for an unusable proxy, without the URL in the message.
-    """
-    url = given or proxy_from_environment(base_url)
-    if url is None:
-        return None
-    source = "proxy" if given else "the proxy that the environment names"
-    match = _PROXY.fullmatch(url)
-    if (
-        match is None
-        or _URL_DELIMITER.search(match["user"] or "")
-        or not 0 < int(match["port"] or 1) <= _LAST_PORT
-    ):
-        message = (
-            f"{source} must be a URL such as http://localhost:3128 or"
-            " http://user:password@localhost:3128, with special characters of the user name and"
-            " the password percent-encoded (%23 for #)"
-        )
-        raise ConfigurationError(message)
-    scheme = match["scheme"].lower()
-    if scheme.startswith("socks") and find_spec("socksio") is None:
-        message = f"{source} is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'"
-        raise ConfigurationError(message)
-    port = f":{match['port']}" if match["port"] else ""
-    return Proxy(f"{scheme}://{match['host']}{port}", url)
-
-
-def proxy_from_environment(base_url: str) -> str | None:
-    """Return the proxy that the environment (such as ``HTTPS_PROXY``) names for *base_url*."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or is_loopback(host) or proxy_bypass(parts.netloc):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if *host* is this machine; no name server is asked."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_base_url(url: str, *, name: str, allow_insecure: bool) -> str:
@@ -147,37 +72,6 @@ def _split(url: str) -> SplitResult | None:
     return None if port == 0 else parts
 
 
-@cache
-def _create_context(*_: str | None) -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
-def shared_ssl_context() -> ssl.SSLContext:
-    """Return the shared context of all clients without ``ssl_context=``.
-
-    The context checks certificates and host names. Making a context takes tens of milliseconds, so
-    the context is made once, from any thread. Raise `ConfigurationError` if the environment names
-    certificates that can't be read.
-    """
-    with _CONTEXT_LOCK.lock:
-        try:
-            return _create_context(*map(os.environ.get, _CERTIFICATE_VARIABLES))
-        except OSError:  # ssl.SSLError is a subclass
-            message = "no certificate can be read where SSL_CERT_FILE or SSL_CERT_DIR points"
-        raise ConfigurationError(message)
-
-
-def _check_named_certificates() -> None:
-    """Raise `ConfigurationError` if the environment names certificates that can't be read."""
-    for variable, exists in _CERTIFICATE_VARIABLES.items():
-        path = os.environ.get(variable)
-        if path and not exists(Path(path)):
-            message = f"{variable} names {path}, which isn't there: correct or unset {variable}"
-            raise ConfigurationError(message)
-        if path:
-            shared_ssl_context()
-
-
 def to_timeout(timeout: float | HttpxTimeout) -> Timeout:
     """Convert *timeout*: seconds for an attempt, or an ``httpx.Timeout``."""
     if isinstance(timeout, httpx.Timeout):
@@ -204,7 +98,8 @@ def open_wire(
 ) -> Wire:
     """Return the wire to *base_url*; nothing is connected before the first call.
 
-    A *transport*, or a proxy, makes an `HttpxWire`; otherwise a `WireSelector` chooses per call.
+    A *transport*, and a proxy that doesn't tunnel, make an `HttpxWire`; otherwise a `WireSelector`
+    chooses per call.
     Raise `ConfigurationError` for settings that can't work.
     """
     if max_connections < 1:
@@ -219,22 +114,29 @@ def open_wire(
             raise ConfigurationError(message)
         return HttpxWire(base_url, lambda: transport, max_response_bytes=MAX_RESPONSE_BYTES)
     if ssl_context is None:
-        _check_named_certificates()
+        check_named_certificates()
     make_context = shared_ssl_context if ssl_context is None else lambda: ssl_context
     proxy_server = find_proxy(proxy, base_url)
     httpx_wire = HttpxWire(
         base_url,
         lambda: _httpx_transport(proxy_server, make_context(), max_connections),
         max_response_bytes=MAX_RESPONSE_BYTES,
-        proxy=None if proxy_server is None else proxy_server.name,
+        proxy=proxy_server,
     )
-    if proxy_server is not None:
+    if proxy_server is not None and not (
+        proxy_server.tunnels and base_url.lower().startswith("https:")
+    ):
         return httpx_wire
-    return WireSelector(lambda: _socket_wire(base_url, make_context, max_connections), httpx_wire)
+    return WireSelector(
+        lambda: _socket_wire(base_url, make_context, max_connections, proxy_server), httpx_wire
+    )
 
 
 def _socket_wire(
-    base_url: str, make_context: Callable[[], ssl.SSLContext], max_connections: int
+    base_url: str,
+    make_context: Callable[[], ssl.SSLContext],
+    max_connections: int,
+    proxy: Proxy | None,
 ) -> Wire:
     from sunshine_async._http.pool import SocketWire  # noqa: PLC0415 - asyncio is large
 
@@ -244,6 +146,7 @@ def _socket_wire(
         keepalive_expiry=KEEPALIVE_EXPIRY,
         max_response_bytes=MAX_RESPONSE_BYTES,
         make_context=make_context,
+        proxy=proxy,
     )
 
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from sunshine_async._http.connection import Call, Connection, ConnectionState
 from sunshine_async._http.dialer import Dialer, Origin
-from sunshine_async._http.failures import connect_failure
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
@@ -25,6 +24,7 @@ from sunshine_async._http.messages import (
     StreamedBody,
     Timeout,
 )
+from sunshine_async._http.proxy import Proxy
 from sunshine_async.errors import Fault
 
 _FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
@@ -53,6 +53,7 @@ class Pool:
         max_connections: int,
         keepalive_expiry: float,
         max_response_bytes: int,
+        proxy: Proxy | None = None,
     ) -> None:
         self.is_open = True
         self.lifetime: Final = self._close_with_loop()
@@ -61,7 +62,7 @@ class Pool:
             Connection, self, str(origin), limit=max_response_bytes, secure=origin.secure
         )
         self._keepalive_expiry: Final = keepalive_expiry
-        self._dialer: Final = Dialer(origin, make_context)
+        self._dialer: Final = Dialer(origin, make_context, proxy)
         self._loop: Final = asyncio.get_running_loop()
         self._queue: Final[OrderedDict[Call, None]] = OrderedDict()
         self._idle: Final[OrderedDict[Connection, None]] = OrderedDict()
@@ -146,12 +147,8 @@ class Pool:
 
     async def _dial(self, seconds: float | None) -> Connection | Failure:
         """Return a new connection, or the failure to connect within *seconds*."""
-        try:
-            async with asyncio.timeout(seconds):
-                connection = await self._dialer.dial(self._make_connection)
-        except Exception as error:  # noqa: BLE001 - an error ends a call, never the pool
-            return connect_failure(error, f"connecting to {self._origin}")
-        if connection.is_available():
+        connection = await self._dialer.dial(self._make_connection, seconds)
+        if isinstance(connection, Failure) or connection.is_available():
             return connection
         connection.abort()
         return self._connect_failure("the server closed it, or sent bytes, before a request")
@@ -220,6 +217,7 @@ class SocketWire:
         keepalive_expiry: float,
         max_response_bytes: int,
         make_context: Callable[[], ssl.SSLContext],
+        proxy: Proxy | None = None,
     ) -> None:
         parts = urlsplit(base_url)
         secure = parts.scheme == "https"
@@ -234,6 +232,7 @@ class SocketWire:
             max_connections=max_connections,
             keepalive_expiry=keepalive_expiry,
             max_response_bytes=max_response_bytes,
+            proxy=proxy,
         )
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []

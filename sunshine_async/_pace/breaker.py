@@ -1,5 +1,6 @@
-"""Circuit breaker of one service, and the retry budget. No clock: the caller passes the time."""
+"""Circuit breaker of one service, signs of health, retry budget. No clock: callers pass the time."""
 
+from enum import Enum
 from math import inf
 from typing import Final
 
@@ -9,6 +10,17 @@ FEW_FAILURES: Final = 3
 """Failures in a row that open the breaker where the retry budget is spent."""
 FIRST_PROBE_WAIT: Final = 0.5  # seconds
 LONGEST_PROBE_WAIT: Final = 30.0  # seconds
+
+
+class Sign(Enum):
+    """The lesson of an attempt's end about the service."""
+
+    ANSWERED = "an answer that settles the call, be it a refusal of what it asks"
+    THROTTLED = "429"
+    ERRED = "500: perhaps for what it asks"
+    FAILED = "502, 503, 504, reset, timed out or unreachable"
+    READ = "an answer to a read that went in the place of a call"
+    NOTHING = "cancelled"
 
 
 class CircuitBreaker:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from math import inf
 from typing import Final
 
-from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget
+from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget, Sign
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.rate import LONGEST_PAUSE, AdaptiveRate
@@ -16,17 +15,6 @@ _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when i
 _RECHECK: Final = 1.0  # seconds, where the rate may have grown by then
 _LEARNT_BURST: Final = 0.025
 """Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
-
-
-class Sign(Enum):
-    """The lesson of an attempt's end about the service."""
-
-    ANSWERED = "an answer that settles the call, be it a refusal of what it asks"
-    THROTTLED = "429"
-    ERRED = "500: perhaps for what it asks"
-    FAILED = "502, 503, 504, reset, timed out or unreachable"
-    READ = "an answer to a read that went in the place of a call"
-    NOTHING = "cancelled"
 
 
 _ANSWERED: Final = Sign.ANSWERED  # looked up once: an enum's members take their time
@@ -157,6 +145,7 @@ class Pace(Slots):
         """Learn from the rate-limit headers of an answer."""
         with self._lock:
             if self._adaptive.learn_headers(now, told):
+                self.events.pause(now, self._adaptive.paused_until)
                 self._wake_interactive()
 
     def resume(self, ceiling: float, window: float, now: float) -> None:
@@ -277,6 +266,7 @@ class Pace(Slots):
         breaker.failures, breaker.refused_since = 0, None
         self.answers += 1
         if breaker.opened_at is not None:
+            self.events.end_outage(now - breaker.opened_at)
             breaker.close(now)
             self._overload.restart(now)
             self._wake_batch()
@@ -304,12 +294,13 @@ class Pace(Slots):
     def _count_refusal(self, now: float, began: float, asked: float | None) -> None:
         """Learn from a 429: at most one token is there when calls may start again."""
         before, adaptive = self._rate_at(now), self._adaptive
-        paused_until = adaptive.paused_until
+        paused_until, was_refused = adaptive.paused_until, adaptive.is_refused
         if adaptive.count_refusal(now, began, asked):
             seconds = max(0.0, adaptive.starts_at - self._tokens_at)
             self._tokens = 1.0 if before is None else min(1.0, self._tokens + seconds * before)
             self._tokens_at = max(adaptive.starts_at, self._tokens_at)
             self._queue.forget_timers()
+        self.events.pause(now, adaptive.paused_until if was_refused else adaptive.starts_at)
         if adaptive.paused_until > paused_until:
             self._wake_interactive()
 
@@ -320,12 +311,14 @@ class Pace(Slots):
 
     def _end_refusals(self, now: float) -> None:
         """Let calls go on after a refusal period."""
+        self.events.learn(self._adaptive.ceiling, self._adaptive.length)
         if self.rate is None:  # probes took tokens that there weren't
             self._tokens, self._tokens_at = 1.0, now
         self._queue.forget_timers()
 
     def _open_breaker(self, now: float) -> None:
         if self._breaker.open(now):
+            self.events.begin_outage()
             for wake in list(self._watchers):
                 with suppress(RuntimeError):  # its event loop is closed
                     wake()

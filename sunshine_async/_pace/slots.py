@@ -94,6 +94,57 @@ class WaitQueue:
         return self.batch if waiter.lane is Lane.BATCH else self.interactive
 
 
+class PaceChange(Enum):
+    """A change of the pace that a person who watches the calls should know."""
+
+    PAUSED = "a refusal (429), or the headers of an answer, pauses all calls"
+    LEARNT = "a limit of the service was learnt"
+    GONE = "the service seems gone: batches are held"
+    BACK = "the service is back"
+
+
+@frozen(kw_only=True)
+class PaceEvent:
+    """A change of the pace, once; *seconds* is the length of the pause, or of the outage."""
+
+    change: PaceChange
+    seconds: float = 0.0
+    found: float | None = None
+    """Calls a second that the service accepts, as learnt."""
+    window: float = 0.0
+    """Seconds of the window in which the service counts; 0: no window was found."""
+
+
+class EventLog:
+    """Changes of a pace that nobody has taken yet. Small changes of the same kind are left out."""
+
+    def __init__(self) -> None:
+        self.pending: list[PaceEvent] = []
+        self._paused_until = -inf
+        self._found = 0.0
+
+    def pause(self, now: float, until: float) -> None:
+        """Note a pause *until* that time, unless a pause to about the same time is noted."""
+        if until > max(now, self._paused_until + 1.0):
+            self._paused_until = until
+            self.pending.append(PaceEvent(change=PaceChange.PAUSED, seconds=until - now))
+
+    def learn(self, found: float | None, window: float) -> None:
+        """Note a limit, unless about the same limit is noted."""
+        if found is not None and abs(found - self._found) > found / 10:
+            self._found = found
+            event = PaceEvent(change=PaceChange.LEARNT, found=found, window=window)
+            self.pending.append(event)
+
+    def begin_outage(self) -> None:
+        """Note that batches are held."""
+        self.pending.append(PaceEvent(change=PaceChange.GONE))
+
+    def end_outage(self, seconds: float) -> None:
+        """Note the end of an outage of so many *seconds*."""
+        self.pending.append(PaceEvent(change=PaceChange.BACK, seconds=seconds))
+
+
 class Slots:
     """A bound on calls in flight, from any thread: at most *limit* (None: no bound).
 
@@ -105,6 +156,7 @@ class Slots:
 
     def __init__(self, limit: int | None) -> None:
         self._limit: Final = inf if limit is None else limit
+        self.events: Final = EventLog()
         reserved = 0 if limit is None or limit == 1 else max(1, limit // 10)
         self._batch_limit: Final = self._limit - reserved
         self.renew()
@@ -176,6 +228,12 @@ class Slots:
     def pause(self, now: float, lane: Lane) -> float:  # noqa: ARG002 - `Pace` goes by it
         """Return the seconds for which no call of *lane* will start, as far as is known."""
         return 0.0
+
+    def take_events(self) -> list[PaceEvent]:
+        """Return the changes since the last call of this method, in any thread."""
+        with self._lock:
+            events, self.events.pending = self.events.pending, []
+            return events
 
     def _wait(self, now: float, lane: Lane) -> float | None:  # noqa: ARG002 - `Pace` goes by it
         """Return the seconds until a call of *lane* may start, or None: when a call has ended."""

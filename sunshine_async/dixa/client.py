@@ -1,6 +1,7 @@
 """Client of Dixa."""
 
 import ssl
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from sunshine_async._calls.client import Client, ClientOptions
@@ -25,8 +26,8 @@ class DixaClient(Client):
     - *pace* defaults to the service's limit for a token, 10 requests a second. All clients of this
       process with the same token and base URL share the pace, in any thread and loop; further
       processes with the token don't know of it.
-    - *timeout*, *retry*, *max_connections*, *proxy*, *ssl_context*, *transport* and
-      *allow_insecure* are as in `SunshineClient`.
+    - *timeout*, *retry*, *max_connections*, *proxy*, *ssl_context*, *transport*,
+      *allow_insecure* and *hooks* are as in `SunshineClient`.
 
     `ConfigurationError`, naming argument and variable, for a setting that is missing or can't work.
     """
@@ -52,6 +53,7 @@ class DixaClient(Client):
         ssl_context: ssl.SSLContext | None = None,
         transport: HttpxTransport | None = None,
         allow_insecure: bool = False,
+        hooks: Sequence[object] = (),
     ) -> None:
         options = ClientOptions(
             auth=auth,
@@ -64,6 +66,7 @@ class DixaClient(Client):
             ssl_context=ssl_context,
             transport=transport,
             allow_insecure=allow_insecure,
+            hooks=hooks,
         )
         del proxy  # may hold a password: no frame of an error shows it
         super().__init__(options)

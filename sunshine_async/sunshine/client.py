@@ -38,6 +38,7 @@ class SunshineClient(AppClient):
       this process with the same credentials and base URL share a pace (see `pace`).
     - *proxy* (a URL; by default the environment's), *ssl_context* and *transport* (any httpx
       transport) change the way out. Plain ``http`` beyond this machine needs *allow_insecure*.
+    - *hooks* are objects that are told of every call and attempt (see `telemetry`).
 
     `ConfigurationError`, naming argument and variable, for a setting that is missing or can't work.
     """

@@ -12,6 +12,7 @@ from support.servers import Peer, always, answer, serving, silent, unused_port
 from support.virtual import until
 from support.wires import body_of, call, pool_of, sockets, wired
 
+from sunshine_async._http.certificates import shared_ssl_context
 from sunshine_async._http.dialer import (
     ATTEMPT_DELAY,
     Dialer,
@@ -21,7 +22,7 @@ from sunshine_async._http.dialer import (
     race,
 )
 from sunshine_async._http.messages import Failure, Response
-from sunshine_async._http.open_wire import WireSelector, open_wire, shared_ssl_context
+from sunshine_async._http.open_wire import WireSelector, open_wire
 from sunshine_async._http.pool import SocketWire
 from sunshine_async.errors import Fault
 

@@ -12,10 +12,9 @@ from sunshine_async._http.fork import ForkSafeLock, _renew_all
 pytestmark = pytest.mark.costly
 
 FORKING: Final = """
-import os, signal, sys, threading, time
-import httpx
+import os, signal, ssl, sys, threading, time
 from sunshine_async import JwtAuth, Pace
-from sunshine_async._http.open_wire import shared_ssl_context
+from sunshine_async._http.certificates import shared_ssl_context
 from sunshine_async._pace import waiting
 
 held, done = threading.Event(), threading.Event()
@@ -33,8 +32,8 @@ def now():
 
 reads = []
 auth = JwtAuth("key", "s" * 64, now=now)
-make_context = httpx.create_ssl_context
-httpx.create_ssl_context = lambda: slowly(make_context())
+make_context = ssl.create_default_context
+ssl.create_default_context = lambda **named: slowly(make_context(**named))
 use = {
     "tls": shared_ssl_context,
     "jwt": auth.current,

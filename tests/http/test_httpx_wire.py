@@ -25,7 +25,7 @@ from sunshine_async import (
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._http.httpx_wire import HttpxWire, ParserStream, _HttpcoreTrace
 from sunshine_async._http.messages import Failure, SendProgress
-from sunshine_async._http.open_wire import proxy_from_environment
+from sunshine_async._http.proxy import proxy_from_environment
 from sunshine_async.errors import Fault
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport

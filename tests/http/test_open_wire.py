@@ -129,12 +129,24 @@ class TestChoosing:
 
         assert not in_asyncio_task()
 
-    def test_httpx_through_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With a proxy, from the argument or the environment, calls go by httpx."""
+    @pytest.mark.parametrize(
+        ("proxy", "base_url", "own"),
+        [
+            (None, "https://api.smooch.io", True),
+            ("http://proxy.example:3128", "https://api.smooch.io", True),
+            ("HTTP://proxy.example:3128", "HTTPS://api.smooch.io", True),
+            ("https://proxy.example:3128", "https://api.smooch.io", False),
+            ("http://proxy.example:3128", "http://127.0.0.1:1", False),
+        ],
+    )
+    def test_wire_through_a_proxy(
+        self, proxy: str | None, base_url: str, *, own: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A tunnel is our own on asyncio; a proxy with TLS, or that forwards, is left to httpx."""
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-        for proxy in (None, "http://proxy.example:3128", "HTTP://proxy.example:3128"):
-            client = SunshineClient("app", auth=AUTH, proxy=proxy)
-            assert isinstance(client._transport.wire, HttpxWire)
+        client = SunshineClient("app", auth=AUTH, base_url=base_url, proxy=proxy)
+
+        assert isinstance(client._transport.wire, WireSelector if own else HttpxWire)
 
 
 class TestTheSame:

@@ -13,10 +13,10 @@ from support.virtual import sleep, until, virtual
 from support.wires import body_of, call, hand, pool_of, sockets, wired
 
 from sunshine_async._http import connection as connection_module
+from sunshine_async._http.certificates import shared_ssl_context
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._http.messages import Failure, Response, SendProgress
-from sunshine_async._http.open_wire import shared_ssl_context
 from sunshine_async._http.pool import Pool, SocketWire
 from sunshine_async.errors import Fault
 

@@ -1,9 +1,11 @@
 """Proxies: which calls go by one, and that nothing was sent where the way there fails."""
 
+import asyncio
 import gc
+import random
 import ssl
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +16,21 @@ import httpx
 import pytest
 import trustme
 from support.certificates import certified, tls
-from support.proxying import JANE, TUNNEL, gone, handshaking, listening, saying, silent, tunnel
+from support.proxying import (
+    JANE,
+    TUNNEL,
+    gone,
+    handshaking,
+    head_of,
+    listening,
+    saying,
+    silent,
+    tunnel,
+)
 from support.servers import unused_port
+from support.size import sized
+from support.virtual import until
+from support.wires import no_mocks, sockets
 
 from sunshine_async import (
     BasicAuth,
@@ -26,10 +41,12 @@ from sunshine_async import (
     Retry,
     SunshineClient,
 )
-from sunshine_async._http.open_wire import find_proxy
+from sunshine_async._http.proxy import find_proxy
 from sunshine_async.sunshine import UserCreateBody
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+WIRES: Final = {"own": "asyncio", "httpx": "asyncio", "httpx on trio": "trio"}
+"""The wires to a proxy, and the backend of each."""
 AUTH: Final = BasicAuth("key-id", "secret")
 PASSWORD: Final = "geheim%23"
 
@@ -52,6 +69,16 @@ PROXIES: Final[dict[str, tuple[Any, str, Fault]]] = {
     "unanswered": (lambda _: silent, "it took too long", Fault.UNSENT),
     "hangs up": (lambda _: gone, "failed: ", Fault.UNSENT),
     "no HTTP": (lambda heard: saying(b"SSH-2.0\r\n\r\n", heard=heard), "failed: ", Fault.UNSENT),
+    "endless head": (
+        lambda heard: saying(b"HTTP/1.1 200 " + b"x" * 300_000, heard=heard),
+        "failed: ",
+        Fault.UNSENT,
+    ),
+    "early hints without end": (
+        lambda heard: saying(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 30, heard=heard),
+        "failed: ",
+        Fault.UNSENT,
+    ),
     "hangs up in the tunnel": (
         lambda heard: saying(TUNNEL, heard=heard),
         "failed: ",
@@ -96,7 +123,15 @@ def url_of(port: int) -> str:
     return f"http://user:{PASSWORD}@127.0.0.1:{port}"
 
 
-@BACKENDS
+@pytest.fixture
+def backend(wire: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the backend for *wire*, where calls go by it."""
+    if wire == "own":
+        no_mocks(monkeypatch)
+    return WIRES[wire]
+
+
+@pytest.mark.parametrize("wire", WIRES)
 class TestBeforeTheRequest:
     """Whatever keeps a request from being sent through a proxy."""
 
@@ -153,6 +188,7 @@ class TestBeforeTheRequest:
                 with pytest.raises(ConnectError) as caught:
                     await client.users.create(UserCreateBody())
             assert "connecting to the proxy http://nowhere.invalid:3128 failed" in str(caught.value)
+            assert "(the proxy is named by HTTPS_PROXY)" in str(caught.value)
             assert "geheim" not in str(caught.value)
             assert not caught.value.maybe_applied
 
@@ -166,6 +202,7 @@ class TestBeforeTheRequest:
                 error = await refused(1, proxy=f"https://user:geheim@127.0.0.1:{port}")
             assert error.fault is Fault.PERMANENT
             assert f"connecting to the proxy https://127.0.0.1:{port} failed" in str(error)
+            assert "(the proxy is named by proxy=)" in str(error)
             assert "certificate verify failed" in str(error)
 
         anyio.run(scenario, backend=backend)
@@ -175,7 +212,8 @@ WAYS: Final = {
     "own": "asyncio",
     "httpx": "asyncio",
     "httpx on trio": "trio",
-    "proxy": "asyncio",
+    "proxy, own": "asyncio",
+    "proxy, httpx": "asyncio",
     "proxy on trio": "trio",
 }
 """The ways to a server, and the backend of each."""
@@ -196,7 +234,7 @@ SERVERS: Final = {
 def test_no_agreement_on_tls(way: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where either side refuses the other's certificate the request was not sent, or not read."""
     says, fault = SERVERS[kind]
-    if way == "own":
+    if way.endswith("own"):
         no_mocks(monkeypatch)
     ours = client_with_certificate() if "another" in kind else None
 
@@ -217,7 +255,7 @@ def test_certificates_that_vanish(
     way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Certificates that can't be read any more keep a call from being sent, and are named."""
-    if way == "own":
+    if way.endswith("own"):
         no_mocks(monkeypatch)
     file = tmp_path / "authority.pem"
     file.write_text("nothing", encoding="utf-8")
@@ -243,7 +281,7 @@ def test_certificates_that_vanish(
 @pytest.mark.parametrize("way", WAYS)
 def test_after_the_request(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that a server has read may have acted, whatever way it came."""
-    if way == "own":
+    if way.endswith("own"):
         no_mocks(monkeypatch)
 
     async def scenario() -> None:
@@ -267,7 +305,7 @@ def test_after_the_request(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_calls_by_a_kept_connection(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that go well share a connection, through a proxy one tunnel."""
-    if way == "own":
+    if way.endswith("own"):
         no_mocks(monkeypatch)
 
     async def scenario() -> None:
@@ -293,6 +331,81 @@ def test_calls_by_a_kept_connection(way: str, monkeypatch: pytest.MonkeyPatch) -
         assert all(b"Proxy-Authorization" not in head for head in heard)
 
     anyio.run(scenario, backend=WAYS[way])
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_proxy_without_a_password(backend: str) -> None:
+    """A proxy that asks for no password gets none, and may send early hints."""
+
+    async def scenario() -> None:
+        tunnels: list[bytes] = []
+
+        async def hinting(link: anyio.abc.ByteStream) -> None:
+            await link.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+            await tunnel(tunnels)(link)
+
+        async with (
+            listening(saying(JANE, heard=[]), tls().server) as port,
+            listening(hinting) as proxy_port,
+            SunshineClient(
+                "app",
+                auth=AUTH,
+                base_url=f"https://127.0.0.1:{port}",
+                proxy=f"http://127.0.0.1:{proxy_port}",
+                ssl_context=tls().client,
+            ) as client,
+        ):
+            assert (await client.users.create(UserCreateBody())).id == "1"
+        assert tunnels[0].startswith(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n" % port)
+        assert b"Proxy-Authorization" not in tunnels[0]
+
+    anyio.run(scenario, backend=backend)
+
+
+async def test_churn_through_a_proxy_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that are cancelled at any time, in the tunnel's making too, leave no connection."""
+    no_mocks(monkeypatch)
+    luck, before = random.Random(1), (sockets(), asyncio.all_tasks())
+    tunnels: list[bytes] = []
+    under_way: list[object] = []
+
+    async def answer(link: anyio.abc.ByteStream) -> None:
+        while True:
+            await head_of(link)
+            await link.send(JANE)
+
+    async def count(link: anyio.abc.ByteStream) -> None:
+        under_way.append(link)
+        try:
+            await tunnel(tunnels)(link)
+        finally:
+            under_way.remove(link)
+
+    async def create(client: SunshineClient) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(luck.random() * 0.02):
+                await client.request("GET", "/v2/apps/{app_id}/users/1")
+
+    async with (
+        listening(answer, tls().server) as port,
+        listening(count) as proxy_port,
+        SunshineClient(
+            "app",
+            auth=AUTH,
+            base_url=f"https://127.0.0.1:{port}",
+            proxy=url_of(proxy_port),
+            ssl_context=tls().client,
+            max_connections=8,
+        ) as client,
+    ):
+        for _ in range(sized(20, 4)):
+            await asyncio.gather(*(create(client) for _ in range(16)))
+        answers = [client.request("GET", "/v2/apps/{app_id}/users/1") for _ in range(16)]
+        assert await asyncio.gather(*answers) == [{"user": {"id": "1"}}] * 16
+        await client.aclose()
+        await until(lambda: not under_way)
+    await until(lambda: (sockets(), asyncio.all_tasks()) <= before)
+    assert len(tunnels) >= 8
 
 
 @BACKENDS
@@ -438,12 +551,6 @@ class TestConstruction:
 
         SunshineClient("app", auth=AUTH)
         SunshineClient("app", auth=AUTH, base_url="https://localhost")
-
-
-def no_mocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this process one in which nobody has loaded a mock of httpx."""
-    for name in ("respx", "pytest_httpx", "vcr"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def server_of(kind: str) -> ssl.SSLContext:

@@ -27,7 +27,7 @@ LEVELS = (
     ("_pace", "auth", "journal"),
     ("_calls", "bulk", "rows"),
     ("dixa", "smooch", "sunshine"),
-    ("__init__", "migration"),
+    ("__init__", "migration", "telemetry"),
     ("emulator", "jobs", "webhooks"),
     ("cli", "testing"),
     ("__main__",),

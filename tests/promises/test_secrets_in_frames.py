@@ -118,7 +118,7 @@ async def test_no_error_shows_a_secret(end: str, auth: str) -> None:
     assert leaks(error, *jwts(signed)) == []
     assert isinstance(outcome, bulk.Failed | bulk.Unknown)
     assert leaks(outcome.error, *jwts(signed)) == []
-    assert any(frame.f_code.co_name == "call" for frame in frames(error))
+    assert any(frame.f_code.co_name == "_call" for frame in frames(error))
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), object(), 2**64, NAME * 30_000])
@@ -301,7 +301,7 @@ async def test_no_cancellation_shows_a_secret(way: str) -> None:
 
     for error in (late.value, cancelled.value):
         assert leaks(error, *SECRETS, *client._transport.auth.secrets()) == []
-        assert any(frame.f_code.co_name == "call" for frame in frames(error))
+        assert any(frame.f_code.co_name == "_call" for frame in frames(error))
 
 
 async def test_a_cancellation_keeps_what_the_caller_handled() -> None:

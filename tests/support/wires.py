@@ -2,15 +2,18 @@
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import httpx
+import pytest
 from attrs import evolve
 from support.virtual import until
 
+from sunshine_async._http.certificates import shared_ssl_context
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.httpcore_backend import install_parser
 from sunshine_async._http.httpx_wire import HttpxWire
@@ -23,7 +26,6 @@ from sunshine_async._http.messages import (
     Timeout,
     Wire,
 )
-from sunshine_async._http.open_wire import shared_ssl_context
 from sunshine_async._http.pool import Pool, SocketWire
 
 AMPLE: Final = Timeout(total=20, connect=20, pool=20, write=20, read=20)
@@ -98,6 +100,12 @@ async def body_of(wire: Wire) -> bytes:
     reply = await call(wire)
     assert isinstance(reply, Response), reply
     return reply.body
+
+
+def no_mocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process one in which nobody has loaded a mock of httpx."""
+    for name in ("respx", "pytest_httpx", "vcr"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def pool_of(wire: SocketWire) -> Pool:

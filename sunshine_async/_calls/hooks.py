@@ -1,0 +1,252 @@
+"""Hooks of a client: frozen values about calls, attempts and the pace, given to a user's objects.
+
+Imported only for a client with ``hooks=``. A value never has a body, a secret, or the id of a
+customer: the endpoint is the template of the path. A hook that raises is logged, and changes
+nothing.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, Final, cast
+
+from attrs import define, field, frozen
+
+from sunshine_async._http.messages import Failure, Response
+from sunshine_async._pace.slots import Lane, PaceChange, PaceEvent
+from sunshine_async.errors import ApiError, ConfigurationError, Fault, SunshineError
+
+_LOG: Final = logging.getLogger("sunshine_async")
+_NUMBERS: Final = count(1)
+_EVENTS: Final = (
+    "call_started",
+    "call_ended",
+    "attempt_started",
+    "attempt_ended",
+    "paused",
+    "held",
+)
+"""The methods that a hook may have."""
+_TRACE_HEADERS: Final = ("traceparent", "tracestate")
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,510}[\x21-\x7e])?")
+
+
+@frozen(kw_only=True)
+class CallStarted:
+    """A call began: the first value of each call."""
+
+    call: int
+    """Number of the call in this process."""
+    endpoint: str
+    """Method and path template: ``POST /v2/apps/{app_id}/users``."""
+    lane: Lane
+    base_url: str
+
+
+@frozen(kw_only=True)
+class CallEnded(CallStarted):
+    """A call ended: the last value of each call."""
+
+    outcome: str
+    """``done``, ``failed``, ``unknown`` (the service may have acted) or ``cancelled``."""
+    attempts: int
+    seconds: float
+    """From the beginning of the call, all waits included."""
+    waited: float
+    """Seconds spent waiting for the pace and for a connection."""
+    status: int | None
+    """The HTTP status of the last answer; None: the last attempt brought no answer."""
+    error: str | None
+    """Name of the error's class; None: no error."""
+
+
+@frozen(kw_only=True)
+class AttemptStarted(CallStarted):
+    """An attempt of a call began."""
+
+    attempt: int
+    """Counts from 1."""
+    waited: float
+    """Seconds that the attempt has waited for the pace and for a connection."""
+    is_probe: bool
+    """True for a read that is sent in place of the call, to see if an outage is over."""
+
+
+@frozen(kw_only=True)
+class AttemptEnded(AttemptStarted):
+    """An attempt of a call ended."""
+
+    seconds: float
+    status: int | None
+    """The HTTP status; None: no answer came."""
+    fault: Fault | None
+    """The reason that no answer came; None for an answer, and for a cancellation."""
+    request_id: str | None
+    """The service's id of the request, for the service's support."""
+
+
+@frozen(kw_only=True)
+class Paused(CallStarted):
+    """A 429, or the headers of an answer to this call, paused all calls of the credentials."""
+
+    seconds: float
+
+
+@frozen(kw_only=True)
+class Held(CallStarted):
+    """Batches are held since the service seems gone, or go on since the service is back."""
+
+    is_held: bool
+    seconds: float
+    """Length of the outage that is over; 0 at the beginning."""
+
+
+class Hooks:
+    """The hooks of a client, and a table of their methods.
+
+    Raise `ConfigurationError` for an object without any of the methods.
+    """
+
+    def __init__(self, hooks: Iterable[object], base_url: str) -> None:
+        found = {event: list[Callable[[Any], Any]]() for event in _EVENTS}
+        for hook in hooks:
+            methods = {event: getattr(hook, event, None) for event in _EVENTS}
+            known = {event: method for event, method in methods.items() if callable(method)}
+            if not known:
+                message = f"hooks has a {type(hook).__name__} without any of {', '.join(_EVENTS)}"
+                raise ConfigurationError(message)
+            for event, method in known.items():
+                found[event].append(method)
+        self._methods: Final[Mapping[str, Sequence[Callable[[Any], Any]]]] = found
+        self._base_url: Final = base_url
+
+    def emit(self, event: str, make: Callable[[], object]) -> list[Any]:
+        """Give the value of *make* to each hook with a method *event*; return the results."""
+        methods = self._methods[event]
+        if not methods:
+            return []
+        value, results = make(), list[Any]()
+        for method in methods:
+            try:
+                results.append(method(value))
+            except Exception:  # noqa: BLE001 - of any kind: the hook is the user's
+                _LOG.exception("a hook failed in %s: the call goes on", event)
+        return results
+
+    @contextmanager
+    def observe(
+        self, endpoint: object, lane: Lane, now: Callable[[], float]
+    ) -> Generator["CallObserver"]:
+        """Tell the hooks the beginning and the end of a call, which is the block."""
+        observer = CallObserver(self, next(_NUMBERS), str(endpoint), lane, self._base_url, now)
+        self.emit("call_started", lambda: CallStarted(**observer.subject))
+        began = now()
+        try:
+            yield observer
+        except BaseException as error:
+            ended = observer.ended(error, now() - began)
+            self.emit("call_ended", lambda: ended)
+            raise
+        self.emit("call_ended", lambda: observer.ended(None, now() - began))
+
+
+@define
+class CallObserver:
+    """Facts about one call for the hooks."""
+
+    hooks: Hooks
+    call: int
+    endpoint: str
+    lane: Lane
+    base_url: str
+    now: Callable[[], float]
+    attempts: int = 0
+    waited: float = 0.0
+    status: int | None = None
+    _started: AttemptStarted | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """The values that tell a call from others."""
+        return {
+            "call": self.call,
+            "endpoint": self.endpoint,
+            "lane": self.lane,
+            "base_url": self.base_url,
+        }
+
+    def start_attempt(
+        self, headers: Mapping[str, str], *, attempt: int, waited: float, is_probe: bool
+    ) -> Mapping[str, str]:
+        """Tell the hooks of an attempt; return *headers* with the trace context of the hooks."""
+        self.attempts, self.waited = attempt, self.waited + waited
+        started = AttemptStarted(**self.subject, attempt=attempt, waited=waited, is_probe=is_probe)
+        traces = self.hooks.emit("attempt_started", lambda: started)
+        self._started, self._began = started, self.now()
+        added = {name: value for trace in traces for name, value in _trace_headers(trace)}
+        return {**headers, **added} if added else headers
+
+    def end_attempt(self, reply: Response | Failure | None) -> None:
+        """Tell the hooks of the end of the started attempt; None: the attempt was cut off."""
+        started, seconds = cast("AttemptStarted", self._started), self.now() - self._began
+        answer = reply if isinstance(reply, Response) else None
+        self.status = None if answer is None else answer.status
+        self.hooks.emit(
+            "attempt_ended",
+            lambda: AttemptEnded(
+                **self.subject,
+                attempt=started.attempt,
+                waited=started.waited,
+                is_probe=started.is_probe,
+                seconds=seconds,
+                status=self.status,
+                fault=reply.fault if isinstance(reply, Failure) else None,
+                request_id=None if answer is None else answer.headers.get("x-request-id"),
+            ),
+        )
+
+    def report(self, event: PaceEvent) -> None:
+        """Tell the hooks of a change of the pace."""
+        if event.change is PaceChange.PAUSED:
+            self.hooks.emit("paused", lambda: Paused(**self.subject, seconds=event.seconds))
+        elif event.change is not PaceChange.LEARNT:
+            is_held = event.change is PaceChange.GONE
+            self.hooks.emit(
+                "held", lambda: Held(**self.subject, is_held=is_held, seconds=event.seconds)
+            )
+
+    def ended(self, error: BaseException | None, seconds: float) -> CallEnded:
+        """Return the end of the call by *error*, or without an error."""
+        if error is None:
+            outcome = "done"
+        elif not isinstance(error, Exception):
+            outcome = "cancelled"
+        else:
+            doubt = isinstance(error, SunshineError) and error.maybe_applied is not False
+            outcome = "unknown" if doubt else "failed"
+        status = error.status if isinstance(error, ApiError) else self.status
+        return CallEnded(
+            **self.subject,
+            outcome=outcome,
+            attempts=self.attempts,
+            seconds=seconds,
+            waited=self.waited,
+            status=status,
+            error=None if error is None else type(error).__name__,
+        )
+
+
+def _trace_headers(trace: object) -> Iterator[tuple[str, str]]:
+    """Yield the headers of *trace*, the result of a hook, that may go onto the wire."""
+    if not isinstance(trace, Mapping):
+        if trace is not None:
+            _LOG.warning("attempt_started returned a %s, not a mapping", type(trace).__name__)
+        return
+    headers = cast("Mapping[object, object]", trace)
+    for name in _TRACE_HEADERS:
+        value = headers.get(name)
+        if isinstance(value, str) and _HEADER_VALUE.fullmatch(value):
+            yield name, value

@@ -1,0 +1,151 @@
+"""Proxy of a client: from the argument or the environment, and the failures on the way through."""
+
+import ipaddress
+import os
+import re
+import ssl
+from base64 import b64encode
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+from attrs import define, evolve, field
+
+from sunshine_async._http.failures import connect_failure
+from sunshine_async._http.messages import Failure
+from sunshine_async.errors import ConfigurationError, Fault
+
+_PROXY: Final = re.compile(
+    r"(?P<scheme>https?|socks5h?)://(?P<user>[!-~]+@)?"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:(?P<port>[0-9]{0,5}))?/?",
+    re.IGNORECASE,
+)
+_URL_DELIMITER: Final = re.compile(r"[/?#\\]")
+_LAST_PORT: Final = 65535
+_AUTH_REQUIRED: Final = "407"
+_AUTH_ADVICE: Final = (
+    "give the proxy's URL the right user name and password, special characters percent-encoded"
+)
+_LONGEST_REASON: Final = 100
+
+
+@define(frozen=True, slots=False)  # with a dictionary, for cached properties
+class Proxy:
+    """A proxy; *name* is the URL without user name and password, *source* the setting."""
+
+    name: str
+    url: str = field(repr=False)
+    source: str
+
+    def for_httpx(self, ssl_context: ssl.SSLContext) -> httpx.Proxy:
+        """Convert the proxy; *ssl_context* is for TLS to the proxy itself."""
+        secure = self.name.startswith("https:")
+        return httpx.Proxy(self.url, ssl_context=ssl_context if secure else None)
+
+    @cached_property
+    def address(self) -> tuple[str, int]:
+        """Host and port of an ``http`` proxy."""
+        url = httpx.URL(self.url)
+        return url.host, url.port or 80
+
+    @cached_property
+    def authorization(self) -> bytes:
+        """The value of ``Proxy-Authorization``; empty without user name and password."""
+        credentials = httpx.Proxy(self.url).raw_auth
+        return b"" if credentials is None else b"Basic " + b64encode(b":".join(credentials))
+
+    @property
+    def tunnels(self) -> bool:
+        """True if our own wire can open a tunnel (CONNECT): without TLS to the proxy itself."""
+        return self.name.startswith("http:")
+
+    def connect_failure(self, error: BaseException, host: str | None) -> Failure:
+        """Return the failure of a request that was not sent because of *error*.
+
+        *host* is the server behind the proxy; None: not even the proxy was reached.
+        """
+        failure = connect_failure(error, self._action(host))
+        return evolve(failure, reason=f"{failure.reason}{self._hint}")
+
+    def failure(self, reason: str, host: str, *, fault: Fault = Fault.UNSENT) -> Failure:
+        """Return the failure of a request to *host* that was not sent for a *reason* in words."""
+        return Failure(fault, f"{self._action(host)} failed: {reason}{self._hint}")
+
+    def refusal(self, answer: str, host: str) -> Failure:
+        """Return the failure after the proxy's *answer*, a status with a reason, to a CONNECT."""
+        answer = answer[:_LONGEST_REASON]
+        if not answer.startswith(_AUTH_REQUIRED):
+            return self.failure(f"the proxy answered {answer}", host)
+        return self.failure(f"{answer}: {_AUTH_ADVICE}", host, fault=Fault.PERMANENT)
+
+    def _action(self, host: str | None) -> str:
+        to_proxy = f"the proxy {self.name}"
+        return f"connecting to {to_proxy if host is None else f'{host} through {to_proxy}'}"
+
+    @property
+    def _hint(self) -> str:
+        return f" (the proxy is named by {self.source})"
+
+
+def find_proxy(given: str | None, base_url: str) -> Proxy | None:
+    """Return the proxy for *base_url*: the *given* proxy, or else the environment's.
+
+    Raise `ConfigurationError` for an unusable proxy, without the URL in the message.
+    """
+    url = given or proxy_from_environment(base_url)
+    if url is None:
+        return None
+    source = "proxy=" if given else _variable_of(url)
+    match = _PROXY.fullmatch(url)
+    if (
+        match is None
+        or _URL_DELIMITER.search(match["user"] or "")
+        or not 0 < int(match["port"] or 1) <= _LAST_PORT
+    ):
+        message = (
+            f"the proxy that {source} names must be a URL such as http://localhost:3128 or"
+            " http://user:password@localhost:3128, with special characters of the user name and"
+            " the password percent-encoded (%23 for #)"
+        )
+        raise ConfigurationError(message)
+    scheme = match["scheme"].lower()
+    if scheme.startswith("socks") and find_spec("socksio") is None:
+        message = (
+            f"the proxy that {source} names is a SOCKS proxy, which needs socksio:"
+            " pip install 'httpx[socks]'"
+        )
+        raise ConfigurationError(message)
+    port = f":{match['port']}" if match["port"] else ""
+    return Proxy(f"{scheme}://{match['host']}{port}", url, source)
+
+
+def proxy_from_environment(base_url: str) -> str | None:
+    """Return the proxy that the environment (such as ``HTTPS_PROXY``) names for *base_url*."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or is_loopback(host) or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _variable_of(url: str) -> str:
+    """Return the name of the variable that names the proxy with *url*."""
+    named = (
+        name
+        for name, value in os.environ.items()
+        if name.lower().endswith("_proxy") and value and value in (url, url.removeprefix("http://"))
+    )
+    return next(named, "the system's settings")
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if *host* is this machine; no name server is asked."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,499 @@
+"""Telemetry: hooks, spans, metrics and logs tell every attempt, and nobody's data."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import anyio
+import httpx
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from support.virtual import virtually
+
+from sunshine_async import (
+    ApiToken,
+    BasicAuth,
+    ConfigurationError,
+    DixaClient,
+    Fault,
+    Lane,
+    NotFoundError,
+    Pace,
+    Retry,
+    SunshineClient,
+    SunshineError,
+)
+from sunshine_async.sunshine import Profile, UserCreateBody
+from sunshine_async.telemetry import (
+    AttemptEnded,
+    AttemptStarted,
+    CallEnded,
+    CallStarted,
+    Held,
+    OpenTelemetry,
+    Paused,
+)
+from sunshine_async.testing import ScriptedTransport
+
+SECRET: Final = "top-secret-7"
+AUTH: Final = BasicAuth("key-id-7", SECRET)
+BODY: Final = UserCreateBody(
+    external_id="jane-1",
+    profile=Profile(given_name="Jane", email="jane@example.com"),
+    metadata={"tier": "gold-7"},
+)
+SENT: Final = (SECRET, "key-id-7", "jane-1", "Jane", "jane@example.com", "gold-7", "a2V5LWlkLTc6")
+USER: Final = {"user": {"id": "7494535b", "externalId": "jane-1"}}
+LOST: Final = httpx.ReadError("broken")
+CREATE: Final = "POST /v2/apps/{app_id}/users"
+GET: Final = "GET /v2/apps/{app_id}/users/{user_id_or_external_id}"
+
+
+class Recorder:
+    """A hook that keeps all that it is told."""
+
+    def __init__(self, trace: object = None) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.trace = trace
+
+    def call_started(self, value: CallStarted) -> None:
+        self.told.append(("call_started", value))
+
+    def call_ended(self, value: CallEnded) -> None:
+        self.told.append(("call_ended", value))
+
+    def attempt_started(self, value: AttemptStarted) -> object:
+        self.told.append(("attempt_started", value))
+        return self.trace
+
+    def attempt_ended(self, value: AttemptEnded) -> None:
+        self.told.append(("attempt_ended", value))
+
+    def paused(self, value: Paused) -> None:
+        self.told.append(("paused", value))
+
+    def held(self, value: Held) -> None:
+        self.told.append(("held", value))
+
+    def of(self, event: str) -> list[Any]:
+        """Return the values of *event*."""
+        return [value for name, value in self.told if name == event]
+
+
+class Exported:
+    """OpenTelemetry with exporters in memory."""
+
+    def __init__(self) -> None:
+        self.spans_exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.spans_exporter))
+        self.reader = InMemoryMetricReader()
+        self.hook = OpenTelemetry(self.tracers, MeterProvider([self.reader]))
+
+    def spans(self, kind: SpanKind) -> Sequence[ReadableSpan]:
+        return [span for span in self.spans_exporter.get_finished_spans() if span.kind is kind]
+
+    def metrics(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the data points of each metric."""
+        data = self.reader.get_metrics_data()
+        found = json.loads(data.to_json())["resource_metrics"][0]["scope_metrics"][0]["metrics"]
+        return {metric["name"]: metric["data"]["data_points"] for metric in found}
+
+    def text(self) -> Iterator[str]:
+        """Yield all that was exported."""
+        yield from (span.to_json() for span in self.spans_exporter.get_finished_spans())
+        yield json.dumps(self.metrics())
+
+
+def client_of(answers: Sequence[Any], *hooks: object, **options: Any) -> SunshineClient:
+    """Return a client of a script of *answers*."""
+    return SunshineClient(
+        "app",
+        auth=AUTH,
+        transport=ScriptedTransport(answers),
+        retry=options.pop("retry", Retry(first_wait=0)),
+        hooks=hooks,
+        **options,
+    )
+
+
+def traceparents(client: SunshineClient) -> list[str | None]:
+    """Return the header of each request that was sent."""
+    transport: Any = client._transport.wire._make_transport()  # type: ignore[attr-defined]
+    return [request.headers.get("traceparent") for request in transport.requests]
+
+
+class TestOpenTelemetry:
+    """`OpenTelemetry`."""
+
+    async def test_create_that_fails_and_is_lost(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A 503, a lost answer and a 201 are one INTERNAL span and three CLIENT spans."""
+        caplog.set_level(logging.DEBUG)
+        exported = Exported()
+        client = client_of([503, LOST, (201, USER)], exported.hook)
+        with exported.tracers.get_tracer("app").start_as_current_span("request") as outer:
+            await client.users.create(BODY)
+
+        [call] = [span for span in exported.spans(SpanKind.INTERNAL) if span.name != "request"]
+        attempts = exported.spans(SpanKind.CLIENT)
+        assert call.parent is not None
+        assert call.parent.span_id == outer.get_span_context().span_id
+        assert call.attributes is not None
+        assert call.attributes["sunshine_async.outcome"] == "done"
+        assert call.attributes["sunshine_async.attempts"] == 3
+        assert [span.parent and span.parent.span_id for span in attempts] == [
+            call.get_span_context().span_id
+        ] * 3
+        assert [span.name for span in attempts] == [CREATE] * 3
+        assert [span.status.status_code for span in attempts] == [
+            StatusCode.ERROR,
+            StatusCode.ERROR,
+            StatusCode.UNSET,
+        ]
+        common = {
+            "http.request.method": "POST",
+            "server.address": "api.smooch.io",
+            "server.port": 443,
+            "url.full": "https://api.smooch.io/v2/apps/{app_id}/users",
+            "url.template": "/v2/apps/{app_id}/users",
+            "sunshine_async.lane": "interactive",
+        }
+        assert [dict(span.attributes or {}) for span in attempts] == [
+            {**common, "http.response.status_code": 503, "error.type": "503"},
+            {**common, "http.request.resend_count": 1, "error.type": "lost"},
+            {**common, "http.request.resend_count": 2, "http.response.status_code": 201},
+        ]
+        assert [str(one)[:-3] for one in traceparents(client)] == [
+            f"00-{span.get_span_context().trace_id:032x}-{span.get_span_context().span_id:016x}"
+            for span in attempts
+        ]
+        del common["url.full"], common["sunshine_async.lane"]
+        durations = exported.metrics()["http.client.request.duration"]
+        assert [(point["attributes"], point["count"]) for point in durations] == [
+            ({**common, "http.response.status_code": 503, "error.type": "503"}, 1),
+            ({**common, "error.type": "lost"}, 1),
+            ({**common, "http.response.status_code": 201}, 1),
+        ]
+        shown = [*exported.text(), *(record.getMessage() for record in caplog.records)]
+        assert len(caplog.records) >= 3
+        assert not [text for text in shown for value in SENT if value in text]
+
+    async def test_no_text_has_what_was_sent(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Ids in paths, queries and answers are in no span, metric or log, whatever happens."""
+        caplog.set_level(logging.DEBUG)
+        exported = Exported()
+        echo = {"errors": [{"code": "bad", "title": "jane-1 jane@example.com"}]}
+        client = client_of(
+            [(404, echo), (409, echo), (200, {"users": [USER["user"]]}), (200, b"jane-1"), LOST],
+            exported.hook,
+            retry=Retry(max_attempts=1),
+        )
+        for call in (
+            client.users.get("jane-1"),
+            client.users.create(BODY),
+            client.users.list_by_email("jane@example.com"),
+            client.users.get("jane-1"),
+            client.request("GET", "/v2/{x}", path={"x": "jane-1"}, query={"q": "jane@example.com"}),
+        ):
+            with suppress(SunshineError):
+                await call
+
+        shown = [*exported.text(), *(record.getMessage() for record in caplog.records)]
+        assert len(exported.spans(SpanKind.CLIENT)) == 5
+        assert not [text for text in shown for value in SENT if value in text]
+        outcomes = [dict(span.attributes or {}) for span in exported.spans(SpanKind.INTERNAL)]
+        assert [one["sunshine_async.outcome"] for one in outcomes] == [
+            *("failed", "failed", "done", "failed", "failed")
+        ]
+        assert outcomes[0]["error.type"] == "NotFoundError"
+
+    async def test_address_of_the_service(self) -> None:
+        """A base URL with a port and a path is in the attributes, the request id too."""
+        exported = Exported()
+        answer = httpx.Response(200, json=USER, headers={"X-Request-Id": "request-7"})
+        client = client_of([answer], exported.hook, base_url="http://localhost:8080/sc")
+        await client.users.get("jane-1")
+
+        [attempt] = exported.spans(SpanKind.CLIENT)
+        assert attempt.attributes is not None
+        assert attempt.attributes["server.port"] == 8080
+        assert attempt.attributes["url.full"] == f"http://localhost:8080/sc{GET[4:]}"
+        assert attempt.attributes["sunshine_async.request_id"] == "request-7"
+
+    async def test_call_that_is_cancelled(self) -> None:
+        """A cancelled call ends its spans, with nothing left behind."""
+        exported = Exported()
+
+        class Hangs(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                scope.cancel()
+                await anyio.sleep_forever()
+                raise AssertionError
+
+        client = SunshineClient("app", auth=AUTH, transport=Hangs(), hooks=[exported.hook])
+        with anyio.CancelScope() as scope:
+            await client.users.get("jane-1")
+
+        [call], [attempt] = exported.spans(SpanKind.INTERNAL), exported.spans(SpanKind.CLIENT)
+        assert (attempt.attributes or {})["error.type"] == "cancelled"
+        assert (call.attributes or {})["sunshine_async.outcome"] == "cancelled"
+        assert not exported.hook._calls
+        assert not exported.hook._attempts
+
+    async def test_pauses_and_outages(self) -> None:
+        """Pauses and outages are counted, and a probe is marked."""
+        exported = Exported()
+        hook = exported.hook
+        subject: Any = {"call": 1, "endpoint": GET, "lane": Lane.BATCH, "base_url": "https://x"}
+        hook.paused(Paused(**subject, seconds=2.0))
+        hook.held(Held(**subject, is_held=True, seconds=0.0))
+        hook.held(Held(**subject, is_held=False, seconds=9.0))
+        hook.call_started(CallStarted(**subject))
+        hook.attempt_started(AttemptStarted(**subject, attempt=1, waited=0.0, is_probe=True))
+        hook._attempts.pop(1).end()
+
+        [probe] = exported.spans(SpanKind.CLIENT)
+        assert (probe.attributes or {})["sunshine_async.probe"] is True
+        for name in ("sunshine_async.pauses", "sunshine_async.outages"):
+            assert [point["value"] for point in exported.metrics()[name]] == [1]
+
+    def test_without_opentelemetry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without opentelemetry-api the error names the extra."""
+        monkeypatch.setitem(sys.modules, "opentelemetry", None)
+
+        with pytest.raises(ConfigurationError, match=r"sunshine-async\[otel\]"):
+            OpenTelemetry()
+
+
+class TestHooks:
+    """Hooks of a user's own."""
+
+    async def test_order_and_values(self) -> None:
+        """A hook is told the beginning and the end of a call, and of each attempt."""
+        hook = Recorder()
+        answer = httpx.Response(404, headers={"X-Request-Id": "request-7"})
+        client = client_of([LOST, answer], hook)
+        with pytest.raises(NotFoundError):
+            await client.users.get("jane-1")
+
+        assert [name for name, _ in hook.told] == [
+            "call_started",
+            *["attempt_started", "attempt_ended"] * 2,
+            "call_ended",
+        ]
+        assert {value.call for _, value in hook.told} == {hook.told[0][1].call}
+        assert {value.endpoint for _, value in hook.told} == {GET}
+        assert {value.lane for _, value in hook.told} == {Lane.INTERACTIVE}
+        lost, gone = hook.of("attempt_ended")
+        assert (lost.attempt, lost.status, lost.fault, lost.request_id) == (
+            1,
+            None,
+            Fault.LOST,
+            None,
+        )
+        assert (gone.attempt, gone.status, gone.fault, gone.request_id) == (
+            *(2, 404, None),
+            "request-7",
+        )
+        [ended] = hook.of("call_ended")
+        assert (ended.outcome, ended.attempts, ended.status, ended.error) == (
+            *("failed", 2, 404),
+            "NotFoundError",
+        )
+        assert ended.seconds >= lost.seconds + gone.seconds >= 0
+        assert not [text for text in map(repr, hook.told) for value in SENT if value in text]
+
+    @pytest.mark.parametrize(
+        ("answers", "outcome", "error"),
+        [
+            ([(201, USER)], "done", None),
+            ([400], "failed", "BadRequestError"),
+            ([LOST], "unknown", "ConnectionLostError"),
+            ([httpx.ConnectError("x")], "failed", "ConnectError"),
+            ([(201, b"{}")], "unknown", "ResponseDecodeError"),
+        ],
+    )
+    async def test_outcomes(self, answers: list[Any], outcome: str, error: str | None) -> None:
+        """The outcome of a call is done, failed, or unknown where the service may have acted."""
+        hook = Recorder()
+        client = client_of(answers, hook, retry=Retry(max_attempts=1))
+        with suppress(SunshineError):
+            await client.users.create(UserCreateBody())
+
+        [ended] = hook.of("call_ended")
+        assert (ended.outcome, ended.error) == (outcome, error)
+
+    async def test_outcome_within_a_handler_of_another_error(self) -> None:
+        """A call that succeeds while another error is handled is done."""
+        hook = Recorder()
+        client = client_of([(200, USER)], hook)
+        try:
+            {}["nothing"]
+        except LookupError:
+            await client.users.get("1")
+
+        assert [ended.outcome for ended in hook.of("call_ended")] == ["done"]
+
+    async def test_body_that_cannot_be_sent(self) -> None:
+        """A call that ends before anything is sent has a beginning and an end."""
+        hook = Recorder()
+        with pytest.raises(ValueError, match="user_id"):
+            await client_of([], hook).users.get("")
+
+        [ended] = hook.of("call_ended")
+        assert (ended.outcome, ended.attempts, ended.error) == ("failed", 0, "ValueError")
+
+    @pytest.mark.parametrize(
+        ("trace", "header"),
+        [
+            ({"traceparent": "00-1-2-01", "tracestate": "a=b"}, "00-1-2-01"),
+            ({"traceparent": "x\r\nX-Evil: 1"}, None),
+            ({"traceparent": 7}, None),
+            ({"Authorization": "Basic x"}, None),
+            ("00-1-2-01", None),
+            (None, None),
+        ],
+    )
+    async def test_trace_context(self, trace: object, header: str | None) -> None:
+        """Of the headers that a hook returns only a valid trace context goes onto the wire."""
+        client = client_of([(200, USER)], Recorder(trace))
+        await client.users.get("1")
+
+        assert traceparents(client) == [header]
+        transport: Any = client._transport.wire._make_transport()  # type: ignore[attr-defined]
+        assert transport.requests[0].headers["Authorization"].startswith("Basic a2V5LWlkLTc6")
+        assert "X-Evil" not in transport.requests[0].headers
+
+    async def test_hook_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A hook that raises is logged, and changes nothing, for further hooks neither."""
+
+        class Fails:
+            def __getattr__(self, name: str) -> Any:
+                if name.startswith("_"):
+                    raise AttributeError(name)
+                return self.fail
+
+            def fail(self, value: object) -> None:
+                raise LookupError(type(value).__name__)
+
+        hook = Recorder()
+        client = client_of([(200, USER)], Fails(), hook)
+        assert (await client.users.get("1")).id == "7494535b"
+
+        assert len(hook.told) == 4
+        assert len([one for one in caplog.records if "a hook failed in" in one.message]) == 4
+
+    async def test_hook_with_one_method(self) -> None:
+        """A hook has the methods that it needs, and no others."""
+
+        class Counter:
+            attempts: Final[list[int | None]] = []
+
+            def attempt_ended(self, attempt: AttemptEnded) -> None:
+                self.attempts.append(attempt.status)
+
+        await client_of([503, (200, USER)], Counter()).users.get("1")
+
+        assert Counter.attempts == [503, 200]
+
+    async def test_options(self) -> None:
+        """A view has hooks of its own; an object without a method of a hook is refused."""
+        first, second = Recorder(), Recorder()
+        client = client_of([(200, USER)] * 3, first)
+        await client.with_options(hooks=[second]).users.get("1")
+        await client.with_options(timeout=1.0).users.get("1")
+        await client.with_options(hooks=[]).users.get("1")
+
+        assert (len(first.told), len(second.told)) == (4, 4)
+        for make in (
+            lambda: client.with_options(hooks=[object()]),
+            lambda: DixaClient(auth=ApiToken("x"), hooks=[object()]),
+        ):
+            with pytest.raises(ConfigurationError, match="hooks has a object without any of call_"):
+                make()
+        with pytest.raises(ConfigurationError, match="hooks must be a list of hooks"):
+            SunshineClient("app", auth=AUTH, hooks=first)  # type: ignore[arg-type]
+
+    def test_nothing_is_imported_without_hooks(self) -> None:
+        """A client without hooks imports neither the hooks nor OpenTelemetry."""
+        program = (
+            "import sys; from sunshine_async import BasicAuth, SunshineClient;"
+            "SunshineClient('app', auth=BasicAuth('a', 'b'));"
+            "print([m for m in sys.modules if 'opentelemetry' in m or 'hooks' in m and 'sunsh' in m])"
+        )
+        found = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", program], check=True, capture_output=True, text=True
+        )
+
+        assert found.stdout.strip() == "[]"
+
+
+class TestLog:
+    """The logger ``sunshine_async``."""
+
+    async def test_attempt(self, caplog: pytest.LogCaptureFixture) -> None:
+        """DEBUG has each attempt with its duration, its wait and the request id."""
+        caplog.set_level(logging.DEBUG, "sunshine_async")
+        answer = httpx.Response(200, json=USER, headers={"X-Request-Id": "request-7"})
+        await client_of([LOST, answer]).users.get("jane-1")
+
+        lines = [
+            record.getMessage() for record in caplog.records if record.name == "sunshine_async"
+        ]
+        number = r"\d+\.\d{3} s"
+        assert len(lines) == 2
+        for attempt, end, id_ in ((1, "lost", "None"), (2, "200", "request-7")):
+            assert re.fullmatch(
+                rf"{re.escape(GET)} attempt {attempt}: {end} in {number}, after a wait of {number}"
+                rf" \(request id {id_}\)",
+                lines[attempt - 1],
+            )
+
+    def test_pause_of_all_calls(self, caplog: pytest.LogCaptureFixture) -> None:
+        """INFO has a pause of all calls and a limit that was learnt, once each."""
+        caplog.set_level(logging.INFO, "sunshine_async")
+        hook = Recorder()
+
+        async def scenario() -> None:
+            refusal = httpx.Response(429, headers={"Retry-After": "20"})
+            client = client_of([(200, USER)] * 3 + [refusal, (200, USER)], hook, pace=Pace())
+            for _ in range(4):
+                await client.users.get("1")
+
+        virtually(scenario)
+        lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+        assert [level for level, _ in lines] == ["INFO", "INFO"]
+        assert "the service pauses all calls for 20.0 s" in lines[0][1]
+        assert "a limit of " in lines[1][1]
+        assert [value.endpoint for value in hook.of("paused")] == [GET]
+
+    async def test_outage(self, caplog: pytest.LogCaptureFixture) -> None:
+        """WARNING has the beginning and the end of an outage; hooks are told of both."""
+        caplog.set_level(logging.INFO, "sunshine_async")
+        hook = Recorder()
+        client = client_of(
+            [503] * 10 + [(200, USER)], hook, retry=Retry(max_attempts=1), pace=Pace()
+        )
+        for _ in range(11):
+            with suppress(SunshineError):
+                await client.users.get("1")
+
+        assert [
+            (record.levelname, record.getMessage()[len(GET) : len(GET) + 24])
+            for record in caplog.records
+        ] == [
+            ("WARNING", ": the service seems gone"),
+            ("WARNING", ": the service is back af"),
+        ]
+        assert [value.is_held for value in hook.of("held")] == [True, False]
+        assert hook.of("held")[1].seconds >= 0
