@@ -78,10 +78,16 @@ class AppStore:
 
     def integration_of_key(self, key_id: str) -> str | None:
         """Return the id of the custom integration with a key; None if there is no such key."""
-        for integration_id in self.table("integrations").rows if key_id else ():
+        for integration_id in self.table("integrations").rows:
             if key_id in self.table("keys", integration_id).rows:
                 return integration_id
         return None
+
+    def key(self, key_id: str) -> Row | None:
+        """Return a key of the app, or of a custom integration of the app."""
+        integration_id = self.integration_of_key(key_id)
+        owner = () if integration_id is None else (integration_id,)
+        return self.table("keys", *owner).rows.get(key_id)
 
     def user_in(self, body: Mapping[str, Any], path: str = "") -> Record:
         """Return the user that *body* names by ``userId`` or ``userExternalId``.

@@ -100,7 +100,8 @@ class _Handlers:
 
     async def media(self, request: Request) -> Response:
         try:
-            found = self._world.sunshine.messages.attachment(request.scope["path"])
+            with self._world.lock:
+                found = self._world.sunshine.messages.attachment(request.scope["path"])
         except Refusal as refusal:
             return _problem(refusal.status, str(refusal))
         return Response(found.data, headers={"content-type": found.media_type})

@@ -121,9 +121,9 @@ class Platform(Store):
             return bool(token["valid"])
         key_id, secret = basic_key(authorization)
         for app in self._apps.values() if key_id.startswith(("app_", "int_")) else ():
-            for table in app.tables.values():
-                if table.name == "keys" and key_id in table.rows:
-                    return bool(table.rows[key_id]["secret"] == secret)
+            key = app.key(key_id)
+            if key is not None:
+                return bool(key["secret"] == secret)
         return None
 
     def _app(self, app_id: str) -> AppStore:

@@ -185,7 +185,8 @@ class AsgiApp:
         return operation, OperationRequest(path, query, body, url, authorization)
 
     def _admits(self, routed: _RoutedRequest, authorization: str) -> bool:
-        issued = routed.service.admits(authorization)
+        with self._world.lock:
+            issued = routed.service.admits(authorization)
         return self._world.credentials.admit(authorization) if issued is None else issued
 
 
