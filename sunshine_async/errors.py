@@ -22,12 +22,11 @@
     ├── ResponseDecodeError           an unreadable answer
     └── WebhookError                  not a valid webhook delivery
 
-The attribute ``maybe_applied`` of every error is True if the service may have acted on the call.
-Look before you send such a call again.
+``maybe_applied`` is True if the service may have acted: look before you send such a call again.
 
 Errors travel: pickles, copies and ``type(error)(*error.args)`` have the same type, text and
-attributes, except ``body``. The args are JSON values, so Celery, `multiprocessing` and a log of JSON
-return every error. A value that a newer version has added is kept or left out, never an error.
+attributes, except ``body``. The args are JSON values, so Celery and `multiprocessing` return every
+error. A value of a newer version is kept or left out.
 
 No message, ``repr``, args or pickle has a secret, a header or a body in it. The service's own code
 and title are the only foreign words in a message.
@@ -102,8 +101,7 @@ class SunshineError(Exception):
 
     _attributes: ClassVar[tuple[str, ...]] = _COMMON
     """Names of the attributes in `args`."""
-    _first: str | int = ""
-    """The first argument of the constructor."""
+    _first: str | int = ""  # the first argument of the constructor
 
     def __init__(
         self, message: str, saved: Saved = _NOTHING, *, maybe_applied: bool = False
@@ -127,7 +125,6 @@ class SunshineError(Exception):
         return _convert(vars(self), _TO_JSON)
 
     def _sentence(self) -> str:
-        """Return event and subject."""
         return str(self._first)
 
     def __str__(self) -> str:
@@ -276,10 +273,7 @@ class PayloadTooLargeError(ApiError):
 class LockedError(ApiError):
     """423: the object is locked: a conversation has all the messages that it can hold."""
 
-    advice = (
-        "A conversation takes 30,000 messages: delete messages (messages.delete_all), "
-        "or continue in another conversation"
-    )
+    advice = "A conversation takes 30,000 messages: messages.delete_all, or another conversation"
 
 
 class RateLimitError(ApiError):
@@ -314,7 +308,7 @@ def error_class(status: int) -> type[ApiError]:
 
 
 class TransportError(SunshineError):
-    """No usable answer came."""
+    """No usable answer came; *endpoint* and *attempts* are as in `ApiError`."""
 
     _attributes = (*_COMMON, "fault", "endpoint", "attempts")
 
@@ -331,9 +325,7 @@ class TransportError(SunshineError):
         self.fault: Final = Fault(fault)
         """The fault of the last attempt."""
         self.endpoint: Final = endpoint
-        """Method and path template, without ids of customers."""
         self.attempts: Final = attempts
-        """Number of attempts; 0: nothing was sent."""
         self.maybe_applied = maybe_applied
         super().__init__(reason, saved)
 
@@ -354,7 +346,7 @@ class ConnectionLostError(TransportError):
 
 
 class ResponseDecodeError(SunshineError):
-    """The answer can't be read, or reading the answer failed in an unexpected way."""
+    """The answer can't be read, or reading failed unexpectedly; *endpoint* is as in `ApiError`."""
 
     body: bytes | None = None
     """The answer's body, as received. No message, ``repr``, args or pickle has the body."""
@@ -378,7 +370,6 @@ class ResponseDecodeError(SunshineError):
         self.status: Final = status
         """The HTTP status; None: no complete answer came."""
         self.endpoint: Final = endpoint
-        """Method and path template, without ids of customers."""
         self.id: Final = id
         """The service's id in the answer; None: no readable id."""
         self.body = body
@@ -397,10 +388,12 @@ class ResponseDecodeError(SunshineError):
 class WebhookError(SunshineError):
     """A request is no valid webhook delivery; *status* is the HTTP status to answer with."""
 
-    def __init__(self, reason: str, *, status: int) -> None:
+    _attributes = (*_COMMON, "status")
+
+    def __init__(self, reason: str, saved: Saved = _NOTHING, *, status: int = 400) -> None:
         self.status: Final = status
         """401: wrong secret or signature. 400: the body is no delivery. 413: the body is too large."""
-        super().__init__(reason)
+        super().__init__(reason, saved)
 
 
 def _tries(attempts: int) -> str:

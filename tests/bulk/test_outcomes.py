@@ -42,6 +42,7 @@ OURS: Final[dict[type, dict[str, Any]]] = {
     errors.RequestTimeoutError: {**OF_API, "fault": "timed out"},
     errors.ConnectionLostError: {**OF_API, "fault": "lost"},
     errors.ResponseDecodeError: {**OF_API, "path": "x", "status": 200},
+    errors.WebhookError: {"status": 400},
 }
 
 
@@ -69,9 +70,8 @@ def of_ours() -> list[SunshineError]:
             for maybe_applied in (True, False, None):
                 options = OURS.get(kind, OF_API)
                 first: Any = 400 if issubclass(kind, errors.ApiError) else "why"
-                error = kind(first, **options, maybe_applied=bool(maybe_applied))
-                if maybe_applied is None:
-                    error.maybe_applied = None  # which says nothing
+                error = kind(first, **options)
+                error.maybe_applied = maybe_applied  # None says nothing
                 made.append(error)
     return made
 
