@@ -173,6 +173,16 @@ if TYPE_CHECKING:
     )
     from sunshine_async.sunshine.users import Users
     from sunshine_async.sunshine.webhooks import Webhook, WebhookBody, WebhookCreateBody, Webhooks
+else:  # a checker, shown this function, would take a misspelt name for a name of any type
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULE_OF:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        module = import_module(f"{__name__}.{_MODULE_OF[name]}")
+        value = globals()[name] = getattr(module, name)
+        return value
+
 
 # fmt: off
 __all__ = [
@@ -271,16 +281,6 @@ _NAMES: Final = {
 """The public names by module, imported at first use: a program loads only the resources in use."""
 
 _MODULE_OF: Final = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-if not TYPE_CHECKING:  # for a checker, a misspelt name would be of any type
-
-    def __getattr__(name: str) -> Any:
-        if name not in _MODULE_OF:
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message)
-        module = import_module(f"{__name__}.{_MODULE_OF[name]}")
-        value = globals()[name] = getattr(module, name)
-        return value
 
 
 def __dir__() -> list[str]:

@@ -307,7 +307,8 @@ def _key_of(pair: Post, once: Callable[[Post], str] | None) -> str | None:
 
 def check_post(body: MessagePost, once: str | None) -> MessagePost:
     """Return *body* with the mark of *once*; raise `ValueError` for a message that can't be sent."""
-    if not _kind(body.author):
+    author = body.author
+    if not isinstance(author, Author) or not author.type:
         message = 'the message has no author: author=Author(type="business")'
         raise ValueError(message)
     if not _kind(body.content):
@@ -318,8 +319,7 @@ def check_post(body: MessagePost, once: str | None) -> MessagePost:
         if length > MAX_TEXT:
             message = f"{name} has {length} characters: {MAX_TEXT} at most"
             raise ValueError(message)
-    if isinstance(body.author, Author):
-        _check_brand(body.author)
+    _check_brand(author)
     return evolve(body, metadata=check_metadata(body.metadata, once))
 
 

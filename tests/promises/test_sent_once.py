@@ -85,7 +85,7 @@ async def sent_in_chaos(
 
         def pairs() -> Iterator[tuple[str, MessagePost]]:
             for number in range(MESSAGES):
-                yield ids[number % CONVERSATIONS], post_of(f"message {number}")
+                yield ids[number // 4 % CONVERSATIONS], post_of(f"message {number}")
 
         def once(pair: tuple[str, MessagePost]) -> str:
             content = pair[1].content

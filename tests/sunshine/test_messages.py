@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.virtual import settled, until
 
 from sunshine_async import (
     BasicAuth,
@@ -618,3 +619,37 @@ async def test_many_messages_need_no_key() -> None:
 
     assert isinstance(outcome, bulk.Unknown)
     assert isinstance(outcome.error, ServerError)
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """The service, with answers that wait until the gate opens."""
+
+    def __init__(self) -> None:
+        self.open = anyio.Event()
+        self.texts: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.texts.append(json.loads(request.content)["content"]["text"])
+        await self.open.wait()
+        return httpx.Response(201, json={"messages": [message()]})
+
+
+async def test_messages_of_a_conversation_go_in_sequence() -> None:
+    """A message waits for the answer to the message before it in the conversation, no other."""
+    gate = Gate()
+    sunshine = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=gate)
+    texts = [("a", "a1"), ("a", "a2"), ("b", "b1"), ("a", "a3")]
+    pairs = [
+        (where, MessagePost(author=BUSINESS, content=TextMessage(text=text)))
+        for where, text in texts
+    ]
+
+    async with sunshine.messages.post_many(pairs, concurrency=4) as stream:
+        await until(lambda: len(gate.texts) >= 2)
+        await settled()
+        assert gate.texts == ["a1", "b1"]
+        gate.open.set()
+        outcomes = [outcome async for outcome in stream]
+
+    assert len(outcomes) == 4
+    assert gate.texts == ["a1", "b1", "a2", "a3"]
