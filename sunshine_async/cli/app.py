@@ -10,6 +10,7 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
+from sunshine_async.cli.conversations import conversations, messages
 from sunshine_async.cli.job import job
 from sunshine_async.cli.options import (
     AppId,
@@ -48,7 +49,7 @@ _WITHOUT_DRY_RUN: Final = (
 
 app: Final = typer.Typer(
     name="sunshine-async",
-    help="Create, update, get and delete users at Sunshine Conversations, Smooch and Dixa: the users in a file, or a single user.",
+    help="Create, update, get and delete users at Sunshine Conversations, Smooch and Dixa: the users in a file, or a single user. Send messages to the users of Sunshine Conversations.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -56,6 +57,8 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(users, name="users")
+app.add_typer(conversations, name="conversations")
+app.add_typer(messages, name="messages")
 app.add_typer(job, name="job")
 
 
@@ -172,7 +175,11 @@ _RetryFailed = Annotated[
     bool, option("--retry-failed", help="Send failed rows again, except users already created.")
 ]
 _RetryUnknown = Annotated[
-    bool, option("--retry-unknown", help="Look up unknown rows, or send the rows again.")
+    bool,
+    option(
+        "--retry-unknown",
+        help="Look up unknown rows, or send the rows again. A message is looked up, and sent again if it isn't there.",
+    ),
 ]
 _AcceptChangedSource = Annotated[
     bool,
@@ -203,17 +210,19 @@ _AsJson = Annotated[
 ]
 
 # long lines: a terminal of any width breaks them where it ends
-_IMPORT: Final = """Create, update, upsert (create or update) or delete the users in a file, a row each.
+_IMPORT: Final = """Create, update, upsert (create or update) or delete the users in a file, a row each; or send each a message.
 
 JSON lines hold bodies with the service's own names. A CSV file's first line names the fields: externalId, profile.givenName, metadata.tier ...; a cell is text, unless the column says metadata.age:number or metadata.vip:boolean (true yes 1, false no 0). A time has its zone: 2020-05-21T15:53:30Z. To update and delete, a row has the user's id or externalId; for Dixa its id.
 
 To Dixa a hundred rows go in a call. Dixa's fields are displayName, email, phoneNumber, externalId, additionalEmails (one|another) ...; users at Dixa can't be deleted: a deletion anonymizes a user, for good, with all conversations.
 
+A message (Sunshine only): a row has a text, and a conversationId or the user's externalId; metadata.tier ... is the message's. With an externalId the text goes to the user's own conversation: the default one, or a new one if the user has none. Messages of a conversation, or user, go one after another, in the order of the file. All rows are sent, equal rows too. Each message carries a key in its metadata (sunshineAsyncOnce). After a lost answer, or a kill, the key is looked up: the row is done if the message is there, else unknown, since the message may still arrive. An unknown message is sent again on request only (--retry-unknown).
+
 Each row ends as done, failed (the service doesn't have the row), unknown (the service may have the row, or not) or bad (the row couldn't be read, and nothing was sent).
 
 Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
 
-With --journal the same command, run again after any interruption, goes on: no row is lost, no user made twice. After the end, a changed file may be next: an upsert then sends the changed rows.
+With --journal the same command, run again after any interruption, goes on: no row is lost, no user made twice, no message sent twice. After the end, a changed file may be next: an upsert then sends the changed rows.
 
 The command waits for a service that is gone, --max-outage seconds at most, and obeys a service that throttles (429): the pace settles below the limit of the service.
 """
@@ -226,7 +235,9 @@ def import_file(
         str, typer.Argument(help=".jsonl or .csv, also with .gz; - is standard input.")
     ],
     *,
-    mode: Annotated[Mode, typer.Option(metavar="MODE", help="create, update, upsert or delete.")],
+    mode: Annotated[
+        Mode, typer.Option(metavar="MODE", help="create, update, upsert, delete or message.")
+    ],
     service: ServiceName = "sunshine",
     rename: _Rename = None,
     skip: _Skip = None,
@@ -260,9 +271,10 @@ def import_file(
     """Run the import command."""
     with exit_on_error():
         found = find_service(service)
+        task = found.service.task(mode)
         connection = ConnectionOptions(
             base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
-            concurrency=concurrency or found.service.tasks[mode].concurrency,
+            concurrency=concurrency or task.concurrency,
             may_ask=can_prompt() and file != STDIN,
         )  # fmt: skip
         printer = Printer(as_json=as_json)
@@ -278,7 +290,7 @@ def import_file(
                 "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
             )
         with open_rows(
-            file, found.service.tasks[mode].shape, format=format, empty=empty, skip=skip or (),
+            file, task.shape, format=format, empty=empty, skip=skip or (),
             delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
             default_region=default_region,
         ) as rows:  # fmt: skip

@@ -24,6 +24,7 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     "upserted": "created or updated: nobody can tell which",
     "unchanged": "as they were: nothing was sent",
     "deleted": "",
+    "sent": "",
 }
 """Outcomes of rows that are done, in the order shown, with the meaning."""
 _COUNTS: Final[Mapping[str, str]] = {

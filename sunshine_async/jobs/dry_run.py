@@ -90,7 +90,7 @@ def dry_run(
     bad row. Memory stays flat: keys go into a temporary file.
     """
     check_rows(rows)
-    task = service.tasks[mode]
+    task = service.task(mode)
     found = DryRun(rate=rate, most=task.batch_size)
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")

@@ -207,7 +207,10 @@ class EntryFactory:
         begun = state is _BEGUN or (state is _UNKNOWN and recovery is not Recovery.UNKNOWN)
         ahead = self.mark_through and state is _WAITING and recovery in MARKED_AHEAD
         alone = not (ahead or recovery is Recovery.RESEND)
-        return evolve(entry, begun=begun, alone=alone) if begun or alone else entry
+        if not (begun or alone):
+            return entry
+        resend = state is _UNKNOWN and recovery is Recovery.LOOK_UP
+        return evolve(entry, begun=begun, alone=alone, resend=resend)
 
 
 class FileEntries(Entries):

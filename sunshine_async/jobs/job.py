@@ -152,7 +152,7 @@ class Job:
             on_problem=on_problem,
         )  # fmt: skip
         self._client: Final = client
-        self._task: Final = service.tasks[mode]
+        self._task: Final = service.task(mode)
         once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
         self._outage: Final = OutageWatch(
             client.pace,

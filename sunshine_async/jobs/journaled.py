@@ -78,7 +78,9 @@ class JournaledJob(Job):
         check_job(journal, self._identity)
         self._rules: Final = options.rules(mode, self._task)
         self._writer: Final = JournalWriter(journal, self._sums, self._count, self._fail_writing)
-        self._sender: Final = CrashSafeSender(self._task, client, self._writer, self._calls)
+        self._sender: Final = CrashSafeSender(
+            self._task, client, self._writer, self._calls, opened_at=CLOCK.now()
+        )
         self._send = self._sender.send
         self._rows = 0
         self._sums_before: dict[str, float] = {}

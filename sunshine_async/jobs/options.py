@@ -18,6 +18,7 @@ _RULES: Final[Mapping[Mode, Rules]] = {
     Mode.UPDATE: Rules(differ=True, marked=False),
     Mode.UPSERT: Rules(differ=True, skips=True),
     Mode.DELETE: Rules(),
+    Mode.MESSAGE: Rules(once=True, skips=True),
 }
 
 

@@ -11,6 +11,7 @@ from attrs import define, evolve
 
 from sunshine_async._calls.client import Client
 from sunshine_async._calls.upsert import UpsertResult
+from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
 from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.entries import TROUBLES
@@ -22,12 +23,21 @@ from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import JournalError, State, Update
 
 _STATES: Final[Mapping[Trouble, State]] = {trouble: state for state, trouble in TROUBLES.items()}
-_LOOKED_UP: Final = (Recovery.UNKNOWN, Recovery.LOOK_UP_OR_RESEND, Recovery.LOOK_UP_OR_UNKNOWN)
+_LOOKED_UP: Final = (
+    Recovery.UNKNOWN,
+    Recovery.LOOK_UP_OR_RESEND,
+    Recovery.LOOK_UP_OR_UNKNOWN,
+    Recovery.LOOK_UP,
+)
 _UNKNOWN: Final = Recovery.UNKNOWN  # looked up once: an enum's members take their time
 _RESEND: Final = Recovery.RESEND
 _RESENT: Final = (Recovery.RESEND, Recovery.RESEND_UNCERTAIN)
 _MAX_LOSSES: Final = 3  # attempts for a row without an answer while other rows are answered
 _UNTOLD: Final = "sending had begun when the job was cut off, and nothing can tell the result"
+_NOT_FOUND: Final = (
+    "an earlier sending had begun, and a look-up finds no message: the message may still arrive. "
+    "--retry-unknown looks once more, and then sends the message again"
+)
 _OTHERWISE: Final = (
     "the row may have been sent before, and the user with its key differs from the row"
 )
@@ -45,6 +55,8 @@ class CrashSafeSender:
     client: Client
     writer: JournalWriter
     calls: JobCalls
+    opened_at: float
+    """Time of `CLOCK` at which the journal was opened: no other run sends rows since."""
     in_order: bool = True
     """True: the outcome of a row is on disk before the next row with the same key is sent."""
 
@@ -138,7 +150,7 @@ class CrashSafeSender:
         if outage is not None:
             return [outage if place in to_send else result for place, result in enumerate(results)]
         if to_send:
-            await self.writer.start(entry.number for entry in to_send.values())
+            await self.writer.start({entry.number: entry.remote_id for entry in to_send.values()})
             answers = await self.calls.call([*to_send.values()])
             for (place, entry), answer in zip(to_send.items(), answers, strict=True):
                 results[place] = await self._after_resend(entry, answer)
@@ -152,17 +164,19 @@ class CrashSafeSender:
         found = None if kind is _UNKNOWN else await self._look_up(entry)
         if isinstance(found, Exception):
             return found
-        if kind is Recovery.LOOK_UP_OR_RESEND:
-            if found is None:
-                return entry
-            same = self.task.matches(found, entry.body)
-            return found if same else UnsettledError(_OTHERWISE, maybe_applied=True)
         if found is None:
-            return UnsettledError(_UNTOLD, maybe_applied=True)
-        return evolve(entry, remote_id=self.task.remote_id(found))
+            if kind is Recovery.LOOK_UP_OR_RESEND or entry.resend:
+                return entry
+            reason = _NOT_FOUND if kind is Recovery.LOOK_UP else _UNTOLD
+            return UnsettledError(reason, maybe_applied=True)
+        if kind is Recovery.LOOK_UP_OR_UNKNOWN:
+            return evolve(entry, remote_id=self.task.remote_id(found))
+        same = self.task.matches(found, entry.body)
+        return found if same else UnsettledError(_OTHERWISE, maybe_applied=True)
 
     async def _look_up(self, entry: Entry) -> object:
-        """Return the user with the key of *entry*, None, or the error of the look-up."""
+        """Return the user or message of *entry*, None, or the error of the look-up."""
+        await CLOCK.sleep(max(0.0, self.opened_at + self.task.settle - CLOCK.now()))
         try:
             return await cast("Any", self.task.look_up)(self.client, entry)
         except NotFoundError:
@@ -192,10 +206,11 @@ class CrashSafeSender:
 
         The error doesn't if the entry is sent again without harm, except on the *last* attempt.
         """
+        resend = entry.resend and not maybe_applied(error)
         in_doubt = entry.begun and (last or self.task.recovery(entry) not in _RESENT)
         if in_doubt and isinstance(error, (*OUTAGE, StoppedError)) and not error.maybe_applied:
             error = error_after_doubt(error)
-        return evolve(entry, begun=entry.begun or maybe_applied(error)), error
+        return evolve(entry, begun=entry.begun or maybe_applied(error), resend=resend), error
 
     async def _revert_marks(
         self, again: Mapping[int, tuple[Entry, Exception]]

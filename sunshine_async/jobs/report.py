@@ -24,7 +24,7 @@ class Trouble(Enum):
     FAILED = "failed"
     """The service doesn't have the row."""
     UNKNOWN = "unknown"
-    """The service may have the row, or not: look the user up before sending the row again."""
+    """The service may have the row, or not: look the row up before sending the row again."""
     BAD = "bad"
     """The row couldn't be read or sent: correct the file."""
 

@@ -1,6 +1,6 @@
 """Group commit to the journal: a commit has all updates that arrived during the commit before."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import anyio
@@ -17,7 +17,7 @@ _BACKLOG: Final = 2000  # unwritten updates from which on senders have to wait f
 @define(eq=False)
 class _CommitGroup:
     started_through: int = 0
-    begun: list[int] = field(factory=list[int])
+    begun: dict[int, str | None] = field(factory=dict[int, str | None])
     updates: list[Update] = field(factory=list[Update])
     done: dict[tuple[str, int], dict[int, str | None]] = field(factory=dict)
     size: int = 0  # updates, and rows that are done
@@ -62,9 +62,9 @@ class JournalWriter:
         """True if too many updates are unwritten: the caller waits for `flush`."""
         return self._group.size >= _BACKLOG
 
-    async def start(self, numbers: Iterable[int]) -> None:
-        """Mark the rows *numbers* as begun; return after the commit."""
-        self._group.begun.extend(numbers)
+    async def start(self, rows: Mapping[int, str | None]) -> None:
+        """Mark *rows*, remote ids by number, as begun; return after the commit."""
+        self._group.begun |= rows
         self._wake.set()
         await self.flush()
 

@@ -181,14 +181,14 @@ class Journal(JournalDatabase):
         self,
         marks: Sequence[Update],
         *,
-        begun: Sequence[int] = (),
+        begun: Mapping[int, str | None] = _EMPTY,
         done: Done = _EMPTY,
         about: Mapping[str, str] = _EMPTY,
     ) -> None:
         """Write new states of rows in a single transaction.
 
-        The facts of *about* are set first. Next, the rows *begun* are marked as begun, with an
-        attempt more for each. Then come *marks*, at most a single update for each row, and *done*.
+        The facts of *about* are set first. Next, the rows *begun*, remote ids by number, are marked
+        as begun, with an attempt more for each. Then come *marks*, at most a single update for each row, and *done*.
 
         With `STARTED_THROUGH` in *about* all waiting rows with a key, up to that number, have
         begun. The next `Journal` on the file marks each such row, unless a later write has set the

@@ -50,8 +50,9 @@ UPDATE_DONE: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attem
     FROM json_each(?) AS done WHERE rows.number = CAST(done.key AS INTEGER)"""
 """`UPDATE_ROWS` for rows that are done with an outcome and nothing more, in a fifth of the time."""
 UPDATE_BEGUN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
-        status = NULL, reason = NULL, doubt = 1, session = ?
-    FROM json_each(?) AS begun WHERE rows.number = begun.value"""
+        status = NULL, reason = NULL, doubt = 1, session = ?,
+        remote_id = coalesce(begun.value, remote_id)
+    FROM json_each(?) AS begun WHERE rows.number = CAST(begun.key AS INTEGER)"""
 STARTED_THROUGH: Final = "reach"
 """Fact about a job: all waiting rows with a key, up to this number, have begun."""
 MARK_STARTED: Final = """UPDATE rows SET state = 1, attempts = attempts + 1, doubt = 1,

@@ -33,6 +33,7 @@ from sunshine_async.sunshine.message_models import (
     MessagePost,
 )
 from sunshine_async.sunshine.once import (
+    EchoKey,
     LookUp,
     check_metadata,
     check_once,
@@ -129,8 +130,32 @@ class Messages:
 
         if once is None:
             return await send()
-        look_up = self._look_up(conversation_id, once, _kind(body.author), partial(_is_sent, body))
+        look_up = _look_up(
+            self.list(conversation_id),
+            (conversation_id, once),
+            body.author,
+            partial(_is_sent, body),
+        )
         return await create_once(send, look_up, self._transport, sent_before=sent_before)
+
+    async def find(
+        self, conversation_id: str, body: MessagePost, *, once: str, sent_before: datetime
+    ) -> _Messages:
+        """Look up the message of an earlier `post` with the key *once*, and send nothing.
+
+        Return the message, or an empty list if there is none: the earlier request may still arrive.
+        The look-up begins when *sent_before*, the time of the earlier `post`, is 5 seconds old, and
+        reads back past that time. `ConflictError` for a message with the key and other content.
+        (ListMessages)
+        """
+        check_once(once, sent_before)
+        look_up = _look_up(
+            self.list(conversation_id),
+            (conversation_id, once),
+            body.author,
+            partial(_is_sent, body),
+        )
+        return await look_up.earlier(self._transport, sent_before)
 
     async def send_text(
         self,
@@ -186,7 +211,9 @@ class Messages:
         del text, alt_text, metadata  # error reporters attach local variables
         check_post(body, once)
         if once is not None and sent_before is not None:
-            look_up = self._look_up(conversation_id, once, author.type, _has_file)
+            look_up = _look_up(
+                self.list(conversation_id), (conversation_id, once), author, _has_file
+            )
             found = await find_earlier(look_up, self._transport, sent_before)
             if found:
                 return found
@@ -269,35 +296,35 @@ class Messages:
             direction=Direction.BACKWARDS,
         )
 
-    def _look_up(
-        self,
-        conversation_id: str,
-        once: str,
-        kind: str | None,
-        is_equal: Callable[[Message], bool],
-    ) -> LookUp[Message]:
-        """Return the look-up of messages with the mark of *once*, for an author of type *kind*.
 
-        A user may copy a mark, so a user's message counts only for a user as the author. A message
-        with an unknown author counts.
-        """
+def _look_up(
+    listing: Listing[Message],
+    key: EchoKey,
+    author: Author | Unset,
+    is_equal: Callable[[Message], bool],
+) -> LookUp[Message]:
+    """Return the look-up in *listing* of messages with the mark in *key*, for an *author*.
 
-        def is_marked(message: Message) -> bool:
-            by_user = _kind(message.author) == USER
-            return has_mark(message.metadata, once) and (not by_user or kind == USER)
+    A user may copy a mark, so a user's message counts only for a user as the author. A message with
+    an unknown author counts.
+    """
 
-        def reaches(page: Page[Message], since: datetime | None) -> bool:
-            times = (message.received for message in page.items)
-            return since is None or any(time is not None and time < since for time in times)
+    def is_marked(message: Message) -> bool:
+        by_user = _kind(message.author) == USER
+        return has_mark(message.metadata, key[1]) and (not by_user or _kind(author) == USER)
 
-        return LookUp(
-            endpoint=POST,
-            pages=self.list(conversation_id).pages,
-            reaches=reaches,
-            is_marked=is_marked,
-            is_equal=is_equal,
-            echo_key=(conversation_id, once),
-        )
+    def reaches(page: Page[Message], since: datetime | None) -> bool:
+        times = (message.received for message in page.items)
+        return since is None or any(time is not None and time < since for time in times)
+
+    return LookUp(
+        endpoint=POST,
+        pages=listing.pages,
+        reaches=reaches,
+        is_marked=is_marked,
+        is_equal=is_equal,
+        echo_key=key,
+    )
 
 
 def _key_of(pair: Post, once: Callable[[Post], str] | None) -> str | None:

@@ -154,6 +154,15 @@ class LookUp(Generic[R]):
             raise unreadable_page(str(self.endpoint), NO_ID, path="metadata")
         return []
 
+    async def earlier(self, transport: Transport, sent_before: datetime) -> list[R]:
+        """Return the records of an attempt before *sent_before*; an empty list if there are none.
+
+        The look-up begins when *sent_before* is 5 seconds old.
+        """
+        age = datetime.now(UTC) - sent_before
+        await transport.clock.sleep(max(0.0, (SETTLED_AFTER - age).total_seconds()))
+        return self.settle(await self.marked(sent_before - CLOCK_SKEW))
+
     def settle(self, marked: list[R]) -> list[R]:
         """Return the records with equal content; `ConflictError` if all differ."""
         equal = [record for record in marked if self.is_equal(record)]
@@ -165,14 +174,9 @@ class LookUp(Generic[R]):
 
 
 async def find_earlier(look_up: LookUp[R], transport: Transport, sent_before: datetime) -> list[R]:
-    """Return the records of an attempt before *sent_before*; an empty list if there are none.
-
-    The look-up begins when *sent_before* is 5 seconds old. Each error has *maybe_applied* True.
-    """
+    """Return the records by `LookUp.earlier`, for work that sends next: errors are uncertain."""
     with mark_uncertain("an earlier attempt"):
-        age = datetime.now(UTC) - sent_before
-        await transport.clock.sleep(max(0.0, (SETTLED_AFTER - age).total_seconds()))
-        return look_up.settle(await look_up.marked(sent_before - CLOCK_SKEW))
+        return await look_up.earlier(transport, sent_before)
 
 
 async def create_once(

@@ -1,6 +1,5 @@
 """Apps and OAuth: the emulator against the specification."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,6 @@ CODE = {
 @pytest.fixture
 def emulator() -> Emulator:
     return Emulator()
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(emulator) as client:
-        yield client
 
 
 async def created(app: httpx.AsyncClient, **body: Any) -> dict[str, Any]:

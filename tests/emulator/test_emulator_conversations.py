@@ -1,6 +1,5 @@
 """Conversations, participants and activities: the emulator against the specification."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,6 @@ def filled(**options: Any) -> Emulator:
 @pytest.fixture
 def emulator() -> Emulator:
     return filled()
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(emulator) as client:
-        yield client
 
 
 async def created(app: httpx.AsyncClient, body: Any = PERSONAL) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Integrations, webhooks, keys, clients and devices: the emulator against the specification."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -34,12 +34,6 @@ def emulator() -> Emulator:
     user = {"id": "1", "externalId": "jane", "devices": [device, later]}
     emulator.add("sunshine", user, app_id="app")
     return emulator
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(emulator) as client:
-        yield client
 
 
 async def created(app: httpx.AsyncClient, body: Any = CUSTOM) -> dict[str, Any]:

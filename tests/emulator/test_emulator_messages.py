@@ -1,6 +1,6 @@
 """Messages, attachments and what a user writes: the emulator against the specification."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import anyio
@@ -48,12 +48,6 @@ def emulator() -> Emulator:
     emulator.add("sunshine", {"id": "1", "externalId": "jane"}, app_id="app")
     emulator.add("sunshine", {"id": "2", "externalId": "joe"}, app_id="app")
     return emulator
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(emulator) as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Switchboards and the control of conversations: the emulator against the specification."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -18,12 +17,6 @@ def emulator() -> Emulator:
     emulator = Emulator()
     emulator.add("sunshine", {"id": "1", "externalId": "jane"}, app_id="app")
     return emulator
-
-
-@pytest.fixture
-async def app(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(emulator) as client:
-        yield client
 
 
 async def integration(app: httpx.AsyncClient) -> str:

@@ -35,6 +35,7 @@ from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async._http.messages import Request
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import (
+    DIXA,
     SERVICES,
     SUNSHINE,
     BadRow,
@@ -574,10 +575,13 @@ def test_times_in_objects_are_looked_at() -> None:
 
 
 def test_services_are_a_table() -> None:
-    """Each service has every mode, and its name."""
+    """Each service has its name and every mode, but for messages, which only one service has."""
     for name, service in SERVICES.items():
         assert service.name == name
-        assert set(service.tasks) == set(Mode)
+        assert set(service.tasks) | {Mode.MESSAGE} == set(Mode)
+    assert set(SUNSHINE.tasks) == set(Mode)
+    with pytest.raises(ConfigurationError, match=r"dixa has no mode message. .*create, update"):
+        DIXA.task(Mode.MESSAGE)
 
 
 def test_lost_connections_are_errors_with_a_fault() -> None:

@@ -102,7 +102,7 @@ def test_what_was_written_is_there(journal: Journal, path: Path) -> None:
 def test_rows_begin_together(journal: Journal) -> None:
     """Rows are marked as begun together; one that hasn't come to anything waits again."""
     journal.add(lines("a", "b", "c"))
-    journal.write([], begun=[1, 3])
+    journal.write([], begun={1: None, 3: "id-3"})
     journal.write([Update(3, State.WAITING, 1.0)])
     found = [(row["state"], row["attempts"]) for row in journal.rows()]
     assert found == [(State.BEGUN, 1), (State.WAITING, 0), (State.WAITING, 1)]
@@ -176,7 +176,7 @@ def test_what_begins_again_is_nothing_else(journal: Journal) -> None:
     journal.add(lines("a"))
     failed = Update(1, State.FAILED, 1.0, code="conflict", status=409, reason="taken")
     journal.write([failed])
-    journal.write([], begun=[1])
+    journal.write([], begun={1: None})
     [row] = journal.rows()
     assert (row["state"], row["code"], row["status"], row["reason"]) == (
         State.BEGUN, None, None, None,
@@ -193,7 +193,7 @@ def test_one_write_for_all(journal: Journal) -> None:
             Update(3, State.FAILED, 2.0, code="bad", status=400, reason="no", sent=1),
             Update(4, State.FAILED, 2.0, code="bad", status=400, reason="neither", sent=1),
         ],
-        begun=[1, 2],
+        begun={1: None, 2: None},
         done={("created", 0): {1: "id-1"}, ("updated", 1): {5: None, 7: "id-7"}},
     )
     after = time.time()
@@ -217,7 +217,7 @@ def test_a_write_that_fails_leaves_nothing(journal: Journal) -> None:
     journal.add(lines("a", "b"))
     nonsense: Any = object()
     with pytest.raises(JournalError):
-        journal.write([], begun=[1], done={(nonsense, 0): {2: "id-2"}})
+        journal.write([], begun={1: None}, done={(nonsense, 0): {2: "id-2"}})
     assert states(journal) == {1: State.WAITING, 2: State.WAITING}
 
 

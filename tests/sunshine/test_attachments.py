@@ -7,28 +7,20 @@ from typing import Any
 
 import httpx
 import pytest
+from support.clients import scripted
 
 from sunshine_async import BasicAuth, Retry, SunshineClient, TransportError
 from sunshine_async._calls.forms import MAX_FILE_BYTES
 from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import Attachment, AttachmentDeleteBody
-from sunshine_async.testing import Answer, ScriptedTransport
+from sunshine_async.testing import Answer
 
 ANSWER: Answer = 201, {"attachment": {"mediaUrl": "https://m.example/1", "mediaType": "image/png"}}
 
 
-def scripted(*answers: Answer) -> tuple[SunshineClient, ScriptedTransport]:
-    """Return a client that gets *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    client = SunshineClient(
-        "app", auth=BasicAuth("id", "secret"), transport=transport, retry=Retry(first_wait=0)
-    )
-    return client, transport
-
-
 async def test_a_file_is_sent_as_a_form() -> None:
     """The file is the field ``source``; the rest is in the query."""
-    client, transport = scripted(ANSWER)
+    client, transport = scripted(ANSWER, retry=Retry(first_wait=0))
 
     found = await client.attachments.upload(
         b"pixels", access="public", for_="message", conversation_id="c", file_name="a.png"
@@ -51,7 +43,7 @@ async def test_a_file_needs_no_name(tmp_path: Path) -> None:
     """The name of a path is the file's name; bytes without a name are a ``file``."""
     path = tmp_path / "menu.pdf"
     path.write_bytes(b"x")
-    client, transport = scripted(ANSWER, ANSWER)
+    client, transport = scripted(ANSWER, ANSWER, retry=Retry(first_wait=0))
 
     await client.attachments.upload(path, access="public")
     await client.attachments.upload(io.BytesIO(b"x"), access="public")
@@ -80,7 +72,7 @@ async def nothing() -> AsyncIterator[bytes]:
 )
 async def test_an_unfit_file_is_refused_before_anything_is_sent(source: Any, reason: str) -> None:
     """An empty, too large or missing file is a ValueError, and no request is made."""
-    client, transport = scripted()
+    client, transport = scripted(retry=Retry(first_wait=0))
 
     with pytest.raises(ValueError, match=reason):
         await client.attachments.upload(source, access="public")
@@ -90,7 +82,7 @@ async def test_an_unfit_file_is_refused_before_anything_is_sent(source: Any, rea
 
 async def test_an_upload_is_not_sent_twice() -> None:
     """After a lost answer the file may be there: a second sending would leave two."""
-    client, transport = scripted(httpx.ReadTimeout("late"))
+    client, transport = scripted(httpx.ReadTimeout("late"), retry=Retry(first_wait=0))
 
     with pytest.raises(TransportError) as caught:
         await client.attachments.upload(b"x", access="public")

@@ -36,12 +36,6 @@ DAY = 86400.0
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the inbox of a test is."""
-    return tmp_path / "inbox.sqlite"
-
-
-@pytest.fixture
 def inbox(path: Path) -> Iterator[Inbox]:
     """Return an inbox."""
     with closing(Inbox(path)) as inbox:

@@ -55,12 +55,6 @@ AT_ONCE = Retry(max_attempts=3, first_wait=0, deadline=1e9)
 BACKENDS = ("asyncio", "trio")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the inbox of a test is."""
-    return tmp_path / "inbox.sqlite"
-
-
 def receiver_at(path: Path, **options: Any) -> Receiver:
     """Return a receiver of Sunshine whose retries don't wait."""
     return Receiver(SunshineWebhooks(SECRET), path, **{"retry": AT_ONCE, **options})

@@ -1,17 +1,40 @@
-"""Tasks of Sunshine Conversations v2: a call for each row."""
+"""Tasks of Sunshine Conversations v2: a call for each row.
 
-from collections.abc import Callable
+A message goes to the conversation of the row, or to the user's own: the default conversation, else
+another personal conversation, else a new personal conversation. The journal keeps the key of a
+message (`Messages`, *once*) as the row's remote id until the service gives an id.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Any, Final
 
+from attrs import field, frozen
+
 from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._codec.model import UNSET, Model, Unset, redact
 from sunshine_async._http.messages import Request
+from sunshine_async.errors import NotFoundError, SunshineError
 from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service, Task
 from sunshine_async.rows import Shape
+from sunshine_async.sunshine.client import SunshineClient
+from sunshine_async.sunshine.contents import TextMessage
+from sunshine_async.sunshine.conversation_models import ConversationCreateBody
+from sunshine_async.sunshine.message_models import Message, MessagePost
+from sunshine_async.sunshine.messages import BUSINESS, POST, check_post
 from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
+from sunshine_async.sunshine.once import SETTLED_AFTER
+from sunshine_async.sunshine.participants import ParticipantJoinBody
 from sunshine_async.sunshine.users import CREATE, DELETE, UPDATE
 
 _IDS: Final = ("id", "externalId")
 _BRAND: Final = ("brandId",)
+_CONVERSATION: Final = "conversationId"
+_USER: Final = "externalId"
+_SET_BY_JOB: Final = ("author", "content")
 _APP: Final = {"app_id": "app"}  # any id: the client has checked its own
 
 
@@ -33,6 +56,79 @@ def _upsert_request(entry: Entry) -> Request:
         raise ValueError(message)
     UPDATE.request(UserUpdateBody(), {**_APP, "user_id_or_external_id": key}, {})
     return CREATE.request(entry.body, _APP, {})
+
+
+@frozen(kw_only=True, slots=False)
+class TextRow(Model):
+    """Row of a message: a text of the business. Further keys are those of `MessagePost`."""
+
+    text: str = field(repr=redact)
+    metadata: Mapping[str, str | float | bool] | Unset = field(default=UNSET, repr=redact)
+
+
+def _post_of(entry: Entry) -> MessagePost:
+    row: TextRow = entry.body
+    content = TextMessage(text=row.text)
+    return MessagePost(author=BUSINESS, content=content, metadata=row.metadata, extra=row.extra)
+
+
+def _post_request(entry: Entry) -> Request:
+    """Return the post; raise `ValueError` for a message that can't be sent."""
+    for name in _SET_BY_JOB:
+        if name in entry.body.extra:
+            message = f"{name}: a row has a text of the business. Leave {name} out"
+            raise ValueError(message)
+    body = check_post(_post_of(entry), entry.remote_id)
+    return POST.request(body, {**_APP, "conversation_id": entry.id}, {})
+
+
+async def _send_message(client: SunshineClient, entry: Entry) -> list[Message]:
+    _post_request(entry)
+    conversation_id = entry.address.get(_CONVERSATION) or await _users_own(client, entry)
+    return await client.messages.post(conversation_id, _post_of(entry), once=entry.remote_id)
+
+
+async def _users_own(client: SunshineClient, entry: Entry) -> str:
+    """Return the id of the user's own conversation; an error says that no message was sent."""
+    participant = ParticipantJoinBody(user_external_id=entry.address[_USER])
+    body = ConversationCreateBody(type="personal", participants=[participant])
+    try:
+        return (await client.conversations.get_or_create(body)).id
+    except SunshineError as error:
+        error.maybe_applied = False
+        raise
+
+
+async def _find_message(client: SunshineClient, entry: Entry) -> list[Message] | None:
+    """Return the message of an earlier sending, in any conversation of the row; None: no message."""
+    once = entry.remote_id or ""
+    async for conversation_id in _conversations(client, entry):
+        with suppress(NotFoundError):  # a conversation that is gone has no message
+            found = await client.messages.find(
+                conversation_id, _post_of(entry), once=once, sent_before=_made_at(once)
+            )
+            if found:
+                return found
+    return None
+
+
+async def _conversations(client: SunshineClient, entry: Entry) -> AsyncIterator[str]:
+    """Yield the id of the row's conversation, or of each conversation of the user."""
+    if _CONVERSATION in entry.address:
+        yield entry.address[_CONVERSATION]
+        return
+    async for conversation in client.conversations.list(user_external_id=entry.address[_USER]):
+        yield conversation.id
+
+
+def _new_once() -> str:
+    """Return a new key of a message: the time in milliseconds since 1970, and 64 random bits."""
+    return f"{time.time_ns() // 1_000_000}-{token_hex(8)}"
+
+
+def _made_at(once: str) -> datetime:
+    """Return the time in a key by `_new_once`: no message with the key is older."""
+    return datetime.fromtimestamp(int(once.partition("-")[0]) / 1000, UTC)
 
 
 SUNSHINE: Final = Service(
@@ -87,6 +183,19 @@ SUNSHINE: Final = Service(
             key_scope=_BRAND,
             done="deleted",
             recovery=lambda _: Recovery.RESEND_DELETE,
+        ),
+        Mode.MESSAGE: Task(
+            Shape(TextRow, ids=(_CONVERSATION, _USER)),
+            send=_send_message,
+            key=lambda entry: entry.id,
+            request=_post_request,
+            done="sent",
+            recovery=lambda _: Recovery.LOOK_UP,
+            look_up=_find_message,
+            matches=lambda _found, _body: True,  # the look-up compares
+            settle=SETTLED_AFTER.total_seconds(),
+            new_id=_new_once,
+            remote_id=lambda messages: messages[0].id if messages else None,
         ),
     },
     probe=lambda client: client.users.get("is-the-service-back"),

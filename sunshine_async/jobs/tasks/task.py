@@ -14,7 +14,7 @@ from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async._codec import Misfit, covers, name_of, structure_body
 from sunshine_async._http.messages import Request
 from sunshine_async.bulk.batching import ENVELOPE, Sender
-from sunshine_async.errors import ConflictError
+from sunshine_async.errors import ConfigurationError, ConflictError
 from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.rows.columns import time_fields
 
@@ -33,6 +33,8 @@ class Mode(Enum):
     UPDATE = "update"
     UPSERT = "upsert"
     DELETE = "delete"
+    MESSAGE = "message"
+    """Send a message of the business to a user: a text."""
 
 
 class Recovery(Enum):
@@ -47,19 +49,23 @@ class Recovery(Enum):
         "look up by key: change the user who is there; unknown if nobody is there,"
         " since the first sending may still arrive"
     )
+    LOOK_UP = (
+        "look up by the key of the message: done if the message is there; else unknown, since the"
+        " first sending may still arrive. Sent again only on request (retry_unknown)"
+    )
     RESEND_DELETE = "send again: nothing left to delete is done; a conflict is unknown"
     UNKNOWN = "unknown: nothing can tell"
 
 
 @frozen
 class Entry:
-    """A row, ready to be sent: the *id* of its user, and the *body*."""
+    """A row, ready to be sent: the *id* of its user or conversation, and the *body*."""
 
     line: int
     id: str = field(default="", repr=False)
     body: Any = field(default=None, repr=False)
     address: Mapping[str, str] = field(factory=dict[str, str], repr=False)
-    """Values beside the body, such as ``brandId``: by name on the wire."""
+    """Values beside the body, ids included: by name on the wire. No value is empty."""
     unknown_keys: tuple[str, ...] = ()
     """Keys of the body that the model doesn't know. The service receives these keys unchanged."""
     number: int = 0
@@ -68,8 +74,10 @@ class Entry:
     """True if an earlier sending with an unknown outcome is possible."""
     alone: bool = False
     """True if the row gets a separate mark in the journal, just before the row is sent."""
+    resend: bool = False
+    """True if the caller asks to send a begun row again, unless a look-up finds the row."""
     remote_id: str | None = None
-    """The service's id of the user, left in the journal by an earlier run."""
+    """The service's id of the user, left in the journal by an earlier run, or see `Task.new_id`."""
     size: int = 0
     """Bytes of JSON, for rows that are sent in batches."""
 
@@ -115,6 +123,11 @@ class Task:
     """True if a found user has all values that a body sets."""
     is_taken: Callable[[Exception], bool] = lambda error: isinstance(error, ConflictError)
     """True for an error which says that another user has an entry's key."""
+    settle: float = 0.0
+    """Seconds from the opening of a journal to the first look-up: an earlier request may be late."""
+    new_id: Callable[[], str] | None = None
+    """Makes the remote id of a new row: a key that the row carries until the service gives an id.
+    The journal has the key from before the first sending on."""
     remote_id: Callable[[Any], str | None] = attrgetter("id")
     """Returns the service's id of a user that *send* or *look_up* returned."""
     extra_models: tuple[type[Any], ...] = ()
@@ -137,7 +150,9 @@ class Task:
             return BadRow(row.line, str(misfit))
         if self.shape.ids and not user_id:
             return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
-        address = {name: address[name] for name in self.shape.beside if address[name]}
+        address = {name: value for name, value in address.items() if value}
+        if self.new_id is not None:
+            remote_id = remote_id or self.new_id()
         unknown = () if body is None else tuple(_unknown_keys(body, ""))
         entry = Entry(row.line, user_id, body, address, unknown, number, remote_id=remote_id)
         return self._with_size(entry) if isinstance(self.send, Batched) else entry
@@ -212,6 +227,15 @@ class Service:
     tasks: Mapping[Mode, Task]
     probe: Callable[[Any], Awaitable[object]]
     """Calls the service without effect, during an outage. Any answer means: the service is back."""
+
+    def task(self, mode: Mode) -> Task:
+        """Return the task of *mode*; raise `ConfigurationError` if the service hasn't the mode."""
+        found = self.tasks.get(mode)
+        if found is None:
+            modes = ", ".join(each.value for each in self.tasks)
+            message = f"{self.name} has no mode {mode.value}. The modes are: {modes}"
+            raise ConfigurationError(message)
+        return found
 
 
 def _times(shape: Shape) -> tuple[tuple[str, ...], ...]:

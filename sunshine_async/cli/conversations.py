@@ -1,0 +1,191 @@
+"""Commands for conversations and messages of Sunshine Conversations: list, get, send."""
+
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, cast
+
+import anyio
+import typer
+
+from sunshine_async import ConfigurationError, SunshineClient, _codec
+from sunshine_async.cli.options import (
+    AppId,
+    BaseUrl,
+    KeyId,
+    SecretFile,
+    Status,
+    exit_on_error,
+    option,
+)
+from sunshine_async.cli.services import SERVICES, ConnectionOptions, can_prompt
+from sunshine_async.cli.streams import emit_json
+from sunshine_async.sunshine import Conversation, Message
+
+T = TypeVar("T")
+
+conversations: Final = typer.Typer(
+    help="List and get conversations of Sunshine Conversations.", no_args_is_help=True
+)
+messages: Final = typer.Typer(
+    help="List and send messages of Sunshine Conversations.", no_args_is_help=True
+)
+
+ConversationId = Annotated[
+    str, typer.Argument(metavar="CONVERSATION", help="Id of the conversation.")
+]
+Limit = Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")]
+
+
+@conversations.command("list")
+def list_conversations(
+    *,
+    user_id: Annotated[str | None, option(help="Id of the user.")] = None,
+    external_id: Annotated[str | None, option(help="The user's external id, instead.")] = None,
+    limit: Limit = 100,
+    base_url: BaseUrl = None,
+    app_id: AppId = None,
+    key_id: KeyId = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Print the conversations of a user as JSON, a line each.
+
+    Exit status: 0 listed; 1 the user is not found, or no answer; 2 could not start.
+    """
+
+    async def find(client: SunshineClient) -> list[Conversation]:
+        listing = client.conversations.list(user_id=user_id, user_external_id=external_id)
+        return await listing.first(limit)
+
+    with exit_on_error(Status.TROUBLE):
+        if (user_id is None) == (external_id is None):
+            message = "which user? Give --user-id or --external-id, and not both"
+            raise ConfigurationError(message)
+        _print_lines(_call(find, _options(base_url, app_id, key_id, secret_file)))
+
+
+@conversations.command("get")
+def get_conversation(
+    id: ConversationId,
+    *,
+    base_url: BaseUrl = None,
+    app_id: AppId = None,
+    key_id: KeyId = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Print a conversation as JSON.
+
+    Exit status: 0 found; 1 not found, or no answer; 2 could not start.
+    """
+    with exit_on_error(Status.TROUBLE):
+        found = _call(
+            lambda client: client.conversations.get(id),
+            _options(base_url, app_id, key_id, secret_file),
+        )
+        emit_json(sys.stdout, _codec.unstructure(found), indent=2)
+
+
+@messages.command("list")
+def list_messages(
+    id: ConversationId,
+    *,
+    limit: Limit = 100,
+    base_url: BaseUrl = None,
+    app_id: AppId = None,
+    key_id: KeyId = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Print the newest messages of a conversation as JSON, a line each, the oldest first.
+
+    Exit status: 0 listed; 1 not found, or no answer; 2 could not start.
+    """
+
+    async def find(client: SunshineClient) -> list[Message]:
+        found: list[Message] = []
+        pages = client.messages.list(id).pages()
+        while len(found) < limit and (page := await anext(pages, None)) is not None:
+            found = [*page.items, *found]
+        return found[-limit:]
+
+    with exit_on_error(Status.TROUBLE):
+        _print_lines(_call(find, _options(base_url, app_id, key_id, secret_file)))
+
+
+@messages.command("send")
+def send_message(
+    id: ConversationId,
+    text: Annotated[str, typer.Argument(help="The text.")],
+    *,
+    once: Annotated[
+        str | None,
+        option(
+            metavar="KEY",
+            help="A key of your own. After a lost answer the command looks for the message with the key.",
+        ),
+    ] = None,
+    sent_before: Annotated[
+        str | None,
+        option(
+            metavar="TIME",
+            help="Time of an earlier try with the same --once, such as 2020-05-21T15:53:30Z: if the message is there, nothing is sent.",
+        ),
+    ] = None,
+    base_url: BaseUrl = None,
+    app_id: AppId = None,
+    key_id: KeyId = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Send a text as the business, and print the message as JSON.
+
+    The text is sent once. An error says if the message may be there nevertheless.
+
+    Exit status: 0 sent; 1 refused, or unknown; 2 could not start.
+    """
+    with exit_on_error(Status.TROUBLE):
+        earlier = None if sent_before is None else _time(sent_before)
+        found = _call(
+            lambda client: client.messages.send_text(id, text, once=once, sent_before=earlier),
+            _options(base_url, app_id, key_id, secret_file),
+        )
+        _print_lines(found)
+
+
+def _options(
+    base_url: str | None, app_id: str | None, key_id: str | None, secret_file: Path | None
+) -> ConnectionOptions:
+    return ConnectionOptions(
+        base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file,
+        may_ask=can_prompt(),
+    )  # fmt: skip
+
+
+def _call(
+    call: Callable[[SunshineClient], Coroutine[Any, Any, T]], connection: ConnectionOptions
+) -> T:
+    """Return the result of *call* with a client of Sunshine."""
+
+    async def main() -> T:
+        async with cast("SunshineClient", SERVICES["sunshine"].connect(connection)) as client:
+            return await call(client)
+
+    return anyio.run(main)
+
+
+def _print_lines(models: Iterable[Conversation | Message]) -> None:
+    for model in models:
+        emit_json(sys.stdout, _codec.unstructure(model))
+
+
+def _time(text: str) -> datetime:
+    """Return the time in *text*; raise `ConfigurationError` for other text, or without a zone."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        message = (
+            f"--sent-before {text}: expected a time with its zone, such as 2020-05-21T15:53:30Z"
+        )
+        raise ConfigurationError(message)
+    return found
