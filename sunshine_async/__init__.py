@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sunshine_async._calls.context import CallStats
 from sunshine_async._calls.retry import Replay, Retry
+from sunshine_async._codec import from_dict, from_json, to_dict, to_json
 from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async._http import __version__
 from sunshine_async._pace import Lane, Pace, Snapshot
@@ -90,6 +91,10 @@ __all__ = [
     "Unset",
     "WebhookError",
     "__version__",
+    "from_dict",
+    "from_json",
+    "to_dict",
+    "to_json",
 ]
 
 _CLIENTS: Final = {

@@ -7,9 +7,14 @@ answer is lenient: an unreadable optional field reads as None, and *extra* keeps
 Reading a body (`structure_body`) is strict: a value that doesn't fit raises `Misfit`. No error text
 has the value, because the value may be personal data.
 
-`converter` has the functions of this package and two cattrs converters, made of the parts in
+`to_dict`, `to_json`, `from_dict` and `from_json` are for users. ``pydantic_schema.py`` makes models
+types for Pydantic and FastAPI. `converter` has the functions of this package and two cattrs converters, made of the parts in
 `model` (base class, metadata), `reader` (values, lists, models) and `unions` (with null or a tag).
 """
+
+from typing import Any, TypeVar, cast
+
+import attrs
 
 from sunshine_async._codec.converter import (
     Misfit,
@@ -23,19 +28,55 @@ from sunshine_async._codec.converter import (
     structure_inside,
     unstructure,
 )
-from sunshine_async._codec.model import name_of, wire_name
+from sunshine_async._codec.model import UNSET, name_of, wire_name
+
+T = TypeVar("T")
 
 __all__ = [
     "Misfit",
     "covers",
     "decode",
     "encode",
+    "from_dict",
+    "from_json",
     "holds",
     "is_unreadable",
     "name_of",
     "structure",
     "structure_body",
     "structure_inside",
+    "to_dict",
+    "to_json",
     "unstructure",
     "wire_name",
 ]
+
+
+def to_dict(value: object) -> dict[str, Any]:
+    """Return a model as plain data with the names on the wire, or a report or snapshot as JSON data.
+
+    Raise `ValueError`, naming the field, for a value that JSON can't hold.
+    """
+    as_json = getattr(value, "as_json", None)
+    plain: dict[str, Any] = unstructure(value) if as_json is None else as_json()
+    return plain
+
+
+def to_json(value: object) -> str:
+    """Return the text of `to_dict` as JSON."""
+    return encode(to_dict(value)).decode()
+
+
+def from_dict(kind: type[T], data: object) -> T:
+    """Return a model *kind* of plain *data* with the names on the wire.
+
+    An answer is read leniently, a body strictly. Raise `ValueError`, naming the field, for data that
+    doesn't fit.
+    """
+    is_body = any(field.default is UNSET for field in attrs.fields(cast("Any", kind)))
+    return (structure_body if is_body else structure)(data, kind)
+
+
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """Return a model *kind* of JSON *text*, as `from_dict` does; `ValueError` for other text."""
+    return from_dict(kind, decode(text.encode() if isinstance(text, str) else text))

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
+from importlib import import_module
 from typing import Any, Final, Literal, Self
 
-from attrs import Attribute, field, fields, frozen
+from attrs import NOTHING, Attribute, field, fields, frozen, resolve_types
 
 
 class Unset(Enum):
@@ -87,11 +89,48 @@ def redact(value: object) -> str:
     return repr(value) if value is None or value is UNSET or value == {} else "..."
 
 
+class _AsDataclass:
+    """Attribute of an equal dataclass, made on access: FastAPI takes dataclasses as bodies."""
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, _model: object, owner: Any) -> Any:
+        return getattr(_dataclass_of(owner), self._name)
+
+
+@cache
+def _dataclass_of(kind: Any) -> type:
+    """Return a dataclass with the fields of *kind*, a model."""
+    dataclasses = import_module("dataclasses")
+    equal: list[tuple[str, Any, Any]] = []
+    for at in fields(resolve_types(kind)):
+        options: dict[str, Any] = {"metadata": at.metadata, "kw_only": True}
+        if hasattr(at.default, "factory"):
+            options["default_factory"] = at.default.factory
+        elif at.default is not NOTHING:
+            options["default"] = at.default
+        equal.append((at.name, at.type, dataclasses.field(**options)))
+    made: type = dataclasses.make_dataclass(kind.__name__, equal)
+    return made
+
+
 @frozen(kw_only=True, slots=False)
 class Model:
-    """Base class of all models. Unknown keys stay in *extra*, and `encode` writes them again."""
+    """Base class of all models. Unknown keys stay in *extra*, and `encode` writes them again.
+
+    A model is a type for Pydantic 2 and FastAPI: names on the wire, strict reading, a JSON schema.
+    """
 
     extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=redact)
+
+    __dataclass_fields__ = _AsDataclass()
+    __dataclass_params__ = _AsDataclass()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Any) -> Any:
+        make = import_module("sunshine_async._codec.pydantic_schema").model_schema
+        return make(cls, handler)
 
 
 def require_time_zone(_model: object, field: "Attribute[Any]", value: object) -> None:

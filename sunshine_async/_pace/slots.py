@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from enum import Enum
 from math import inf
 from threading import RLock
-from typing import Final
+from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 
 from sunshine_async._http.fork import renew_after_fork
 
@@ -321,3 +321,10 @@ class Snapshot:
     """The retry budget left, from 0 to 50 retries."""
     batch_places: int | None
     """Calls of a batch that may be in flight at once, after failures; None without a bound."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the state as plain data, with the lanes ``interactive`` and ``batch``."""
+        plain = asdict(self, recurse=False)
+        for name in ("in_flight", "waiting"):
+            plain[name] = {lane.name.lower(): count for lane, count in plain[name].items()}
+        return plain
