@@ -265,7 +265,12 @@ class Client:
 
         `ValueError` before anything is sent, or an error of `errors`, as for every call.
         """
-        body = await _body_of(json, content, files, data)
+        free = None if json is UNSET else Json(json)
+        body: Json | StreamedBody | None = free
+        if not (content is None and files is None and data is None):
+            from sunshine_async._calls.forms import body_of  # noqa: PLC0415 - few calls need it
+
+            body = await body_of(free, content, files, data)
         del json, content, files, data  # error reporters attach local variables
         endpoint = undeclared_endpoint(
             method, template, replay, Json if body is None else type(body)
@@ -374,33 +379,6 @@ class AppClient(Client):
         else:
             return {"app_id": app_id}
         raise ConfigurationError(message)
-
-
-async def _body_of(
-    json: Any,
-    content: tuple[str, bytes] | None,
-    files: "Mapping[str, FileSource | NamedSource] | None",
-    data: Mapping[str, str] | None,
-) -> "Json | StreamedBody | None":
-    """Return the body of a free request; raise `ValueError` for more than one kind of body."""
-    if (json is not UNSET) + (content is not None) + (files is not None) > 1:
-        message = "json, content and files: a request has one body"
-    elif (data is not None or files is not None) and not files:
-        message = "files is empty or missing: a form needs a file"
-    elif content is None and files is None:
-        return None if json is UNSET else Json(json)
-    else:
-        from sunshine_async._calls.forms import BytesBody, File, Form  # noqa: PLC0415 - few need it
-
-        if content is not None:
-            return BytesBody(*content)
-        found = {
-            name: File(file[1], file[0], *file[2:]) if isinstance(file, tuple) else File(file)
-            for name, file in (files or {}).items()
-        }
-        return await Form.of(found, data or {})
-    del json, content, files, data
-    raise ValueError(message)
 
 
 def _text(value: str | int | None) -> str | None:

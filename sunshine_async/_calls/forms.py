@@ -30,6 +30,7 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import define, evolve, field, frozen
 
+from sunshine_async._calls.endpoint import Json
 from sunshine_async._http.messages import StreamedBody
 
 FileSource: TypeAlias = (
@@ -349,3 +350,26 @@ def _escape(special: re.Match[str]) -> str:
 
 def _too_large(name: str, size: int) -> str:
     return f"{name} is {size} bytes or more; the service takes {MAX_FILE_BYTES} at most"
+
+
+async def body_of(
+    json: Json | None,
+    content: tuple[str, bytes] | None,
+    files: Mapping[str, FileSource | NamedSource] | None,
+    data: Mapping[str, str] | None,
+) -> StreamedBody:
+    """Return the body of a free request; raise `ValueError` for more than one kind of body."""
+    if (json is not None) + (content is not None) + (files is not None) > 1:
+        message = "json, content and files: a request has one body"
+    elif content is not None and data is None:
+        return BytesBody(*content)
+    elif not files:
+        message = "files is empty or missing: a form needs a file"
+    else:
+        found = {
+            name: File(file[1], file[0], *file[2:]) if isinstance(file, tuple) else File(file)
+            for name, file in files.items()
+        }
+        return await Form.of(found, data or {})
+    del json, content, files, data  # error reporters attach local variables
+    raise ValueError(message)
