@@ -15,6 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from random import Random
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "promises"))
 
 from killing import SCENES, play

@@ -1,14 +1,19 @@
 """What all tests share: the fixtures that users get, and settings for hypothesis."""
 
+import gc
+import os
+import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.size import set_size, small_selection
+from support.forking import Command, forking
+from support.size import CASES, set_size, some
 
 pytest_plugins = ["sunshine_async.testing"]
 
-for name, examples in (("full", 100), ("small", 15)):
+for name, examples in (("full", 100), ("small", 8)):
     settings.register_profile(
         name,
         deadline=None,
@@ -28,13 +33,30 @@ def pytest_configure(config: pytest.Config) -> None:
     size = config.getoption("--size")
     set_size(size)
     settings.load_profile(size)
+    # else each worker, and each start of the command line, would compile all modules again
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a few cases of each test in a small run."""
-    if config.getoption("--size") == "small":
-        items[:], others = small_selection(items)
-        config.hook.pytest_deselected(items=others)
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
+    """Make a few cases of each test in a small run, unless the run names a case."""
+    yield
+    if not any("[" in argument for argument in metafunc.config.args):
+        costly = metafunc.definition.get_closest_marker("costly")
+        metafunc._calls[:] = some(metafunc._calls, at_most=1 if costly else CASES)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and the tests: they stay to the end."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def forked() -> Generator[Command]:
+    """Return the command line that is quick to start: in a fork."""
+    with forking() as command:
+        yield command
 
 
 @pytest.fixture

@@ -396,7 +396,7 @@ class TestLeaving:
 
 async def test_a_large_run_takes_its_requests_and_no_memory() -> None:
     """100,000 creates are 1,000 requests and 100,000 outcomes, in the memory of a few batches."""
-    users = sized(100_000, 10_000)
+    users = sized(100_000, 5_000)
     emulator = Emulator()
     client = DixaClient(auth=ApiToken("t"), transport=emulator.transport(), pace=Pace())
     bodies = (CreateEndUserInput(email=f"{n}@example.org") for n in range(users))

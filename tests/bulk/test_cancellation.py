@@ -9,12 +9,12 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 import pytest
+from support.clients import dixa_on
 from support.virtual import virtual, virtually
 from test_outcomes import WAYS
 
 from sunshine_async import (
     BearerAuth,
-    DixaClient,
     Pace,
     Retry,
     ServerError,
@@ -22,7 +22,6 @@ from sunshine_async import (
     bulk,
     jobs,
 )
-from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import AbortedError, Done, Unknown
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
@@ -314,7 +313,7 @@ class TestItems:
             yield CreateEndUserInput(email="b@x.org")
 
         async def read() -> None:
-            users = dixa_of(Emulator()).end_users
+            users = dixa_on(Emulator()).end_users
             run: Any = users.create_many(items()) if way == "many" else None
             async with run or bulk.run(users.create, items()) as outcomes:
                 async for one in outcomes:
@@ -333,12 +332,6 @@ class TestItems:
             pass
         with pytest.raises(AbortedError, match="inside the block"):
             await anext(outcomes)
-
-
-def dixa_of(emulator: Emulator, **options: Any) -> DixaClient:
-    """Return a client of *emulator*."""
-    options = {"transport": emulator.transport(), "pace": Pace(), **options}
-    return DixaClient(auth=ApiToken("t"), **options)
 
 
 class TestToken:
@@ -443,7 +436,7 @@ async def test_a_batch_at_dixa_is_looked_up(when: str) -> None:
     bodies += [CreateEndUserInput(external_id="x")]
 
     with no_waiting():
-        users = dixa_of(emulator, transport=transport).end_users
+        users = dixa_on(emulator, transport=transport).end_users
         async with users.create_many(bodies, ordered=True, linger=9) as outcomes:
             found = [one async for one in outcomes]
 

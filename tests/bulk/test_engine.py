@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.sends import echo
 from support.size import sized
 from support.virtual import sleep, virtual, virtually
 
@@ -28,12 +29,6 @@ from sunshine_async.sunshine import UserCreateBody, UserUpdateBody
 from sunshine_async.testing import ScriptedTransport
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-async def echo(item: Any) -> Any:
-    """Return the item, a moment later."""
-    await anyio.lowlevel.checkpoint()
-    return item
 
 
 async def counted(count: int) -> AsyncIterator[int]:
@@ -399,7 +394,7 @@ def test_cancelling_leaks_nothing(backend: str) -> None:
         client = SunshineClient("app", auth=auth, transport=Slow(answers), pace=pace)
         bodies = [UserCreateBody(external_id=str(n % 7)) for n in range(50)]
 
-        for _ in range(sized(200, 40)):
+        for _ in range(sized(200, 15)):
             moment = luck.randrange(120)
             async with anyio.create_task_group() as tasks:
 

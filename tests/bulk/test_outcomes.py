@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from attrs import evolve
+from support.sends import OwnAbort
 
 from sunshine_async import BasicAuth, Pace, SunshineClient, SunshineError, bulk, errors, jobs
 from sunshine_async.bulk import AbortedError, Done, Failed, Outcome, Unknown
@@ -46,10 +47,6 @@ OURS: Final[dict[type, dict[str, Any]]] = {
 
 class OwnError(Exception):
     """An exception of the caller's."""
-
-
-class OwnAbort(BaseException):
-    """An exception of the caller's that means to end more."""
 
 
 def of_builtins() -> list[BaseException]:
@@ -207,11 +204,7 @@ async def test_a_fault_of_the_sending_of_a_batch_is_unknown() -> None:
         assert [type(one) for one in found] == [Unknown, Unknown], wrong
 
 
-class Odd(BaseException):
-    """Exceptions that a size function may raise."""
-
-
-@pytest.mark.parametrize("error", [LookupError("x"), Odd("x"), TimeoutError("x")], ids=repr)
+@pytest.mark.parametrize("error", [LookupError("x"), OwnAbort("x"), TimeoutError("x")], ids=repr)
 async def test_an_item_without_a_size_fails_alone(error: BaseException) -> None:
     """An exception of a size function fails the item: nothing was sent."""
 
@@ -240,7 +233,7 @@ class Unequal:
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize(
     "wrong",
-    [KeyError("x"), ValueError("x"), Odd("x"), TimeoutError("x"), ["a"], {}, Unequal()],
+    [KeyError("x"), ValueError("x"), OwnAbort("x"), TimeoutError("x"), ["a"], {}, Unequal()],
     ids=lambda wrong: type(wrong).__name__,
 )
 def test_a_key_that_is_none_fails_its_item(backend: str, wrong: Any, *, ordered: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import anyio
 import anyio.lowlevel
 import pytest
+from support.sends import OwnAbort, echo
 from support.virtual import virtual, virtually
 from test_outcomes import client_of
 
@@ -21,12 +22,6 @@ from sunshine_async.jobs import SUNSHINE, Job, Mode, Row
 
 BACKENDS: Final = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 Block = AbstractAsyncContextManager[bulk.Outcomes[Any, Any]]
-
-
-async def echo(item: Any) -> Any:
-    """Return the item, a moment later."""
-    await anyio.lowlevel.checkpoint()
-    return item
 
 
 async def echo_all(items: Any) -> Any:
@@ -304,12 +299,8 @@ def test_a_wrong_end_is_an_error(backend: str, error: type[Exception]) -> None:
     anyio.run(scenario, backend=backend)
 
 
-class Abort(BaseException):
-    """No `Exception`."""
-
-
 @BACKENDS
-@pytest.mark.parametrize("error", [Abort("x"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
+@pytest.mark.parametrize("error", [OwnAbort("x"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("run", RUNS)
 def test_whatever_the_items_raise_comes_out(

@@ -3,11 +3,11 @@
 import logging
 import pickle
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 import httpx
 import pytest
+from support.clients import scripted, sent
 from support.virtual import virtually
 
 from sunshine_async import (
@@ -37,7 +37,7 @@ from sunshine_async.sunshine import (
     UserCreateBody,
     UserUpdateBody,
 )
-from sunshine_async.testing import Answer, ScriptedTransport
+from sunshine_async.testing import Answer
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 KEYED = UserCreateBody(external_id="jane-1", profile=Profile(given_name="Jane"))
@@ -50,20 +50,6 @@ GONE: Answer = (404, {"errors": [{"code": "user_not_found", "title": "User not f
 LOST: Answer = httpx.ReadError("")
 LATE: Answer = httpx.ReadTimeout("")
 UNSENT: Answer = httpx.ConnectError("refused")
-
-Scripted = tuple[SunshineClient, ScriptedTransport]
-
-
-def scripted(*answers: Answer, **options: Any) -> Scripted:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    options = {"auth": BasicAuth("key-id", "top-secret"), **options}
-    return SunshineClient("app", transport=transport, **options), transport
-
-
-def sent(transport: ScriptedTransport) -> list[str]:
-    """Return what was sent, a line a request."""
-    return [f"{request.method} {request.url.raw_path.decode()}" for request in transport.requests]
 
 
 async def test_a_create_is_one_request() -> None:

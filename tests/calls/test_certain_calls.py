@@ -15,6 +15,7 @@ import anyio
 import httpx
 import pytest
 from attrs import evolve
+from support.clients import KEY, scripted
 from support.servers import answer, answering, serving
 from support.virtual import sleep, virtually
 from typer.testing import CliRunner
@@ -71,13 +72,6 @@ DEEP: Any = "deep"
 for _ in range(900):
     DEEP = [DEEP]
 ONCE_ONLY = (Replay.UNSAFE, Replay.ONCE)
-AUTH = BasicAuth("key-id", "top-secret")
-
-
-def scripted(*answers: Answer, **options: Any) -> tuple[SunshineClient, ScriptedTransport]:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    return SunshineClient("app", **{"auth": AUTH, "transport": transport, **options}), transport
 
 
 def deep(data: Any, status: int = 200) -> httpx.Response:
@@ -89,7 +83,7 @@ async def outcome_of(status: int, replay: Replay) -> tuple[SunshineError | None,
     """Return the error, if any, of a call that meets *status* always, and its requests."""
     transport = ScriptedTransport(repeat(status))
     retry = Retry(max_attempts=3, deadline=30)
-    client = SunshineClient("app", auth=AUTH, transport=transport, pace=Pace(), retry=retry)
+    client = SunshineClient("app", auth=KEY, transport=transport, pace=Pace(), retry=retry)
     try:
         await client.request("POST", "/x", replay=replay)
     except SunshineError as error:
@@ -128,6 +122,7 @@ def test_every_fault_has_an_error_and_a_sign() -> None:
     assert set(_ERROR_OF) == {Fault.UNSENT, Fault.PERMANENT, Fault.TIMED_OUT}
 
 
+@pytest.mark.usefixtures("instant_waits")
 @pytest.mark.parametrize("journal", [True, False])
 def test_an_import_says_that_it_does_not_know(tmp_path: Path, *, journal: bool) -> None:
     """A keyless create that a gateway answers with 524 is unknown, with and without a journal."""
@@ -181,12 +176,12 @@ class Outage(httpx.AsyncBaseTransport):
 
 CREATES: dict[str, Callable[[httpx.AsyncBaseTransport], tuple[Any, Any]]] = {
     "sunshine": lambda transport: (
-        SunshineClient("app", auth=AUTH, transport=transport, pace=Pace()).users.create,
+        SunshineClient("app", auth=KEY, transport=transport, pace=Pace()).users.create,
         UNKEYED,
     ),
     "smooch": lambda transport: (
         partial(
-            SmoochClient("app", auth=AUTH, transport=transport, pace=Pace()).request,
+            SmoochClient("app", auth=KEY, transport=transport, pace=Pace()).request,
             "POST",
             "/v1.1/x",
         ),
@@ -232,7 +227,7 @@ def test_what_could_not_be_sent_in_an_outage_has_failed() -> None:
 
     async def scenario() -> None:
         transport = Outage(0, 10_000)
-        client = SunshineClient("app", auth=AUTH, transport=transport, pace=Pace(max_outage=60))
+        client = SunshineClient("app", auth=KEY, transport=transport, pace=Pace(max_outage=60))
 
         outcomes = await bulk.collect(client.users.create, [UNKEYED] * 60, concurrency=4)
 
@@ -257,7 +252,7 @@ def test_where_only_reads_are_answered_one_call_at_a_time_is_tried(
     async def scenario() -> None:
         transport = Outage(0.5, ends, reads=False)
         pace = Pace(max_outage=max_outage)
-        client = SunshineClient("app", auth=AUTH, transport=transport, pace=pace)
+        client = SunshineClient("app", auth=KEY, transport=transport, pace=pace)
 
         outcomes = await bulk.collect(client.users.create, [UNKEYED] * 2_000, concurrency=32)
 
@@ -302,7 +297,7 @@ class Wired:
 
 def on(wire: Wired, **options: Any) -> SunshineClient:
     """Return a client whose calls go by *wire*."""
-    client = SunshineClient("app", auth=AUTH, transport=ScriptedTransport([]), **options)
+    client = SunshineClient("app", auth=KEY, transport=ScriptedTransport([]), **options)
     client._bind(evolve(client._transport, wire=wire))
     return client
 
@@ -505,7 +500,7 @@ def test_a_cancelled_read_has_not_acted(backend: str) -> None:
             raise AssertionError
 
     async def scenario() -> None:
-        client = SunshineClient("app", auth=AUTH, transport=Stalls())
+        client = SunshineClient("app", auth=KEY, transport=Stalls())
 
         async def notes_of(call: Awaitable[object]) -> list[str]:
             notes: list[str] = []
@@ -577,7 +572,7 @@ async def test_both_wires_read_retry_after(
         options: dict[str, Any] = {} if by_socket else {"transport": httpx.AsyncHTTPTransport()}
         retry = Retry(max_attempts=1, deadline=1)
         async with SunshineClient(
-            "app", auth=AUTH, base_url=server.url, retry=retry, pace=Pace(), **options
+            "app", auth=KEY, base_url=server.url, retry=retry, pace=Pace(), **options
         ) as client:
             if by_socket:
                 wire = client._transport.wire
@@ -603,7 +598,7 @@ async def test_a_transport_that_tells_nothing_may_have_sent(
     """An error of a subclass of httpx's own transport doesn't say that nothing was sent."""
     for mock in ("respx", "pytest_httpx", "vcr"):
         monkeypatch.delitem(sys.modules, mock, raising=False)
-    async with SunshineClient("app", auth=AUTH, transport=SendsByAnother()) as client:
+    async with SunshineClient("app", auth=KEY, transport=SendsByAnother()) as client:
         with pytest.raises(ResponseDecodeError, match="LookupError") as caught:
             await client.users.create(UNKEYED)
     assert caught.value.maybe_applied

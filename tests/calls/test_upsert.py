@@ -5,14 +5,13 @@ from datetime import UTC, datetime
 import attrs
 import httpx
 import pytest
+from support.clients import scripted
 
 from sunshine_async import (
     BadRequestError,
-    BasicAuth,
     ConflictError,
     NotFoundError,
     ServerError,
-    SunshineClient,
 )
 from sunshine_async._calls.upsert import UpsertEffect
 from sunshine_async._codec import decode, encode
@@ -30,12 +29,6 @@ BODY = UserCreateBody(
 FOUND: Answer = (200, {"user": {"id": "1"}})
 TAKEN: Answer = 409
 GONE: Answer = 404
-
-
-def scripted(*answers: Answer) -> tuple[SunshineClient, ScriptedTransport]:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    return SunshineClient("app", auth=BasicAuth("k", "s"), transport=transport), transport
 
 
 def methods(transport: ScriptedTransport) -> str:

@@ -9,8 +9,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,9 @@ import anyio.lowlevel
 import pytest
 from attrs import evolve
 from rich.cells import cell_len
+from support.arrivals import serving_arrivals
+from support.forking import REAL, Command
+from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient, cli
@@ -108,11 +109,6 @@ def standard_input(data: bytes) -> Iterator[None]:
         os.dup2(saved, 0)
         os.close(saved)
         os.close(out)
-
-
-def words(text: str) -> str:
-    """Return *text* as one line, whatever its width made of it."""
-    return " ".join(text.split())
 
 
 class TestImport:
@@ -628,10 +624,12 @@ class TestEntry:
         assert issubclass(ConfigurationError, ValueError)
 
 
-def start(env: dict[str, str], *arguments: object, **options: Any) -> "subprocess.Popen[str]":
+def start(
+    command: Command, env: dict[str, str], *arguments: object, **options: Any
+) -> "subprocess.Popen[str]":
     root = str(Path(cli.__file__).parents[2])
     return subprocess.Popen(  # noqa: S603 - our own
-        [sys.executable, "-m", "sunshine_async", *map(str, arguments)],
+        [*command, *map(str, arguments)],
         env={**os.environ, **env, "PYTHONPATH": root},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -641,38 +639,32 @@ def start(env: dict[str, str], *arguments: object, **options: Any) -> "subproces
 
 
 class TestProcess:
-    def test_interrupts(self, env: dict[str, str], tmp_path: Path) -> None:
+    def test_interrupts(self, env: dict[str, str], tmp_path: Path, forked: Command) -> None:
         """SIGINT and SIGTERM end an import in order: the report, then 130 or 143."""
-        came = threading.Event()
-
-        def clock() -> float:
-            came.set()
-            return time.monotonic()
-
         path = tmp_path / "users.jsonl"
         path.write_text("{}\n" * 200_000)
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            emulator = Emulator(rate=1_000_000, clock=clock)  # asked at each request
-            came.clear()
             arguments = ("import", path, "--mode", "create", "--json")
-            with emulator.serve() as base_url:
-                env["SUNSHINE_BASE_URL"] = base_url
-                with start(env, *arguments, stdout=subprocess.PIPE) as process:
-                    assert came.wait(20)
-                    process.send_signal(number)
-                    out, err = process.communicate(timeout=20)
+            with (
+                serving_arrivals() as (emulator, env["SUNSHINE_BASE_URL"], arrivals),
+                start(forked, env, *arguments, stdout=subprocess.PIPE) as process,
+            ):
+                arrivals.wait(1)
+                process.send_signal(number)
+                out, err = process.communicate(timeout=20)
             assert process.returncode == status, err
             summary = json.loads(out)
             assert summary["ending"] == "stopped"
             assert summary["rows"] == summary["done"] == len(emulator.users("sunshine"))
             assert "Traceback" not in err
 
-    def test_stdout_that_is_closed(self, env: dict[str, str], users: Path) -> None:
+    def test_stdout_that_is_closed(self, env: dict[str, str], users: Path, forked: Command) -> None:
         """Whoever doesn't read the result to its end changes nothing: no traceback, same status."""
         for more in ((), ("--json",)):
             out, into = os.pipe()
             os.close(out)
-            with start(env, "import", users, "--mode", "create", *more, stdout=into) as process:
+            arguments = ("import", users, "--mode", "create", *more)
+            with start(forked, env, *arguments, stdout=into) as process:
                 os.close(into)
                 _, err = process.communicate(timeout=20)
             assert process.returncode == 1
@@ -682,7 +674,7 @@ class TestProcess:
 
     def test_emulator(self, env: dict[str, str]) -> None:
         """The emulator says where it listens, in its first line, and ends on a signal."""
-        with start(env, "emulator", "--port", "0", stdout=subprocess.PIPE) as process:
+        with start(REAL, env, "emulator", "--port", "0", stdout=subprocess.PIPE) as process:
             assert process.stdout.readline().startswith("listening on http://127.0.0.1:")
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0

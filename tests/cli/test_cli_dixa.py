@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli import services
@@ -39,10 +40,6 @@ def users(tmp_path: Path) -> Path:
         "3,June,june@example.org,12,\n"
     )
     return path
-
-
-def words(text: str) -> str:
-    return " ".join(text.split())
 
 
 def there(emulator: Emulator) -> dict[str, dict[str, Any]]:

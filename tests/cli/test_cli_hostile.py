@@ -8,13 +8,16 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from rich.cells import cell_len
+from support.arrivals import serving_arrivals
+from support.forking import REAL, Command
+from support.size import sized
+from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async import cli
@@ -30,38 +33,32 @@ Call: TypeAlias = Callable[[str], Result]
 ROWS = "externalId,profile.givenName\na,Zoë\nb,陽子\nc,x,y\n"
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture(scope="module")
-def base_url(emulator: Emulator) -> Iterator[str]:
-    with emulator.serve() as base_url:
-        yield base_url
-
-
 @pytest.fixture
-def env(emulator: Emulator, base_url: str) -> dict[str, str]:
-    emulator.reset()
+def env(emulator: Emulator, emulator_url: str, forked: Command) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(cli.__file__).parents[2]),
         "SUNSHINE_APP_ID": "app",
         "SUNSHINE_KEY_ID": "key-id",
         "SUNSHINE_KEY_SECRET": "the-secret-value",
-        "SUNSHINE_BASE_URL": base_url,
-        "SA": f"{sys.executable} -m sunshine_async",
+        "SUNSHINE_BASE_URL": emulator_url,
+        "SA": " ".join(forked),
+        "REAL": " ".join(REAL),
     }
 
 
 @pytest.fixture
 def shell(env: dict[str, str], tmp_path: Path) -> Shell:
-    """Run a line of bash in an empty folder, where ``$SA`` is the command."""
+    """Run a line of bash in an empty folder, where ``$SA`` is the command, quick to start.
+
+    ``$REAL`` is the command in a process of its own; ``$SA`` is too where the environment is
+    another: Python reads some of it at its start.
+    """
 
     def run(line: str, **more: str) -> "subprocess.CompletedProcess[str]":
         result = subprocess.run(  # noqa: S603 - our own
-            ["/bin/bash", "-c", line], env={**env, **more}, cwd=tmp_path, check=False,
+            ["/bin/bash", "-c", line], cwd=tmp_path, check=False,
+            env={**env, **more, "SA": env["REAL" if more else "SA"]},
             capture_output=True, encoding="utf-8", errors="replace", timeout=60,
         )  # fmt: skip
         said = result.stdout + result.stderr
@@ -97,13 +94,8 @@ def journal(call: Call, users: Path, tmp_path: Path) -> Path:
 def start(env: dict[str, str], *arguments: str, **options: Any) -> "subprocess.Popen[str]":
     """Start the command, to be fed and ended by a test."""
     return subprocess.Popen(  # noqa: S603 - our own
-        [sys.executable, "-m", "sunshine_async", *arguments],
-        env=env, stderr=subprocess.PIPE, text=True, **options,
+        [*env["SA"].split(), *arguments], env=env, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
-
-
-def words(text: str) -> str:
-    return " ".join(text.split())
 
 
 class TestStreams:
@@ -113,7 +105,9 @@ class TestStreams:
     )
     def test_an_import(self, shell: Shell, users: Path, emulator: Emulator, streams: str) -> None:
         """Closed, full and broken streams change neither the rows nor the journal nor the status."""
-        line = f"set -o pipefail; $SA import users.csv --mode upsert --journal run.sqlite {streams}"
+        line = (
+            f"set -o pipefail; $REAL import users.csv --mode upsert --journal run.sqlite {streams}"
+        )
         assert shell(line).returncode == 1
         assert [user["externalId"] for user in emulator.users("sunshine")] == ["a", "b"]
         shown = json.loads(shell("$SA job show run.sqlite --json").stdout)
@@ -271,7 +265,9 @@ class TestRows:
         self, call: Call, tmp_path: Path, emulator: Emulator, spoil: Any, said: str
     ) -> None:
         """Rows sent before the reading ends are counted: status 3; with a journal none is sent: 2."""
-        lines = "".join(f'{{"externalId": "{n}-{os.urandom(8).hex()}"}}\n' for n in range(300))
+        lines = "".join(
+            f'{{"externalId": "{n}-{os.urandom(8).hex()}"}}\n' for n in range(sized(300, 160))
+        )
         (tmp_path / "users.jsonl.gz").write_bytes(spoil(gzip.compress(lines.encode())))
         result = call("import users.jsonl.gz --mode upsert --json --journal run.sqlite")
         assert result.exit_code == 2
@@ -285,7 +281,7 @@ class TestRows:
 
     @pytest.mark.parametrize("more", [[], ["--journal", "run.sqlite"]])
     def test_a_source_that_breaks_off(
-        self, env: dict[str, str], tmp_path: Path, emulator: Emulator, more: list[str]
+        self, env: dict[str, str], tmp_path: Path, more: list[str]
     ) -> None:
         """A read error in mid-run ends the job with the line and the reason: status 3."""
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -294,12 +290,12 @@ class TestRows:
         command = [*TYPED, "--json", *more]
         with (
             here,
+            serving_arrivals() as (_, env["SUNSHINE_BASE_URL"], arrivals),
             start(env, *command, cwd=tmp_path, stdin=there, stdout=subprocess.PIPE) as process,
         ):
             there.close()
             here.sendall(b"".join(b'{"externalId": "u%d"}\n' % n for n in range(100)))
-            while len(emulator.users("sunshine")) < 100:
-                assert process.poll() is None
+            arrivals.wait(100)
             here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             here.close()  # resets the connection
             out, err = process.communicate(timeout=30)
@@ -444,7 +440,8 @@ class TestOutputs:
     ) -> None:
         """A disk that fills leaves the old file as it was, and no other."""
         rows = (
-            f'{{"externalId": "{n}", "metadata": {{"x": "{"y" * 99}"}}}}\n' for n in range(2000)
+            f'{{"externalId": "{n}", "metadata": {{"x": "{"y" * 99}"}}}}\n'
+            for n in range(sized(2000, 500))
         )
         (tmp_path / "users.jsonl").write_text("".join(rows))
         shell("$SA import users.jsonl --mode update --journal run.sqlite --json >/dev/null 2>&1")
@@ -470,25 +467,24 @@ class TestOutputs:
 
     def test_a_source_that_broke_since(self, call: Call, tmp_path: Path) -> None:
         """Failed rows of a source that can't be read on come with their reasons alone."""
-        source = tmp_path / "users.jsonl.gz"
-        rows = "".join(f'{{"externalId": "{os.urandom(99).hex()}"}}\n' for _ in range(400))
+        source, number = tmp_path / "users.jsonl.gz", sized(400, 60)
+        rows = "".join(f'{{"externalId": "{os.urandom(99).hex()}"}}\n' for _ in range(number))
         source.write_bytes(gzip.compress(rows.encode()))
         call("import users.jsonl.gz --mode update --journal run.sqlite")
         source.write_bytes(source.read_bytes()[:2000])
         result = call("job failures run.sqlite --out out")
         assert result.exit_code == 0
         found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
-        assert len(found) == 400
+        assert len(found) == number
         assert [("externalId" in row) for row in (found[0], found[-1])] == [True, False]
         assert found[-1]["_row"]["outcome"] == "failed"
 
 
 class TestCopies:
-    def test_a_copy_after_a_kill(
-        self, shell: Shell, env: dict[str, str], tmp_path: Path, emulator: Emulator
-    ) -> None:
+    def test_a_copy_after_a_kill(self, shell: Shell, env: dict[str, str], tmp_path: Path) -> None:
         """A copy of a killed job's journal goes on where the job was: no user is made twice."""
-        rows = "".join(f'{{"externalId": "u{n}"}}\n' for n in range(3000))
+        number = sized(3000, 900)
+        rows = "".join(f'{{"externalId": "u{n}"}}\n' for n in range(number))
         (tmp_path / "users.jsonl").write_text(rows)
         command = [
             "import",
@@ -500,18 +496,18 @@ class TestCopies:
             "--json",
             "--journal",
         ]
-        with start(env, *command, "run.sqlite", cwd=tmp_path) as process:
-            while len(emulator.users("sunshine")) < 300:
-                assert process.poll() is None
-            process.send_signal(signal.SIGKILL)
-        assert len(emulator.users("sunshine")) < 3000
-        assert shell("$SA job copy run.sqlite copy.sqlite").returncode == 0
-        assert [path.name for path in tmp_path.glob("copy*")] == ["copy.sqlite"]
-        assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
-        result = shell(f"$SA {' '.join(command)} copy.sqlite")
-        assert result.returncode == 0
-        assert json.loads(result.stdout)["done"] == 3000
-        assert emulator.ledger()["sunshine"]["effects"]["create"] == 3000
+        with serving_arrivals() as (emulator, env["SUNSHINE_BASE_URL"], arrivals):
+            with start({**env, "SA": env["REAL"]}, *command, "run.sqlite", cwd=tmp_path) as process:
+                arrivals.wait(300)
+                process.send_signal(signal.SIGKILL)
+            assert len(emulator.users("sunshine")) < number
+            assert shell("$SA job copy run.sqlite copy.sqlite").returncode == 0
+            assert [path.name for path in tmp_path.glob("copy*")] == ["copy.sqlite"]
+            assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
+            result = shell(f"$SA {' '.join(command)} copy.sqlite")
+            assert result.returncode == 0
+            assert json.loads(result.stdout)["done"] == number
+            assert emulator.ledger()["sunshine"]["effects"]["create"] == number
 
     @pytest.mark.parametrize("force", ["", "--force"])
     @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import json
 import re
 import resource
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from support.forking import Command
+from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli import job as job_commands
@@ -26,25 +27,14 @@ from sunshine_async.rows import BadRow, Shape, open_rows
 Call: TypeAlias = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture(scope="module")
-def base_url(emulator: Emulator) -> Iterator[str]:
-    with emulator.serve() as base_url:
-        yield base_url
-
-
 @pytest.fixture
-def call(emulator: Emulator, base_url: str) -> Call:
+def call(emulator: Emulator, emulator_url: str) -> Call:
     emulator.reset()
     env = {
         "SUNSHINE_APP_ID": "app",
         "SUNSHINE_KEY_ID": "key-id",
         "SUNSHINE_KEY_SECRET": "the-secret",
-        "SUNSHINE_BASE_URL": base_url,
+        "SUNSHINE_BASE_URL": emulator_url,
         "COLUMNS": "80",
     }
 
@@ -61,19 +51,10 @@ def users(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "run.sqlite"
-
-
-def words(text: str) -> str:
-    return " ".join(text.split())
-
-
-def test_the_same_command_again(call: Call, users: Path, journal: Path, emulator: Emulator) -> None:
+def test_the_same_command_again(call: Call, users: Path, path: Path, emulator: Emulator) -> None:
     """An import with a journal, run again, sends nothing, and says the same."""
-    first = call("import", users, "--mode", "create", "--journal", journal)
-    again = call("import", users, "--mode", "create", "--journal", journal)
+    first = call("import", users, "--mode", "create", "--journal", path)
+    again = call("import", users, "--mode", "create", "--journal", path)
     assert (first.exit_code, again.exit_code) == (1, 1)
     for said in map(words, (first.stdout, again.stdout)):
         assert "5 bad 3 cells, where the first line has 2" in said
@@ -82,11 +63,11 @@ def test_the_same_command_again(call: Call, users: Path, journal: Path, emulator
     assert emulator.ledger()["sunshine"]["effects"]["create"] == 3
 
 
-def test_the_next_night(call: Call, users: Path, journal: Path) -> None:
+def test_the_next_night(call: Call, users: Path, path: Path) -> None:
     """An upsert with the journal of the last one says what it didn't have to send."""
-    call("import", users, "--mode", "upsert", "--journal", journal)
+    call("import", users, "--mode", "upsert", "--journal", path)
     users.write_text("externalId,profile.givenName\na,Zoë\nb,Other\n")
-    result = call("import", users, "--mode", "upsert", "--journal", journal)
+    result = call("import", users, "--mode", "upsert", "--journal", path)
     assert result.exit_code == 0
     said = words(result.stdout)
     assert "done │ 2 │ │ updated │ 1 │ │ unchanged │ 1 (as they were: nothing was sent) │" in said
@@ -133,23 +114,23 @@ def test_what_is_no_journal(call: Call, users: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
-def test_a_changed_source(call: Call, users: Path, journal: Path) -> None:
+def test_a_changed_source(call: Call, users: Path, path: Path) -> None:
     """An unfinished run with another file is refused with what to do, and status 2."""
-    call("import", users, "--mode", "create", "--journal", journal)
-    opened = Journal(journal)
+    call("import", users, "--mode", "create", "--journal", path)
+    opened = Journal(path)
     opened.describe(state="open")
     opened.close()
     users.write_text("externalId\nz\n")
-    result = call("import", users, "--mode", "create", "--journal", journal)
+    result = call("import", users, "--mode", "create", "--journal", path)
     assert result.exit_code == 2
     assert "--accept-changed-source" in result.stderr
 
 
-def test_given_up(call: Call, users: Path, journal: Path, emulator: Emulator) -> None:
+def test_given_up(call: Call, users: Path, path: Path, emulator: Emulator) -> None:
     """Where credentials are refused no row has failed: the same command goes on with them."""
     with Emulator(keys=["other:key"]).serve() as locked:
         result = call(
-            "import", users, "--mode", "create", "--journal", journal, SUNSHINE_BASE_URL=locked
+            "import", users, "--mode", "create", "--journal", path, SUNSHINE_BASE_URL=locked
         )
     assert result.exit_code == 3
     assert "to be done │ 3 (the same command goes on with them)" in words(result.stdout)
@@ -158,10 +139,10 @@ def test_given_up(call: Call, users: Path, journal: Path, emulator: Emulator) ->
 
 class TestShow:
     @pytest.mark.parametrize("width", [80, 40])
-    def test_a_job(self, call: Call, users: Path, journal: Path, width: int) -> None:
+    def test_a_job(self, call: Call, users: Path, path: Path, width: int) -> None:
         """It says what was done, how fast, and each kind of error with an example."""
-        call("import", users, "--mode", "create", "--journal", journal)
-        result = call("job", "show", journal, COLUMNS=str(width))
+        call("import", users, "--mode", "create", "--journal", path)
+        result = call("job", "show", path, COLUMNS=str(width))
         assert result.exit_code == 0
         said = words(result.stdout)
         assert "finished" in said
@@ -172,17 +153,17 @@ class TestShow:
                 assert figure in said
 
     @pytest.mark.parametrize("width", [80, 40])
-    def test_what_was_done(self, call: Call, users: Path, journal: Path, width: int) -> None:
+    def test_what_was_done(self, call: Call, users: Path, path: Path, width: int) -> None:
         """Rows done are counted by what was done, if that is several things."""
-        call("import", users, "--mode", "upsert", "--journal", journal)
-        opened = Journal(journal)
+        call("import", users, "--mode", "upsert", "--journal", path)
+        opened = Journal(path)
         for number, outcome in enumerate(("updated", "unchanged", "upserted", "anew"), 10):
             opened.add([SourceRow(number, None, b"")])
             [*_, row] = opened.rows(State.WAITING)
             opened.write([Update(row["number"], State.DONE, 1.0, outcome=outcome)])
         opened.close()
 
-        result = call("job", "show", journal, COLUMNS=str(width))
+        result = call("job", "show", path, COLUMNS=str(width))
 
         assert max(map(len, result.stdout.splitlines())) <= width
         figures = [re.split(" *│ *", line)[1:3] for line in result.stdout.splitlines()]
@@ -192,41 +173,41 @@ class TestShow:
         if width == 80:
             assert ["created", "3"] in figures
             assert ["upserted", "1  (created or updated: nobody can tell which)"] in figures
-        exported = call("job", "export", journal, "--format", "jsonl").stdout.splitlines()
+        exported = call("job", "export", path, "--format", "jsonl").stdout.splitlines()
         assert Counter(json.loads(line)["outcome"] for line in exported) == {
             "created": 3, "updated": 1, "unchanged": 1, "upserted": 1, "anew": 1,
             "left_out": 1, "bad": 2,
         }  # fmt: skip
 
-    def test_an_old_one(self, call: Call, users: Path, journal: Path) -> None:
+    def test_an_old_one(self, call: Call, users: Path, path: Path) -> None:
         """A journal in which all rows are upserted says that nobody can tell more."""
-        call("import", users, "--mode", "upsert", "--journal", journal)
-        opened = Journal(journal)
+        call("import", users, "--mode", "upsert", "--journal", path)
+        opened = Journal(path)
         done = [row["number"] for row in opened.rows(State.DONE)]
         opened.write([Update(number, State.DONE, 1.0, outcome="upserted") for number in done])
         opened.close()
 
-        said = words(call("job", "show", journal).stdout)
+        said = words(call("job", "show", path).stdout)
 
         assert "done │ 3 (upserted, created or updated: nobody can tell which)" in said
 
-    def test_one_that_was_cut_off(self, journal: Path, call: Call) -> None:
+    def test_one_that_was_cut_off(self, path: Path, call: Call) -> None:
         """Of a job that was cut off it says what is still to be done; of an empty one, nothing."""
-        opened = Journal(journal)
+        opened = Journal(path)
         opened.close()
-        assert "no job has used this journal yet" in call("job", "show", journal).stdout
-        opened = Journal(journal)
+        assert "no job has used this journal yet" in call("job", "show", path).stdout
+        opened = Journal(path)
         opened.describe(held="100", mode="create", seconds="3700", state="open")
         opened.close()
-        said = words(call("job", "show", journal).stdout)
+        said = words(call("job", "show", path).stdout)
         assert "status │ not finished" in said
         assert "1:01:40, 0 rows a second" in said
         assert "1:40, for the service to come back" in said
 
-    def test_json(self, call: Call, users: Path, journal: Path) -> None:
+    def test_json(self, call: Call, users: Path, path: Path) -> None:
         """With --json it is one line of JSON."""
-        call("import", users, "--mode", "create", "--journal", journal)
-        data = json.loads(call("job", "show", journal, "--json").stdout)
+        call("import", users, "--mode", "create", "--journal", path)
+        data = json.loads(call("job", "show", path, "--json").stdout)
         assert (data["rows"], data["done"], data["outcomes"]) == (6, 3, {"created": 3})
         assert sum(data["pulse"]) == 3
         assert data["codes"]["bad row"]["rows"] == 2
@@ -241,12 +222,12 @@ class TestShow:
 
 class TestFailures:
     def test_ready_to_import_again(
-        self, call: Call, users: Path, journal: Path, tmp_path: Path, emulator: Emulator
+        self, call: Call, users: Path, path: Path, tmp_path: Path, emulator: Emulator
     ) -> None:
         """Rows that failed come with line and reason; imported again, that isn't sent."""
-        call("import", users, "--mode", "update", "--journal", journal)
+        call("import", users, "--mode", "update", "--journal", path)
         out = tmp_path / "failed.jsonl"
-        result = call("job", "failures", journal, "--out", out)
+        result = call("job", "failures", path, "--out", out)
         assert result.exit_code == 0
         assert "2 rows without content" in result.stderr
         rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -260,30 +241,30 @@ class TestFailures:
         )
         assert sorted(u["externalId"] for u in emulator.users("sunshine")) == ["a", "b", "d"]
 
-    def test_from_the_journal(self, call: Call, users: Path, journal: Path) -> None:
+    def test_from_the_journal(self, call: Call, users: Path, path: Path) -> None:
         """What the journal has kept needs no file; where there is neither, the reasons are left."""
-        call("import", users, "--mode", "update", "--journal", journal, "--keep-bodies")
+        call("import", users, "--mode", "update", "--journal", path, "--keep-bodies")
         users.unlink()
-        opened = Journal(journal)
+        opened = Journal(path)
         opened.write([Update(number, State.DONE, 1.0) for number in (4, 5)])
         opened.close()
-        result = call("job", "failures", journal)
+        result = call("job", "failures", path)
         assert result.stderr == ""
         assert json.loads(result.stdout.splitlines()[0])["profile"] == {"givenName": "Zoë"}
 
-    def test_without_bodies(self, call: Call, users: Path, journal: Path) -> None:
+    def test_without_bodies(self, call: Call, users: Path, path: Path) -> None:
         """Where there is no file any more, or another, the reasons are left."""
-        call("import", users, "--mode", "update", "--journal", journal)
+        call("import", users, "--mode", "update", "--journal", path)
         users.write_text("externalId,profile.givenName\nother,Zoë\nother,Zoë\n")
-        first = json.loads(call("job", "failures", journal).stdout.splitlines()[0])
+        first = json.loads(call("job", "failures", path).stdout.splitlines()[0])
         assert list(first) == ["_row"]
         users.unlink()
-        assert "5 rows without content" in call("job", "failures", journal).stderr
+        assert "5 rows without content" in call("job", "failures", path).stderr
 
-    def test_where_it_cannot_be_written(self, call: Call, users: Path, journal: Path) -> None:
+    def test_where_it_cannot_be_written(self, call: Call, users: Path, path: Path) -> None:
         """A place that can't be written to is refused with status 2."""
-        call("import", users, "--mode", "update", "--journal", journal)
-        result = call("job", "failures", journal, "--out", users / "x")
+        call("import", users, "--mode", "update", "--journal", path)
+        result = call("job", "failures", path, "--out", users / "x")
         assert result.exit_code == 2
         assert "can't be written: Not a directory" in result.stderr
 
@@ -296,49 +277,49 @@ class TestFailures:
 
 
 class TestExport:
-    def test_csv_and_json(self, call: Call, users: Path, journal: Path, emulator: Emulator) -> None:
+    def test_csv_and_json(self, call: Call, users: Path, path: Path, emulator: Emulator) -> None:
         """Each row comes with key, remote id and outcome."""
-        call("import", users, "--mode", "create", "--journal", journal)
-        rows = list(csv.DictReader(io.StringIO(call("job", "export", journal).stdout)))
+        call("import", users, "--mode", "create", "--journal", path)
+        rows = list(csv.DictReader(io.StringIO(call("job", "export", path).stdout)))
         ids = {user["externalId"]: user["id"] for user in emulator.users("sunshine")}
         assert [row["outcome"] for row in rows] == [
             "created", "left_out", "created", "bad", "bad", "created",
         ]  # fmt: skip
         assert {row["key"]: row["remote_id"] for row in rows if row["remote_id"]} == ids
-        said = call("job", "export", journal, "--format", "jsonl").stdout
+        said = call("job", "export", path, "--format", "jsonl").stdout
         assert [json.loads(line)["outcome"] for line in said.splitlines()] == [
             row["outcome"] for row in rows
         ]
 
-    def test_keys_within_a_brand(self, call: Call, tmp_path: Path, journal: Path) -> None:
+    def test_keys_within_a_brand(self, call: Call, tmp_path: Path, path: Path) -> None:
         """The same key in two brands is no duplicate, and is shown as it is."""
         file = tmp_path / "users.jsonl"
         file.write_text('{"externalId": "a"}\n{"externalId": "a", "brandId": "b"}\n')
-        call("import", file, "--mode", "create", "--journal", journal)
-        said = call("job", "export", journal, "--format", "jsonl").stdout
+        call("import", file, "--mode", "create", "--journal", path)
+        said = call("job", "export", path, "--format", "jsonl").stdout
         assert [json.loads(line)["key"] for line in said.splitlines()] == ["a", "a"]
 
 
-def test_marks_are_said(journal: Path, call: Call) -> None:
+def test_marks_are_said(path: Path, call: Call) -> None:
     """Rows that may have been sent are named as such."""
-    opened = Journal(journal)
+    opened = Journal(path)
     opened.write([Update(1, State.BEGUN, 1.0)])
     opened.close()
-    assert "rows │ 0" in words(call("job", "show", journal).stdout)
+    assert "rows │ 0" in words(call("job", "show", path).stdout)
 
 
-def test_a_full_disk_can_be_looked_at(journal: Path) -> None:
+def test_a_full_disk_can_be_looked_at(path: Path, forked: Command) -> None:
     """What a job did can be looked at where there is no room to write."""
 
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    opened = Journal(journal)
+    opened = Journal(path)
     opened.add([SourceRow(1, "a", b"a")])
     opened.write([], about={REACH: "1"})
     opened.close()
     said = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "sunshine_async", "job", "show", str(journal), "--json"],
+        [*forked, "job", "show", str(path), "--json"],
         capture_output=True, text=True, check=False, preexec_fn=no_room,
     )  # fmt: skip
     assert (said.returncode, said.stderr) == (0, "")

@@ -98,6 +98,7 @@ def test_a_journal_goes_on(call: Call, tmp_path: Path, emulator: Emulator) -> No
     assert len(names(emulator)) == emulator.ledger()["smooch"]["effects"]["create"] == 50
 
 
+@pytest.mark.usefixtures("instant_waits")
 @pytest.mark.parametrize("mode", ["create", "upsert", "update", "delete"])
 def test_lost_answers_are_settled_in_every_mode(
     mode: str, call: Call, tmp_path: Path, emulator: Emulator

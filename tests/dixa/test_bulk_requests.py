@@ -10,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clients import dixa_on
 from support.size import sized
 
 from sunshine_async import (
@@ -54,18 +55,12 @@ LIST = "getEndusers"
 NEW = CreateEndUserInput(email="a@x.org", display_name="A")
 
 
-def client_of(emulator: Emulator, **options: Any) -> DixaClient:
-    """Return a client of *emulator*, in process, that may be as fast as it can."""
-    options = {"transport": emulator.transport(), "pace": Pace(), **options}
-    return DixaClient(auth=ApiToken("t"), **options)
-
-
 async def created(
     emulator: Emulator, *bodies: CreateEndUserInput, **options: Any
 ) -> list[Outcome[CreateEndUserInput, EndUser]]:
     """Return what became of *bodies*, in their order."""
     with no_waiting():
-        async with client_of(emulator).end_users.create_many(
+        async with dixa_on(emulator).end_users.create_many(
             bodies, **{"ordered": True, "linger": 60, **options}
         ) as outcomes:
             return [outcome async for outcome in outcomes]
@@ -321,7 +316,7 @@ class TestLost:
         mangling = Mangling(emulator, ["503 before", "short"], [None, "403"], Random(0))
 
         with no_waiting():
-            users = client_of(emulator, transport=mangling).end_users
+            users = dixa_on(emulator, transport=mangling).end_users
             async with users.create_many([NEW]) as outcomes:
                 [outcome] = [one async for one in outcomes]
 
@@ -330,7 +325,7 @@ class TestLost:
 
     async def test_an_error_of_the_way_out_is_the_outcome(self) -> None:
         """An exception of a transport is the outcome of the items: applied or not is unknown."""
-        client = client_of(Emulator(), transport=ScriptedTransport([]))
+        client = dixa_on(Emulator(), transport=ScriptedTransport([]))
 
         async with client.end_users.create_many([NEW, CreateEndUserInput()]) as outcomes:
             errors = [one.error async for one in outcomes if isinstance(one, Unknown)]
@@ -352,7 +347,7 @@ class TestLost:
         emulator = Emulator()
         emulator.faults = [Mishap(status=503, operation=BULK)]
         late = Late(emulator)
-        client = client_of(emulator, transport=late)
+        client = dixa_on(emulator, transport=late)
 
         with no_waiting():
             async with client.end_users.create_many([NEW], linger=60) as outcomes:
@@ -396,7 +391,7 @@ class TestChanges:
         emulator.faults = [fault] if fault else []
         patches = [BulkPatchEndUserInput(id=one, first_name="A") for one in ids]
         updates = [BulkUpdateEndUserInput(id=one, display_name="B") for one in ids]
-        users = client_of(emulator).end_users
+        users = dixa_on(emulator).end_users
 
         with no_waiting():
             async with users.patch_many(patches) as outcomes:
@@ -419,7 +414,7 @@ class TestChanges:
             BulkPatchEndUserInput(id=one, phone_number="+4512345"),
         ]
 
-        async with client_of(emulator).end_users.patch_many(patches, ordered=True) as outcomes:
+        async with dixa_on(emulator).end_users.patch_many(patches, ordered=True) as outcomes:
             *failed, done = [outcome async for outcome in outcomes]
 
         assert [code(outcome) for outcome in failed] == ["NotFound", "EmptyPatchSet", "EmailExists"]
@@ -433,7 +428,7 @@ class TestChanges:
 
         with no_waiting():
             patch = BulkPatchEndUserInput(id=id_, first_name="A")
-            async with client_of(emulator).end_users.patch_many([patch]) as outcomes:
+            async with dixa_on(emulator).end_users.patch_many([patch]) as outcomes:
                 [outcome] = [one async for one in outcomes]
 
         assert isinstance(outcome, Unknown)
@@ -442,7 +437,7 @@ class TestChanges:
         """An item that never left is not done."""
         emulator = Emulator()
         emulator.faults = [httpx.ConnectError("refused")]
-        client = client_of(emulator, retry=Retry(max_attempts=1))
+        client = dixa_on(emulator, retry=Retry(max_attempts=1))
 
         async with client.end_users.patch_many([BulkPatchEndUserInput(id="a")]) as outcomes:
             [outcome] = [one async for one in outcomes]
@@ -566,7 +561,7 @@ def test_a_create_is_what_it_is_said_to_be(
     mangling = Mangling(emulator, steps, looks, Random(luck))
 
     async def scenario() -> None:
-        users = client_of(emulator, transport=mangling).end_users
+        users = dixa_on(emulator, transport=mangling).end_users
         with no_waiting():
             async with users.create_many(bodies, batch_size=batch_size, concurrency=2) as stream:
                 outcomes = [outcome async for outcome in stream]
@@ -599,7 +594,7 @@ def test_a_patch_is_what_it_is_said_to_be(
     mangling = Mangling(emulator, steps, [], Random(luck))
 
     async def scenario() -> None:
-        users = client_of(emulator, transport=mangling).end_users
+        users = dixa_on(emulator, transport=mangling).end_users
         with no_waiting():
             async with users.patch_many(patches, batch_size=batch_size, concurrency=2) as stream:
                 outcomes = [outcome async for outcome in stream]
@@ -613,7 +608,7 @@ async def test_bulk_collect_is_for_single_calls() -> None:
     emulator = Emulator()
     bodies = [CreateEndUserInput(email=f"{n}@x.org") for n in range(5)]
 
-    outcomes = await bulk.collect(client_of(emulator).end_users.create, bodies)
+    outcomes = await bulk.collect(dixa_on(emulator).end_users.create, bodies)
 
     assert [type(one) for one in outcomes] == [Done] * 5
 

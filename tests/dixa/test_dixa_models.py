@@ -1,19 +1,16 @@
 """The models of Dixa: all that they hold comes back, and a ``repr`` is discreet."""
 
 import inspect
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import cache
-from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.models import whole
 from support.size import sized
 
-from sunshine_async import UNSET, Unset, dixa
+from sunshine_async import dixa
 from sunshine_async._codec import (
     Misfit,
     decode,
@@ -50,51 +47,6 @@ SHOWN = {
     "requester_id", "state", "target_entity_id", "type", "value", "version",
 }  # fmt: skip
 """The fields of text that say nothing about a person; a custom attribute's value isn't shown."""
-
-FLAT = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=8)
-JSON = st.recursive(
-    FLAT,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=5,
-)
-OF_KIND: Mapping[Any, st.SearchStrategy[Any]] = {
-    Unset: st.just(UNSET),
-    NoneType: st.none(),
-    Any: JSON,
-    str: st.text(max_size=8),
-    bool: st.booleans(),
-    int: st.integers(-(2**63), 2**63 - 1),
-    datetime: st.datetimes(timezones=st.just(UTC)).map(
-        lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000)
-    ),
-}
-
-
-def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Return a strategy for what a field with the type *hint* may hold."""
-    if hint in OF_KIND:
-        return OF_KIND[hint]
-    if get_origin(hint) is list:
-        return st.lists(values(get_args(hint)[0]), max_size=1)
-    if attrs.has(hint):
-        return st.deferred(lambda: whole(hint))
-    return st.one_of([values(member) for member in get_args(hint)])
-
-
-@cache
-def whole(kind: type[Any]) -> st.SearchStrategy[Any]:
-    """Return a strategy for whole models of *kind*, with what is beyond the model too."""
-    hints = get_type_hints(kind)
-    fields = {
-        field.name: st.just(field.default)
-        if name_of(field) == "_type"
-        else values(hints[field.name])
-        for field in attrs.fields(kind)
-        if field.name != "extra"
-    }
-    known = {name_of(field) for field in attrs.fields(kind)}
-    keys = st.text(max_size=8).filter(lambda key: key not in known)
-    return st.builds(kind, **fields, extra=st.dictionaries(keys, JSON, max_size=2))
 
 
 def needed(kind: Any) -> dict[str, Any]:

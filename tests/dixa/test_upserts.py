@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.scripts import Script
 from support.size import sized
 
 from sunshine_async import (
@@ -296,7 +297,7 @@ class TestMany:
     async def test_it_never_costs_double(self) -> None:
         """In a large organization the list is given up in time: pages cost no more than look-ups."""
         emulator = Emulator()
-        for n in range(20_000):
+        for n in range(sized(20_000, 8_000)):
             emulator.add("dixa", {"externalId": f"id-{n}"})
         client, counting = client_of(emulator)
 
@@ -586,20 +587,6 @@ FAULTS = st.lists(
     ),
     max_size=6,
 )
-
-
-class Script(httpx.AsyncBaseTransport):
-    """An emulator whose requests each have a mishap of their own, or none."""
-
-    def __init__(self, emulator: Emulator, script: list[Any]) -> None:
-        self.emulator = emulator
-        self.script = iter(script)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass *request* on with its mishap."""
-        mishap = next(self.script, None)
-        self.emulator.faults = [] if mishap is None else [mishap]
-        return await self.emulator.transport().handle_async_request(request)
 
 
 @settings(max_examples=sized(120, 15))

@@ -113,7 +113,7 @@ LEFT: Mapping[str, Record | None] = {
 @pytest.fixture
 async def api(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     """Call both APIs in process."""
-    async with calling(emulator) as client:
+    async with calling(emulator, "http://emulator") as client:
         yield client
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trustme
 from support.certificates import certified, tls
-from support.servers import Peer, always, answer, serving, silent
+from support.servers import Peer, always, answer, serving, silent, unused_port
 from support.virtual import until
 from support.wires import body_of, call, pool_of, sockets, wired
 
@@ -136,11 +136,11 @@ class TestDialing:
     async def test_refused(self, hosts: int) -> None:
         """Where all hosts refuse, that is the error."""
         with pytest.raises(ConnectionRefusedError):
-            await first(*[(socket.AF_INET, ("127.0.0.1", _unused_port()))] * hosts)
+            await first(*[(socket.AF_INET, ("127.0.0.1", unused_port()))] * hosts)
 
     async def test_refused_call(self) -> None:
         """A refused connection ends the call unsent, in words, and gives its place back."""
-        async with wired(f"http://127.0.0.1:{_unused_port()}", max_connections=1) as wire:
+        async with wired(f"http://127.0.0.1:{unused_port()}", max_connections=1) as wire:
             replies = await asyncio.gather(call(wire), call(wire))
 
         assert [type(reply) for reply in replies] == [Failure, Failure]
@@ -149,9 +149,7 @@ class TestDialing:
     async def test_next_host_after_a_failure(self) -> None:
         """A host that refuses is passed over at once."""
         async with serving(silent) as server:
-            hosts = [
-                (socket.AF_INET, ("127.0.0.1", port)) for port in (_unused_port(), server.port)
-            ]
+            hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (unused_port(), server.port)]
             with await first(*hosts) as link:
                 assert link.getpeername() == ("127.0.0.1", server.port)
 
@@ -166,7 +164,7 @@ class TestDialing:
 
     async def test_last_host_is_waited_for(self, deaf_port: int) -> None:
         """With hosts that don't answer, and one that refuses, nothing is decided."""
-        hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, _unused_port())]
+        hosts = [(socket.AF_INET, ("127.0.0.1", port)) for port in (deaf_port, unused_port())]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.03):
                 await first(*hosts, attempt_delay=0.0)
@@ -248,7 +246,7 @@ class TestDialing:
             async with serving(always, tls=stranger) as server:
                 loop = asyncio.get_running_loop()
                 assert isinstance(loop, Resolving)
-                loop.ports = [_unused_port(), server.port][::order]
+                loop.ports = [unused_port(), server.port][::order]
                 async with wired(server.url, tls=tls().client) as wire:
                     reply = await call(wire)
             assert isinstance(reply, Failure)
@@ -360,12 +358,6 @@ async def closing_after_one(peer: Peer) -> None:
     """Answer once, and close."""
     await peer.request()
     await peer.send(answer())
-
-
-def _unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 @pytest.fixture

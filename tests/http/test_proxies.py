@@ -1,7 +1,6 @@
 """Proxies: which calls go by one, and that nothing was sent where the way there fails."""
 
 import gc
-import socket
 import ssl
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pytest
 import trustme
 from support.certificates import certified, tls
 from support.proxying import JANE, TUNNEL, gone, handshaking, listening, saying, silent, tunnel
+from support.servers import unused_port
 
 from sunshine_async import (
     BasicAuth,
@@ -471,10 +471,3 @@ def client_with_certificate() -> ssl.SSLContext:
     tls().authority.configure_trust(context)
     tls().authority.issue_cert("me.example").configure_cert(context)
     return context
-
-
-def unused_port() -> int:
-    """Return a port at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port

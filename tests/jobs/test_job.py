@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -80,17 +80,6 @@ def client_on(transport: httpx.AsyncBaseTransport, **options: Any) -> SunshineCl
     retry = Retry(first_wait=0, max_wait=0)
     options = {"auth": BasicAuth("key-id", "some-secret"), "retry": retry, **options}
     return SunshineClient("app", base_url="http://127.0.0.1", transport=transport, **options)
-
-
-@pytest.fixture
-def emulator() -> Emulator:
-    return Emulator()
-
-
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[SunshineClient]:
-    async with client_on(emulator.transport()) as client:
-        yield client
 
 
 def people(*keys: str) -> list[Row]:

@@ -16,6 +16,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 from attrs import define, evolve, field
+from support.journals import counts
 
 from sunshine_async import (
     ApiToken,
@@ -121,10 +122,6 @@ async def desk(path: Path, file: Path, emulator: Emulator) -> AsyncIterator[Desk
 
 def named(key: str | None, name: str) -> dict[str, Any]:
     return {**({"externalId": key} if key else {}), "metadata": {"name": name}}
-
-
-def counts(report: Report) -> tuple[int, int, int, int, int]:
-    return report.done, report.failed, report.unknown, report.bad, report.waiting
 
 
 BAD_DATE = {"metadata": {"name": "b"}, "signedUpAt": "yesterday"}

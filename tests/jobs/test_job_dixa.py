@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
+from support.journals import dixa_people, effects
 
 from sunshine_async import ApiToken, DixaClient, NotFoundError, Pace, Retry
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
@@ -62,21 +63,12 @@ def rows(data: Iterable[dict[str, Any]]) -> list[Row]:
     return [Row(line, one) for line, one in enumerate(data, 1)]
 
 
-def people(number: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"email": f"{n}@x.org", "displayName": f"User {n}", **more} for n in range(number)]
-
-
 def added(emulator: Emulator, number: int) -> list[str]:
-    return [emulator.add("dixa", one)["id"] for one in people(number)]
+    return [emulator.add("dixa", one)["id"] for one in dixa_people(number)]
 
 
 def counts(report: Report) -> tuple[int, int, int, int]:
     return report.done, report.failed, report.unknown, report.bad
-
-
-def effects(emulator: Emulator) -> dict[str, int]:
-    found = emulator.ledger()["dixa"]["effects"]
-    return {name: number for name, number in found.items() if number}
 
 
 def named(report: Report) -> dict[int, tuple[Trouble, str]]:
@@ -86,7 +78,12 @@ def named(report: Report) -> dict[int, tuple[Trouble, str]]:
 class TestModes:
     async def test_creates(self, client: DixaClient, emulator: Emulator) -> None:
         """A thousand rows are ten requests; each row that isn't done says why."""
-        data = [*people(997), {"email": "5@x.org"}, {"email": 5}, {"phoneNumber": "+4530901820"}]
+        data = [
+            *dixa_people(997),
+            {"email": "5@x.org"},
+            {"email": 5},
+            {"phoneNumber": "+4530901820"},
+        ]
 
         report = await Job(client, DIXA, Mode.CREATE).run(rows(data))
 
@@ -95,21 +92,21 @@ class TestModes:
             998: (Trouble.FAILED, "EmailExists"),
             999: (Trouble.BAD, "bad row"),
         }
-        assert effects(emulator) == {"create": 998}
+        assert effects(emulator, "dixa") == {"create": 998}
         assert report.requests == report.latencies.count == 10
 
     async def test_one_bad_row_hinders_no_other(
         self, client: DixaClient, emulator: Emulator
     ) -> None:
         """A row for which the whole request is refused fails alone."""
-        data = people(100)
+        data = dixa_people(100)
         data[37]["email"] = "nobody"
 
         report = await Job(client, DIXA, Mode.CREATE).run(rows(data))
 
         assert counts(report) == (99, 1, 0, 0)
         assert "email should be" in report.problems[0].reason
-        assert effects(emulator) == {"create": 99}
+        assert effects(emulator, "dixa") == {"create": 99}
 
     async def test_updates(self, client: DixaClient, emulator: Emulator) -> None:
         """An update is a patch by id; what can't be one is a bad row that hinders no other."""
@@ -131,19 +128,19 @@ class TestModes:
             "id: not one of Dixa's, which are UUIDs",
             "no id: it says no user",
         }
-        assert effects(emulator) == {"patch": 150}
+        assert effects(emulator, "dixa") == {"patch": 150}
         assert all(user["displayName"].startswith("User") for user in emulator.users("dixa"))
 
     async def test_upserts(self, client: DixaClient, emulator: Emulator) -> None:
         """What is there is patched where it differs, what isn't is created, in few requests."""
         added(emulator, 200)
-        data = [*people(400, firstName="Jane"), {"displayName": "No key"}]
+        data = [*dixa_people(400, firstName="Jane"), {"displayName": "No key"}]
 
         report = await Job(client, DIXA, Mode.UPSERT, concurrency=1).run(rows(data))
 
         assert counts(report) == (400, 0, 0, 1)
         assert "no externalId, no email and no phoneNumber" in report.problems[0].reason
-        assert effects(emulator) == {"create": 200, "patch": 200}
+        assert effects(emulator, "dixa") == {"create": 200, "patch": 200}
         assert report.requests < 40
 
     async def test_deletes(self, client: DixaClient, emulator: Emulator) -> None:
@@ -154,7 +151,7 @@ class TestModes:
         report = await Job(client, DIXA, Mode.DELETE).run(rows(data))
 
         assert counts(report) == (3, 2, 0, 0)
-        assert effects(emulator) == {"anonymize": 3}
+        assert effects(emulator, "dixa") == {"anonymize": 3}
 
     async def test_the_service_is_asked_whether_it_is_back(self, client: DixaClient) -> None:
         """The question changes nothing, and any answer will do."""
@@ -213,7 +210,7 @@ class TestParcels:
 
     async def test_a_rehearsal_counts_requests(self) -> None:
         """A dry run finds the same bad rows, and says how few requests it takes."""
-        found = dry_run(DIXA, Mode.CREATE, rows([*people(250), {"email": 1}]), rate=10)
+        found = dry_run(DIXA, Mode.CREATE, rows([*dixa_people(250), {"email": 1}]), rate=10)
         assert (found.valid, found.bad, found.requests, found.seconds) == (250, 1, 3, 0.3)
         found = dry_run(DIXA, Mode.DELETE, rows([{"id": NOBODY}, {"id": "jane"}]))
         assert (found.valid, found.bad, found.requests) == (1, 1, 1)
@@ -227,7 +224,7 @@ class TestEndings:
         spy.open = anyio.Event()
         job = Job(client, DIXA, Mode.CREATE, concurrency=1, grace=0)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(job.run, rows(people(1000)))
+            tasks.start_soon(job.run, rows(dixa_people(1000)))
             while not spy.bodies:
                 await anyio.lowlevel.checkpoint()
             assert job.under_way == 1
@@ -240,7 +237,7 @@ class TestEndings:
     async def test_refused_credentials(self, client: DixaClient, emulator: Emulator) -> None:
         """A token that isn't let in ends it at once: no row after it could fare better."""
         emulator.faults += [Mishap(status=401)] * 50
-        report = await Job(client, DIXA, Mode.CREATE, concurrency=1).run(rows(people(1000)))
+        report = await Job(client, DIXA, Mode.CREATE, concurrency=1).run(rows(dixa_people(1000)))
         assert report.ending is Ending.GAVE_UP
         assert "no row would fare better" in (report.reason or "")
         assert report.failed < 400

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from itertools import count, product
 from pathlib import Path
@@ -16,6 +16,8 @@ from uuid import UUID
 import anyio
 import httpx
 import pytest
+from support.journals import begun, counts, effects, run_with_journal, write
+from support.size import sized
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
 from sunshine_async._pace.waiting import CLOCK
@@ -54,44 +56,18 @@ def client_on(transport: httpx.AsyncBaseTransport, **options: Any) -> SunshineCl
     )
 
 
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[SunshineClient]:
-    async with client_on(emulator.transport()) as client:
-        yield client
-
-
 def bodies(*keys: str, **metadata: Any) -> list[dict[str, Any]]:
     return [{"externalId": key, "metadata": {"key": key, **metadata}} for key in keys]
-
-
-def write(file: Path, rows: Iterable[Any]) -> None:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 async def run(
     client: SunshineClient, path: Path, rows: Any, mode: Mode = Mode.CREATE, **options: Any
 ) -> Report:
-    async with jobs.open(path, client, SUNSHINE, mode, **options) as job:
-        if not isinstance(rows, Path):
-            return await job.run(rows)
-        with open_rows(rows, job.shape) as found:
-            return await job.run(found)
+    return await run_with_journal(client, SUNSHINE, path, rows, mode, **options)
 
 
-def counts(report: Report) -> tuple[int, int, int, int, int]:
-    return report.done, report.failed, report.unknown, report.bad, report.waiting
-
-
-def begun(path: Path, *numbers: int) -> None:
-    """Let the journal say that rows had begun, and that the run isn't finished."""
-    journal = Journal(path)
-    journal.write([Update(number, State.BEGUN, 1.0, sent=1) for number in numbers])
-    journal.describe(state="open")
-    journal.close()
+def remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def after_a_kill(path: Path) -> dict[str, tuple[State, int]]:
@@ -127,17 +103,12 @@ def users(emulator: Emulator) -> dict[str, Any]:
     }
 
 
-def effects(emulator: Emulator) -> dict[str, int]:
-    found = emulator.ledger()["sunshine"]["effects"]
-    return {name: number for name, number in found.items() if number}
-
-
 class TestGoingOn:
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_stopped_and_run_again(self, path: Path, file: Path, backend: str) -> None:
         """A job that was stopped goes on with what is left; what is done costs no request."""
-        emulator = Emulator()
-        write(file, bodies(*(f"user-{n}" for n in range(1200))))
+        emulator, number = Emulator(), sized(1200, 800)
+        write(file, bodies(*(f"user-{n}" for n in range(number))))
 
         async def scenario() -> tuple[Report, Report, Report]:
             async with client_on(emulator.transport()) as client:
@@ -154,12 +125,12 @@ class TestGoingOn:
 
         first, second, third = anyio.run(scenario, backend=backend)
         assert first.ending is Ending.STOPPED
-        assert 300 < first.done < 1200
-        assert first.done + first.waiting == 1200
-        assert counts(second) == counts(third) == (1200, 0, 0, 0, 0)
-        assert first.requests + second.requests == 1200
+        assert 300 < first.done < number
+        assert first.done + first.waiting == number
+        assert counts(second) == counts(third) == (number, 0, 0, 0, 0)
+        assert first.requests + second.requests == number
         assert third.requests == third.rate == third.held == 0
-        assert effects(emulator) == {"create": 1200}
+        assert effects(emulator, "sunshine") == {"create": number}
 
     async def test_what_had_begun_is_looked_up(
         self, client: SunshineClient, emulator: Emulator, path: Path, file: Path
@@ -177,12 +148,12 @@ class TestGoingOn:
             4: "sending had begun when the job was cut off, and nothing can tell the result",
         }
         assert there.done == 1
-        assert effects(emulator) == {"create": 3}
+        assert effects(emulator, "sunshine") == {"create": 3}
         assert counts(await run(client, path, file)) == (2, 0, 2, 0, 0)
 
         again = await run(client, path, file, retry_unknown=True)
         assert counts(again) == (3, 0, 1, 0, 0)
-        assert effects(emulator) == {"create": 4}
+        assert effects(emulator, "sunshine") == {"create": 4}
 
     async def test_a_begun_create_that_lands_late(self, path: Path, file: Path) -> None:
         """Where what was sent before arrives after the look, the conflict is settled by another."""
@@ -387,7 +358,7 @@ class TestDuplicates:
         write(file, [row for n in (1, 2, 3) for row in bodies("a", n=n)])
         report = await run(client, path, file, Mode.UPDATE, duplicates=duplicates)
         assert users(emulator)["a"]["n"] == last
-        assert (effects(emulator)["update"], report.left_out) == (updates, left_out)
+        assert (effects(emulator, "sunshine")["update"], report.left_out) == (updates, left_out)
         assert report.rows == 3
 
     async def test_none(self, client: SunshineClient, path: Path, file: Path) -> None:
@@ -465,10 +436,11 @@ class TestStreams:
     ) -> None:
         """Its rows are read ahead and sent, its error comes out as itself, and it is closed."""
         closed: list[bool] = []
+        number = sized(1200, 600)
 
         async def broken() -> AsyncIterator[Any]:
             try:
-                for row in bodies(*(f"user-{n}" for n in range(1200))):
+                for row in bodies(*(f"user-{n}" for n in range(number))):
                     yield row
                 raise ZeroDivisionError
             finally:
@@ -477,7 +449,7 @@ class TestStreams:
         with pytest.raises(ZeroDivisionError):
             await run(client, path, broken())
         assert closed
-        assert effects(emulator) == {"create": 1200}
+        assert effects(emulator, "sunshine") == {"create": number}
 
     async def test_an_iterable_goes_on(
         self, client: SunshineClient, emulator: Emulator, path: Path
@@ -493,7 +465,7 @@ class TestStreams:
             await run(client, path, broken())
         report = await run(client, path, [*rows[:600][::-1], *rows[600:], rows[0]])
         assert counts(report) == (701, 0, 0, 0, 0)
-        assert effects(emulator) == {"create": 701}
+        assert effects(emulator, "sunshine") == {"create": 701}
 
     async def test_in_order(self, client: SunshineClient, emulator: Emulator, path: Path) -> None:
         """Rows about the same user are sent in their order."""
@@ -556,7 +528,7 @@ class TestOutages:
         report = await run(client, path, bodies(*map(str, range(40))), concurrency=8)
         assert counts(report) == (40, 0, 0, 0, 0)
         assert report.held > 1
-        assert effects(emulator) == {"create": 40}
+        assert effects(emulator, "sunshine") == {"create": 40}
 
     async def test_long_throttling(
         self, client: SunshineClient, emulator: Emulator, path: Path
@@ -604,7 +576,7 @@ class TestOutages:
         emulator.faults.append(Mishap(reset=True, when="after", times=9))
         report = await run(client, path, bodies("a"))
         assert counts(report) == (1, 0, 0, 0, 0)
-        assert effects(emulator) == {"create": 1}
+        assert effects(emulator, "sunshine") == {"create": 1}
 
     async def test_without_a_key_nothing_can_tell(
         self, client: SunshineClient, emulator: Emulator, path: Path
@@ -613,7 +585,7 @@ class TestOutages:
         emulator.faults.append(Mishap(reset=True, when="after"))
         report = await run(client, path, [{}])
         assert counts(report) == (0, 0, 1, 0, 0)
-        assert effects(emulator) == {"create": 1}
+        assert effects(emulator, "sunshine") == {"create": 1}
 
     async def test_without_a_key_what_was_not_sent_is(self, emulator: Emulator, path: Path) -> None:
         """A create without a key that wasn't sent waits for the service, and is sent then."""
@@ -745,7 +717,8 @@ class TestSums:
         self, client: SunshineClient, path: Path, file: Path
     ) -> None:
         """What a session took until shortly before it was killed is part of what the run took."""
-        write(file, bodies(*map(str, range(2000))))
+        number = sized(2000, 1000)
+        write(file, bodies(*map(str, range(number))))
         told = count()
         with anyio.CancelScope() as scope:
             await run(
@@ -754,7 +727,7 @@ class TestSums:
         assert scope.cancelled_caught
         cut_off = sums(path)
         assert (cut_off["sessions"], cut_off["held"]) == (1, 0)
-        assert 0 < cut_off["requests"] < 2000
+        assert 0 < cut_off["requests"] < number
         assert 0 < cut_off["seconds"] < 60
 
         report = await run(client, path, file)
@@ -957,9 +930,9 @@ class TestFullDisks:
                 report = await job.run(rows)
         assert report.ending is Ending.GAVE_UP
         assert "the disk is full" in str(report.reason)
-        assert effects(emulator).get("create", 0) <= report.done + report.waiting
+        assert effects(emulator, "sunshine").get("create", 0) <= report.done + report.waiting
         assert counts(await run(client, path, file)) == (900, 0, 0, 0, 0)
-        assert effects(emulator) == {"create": 900}
+        assert effects(emulator, "sunshine") == {"create": 900}
 
     async def test_nothing_is_sent_twice(
         self, client: SunshineClient, emulator: Emulator, path: Path, file: Path
@@ -976,7 +949,7 @@ class TestFullDisks:
         done, failed, unknown, bad, waiting = counts(await run(client, path, file))
         assert (failed, bad, waiting) == (0, 0, 0)
         assert done + unknown == 600
-        assert done <= effects(emulator)["create"] <= 600
+        assert done <= effects(emulator, "sunshine")["create"] <= 600
 
     @pytest.mark.parametrize("at_hand", [True, False])
     async def test_nothing_is_sent_without_a_mark(
@@ -995,7 +968,7 @@ class TestFullDisks:
                 report = await job.run(bodies("a", "b") if at_hand else rows)
         assert (report.ending, report.reason) == (Ending.GAVE_UP, "the disk is full")
         assert counts(report) == (0, 0, 0, 0, 2)
-        assert effects(emulator) == {}
+        assert effects(emulator, "sunshine") == {}
 
     async def test_a_journal_that_breaks(self, client: SunshineClient, path: Path) -> None:
         """A journal that can't be read any more ends the job with its reason."""

@@ -1,7 +1,7 @@
 """Jobs at Dixa with a journal: cut off anywhere, they go on, in batches, and nobody is made twice."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -10,12 +10,14 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.journals import begun, counts, dixa_people, effects, run_with_journal, write
+from support.size import sized
 
 from sunshine_async import ApiToken, DixaClient, Pace, Retry, jobs
 from sunshine_async.dixa import PatchEndUserInput
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import DIXA, Duplicates, Ending, JournalError, Mode, Report, open_rows
-from sunshine_async.journal import Found, Journal, State, Update
+from sunshine_async.journal import Found, Journal, State
 from sunshine_async.testing import ScriptedTransport
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
@@ -53,22 +55,10 @@ async def client(watch: Watch) -> AsyncIterator[DixaClient]:
         yield client
 
 
-def write(file: Path, rows: Iterable[Any]) -> None:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def people(number: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"email": f"{n}@x.org", "displayName": f"User {n}", **more} for n in range(number)]
-
-
 async def run(
     client: DixaClient, path: Path, rows: Any, mode: Mode = Mode.CREATE, **options: Any
 ) -> Report:
-    async with jobs.open(path, client, DIXA, mode, **options) as job:
-        if not isinstance(rows, Path):
-            return await job.run(rows)
-        with open_rows(rows, job.shape) as found:
-            return await job.run(found)
+    return await run_with_journal(client, DIXA, path, rows, mode, **options)
 
 
 async def read_only(client: DixaClient, path: Path, rows: Path, mode: Mode) -> None:
@@ -78,29 +68,12 @@ async def read_only(client: DixaClient, path: Path, rows: Path, mode: Mode) -> N
             await job._load(found)
 
 
-def begun(path: Path, *numbers: int) -> None:
-    """Let the journal say that rows had begun, and that the run isn't finished."""
-    journal = Journal(path)
-    journal.write([Update(number, State.BEGUN, 1.0, sent=1) for number in numbers])
-    journal.describe(state="open")
-    journal.close()
-
-
 def kept(path: Path) -> dict[int, Found]:
     """Return what the journal has, by line."""
     journal = Journal(path)
     rows = {row["line"]: row for row in journal.rows()}
     journal.close()
     return rows
-
-
-def counts(report: Report) -> tuple[int, int, int, int, int]:
-    return report.done, report.failed, report.unknown, report.bad, report.waiting
-
-
-def effects(emulator: Emulator) -> dict[str, int]:
-    found = emulator.ledger()["dixa"]["effects"]
-    return {name: number for name, number in found.items() if number}
 
 
 def named(emulator: Emulator) -> list[str]:
@@ -112,7 +85,7 @@ class TestGoingOn:
     def test_stopped_and_run_again(self, path: Path, file: Path, backend: str) -> None:
         """A job that was stopped goes on with what is left; what is done costs no request."""
         emulator = Emulator()
-        write(file, people(2000))
+        write(file, dixa_people(2000))
 
         async def scenario() -> tuple[Report, Report, Report]:
             async with client_on(emulator.transport()) as client:
@@ -131,7 +104,7 @@ class TestGoingOn:
         assert counts(second) == counts(third) == (2000, 0, 0, 0, 0)
         assert first.requests + second.requests < 25
         assert third.requests == 0
-        assert effects(emulator) == {"create": 2000}
+        assert effects(emulator, "dixa") == {"create": 2000}
         ids = {user["email"]: user["id"] for user in emulator.users("dixa")}
         assert {
             row["key"].partition("\x1f")[0]: row["remote_id"] for row in kept(path).values()
@@ -141,7 +114,7 @@ class TestGoingOn:
         self, client: DixaClient, watch: Watch, path: Path, file: Path
     ) -> None:
         """All rows of a request are marked as begun on the disk before it is sent."""
-        write(file, people(250))
+        write(file, dixa_people(250))
         marked: list[int] = []
 
         def look(request: httpx.Request) -> None:
@@ -188,10 +161,10 @@ class TestGoingOn:
             3: "the row may have been sent before",
             5: "sending had begun when the job was cut off",
         }
-        assert effects(emulator) == {"create": 2}
+        assert effects(emulator, "dixa") == {"create": 2}
         again = await run(client, path, file, retry_unknown=True)
         assert counts(again) == (4, 0, 2, 0, 0)
-        assert effects(emulator) == {"create": 3}
+        assert effects(emulator, "dixa") == {"create": 3}
 
     async def test_a_begun_create_that_lands_late(self, path: Path, file: Path) -> None:
         """Where what was sent before arrives after the look, the refusal is settled by another."""
@@ -261,46 +234,46 @@ class TestOutages:
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """Requests whose answers are lost are settled row by row, and nobody is made twice."""
-        write(file, [*people(150), *({"externalId": f"{n}"} for n in range(50))])
+        write(file, [*dixa_people(150), *({"externalId": f"{n}"} for n in range(50))])
         emulator.faults += [LOST, LOST]
 
         report = await run(client, path, file)
 
         assert (report.done, report.failed, report.unknown) == (150, 0, 50)
-        assert effects(emulator) == {"create": 200}
+        assert effects(emulator, "dixa") == {"create": 200}
         assert (await run(client, path, file)).requests == 0
 
     async def test_a_service_that_is_gone_is_waited_for(
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """While the service is gone rows wait; none fails for it, and each is made once."""
-        write(file, people(1000))
+        write(file, dixa_people(1000))
         emulator.faults += [Mishap(status=503)] * 20
 
         report = await run(client, path, file)
 
         assert counts(report) == (1000, 0, 0, 0, 0)
         assert report.held > 0
-        assert effects(emulator) == {"create": 1000}
+        assert effects(emulator, "dixa") == {"create": 1000}
 
     async def test_gone_for_good(
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """A service that stays away ends the job, with all rows to be done by the next run."""
-        write(file, people(300))
+        write(file, dixa_people(300))
         emulator.faults += [Mishap(reset=True)] * 1000
         report = await run(client, path, file, max_outage=60)
         assert report.ending is Ending.GAVE_UP
         assert counts(report) == (0, 0, 0, 0, 300)
         emulator.faults = []
         assert counts(await run(client, path, file)) == (300, 0, 0, 0, 0)
-        assert effects(emulator) == {"create": 300}
+        assert effects(emulator, "dixa") == {"create": 300}
 
     async def test_gone_while_rows_are_looked_up(
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """A look-up without an answer isn't followed by others: the rows wait, those not begun too."""
-        write(file, people(50))
+        write(file, dixa_people(50))
         await read_only(client, path, file, Mode.CREATE)
         begun(path, *range(1, 41))
         emulator.faults += [Mishap(reset=True, operation=LIST)] * 2
@@ -309,7 +282,7 @@ class TestOutages:
 
         assert counts(report) == (50, 0, 0, 0, 0)
         assert report.requests < 2 + 2 + 40 + 5
-        assert effects(emulator) == {"create": 50}
+        assert effects(emulator, "dixa") == {"create": 50}
 
     async def test_rows_at_which_the_service_fails(self, path: Path, file: Path) -> None:
         """Of a request that was answered only the rows are sent again at which the service failed."""
@@ -331,7 +304,7 @@ class TestOutages:
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """A token that isn't let in ends the job and fails no row."""
-        write(file, people(500))
+        write(file, dixa_people(500))
         emulator.faults += [Mishap(status=401)] * 100
         report = await run(client, path, file)
         assert report.ending is Ending.GAVE_UP
@@ -345,19 +318,21 @@ class TestNights:
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """Of 10,000 rows 1 % changed are one request: a patch, without any look-up."""
-        write(file, people(10_000))
+        rows = sized(10_000, 1_000)
+        changed = rows // 100
+        write(file, dixa_people(rows))
         first = await run(client, path, file, Mode.UPSERT)
-        assert first.done == 10_000
-        write(file, chain(people(100, firstName="Jane"), people(10_000)[100:]))
+        assert first.done == rows
+        write(file, chain(dixa_people(changed, firstName="Jane"), dixa_people(rows)[changed:]))
 
         night = await run(client, path, file, Mode.UPSERT)
 
-        assert (night.done, night.unchanged, night.requests) == (10_000, 9_900, 1)
-        assert effects(emulator) == {"create": 10_000, "patch": 100}
+        assert (night.done, night.unchanged, night.requests) == (rows, rows - changed, 1)
+        assert effects(emulator, "dixa") == {"create": rows, "patch": changed}
         assert (await run(client, path, file, Mode.UPSERT)).requests == 0
         full = await run(client, path, file, Mode.UPSERT, full=True)
-        assert (full.done, full.unchanged) == (10_000, 0)
-        assert full.requests < 110
+        assert (full.done, full.unchanged) == (rows, 0)
+        assert full.requests < rows / 100 * 1.1
 
     async def test_the_same_of_what_is_read_once(
         self, client: DixaClient, emulator: Emulator, path: Path
@@ -370,17 +345,17 @@ class TestNights:
         assert (night.done, night.unchanged, night.requests) == (100, 90, 1)
         full = await run(client, path, rows, Mode.UPSERT, full=True)
         assert (full.done, full.requests) == (100, 1)
-        assert effects(emulator) == {"create": 100, "patch": 110}
+        assert effects(emulator, "dixa") == {"create": 100, "patch": 110}
 
     async def test_who_is_gone_is_made_again(
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """A patch of who isn't there any more becomes an upsert."""
-        write(file, people(3))
+        write(file, dixa_people(3))
         await run(client, path, file, Mode.UPSERT)
         emulator.reset()
         emulator.add("dixa", {"email": "0@x.org", "displayName": "another"})
-        write(file, [*people(2, firstName="Jane"), people(3)[2]])
+        write(file, [*dixa_people(2, firstName="Jane"), dixa_people(3)[2]])
 
         night = await run(client, path, file, Mode.UPSERT)
 
@@ -393,13 +368,13 @@ class TestNights:
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """A change that the service refuses is failed, and still a change the night after."""
-        write(file, people(2))
+        write(file, dixa_people(2))
         await run(client, path, file, Mode.UPSERT)
-        bad = {**people(1)[0], "phoneNumber": "12"}
-        write(file, [bad, people(2)[1]])
+        bad = {**dixa_people(1)[0], "phoneNumber": "12"}
+        write(file, [bad, dixa_people(2)[1]])
         night = await run(client, path, file, Mode.UPSERT)
         assert counts(night) == (1, 1, 0, 0, 0)
-        write(file, [{**bad, "firstName": "A"}, people(2)[1]])
+        write(file, [{**bad, "firstName": "A"}, dixa_people(2)[1]])
         night = await run(client, path, file, Mode.UPSERT)
         assert counts(night) == (1, 1, 0, 0, 0)
         assert night.unchanged == 1

@@ -36,11 +36,6 @@ from sunshine_async.journal.stream import (
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.sqlite"
-
-
-@pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
     journal = Journal(path)
     yield journal

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.size import sized
 from support.virtual import sleep, virtually
 
 from sunshine_async import (
@@ -527,10 +528,11 @@ class TestGone:
 
     def test_rows_that_fail_among_others_that_do_not(self) -> None:
         """Rows that meet a 503 each time, among others that are done, fail by themselves, soon."""
+        rows = sized(4000, 1200)
 
         class Choosy(Watched):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                if any(f'"user-{n}"'.encode() in request.content for n in range(0, 4000, 400)):
+                if any(f'"user-{n}"'.encode() in request.content for n in range(0, rows, 400)):
                     await sleep(0.05)
                     return httpx.Response(503)
                 return await super().handle_async_request(request)
@@ -539,9 +541,9 @@ class TestGone:
             way = Choosy(Emulator(clock=anyio.current_time))
             async with SunshineClient("app", auth=KEY, transport=way) as client:
                 began = anyio.current_time()
-                outcomes = await bulk.collect(client.users.create, bodies(4000), concurrency=64)
+                outcomes = await bulk.collect(client.users.create, bodies(rows), concurrency=64)
             failed = [one.index for one in outcomes if not isinstance(one, bulk.Done)]
-            assert failed == list(range(0, 4000, 400))
+            assert failed == list(range(0, rows, 400))
             assert anyio.current_time() - began < 60
 
         virtually(run)

@@ -5,6 +5,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+from support.size import sized
 from support.traffic import Caller, Server, World, callers, usual
 
 from sunshine_async import Lane, Pace
@@ -57,6 +58,7 @@ def test_a_hidden_limit_is_found(
     callers(64, Pace(), server)
     began = world.now
 
+    seconds = sized(seconds, seconds // 3)
     world.run(seconds)
 
     assert used(server, began, seconds) >= 0.9

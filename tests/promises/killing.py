@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +13,10 @@ from typing import Any
 
 import httpx
 from attrs import define, field, frozen
+from support.forking import REAL
 
 from sunshine_async.journal import Journal, State
 
-COMMAND = (sys.executable, "-m", "sunshine_async")
 _PATIENCE = 60.0
 _NONE_MORE = 3.0  # seconds
 _EARLY = 0.25  # of the kills
@@ -96,6 +95,7 @@ class Process:
 
     state: Path
     arguments: tuple[str, ...]
+    command: tuple[str, ...] = REAL
     base_url: str = ""
     _process: "subprocess.Popen[str] | None" = None
 
@@ -104,7 +104,7 @@ class Process:
         port = self.base_url.rpartition(":")[2] or "0"
         options = ("--port", port, "--state", str(self.state), *self.arguments)
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [*COMMAND, "emulator", *options], stdout=subprocess.PIPE, text=True
+            [*self.command, "emulator", *options], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self.base_url = self._process.stdout.readline().strip().removeprefix("listening on ")
@@ -141,9 +141,9 @@ class Process:
 
 
 @contextmanager
-def emulator(folder: Path, *arguments: str) -> Iterator[Process]:
+def emulator(folder: Path, *arguments: str, command: tuple[str, ...] = REAL) -> Iterator[Process]:
     """Run an emulator with *arguments* for the length of the block."""
-    process = Process(folder / "state", arguments)
+    process = Process(folder / "state", arguments, command)
     process.start()
     try:
         yield process
@@ -174,6 +174,7 @@ class Importing:
     kind: Kind = SUNSHINE
     patience: float = _PATIENCE
     """Seconds after which a start of it should have ended."""
+    command: tuple[str, ...] = REAL
 
     @property
     def journal(self) -> Path:
@@ -189,7 +190,7 @@ class Importing:
         env = {**os.environ, **self.kind.env, f"{service.upper()}_BASE_URL": self.base_url}
         return subprocess.Popen(  # noqa: S603 - our own program
             [
-                *COMMAND, "import", str(file), "--mode", self.mode, "--json",
+                *self.command, "import", str(file), "--mode", self.mode, "--json",
                 "--journal", str(self.journal), "--service", service, *self.kind.options,
                 *self.options,
             ],
@@ -324,10 +325,14 @@ def play(
     *options: str,
     mishaps: Sequence[Mapping[str, Any]] = (),
     patience: float = _PATIENCE,
+    command: tuple[str, ...] = REAL,
 ) -> Played:
-    """Kill the import of a *scene*, on an emulator with *options*, until it ends."""
+    """Kill the import of a *scene*, on an emulator with *options*, until it ends.
+
+    The emulator is started by *command*, the import by a process of its own.
+    """
     kind, mode, without = SCENES[scene]
-    with emulator(folder, *options) as there:
+    with emulator(folder, *options, command=command) as there:
         if mode in ("update", "delete"):
             there.add([_before(row) for row in kind.people(rows)], kind)
         people = kind.people(rows, without=without)

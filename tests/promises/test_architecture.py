@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +20,6 @@ FILES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts): file
     for file in sorted(ROOT.rglob("*.py"))
 }
-TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FILES.items()}
 
 LEVELS = (
     ("errors",),
@@ -49,8 +49,8 @@ SERVICES = ("dixa", "smooch", "sunshine")
 MODULES = {f"sunshine_async.{name}".removesuffix(".__init__") for name in FILES}
 RESOURCES = [
     name
-    for name, tree in TREES.items()
-    if name.startswith(SERVICES) and "ENDPOINTS" in ast.dump(tree)
+    for name, file in FILES.items()
+    if name.startswith(SERVICES) and "ENDPOINTS" in file.read_text(encoding="utf-8")
 ]
 PACKAGES = [
     "sunshine_async",
@@ -69,9 +69,15 @@ NOT_AT_FIRST = (
 )
 
 
+@cache
+def tree(name: str) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+
+
 def imports(name: str) -> Iterator[str]:
     """Yield the full name of each module that the module *name* imports, wherever it does."""
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(tree(name)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -238,7 +244,7 @@ def public_methods(name: str) -> Mapping[str, ast.AST]:
     """Return the public methods of the resource that the module *name* has."""
     [resource] = (
         node
-        for node in TREES[name].body
+        for node in tree(name).body
         if isinstance(node, ast.ClassDef) and "self._transport" in ast.unparse(node)
     )
     return {
@@ -294,11 +300,11 @@ def test_every_public_function_and_class_has_a_docstring(name: str) -> None:
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     public = [
         node
-        for node in TREES[name].body
+        for node in tree(name).body
         if isinstance(node, kinds) and not node.name.startswith("_")
     ]
 
-    assert ast.get_docstring(TREES[name])
+    assert ast.get_docstring(tree(name))
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 
 
@@ -351,7 +357,7 @@ def test_a_function_fits_on_a_page(name: str) -> None:
     """No function has more than 80 lines."""
     functions = [
         node
-        for node in ast.walk(TREES[name])
+        for node in ast.walk(tree(name))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 
@@ -363,7 +369,7 @@ def test_a_function_fits_on_a_page(name: str) -> None:
 )
 def test_a_package_has_an_introduction(name: str) -> None:
     """A package begins with an introduction of several sentences."""
-    text = ast.get_docstring(TREES[name]) or ""
+    text = ast.get_docstring(tree(name)) or ""
     sentences = re.findall(r"[.:!?](?=\s|$)", text)
 
     assert 5 <= len(sentences) <= 40

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 import anyio
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripts import scripts
+from support.clients import sunshine
+from support.scripts import Script, outcome_of, scripts
 from support.size import sized
 
-from sunshine_async import BasicAuth, Retry, SunshineClient, bulk
+from sunshine_async import BasicAuth, Retry, SunshineClient
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator, Mishap
@@ -27,7 +27,7 @@ CHAOS = {
     Mishap(cut=True): 0.02,
     Mishap(status=429, retry_after=1): 0.02,
 }
-CREATES = 5_000
+CREATES = sized(5_000, 600)
 
 
 def client_of(emulator: Emulator, **options: Any) -> SunshineClient:
@@ -119,19 +119,6 @@ NEW = UserCreateBody(external_id="key", profile=Profile(given_name="New"))
 CHANGE = UserUpdateBody(profile=Profile(given_name="New"))
 
 
-class Script(httpx.AsyncBaseTransport):
-    """An emulator whose requests each have a mishap of their own, or none."""
-
-    def __init__(self, emulator: Emulator, script: list[Any]) -> None:
-        self.emulator = emulator
-        self.script = iter(script)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        mishap = next(self.script, None)
-        self.emulator.faults = [] if mishap is None else [mishap]
-        return await self.emulator.transport().handle_async_request(request)
-
-
 def names(emulator: Emulator) -> list[str | None]:
     """Return the given names of all users there are."""
     return sorted(user["profile"].get("givenName") for user in emulator.users("sunshine"))
@@ -149,14 +136,7 @@ def run(call: Call, script: list[Any], *, existing: bool) -> tuple[Outcome[None,
         }
         emulator.add("sunshine", old, app_id="app")
 
-    async def scenario() -> Outcome[None, object]:
-        transport = Script(emulator, script)
-        client = SunshineClient("app", auth=AUTH, transport=transport)
-        with no_waiting():
-            [outcome] = await bulk.collect(lambda _: call(client), [None])
-        return outcome
-
-    return anyio.run(scenario), emulator
+    return outcome_of(sunshine(Script(emulator, script)), call), emulator
 
 
 @settings(max_examples=sized(150, 5))
@@ -309,14 +289,14 @@ async def test_two_writers_make_one_user_each() -> None:
 @pytest.mark.parametrize("share_of_known", [0.0, 0.02, 0.98, 1.0])
 async def test_upserts_take_about_one_request_each(share_of_known: float) -> None:
     """A run over mostly new users, and one over mostly known ones, is at most 1.1 requests each."""
-    emulator = Emulator()
-    known = round(1000 * share_of_known)
+    emulator, rows = Emulator(), sized(1000, 500)
+    known = round(rows * share_of_known)
     for number in range(known):
-        emulator.add("sunshine", {"externalId": f"id-{number * 997 % 1000}"}, app_id="app")
+        emulator.add("sunshine", {"externalId": f"id-{number * 997 % rows}"}, app_id="app")
     client = client_of(emulator)
 
-    async with client.users.upsert_many(body(n, keyed=True) for n in range(1000)) as outcomes:
+    async with client.users.upsert_many(body(n, keyed=True) for n in range(rows)) as outcomes:
         assert {type(outcome) async for outcome in outcomes} == {Done}
 
-    assert emulator.ledger()["sunshine"]["users"] == 1000
-    assert emulator.requests <= 1100
+    assert emulator.ledger()["sunshine"]["users"] == rows
+    assert emulator.requests <= rows * 1.1

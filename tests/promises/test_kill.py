@@ -8,11 +8,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from attrs import evolve
 from killing import SUNSHINE, Importing, emulator, ended, judged, play
+from support.forking import Command
 from support.size import sized
 
 CALM = ("--latency", "0.02")
-ROWS = 1500
+ROWS = sized(1500, 600)
 
 
 KILLS = {
@@ -42,12 +44,13 @@ MISHAPS = (
 
 @pytest.mark.costly
 @pytest.mark.parametrize("scene", KILLS)
-def test_killed_again_and_again(tmp_path: Path, scene: str) -> None:
+def test_killed_again_and_again(tmp_path: Path, forked: Command, scene: str) -> None:
     """Killed at random, and run again until it ends, an import has done each row exactly once."""
     mishaps = () if scene in IN_DOUBT else MISHAPS
     played = play(
-        scene, tmp_path, sized(KILLS[scene], 1), ROWS, Random(scene), *CALM, mishaps=mishaps
-    )
+        scene, tmp_path, sized(KILLS[scene], 1), ROWS, Random(scene), *CALM, mishaps=mishaps,
+        command=forked,
+    )  # fmt: skip
     said, ledger = played.said, played.ledger
     assert played.verdict.right, played
     assert played.kills
@@ -59,10 +62,10 @@ def test_killed_again_and_again(tmp_path: Path, scene: str) -> None:
         assert ledger["effects"]["create"] == ledger["users"]
 
 
-def test_the_service_goes_and_comes_back(tmp_path: Path) -> None:
+def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> None:
     """The emulator killed and started again in mid-run: the import waits, and all rows are done."""
     rows = SUNSHINE.people(ROWS)
-    with emulator(tmp_path, "--latency", "0.05") as there:
+    with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
         job = Importing(tmp_path, there.base_url, "create", rows)
         process = job.start()
         while (before := len(there.users())) < ROWS // 4:
@@ -78,15 +81,16 @@ def test_the_service_goes_and_comes_back(tmp_path: Path) -> None:
     assert verdict.right, verdict
 
 
-def test_a_disk_that_fills(tmp_path: Path) -> None:
+def test_a_disk_that_fills(tmp_path: Path, forked: Command) -> None:
     """A journal that can't grow stops the import in order; with room again it ends, exactly once."""
     rows = SUNSHINE.people(ROWS)
+    limit = sized(220_000, 110_000)
 
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (220_000, 220_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    with emulator(tmp_path, "--latency", "0.002") as there:
-        job = Importing(tmp_path, there.base_url, "create", rows)
+    with emulator(tmp_path, "--latency", "0.002", command=forked) as there:
+        job = Importing(tmp_path, there.base_url, "create", rows, command=forked)
         process = job.start(preexec_fn=little_room)
         said, noted = ended(process)
         assert process.returncode == 3, (said, noted)
@@ -100,17 +104,18 @@ def test_a_disk_that_fills(tmp_path: Path) -> None:
     assert ledger["effects"]["create"] == ROWS
 
 
-def test_interrupted(tmp_path: Path) -> None:
+def test_interrupted(tmp_path: Path, forked: Command) -> None:
     """SIGTERM ends it in order, with all in the journal; a second process is refused meanwhile."""
-    number = 900
-    with emulator(tmp_path, "--latency", "0.01") as there:
+    number = sized(900, 400)
+    with emulator(tmp_path, "--latency", "0.01", command=forked) as there:
         options = ("--rate", "150")
         job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(number), options)
         process = job.start()
         while len(there.users()) < 100:
             time.sleep(0.05)
         process.send_signal(signal.SIGSTOP)  # the first job waits, however long the second takes
-        second = job.start()
+        other = evolve(job, command=forked)
+        second = other.start()
         said, noted = ended(second)
         process.send_signal(signal.SIGCONT)
         assert (second.returncode, said) == (2, "")
@@ -121,7 +126,7 @@ def test_interrupted(tmp_path: Path) -> None:
         first = json.loads(said)
         assert first["done"] + first["waiting"] == number
         assert first["waiting"]
-        _, last = job.killed(0, Random(1), there)
+        _, last = other.killed(0, Random(1), there)
         assert last["done"] == number
         assert judged(job, there).right
         assert there.ledger()["requests"] == number

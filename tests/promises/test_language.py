@@ -4,16 +4,13 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import sunshine_async
 
 ROOT = Path(sunshine_async.__file__).parent
-TREES = {
-    str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8"))
-    for file in sorted(ROOT.rglob("*.py"))
-}
 PRONOUN = re.compile(r"\b(its?|they|them|theirs?|those|ones?|others?)\b", re.IGNORECASE)
 QUESTION_WORD = re.compile(r"\b(what(ever)?|who|whose|whom|whether)\b", re.IGNORECASE)
 BEGINNING = re.compile(r"(?:^|(?<=[.:;] ))(?:What|Who|Whose|Whom|Whether|How)\b")
@@ -21,9 +18,18 @@ CODE = re.compile(r"``[^`]*``|`[^`]*`|::\n\n(?: {4}.*\n?)+")
 SERVICES = ("dixa", "smooch", "sunshine")
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of each file."""
+    return {
+        str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8"))
+        for file in sorted(ROOT.rglob("*.py"))
+    }
+
+
 def docstrings() -> Iterator[tuple[str, str]]:
     """Yield the place and the text of each docstring: of modules, classes, functions, attributes."""
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             for before, child in (
@@ -59,7 +65,7 @@ def test_a_class_name_has_one_meaning() -> None:
     }
     names = Counter(
         node.name.lstrip("_")
-        for file, tree in TREES.items()
+        for file, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
         and not (file.startswith(SERVICES) and node.name in published)

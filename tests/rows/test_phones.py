@@ -16,11 +16,6 @@ from sunshine_async.rows.phones import count_national
 SHAPE = DIXA.tasks[Mode.CREATE].shape
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "users.jsonl"
-
-
 def turned(file: Path, *rows: dict[str, Any], region: str = "DE") -> tuple[list[Any], int]:
     """Return what is read of *rows*, and how many numbers were turned."""
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

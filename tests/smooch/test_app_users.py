@@ -9,6 +9,7 @@ from typing import Any, Final
 import anyio
 import httpx
 import pytest
+from support.virtual import virtual
 
 from sunshine_async import (
     UNSET,
@@ -479,6 +480,7 @@ class TestMany:
         assert names == {f"id-{n}": (f"{n + 50}", f"{n + 50}") for n in range(50)}
         assert emulator.users("smooch") == []
 
+    @virtual
     async def test_overlapping_updates_are_all_done(self) -> None:
         """Updates of one user that overlap meet 409s, and are all done in the end."""
         emulator = Emulator(latency=0.01)

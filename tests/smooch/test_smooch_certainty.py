@@ -3,14 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-import anyio
-import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripts import scripts
+from support.clients import smooch
+from support.scripts import Script, outcome_of, scripts
 from support.size import sized
 
-from sunshine_async import BasicAuth, bulk
+from sunshine_async import BasicAuth
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator
@@ -23,7 +22,6 @@ from sunshine_async.smooch import (
     Confirmation,
     SmoochClient,
 )
-from sunshine_async.testing import no_waiting
 
 AUTH = BasicAuth("key-id", "secret")
 NEW = AppUserPreCreate(user_id="key", given_name="New")
@@ -43,19 +41,6 @@ SCRIPTS = scripts(404)
 Call = Callable[[SmoochClient], Awaitable[object]]
 
 
-class Script(httpx.AsyncBaseTransport):
-    """An emulator whose requests each have a mishap of their own, or none."""
-
-    def __init__(self, emulator: Emulator, script: list[Any]) -> None:
-        self.emulator = emulator
-        self.script = iter(script)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        mishap = next(self.script, None)
-        self.emulator.faults = [] if mishap is None else [mishap]
-        return await self.emulator.transport().handle_async_request(request)
-
-
 def run(
     call: Call, script: list[Any], *existing: dict[str, Any]
 ) -> tuple[Outcome[None, object], Emulator]:
@@ -64,13 +49,7 @@ def run(
     for user in existing:
         emulator.add("smooch", user, app_id="app")
 
-    async def scenario() -> Outcome[None, object]:
-        client = SmoochClient("app", auth=AUTH, transport=Script(emulator, script))
-        with no_waiting():
-            [outcome] = await bulk.collect(lambda _: call(client), [None])
-        return outcome
-
-    return anyio.run(scenario), emulator
+    return outcome_of(smooch(Script(emulator, script)), call), emulator
 
 
 def names(emulator: Emulator) -> list[str]:

@@ -1,21 +1,22 @@
 """The models of Sunshine users: all that they hold comes back, and a ``repr`` is discreet."""
 
 import inspect
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from importlib import import_module
 from pkgutil import iter_modules
-from types import ModuleType, NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from types import ModuleType
+from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.models import whole
 from support.size import sized
 
-from sunshine_async import UNSET, Unset, sunshine
-from sunshine_async._codec import decode, encode, structure, wire_name
+from sunshine_async import sunshine
+from sunshine_async._codec import decode, encode, structure
 from sunshine_async._codec.model import Model
 from sunshine_async.sunshine import User, UserCreateBody, UserUpdateBody
 from sunshine_async.sunshine import models as user_models
@@ -36,45 +37,6 @@ SHOWN = {
     "verification",
     "zendesk_id",
 }
-
-NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-FLAT = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
-JSON = st.recursive(
-    FLAT,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=5,
-)
-OF_KIND: Mapping[Any, st.SearchStrategy[Any]] = {
-    Unset: st.just(UNSET),
-    NoneType: st.none(),
-    str: st.text(max_size=8),
-    bool: st.booleans(),
-    datetime: st.datetimes(timezones=st.just(UTC)).map(
-        lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000)
-    ),
-}
-
-
-def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Return a strategy for what a field with the type *hint* may hold."""
-    if hint in OF_KIND:
-        return OF_KIND[hint]
-    if get_origin(hint) is list:
-        return st.lists(values(get_args(hint)[0]), max_size=2)
-    if get_origin(hint) is Mapping:
-        return st.dictionaries(st.text(max_size=8), FLAT, max_size=3)
-    if isinstance(hint, type):
-        return models(hint)
-    return st.one_of([values(member) for member in get_args(hint)])
-
-
-def models(kind: type[Any]) -> st.SearchStrategy[Any]:
-    """Return a strategy for whole models of *kind*, with what is beyond the model too."""
-    hints = get_type_hints(kind)
-    known = {wire_name(name) for name in hints if name != "extra"}
-    fields = {name: values(hint) for name, hint in hints.items() if name != "extra"}
-    keys = st.text(max_size=8).filter(lambda key: key not in known)
-    return st.builds(kind, **fields, extra=st.dictionaries(keys, JSON, max_size=2))
 
 
 def modules() -> Iterator[ModuleType]:
@@ -102,7 +64,7 @@ def test_the_package_has_every_model() -> None:
 @settings(max_examples=sized(40, 5))
 def test_a_model_comes_back(kind: type[Any], data: st.DataObject) -> None:
     """Any model, written as JSON and read again, is the same model."""
-    model = data.draw(models(kind))
+    model = data.draw(whole(kind))
 
     assert structure(decode(encode(model)), kind) == model
 

@@ -1,11 +1,16 @@
 """Scripts of faults for property tests: the fate of each request of a call."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
 
+import anyio
 import httpx
 from hypothesis import strategies as st
 
-from sunshine_async.emulator import Mishap
+from sunshine_async import bulk
+from sunshine_async.bulk import Outcome
+from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.testing import no_waiting
 
 FATES: Final = (
     None,
@@ -26,3 +31,28 @@ def scripts(*without: int) -> st.SearchStrategy[list[Mishap | httpx.TransportErr
     """Return a strategy for the fates of a call's requests, in order; no status of *without*."""
     fates = [fate for fate in FATES if not isinstance(fate, Mishap) or fate.status not in without]
     return st.lists(st.sampled_from(fates), max_size=7)
+
+
+class Script(httpx.AsyncBaseTransport):
+    """An emulator whose requests each have a mishap of their own, or none."""
+
+    def __init__(self, emulator: Emulator, script: Iterable[Any]) -> None:
+        self.emulator = emulator
+        self.script = iter(script)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass *request* on with its mishap."""
+        mishap = next(self.script, None)
+        self.emulator.faults = [] if mishap is None else [mishap]
+        return await self.emulator.transport().handle_async_request(request)
+
+
+def outcome_of(client: Any, call: Callable[[Any], Awaitable[object]]) -> Outcome[None, object]:
+    """Return the outcome of *call* by *client*, without waits."""
+
+    async def scenario() -> Outcome[None, object]:
+        with no_waiting():
+            [outcome] = await bulk.collect(lambda _: call(client), [None])
+        return outcome
+
+    return anyio.run(scenario)

@@ -202,3 +202,10 @@ class Blocking:
                     self.heard.append(request.count(b"HTTP/1.1"))
                 while self._link.recv(65536):
                     pass
+
+
+def unused_port() -> int:
+    """Return a port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port

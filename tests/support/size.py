@@ -3,13 +3,12 @@
 A small run keeps every promise, on fewer cases, examples, rows and kills.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
-
-import pytest
 
 T = TypeVar("T")
 
-CASES = 3
+CASES = 2
 """Cases of a parametrized test in a small run; one case with the mark ``costly``."""
 
 _run = {"size": "small"}
@@ -25,14 +24,7 @@ def sized(full: T, small: T) -> T:
     return full if _run["size"] == "full" else small
 
 
-def small_selection(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Split *items* into those of a small run, at most `CASES` of a test, and all others."""
-    by_test: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    kept = {
-        cases[place * (len(cases) - 1) // (CASES - 1)]
-        for cases in by_test.values()
-        for place in range(1 if cases[0].get_closest_marker("costly") else CASES)
-    }
-    return [item for item in items if item in kept], [item for item in items if item not in kept]
+def some(cases: Sequence[T], at_most: int) -> Sequence[T]:
+    """Return *cases*, in a small run *at_most* that many: from the first to the last."""
+    places = range(sized(len(cases), min(at_most, len(cases))))
+    return [cases[place * (len(cases) - 1) // max(1, len(places) - 1)] for place in places]

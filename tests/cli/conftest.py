@@ -1,0 +1,30 @@
+"""Fixtures of the command line's tests: one emulator on a socket for all tests of a file."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sunshine_async.emulator import Emulator
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Emulator, str]]:
+    """Serve an emulator; give it and its URL."""
+    emulator = Emulator()
+    with emulator.serve() as base_url:
+        yield emulator, base_url
+
+
+@pytest.fixture
+def emulator(served: tuple[Emulator, str]) -> Emulator:
+    """Return the emulator, without data."""
+    emulator, _ = served
+    emulator.reset()
+    return emulator
+
+
+@pytest.fixture
+def emulator_url(served: tuple[Emulator, str], emulator: Emulator) -> str:
+    """Return the URL of the emulator, which is without data."""
+    _, base_url = served
+    return base_url

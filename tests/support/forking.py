@@ -1,0 +1,162 @@
+"""A process that has imported the command line, and forks for each start of the command line.
+
+An import takes most of a second, a fork a few milliseconds. ``forked.py`` is the command that asks
+for a fork: it hands over its arguments, environment, folder, limits and open files, passes signals
+on, and ends as the fork ends. A fork ends as a process of its own does, the interpreter included.
+The interpreter reads some variables at its start only, such as LANG: tests of these start their own.
+"""
+
+import gc
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from select import select
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+HERE = Path(__file__).resolve()
+Command: TypeAlias = tuple[str, ...]
+REAL: Command = (sys.executable, "-m", "sunshine_async")
+"""The command in a process that imports the package."""
+IMPORTED = (
+    "sunshine_async.emulator", "sunshine_async.journal", "uvicorn", "uvicorn.lifespan.on",
+    "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl", "anyio._backends._asyncio",
+    "typer.rich_utils",
+)  # fmt: skip
+"""Modules of commands that a dry run doesn't import."""
+_PLACES = 1000
+"""File numbers from here on are free in any process of a test."""
+
+
+@contextmanager
+def forking() -> Iterator[Command]:
+    """Give the command in a fork, for the length of the block."""
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/socket"
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE.parents[2])}
+        parent = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, str(HERE), path], env=env, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        try:
+            yield (sys.executable, "-I", "-S", str(HERE.with_name("forked.py")), path)
+        finally:
+            parent.communicate()
+
+
+def serve(path: str) -> tuple[dict[str, Any], list[int]]:
+    """Fork at each request until standard input ends; return in a fork only, with its request."""
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    os.write(1, b"ready\n")
+    callers: dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select([0, woken, listener, *callers.values()], [], [])
+        if woken in ready:
+            os.read(woken, 100)
+            _reap(callers)
+        for pid, caller in callers.items():
+            if caller in ready or 0 in ready:  # it has been killed, so is the command
+                os.kill(pid, signal.SIGKILL)
+        if 0 in ready:
+            sys.exit()
+        if listener in ready:
+            caller, _ = listener.accept()
+            start, files = _read(caller)
+            if (pid := os.fork()) == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for one in (listener, caller, *callers.values()):
+                    one.close()
+                return start, files
+            callers[pid] = caller
+            _tell(caller, pid)
+            for number in files:
+                os.close(number)
+
+
+def _reap(callers: dict[int, socket.socket]) -> None:
+    """Tell the callers of the forks that have ended."""
+    for pid in [*callers]:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            with callers.pop(pid) as caller:
+                _tell(caller, os.waitstatus_to_exitcode(status))
+
+
+def _read(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    data, files, _, _ = socket.recv_fds(caller, 1 << 16, 256)
+    while not data.endswith(b"\n"):
+        data += caller.recv(1 << 16)
+    return json.loads(data), files
+
+
+def _tell(caller: socket.socket, number: int) -> None:
+    with suppress(OSError):  # it has been killed
+        caller.sendall(b"%d\n" % number)
+
+
+def become(start: dict[str, Any], files: list[int]) -> None:
+    """Make this process what the caller is: its arguments, environment, folder, limits and files."""
+    sys.argv[1:] = start["arguments"]
+    os.chdir(start["folder"])
+    os.umask(start["umask"])
+    os.environ.clear()
+    os.environ.update(start["environment"])
+    time.tzset()
+    moved = [os.dup2(number, _PLACES + place) for place, number in enumerate(files)]
+    os.closerange(0, _PLACES)
+    for number, target in zip(moved, start["files"], strict=True):
+        os.dup2(number, target)
+        os.close(number)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = _stream(number, getattr(sys, name))
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    resource.setrlimit(resource.RLIMIT_FSIZE, start["file_size"])
+
+
+def _stream(number: int, as_this: Any) -> Any:
+    """Return a standard stream as the interpreter makes it: none where the file is closed."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return None
+    return open(
+        number, "w" if number else "r", encoding=as_this.encoding, errors=as_this.errors,
+        newline="\n", closefd=False, buffering=1 if number == 2 or os.isatty(number) else -1,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Be the process that forks; in a fork, run the command line."""
+    for name in IMPORTED:
+        import_module(name)
+    app, runner = import_module("sunshine_async.cli.app").app, import_module("typer.testing")
+    rows = Path(sys.argv[1]).with_name("users.jsonl")
+    rows.write_text("{}\n")
+    dry_run = ["import", str(rows), "--mode", "create", "--dry-run"]
+    assert runner.CliRunner().invoke(app, dry_run).exit_code == 0
+    gc.freeze()
+    become(*serve(sys.argv[1]))
+    import_module("sunshine_async.cli").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Jobs with a journal: their files, their runs, and the counts that they end with."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sunshine_async import jobs
+from sunshine_async.emulator import Emulator
+from sunshine_async.jobs import Mode, Report, Service, open_rows
+from sunshine_async.journal import Journal, State, Update
+
+
+def write(file: Path, rows: Iterable[Any]) -> Path:
+    """Write *rows* to *file*, a line a row; return the file."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+async def run_with_journal(
+    client: Any, service: Service, path: Path, rows: Any, mode: Mode, **options: Any
+) -> Report:
+    """Run a job over *rows*, those of a file or at hand, with the journal at *path*."""
+    async with jobs.open(path, client, service, mode, **options) as job:
+        if not isinstance(rows, Path):
+            return await job.run(rows)
+        with open_rows(rows, job.shape) as found:
+            return await job.run(found)
+
+
+def begun(path: Path, *numbers: int) -> None:
+    """Let the journal say that rows had begun, and that the run isn't finished."""
+    journal = Journal(path)
+    journal.write([Update(number, State.BEGUN, 1.0, sent=1) for number in numbers])
+    journal.describe(state="open")
+    journal.close()
+
+
+def counts(report: Report) -> tuple[int, int, int, int, int]:
+    """Return how many rows are done, failed, unknown, bad and waiting."""
+    return report.done, report.failed, report.unknown, report.bad, report.waiting
+
+
+def effects(emulator: Emulator, service: str) -> dict[str, int]:
+    """Return how often *service* did what, without what it never did."""
+    found = emulator.ledger()[service]["effects"]
+    return {name: number for name, number in found.items() if number}
+
+
+def dixa_people(number: int, **more: Any) -> list[dict[str, Any]]:
+    """Return so many rows of end users, each with an email and a name."""
+    return [{"email": f"{n}@x.org", "displayName": f"User {n}", **more} for n in range(number)]
