@@ -237,3 +237,20 @@ async def test_the_first_records_need_no_further_page() -> None:
 
     assert [one.id for one in await client.participants.list("c1").first(2)] == ["a", "b"]
     assert len(transport.requests) == 1
+
+
+async def test_unreadable_records_may_be_the_first() -> None:
+    """Fewer readable records than asked for, and unreadable ones that may fill the number: no list."""
+    client, _ = scripted((200, {"participants": [{"id": "a"}, {}]}), retry=ONE_ATTEMPT)
+
+    with pytest.raises(ResponseDecodeError, match="no id") as caught:
+        await client.participants.list("c1").first(2)
+
+    assert caught.value.path == "participants"
+
+
+async def test_fewer_records_than_asked_for_are_all() -> None:
+    """A list that ends before the number is reached gives what it has."""
+    client, _ = scripted(page("a"), retry=ONE_ATTEMPT)
+
+    assert [one.id for one in await client.participants.list("c1").first(2)] == ["a"]
