@@ -1,8 +1,9 @@
 """Records created once, by a service without idempotency keys: a mark, and look-ups of the mark.
 
-`create_once` sends a create. After a lost answer it looks for the record twice, with a pause; for
-work that runs again it looks before sending. A `LookUp` tells the record from others: by a mark in
-the metadata, or else. The create itself is never sent again once the service may have acted.
+`create_once` sends a create. After a lost answer `create_once` looks for the record twice, with a
+pause; for work that runs again `create_once` looks before sending. A `LookUp` selects the record,
+by a mark in the metadata or by a property. The create is never sent again once the service may have
+acted.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -34,12 +35,13 @@ LOOKS: Final = 2
 _PAUSE: Final = 4
 """The pause between two look-ups, in multiples of `Retry.first_wait`: 2 seconds by default."""
 _OTHER: Final = ErrorDetail(
-    "once", "a record with this once= is there, with other content: use a key for one content only"
+    "once",
+    "a record with this once= is there, with different content: use a key for one content only",
 )
 
 
 def check_once(once: str | None, sent_before: datetime | None) -> None:
-    """Raise `ValueError` for a key or a time that can't be used, `TypeError` for other types."""
+    """Raise `ValueError` for a key or a time that can't be used, `TypeError` for a wrong type."""
     if once is not None and not 1 <= len(once) <= MAX_KEY:
         message = f"once has {len(once)} characters: 1 to {MAX_KEY}"
         raise ValueError(message)
@@ -124,7 +126,7 @@ class LookUp(Generic[R]):
         return []
 
     def settle(self, marked: list[R]) -> list[R]:
-        """Return the records with equal content; `ConflictError` if all have other content."""
+        """Return the records with equal content; `ConflictError` if all differ."""
         equal = [record for record in marked if self.is_equal(record)]
         if marked and not equal:
             raise ConflictError(
@@ -156,7 +158,7 @@ async def create_once(
     - *sent_before*: look for the records of an earlier attempt before sending.
     - After an error of *send* with *maybe_applied* True: two look-ups, with a pause. If both find
       no mark or fail, raise the error of *send*.
-    - `ConflictError`, with *maybe_applied* True, for a record with the mark and other content.
+    - `ConflictError`, with *maybe_applied* True, for a record with the mark and different content.
     """
     if sent_before is not None:
         found = await find_earlier(look_up, transport, sent_before)

@@ -140,6 +140,8 @@ LOOKS: dict[str, tuple[tuple[Answer, ...], str]] = {
         (page(message("7", author={"type": "user"})), page()),
         "unknown",
     ),
+    "an author of an unknown type": ((page(message("7", author={"type": "new"})),), "7"),
+    "an unreadable author": ((page(message("7", author=["business"])),), "7"),
     "another mark": ((page(message("7", metadata={"sunshineAsyncOnce": "j"})), page()), "unknown"),
     "an unreadable mark": ((page(message("7", metadata=[1])), page()), "unknown"),
     "other content": ((page(message("7", "Bye")),), "conflict"),
@@ -384,6 +386,16 @@ async def test_only_what_was_sent_is_compared(case: str) -> None:
     else:
         with pytest.raises(ConflictError):
             await messages.messages.post("c", body, once="k")
+
+
+async def test_a_message_in_the_name_of_a_user_is_found() -> None:
+    """A post with a user as the author finds the message of the user."""
+    given = message("7", author={"type": "user", "userId": "u"})
+    sunshine, _ = sunshine_with(LOST, page(given))
+    author = Author(type="user", user_id="u")
+    body = MessagePost(author=author, content=TextMessage(text="Hello"))
+
+    assert await outcome_of(sunshine.messages.post("c", body, once="k")) == "7"
 
 
 async def test_all_messages_of_one_post_are_found() -> None:
