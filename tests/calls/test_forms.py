@@ -8,14 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
-from support.clients import scripted
+from support.clients import scripted, sunshine
 from support.frames import leaks
 
-from sunshine_async import BasicAuth, Replay, Retry, SunshineClient, TransportError
+from sunshine_async import Replay, Retry, TransportError
 from sunshine_async._calls.forms import MAX_FILE_BYTES, BytesBody, File, Form
 from sunshine_async.emulator import Emulator
 
 SECRET = "s3cret-12345"
+
+AT_ONCE = Retry(first_wait=0)
 
 
 def parts_of(request: httpx.Request) -> list[tuple[str | None, str | None, str, bytes]]:
@@ -41,7 +43,7 @@ async def pieces() -> AsyncIterator[bytes]:
 
 async def test_bytes_go_out_as_they_are() -> None:
     """Bytes have the media type that was given, and their length."""
-    client, transport = scripted((200, {"ok": 1}), (200, {}), retry=Retry(first_wait=0))
+    client, transport = scripted((200, {"ok": 1}), (200, {}), retry=AT_ONCE)
     large = bytes(range(256)) * 2000
 
     assert await client.request("PUT", "/v2/x", content=("text/csv", b"a;b")) == {"ok": 1}
@@ -55,7 +57,7 @@ async def test_bytes_go_out_as_they_are() -> None:
 
 async def test_bytes_may_be_sent_again() -> None:
     """Bytes stay in memory, so a request that may be sent again is sent again."""
-    client, transport = scripted(httpx.ReadError(""), (200, {}), retry=Retry(first_wait=0))
+    client, transport = scripted(httpx.ReadError(""), (200, {}), retry=AT_ONCE)
 
     await client.request("PUT", "/v2/x", content=("text/plain", b"again"))
 
@@ -66,7 +68,7 @@ async def test_a_form_has_texts_and_files(tmp_path: Path) -> None:
     """Texts go first, then each file with its name and media type, in order."""
     path = tmp_path / "a.png"
     path.write_bytes(b"pixels")
-    client, transport = scripted((201, {}), retry=Retry(first_wait=0))
+    client, transport = scripted((201, {}), retry=AT_ONCE)
 
     await client.request(
         "POST",
@@ -93,9 +95,7 @@ async def test_a_form_has_texts_and_files(tmp_path: Path) -> None:
 
 async def test_a_stream_is_not_sent_twice() -> None:
     """A form with a file that can be read once is sent once, whatever *replay* says."""
-    client, transport = scripted(
-        httpx.ReadError(""), httpx.ConnectError(""), retry=Retry(first_wait=0)
-    )
+    client, transport = scripted(httpx.ReadError(""), httpx.ConnectError(""), retry=AT_ONCE)
 
     with pytest.raises(TransportError):
         await client.request(
@@ -107,7 +107,7 @@ async def test_a_stream_is_not_sent_twice() -> None:
 
 async def test_files_are_read_anew_for_each_attempt() -> None:
     """A form of files that can be read again is whole in every attempt."""
-    client, transport = scripted(httpx.ReadError(""), (200, {}), retry=Retry(first_wait=0))
+    client, transport = scripted(httpx.ReadError(""), (200, {}), retry=AT_ONCE)
 
     await client.request("PUT", "/v2/x", files={"a": io.BytesIO(b"first"), "b": b"second"})
 
@@ -118,7 +118,7 @@ async def test_files_are_read_anew_for_each_attempt() -> None:
 
 async def test_the_emulator_reads_an_upload_by_request() -> None:
     """A free request uploads a file like the declared operation."""
-    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=Emulator().transport())
+    client = sunshine(Emulator().transport())
 
     found = await client.request(
         "POST",
@@ -149,7 +149,7 @@ async def test_the_emulator_reads_an_upload_by_request() -> None:
 )
 async def test_an_unfit_body_is_never_sent(arguments: dict[str, Any], reason: str) -> None:
     """What can't be a body is named before anything is sent."""
-    client, transport = scripted(retry=Retry(first_wait=0))
+    client, transport = scripted(retry=AT_ONCE)
 
     with pytest.raises((ValueError, TypeError), match=reason):
         await client.request("POST", "/v2/x", **arguments)
@@ -169,7 +169,7 @@ async def test_an_unfit_body_is_never_sent(arguments: dict[str, Any], reason: st
 )
 async def test_no_frame_shows_the_body(arguments: dict[str, Any]) -> None:
     """An error that comes after sending shows the body in no local variable."""
-    client, _ = scripted(httpx.ReadError(""), retry=Retry(first_wait=0))
+    client, _ = scripted(httpx.ReadError(""), retry=AT_ONCE)
 
     with pytest.raises(TransportError) as caught:
         await client.request("POST", "/v2/x", **arguments)

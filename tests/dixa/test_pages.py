@@ -209,3 +209,24 @@ def test_no_link_leads_away(link: str) -> None:
             raw_path=f"/v1/endusers?{query}".encode("ascii")
         )
         assert (url.host, url.path) == ("dev.dixa.io", "/v1/endusers")
+
+
+@pytest.mark.parametrize("meta", [5, [], {"next": 5}])
+async def test_an_unreadable_link_is_an_error(meta: Any) -> None:
+    """Nobody can tell if a list ends here: the page is an error, not the end."""
+    client, _ = scripted((200, {"data": [{"id": "a"}], "meta": meta}))
+
+    with pytest.raises(ResponseDecodeError) as caught:
+        await ids(client.end_users.list())
+
+    assert caught.value.path == "meta.next"
+
+
+async def test_a_filter_that_finds_the_unreadable_only_is_an_error() -> None:
+    """A record without an id is a find that nobody can read, not an empty list."""
+    client, _ = scripted((200, {"data": [{}]}))
+
+    with pytest.raises(ResponseDecodeError) as caught:
+        await ids(client.end_users.list(email="a@b.c"))
+
+    assert caught.value.path == "data"

@@ -8,10 +8,13 @@ import anyio
 import httpx
 import pytest
 from anyio import get_cancelled_exc_class
+from support.clients import sunshine
 from support.virtual import sleep, virtual
 
-from sunshine_async import BasicAuth, BearerAuth, Retry, SunshineClient
+from sunshine_async import BearerAuth, Retry, SunshineClient
 from sunshine_async.sunshine import Author
+
+TWICE = Retry(max_attempts=2, first_wait=0.1)
 
 
 class Service(httpx.AsyncBaseTransport):
@@ -29,16 +32,6 @@ class Service(httpx.AsyncBaseTransport):
         return httpx.Response(200 if self._behave is None else await self._behave(), json={})
 
 
-def client_of(service: Service) -> SunshineClient:
-    """Return a client of *service*."""
-    return SunshineClient(
-        "app",
-        auth=BasicAuth("id", "secret"),
-        transport=service,
-        retry=Retry(max_attempts=2, first_wait=0.1),
-    )
-
-
 async def never() -> int:
     """Answer never."""
     await anyio.sleep_forever()
@@ -51,7 +44,7 @@ async def test_the_sign_is_renewed_and_taken_back() -> None:
     service = Service()
     began = anyio.current_time()
 
-    async with client_of(service).activities.typing("c1", interval=5):
+    async with sunshine(service, retry=TWICE).activities.typing("c1", interval=5):
         await sleep(12)
 
     assert [(round(at - began), what) for at, what in service.posted] == [
@@ -68,7 +61,7 @@ async def test_the_work_does_not_wait_for_the_sign() -> None:
     service = Service()
     began = anyio.current_time()
 
-    async with client_of(service).activities.typing("c1"):
+    async with sunshine(service, retry=TWICE).activities.typing("c1"):
         pass
 
     assert anyio.current_time() == began
@@ -81,7 +74,7 @@ async def test_a_silent_service_delays_the_end_by_one_interval() -> None:
     service = Service(never)
     began = anyio.current_time()
 
-    async with client_of(service).activities.typing("c1", interval=3):
+    async with sunshine(service, retry=TWICE).activities.typing("c1", interval=3):
         await sleep(1)
 
     assert anyio.current_time() - began == pytest.approx(4)
@@ -94,7 +87,7 @@ async def test_an_error_of_the_block_is_raised_as_itself() -> None:
     service = Service()
 
     async def work() -> None:
-        async with client_of(service).activities.typing("c1"):
+        async with sunshine(service, retry=TWICE).activities.typing("c1"):
             await sleep(1)
             message = "lost"
             raise LookupError(message)
@@ -113,7 +106,7 @@ async def test_a_cancelled_block_ends_at_once() -> None:
 
     with anyio.move_on_after(7) as scope:
         try:
-            async with client_of(service).activities.typing("c1", interval=5):
+            async with sunshine(service, retry=TWICE).activities.typing("c1", interval=5):
                 await sleep(100)
         except get_cancelled_exc_class():
             ended = True
@@ -135,7 +128,7 @@ def test_a_refused_sign_breaks_nothing(status: int, caplog: pytest.LogCaptureFix
     @virtual
     async def scenario() -> None:
         service = Service(refuse)
-        async with client_of(service).activities.typing("c1", interval=60):
+        async with sunshine(service, retry=TWICE).activities.typing("c1", interval=60):
             await sleep(200)
         assert service.posted
 
@@ -169,7 +162,7 @@ def test_the_log_shows_no_text_of_a_foreign_error(caplog: pytest.LogCaptureFixtu
 async def test_an_interval_is_more_than_nothing(interval: float) -> None:
     """An interval that would post without a pause is refused before the block runs."""
     with pytest.raises(ValueError, match="interval"):
-        async with client_of(Service()).activities.typing("c1", interval=interval):
+        async with sunshine(Service()).activities.typing("c1", interval=interval):
             raise AssertionError
 
 
@@ -179,5 +172,5 @@ async def test_an_invalid_id_is_no_lost_sign(id: str) -> None:
     author = Author(type="business")
 
     with pytest.raises(ValueError, match="conversation_id"):
-        async with client_of(Service()).activities.typing(id, author=author):
+        async with sunshine(Service()).activities.typing(id, author=author):
             raise AssertionError

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from support.clients import scripted
+from support.clients import scripted, sunshine
 
-from sunshine_async import BasicAuth, Retry, SunshineClient, TransportError
+from sunshine_async import NotFoundError, Retry, TransportError
 from sunshine_async._calls.forms import MAX_FILE_BYTES
 from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import Attachment, AttachmentDeleteBody
@@ -17,10 +17,12 @@ from sunshine_async.testing import Answer
 
 ANSWER: Answer = 201, {"attachment": {"mediaUrl": "https://m.example/1", "mediaType": "image/png"}}
 
+AT_ONCE = Retry(first_wait=0)
+
 
 async def test_a_file_is_sent_as_a_form() -> None:
     """The file is the field ``source``; the rest is in the query."""
-    client, transport = scripted(ANSWER, retry=Retry(first_wait=0))
+    client, transport = scripted(ANSWER, retry=AT_ONCE)
 
     found = await client.attachments.upload(
         b"pixels", access="public", for_="message", conversation_id="c", file_name="a.png"
@@ -43,7 +45,7 @@ async def test_a_file_needs_no_name(tmp_path: Path) -> None:
     """The name of a path is the file's name; bytes without a name are a ``file``."""
     path = tmp_path / "menu.pdf"
     path.write_bytes(b"x")
-    client, transport = scripted(ANSWER, ANSWER, retry=Retry(first_wait=0))
+    client, transport = scripted(ANSWER, ANSWER, retry=AT_ONCE)
 
     await client.attachments.upload(path, access="public")
     await client.attachments.upload(io.BytesIO(b"x"), access="public")
@@ -72,7 +74,7 @@ async def nothing() -> AsyncIterator[bytes]:
 )
 async def test_an_unfit_file_is_refused_before_anything_is_sent(source: Any, reason: str) -> None:
     """An empty, too large or missing file is a ValueError, and no request is made."""
-    client, transport = scripted(retry=Retry(first_wait=0))
+    client, transport = scripted(retry=AT_ONCE)
 
     with pytest.raises(ValueError, match=reason):
         await client.attachments.upload(source, access="public")
@@ -82,7 +84,7 @@ async def test_an_unfit_file_is_refused_before_anything_is_sent(source: Any, rea
 
 async def test_an_upload_is_not_sent_twice() -> None:
     """After a lost answer the file may be there: a second sending would leave two."""
-    client, transport = scripted(httpx.ReadTimeout("late"), retry=Retry(first_wait=0))
+    client, transport = scripted(httpx.ReadTimeout("late"), retry=AT_ONCE)
 
     with pytest.raises(TransportError) as caught:
         await client.attachments.upload(b"x", access="public")
@@ -93,11 +95,13 @@ async def test_an_upload_is_not_sent_twice() -> None:
 
 async def test_the_emulator_keeps_a_file_until_it_is_deleted() -> None:
     """An uploaded file is there, a deleted file isn't, and a second deletion is an error."""
-    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=Emulator().transport())
+    client = sunshine(Emulator().transport())
 
     found = await client.attachments.upload(b"x" * 300_000, access="public", file_name="a.txt")
     body = AttachmentDeleteBody(media_url=found.media_url)
     await client.attachments.delete(body)
 
+    with pytest.raises(NotFoundError):
+        await client.attachments.delete(body)
     assert found.media_type == "text/plain"
-    assert "m.example" not in repr(found)
+    assert found.media_url not in repr(found)

@@ -4,25 +4,17 @@ import pickle
 from typing import Any
 
 import pytest
+from support.clients import scripted
 
 from sunshine_async import (
-    BasicAuth,
     ResponseDecodeError,
     Retry,
     ServerError,
-    SunshineClient,
 )
 from sunshine_async.sunshine import Participant
 from sunshine_async.testing import Answer, ScriptedTransport
 
-
-def scripted(*answers: Answer) -> tuple[SunshineClient, ScriptedTransport]:
-    """Return a client that gets *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    client = SunshineClient(
-        "app", auth=BasicAuth("id", "secret"), transport=transport, retry=Retry(max_attempts=1)
-    )
-    return client, transport
+ONE_ATTEMPT = Retry(max_attempts=1)
 
 
 def page(*ids: str, **meta: Any) -> Answer:
@@ -45,6 +37,7 @@ async def test_cursors_are_followed_forwards() -> None:
     client, transport = scripted(
         page("a", "b", hasMore=True, afterCursor="b"),
         page("c", hasMore=False, beforeCursor="c", afterCursor="c"),
+        retry=ONE_ATTEMPT,
     )
 
     assert await ids(client.participants.list("c1", page_size=2)) == ["a", "b", "c"]
@@ -61,7 +54,9 @@ async def test_cursors_are_followed_forwards() -> None:
 async def test_cursors_are_followed_backwards() -> None:
     """With *before* the list goes backwards, by the cursor of that direction."""
     client, transport = scripted(
-        page("y", hasMore=True, beforeCursor="y", afterCursor="z"), page("x", hasMore=False)
+        page("y", hasMore=True, beforeCursor="y", afterCursor="z"),
+        page("x", hasMore=False),
+        retry=ONE_ATTEMPT,
     )
 
     assert await ids(client.participants.list("c1", before="z")) == ["y", "x"]
@@ -75,6 +70,7 @@ async def test_filters_stay_on_every_page() -> None:
         (200, {"clients": [], "meta": {"hasMore": True, "afterCursor": "&x=1"}}),
         (200, {"clients": []}),
         (200, {"apps": [{"id": "1"}]}),
+        retry=ONE_ATTEMPT,
     )
 
     assert await ids(client.clients.list("jane", brand_id="7", after="k")) == []
@@ -92,7 +88,7 @@ async def test_a_list_goes_on_where_it_broke(start: dict[str, str]) -> None:
     """The error has what the same call needs to go on with the page that was not given."""
     cursor = "beforeCursor" if "before" in start else "afterCursor"
     client, transport = scripted(
-        page("a", hasMore=True, **{cursor: "5"}), 500, page("b", hasMore=False)
+        page("a", hasMore=True, **{cursor: "5"}), 500, page("b", hasMore=False), retry=ONE_ATTEMPT
     )
     pages = client.participants.list("c1", **start).pages()
     first = await anext(pages)
@@ -109,7 +105,7 @@ async def test_a_list_goes_on_where_it_broke(start: dict[str, str]) -> None:
 
 async def test_an_error_of_the_first_page_begins_anew() -> None:
     """Before the first page there is nothing to go on from."""
-    client, _ = scripted(500)
+    client, _ = scripted(500, retry=ONE_ATTEMPT)
 
     with pytest.raises(ServerError) as caught:
         await ids(client.participants.list("c1", after="0"))
@@ -137,7 +133,7 @@ async def test_an_error_of_the_first_page_begins_anew() -> None:
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], resource: str, of: list[str]) -> None:
     """Both directions, empty ids, sizes outside 1 to 100, and foreign links are a ValueError."""
-    client, transport = scripted()
+    client, transport = scripted(retry=ONE_ATTEMPT)
 
     with pytest.raises(ValueError, match=r"direction|empty|1 to 100|from_page"):
         getattr(client, resource).list(*of, **arguments)
@@ -162,7 +158,9 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], resource: str, of:
 )
 async def test_an_unreadable_place_is_an_error(meta: Any, path: str) -> None:
     """Nobody can tell if a list ends here: the page is an error, not the end."""
-    client, transport = scripted((200, {"participants": [{"id": "a"}], "meta": meta}))
+    client, transport = scripted(
+        (200, {"participants": [{"id": "a"}], "meta": meta}), retry=ONE_ATTEMPT
+    )
 
     with pytest.raises(ResponseDecodeError) as caught:
         await ids(client.participants.list("c1"))
@@ -175,7 +173,7 @@ async def test_an_unreadable_place_is_an_error(meta: Any, path: str) -> None:
 @pytest.mark.parametrize("answer", [{}, {"participants": None}, {"participants": {}}, []])
 async def test_a_page_without_records_is_an_error(answer: Any) -> None:
     """An answer without the list of records is unreadable, not empty."""
-    client, _ = scripted((200, answer))
+    client, _ = scripted((200, answer), retry=ONE_ATTEMPT)
 
     with pytest.raises(ResponseDecodeError):
         await ids(client.participants.list("c1"))
@@ -184,14 +182,14 @@ async def test_a_page_without_records_is_an_error(answer: Any) -> None:
 @pytest.mark.parametrize("data", [{}, {"meta": None}, {"meta": {}}, {"meta": {"hasMore": None}}])
 async def test_a_list_ends_without_a_cursor(data: dict[str, Any]) -> None:
     """The specification leaves the cursor out at the end; a place that isn't there is no more."""
-    client, _ = scripted((200, {"participants": [{"id": "a"}], **data}))
+    client, _ = scripted((200, {"participants": [{"id": "a"}], **data}), retry=ONE_ATTEMPT)
 
     assert await ids(client.participants.list("c1")) == ["a"]
 
 
 async def test_a_cursor_alone_leads_on() -> None:
     """A cursor without a word on more records is followed; the next page may be empty."""
-    client, _ = scripted(page("a", afterCursor="a"), page())
+    client, _ = scripted(page("a", afterCursor="a"), page(), retry=ONE_ATTEMPT)
 
     assert await ids(client.participants.list("c1")) == ["a"]
 
@@ -200,7 +198,8 @@ async def test_a_cursor_alone_leads_on() -> None:
 async def test_a_circle_is_an_error(cursors: str) -> None:
     """A cursor that was followed already ends in an error, after all that was new."""
     client, transport = scripted(
-        *[page(str(number), hasMore=True, afterCursor=one) for number, one in enumerate(cursors)]
+        *[page(str(number), hasMore=True, afterCursor=one) for number, one in enumerate(cursors)],
+        retry=ONE_ATTEMPT,
     )
     given: list[Any] = []
 
@@ -213,7 +212,7 @@ async def test_a_circle_is_an_error(cursors: str) -> None:
 
 async def test_the_cursor_that_began_the_list_is_part_of_the_circle() -> None:
     """A service that ignores the cursor is found out at the first page."""
-    client, transport = scripted(page("a", hasMore=True, afterCursor="0"))
+    client, transport = scripted(page("a", hasMore=True, afterCursor="0"), retry=ONE_ATTEMPT)
 
     with pytest.raises(ResponseDecodeError, match="given already"):
         await ids(client.participants.list("c1", after="0"))
@@ -223,7 +222,9 @@ async def test_the_cursor_that_began_the_list_is_part_of_the_circle() -> None:
 
 async def test_records_without_an_id_are_counted() -> None:
     """An unreadable record is left out of the page, and counted."""
-    client, _ = scripted((200, {"participants": [{"id": "a"}, {}, 5], "meta": {}}))
+    client, _ = scripted(
+        (200, {"participants": [{"id": "a"}, {}, 5], "meta": {}}), retry=ONE_ATTEMPT
+    )
 
     [found] = [one async for one in client.participants.list("c1").pages()]
 
@@ -232,7 +233,24 @@ async def test_records_without_an_id_are_counted() -> None:
 
 async def test_the_first_records_need_no_further_page() -> None:
     """`Listing.first` stops as soon as the number is there."""
-    client, transport = scripted(page("a", "b", hasMore=True, afterCursor="b"))
+    client, transport = scripted(page("a", "b", hasMore=True, afterCursor="b"), retry=ONE_ATTEMPT)
 
     assert [one.id for one in await client.participants.list("c1").first(2)] == ["a", "b"]
     assert len(transport.requests) == 1
+
+
+async def test_unreadable_records_may_be_the_first() -> None:
+    """Fewer readable records than asked for, and unreadable ones that may fill the number: no list."""
+    client, _ = scripted((200, {"participants": [{"id": "a"}, {}]}), retry=ONE_ATTEMPT)
+
+    with pytest.raises(ResponseDecodeError, match="no id") as caught:
+        await client.participants.list("c1").first(2)
+
+    assert caught.value.path == "participants"
+
+
+async def test_fewer_records_than_asked_for_are_all() -> None:
+    """A list that ends before the number is reached gives what it has."""
+    client, _ = scripted(page("a"), retry=ONE_ATTEMPT)
+
+    assert [one.id for one in await client.participants.list("c1").first(2)] == ["a"]

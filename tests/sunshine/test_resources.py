@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from support.clients import scripted
 from support.specification import facts_in
 
-from sunshine_async import BasicAuth, NotFoundError, Retry, SunshineClient, TransportError
+from sunshine_async import NotFoundError, Retry, SunshineClient, TransportError
 from sunshine_async._codec.model import Model
 from sunshine_async.sunshine import (
     AcceptControlBody,
@@ -43,16 +44,9 @@ from sunshine_async.sunshine import (
     WebhookCreateBody,
     Whatsapp,
 )
-from sunshine_async.testing import Answer, ScriptedTransport
+from sunshine_async.testing import Answer
 
 OPERATIONS = facts_in("sunshine-v2.json")["operations"]
-
-
-def scripted(*answers: Answer, **options: Any) -> tuple[SunshineClient, ScriptedTransport]:
-    """Return a client that gets *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=transport, **options)
-    return client, transport
 
 
 def answer_of(operation: str) -> Answer:

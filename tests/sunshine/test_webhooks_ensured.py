@@ -8,14 +8,13 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clients import scripted, sunshine
 from support.size import sized
 
 from sunshine_async import (
-    BasicAuth,
     NotFoundError,
     Retry,
     ServerError,
-    SunshineClient,
     SunshineError,
 )
 from sunshine_async.emulator import Emulator
@@ -25,6 +24,9 @@ from sunshine_async.testing import Answer, ScriptedTransport, no_waiting
 TARGET = "https://bot.example/hook"
 OTHER = "https://other.example/hook"
 TRIGGERS = ["conversation:message", "conversation:read"]
+
+TWICE = Retry(max_attempts=2, first_wait=0)
+THRICE = Retry(max_attempts=3, first_wait=0)
 
 
 def hook(id: str, target: str = TARGET, triggers: Sequence[str] = TRIGGERS, **more: Any) -> Any:
@@ -37,18 +39,6 @@ def hooks(*found: Any) -> Answer:
     return 200, {"webhooks": [*found]}
 
 
-def scripted(*answers: Answer) -> tuple[SunshineClient, ScriptedTransport]:
-    """Return a client that gets *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    client = SunshineClient(
-        "app",
-        auth=BasicAuth("id", "secret"),
-        transport=transport,
-        retry=Retry(max_attempts=2, first_wait=0),
-    )
-    return client, transport
-
-
 def sent(transport: ScriptedTransport) -> list[str]:
     """Return method and end of the path of each request."""
     return [
@@ -59,7 +49,9 @@ def sent(transport: ScriptedTransport) -> list[str]:
 
 async def test_a_webhook_that_is_there_costs_one_look() -> None:
     """With the same values, in any order of the triggers, nothing is written."""
-    client, transport = scripted(hooks(hook("9", OTHER), hook("5", triggers=TRIGGERS[::-1])))
+    client, transport = scripted(
+        hooks(hook("9", OTHER), hook("5", triggers=TRIGGERS[::-1])), retry=TWICE
+    )
 
     found = await client.webhooks.ensure("i", TARGET, TRIGGERS)
 
@@ -71,7 +63,7 @@ async def test_a_missing_webhook_is_created() -> None:
     """Without a webhook of the target one is created, and looked at again."""
     new = hook("5", includeFullUser=True)
     client, transport = scripted(
-        hooks(hook("1", OTHER)), (201, {"webhook": new}), hooks(hook("1", OTHER), new)
+        hooks(hook("1", OTHER)), (201, {"webhook": new}), hooks(hook("1", OTHER), new), retry=TWICE
     )
 
     found = await client.webhooks.ensure("i", TARGET, TRIGGERS, include_full_user=True)
@@ -85,7 +77,7 @@ async def test_a_webhook_with_other_values_is_updated(different: Mapping[str, An
     """The webhook of the target gets the values; the id and the secret stay."""
     new = hook("5", includeFullUser=True)
     client, transport = scripted(
-        hooks({**hook("5"), **different}), (200, {"webhook": new}), hooks(new)
+        hooks({**hook("5"), **different}), (200, {"webhook": new}), hooks(new), retry=TWICE
     )
 
     found = await client.webhooks.ensure("i", TARGET, TRIGGERS, include_full_user=True)
@@ -102,6 +94,7 @@ async def test_a_foreign_webhook_is_replaced_when_asked() -> None:
         hooks(hook("2", OTHER), hook("1"), hook("3", OTHER)),
         200,
         404,
+        retry=TWICE,
     )
 
     found = await client.webhooks.ensure("i", TARGET, TRIGGERS, replace=True)
@@ -117,6 +110,7 @@ async def test_the_targets_own_webhook_is_updated_before_a_foreign_one() -> None
         (200, {"webhook": hook("2")}),
         hooks(hook("1", OTHER), hook("2")),
         200,
+        retry=TWICE,
     )
 
     assert (await client.webhooks.ensure("i", TARGET, TRIGGERS, replace=True)).id == "2"
@@ -126,7 +120,7 @@ async def test_the_targets_own_webhook_is_updated_before_a_foreign_one() -> None
 async def test_equal_webhooks_become_one() -> None:
     """Of webhooks with the same values the smallest id stays; others of the target stay too."""
     client, transport = scripted(
-        hooks(hook("7"), hook("3"), hook("4", OTHER), hook("5", triggers=["*"])), 200
+        hooks(hook("7"), hook("3"), hook("4", OTHER), hook("5", triggers=["*"])), 200, retry=TWICE
     )
 
     assert (await client.webhooks.ensure("i", TARGET, TRIGGERS)).id == "3"
@@ -135,7 +129,7 @@ async def test_equal_webhooks_become_one() -> None:
 
 async def test_a_lost_answer_is_settled_by_a_look() -> None:
     """A create with a lost answer that was applied is the result; nothing is created twice."""
-    client, transport = scripted(hooks(), httpx.ReadTimeout("late"), hooks(hook("5")))
+    client, transport = scripted(hooks(), httpx.ReadTimeout("late"), hooks(hook("5")), retry=TWICE)
 
     assert (await client.webhooks.ensure("i", TARGET, TRIGGERS)).id == "5"
     assert sent(transport) == ["GET", "POST", "GET"]
@@ -143,7 +137,7 @@ async def test_a_lost_answer_is_settled_by_a_look() -> None:
 
 async def test_a_lost_answer_without_a_webhook_stays_unknown() -> None:
     """Nothing found yet: the request may still be under way, and the error says so."""
-    client, transport = scripted(hooks(), 500, hooks(), hooks(hook("5")))
+    client, transport = scripted(hooks(), 500, hooks(), hooks(hook("5")), retry=TWICE)
 
     with pytest.raises(ServerError) as caught:
         await client.webhooks.ensure("i", TARGET, TRIGGERS)
@@ -155,7 +149,7 @@ async def test_a_lost_answer_without_a_webhook_stays_unknown() -> None:
 
 async def test_a_refused_create_is_raised() -> None:
     """A certain refusal is raised at once."""
-    client, transport = scripted(hooks(), 404)
+    client, transport = scripted(hooks(), 404, retry=TWICE)
 
     with pytest.raises(NotFoundError) as caught:
         await client.webhooks.ensure("i", TARGET, TRIGGERS)
@@ -166,7 +160,7 @@ async def test_a_refused_create_is_raised() -> None:
 
 async def test_a_failed_second_look_says_that_a_webhook_may_be_there() -> None:
     """The webhook was created: an error after that has *maybe_applied*."""
-    client, _ = scripted(hooks(), (201, {"webhook": hook("5")}), 500, 500)
+    client, _ = scripted(hooks(), (201, {"webhook": hook("5")}), 500, 500, retry=TWICE)
 
     with pytest.raises(ServerError) as caught:
         await client.webhooks.ensure("i", TARGET, TRIGGERS)
@@ -177,14 +171,14 @@ async def test_a_failed_second_look_says_that_a_webhook_may_be_there() -> None:
 async def test_a_target_in_another_spelling_is_the_created_webhook() -> None:
     """A service that spells the target otherwise gets no second webhook from this call."""
     spelt = hook("5", TARGET + "/")
-    client, _ = scripted(hooks(), (201, {"webhook": spelt}), hooks(spelt))
+    client, _ = scripted(hooks(), (201, {"webhook": spelt}), hooks(spelt), retry=TWICE)
 
     assert (await client.webhooks.ensure("i", TARGET, TRIGGERS)).id == "5"
 
 
 async def test_one_text_is_no_list_of_triggers() -> None:
     """A text in place of a list would be a trigger a letter."""
-    client, transport = scripted()
+    client, transport = scripted(retry=TWICE)
 
     with pytest.raises(TypeError, match="list of texts"):
         await client.webhooks.ensure("i", TARGET, "conversation:message")
@@ -225,7 +219,7 @@ def test_whatever_is_lost_one_webhook_remains(scripts: list[list[str]]) -> None:
 
     async def scenario() -> None:
         emulator = Emulator()
-        good = client_of(emulator.transport())
+        good = sunshine(emulator.transport())
         body = Custom(
             display_name="Bot",
             webhooks=[CustomWebhook(target=OTHER, triggers=["conversation:read"])],
@@ -234,7 +228,7 @@ def test_whatever_is_lost_one_webhook_remains(scripts: list[list[str]]) -> None:
         foreign = await good.webhooks.list(integration)
 
         async def call(script: Sequence[str]) -> None:
-            client = client_of(Flaky(emulator, script))
+            client = sunshine(Flaky(emulator, script), retry=THRICE)
             for _ in range(20):
                 try:
                     found = await client.webhooks.ensure(integration, TARGET, TRIGGERS)
@@ -256,19 +250,9 @@ def test_whatever_is_lost_one_webhook_remains(scripts: list[list[str]]) -> None:
         anyio.run(scenario)
 
 
-def client_of(transport: httpx.AsyncBaseTransport) -> SunshineClient:
-    """Return a client over *transport*."""
-    return SunshineClient(
-        "app",
-        auth=BasicAuth("id", "secret"),
-        transport=transport,
-        retry=Retry(max_attempts=3, first_wait=0),
-    )
-
-
 async def test_a_webhook_of_a_create_is_found() -> None:
     """A webhook that was created by `create` is found by `ensure`."""
-    client = client_of(Emulator().transport())
+    client = sunshine(Emulator().transport())
     body = Custom(webhooks=[CustomWebhook(target=OTHER, triggers=["*"])])
     integration = (await client.integrations.create(body)).id or ""
     made = await client.webhooks.create(
