@@ -129,7 +129,7 @@ def client_of(answers: Sequence[Any], *hooks: object, **options: Any) -> Sunshin
 
 def traceparents(client: SunshineClient) -> list[str | None]:
     """Return the header of each request that was sent."""
-    transport: Any = client._transport.wire._make_transport()  # type: ignore[attr-defined]
+    transport: Any = client._transport.wire._make_stack.args[0]()  # type: ignore[attr-defined]
     return [request.headers.get("traceparent") for request in transport.requests]
 
 
@@ -370,7 +370,7 @@ class TestHooks:
         await client.users.get("1")
 
         assert traceparents(client) == [header]
-        transport: Any = client._transport.wire._make_transport()  # type: ignore[attr-defined]
+        transport: Any = client._transport.wire._make_stack.args[0]()  # type: ignore[attr-defined]
         assert transport.requests[0].headers["Authorization"].startswith("Basic a2V5LWlkLTc6")
         assert "X-Evil" not in transport.requests[0].headers
 
