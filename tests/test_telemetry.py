@@ -129,7 +129,7 @@ def client_of(answers: Sequence[Any], *hooks: object, **options: Any) -> Sunshin
 
 def traceparents(client: SunshineClient) -> list[str | None]:
     """Return the header of each request that was sent."""
-    transport: Any = client._transport.wire._make_transport()  # type: ignore[attr-defined]
+    transport: Any = client._transport.wire._make_stack.args[0]()  # type: ignore[attr-defined]
     return [request.headers.get("traceparent") for request in transport.requests]
 
 
@@ -370,7 +370,7 @@ class TestHooks:
         await client.users.get("1")
 
         assert traceparents(client) == [header]
-        transport: Any = client._transport.wire._make_transport()  # type: ignore[attr-defined]
+        transport: Any = client._transport.wire._make_stack.args[0]()  # type: ignore[attr-defined]
         assert transport.requests[0].headers["Authorization"].startswith("Basic a2V5LWlkLTc6")
         assert "X-Evil" not in transport.requests[0].headers
 
@@ -476,6 +476,22 @@ class TestLog:
         assert "the service pauses all calls for 20.0 s" in lines[0][1]
         assert "a limit of " in lines[1][1]
         assert [value.endpoint for value in hook.of("paused")] == [GET]
+
+    def test_outage_that_a_batch_waits_out(self) -> None:
+        """A batch's call that waits for a service to come back says so before it waits."""
+        hook = Recorder()
+
+        async def scenario() -> None:
+            client = client_of([503] * 3 + [(200, USER)], hook, pace=Pace())
+            retry = Retry(first_wait=0, max_attempts=3)
+            await client.with_options(lane=Lane.BATCH, retry=retry).users.get("1")
+
+        virtually(scenario)
+
+        events = [name for name, _ in hook.told if name in ("attempt_ended", "held")]
+        assert events == [*["attempt_ended"] * 3, "held", "attempt_ended", "held"]
+        assert [value.is_held for value in hook.of("held")] == [True, False]
+        assert hook.of("held")[1].seconds > 0
 
     async def test_outage(self, caplog: pytest.LogCaptureFixture) -> None:
         """WARNING has the beginning and the end of an outage; hooks are told of both."""

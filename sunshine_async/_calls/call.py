@@ -124,6 +124,7 @@ class OneCall:
                 if self.fault is None:
                     return reply
             wait = None if reply is last else self._next_wait(cast("Fault", self.fault))
+            report_pace(self.context.pace, self.endpoint, self.observer)
             if wait is None:
                 if isinstance(reply, Response):
                     return reply

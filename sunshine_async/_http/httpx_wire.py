@@ -2,7 +2,9 @@
 
 import sys
 from abc import ABC
+from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from typing import Any, Final, Self, cast
 from weakref import WeakKeyDictionary
@@ -119,10 +121,63 @@ class _BytesStream(httpx.AsyncByteStream):
         return piece
 
 
-class HttpxWire:
-    """Wire over httpx transports; *make* returns the transport of an event loop on first use.
+class _TransportStack:
+    """Transports of one event loop, one for each call at a time; last used, first used again.
 
-    *proxy* is the proxy that the transports use; None: no proxy.
+    A pool of httpcore looks at every connection for every request, so that many connections cost
+    much. Here each transport of our own has a single connection. Without an expiry all calls share
+    one transport, such as a user's own.
+    """
+
+    def __init__(
+        self, make: Callable[[], httpx.AsyncBaseTransport], keepalive_expiry: float
+    ) -> None:
+        self._make: Final = make
+        self._keepalive_expiry: Final = keepalive_expiry
+        self._is_shared: Final = keepalive_expiry == inf
+        self._idle: Final[deque[tuple[float, httpx.AsyncBaseTransport]]] = deque()
+        self._all: Final[set[httpx.AsyncBaseTransport]] = set()
+
+    async def take(self) -> httpx.AsyncBaseTransport:
+        """Return a transport for one call; close the transports that were idle for too long."""
+        while self._idle and self._idle[0][0] + self._keepalive_expiry < anyio.current_time():
+            _, expired = self._idle.popleft()
+            self._all.discard(expired)
+            await expired.aclose()
+        if self._idle:
+            return self._idle.pop()[1]
+        if self._is_shared and self._all:
+            return next(iter(self._all))
+        made = self._make()
+        self._all.add(made)
+        return made
+
+    def give_back(self, transport: httpx.AsyncBaseTransport) -> None:
+        """Keep *transport* for the next call."""
+        if not self._is_shared:
+            self._idle.append((anyio.current_time(), transport))
+
+    async def drop(self, transport: httpx.AsyncBaseTransport) -> None:
+        """Close *transport* after a failure or a cancellation; keep a transport of the user's."""
+        if self._is_shared:
+            return
+        self._all.discard(transport)
+        with anyio.CancelScope(shield=True):
+            await transport.aclose()
+
+    async def aclose(self) -> None:
+        """Close all transports, also under calls that are not done."""
+        self._idle.clear()
+        while self._all:
+            await self._all.pop().aclose()
+
+
+class HttpxWire:
+    """Wire over httpx transports, made by *make* for each event loop.
+
+    - With a *keepalive_expiry* (seconds) a transport serves one call at a time, and is closed after
+      so long without a call. Without, one transport serves all calls of a loop.
+    - *proxy* is the proxy that the transports use; None: no proxy.
     """
 
     def __init__(
@@ -132,22 +187,23 @@ class HttpxWire:
         *,
         max_response_bytes: int,
         proxy: Proxy | None = None,
+        keepalive_expiry: float = inf,
     ) -> None:
         self._proxy: Final = proxy
         self._base_url: Final = httpx.URL(base_url)
         self._host: Final = self._base_url.netloc.decode("ascii")
         self._prefix: Final = self._base_url.raw_path.rstrip(b"/")
         self._is_forwarded: Final = proxy is not None and self._base_url.scheme == "http"
-        self._make_transport: Final = make
+        self._make_stack: Final = partial(_TransportStack, make, keepalive_expiry)
         self._max_response_bytes: Final = max_response_bytes
-        self._transports: Final = WeakKeyDictionary[object, httpx.AsyncBaseTransport]()
+        self._stacks: Final = WeakKeyDictionary[object, _TransportStack]()
         self._inherited: Final[list[object]] = []
         renew_after_fork(self)
 
     def renew(self) -> None:
         """Start without connections in a child process; the parent's connections stay open."""
-        self._inherited.extend(self._transports.values())  # or garbage collection would close them
-        self._transports.clear()
+        self._inherited.extend(self._stacks.values())  # or garbage collection would close them
+        self._stacks.clear()
 
     async def send(
         self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
@@ -192,15 +248,27 @@ class HttpxWire:
         return trace.refusal or self._failure(TimeoutError(), trace)
 
     async def aclose(self) -> None:
-        transport = self._transports.pop(current_token().native_token, None)
-        if transport is not None:
-            await transport.aclose()
+        stack = self._stacks.pop(current_token().native_token, None)
+        if stack is not None:
+            await stack.aclose()
 
     async def _exchange(self, outgoing: httpx.Request, trace: _HttpcoreTrace) -> Response:
         loop = current_token().native_token
-        transport = self._transports.get(loop)
-        if transport is None:
-            transport = self._transports[loop] = self._make_transport()
+        stack = self._stacks.get(loop)
+        if stack is None:
+            stack = self._stacks[loop] = self._make_stack()
+        transport = await stack.take()
+        try:
+            response = await self._exchange_by(transport, outgoing, trace)
+        except BaseException:
+            await stack.drop(transport)
+            raise
+        stack.give_back(transport)
+        return response
+
+    async def _exchange_by(
+        self, transport: httpx.AsyncBaseTransport, outgoing: httpx.Request, trace: _HttpcoreTrace
+    ) -> Response:
         # any other transport may send at once, and reports nothing
         is_httpx = type(transport) is httpx.AsyncHTTPTransport
         trace.mocked = is_httpx and is_mocked()

@@ -119,9 +119,10 @@ def open_wire(
     proxy_server = find_proxy(proxy, base_url)
     httpx_wire = HttpxWire(
         base_url,
-        lambda: _httpx_transport(proxy_server, make_context(), max_connections),
+        lambda: _httpx_transport(proxy_server, make_context()),
         max_response_bytes=MAX_RESPONSE_BYTES,
         proxy=proxy_server,
+        keepalive_expiry=KEEPALIVE_EXPIRY,
     )
     if proxy_server is not None and not (
         proxy_server.tunnels and base_url.lower().startswith("https:")
@@ -150,15 +151,12 @@ def _socket_wire(
     )
 
 
-def _httpx_transport(
-    proxy: Proxy | None, context: ssl.SSLContext, max_connections: int
-) -> HttpxTransport:
+def _httpx_transport(proxy: Proxy | None, context: ssl.SSLContext) -> HttpxTransport:
+    """Return a transport with a single connection."""
     from sunshine_async._http.httpcore_backend import install_parser  # noqa: PLC0415 - large
 
     limits = httpx.Limits(
-        max_connections=max_connections,
-        max_keepalive_connections=max_connections,
-        keepalive_expiry=KEEPALIVE_EXPIRY,
+        max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_EXPIRY
     )
     to_proxy = None if proxy is None else proxy.for_httpx(context)
     transport = httpx.AsyncHTTPTransport(verify=context, proxy=to_proxy, limits=limits)

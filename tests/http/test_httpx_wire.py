@@ -10,7 +10,7 @@ import httpx
 import pytest
 import respx
 from support.servers import always, serving, silent
-from support.virtual import until
+from support.virtual import until, virtually
 from support.wires import body_of, call, wired_by_httpx
 
 from sunshine_async import (
@@ -23,8 +23,13 @@ from sunshine_async import (
     SunshineClient,
 )
 from sunshine_async._http.fork import _renew_all
-from sunshine_async._http.httpx_wire import HttpxWire, ParserStream, _HttpcoreTrace
-from sunshine_async._http.messages import Failure, SendProgress
+from sunshine_async._http.httpx_wire import (
+    HttpxWire,
+    ParserStream,
+    _HttpcoreTrace,
+    _TransportStack,
+)
+from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async._http.proxy import proxy_from_environment
 from sunshine_async.errors import Fault
 from sunshine_async.sunshine import UserCreateBody
@@ -223,7 +228,7 @@ async def test_connections_of_a_parent_are_not_used() -> None:
         _renew_all()
         assert await body_of(wire) == b"1"
         [inherited] = wire._inherited
-        assert isinstance(inherited, httpx.AsyncBaseTransport)
+        assert isinstance(inherited, _TransportStack)
         await inherited.aclose()
 
 
@@ -295,3 +300,88 @@ class TestProxies:
 
         assert proxy_from_environment("https://api.smooch.io") is None
         assert proxy_from_environment("https://acme.zendesk.com/sc") is not None
+
+
+class OneByOne(httpx.AsyncBaseTransport):
+    """A transport that answers one call at a time, when it is told to."""
+
+    def __init__(self) -> None:
+        self.busy = self.closed = False
+        self.calls = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert not self.busy
+        assert not self.closed
+        self.busy, self.calls = True, self.calls + 1
+        try:
+            await anyio.sleep(1)
+            if request.url.path == "/fails":
+                message = "broken"
+                raise httpx.ReadError(message)
+        finally:
+            self.busy = False
+        return httpx.Response(200)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class TestTransportsOfOurOwn:
+    """Many calls at once by transports with one connection each."""
+
+    def test_one_transport_for_each_call_at_a_time(self) -> None:
+        """Calls at once have a transport each; the last used is used again, the idle are closed."""
+        made: list[OneByOne] = []
+
+        def make() -> OneByOne:
+            made.append(OneByOne())
+            return made[-1]
+
+        async def scenario() -> None:
+            wire = HttpxWire("http://localhost", make, max_response_bytes=9, keepalive_expiry=15.0)
+            for many in (3, 3, 1, 1):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(many):
+                        tasks.start_soon(call, wire)
+            made.sort(key=lambda one: one.calls)
+            assert [one.calls for one in made] == [2, 2, 4]
+            await anyio.sleep(14)
+            await call(wire)
+            assert [one.closed for one in made] == [True, True, False]
+            await wire.aclose()
+            assert all(one.closed for one in made)
+
+        virtually(scenario)
+
+    def test_transport_after_a_failure(self) -> None:
+        """After a failure or a cancellation a transport is closed, and not used again."""
+        made: list[OneByOne] = []
+
+        def make() -> OneByOne:
+            made.append(OneByOne())
+            return made[-1]
+
+        async def scenario() -> None:
+            wire = HttpxWire("http://localhost", make, max_response_bytes=9, keepalive_expiry=15.0)
+            assert isinstance(await call(wire, target="/fails"), Failure)
+            with anyio.move_on_after(0.5):
+                await call(wire)
+            assert isinstance(await call(wire), Response)
+            assert [one.closed for one in made] == [True, True, False]
+
+        virtually(scenario)
+
+    def test_transport_of_the_user(self) -> None:
+        """A given transport is used for all calls, and closed once, with the wire."""
+        given = httpx.MockTransport(lambda _: httpx.Response(200))
+
+        async def scenario() -> None:
+            wire = HttpxWire("http://localhost", lambda: given, max_response_bytes=9)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(call, wire)
+            await anyio.sleep(1000)
+            assert isinstance(await call(wire), Response)
+            await wire.aclose()
+
+        virtually(scenario)

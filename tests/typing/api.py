@@ -30,6 +30,10 @@ from sunshine_async import (
     TransportError,
     Unset,
     bulk,
+    from_dict,
+    from_json,
+    to_dict,
+    to_json,
 )
 from sunshine_async.errors import ResponseDecodeError
 from sunshine_async.smooch import (
@@ -54,6 +58,7 @@ from sunshine_async.sunshine import (
     Users,
     UserUpdateBody,
 )
+from sunshine_async.telemetry import AttemptEnded, OpenTelemetry
 
 
 async def clients() -> None:
@@ -262,3 +267,24 @@ async def errors(client: SunshineClient, body: UserCreateBody) -> None:
         assert_type(error.path, str)
     except SunshineError as error:
         assert_type(error.maybe_applied, bool)
+
+
+class Hook:
+    """A hook with one of the methods."""
+
+    def attempt_ended(self, attempt: AttemptEnded) -> None:
+        """See the types of a value."""
+        assert_type(attempt.status, int | None)
+        assert_type(attempt.fault, Fault | None)
+        assert_type(attempt.seconds, float)
+
+
+def hooks_and_conversions(user: User) -> None:
+    """See hooks of any kind, and conversions with the types of the models."""
+    client = SunshineClient(hooks=[OpenTelemetry(), Hook()])
+    client.with_options(hooks=[])
+    SunshineClient(hooks=Hook())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(to_dict(user), dict[str, Any])
+    assert_type(to_json(user), str)
+    assert_type(from_dict(User, {"id": "1"}), User)
+    assert_type(from_json(UserCreateBody, b"{}"), UserCreateBody)
