@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, TypeVar, cast
 import anyio
 import typer
 
-from sunshine_async import ConfigurationError, SunshineClient, _codec
+from sunshine_async import ConfigurationError, SunshineClient, _codec, sunshine
+from sunshine_async._codec.model import Model
 from sunshine_async.cli.options import (
     AppId,
     BaseUrl,
@@ -21,7 +22,6 @@ from sunshine_async.cli.options import (
 )
 from sunshine_async.cli.services import SERVICES, ConnectionOptions, can_prompt
 from sunshine_async.cli.streams import emit_json
-from sunshine_async.sunshine import Conversation, Message
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def list_conversations(
     Exit status: 0 listed; 1 the user is not found, or no answer; 2 could not start.
     """
 
-    async def find(client: SunshineClient) -> list[Conversation]:
+    async def find(client: SunshineClient) -> list[sunshine.Conversation]:
         listing = client.conversations.list(user_id=user_id, user_external_id=external_id)
         return await listing.first(limit)
 
@@ -101,8 +101,8 @@ def list_messages(
     Exit status: 0 listed; 1 not found, or no answer; 2 could not start.
     """
 
-    async def find(client: SunshineClient) -> list[Message]:
-        found: list[Message] = []
+    async def find(client: SunshineClient) -> list[sunshine.Message]:
+        found: list[sunshine.Message] = []
         pages = client.messages.list(id).pages()
         while len(found) < limit and (page := await anext(pages, None)) is not None:
             found = [*page.items, *found]
@@ -172,7 +172,7 @@ def _call(
     return anyio.run(main)
 
 
-def _print_lines(models: Iterable[Conversation | Message]) -> None:
+def _print_lines(models: Iterable[Model]) -> None:
     for model in models:
         emit_json(sys.stdout, _codec.unstructure(model))
 

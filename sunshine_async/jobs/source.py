@@ -31,10 +31,10 @@ _CHANGED: Final = (
     "{} was changed or replaced while it was read: nothing was sent. Run the same again"
 )
 _NEW_PEOPLE: Final = (
-    "{} has created users from rows without a key, and this is another file: rows without a key "
-    "can't be told from those users, so nothing was sent. If the file has the same people, "
-    "corrected, accept it (--accept-changed-source): then rows count as created by body and count. "
-    "For new people use another journal"
+    "{} has created users, or sent messages, from rows without a key, and this is another file: "
+    "rows without a key can't be told from those, so nothing was sent. If the file has the same "
+    "rows, corrected, accept it (--accept-changed-source): then rows count as done by body and "
+    "count. For new people, or new messages, use another journal"
 )
 
 

@@ -173,7 +173,7 @@ INCOMING_WAITING: Final = {"rows": "incoming", "state": 0}
 ROWS_FAILED: Final = {"rows": "rows", "state": 3}
 UNKNOWN_TEXTS: Final = (
     "unknown before",
-    "an earlier run may have created the user: --retry-unknown looks, or without a key sends again",
+    "an earlier run may have done the row: --retry-unknown looks, or without a key sends again",
 )
 MARK_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, reason = ?
     WHERE state = 0 AND EXISTS

@@ -39,10 +39,10 @@ _SUPERSEDE: Final = """UPDATE rows SET state = 6, reason = 'line ' || ? WHERE ke
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0)"""
 _UNFINISHED: Final = (State.WAITING, State.BEGUN, State.FAILED, State.UNKNOWN)
 _ROWS_CHANGED: Final = (
-    "row {}: the row has no key, and the rows are not the rows of the last run, so this user can't "
-    "be told from the users that this journal has created. If the rows are the same people, "
-    "corrected, accept the changed source (--accept-changed-source): rows without a key are then "
-    "matched by body and count. For new people use another journal"
+    "row {}: the row has no key, and the rows are not the rows of the last run, so this user, or "
+    "message, can't be told from those that this journal has created, or sent. If the rows are the "
+    "same, corrected, accept the changed source (--accept-changed-source): rows without a key are "
+    "then matched by body and count. For new people, or new messages, use another journal"
 )
 
 

@@ -175,6 +175,8 @@ class Importing:
     patience: float = _PATIENCE
     """Seconds after which a start of it should have ended."""
     command: tuple[str, ...] = REAL
+    none_more: float = _NONE_MORE
+    """Seconds without a request after which the next kill comes."""
 
     @property
     def journal(self) -> Path:
@@ -229,11 +231,10 @@ class Importing:
                 return kills, json.loads(said)
             kills += 1
 
-    @staticmethod
-    def _wait(requests: int, there: Process) -> None:
+    def _wait(self, requests: int, there: Process) -> None:
         """Return when so many more requests have come, or none do any more."""
         until = there.ledger()["requests"] + requests
-        patience = time.monotonic() + _NONE_MORE
+        patience = time.monotonic() + self.none_more
         while there.ledger()["requests"] < until and time.monotonic() < patience:
             time.sleep(0.005)
 

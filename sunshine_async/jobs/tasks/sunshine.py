@@ -2,7 +2,8 @@
 
 A message goes to the conversation of the row, or to the user's own: the default conversation, else
 another personal conversation, else a new personal conversation. The journal keeps the key of a
-message (`Messages`, *once*) as the row's remote id until the service gives an id.
+message (`Messages`, *once*) as the row's remote id until the service gives an id. The models of
+messages are imported at the first use: jobs of users don't wait for the import.
 """
 
 import time
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from sunshine_async import sunshine
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._codec.model import UNSET, Model, Unset, redact
 from sunshine_async._http.messages import Request
@@ -21,13 +23,8 @@ from sunshine_async.errors import NotFoundError, SunshineError
 from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service, Task
 from sunshine_async.rows import Shape
 from sunshine_async.sunshine.client import SunshineClient
-from sunshine_async.sunshine.contents import TextMessage
-from sunshine_async.sunshine.conversation_models import ConversationCreateBody
-from sunshine_async.sunshine.message_models import Message, MessagePost
-from sunshine_async.sunshine.messages import BUSINESS, POST, check_post
 from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
 from sunshine_async.sunshine.once import SETTLED_AFTER
-from sunshine_async.sunshine.participants import ParticipantJoinBody
 from sunshine_async.sunshine.users import CREATE, DELETE, UPDATE
 
 _IDS: Final = ("id", "externalId")
@@ -66,14 +63,20 @@ class TextRow(Model):
     metadata: Mapping[str, str | float | bool] | Unset = field(default=UNSET, repr=redact)
 
 
-def _post_of(entry: Entry) -> MessagePost:
+def _post_of(entry: Entry) -> "sunshine.MessagePost":
     row: TextRow = entry.body
-    content = TextMessage(text=row.text)
-    return MessagePost(author=BUSINESS, content=content, metadata=row.metadata, extra=row.extra)
+    return sunshine.MessagePost(
+        author=sunshine.Author(type="business"),
+        content=sunshine.TextMessage(text=row.text),
+        metadata=row.metadata,
+        extra=row.extra,
+    )
 
 
 def _post_request(entry: Entry) -> Request:
     """Return the post; raise `ValueError` for a message that can't be sent."""
+    from sunshine_async.sunshine.messages import POST, check_post  # noqa: PLC0415 - see above
+
     for name in _SET_BY_JOB:
         if name in entry.body.extra:
             message = f"{name}: a row has a text of the business. Leave {name} out"
@@ -82,7 +85,7 @@ def _post_request(entry: Entry) -> Request:
     return POST.request(body, {**_APP, "conversation_id": entry.id}, {})
 
 
-async def _send_message(client: SunshineClient, entry: Entry) -> list[Message]:
+async def _send_message(client: SunshineClient, entry: Entry) -> "list[sunshine.Message]":
     _post_request(entry)
     conversation_id = entry.address.get(_CONVERSATION) or await _users_own(client, entry)
     return await client.messages.post(conversation_id, _post_of(entry), once=entry.remote_id)
@@ -90,8 +93,8 @@ async def _send_message(client: SunshineClient, entry: Entry) -> list[Message]:
 
 async def _users_own(client: SunshineClient, entry: Entry) -> str:
     """Return the id of the user's own conversation; an error says that no message was sent."""
-    participant = ParticipantJoinBody(user_external_id=entry.address[_USER])
-    body = ConversationCreateBody(type="personal", participants=[participant])
+    participant = sunshine.ParticipantJoinBody(user_external_id=entry.address[_USER])
+    body = sunshine.ConversationCreateBody(type="personal", participants=[participant])
     try:
         return (await client.conversations.get_or_create(body)).id
     except SunshineError as error:
@@ -99,7 +102,7 @@ async def _users_own(client: SunshineClient, entry: Entry) -> str:
         raise
 
 
-async def _find_message(client: SunshineClient, entry: Entry) -> list[Message] | None:
+async def _find_message(client: SunshineClient, entry: Entry) -> "list[sunshine.Message] | None":
     """Return the message of an earlier sending, in any conversation of the row; None: no message."""
     once = entry.remote_id or ""
     async for conversation_id in _conversations(client, entry):
