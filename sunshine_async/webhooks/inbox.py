@@ -180,24 +180,21 @@ class Inbox(SingleProcessDatabase):
 
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""
-        return [_stored_event(row) for row in self._fetch_all(_SELECT_DEAD, (limit,))]
+        [[rows]] = self._fetch_all(_SELECT_DEAD, (limit,))
+        return _stored_events(rows)
 
     def replay(self, ids: Iterable[str]) -> int:
         """Make the dead letters *ids* wait again, without failures; return the number."""
         with self._transaction() as database:
-            values = (_json([*ids]),)
-            database.execute(_OPEN_LANES_OF_DEAD, values)
-            return database.execute(_REPLAY, values).rowcount
+            values = [(one,) for one in ids]
+            database.executemany(_OPEN_LANE_OF_DEAD, values)
+            return database.executemany(_REPLAY, values).rowcount
 
     def drop(self, ids: Iterable[str]) -> int:
         """Delete the dead letters *ids*; return the number. The ids stay known."""
         with self._transaction() as database:
-            return database.execute(_DROP, (time.time(), _json([*ids]))).rowcount
-
-    def counts(self) -> dict[EventState, int]:
-        """Return the number of events by state."""
-        rows = self._fetch_all("SELECT state, count(*) FROM events GROUP BY state")
-        return {EventState(state): count for state, count in rows}
+            now = time.time()
+            return database.executemany(_DROP, [(now, one) for one in ids]).rowcount
 
     def _recover(self) -> None:
         """Make events that were under way wait; their lanes come after all other lanes."""
@@ -229,26 +226,26 @@ _NOTE_EVENTS: Final = f"""{_OUTCOMES}
 _CLOSE_LANES: Final = """DELETE FROM lanes WHERE lane IN
         (SELECT lane FROM events WHERE number IN (SELECT value FROM json_each(?)))
     AND NOT EXISTS (SELECT 1 FROM events WHERE state = 0 AND events.lane = lanes.lane)"""
-_HEADS: Final = """SELECT ready_at, (SELECT number FROM events WHERE state = 0 AND lane = ready.lane
-        ORDER BY created_at, number LIMIT 1)
+_HEADS: Final = """SELECT json_group_array(json_array(ready_at, (SELECT number FROM events
+        WHERE state = 0 AND lane = ready.lane ORDER BY created_at, number LIMIT 1)))
     FROM (SELECT lane, ready_at FROM lanes WHERE NOT begun AND retried = ? AND ready_at <= ?
         ORDER BY ready_at LIMIT ?) AS ready"""
+"""All rows as a single row of arrays: fetching a row gives up the interpreter lock each time."""
 _BEGIN_LANES: Final = """UPDATE lanes SET begun = 1 WHERE lane IN
     (SELECT lane FROM events WHERE number IN (SELECT value FROM json_each(?)))"""
 _BEGIN_EVENTS: Final = """UPDATE events SET state = 1, attempts = attempts + 1,
         begun_at = coalesce(begun_at, ?) WHERE number IN (SELECT value FROM json_each(?))"""
-_COLUMNS: Final = """number, id, type, app_id, body, attempts, failures, begun_at, received_at,
-    reason"""
-_SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM events
-    WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"""  # noqa: S608 - own names
-_SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM events WHERE state = 3
-    ORDER BY number LIMIT ?"""  # noqa: S608 - own names
+_COLUMNS: Final = """json_group_array(json_array(number, id, type, app_id, CAST(body AS TEXT),
+    attempts, failures, begun_at, received_at, reason))"""
+_SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM
+    (SELECT * FROM events WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number)"""  # noqa: S608 - own names
+_SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM
+    (SELECT * FROM events WHERE state = 3 ORDER BY number LIMIT ?)"""  # noqa: S608 - own names
 _NEXT_RETRY: Final = "SELECT min(ready_at) FROM lanes WHERE NOT begun AND retried AND ready_at > ?"
-_IDS: Final = "state = 3 AND id IN (SELECT value FROM json_each(?))"
-_OPEN_LANES_OF_DEAD: Final = f"""INSERT OR IGNORE INTO lanes
-    SELECT lane, 0, 0, 0 FROM events WHERE {_IDS}"""  # noqa: S608 - own names
-_REPLAY: Final = f"UPDATE events SET state = 0, failures = 0 WHERE {_IDS}"  # noqa: S608 - own names
-_DROP: Final = f"UPDATE events SET state = 2, ended_at = ?, body = NULL WHERE {_IDS}"  # noqa: S608 - own names
+_OPEN_LANE_OF_DEAD: Final = """INSERT OR IGNORE INTO lanes
+    SELECT lane, 0, 0, 0 FROM events WHERE state = 3 AND id = ?"""
+_REPLAY: Final = "UPDATE events SET state = 0, failures = 0 WHERE state = 3 AND id = ?"
+_DROP: Final = "UPDATE events SET state = 2, ended_at = ?, body = NULL WHERE state = 3 AND id = ?"
 
 
 def _note_outcomes(
@@ -290,19 +287,23 @@ def _begin_heads(
     """Begin the heads that are ready longest; of these at most ``slots.retries`` retries."""
     if not slots.free:
         return []
-    heads = database.execute(_HEADS, (False, inf, slots.free)).fetchall()
-    heads += database.execute(_HEADS, (True, clock, slots.retries)).fetchall()
+    [[first]] = database.execute(_HEADS, (False, inf, slots.free))
+    [[again]] = database.execute(_HEADS, (True, clock, slots.retries))
+    heads = sorted(orjson.loads(first) + orjson.loads(again))[: slots.free]
     if not heads:
         return []
-    numbers = _json([number for _, number in sorted(heads)[: slots.free]])
+    numbers = _json([number for _, number in heads])
     database.execute(_BEGIN_LANES, (numbers,))
     database.execute(_BEGIN_EVENTS, (now, numbers))
-    return [*map(_stored_event, database.execute(_SELECT_BEGUN, (numbers,)))]
+    [[rows]] = database.execute(_SELECT_BEGUN, (numbers,))
+    return _stored_events(rows)
 
 
-def _stored_event(row: Sequence[Any]) -> StoredEvent:
-    number, id, type, app_id, body, *rest = row  # noqa: A001 - the names of the columns
-    return StoredEvent(number, id, type, app_id, orjson.loads(body), *rest)
+def _stored_events(rows: str) -> list[StoredEvent]:
+    return [
+        StoredEvent(number, id, type, app_id, orjson.loads(body), *rest)
+        for number, id, type, app_id, body, *rest in orjson.loads(rows)  # noqa: A001 - columns
+    ]
 
 
 def _json(values: object) -> str:

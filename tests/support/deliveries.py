@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 from attrs import define, field
 
+from sunshine_async.webhooks.inbox import EventState, Inbox
+
 DELIVERIES: Mapping[str, Any] = json.loads(
     (Path(__file__).parents[1] / "data" / "webhook-deliveries.json").read_text(encoding="utf-8")
 )
@@ -60,6 +62,12 @@ async def post(client: httpx.AsyncClient, *events: Any, path: str = "/") -> int:
     """Send a delivery of *events*; return the status."""
     response = await client.post(path, json=envelope(events))
     return response.status_code
+
+
+def counts(inbox: Inbox) -> dict[EventState, int]:
+    """Return the number of events of *inbox* by state."""
+    rows = inbox._fetch_all("SELECT state, count(*) FROM events GROUP BY state")
+    return {EventState(state): count for state, count in rows}
 
 
 @define

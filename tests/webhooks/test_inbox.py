@@ -13,8 +13,10 @@ from math import inf
 from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
 from attrs import define, field
+from support.deliveries import counts
 from support.size import sized
 
 from sunshine_async import ConfigurationError
@@ -107,6 +109,19 @@ def test_an_event_begins_with_all_its_values(inbox: Inbox) -> None:
     assert "{'id': 'a'}" not in repr(one)
 
 
+@pytest.mark.parametrize("text", ["\0", "a\0b", '"', "\\", "☃😀", "\n", "'; --"], ids=ascii)
+def test_any_text_is_kept(inbox: Inbox, text: str) -> None:
+    """Ids, triggers, conversations and bodies may have any character."""
+    raw = RawEvent(text, text, text, orjson.dumps({text: text}), text, 1.0, text)
+    [one] = exchange(inbox, [raw, raw])
+
+    assert (one.id, one.type, one.app_id, one.data) == (text, text, text, {text: text})
+    assert exchange(inbox, [], dead([one])) == []
+    assert ids(inbox.dead(9)) == [text]
+    assert inbox.replay([text]) == 1
+    assert ids(exchange(inbox)) == [text]
+
+
 def test_a_known_id_is_left_out_until_it_is_forgotten(inbox: Inbox) -> None:
     """An id counts once: while waiting, begun, handled, and for *keep* seconds after that."""
     first = exchange(inbox, [event("a"), event("a")], now=0.0)
@@ -114,7 +129,7 @@ def test_a_known_id_is_left_out_until_it_is_forgotten(inbox: Inbox) -> None:
     assert exchange(inbox, [event("a")], now=1.0) == []
     assert exchange(inbox, [event("a")], handled(first), now=10.0) == []
     assert exchange(inbox, [event("a")], now=10.0 + DAY) == []
-    assert inbox.counts() == {EventState.HANDLED: 1}
+    assert counts(inbox) == {EventState.HANDLED: 1}
 
     assert ids(exchange(inbox, [event("a")], now=10.1 + DAY)) == ["a"]
 
@@ -198,7 +213,7 @@ def test_a_kill_loses_nothing(inbox: Inbox, tmp_path: Path) -> None:
     exchange(inbox, [], handled(begun[1:2]), NONE)
 
     with closing(killed(inbox, tmp_path / "after")) as after:
-        assert after.counts() == {EventState.WAITING: 3, EventState.HANDLED: 1}
+        assert counts(after) == {EventState.WAITING: 3, EventState.HANDLED: 1}
         first = exchange(after, slots=HandlerSlots(1, 1))
         rest = exchange(after, events)
     assert [(one.id, one.attempt) for one in begun] == [("a", 1), ("d", 1), ("e", 1)]
@@ -306,7 +321,7 @@ def test_a_full_disk_changes_nothing(inbox: Inbox) -> None:
 
     with pytest.raises(InboxError, match="the disk is full"):
         exchange(inbox, large, handled(begun))
-    assert inbox.counts() == {EventState.BEGUN: 1}
+    assert counts(inbox) == {EventState.BEGUN: 1}
 
     inbox._database.execute("PRAGMA max_page_count = 1000000")
     assert ids(exchange(inbox, large, handled(begun))) == ["large"]
@@ -487,5 +502,5 @@ def test_random_histories(tmp_path: Path, seed: int) -> None:
                 model.replay_or_drop(inbox)
             case _:
                 model.exchange(inbox)
-        assert inbox.counts() == Counter(one.state for one in model.known.values())
+        assert counts(inbox) == Counter(one.state for one in model.known.values())
     inbox.close()

@@ -19,6 +19,7 @@ from support.deliveries import (
     DELIVERIES,
     SECRET,
     Order,
+    counts,
     envelope,
     message,
     post,
@@ -446,7 +447,7 @@ async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path
         await second.until(2)
     assert [(one.id, one.attempt) for one in second.got] == [("e2", 2), ("e3", 1)]
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 3}
+        assert counts(inbox) == {EventState.HANDLED: 3}
 
 
 async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
@@ -456,7 +457,7 @@ async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
         await post(client, *(message(n, f"c{n}") for n in range(16)))
         await bot.until(16, ended=16)
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 16}
+        assert counts(inbox) == {EventState.HANDLED: 16}
 
 
 async def test_a_full_disk_is_503_and_recovers(
@@ -489,7 +490,7 @@ async def test_a_full_disk_is_503_and_recovers(
     ]  # fmt: skip
     assert "the disk is full" in caplog.messages[0]
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 2}
+        assert counts(inbox) == {EventState.HANDLED: 2}
 
 
 async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
@@ -520,7 +521,7 @@ async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
         assert await post(client, message(2, "d")) == 200
         await bot.until(2, ended=2)
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 2}
+        assert counts(inbox) == {EventState.HANDLED: 2}
 
 
 async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
@@ -556,7 +557,7 @@ async def test_deliveries_at_the_shutdown_are_written_or_refused(path: Path) -> 
             await dispatcher.close()
         assert written == [True]
         assert not await dispatcher.put([raw])
-        assert inbox.counts() == {EventState.WAITING: 1}
+        assert counts(inbox) == {EventState.WAITING: 1}
 
 
 async def test_own_and_standby_events_are_skipped(path: Path) -> None:
