@@ -15,9 +15,9 @@ faults, `Emulator.add` and `Emulator.add_support` store users and Support record
 
 `World` holds the state. Each service (`Sunshine`, `Smooch`, `Dixa`) is a `UserApi`: a table of
 operations, declared by the endpoints of the client library. `Sunshine` collects the operations of
-parts such as `Messages` and `Switchboards`. Sunshine and Smooch are one platform with one store,
-`Platform`: for each app an `App` with records of users, a `ConversationStore`, and tables of
-everything else. Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
+parts such as `MessageApi` and `SwitchboardApi`. Sunshine and Smooch are one platform with one
+store, `Platform`: an `AppStore` for each app, with records of users, a `ConversationStore`, and
+tables of the rest. Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
 
 `AsgiApp` answers requests: match the path, take the next fault from the `FaultInjector`, run the
 operation, respond or break the connection. `ServerThread` puts the application on a socket.

@@ -18,7 +18,7 @@ SDK_PLATFORMS = frozenset({"web", "android", "ios", "unity", "sdk"})
 
 
 @define(eq=False)
-class App:
+class AppStore:
     """The users of an app, and the tables of everything else."""
 
     id: str

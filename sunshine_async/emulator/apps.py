@@ -7,7 +7,7 @@ Assumed, where the specification is silent:
 - With ``filter[serviceAccountId]`` no app is listed: the emulator has no service accounts.
 - An eleventh key of an app is a 400.
 - Any client id, secret and code get a token; a code works once. The token is of the first listed
-  app, or of a new app. Other credentials are of that app too.
+  app, or of a new app. So are credentials that OAuth did not issue.
 - Authorize grants access at once, and sends the browser to any ``redirect_uri``.
 - A revoked token is a 401 from then on. Webhooks stay: the emulator doesn't know their owner.
 """
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import evolve
 
-from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     DISPLAY_NAME,
@@ -58,7 +58,7 @@ TOKEN_BODY: Final = object_schema(
 ).with_fields(grant_type=text_schema(enum=("authorization_code",)))
 
 
-class AppOperations(ApiPart):
+class AppApi(ApiPart):
     """Apps, keys of an app, and the tokens of OAuth."""
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
@@ -148,10 +148,10 @@ class AppOperations(ApiPart):
             self._platform.tokens.put({**token, "valid": False})
         return self._done("revoke_access")
 
-    def _first_app(self) -> App:
+    def _first_app(self) -> AppStore:
         apps = [*self._platform.apps()]
         return apps[0] if apps else self._platform.app(self._platform.new_id())
 
 
-def _with_subdomain(app: App) -> dict[str, Any]:
+def _with_subdomain(app: AppStore) -> dict[str, Any]:
     return {**app.details, "subdomain": "emulator"}

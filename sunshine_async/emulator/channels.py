@@ -8,9 +8,10 @@ Assumed, where the specification is silent:
 - The integration of a link is there, and of the same type (400); so is the target conversation, and
   the user is in the conversation (404).
 - The response has the client with the status ``pending``. With the confirmation ``immediate`` the
-  client is ``active`` from then on, and in the target conversation. Other confirmations stay pending.
+  client is ``active`` from then on, and in the target conversation. Without, the client stays
+  pending.
 - A new link replaces the previous link of that channel.
-- Clients are listed in the order of linking, the pending ones last; devices the latest seen first.
+- Clients are listed in the order of linking, pending clients last; devices the latest seen first.
 - Only `Emulator.add` gives a user devices.
 """
 
@@ -19,10 +20,11 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.app_store import App, client_id, client_type
+from sunshine_async.emulator.app_store import AppStore, client_id, client_type
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
 from sunshine_async.emulator.fields import (
     BOOLEAN,
+    PHONE_NUMBER,
     TEXT,
     JsonObject,
     Refusal,
@@ -39,9 +41,7 @@ from sunshine_async.emulator.service import Operation, OperationRequest, Reply
 from sunshine_async.emulator.tables import page
 
 _CRITERIA: Final[Mapping[str, Schema]] = {"type": TEXT, "integrationId": TEXT, "primary": BOOLEAN}
-_PHONE: Final = object_schema(
-    "integrationId", "phoneNumber", **_CRITERIA, phoneNumber=text_schema(format="phone")
-)
+_PHONE: Final = object_schema("integrationId", "phoneNumber", **_CRITERIA, phoneNumber=PHONE_NUMBER)
 CRITERIA: Final[Mapping[str, Schema]] = {
     "mailgun": object_schema(
         "integrationId", "address", **_CRITERIA, address=text_schema(format="email"), subject=TEXT
@@ -69,7 +69,7 @@ _SHOWN: Final = (
 _IMMEDIATE: Final = "immediate"
 
 
-class Channels(ApiPart):
+class ChannelApi(ApiPart):
     """Clients and devices of a user."""
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
@@ -147,7 +147,9 @@ def client_view(client: Mapping[str, Any]) -> JsonObject:
     return without_none(values)
 
 
-def _check_link(app: App, criteria: Mapping[str, Any], confirmation: Mapping[str, Any]) -> None:
+def _check_link(
+    app: AppStore, criteria: Mapping[str, Any], confirmation: Mapping[str, Any]
+) -> None:
     """Raise `Refusal` (400) for a link that can't be."""
     integration = app.table("integrations").rows.get(criteria["integrationId"])
     if integration is None or integration["type"] != criteria["type"]:

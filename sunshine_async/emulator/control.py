@@ -7,7 +7,7 @@
 ``POST /_emulator/support``              stores Support records, a line each: 201
 ``POST /_emulator/dixa/definitions``     stores definitions of custom attributes, a line each: 201
 ``POST /_emulator/dixa/conversations``   stores conversations, a line each, of ``requesterId``: 201
-``POST /_emulator/say``                  lets a user write a message: the ids of message, conversation
+``POST /_emulator/say``                  lets a user write a message: 200 with the ids
 ``GET /_emulator/media/...``             an attachment, as uploaded
 ``POST /_emulator/faults``               scripts a fault, a `Mishap` as JSON: 204
 ``POST /_emulator/reset``                deletes users, counts and faults: 204

@@ -2,10 +2,10 @@
 
 Assumed, where the specification is silent:
 
-- The first personal conversation of a user is the default; every further one isn't.
+- The first personal conversation of a user is the default; a further conversation isn't.
 - A conversation of the type ``sdkGroup`` takes 10 participants at most, a user once.
 - A message of the business raises ``unreadCount`` of all participants. A message of a user raises
-  the count of all others, and counts as read by the author.
+  the count of the rest, and counts as read by the author.
 - A merge moves the conversations of the discarded user to the survivor. The default conversation
   of the discarded user stays the default only if the survivor has none. Messages keep their author.
 - An enabled switchboard gives control of a new conversation, and at a message of a conversation
@@ -149,7 +149,7 @@ class ConversationStore:
         self.all.remove(row["id"])
 
     def remove_user(self, conversation_ids: Iterable[str], user_id: str) -> None:
-        """Remove the personal conversations of a user; take the user out of the other ones."""
+        """Remove the personal conversations of a user; take the user out of groups."""
         for conversation_id in conversation_ids:
             row = self.leave(self.all.get(conversation_id), user_id)
             if not row["participants"]:

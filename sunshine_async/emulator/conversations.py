@@ -6,7 +6,7 @@ Assumed, where the specification is silent:
 - ``subscribeSDKClient`` is required in every participant of an ``sdkGroup``.
 - A user who joins twice is the same participant; the second call is a 201 too.
 - Nobody joins or leaves a personal conversation (400).
-- A user who isn't in the conversation can't read it (404).
+- A user who isn't in a conversation can't read the conversation (404).
 - DownloadMessageRef downloads nothing: the result is empty.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.contents import AUTHOR
 from sunshine_async.emulator.fields import (
     BOOLEAN,
@@ -72,7 +72,7 @@ _EVENT: Final = object_schema("payload", payload=object_schema("data", data=OBJE
 EVENTS_BODY: Final = object_schema(messenger=_EVENT, instagram=_EVENT, whatsapp=_EVENT)
 
 
-class Conversations(ApiPart):
+class ConversationApi(ApiPart):
     """Conversations of an app, with participants and activities."""
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
@@ -188,14 +188,14 @@ class Conversations(ApiPart):
             app.conversations.all.put({**row, "businessLastRead": now})
         return self._done("activity")
 
-    def _respond(self, effect: str, app: App, row: Row, status: int = 200) -> Reply:
+    def _respond(self, effect: str, app: AppStore, row: Row, status: int = 200) -> Reply:
         return self._done(effect, {"conversation": app.conversations.view(row)}, status=status)
 
 
 _FILTERS: Final = ("userId", "userExternalId")
 
 
-def author_of(app: App, row: Row, author: Mapping[str, Any]) -> JsonObject:
+def author_of(app: AppStore, row: Row, author: Mapping[str, Any]) -> JsonObject:
     """Return the author of a message or activity as stored.
 
     Raise `Refusal`: 400 if a user isn't named, 404 if the user is missing, there or at all.
@@ -217,14 +217,14 @@ def _require_group(row: Row) -> None:
         refuse("conversation should be of the type sdkGroup")
 
 
-def _participating(app: App, kind: str, body: Mapping[str, Any], path: str = "") -> Record:
+def _participating(app: AppStore, kind: str, body: Mapping[str, Any], path: str = "") -> Record:
     """Return the user of a participant; raise `Refusal`, 400 or 404, for an invalid one."""
     if kind == "sdkGroup" and "subscribeSDKClient" not in body:
         refuse(f"{path} should have required property 'subscribeSDKClient'".lstrip())
     return app.user_in(body, path)
 
 
-def _participant(app: App, participant: Mapping[str, Any]) -> JsonObject:
+def _participant(app: AppStore, participant: Mapping[str, Any]) -> JsonObject:
     """Return a *participant* in the format of the API."""
     user = app.by_id[participant["userId"]].user
     return without_none({**participant, "userExternalId": user.get("externalId")})

@@ -34,6 +34,11 @@ def refuse(*titles: str) -> NoReturn:
     raise Refusal(400, "bad_request", *titles)
 
 
+def forbid() -> NoReturn:
+    """Raise a `Refusal` with the status 403."""
+    raise Refusal(403, "forbidden", "Forbidden")
+
+
 def format_time(at: datetime | None = None) -> str:
     """Return *at*, by default now, as the services write a time: in UTC, with milliseconds."""
     at = (at or datetime.now(UTC)).astimezone(UTC)
@@ -216,6 +221,7 @@ BOOLEAN: Final = Schema(type="boolean")
 NUMBER: Final = Schema(type="number")
 INTEGER: Final = Schema(type="integer")
 OBJECT: Final = Schema(type="object")
+PHONE_NUMBER: Final = text_schema(format="phone")
 METADATA: Final = Schema(type="object", format="flat", nullable=True)
 DISPLAY_NAME: Final = text_schema(1, 100, nullable=True)
 OBJECTS: Final = Schema(type="array", items=Schema(type="object"))

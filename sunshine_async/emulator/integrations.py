@@ -5,7 +5,7 @@ Assumed, where the specification is silent:
 - Webhooks of an integration that isn't ``custom`` are a 403, keys a 400.
 - An eleventh webhook of an app, and an eleventh key of an integration, are a 400.
 - A custom integration may have several webhooks; ``webhooks`` of the integration are all of these.
-- An update of an integration takes the fields of the type only; other fields are ignored.
+- An update of an integration takes the fields of the type only, and ignores the rest.
 - Status, and fields of the channel (as ``username`` of Telegram), aren't made up, except ``status``
   ``active``.
 - ``me`` is the custom integration of the caller's key (Basic authentication); else a 404.
@@ -14,13 +14,13 @@ Assumed, where the specification is silent:
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.fields import (
     DISPLAY_NAME,
     OBJECT,
     JsonObject,
-    Refusal,
     Schema,
+    forbid,
     object_schema,
     omit,
     refuse,
@@ -43,7 +43,7 @@ INTEGRATION: Final = Schema(type="object", kinds=INTEGRATIONS)
 KEY_BODY: Final = object_schema("displayName", displayName=DISPLAY_NAME)
 
 
-class Integrations(ApiPart):
+class IntegrationApi(ApiPart):
     """Integrations of an app, and webhooks and keys of custom integrations."""
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
@@ -142,16 +142,16 @@ class Integrations(ApiPart):
         self._keys(request).remove(request.path["key_id"])
         return self._done("delete_integration_key")
 
-    def _integration(self, request: OperationRequest) -> tuple[App, Row]:
+    def _integration(self, request: OperationRequest) -> tuple[AppStore, Row]:
         app, integration_id = self._app(request), request.path["integration_id"]
         if integration_id == "me":
             integration_id = app.integration_of_key(request.key_id) or "me"
         return app, app.table("integrations").get(integration_id)
 
-    def _webhooks(self, request: OperationRequest) -> tuple[App, Table]:
+    def _webhooks(self, request: OperationRequest) -> tuple[AppStore, Table]:
         app, row = self._integration(request)
         if row["type"] != "custom":
-            raise Refusal(403, "forbidden", "Forbidden")
+            forbid()
         return app, app.table("webhooks", row["id"])
 
     def _keys(self, request: OperationRequest) -> Table:
@@ -172,12 +172,12 @@ class Integrations(ApiPart):
             }
         )
 
-    def _respond(self, effect: str, app: App, row: Row, status: int = 200) -> Reply:
+    def _respond(self, effect: str, app: AppStore, row: Row, status: int = 200) -> Reply:
         return self._done(effect, {"integration": _view(app, row)}, status=status)
 
 
 def new_key(platform: Platform, table: Table, prefix: str, body: Mapping[str, Any]) -> Row:
-    """Store a new key; return the key. Raise `Refusal` (400) for one key too many."""
+    """Store a new key; return the key. Raise `Refusal` (400) for a key too many."""
     if len(table.rows) >= MAX_KEYS:
         refuse(f"the number of keys is limited to {MAX_KEYS}")
     return table.put(
@@ -189,14 +189,14 @@ def new_key(platform: Platform, table: Table, prefix: str, body: Mapping[str, An
     )
 
 
-def _require_room(app: App) -> None:
+def _require_room(app: AppStore) -> None:
     """Raise `Refusal` (400) if the app has as many webhooks as an app may have."""
     tables = [table for table in app.tables.values() if table.name == "webhooks"]
     if sum(len(table.rows) for table in tables) >= MAX_WEBHOOKS:
         refuse(f"the number of webhooks is limited to {MAX_WEBHOOKS}")
 
 
-def _view(app: App, row: Row) -> JsonObject:
+def _view(app: AppStore, row: Row) -> JsonObject:
     """Return an integration in the format of the API: without secrets, with webhooks."""
     shown = omit(row, "defaultResponderId", *WRITE_ONLY.get(row["type"], ()))
     if row["type"] == "custom":

@@ -10,7 +10,7 @@ Assumed, where the specification is silent:
 - ``mediaType`` and ``mediaSize`` are set for attachments only.
 - A deleted message is gone; no placeholder is left.
 - An attachment for messages goes with the first message that has the attachment; without a
-  message, with the conversation. Other attachments stay.
+  message, with the conversation. An attachment without ``for`` stays.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from attrs import define
 
-from sunshine_async.emulator.app_store import App, client_type
+from sunshine_async.emulator.app_store import AppStore, client_type
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
 from sunshine_async.emulator.conversations import author_of
 from sunshine_async.emulator.fields import (
@@ -41,7 +41,7 @@ REMOVE_BODY: Final = object_schema("mediaUrl", mediaUrl=TEXT)
 
 
 @define(eq=False)
-class Attachment:
+class StoredFile:
     """Uploaded file; *conversation* and *message* are the ids of the container, if any."""
 
     media_type: str
@@ -51,12 +51,12 @@ class Attachment:
     message: str | None = None
 
 
-class Messages(ApiPart):
+class MessageApi(ApiPart):
     """Messages and attachments of an app. Attachments stay in memory: no state file has these."""
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
         super().__init__(platform, count)
-        self._attachments: Final[dict[str, Attachment]] = {}
+        self._attachments: Final[dict[str, StoredFile]] = {}
         self.operations = (
             Operation(V2["PostMessage"], self._post, MESSAGE_POST),
             Operation(V2["ListMessages"], self._list),
@@ -70,7 +70,7 @@ class Messages(ApiPart):
         """Delete all attachments."""
         self._attachments.clear()
 
-    def attachment(self, path: str) -> Attachment:
+    def attachment(self, path: str) -> StoredFile:
         """Return the attachment with this path of the URL; raise `Refusal` (404) if missing."""
         found = self._attachments.get(path)
         if found is None or not self._is_contained(found):
@@ -112,7 +112,7 @@ class Messages(ApiPart):
         return self._done("message", {"messages": [stored]}, status=201)
 
     def _store(
-        self, app: App, row: Row, message: Mapping[str, Any], content: Mapping[str, Any]
+        self, app: AppStore, row: Row, message: Mapping[str, Any], content: Mapping[str, Any]
     ) -> Row:
         """Store a message with *content*; return the message."""
         known = app.conversations.messages(row["id"]).rows
@@ -168,7 +168,7 @@ class Messages(ApiPart):
         path = f"{MEDIA}{self._platform.new_id()}/{name}"
         container = conversation if "for" in query else None
         kind = source.content_type
-        self._attachments[path] = Attachment(kind, source.data, app.id, container)
+        self._attachments[path] = StoredFile(kind, source.data, app.id, container)
         attachment = {"mediaUrl": request.origin + path, "mediaType": kind}
         return self._done("attachment", {"attachment": attachment}, status=201)
 
@@ -183,13 +183,13 @@ class Messages(ApiPart):
         del self._attachments[path]
         return self._done("delete_attachment")
 
-    def _attachments_in(self, content: Mapping[str, Any]) -> Iterator[Attachment]:
+    def _attachments_in(self, content: Mapping[str, Any]) -> Iterator[StoredFile]:
         for holder in (content, *content.get("items", ())):
             path = _media_path(holder.get("mediaUrl", ""))
             if path in self._attachments:
                 yield self._attachments[path]
 
-    def _is_contained(self, attachment: Attachment) -> bool:
+    def _is_contained(self, attachment: StoredFile) -> bool:
         """Return False if the container of *attachment* is gone."""
         if attachment.conversation is None:
             return True
@@ -215,7 +215,7 @@ def _split_quote(content: Mapping[str, Any]) -> tuple[JsonObject, str | None]:
     return {**content, "fields": fields}, next(iter(ids), None)
 
 
-def _check_destination(app: App, row: Row, body: Mapping[str, Any]) -> None:
+def _check_destination(app: AppStore, row: Row, body: Mapping[str, Any]) -> None:
     """Raise `Refusal` (400) if *body* has a destination that the message can't reach."""
     destination = body.get("destination")
     if destination is None or destination == {"integrationType": "none"}:

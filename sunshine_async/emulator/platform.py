@@ -9,7 +9,7 @@ from itertools import chain, count
 from typing import Any, ClassVar, Final
 
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.fields import (
     JsonObject,
     Refusal,
@@ -91,20 +91,20 @@ class Platform(Store):
         self.max_messages: Final = max_messages
         self._run: Final = os.urandom(5).hex()
         self._number: Final = count()
-        self._apps: dict[str, App] = {}
+        self._apps: dict[str, AppStore] = {}
         self._support: dict[str, Mapping[str, Any]] = {}
 
     def __len__(self) -> int:
         return sum(len(app.by_id) for app in self._apps.values())
 
-    def app(self, app_id: str) -> App:
+    def app(self, app_id: str) -> AppStore:
         """Return an app; any id is an app. Raise `Refusal` (404) for a deleted app."""
         app = self._app(app_id)
         if app.is_deleted:
             raise Refusal(404, "app_not_found", "App not found")
         return app
 
-    def apps(self) -> list[App]:
+    def apps(self) -> list[AppStore]:
         """Return the apps that hold anything."""
         apps = [app for app_id, app in self._apps.items() if app_id]
         return [app for app in apps if not app.is_empty and not app.is_deleted]
@@ -126,9 +126,9 @@ class Platform(Store):
                     return bool(table.rows[key_id]["secret"] == secret)
         return None
 
-    def _app(self, app_id: str) -> App:
+    def _app(self, app_id: str) -> AppStore:
         if app_id not in self._apps:
-            self._apps[app_id] = App(
+            self._apps[app_id] = AppStore(
                 app_id,
                 self.new_id,
                 lambda change: self._keep([app_id, *change]),
@@ -184,7 +184,7 @@ class Platform(Store):
         self._support[record["zendeskId"]] = record
         self._keep(["support", record])
 
-    def sync_with_support(self, app: App, record: Record) -> Record:
+    def sync_with_support(self, app: AppStore, record: Record) -> Record:
         """Return a user with the values of the Support record; the caller stores the user.
 
         Users with the same external id or e-mail are merged, or lose the value. Without a Support
@@ -250,10 +250,10 @@ class PlatformApi(UserApi):
         self._platform.add(record, app_id=app_id)
         return self._view(record)
 
-    def _app(self, request: OperationRequest) -> App:
+    def _app(self, request: OperationRequest) -> AppStore:
         return self._platform.app(request.path["app_id"])
 
-    def _create(self, app: App, body: Mapping[str, Any]) -> Reply:
+    def _create(self, app: AppStore, body: Mapping[str, Any]) -> Reply:
         """Create a user from a v2 *body*; raise `Refusal` (409) if the external id is taken."""
         if "externalId" in body and app.owner_of_external_id(body):
             raise Refusal(409, "conflict", "User already exists")
@@ -272,7 +272,7 @@ class PlatformApi(UserApi):
         app.remove(record)
         return self._done("delete")
 
-    def _put(self, effect: str, app: App, record: Record, *, status: int = 200) -> Reply:
+    def _put(self, effect: str, app: AppStore, record: Record, *, status: int = 200) -> Reply:
         """Store *record*, count *effect*, and respond with the user."""
         app.put(record)
         self._count(effect)
@@ -286,7 +286,7 @@ class PlatformApi(UserApi):
         return Reply(200, {})
 
     @abstractmethod
-    def _find(self, request: OperationRequest) -> tuple[App, Record]:
+    def _find(self, request: OperationRequest) -> tuple[AppStore, Record]:
         """Return the app and the user of *request*; raise `Refusal` (404) for a missing user."""
 
     @abstractmethod
@@ -308,14 +308,14 @@ class ApiPart:
         self._count: Final = count
         """Counts an effect by name."""
 
-    def _app(self, request: OperationRequest) -> App:
+    def _app(self, request: OperationRequest) -> AppStore:
         return self._platform.app(request.path["app_id"])
 
-    def _conversation(self, request: OperationRequest) -> tuple[App, Row]:
+    def _conversation(self, request: OperationRequest) -> tuple[AppStore, Row]:
         app = self._app(request)
         return app, app.conversations.all.get(request.path["conversation_id"])
 
-    def _user(self, request: OperationRequest) -> tuple[App, Record]:
+    def _user(self, request: OperationRequest) -> tuple[AppStore, Record]:
         app = self._app(request)
         key = request.path["user_id_or_external_id"]
         return app, app.get(key, request.query.get("brandId"))
@@ -325,7 +325,9 @@ class ApiPart:
         return Reply(status, {} if body is None else body)
 
 
-def _resolve_conflict(app: App, record: Record, other: Record | None, **without: Any) -> Record:
+def _resolve_conflict(
+    app: AppStore, record: Record, other: Record | None, **without: Any
+) -> Record:
     """Resolve a conflict with *other* over an external id or an e-mail; return the synced user.
 
     An *other* user with a link to Support loses the value. Without a link, *other* is merged.

@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Final
 
 from attrs import evolve, frozen
 
-from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.fields import JsonObject, Refusal, pick, refuse
 from sunshine_async.emulator.platform import Platform, PlatformApi
 from sunshine_async.emulator.records import Record, apply_update, not_found
@@ -226,7 +226,7 @@ class Smooch(PlatformApi):
         conversation = {"_id": row["id"], **pick(participant, "unreadCount")}
         return Reply(201, {"message": message, "conversation": conversation})
 
-    def _find(self, request: OperationRequest) -> tuple[App, Record]:
+    def _find(self, request: OperationRequest) -> tuple[AppStore, Record]:
         app = self._app(request)
         return app, app.get(request.path["user_id"])
 

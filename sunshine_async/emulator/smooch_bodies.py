@@ -1,12 +1,13 @@
 """Bodies of v1.1: schemas, checks, and conversion to and from v2."""
 
-import re
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 from sunshine_async.emulator.fields import (
+    MAX_FILE_BYTES,
     OBJECTS,
+    PHONE_NUMBER,
     TEXT,
     FormPart,
     JsonObject,
@@ -18,8 +19,6 @@ from sunshine_async.emulator.fields import (
     refuse,
 )
 from sunshine_async.emulator.sunshine import CREATE_BODY, PROFILE
-
-MAX_IMAGE_BYTES: Final = 50 * 10**6
 
 LINKABLE: Final[Mapping[str, str]] = {
     "mailgun": "address",
@@ -55,7 +54,6 @@ _V2_NAMES: Final[Mapping[str, str]] = {
     "signedUpAt": "signedUpAt",
     "properties": "metadata",
 }
-_PHONE_NUMBER: Final = re.compile(r"\+[0-9][0-9 -]*")
 
 _V2: Final = CREATE_BODY.fields or {}
 UPDATE_BODY: Final = object_schema(
@@ -121,8 +119,8 @@ def external_id_of_link(body: Mapping[str, Any]) -> str:
     _require_one_of(CONFIRMATION_MESSAGES, message_type, "confirmation.message.type")
     name = LINKABLE[channel]
     require(body, name)
-    if name == "phoneNumber" and not _PHONE_NUMBER.fullmatch(body[name]):
-        refuse("phoneNumber should begin with + and the country code")
+    if name == "phoneNumber":
+        PHONE_NUMBER.validate(body[name], name)
     return str(body[name])
 
 
@@ -138,8 +136,8 @@ def image_part(form: Mapping[str, FormPart]) -> tuple[str, FormPart]:
     source = form["source"]
     if source.file_name is None or not source.size:
         refuse("source should be a file, and not an empty one")
-    if source.size > MAX_IMAGE_BYTES:
-        title = f"files are limited to {MAX_IMAGE_BYTES} bytes in size"
+    if source.size > MAX_FILE_BYTES:
+        title = f"files are limited to {MAX_FILE_BYTES} bytes in size"
         raise Refusal(413, "payload_too_large", title)
     kind = source.content_type.lower()
     if not (kind.startswith("image/") or kind == "application/octet-stream"):

@@ -1,4 +1,4 @@
-"""API of Sunshine Conversations v2 users, as in the specification.
+"""API of Sunshine Conversations v2, as in the specification: users, and parts for the rest.
 
 Assumed, where the specification is silent:
 
@@ -29,10 +29,10 @@ from typing import Any, ClassVar, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.app_store import App
-from sunshine_async.emulator.apps import AppOperations
-from sunshine_async.emulator.channels import Channels
-from sunshine_async.emulator.conversations import Conversations
+from sunshine_async.emulator.app_store import AppStore
+from sunshine_async.emulator.apps import AppApi
+from sunshine_async.emulator.channels import ChannelApi
+from sunshine_async.emulator.conversations import ConversationApi
 from sunshine_async.emulator.fields import (
     OBJECTS,
     TEXT,
@@ -43,12 +43,12 @@ from sunshine_async.emulator.fields import (
     object_schema,
     refuse,
 )
-from sunshine_async.emulator.integrations import Integrations
-from sunshine_async.emulator.messages import Messages
+from sunshine_async.emulator.integrations import IntegrationApi
+from sunshine_async.emulator.messages import MessageApi
 from sunshine_async.emulator.platform import Platform, PlatformApi
 from sunshine_async.emulator.records import Record, apply_update, not_found
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
-from sunshine_async.emulator.switchboards import Switchboards
+from sunshine_async.emulator.switchboards import SwitchboardApi
 from sunshine_async.sunshine import users
 
 EMAIL_FILTER: Final = "filter[identities.email]"
@@ -88,7 +88,7 @@ SUPPORT: Final = object_schema(
 
 
 class Sunshine(PlatformApi):
-    """The v2 API for the users of every app."""
+    """The API v2 of every app: users here, everything else in parts."""
 
     prefix = "/v2/"
     effect_names: ClassVar = (
@@ -99,7 +99,7 @@ class Sunshine(PlatformApi):
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
         clear_profile = partial(self._clear_profile, "delete_personal_information")
-        self.messages: Final = Messages(platform, self._count)
+        self.messages: Final = MessageApi(platform, self._count)
         self.operations = (
             Operation(users.CREATE, self._create_user, CREATE_BODY),
             Operation(users.GET, self._get),
@@ -111,7 +111,7 @@ class Sunshine(PlatformApi):
             *self.messages.operations,
             *chain.from_iterable(
                 part(platform, self._count).operations
-                for part in (Conversations, Switchboards, Integrations, Channels, AppOperations)
+                for part in (ConversationApi, SwitchboardApi, IntegrationApi, ChannelApi, AppApi)
             ),
         )
 
@@ -154,7 +154,7 @@ class Sunshine(PlatformApi):
         found = self._app(request).find_by_email(email, request.query.get("brandId"))
         return Reply(200, {"users": [record.user for record in found]})
 
-    def _find(self, request: OperationRequest) -> tuple[App, Record]:
+    def _find(self, request: OperationRequest) -> tuple[AppStore, Record]:
         app = self._app(request)
         key = request.path["user_id_or_external_id"]
         return app, app.get(key, request.query.get("brandId"))

@@ -4,11 +4,12 @@ Assumed, where the specification is silent:
 
 - An enabled switchboard has a default switchboard integration (400).
 - A ``switchboardIntegration`` by type alone has the integration of that type in the app, or an id
-  of its own without such an integration.
-- The default switchboard integration, and the next one of another, can't be deleted (403).
-- Without a switchboard, or with a disabled one, no one can take control (404). So with a name that
-  no switchboard integration has, and with ``next`` of none. An ambiguous type or name is a 400.
-- An offer to the switchboard integration in control is a 400. Nothing pending to accept and no one
+  without an integration if there is none.
+- The default switchboard integration, and the next of another switchboard integration, can't be
+  deleted (403).
+- Control without a switchboard, or with a disabled switchboard, is a 404. So is control by a name
+  that no switchboard integration has, and ``next`` of none. An ambiguous type or name is a 400.
+- An offer to the switchboard integration in control is a 400. Nothing pending to accept and nobody
   in control to release are a 403. A caller with the key of an integration accepts and releases for
   that integration only (403).
 """
@@ -18,13 +19,14 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.app_store import App
+from sunshine_async.emulator.app_store import AppStore
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     METADATA,
     TEXT,
     Refusal,
     Schema,
+    forbid,
     object_schema,
     omit,
     refuse,
@@ -50,12 +52,11 @@ METADATA_BODY: Final = object_schema(metadata=METADATA)
 TARGET_BODY: Final = object_schema(
     "switchboardIntegration", switchboardIntegration=TEXT, metadata=METADATA
 )
-_FORBIDDEN: Final = Refusal(403, "forbidden", "Forbidden")
 _DEFAULT: Final = "defaultSwitchboardIntegrationId"
 _NEXT: Final = "nextSwitchboardIntegrationId"
 
 
-class Switchboards(ApiPart):
+class SwitchboardApi(ApiPart):
     """Switchboard of an app, the switchboard integrations, and the control of conversations."""
 
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
@@ -129,7 +130,7 @@ class Switchboards(ApiPart):
         row = responders.get(request.path["switchboard_integration_id"])
         nexts = {other.get(_NEXT) for other in responders.rows.values()}
         if row["id"] in {switchboard.get(_DEFAULT), *nexts}:
-            raise _FORBIDDEN
+            forbid()
         responders.remove(row["id"])
         return self._done("delete_switchboard_integration")
 
@@ -159,14 +160,14 @@ class Switchboards(ApiPart):
         app.conversations.all.put(omit(row, "active", "pending"))
         return self._done("release_control")
 
-    def _find(self, request: OperationRequest) -> tuple[App, Row, Table]:
+    def _find(self, request: OperationRequest) -> tuple[AppStore, Row, Table]:
         """Return the app, the switchboard, and the table of the switchboard integrations."""
         app = self._app(request)
         switchboard = app.table("switchboards").get(request.path["switchboard_id"])
         return app, switchboard, app.table("switchboardIntegrations", switchboard["id"])
 
     def _checked(
-        self, app: App, responders: Table, row: Mapping[str, Any], body: Mapping[str, Any]
+        self, app: AppStore, responders: Table, row: Mapping[str, Any], body: Mapping[str, Any]
     ) -> Row:
         """Return a switchboard integration with id and type of the integration in *body*."""
         integrations = app.table("integrations")
@@ -184,7 +185,7 @@ class Switchboards(ApiPart):
             found = {"integrationId": [*of_type, self._platform.new_id()][0]}
         return without_none({**row, **found})
 
-    def _target(self, app: App, row: Row, request: OperationRequest) -> Row:
+    def _target(self, app: AppStore, row: Row, request: OperationRequest) -> Row:
         """Return the switchboard integration of a body; raise `Refusal` (404) if missing."""
         merged_metadata({}, request.body.get("metadata"))
         wanted, responders = request.body["switchboardIntegration"], app.conversations.responders()
@@ -202,13 +203,13 @@ class Switchboards(ApiPart):
         title = "SwitchboardIntegration not found"
         raise Refusal(404, "switchboard_integration_not_found", title)
 
-    def _require_own(self, app: App, row: Row, part: str, request: OperationRequest) -> None:
+    def _require_own(self, app: AppStore, row: Row, part: str, request: OperationRequest) -> None:
         """Raise `Refusal` (403) unless *part* is set, and the caller's own if known."""
         merged_metadata({}, request.body.get("metadata"))
         responder = app.conversations.responders().get(row.get(part, ""))
         caller = app.integration_of_key(request.key_id)
         if responder is None or caller not in (None, responder["integrationId"]):
-            raise _FORBIDDEN
+            forbid()
 
     def _respond(self, effect: str, row: Row, *, status: int = 200) -> Reply:
         return self._done(effect, {"switchboardIntegration": row}, status=status)

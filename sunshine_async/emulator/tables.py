@@ -3,7 +3,7 @@
 Assumed, where the specification is silent:
 
 - Pages are in the order of creation. A page in the backwards direction has the oldest row first.
-- A cursor is the id of a row, or of a row deleted since; any other text is a 400.
+- A cursor is the id of a row, or of a row deleted since; any further text is a 400.
 - ``hasMore`` tells of the direction of the request.
 - A null in metadata clears that key; null for metadata clears all metadata.
 """
@@ -24,6 +24,9 @@ MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 25
 _CURSOR_LENGTH: Final = 24
 _PAGE_PROBLEM: Final = "Invalid page query parameters"
+_LINKS: Final = {"before": "prev", "after": "next"}
+"""The name of a link, by the direction of the cursor."""
+_CURSORS: Final = tuple(f"page[{direction}]" for direction in _LINKS)
 
 Row: TypeAlias = JsonObject
 """A JSON object with an ``id``. A change replaces the row as a whole."""
@@ -101,40 +104,30 @@ def newest_page(rows: Sequence[Row], request: OperationRequest) -> tuple[Sequenc
 def _page(
     rows: Sequence[Row], request: OperationRequest, size: int, *, backwards: bool
 ) -> tuple[Sequence[Row], JsonObject]:
+    """Return the page that the query asks for; without a cursor the last if *backwards*."""
     after, before = request.query.get("page[after]"), request.query.get("page[before]")
     if after is not None and before is not None:
         refuse(_PAGE_PROBLEM)
     ids = [row["id"] for row in rows]
-    if after is not None:
-        start = _position(ids, after, after=True)
-        end = start + size
-        backwards = False
-    elif before is not None or backwards:
+    if after is None and (before is not None or backwards):
+        backwards = True
         end = len(ids) if before is None else _position(ids, before, after=False)
         start = max(0, end - size)
-        backwards = True
     else:
-        start, end = 0, size
-    end = min(end, len(ids))
-    first, last = start > 0, end < len(ids)
-    cursors = without_none(
-        {
-            "before": ids[start] if first and start < end else None,
-            "after": ids[end - 1] if last and start < end else None,
-        }
-    )
-    meta: JsonObject = {"hasMore": first if backwards else last}
+        backwards = False
+        start = 0 if after is None else _position(ids, after, after=True)
+        end = min(start + size, len(ids))
+    more = {"before": start > 0, "after": end < len(ids)}
+    ends = {"before": ids[start:end][:1], "after": ids[start:end][-1:]}
+    meta: JsonObject = {"hasMore": more["before" if backwards else "after"]}
     links: JsonObject = {}
     others = {name: text for name, text in request.query.items() if name not in _CURSORS}
-    for direction, cursor in cursors.items():
-        meta[f"{direction}Cursor"] = cursor
-        query = urlencode({**others, f"page[{direction}]": cursor}, safe="[]")
-        links[_LINKS[direction]] = f"{request.url}?{query}"
+    for direction in _LINKS:
+        for cursor in ends[direction] if more[direction] else ():
+            meta[f"{direction}Cursor"] = cursor
+            query = urlencode({**others, f"page[{direction}]": cursor}, safe="[]")
+            links[_LINKS[direction]] = f"{request.url}?{query}"
     return rows[start:end], {"meta": meta, "links": links}
-
-
-_CURSORS: Final = ("page[after]", "page[before]")
-_LINKS: Final = {"before": "prev", "after": "next"}
 
 
 def _position(ids: list[str], cursor: str, *, after: bool) -> int:

@@ -23,6 +23,8 @@ from sunshine_async.emulator.service import Operation, OperationRequest, UserApi
 from sunshine_async.emulator.world import World
 
 _IN_PROCESS: Final = ClientConnection()
+ROOT: Final = "/sc"
+"""The beginning of the paths of Zendesk's customers (``https://{subdomain}.zendesk.com/sc``)."""
 _JSON: Final = "application/json"
 _STATUSES: Final = frozenset(HTTPStatus)
 _TITLES: Final[Mapping[int, tuple[str, str]]] = {
@@ -63,8 +65,13 @@ class AsgiApp:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Paths are matched undecoded: ``%2F`` in an id is no slash."""
-        scope = {**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}
+        """Answer a request, below `ROOT` or not.
+
+        Paths are matched undecoded: ``%2F`` in an id is no slash.
+        """
+        path = scope["raw_path"].decode("latin-1")
+        root = ROOT if path.startswith(f"{ROOT}/") else ""
+        scope = {**scope, "path": path[len(root) :], "root_path": root}
         with suppress(ClientDisconnect):
             if scope["path"].startswith(control.PREFIX):
                 await self._control(scope, receive, send)
@@ -172,7 +179,8 @@ class AsgiApp:
             body = routed.body.parts()
         elif operation.schema and (routed.body != b"" or operation.needs_body):
             body = operation.schema.validate(_parse_json(routed))
-        url = f"{scope['scheme']}://{headers.get('host', '')}{scope['path']}"
+        origin = f"{scope['scheme']}://{headers.get('host', '')}"
+        url = f"{origin}{scope['root_path']}{scope['path']}"
         query = routed.request.query_params
         return operation, OperationRequest(path, query, body, url, authorization)
 

@@ -1,7 +1,7 @@
 """Client of Sunshine Conversations, API v2: users, conversations, messages.
 
 `SunshineClient` holds the settings, the connections and the pace of one app. ``client.users`` is
-`Users`, ``client.messages`` is `Messages`: one attribute for each resource, with a method for each
+`Users`, ``client.messages`` is `Messages`: an attribute for each resource, with a method for each
 operation, for compositions such as ``upsert``, and for many bodies through `sunshine_async.bulk`,
 with an outcome for each. Arguments are bodies such as `UserCreateBody`, results are answers such
 as `User`; all models are immutable.

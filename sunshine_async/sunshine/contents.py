@@ -38,7 +38,7 @@ class MessengerChannelOptions(Model):
 
 @frozen(kw_only=True, slots=False)
 class ExtraChannelOptions(Model):
-    """Options that go to a channel as they are."""
+    """Options that go to a channel unchanged."""
 
     messenger: MessengerChannelOptions | None = None
 
@@ -234,7 +234,7 @@ class _RichText(_Content):
 
 @frozen(kw_only=True, slots=False)
 class TextMessage(_RichText):
-    """Content: a text, with actions. One of *text*, *html_text*, *markdown_text*, *actions*."""
+    """Content: a text, with actions. Needs *text*, *html_text*, *markdown_text* or *actions*."""
 
     actions: list[Action] | None = None
     payload: str | None = field(default=None, repr=redact)
@@ -309,7 +309,7 @@ class ImageMessage(_Media):
 
 @frozen(kw_only=True, slots=False)
 class ListMessage(_Content):
-    """Content: 1 to 10 items, one below the other, and actions of the list."""
+    """Content: 1 to 10 items in a column, and actions of the list."""
 
     items: list[Item]
     actions: list[ActionSubset] | None = None

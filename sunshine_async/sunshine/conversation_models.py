@@ -1,4 +1,4 @@
-"""Models of conversations, under the service's names; the rules are those of ``models.py``."""
+"""Models of conversations, under the service's names; the rules of ``models.py`` apply."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -67,7 +67,7 @@ class ConversationCreateBody(Model):
     type: str
     """``personal`` or ``sdkGroup``."""
     participants: list[ParticipantJoinBody] | Unset = UNSET
-    """Of ``personal``: one. Of ``sdkGroup``: up to 10 with *subscribe_sdk_client*, or none."""
+    """A single user for ``personal``; up to 10 with *subscribe_sdk_client* for ``sdkGroup``."""
     display_name: str | Unset | None = field(default=UNSET, repr=redact)
     description: str | Unset | None = field(default=UNSET, repr=redact)
     """1 to 100 characters."""
@@ -127,7 +127,7 @@ class MetaConversionEvent(Model):
 
 @frozen(kw_only=True, slots=False)
 class ConversionEventsBody(Model):
-    """The body of `Conversations.post_conversion_events`: one of the fields, for the channel."""
+    """The body of `Conversations.post_conversion_events`: the field of the channel."""
 
     messenger: MetaConversionEvent | Unset = UNSET
     instagram: MetaConversionEvent | Unset = UNSET

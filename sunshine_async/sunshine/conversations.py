@@ -117,9 +117,9 @@ class Conversations:
         return found[0]
 
     async def get_or_create(self, body: ConversationCreateBody) -> Conversation:
-        """Return a conversation of the first participant with the type of *body*, or create one.
+        """Return the first participant's conversation of the type of *body*, or create *body*.
 
-        The default conversation goes before other conversations. An existing conversation stays
+        The default conversation goes first. An existing conversation stays
         unchanged. A create with a lost answer is settled by two look-ups of such a conversation.
         Two callers at the same time may make two conversations, because the service has no key for
         conversations. `ValueError` without a participant. (ListConversations, CreateConversation)

@@ -146,7 +146,7 @@ class Message(Model):
     quoted_message: QuotedMessage | None = None
     metadata: Mapping[str, Any] | None = field(default=None, repr=redact)
     deleted: bool | None = None
-    """True: the message was deleted, and this is its placeholder."""
+    """True: a placeholder for a deleted message."""
     references: list[Reference] | None = None
 
 
@@ -159,7 +159,7 @@ class MessageListResponse(ListResponse):
 
 @frozen(kw_only=True, slots=False)
 class Destination(Model):
-    """Channel that a message goes to: one of the two fields.
+    """Channel that a message goes to: *integration_id* or *integration_type*.
 
     Only for an author of type ``business``, in a personal conversation.
     """
@@ -171,14 +171,14 @@ class Destination(Model):
 
 @frozen(kw_only=True, slots=False)
 class MessageOverridePayload(Model):
-    """Payload that goes to a channel as it is."""
+    """Payload that goes to a channel unchanged."""
 
     payload: Mapping[str, Any] | Unset = field(default=UNSET, repr=redact)
 
 
 @frozen(kw_only=True, slots=False)
 class AppleMessageOverridePayload(MessageOverridePayload):
-    """Payload that goes to Apple Messages for Business as it is."""
+    """Payload that goes to Apple Messages for Business unchanged."""
 
     with_capabilities: list[str] | Unset = UNSET
     """Needs of the payload: ``LIST``, ``TIME``, ``FORM``, ``QUICK``, ``AUTH2``."""

@@ -48,8 +48,9 @@ MAX_TEXT: Final = 4096
 _MAX_BRAND_ID: Final = 24
 _TEXTS: Final = ("text", "html_text", "markdown_text")
 _SHORTHAND: Final = ("%[", "&[")
-"""Beginnings of the shorthand syntax, of which the service makes other contents."""
+"""Beginnings of the shorthand syntax, of which the service makes contents of further kinds."""
 BUSINESS: Final = Author(type="business")
+USER: Final = "user"
 
 Post: TypeAlias = tuple[str, MessagePost]
 """Id of a conversation, and the body of a message for the conversation."""
@@ -86,18 +87,20 @@ class Messages:
     A message is sent once:
 
     - The service has no idempotency key. With *once*, the caller's own key (1 to 200 characters),
-      the message carries the key in its metadata, as ``sunshineAsyncOnce``.
-    - After a lost answer, `post` reads the newest page of the conversation twice, with a pause. The
-      message with the key and equal content is the result. No message with the key: the error of
-      the request has *maybe_applied* True, because the request may still be under way. Where a
-      `webhooks.Receiver` of this process gets the message first, that is the result.
-    - A message with the key and other content: `ConflictError`, with *maybe_applied* True.
+      the key goes into the metadata of the message, as ``sunshineAsyncOnce``.
+    - After a lost answer, `post` reads the newest page of the conversation twice, with a pause of
+      four times `Retry.first_wait` (2 seconds by default). The message with the key and equal
+      content is the result. No message with the key: the error of the request has *maybe_applied*
+      True, because the request may still be under way. If a `webhooks.Receiver` of this process
+      gets the message first, that message is the result.
+    - A message with the key and different content: `ConflictError`, with *maybe_applied* True.
     - Without *once*, a lost answer is an error with *maybe_applied* True at once. In both cases the
       message isn't sent again.
     - *sent_before* is for work that runs again: the time of an earlier attempt with the same key.
       `post` waits until that time is 5 seconds old, and reads back past that time, before sending.
       A page that can't be read: an error with *maybe_applied* True, and nothing is sent. The
-      earlier request may still arrive later than that, and then makes a second message.
+      earlier request may still arrive later than that, and then makes a second message. So do two
+      calls at the same time with the same key.
 
     Errors, cancellation and names in brackets are as in `Users`. `ValueError` before anything is
     sent: no author, no content, a text over 4,096 characters, metadata that is nested or over 4 KB.
@@ -116,8 +119,7 @@ class Messages:
         """Send a message; return the message, or several (PostMessage).
 
         The service may make several messages of the shorthand syntax. `LockedError` for a
-        conversation that has 30,000 messages. A kept look-up (*once*) is a call with a deadline of
-        its own.
+        conversation that has 30,000 messages. Each look-up of *once* is a call with a new deadline.
         """
         check_once(once, sent_before)
         body = check_post(body, once)
@@ -170,7 +172,7 @@ class Messages:
     ) -> _Messages:
         """Upload a file, then send the file; return the messages as `post` does.
 
-        An image goes as `ImageMessage`, any other file as `FileMessage`. *source*, *file_name*,
+        An image goes as `ImageMessage`, any further file as `FileMessage`. *source*, *file_name*,
         *content_type* and *access* are as in `Attachments.upload`. With *sent_before*, a message
         with a file and the key is the result, whatever the file; nothing is uploaded then. An error
         of the upload has *maybe_applied* False: no message was sent, and a file without a message
@@ -274,13 +276,15 @@ class Messages:
         kind: str | None,
         is_equal: Callable[[Message], bool],
     ) -> LookUp[Message]:
-        """Return the look-up of messages with the mark of *once*, by an author of type *kind*.
+        """Return the look-up of messages with the mark of *once*, for an author of type *kind*.
 
-        A user may copy a mark, so a message of the user is no message of the business.
+        A user may copy a mark, so a user's message counts only for a user as the author. A message
+        with an unknown author counts.
         """
 
         def is_marked(message: Message) -> bool:
-            return has_mark(message.metadata, once) and _kind(message.author) == kind
+            by_user = _kind(message.author) == USER
+            return has_mark(message.metadata, once) and (not by_user or kind == USER)
 
         def reaches(page: Page[Message], since: datetime | None) -> bool:
             times = (message.received for message in page.items)
@@ -308,7 +312,7 @@ def _key_of(pair: Post, once: Callable[[Post], str] | None) -> str | None:
 
 
 def check_post(body: MessagePost, once: str | None) -> MessagePost:
-    """Return *body* with the mark of *once*; raise `ValueError` for a message that can't be sent."""
+    """Return *body* with the mark of *once*; raise `ValueError` for an unfit message."""
     author = body.author
     if not isinstance(author, Author) or not author.type:
         message = 'the message has no author: author=Author(type="business")'
@@ -326,7 +330,7 @@ def check_post(body: MessagePost, once: str | None) -> MessagePost:
 
 
 def _kind(part: Author | Content | Unset | None) -> str | None:
-    """Return the type of an author or a content; None for any other value."""
+    """Return the type of an author or a content; None for a value of any further type."""
     return getattr(part, "type", None)
 
 
@@ -348,8 +352,8 @@ def _has_file(message: Message) -> bool:
 def _is_sent(body: MessagePost, message: Message) -> bool:
     """Return True if *message* has the content of *body*, apart from parts the service rewrites.
 
-    The service replaces Markdown by HTML, and makes other contents of the shorthand syntax. The
-    placeholder of a deleted message counts as sent.
+    The service replaces Markdown by HTML, and makes contents of further kinds of the shorthand
+    syntax. The placeholder of a deleted message counts as sent.
     """
     sent: dict[str, Any] = unstructure(body.content)
     sent.pop("markdownText", None)

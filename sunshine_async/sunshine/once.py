@@ -1,8 +1,9 @@
 """Records created once, by a service without idempotency keys: a mark, and look-ups of the mark.
 
-`create_once` sends a create. After a lost answer it looks for the record twice, with a pause; for
-work that runs again it looks before sending. A `LookUp` tells the record from others: by a mark in
-the metadata, or else. The create itself is never sent again once the service may have acted.
+`create_once` sends a create. After a lost answer `create_once` looks for the record twice, with a
+pause; for work that runs again `create_once` looks before sending. A `LookUp` selects the record,
+by a mark in the metadata or by a property. The create is never sent again once the service may have
+acted.
 
 A webhook may bring the created record first, as an echo: `note_echo`. An echo settles a lost answer
 without a look-up.
@@ -38,7 +39,8 @@ LOOKS: Final = 2
 _PAUSE: Final = 4
 """The pause between two look-ups, in multiples of `Retry.first_wait`: 2 seconds by default."""
 _OTHER: Final = ErrorDetail(
-    "once", "a record with this once= is there, with other content: use a key for one content only"
+    "once",
+    "a record with this once= is there, with different content: use a key for one content only",
 )
 
 EchoKey: TypeAlias = tuple[str, str]
@@ -66,7 +68,7 @@ def _echoes(key: EchoKey | None) -> Generator[list[Any]]:
 
 
 def check_once(once: str | None, sent_before: datetime | None) -> None:
-    """Raise `ValueError` for a key or a time that can't be used, `TypeError` for other types."""
+    """Raise `ValueError` for a key or a time that can't be used, `TypeError` for a wrong type."""
     if once is not None and not 1 <= len(once) <= MAX_KEY:
         message = f"once has {len(once)} characters: 1 to {MAX_KEY}"
         raise ValueError(message)
@@ -90,14 +92,24 @@ def check_metadata(
     if not metadata and once is None:
         return metadata
     marked = {**(metadata or {}), **({} if once is None else {MARK: once})}
-    if any(not isinstance(value, str | float | int | None) for value in marked.values()):
-        message = "metadata is nested: the service takes texts, numbers and booleans"
-        raise ValueError(message)
-    size = len(_codec.encode(marked))
+    problem = _problem_of(marked)
+    if problem is None:
+        return marked
+    del metadata, marked  # error reporters attach local variables
+    raise ValueError(problem)
+
+
+def _problem_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the reason that the service doesn't take *metadata*; None: there is none."""
+    if any(not isinstance(value, str | float | int | None) for value in metadata.values()):
+        return "metadata is nested: the service takes texts, numbers and booleans"
+    try:
+        size = len(_codec.encode(metadata))
+    except ValueError as error:
+        return f"metadata.{error}"
     if size > MAX_METADATA:
-        message = f"metadata is {size} bytes as JSON; the service takes {MAX_METADATA} at most"
-        raise ValueError(message)
-    return marked
+        return f"metadata is {size} bytes as JSON; the service takes {MAX_METADATA} at most"
+    return None
 
 
 def has_mark(metadata: Mapping[str, Any] | None, once: str) -> bool:
@@ -143,7 +155,7 @@ class LookUp(Generic[R]):
         return []
 
     def settle(self, marked: list[R]) -> list[R]:
-        """Return the records with equal content; `ConflictError` if all have other content."""
+        """Return the records with equal content; `ConflictError` if all differ."""
         equal = [record for record in marked if self.is_equal(record)]
         if marked and not equal:
             raise ConflictError(
@@ -175,7 +187,7 @@ async def create_once(
     - *sent_before*: look for the records of an earlier attempt before sending.
     - After an error of *send* with *maybe_applied* True: two look-ups, with a pause. If both find
       no mark or fail, raise the error of *send*.
-    - `ConflictError`, with *maybe_applied* True, for a record with the mark and other content.
+    - `ConflictError`, with *maybe_applied* True, for a record with the mark and different content.
     """
     if sent_before is not None:
         found = await find_earlier(look_up, transport, sent_before)

@@ -8,7 +8,9 @@ import httpx
 import pytest
 from support.emulated import call, calling, refused
 
+from sunshine_async import AuthenticationError, BasicAuth, BearerAuth, SunshineClient
 from sunshine_async.emulator import Emulator
+from sunshine_async.sunshine.oauth import GetTokenBody, OAuthClient
 
 APPS = "http://emulator/v2/apps"
 OAUTH = "http://emulator/oauth"
@@ -120,6 +122,38 @@ class TestApps:
         assert (await call(app, "GET", APPS))["apps"] == []
         if body:
             assert await refused(app, "PATCH", f"{APPS}/app", json=body) == ("bad_request", says)
+
+
+async def test_the_addresses_of_zendesk_customers_lead_here() -> None:
+    """Paths below ``/sc`` are those of the emulator: of a subdomain's app, and of OAuth."""
+    emulator = Emulator()
+    emulator.add("sunshine", {"id": "1"}, app_id="app")
+    first, second = (emulator.say("app", "1", "Hi") for _ in range(2))
+    transport = emulator.transport()
+    async with SunshineClient(
+        "app", subdomain="acme", auth=BasicAuth("id", "secret"), transport=transport
+    ) as client:
+        found = [message.id async for message in client.messages.list(first["conversation"])]
+    async with OAuthClient(transport=transport) as partner:
+        token = await partner.get_token(
+            GetTokenBody(code="c", client_id="id", client_secret="secret")
+        )
+        url = partner.authorize_url("id", redirect_uri="https://x.org/back")
+    async with OAuthClient(auth=BearerAuth(token.access_token), transport=transport) as partner:
+        app = await partner.token_info()
+        await partner.revoke_access()
+        with pytest.raises(AuthenticationError):
+            await partner.token_info()
+    async with calling(emulator) as browser:
+        back = await browser.get(url)
+        page = await call(
+            browser, "GET", "https://acme.zendesk.com/sc/v2/apps?page[after]=" + "0" * 24
+        )
+
+    assert sorted(found) == sorted([first["message"], second["message"]])
+    assert app.id == "app"
+    assert back.headers["location"].startswith("https://x.org/back?code=")
+    assert [one["id"] for one in page["apps"]] == ["app"]
 
 
 class TestOAuth:

@@ -13,10 +13,9 @@ from support.virtual import virtual
 
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.emulator.fields import FormParser, Refusal, Schema
+from sunshine_async.emulator.fields import MAX_FILE_BYTES, FormParser, Refusal, Schema
 from sunshine_async.emulator.smooch_bodies import (
     LINK_BODY,
-    MAX_IMAGE_BYTES,
     MERGE_BODY,
     PRE_CREATE_BODY,
     UPDATE_BODY,
@@ -547,7 +546,7 @@ class TestImages:
             yield b'Content-Disposition: form-data; name="source"; filename="a.png"\r\n'
             yield b"Content-Type: image/png\r\n\r\n"
             for _ in range(51):
-                yield bytes(MAX_IMAGE_BYTES // 50)
+                yield bytes(MAX_FILE_BYTES // 50)
             yield b"\r\n--x--\r\n"
 
         headers = {"content-type": "multipart/form-data; boundary=x"}

@@ -40,6 +40,7 @@ CHAOS = {
 }
 MESSAGES = sized(2_000, 300)
 CONVERSATIONS = sized(200, 30)
+AGAIN = sized(600, 100)
 PATIENT = Retry(max_attempts=30)
 BUSINESS = Author(type="business")
 
@@ -127,6 +128,41 @@ async def test_each_message_is_there_once_or_reported_unknown(seed: int) -> None
     kinds = Counter(map(type, outcomes))
     assert kinds[Failed] == 0
     assert kinds[Done] > MESSAGES * 0.9
+
+
+async def test_a_second_run_sends_nothing_twice() -> None:
+    """A run broken off, and run again with ``sent_before``, has each message once at most."""
+    emulator = Emulator(odds=CHAOS, seed=3)
+    client = client_of(emulator.transport())
+    patient = client.with_options(retry=PATIENT)
+    with no_waiting():
+        ids = [await conversation(patient) for _ in range(10)]
+        items = [(ids[number // 4 % 10], f"message {number}") for number in range(AGAIN)]
+        begun = datetime.now(UTC)
+
+        async def first(item: tuple[str, str]) -> list[Message]:
+            return await client.messages.post(item[0], post_of(item[1]), once=f"key of {item[1]}")
+
+        async def second(item: tuple[str, str]) -> list[Message]:
+            return await client.messages.post(
+                item[0], post_of(item[1]), once=f"key of {item[1]}", sent_before=begun
+            )
+
+        async with bulk.run(first, items, concurrency=16) as stream:
+            async for outcome in stream:
+                if outcome.index > AGAIN // 2:
+                    break
+        before = Counter([text for one in ids for text in await texts(patient, one)])
+        outcomes = await bulk.collect(second, items, concurrency=16)
+        after = Counter([text for one in ids for text in await texts(patient, one)])
+
+    assert 0 < len(before) < AGAIN
+    assert set(after.values()) == {1}
+    assert before.keys() <= after.keys()
+    for outcome in outcomes:
+        if not isinstance(outcome, Unknown):
+            assert after[outcome.item[1]] == isinstance(outcome, Done)
+    assert sum(isinstance(outcome, Done) for outcome in outcomes) > AGAIN * 0.8
 
 
 class Script(httpx.AsyncBaseTransport):

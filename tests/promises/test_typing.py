@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sunshine_async.sunshine import Users
+from sunshine_async.sunshine import Conversations, Messages, Users
 
 HERE = Path(__file__).parents[1]
 API = (HERE / "typing" / "api.py").read_text(encoding="utf-8")
+BOTS = (HERE / "typing" / "sunshine.py").read_text(encoding="utf-8")
 TOOLS = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
 
 
@@ -42,3 +43,11 @@ def test_a_mistake_is_expected_of_both_checkers() -> None:
 def test_each_method_is_called(name: str) -> None:
     """Each public method of the users is called, and what it gives is looked at."""
     assert f"client.users.{name}(" in API
+
+
+@pytest.mark.parametrize("resource", [Conversations, Messages], ids=lambda one: one.__name__)
+def test_each_method_of_a_bot_is_called(resource: type) -> None:
+    """Each public method of messages and conversations is called."""
+    names = [name for name, _ in inspect.getmembers(resource, inspect.isfunction) if name[0] != "_"]
+
+    assert [name for name in names if f"{resource.__name__.lower()}.{name}(" not in BOTS] == []

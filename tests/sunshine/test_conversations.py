@@ -6,13 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
+from support.scripted import methods, sunshine_with
 
 from sunshine_async import (
     BadRequestError,
-    BasicAuth,
     ConflictError,
-    Retry,
-    SunshineClient,
     SunshineError,
     TransportError,
 )
@@ -27,7 +25,7 @@ from sunshine_async.sunshine import (
     MetaConversionEvent,
     ParticipantJoinBody,
 )
-from sunshine_async.testing import Answer, ScriptedTransport
+from sunshine_async.testing import Answer
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
 
@@ -62,23 +60,9 @@ def page(*conversations: Any, after: str | None = None) -> Answer:
     return 200, {"conversations": list(conversations), "meta": meta}
 
 
-def client(*answers: Answer) -> tuple[SunshineClient, list[httpx.Request]]:
-    """Return a client that gets *answers*, and the list of requests."""
-    transport = ScriptedTransport(answers)
-    made = SunshineClient(
-        "app", auth=BasicAuth("id", "secret"), transport=transport, retry=Retry(max_attempts=1)
-    )
-    return made, transport.requests
-
-
-def methods(requests: list[httpx.Request]) -> list[str]:
-    """Return the methods of *requests*."""
-    return [request.method for request in requests]
-
-
 async def test_a_conversation_has_the_mark() -> None:
     """The key of ``once`` goes into the metadata."""
-    sunshine, requests = client(created())
+    sunshine, requests = sunshine_with(created())
 
     found = await sunshine.conversations.create(BODY, once="k")
 
@@ -93,7 +77,7 @@ async def test_a_conversation_has_the_mark() -> None:
 
 async def test_a_conversation_without_a_key_is_in_doubt() -> None:
     """Without ``once`` a lost answer is in doubt at once."""
-    sunshine, requests = client(LOST)
+    sunshine, requests = sunshine_with(LOST)
 
     with pytest.raises(TransportError) as caught:
         await sunshine.conversations.create(BODY)
@@ -121,7 +105,7 @@ LOOKS: dict[str, tuple[tuple[Answer, ...], str]] = {
 async def test_a_conversation_is_looked_for_after_a_lost_answer(looks: str, user: str) -> None:
     """After a lost answer the user's conversations are read, twice; nothing is sent again."""
     answers, outcome = LOOKS[looks]
-    sunshine, requests = client(LOST, *answers)
+    sunshine, requests = sunshine_with(LOST, *answers)
     body = ConversationCreateBody(
         type="personal",
         participants=[ParticipantJoinBody(**{user: "jane"})],
@@ -145,7 +129,7 @@ async def test_a_conversation_is_looked_for_after_a_lost_answer(looks: str, user
 async def test_an_earlier_conversation_is_the_result() -> None:
     """With ``sent_before``, the conversation of the earlier attempt is returned."""
     earlier = datetime.now(UTC) - timedelta(minutes=1)
-    sunshine, requests = client(page(conversation("7")), page(), created(id="8"))
+    sunshine, requests = sunshine_with(page(conversation("7")), page(), created(id="8"))
 
     first = await sunshine.conversations.create(BODY, once="k", sent_before=earlier)
     second = await sunshine.conversations.create(BODY, once="k", sent_before=earlier)
@@ -156,7 +140,7 @@ async def test_an_earlier_conversation_is_the_result() -> None:
 
 async def test_bad_input_is_not_sent() -> None:
     """`ValueError` before anything is sent."""
-    sunshine, requests = client()
+    sunshine, requests = sunshine_with()
     conversations = sunshine.conversations
     alone = ConversationCreateBody(type="sdkGroup")
     nested: Any = {"a": {"b": 1}}
@@ -190,7 +174,7 @@ class TestGetOrCreate:
 
     async def test_the_default_conversation_goes_first(self) -> None:
         """A conversation of the type is the result; the default one goes first."""
-        sunshine, requests = client(
+        sunshine, requests = sunshine_with(
             page(
                 conversation("5", type="sdkGroup"),
                 conversation("6"),
@@ -203,20 +187,22 @@ class TestGetOrCreate:
 
     async def test_without_a_default_the_first_counts(self) -> None:
         """Without a default conversation the first of the type is the result."""
-        sunshine, _ = client(page(conversation("6"), conversation("7")))
+        sunshine, _ = sunshine_with(page(conversation("6"), conversation("7")))
 
         assert (await sunshine.conversations.get_or_create(BODY)).id == "6"
 
     async def test_a_conversation_is_created(self) -> None:
         """A user without such a conversation gets one."""
-        sunshine, requests = client(page(conversation(type="sdkGroup")), created(id="8"))
+        sunshine, requests = sunshine_with(page(conversation(type="sdkGroup")), created(id="8"))
 
         assert (await sunshine.conversations.get_or_create(BODY)).id == "8"
         assert "metadata" not in json.loads(requests[1].content)
 
     async def test_a_lost_create_is_settled(self) -> None:
         """After a lost answer a conversation of the type is looked for, twice."""
-        sunshine, requests = client(page(), LOST, page(), page(conversation("9", metadata=None)))
+        sunshine, requests = sunshine_with(
+            page(), LOST, page(), page(conversation("9", metadata=None))
+        )
 
         assert (await sunshine.conversations.get_or_create(BODY)).id == "9"
         assert methods(requests) == ["GET", "POST", "GET", "GET"]
@@ -224,7 +210,7 @@ class TestGetOrCreate:
 
 async def test_conversations_are_listed() -> None:
     """All pages of a user's conversations come, one after another."""
-    sunshine, requests = client(page(conversation("1"), after="1"), page(conversation("2")))
+    sunshine, requests = sunshine_with(page(conversation("1"), after="1"), page(conversation("2")))
 
     listing = sunshine.conversations.list(user_id="jane", page_size=1)
 
@@ -237,7 +223,7 @@ async def test_conversations_are_listed() -> None:
 
 async def test_a_conversation_is_read_changed_and_deleted() -> None:
     """The operations on one conversation send what the service takes."""
-    sunshine, requests = client(
+    sunshine, requests = sunshine_with(
         (200, {"conversation": conversation()}), (200, {"conversation": conversation()}), (200, {})
     )
 
@@ -256,7 +242,7 @@ async def test_a_conversation_is_read_changed_and_deleted() -> None:
 async def test_a_default_conversation_stays() -> None:
     """The service refuses to delete the default conversation."""
     title = "Conversation 1 cannot be deleted because it is the default."
-    sunshine, _ = client((400, {"errors": [{"code": "bad_request", "title": title}]}))
+    sunshine, _ = sunshine_with((400, {"errors": [{"code": "bad_request", "title": title}]}))
 
     with pytest.raises(BadRequestError, match="the default"):
         await sunshine.conversations.delete("c")
@@ -264,7 +250,7 @@ async def test_a_default_conversation_stays() -> None:
 
 async def test_a_message_ref_is_downloaded() -> None:
     """The data behind a reference comes as it is."""
-    sunshine, requests = client((200, {"data": [1]}))
+    sunshine, requests = sunshine_with((200, {"data": [1]}))
     reference = InteractiveDataRef(url="u", bid="b", key="k", signature="s", owner="o")
     body = DownloadMessageRefBody(
         user_id="1", apple=AppleMessageRef(interactive_data_ref=reference)
@@ -288,7 +274,7 @@ async def test_a_message_ref_is_downloaded() -> None:
 async def test_conversion_events_are_sent_once() -> None:
     """Events are counted; after a lost answer they aren't sent again."""
     answer = {"conversionEvents": {"datasetId": 1234567890123456, "eventsReceived": 1}}
-    sunshine, requests = client((200, answer), LOST)
+    sunshine, requests = sunshine_with((200, answer), LOST)
     body = ConversionEventsBody(instagram=MetaConversionEvent(payload={"data": [{"a": 1}]}))
 
     events = await sunshine.conversations.post_conversion_events("c", body)

@@ -14,6 +14,7 @@ from sunshine_async.sunshine import (
     Author,
     CarouselMessage,
     Content,
+    ConversationCreateBody,
     ExtraChannelOptions,
     ImageMessage,
     Item,
@@ -195,3 +196,11 @@ def test_a_repr_shows_no_words_of_people() -> None:
 
     assert secret not in repr(parts)
     assert MessagePost().content is UNSET
+
+
+def test_a_body_of_a_conversation_names_each_user_once() -> None:
+    """A participant with two ids is refused, with the place."""
+    participant = {"userId": "1", "userExternalId": "jane"}
+
+    with pytest.raises(Misfit, match=r"participants\[0\]"):
+        structure_body({"type": "personal", "participants": [participant]}, ConversationCreateBody)

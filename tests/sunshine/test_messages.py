@@ -1,13 +1,15 @@
 """Messages: bad input, lists, and each message sent once, answer by answer."""
 
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from support.frames import leaks
+from support.scripted import methods, sunshine_with
 from support.virtual import settled, until
 
 from sunshine_async import (
@@ -15,7 +17,6 @@ from sunshine_async import (
     ConflictError,
     LockedError,
     NotFoundError,
-    Retry,
     ServerError,
     SunshineClient,
     SunshineError,
@@ -66,23 +67,9 @@ def page(*messages: Any, before: str | None = None) -> Answer:
     return 200, {"messages": list(messages), "meta": meta}
 
 
-def client(*answers: Answer) -> tuple[SunshineClient, list[httpx.Request]]:
-    """Return a client that gets *answers*, and the list of requests."""
-    transport = ScriptedTransport(answers)
-    made = SunshineClient(
-        "app", auth=BasicAuth("id", "secret"), transport=transport, retry=Retry(max_attempts=1)
-    )
-    return made, transport.requests
-
-
-def methods(requests: Sequence[httpx.Request]) -> list[str]:
-    """Return the methods of *requests*."""
-    return [request.method for request in requests]
-
-
 async def test_a_message_has_the_mark() -> None:
     """The key of ``once`` goes into the metadata, beside the caller's own properties."""
-    messages, requests = client((201, {"messages": [message()]}))
+    messages, requests = sunshine_with((201, {"messages": [message()]}))
     body = MessagePost(
         author=BUSINESS, content=TextMessage(text="Hello"), metadata={"campaign": "may"}
     )
@@ -100,7 +87,7 @@ async def test_a_message_has_the_mark() -> None:
 
 async def test_a_message_without_a_key_has_no_mark() -> None:
     """Without ``once`` the body goes as it is, and a lost answer is in doubt at once."""
-    messages, requests = client(LOST)
+    messages, requests = sunshine_with(LOST)
 
     with pytest.raises(TransportError) as caught:
         await messages.messages.post("c", HELLO)
@@ -153,6 +140,8 @@ LOOKS: dict[str, tuple[tuple[Answer, ...], str]] = {
         (page(message("7", author={"type": "user"})), page()),
         "unknown",
     ),
+    "an author of an unknown type": ((page(message("7", author={"type": "new"})),), "7"),
+    "an unreadable author": ((page(message("7", author=["business"])),), "7"),
     "another mark": ((page(message("7", metadata={"sunshineAsyncOnce": "j"})), page()), "unknown"),
     "an unreadable mark": ((page(message("7", metadata=[1])), page()), "unknown"),
     "other content": ((page(message("7", "Bye")),), "conflict"),
@@ -174,7 +163,7 @@ LOOKS: dict[str, tuple[tuple[Answer, ...], str]] = {
 async def test_a_message_is_looked_for_after_a_lost_answer(first: str, looks: str) -> None:
     """After a lost answer two looks decide; the message isn't sent a second time."""
     answers, outcome = LOOKS[looks]
-    messages, requests = client(FIRST[first], *answers)
+    messages, requests = sunshine_with(FIRST[first], *answers)
 
     assert await outcome_of(messages.messages.post("c", HELLO, once="k")) == outcome
     assert methods(requests) == ["POST", *("GET" for _ in answers)]
@@ -197,7 +186,7 @@ REFUSED: dict[int, type[SunshineError]] = {404: NotFoundError, 423: LockedError}
 @pytest.mark.parametrize("status", REFUSED)
 async def test_a_refused_message_is_not_looked_for(status: int) -> None:
     """After a certain refusal nothing is looked up: the message wasn't sent."""
-    messages, requests = client(status)
+    messages, requests = sunshine_with(status)
 
     with pytest.raises(REFUSED[status]) as caught:
         await messages.messages.post("c", HELLO, once="k")
@@ -208,7 +197,7 @@ async def test_a_refused_message_is_not_looked_for(status: int) -> None:
 
 async def test_a_full_conversation_says_what_to_do() -> None:
     """423 names the next step."""
-    messages, _ = client((423, {"errors": [{"code": "locked", "title": "Message limit"}]}))
+    messages, _ = sunshine_with((423, {"errors": [{"code": "locked", "title": "Message limit"}]}))
 
     with pytest.raises(LockedError, match=r"messages\.delete_all"):
         await messages.messages.post("c", HELLO)
@@ -216,7 +205,7 @@ async def test_a_full_conversation_says_what_to_do() -> None:
 
 async def test_the_looks_have_a_pause_between() -> None:
     """The second look comes four times `Retry.first_wait` after the first."""
-    messages, _ = client(LOST, page(), page(message()))
+    messages, _ = sunshine_with(LOST, page(), page(message()))
     begun = CLOCK.now()
 
     await messages.messages.post("c", HELLO, once="k")
@@ -229,7 +218,7 @@ class TestSentBefore:
 
     async def test_an_earlier_message_is_the_result(self) -> None:
         """A message with the mark is returned, and nothing is sent."""
-        messages, requests = client(page(message("7")))
+        messages, requests = sunshine_with(page(message("7")))
 
         [sent] = await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
 
@@ -240,7 +229,7 @@ class TestSentBefore:
         """Pages are read back past the time of the earlier attempt, and no further."""
         new = message("9", received=NOW.isoformat(), metadata=None)
         old = message("1", metadata=None)
-        messages, requests = client(
+        messages, requests = sunshine_with(
             page(new, before="c1"),
             page(before="c2"),
             page(message("8", received=None, metadata=None), old, before="c3"),
@@ -260,7 +249,7 @@ class TestSentBefore:
     async def test_a_message_within_the_skew_of_the_clocks_is_no_end(self) -> None:
         """A message received shortly before the time, by the service's clock, ends no look-up."""
         near = message("2", received=(AGES_AGO - timedelta(seconds=30)).isoformat(), metadata=None)
-        messages, requests = client(page(near, before="c1"), page(message("1")))
+        messages, requests = sunshine_with(page(near, before="c1"), page(message("1")))
 
         [sent] = await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
 
@@ -281,7 +270,7 @@ class TestSentBefore:
     )
     async def test_a_page_not_read_sends_nothing(self, answer: Answer) -> None:
         """A look-up that fails, or can't read all, is in doubt; nothing is sent."""
-        messages, requests = client(answer)
+        messages, requests = sunshine_with(answer)
 
         with pytest.raises(SunshineError) as caught:
             await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
@@ -291,7 +280,7 @@ class TestSentBefore:
 
     async def test_other_content_sends_nothing(self) -> None:
         """The mark with other content is a conflict."""
-        messages, requests = client(page(message("7", "Bye")))
+        messages, requests = sunshine_with(page(message("7", "Bye")))
 
         with pytest.raises(ConflictError, match="once=") as caught:
             await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
@@ -301,7 +290,7 @@ class TestSentBefore:
 
     async def test_the_look_waits_until_the_time_is_old(self) -> None:
         """The look-up begins when the earlier attempt is 5 seconds old."""
-        messages, _ = client(page(message()))
+        messages, _ = sunshine_with(page(message()))
         begun = CLOCK.now()
 
         await messages.messages.post("c", HELLO, once="k", sent_before=datetime.now(UTC))
@@ -310,7 +299,7 @@ class TestSentBefore:
 
     async def test_a_cancelled_wait_is_in_doubt(self) -> None:
         """A cancellation before the look-up has a note: the earlier attempt may have acted."""
-        messages, requests = client()
+        messages, requests = sunshine_with()
 
         async def sleep(_: float) -> None:
             await anyio.sleep_forever()
@@ -389,7 +378,7 @@ OTHER: dict[str, tuple[Content, Any]] = {
 async def test_only_what_was_sent_is_compared(case: str) -> None:
     """A message that the service has added to is the result; a message without a part isn't."""
     content, given = {**SENT, **OTHER}[case]
-    messages, _ = client(LOST, page(message("7", content=given)))
+    messages, _ = sunshine_with(LOST, page(message("7", content=given)))
     body = MessagePost(author=BUSINESS, content=content)
 
     if case in SENT:
@@ -399,9 +388,19 @@ async def test_only_what_was_sent_is_compared(case: str) -> None:
             await messages.messages.post("c", body, once="k")
 
 
+async def test_a_message_in_the_name_of_a_user_is_found() -> None:
+    """A post with a user as the author finds the message of the user."""
+    given = message("7", author={"type": "user", "userId": "u"})
+    sunshine, _ = sunshine_with(LOST, page(given))
+    author = Author(type="user", user_id="u")
+    body = MessagePost(author=author, content=TextMessage(text="Hello"))
+
+    assert await outcome_of(sunshine.messages.post("c", body, once="k")) == "7"
+
+
 async def test_all_messages_of_one_post_are_found() -> None:
     """A post that makes several messages finds all of these after a lost answer."""
-    messages, _ = client(LOST, page(message("6"), message("7")))
+    messages, _ = sunshine_with(LOST, page(message("6"), message("7")))
 
     assert len(await messages.messages.post("c", HELLO, once="k")) == 2
 
@@ -460,7 +459,7 @@ BAD_BODIES: dict[str, tuple[MessagePost, str]] = {
 @pytest.mark.parametrize("case", BAD_BODIES)
 async def test_a_bad_body_is_not_sent(case: str) -> None:
     """`ValueError` before anything is sent."""
-    messages, requests = client()
+    messages, requests = sunshine_with()
     body, words = BAD_BODIES[case]
 
     with pytest.raises(ValueError, match=words):
@@ -487,7 +486,7 @@ BAD_KEYS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", BAD_KEYS)
 async def test_a_bad_key_is_not_sent(case: str) -> None:
     """`ValueError` before anything is sent."""
-    messages, requests = client()
+    messages, requests = sunshine_with()
     options, words = BAD_KEYS[case]
 
     with pytest.raises(ValueError, match=words):
@@ -501,7 +500,7 @@ async def test_the_mark_counts_as_metadata() -> None:
     body = MessagePost(
         author=BUSINESS, content=TextMessage(text="x"), metadata={"a": "x" * (4096 - 8)}
     )
-    messages, requests = client((201, {"messages": [message()]}))
+    messages, requests = sunshine_with((201, {"messages": [message()]}))
 
     await messages.messages.post("c", body)
     with pytest.raises(ValueError, match="4096 at most"):
@@ -512,7 +511,7 @@ async def test_the_mark_counts_as_metadata() -> None:
 
 async def test_longest_values_are_sent() -> None:
     """A text of 4,096 characters, a key of 200 and a brand of 24 are fine."""
-    messages, requests = client((201, {"messages": [message()]}))
+    messages, requests = sunshine_with((201, {"messages": [message()]}))
     author = Author(type="user", user_external_id="1", brand_id="9" * 24)
     body = MessagePost(author=author, content=TextMessage(text="ü" * 4096))
 
@@ -527,7 +526,7 @@ async def test_longest_values_are_sent() -> None:
 
 async def test_send_text_sends_as_the_business() -> None:
     """A text goes as the business, with actions, metadata and destination as given."""
-    messages, requests = client(*[(201, {"messages": [message()]})] * 2)
+    messages, requests = sunshine_with(*[(201, {"messages": [message()]})] * 2)
 
     [sent] = await messages.messages.send_text("c", "Hello")
     await messages.messages.send_text(
@@ -559,7 +558,9 @@ async def test_send_text_sends_as_the_business() -> None:
 
 async def test_the_list_goes_backwards() -> None:
     """Messages are listed from the newest page backwards, until the service has no more."""
-    messages, requests = client(page(message("3"), message("4"), before="3"), page(message("2")))
+    messages, requests = sunshine_with(
+        page(message("3"), message("4"), before="3"), page(message("2"))
+    )
 
     assert [one.id async for one in messages.messages.list("c")] == ["3", "4", "2"]
     assert [dict(request.url.params) for request in requests] == [{}, {"page[before]": "3"}]
@@ -567,7 +568,7 @@ async def test_the_list_goes_backwards() -> None:
 
 async def test_a_list_takes_one_direction() -> None:
     """`ValueError` for both directions, before anything is sent."""
-    messages, requests = client((200, {"messages": [], "meta": {"hasMore": False}}))
+    messages, requests = sunshine_with((200, {"messages": [], "meta": {"hasMore": False}}))
 
     with pytest.raises(ValueError, match="one direction"):
         messages.messages.list("c", before="1", after="2")
@@ -592,7 +593,7 @@ async def test_messages_are_deleted() -> None:
 
 async def test_many_messages_have_keys_of_their_own() -> None:
     """``once`` of `post_many` gives each pair its key; a failing one sends nothing."""
-    messages, requests = client(*[(201, {"messages": [message()]})] * 2)
+    messages, requests = sunshine_with(*[(201, {"messages": [message()]})] * 2)
 
     def once(pair: tuple[str, MessagePost]) -> str:
         return {"a": "key-a", "b": "key-b"}[pair[0]]
@@ -612,7 +613,7 @@ async def test_many_messages_have_keys_of_their_own() -> None:
 
 async def test_many_messages_need_no_key() -> None:
     """Without ``once`` a lost answer is an unknown outcome."""
-    messages, _ = client(500)
+    messages, _ = sunshine_with(500)
 
     async with messages.messages.post_many([("a", HELLO)]) as stream:
         [outcome] = [outcome async for outcome in stream]
@@ -653,3 +654,102 @@ async def test_messages_of_a_conversation_go_in_sequence() -> None:
 
     assert len(outcomes) == 4
     assert gate.texts == ["a1", "b1", "a2", "a3"]
+
+
+SECRET = "words-of-jane"
+UNSENT: dict[str, dict[str, Any]] = {
+    "a long text": {"text": SECRET * 400},
+    "nested metadata": {"text": SECRET, "metadata": {"a": [SECRET]}},
+    "much metadata": {"text": SECRET, "metadata": {"a": SECRET * 400}},
+    "metadata that is no JSON": {"text": SECRET, "metadata": {"a": SECRET, "b": float("nan")}},
+}
+ENDINGS: dict[str, tuple[Answer, ...]] = {
+    "refused": (400,),
+    "lost": (LOST, page(), page()),
+    "lost, and no look": (LOST, 500, 500),
+    "a conflict": (LOST, page(message("7", f"not {SECRET}"))),
+}
+
+
+@pytest.mark.parametrize("case", [*UNSENT, *ENDINGS])
+async def test_no_local_variable_shows_the_text(case: str) -> None:
+    """No local variable of a frame that an error passes through has the text or the metadata."""
+    sunshine, _ = sunshine_with(*ENDINGS.get(case, ()))
+    values = UNSENT.get(case, {"text": SECRET, "metadata": {"a": SECRET}})
+
+    with pytest.raises((ValueError, SunshineError)) as caught:
+        await sunshine.messages.send_text("c", **values, once="k")
+
+    assert leaks(caught.value, SECRET) == []
+
+
+class TestSendFile:
+    """A file is uploaded, then sent as one message."""
+
+    UPLOADED = "https://example.org/a.png"
+
+    async def test_an_image_goes_as_an_image(self) -> None:
+        """The media type of the upload chooses the kind of content."""
+        image = {"attachment": {"mediaUrl": self.UPLOADED, "mediaType": "image/png"}}
+        file = {"attachment": {"mediaUrl": self.UPLOADED}}
+        sent = (201, {"messages": [message()]})
+        sunshine, requests = sunshine_with((201, image), sent, (201, file), sent)
+
+        await sunshine.messages.send_file(
+            "c", b"png", file_name="a.png", text="Look", alt_text="A cat", metadata={"n": 1}
+        )
+        await sunshine.messages.send_file("c", b"?", once="k")
+
+        assert dict(requests[0].url.params) == {
+            "access": "public",
+            "for": "message",
+            "conversationId": "c",
+        }
+        assert json.loads(requests[1].content) == {
+            "author": {"type": "business"},
+            "content": {
+                "type": "image",
+                "mediaUrl": self.UPLOADED,
+                "text": "Look",
+                "altText": "A cat",
+            },
+            "metadata": {"n": 1},
+        }
+        assert json.loads(requests[3].content) == {
+            "author": {"type": "business"},
+            "content": {"type": "file", "mediaUrl": self.UPLOADED},
+            "metadata": {"sunshineAsyncOnce": "k"},
+        }
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ({"type": "file", "mediaUrl": "https://example.org/other.pdf"}, "7"),
+            ({"type": "image", "mediaUrl": "https://example.org/other.png"}, "7"),
+            ({"type": "text", "text": "Hello"}, "conflict"),
+        ],
+    )
+    async def test_an_earlier_file_is_the_result(self, content: Any, words: str) -> None:
+        """With ``sent_before``, an earlier message with a file is the result: no upload."""
+        sunshine, requests = sunshine_with(page(message("7", content=content)))
+
+        call = sunshine.messages.send_file("c", b"%PDF", once="k", sent_before=AGES_AGO)
+
+        assert await outcome_of(call) == words
+        assert methods(requests) == ["GET"]
+
+    async def test_a_bad_file_or_message_is_not_uploaded(self) -> None:
+        """`ValueError` before anything is sent: an empty file, a long text, an empty key."""
+        sunshine, requests = sunshine_with()
+        send_file = sunshine.messages.send_file
+
+        with pytest.raises(ValueError, match="empty"):
+            await send_file("c", b"")
+        with pytest.raises(ValueError, match="4097 characters"):
+            await send_file("c", b"%PDF", text="x" * 4097)
+        with pytest.raises(ValueError, match="0 characters"):
+            await send_file("c", b"%PDF", once="")
+        with pytest.raises(ValueError, match="4096 at most"):
+            await send_file("c", b"%PDF", metadata={"a": "x" * 4090}, once="k")
+
+        assert requests == []

@@ -20,7 +20,11 @@ from sunshine_async.sunshine import (
     Conversation,
     ConversationCreateBody,
     Conversations,
+    ConversationUpdateBody,
+    ConversionEvents,
+    ConversionEventsBody,
     Coordinates,
+    DownloadMessageRefBody,
     FileMessage,
     FormMessage,
     FormMessageField,
@@ -36,6 +40,7 @@ from sunshine_async.sunshine import (
     Message,
     MessagePost,
     Messages,
+    MetaConversionEvent,
     Page,
     Postback,
     Reply,
@@ -92,25 +97,36 @@ def text_of(action: Action) -> str | None:
 
 async def calls(client: SunshineClient, body: MessagePost, at: datetime) -> None:
     """Each method takes its ids and its body, and gives what the operation answers."""
-    messages = client.messages
+    messages, conversations = client.messages, client.conversations
     assert_type(messages, Messages)
-    assert_type(client.conversations, Conversations)
+    assert_type(conversations, Conversations)
     assert_type(await messages.post("c", body, once="k", sent_before=at), list[Message])
     assert_type(await messages.send_text("c", "Hello", once="k"), list[Message])
     assert_type(await messages.send_file("c", b"%PDF", file_name="a.pdf"), list[Message])
     assert_type(messages.list("c", before="1"), Listing[Message])
     async for page in messages.list("c").pages():
         assert_type(page, Page[Message])
-    async for conversation in client.conversations.list(user_id="u"):
+    await messages.delete("c", "m")
+    await messages.delete_all("c")
+    async for conversation in conversations.list(user_id="u"):
         assert_type(conversation, Conversation)
     create = ConversationCreateBody(type="personal")
-    assert_type(await client.conversations.create(create, once="k"), Conversation)
-    assert_type(await client.conversations.get_or_create(create), Conversation)
+    assert_type(await conversations.create(create, once="k"), Conversation)
+    assert_type(await conversations.get_or_create(create), Conversation)
+    assert_type(await conversations.get("c"), Conversation)
+    update = ConversationUpdateBody(metadata={"order": 7, "paid": True, "gone": None})
+    assert_type(await conversations.update("c", update), Conversation)
+    await conversations.delete("c")
+    reference = DownloadMessageRefBody(user_id="u")
+    assert_type(await conversations.download_message_ref("c", reference), Mapping[str, Any])
+    events = ConversionEventsBody(whatsapp=MetaConversionEvent(payload={"data": []}))
+    assert_type(await conversations.post_conversion_events("c", events), ConversionEvents)
 
 
 async def many(client: SunshineClient, pairs: list[tuple[str, MessagePost]]) -> None:
     """Give outcomes of the types of the items and the results."""
-    run = client.messages.post_many(pairs, once=lambda pair: pair[0])
+    messages = client.messages
+    run = messages.post_many(pairs, once=lambda pair: pair[0])
     assert_type(
         run,
         AbstractAsyncContextManager[bulk.Outcomes[tuple[str, MessagePost], list[Message]]],
