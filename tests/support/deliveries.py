@@ -85,15 +85,15 @@ class Order:
         for name in ids:
             what.setdefault(name, self._count)
 
-    def overtaken(self, lane: Sequence[str]) -> list[tuple[str, str]]:
-        """Return events of *lane*, given in order, that a later event has overtaken wrongly.
+    def overtaken(self, conversation: Sequence[str]) -> list[tuple[str, str]]:
+        """Return events of *conversation*, given in order, that a later event has overtaken wrongly.
 
         The earlier event was answered before the later one was sent, and was handled after.
         """
         return [
             (first, second)
-            for place, first in enumerate(lane)
-            for second in lane[place + 1 :]
+            for place, first in enumerate(conversation)
+            for second in conversation[place + 1 :]
             if self.answered[first] < self.sent[second]
             and self.handled[first] > self.handled[second]
         ]
