@@ -14,6 +14,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
+import orjson
 from attrs import field, frozen
 
 from sunshine_async._codec import Misfit, decode, structure
@@ -239,6 +240,15 @@ def seconds_inside(data: Any, *path: str) -> float | None:
         return float(value) if isinstance(value, int | float) else None
     except (ValueError, OverflowError):
         return None
+
+
+def to_body(data: Any) -> bytes:
+    """Return plain data that was read from JSON as JSON; `Misfit` for data nested too deep."""
+    try:
+        return orjson.dumps(data)
+    except orjson.JSONEncodeError:
+        reason = "nested too deep"
+    raise Misfit(reason)
 
 
 def hash_id(data: bytes) -> str:

@@ -106,7 +106,7 @@ class Dispatcher:
         self._wake = anyio.Event()
         self._wake_at = inf
         self._running: Final[dict[int, _RunningHandler]] = {}
-        self._queue: Final[deque[StoredEvent]] = deque()
+        self._ready: Final[deque[StoredEvent]] = deque()
         self._ahead = 0
         self._accepts = True
         self._closed = False
@@ -146,19 +146,19 @@ class Dispatcher:
     async def _turn(self, handlers: TaskGroup) -> None:
         slots = self._slots()
         begun = await self._commit(slots)
-        if self._running or self._queue:
+        if self._running or self._ready:
             self._ahead //= 2
         elif slots.free and len(begun) == slots.free:
             most = _MAX_AHEAD * self._rules.concurrency
             self._ahead = min(max(self._rules.concurrency, 2 * self._ahead), most)
-        self._queue.extend(begun)
+        self._ready.extend(begun)
         self._start_handlers(handlers)
         self._wake_at = min([self._wake_at, *(holder.until for holder in self._holders())])
 
     def _slots(self) -> HandlerSlots:
         """Return the room for events to begin."""
         is_retry = [holder.is_retry for holder in self._holders()]
-        is_retry += [event.failures > 0 for event in self._queue]
+        is_retry += [event.failures > 0 for event in self._ready]
         free = max(0, self._rules.concurrency + self._ahead - len(is_retry))
         retries = max(1, self._rules.concurrency // 2) - sum(is_retry)
         return HandlerSlots(free, min(free, max(0, retries)))
@@ -170,8 +170,8 @@ class Dispatcher:
 
     def _start_handlers(self, handlers: TaskGroup) -> None:
         free = self._rules.concurrency - len(self._holders())
-        while self._queue and free > 0:
-            event = self._queue.popleft()
+        while self._ready and free > 0:
+            event = self._ready.popleft()
             until = CLOCK.now() + self._rules.handler_timeout
             self._running[event.number] = _RunningHandler(until, event.failures > 0)
             handlers.start_soon(self._handle, event, handlers)

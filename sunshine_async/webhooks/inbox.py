@@ -1,11 +1,11 @@
 """Inbox on disk: received events until an outcome, and the ids of events for deduplication.
 
-A lane is the queue of one conversation; an event without a conversation has a lane of its own. At
-most one event of a lane is under way. The head of a lane is the waiting event with the earliest
+Each conversation has a queue; an event without a conversation has a queue to itself. At most a
+single event of a queue is under way. The head of a queue is the waiting event with the earliest
 `RawEvent.created_at`; of equal times the event received first.
 
 `Inbox.exchange` is the whole traffic of a receiver: events come in, outcomes come in, the next
-heads of lanes go out, in a single transaction. So a group commit costs one ``fsync``, and memory
+heads of queues go out, in a single transaction. So a group commit costs one ``fsync``, and memory
 holds only the events under way. An inbox for several processes has the same methods.
 """
 
@@ -95,7 +95,7 @@ class Inbox(SingleProcessDatabase):
     """The inbox at *path*, created where the file is missing, with mode 0600.
 
     Any thread may call the methods; a change is on the disk when the method returns. Events that
-    were under way when the last process ended are waiting again, behind all other lanes.
+    were under way when the last process ended are waiting again, behind all other queues.
 
     Raise `ConfigurationError` for a file that is no inbox, is damaged, has another version or is in
     use by another process, and for a file that can't be created. The methods raise `InboxError` for
@@ -108,18 +108,18 @@ class Inbox(SingleProcessDatabase):
     ERROR = InboxError
     TABLES = (
         """CREATE TABLE events (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
-            lane TEXT NOT NULL, type TEXT NOT NULL, app_id TEXT,
+            queue TEXT NOT NULL, type TEXT NOT NULL, app_id TEXT,
             created_at REAL NOT NULL, received_at REAL NOT NULL, body BLOB,
             state INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
             failures INTEGER NOT NULL DEFAULT 0, begun_at REAL, ended_at REAL, reason TEXT)""",
-        "CREATE INDEX waiting ON events (lane, created_at, number) WHERE state = 0",
+        "CREATE INDEX waiting ON events (queue, created_at, number) WHERE state = 0",
         "CREATE INDEX handled ON events (ended_at) WHERE state = 2",
         "CREATE INDEX dead ON events (number) WHERE state = 3",
-        """CREATE TABLE lanes (lane TEXT PRIMARY KEY, begun INTEGER NOT NULL,
+        """CREATE TABLE queues (queue TEXT PRIMARY KEY, begun INTEGER NOT NULL,
             retried INTEGER NOT NULL, ready_at REAL NOT NULL) WITHOUT ROWID""",
-        "CREATE INDEX ready ON lanes (retried, ready_at) WHERE NOT begun",
+        "CREATE INDEX ready ON queues (retried, ready_at) WHERE NOT begun",
     )
-    """``lanes``: lanes with a waiting event or with an event under way (*begun*). *retried*: the
+    """``queues``: queues with a waiting event or with an event under way (*begun*). *retried*: the
     last attempt has failed. *ready_at*: the monotonic time from which on the head may begin."""
     REASONS = {  # noqa: RUF012 - declared as a constant by the base
         "locked": (
@@ -161,7 +161,7 @@ class Inbox(SingleProcessDatabase):
         clock: float,
         keep: float,
     ) -> tuple[list[StoredEvent], float]:
-        """Add *events*, note *outcomes*, and begin the heads of lanes, as far as *slots* go.
+        """Add *events*, note *outcomes*, and begin the heads of queues, as far as *slots* go.
 
         An event with an id that the inbox knows is left out. An id is forgotten *keep* seconds
         after the event was handled. *now* is the time in seconds since 1970, *clock* the monotonic
@@ -180,84 +180,81 @@ class Inbox(SingleProcessDatabase):
 
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""
-        return [_stored_event(row) for row in self._fetch_all(_SELECT_DEAD, (limit,))]
+        [[rows]] = self._fetch_all(_SELECT_DEAD, (limit,))
+        return _stored_events(rows)
 
     def replay(self, ids: Iterable[str]) -> int:
         """Make the dead letters *ids* wait again, without failures; return the number."""
         with self._transaction() as database:
-            values = (_json([*ids]),)
-            database.execute(_OPEN_LANES_OF_DEAD, values)
-            return database.execute(_REPLAY, values).rowcount
+            values = [(one,) for one in ids]
+            database.executemany(_OPEN_QUEUE_OF_DEAD, values)
+            return database.executemany(_REPLAY, values).rowcount
 
     def drop(self, ids: Iterable[str]) -> int:
         """Delete the dead letters *ids*; return the number. The ids stay known."""
         with self._transaction() as database:
-            return database.execute(_DROP, (time.time(), _json([*ids]))).rowcount
-
-    def counts(self) -> dict[EventState, int]:
-        """Return the number of events by state."""
-        rows = self._fetch_all("SELECT state, count(*) FROM events GROUP BY state")
-        return {EventState(state): count for state, count in rows}
+            now = time.time()
+            return database.executemany(_DROP, [(now, one) for one in ids]).rowcount
 
     def _recover(self) -> None:
-        """Make events that were under way wait; their lanes come after all other lanes."""
-        self._database.execute("UPDATE lanes SET ready_at = begun, begun = 0")
+        """Make events that were under way wait again, behind the events of all other queues."""
+        self._database.execute("UPDATE queues SET ready_at = begun, begun = 0")
         self._database.execute("UPDATE events SET state = 0 WHERE state = 1")
 
 
 _FORGET_IDS: Final = """DELETE FROM events WHERE number IN
     (SELECT number FROM events WHERE state = 2 AND ended_at < ? ORDER BY ended_at LIMIT ?)"""
 _INSERT: Final = """INSERT INTO events
-    (id, lane, type, app_id, created_at, received_at, body)
+    (id, queue, type, app_id, created_at, received_at, body)
     VALUES {rows} ON CONFLICT (id) DO NOTHING"""
-_OPEN_LANES: Final = """INSERT OR IGNORE INTO lanes
-    SELECT lane, 0, 0, ? FROM events WHERE number > ?"""
+_OPEN_QUEUES: Final = """INSERT OR IGNORE INTO queues
+    SELECT queue, 0, 0, ? FROM events WHERE number > ?"""
 _OUTCOMES: Final = """WITH outcomes AS (SELECT json_extract(value, '$[0]') AS number,
         json_extract(value, '$[1]') AS state, json_extract(value, '$[2]') AS reason,
         json_extract(value, '$[3]') AS ready_at FROM json_each(?)) """
 """All outcomes in a single statement: each statement waits for the interpreter lock at the end."""
-_NOTE_LANES: Final = f"""{_OUTCOMES}
-    UPDATE lanes SET begun = 0, retried = outcomes.state = 0,
+_NOTE_QUEUES: Final = f"""{_OUTCOMES}
+    UPDATE queues SET begun = 0, retried = outcomes.state = 0,
         ready_at = CASE outcomes.state WHEN 0 THEN outcomes.ready_at ELSE ? END
-    FROM outcomes JOIN events USING (number) WHERE lanes.lane = events.lane"""  # noqa: S608 - own names
+    FROM outcomes JOIN events USING (number) WHERE queues.queue = events.queue"""  # noqa: S608 - own names
 _NOTE_EVENTS: Final = f"""{_OUTCOMES}
     UPDATE events SET state = outcomes.state, reason = outcomes.reason,
         failures = failures + (outcomes.state <> 2),
         ended_at = CASE outcomes.state WHEN 2 THEN ? END,
         body = CASE outcomes.state WHEN 2 THEN NULL ELSE body END
     FROM outcomes WHERE events.number = outcomes.number"""  # noqa: S608 - own names
-_CLOSE_LANES: Final = """DELETE FROM lanes WHERE lane IN
-        (SELECT lane FROM events WHERE number IN (SELECT value FROM json_each(?)))
-    AND NOT EXISTS (SELECT 1 FROM events WHERE state = 0 AND events.lane = lanes.lane)"""
-_HEADS: Final = """SELECT ready_at, (SELECT number FROM events WHERE state = 0 AND lane = ready.lane
-        ORDER BY created_at, number LIMIT 1)
-    FROM (SELECT lane, ready_at FROM lanes WHERE NOT begun AND retried = ? AND ready_at <= ?
+_CLOSE_QUEUES: Final = """DELETE FROM queues WHERE queue IN
+        (SELECT queue FROM events WHERE number IN (SELECT value FROM json_each(?)))
+    AND NOT EXISTS (SELECT 1 FROM events WHERE state = 0 AND events.queue = queues.queue)"""
+_HEADS: Final = """SELECT json_group_array(json_array(ready_at, (SELECT number FROM events
+        WHERE state = 0 AND queue = ready.queue ORDER BY created_at, number LIMIT 1)))
+    FROM (SELECT queue, ready_at FROM queues WHERE NOT begun AND retried = ? AND ready_at <= ?
         ORDER BY ready_at LIMIT ?) AS ready"""
-_BEGIN_LANES: Final = """UPDATE lanes SET begun = 1 WHERE lane IN
-    (SELECT lane FROM events WHERE number IN (SELECT value FROM json_each(?)))"""
+"""All rows as a single row of arrays: fetching a row gives up the interpreter lock each time."""
+_BEGIN_QUEUES: Final = """UPDATE queues SET begun = 1 WHERE queue IN
+    (SELECT queue FROM events WHERE number IN (SELECT value FROM json_each(?)))"""
 _BEGIN_EVENTS: Final = """UPDATE events SET state = 1, attempts = attempts + 1,
         begun_at = coalesce(begun_at, ?) WHERE number IN (SELECT value FROM json_each(?))"""
-_COLUMNS: Final = """number, id, type, app_id, body, attempts, failures, begun_at, received_at,
-    reason"""
-_SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM events
-    WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"""  # noqa: S608 - own names
-_SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM events WHERE state = 3
-    ORDER BY number LIMIT ?"""  # noqa: S608 - own names
-_NEXT_RETRY: Final = "SELECT min(ready_at) FROM lanes WHERE NOT begun AND retried AND ready_at > ?"
-_IDS: Final = "state = 3 AND id IN (SELECT value FROM json_each(?))"
-_OPEN_LANES_OF_DEAD: Final = f"""INSERT OR IGNORE INTO lanes
-    SELECT lane, 0, 0, 0 FROM events WHERE {_IDS}"""  # noqa: S608 - own names
-_REPLAY: Final = f"UPDATE events SET state = 0, failures = 0 WHERE {_IDS}"  # noqa: S608 - own names
-_DROP: Final = f"UPDATE events SET state = 2, ended_at = ?, body = NULL WHERE {_IDS}"  # noqa: S608 - own names
+_COLUMNS: Final = """json_group_array(json_array(number, id, type, app_id, CAST(body AS TEXT),
+    attempts, failures, begun_at, received_at, reason))"""
+_SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM
+    (SELECT * FROM events WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number)"""  # noqa: S608 - own names
+_SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM
+    (SELECT * FROM events WHERE state = 3 ORDER BY number LIMIT ?)"""  # noqa: S608 - own names
+_NEXT_RETRY: Final = "SELECT min(ready_at) FROM queues WHERE NOT begun AND retried AND ready_at > ?"
+_OPEN_QUEUE_OF_DEAD: Final = """INSERT OR IGNORE INTO queues
+    SELECT queue, 0, 0, 0 FROM events WHERE state = 3 AND id = ?"""
+_REPLAY: Final = "UPDATE events SET state = 0, failures = 0 WHERE state = 3 AND id = ?"
+_DROP: Final = "UPDATE events SET state = 2, ended_at = ?, body = NULL WHERE state = 3 AND id = ?"
 
 
 def _note_outcomes(
     database: sqlite3.Connection, outcomes: Sequence[EventOutcome], now: float, clock: float
 ) -> None:
     values = _json([(end.number, end.state, end.reason, end.ready_at) for end in outcomes])
-    database.execute(_NOTE_LANES, (values, clock))
+    database.execute(_NOTE_QUEUES, (values, clock))
     database.execute(_NOTE_EVENTS, (values, now))
-    database.execute(_CLOSE_LANES, (_json([end.number for end in outcomes]),))
+    database.execute(_CLOSE_QUEUES, (_json([end.number for end in outcomes]),))
 
 
 def _add_events(
@@ -268,14 +265,14 @@ def _add_events(
         rows = events[start : start + _ROWS]
         values = [value for event in rows for value in _values(event, now)]
         database.execute(_insert(len(rows)), values)
-    database.execute(_OPEN_LANES, (clock, last))
+    database.execute(_OPEN_QUEUES, (clock, last))
 
 
 def _values(event: RawEvent, now: float) -> tuple[Any, ...]:
     created_at = now if event.created_at is None else event.created_at
-    lane = f"event {event.id}" if event.conversation_id is None else f"in {event.conversation_id}"
+    queue = f"event {event.id}" if event.conversation_id is None else f"in {event.conversation_id}"
     return (
-        event.id, lane, event.type, event.app_id, created_at, now, event.body
+        event.id, queue, event.type, event.app_id, created_at, now, event.body
     )  # fmt: skip
 
 
@@ -290,19 +287,23 @@ def _begin_heads(
     """Begin the heads that are ready longest; of these at most ``slots.retries`` retries."""
     if not slots.free:
         return []
-    heads = database.execute(_HEADS, (False, inf, slots.free)).fetchall()
-    heads += database.execute(_HEADS, (True, clock, slots.retries)).fetchall()
+    [[first]] = database.execute(_HEADS, (False, inf, slots.free))
+    [[again]] = database.execute(_HEADS, (True, clock, slots.retries))
+    heads = sorted(orjson.loads(first) + orjson.loads(again))[: slots.free]
     if not heads:
         return []
-    numbers = _json([number for _, number in sorted(heads)[: slots.free]])
-    database.execute(_BEGIN_LANES, (numbers,))
+    numbers = _json([number for _, number in heads])
+    database.execute(_BEGIN_QUEUES, (numbers,))
     database.execute(_BEGIN_EVENTS, (now, numbers))
-    return [*map(_stored_event, database.execute(_SELECT_BEGUN, (numbers,)))]
+    [[rows]] = database.execute(_SELECT_BEGUN, (numbers,))
+    return _stored_events(rows)
 
 
-def _stored_event(row: Sequence[Any]) -> StoredEvent:
-    number, id, type, app_id, body, *rest = row  # noqa: A001 - the names of the columns
-    return StoredEvent(number, id, type, app_id, orjson.loads(body), *rest)
+def _stored_events(rows: str) -> list[StoredEvent]:
+    return [
+        StoredEvent(number, id, type, app_id, orjson.loads(body), *rest)
+        for number, id, type, app_id, body, *rest in orjson.loads(rows)  # noqa: A001 - columns
+    ]
 
 
 def _json(values: object) -> str:

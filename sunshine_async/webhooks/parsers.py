@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from attrs import field, frozen
 
-from sunshine_async._codec import Misfit, encode, structure
+from sunshine_async._codec import Misfit, structure
 from sunshine_async._codec.model import WIRE, Model, redact
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.sunshine.message_models import Message
@@ -24,6 +24,7 @@ from sunshine_async.webhooks.deliveries import (
     id_inside,
     inside,
     seconds_inside,
+    to_body,
 )
 from sunshine_async.webhooks.smooch_events import SMOOCH_EVENTS
 from sunshine_async.webhooks.sunshine_events import SUNSHINE_EVENTS
@@ -87,7 +88,7 @@ class SunshineWebhooks(WebhookParser):
 
 
 def _sunshine_event(event: Any, app_id: str | None) -> RawEvent:
-    body = encode(event)
+    body = to_body(event)
     kind = inside(event, "type")
     return RawEvent(
         id_inside(event, "id") or hash_id(body),
@@ -130,7 +131,7 @@ class SmoochWebhooks(WebhookParser):
             " ".join((trigger, *known)) if known and len(known) == len(ids) else hash_id(body),
             trigger,
             data,
-            encode(data),
+            to_body(data),
             conversation_id=id_inside(data, "conversation", "_id"),
             created_at=seconds_inside(data, "timestamp")
             or next((seconds_inside(message, "received") for message in messages), None),
@@ -219,7 +220,7 @@ class DixaWebhooks(WebhookParser):
             id_inside(data, "event_id") or hash_id(body),
             trigger,
             data,
-            encode(data),
+            to_body(data),
             conversation_id=id_inside(data, "data", "conversation", "csid"),
             created_at=seconds_inside(data, "event_timestamp"),
             app_id=app_id,

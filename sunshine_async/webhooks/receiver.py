@@ -18,6 +18,7 @@ from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.sunshine.once import MAX_KEY, note_echo
 from sunshine_async.webhooks.deliveries import (
     Event,
+    RawDelivery,
     RawEvent,
     UnknownEvent,
     WebhookParser,
@@ -254,13 +255,9 @@ class Receiver:
         running = self._running
         if running is None:
             return 503
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        body = await self._body(headers, receive)
-        if body is None:
+        delivery = await self._delivery(scope, receive)
+        if delivery is None:
             return None
-        delivery = body if isinstance(body, WebhookError) else self._parser.read(headers, body)
         if isinstance(delivery, WebhookError):
             _LOG.warning("a delivery is answered %d: %s", delivery.status, delivery)
             return delivery.status
@@ -269,6 +266,14 @@ class Receiver:
                 note_echo(*echo)
         events = [event for event in delivery.events if self._wants(event)]
         return 200 if not events or await running.dispatcher.put(events) else 503
+
+    async def _delivery(self, scope: Scope, receive: Receive) -> RawDelivery | WebhookError | None:
+        """Return the verified delivery, or an error with the status; None if the client has gone."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        body = await self._body(headers, receive)
+        return self._parser.read(headers, body) if isinstance(body, bytes) else body
 
     async def _body(
         self, headers: Mapping[str, str], receive: Receive

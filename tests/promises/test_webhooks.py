@@ -100,8 +100,8 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     """
     random, order = Random(19), Order()
     number, kills = sized((5000, 20), (400, 1))
-    lanes = [f"c{random.randrange(number * 300 // 5000)}" for _ in range(number)]
-    events = [message(n, lane) for n, lane in enumerate(lanes)]
+    conversations = [f"c{random.randrange(number * 300 // 5000)}" for _ in range(number)]
+    events = [message(n, conversation) for n, conversation in enumerate(conversations)]
     deliveries = shuffled_deliveries(events, random)
     kill_at = {(place + 1) * len(deliveries) // (kills + 1) for place in range(kills)}
     waiting, answered = iter(deliveries), 0
@@ -138,8 +138,11 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     repeated = sum(begun.values()) - number
     assert repeated <= kills * _AT_ONCE
     assert sum(ended.values()) - number <= repeated
-    for lane in set(lanes):
-        assert order.overtaken([f"e{n}" for n in range(number) if lanes[n] == lane]) == []
+    for conversation in set(conversations):
+        assert (
+            order.overtaken([f"e{n}" for n in range(number) if conversations[n] == conversation])
+            == []
+        )
 
 
 async def test_a_disk_that_fills(tmp_path: Path) -> None:

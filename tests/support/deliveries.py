@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 from attrs import define, field
 
+from sunshine_async.webhooks.inbox import EventState, Inbox
+
 DELIVERIES: Mapping[str, Any] = json.loads(
     (Path(__file__).parents[1] / "data" / "webhook-deliveries.json").read_text(encoding="utf-8")
 )
@@ -62,6 +64,12 @@ async def post(client: httpx.AsyncClient, *events: Any, path: str = "/") -> int:
     return response.status_code
 
 
+def counts(inbox: Inbox) -> dict[EventState, int]:
+    """Return the number of events of *inbox* by state."""
+    rows = inbox._fetch_all("SELECT state, count(*) FROM events GROUP BY state")
+    return {EventState(state): count for state, count in rows}
+
+
 @define
 class Order:
     """The order of sendings, answers and handlers, to judge the order within a conversation."""
@@ -77,15 +85,15 @@ class Order:
         for name in ids:
             what.setdefault(name, self._count)
 
-    def overtaken(self, lane: Sequence[str]) -> list[tuple[str, str]]:
-        """Return events of *lane*, given in order, that a later event has overtaken wrongly.
+    def overtaken(self, conversation: Sequence[str]) -> list[tuple[str, str]]:
+        """Return events of *conversation*, given in order, that a later event has overtaken wrongly.
 
         The earlier event was answered before the later one was sent, and was handled after.
         """
         return [
             (first, second)
-            for place, first in enumerate(lane)
-            for second in lane[place + 1 :]
+            for place, first in enumerate(conversation)
+            for second in conversation[place + 1 :]
             if self.answered[first] < self.sent[second]
             and self.handled[first] > self.handled[second]
         ]

@@ -13,8 +13,10 @@ from math import inf
 from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
 from attrs import define, field
+from support.deliveries import counts
 from support.size import sized
 
 from sunshine_async import ConfigurationError
@@ -42,9 +44,9 @@ def inbox(path: Path) -> Iterator[Inbox]:
         yield inbox
 
 
-def event(id: str, lane: str | None = None, created_at: float | None = None) -> RawEvent:
+def event(id: str, queue: str | None = None, created_at: float | None = None) -> RawEvent:
     """Return an event."""
-    return RawEvent(id, "t", {"id": id}, b'{"id": "%s"}' % id.encode(), lane, created_at, "app")
+    return RawEvent(id, "t", {"id": id}, b'{"id": "%s"}' % id.encode(), queue, created_at, "app")
 
 
 def exchange(
@@ -101,6 +103,19 @@ def test_an_event_begins_with_all_its_values(inbox: Inbox) -> None:
     assert "{'id': 'a'}" not in repr(one)
 
 
+@pytest.mark.parametrize("text", ["\0", "a\0b", '"', "\\", "☃😀", "\n", "'; --"], ids=ascii)
+def test_any_text_is_kept(inbox: Inbox, text: str) -> None:
+    """Ids, triggers, conversations and bodies may have any character."""
+    raw = RawEvent(text, text, text, orjson.dumps({text: text}), text, 1.0, text)
+    [one] = exchange(inbox, [raw, raw])
+
+    assert (one.id, one.type, one.app_id, one.data) == (text, text, text, {text: text})
+    assert exchange(inbox, [], dead([one])) == []
+    assert ids(inbox.dead(9)) == [text]
+    assert inbox.replay([text]) == 1
+    assert ids(exchange(inbox)) == [text]
+
+
 def test_a_known_id_is_left_out_until_it_is_forgotten(inbox: Inbox) -> None:
     """An id counts once: while waiting, begun, handled, and for *keep* seconds after that."""
     first = exchange(inbox, [event("a"), event("a")], now=0.0)
@@ -108,13 +123,13 @@ def test_a_known_id_is_left_out_until_it_is_forgotten(inbox: Inbox) -> None:
     assert exchange(inbox, [event("a")], now=1.0) == []
     assert exchange(inbox, [event("a")], handled(first), now=10.0) == []
     assert exchange(inbox, [event("a")], now=10.0 + DAY) == []
-    assert inbox.counts() == {EventState.HANDLED: 1}
+    assert counts(inbox) == {EventState.HANDLED: 1}
 
     assert ids(exchange(inbox, [event("a")], now=10.1 + DAY)) == ["a"]
 
 
-def test_a_lane_is_in_order_of_the_times(inbox: Inbox) -> None:
-    """Within a lane the earliest waiting event begins, one at a time; lanes are independent."""
+def test_a_queue_is_in_order_of_the_times(inbox: Inbox) -> None:
+    """Within a queue the earliest waiting event begins, one at a time; queues are independent."""
     late = [event("3", "c", 3.0), event("2", "c", 2.0), event("x", "d", 9.0), event("y")]
     begun = exchange(inbox, late)
     assert sorted(ids(begun)) == ["2", "x", "y"]
@@ -146,8 +161,8 @@ def test_slots_bound_the_events_that_begin(inbox: Inbox) -> None:
     assert exchange(inbox, slots=NONE) == []
 
 
-def test_a_retry_waits_for_its_time_and_holds_its_lane(inbox: Inbox) -> None:
-    """A failed event begins again from its time on; the rest of the lane waits."""
+def test_a_retry_waits_for_its_time_and_holds_its_queue(inbox: Inbox) -> None:
+    """A failed event begins again from its time on; the rest of the queue waits."""
     begun = exchange(inbox, [event("1", "c", 1.0), event("2", "c", 2.0)], now=0.0)
     _, next_at = inbox.exchange([], failed(begun, 50.0), MANY, now=1.0, clock=1.0, keep=DAY)
     assert next_at == 50.0
@@ -186,13 +201,13 @@ def test_bodies_are_deleted_once_handled(inbox: Inbox, path: Path) -> None:
 
 
 def test_a_kill_loses_nothing(inbox: Inbox, tmp_path: Path) -> None:
-    """After a kill, events under way wait again, behind the other lanes, with attempts counted."""
+    """After a kill, events under way wait again, behind the other queues, with attempts counted."""
     events = [event("a", "c", 1.0), event("b", "c", 2.0), event("d"), event("e")]
     begun = exchange(inbox, events, slots=HandlerSlots(3, 3))
     exchange(inbox, [], handled(begun[1:2]), NONE)
 
     with closing(killed(inbox, tmp_path / "after")) as after:
-        assert after.counts() == {EventState.WAITING: 3, EventState.HANDLED: 1}
+        assert counts(after) == {EventState.WAITING: 3, EventState.HANDLED: 1}
         first = exchange(after, slots=HandlerSlots(1, 1))
         rest = exchange(after, events)
     assert [(one.id, one.attempt) for one in begun] == [("a", 1), ("d", 1), ("e", 1)]
@@ -202,7 +217,7 @@ def test_a_kill_loses_nothing(inbox: Inbox, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_lanes_under_way_at_a_kill_come_last(inbox: Inbox, tmp_path: Path) -> None:
+def test_queues_under_way_at_a_kill_come_last(inbox: Inbox, tmp_path: Path) -> None:
     """An event that may have ended the process doesn't begin first at the next start."""
     exchange(inbox, [event("poison")])
     exchange(inbox, [event("a"), event("b")], slots=NONE)
@@ -300,7 +315,7 @@ def test_a_full_disk_changes_nothing(inbox: Inbox) -> None:
 
     with pytest.raises(InboxError, match="the disk is full"):
         exchange(inbox, large, handled(begun))
-    assert inbox.counts() == {EventState.BEGUN: 1}
+    assert counts(inbox) == {EventState.BEGUN: 1}
 
     inbox._database.execute("PRAGMA max_page_count = 1000000")
     assert ids(exchange(inbox, large, handled(begun))) == ["large"]
@@ -323,7 +338,7 @@ def test_every_statement_reads_through_an_index(inbox: Inbox, name: str) -> None
     plans = [row[3] for row in inbox._database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
 
     assert plans
-    assert [plan for plan in plans if re.fullmatch("SCAN (events|lanes)", plan)] == []
+    assert [plan for plan in plans if re.fullmatch("SCAN (events|queues)", plan)] == []
 
 
 @define
@@ -331,7 +346,7 @@ class Known:
     """What the model knows of an event."""
 
     number: int
-    lane: str
+    queue: str
     created_at: float
     begun_at: float | None = None
     state: EventState = EventState.WAITING
@@ -357,9 +372,9 @@ class Model:
         found = []
         for _ in range(self.random.randrange(6)):
             name = f"e{self.random.randrange(60)}"
-            lane = self.random.choice(["a", "b", "c", None])
+            queue = self.random.choice(["a", "b", "c", None])
             at = self.random.choice([None, float(self.random.randrange(90))])
-            found.append(event(name, lane, at))
+            found.append(event(name, queue, at))
         return found
 
     def forget(self, keep: float) -> None:
@@ -375,9 +390,9 @@ class Model:
         for one in events:
             if one.id not in self.known:
                 self.count += 1
-                lane = one.conversation_id or f"event {one.id}"
+                queue = one.conversation_id or f"event {one.id}"
                 at = self.now if one.created_at is None else one.created_at
-                self.known[one.id] = Known(self.count, lane, at)
+                self.known[one.id] = Known(self.count, queue, at)
 
     def note(self, name: str, outcome: EventOutcome) -> None:
         """Note an outcome."""
@@ -387,19 +402,19 @@ class Model:
 
     def heads(self) -> dict[str, Known]:
         """Return the waiting events that may begin, by name."""
-        by_lane: dict[str, list[tuple[float, int, str]]] = {}
+        by_queue: dict[str, list[tuple[float, int, str]]] = {}
         busy, held = set(), {}
         for name, one in self.known.items():
             if one.state is EventState.BEGUN:
-                busy.add(one.lane)
+                busy.add(one.queue)
             elif one.state is EventState.WAITING:
-                by_lane.setdefault(one.lane, []).append((one.created_at, one.number, name))
-                held[one.lane] = max(held.get(one.lane, 0.0), one.ready_at)
+                by_queue.setdefault(one.queue, []).append((one.created_at, one.number, name))
+                held[one.queue] = max(held.get(one.queue, 0.0), one.ready_at)
         return {
             name: self.known[name]
-            for lane, waiting in by_lane.items()
+            for queue, waiting in by_queue.items()
             for _, _, name in [min(waiting)]
-            if lane not in busy and held[lane] <= self.now
+            if queue not in busy and held[queue] <= self.now
         }
 
     def begin(self, begun: list[StoredEvent], slots: HandlerSlots) -> None:
@@ -481,5 +496,5 @@ def test_random_histories(tmp_path: Path, seed: int) -> None:
                 model.replay_or_drop(inbox)
             case _:
                 model.exchange(inbox)
-        assert inbox.counts() == Counter(one.state for one in model.known.values())
+        assert counts(inbox) == Counter(one.state for one in model.known.values())
     inbox.close()

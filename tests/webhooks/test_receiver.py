@@ -19,6 +19,7 @@ from support.deliveries import (
     DELIVERIES,
     SECRET,
     Order,
+    counts,
     envelope,
     message,
     post,
@@ -130,11 +131,11 @@ def test_an_event_is_handled_with_all_its_values(path: Path, backend: str) -> No
 
 
 async def test_events_of_many_deliveries_are_handled_once_in_order(path: Path) -> None:
-    """Repeated, shuffled and grouped deliveries: each event once, each lane in order as received."""
+    """Repeated, shuffled and grouped deliveries: each event once, each conversation in order as received."""
     random, order, statuses = Random(7), Order(), set[int]()
     number = sized(4000, 500)
-    lanes = [f"c{random.randrange(number // 15)}" for _ in range(number)]
-    events = [message(n, lane) for n, lane in enumerate(lanes)]
+    conversations = [f"c{random.randrange(number // 15)}" for _ in range(number)]
+    events = [message(n, conversation) for n, conversation in enumerate(conversations)]
 
     async def act(received: Received[ConversationMessage]) -> None:
         order.note(order.handled, received.id)
@@ -159,29 +160,32 @@ async def test_events_of_many_deliveries_are_handled_once_in_order(path: Path) -
     assert statuses == {200}
     assert Counter(bot.ids) == Counter(event["id"] for event in events)
     assert {one.attempt for one in bot.got} == {1}
-    for lane in set(lanes):
-        assert order.overtaken([f"e{n}" for n in range(number) if lanes[n] == lane]) == []
+    for conversation in set(conversations):
+        assert (
+            order.overtaken([f"e{n}" for n in range(number) if conversations[n] == conversation])
+            == []
+        )
 
 
 async def test_a_stored_backlog_is_handled_in_order(path: Path) -> None:
-    """Events received before the start are handled in the order of their times, lane by lane."""
+    """Events received before the start are handled in the order of their times, conversation by conversation."""
     number = 300
     shuffled = Random(1).sample(range(number), k=number)
     first = Bot(receiver_at(path), lambda received: anyio.sleep_forever())
     async with first.receiver, sender(first.receiver) as client:
         for start in range(0, number, 20):
-            lanes = (message(n, f"c{n % 7}") for n in shuffled[start : start + 20])
-            assert await post(client, *lanes) == 200
+            conversations = (message(n, f"c{n % 7}") for n in shuffled[start : start + 20])
+            assert await post(client, *conversations) == 200
 
     second = Bot(receiver_at(path))
     async with second.receiver:
         await second.until(number)
 
-    by_lane: dict[int, list[int]] = {}
+    by_conversation: dict[int, list[int]] = {}
     for received in second.got:
         place = int(received.id[1:])
-        by_lane.setdefault(place % 7, []).append(place)
-    assert all(places == sorted(places) for places in by_lane.values())
+        by_conversation.setdefault(place % 7, []).append(place)
+    assert all(places == sorted(places) for places in by_conversation.values())
     assert len(second.got) == number
     assert {one.id for one in second.got if one.attempt > 1} == set(first.ids)
 
@@ -263,7 +267,7 @@ async def test_a_client_that_goes_gets_no_answer(path: Path) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_raising_handler_is_retried_and_then_a_dead_letter(path: Path, backend: str) -> None:
-    """A failure is retried with the time of the first attempt; the rest of the lane waits, others don't."""
+    """A failure is retried with the time of the first attempt; the rest of the conversation waits, others don't."""
 
     async def scenario() -> None:
         async def act(received: Received[Any]) -> None:
@@ -440,7 +444,7 @@ async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path
         await second.until(2)
     assert [(one.id, one.attempt) for one in second.got] == [("e2", 2), ("e3", 1)]
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 3}
+        assert counts(inbox) == {EventState.HANDLED: 3}
 
 
 async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
@@ -450,7 +454,7 @@ async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
         await post(client, *(message(n, f"c{n}") for n in range(16)))
         await bot.until(16, ended=16)
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 16}
+        assert counts(inbox) == {EventState.HANDLED: 16}
 
 
 async def test_a_full_disk_is_503_and_recovers(
@@ -483,7 +487,7 @@ async def test_a_full_disk_is_503_and_recovers(
     ]  # fmt: skip
     assert "the disk is full" in caplog.messages[0]
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 2}
+        assert counts(inbox) == {EventState.HANDLED: 2}
 
 
 async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
@@ -514,7 +518,7 @@ async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
         assert await post(client, message(2, "d")) == 200
         await bot.until(2, ended=2)
     with closing(Inbox(path)) as inbox:
-        assert inbox.counts() == {EventState.HANDLED: 2}
+        assert counts(inbox) == {EventState.HANDLED: 2}
 
 
 async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
@@ -525,9 +529,9 @@ async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
     async with bot.receiver, sender(bot.receiver) as client:
         assert bot.receiver._running is not None
         database = bot.receiver._running.inbox._database
-        database.execute("ALTER TABLE lanes RENAME TO hidden")
+        database.execute("ALTER TABLE queues RENAME TO hidden")
         assert await post(client, message(1)) == 503
-        database.execute("ALTER TABLE hidden RENAME TO lanes")
+        database.execute("ALTER TABLE hidden RENAME TO queues")
         assert await post(client, message(1)) == 200
         await bot.until(1)
     assert "no such table" in caplog.messages[0]
@@ -550,7 +554,7 @@ async def test_deliveries_at_the_shutdown_are_written_or_refused(path: Path) -> 
             await dispatcher.close()
         assert written == [True]
         assert not await dispatcher.put([raw])
-        assert inbox.counts() == {EventState.WAITING: 1}
+        assert counts(inbox) == {EventState.WAITING: 1}
 
 
 async def test_own_and_standby_events_are_skipped(path: Path) -> None:
