@@ -99,6 +99,7 @@ def find_proxy(given: str | None, base_url: str) -> Proxy | None:
     if url is None:
         return None
     source = "proxy=" if given else _variable_of(url)
+    subject = "proxy" if given else f"the proxy that {source} names"
     match = _PROXY.fullmatch(url)
     if (
         match is None
@@ -106,17 +107,14 @@ def find_proxy(given: str | None, base_url: str) -> Proxy | None:
         or not 0 < int(match["port"] or 1) <= _LAST_PORT
     ):
         message = (
-            f"the proxy that {source} names must be a URL such as http://localhost:3128 or"
+            f"{subject} must be a URL such as http://localhost:3128 or"
             " http://user:password@localhost:3128, with special characters of the user name and"
             " the password percent-encoded (%23 for #)"
         )
         raise ConfigurationError(message)
     scheme = match["scheme"].lower()
     if scheme.startswith("socks") and find_spec("socksio") is None:
-        message = (
-            f"the proxy that {source} names is a SOCKS proxy, which needs socksio:"
-            " pip install 'httpx[socks]'"
-        )
+        message = f"{subject} is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'"
         raise ConfigurationError(message)
     port = f":{match['port']}" if match["port"] else ""
     return Proxy(f"{scheme}://{match['host']}{port}", url, source)

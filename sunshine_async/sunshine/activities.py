@@ -1,15 +1,16 @@
 """Activities in a conversation: typing and reading."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 from attrs import field, frozen
 
-from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.endpoint import Endpoint, segment
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import Model
@@ -71,39 +72,41 @@ class Activities:
         start, stop = (
             ActivityPost(author=author, type=f"typing:{end}") for end in ("start", "stop")
         )
-        POST.request(start, {**self._transport.path, "conversation_id": conversation_id}, {})
+        segment("conversation_id", conversation_id)
+        post = partial(self.post, conversation_id)
 
         async def repeat() -> None:
             while True:
-                await self._try_post(conversation_id, start)
+                await _try(post, start)
                 await CLOCK.sleep(interval)
 
-        async with self._post_at_end(conversation_id, stop, interval), background_tasks() as tasks:
+        async with _post_at_end(post, stop, interval), background_tasks() as tasks:
             tasks.start(repeat)
             yield
 
-    @asynccontextmanager
-    async def _post_at_end(
-        self, conversation_id: str, body: ActivityPost, seconds: float
-    ) -> AsyncGenerator[None]:
-        """Post an activity after the block, unless the block was cancelled."""
-        failure: Exception | None = None
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - raised below, as itself
-            failure = error
-        await self._try_post(conversation_id, body, seconds=seconds)
-        if failure is not None:
-            raise failure
 
-    async def _try_post(
-        self, conversation_id: str, body: ActivityPost, *, seconds: float = inf
-    ) -> None:
-        """Post an activity for at most *seconds*; log the error, if any."""
-        try:
-            with anyio.move_on_after(seconds):
-                await self.post(conversation_id, body)
-        except Exception as error:  # noqa: BLE001 - of any kind: the work of the block goes on
-            known = isinstance(error, SunshineError)  # any other text may hold a secret
-            reason = error if known else type(error).__name__
-            _LOG.warning("%s: %s; only the sign is lost, the work goes on", body.type, reason)
+_Post: TypeAlias = Callable[[ActivityPost], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _post_at_end(post: _Post, body: ActivityPost, seconds: float) -> AsyncGenerator[None]:
+    """Post an activity after the block, unless the block was cancelled."""
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - raised below, as itself
+        failure = error
+    await _try(post, body, seconds=seconds)
+    if failure is not None:
+        raise failure
+
+
+async def _try(post: _Post, body: ActivityPost, *, seconds: float = inf) -> None:
+    """Post an activity for at most *seconds*; log the error, if any."""
+    try:
+        with anyio.move_on_after(seconds):
+            await post(body)
+    except Exception as error:  # noqa: BLE001 - of any kind: the work of the block goes on
+        known = isinstance(error, SunshineError)  # any other text may hold a secret
+        reason = error if known else type(error).__name__
+        _LOG.warning("%s: %s; only the sign is lost, the work goes on", body.type, reason)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import respx
 from support.servers import always, serving, silent
-from support.virtual import until, virtually
+from support.virtual import sleep, until, virtually
 from support.wires import body_of, call, wired_by_httpx
 
 from sunshine_async import (
@@ -314,7 +314,7 @@ class OneByOne(httpx.AsyncBaseTransport):
         assert not self.closed
         self.busy, self.calls = True, self.calls + 1
         try:
-            await anyio.sleep(1)
+            await sleep(1)
             if request.url.path == "/fails":
                 message = "broken"
                 raise httpx.ReadError(message)
@@ -345,7 +345,7 @@ class TestTransportsOfOurOwn:
                         tasks.start_soon(call, wire)
             made.sort(key=lambda one: one.calls)
             assert [one.calls for one in made] == [2, 2, 4]
-            await anyio.sleep(14)
+            await sleep(14)
             await call(wire)
             assert [one.closed for one in made] == [True, True, False]
             await wire.aclose()
@@ -380,7 +380,7 @@ class TestTransportsOfOurOwn:
             async with anyio.create_task_group() as tasks:
                 for _ in range(3):
                     tasks.start_soon(call, wire)
-            await anyio.sleep(1000)
+            await sleep(1000)
             assert isinstance(await call(wire), Response)
             await wire.aclose()
 

@@ -24,7 +24,7 @@ _AT_ONCE = 16 * 9
 
 @define
 class Bot:
-    """The bot of ``support/bot.py`` as a process."""
+    """The bot of ``bot.py`` as a process."""
 
     folder: Path
     seconds: float
@@ -40,7 +40,7 @@ class Bot:
         tests = str(Path(__file__).parents[1])
         arguments = [str(self.folder), str(self.port), str(self.seconds)]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "support.bot", *arguments],
+            [sys.executable, "-m", "promises.bot", *arguments],
             cwd=tests,
             env={**os.environ, "PYTHONPATH": tests},
         )
