@@ -167,3 +167,12 @@ def test_a_named_file_that_vanishes(
         assert "no such file or directory" in str(caught.value)
 
     anyio.run(scenario, backend=WAYS[way])
+
+
+def test_the_usual_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment names no certificates, some are trusted, and names are checked."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+    assert shared_ssl_context().verify_mode is ssl.CERT_REQUIRED
+    assert shared_ssl_context().check_hostname
