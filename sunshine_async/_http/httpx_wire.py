@@ -136,20 +136,21 @@ class _TransportStack:
         self._keepalive_expiry: Final = keepalive_expiry
         self._is_shared: Final = keepalive_expiry == inf
         self._idle: Final[deque[tuple[float, httpx.AsyncBaseTransport]]] = deque()
-        self._all: Final[set[httpx.AsyncBaseTransport]] = set()
+        self._all: Final[dict[int, httpx.AsyncBaseTransport]] = {}
+        """All transports by `id`: a user's transport may not be hashable."""
 
     async def take(self) -> httpx.AsyncBaseTransport:
         """Return a transport for one call; close the transports that were idle for too long."""
         while self._idle and self._idle[0][0] + self._keepalive_expiry < anyio.current_time():
             _, expired = self._idle.popleft()
-            self._all.discard(expired)
+            self._all.pop(id(expired), None)
             await expired.aclose()
         if self._idle:
             return self._idle.pop()[1]
         if self._is_shared and self._all:
-            return next(iter(self._all))
+            return next(iter(self._all.values()))
         made = self._make()
-        self._all.add(made)
+        self._all[id(made)] = made
         return made
 
     def give_back(self, transport: httpx.AsyncBaseTransport) -> None:
@@ -161,7 +162,7 @@ class _TransportStack:
         """Close *transport* after a failure or a cancellation; keep a transport of the user's."""
         if self._is_shared:
             return
-        self._all.discard(transport)
+        self._all.pop(id(transport), None)
         with anyio.CancelScope(shield=True):
             await transport.aclose()
 
@@ -169,7 +170,7 @@ class _TransportStack:
         """Close all transports, also under calls that are not done."""
         self._idle.clear()
         while self._all:
-            await self._all.pop().aclose()
+            await self._all.popitem()[1].aclose()
 
 
 class HttpxWire:

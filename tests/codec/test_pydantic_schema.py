@@ -130,7 +130,7 @@ class TestFastApi:
 class TestPydantic:
     """Models in Pydantic's own models and adapters."""
 
-    @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
+    @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
     def test_every_model(self, kind: type[Model]) -> None:
         """Every model has a JSON schema with all its names, in both directions."""
         adapter = TypeAdapter(kind)

@@ -9,21 +9,27 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import httpx
 import pytest
+import starlette.applications
+import starlette.routing
+from support.clients import dixa, smooch, sunshine
+from support.deliveries import envelope, message
+from support.virtual import until
 
 import sunshine_async
-from sunshine_async import SunshineClient, bulk, jobs
-from sunshine_async.dixa import custom_attributes, end_users
-from sunshine_async.dixa.custom_attributes import CustomAttributes
-from sunshine_async.dixa.end_users import EndUsers
+from sunshine_async import SunshineClient, bulk, jobs, webhooks
 from sunshine_async.emulator import Emulator
-from sunshine_async.smooch import app_users
-from sunshine_async.smooch.app_users import AppUsers
-from sunshine_async.sunshine import UserCreateBody, UserUpdateBody, users
-from sunshine_async.sunshine.users import Users
+from sunshine_async.sunshine import TextMessage, UserCreateBody, UserUpdateBody
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def on_emulator(block: str, url: str) -> str:
+    """Return *block* with the address of the emulator instead of the reader's subdomain."""
+    assert 'subdomain="acme"' in block
+    return block.replace('subdomain="acme"', f"base_url={url!r}")
 
 
 def test_it_is_short() -> None:
@@ -38,13 +44,10 @@ def test_it_is_short() -> None:
 def test_the_create_runs(
     emulator: Emulator,
     emulator_url: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The first block creates Jane."""
-    monkeypatch.setenv("SUNSHINE_BASE_URL", emulator_url)
-
-    exec(BLOCKS[0], {})  # noqa: S102 - that is what a reader does
+    exec(on_emulator(BLOCKS[0], emulator_url), {})  # noqa: S102 - that is what a reader does
 
     [jane] = emulator.users("sunshine")
     assert jane["profile"]["givenName"] == "Jane"
@@ -66,8 +69,37 @@ def test_the_bulk_job_runs(
     assert said.startswith("1 Failed 404 user_not_found")
 
 
+async def test_the_bot_answers(
+    emulator: Emulator, emulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third block is a bot that answers a user's message once."""
+    monkeypatch.chdir(tmp_path)
+    emulator.add("sunshine", {"externalId": "jane-1"}, app_id="my-app-id")
+    said = emulator.say("my-app-id", "jane-1", "Hello")
+    names = {**vars(starlette.applications), **vars(starlette.routing), **vars(sunshine_async)}
+    names |= {"SunshineClient": SunshineClient, "TextMessage": TextMessage, "webhooks": webhooks}
+    exec(on_emulator(BLOCKS[2], emulator_url), names)  # noqa: S102 - that is what a reader does
+    event = message(1, said["conversation"])
+    headers = {"X-API-Key": "webhook-secret"}
+
+    async with (
+        names["app"].router.lifespan_context(names["app"]),
+        httpx.AsyncClient(transport=httpx.ASGITransport(names["app"]), headers=headers) as service,
+        names["client"] as client,
+    ):
+        for _ in range(3):
+            assert (
+                await service.post("http://bot/webhooks/", json=envelope([event]))
+            ).status_code == 200
+        await until(lambda: emulator.ledger()["sunshine"]["effects"].get("message") == 1)
+        answers = [each async for each in client.messages.list(said["conversation"])]
+
+    texts = [each.content.text for each in answers if isinstance(each.content, TextMessage)]
+    assert texts == ["Hello", "You said: hello 1"]
+
+
 def test_the_tests_run(tmp_path: Path) -> None:
-    """The third block is two tests that pass."""
+    """The fourth block is two tests that pass."""
     imports = """
 import pytest, respx
 from sunshine_async import BasicAuth, NotFoundError, SunshineClient
@@ -75,7 +107,7 @@ from sunshine_async.emulator import Mishap
 from sunshine_async.sunshine import UserCreateBody
 """
     tmp_path.joinpath("conftest.py").write_text('pytest_plugins = ["sunshine_async.testing"]\n')
-    tmp_path.joinpath("test_block.py").write_text(imports + BLOCKS[2])
+    tmp_path.joinpath("test_block.py").write_text(imports + BLOCKS[3])
     tmp_path.joinpath("pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
 
     ran = subprocess.run(
@@ -97,7 +129,7 @@ def test_the_nightly_sync_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The fourth block sends all users the first night, and what has changed the next."""
+    """The fifth block sends all users the first night, and what has changed the next."""
     monkeypatch.chdir(tmp_path)
     for name, value in {"APP_ID": "a", "KEY_ID": "k", "KEY_SECRET": "s"}.items():
         monkeypatch.setenv(f"SUNSHINE_{name}", value)
@@ -109,7 +141,7 @@ def test_the_nightly_sync_runs(
         "jobs": jobs,
     }
 
-    exec(BLOCKS[3], names)  # noqa: S102 - that is what a reader does
+    exec(BLOCKS[4], names)  # noqa: S102 - that is what a reader does
     users = [UserCreateBody(external_id=f"id-{number}") for number in range(3)]
     changed = [UserCreateBody(external_id="id-0", metadata={"tier": "gold"}), *users[1:]]
     for night in (users, changed):
@@ -123,22 +155,24 @@ def test_the_nightly_sync_runs(
     assert emulator.ledger()["sunshine"]["effects"]["update"] == 1
 
 
-OPERATIONS = [
-    *((endpoint, Users) for endpoint in users.ENDPOINTS),
-    *((endpoint, AppUsers) for endpoint in app_users.ENDPOINTS),
-    *((endpoint, EndUsers) for endpoint in end_users.ENDPOINTS),
-    *((endpoint, CustomAttributes) for endpoint in custom_attributes.ENDPOINTS),
-]
+RESOURCES = {
+    name: type(resource)
+    for client in (sunshine(None), smooch(None), dixa(None))
+    for name in dir(client)
+    if not name.startswith("_")
+    for resource in [getattr(client, name)]
+    if "ENDPOINTS" in dir(sys.modules.get(type(resource).__module__))
+}
+FOR_JOBS = {"upserted", "creating", "patching", "upserting"}
 
 
-@pytest.mark.parametrize(("endpoint", "resource"), OPERATIONS, ids=str)
-def test_every_operation_has_a_row(endpoint: object, resource: type) -> None:
-    """Each declared operation stands in the table, beside methods that there are."""
-    rows = re.findall(r"^\| `([A-Z]+ /\S+)` \| (.+?) \| `([\w-]+)` \|$", README, re.MULTILINE)
+@pytest.mark.parametrize("name", RESOURCES)
+def test_every_method_is_listed(name: str) -> None:
+    """The row of a resource names each public method, and no other."""
+    [listed] = re.findall(rf"^\|[^|]*`client\.{name}`[^|]*\|(.*)\|$", README, re.MULTILINE)
+    public = {each for each in dir(RESOURCES[name]) if not each.startswith("_")}
 
-    [methods] = [ours for operation, ours, _ in rows if operation == str(endpoint)]
-    for method in re.findall(r"`(?:client\.\w+\.)?(\w+)\(", methods):
-        assert callable(getattr(resource, method))
+    assert set(re.findall(r"`(\w+)`", listed)) == public - FOR_JOBS
 
 
 def test_every_name_in_it_is_there() -> None:
