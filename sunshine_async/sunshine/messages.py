@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from sunshine_async import bulk
 from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.forms import File
 from sunshine_async._calls.pages import Listing, Page, Query
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
@@ -204,11 +205,12 @@ class Messages:
         may be left. (UploadAttachment, PostMessage)
         """
         check_once(once, sent_before)
+        file = File(source, file_name, content_type)
         draft = FileMessage(media_url="", text=text, alt_text=alt_text)
         body = MessagePost(
             author=author, content=draft, metadata=metadata or UNSET, destination=destination
         )
-        del text, alt_text, metadata  # error reporters attach local variables
+        del source, text, alt_text, metadata  # error reporters attach local variables
         check_post(body, once)
         if once is not None and sent_before is not None:
             look_up = _look_up(
@@ -219,7 +221,7 @@ class Messages:
                 return found
         try:
             uploaded = await Attachments(self._transport).upload(
-                source,
+                file.source,
                 access=access,
                 for_="message",
                 conversation_id=conversation_id,

@@ -8,13 +8,15 @@ from typing import Any
 import httpx
 import pytest
 from support.clients import scripted
+from support.frames import leaks
 
-from sunshine_async import BasicAuth, Retry, SunshineClient, TransportError
+from sunshine_async import BasicAuth, Retry, SunshineClient, SunshineError, TransportError
 from sunshine_async._calls.forms import MAX_FILE_BYTES
 from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import Attachment, AttachmentDeleteBody
 from sunshine_async.testing import Answer
 
+SECRET = "s3cret-12345"
 ANSWER: Answer = 201, {"attachment": {"mediaUrl": "https://m.example/1", "mediaType": "image/png"}}
 
 
@@ -101,3 +103,14 @@ async def test_the_emulator_keeps_a_file_until_it_is_deleted() -> None:
 
     assert found.media_type == "text/plain"
     assert "m.example" not in repr(found)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "no type"])
+async def test_no_frame_shows_the_bytes(content_type: str) -> None:
+    """No local variable of a frame that an error passes through has the bytes of the file."""
+    client, _ = scripted(400, retry=Retry(first_wait=0))
+
+    with pytest.raises((ValueError, SunshineError)) as caught:
+        await client.attachments.upload(SECRET.encode(), access="public", content_type=content_type)
+
+    assert leaks(caught.value, SECRET) == []

@@ -687,6 +687,7 @@ class TestSendFile:
     """A file is uploaded, then sent as one message."""
 
     UPLOADED = "https://example.org/a.png"
+    UPLOAD: Answer = (201, {"attachment": {"mediaUrl": UPLOADED}})
 
     async def test_an_image_goes_as_an_image(self) -> None:
         """The media type of the upload chooses the kind of content."""
@@ -753,3 +754,13 @@ class TestSendFile:
             await send_file("c", b"%PDF", metadata={"a": "x" * 4090}, once="k")
 
         assert requests == []
+
+    @pytest.mark.parametrize("answers", [(400,), ((201, {"attachment": {}}),), (UPLOAD, 400)])
+    async def test_no_local_variable_shows_the_file(self, answers: tuple[Answer, ...]) -> None:
+        """No local variable of a frame that an error passes through has the bytes of the file."""
+        sunshine, _ = sunshine_with(*answers)
+
+        with pytest.raises(SunshineError) as caught:
+            await sunshine.messages.send_file("c", SECRET.encode(), text=SECRET)
+
+        assert leaks(caught.value, SECRET) == []
