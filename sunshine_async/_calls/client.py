@@ -266,12 +266,13 @@ class Client:
         `ValueError` before anything is sent, or an error of `errors`, as for every call.
         """
         free = None if json is UNSET else Json(json)
-        body: Json | StreamedBody | None = free
+        given = None
         if not (content is None and files is None and data is None):
-            from sunshine_async._calls.forms import body_of  # noqa: PLC0415 - few calls need it
+            from sunshine_async._calls.forms import FreeBody  # noqa: PLC0415 - few calls need it
 
-            body = await body_of(free, content, files, data)
+            given = FreeBody(free, content, files, data)
         del json, content, files, data  # error reporters attach local variables
+        body: Json | StreamedBody | None = free if given is None else await given.make()
         endpoint = undeclared_endpoint(
             method, template, replay, Json if body is None else type(body)
         )

@@ -66,6 +66,9 @@ def segment(name: str, value: str) -> str:
 def _percent_encode(name: str, value: str) -> str:
     try:
         return quote(value, safe="")
+    except TypeError:
+        message = f"{name} must be text, not {type(value).__name__}"
+        raise TypeError(message) from None
     except UnicodeEncodeError:
         message = f"{name} has a lone surrogate in it, which UTF-8 can't hold"
     raise ValueError(message)
@@ -150,12 +153,17 @@ class Endpoint(Generic[B, R]):
             target = f"{target}?{asked}"
         if body is None and self.accepts in (None, Json):
             return Request(self.method, target)
+        self.check_body(body)
+        data = body if isinstance(body, StreamedBody) else encode_body(body, self.max_json_bytes)
+        return Request(self.method, target, data)
+
+    def check_body(self, body: object) -> None:
+        """Raise `TypeError` for a *body* of another class than the operation takes."""
         if self.accepts is None or not isinstance(body, self.accepts):
             takes = self.accepts.__name__ if self.accepts else "no body"
             message = f"{self.operation} takes {takes}, not {type(body).__name__}"
+            del body  # error reporters attach local variables
             raise TypeError(message)
-        data = body if isinstance(body, StreamedBody) else encode_body(body, self.max_json_bytes)
-        return Request(self.method, target, data)
 
     def _fill_path(self, values: Mapping[str, str]) -> str:
         """Return the path with each of *values* as one segment."""

@@ -46,7 +46,6 @@ MAX_FILE_BYTES: Final = 50 * 10**6
 _CHUNK: Final = 128 * 1024
 _SPECIAL: Final = re.compile(r'[\x00-\x1f"\x7f]')
 _CONTENT_TYPE: Final = re.compile(r"[\x21-\x7e]+/[\x20-\x7e]+")
-_NOTHING: Final[Mapping[str, str]] = {}
 
 
 @define(eq=False)
@@ -115,23 +114,24 @@ class Form(StreamedBody):
 
     content_type: str
     length: int | None
+    _boundary: str
     _files: Sequence[FormFile] = field(repr=False)
     _tail: bytes = field(repr=False)
 
     @classmethod
-    async def of(cls, files: Mapping[str, File], texts: Mapping[str, str] = _NOTHING) -> Self:
-        """Return the form; raise `ValueError` or `TypeError`, naming an invalid file.
+    async def of(cls, files: Mapping[str, File]) -> Self:
+        """Return the form of *files*; raise `ValueError` or `TypeError`, naming an invalid file.
 
         Invalid is a file that is missing, unreadable, empty or over `MAX_FILE_BYTES`.
         """
         boundary = secrets.token_hex(16)
-        before = "".join(_part(boundary, name) + f"\r\n\r\n{texts[name]}\r\n" for name in texts)
+        before = b""
         found: list[FormFile] = []
         for name, file in files.items():
             source = await _open_source(name, file.source)
-            head = before + _file_head(boundary, name, file, source)
-            found.append(FormFile(name, head.encode(errors="replace"), source))
-            before = "\r\n"
+            head = _file_head(boundary, name, file, source).encode(errors="replace")
+            found.append(FormFile(name, before + head, source))
+            before = b"\r\n"
         tail = f"\r\n--{boundary}--\r\n".encode()
         sizes = [each.source.size for each in found]
         known = [size for size in sizes if size is not None]
@@ -139,8 +139,20 @@ class Form(StreamedBody):
         return cls(
             f"multipart/form-data; boundary={boundary}",
             length if len(known) == len(sizes) else None,
+            boundary,
             found,
             tail,
+        )
+
+    def with_texts(self, texts: Mapping[str, str]) -> Self:
+        """Return the form with *texts*, by name of field, before the files."""
+        parts = (_part(self._boundary, name) + f"\r\n\r\n{texts[name]}\r\n" for name in texts)
+        before = "".join(parts).encode(errors="replace")
+        first, *rest = self._files
+        return evolve(
+            self,
+            length=None if self.length is None else self.length + len(before),
+            files=[evolve(first, head=before + first.head), *rest],
         )
 
     @property
@@ -189,10 +201,10 @@ class _FormStream:
 class BytesBody(StreamedBody):
     """Bytes of any type as a body."""
 
-    def __init__(self, content_type: str, content: bytes) -> None:
+    def __init__(self, content_type: str, content: memoryview) -> None:
         self.content_type = _checked_type(content_type)
         self.length = len(content)
-        self._view: Final = memoryview(content)
+        self._view: Final = content
 
     @property
     def ready(self) -> bool:
@@ -224,6 +236,7 @@ async def _open_source(name: str, source: Any) -> ByteSource:
         f"{name} must be bytes, a path, a file opened in binary mode or an async iterable of"
         f" bytes, not {type(given).__name__}"
     )
+    del source, given  # error reporters attach local variables
     raise TypeError(message)
 
 
@@ -267,6 +280,7 @@ async def _stream_source(name: str, stream: AsyncIterator[Any]) -> ByteSource:
             return ByteSource(lambda: nullcontext(stream), 0)
         if not isinstance(first, bytes | bytearray | memoryview):
             message = f"{name} must give bytes, not {type(first).__name__}"
+            del first  # error reporters attach local variables
             raise TypeError(message)
     read_ahead = bytes(cast("bytes", first))
 
@@ -352,24 +366,30 @@ def _too_large(name: str, size: int) -> str:
     return f"{name} is {size} bytes or more; the service takes {MAX_FILE_BYTES} at most"
 
 
-async def body_of(
-    json: Json | None,
-    content: tuple[str, bytes] | None,
-    files: Mapping[str, FileSource | NamedSource] | None,
-    data: Mapping[str, str] | None,
-) -> StreamedBody:
-    """Return the body of a free request; raise `ValueError` for more than one kind of body."""
-    if (json is not None) + (content is not None) + (files is not None) > 1:
-        message = "json, content and files: a request has one body"
-    elif content is not None and data is None:
-        return BytesBody(*content)
-    elif not files:
-        message = "files is empty or missing: a form needs a file"
-    else:
-        found = {
-            name: File(file[1], file[0], *file[2:]) if isinstance(file, tuple) else File(file)
-            for name, file in files.items()
-        }
-        return await Form.of(found, data or {})
-    del json, content, files, data  # error reporters attach local variables
-    raise ValueError(message)
+@frozen
+class FreeBody:
+    """Arguments of a free request's body. No local variable shows these: `repr` is empty."""
+
+    _json: Json | None = field(repr=False)
+    _content: tuple[str, bytes] | None = field(repr=False)
+    _files: Mapping[str, FileSource | NamedSource] | None = field(repr=False)
+    _data: Mapping[str, str] | None = field(repr=False)
+
+    async def make(self) -> StreamedBody:
+        """Return the body; raise `ValueError` for more than one kind of body."""
+        given = (self._json is not None) + (self._content is not None) + (self._files is not None)
+        if given > 1:
+            message = "json, content and files: a request has one body"
+        elif self._content is not None and self._data is None:
+            return BytesBody(self._content[0], memoryview(self._content[1]).cast("B"))
+        elif not self._files:
+            message = "files is empty or missing: a form needs a file"
+        else:
+            form = await Form.of({name: _named(file) for name, file in self._files.items()})
+            return form.with_texts(self._data or {})
+        raise ValueError(message)
+
+
+def _named(file: FileSource | NamedSource) -> File:
+    """Return the file of a source, or of a tuple of name, source and perhaps media type."""
+    return File(file[1], file[0], *file[2:]) if isinstance(file, tuple) else File(file)

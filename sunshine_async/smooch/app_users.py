@@ -8,7 +8,7 @@ from attrs import field, fields, frozen
 
 from sunshine_async import bulk
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
-from sunshine_async._calls.forms import Form
+from sunshine_async._calls.forms import File, Form
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else, mark_uncertain
@@ -265,17 +265,17 @@ class AppUsers:
     ) -> MessageResponse:
         """Post an image to a user's conversation; return the new message (postImageMessage).
 
-        - *source* is bytes, a path, a file opened in binary mode, or an async iterable of bytes,
-          and is read while being sent.
+        - *source*, read while sent, is bytes, a path, a binary file, or an async iterable of bytes.
         - *role* is the author, ``appMaker`` or ``appUser``. *file_name* defaults to the name of the
           path or file, *content_type* to the guess of `mimetypes`.
-        - Never sent again once the service may have acted, nor if *source* can't be read again
-          (an async iterable can't).
+        - Never sent again once the service may have acted; nor is an async iterable.
         - `ValueError` before anything is sent for a file that is missing, unreadable, empty or over
           50 MB. An async iterable that turns out too large is broken off.
         """
-        image = await image_form(source, role=role, file_name=file_name, content_type=content_type)
-        return await self._transport.call(POST_IMAGE, image, path={"user_id": user_id})
+        image = File(source, file_name, content_type, fallback="image")
+        del source  # error reporters attach local variables
+        form = await image_form(image, role=role)
+        return await self._transport.call(POST_IMAGE, form, path={"user_id": user_id})
 
     def pre_create_many(
         self,

@@ -181,12 +181,10 @@ class MessageResponse(Model):
     conversation: Conversation | None = None
 
 
-async def image_form(
-    source: ImageSource, *, role: str, file_name: str | None, content_type: str | None
-) -> Form:
+async def image_form(image: File, *, role: str) -> Form:
     """Return image and author as a form; raise `ValueError` or `TypeError` for a bad argument."""
     if not role:
         message = "role is empty: who posts the image, appMaker or appUser?"
         raise ValueError(message)
-    image = File(source, file_name, content_type, fallback="image")
-    return await Form.of({"source": image}, {"role": role})
+    form = await Form.of({"source": image})
+    return form.with_texts({"role": role})

@@ -74,7 +74,9 @@ class Attachments:
         - `ValueError` before anything is sent for a file that is missing, unreadable, empty or over
           50 MB. An async iterable that turns out too large is broken off.
         """
-        form = await Form.of({"source": File(source, file_name, content_type)})
+        file = File(source, file_name, content_type)
+        del source  # error reporters attach local variables
+        form = await Form.of({"source": file})
         query = {"access": access, "for": for_, "conversationId": conversation_id}
         return await self._transport.call(UPLOAD, form, query=query)
 

@@ -100,6 +100,7 @@ class Conversations:
         is an error with *maybe_applied* True.
         """
         check_once(once, sent_before)
+        CREATE.check_body(body)
         body = evolve(body, metadata=check_metadata(body.metadata, once))
 
         async def send() -> _Conversations:
@@ -110,7 +111,7 @@ class Conversations:
         sent = evolve(body, participants=UNSET)
         look_up = self._look_up(
             body,
-            lambda conversation: has_mark(conversation.metadata, once),
+            lambda conversation: has_mark(conversation, once),
             lambda conversation: covers(conversation, sent),
         )
         found = await create_once(send, look_up, self._transport, sent_before=sent_before)
@@ -119,19 +120,25 @@ class Conversations:
     async def get_or_create(self, body: ConversationCreateBody) -> Conversation:
         """Return the first participant's conversation of the type of *body*, or create *body*.
 
-        The default conversation goes first. An existing conversation stays
-        unchanged. A create with a lost answer is settled by two look-ups of such a conversation.
+        The default conversation goes first. An existing conversation stays unchanged.
+        `ResponseDecodeError` if there is none, and a conversation without a readable type may be
+        one: nothing is created then. A create with a lost answer is settled by two look-ups.
         Two callers at the same time may make two conversations, because the service has no key for
         conversations. `ValueError` without a participant. (ListConversations, CreateConversation)
         """
+        CREATE.check_body(body)
+        check_metadata(body.metadata)
 
-        def is_same(conversation: Conversation) -> bool:
-            return conversation.type == body.type
+        def is_same(conversation: Conversation) -> bool | None:
+            return None if conversation.type is None else conversation.type == body.type
+
+        def has_default(found: _Conversations) -> bool:
+            return any(each.is_default for each in found)
 
         async def create() -> _Conversations:
             return [await self.create(body)]
 
-        look_up = self._look_up(body, is_same, is_same)
+        look_up = self._look_up(body, is_same, lambda _: True, has_default)
         found = await look_up.marked(None) or await create_once(create, look_up, self._transport)
         return next((each for each in found if each.is_default), found[0])
 
@@ -145,6 +152,7 @@ class Conversations:
         After a lost answer the update is sent again with the same values, and may overwrite another
         writer's change in between.
         """
+        UPDATE.check_body(body)
         check_metadata(body.metadata)
         return await self._transport.call(UPDATE, body, path=_id(conversation_id))
 
@@ -187,7 +195,7 @@ class Conversations:
         default. `ValueError` for both ids of the user or none, and for both *after* and *before*.
         (ListConversations)
         """
-        if (user_id is None) == (user_external_id is None):
+        if bool(user_id) == bool(user_external_id):
             message = "user_id or user_external_id: one of the two, and not both"
             raise ValueError(message)
 
@@ -207,8 +215,9 @@ class Conversations:
     def _look_up(
         self,
         body: ConversationCreateBody,
-        is_marked: Callable[[Conversation], bool],
+        is_marked: Callable[[Conversation], bool | None],
         is_equal: Callable[[Conversation], bool],
+        suffices: Callable[[_Conversations], bool] = bool,
     ) -> LookUp[Conversation]:
         """Return the look-up in all conversations of the first participant of *body*."""
         if not body.participants:
@@ -226,6 +235,7 @@ class Conversations:
             reaches=lambda _page, _since: False,  # the order of the list is unknown
             is_marked=is_marked,
             is_equal=is_equal,
+            suffices=suffices,
         )
 
 

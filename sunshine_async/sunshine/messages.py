@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from sunshine_async import bulk
 from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.forms import File
 from sunshine_async._calls.pages import Listing, Page, Query
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
@@ -95,8 +96,8 @@ class Messages:
       True, because the request may still be under way. If a `webhooks.Receiver` of this process
       gets the message first, that message is the result.
     - A message with the key and different content: `ConflictError`, with *maybe_applied* True.
-    - Without *once*, a lost answer is an error with *maybe_applied* True at once. In both cases the
-      message isn't sent again.
+    - Without *once*, a lost answer is an error with *maybe_applied* True. The message is never sent
+      again.
     - *sent_before* is for work that runs again: the time of an earlier attempt with the same key.
       `post` waits until that time is 5 seconds old, and reads back past that time, before sending.
       A page that can't be read: an error with *maybe_applied* True, and nothing is sent. The
@@ -204,11 +205,12 @@ class Messages:
         may be left. (UploadAttachment, PostMessage)
         """
         check_once(once, sent_before)
+        file = File(source, file_name, content_type)
         draft = FileMessage(media_url="", text=text, alt_text=alt_text)
         body = MessagePost(
             author=author, content=draft, metadata=metadata or UNSET, destination=destination
         )
-        del text, alt_text, metadata  # error reporters attach local variables
+        del source, text, alt_text, metadata  # error reporters attach local variables
         check_post(body, once)
         if once is not None and sent_before is not None:
             look_up = _look_up(
@@ -219,7 +221,7 @@ class Messages:
                 return found
         try:
             uploaded = await Attachments(self._transport).upload(
-                source,
+                file.source,
                 access=access,
                 for_="message",
                 conversation_id=conversation_id,
@@ -309,37 +311,35 @@ def _look_up(
     an unknown author counts.
     """
 
-    def is_marked(message: Message) -> bool:
+    def is_marked(message: Message) -> bool | None:
         by_user = _kind(message.author) == USER
-        return has_mark(message.metadata, key[1]) and (not by_user or _kind(author) == USER)
+        return (not by_user or _kind(author) == USER) and has_mark(message, key[1])
 
     def reaches(page: Page[Message], since: datetime | None) -> bool:
         times = (message.received for message in page.items)
         return since is None or any(time is not None and time < since for time in times)
 
-    return LookUp(
-        endpoint=POST,
-        pages=listing.pages,
-        reaches=reaches,
-        is_marked=is_marked,
-        is_equal=is_equal,
-        echo_key=key,
-    )
+    return LookUp(POST, listing.pages, reaches, is_marked, is_equal, key)
 
 
-def _key_of(pair: Post, once: Callable[[Post], str] | None) -> str | None:
+def _key_of(pair: Post, once: Callable[[Post], object] | None) -> str | None:
     """Return the key of *pair* by *once*; `ValueError` with the exception of *once* as cause."""
     if once is None:
         return None
     try:
-        return once(pair)
+        key = once(pair)
     except Exception as error:
         message = f"once raised {type(error).__name__}, so nothing was sent"
         raise ValueError(message) from error
+    if isinstance(key, str):
+        return key
+    message = f"once must return a text, not {type(key).__name__}"
+    raise TypeError(message)
 
 
 def check_post(body: MessagePost, once: str | None) -> MessagePost:
     """Return *body* with the mark of *once*; raise `ValueError` for an unfit message."""
+    POST.check_body(body)
     author = body.author
     if not isinstance(author, Author) or not author.type:
         message = 'the message has no author: author=Author(type="business")'
@@ -380,10 +380,16 @@ def _is_sent(body: MessagePost, message: Message) -> bool:
     """Return True if *message* has the content of *body*, apart from parts the service rewrites.
 
     The service replaces Markdown by HTML, and makes contents of further kinds of the shorthand
-    syntax. The placeholder of a deleted message counts as sent.
+    syntax, and may append a disclaimer to a text of an AI. The placeholder of a deleted message
+    counts as sent.
     """
     sent: dict[str, Any] = unstructure(body.content)
+    there: dict[str, Any] = unstructure(message.content) or {}
     sent.pop("markdownText", None)
+    if "AI" in (getattr(body.author, "subtypes", None) or ()):
+        for name in {"text", "htmlText"} & sent.keys():
+            if str(there.get(name)).startswith(sent[name]):
+                del sent[name]
     if any(begin in sent.get("text", "") for begin in _SHORTHAND):
         sent = {}
-    return message.deleted is True or holds(unstructure(message.content), sent)
+    return message.deleted is True or holds(there, sent)

@@ -12,13 +12,13 @@ without a look-up.
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._calls.pages import NO_ID, Page, unreadable_page
+from sunshine_async._calls.pages import Page, unreadable_page
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import mark_uncertain
 from sunshine_async._codec.model import Unset
@@ -35,7 +35,12 @@ SETTLED_AFTER: Final = timedelta(seconds=5)
 """Age of an earlier attempt from which a look-up counts."""
 CLOCK_SKEW: Final = timedelta(seconds=60)
 """Assumed largest difference between the clocks of the service and of this machine."""
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LOOKS: Final = 2
+MAX_PAGES: Final = 300
+"""Most pages of a look-up: 30,000 records, the most messages of a conversation."""
+_UNKNOWN: Final = "a record that can't be read may be the record looked for"
+_ENDLESS: Final = f"the look-up met more than {MAX_PAGES} pages"
 _PAUSE: Final = 4
 """The pause between two look-ups, in multiples of `Retry.first_wait`: 2 seconds by default."""
 _OTHER: Final = ErrorDetail(
@@ -67,13 +72,19 @@ def _echoes(key: EchoKey | None) -> Generator[list[Any]]:
         _ECHOES.pop(key, None)
 
 
-def check_once(once: str | None, sent_before: datetime | None) -> None:
+def check_once(once: object, sent_before: object) -> None:
     """Raise `ValueError` for a key or a time that can't be used, `TypeError` for a wrong type."""
+    if once is not None and not isinstance(once, str):
+        message = f"once must be text, not {type(once).__name__}"
+        raise TypeError(message)
     if once is not None and not 1 <= len(once) <= MAX_KEY:
         message = f"once has {len(once)} characters: 1 to {MAX_KEY}"
         raise ValueError(message)
     if sent_before is None:
         return
+    if not isinstance(sent_before, datetime):
+        message = f"sent_before must be a datetime, not {type(sent_before).__name__}"
+        raise TypeError(message)
     if once is None:
         message = "sent_before needs once=, the key of the earlier attempt"
         raise ValueError(message)
@@ -112,9 +123,18 @@ def _problem_of(metadata: Mapping[str, Any]) -> str | None:
     return None
 
 
-def has_mark(metadata: Mapping[str, Any] | None, once: str) -> bool:
-    """Return True if *metadata* has the mark of *once*."""
-    return metadata is not None and metadata.get(MARK) == once
+class MarkedRecord(Protocol):
+    """Record that may have a mark."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None: ...
+
+
+def has_mark(record: MarkedRecord, once: str) -> bool | None:
+    """Return True if *record* has the mark of *once*; None for metadata that can't be read."""
+    if record.metadata is not None:
+        return bool(record.metadata.get(MARK) == once)
+    return None if _codec.is_unreadable(record, "metadata") else False
 
 
 @frozen
@@ -124,35 +144,41 @@ class LookUp(Generic[R]):
     - *pages* begins a new list.
     - *reaches* returns True for a page after which no record of a time, or later, comes; the time
       None means a create of now.
-    - *is_marked* returns True for a record with the mark, *is_equal* for one with the content sent.
+    - *is_marked* returns True for a record with the mark, and None if nobody can tell; *is_equal*
+      returns True for a record with the content sent.
+    - *suffices* returns True for marked records after which no further page is needed.
     """
 
     endpoint: Endpoint[Any, Any]
     pages: Callable[[], AsyncIterator[Page[R]]]
     reaches: Callable[[Page[R], datetime | None], bool]
-    is_marked: Callable[[R], bool]
+    is_marked: Callable[[R], bool | None]
     is_equal: Callable[[R], bool]
     echo_key: EchoKey | None = None
     """Key of echoes; None: no webhook brings the record."""
+    suffices: Callable[[list[R]], bool] = bool
 
     async def marked(self, since: datetime | None) -> list[R]:
         """Return the records with the mark, from the time *since* on.
 
-        `ResponseDecodeError` if there is none, and an unreadable record may have the mark.
+        `ResponseDecodeError` if there is none, and an unreadable record may have the mark, or the
+        list doesn't end.
         """
-        unreadable = False
+        found: list[R] = []
+        unknown = False
+        number = 0
         async for page in self.pages():
-            found = [record for record in page.items if self.is_marked(record)]
-            if found:
-                return found
-            unreadable |= page.unreadable > 0 or any(
-                _codec.is_unreadable(record, "metadata") for record in page.items
-            )
-            if self.reaches(page, since):
+            number += 1
+            marks = [self.is_marked(record) for record in page.items]
+            found += [record for record, mark in zip(page.items, marks, strict=True) if mark]
+            unknown |= page.unreadable > 0 or None in marks
+            if self.suffices(found) or self.reaches(page, since):
                 break
-        if unreadable:
-            raise unreadable_page(str(self.endpoint), NO_ID, path="metadata")
-        return []
+            if number == MAX_PAGES:
+                raise unreadable_page(str(self.endpoint), _ENDLESS, path="")
+        if unknown and not found:
+            raise unreadable_page(str(self.endpoint), _UNKNOWN, path="")
+        return found
 
     async def earlier(self, transport: Transport, sent_before: datetime) -> list[R]:
         """Return the records of an attempt before *sent_before*; an empty list if there are none.
@@ -161,7 +187,8 @@ class LookUp(Generic[R]):
         """
         age = datetime.now(UTC) - sent_before
         await transport.clock.sleep(max(0.0, (SETTLED_AFTER - age).total_seconds()))
-        return self.settle(await self.marked(sent_before - CLOCK_SKEW))
+        since = max(sent_before, _EARLIEST) - CLOCK_SKEW
+        return self.settle(await self.marked(since))
 
     def settle(self, marked: list[R]) -> list[R]:
         """Return the records with equal content; `ConflictError` if all differ."""

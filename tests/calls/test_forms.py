@@ -177,11 +177,47 @@ async def test_no_frame_shows_the_body(arguments: dict[str, Any]) -> None:
     assert leaks(caught.value, SECRET) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"content": ("text", SECRET.encode())},
+        {"content": ("text/plain", SECRET)},
+        {"files": {"a": SECRET.encode(), "b": b""}, "data": {"note": SECRET}},
+        {"files": {"a": SECRET.encode(), "b": ("b", b"1", "no type")}},
+        {"files": {"a": SECRET.encode(), "b": [SECRET]}},
+        {"files": {"a": SECRET.encode()}, "json": SECRET},
+    ],
+    ids=["no media type", "a text", "an empty file", "no type", "no file", "two bodies"],
+)
+async def test_no_frame_shows_an_unfit_body(arguments: dict[str, Any]) -> None:
+    """An error that comes before sending shows the body in no local variable either."""
+    client, _ = scripted()
+
+    with pytest.raises((ValueError, TypeError)) as caught:
+        await client.request("POST", "/v2/x", **arguments)
+
+    assert leaks(caught.value, SECRET) == []
+
+
+async def test_no_frame_shows_a_chunk_that_is_no_bytes() -> None:
+    """A stream of texts is refused without the text."""
+    client, _ = scripted()
+
+    async def texts() -> AsyncIterator[Any]:
+        yield SECRET
+
+    with pytest.raises(TypeError, match="must give bytes") as caught:
+        await client.request("POST", "/v2/x", files={"a": texts()})
+
+    assert [leak for leak in leaks(caught.value, SECRET) if "texts" not in leak] == []
+
+
 async def test_a_body_has_no_secret_in_its_repr() -> None:
     """Neither a form nor bytes show their contents."""
-    form = await Form.of({"a": File(SECRET.encode())}, {"note": SECRET})
+    form = await Form.of({"a": File(SECRET.encode())})
+    content = BytesBody("text/plain", memoryview(SECRET.encode()))
 
-    assert SECRET not in repr((form, BytesBody("text/plain", SECRET.encode()), File(SECRET)))
+    assert SECRET not in repr((form.with_texts({"note": SECRET}), content, File(SECRET)))
 
 
 async def test_each_file_has_the_limit() -> None:

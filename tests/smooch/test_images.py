@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 import httpx
 import pytest
+from support.frames import leaks
 from support.virtual import virtually
 
 from sunshine_async import (
@@ -412,7 +413,7 @@ class TestTrouble:
     @pytest.mark.parametrize(("now", "says"), [(PIXELS[:-1], "shorter"), (PIXELS + b"x", "longer")])
     async def test_a_file_that_changes_is_noticed(self, now: bytes, says: str, path: Path) -> None:
         """A file that isn't as long as it was when it was looked at isn't sent whole."""
-        image = await Form.of({"source": File(path)}, {"role": "appUser"})
+        image = (await Form.of({"source": File(path)})).with_texts({"role": "appUser"})
         await anyio.Path(path).write_bytes(now)
 
         with pytest.raises(ValueError, match=f"source has become {says}"):
@@ -421,7 +422,7 @@ class TestTrouble:
 
     async def test_a_form_has_an_end(self) -> None:
         """The pieces of a form end, and stay ended."""
-        image = await Form.of({"source": File(b"x")}, {"role": "appUser"})
+        image = (await Form.of({"source": File(b"x")})).with_texts({"role": "appUser"})
 
         async with image.open() as form:
             whole = [piece async for piece in form]
@@ -475,6 +476,16 @@ class TestTrouble:
 
         with pytest.raises(PayloadTooLargeError):
             await client.app_users.post_image("1", PIXELS, role="appUser")
+
+    async def test_no_frame_shows_the_bytes(self) -> None:
+        """No local variable of a frame that an error passes through has the bytes of the image."""
+        secret = "s3cret-12345"
+        client, _ = scripted(413)
+
+        with pytest.raises(PayloadTooLargeError) as caught:
+            await client.app_users.post_image("nobody", secret.encode(), role="appUser")
+
+        assert leaks(caught.value, secret) == []
 
 
 Opened = Callable[[Path], Any]

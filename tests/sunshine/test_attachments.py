@@ -8,13 +8,15 @@ from typing import Any
 import httpx
 import pytest
 from support.clients import scripted, sunshine
+from support.frames import leaks
 
-from sunshine_async import NotFoundError, Retry, TransportError
+from sunshine_async import NotFoundError, Retry, SunshineError, TransportError
 from sunshine_async._calls.forms import MAX_FILE_BYTES
 from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import Attachment, AttachmentDeleteBody
 from sunshine_async.testing import Answer
 
+SECRET = "s3cret-12345"
 ANSWER: Answer = 201, {"attachment": {"mediaUrl": "https://m.example/1", "mediaType": "image/png"}}
 
 AT_ONCE = Retry(first_wait=0)
@@ -105,3 +107,14 @@ async def test_the_emulator_keeps_a_file_until_it_is_deleted() -> None:
         await client.attachments.delete(body)
     assert found.media_type == "text/plain"
     assert found.media_url not in repr(found)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "no type"])
+async def test_no_frame_shows_the_bytes(content_type: str) -> None:
+    """No local variable of a frame that an error passes through has the bytes of the file."""
+    client, _ = scripted(400, retry=AT_ONCE)
+
+    with pytest.raises((ValueError, SunshineError)) as caught:
+        await client.attachments.upload(SECRET.encode(), access="public", content_type=content_type)
+
+    assert leaks(caught.value, SECRET) == []

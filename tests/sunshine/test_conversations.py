@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from attrs import evolve
 from support.scripted import methods, sunshine_with
 
 from sunshine_async import (
     BadRequestError,
     ConflictError,
+    ResponseDecodeError,
     SunshineError,
     TransportError,
 )
@@ -165,6 +167,18 @@ async def test_bad_input_is_not_sent() -> None:
         conversations.list(user_id="1", after="1", before="2")
     with pytest.raises(ValueError, match="page_size=101"):
         conversations.list(user_id="1", page_size=101)
+    with pytest.raises(ValueError, match="one of the two"):
+        conversations.list(user_id="")
+    with pytest.raises(ValueError, match="nested"):
+        await conversations.get_or_create(evolve(BODY, metadata=nested))
+    for call in (conversations.create, conversations.get_or_create):
+        with pytest.raises(TypeError, match="takes ConversationCreateBody, not dict"):
+            await call({"type": "personal"})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes ConversationUpdateBody, not dict"):
+        await conversations.update("c", {})  # type: ignore[arg-type]
+    wrong: Any = 5
+    with pytest.raises(TypeError, match=r"filter\[userId\] must be text, not int"):
+        await conversations.list(user_id=wrong).first(1)
 
     assert requests == []
 
@@ -190,6 +204,32 @@ class TestGetOrCreate:
         sunshine, _ = sunshine_with(page(conversation("6"), conversation("7")))
 
         assert (await sunshine.conversations.get_or_create(BODY)).id == "6"
+
+    async def test_a_default_on_a_later_page_goes_first(self) -> None:
+        """A user with many conversations has the default one on any page."""
+        sunshine, requests = sunshine_with(
+            page(conversation("6"), after="6"), page(conversation("7", isDefault=True), after="7")
+        )
+
+        assert (await sunshine.conversations.get_or_create(BODY)).id == "7"
+        assert methods(requests) == ["GET", "GET"]
+
+    @pytest.mark.parametrize("found", [{"type": 5}, {"type": None}, {"id": None}])
+    async def test_an_unreadable_conversation_may_be_the_one(self, found: Any) -> None:
+        """A conversation without a readable type or id may be the one: nothing is created."""
+        sunshine, requests = sunshine_with(page(conversation(**found)))
+
+        with pytest.raises(ResponseDecodeError, match="may be the record looked for"):
+            await sunshine.conversations.get_or_create(BODY)
+
+        assert methods(requests) == ["GET"]
+
+    async def test_metadata_is_no_matter(self) -> None:
+        """Unreadable metadata of a conversation of another type is in nobody's way."""
+        other = conversation(type="sdkGroup", metadata=["?"])
+        sunshine, _ = sunshine_with(page(other), created(id="8"))
+
+        assert (await sunshine.conversations.get_or_create(BODY)).id == "8"
 
     async def test_a_conversation_is_created(self) -> None:
         """A user without such a conversation gets one."""

@@ -17,6 +17,7 @@ from sunshine_async import (
     ConflictError,
     LockedError,
     NotFoundError,
+    ResponseDecodeError,
     ServerError,
     SunshineClient,
     SunshineError,
@@ -169,6 +170,25 @@ async def test_a_message_is_looked_for_after_a_lost_answer(first: str, looks: st
     assert methods(requests) == ["POST", *("GET" for _ in answers)]
 
 
+@pytest.mark.parametrize(
+    ("content", "outcome"),
+    [
+        ({"type": "text", "text": "Hello\n\nWritten by an AI."}, "7"),
+        ({"type": "text", "text": "Hello"}, "7"),
+        ({"type": "text", "text": "Bye"}, "conflict"),
+        ({"type": "image", "text": "Hello"}, "conflict"),
+        (None, "conflict"),
+    ],
+)
+async def test_a_text_of_an_ai_may_have_a_disclaimer(content: Any, outcome: str) -> None:
+    """The service may append a disclaimer to a text of an AI; the message is the same."""
+    messages, _ = sunshine_with(LOST, page(message("7", content=content)))
+    author = Author(type="business", subtypes=["AI"])
+    body = MessagePost(author=author, content=TextMessage(text="Hello"))
+
+    assert await outcome_of(messages.messages.post("c", body, once="k")) == outcome
+
+
 async def outcome_of(call: Awaitable[list[Message]]) -> str:
     """Return the id of the message, or a word for an error in doubt."""
     try:
@@ -277,6 +297,29 @@ class TestSentBefore:
 
         assert caught.value.maybe_applied
         assert methods(requests) == ["GET"]
+
+    async def test_a_list_without_an_end_sends_nothing(self) -> None:
+        """A look-up reads 300 pages, which hold all messages of a conversation, and no more."""
+        new = NOW.isoformat()
+        pages = [
+            page(message(str(n), received=new, metadata={}), before=str(n)) for n in range(301)
+        ]
+        messages, requests = sunshine_with(*pages)
+
+        with pytest.raises(ResponseDecodeError, match="more than 300 pages") as caught:
+            await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert caught.value.maybe_applied
+        assert len(requests) == 300
+
+    async def test_the_oldest_time_is_a_time(self) -> None:
+        """A time at the beginning of the calendar is long ago."""
+        messages, requests = sunshine_with(page(), (201, {"messages": [message()]}))
+        oldest = datetime.min.replace(tzinfo=UTC)
+
+        await messages.messages.post("c", HELLO, once="k", sent_before=oldest)
+
+        assert methods(requests) == ["GET", "POST"]
 
     async def test_other_content_sends_nothing(self) -> None:
         """The mark with other content is a conflict."""
@@ -611,6 +654,33 @@ async def test_many_messages_have_keys_of_their_own() -> None:
     assert isinstance(outcomes[2].error.__cause__, KeyError)
 
 
+async def test_unfit_items_of_many_are_failures() -> None:
+    """An item that is no message, or a key that is no text, is a failure: nothing was sent."""
+    messages, requests = sunshine_with()
+    pairs: Any = [("a", {"text": "Hello"}), ("b", None), ("c", HELLO)]
+    keys: Any = {"a": "a", "b": "b", "c": None}
+
+    async with messages.messages.post_many(pairs, once=lambda pair: keys[pair[0]]) as stream:
+        outcomes = [outcome async for outcome in stream]
+
+    assert set(map(type, outcomes)) == {bulk.Failed}
+    assert requests == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"once": 5}, {"once": b"k"}, {"once": ["k"]}, {"once": "k", "sent_before": "2020-01-01"}],
+)
+async def test_a_key_or_time_of_a_wrong_type_is_not_sent(arguments: Any) -> None:
+    """`TypeError`, with the name of the argument, before anything is sent."""
+    messages, requests = sunshine_with()
+
+    with pytest.raises(TypeError, match=f"{[*arguments][-1]} must be"):
+        await messages.messages.post("c", HELLO, **arguments)
+
+    assert requests == []
+
+
 async def test_many_messages_need_no_key() -> None:
     """Without ``once`` a lost answer is an unknown outcome."""
     messages, _ = sunshine_with(500)
@@ -687,6 +757,7 @@ class TestSendFile:
     """A file is uploaded, then sent as one message."""
 
     UPLOADED = "https://example.org/a.png"
+    UPLOAD: Answer = (201, {"attachment": {"mediaUrl": UPLOADED}})
 
     async def test_an_image_goes_as_an_image(self) -> None:
         """The media type of the upload chooses the kind of content."""
@@ -753,3 +824,13 @@ class TestSendFile:
             await send_file("c", b"%PDF", metadata={"a": "x" * 4090}, once="k")
 
         assert requests == []
+
+    @pytest.mark.parametrize("answers", [(400,), ((201, {"attachment": {}}),), (UPLOAD, 400)])
+    async def test_no_local_variable_shows_the_file(self, answers: tuple[Answer, ...]) -> None:
+        """No local variable of a frame that an error passes through has the bytes of the file."""
+        sunshine, _ = sunshine_with(*answers)
+
+        with pytest.raises(SunshineError) as caught:
+            await sunshine.messages.send_file("c", SECRET.encode(), text=SECRET)
+
+        assert leaks(caught.value, SECRET) == []
