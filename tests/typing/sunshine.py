@@ -101,6 +101,7 @@ async def calls(client: SunshineClient, body: MessagePost, at: datetime) -> None
     assert_type(messages, Messages)
     assert_type(conversations, Conversations)
     assert_type(await messages.post("c", body, once="k", sent_before=at), list[Message])
+    assert_type(await messages.find("c", body, once="k", sent_before=at), list[Message])
     assert_type(await messages.send_text("c", "Hello", once="k"), list[Message])
     assert_type(await messages.send_file("c", b"%PDF", file_name="a.pdf"), list[Message])
     assert_type(messages.list("c", before="1"), Listing[Message])
