@@ -74,9 +74,12 @@ class Cutting(httpx.AsyncBaseTransport):
 class Overtaking(Cutting):
     """An emulator that would take posts made at once in the reverse order."""
 
+    requests = 0
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Pass *request* on, the later the earlier it was made."""
-        for _ in range(100 - 5 * self.posts):
+        self.requests += 1
+        for _ in range(100 - 5 * self.requests):
             await anyio.lowlevel.checkpoint()
         return await super().handle_async_request(request)
 
