@@ -6,6 +6,8 @@ runs the attempts: wait for the pace, send, and let `Retry` decide on the next a
 of ``retry.py`` tell which fault allows a resend, and which later answer settles a lost answer.
 `CallContext` holds the parts that all calls of a client share: wire, credentials, pace, counts.
 ``error_body.py`` reads a service's reasons. ``upsert.py`` combines a create and an update.
+``pages.py`` iterates over the pages of a list, by the service's scheme (`Paging`). ``forms.py`` makes
+bodies that aren't JSON, such as a `Form` with files, read while being sent.
 `Client` and `AppClient` are the base classes of the public clients; `ClientOptions` holds the
 arguments of a client's constructor.
 """

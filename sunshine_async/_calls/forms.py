@@ -151,8 +151,8 @@ class Form(StreamedBody):
     async def open(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Open the files; yield the chunks of the form, from the beginning."""
         async with AsyncExitStack() as stack:
-            chunks = [await stack.enter_async_context(file.source.opened()) for file in self._files]
-            yield _FormStream(zip(self._files, chunks, strict=True), self._tail)
+            opened = [await stack.enter_async_context(file.source.opened()) for file in self._files]
+            yield _FormStream(zip(self._files, map(aiter, opened), strict=True), self._tail)
 
 
 class _FormStream:

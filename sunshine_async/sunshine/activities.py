@@ -78,14 +78,23 @@ class Activities:
                 await self._try_post(conversation_id, start)
                 await CLOCK.sleep(interval)
 
+        async with self._post_at_end(conversation_id, stop, interval), background_tasks() as tasks:
+            tasks.start(repeat)
+            yield
+
+    @asynccontextmanager
+    async def _post_at_end(
+        self, conversation_id: str, body: ActivityPost, seconds: float
+    ) -> AsyncGenerator[None]:
+        """Post an activity after the block, unless the block was cancelled."""
+        failure: Exception | None = None
         try:
-            async with background_tasks() as tasks:
-                tasks.start(repeat)
-                yield
-        except Exception:
-            await self._try_post(conversation_id, stop, seconds=interval)
-            raise
-        await self._try_post(conversation_id, stop, seconds=interval)
+            yield
+        except Exception as error:  # noqa: BLE001 - raised below, as itself
+            failure = error
+        await self._try_post(conversation_id, body, seconds=seconds)
+        if failure is not None:
+            raise failure
 
     async def _try_post(
         self, conversation_id: str, body: ActivityPost, *, seconds: float = inf

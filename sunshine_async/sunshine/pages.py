@@ -53,7 +53,7 @@ class Links(Model):
 
 @frozen(kw_only=True, slots=False)
 class ListResponse(Model):
-    """A page as sent by the service, without the field *items*, which each list names itself."""
+    """A page as sent by the service; each list adds its records as *items*."""
 
     meta: Meta | None = None
     links: Links | None = None

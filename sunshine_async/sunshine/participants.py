@@ -17,7 +17,7 @@ _CONVERSATION: Final = "/v2/apps/{app_id}/conversations/{conversation_id}"
 
 @frozen(kw_only=True, slots=False)
 class ParticipantJoinBody(Model):
-    """User to take part in a conversation: exactly one of *user_id* and *user_external_id*."""
+    """User to take part in a conversation: *user_id* or *user_external_id*, never both."""
 
     user_id: str | Unset = UNSET
     user_external_id: str | Unset = field(default=UNSET, repr=redact)
@@ -30,7 +30,7 @@ class ParticipantJoinBody(Model):
 
 @frozen(kw_only=True, slots=False)
 class ParticipantLeaveBody(Model):
-    """The body of `Participants.leave`: exactly one of the three ids."""
+    """The body of `Participants.leave`: a single id."""
 
     user_id: str | Unset = UNSET
     user_external_id: str | Unset = field(default=UNSET, repr=redact)
@@ -142,7 +142,7 @@ class Participants:
 
 
 def _require_one(**ids: str | Unset) -> None:
-    """Raise `ValueError` unless exactly one of *ids* is set."""
+    """Raise `ValueError` unless a single id of *ids* is set."""
     if sum(map(bool, ids.values())) != 1:
         message = f"set exactly one of {', '.join(ids)}"
         raise ValueError(message)

@@ -80,7 +80,7 @@ class SwitchboardActions:
     _transport: Transport = field(alias="transport")
 
     async def pass_control(self, conversation_id: str, body: PassControlBody) -> None:
-        """Make a switchboard integration active, and all others standby (PassControl)."""
+        """Make a switchboard integration active, and the rest standby (PassControl)."""
         await self._transport.call(PASS_CONTROL, body, path=_path(conversation_id))
 
     async def offer_control(self, conversation_id: str, body: OfferControlBody) -> None:

@@ -1,4 +1,4 @@
-"""Webhooks of an integration: operations, models, and one webhook made sure of."""
+"""Webhooks of an integration: operations, models, and a webhook made sure of."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -136,15 +136,15 @@ class Webhooks:
         include_full_user: bool | Unset = UNSET,
         include_full_source: bool | Unset = UNSET,
     ) -> Webhook:
-        """Make sure of one webhook with *target* and *triggers*; return the webhook.
+        """Make sure of a webhook with *target* and *triggers*; return the webhook.
 
         - A webhook with the same values is there: the webhook stays unchanged.
-        - A webhook with *target* is there, with other values: the webhook is updated.
+        - A webhook with *target* is there, with different values: the webhook is updated.
         - Else a webhook is created. A webhook with another target is never changed, unless
           *replace* is set: then that webhook is updated, and all further webhooks are deleted.
         - After a write, or a lost answer, the webhooks are listed again. Of several webhooks with
           the same values the smallest id stays, and the rest is deleted. So concurrent callers end
-          with one webhook.
+          with a single webhook.
         - The error of a create with a lost answer is raised, with *maybe_applied*, if no such
           webhook is found then. `ensure` may be called again.
 
@@ -182,9 +182,9 @@ class Webhooks:
         *,
         replace: bool,
     ) -> tuple[Webhook | None, Sequence[Webhook]]:
-        """Update one of *found*, or create; return the webhook and the webhooks afterwards.
+        """Update a webhook of *found*, or create; return the webhook and the webhooks afterwards.
 
-        After a lost answer, the webhook is None, and one of the webhooks afterwards is as *wanted*.
+        After a lost answer, the webhook is None, and the webhooks afterwards have one as *wanted*.
         """
         changeable = [each for each in found if replace or each.target == wanted.target]
         changeable.sort(key=lambda each: (each.target != wanted.target, each.id))
