@@ -78,12 +78,13 @@ def get_conversation(
 
     Exit status: 0 found; 1 not found, or no answer; 2 could not start.
     """
-    with exit_on_error(Status.TROUBLE):
-        found = _call(
-            lambda client: client.conversations.get(id),
-            _options(base_url, app_id, key_id, secret_file),
-        )
+
+    async def find(client: SunshineClient) -> None:
+        found = await client.conversations.get(id)
         emit_json(sys.stdout, _codec.unstructure(found), indent=2)
+
+    with exit_on_error(Status.TROUBLE):
+        _call(find, _options(base_url, app_id, key_id, secret_file))
 
 
 @messages.command("list")
@@ -142,13 +143,13 @@ def send_message(
 
     Exit status: 0 sent; 1 refused, or unknown; 2 could not start.
     """
-    with exit_on_error(Status.TROUBLE):
+
+    async def send(client: SunshineClient) -> list[sunshine.Message]:
         earlier = None if sent_before is None else _time(sent_before)
-        found = _call(
-            lambda client: client.messages.send_text(id, text, once=once, sent_before=earlier),
-            _options(base_url, app_id, key_id, secret_file),
-        )
-        _print_lines(found)
+        return await client.messages.send_text(id, text, once=once, sent_before=earlier)
+
+    with exit_on_error(Status.TROUBLE):
+        _print_lines(_call(send, _options(base_url, app_id, key_id, secret_file)))
 
 
 def _options(

@@ -71,6 +71,19 @@ class Cutting(httpx.AsyncBaseTransport):
         return answer
 
 
+class Overtaking(Cutting):
+    """An emulator that would take posts made at once in the reverse order."""
+
+    requests = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass *request* on, the later the earlier it was made."""
+        self.requests += 1
+        for _ in range(100 - 5 * self.requests):
+            await anyio.lowlevel.checkpoint()
+        return await super().handle_async_request(request)
+
+
 async def broadcast(client: SunshineClient, path: Path, rows: Any, **options: Any) -> Report:
     """Send the messages of *rows*, with the journal at *path*."""
     return await run_with_journal(client, SUNSHINE, path, rows, Mode.MESSAGE, **options)
@@ -168,13 +181,17 @@ class TestSending:
         if with_journal:
             assert keys(path)[0] == message.id
 
-    async def test_in_order_within_a_conversation(self, client: SunshineClient, path: Path) -> None:
+    async def test_in_order_within_a_conversation(
+        self, emulator: Emulator, client: SunshineClient, path: Path
+    ) -> None:
         """Rows of a conversation go one after another, in the order of the file."""
+        transport = Overtaking(emulator)
         ids = [await conversation(client) for _ in range(3)]
         rows = [row for n in range(12) for row in rows_in(ids[n % 3], f"{n:02}")]
 
-        assert counts(await broadcast(client, path, rows)) == (12, 0, 0, 0, 0)
+        report = await broadcast(sunshine(transport), path, rows)
 
+        assert counts(report) == (12, 0, 0, 0, 0)
         for n, one in enumerate(ids):
             assert await texts(client, one) == [f"{number:02}" for number in range(n, 12, 3)]
 
@@ -279,6 +296,7 @@ class TestNextRun:
         assert Counter(await texts(client, where)) == {"a": 1, "b": 1, "c": 1}
 
 
+@pytest.mark.costly
 class TestAfterAKill:
     @pytest.mark.parametrize("as_file", [True, False])
     @pytest.mark.parametrize("by_user", [True, False])

@@ -360,6 +360,52 @@ class TestSentBefore:
         assert requests == []
 
 
+class TestFind:
+    """The look-up alone: it reads as a look before sending does, and never sends."""
+
+    @pytest.mark.parametrize(
+        ("answers", "ids"),
+        [
+            ((page(message("7")),), ["7"]),
+            ((page(message("9", received=NOW.isoformat(), metadata=None), before="c1"),
+              page(message("7"))), ["7"]),
+            ((page(message("7", metadata=None), before="c1"),), []),
+            ((page(),), []),
+        ],
+    )  # fmt: skip
+    async def test_the_message_or_nothing(
+        self, answers: tuple[Answer, ...], ids: list[str]
+    ) -> None:
+        """The message with the key is the result; without one the list is empty."""
+        messages, requests = sunshine_with(*answers)
+
+        found = await messages.messages.find("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert [one.id for one in found] == ids
+        assert methods(requests) == ["GET"] * len(answers)
+
+    @pytest.mark.parametrize(
+        ("answer", "applied"), [(500, False), (404, False), (page(message("7", "Bye")), True)]
+    )
+    async def test_errors(self, answer: Answer, *, applied: bool) -> None:
+        """A failed read has no effect; other content is of an earlier attempt."""
+        messages, _ = sunshine_with(answer)
+
+        with pytest.raises(SunshineError) as caught:
+            await messages.messages.find("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        assert caught.value.maybe_applied is applied
+
+    async def test_a_bad_key(self) -> None:
+        """`ValueError` before anything is asked."""
+        messages, requests = sunshine_with()
+
+        with pytest.raises(ValueError, match="0 characters"):
+            await messages.messages.find("c", HELLO, once="", sent_before=AGES_AGO)
+
+        assert requests == []
+
+
 SENT: dict[str, tuple[Content, Any]] = {
     "actions with additions": (
         TextMessage(text="Hi", actions=[Postback(text="A", payload="a")]),

@@ -1,7 +1,9 @@
 """Tasks of Sunshine Conversations v2: a call for each row.
 
 A message goes to the conversation of the row, or to the user's own: the default conversation, else
-another personal conversation, else a new personal conversation. The journal keeps the key of a
+another personal conversation, else a new personal conversation. Where a lost answer hides the new
+conversation, the row is sent again: that may make a second conversation, never a second message.
+The journal keeps the key of a
 message (`Messages`, *once*) as the row's remote id until the service gives an id. The models of
 messages are imported at the first use: jobs of users don't wait for the import.
 """
@@ -86,7 +88,7 @@ def _post_request(entry: Entry) -> Request:
 
 
 async def _send_message(client: SunshineClient, entry: Entry) -> "list[sunshine.Message]":
-    _post_request(entry)
+    _post_request(entry)  # first: an unfit message is no reason for a conversation
     conversation_id = entry.address.get(_CONVERSATION) or await _users_own(client, entry)
     return await client.messages.post(conversation_id, _post_of(entry), once=entry.remote_id)
 
