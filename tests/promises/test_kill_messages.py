@@ -20,8 +20,8 @@ from sunshine_async import Retry, SunshineClient, SunshineError
 from sunshine_async.journal import State
 from sunshine_async.sunshine import ConversationCreateBody, ParticipantJoinBody, TextMessage
 
-ROWS = sized(3000, 200)
-KILLS = sized(50, 2)
+ROWS = sized(3000, 150)
+KILLS = sized(50, 1)
 USERS = sized(100, 20)
 CALM = ("--latency", "0.02")
 MISHAPS = 3 * (

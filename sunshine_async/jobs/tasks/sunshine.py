@@ -3,9 +3,10 @@
 A message goes to the conversation of the row, or to the user's own: the default conversation, else
 another personal conversation, else a new personal conversation. Where a lost answer hides the new
 conversation, the row is sent again: that may make a second conversation, never a second message.
-The journal keeps the key of a
-message (`Messages`, *once*) as the row's remote id until the service gives an id. The models of
-messages are imported at the first use: jobs of users don't wait for the import.
+
+The journal keeps the key of a message (`Messages`, *once*) as the row's remote id until the service
+gives an id. The models of messages are imported at the first use: jobs of users don't wait for the
+import.
 """
 
 import time
