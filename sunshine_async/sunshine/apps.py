@@ -18,21 +18,21 @@ _APP: Final = _APPS + "/{app_id}"
 
 @frozen(kw_only=True, slots=False)
 class AppSettings(Model):
-    """Settings of an app, in bodies and answers."""
+    """Settings of an app, in bodies and answers. In bodies, None leaves a setting unchanged."""
 
-    conversation_retention_seconds: int | Unset = UNSET
+    conversation_retention_seconds: int | None = None
     """Seconds of inactivity after which the messages of a conversation are deleted."""
-    mask_credit_card_numbers: bool | Unset = UNSET
-    use_animal_names: bool | Unset = UNSET
+    mask_credit_card_numbers: bool | None = None
+    use_animal_names: bool | None = None
     """True: unnamed users get names of animals."""
-    echo_postback: bool | Unset = UNSET
+    echo_postback: bool | None = None
     """True: a click on a postback button adds a message to the conversation."""
-    ignore_auto_conversation_start: bool | Unset = UNSET
-    multi_convo_enabled: bool | Unset = UNSET
+    ignore_auto_conversation_start: bool | None = None
+    multi_convo_enabled: bool | None = None
     """True: a user may have several conversations. The service never takes this back."""
-    app_localization_enabled: bool | Unset = UNSET
-    end_session_enabled: bool | Unset = UNSET
-    disable_conversation_reopen: bool | Unset = UNSET
+    app_localization_enabled: bool | None = None
+    end_session_enabled: bool | None = None
+    disable_conversation_reopen: bool | None = None
 
 
 @frozen(kw_only=True, slots=False)

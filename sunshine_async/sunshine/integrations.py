@@ -31,7 +31,7 @@ class IntegrationUpdate(Model):
 
     display_name: str | Unset | None = UNSET
     default_responder_id: str | Unset | None = UNSET
-    show_aidisclaimer: bool | Unset = field(default=UNSET, metadata={WIRE: "showAIDisclaimer"})
+    show_ai_disclaimer: bool | Unset = field(default=UNSET, metadata={WIRE: "showAIDisclaimer"})
     project_id: str | Unset | None = UNSET
     client_email: str | Unset | None = UNSET
     private_key: str | Unset | None = field(default=UNSET, repr=redact)

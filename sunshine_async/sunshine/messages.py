@@ -146,8 +146,8 @@ class Messages:
 
         Return the message, or an empty list if there is none: the earlier request may still arrive.
         The look-up begins when *sent_before*, the time of the earlier `post`, is 5 seconds old, and
-        reads back past that time. `ConflictError` for a message with the key and other content.
-        (ListMessages)
+        reads back past that time, by `list`. `ConflictError` for a message with the key and other
+        content.
         """
         check_once(once, sent_before)
         look_up = _look_up(
@@ -246,8 +246,9 @@ class Messages:
     ) -> AbstractAsyncContextManager[Outcomes[Post, _Messages]]:
         """Run `post` for each (conversation id, body) of *pairs* by `bulk.run`.
 
-        The messages of a conversation go in sequence, in the order of *pairs*. *once* returns the
-        key of a pair; an exception of *once* is the cause of a `ValueError`: nothing was sent.
+        The messages of a conversation go in sequence, in the order of *pairs*; a message with a
+        lost answer, `bulk.Unknown`, may arrive after the next. *once* returns the key of a pair; an
+        exception of *once* is the cause of a `ValueError`: nothing was sent.
         """
 
         async def post(pair: Post) -> _Messages:

@@ -7,6 +7,7 @@ from typing import Final
 from attrs import field, frozen
 
 from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.pages import unreadable_page
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import mark_uncertain
@@ -15,6 +16,7 @@ from sunshine_async._codec.model import UNSET, Model, Unset, redact
 from sunshine_async.errors import NotFoundError, SunshineError
 
 _WEBHOOKS: Final = "/v2/apps/{app_id}/integrations/{integration_id}/webhooks"
+_NO_TARGET: Final = "a webhook has no target that can be read, so it may be the one looked for"
 _WEBHOOK: Final = _WEBHOOKS + "/{webhook_id}"
 
 
@@ -147,6 +149,8 @@ class Webhooks:
           with a single webhook.
         - The error of a create with a lost answer is raised, with *maybe_applied*, if no such
           webhook is found then. `ensure` may be called again.
+        - `ResponseDecodeError` for a webhook without a readable target, which may be the webhook
+          looked for: nothing is created then.
 
         Assumed: the service keeps a target as sent. (ListWebhooks, CreateWebhook, UpdateWebhook,
         DeleteWebhook)
@@ -188,6 +192,8 @@ class Webhooks:
         """
         changeable = [each for each in found if replace or each.target == wanted.target]
         changeable.sort(key=lambda each: (each.target != wanted.target, each.id))
+        if not changeable and any(each.target is None for each in found):
+            raise unreadable_page(str(LIST), _NO_TARGET, path="webhooks")
         lost = written = None
         try:
             if changeable:

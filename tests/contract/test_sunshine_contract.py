@@ -28,11 +28,11 @@ import attrs
 import pytest
 from support.specification import facts_in, finder, names, needed_by, required_arguments
 
-from sunshine_async import Unset, sunshine
+from sunshine_async import UNSET, Unset, sunshine
 from sunshine_async._calls.forms import Form
 from sunshine_async._calls.retry import Replay
 from sunshine_async._codec import decode, encode, name_of, structure_body, unstructure, wire_name
-from sunshine_async._codec.model import TAG, Model
+from sunshine_async._codec.model import TAG, Model, fields_by_wire
 from sunshine_async._http.messages import Response
 from sunshine_async.errors import ApiError
 from sunshine_async.sunshine import (
@@ -318,6 +318,24 @@ def test_an_answer_needs_little(kind: type[Any], schema: str) -> None:
     """An answer needs at most an id, or its only content."""
     assert len(needed_by(kind)) <= 2
     assert needed_by(kind) <= set(SCHEMAS[schema])
+
+
+@pytest.mark.parametrize(("kind", "schema"), [case(pair) for pair in ANSWERS])
+def test_an_absent_field_of_an_answer_reads_as_none(kind: type[Any], schema: str) -> None:
+    """A model of answers, perhaps also of bodies, has no `UNSET`."""
+    absent = {field.name for field in attrs.fields(kind) if field.default is UNSET}
+
+    assert absent == set(), schema
+
+
+def test_a_name_on_the_wire_has_one_name_here() -> None:
+    """A property has the same name in all models, but for the records of a page."""
+    found: dict[str, set[str]] = {}
+    for kind, _ in [*BODIES, *ANSWERS]:
+        for wire, name in fields_by_wire(kind).items():
+            found.setdefault(wire, set()).add(name)
+
+    assert {wire: names for wire, names in found.items() if len(names - {"items"}) > 1} == {}
 
 
 def test_an_integration_needs_what_the_service_needs() -> None:

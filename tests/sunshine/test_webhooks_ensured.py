@@ -13,6 +13,7 @@ from support.size import sized
 
 from sunshine_async import (
     NotFoundError,
+    ResponseDecodeError,
     Retry,
     ServerError,
     SunshineError,
@@ -56,6 +57,17 @@ async def test_a_webhook_that_is_there_costs_one_look() -> None:
     found = await client.webhooks.ensure("i", TARGET, TRIGGERS)
 
     assert (found.id, found.secret) == ("5", "s5")
+    assert sent(transport) == ["GET"]
+
+
+@pytest.mark.parametrize("target", [None, 5])
+async def test_an_unreadable_target_may_be_the_target(target: Any) -> None:
+    """Beside a webhook without a readable target nothing is created."""
+    client, transport = scripted(hooks(hook("1", target), hook("2", OTHER)))
+
+    with pytest.raises(ResponseDecodeError, match="may be the one looked for"):
+        await client.webhooks.ensure("i", TARGET, TRIGGERS)
+
     assert sent(transport) == ["GET"]
 
 
