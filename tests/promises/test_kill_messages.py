@@ -20,9 +20,11 @@ from sunshine_async import Retry, SunshineClient, SunshineError
 from sunshine_async.journal import State
 from sunshine_async.sunshine import ConversationCreateBody, ParticipantJoinBody, TextMessage
 
-ROWS = sized(3000, 150)
-KILLS = sized(50, 1)
-USERS = sized(100, 20)
+BROADCASTS = range(sized(5, 1))
+ROWS = sized(800, 150)
+KILLS = sized(10, 1)
+"""Kills of a broadcast: each start waits 5 seconds before it looks for messages."""
+USERS = sized(50, 20)
 CALM = ("--latency", "0.02")
 MISHAPS = 3 * (
     {"status": 503, "when": "before"},
@@ -74,10 +76,11 @@ async def numbers_there(base_url: str, users: Sequence[str]) -> Mapping[str, lis
 
 
 @pytest.mark.costly
-def test_a_broadcast_killed_again_and_again(tmp_path: Path, forked: Command) -> None:
+@pytest.mark.parametrize("seed", BROADCASTS)
+def test_a_broadcast_killed_again_and_again(tmp_path: Path, forked: Command, seed: int) -> None:
     """Each row is done and there once, or unknown; what a look-up didn't find isn't there."""
     users = [f"user-{n}" for n in range(USERS)]
-    random = Random("messages")
+    random = Random(seed)
     with emulator(tmp_path, *CALM, command=forked) as there:
         there.add([{"externalId": user} for user in users])
         rows = anyio.run(rows_of, there.base_url, users)
