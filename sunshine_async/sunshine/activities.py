@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 from attrs import field, frozen
 
-from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.endpoint import Endpoint, segment
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import Model
@@ -71,7 +71,7 @@ class Activities:
         start, stop = (
             ActivityPost(author=author, type=f"typing:{end}") for end in ("start", "stop")
         )
-        POST.request(start, {**self._transport.path, "conversation_id": conversation_id}, {})
+        segment("conversation_id", conversation_id)
 
         async def repeat() -> None:
             while True:
