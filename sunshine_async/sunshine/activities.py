@@ -1,10 +1,11 @@
 """Activities in a conversation: typing and reading."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 from attrs import field, frozen
@@ -36,6 +37,7 @@ POST: Final = Endpoint(
     replay=Replay.IDEMPOTENT,  # assumed: a second signal of the same kind changes nothing
 )  # fmt: skip
 ENDPOINTS: Final = (POST,)
+_Post: TypeAlias = Callable[[ActivityPost], Awaitable[None]]
 
 
 @frozen
@@ -72,38 +74,37 @@ class Activities:
             ActivityPost(author=author, type=f"typing:{end}") for end in ("start", "stop")
         )
         segment("conversation_id", conversation_id)
+        post = partial(self.post, conversation_id)
 
         async def repeat() -> None:
             while True:
-                await self._try_post(conversation_id, start)
+                await _try_post(post, start)
                 await CLOCK.sleep(interval)
 
-        async with self._post_at_end(conversation_id, stop, interval), background_tasks() as tasks:
+        async with _post_at_end(post, stop, interval), background_tasks() as tasks:
             tasks.start(repeat)
             yield
 
-    @asynccontextmanager
-    async def _post_at_end(
-        self, conversation_id: str, body: ActivityPost, seconds: float
-    ) -> AsyncGenerator[None]:
-        """Post an activity after the block, unless the block was cancelled."""
-        failure: Exception | None = None
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - raised below, as itself
-            failure = error
-        await self._try_post(conversation_id, body, seconds=seconds)
-        if failure is not None:
-            raise failure
 
-    async def _try_post(
-        self, conversation_id: str, body: ActivityPost, *, seconds: float = inf
-    ) -> None:
-        """Post an activity for at most *seconds*; log the error, if any."""
-        try:
-            with anyio.move_on_after(seconds):
-                await self.post(conversation_id, body)
-        except Exception as error:  # noqa: BLE001 - of any kind: the work of the block goes on
-            known = isinstance(error, SunshineError)  # any other text may hold a secret
-            reason = error if known else type(error).__name__
-            _LOG.warning("%s: %s; only the sign is lost, the work goes on", body.type, reason)
+@asynccontextmanager
+async def _post_at_end(post: _Post, body: ActivityPost, seconds: float) -> AsyncGenerator[None]:
+    """Post an activity after the block, unless the block was cancelled."""
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - raised below, as itself
+        failure = error
+    await _try_post(post, body, seconds=seconds)
+    if failure is not None:
+        raise failure
+
+
+async def _try_post(post: _Post, body: ActivityPost, *, seconds: float = inf) -> None:
+    """Post an activity for at most *seconds*; log the error, if any."""
+    try:
+        with anyio.move_on_after(seconds):
+            await post(body)
+    except Exception as error:  # noqa: BLE001 - of any kind: the work of the block goes on
+        known = isinstance(error, SunshineError)  # any other text may hold a secret
+        reason = error if known else type(error).__name__
+        _LOG.warning("%s: %s; only the sign is lost, the work goes on", body.type, reason)
