@@ -8,7 +8,7 @@ of ``retry.py`` tell which fault allows a resend, and which later answer settles
 ``hooks.py`` tells a user's objects of calls and attempts, and is imported only for such objects.
 ``error_body.py`` reads a service's reasons. ``upsert.py`` combines a create and an update.
 ``pages.py`` iterates over the pages of a list, by the service's scheme (`Paging`). ``forms.py`` makes
-bodies that aren't JSON, such as a `Form` with files, read while being sent.
+forms with files, which are read while being sent; ``free_body.py`` the bodies of free requests.
 `Client` and `AppClient` are the base classes of the public clients; `ClientOptions` holds the
 arguments of a client's constructor.
 """

@@ -28,7 +28,8 @@ from sunshine_async.auth import Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sunshine_async._calls.forms import FileSource, NamedSource
+    from sunshine_async._calls.forms import FileSource
+    from sunshine_async._calls.free_body import NamedSource
     from sunshine_async._calls.hooks import Hooks
     from sunshine_async._http.messages import StreamedBody
 
@@ -268,7 +269,7 @@ class Client:
         free = None if json is UNSET else Json(json)
         given = None
         if not (content is None and files is None and data is None):
-            from sunshine_async._calls.forms import FreeBody  # noqa: PLC0415 - few calls need it
+            from sunshine_async._calls.free_body import FreeBody  # noqa: PLC0415 - few calls need it
 
             given = FreeBody(free, content, files, data)
         del json, content, files, data  # error reporters attach local variables

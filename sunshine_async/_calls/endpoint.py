@@ -8,7 +8,7 @@ from functools import cached_property
 from string import Formatter
 from types import NoneType
 from typing import Any, Final, Generic, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from attrs import field, frozen
 
@@ -258,7 +258,7 @@ def undeclared_endpoint(
     if not _METHOD.fullmatch(method):
         message = f"{method!r} is no HTTP method: GET, POST, PUT, PATCH and DELETE are"
         raise ValueError(message)
-    if not _TEMPLATE.fullmatch(template) or {".", ".."} & set(template.split("/")):
+    if not _TEMPLATE.fullmatch(template) or {".", ".."} & set(unquote(template).split("/")):
         message = (
             f"{template!r} is no path: a path starts with a slash, has {{name}} for values of"
             " path={'name': ...}, and percent-encodes special characters; query={...} is apart"

@@ -1,4 +1,4 @@
-"""Bodies that aren't JSON: forms with files (multipart), and bytes of any type.
+"""Forms with files (multipart).
 
 A file is checked before sending, and read while being sent.
 """
@@ -30,15 +30,11 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import define, evolve, field, frozen
 
-from sunshine_async._calls.endpoint import Json
 from sunshine_async._http.messages import StreamedBody
 
 FileSource: TypeAlias = (
     bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes] | AsyncIterable[bytes]
 )
-
-NamedSource: TypeAlias = tuple[str, FileSource] | tuple[str, FileSource, str]
-"""A file name, a source, and perhaps a media type."""
 
 MAX_FILE_BYTES: Final = 50 * 10**6
 """Largest file that a service takes, in bytes ("50MB" in the documentation)."""
@@ -198,30 +194,12 @@ class _FormStream:
         return tail
 
 
-class BytesBody(StreamedBody):
-    """Bytes of any type as a body."""
-
-    def __init__(self, content_type: str, content: memoryview) -> None:
-        self.content_type = _checked_type(content_type)
-        self.length = len(content)
-        self._view: Final = content
-
-    @property
-    def ready(self) -> bool:
-        """True: the bytes stay in memory."""
-        return True
-
-    def open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Give the bytes in chunks."""
-        return nullcontext(_memory_chunks(self._view))
-
-
 async def _open_source(name: str, source: Any) -> ByteSource:
     """Return *source* as a `ByteSource`; *name* is the name in errors."""
     given: Any = cast("Any", source).wrapped if isinstance(source, anyio.AsyncFile) else source
     if isinstance(given, bytes | bytearray | memoryview):
         view = memoryview(cast("bytes", given)).cast("B")
-        return ByteSource(lambda: nullcontext(_memory_chunks(view)), len(view))
+        return ByteSource(lambda: nullcontext(memory_chunks(view)), len(view))
     if isinstance(given, AsyncIterable):
         return await _stream_source(name, aiter(cast("AsyncIterable[object]", given)))
     try:
@@ -315,7 +293,9 @@ def _file_chunks(file: IO[bytes]) -> _Chunks:
     return _Chunks(lambda: run_sync(file.read, _CHUNK))
 
 
-def _memory_chunks(view: memoryview) -> _Chunks:
+def memory_chunks(view: memoryview) -> AsyncIterator[bytes]:
+    """Return an iterator over the chunks of *view*."""
+
     async def read() -> bytes:
         nonlocal view
         chunk, view = view[:_CHUNK], view[_CHUNK:]
@@ -344,14 +324,15 @@ def _file_head(boundary: str, name: str, file: File, source: ByteSource) -> str:
         raise ValueError(_too_large(name, source.size))
     file_name = file.file_name or source.name or file.fallback
     guess = guess_type(file_name, strict=False)[0] or "application/octet-stream"
-    kind = _checked_type(file.content_type or guess)
+    kind = checked_type(file.content_type or guess)
     return (
         f'{_part(boundary, name)}; filename="{_SPECIAL.sub(_escape, file_name)}"\r\n'
         f"Content-Type: {kind}\r\n\r\n"
     )
 
 
-def _checked_type(content_type: str) -> str:
+def checked_type(content_type: str) -> str:
+    """Return *content_type*; raise `ValueError` for text that is no media type."""
     if not _CONTENT_TYPE.fullmatch(content_type):
         message = "content_type must be a media type such as image/png"
         raise ValueError(message)
@@ -364,32 +345,3 @@ def _escape(special: re.Match[str]) -> str:
 
 def _too_large(name: str, size: int) -> str:
     return f"{name} is {size} bytes or more; the service takes {MAX_FILE_BYTES} at most"
-
-
-@frozen
-class FreeBody:
-    """Arguments of a free request's body. No local variable shows these: `repr` is empty."""
-
-    _json: Json | None = field(repr=False)
-    _content: tuple[str, bytes] | None = field(repr=False)
-    _files: Mapping[str, FileSource | NamedSource] | None = field(repr=False)
-    _data: Mapping[str, str] | None = field(repr=False)
-
-    async def make(self) -> StreamedBody:
-        """Return the body; raise `ValueError` for more than one kind of body."""
-        given = (self._json is not None) + (self._content is not None) + (self._files is not None)
-        if given > 1:
-            message = "json, content and files: a request has one body"
-        elif self._content is not None and self._data is None:
-            return BytesBody(self._content[0], memoryview(self._content[1]).cast("B"))
-        elif not self._files:
-            message = "files is empty or missing: a form needs a file"
-        else:
-            form = await Form.of({name: _named(file) for name, file in self._files.items()})
-            return form.with_texts(self._data or {})
-        raise ValueError(message)
-
-
-def _named(file: FileSource | NamedSource) -> File:
-    """Return the file of a source, or of a tuple of name, source and perhaps media type."""
-    return File(file[1], file[0], *file[2:]) if isinstance(file, tuple) else File(file)

@@ -101,12 +101,12 @@ def apply_update(user: JsonObject, body: Mapping[str, Any]) -> JsonObject:
 
 
 def identity_key(identity: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the values that two equal identities have in common."""
+    """Return the key by which identities are equal: type, and value in small letters."""
     return identity.get("type"), identity.get("value", "").lower()
 
 
 def external_key(user: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return the values that no two users have in common."""
+    """Return the key by which external ids are unique: brand and external id."""
     return user.get("brandId"), user.get("externalId")
 
 

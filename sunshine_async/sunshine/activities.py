@@ -37,6 +37,7 @@ POST: Final = Endpoint(
     replay=Replay.IDEMPOTENT,  # assumed: a second signal of the same kind changes nothing
 )  # fmt: skip
 ENDPOINTS: Final = (POST,)
+_Post: TypeAlias = Callable[[ActivityPost], Awaitable[None]]
 
 
 @frozen
@@ -77,15 +78,12 @@ class Activities:
 
         async def repeat() -> None:
             while True:
-                await _try(post, start)
+                await _try_post(post, start)
                 await CLOCK.sleep(interval)
 
         async with _post_at_end(post, stop, interval), background_tasks() as tasks:
             tasks.start(repeat)
             yield
-
-
-_Post: TypeAlias = Callable[[ActivityPost], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -96,12 +94,12 @@ async def _post_at_end(post: _Post, body: ActivityPost, seconds: float) -> Async
         yield
     except Exception as error:  # noqa: BLE001 - raised below, as itself
         failure = error
-    await _try(post, body, seconds=seconds)
+    await _try_post(post, body, seconds=seconds)
     if failure is not None:
         raise failure
 
 
-async def _try(post: _Post, body: ActivityPost, *, seconds: float = inf) -> None:
+async def _try_post(post: _Post, body: ActivityPost, *, seconds: float = inf) -> None:
     """Post an activity for at most *seconds*; log the error, if any."""
     try:
         with anyio.move_on_after(seconds):

@@ -306,6 +306,7 @@ def test_a_template_is_a_path(template: str, target: str) -> None:
         "v2/apps",
         "https://example.org/v2",
         "/v2/../apps",
+        "/v2/%2e%2E/apps",
         "/v2/./apps",
         "/..",
         "/v2?a=b",

@@ -12,7 +12,8 @@ from support.clients import scripted, sunshine
 from support.frames import leaks
 
 from sunshine_async import Replay, Retry, TransportError
-from sunshine_async._calls.forms import MAX_FILE_BYTES, BytesBody, File, Form
+from sunshine_async._calls.forms import MAX_FILE_BYTES, File, Form
+from sunshine_async._calls.free_body import BytesBody
 from sunshine_async.emulator import Emulator
 
 SECRET = "s3cret-12345"
@@ -196,6 +197,29 @@ async def test_no_frame_shows_an_unfit_body(arguments: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         await client.request("POST", "/v2/x", **arguments)
 
+    assert leaks(caught.value, SECRET) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"content": SECRET.encode()},
+        {"content": (SECRET,)},
+        {"files": {"a": ()}},
+        {"files": {"a": (SECRET,)}},
+        {"files": {"a": ("a", SECRET.encode(), "text/plain", "more")}},
+        {"files": [("a", SECRET.encode())]},
+        {"files": {"a": SECRET.encode()}, "data": [("a", SECRET)]},
+    ],
+)
+async def test_a_body_of_a_wrong_shape_is_a_type_error(arguments: Any) -> None:
+    """The error says the shapes, and no frame shows the body."""
+    client, transport = scripted()
+
+    with pytest.raises(TypeError, match="mappings by name of field") as caught:
+        await client.request("POST", "/v2/x", **arguments)
+
+    assert transport.requests == []
     assert leaks(caught.value, SECRET) == []
 
 
