@@ -34,6 +34,7 @@ from sunshine_async.cli.services import (
 )
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
+from sunshine_async.cli.webhooks import webhooks
 from sunshine_async.jobs import Duplicates, Mode, open_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.rows import Empty, Format
@@ -57,6 +58,7 @@ app: Final = typer.Typer(
 )
 app.add_typer(users, name="users")
 app.add_typer(job, name="job")
+app.add_typer(webhooks, name="webhooks")
 
 
 def run() -> None:
@@ -111,6 +113,15 @@ def emulator(
     state: Annotated[
         Path | None, option(help="A file that keeps the users for the next start.")
     ] = None,
+    webhook_retry: Annotated[
+        float, typer.Option(help="Seconds before a webhook is tried again; later waits are longer.")
+    ] = 20.0,
+    webhook_faults: Annotated[
+        float,
+        typer.Option(
+            help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events."
+        ),
+    ] = 0.0,
 ) -> None:
     """Run an emulator of the three services on this machine, with users in memory, until interrupted.
 
@@ -118,12 +129,14 @@ def emulator(
     """
     with exit_on_error():
         try:
-            from sunshine_async.emulator import Emulator  # noqa: PLC0415 - it is an extra
+            from sunshine_async.emulator import Emulator, WebhookFaults  # noqa: PLC0415 - it is an extra
         except ImportError as error:
             raise ConfigurationError(str(error)) from None
+        share, is_on = webhook_faults, bool(webhook_faults)
+        faults = WebhookFaults(twice=share, lost=share, late=0.3 * is_on, batch=10 if is_on else 1)
         Emulator(
             rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or (),
-            state=state,
+            state=state, webhook_retry=webhook_retry, webhook_faults=faults,
         ).run(port=port)  # fmt: skip
 
 

@@ -44,7 +44,7 @@ class ServerThread:
     calls *at_end*.
     """
 
-    def __init__(self, app: Any, host: str, port: int, at_end: Callable[[], None]) -> None:
+    def __init__(self, app: Any, host: str, port: int, at_end: Callable[[], object] = bool) -> None:
         self._app: Final = app
         self._at_end: Final = at_end
         self._host: Final = host
@@ -147,24 +147,35 @@ class Emulator(World):
         The first line on stdout is ``listening on`` and the base URL, once the socket listens.
         Raise `ConfigurationError` if listening fails.
         """
-        signals = (signal.SIGINT, signal.SIGTERM)
-        handlers = {number: signal.signal(number, signal.default_int_handler) for number in signals}
         try:
-            with self.serve(port, host=host) as base_url:
-                sys.stdout.write(f"listening on {base_url}\n")
-                sys.stdout.flush()
-                while True:
-                    time.sleep(3600)
-        except KeyboardInterrupt:
-            pass
+            run_server(self._app, port=port, host=host)
         finally:
             self.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
 
     @cached_property
     def _app(self) -> AsgiApp:
         return AsgiApp(self)
+
+
+def run_server(app: Any, *, port: int, host: str = "127.0.0.1") -> None:
+    """Serve an ASGI application until SIGINT or SIGTERM; for the main thread of a process.
+
+    The first line on stdout is ``listening on`` and the base URL, once the socket listens. Raise
+    `ConfigurationError` if listening fails.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    try:
+        with ServerThread(app, host, port) as base_url:
+            sys.stdout.write(f"listening on {base_url}\n")
+            sys.stdout.flush()
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -15,7 +15,7 @@ Assumed, where the references are silent:
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from concurrent.futures import Future
 from hashlib import sha256
 from hmac import new as new_hmac
@@ -36,6 +36,8 @@ FINAL: Final = frozenset({400, 401, 403, 404, 406})
 ATTEMPTS: Final = 5
 GROWTH: Final = 3.0
 """Factor from a wait to the next wait."""
+TIMEOUT: Final = 20.0
+"""Seconds that a target has to answer."""
 PARALLEL: Final = 10
 MAX_WAITING: Final = 10_000
 """Events that wait at most; a further event is dropped, and is listed as ``dropped``."""
@@ -301,6 +303,19 @@ async def post_webhook(
         return "no answer in time"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
+
+
+async def send_bodies(
+    url: str, bodies: Iterable[tuple[str, str, bytes]]
+) -> AsyncGenerator[int | str]:
+    """Send each body to *url*, once, in order; yield the statuses, or reasons of missing answers.
+
+    A body comes with the service and the secret.
+    """
+    async with httpx.AsyncClient(trust_env=False, timeout=None) as client:  # noqa: S113 - below
+        for service, secret, body in bodies:
+            target = WebhookTarget(service=service, id="replay", url=url, secret=secret)
+            yield await post_webhook(client, target, body, timeout=TIMEOUT)
 
 
 def signature(target: WebhookTarget, body: bytes, now: float) -> Mapping[str, str]:

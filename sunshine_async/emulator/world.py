@@ -27,7 +27,7 @@ from sunshine_async.emulator.webhook_events import (
     platform_events,
     single_event,
 )
-from sunshine_async.emulator.webhook_sender import WebhookFaults, WebhookSender
+from sunshine_async.emulator.webhook_sender import TIMEOUT, WebhookFaults, WebhookSender
 from sunshine_async.errors import ConfigurationError
 
 BURSTS: Final[Mapping[str, float]] = {"dixa": 0.4}
@@ -36,7 +36,6 @@ BURSTS: Final[Mapping[str, float]] = {"dixa": 0.4}
 
 WEBHOOK_RETRY: Final = 20.0
 """Seconds before the second attempt of a webhook: 5 attempts take 15 minutes."""
-WEBHOOK_TIMEOUT: Final = 20.0
 NO_FAULTS: Final = WebhookFaults()
 WEBHOOK: Final = evolve(
     WEBHOOK_BODY.with_fields(
@@ -63,7 +62,7 @@ class World:
         state: str | Path | None = None,
         max_messages: int = MAX_MESSAGES,
         webhook_retry: float = WEBHOOK_RETRY,
-        webhook_timeout: float = WEBHOOK_TIMEOUT,
+        webhook_timeout: float = TIMEOUT,
         webhook_faults: WebhookFaults = NO_FAULTS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
