@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -80,10 +81,20 @@ def run() -> None:
 
 @app.command()
 def demo(
-    number: Annotated[int, typer.Option("--users", min=20, help="How many users.")] = 2000,
+    number: Annotated[
+        int | None, option("--users", min=20, help="How many users. Default: 2000, or 300 --bot.")
+    ] = None,
+    *,
+    bot: Annotated[
+        bool, option("--bot", help="Show a bot: users write, and the bot is killed three times.")
+    ] = False,
 ) -> None:
     """Show the library at work on an emulator: no account is needed, nothing leaves this machine."""
     with exit_on_error():
+        if bot:
+            chat = import_module("sunshine_async.cli.demo_chat")  # needs the receiver
+            raise typer.Exit(anyio.run(chat.run_bot_demo, Printer(), number or 300))
+        number = number or 2000
         raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 
 

@@ -125,6 +125,7 @@ class WebhookSender:
         self._listed: Final[deque[WebhookDelivery]] = deque(maxlen=MAX_LISTED)
         self._waiting: dict[int, WebhookDelivery] = {}
         self._idle: Final[list[Future[None]]] = []
+        self._attempts = 0
         self._run: _Run | None = None
         self._thread: Thread | None = None
 
@@ -147,6 +148,11 @@ class WebhookSender:
         with self._lock:
             return [one.view() for one in self._listed]
 
+    def counts(self) -> dict[str, int]:
+        """Return the counts of events and deliveries that wait, and of all attempts."""
+        with self._lock:
+            return {"waiting": len(self._queue) + len(self._waiting), "attempts": self._attempts}
+
     async def idle(self) -> None:
         """Wait until no event and no delivery is waiting; for asyncio."""
         future: Future[None] = Future()
@@ -160,6 +166,7 @@ class WebhookSender:
         with self._lock:
             self._stop_deliveries()
             self._listed.clear()
+            self._attempts = 0
             self._random.seed(self._seed)
 
     def stop(self) -> None:
@@ -256,6 +263,7 @@ class WebhookSender:
         if outcome in _WHOLE and self._random.random() < self._faults.lost:
             outcome = "lost"
         delivery.attempts.append(outcome)
+        self._attempts += 1
         return outcome
 
     def _stop_deliveries(self) -> None:

@@ -110,13 +110,17 @@ class World:
         self.injector.scripted = faults
 
     def ledger(self) -> dict[str, Any]:
-        """Return the counts of users, effects, requests and faults: ``GET /_emulator/ledger``."""
+        """Return the counts of users, effects, requests, faults and webhooks.
+
+        ``GET /_emulator/ledger``
+        """
         with self.lock:
             return {
                 **{name: service.counts() for name, service in self.services.items()},
                 "requests": self.requests,
                 "throttled": self.throttled,
                 "faults": dict(self.injector.counts),
+                "webhooks": self.sender.counts(),
             }
 
     def reset(self) -> None:
