@@ -5,6 +5,7 @@ Add the fixtures in ``conftest.py``::
     pytest_plugins = ["sunshine_async.testing"]
 
 - `emulator`: the services, in this process; `emulator_url`: the same emulator on a socket.
+- `sunshine_webhook`: a webhook of the emulator's app, for a bot in this process.
 - `sunshine_client`, `smooch_client`, `dixa_client`: clients of the emulator.
 - `instant_waits`: waits of the library take no time in the test.
 
@@ -12,7 +13,7 @@ Async tests and sync tests can use the fixtures. Mocks of httpx (respx, pytest-h
 the clients without any setting.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -93,11 +94,27 @@ def no_waiting() -> Generator[None]:
 
 
 @pytest.fixture
-def emulator() -> "Emulator":
-    """Return an emulator of the services, in this process and without data."""
+def emulator() -> "Generator[Emulator]":
+    """Give an emulator of the services, in this process and without data."""
     from sunshine_async.emulator import Emulator  # noqa: PLC0415 - its extra may be missing
 
-    return Emulator()
+    emulator = Emulator()
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture
+def sunshine_webhook(emulator: "Emulator") -> Mapping[str, Any]:
+    """Return a webhook of the app of `sunshine_client`, with every trigger: a bot has the ``secret``.
+
+    ::
+
+        receiver = Receiver(SunshineWebhooks(sunshine_webhook["secret"]), tmp_path / "inbox.sqlite")
+        async with receiver, emulator.connect(receiver):
+            emulator.say("app", user.id, "Hello")
+            await emulator.delivered()
+    """
+    return emulator.add_webhook("sunshine", {"target": "http://receiver/"}, app_id="app")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What users get for their own tests, used as they would use it."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sunshine_async import (
     SmoochClient,
     SunshineClient,
     TransportError,
+    webhooks,
 )
 from sunshine_async.dixa import CreateEndUserInput
 from sunshine_async.emulator import Emulator
@@ -58,6 +60,34 @@ class TestFixtures:
             await dixa_client.end_users.create(CreateEndUserInput(display_name="Jane"))
 
         assert emulator.ledger()["dixa"]["users"] == 50
+
+    async def test_a_bot(
+        self,
+        emulator: Emulator,
+        sunshine_client: SunshineClient,
+        sunshine_webhook: Mapping[str, Any],
+        tmp_path: Path,
+    ) -> None:
+        """`sunshine_webhook` and `Emulator.connect` bring events to a bot in this process."""
+        parser = webhooks.SunshineWebhooks(sunshine_webhook["secret"])
+        receiver = webhooks.Receiver(parser, tmp_path / "inbox.sqlite")
+        handled = anyio.Event()
+
+        @receiver.on("conversation:message")
+        async def answer(received: webhooks.Received[webhooks.ConversationMessage]) -> None:
+            conversation = received.event.payload.conversation.id
+            await sunshine_client.messages.send_text(conversation, "Hello", once=received.key("a"))
+            handled.set()
+
+        user = await sunshine_client.users.create(UserCreateBody())
+        async with receiver, emulator.connect(receiver):
+            said = emulator.say("app", user.id, "Hi")
+            await handled.wait()
+            await emulator.delivered()
+
+        found = [one async for one in sunshine_client.messages.list(said["conversation"])]
+        assert {one.author.type for one in found if one.author} == {"user", "business"}
+        assert len(found) == 2
 
     def test_a_test_that_runs_its_own_loop(
         self, emulator: Emulator, sunshine_client: SunshineClient

@@ -1,7 +1,7 @@
 """Command line: ``sunshine-async``, an optional extra with typer and rich.
 
 `app` declares the commands and the options of an import; `run_job` runs an import or a dry run.
-`users` has the commands for a single user, and `job` the commands for a journal. `demo` is a
+`users` has the commands for a single user, `job` for a journal, and `webhooks` for deliveries. `demo` is a
 demonstration on an emulator, with the users of `demo_data`.
 `services` makes a client from options and the environment. `options` has options that commands
 share, exit statuses and error messages. `output` prints results, notes and progress; `files` writes

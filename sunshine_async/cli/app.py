@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -35,6 +36,7 @@ from sunshine_async.cli.services import (
 )
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
+from sunshine_async.cli.webhooks import webhooks
 from sunshine_async.jobs import Duplicates, Mode, open_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.rows import Empty, Format
@@ -60,6 +62,7 @@ app.add_typer(users, name="users")
 app.add_typer(conversations, name="conversations")
 app.add_typer(messages, name="messages")
 app.add_typer(job, name="job")
+app.add_typer(webhooks, name="webhooks")
 
 
 def run() -> None:
@@ -81,10 +84,20 @@ def run() -> None:
 
 @app.command()
 def demo(
-    number: Annotated[int, typer.Option("--users", min=20, help="How many users.")] = 2000,
+    number: Annotated[
+        int | None, option("--users", min=20, help="How many users. Default: 2000, or 300 --bot.")
+    ] = None,
+    *,
+    bot: Annotated[
+        bool, option("--bot", help="Show a bot: users write, and the bot is killed three times.")
+    ] = False,
 ) -> None:
     """Show the library at work on an emulator: no account is needed, nothing leaves this machine."""
     with exit_on_error():
+        if bot:
+            chat = import_module("sunshine_async.cli.demo_chat")  # needs the receiver
+            raise typer.Exit(anyio.run(chat.run_bot_demo, Printer(), number or 300))
+        number = number or 2000
         raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 
 
@@ -114,6 +127,15 @@ def emulator(
     state: Annotated[
         Path | None, option(help="A file that keeps the users for the next start.")
     ] = None,
+    webhook_retry: Annotated[
+        float, typer.Option(help="Seconds before a webhook is tried again; later waits are longer.")
+    ] = 20.0,
+    webhook_faults: Annotated[
+        float,
+        typer.Option(
+            help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events."
+        ),
+    ] = 0.0,
 ) -> None:
     """Run an emulator of the three services on this machine, with users in memory, until interrupted.
 
@@ -121,12 +143,14 @@ def emulator(
     """
     with exit_on_error():
         try:
-            from sunshine_async.emulator import Emulator  # noqa: PLC0415 - it is an extra
+            from sunshine_async.emulator import Emulator, WebhookFaults  # noqa: PLC0415 - it is an extra
         except ImportError as error:
             raise ConfigurationError(str(error)) from None
+        share, is_on = webhook_faults, bool(webhook_faults)
+        faults = WebhookFaults(twice=share, lost=share, late=0.3 * is_on, batch=10 if is_on else 1)
         Emulator(
             rate=rate, latency=latency, fail=fail, seed=seed, keys=key or (), tokens=token or (),
-            state=state,
+            state=state, webhook_retry=webhook_retry, webhook_faults=faults,
         ).run(port=port)  # fmt: skip
 
 

@@ -2,7 +2,14 @@
 
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,7 +69,7 @@ _Check: TypeAlias = tuple[bool, str]
 
 
 @define
-class _SignalRouter:
+class SignalRouter:
     """Route SIGINT and SIGTERM to the running job, or without a job cancel the demonstration."""
 
     demo_scope: CancelScope = field(factory=CancelScope)
@@ -99,17 +106,23 @@ async def run_demo(printer: Printer, rows: int) -> int:
 
     The emulator's process and the files are removed in all cases.
     """
-    router = _SignalRouter()
+    users = make_users(rows)
+    return await run_interruptible(lambda router: _run_jobs(printer, users, router))
+
+
+async def run_interruptible(work: Callable[[SignalRouter], Awaitable[int]]) -> int:
+    """Run *work* until the end, or until SIGINT or SIGTERM; return the exit status."""
+    router = SignalRouter()
     status = 0
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(router.watch)
         with router.demo_scope:
-            status = await _run_jobs(printer, make_users(rows), router)
+            status = await work(router)
         router.watch_scope.cancel()
     return SIGNAL_STATUS + router.number if router.number else status
 
 
-async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -> int:
+async def _run_jobs(printer: Printer, users: DemoUsers, router: SignalRouter) -> int:
     write = printer.print_result
     pace, token = Pace(max_in_flight=_CONCURRENCY), ApiToken("demo")
     with TemporaryDirectory(prefix="sunshine-async-") as directory:
@@ -117,7 +130,7 @@ async def _run_jobs(printer: Printer, users: DemoUsers, router: _SignalRouter) -
         counts = f"duplicate rows: {users.duplicates:,}, bad rows: {users.bad:,}"
         write(f"A file of {users.rows:,} made-up users ({counts})")
         async with (
-            _start_emulator() as base_url,
+            start_emulator() as base_url,
             SunshineClient(
                 "demo", auth=_AUTH, base_url=base_url, retry=_RETRY, pace=pace
             ) as client,
@@ -202,7 +215,7 @@ async def _count_at_smooch(base_url: str, keys: Sequence[str]) -> int:
 
 
 @asynccontextmanager
-async def _start_emulator(command: Sequence[str] = _EMULATOR) -> AsyncGenerator[str]:
+async def start_emulator(command: Sequence[str] = _EMULATOR) -> AsyncGenerator[str]:
     """Start an emulator as a process, and give the base URL; the process ends with the block."""
     process = await anyio.open_process(command, stderr=None, stdin=None, start_new_session=True)
     try:

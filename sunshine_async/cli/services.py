@@ -99,7 +99,8 @@ def find_secret(
     raise ConfigurationError(message)
 
 
-def _prompt_secret(what: str) -> str:
+def prompt_secret(what: str) -> str:
+    """Ask the person at the terminal for a secret, which isn't shown."""
     answer: str = typer.prompt(f"The {what} (not shown while you type)", hide_input=True, err=True)
     return answer
 
@@ -119,7 +120,7 @@ def _app_connector(kind: type[App]) -> Callable[[ConnectionOptions], App]:
         app_id = _required(connection.app_id, "--app-id", f"{kind.prefix}_APP_ID")
         key_id = _required(connection.key_id, "--key-id", f"{kind.prefix}_KEY_ID")
         secret = find_secret(
-            connection, f"{kind.prefix}_KEY_SECRET", what="key's secret", ask=_prompt_secret
+            connection, f"{kind.prefix}_KEY_SECRET", what="key's secret", ask=prompt_secret
         )
         return kind(
             app_id,
@@ -138,7 +139,7 @@ def _connect_dixa(connection: ConnectionOptions) -> DixaClient:
         if value is not None:
             message = f"{option} doesn't apply to dixa, which has an API token only: leave it out"
             raise ConfigurationError(message)
-    token = find_secret(connection, "DIXA_API_TOKEN", what="API token", ask=_prompt_secret)
+    token = find_secret(connection, "DIXA_API_TOKEN", what="API token", ask=prompt_secret)
     return DixaClient(
         auth=ApiToken(token),
         base_url=connection.base_url,

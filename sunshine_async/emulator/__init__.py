@@ -10,14 +10,17 @@
 
 `Emulator` is the class for users. `Emulator.ledger` counts effects, `Emulator.faults` scripts
 faults, `Emulator.add` and `Emulator.add_support` store users and Support records, and
-`Emulator.say` lets a user write a message. Scripts in other languages send control requests below
+`Emulator.say` lets a user write a message. Webhooks follow a change: `Emulator.add_webhook` stores a
+webhook, `Emulator.connect` sends to a receiver in process, `Emulator.deliver` makes any event, and
+`Emulator.deliveries` lists the deliveries. Scripts in other languages send control requests below
 ``/_emulator/``; see `control`.
 
 `World` holds the state. Each service (`Sunshine`, `Smooch`, `Dixa`) is a `UserApi`: a table of
 operations, declared by the endpoints of the client library. `Sunshine` collects the operations of
 parts such as `MessageApi` and `SwitchboardApi`. Sunshine and Smooch are one platform with one
 store, `Platform`: an `AppStore` for each app, with records of users, a `ConversationStore`, and
-tables of the rest. Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
+tables of the rest. `AppStore.publish` makes a `PlatformEvent` of a change, and `WebhookSender`
+delivers the event to the webhooks with the trigger. Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
 
 `AsgiApp` answers requests: match the path, take the next fault from the `FaultInjector`, run the
 operation, respond or break the connection. `ServerThread` puts the application on a socket.
@@ -36,7 +39,8 @@ except ImportError as error:
 
 from sunshine_async.emulator.emulator import Emulator
 from sunshine_async.emulator.faults import DRAWN, Mishap
+from sunshine_async.emulator.webhook_sender import WebhookFaults
 
-__all__ = ["DRAWN", "Emulator", "Mishap"]
+__all__ = ["DRAWN", "Emulator", "Mishap", "WebhookFaults"]
 
 del _python_multipart, _starlette, _uvicorn

@@ -1,20 +1,25 @@
 """Store of an app: users with all parts, conversations, and tables of everything else."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from attrs import asdict, define, evolve, field
 
 from sunshine_async.emulator.conversation_store import ConversationStore
-from sunshine_async.emulator.fields import JsonObject, format_time, refuse
+from sunshine_async.emulator.fields import JsonObject, format_time, pick, refuse, without_none
 from sunshine_async.emulator.records import Record, external_key, identity_key, not_found
 from sunshine_async.emulator.service import Change
 from sunshine_async.emulator.tables import Row, Table
+from sunshine_async.emulator.webhook_events import PlatformEvent
 
 SDK_PLATFORMS = frozenset({"web", "android", "ios", "unity", "sdk"})
 """The platforms of v1.1 that are clients of the type ``sdk`` in v2."""
+_SHOWN: Final = (
+    "status", "integrationId", "externalId", "lastSeen", "linkedAt", "displayName", "avatarUrl",
+    "info", "raw",
+)  # fmt: skip
 
 
 @define(eq=False)
@@ -26,6 +31,8 @@ class AppStore:
     write: Callable[[Change], None]
     """Called with each change: a user's id and record, or a table, a row's id and the row."""
     max_messages: int
+    tell: Callable[[PlatformEvent], None]
+    """Called with each event of webhooks."""
     by_id: dict[str, Record] = field(factory=dict)
     by_zendesk_id: dict[str | None, Record] = field(factory=dict)
     tables: dict[str, Table] = field(factory=dict)
@@ -63,6 +70,56 @@ class AppStore:
     def is_empty(self) -> bool:
         """True if the app holds nothing."""
         return not self.by_id and not any(table.rows for table in self.tables.values())
+
+    def webhooks(self) -> Iterator[tuple[str, Row]]:
+        """Yield each webhook with the id of the integration; empty for a webhook of v1.1."""
+        for integration_id in ("", *self.table("integrations").rows):
+            for row in self.table("webhooks", integration_id).rows.values():
+                yield integration_id, row
+
+    def standby(self) -> frozenset[str]:
+        """Return the integrations that receive no events of conversations in other control."""
+        responders = self.conversations.responders().values()
+        return frozenset(
+            one["integrationId"] for one in responders if not one["deliverStandbyEvents"]
+        )
+
+    def publish(
+        self, trigger: str, *, row: Row | None = None, record: Record | None = None, **payload: Any
+    ) -> None:
+        """Tell the webhooks of a change, of a conversation (*row*) or of the user of *record*."""
+        if not any(True for _ in self.webhooks()):
+            return
+        if row is not None:
+            view = self.conversations.view(row)
+            keys = ("activeSwitchboardIntegration", "pendingSwitchboardIntegration")
+            payload["conversation"] = pick(view, "id", "type", "metadata", *keys)
+            participants = [self.by_id.get(one["userId"]) for one in row["participants"]]
+            record = record or next(iter(participants), None)
+        self.tell(
+            PlatformEvent(
+                app_id=self.id,
+                id=self.new_id(),
+                type=trigger,
+                payload=without_none(payload),
+                record=record,
+            )
+        )
+
+    def post(self, row: Row, message: Mapping[str, Any]) -> Row:
+        """Store a *message* in a conversation, as `ConversationStore.post`."""
+        stored = self.conversations.post(row, message)
+        self.publish(
+            "conversation:message",
+            row=self.conversations.all.get(row["id"]),
+            message={**stored, "author": self.author(stored["author"])},
+        )
+        return stored
+
+    def author(self, author: Mapping[str, Any]) -> JsonObject:
+        """Return an *author* as in an event: with the user, if any."""
+        record = self.by_id.get(author.get("userId", ""))
+        return {**author, **({} if record is None else {"user": record.user})}
 
     def describe(self, changes: Mapping[str, Any]) -> Row:
         """Change the details of the app; return the details."""
@@ -126,6 +183,7 @@ class AppStore:
         """Remove *record* with all parts and conversations."""
         self.conversations.remove_user(record.conversations, record.id)
         self.forget(record)
+        self.publish("user:remove", record=record, user=record.user)
 
     def forget(self, record: Record) -> None:
         """Remove *record*, and leave the conversations."""
@@ -143,14 +201,31 @@ class AppStore:
         )
         merged = survivor.merge_with(discarded)
         self.put(merged)
+        users = {"surviving": merged.user, "discarded": discarded.user}
+        self.publish("user:merge", record=merged, mergedUsers=users, reason="api")
         return merged
+
+    def publish_client(
+        self,
+        trigger: str,
+        client: Mapping[str, Any],
+        record: Record,
+        *,
+        reason: str,
+        row: Row | None = None,
+    ) -> None:
+        """Tell the webhooks of a change of a *client*, given in the format of v1.1."""
+        shown = client_view(client)
+        self.publish(trigger, row=row, record=record, user=record.user, client=shown, reason=reason)
 
     def default_conversation(self, record: Record) -> Row:
         """Return the default conversation of a user, which begins if there is none."""
         found = self._default_conversation(record)
         if found is not None:
             return found
-        return self.start_conversation("personal", [record])
+        row = self.start_conversation("personal", [record])
+        self.publish("conversation:create", row=row, user=record.user, creationReason="message")
+        return row
 
     def start_conversation(
         self, kind: str, records: Sequence[Record], *, subscribed: Container[str] = ()
@@ -174,6 +249,7 @@ class AppStore:
             now = format_time()
             client = {"id": self.new_id(), "platform": "sdk", "status": "active", "linkedAt": now}
             record = evolve(record, clients=[*record.clients, client])
+            self.publish_client("client:add", client, record, reason="sdkLogin")
         row = self.conversations.all.get(conversation_id)
         participant = self.conversations.join(row, record.id, _associations(record))
         if conversation_id not in record.conversations:
@@ -193,6 +269,7 @@ class AppStore:
         for participant in row["participants"]:
             self.leave(self.conversations.all.get(row["id"]), participant["userId"])
         self.conversations.remove(row)
+        self.publish("conversation:remove", row=row)
 
     def owner_of_external_id(self, user: Mapping[str, Any]) -> Record | None:
         """Return the user with the same external id and brand as *user*."""
@@ -227,6 +304,12 @@ def client_type(client: Mapping[str, Any]) -> Any:
     """Return the type in v2 of a *client* in the format of v1.1."""
     platform = client.get("platform")
     return "sdk" if platform in SDK_PLATFORMS else platform
+
+
+def client_view(client: Mapping[str, Any]) -> JsonObject:
+    """Return a *client* in the format of v2."""
+    values = {"id": client_id(client), "type": client_type(client), **pick(client, *_SHOWN)}
+    return without_none(values)
 
 
 def _associations(record: Record) -> list[dict[str, Any]]:

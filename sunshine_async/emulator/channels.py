@@ -20,13 +20,12 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.app_store import AppStore, client_id, client_type
+from sunshine_async.emulator.app_store import AppStore, client_id, client_type, client_view
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
 from sunshine_async.emulator.fields import (
     BOOLEAN,
     PHONE_NUMBER,
     TEXT,
-    JsonObject,
     Refusal,
     Schema,
     format_time,
@@ -34,7 +33,6 @@ from sunshine_async.emulator.fields import (
     pick,
     refuse,
     text_schema,
-    without_none,
 )
 from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
@@ -62,10 +60,6 @@ CREATE_BODY: Final = object_schema(
     ),
     target=object_schema("conversationId", conversationId=TEXT),
 )
-_SHOWN: Final = (
-    "status", "integrationId", "externalId", "lastSeen", "linkedAt", "displayName", "avatarUrl",
-    "info", "raw",
-)  # fmt: skip
 _IMMEDIATE: Final = "immediate"
 
 
@@ -99,11 +93,13 @@ class ChannelApi(ApiPart):
             **pick(criteria, "integrationId", "primary"),
         }
         others = record.without_channel(criteria["type"])
+        app.publish_client("client:add", client, others, reason="channelLinking", row=row)
         if confirmation["type"] == _IMMEDIATE:
             linked = {**client, "status": "active", "linkedAt": format_time()}
             app.put(evolve(others, clients=[*others.clients, linked]))
             first = {"type": criteria["type"], "clientId": client["id"]}
             app.conversations.associate(row, record.id, first)
+            app.publish_client("client:update", linked, others, reason="confirmed", row=row)
         else:
             app.put(evolve(others, pending_clients=[*others.pending_clients, client]))
         return self._done("create_client", {"client": client_view(client)}, status=201)
@@ -126,6 +122,7 @@ class ChannelApi(ApiPart):
         for conversation_id in record.conversations:
             row = app.conversations.all.get(conversation_id)
             app.conversations.dissociate(row, record.id, removed)
+        app.publish_client("client:remove", found[0], record, reason="api")
         return self._done("remove_client")
 
     def _list_devices(self, request: OperationRequest) -> Reply:
@@ -139,12 +136,6 @@ class ChannelApi(ApiPart):
             if device.get("id") == request.path["device_id"]:
                 return Reply(200, {"device": device})
         raise Refusal(404, "device_not_found", "Device not found")
-
-
-def client_view(client: Mapping[str, Any]) -> JsonObject:
-    """Return a *client* in the format of v2."""
-    values = {"id": client_id(client), "type": client_type(client), **pick(client, *_SHOWN)}
-    return without_none(values)
 
 
 def _check_link(

@@ -8,6 +8,9 @@
 ``POST /_emulator/dixa/definitions``     stores definitions of custom attributes, a line each: 201
 ``POST /_emulator/dixa/conversations``   stores conversations, a line each, of ``requesterId``: 201
 ``POST /_emulator/say``                  lets a user write a message: 200 with the ids
+``POST /_emulator/webhooks/{service}``   stores webhooks, a line each (``?appId=``): 201
+``POST /_emulator/deliver``              lets an event happen: 200 with the id
+``GET /_emulator/deliveries``            JSON lines, one delivery of a webhook a line
 ``GET /_emulator/media/...``             an attachment, as uploaded
 ``POST /_emulator/faults``               scripts a fault, a `Mishap` as JSON: 204
 ``POST /_emulator/reset``                deletes users, counts and faults: 204
@@ -27,7 +30,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from sunshine_async.emulator.faults import parse_mishap
-from sunshine_async.emulator.fields import OBJECT, TEXT, Refusal, object_schema
+from sunshine_async.emulator.fields import OBJECT, TEXT, Refusal, object_schema, text_schema
 from sunshine_async.emulator.world import World
 
 PREFIX: Final = "/_emulator/"
@@ -38,6 +41,14 @@ _SAID: Final = object_schema(
     "user",
     **dict.fromkeys(("app_id", "user", "text", "conversation"), TEXT),
     content=OBJECT,
+)
+_EVENT: Final = object_schema(
+    "service",
+    "trigger",
+    "payload",
+    service=text_schema(enum=("dixa", "smooch", "sunshine")),
+    **dict.fromkeys(("trigger", "app_id"), TEXT),
+    payload=OBJECT,
 )
 
 
@@ -54,6 +65,9 @@ def router(world: World) -> Router:
             post(PREFIX + "dixa/conversations", partial(_store_lines, handlers.add_conversation)),
             post(PREFIX + "faults", handlers.script),
             post(PREFIX + "say", handlers.say),
+            post(PREFIX + "webhooks/{service}", handlers.add_webhooks),
+            post(PREFIX + "deliver", handlers.deliver),
+            Route(PREFIX + "deliveries", handlers.deliveries),
             Route(PREFIX + "media/{path:path}", handlers.media),
             post(PREFIX + "reset", handlers.reset),
         ]
@@ -81,7 +95,27 @@ class _Handlers:
 
     def add_conversation(self, data: Any) -> Mapping[str, Any]:
         end_user_id = _CONVERSATION.validate(data)["requesterId"]
-        return self._world.dixa.add_conversation(end_user_id, data)
+        stored = self._world.dixa.add_conversation(end_user_id, data)
+        conversation = {"csid": stored.get("id"), **stored}
+        self._world.deliver("dixa", "CONVERSATION_CREATED", {"conversation": conversation})
+        return stored
+
+    async def add_webhooks(self, request: Request) -> Response:
+        service, app_id = request.path_params["service"], request.query_params.get("appId", "")
+        if service not in self._world.services:
+            return _problem(404, f"there is no {service} here")
+        add = self._world.add_webhook
+        return await _store_lines(lambda webhook: add(service, webhook, app_id=app_id), request)
+
+    async def deliver(self, request: Request) -> Response:
+        try:
+            event = _EVENT.validate_strictly(orjson.loads(await request.body()))
+            return Response(orjson.dumps({"id": self._world.deliver(**event)}), media_type=_JSON)
+        except ValueError as error:
+            return _problem(400, str(error))
+
+    async def deliveries(self, _: Request) -> Response:
+        return _json_lines(self._world.deliveries())
 
     async def script(self, request: Request) -> Response:
         try:

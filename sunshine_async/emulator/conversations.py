@@ -110,6 +110,8 @@ class ConversationApi(ApiPart):
         }
         row = app.start_conversation(kind, users, subscribed=subscribed)
         row = app.conversations.describe(row, described)
+        user = users[0].user if kind == "personal" else None
+        app.publish("conversation:create", row=row, user=user, creationReason="none")
         return self._respond("create_conversation", app, row, 201)
 
     def _list(self, request: OperationRequest) -> Reply:
@@ -154,7 +156,11 @@ class ConversationApi(ApiPart):
         _require_group(row)
         record = _participating(app, row["type"], request.body)
         subscribe = request.body["subscribeSDKClient"]
+        known = [*row["participants"]]
         participant = app.join(record, row["id"], subscribe=subscribe)
+        if participant not in known:
+            joined = app.conversations.all.get(row["id"])
+            app.publish("conversation:join", row=joined, record=record, user=record.user)
         return self._done("join", {"participant": _participant(app, participant)}, status=201)
 
     def _list_participants(self, request: OperationRequest) -> Reply:
@@ -174,6 +180,8 @@ class ConversationApi(ApiPart):
             ids = {one["id"]: one["userId"] for one in row["participants"]}
             user_id = ids.get(participant_id, "")
         app.leave(row, user_id)
+        record, left = app.by_id[user_id], app.conversations.all.get(row["id"])
+        app.publish("conversation:leave", row=left, record=record, user=record.user)
         return self._done("leave")
 
     def _post_activity(self, request: OperationRequest) -> Reply:
@@ -186,6 +194,10 @@ class ConversationApi(ApiPart):
             app.conversations.change_participant(row, author["userId"], unreadCount=0, lastRead=now)
         elif kind == "conversation:read":
             app.conversations.all.put({**row, "businessLastRead": now})
+        trigger = kind if kind == "conversation:read" else "conversation:typing"
+        source = {"type": "api:conversations"}
+        activity = {"type": kind, "source": source, "author": app.author(author)}
+        app.publish(trigger, row=row, activity=activity)
         return self._done("activity")
 
     def _respond(self, effect: str, app: AppStore, row: Row, status: int = 200) -> Reply:

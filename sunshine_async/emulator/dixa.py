@@ -20,6 +20,7 @@ Assumed, where the documentation is silent:
 - Pictures keep the address that was sent.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -84,6 +85,8 @@ class Dixa(UserApi):
         self._store = self._new_store()
         self._conversations: Final[dict[str, list[JsonObject]]] = {}
         self._anonymizations: Final[dict[str, JsonObject]] = {}
+        self.webhooks: Final[list[Mapping[str, Any]]] = []
+        """The webhooks, for ``Emulator.add_webhook``. The state file doesn't keep webhooks."""
         self._polled: Final[set[str]] = set()
         """The ids of anonymizations after a first read of the status."""
         self._pending: Final[dict[str, set[str]]] = {}
@@ -108,6 +111,14 @@ class Dixa(UserApi):
         stored = {**conversation, "requesterId": id_}
         self._conversations.setdefault(id_, []).append(stored)
         return stored
+
+    def add_webhook(self, webhook: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store and return a *webhook*; raise `ValueError` for a secret that isn't hexadecimal."""
+        if not re.fullmatch("([0-9a-fA-F]{2})+", webhook["secret"]):
+            message = "secret: hexadecimal digits"
+            raise ValueError(message)
+        self.webhooks.append(webhook)
+        return webhook
 
     def define(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Define a custom attribute, given as on the wire; return the definition with all fields.
@@ -135,6 +146,7 @@ class Dixa(UserApi):
         self._store = self._new_store()
         for stored in (self._conversations, self._anonymizations, self._polled, self._pending):
             stored.clear()
+        self.webhooks.clear()
 
     def restore(self, change: Change) -> None:
         match change:

@@ -1,12 +1,16 @@
 """`Emulator`, the public class: in process, on a socket, or as the main program of a process."""
 
+import asyncio
 import signal
 import socket
 import sys
 import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from functools import cached_property
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import httpx
@@ -36,11 +40,13 @@ class _InProcessTransport(httpx.ASGITransport):
 class ServerThread:
     """Context manager, sync or async: serves an application on a socket, and gives the base URL.
 
-    Entering raises `ConfigurationError` if listening fails. Leaving cuts off running calls.
+    Entering raises `ConfigurationError` if listening fails. Leaving cuts off running calls, then
+    calls *at_end*.
     """
 
-    def __init__(self, app: AsgiApp, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, at_end: Callable[[], object] = bool) -> None:
         self._app: Final = app
+        self._at_end: Final = at_end
         self._host: Final = host
         self._port: Final = port
 
@@ -70,6 +76,7 @@ class ServerThread:
         self._server.stop()
         self._thread.join()
         self._socket.close()
+        self._at_end()
 
     async def __aenter__(self) -> str:
         return self.__enter__()  # quick, and no cancellation point inside
@@ -92,7 +99,12 @@ class Emulator(World):
     - *state*: a file that keeps all stored data and counts, without images and attachments, and
       without Dixa's conversations and definitions. The next emulator with that file continues. Only a single
       emulator may use a file.
+    - *webhook_retry*: seconds before the second attempt of a webhook; later waits grow threefold.
+      *webhook_timeout*: seconds for the answer of a target. *webhook_faults*: faults of webhooks.
     - *clock*: the clock of the rate, in seconds.
+
+    Webhooks are those of the integrations, and those of `add_webhook`. A thread sends; `connect`
+    sends to an application in process instead. `close` ends the thread.
 
     Raise `ConfigurationError` for an impossible number, and for an unusable *state* file.
     """
@@ -107,9 +119,27 @@ class Emulator(World):
     def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> ServerThread:
         """Return a context manager, async or not, that listens and gives the base URL.
 
-        Port 0 means any free port. Entering raises `ConfigurationError` if listening fails.
+        Port 0 means any free port. Leaving stops the deliveries of webhooks. Entering raises `ConfigurationError` if listening fails.
         """
-        return ServerThread(self._app, host, port)
+        return ServerThread(self._app, host, port, self.sender.stop)
+
+    @asynccontextmanager
+    async def connect(self, app: Any) -> AsyncGenerator[None]:
+        """Send all webhooks to the ASGI application *app*, in this event loop, during the block.
+
+        *app* may be a `Receiver`; the URL of a target gives the path only. Needs asyncio. The end of
+        the block stops the deliveries.
+        """
+        self.sender.stop()
+        ready: Future[None] = Future()
+        # a task alone: fixtures of pytest-asyncio enter and leave a block in different tasks
+        task = asyncio.create_task(self.sender.run(app, ready))
+        try:
+            await asyncio.wrap_future(ready)
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     def run(self, host: str = "127.0.0.1", port: int = 8080) -> None:
         """Listen until SIGINT or SIGTERM, then return; for the main thread of a process.
@@ -117,24 +147,35 @@ class Emulator(World):
         The first line on stdout is ``listening on`` and the base URL, once the socket listens.
         Raise `ConfigurationError` if listening fails.
         """
-        signals = (signal.SIGINT, signal.SIGTERM)
-        handlers = {number: signal.signal(number, signal.default_int_handler) for number in signals}
         try:
-            with self.serve(port, host=host) as base_url:
-                sys.stdout.write(f"listening on {base_url}\n")
-                sys.stdout.flush()
-                while True:
-                    time.sleep(3600)
-        except KeyboardInterrupt:
-            pass
+            run_server(self._app, port=port, host=host)
         finally:
             self.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
 
     @cached_property
     def _app(self) -> AsgiApp:
         return AsgiApp(self)
+
+
+def run_server(app: Any, *, port: int, host: str = "127.0.0.1") -> None:
+    """Serve an ASGI application until SIGINT or SIGTERM; for the main thread of a process.
+
+    The first line on stdout is ``listening on`` and the base URL, once the socket listens. Raise
+    `ConfigurationError` if listening fails.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    try:
+        with ServerThread(app, host, port) as base_url:
+            sys.stdout.write(f"listening on {base_url}\n")
+            sys.stdout.flush()
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -106,7 +106,7 @@ class MessageApi(ApiPart):
         if "metadata" in body:
             message["metadata"] = merged_metadata({}, body["metadata"])
         if "schema" in body:  # the content is the channel's
-            stored = app.conversations.post(row, {**message, "content": content})
+            stored = app.post(row, {**message, "content": content})
         else:
             stored = self._store(app, row, message, content)
         return self._done("message", {"messages": [stored]}, status=201)
@@ -124,7 +124,7 @@ class MessageApi(ApiPart):
         values = {**message, "content": content}
         if quoted in known:
             values["quotedMessage"] = {"type": "message", "message": known[quoted]}
-        stored = app.conversations.post(row, values)
+        stored = app.post(row, values)
         for file in attachments:
             file.message = file.message or stored["id"]
         return stored

@@ -34,6 +34,7 @@ from sunshine_async.emulator.service import (
     bearer_token,
 )
 from sunshine_async.emulator.tables import Row, Table
+from sunshine_async.emulator.webhook_events import PlatformEvent
 from sunshine_async.sunshine import (
     activities,
     app_keys,
@@ -93,6 +94,8 @@ class Platform(Store):
         self._number: Final = count()
         self._apps: dict[str, AppStore] = {}
         self._support: dict[str, Mapping[str, Any]] = {}
+        self.events: Final[list[PlatformEvent]] = []
+        """Events of webhooks of the running transaction."""
 
     def __len__(self) -> int:
         return sum(len(app.by_id) for app in self._apps.values())
@@ -133,6 +136,7 @@ class Platform(Store):
                 self.new_id,
                 lambda change: self._keep([app_id, *change]),
                 self.max_messages,
+                self.events.append,
             )
         return self._apps[app_id]
 
@@ -212,6 +216,7 @@ class Platform(Store):
     def clear(self) -> None:
         self._apps.clear()
         self._support.clear()
+        self.events.clear()
 
     def restore(self, change: Change) -> None:
         match change:

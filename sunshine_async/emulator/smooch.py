@@ -167,8 +167,11 @@ class Smooch(PlatformApi):
         others = record.without_channel(channel)
         pending = [*others.pending_clients, client]
         response = self._put("link", app, evolve(others, pending_clients=pending))
+        app.publish_client("client:add", client, record, reason="channelLinking")
         if request.body["confirmation"]["type"] == "immediate":
-            app.put(evolve(others, clients=[*others.clients, {**client, "status": "active"}]))
+            active = {**client, "status": "active"}
+            app.put(evolve(others, clients=[*others.clients, active]))
+            app.publish_client("client:update", active, record, reason="confirmed")
         return response
 
     def _unlink(self, request: OperationRequest) -> Reply:
@@ -178,6 +181,9 @@ class Smooch(PlatformApi):
         if others == record:
             refuse(f"the app user isn't linked to {channel}")
         app.put(others)
+        for client in record.all_clients:
+            if client.get("platform") == channel:
+                app.publish_client("client:remove", client, others, reason="api")
         return self._done("unlink")
 
     def _merge(self, request: OperationRequest) -> Reply:
@@ -212,7 +218,7 @@ class Smooch(PlatformApi):
             "altText": source.file_name,
         }
         values = {"author": author, "content": content, "source": {"type": "api:conversations"}}
-        stored = app.conversations.post(row, values)
+        stored = app.post(row, values)
         self._count("post_image")
         message = {
             "_id": stored["id"],

@@ -24,6 +24,7 @@ from sunshine_async.emulator.fields import (
     BOOLEAN,
     METADATA,
     TEXT,
+    JsonObject,
     Refusal,
     Schema,
     forbid,
@@ -52,6 +53,13 @@ METADATA_BODY: Final = object_schema(metadata=METADATA)
 TARGET_BODY: Final = object_schema(
     "switchboardIntegration", switchboardIntegration=TEXT, metadata=METADATA
 )
+EFFECTS: Final[Mapping[str, str]] = {
+    "passControl": "pass_control",
+    "offerControl": "offer_control",
+    "acceptControl": "accept_control",
+    "releaseControl": "release_control",
+}
+"""The name of the effect, by the action in a trigger."""
 _DEFAULT: Final = "defaultSwitchboardIntegrationId"
 _NEXT: Final = "nextSwitchboardIntegrationId"
 
@@ -137,28 +145,33 @@ class SwitchboardApi(ApiPart):
     def _pass(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         target = self._target(app, row, request)
-        app.conversations.all.put({**omit(row, "pending"), "active": target["id"]})
-        return self._done("pass_control")
+        changed = app.conversations.all.put({**omit(row, "pending"), "active": target["id"]})
+        return self._tell("passControl", request, app, changed)
 
     def _offer(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         target = self._target(app, row, request)
         if target["id"] == row.get("active"):
             refuse("Cannot offer control to the active switchboard integration.")
-        app.conversations.all.put({**row, "pending": target["id"]})
-        return self._done("offer_control")
+        changed = app.conversations.all.put({**row, "pending": target["id"]})
+        return self._tell("offerControl", request, app, changed)
 
     def _accept(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         self._require_own(app, row, "pending", request)
-        app.conversations.all.put({**omit(row, "pending"), "active": row["pending"]})
-        return self._done("accept_control")
+        changed = app.conversations.all.put({**omit(row, "pending"), "active": row["pending"]})
+        return self._tell("acceptControl", request, app, changed)
 
     def _release(self, request: OperationRequest) -> Reply:
         app, row = self._conversation(request)
         self._require_own(app, row, "active", request)
-        app.conversations.all.put(omit(row, "active", "pending"))
-        return self._done("release_control")
+        changed = app.conversations.all.put(omit(row, "active", "pending"))
+        return self._tell("releaseControl", request, app, changed)
+
+    def _tell(self, action: str, request: OperationRequest, app: AppStore, row: Row) -> Reply:
+        metadata: JsonObject = request.body.get("metadata") or {}
+        app.publish(f"switchboard:{action}", row=row, metadata=metadata)
+        return self._done(EFFECTS[action])
 
     def _find(self, request: OperationRequest) -> tuple[AppStore, Row, Table]:
         """Return the app, the switchboard, and the table of the switchboard integrations."""

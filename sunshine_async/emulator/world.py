@@ -1,5 +1,6 @@
 """The state behind an emulator: services and stores, credentials, rates, faults, counts."""
 
+import os
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -9,18 +10,39 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Final
 
+from attrs import evolve
+
 from sunshine_async._pace import Pace
 from sunshine_async.emulator.dixa import Dixa
 from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, ScriptedFault
-from sunshine_async.emulator.fields import Refusal
+from sunshine_async.emulator.fields import BOOLEAN, Refusal, text_schema
+from sunshine_async.emulator.integration_bodies import WEBHOOK_BODY
 from sunshine_async.emulator.platform import MAX_MESSAGES, Platform
 from sunshine_async.emulator.service import StateFile, Store, UserApi, basic_key
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
+from sunshine_async.emulator.webhook_events import (
+    TRIGGERS,
+    PlatformEvent,
+    platform_events,
+    single_event,
+)
+from sunshine_async.emulator.webhook_sender import TIMEOUT, WebhookFaults, WebhookSender
 from sunshine_async.errors import ConfigurationError
 
 BURSTS: Final[Mapping[str, float]] = {"dixa": 0.4}
 """By service: the default burst in seconds of the rate; 0.1 s if not listed."""
+
+
+WEBHOOK_RETRY: Final = 20.0
+"""Seconds before the second attempt of a webhook: 5 attempts take 15 minutes."""
+NO_FAULTS: Final = WebhookFaults()
+WEBHOOK: Final = evolve(
+    WEBHOOK_BODY.with_fields(
+        secret=text_schema(1), includeFullAppUser=BOOLEAN, includeClient=BOOLEAN
+    ),
+    required=("target",),
+)
 
 
 class World:
@@ -39,6 +61,9 @@ class World:
         odds: Mapping[Mishap, float] | None = None,
         state: str | Path | None = None,
         max_messages: int = MAX_MESSAGES,
+        webhook_retry: float = WEBHOOK_RETRY,
+        webhook_timeout: float = TIMEOUT,
+        webhook_faults: WebhookFaults = NO_FAULTS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         if not 0 <= latency < float("inf"):
@@ -59,6 +84,9 @@ class World:
             "smooch": self.smooch,
             "dixa": self.dixa,
         }
+        self.sender: Final = WebhookSender(
+            first_wait=webhook_retry, timeout=webhook_timeout, faults=webhook_faults, seed=seed
+        )
         self.requests = 0  # without control requests
         self.throttled = 0  # answered with 429
         self._paces: Final[Mapping[UserApi, Pace]] = {
@@ -82,13 +110,17 @@ class World:
         self.injector.scripted = faults
 
     def ledger(self) -> dict[str, Any]:
-        """Return the counts of users, effects, requests and faults: ``GET /_emulator/ledger``."""
+        """Return the counts of users, effects, requests, faults and webhooks.
+
+        ``GET /_emulator/ledger``
+        """
         with self.lock:
             return {
                 **{name: service.counts() for name, service in self.services.items()},
                 "requests": self.requests,
                 "throttled": self.throttled,
                 "faults": dict(self.injector.counts),
+                "webhooks": self.sender.counts(),
             }
 
     def reset(self) -> None:
@@ -97,12 +129,14 @@ class World:
             for store in self._stores.values():
                 store.clear()
             self.injector.clear()
+            self.sender.clear()
             if self._state is not None:
                 self._state.clear()
             self.requests = self.throttled = 0
 
     def close(self) -> None:
-        """Close the state file, if any."""
+        """End the sending of webhooks, and close the state file, if any."""
+        self.sender.stop()
         if self._state is not None:
             self._state.close()
 
@@ -118,9 +152,7 @@ class World:
         ``identities``. Raise `ValueError` for an invalid user, for an id that is taken, and for a
         missing *app_id* if the service has apps.
         """
-        if not app_id and self.has_apps(service):
-            message = f"app_id: a user of {service} needs an app"
-            raise ValueError(message)
+        self._check_app(service, app_id)
         with self.transaction():
             return self.services[service].add(user, app_id=app_id)
 
@@ -163,6 +195,59 @@ class World:
             except Refusal as refusal:
                 raise ValueError(str(refusal)) from None
 
+    def add_webhook(
+        self, service: str, webhook: Mapping[str, Any], *, app_id: str = ""
+    ) -> Mapping[str, Any]:
+        """Store a webhook of *service*, and return the webhook as stored, with id and secret.
+
+        A webhook has a ``target``. Without ``triggers`` the webhook has all triggers; without
+        ``secret`` the secret is drawn. At Sunshine the webhook belongs to a new custom integration.
+        No effect counts. Raise `ValueError` for an invalid webhook, for a secret of Dixa that isn't
+        hexadecimal, and for a missing *app_id* if the service has apps.
+        """
+        self._check_app(service, app_id)
+        checked: Mapping[str, Any] = WEBHOOK.validate_strictly(webhook)
+        with self.transaction():
+            row = {
+                "id": self.platform.new_id(), "triggers": [*TRIGGERS[service]],
+                "secret": os.urandom(32).hex(), **checked,
+            }  # fmt: skip
+            if service == "dixa":
+                return self.dixa.add_webhook(row)
+            app, integration_id = self.platform.app(app_id), ""
+            row["version"] = "v1.1"
+            if service == "sunshine":
+                row["version"], integration_id = "v2", self.platform.new_id()
+                custom = {"id": integration_id, "type": "custom", "status": "active"}
+                app.table("integrations").put({**custom, "displayName": "webhook"})
+            return app.table("webhooks", integration_id).put(row)
+
+    def deliver(
+        self, service: str, trigger: str, payload: Mapping[str, Any], *, app_id: str = ""
+    ) -> str:
+        """Let an event happen that no operation causes; return the id of the event.
+
+        The event goes to the webhooks of *service* that have the *trigger*. *payload* is the payload
+        of v2, the keys of v1.1 beyond the usual keys, or the ``data`` of Dixa. Raise `ValueError` for
+        a missing *app_id* if the service has apps.
+        """
+        self._check_app(service, app_id)
+        with self.transaction():
+            event = PlatformEvent(
+                app_id=app_id, id=self.platform.new_id(), type=trigger, payload={**payload}
+            )
+            self.sender.put(single_event(service, event, self._webhooks(service, app_id)))
+        return event.id
+
+    def deliveries(self) -> list[dict[str, Any]]:
+        """Return the latest deliveries of webhooks: ``GET /_emulator/deliveries``."""
+        return self.sender.deliveries()
+
+    async def delivered(self) -> list[dict[str, Any]]:
+        """Wait until no webhook is to be delivered; return `deliveries`. Needs asyncio."""
+        await self.sender.idle()
+        return self.deliveries()
+
     @contextmanager
     def transaction(self) -> Generator[None]:
         """Hold the lock; write all changes of the block to the state file, or none."""
@@ -170,8 +255,13 @@ class World:
             try:
                 yield
             finally:
+                events = [*self.platform.events]
+                self.platform.events.clear()
                 if self._state is not None:
                     self._state.commit()
+                for event in events:
+                    app = self.platform.app(event.app_id)
+                    self.sender.put(platform_events(event, app.webhooks(), app.standby()))
 
     @contextmanager
     def exclusive(self, key: Hashable) -> Generator[None]:
@@ -199,6 +289,17 @@ class World:
             pace.leave()
             return None
         return ceil(1 / pace.rate)
+
+    def _webhooks(self, service: str, app_id: str) -> Iterable[Mapping[str, Any]]:
+        if service == "dixa":
+            return self.dixa.webhooks
+        webhooks = self.platform.app(app_id).webhooks()
+        return [row for owner, row in webhooks if bool(owner) is (service == "sunshine")]
+
+    def _check_app(self, service: str, app_id: str) -> None:
+        if not app_id and self.has_apps(service):
+            message = f"app_id: {service} needs an app"
+            raise ValueError(message)
 
     changing, wait_asked = transaction, throttle  # former names
 

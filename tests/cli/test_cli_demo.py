@@ -135,7 +135,7 @@ async def test_emulator_that_does_not_start() -> None:
     """An emulator that doesn't say where it listens is an error, and is gone."""
     for script in ("print('no')", "pass"):
         with pytest.raises(ConfigurationError, match="the emulator didn't start"):
-            async with demo._start_emulator([sys.executable, "-c", script]):
+            async with demo.start_emulator([sys.executable, "-c", script]):
                 pass
 
 

@@ -1,0 +1,71 @@
+"""An echo bot, killed again and again, behind disturbed webhooks: each message is answered once."""
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import anyio
+from support.size import sized
+
+from sunshine_async.cli.demo_chat import start_bot
+from sunshine_async.emulator import Emulator, WebhookFaults
+
+FAULTS = WebhookFaults(twice=0.3, lost=0.2, late=0.5, batch=20)
+
+
+def answers(emulator: Emulator) -> int:
+    """Return the number of messages that the bot has sent."""
+    return int(emulator.ledger()["sunshine"]["effects"]["message"])
+
+
+async def test_each_message_is_answered_once(tmp_path: Path) -> None:
+    """Under kill -9, duplicates, shuffles, lost answers and failing calls each answer exists once.
+
+    A delivery comes 1 to 4 times, late, with up to 20 events; 2 % of the bot's calls fail, some
+    after the effect.
+    """
+    random = Random(19)
+    number, users, kills = sized((5000, 300, 20), (80, 20, 1))
+    emulator = Emulator(fail=0.02, seed=19, webhook_retry=0.3, webhook_faults=FAULTS)
+    said: dict[str, Counter[str]] = {}
+    for n in range(users):
+        emulator.add("sunshine", {"id": str(n)}, app_id="demo")
+
+    async def write() -> None:
+        for n in range(number):
+            user = str(random.randrange(users))
+            told = emulator.say("demo", user, f"message {n}")
+            said.setdefault(told["conversation"], Counter())[f"You said: message {n}"] += 1
+            while n - answers(emulator) > 200:  # noqa: ASYNC110 - another process
+                await anyio.sleep(0.05)
+            await anyio.sleep(0.002)
+
+    async with emulator.serve() as url, start_bot(tmp_path, url) as bot:
+        target = f"http://127.0.0.1:{bot.port}/"
+        emulator.add_webhook("sunshine", {"target": target, "secret": bot.secret}, app_id="demo")
+        with anyio.fail_after(sized(600, 120)):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(write)
+                due = number // (kills + 2)
+                for kill in range(kills):
+                    while answers(emulator) < due:
+                        await anyio.sleep(0.01)
+                        bot.check()
+                    await bot.kill()
+                    # five attempts outlast one start of the bot, not several: so no faster
+                    earlier = sum(texts.total() for texts in said.values())
+                    due = max(number * (kill + 2) // (kills + 2), earlier)
+                    await bot.start()
+            while answers(emulator) < number or emulator.ledger()["webhooks"]["waiting"]:
+                await anyio.sleep(0.05)
+                bot.check()
+
+    deliveries = emulator.deliveries()
+    assert all({200, "lost"} & {*one["attempts"]} for one in deliveries)
+    assert any(len(one["events"]) > 1 for one in deliveries)
+    assert any("lost" in one["attempts"] for one in deliveries)
+    app = emulator.platform.app("demo")
+    for conversation, expected in said.items():
+        rows = app.conversations.messages(conversation).rows.values()
+        found = [one["content"]["text"] for one in rows if one["author"]["type"] == "business"]
+        assert Counter(found) == expected
