@@ -7,7 +7,7 @@ Spans and metrics of all calls of a client, by the OpenTelemetry conventions for
 
     client = SunshineClient(hooks=[OpenTelemetry()])  # pip install 'sunshine-async[otel]'
 
-A hook is any object with one or more of six methods. Each method takes one frozen value:
+A hook is any object with one or more of ten methods. Each method takes one frozen value:
 
 ===================  ===================  ======================================================
 method               value                time
@@ -18,6 +18,10 @@ method               value                time
 ``call_ended``       `CallEnded`          last, whatever ended the call
 ``paused``           `Paused`             a 429, or headers of an answer, pause all calls
 ``held``             `Held`               batches are held, since the service seems gone; or go on
+``rows_ended``       `RowsEnded`          rows of a job have an outcome
+``event_received``   `EventReceived`      a webhook's event arrived, within the delivery's request
+``event_started``    `EventStarted`       the handler of an event starts
+``event_ended``      `EventEnded`         the handler of an event ended
 ===================  ===================  ======================================================
 
 - Hooks are plain functions, called in the task of the call: a slow hook slows the call.
@@ -48,30 +52,43 @@ from sunshine_async._calls.hooks import (
     AttemptStarted,
     CallEnded,
     CallStarted,
+    EventEnded,
+    EventReceived,
+    EventStarted,
     Held,
     Paused,
+    RowsEnded,
 )
 from sunshine_async._http import __version__
 from sunshine_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from contextvars import Token
+
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import Span, SpanContext, TracerProvider
 
 __all__ = [
     "AttemptEnded",
     "AttemptStarted",
     "CallEnded",
     "CallStarted",
+    "EventEnded",
+    "EventReceived",
+    "EventStarted",
     "Held",
     "OpenTelemetry",
     "Paused",
+    "RowsEnded",
 ]
 
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.30.0"
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Bounds in seconds that the conventions give for durations."""
 _LOWEST_ERROR: Final = 400
+_MOST_DELIVERIES: Final = 10_000
+"""Events with a span of the delivery that wait to be handled; the spans of older events go."""
 _PORTS: Final = {"https": 443, "http": 80}
 
 _Attributes = dict[str, str | int | float]
@@ -85,6 +102,10 @@ class OpenTelemetry:
     - ``http.client.request.duration`` (seconds) for each attempt.
     - ``sunshine_async.pace.wait`` (seconds) for each attempt; ``sunshine_async.pauses`` and
       ``sunshine_async.outages`` count.
+    - ``sunshine_async.rows`` counts the rows of jobs, by service, mode and outcome.
+    - For a `Receiver`, a CONSUMER span ``webhook conversation:message`` each time that a handler
+      runs, linked to the span of the delivery if this process has received the delivery. Calls of
+      the handler lie below. ``sunshine_async.event.duration`` (seconds) by trigger and outcome.
     - No attribute has the id of a customer: ``url.full`` has the template of the path.
 
     *tracer_provider* and *meter_provider* default to the global providers. Raise
@@ -97,11 +118,12 @@ class OpenTelemetry:
         meter_provider: "MeterProvider | None" = None,
     ) -> None:
         try:
-            from opentelemetry import metrics, trace  # noqa: PLC0415 - in the extra
+            from opentelemetry import context, metrics, trace  # noqa: PLC0415 - in the extra
             from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415
         except ImportError as error:
             message = "OpenTelemetry needs opentelemetry-api: pip install 'sunshine-async[otel]'"
             raise ConfigurationError(message) from error
+        self._context: Final = context
         self._trace: Final = trace
         self._propagator: Final = tracecontext.TraceContextTextMapPropagator()
         name = "sunshine_async"
@@ -125,8 +147,19 @@ class OpenTelemetry:
         self._outages: Final = meter.create_counter(
             "sunshine_async.outages", unit="{outage}", description="Outages that held batches."
         )
+        self._rows: Final = meter.create_counter(
+            "sunshine_async.rows", unit="{row}", description="Rows of jobs that have an outcome."
+        )
+        self._handling: Final = meter.create_histogram(
+            "sunshine_async.event.duration",
+            unit="s",
+            description="Duration of handlers of webhook events.",
+            explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
         self._calls: Final[dict[int, Span]] = {}
         self._attempts: Final[dict[int, Span]] = {}
+        self._deliveries: Final[dict[str, SpanContext]] = {}
+        self._events: Final[dict[int, tuple[Span, Token[Context]]]] = {}
 
     def call_started(self, call: CallStarted) -> None:
         """Start the INTERNAL span of a call, below the caller's span."""
@@ -197,6 +230,48 @@ class OpenTelemetry:
         """Count an outage, at the beginning."""
         if held.is_held:
             self._outages.add(1, {"server.address": _host(held)})
+
+    def rows_ended(self, rows: RowsEnded) -> None:
+        """Count rows by service, mode and outcome."""
+        subject = {"service": rows.service, "mode": rows.mode, "outcome": rows.outcome}
+        self._rows.add(rows.rows, {f"sunshine_async.{key}": subject[key] for key in subject})
+
+    def event_received(self, event: EventReceived) -> None:
+        """Keep the current span, which is the delivery's, for the link of the handler's span."""
+        context = self._trace.get_current_span().get_span_context()
+        if context.is_valid:
+            self._deliveries[event.id] = context
+            if len(self._deliveries) > _MOST_DELIVERIES:
+                del self._deliveries[next(iter(self._deliveries))]
+
+    def event_started(self, event: EventStarted) -> None:
+        """Start the CONSUMER span of a handler, and make the span current for the handler."""
+        delivery = self._deliveries.get(event.id)
+        span = self._tracer.start_span(
+            f"webhook {event.type}",
+            context=self._context.Context(),  # a trace of its own: the delivery is answered
+            kind=self._trace.SpanKind.CONSUMER,
+            attributes={
+                "sunshine_async.event.type": event.type,
+                "sunshine_async.event.attempt": event.attempt,
+            },
+            links=[] if delivery is None else [self._trace.Link(delivery)],
+        )
+        token = self._context.attach(self._trace.set_span_in_context(span))
+        self._events[event.number] = (span, token)
+
+    def event_ended(self, event: EventEnded) -> None:
+        """End the span of a handler, and record the duration."""
+        span, token = self._events.pop(event.number)
+        self._context.detach(token)
+        ending = {"sunshine_async.outcome": event.outcome}
+        if event.error is None:
+            self._deliveries.pop(event.id, None)
+        else:
+            ending["error.type"] = event.error
+        span.set_attributes(ending)
+        self._end(span, event.error)
+        self._handling.record(event.seconds, {"sunshine_async.event.type": event.type, **ending})
 
     def _end(self, span: "Span", error: str | None) -> None:
         if error is not None:

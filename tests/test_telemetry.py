@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -18,7 +19,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from support.virtual import virtually
+from support.deliveries import SECRET as WEBHOOK_SECRET
+from support.deliveries import message, post, sender
+from support.virtual import until, virtually
 
 from sunshine_async import (
     ApiToken,
@@ -32,16 +35,24 @@ from sunshine_async import (
     Retry,
     SunshineClient,
     SunshineError,
+    jobs,
+    webhooks,
 )
+from sunshine_async import telemetry as telemetry_module
+from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import Profile, UserCreateBody
 from sunshine_async.telemetry import (
     AttemptEnded,
     AttemptStarted,
     CallEnded,
     CallStarted,
+    EventEnded,
+    EventReceived,
+    EventStarted,
     Held,
     OpenTelemetry,
     Paused,
+    RowsEnded,
 )
 from sunshine_async.testing import ScriptedTransport
 
@@ -84,6 +95,9 @@ class Recorder:
 
     def held(self, value: Held) -> None:
         self.told.append(("held", value))
+
+    def rows_ended(self, value: RowsEnded) -> None:
+        self.told.append(("rows_ended", value))
 
     def of(self, event: str) -> list[Any]:
         """Return the values of *event*."""
@@ -267,6 +281,103 @@ class TestOpenTelemetry:
         for name in ("sunshine_async.pauses", "sunshine_async.outages"):
             assert [point["value"] for point in exported.metrics()[name]] == [1]
 
+    @pytest.mark.parametrize("journaled", [False, True])
+    async def test_rows_of_a_job(self, emulator: Emulator, path: Path, journaled: bool) -> None:  # noqa: FBT001
+        """Rows are counted by service, mode and outcome, with a journal and without."""
+        exported = Exported()
+        emulator.add("sunshine", {"externalId": "jane-1"}, app_id="app")
+        client = SunshineClient(
+            "app", auth=AUTH, transport=emulator.transport(), hooks=[exported.hook]
+        )
+        rows = [{"externalId": name} for name in ("jane-1", "john-2", "june-3")] + [
+            {"signedUpAt": 7}
+        ]
+        job = jobs.Job(client, jobs.SUNSHINE, jobs.Mode.UPSERT)
+        if journaled:
+            async with jobs.open(path, client, jobs.SUNSHINE, jobs.Mode.UPSERT) as job:
+                report = await job.run(rows)
+        else:
+            report = await job.run(rows)
+
+        points = exported.metrics()["sunshine_async.rows"]
+        subject = {"sunshine_async.service": "sunshine", "sunshine_async.mode": "upsert"}
+        counted = {}
+        for point in points:
+            outcome = point["attributes"].pop("sunshine_async.outcome")
+            assert point["attributes"] == subject
+            counted[outcome] = point["value"]
+        assert counted == {**report.outcomes, "bad": 1}
+        assert counted["created"] == 2
+        assert not [text for text in exported.text() if "jane-1" in text]
+
+    async def test_event_of_a_webhook(self, path: Path) -> None:
+        """A handler has a span, linked to the delivery's; calls of the handler lie below."""
+        exported = Exported()
+        tracer = exported.tracers.get_tracer("app")
+        client = client_of([(200, USER)], exported.hook)
+        receiver = webhooks.Receiver(
+            webhooks.SunshineWebhooks(WEBHOOK_SECRET),
+            path,
+            hooks=[exported.hook],
+            retry=Retry(first_wait=0),
+        )
+
+        @receiver.on("conversation:message")
+        async def handle(received: webhooks.Received[webhooks.ConversationMessage]) -> None:
+            if received.attempt == 1:
+                raise LookupError(received.event.payload.conversation.id)
+            await client.users.get("jane-1")
+
+        async with receiver, sender(receiver) as service:
+            with tracer.start_as_current_span("delivery") as delivery:
+                await post(service, message(1, "jane-1"))
+            await until(lambda: len(exported.spans(SpanKind.CONSUMER)) == 2)
+
+        failed, done = exported.spans(SpanKind.CONSUMER)
+        subject = {"sunshine_async.event.type": "conversation:message"}
+        assert [span.name for span in (failed, done)] == ["webhook conversation:message"] * 2
+        assert [span.parent for span in (failed, done)] == [None, None]
+        assert [[link.context for link in span.links] for span in (failed, done)] == [
+            [delivery.get_span_context()]
+        ] * 2
+        assert [dict(span.attributes or {}) for span in (failed, done)] == [
+            {
+                **subject,
+                "sunshine_async.event.attempt": 1,
+                "sunshine_async.outcome": "failed",
+                "error.type": "LookupError",
+            },
+            {**subject, "sunshine_async.event.attempt": 2, "sunshine_async.outcome": "done"},
+        ]
+        [call] = [span for span in exported.spans(SpanKind.INTERNAL) if span.name == GET]
+        assert call.parent == done.get_span_context()
+        durations = exported.metrics()["sunshine_async.event.duration"]
+        assert [point["attributes"]["sunshine_async.outcome"] for point in durations] == [
+            *("failed", "done")
+        ]
+        sent = ("jane-1", "hello 1", "e1", WEBHOOK_SECRET)
+        assert not [text for text in exported.text() for value in sent if f'{value}"' in text]
+        assert not exported.hook._deliveries
+        assert not exported.hook._events
+
+    def test_deliveries_that_are_never_handled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bounded number of spans of deliveries is kept; an event without a span has no link."""
+        monkeypatch.setattr(telemetry_module, "_MOST_DELIVERIES", 2)
+        exported = Exported()
+        hook, trigger = exported.hook, "conversation:read"
+        hook.event_received(EventReceived(id="a", type=trigger))
+        with exported.tracers.get_tracer("app").start_as_current_span("delivery"):
+            for each in "bcd":
+                hook.event_received(EventReceived(id=each, type=trigger))
+        assert list(hook._deliveries) == ["c", "d"]
+
+        subject: Any = {"id": "a", "type": trigger, "attempt": 1, "number": 1}
+        hook.event_started(EventStarted(**subject))
+        hook.event_ended(EventEnded(**subject, outcome="cancelled", seconds=1.0, error="Cancelled"))
+        [span] = exported.spans(SpanKind.CONSUMER)
+        assert span.links == ()
+        assert span.status.status_code is StatusCode.ERROR
+
     def test_without_opentelemetry(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without opentelemetry-api the error names the extra."""
         monkeypatch.setitem(sys.modules, "opentelemetry", None)
@@ -392,6 +503,34 @@ class TestHooks:
 
         assert len(hook.told) == 4
         assert len([one for one in caplog.records if "a hook failed in" in one.message]) == 4
+
+    async def test_hook_of_a_receiver(self, path: Path) -> None:
+        """A handler that a shutdown cancels is told as cancelled; a receiver needs no hooks."""
+        told: list[object] = []
+
+        class Events:
+            event_started = event_received = event_ended = staticmethod(told.append)
+
+        receiver = webhooks.Receiver(
+            webhooks.SunshineWebhooks(WEBHOOK_SECRET), path, hooks=[Events()]
+        )
+
+        @receiver.on("*")
+        async def handle(received: webhooks.Received[Any]) -> None:
+            await anyio.sleep_forever()
+
+        async with receiver, sender(receiver) as service:
+            await post(service, message(1))
+            await until(lambda: len(told) == 2)
+
+        received, started, ended = told
+        assert received == EventReceived(id="e1", type="conversation:message")
+        assert isinstance(started, EventStarted)
+        assert isinstance(ended, EventEnded)
+        assert (started.attempt, started.number) == (1, ended.number)
+        assert (ended.outcome, ended.error) == ("cancelled", "CancelledError")
+        with pytest.raises(ConfigurationError, match="object without any of"):
+            webhooks.Receiver(webhooks.SunshineWebhooks("s"), path, hooks=[object()])
 
     async def test_hook_with_one_method(self) -> None:
         """A hook has the methods that it needs, and no others."""

@@ -1,13 +1,14 @@
-"""Hooks of a client: frozen values about calls, attempts and the pace, given to a user's objects.
+"""Hooks: frozen values about calls, attempts, the pace, rows and events, given to a user's objects.
 
-Imported only for a client with ``hooks=``. A value never has a body, a secret, or the id of a
+Imported only for a client or a receiver with ``hooks=``. A value never has a body, a secret, or the id of a
 customer: the endpoint is the template of the path. A hook that raises is logged, and changes
 nothing.
 """
 
+import builtins
 import logging
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final, cast
@@ -27,6 +28,10 @@ _EVENTS: Final = (
     "attempt_ended",
     "paused",
     "held",
+    "rows_ended",
+    "event_received",
+    "event_started",
+    "event_ended",
 )
 """The methods that a hook may have."""
 _TRACE_HEADERS: Final = ("traceparent", "tracestate")
@@ -103,13 +108,57 @@ class Held(CallStarted):
     """Length of the outage that is over; 0 at the beginning."""
 
 
+@frozen(kw_only=True)
+class RowsEnded:
+    """Rows of a job have an outcome. With a journal the outcome is on the disk."""
+
+    service: str
+    """``sunshine``, ``smooch`` or ``dixa``."""
+    mode: str
+    """``create``, ``update``, ``upsert``, ``delete`` or ``message``."""
+    outcome: str
+    """An outcome of `jobs` such as ``created``; or ``failed``, ``unknown`` or ``bad``."""
+    rows: int
+
+
+@frozen(kw_only=True)
+class EventReceived:
+    """A verified event of a webhook arrived, told within the request of the delivery."""
+
+    id: str
+    """The service's id of the event, equal in every delivery and attempt."""
+    type: str
+    """The trigger, such as ``conversation:message``."""
+
+
+@frozen(kw_only=True)
+class EventStarted(EventReceived):
+    """The handler of an event starts, in the task of the handler."""
+
+    number: int
+    """Number of the attempt in this process."""
+    attempt: int
+    """Number of the attempt of this event, from 1."""
+
+
+@frozen(kw_only=True)
+class EventEnded(EventStarted):
+    """The handler of an event ended."""
+
+    outcome: str
+    """``done``, ``failed``, or ``cancelled`` (overdue, or a shutdown)."""
+    seconds: float
+    error: str | None
+    """Name of the error's class; None: no error."""
+
+
 class Hooks:
-    """The hooks of a client, and a table of their methods.
+    """The hooks of a client or a receiver, and a table of their methods.
 
     Raise `ConfigurationError` for an object without any of the methods.
     """
 
-    def __init__(self, hooks: Iterable[object], base_url: str) -> None:
+    def __init__(self, hooks: Iterable[object], base_url: str = "") -> None:
         found = {event: list[Callable[[Any], Any]]() for event in _EVENTS}
         for hook in hooks:
             methods = {event: getattr(hook, event, None) for event in _EVENTS}
@@ -134,6 +183,37 @@ class Hooks:
             except Exception:  # noqa: BLE001 - of any kind: the hook is the user's
                 _LOG.exception("a hook failed in %s: the call goes on", event)
         return results
+
+    def end_rows(self, service: str, mode: str, outcome: str, rows: int) -> None:
+        """Tell the hooks that *rows* of a job ended with *outcome*."""
+        self.emit(
+            "rows_ended",
+            lambda: RowsEnded(service=service, mode=mode, outcome=outcome, rows=rows),
+        )
+
+    def receive_event(self, id: str, type: str) -> None:
+        """Tell the hooks of an event that arrived."""
+        self.emit("event_received", lambda: EventReceived(id=id, type=type))
+
+    async def handle_event(
+        self, id: str, type: str, attempt: int, handling: Awaitable[None], now: Callable[[], float]
+    ) -> None:
+        """Await *handling*, and tell the hooks the beginning and the end."""
+        subject: dict[str, Any] = {"id": id, "type": type, "attempt": attempt}
+        subject["number"] = next(_NUMBERS)
+        self.emit("event_started", lambda: EventStarted(**subject))
+        began, outcome, name = now(), "done", None
+        try:
+            await handling
+        except BaseException as error:
+            outcome = "failed" if isinstance(error, Exception) else "cancelled"
+            name = builtins.type(error).__name__
+            raise
+        finally:
+            self.emit(
+                "event_ended",
+                lambda: EventEnded(**subject, outcome=outcome, seconds=now() - began, error=name),
+            )
 
     @contextmanager
     def observe(

@@ -84,8 +84,7 @@ class JobCalls:
             await self.outage.wait()
             if self.stopped:
                 return [StoppedError(UNSENT)] * len(entries)
-        begun = False
-        started = self._clock()
+        begun, started = False, self._clock()
         with CancelScope(deadline=self._deadline) as scope:
             self.running.add(scope)
             try:
@@ -147,6 +146,7 @@ class Job:
         clock: Timer = time.perf_counter,
     ) -> None:
         self.report: Final = Report()
+        self._hooks: Final = (vars(client)["_transport"].hooks, service.name, mode.value)
         self._options = JobOptions(
             concurrency=concurrency, max_failures=max_failures, max_outage=max_outage, grace=grace,
             on_problem=on_problem,
@@ -155,12 +155,9 @@ class Job:
         self._task: Final = service.task(mode)
         once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
         self._outage: Final = OutageWatch(
-            client.pace,
-            lambda: service.probe(once),
-            self.give_up,
-            max_outage=max_outage,
-            at_first=self.patience_at_first,
-        )
+            client.pace, lambda: service.probe(once), self.give_up,
+            max_outage=max_outage, at_first=self.patience_at_first,
+        )  # fmt: skip
         self._calls: Final = JobCalls(
             client, self._task, self._outage, self.report.latencies, clock
         )
@@ -271,24 +268,33 @@ class Job:
         if self._outcomes is not None:
             self._outcomes.stop()
             in_vain = self.pace.held and not self.pace.in_flight[Lane.BATCH]
-            deadline = anyio.current_time() + (0.0 if in_vain else self._options.grace)
+            deadline = anyio.current_time() + self._options.grace * (not in_vain)
         self._calls.stop(deadline)
         self._outage.close()
 
     def note(self, problem: Problem) -> None:
         """Record a row that wasn't done."""
         self.report.add(problem)
+        self._tell(problem.trouble.value)
         if self._options.on_problem is not None:
             self._options.on_problem(problem)
         self._check_failures()
 
+    def count(self, outcome: str, rows: int = 1) -> None:
+        """Record *rows* that were done."""
+        self.report.end(outcome, rows)
+        self._tell(outcome, rows)
+
+    def _tell(self, outcome: str, rows: int = 1) -> None:
+        hooks, service, mode = self._hooks
+        if hooks is not None:
+            hooks.end_rows(service, mode, outcome, rows)
+
     def _check_failures(self) -> None:
         limit = self._options.max_failures
         if limit is not None and self.report.troubles - self._earlier_troubles > limit:
-            self.give_up(
-                f"more than {limit} rows failed, are unknown or bad; the limit is "
-                "yours (max_failures)"
-            )
+            bad = f"more than {limit} rows failed, are unknown or bad"
+            self.give_up(f"{bad}; the limit is yours (max_failures)")
 
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""
@@ -341,7 +347,7 @@ class Job:
     def _record(self, outcome: bulk.Outcome[Entry, object]) -> None:
         self._measure()
         if isinstance(outcome, bulk.Done):
-            self.report.end(self._task.outcome(outcome.value))
+            self.count(self._task.outcome(outcome.value))
             self._outage.record_answer()
             return
         error = outcome.error

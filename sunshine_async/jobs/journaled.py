@@ -211,7 +211,7 @@ class JournaledJob(Job):
 
     def _count(self, done: Done) -> None:
         for (outcome, _), rows in done.items():
-            self.report.end(outcome, len(rows))
+            self.count(outcome, len(rows))
         self._show_progress()
 
     def _count_trouble(self, outcome: bulk.Failed[Entry] | bulk.Unknown[Entry]) -> None:

@@ -32,6 +32,10 @@ from sunshine_async.webhooks.deliveries import (
     Event,
     UnknownEvent,
 )
+from sunshine_async.webhooks.handling import (
+    DeadLetter,
+    Received,
+)
 from sunshine_async.webhooks.inbox import (
     InboxError,
 )
@@ -43,8 +47,6 @@ from sunshine_async.webhooks.parsers import (
     SunshineWebhooks,
 )
 from sunshine_async.webhooks.receiver import (
-    DeadLetter,
-    Received,
     Receiver,
 )
 from sunshine_async.webhooks.smooch_events import (

@@ -16,8 +16,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from math import inf
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -28,8 +29,11 @@ from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import Fault, SunshineError
-from sunshine_async.webhooks.deliveries import RawEvent
+from sunshine_async.sunshine.once import MAX_KEY
+from sunshine_async.webhooks.deliveries import Event, RawEvent, hash_id
 from sunshine_async.webhooks.inbox import EventOutcome, EventState, HandlerSlots, Inbox, StoredEvent
+
+E_co = TypeVar("E_co", covariant=True)
 
 _LOG: Final = logging.getLogger("sunshine_async")
 _PAUSE: Final = 1.0  # seconds until the next try to write to a full disk
@@ -38,6 +42,42 @@ _MAX_AHEAD: Final = 8  # events begun and without a slot, for each slot
 
 class UnhandledEventError(SunshineError):
     """An event has no handler that fits: a dead letter without a retry."""
+
+
+@frozen
+class Received(Generic[E_co]):
+    """An event for a handler."""
+
+    event: E_co
+    """The typed event."""
+    id: str
+    """Id of the event, equal in every delivery and attempt."""
+    type: str
+    """The trigger, such as ``conversation:message``."""
+    app_id: str | None
+    """The app that the event comes from; for Dixa the organization. None: unknown."""
+    attempt: int
+    """Number of this attempt, from 1. An attempt that a kill has ended counts."""
+    begun_before: datetime | None
+    """Time of the first attempt, for ``sent_before=``; None: this is the first attempt."""
+
+    def key(self, name: str) -> str:
+        """Return a key for ``once=``: equal in every attempt, different for each event and *name*."""
+        key = f"{self.id}:{name}"
+        return key if len(key) <= MAX_KEY else hash_id(key.encode())
+
+
+@frozen
+class DeadLetter:
+    """An event that was given up after failures. The inbox keeps the event until replay or drop."""
+
+    id: str
+    type: str
+    event: Event
+    attempts: int
+    reason: str
+    """Reason of the last failure: for a foreign error the class alone."""
+    received_at: datetime
 
 
 @define(eq=False)

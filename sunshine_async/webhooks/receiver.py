@@ -1,34 +1,41 @@
 """Receiver of webhooks: an ASGI application that stores deliveries and runs handlers."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from anyio import CancelScope, to_thread
 from attrs import frozen
 
+from sunshine_async._calls.hooks import Hooks
 from sunshine_async._calls.retry import Retry
+from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
-from sunshine_async.sunshine.once import MAX_KEY, note_echo
-from sunshine_async.webhooks.deliveries import (
-    Event,
-    RawDelivery,
-    RawEvent,
-    UnknownEvent,
-    WebhookParser,
-    hash_id,
+from sunshine_async.sunshine.once import note_echo
+from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent, UnknownEvent, WebhookParser
+from sunshine_async.webhooks.handling import (
+    DeadLetter,
+    Dispatcher,
+    HandlingRules,
+    Received,
+    UnhandledEventError,
 )
-from sunshine_async.webhooks.handling import Dispatcher, HandlingRules, UnhandledEventError
 from sunshine_async.webhooks.inbox import Inbox, StoredEvent
 
-E_co = TypeVar("E_co", covariant=True)
-Handler: TypeAlias = Callable[["Received[Any]"], Awaitable[None]]
+Handler: TypeAlias = Callable[[Received[Any]], Awaitable[None]]
 H = TypeVar("H", bound=Handler)
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,42 +47,6 @@ RETRY: Final = Retry(max_attempts=8, first_wait=1.0, max_wait=60.0, deadline=360
 """Default retries of a handler: about a minute in all."""
 
 _LOG: Final = logging.getLogger("sunshine_async")
-
-
-@frozen
-class Received(Generic[E_co]):
-    """An event for a handler."""
-
-    event: E_co
-    """The typed event."""
-    id: str
-    """Id of the event, equal in every delivery and attempt."""
-    type: str
-    """The trigger, such as ``conversation:message``."""
-    app_id: str | None
-    """The app that the event comes from; for Dixa the organization. None: unknown."""
-    attempt: int
-    """Number of this attempt, from 1. An attempt that a kill has ended counts."""
-    begun_before: datetime | None
-    """Time of the first attempt, for ``sent_before=``; None: this is the first attempt."""
-
-    def key(self, name: str) -> str:
-        """Return a key for ``once=``: equal in every attempt, different for each event and *name*."""
-        key = f"{self.id}:{name}"
-        return key if len(key) <= MAX_KEY else hash_id(key.encode())
-
-
-@frozen
-class DeadLetter:
-    """An event that was given up after failures. The inbox keeps the event until replay or drop."""
-
-    id: str
-    type: str
-    event: Event
-    attempts: int
-    reason: str
-    """Reason of the last failure: for a foreign error the class alone."""
-    received_at: datetime
 
 
 class Receiver:
@@ -112,6 +83,8 @@ class Receiver:
     A message of this process, sent with ``once=``, comes back as an event. The event settles an
     answer that was lost: the call returns the message without a look-up.
 
+    *hooks*, as of a client, are told of events: `telemetry` has the methods.
+
     Events without a handler are not stored. Skipped too, unless *own* or *standby* is set:
 
     - own events: messages and activities of a business author from the API, or from the integration
@@ -134,6 +107,7 @@ class Receiver:
         handler_timeout: float = 60.0,
         keep: float = 86400.0,
         max_bytes: int = 1_000_000,
+        hooks: Sequence[object] = (),
         retry: Retry = RETRY,
     ) -> None:
         _check(concurrency=concurrency, handler_timeout=handler_timeout, keep=keep)
@@ -149,6 +123,7 @@ class Receiver:
         self._max_bytes: Final = max_bytes
         self._rules: Final = HandlingRules(concurrency, handler_timeout, keep, retry)
         self._handlers: Final[dict[str, Handler]] = {}
+        self._hooks: Final = Hooks(hooks) if hooks else None
         self._running: _Running | None = None
         self._context: AbstractAsyncContextManager[None] | None = None
 
@@ -265,6 +240,9 @@ class Receiver:
             if (echo := self._parser.echo(event)) is not None:
                 note_echo(*echo)
         events = [event for event in delivery.events if self._wants(event)]
+        if self._hooks is not None:
+            for event in events:
+                self._hooks.receive_event(event.id, event.type)
         return 200 if not events or await running.dispatcher.put(events) else 503
 
     async def _delivery(self, scope: Scope, receive: Receive) -> RawDelivery | WebhookError | None:
@@ -318,7 +296,13 @@ class Receiver:
         if handler is None:
             raise UnhandledEventError(message)
         begun = datetime.fromtimestamp(stored.begun_at, UTC) if stored.attempt > 1 else None
-        await handler(Received(event, stored.id, stored.type, stored.app_id, stored.attempt, begun))
+        attempt = stored.attempt
+        handling = handler(Received(event, stored.id, stored.type, stored.app_id, attempt, begun))
+        if self._hooks is not None:
+            handling = self._hooks.handle_event(
+                stored.id, stored.type, attempt, handling, CLOCK.now
+            )
+        await handling
 
     @asynccontextmanager
     async def _run(self) -> AsyncGenerator[None]:
