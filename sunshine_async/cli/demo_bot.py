@@ -8,9 +8,10 @@ import os
 from sunshine_async import BasicAuth, SunshineClient, webhooks
 from sunshine_async.sunshine import TextMessage
 
-client = SunshineClient("demo", auth=BasicAuth("demo", "demo"), base_url=os.environ["DEMO_URL"])
-parser = webhooks.SunshineWebhooks(os.environ["DEMO_SECRET"])
-receiver = webhooks.Receiver(parser, inbox=os.environ["DEMO_INBOX"])
+URL = os.environ.get("DEMO_URL", "http://127.0.0.1:8080")
+client = SunshineClient("demo", auth=BasicAuth("demo", "demo"), base_url=URL)
+parser = webhooks.SunshineWebhooks(os.environ.get("DEMO_SECRET", "demo"))
+receiver = webhooks.Receiver(parser, inbox=os.environ.get("DEMO_INBOX", "demo-inbox.sqlite"))
 
 
 @receiver.on("conversation:message")

@@ -40,18 +40,30 @@ class _InProcessTransport(httpx.ASGITransport):
 class ServerThread:
     """Context manager, sync or async: serves an application on a socket, and gives the base URL.
 
-    Entering raises `ConfigurationError` if listening fails. Leaving cuts off running calls, then
-    calls *at_end*.
+    Entering raises `ConfigurationError` if listening fails, and calls *at_start* with the URL before
+    the first answer. Leaving cuts off running calls, then calls *at_end*.
     """
 
-    def __init__(self, app: Any, host: str, port: int, at_end: Callable[[], object] = bool) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        *,
+        at_start: Callable[[str], object] = bool,
+        at_end: Callable[[], object] = bool,
+    ) -> None:
         self._app: Final = app
+        self._at_start: Final = at_start
         self._at_end: Final = at_end
         self._host: Final = host
         self._port: Final = port
 
     def __enter__(self) -> str:
         self._socket = _bind(self._host, self._port)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        base_url = f"http://{host}:{self._socket.getsockname()[1]}"
+        self._at_start(base_url)
         config = uvicorn.Config(
             self._app,
             http=ConnectionProtocol,
@@ -69,8 +81,7 @@ class ServerThread:
         self._thread = Thread(None, self._server.run, "emulator", (sockets,), daemon=True)
         self._thread.start()
         self._server.listening.result()
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._socket.getsockname()[1]}"
+        return base_url
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
@@ -121,7 +132,7 @@ class Emulator(World):
 
         Port 0 means any free port. Leaving stops the deliveries of webhooks. Entering raises `ConfigurationError` if listening fails.
         """
-        return ServerThread(self._app, host, port, self.sender.stop)
+        return ServerThread(self._app, host, port, at_end=self.sender.stop)
 
     @asynccontextmanager
     async def connect(self, app: Any) -> AsyncGenerator[None]:
@@ -166,9 +177,7 @@ def run_server(app: Any, *, port: int, host: str = "127.0.0.1") -> None:
     signals = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
-        with ServerThread(app, host, port) as base_url:
-            sys.stdout.write(f"listening on {base_url}\n")
-            sys.stdout.flush()
+        with ServerThread(app, host, port, at_start=_announce):
             while True:
                 time.sleep(3600)
     except KeyboardInterrupt:
@@ -176,6 +185,11 @@ def run_server(app: Any, *, port: int, host: str = "127.0.0.1") -> None:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _announce(base_url: str) -> None:
+    sys.stdout.write(f"listening on {base_url}\n")
+    sys.stdout.flush()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -367,7 +367,7 @@ class TestSecrets:
             == "typed"
         )
         with CliRunner().isolation(input="typed\n"):
-            assert services._prompt_secret("key's secret") == "typed"
+            assert services.prompt_secret("key's secret") == "typed"
         assert not services.can_prompt()
 
     def test_no_option_holds_it(self, call: Call) -> None:

@@ -89,7 +89,9 @@ class TestListener:
             deliveries = await emulator.delivered()
 
         lines = capsys.readouterr().out.splitlines()
-        create, message, *refused = sorted(lines, key=lambda line: "400" in line)
+        create, message, *refused = sorted(
+            lines, key=lambda line: ("answered" in line, line.split()[1])
+        )
         conversation = f"conversation {ids['conversation']}"
         assert create.endswith(f"  conversation:create  {conversation}  message")
         assert message.endswith(f"  conversation:message  {conversation}  user: Hi\\x1b[2J there")

@@ -27,8 +27,13 @@ def trees() -> dict[str, ast.Module]:
     }
 
 
-def docstrings() -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of each docstring: of modules, classes, functions, attributes."""
+@cache
+def docstrings() -> list[tuple[str, str]]:
+    """Return the place and the text of each docstring: of modules, classes, functions, attributes."""
+    return list(_docstrings())
+
+
+def _docstrings() -> Iterator[tuple[str, str]]:
     for name, tree in trees().items():
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
