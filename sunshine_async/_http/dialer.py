@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from attrs import frozen
 
 from sunshine_async._http.connection import Connection
-from sunshine_async._http.failures import connect_failure
+from sunshine_async._http.failures import connect_failure, report_cut_streams
 from sunshine_async._http.messages import Failure
 from sunshine_async._http.proxy import Proxy
 from sunshine_async._http.response_parser import MAX_HEAD_BYTES, MAX_INTERIM
@@ -132,7 +132,7 @@ class Dialer:
     async def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
             context = await self._loop.run_in_executor(None, self._make_context)
-            self._ssl_context = context
+            self._ssl_context = report_cut_streams(context)
         return self._ssl_context
 
     async def _addresses(self) -> Sequence[SocketAddress]:

@@ -85,6 +85,15 @@ def _tls_reason(error: ssl.SSLError) -> str:
     return f"TLS failed: {problem}"
 
 
+def report_cut_streams(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return *context*, which now reports a stream that ends without a ``close_notify``.
+
+    Python 3.11.2 and others of that time don't report such an end by default.
+    """
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    return context
+
+
 def is_clean_end(tls: ssl.SSLObject | None) -> bool:
     """Return True if the peer itself ended the stream: under *tls* by a ``close_notify``.
 
