@@ -12,6 +12,121 @@ A call: `Users.create` in ``sunshine/users.py`` -> `Transport.call` in ``_calls/
 - ``_calls``, ``_pace``, ``_http``, ``_codec``: one call, its start, its bytes, its JSON.
 - ``auth.py``: credentials. ``errors.py``: exceptions. ``migration.py``: v1.1 models to v2.
 - ``telemetry.py``: hooks that are told of every call, and OpenTelemetry.
+
+FastAPI
+-------
+
+Models are types of requests and responses: wire names, a schema in ``/docs``, and a 422 that names
+the field. The settings of ``SunshineClient()`` come from the environment (``SUNSHINE_APP_ID``,
+``SUNSHINE_KEY_ID``, ``SUNSHINE_KEY_SECRET``, ``SUNSHINE_SUBDOMAIN``)::
+
+    from collections.abc import AsyncIterator
+    from contextlib import asynccontextmanager
+
+    from fastapi import FastAPI, HTTPException
+
+    from sunshine_async import NotFoundError, SunshineClient
+    from sunshine_async.sunshine import User, UserCreateBody
+
+    client = SunshineClient()
+
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with client:
+            yield
+
+
+    app = FastAPI(lifespan=lifespan)
+
+
+    @app.post("/users", status_code=201)
+    async def create(body: UserCreateBody) -> User:
+        return await client.users.upsert(body)
+
+
+    @app.get("/users/{id}")
+    async def get(id: str) -> User:
+        try:
+            return await client.users.get(id)
+        except NotFoundError as error:
+            raise HTTPException(404, error.title) from error
+
+Django
+------
+
+An async view; ``to_dict`` returns wire names. Under ASGI all requests share the connections. Under
+WSGI each request has an event loop, and so connections, of its own::
+
+    from django.http import HttpRequest, JsonResponse
+
+    from sunshine_async import NotFoundError, SunshineClient, to_dict
+
+    client = SunshineClient()
+
+
+    async def user(request: HttpRequest, id: str) -> JsonResponse:
+        try:
+            return JsonResponse(to_dict(await client.users.get(id)))
+        except NotFoundError as error:
+            return JsonResponse({"error": error.title}, status=404)
+
+Celery
+------
+
+A client works in one event loop after another, so a task may call ``asyncio.run``; ``async with``
+closes the connections of the loop. Errors travel through the serializers json and pickle. An upsert may be repeated; check ``error.maybe_applied``
+before a create without an ``external_id`` is repeated::
+
+    import asyncio
+
+    from celery import Celery
+
+    from sunshine_async import SunshineClient, TransportError
+    from sunshine_async.sunshine import Profile, UserCreateBody
+
+    app = Celery("work")
+    client = SunshineClient()
+
+
+    @app.task(autoretry_for=(TransportError,), retry_backoff=True, max_retries=5)
+    def welcome(id: str, name: str) -> str:
+        async def upsert() -> str:
+            async with client:
+                return (await client.users.upsert(body)).id
+
+        body = UserCreateBody(external_id=id, profile=Profile(given_name=name))
+        return asyncio.run(upsert())
+
+Logs, proxies, certificates, forks
+----------------------------------
+
+Logger ``sunshine_async``: attempts at DEBUG, pauses and learnt limits at INFO, outages at WARNING.
+No record has a secret or personal data::
+
+    import logging
+
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("sunshine_async").setLevel(logging.INFO)
+
+- A proxy comes from ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, or from ``proxy=``. An error of
+  the proxy names the proxy, without the password.
+- Certificates are checked against the trust store of the system, where a company installs the
+  company's own CA. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the store, and ``ssl_context=``
+  replaces all of that. A missing file is a `ConfigurationError` with the name.
+- A client that was made before a fork (Celery, gunicorn with ``--preload``) works in the children:
+  each child opens connections of its own. Each process learns the limit of the service alone.
+
+An own CA and a proxy, in code::
+
+    import ssl
+
+    from sunshine_async import SunshineClient
+
+    client = SunshineClient(
+        proxy="http://proxy.example.com:3128",
+        ssl_context=ssl.create_default_context(cafile="company-ca.pem"),
+    )
 """
 
 from importlib import import_module

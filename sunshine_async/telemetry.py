@@ -1,11 +1,17 @@
-"""Telemetry of calls: hooks that are told of calls and attempts, and OpenTelemetry as such a hook.
+"""Telemetry: hooks that are told of calls, rows and events, and OpenTelemetry as such a hook.
 
-Spans and metrics of all calls of a client, by the OpenTelemetry conventions for HTTP clients::
+Spans and metrics of all calls of a client, by the OpenTelemetry conventions for HTTP clients; of the
+rows of the client's jobs; and of the handlers of a receiver (``pip install 'sunshine-async[otel]'``
+and an SDK of OpenTelemetry)::
 
-    from sunshine_async import SunshineClient
+    from sunshine_async import SunshineClient, webhooks
     from sunshine_async.telemetry import OpenTelemetry
 
-    client = SunshineClient(hooks=[OpenTelemetry()])  # pip install 'sunshine-async[otel]'
+    telemetry = OpenTelemetry()
+    client = SunshineClient(hooks=[telemetry])
+    receiver = webhooks.Receiver(
+        webhooks.SunshineWebhooks("webhook-secret"), inbox="inbox.sqlite", hooks=[telemetry]
+    )
 
 A hook is any object with one or more of ten methods. Each method takes one frozen value:
 
@@ -29,14 +35,28 @@ method               value                time
 - A hook that raises is logged, and changes nothing.
 - No value has a body, a secret, or the id of a customer. ``call`` is a number of this process.
 
-A hook that counts attempts::
+A hook that counts attempts, and the rows of jobs::
 
-    class Counter:
-        def __init__(self):
-            self.attempts = collections.Counter()
+    from collections import Counter
 
-        def attempt_ended(self, attempt):
+    from sunshine_async import SunshineClient
+    from sunshine_async.telemetry import AttemptEnded, RowsEnded
+
+
+    class Counts:
+        def __init__(self) -> None:
+            self.attempts = Counter[tuple[str, int | str]]()
+            self.rows = Counter[str]()
+
+        def attempt_ended(self, attempt: AttemptEnded) -> None:
             self.attempts[attempt.endpoint, attempt.status or str(attempt.fault)] += 1
+
+        def rows_ended(self, rows: RowsEnded) -> None:
+            self.rows[rows.outcome] += rows.rows
+
+
+    counts = Counts()
+    client = SunshineClient(hooks=[counts])
 
 The logger ``sunshine_async`` tells the same without hooks. DEBUG: each attempt, with duration, wait
 and request id. INFO: a pause of all calls; a limit that was learnt. WARNING: the service seems

@@ -4,6 +4,36 @@ Add the fixtures in ``conftest.py``::
 
     pytest_plugins = ["sunshine_async.testing"]
 
+A test file. Async tests need pytest-asyncio with ``asyncio_mode = auto`` below ``[pytest]`` in
+``pytest.ini``, or the anyio plugin of pytest::
+
+    import pytest
+
+    from sunshine_async import BasicAuth, NotFoundError, SunshineClient
+    from sunshine_async.emulator import Emulator, Mishap
+    from sunshine_async.sunshine import UserCreateBody
+    from sunshine_async.testing import ScriptedTransport
+
+
+    async def test_lost_answer(emulator: Emulator, sunshine_client: SunshineClient) -> None:
+        emulator.faults += [Mishap(reset=True, when="after")]
+        await sunshine_client.users.create(UserCreateBody(external_id="jane-1"))
+        assert emulator.ledger()["sunshine"]["users"] == 1
+
+
+    async def test_exact_answers(instant_waits: None) -> None:
+        missing = {"errors": [{"code": "user_not_found", "title": "User not found"}]}
+        transport = ScriptedTransport([503, (404, missing)])
+        client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=transport)
+        with pytest.raises(NotFoundError, match="User not found"):
+            await client.users.get("jane-1")
+        assert len(transport.requests) == 2
+
+
+    def test_program_with_a_loop_of_its_own(emulator: Emulator, emulator_url: str) -> None:
+        emulator.add("sunshine", {"externalId": "jane-1"}, app_id="app")
+        assert emulator_url.startswith("http://127.0.0.1:")
+
 - `emulator`: the services, in this process; `emulator_url`: the same emulator on a socket.
 - `sunshine_webhook`: a webhook of the emulator's app, for a bot in this process.
 - `sunshine_client`, `smooch_client`, `dixa_client`: clients of the emulator.

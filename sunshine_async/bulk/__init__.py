@@ -4,6 +4,36 @@
 `Outcomes`. An outcome is `Done`, `Failed` (not applied) or `Unknown` (may have been applied).
 `collect` returns a list for few items. Memory stays flat for any number of items.
 
+::
+
+    import asyncio
+
+    from sunshine_async import SunshineClient, bulk
+
+
+    async def main(ids: list[str]) -> None:
+        async with (
+            SunshineClient() as client,
+            bulk.run(client.users.get, ids, concurrency=64) as outcomes,
+        ):
+            async for outcome in outcomes:
+                match outcome:
+                    case bulk.Done(_, id, user):
+                        print(id, "is", user.id)
+                    case bulk.Failed(_, id, error):
+                        print(id, "failed:", error)
+                    case bulk.Unknown(_, id, error):
+                        print(id, "may have been applied:", error)
+
+
+    asyncio.run(main(["jane-1", "june-2"]))
+
+- The items come from any iterable or async iterable, such as a generator over a database. A worker
+  takes an item only after an outcome was received.
+- ``key=`` keeps items with the same key in order; ``ordered=True`` delivers outcomes in the order of
+  the items; ``concurrency="auto"`` finds a sufficient number of calls.
+- ``outcomes.stop()`` takes no more items and lets running calls end. Leaving the block cancels.
+
 - `engine` has the workers, the order of keys, and the order of outcomes.
 - `source` takes single items from any iterable, and closes the iterator.
 - `batching` sends items in batches by the same engine, for services with bulk endpoints.

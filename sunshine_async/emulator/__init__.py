@@ -1,12 +1,34 @@
 """Emulator of the three services in memory, with state, faults and a ledger of effects.
 
-::
+In process, and on a socket (in sync code a plain ``with emulator.serve()``)::
 
-    emulator = Emulator()
-    client = SunshineClient("app", auth=auth, transport=emulator.transport())
+    import asyncio
 
-    async with emulator.serve() as base_url:  # in sync code: a plain `with`
-        client = SunshineClient("app", auth=auth, base_url=base_url)
+    from sunshine_async import BasicAuth, SunshineClient
+    from sunshine_async.emulator import Emulator, Mishap
+    from sunshine_async.sunshine import UserCreateBody
+
+    auth = BasicAuth("key-id", "secret")
+
+
+    async def main() -> None:
+        emulator = Emulator()
+        emulator.faults += [Mishap(status=503), Mishap(reset=True, when="after")]
+        async with SunshineClient("app", auth=auth, transport=emulator.transport()) as client:
+            await client.users.create(UserCreateBody(external_id="jane-1"))
+        async with (
+            emulator.serve() as base_url,
+            SunshineClient("app", auth=auth, base_url=base_url) as client,
+        ):
+            user = await client.users.get("jane-1")
+        print(user.external_id, emulator.ledger()["sunshine"]["users"])
+
+
+    asyncio.run(main())
+
+A process of its own, for programs in any language; the state outlives a restart::
+
+    $ sunshine-async emulator --port 8080 --state emulator.json
 
 `Emulator` is the class for users. `Emulator.ledger` counts effects, `Emulator.faults` scripts
 faults, `Emulator.add` and `Emulator.add_support` store users and Support records, and

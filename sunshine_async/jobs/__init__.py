@@ -1,11 +1,75 @@
-"""Jobs: read the rows of a file, send each to a service, and report the outcome row by row.
+r"""Jobs: read the rows of a file, send each to a service, and report the outcome row by row.
 
-::
+A job with a journal, which goes on after a kill when started again::
 
-    job = Job(client, SUNSHINE, Mode.CREATE)
-    with open_rows("users.csv", job.shape) as rows:
-        report = await job.run(rows)
-    print(report.done, report.failed, report.unknown, report.bad)
+    import asyncio
+    import json
+
+    from sunshine_async import SunshineClient, jobs
+
+
+    async def main() -> None:
+        async with (
+            SunshineClient() as client,
+            jobs.open(
+                "run.sqlite",
+                client,
+                jobs.SUNSHINE,
+                jobs.Mode.UPSERT,
+                max_failures=100,
+                retry_failed=True,
+            ) as job,
+        ):
+            with jobs.open_rows(
+                "users.csv",
+                job.shape,
+                renames={"externalId": "customer_no"},
+                skip=["note"],
+                delimiter=";",
+            ) as rows:
+                report = await job.run(rows)
+        print(json.dumps(report.as_json(), indent=2))
+
+
+    asyncio.run(main())
+
+The same from the command line; ``sunshine-async import --help`` explains all options::
+
+    $ sunshine-async import users.csv --mode upsert --journal run.sqlite \
+          --map externalId=customer_no --skip note --delimiter ";" \
+          --max-failures 100 --retry-failed
+    $ sunshine-async job show run.sqlite
+    $ sunshine-async job failures run.sqlite
+
+- ``--skip`` leaves out a column, and ``--map`` names the column of a field. A column that is neither
+  a field nor skipped is an error before anything is sent.
+- ``--delimiter`` is the separator of a CSV file: ``,`` (default), ``;`` or ``tab``.
+- ``--max-failures`` gives up after more rows than that failed, are unknown or bad (exit status 3).
+- ``--retry-failed`` tries rows again that failed in an earlier run; ``--retry-unknown`` rows whose
+  outcome is unknown.
+
+Without a file and without a journal: any iterable of models is a source::
+
+    import asyncio
+    from collections.abc import AsyncIterator
+
+    from sunshine_async import SunshineClient, jobs
+    from sunshine_async.sunshine import UserCreateBody
+
+
+    async def customers() -> AsyncIterator[UserCreateBody]:
+        for number in range(3):
+            yield UserCreateBody(external_id=f"customer-{number}")
+
+
+    async def main() -> None:
+        async with SunshineClient() as client:
+            job = jobs.Job(client, jobs.SUNSHINE, jobs.Mode.CREATE)
+            report = await job.run(customers())
+        print(report.done, report.failed, report.unknown, report.bad)
+
+
+    asyncio.run(main())
 
 `Job` sends the rows through a client. `jobs.open` gives a `JournaledJob`, which records each row in
 a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing.

@@ -3,24 +3,63 @@
 `Receiver` is an ASGI application for Starlette, FastAPI or a server alone. A delivery is written to
 an inbox on disk, then answered, then handled by an async function of yours::
 
-    receiver = webhooks.Receiver(webhooks.SunshineWebhooks(secret), inbox="inbox.sqlite")
+    import os
+
+    from fastapi import FastAPI
+
+    from sunshine_async import SunshineClient, webhooks
+
+    client = SunshineClient()
+    receiver = webhooks.Receiver(
+        webhooks.SunshineWebhooks(os.environ["WEBHOOK_SECRET"]), inbox="inbox.sqlite"
+    )
+
 
     @receiver.on("conversation:message")
     async def answer(received: webhooks.Received[webhooks.ConversationMessage]) -> None:
-        event = received.event
         await client.messages.send_text(
-            event.payload.conversation.id, "Hello",
-            once=received.key("hello"), sent_before=received.begun_before,
+            received.event.payload.conversation.id,
+            "Hello",
+            once=received.key("hello"),
+            sent_before=received.begun_before,
         )
 
-    app = Starlette(routes=[Mount("/webhooks", receiver)], lifespan=receiver.lifespan)
+
+    app = FastAPI(lifespan=receiver.lifespan)
+    app.mount("/webhooks", receiver)  # the target is https://.../webhooks/
 
 An event is handled once, in the order of the conversation, also after a kill. An attempt that was
 interrupted starts again, so a handler passes ``received.key(...)`` and ``received.begun_before`` on
 to sending, which finds a message of an earlier attempt.
 
-Without a receiver, in Django or Flask, ``SunshineWebhooks(secret).parse(headers, body)`` verifies
-and returns a `Delivery` of typed events, or raises `WebhookError` with the status to answer.
+Without a receiver, in Django or Flask, ``parse`` verifies and returns a `Delivery` of typed events,
+or raises `WebhookError` with the status to answer. The events are the view's to store: a service
+delivers an event again after an answer other than 200, and may deliver an event twice::
+
+    import os
+
+    from django.http import HttpRequest, HttpResponse
+    from django.views.decorators.csrf import csrf_exempt
+
+    from sunshine_async import webhooks
+
+    parser = webhooks.SunshineWebhooks(os.environ["WEBHOOK_SECRET"])
+
+
+    @csrf_exempt
+    def webhook(request: HttpRequest) -> HttpResponse:
+        try:
+            delivery = parser.parse(request.headers, request.body)
+        except webhooks.WebhookError as error:
+            return HttpResponse(status=error.status)
+        for event in delivery.events:
+            match event:
+                case webhooks.ConversationMessage():
+                    print("a message in", event.payload.conversation.id)
+                case webhooks.UnknownEvent():
+                    print("an event without a type")
+        return HttpResponse(status=200)
+
 `SmoochWebhooks` and `DixaWebhooks` do the same for the other services. ``parsers`` verify and read,
 ``sunshine_events``, ``sunshine_payloads`` and ``smooch_events`` are the types, ``deliveries`` has the shared parts.
 ``receiver`` answers, ``handling`` runs the handlers, and ``inbox`` is the file.
