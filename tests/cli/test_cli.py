@@ -259,7 +259,9 @@ class TestImport:
         assert "the file isn't text" in result.stderr
 
     @pytest.mark.parametrize("width", [40, 80])
-    @pytest.mark.parametrize("colour", [{"FORCE_COLOR": "1", "TERM": "xterm"}, {"NO_COLOR": "1"}, {}])
+    @pytest.mark.parametrize(
+        "colour", [{"FORCE_COLOR": "1", "TERM": "xterm"}, {"NO_COLOR": "1"}, {}]
+    )
     def test_widths(self, call: Call, users: Path, width: int, colour: dict[str, str]) -> None:
         """Nothing is wider than the terminal, and at most 80 columns; NO_COLOR means none."""
         result = call("import", users, "--mode", "create", COLUMNS=str(width), **colour)
