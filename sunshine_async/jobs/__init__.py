@@ -74,8 +74,8 @@ Without a file and without a journal: any iterable of models is a source::
 `Job` sends the rows through a client. `jobs.open` gives a `JournaledJob`, which records each row in
 a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing.
 
-`Entries` read the rows, in a thread. A `Task` of the table of a `Service` turns a row into a call.
-`bulk` makes the calls. `OutageWatch` holds rows back while the service is gone. The `Report`
+`Entries` read the rows, in a thread; a `Task` of the table of a `Service` turns a row into a call.
+`bulk` makes the calls; `OutageWatch` holds rows back while the service is gone. The `Report`
 counts the outcomes. With a journal, a `CrashSafeSender` marks rows before sending, and a
 `JournalWriter` writes marks and outcomes in group commits.
 
@@ -95,11 +95,11 @@ hides the difference between created and updated.
 
 - With an ``externalId`` the text goes to the user's own conversation: the default conversation, else
   another personal conversation, else a new personal conversation.
-- Rows with the same id go one after another, in the order of the file. Equal rows are all sent.
+- Rows with the same id go one after another, in the order of the file, and equal rows are all sent.
 - Each message carries a key of its own (*once* of `Messages`), which the journal knows from before
-  the first sending on. The text is in the journal only with *keep_bodies*.
+  the first sending on; the text is in the journal only with *keep_bodies*.
 - A begun row of a killed job is looked up by the key, 5 seconds after the start at the earliest. The
-  row is done if the message is there. Else the row is unknown, since the message may still arrive.
+  row is done if the message is there, else unknown, since the message may still arrive.
 - *retry_unknown* looks once more, and sends the message again, with the same key, if no message is
   there. Nothing else sends a message again that may be there.
 - A changed file is refused after a finished run, as rows have no key that tells equal messages from
