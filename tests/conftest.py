@@ -4,12 +4,13 @@ import gc
 import os
 import sys
 from collections.abc import Generator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from support.forking import Command, forking
-from support.size import CASES, set_size, some
+from support.size import CASES, set_size, sized, some
 
 pytest_plugins = ["sunshine_async.testing"]
 
@@ -36,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # else each worker, and each start of the command line, would compile all modules again
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    gc.disable()  # until the tests are collected: all that is made until then stays
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,9 +49,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
         metafunc._calls[:] = some(metafunc._calls, at_most=1 if costly else CASES)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the tests that wait long: the others fill the waits."""
+    first = [item for item in items if item.get_closest_marker("waits")]
+    others = [item for item in items if item not in first]
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    starts = [len(others) * number // workers for number in range(workers + 1)]
+    items[:] = [
+        item
+        for number, (start, end) in enumerate(pairwise(starts))
+        for item in first[number::workers] + others[start:end]
+    ]
+
+
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the modules and the tests: they stay to the end."""
+    """Spare the garbage collector the modules and the tests, and seldom run it in a small run."""
     gc.freeze()
+    gc.set_threshold(sized(gc.get_threshold()[0], 50_000))
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
