@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 from collections.abc import Generator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,18 +48,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
         metafunc._calls[:] = some(metafunc._calls, at_most=1 if costly else CASES)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let each worker begin with its share of the tests that wait long: the others fill the waits."""
-    first = [item for item in items if item.get_closest_marker("waits")]
-    others = [item for item in items if item not in first]
-    workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    starts = [len(others) * number // workers for number in range(workers + 1)]
-    items[:] = [
-        item
-        for number, (start, end) in enumerate(pairwise(starts))
-        for item in first[number::workers] + others[start:end]
-    ]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the first worker begin with the tests that wait for long: the others need its core."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
 def pytest_collection_finish() -> None:
