@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.forking import Command, forking
-from support.size import CASES, set_size, some
+from support.size import CASES, set_size, sized, some
 
 pytest_plugins = ["sunshine_async.testing"]
 
@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # else each worker, and each start of the command line, would compile all modules again
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    gc.disable()  # until the tests are collected: all that is made until then stays
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,9 +48,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
         metafunc._calls[:] = some(metafunc._calls, at_most=1 if costly else CASES)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the first worker begin with the tests that wait for long: the others need its core."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the modules and the tests: they stay to the end."""
+    """Spare the garbage collector the modules and the tests, and seldom run it in a small run."""
     gc.freeze()
+    gc.set_threshold(sized(gc.get_threshold()[0], 50_000))
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

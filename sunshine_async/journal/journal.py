@@ -336,7 +336,8 @@ def copy_journal(source: Path, target: Path) -> None:
 
 def _copy_files(source: Path, copied: Path) -> Path:
     """Copy the files of a read-only journal; raise `JournalError` if a process uses the journal."""
-    with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as database:
+    uri = f"{source.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=0)) as database:
         try:
             database.execute("SELECT 1 FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:

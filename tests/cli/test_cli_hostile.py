@@ -483,7 +483,7 @@ class TestOutputs:
 class TestCopies:
     def test_a_copy_after_a_kill(self, shell: Shell, env: dict[str, str], tmp_path: Path) -> None:
         """A copy of a killed job's journal goes on where the job was: no user is made twice."""
-        number = sized(3000, 900)
+        number, arrived = sized((3000, 300), (500, 100))
         rows = "".join(f'{{"externalId": "u{n}"}}\n' for n in range(number))
         (tmp_path / "users.jsonl").write_text(rows)
         command = [
@@ -498,7 +498,7 @@ class TestCopies:
         ]
         with serving_arrivals() as (emulator, env["SUNSHINE_BASE_URL"], arrivals):
             with start({**env, "SA": env["REAL"]}, *command, "run.sqlite", cwd=tmp_path) as process:
-                arrivals.wait(300)
+                arrivals.wait(arrived)
                 process.send_signal(signal.SIGKILL)
             assert len(emulator.users("sunshine")) < number
             assert shell("$SA job copy run.sqlite copy.sqlite").returncode == 0

@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.size import sized
 from support.virtual import sleep, virtually
 
 from sunshine_async.auth import ApiToken
@@ -15,7 +16,7 @@ from sunshine_async.emulator import Emulator
 
 pytestmark = pytest.mark.costly
 
-SECONDS = 60
+SECONDS = sized(60, 30)
 ALLOWED = 10 * SECONDS + 4
 
 

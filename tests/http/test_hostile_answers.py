@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 from support.servers import Peer, Script, answer, serving
+from support.size import sized
 from support.virtual import until
 from support.wires import body_of, call, hand, pool_of, wired
 
@@ -308,8 +309,9 @@ async def test_second_answer_that_is_there_already_is_nobodys() -> None:
 
 async def test_bomb_is_not_inflated() -> None:
     """Of an answer that inflates to more than is taken, no more than that is ever in memory."""
-    packer = zlib.compressobj(wbits=31)
-    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(256)) + packer.flush()
+    size = sized(256, 64)  # MB
+    packer = zlib.compressobj(1, wbits=31)
+    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(size)) + packer.flush()
     raw = answer(bomb, fields=GZIP)
     async with serving(spoiling(raw)) as server, wired(server.url) as wire:
         tracemalloc.start()

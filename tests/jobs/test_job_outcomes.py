@@ -244,7 +244,7 @@ class TestCutOff:
     @each
     async def test_a_kill(self, kind: Kind, emulator: Emulator, path: Path, file: Path) -> None:
         """Who is found after a kill may be there by us; whose turn was far off then, is not."""
-        half = sized(2000, 500)
+        half = sized(2000, 250)
         kind.add(emulator, range(half, 2 * half))
         write(file, kind.people(range(2 * half)))
         await killed(kind, emulator, path, file, after=3)
@@ -262,7 +262,7 @@ class TestCutOff:
 
     async def test_who_may_have_been_sent(self, emulator: Emulator, path: Path, file: Path) -> None:
         """After a kill no row that may have been sent is said to be updated."""
-        rows = sized(3000, 600)
+        rows = sized(3000, 300)
         SUNSHINE.add(emulator, range(rows))
         write(file, SUNSHINE.people(range(rows)))
         await killed(SUNSHINE, emulator, path, file, after=3)
@@ -278,7 +278,7 @@ class TestCutOff:
 
     async def test_what_is_read_once(self, emulator: Emulator, path: Path) -> None:
         """Of an iterable it is the rows that had come before the kill."""
-        rows = sized(3000, 600)
+        rows = sized(3000, 300)
         SUNSHINE.add(emulator, range(rows))
         people = SUNSHINE.people(range(rows))
         await killed(SUNSHINE, emulator, path, people[:10], after=3)

@@ -318,7 +318,7 @@ class TestNights:
         self, client: DixaClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
         """Of 10,000 rows 1 % changed are one request: a patch, without any look-up."""
-        rows = sized(10_000, 1_000)
+        rows = sized(10_000, 500)
         changed = rows // 100
         write(file, dixa_people(rows))
         first = await run(client, path, file, Mode.UPSERT)

@@ -21,6 +21,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 from attrs import define, field
+from support.size import sized
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
 from sunshine_async.jobs import (
@@ -37,7 +38,7 @@ from sunshine_async.journal import Journal, State
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 
-HISTORIES = int(os.environ.get("HISTORIES", "500"))
+HISTORIES = int(os.environ.get("HISTORIES", sized("500", "200")))
 PARTS = 10
 IN_MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)  # noqa: S108
 """Where many journals, each with many writes, cost no disk; None: there is no such place."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 
 import anyio
+import pytest
 from support.size import sized
 
 from sunshine_async.cli.demo_chat import start_bot
@@ -18,6 +19,7 @@ def answers(emulator: Emulator) -> int:
     return int(emulator.ledger()["sunshine"]["effects"]["message"])
 
 
+@pytest.mark.waits
 async def test_each_message_is_answered_once(tmp_path: Path) -> None:
     """Under kill -9, duplicates, shuffles, lost answers and failing calls each answer exists once.
 
@@ -25,7 +27,7 @@ async def test_each_message_is_answered_once(tmp_path: Path) -> None:
     after the effect.
     """
     random = Random(19)
-    number, users, kills = sized((5000, 300, 20), (80, 20, 1))
+    number, users, kills = sized((5000, 300, 20), (40, 10, 1))
     emulator = Emulator(fail=0.02, seed=19, webhook_retry=0.3, webhook_faults=FAULTS)
     said: dict[str, Counter[str]] = {}
     for n in range(users):

@@ -14,7 +14,7 @@ from support.forking import Command
 from support.size import sized
 
 CALM = ("--latency", "0.02")
-ROWS = sized(1500, 600)
+ROWS = sized(1500, 300)
 
 
 KILLS = {
@@ -83,8 +83,8 @@ def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> Non
 
 def test_a_disk_that_fills(tmp_path: Path, forked: Command) -> None:
     """A journal that can't grow stops the import in order; with room again it ends, exactly once."""
-    rows = SUNSHINE.people(ROWS)
-    limit = sized(220_000, 110_000)
+    number, limit = sized((1500, 220_000), (600, 110_000))
+    rows = SUNSHINE.people(number)
 
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -95,23 +95,23 @@ def test_a_disk_that_fills(tmp_path: Path, forked: Command) -> None:
         said, noted = ended(process)
         assert process.returncode == 3, (said, noted)
         assert "disk is full" in json.loads(said)["reason"]
-        assert 0 < len(there.users()) < ROWS
+        assert 0 < len(there.users()) < number
         killed, said_then = job.killed(0, Random(1), there)
         verdict = judged(job, there)
         ledger = there.ledger()["sunshine"]
-    assert (killed, said_then["done"]) == (0, ROWS)
+    assert (killed, said_then["done"]) == (0, number)
     assert verdict.right, verdict
-    assert ledger["effects"]["create"] == ROWS
+    assert ledger["effects"]["create"] == number
 
 
 def test_interrupted(tmp_path: Path, forked: Command) -> None:
     """SIGTERM ends it in order, with all in the journal; a second process is refused meanwhile."""
-    number = sized(900, 400)
+    number, begun, rate = sized((900, 100, 150), (200, 30, 100))
     with emulator(tmp_path, "--latency", "0.01", command=forked) as there:
-        options = ("--rate", "150")
+        options = ("--rate", str(rate))
         job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(number), options)
         process = job.start()
-        while len(there.users()) < 100:
+        while len(there.users()) < begun:
             time.sleep(0.05)
         process.send_signal(signal.SIGSTOP)  # the first job waits, however long the second takes
         other = evolve(job, command=forked)

@@ -21,10 +21,10 @@ from sunshine_async.journal import State
 from sunshine_async.sunshine import ConversationCreateBody, ParticipantJoinBody, TextMessage
 
 BROADCASTS = range(sized(5, 1))
-ROWS = sized(800, 150)
+ROWS = sized(800, 80)
 KILLS = sized(10, 1)
 """Kills of a broadcast: each start waits 5 seconds before it looks for messages."""
-USERS = sized(50, 20)
+USERS = sized(50, 8)
 CALM = ("--latency", "0.02")
 MISHAPS = 3 * (
     {"status": 503, "when": "before"},
@@ -75,6 +75,7 @@ async def numbers_there(base_url: str, users: Sequence[str]) -> Mapping[str, lis
     return found
 
 
+@pytest.mark.waits
 @pytest.mark.costly
 @pytest.mark.parametrize("seed", BROADCASTS)
 def test_a_broadcast_killed_again_and_again(tmp_path: Path, forked: Command, seed: int) -> None:

@@ -46,8 +46,12 @@ def sleeps(module: ast.Module) -> Iterator[int]:
 def meaning(node: Definition) -> str:
     """Return all of a definition but its name, its documentation and its decorators."""
     head = [*node.bases, *node.keywords] if isinstance(node, ast.ClassDef) else [node.args]
-    body = node.body[ast.get_docstring(node) is not None :]
-    return "\n".join([type(node).__name__, *map(ast.dump, [*head, *body])])
+    return "\n".join([type(node).__name__, *map(ast.dump, [*head, *_body(node)])])
+
+
+def _body(node: Definition) -> list[ast.stmt]:
+    """Return the statements of a definition, its documentation aside."""
+    return node.body[ast.get_docstring(node, clean=False) is not None :]
 
 
 def test_no_test_sleeps_in_real_time() -> None:
@@ -64,10 +68,13 @@ def test_no_test_sleeps_in_real_time() -> None:
 
 def test_each_helper_stands_once() -> None:
     """No function or class beside the tests has an equal in another file, or in the same one."""
-    places = defaultdict(list)
+    alike = defaultdict(list)
     for file in FILES:
         for node in tree(file).body:
             if isinstance(node, Definition) and not node.name.lower().startswith("test"):
-                places[meaning(node)].append(f"{file.relative_to(TESTS)}: {node.name}")
+                alike[tuple(map(type, _body(node)))].append((file, node))
+    places = defaultdict(list)
+    for file, node in (one for several in alike.values() if len(several) > 1 for one in several):
+        places[meaning(node)].append(f"{file.relative_to(TESTS)}: {node.name}")
 
     assert [each for each in places.values() if len(each) > 1] == []

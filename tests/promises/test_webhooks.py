@@ -99,7 +99,7 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     Only events under way at a kill are handled again, as a further attempt.
     """
     random, order = Random(19), Order()
-    number, kills = sized((5000, 20), (400, 1))
+    number, kills = sized((5000, 20), (250, 1))
     conversations = [f"c{random.randrange(number * 300 // 5000)}" for _ in range(number)]
     events = [message(n, conversation) for n, conversation in enumerate(conversations)]
     deliveries = shuffled_deliveries(events, random)

@@ -13,6 +13,7 @@ import anyio
 import httpx
 import pytest
 from support.frames import leaks
+from support.size import sized
 from support.virtual import virtually
 
 from sunshine_async import (
@@ -498,7 +499,7 @@ Opened = Callable[[Path], Any]
 )
 async def test_a_large_image_takes_little_memory(source: Opened, path: Path) -> None:
     """40 MB go over a socket with less than 10 MB of memory added, on both sides together."""
-    size = 40 * 2**20
+    size = sized(40, 16) * 2**20
     with path.open("wb") as file:
         file.truncate(size)
     emulator, _ = emulated()
