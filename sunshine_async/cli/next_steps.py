@@ -21,6 +21,7 @@ _PROGRAM: Final = "sunshine-async"
 _OWN_REASONS: Final[Mapping[str, str]] = {
     "already created": "this journal has created the user before, with another body",
     "unknown before": "an earlier run may have done the row",
+    "UnsettledError": "an attempt before may have been applied, and the user differs from the row",
     "stopped": "the job was stopped before the answer came",
     "aborted": "the call was cut off",
     "configuration": "a setting is missing or invalid",
@@ -161,8 +162,11 @@ _RETRIES: Final[Sequence[tuple[Callable[[Report], bool], str, str]]] = (
 def next_steps(
     report: Report, command: Sequence[str], *, journal: str | None, guessed: bool = False
 ) -> list[NextStep]:
-    """Return the steps after a job that *command* has run; *guessed*: without all of the options."""
-    is_rerun = journal is not None and STDIN not in command
+    """Return the steps after a job that *command* has run; no words: a program has run the job.
+
+    A *guessed* command may lack options.
+    """
+    is_rerun = journal is not None and command and STDIN not in command
     steps = [*_retry_steps(report, command, guessed=guessed)] if is_rerun else []
     if journal is not None and report.troubles:
         failures = f"{_PROGRAM} job failures {shlex.quote(journal)}"
@@ -176,7 +180,7 @@ def next_steps(
     if journal is None and (report.troubles or report.waiting):
         text = "Next time, keep a journal: the same command then goes on, and no row is sent twice."
         steps.append(NextStep(text, [_with(command, "--journal", "run.sqlite")]))
-    if report.found is not None:
+    if report.found is not None and command:
         text = "Begin the next import with the limit that was found."
         steps.append(NextStep(text, [_with(command, "--rate", f"{report.found:.3g}")]))
     return steps or [NextStep("Nothing is left to do.")]

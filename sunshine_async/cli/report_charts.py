@@ -8,19 +8,27 @@ from sunshine_async.cli.output import format_duration
 from sunshine_async.jobs.report import coarse_quantile
 from sunshine_async.jobs.timeline import Part, Timeline, total_of
 
-_PARTS_DRAWN: Final = 400
+_PARTS_DRAWN: Final = 150
 _TABLE_ROWS: Final = 20
 
 
 def condensed(timelines: Sequence[Timeline]) -> list[list[Part]]:
-    """Return the parts of each timeline, so few in all that a page stays small."""
-    found = [timeline.parts for timeline in timelines if timeline.parts]
-    while sum(map(len, found)) > max(_PARTS_DRAWN, len(found)):
-        found = [
-            [total_of(parts[place : place + 2]) for place in range(0, len(parts), 2)]
-            for parts in found
-        ]
-    return found
+    """Return the parts of each timeline, of about the same length, and so few that charts are clear."""
+    seconds = total_of(part for timeline in timelines for part in timeline.parts).seconds
+    return [
+        _joined(timeline.parts, seconds / _PARTS_DRAWN) for timeline in timelines if timeline.parts
+    ]
+
+
+def _joined(parts: Sequence[Part], least: float) -> list[Part]:
+    """Return *parts* with short neighbours joined, so that a part has *least* seconds or more."""
+    joined: list[Part] = []
+    for part in parts:
+        if joined and joined[-1].seconds < least:
+            joined[-1].add(part)
+        else:
+            joined.append(total_of([part]))
+    return joined
 
 
 def charts_of(timelines: Sequence[Sequence[Part]]) -> list[Chart]:

@@ -100,8 +100,10 @@ def journal_page(journal: Journal, *, show_data: bool, ended: Report | None = No
         reasons.add(problem)
     name = about.get("source", "rows of a program")
     command = shlex.split(about.get(COMMAND, ""))
-    guess = ["sunshine-async", "import", name, "--service", about.get("service", ""),
-             "--mode", about.get("mode", ""), "--journal", str(journal.path)]  # fmt: skip
+    guess: list[str] = []
+    if "source" in about:  # a file
+        guess = ["sunshine-async", "import", "--service", about["service"], "--mode", about["mode"],
+                 "--journal", str(journal.path), name]  # fmt: skip
     steps = next_steps(report, command or guess, journal=str(journal.path), guessed=not command)
     title = _title(about.get("mode", "job"), name)
     return ReportPage(

@@ -161,10 +161,11 @@ class ReportPage:
         if not counted:
             return [make("p", "Every row that was taken is done.")]
         shows = self.reasons.show_data
-        rows = [
+        rows: list[list[Element | str]] = [
             [
-                each.trouble.value, f"{each.count:,}", each.code, each.reason,
-                ", ".join(f"{problem.line:,}" for problem in each.examples),
+                each.trouble.value, f"{each.count:,}", each.code,
+                make("span", each.reason, class_="reason"),
+                ", ".join(str(problem.line) for problem in each.examples),
             ]
             for each in counted
         ]  # fmt: skip
@@ -199,7 +200,10 @@ class ReportPage:
         figures = [chart.draw() for chart in charts_of(timelines)]
         text = "Time is the working time of the job."
         if len(timelines) > 1:
-            text += " A dashed line marks the start of a further run; the time between runs is left out."
+            text += (
+                " A dashed line marks the start of a further run. The time between runs is left out, "
+                "as are the last seconds of a run that was cut off."
+            )
         names, rows = values_of(parts)
         table = _table("Values of the charts", names, rows, numbers={*range(len(names))})
         return [

@@ -120,7 +120,8 @@ def read_timeline(text: str) -> Timeline | None:
         version, started_at, ending, parts = orjson.loads(text)
         if version != _FORMAT:
             return None
-        return Timeline(started_at, [_part(*values) for values in parts], ending)
+        ending = None if ending is None else str(ending)
+        return Timeline(float(started_at), [_part(*values) for values in parts], ending)
     except (TypeError, ValueError, AttributeError):
         return None
 
@@ -128,7 +129,7 @@ def read_timeline(text: str) -> Timeline | None:
 def _part(*values: Any) -> Part:
     part = Part(*values)
     part.calls = {int(place): count for place, count in part.calls.items()}
-    return part
+    return total_of([part])  # fails unless all values are numbers
 
 
 def _rounded(value: Any) -> Any:
@@ -147,13 +148,14 @@ class Recorder:
         self._paused_before: Final = pace().throttled_seconds
         self._before = Part()
         self._due = inf
-        self._saved_at = -inf
+        self._saved_at = 0.0
 
     def begin(self) -> None:
         """Begin: rows counted before are no part of the timeline."""
         self.timeline.started_at = time()
         self._before = self._totals()
         self._due = self._before.seconds
+        self._save()
 
     def record(self) -> None:
         """Sample if the last sample is old enough; a pause without any outcome is a single part."""
@@ -162,14 +164,18 @@ class Recorder:
             return
         self._sample()
         self._due = seconds + min(self.timeline.width, _LONGEST_SAMPLE)
-        if self.save is not None and seconds - self._saved_at >= SAVE_EVERY:
-            self._saved_at = seconds
-            self.save(self.timeline.as_text())
+        if seconds - self._saved_at >= SAVE_EVERY:
+            self._save()
 
     def end(self) -> None:
         """Add the last counts, and the ending of the job."""
         self._sample()
         self.timeline.ending = self._report.ending.value
+
+    def _save(self) -> None:
+        self._saved_at = self._report.seconds
+        if self.save is not None:
+            self.save(self.timeline.as_text())
 
     def _sample(self) -> None:
         """Set the figures of the pace in the report, and add the counts since the sample before."""
