@@ -3,13 +3,14 @@
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 import typer
 from attrs import define, field, frozen
 
-from sunshine_async.jobs import Problem, Report, Trouble
+from sunshine_async.jobs import Ending, Problem, Report, Trouble
 from sunshine_async.rows.file import STDIN
 
 EXAMPLES: Final = 5
@@ -117,8 +118,8 @@ def command_of(context: typer.Context) -> list[str]:
         if source is None or source.name != "COMMANDLINE":
             continue
         given = context.params[name]
-        values = given if isinstance(given, (list, tuple)) else [given]
-        texts = [str(getattr(value, "value", value)) for value in values]
+        values = cast("list[object]", given if isinstance(given, (list, tuple)) else [given])
+        texts = [str(value.value if isinstance(value, Enum) else value) for value in values]
         if parameter.param_type_name == "argument":
             last += ["--", *texts] if texts[0].startswith("-") and texts[0] != STDIN else texts
         elif getattr(parameter, "is_flag", False):
@@ -143,6 +144,7 @@ def _has_failed(report: Report) -> bool:
     return bool(report.failed - report.codes["already created"])
 
 
+_BY_HAND: Final = "Give the rows that are not done to the same program or command again."
 _SETTLE: Final = (
     "Settle the unknown rows: a row with a key is looked up first. A row without a key is sent again: "
     "look at the service before."
@@ -166,8 +168,11 @@ def next_steps(
 
     A *guessed* command may lack options.
     """
-    is_rerun = journal is not None and command and STDIN not in command
-    steps = [*_retry_steps(report, command, guessed=guessed)] if is_rerun else []
+    if STDIN in command:  # the rows can't be read again
+        command = ()
+    steps: list[NextStep] = []
+    if journal is not None and command:
+        steps += _retry_steps(report, command, guessed=guessed)
     if journal is not None and report.troubles:
         failures = f"{_PROGRAM} job failures {shlex.quote(journal)}"
         steps.append(
@@ -177,13 +182,17 @@ def next_steps(
                 [f"{failures} --out failed.jsonl"],
             )
         )
-    if journal is None and (report.troubles or report.waiting):
+    if journal is None and report.troubles and command:
         text = "Next time, keep a journal: the same command then goes on, and no row is sent twice."
         steps.append(NextStep(text, [_with(command, "--journal", "run.sqlite")]))
     if report.found is not None and command:
         text = "Begin the next import with the limit that was found."
         steps.append(NextStep(text, [_with(command, "--rate", f"{report.found:.3g}")]))
-    return steps or [NextStep("Nothing is left to do.")]
+    if journal is None and report.ending is not Ending.ALL:
+        line = f"{report.last_line:,}"
+        steps.insert(0, NextStep(f"Rows up to line {line} were taken. Import the later rows."))
+    is_done = report.ending is Ending.ALL and not report.troubles and not report.waiting
+    return steps or [NextStep("Nothing is left to do." if is_done else _BY_HAND)]
 
 
 def _retry_steps(report: Report, command: Sequence[str], *, guessed: bool) -> Iterable[NextStep]:

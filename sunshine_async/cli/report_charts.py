@@ -81,12 +81,10 @@ def _requests_chart(parts: Sequence[Part], axis: Axis) -> Chart:
 def _duration_chart(parts: Sequence[Part], axis: Axis) -> Chart:
     whole = total_of(parts).calls
     half, most = (coarse_quantile(share, whole) for share in (0.5, 0.95))
-    text = "No call ended."
-    if half is not None and most is not None:
-        text = f"Half of the calls ended within {_time(half)}, 95 % within {_time(most)}."
+    text = f"Half of the calls ended within {_time(half)}, 95 % within {_time(most)}."
     return Chart(
         "Seconds a call",
-        f"{text} Waits and retries count.",
+        f"{text} Waits and retries count." if whole else "No call ended.",
         axis,
         lines=[
             Series("95 % of the calls", "p95", [coarse_quantile(0.95, p.calls) for p in parts]),
@@ -129,7 +127,7 @@ def values_of(parts: Sequence[Part]) -> tuple[list[str], list[list[str]]]:
         rows.append([
             format_time(at), short(rate(part.done, part)), short(rate(part.not_done, part)),
             short(rate(part.requests, part)), short(rate(part.throttled, part)),
-            *("-" if seconds is None else _time(seconds) for seconds in durations),
+            *map(_time, durations),
             format_duration(part.paused), format_duration(part.held),
         ])  # fmt: skip
         at += part.seconds
@@ -152,5 +150,7 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"  # noqa: PLR2004 - digits
 
 
-def _time(seconds: float) -> str:
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -65,7 +65,7 @@ class ReportPage:
             make("meta", name="color-scheme", content="light dark"),
             make("title", self.title),
             make("link", rel="icon", href="data:,"),
-            make("style", files(__package__).joinpath("report.css").read_text(encoding="utf-8")),
+            make("style", files("sunshine_async.cli").joinpath("report.css").read_text(encoding="utf-8")),
         )  # fmt: skip
         page = make("html", "", head, make("body", "", self._main()), lang="en")
         for element in page.iter():
@@ -138,7 +138,7 @@ class ReportPage:
         report = self.report
         counts: dict[str, int] = {name: getattr(report, name) for name, _ in _OUTCOMES}
         whole = sum(counts.values())
-        rows: list[list[Element | str]] = []
+        rows: list[Sequence[Element | str]] = []
         for name, meaning in _OUTCOMES:
             count, word = counts[name], name.replace("_", " ")
             if count or name in _ALWAYS:
@@ -161,7 +161,7 @@ class ReportPage:
         if not counted:
             return [make("p", "Every row that was taken is done.")]
         shows = self.reasons.show_data
-        rows: list[list[Element | str]] = [
+        rows: list[Sequence[Element | str]] = [
             [
                 each.trouble.value, f"{each.count:,}", each.code,
                 make("span", each.reason, class_="reason"),

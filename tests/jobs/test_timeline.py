@@ -83,7 +83,7 @@ def test_a_timeline_comes_back_from_its_text(samples: list[Part]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", "null", "[2, 0, null, []]", "[1, 0, null, [[1, 2]]]", "[1, 0, null, 5]",
+    ["", "{}", "[]", "null", "[2, 0, null, []]", "[1, 0, null, [[1, true, {}]]]", "[1, 0, null, 5]",
      '[1, 0, null, [[1,2,3,4,5,6,7,8,9,null,{"x": 1}]]]', '[1, "x", null, []]'],
 )  # fmt: skip
 def test_a_text_of_another_release_is_no_timeline(text: str) -> None:
