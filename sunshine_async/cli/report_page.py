@@ -163,8 +163,8 @@ class ReportPage:
         shows = self.reasons.show_data
         rows: list[Sequence[Element | str]] = [
             [
-                each.trouble.value, f"{each.count:,}", each.code,
-                make("span", each.reason, class_="reason"),
+                each.trouble.value, f"{each.count:,}",
+                make("span", each.reason, class_="reason"), each.code,
                 ", ".join(str(problem.line) for problem in each.examples),
             ]
             for each in counted
@@ -176,7 +176,7 @@ class ReportPage:
         )
         table = _table(
             "Rows not done, by reason",
-            ["Outcome", "Rows", "Code", "Reason", "Lines, such as"],
+            ["Outcome", "Rows", "Reason", "Code", "Lines, such as"],
             rows,
             numbers={1},
         )

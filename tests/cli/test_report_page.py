@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.pages import FULL, timelines, troubled
 from support.size import sized
 from typer.testing import CliRunner, Result
 
@@ -33,7 +34,7 @@ from sunshine_async.cli.next_steps import (
 from sunshine_async.cli.report_page import ReportPage
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
-from sunshine_async.jobs.timeline import PARTS, Part, Timeline
+from sunshine_async.jobs.timeline import Part, Timeline
 from sunshine_async.journal import Journal, State, Update
 
 Call: TypeAlias = Callable[..., Result]
@@ -76,22 +77,6 @@ class Page(HTMLParser):
         return [text for tag, text in self.texts if tag == "code"]
 
 
-def timelines(runs: int, parts: int = PARTS) -> list[Timeline]:
-    """Return the timelines of runs with refusals, a gap, an outage and slow calls."""
-    return [
-        Timeline(
-            1.7e9 + run,
-            [
-                Part(1.0, n, n % 3, 0, n % 2, n, n % 5, 0.5 * (n % 4 == 0), n % 7 == 0, 9.5 * n,
-                     {40 + n % 20: 3} if n % 6 else {})
-                for n in range(parts)
-            ],
-            None if run else "stopped",
-        )
-        for run in range(runs)
-    ]  # fmt: skip
-
-
 def page(report: Report | None = None, *, show_data: bool = False, **more: Any) -> Page:
     """Return the page of *report*."""
     report = report or Report()
@@ -110,17 +95,6 @@ def problem(reason: str, code: str = "conflict", trouble: Trouble = Trouble.FAIL
     return Problem(7, trouble, code, reason)
 
 
-def troubled(*problems: Problem, **more: Any) -> Report:
-    report = Report(**more)
-    for each in problems:
-        report.add(each)
-    return report
-
-
-FULL = troubled(
-    *(problem("409 conflict", trouble=trouble) for trouble in Trouble),
-    done=3, waiting=2, left_out=1, found=9.5, window=10.0, ending=Ending.GAVE_UP, reason="gone",
-)  # fmt: skip
 PAGES = {
     "empty": page,
     "full": lambda: page(FULL, timelines=timelines(1), show_data=True),
