@@ -99,7 +99,7 @@ class ReportPage:
     def _status(self) -> str:
         report = self.report
         rows = f"{report.rows:,} row{'s' * (report.rows != 1)}"
-        left = f"; {report.waiting:,} are still to be sent" if report.waiting else ""
+        left = f"; still to be sent: {report.waiting:,}" if report.waiting else ""
         if report.ending is Ending.GAVE_UP:
             reason = report.reason or "going on would have been useless"
             reason = reason if self.reasons.show_data else ending_without_data(reason)

@@ -292,7 +292,7 @@ def luminance(color: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast(scheme: str) -> None:
     """Text has a contrast of 4.5 at least on each ground that text stands on, and drawings 3."""
-    light, dark = STYLE.split("@media (prefers-color-scheme: dark)")
+    light, dark = STYLE.split("@media screen and (prefers-color-scheme: dark)")
     found = colors(light) if scheme == "light" else colors(dark.partition("* {")[0])
 
     def contrast(one: str, other: str) -> float:
@@ -385,7 +385,7 @@ class TestCommands:
         shown = Page(result.stdout)
 
         assert result.exit_code == 0
-        assert "Not finished: 2 rows have an outcome; 1 are still to be sent." in shown.text("p")
+        assert "Not finished: 2 rows have an outcome; still to be sent: 1." in shown.text("p")
         assert "accept about 9.5 calls a second (95 in 10 s)" in shown.text("p")
         for command, option in zip(
             shown.commands(), ("", "--retry-unknown", "--out", "--rate"), strict=True
