@@ -13,6 +13,7 @@ from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
 from sunshine_async.cli.conversations import conversations, messages
 from sunshine_async.cli.job import job
+from sunshine_async.cli.next_steps import command_of
 from sunshine_async.cli.options import (
     AppId,
     BaseUrl,
@@ -26,6 +27,7 @@ from sunshine_async.cli.options import (
     parse_concurrency,
 )
 from sunshine_async.cli.output import Printer
+from sunshine_async.cli.report_file import ReportFile
 from sunshine_async.cli.run_job import ImportPlan, run_dry, run_import
 from sunshine_async.cli.services import (
     ConnectionOptions,
@@ -45,7 +47,7 @@ from sunshine_async.rows.file import STDIN
 _WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
-    "key_id", "secret_file",
+    "key_id", "secret_file", "report", "show_data",
 )  # fmt: skip
 """Options without an effect in a dry run."""
 
@@ -225,6 +227,19 @@ _MaxOutage = Annotated[
 _Grace = Annotated[
     float, typer.Option(min=0, help="Seconds that calls under way get to end after an interrupt.")
 ]
+_Report = Annotated[
+    Path | None,
+    option(
+        metavar="report.html",
+        help="Write an HTML page about the job: outcomes, reasons, charts, next steps. A report of before is replaced.",
+    ),
+]
+_ShowData = Annotated[
+    bool,
+    option(
+        "--show-data", help="With --report: show the texts of the service, which may name people."
+    ),
+]
 _AsJson = Annotated[
     bool,
     option(
@@ -286,6 +301,8 @@ def import_file(
     keep_bodies: _KeepBodies = False,
     max_outage: _MaxOutage = MAX_OUTAGE,
     grace: _Grace = GRACE,
+    report: _Report = None,
+    show_data: _ShowData = False,
     as_json: _AsJson = False,
     base_url: BaseUrl = None,
     app_id: AppId = None,
@@ -308,7 +325,8 @@ def import_file(
             retry_failed=retry_failed, retry_unknown=retry_unknown,
             accept_changed_source=accept_changed_source, full=full, keep_bodies=keep_bodies,
         )  # fmt: skip
-        plan = ImportPlan(found.service, mode, options, journal)
+        page = ReportFile(report, show_data) if report and not dry_run else None
+        plan = ImportPlan(found.service, mode, options, journal, page, command_of(context))
         if file == STDIN and stdin_is_terminal():
             printer.print_note(
                 "Reading rows from the terminal: Ctrl-D on a line of its own ends them."

@@ -21,6 +21,7 @@ from sunshine_async.cli.output import (
     format_duration,
     summary_table,
 )
+from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
 from sunshine_async.jobs.source import source_row
 from sunshine_async.jobs.tasks import SERVICES
@@ -113,6 +114,26 @@ def export(
             cells = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
             cells["outcome"] = row["outcome"] or State(row["state"]).name.lower()
             write(json_line(cells) if format is Format.JSONL else _csv_line(cells))
+
+
+@job.command()
+def report(
+    path: JournalPath,
+    *,
+    out: Out = None,
+    force: Force = False,
+    show_data: Annotated[
+        bool,
+        typer.Option("--show-data", help="Show the texts of the service, which may name people."),
+    ] = False,
+) -> None:
+    """Write an HTML page about the job: outcomes, reasons, charts of all runs, and next steps.
+
+    The page is a single file, and loads nothing. A report of before is replaced.
+    """
+    force = force or (out is not None and is_report(out))
+    with _open(path, out, force=force) as (journal, write):
+        write(journal_page(journal, show_data=show_data).as_html())
 
 
 @job.command()

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -21,6 +21,8 @@ from sunshine_async.cli.output import (
     summary_table,
     unknown_keys,
 )
+from sunshine_async.cli.report_file import ReportFile, save_command
+from sunshine_async.cli.report_page import ReportPage
 from sunshine_async.cli.streams import OutputError, emit, emit_json
 from sunshine_async.jobs import (
     DryRun,
@@ -28,6 +30,7 @@ from sunshine_async.jobs import (
     Job,
     JournaledJob,
     Mode,
+    Problem,
     Report,
     RowFile,
     Service,
@@ -51,6 +54,9 @@ class ImportPlan:
     mode: Mode
     options: JobOptions = field(factory=JobOptions)
     journal: str | None = None
+    report: ReportFile | None = None
+    command: Sequence[str] = ()
+    """The words of the command, for later reports."""
 
     def __attrs_post_init__(self) -> None:
         """Raise `ConfigurationError` for an option that needs a journal, if there is none."""
@@ -77,9 +83,28 @@ class ImportPlan:
         job = Job(
             client, self.service, self.mode, concurrency=options.concurrency, grace=options.grace,
             max_failures=options.max_failures, max_outage=options.max_outage,
-            on_problem=options.on_problem,
+            on_problem=self._tell,
         )  # fmt: skip
         return nullcontext(job)
+
+    def _tell(self, problem: Problem) -> None:
+        """Pass *problem* on, and count the reason for the report."""
+        if self.report is not None:
+            self.report.reasons.add(problem)
+        if self.options.on_problem is not None:
+            self.options.on_problem(problem)
+
+    def page(self, job: Job, rows: RowFile) -> ReportPage | None:
+        """Return the report page of *job*, which has ended, if a page is wanted."""
+        self.save_command(job, replace=True)
+        if self.report is None:
+            return None
+        return self.report.page(job, rows, self.about(rows), self.command)
+
+    def save_command(self, job: Job, *, replace: bool = False) -> None:
+        """Write the command to the journal of *job*, if any."""
+        if isinstance(job, JournaledJob):
+            save_command(job.journal, self.command, replace=replace)
 
 
 def run_dry(plan: ImportPlan, rows: RowFile, printer: Printer, *, rate: float | None) -> int:
@@ -154,9 +179,12 @@ class JobResult:
 async def run_import(plan: ImportPlan, rows: RowFile, client: Client, printer: Printer) -> int:
     """Run the import, show the report, and return the exit status."""
     result: JobResult | None = None
+    page: ReportPage | None = None
     try:
         async with client, plan.open_job(client) as job:
+            plan.save_command(job)  # a killed run saves no command later
             result = await run_job(job, rows, printer, grace=plan.options.grace)
+            page = plan.page(job, rows)
     except Exception as error:
         if result is None:
             raise
@@ -165,6 +193,9 @@ async def run_import(plan: ImportPlan, rows: RowFile, client: Client, printer: P
         )
     try:
         printer.print_report(result.report, missing=result.missing, **plan.about(rows))
+        if plan.report is not None and page is not None:
+            plan.report.write(page)
+            printer.print_note(f"Report: {plan.report.path}")
     except OutputError as error:
         emit(sys.stderr, f"sunshine-async: {error}\n")
         return result.status or Status.TROUBLE

@@ -40,6 +40,7 @@ The same from the command line; ``sunshine-async import --help`` explains all op
           --max-failures 100 --retry-failed
     $ sunshine-async job show run.sqlite
     $ sunshine-async job failures run.sqlite
+    $ sunshine-async job report run.sqlite --out report.html
 
 - ``--skip`` leaves out a column, and ``--map`` names the column of a field. A column that is neither
   a field nor skipped is an error before anything is sent.
@@ -77,7 +78,8 @@ a journal, so that a killed job goes on. `dry_run` reads the rows and sends noth
 `Entries` read the rows, in a thread; a `Task` of the table of a `Service` turns a row into a call.
 `bulk` makes the calls; `OutageWatch` holds rows back while the service is gone. The `Report`
 counts the outcomes. With a journal, a `CrashSafeSender` marks rows before sending, and a
-`JournalWriter` writes marks and outcomes in group commits.
+`JournalWriter` writes marks and outcomes in group commits. A `Recorder` keeps a `Timeline` of rows,
+calls and pauses for the charts of a report.
 
 Each row that is taken has one of four outcomes:
 

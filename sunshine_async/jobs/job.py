@@ -36,6 +36,7 @@ from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.jobs.outage import OutageWatch, is_answer, is_permanent
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
 from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Send, Service, Task
+from sunshine_async.jobs.timeline import Recorder
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 Results: TypeAlias = Sequence[object | Exception]  # in the order of the entries
@@ -173,7 +174,7 @@ class Job:
         self._has_run = False
         self._started = 0.0
         tally = client.tally
-        self._paused_before: Final = self.pace.throttled_seconds
+        self.recorder: Final = Recorder(self.report, lambda: self.pace)
         self._before: Final = (tally.requests, tally.resent, tally.throttled)
 
     @property
@@ -220,6 +221,8 @@ class Job:
         async with anyio.create_task_group() as tasks:
             try:
                 await self._prepare(rows, tasks)
+                self._measure()
+                self.recorder.begin()
                 self._entries = self._open_entries(rows)
                 tasks.start_soon(self._outage.run)
                 await self._send_all(self._take(self._entries))
@@ -234,10 +237,7 @@ class Job:
         if own is not None:
             raise own
         self._measure()
-        pace = self.pace
-        self.report.limit, self.report.window = pace.rate, pace.window
-        self.report.found = pace.found if pace.ceiling is None else None
-        self.report.paused = pace.throttled_seconds - self._paused_before
+        self.recorder.end()
         if isinstance(rows, RowFile):
             self.report.turned = rows.turned
         await self._finish()
@@ -367,6 +367,7 @@ class Job:
         report.throttled = tally.throttled - throttled
         report.seconds = self._clock() - self._started
         report.held = self._outage.seconds
+        self.recorder.record()
 
 
 def ends_job(error: object) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -114,6 +114,7 @@ class JournaledJob(Job):
     async def _prepare(self, rows: Rows, tasks: TaskGroup) -> None:
         self._tasks = tasks
         await self._load(rows)
+        self.recorder.save = self._writer.save_timeline
         tasks.start_soon(self._writer.run)
 
     async def _load(self, rows: Rows) -> None:
@@ -142,7 +143,7 @@ class JournaledJob(Job):
             self._open_file(cast("RowFile", rows))
         if self._options.retry_failed and self._rules.once and self._rules.skips:
             self.journal.judge()
-        self._restore_report()
+        restore_report(self.report, self.journal, unloaded=self._unloaded)
         return self.journal.about()
 
     def _open_file(self, rows: RowFile) -> None:
@@ -231,19 +232,6 @@ class JournaledJob(Job):
         except JournalError as error:
             self.give_up(str(error))
 
-    def _restore_report(self) -> None:
-        report, counted = self.report, self.journal.report()
-        states = counted.states
-        report.done, report.outcomes = states[State.DONE], counted.outcomes
-        report.failed, report.unknown = states[State.FAILED], states[State.UNKNOWN]
-        report.bad, report.left_out = states[State.BAD], states[State.LEFT_OUT]
-        report.waiting = states[State.WAITING] + states[State.BEGUN] + self._unloaded
-        report.codes = Counter({code: count for code, (count, _) in counted.codes.items()})
-        report.problems = [
-            Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
-            for row in islice(self.journal.rows(*TROUBLES), KEPT)
-        ]
-
     def _sums(self) -> Mapping[str, str]:
         """Return the sums over the sessions of the run, for the journal."""
         report = self.report
@@ -261,7 +249,7 @@ class JournaledJob(Job):
         """Bring the journal and the report to the state after the last row."""
         if self._rules.aliased and not self._is_stream and self.report.requests:
             self.journal.send_overtaken()
-        self._restore_report()
+        restore_report(self.report, self.journal, unloaded=self._unloaded)
         about = {**self._sums()}
         if not self._is_stream:  # the rows of a stream were counted on arrival
             self.report.turned = int(self.journal.about().get("turned", "0"))
@@ -269,7 +257,25 @@ class JournaledJob(Job):
             about[REACH] = "0"  # rows that may have been sent have marks of their own
         if self.report.ending is Ending.ALL and not self.journal.waiting():
             about |= FINISHED
-        self.journal.describe(**about)
+        self.journal.write((), about=about, timeline=self.recorder.timeline.as_text())
+
+
+def restore_report(report: Report, journal: Journal, *, unloaded: int = 0) -> None:
+    """Set the counts of rows in *report* to the counts of *journal*, with *unloaded* rows waiting."""
+    counted = journal.report()
+    states = counted.states
+    report.done, report.outcomes = states[State.DONE], counted.outcomes
+    report.failed, report.unknown = states[State.FAILED], states[State.UNKNOWN]
+    report.bad, report.left_out = states[State.BAD], states[State.LEFT_OUT]
+    report.waiting = states[State.WAITING] + states[State.BEGUN] + unloaded
+    report.codes = Counter({code: count for code, (count, _) in counted.codes.items()})
+    report.problems = [*islice(problems_of(journal), KEPT)]
+
+
+def problems_of(journal: Journal) -> Iterator[Problem]:
+    """Yield the rows of *journal* that weren't done."""
+    for row in journal.rows(*TROUBLES):
+        yield Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
 
 
 LastingJob = JournaledJob

@@ -60,7 +60,8 @@ class OutageWatch:
         at_first: float,
     ) -> None:
         self.answers = 0  # of rows and probes
-        self.seconds = 0.0  # total of all outages
+        self._seconds = 0.0  # total of the outages before
+        self._since: float | None = None  # the beginning of this outage
         self.held = False
         self._pace: Final = pace
         self._probe: Final = probe
@@ -75,6 +76,12 @@ class OutageWatch:
         self._pause = _FIRST_PAUSE
         self._closed = False
         self._probing: anyio.CancelScope | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all outages so far."""
+        now = CLOCK.now()
+        return self._seconds + now - (now if self._since is None else self._since)
 
     def record_answer(self) -> None:
         """Record an answer of the service to a row."""
@@ -106,10 +113,10 @@ class OutageWatch:
             while not self._closed:
                 if self._was_lost or self._pace.held:
                     self._was_lost, self.held = False, True
-                    since = CLOCK.now()
+                    self._since = CLOCK.now()
                     with anyio.CancelScope() as self._probing:
                         await self._probe_service()
-                    self.seconds += CLOCK.now() - since
+                    self._seconds, self._since = self.seconds, None
                     self._release()
                 else:
                     await waker.wait(None)

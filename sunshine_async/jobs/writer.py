@@ -17,6 +17,7 @@ _BACKLOG: Final = 2000  # unwritten updates from which on senders have to wait f
 @define(eq=False)
 class _CommitGroup:
     started_through: int = 0
+    timeline: str | None = None
     begun: dict[int, str | None] = field(factory=dict[int, str | None])
     updates: list[Update] = field(factory=list[Update])
     done: dict[tuple[str, int], dict[int, str | None]] = field(factory=dict)
@@ -26,7 +27,7 @@ class _CommitGroup:
 
     @property
     def has_data(self) -> bool:
-        return bool(self.size or self.begun or self.started_through)
+        return bool(self.size or self.begun or self.started_through or self.timeline)
 
 
 class JournalWriter:
@@ -90,6 +91,11 @@ class JournalWriter:
         self._group.done.setdefault((outcome, sent), {})[number] = remote_id
         self._added()
 
+    def save_timeline(self, text: str) -> None:
+        """Write the timeline of the session soon."""
+        self._group.timeline = text
+        self._wake.set()
+
     def flush_soon(self) -> None:
         """Write the updates so far, if any, without delay; don't wait."""
         self._flush.set()
@@ -142,7 +148,10 @@ class JournalWriter:
         if group.started_through:
             about[REACH] = str(group.started_through)
         try:
-            self._journal.write(group.updates, begun=group.begun, done=group.done, about=about)
+            self._journal.write(
+                group.updates, begun=group.begun, done=group.done, about=about,
+                timeline=group.timeline,
+            )  # fmt: skip
         except JournalError as error:
             self._error = error
         else:

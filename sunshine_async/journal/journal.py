@@ -22,6 +22,7 @@ from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, Stat
 from sunshine_async.journal.stream import RowMatcher
 
 _PAGE: Final = 500
+_TIMELINES: Final = 50  # timelines that are kept: some kilobytes each
 _STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
 _UNCERTAIN: Final = (State.BEGUN, State.UNKNOWN)
 _EMPTY: Final[Mapping[Any, Any]] = {}
@@ -66,8 +67,15 @@ class Journal(JournalDatabase):
         """Begin another session; return the number of the session."""
         with self._transaction() as database:
             database.execute(sql.COUNT_SESSION)
+            database.execute(sql.CREATE_TIMELINES)
+            database.execute(sql.DELETE_OLD_TIMELINES, (_TIMELINES - 1,))
         self.session = int(self.about()["session"])
         return self.session
+
+    def timelines(self) -> list[str]:
+        """Return the timelines of the last sessions, in order; none of a release without timelines."""
+        [[known]] = self._fetch_all(sql.HAS_TIMELINES)
+        return [text for (text,) in self._fetch_all(sql.SELECT_TIMELINES)] if known else []
 
     def begin(self) -> None:
         """Begin to read another source; the rows stay unchanged until `ready`."""
@@ -184,8 +192,9 @@ class Journal(JournalDatabase):
         begun: Mapping[int, str | None] = _EMPTY,
         done: Done = _EMPTY,
         about: Mapping[str, str] = _EMPTY,
+        timeline: str | None = None,
     ) -> None:
-        """Write new states of rows in a single transaction.
+        """Write new states of rows, and the *timeline* of the session, in a single transaction.
 
         The facts of *about* are set first. Next, the rows *begun*, remote ids by number, are marked
         as begun, with an attempt more for each. Then come *marks*, at most a single update for each row, and *done*.
@@ -202,6 +211,8 @@ class Journal(JournalDatabase):
         if marks:
             values = _json([_values(mark) for mark in marks])
             statements.append((sql.UPDATE_ROWS, (self.session, values)))
+        if timeline is not None:
+            statements.append((sql.SAVE_TIMELINE, (self.session, timeline)))
         statements += (
             (sql.UPDATE_DONE, (*result, now, self.session, _json(rows)))
             for result, rows in done.items()

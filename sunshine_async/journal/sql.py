@@ -67,6 +67,14 @@ MARK_UNREADABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unread
 SET_FACT: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
 COUNT_SESSION: Final = """INSERT INTO about VALUES ('session', '1')
     ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"""
+CREATE_TIMELINES: Final = """CREATE TABLE IF NOT EXISTS timelines
+    (session INTEGER PRIMARY KEY, data TEXT NOT NULL)"""
+"""Timelines of the last sessions. Releases that know no timelines ignore the table."""
+HAS_TIMELINES: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'timelines'"
+SELECT_TIMELINES: Final = "SELECT data FROM timelines ORDER BY session"
+SAVE_TIMELINE: Final = "INSERT OR REPLACE INTO timelines VALUES (?, ?)"
+DELETE_OLD_TIMELINES: Final = """DELETE FROM timelines
+    WHERE session <= (SELECT max(session) FROM timelines) - ?"""
 DELETE_SOURCE_FACTS: Final = "DELETE FROM about WHERE name IN ('digest', 'meant', 'source')"
 SET_READ_AHEAD: Final = """INSERT OR REPLACE INTO about
     SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows"""
