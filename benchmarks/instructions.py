@@ -7,9 +7,9 @@ Instructions are the same on a busy machine, where times are not. Each client ru
 counts, divided by *--creates*, is a create without the start of the process. Instructions don't
 show cold caches: see `compare.py` for times.
 
-Objects are counted without valgrind while all calls wait for an answer: memory blocks
-(`sys.getallocatedblocks`: up to 512 bytes each) and containers that the garbage collector visits (`gc.get_objects`), each
-as the growth over the idle client, divided by the calls in flight.
+Objects are counted without valgrind while calls wait for an answer: memory blocks of at most 512
+bytes (`sys.getallocatedblocks`) and containers that the garbage collector visits
+(`gc.get_objects`), each as the growth over the idle client, divided by the calls in flight.
 """
 
 import argparse
