@@ -255,7 +255,7 @@ def _model_writer(kind: Any, converter: "Converter") -> unions.Write:
     return write_with_extra
 
 
-@cache  # at first use: cattrs takes a sixth of the time to import a client
+@cache  # at first use: the import of a client does without cattrs
 def _converter(*, strict: bool) -> "Converter":
     from cattrs import Converter  # noqa: PLC0415 - large
 
