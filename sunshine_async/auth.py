@@ -192,7 +192,7 @@ class BearerAuth(_SecretHolder):
         """Return the header of a fixed token; for a function, a random text of this object."""
         return f"Bearer {self._identity}"
 
-    def _lock(self) -> anyio.Lock:
+    def _lock(self) -> "anyio.Lock":
         return self._locks.setdefault(current_token().native_token, anyio.Lock())
 
     async def _refresh(self) -> str:

@@ -5,20 +5,31 @@ for plain data. Only a failure costs a search: `_encoding_error` encodes each pa
 """
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cache, partial
 from math import isfinite
 from types import NoneType
-from typing import Any, Final, TypeAlias, TypeGuard, TypeVar, cast, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+)
 
 import attrs
 import orjson
-from cattrs import Converter
-from cattrs.gen import make_dict_unstructure_fn, override
 
 from sunshine_async._codec import reader, unions
-from sunshine_async._codec.model import EXTRA, TAG, UnixTime, Unset, name_of
+from sunshine_async._codec.model import EXTRA, TAG, UnixTime, Unset, name_of, write_datetime
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 T = TypeVar("T")
 Misfit: TypeAlias = reader.Misfit
@@ -47,7 +58,7 @@ def encode(value: object) -> bytes:
 def _encode_or_none(value: object, kind: Any) -> bytes | None:
     """Return *value*, declared as a *kind*, as JSON; None if JSON can't hold the value."""
     try:
-        plain = _ANSWERS.get_unstructure_hook(kind)(value)
+        plain = _writer(kind)(value)
         data = orjson.dumps(plain, default=_write_model_inside, option=_ORJSON_OPTIONS)
     except (orjson.JSONEncodeError, Misfit, RecursionError, AttributeError):
         return None
@@ -73,7 +84,7 @@ def structure(data: object, kind: type[T]) -> T:
     with the path for a missing or unreadable required field, and for a list without a readable item.
     """
     try:
-        result: T = _ANSWERS.get_structure_hook(kind)(data, kind)
+        result: T = _answer_reader(kind)(data, kind)
     except reader.PartialMisfit as part:
         if part.reading:
             return cast("T", part.reading)
@@ -88,7 +99,7 @@ def structure(data: object, kind: type[T]) -> T:
 def structure_body(data: object, kind: type[T]) -> T:
     """Return a body, plain *data*, as a *kind*; raise `Misfit` with the path of unfit data."""
     try:
-        result: T = _BODIES.get_structure_hook(kind)(data, kind)
+        result: T = _body_reader(kind)(data, kind)
     except (Misfit, RecursionError) as error:
         misfit = _without_context(error)
     else:
@@ -182,14 +193,6 @@ def _is_array(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, list | tuple)
 
 
-def _write_datetime(at: datetime) -> str:
-    try:
-        utc = at.astimezone(UTC)
-    except OverflowError:  # at either end of the calendar: the time keeps its own zone
-        return at.isoformat(timespec="milliseconds")
-    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _write_model_inside(value: Any) -> Any:
     """Write a model inside plain data; raise `TypeError` for any other type, which isn't JSON."""
     if not _is_model(value):
@@ -218,7 +221,7 @@ def _write_plain(value: Any) -> Any:
     return value
 
 
-def _list_writer(kind: Any, converter: Converter) -> unions.Write:
+def _list_writer(kind: Any, converter: "Converter") -> unions.Write:
     [member] = get_args(kind)
     try:
         write = converter.get_unstructure_hook(member)
@@ -227,7 +230,9 @@ def _list_writer(kind: Any, converter: Converter) -> unions.Write:
     return lambda values: [write(value) for value in values]
 
 
-def _model_writer(kind: Any, converter: Converter) -> unions.Write:
+def _model_writer(kind: Any, converter: "Converter") -> unions.Write:
+    from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415 - large
+
     overrides: Any = {
         field.name: override(
             omit=field.name == EXTRA,
@@ -250,14 +255,17 @@ def _model_writer(kind: Any, converter: Converter) -> unions.Write:
     return write_with_extra
 
 
-def _converter(*, strict: bool) -> Converter:
+@cache  # at first use: the import of a client does without cattrs
+def _converter(*, strict: bool) -> "Converter":
+    from cattrs import Converter  # noqa: PLC0415 - large
+
     converter = Converter(detailed_validation=False)
     for kind in (str, bool, int, NoneType):
         converter.register_structure_hook(kind, reader.exact_reader(kind))
     converter.register_structure_hook(float, reader.read_float)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook(datetime, reader.read_datetime)
-    converter.register_unstructure_hook(datetime, _write_datetime)
+    converter.register_unstructure_hook(datetime, write_datetime)
     converter.register_structure_hook(UnixTime, reader.read_unix_time)
     converter.register_unstructure_hook(UnixTime, UnixTime.to_seconds)
     converter.register_unstructure_hook_func(_is_plain, _write_plain)
@@ -266,8 +274,10 @@ def _converter(*, strict: bool) -> Converter:
         unions.is_union, partial(unions.union_reader, strict=strict)
     )
     converter.register_unstructure_hook_factory(unions.is_union, unions.union_writer)
-    converter.register_structure_hook_factory(_is_list, partial(reader.list_reader, strict=strict))
-    converter.register_unstructure_hook_factory(_is_list, _list_writer)
+    converter.register_structure_hook_factory(
+        unions.is_list, partial(reader.list_reader, strict=strict)
+    )
+    converter.register_unstructure_hook_factory(unions.is_list, _list_writer)
     converter.register_structure_hook_factory(
         attrs.has, partial(reader.model_reader, strict=strict)
     )
@@ -287,16 +297,23 @@ def _is_plain(kind: Any) -> bool:
     return _is_mapping(kind) or kind in (Any, object, float) or _is_kind(kind, (list, tuple))
 
 
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) is list
+def _reader(kind: Any, *, strict: bool) -> unions.Read:
+    return _converter(strict=strict).get_structure_hook(kind)
 
 
-_ANSWERS: Final = _converter(strict=False)
-_BODIES: Final = _converter(strict=True)
+_answer_reader: Final[Callable[[Any], unions.Read]] = cache(partial(_reader, strict=False))
+_body_reader: Final[Callable[[Any], unions.Read]] = cache(partial(_reader, strict=True))
+
+
+def _make_writer(kind: Any) -> unions.Write:
+    return _converter(strict=False).get_unstructure_hook(kind)
+
+
+_writer: Final[Callable[[Any], unions.Write]] = cache(_make_writer)
 
 
 def _to_plain(value: object) -> Any:
-    return _ANSWERS.get_unstructure_hook(type(value))(value)
+    return _writer(type(value))(value)
 
 
 def _without_context(error: Misfit | RecursionError) -> Misfit:
@@ -374,7 +391,7 @@ def _parts_of(value: Any, kind: Any, path: str) -> Iterator[tuple[Any, Any, str]
                 at = path if field.name == EXTRA else reader.join_path(path, name_of(field))
                 yield inner, field.type, at
     else:
-        lists = filter(_is_list, unions.members_of(kind))
+        lists = filter(unions.is_list, unions.members_of(kind))
         item_kind = next((get_args(each)[0] for each in lists), Any)
         for index, inner in enumerate(value if _is_array(value) else ()):
             yield inner, item_kind, reader.join_path(path, f"[{index}]")

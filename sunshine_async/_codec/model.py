@@ -84,6 +84,15 @@ class UnixTime(datetime):
         return self.timestamp() if self.seconds is None else self.seconds
 
 
+def write_datetime(at: datetime) -> str:
+    """Return *at* for the wire: ISO 8601 in UTC, with milliseconds."""
+    try:
+        utc = at.astimezone(UTC)
+    except OverflowError:  # at either end of the calendar: the time keeps its own zone
+        return at.isoformat(timespec="milliseconds")
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def redact(value: object) -> str:
     """Return the redacted ``repr`` of personal data; None, `UNSET` and ``{}`` are shown."""
     return repr(value) if value is None or value is UNSET or value == {} else "..."

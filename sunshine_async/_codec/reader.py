@@ -10,13 +10,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Any, Final, TypeAlias, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args, get_origin
 
 import attrs
-from cattrs import Converter
 
 from sunshine_async._codec.model import EXTRA, UNSET, UnixTime, fields_by_wire
 from sunshine_async._codec.unions import Read, is_union, members_of
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 FieldReader: TypeAlias = tuple[str, frozenset[type], Read, Any]  # unpacks faster than any class
 """A field's name, the JSON types accepted unchanged, the reader of all others, its target type."""
@@ -135,7 +137,7 @@ def _read_id(value: Any, _: Any) -> str:
     raise misfit if text is None else PartialMisfit(misfit, text)
 
 
-def list_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
+def list_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
     """Return the reader of a list; the lenient reader leaves out unreadable items."""
     [member] = get_args(kind)
     accepted, read_member, inner = _value_reader(member, converter)
@@ -157,7 +159,7 @@ def list_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
     return read
 
 
-def model_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
+def model_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
     """Return the reader of the model *kind*.
 
     Unknown keys go into *extra*. The lenient reader also puts raw values that don't fit there.
@@ -215,7 +217,7 @@ def _partial_value(misfit: Misfit, wire: str, name: str, *, required: bool) -> M
     return {}
 
 
-def field_readers(kind: Any, converter: Converter, *, strict: bool) -> dict[str, FieldReader]:
+def field_readers(kind: Any, converter: "Converter", *, strict: bool) -> dict[str, FieldReader]:
     """Return the readers of the fields of *kind*, by the names on the wire."""
     fields = attrs.fields_dict(attrs.resolve_types(kind))
     found: dict[str, FieldReader] = {}
@@ -241,7 +243,7 @@ def lenient_value(reader: FieldReader, raw: Any, default: Any) -> Any:
 
 
 def raw_value_finder(
-    kind: Any, converter: Converter
+    kind: Any, converter: "Converter"
 ) -> Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]:
     """Return the function that finds raw values in *extra* to encode instead of the fields.
 
@@ -265,7 +267,7 @@ def raw_value_finder(
     return find
 
 
-def _value_reader(kind: Any, converter: Converter) -> tuple[frozenset[type], Read, Any]:
+def _value_reader(kind: Any, converter: "Converter") -> tuple[frozenset[type], Read, Any]:
     """Return the JSON types accepted as they are, the reader of all others, and its target type."""
     members = get_args(kind) if is_union(kind) else (kind,)
     accepted = frozenset[type]().union(

@@ -7,12 +7,14 @@ default None.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Final, TypeAlias, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast, get_args, get_origin
 
 import attrs
-from cattrs import Converter
 
 from sunshine_async._codec.model import PLACEHOLDER, TAG, TAG_ALIAS, Unset, name_of
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 Write: TypeAlias = Callable[[Any], Any]
@@ -25,13 +27,18 @@ def is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, UnionType)
 
 
+def is_list(kind: Any) -> bool:
+    """Return True for a type such as ``list[str]``."""
+    return get_origin(kind) is list
+
+
 def members_of(kind: Any) -> list[Any]:
     """Return the members of *kind* but None and `Unset`; *kind* itself if it is no union."""
     members = get_args(kind) if is_union(kind) else (kind,)
     return [member for member in members if member not in (NoneType, Unset)]
 
 
-def union_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
+def union_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
     """Return the reader of the union *kind*, which accepts null only if None is a member."""
     members = members_of(kind)
     if len(members) > 1 and all(map(attrs.has, members)):
@@ -43,7 +50,7 @@ def union_reader(kind: Any, converter: Converter, *, strict: bool) -> Read:
     return lambda value, _: None if value is None else read(value, kind)
 
 
-def union_writer(kind: Any, converter: Converter) -> Write:
+def union_writer(kind: Any, converter: "Converter") -> Write:
     """Return the writer of the union *kind*."""
     first, *rest = members_of(kind)
     if rest:
@@ -54,7 +61,7 @@ def union_writer(kind: Any, converter: Converter) -> Write:
     return lambda value: None if value is None else write(value)
 
 
-def _plain_reader(members: Sequence[Any], converter: Converter) -> Read:
+def _plain_reader(members: Sequence[Any], converter: "Converter") -> Read:
     """Return a reader of plain types: a list is read as the list member, the rest as the first."""
     first = members[0]
     array = next((member for member in members if get_origin(member) is list), first)
@@ -64,7 +71,7 @@ def _plain_reader(members: Sequence[Any], converter: Converter) -> Read:
     )
 
 
-def _tagged_reader(members: Sequence[Any], converter: Converter, *, strict: bool) -> Read:
+def _tagged_reader(members: Sequence[Any], converter: "Converter", *, strict: bool) -> Read:
     """Return a reader of tagged models: the tag in the data selects the member.
 
     The member without a tag is the fallback: for an unknown tag and, unless *strict*, for an object

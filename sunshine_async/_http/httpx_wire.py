@@ -61,7 +61,9 @@ class _HttpcoreTrace:
 
     progress: SendProgress
     connect_timeout: float | None
-    connect_scope: anyio.CancelScope = field(factory=anyio.CancelScope)
+    connect_scope: "anyio.CancelScope" = field(
+        factory=lambda: anyio.CancelScope()  # noqa: PLW0108 - the name imports much
+    )
     has_events: bool = False
     new_connection: bool = False
     last_event: str = ""

@@ -39,21 +39,37 @@
 - `batching` sends items in batches by the same engine, for services with bulk endpoints.
 - `cancellation` tells a cancellation of the block from a foreign cancellation, and a call that may
   have been applied from a call that surely was not.
+
+The modules are imported at the first use of a name: many programs with a client have no bulk runs.
 """
 
-from sunshine_async.bulk.cancellation import AbortedError
-from sunshine_async.bulk.engine import (
-    Concurrency,
-    Done,
-    Failed,
-    Outcome,
-    Outcomes,
-    Unknown,
-    collect,
-    outcome_of,
-    run,
-)
-from sunshine_async.bulk.source import Items
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from sunshine_async.bulk.cancellation import AbortedError
+    from sunshine_async.bulk.engine import (
+        Concurrency,
+        Done,
+        Failed,
+        Outcome,
+        Outcomes,
+        Unknown,
+        collect,
+        outcome_of,
+        run,
+    )
+    from sunshine_async.bulk.source import Items
+else:  # a checker, shown this function, would take a misspelt name for a name of any type
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        module = import_module(f"{__name__}.{_OUTSIDE_ENGINE.get(name, 'engine')}")
+        value = globals()[name] = getattr(module, name)
+        return value
+
 
 __all__ = [
     "AbortedError",
@@ -68,3 +84,10 @@ __all__ = [
     "outcome_of",
     "run",
 ]
+
+_OUTSIDE_ENGINE: Final = {"AbortedError": "cancellation", "Items": "source"}
+"""Modules of the public names that aren't the engine's."""
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,6 @@ from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else, mark_uncertain
 from sunshine_async._codec import is_unreadable, wire_name
-from sunshine_async.bulk import Items, Outcomes
 from sunshine_async.errors import Fault, NotFoundError, ResponseDecodeError, SunshineError
 from sunshine_async.smooch.links import (
     AppUserChannelsResponse,
@@ -279,11 +278,11 @@ class AppUsers:
 
     def pre_create_many(
         self,
-        bodies: Items[AppUserPreCreate],
+        bodies: "bulk.Items[AppUserPreCreate]",
         *,
-        concurrency: bulk.Concurrency = 64,
+        concurrency: "bulk.Concurrency" = 64,
         ordered: bool = False,
-    ) -> AbstractAsyncContextManager[Outcomes[AppUserPreCreate, AppUser]]:
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[AppUserPreCreate, AppUser]]":
         """Run `pre_create` for each of *bodies* by `bulk.run`; in order for a user id."""
         return bulk.run(
             self.pre_create, bodies, concurrency=concurrency, ordered=ordered, key=_user_id
@@ -291,21 +290,21 @@ class AppUsers:
 
     def upsert_many(
         self,
-        bodies: Items[AppUserPreCreate],
+        bodies: "bulk.Items[AppUserPreCreate]",
         *,
-        concurrency: bulk.Concurrency = 64,
+        concurrency: "bulk.Concurrency" = 64,
         ordered: bool = False,
-    ) -> AbstractAsyncContextManager[Outcomes[AppUserPreCreate, AppUser]]:
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[AppUserPreCreate, AppUser]]":
         """Run `upsert` for each of *bodies* by `bulk.run`; in order for a user id."""
         return bulk.run(self.upsert, bodies, concurrency=concurrency, ordered=ordered, key=_user_id)
 
     def update_many(
         self,
-        pairs: Items[tuple[str, AppUserUpdate]],
+        pairs: "bulk.Items[tuple[str, AppUserUpdate]]",
         *,
-        concurrency: bulk.Concurrency = 64,
+        concurrency: "bulk.Concurrency" = 64,
         ordered: bool = False,
-    ) -> AbstractAsyncContextManager[Outcomes[tuple[str, AppUserUpdate], AppUser]]:
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[tuple[str, AppUserUpdate], AppUser]]":
         """Run `update` for each (id, body) of *pairs* by `bulk.run`; in order for an id."""
 
         async def update(pair: tuple[str, AppUserUpdate]) -> AppUser:
@@ -316,8 +315,8 @@ class AppUsers:
         )
 
     def delete_many(
-        self, ids: Items[str], *, concurrency: bulk.Concurrency = 64, ordered: bool = False
-    ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
+        self, ids: "bulk.Items[str]", *, concurrency: "bulk.Concurrency" = 64, ordered: bool = False
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[str, None]]":
         """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
         return bulk.run(self.delete, ids, concurrency=concurrency, ordered=ordered, key=str)
 

@@ -16,7 +16,6 @@ from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec import holds, unstructure
 from sunshine_async._codec.model import UNSET, Unset
-from sunshine_async.bulk import Concurrency, Items, Outcomes
 from sunshine_async.errors import SunshineError
 from sunshine_async.sunshine.attachments import Attachments, AttachmentSource
 from sunshine_async.sunshine.contents import (
@@ -238,12 +237,12 @@ class Messages:
 
     def post_many(
         self,
-        pairs: Items[Post],
+        pairs: "bulk.Items[Post]",
         *,
         once: Callable[[Post], str] | None = None,
-        concurrency: Concurrency = 64,
+        concurrency: "bulk.Concurrency" = 64,
         ordered: bool = False,
-    ) -> AbstractAsyncContextManager[Outcomes[Post, _Messages]]:
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[Post, _Messages]]":
         """Run `post` for each (conversation id, body) of *pairs* by `bulk.run`.
 
         The messages of a conversation go in sequence, in the order of *pairs*; a message with a

@@ -11,7 +11,6 @@ from sunshine_async._calls.endpoint import Endpoint, ReadBack
 from sunshine_async._calls.retry import Replay
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import FirstTry, UpsertResult, create_or_else
-from sunshine_async.bulk import Concurrency, Items, Outcomes
 from sunshine_async.sunshine.models import SyncUserBody, User, UserCreateBody, UserUpdateBody
 
 _USERS: Final = "/v2/apps/{app_id}/users"
@@ -180,16 +179,24 @@ class Users:
         )
 
     def create_many(
-        self, bodies: Items[UserCreateBody], *, concurrency: Concurrency = 64, ordered: bool = False
-    ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
+        self,
+        bodies: "bulk.Items[UserCreateBody]",
+        *,
+        concurrency: "bulk.Concurrency" = 64,
+        ordered: bool = False,
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[UserCreateBody, User]]":
         """Run `create` for each of *bodies* by `bulk.run`; in order for an external id."""
         return bulk.run(
             self.create, bodies, concurrency=concurrency, ordered=ordered, key=_external_id
         )
 
     def upsert_many(
-        self, bodies: Items[UserCreateBody], *, concurrency: Concurrency = 64, ordered: bool = False
-    ) -> AbstractAsyncContextManager[Outcomes[UserCreateBody, User]]:
+        self,
+        bodies: "bulk.Items[UserCreateBody]",
+        *,
+        concurrency: "bulk.Concurrency" = 64,
+        ordered: bool = False,
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[UserCreateBody, User]]":
         """Run `upsert` for each of *bodies* by `bulk.run`; in order for an external id."""
         return bulk.run(
             self.upsert, bodies, concurrency=concurrency, ordered=ordered, key=_external_id
@@ -197,11 +204,11 @@ class Users:
 
     def update_many(
         self,
-        pairs: Items[tuple[str, UserUpdateBody]],
+        pairs: "bulk.Items[tuple[str, UserUpdateBody]]",
         *,
-        concurrency: Concurrency = 64,
+        concurrency: "bulk.Concurrency" = 64,
         ordered: bool = False,
-    ) -> AbstractAsyncContextManager[Outcomes[tuple[str, UserUpdateBody], User]]:
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[tuple[str, UserUpdateBody], User]]":
         """Run `update` for each (id, body) of *pairs* by `bulk.run`; in order for an id."""
 
         async def update(pair: tuple[str, UserUpdateBody]) -> User:
@@ -212,8 +219,8 @@ class Users:
         )
 
     def delete_many(
-        self, ids: Items[str], *, concurrency: Concurrency = 64, ordered: bool = False
-    ) -> AbstractAsyncContextManager[Outcomes[str, None]]:
+        self, ids: "bulk.Items[str]", *, concurrency: "bulk.Concurrency" = 64, ordered: bool = False
+    ) -> "AbstractAsyncContextManager[bulk.Outcomes[str, None]]":
         """Run `delete` for each of *ids* by `bulk.run`; in order for an id."""
         return bulk.run(self.delete, ids, concurrency=concurrency, ordered=ordered, key=str)
 

@@ -1,0 +1,112 @@
+"""User-space instructions and objects of a create, by this library and by aiohttp with json.
+
+    python benchmarks/instructions.py [--in-flight 64] [--creates 1000]
+
+Instructions are the same on a busy machine, where times are not. Each client runs twice under
+`valgrind --tool=callgrind`: with 300 creates, and with *--creates* more. The difference of the two
+counts, divided by *--creates*, is a create without the start of the process. Instructions don't
+show cold caches: see `compare.py` for times.
+
+Objects are counted without valgrind while calls wait for an answer: memory blocks of at most 512
+bytes (`sys.getallocatedblocks`) and containers that the garbage collector visits
+(`gc.get_objects`), each as the growth over the idle client, divided by the calls in flight.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import re
+import subprocess
+import sys
+
+from attrs import astuple
+from compare import stub
+from measuring import Create, Target
+from peers import aiohttp_json, ours
+
+CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+CLIENTS = {"sunshine_async": ours, "aiohttp + json": aiohttp_json}
+WARM = 300
+BAR = 0.5
+"""The most that ours may be of aiohttp's."""
+WAIT = 0.2
+"""Seconds after which all calls of the last round wait for the answer of the slow stub."""
+
+
+async def creates(create: Create, *, in_flight: int, number: int) -> None:
+    """Do *number* creates, with *in_flight* at a time."""
+    numbers = iter(range(number))
+
+    async def worker() -> None:
+        for each in numbers:
+            await create(each)
+
+    await asyncio.gather(*(worker() for _ in range(in_flight)))
+
+
+async def count_objects(name: str, target: Target, in_flight: int) -> tuple[float, float]:
+    """Return the memory blocks and the containers of one waiting call."""
+    async with CLIENTS[name](target, in_flight) as create:
+        await creates(create, in_flight=in_flight, number=3 * in_flight)
+        gc.collect()
+        blocks, containers = sys.getallocatedblocks(), len(gc.get_objects())
+        calls = [asyncio.ensure_future(create(number)) for number in range(in_flight)]
+        await asyncio.sleep(WAIT)
+        found = sys.getallocatedblocks() - blocks, len(gc.get_objects()) - containers
+        await asyncio.gather(*calls)
+    return found[0] / in_flight, found[1] / in_flight
+
+
+async def measured(name: str, target: Target, in_flight: int, number: int) -> None:
+    """Do *number* creates in this process, which callgrind runs."""
+    async with CLIENTS[name](target, in_flight) as create:
+        await creates(create, in_flight=in_flight, number=number)
+
+
+def count_instructions(name: str, target: Target, in_flight: int, number: int) -> float:
+    """Return the instructions of one create."""
+    orders = [[name, astuple(target), in_flight, WARM], [name, astuple(target), in_flight]]
+    orders[1].append(WARM + number)
+    running = [
+        subprocess.Popen(
+            [*CALLGRIND, sys.executable, __file__, "--measure", json.dumps(order)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for order in orders
+    ]
+    reports = [process.communicate()[1] for process in running]
+    few, many = (int(re.search(r"Collected : (\d+)", report)[1]) for report in reports)
+    return (many - few) / number
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--creates", type=int, default=1000)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        name, target, in_flight, number = json.loads(options.measure)
+        asyncio.run(measured(name, Target(*target), in_flight, number))
+        return
+    print(
+        "| client | instructions a create | blocks a waiting call | containers |\n|---|---|---|---|"
+    )
+    found: dict[str, float] = {}
+    with stub() as fast, stub("--latency", str(5 * WAIT)) as slow:
+        for name in CLIENTS:
+            near, far = (Target(f"http://127.0.0.1:{port}", None) for port in (fast, slow))
+            blocks, containers = asyncio.run(count_objects(name, far, options.in_flight))
+            found[name] = count_instructions(name, near, options.in_flight, options.creates)
+            print(f"| {name} | {found[name]:,.0f} | {blocks:.0f} | {containers:.0f} |", flush=True)
+    mine, other = found.values()
+    print(f"\ninstructions, ours ÷ aiohttp + json: {mine / other:.2f}, bar {BAR}")
+
+
+if __name__ == "__main__":
+    main()
