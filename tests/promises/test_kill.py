@@ -83,7 +83,7 @@ def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> Non
 
 def test_a_disk_that_fills(tmp_path: Path, forked: Command) -> None:
     """A journal that can't grow stops the import in order; with room again it ends, exactly once."""
-    number, limit = sized((1500, 220_000), (600, 110_000))
+    number, limit = sized((1500, 220_000), (600, 130_000))
     rows = SUNSHINE.people(number)
 
     def little_room() -> None:
