@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from sunshine_async import BasicAuth, Retry, SunshineClient, sunshine
+from sunshine_async import BasicAuth, Retry, SunshineClient, bulk, sunshine
 from sunshine_async.testing import ScriptedTransport
 
 RESOURCES = [name for name, value in vars(SunshineClient).items() if isinstance(value, property)]
@@ -48,9 +49,10 @@ def test_a_client_loads_no_resource_but_the_users() -> None:
     ]
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+@pytest.mark.parametrize("package", [bulk, sunshine])
+def test_a_name_that_is_not_there_is_an_attribute_error(package: ModuleType) -> None:
     """A misspelt name is reported as for any module."""
     wrong = "Mesage"
 
     with pytest.raises(AttributeError, match="has no attribute 'Mesage'"):
-        getattr(sunshine, wrong)
+        getattr(package, wrong)
