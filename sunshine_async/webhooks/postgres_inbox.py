@@ -1,17 +1,17 @@
 """Inbox in a PostgreSQL database, for several workers: processes on one or more machines.
 
 The exchanges of all workers run one after the other, under an advisory lock of the database, so a
-transaction sees what the last one has left. A commit writes all deliveries and outcomes of a worker
-that arrived meanwhile.
+transaction sees the end of the last transaction. A commit writes all deliveries and outcomes of a
+worker since the last commit.
 
 A worker is a row of ``workers``, and holds a lease: the right to the events that the worker has
 begun. Each exchange renews the lease. Any worker that finds a lease ended deletes the row and makes
-the events wait again. A worker without its row is refused, whatever it brings (fencing), and begins
-anew as another worker. The time in which the server was down doesn't count.
+the events wait again. A worker without a row is refused, with all outcomes and deliveries (fencing),
+and begins anew as another worker. The time in which the server was down doesn't count.
 
-After a lost connection a worker gives back the events that the server has begun for the worker, and
-that never arrived. A worker that can't get the lock in time connects anew, and ends the session of a
-worker that has stopped within a transaction.
+After a lost connection a worker gives back events begun by the server in an answer that was lost. A
+worker without the lock in time connects anew, and ends the session of a worker stopped within a
+transaction.
 """
 
 import json
@@ -58,7 +58,7 @@ _CONNECTION: Final[Mapping[str, Any]] = {
     "tcp_user_timeout": 10_000,
     "application_name": "sunshine-async inbox",
 }
-"""A connection that is dead ends within seconds; the URL may say otherwise."""
+"""A dead connection ends within seconds; the URL may have other values."""
 _REASONS: Final[Mapping[str, str]] = {
     "25006": "can't be written: the server is read-only. Give the address of the primary server",
     "42501": (
@@ -83,10 +83,10 @@ class Address:
 
 
 def parse_address(url: str) -> Address | None:
-    """Return the address that *url* stands for, None for another text.
+    """Return the address in *url*, None for another text.
 
-    A password with a bare ``@`` or ``/`` would be read as a host, a port and a database, which
-    messages show: such a text is no address.
+    A password with a bare ``@`` or ``/`` would be read as host, port and database, and would be shown
+    in messages: a text with such a password is no address.
     """
     try:
         address = Address(conninfo_to_dict(url))
@@ -104,10 +104,10 @@ class PostgresInbox:
     a pooler between worker and server must be in session mode. Bodies are deleted once handled;
     PostgreSQL overwrites the bytes when it vacuums.
 
-    A worker that is silent for *lease* seconds loses its events to the other workers: killed, cut
+    A worker silent for *lease* seconds loses all events under way to the other workers: killed, cut
     off, stopped, or with a handler that blocks the event loop so long.
 
-    A server that can't be reached is no error at first: the methods raise `InboxError` until the
+    An unreachable server is no error at first: the methods raise `InboxError` until the
     server is back. Raise `ConfigurationError` for tables of another version.
     """
 
@@ -192,7 +192,7 @@ class PostgresInbox:
             return run.execute(query, values).fetchall()
 
     def _execute_many(self, *statements: tuple[LiteralString, Sequence[Sequence[Any]]]) -> int:
-        """Execute each statement with each of its values; return the number of rows of the last."""
+        """Execute each statement with each row of values; return the row count of the last statement."""
         count = 0
         with self._transaction() as run, run.cursor() as cursor, run.pipeline() as pipeline:
             for text, values in statements:
@@ -234,7 +234,7 @@ class PostgresInbox:
         raise InboxError(message)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        """Return a new connection to tables of this version, with the events of this worker known."""
+        """Return a new connection, with the tables checked and lost events given back."""
         connection = psycopg.connect(**{**_CONNECTION, **self._address.parts}, autocommit=True)
         try:
             wait = min(_MAX_WAIT, self._lease / 4)
