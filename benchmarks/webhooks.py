@@ -1,9 +1,11 @@
 """Webhooks through a receiver under uvicorn: deliveries a second, time of the answer, memory.
 
     python benchmarks/webhooks.py [--deliveries 10000] [--rate 1000] [--many 100000] [--connections 64]
+        [--inbox postgresql://user:password@host/database]
 
 Every delivery has one event, is on the disk (``synchronous=FULL``) before the answer, and is handled
-by a handler that does nothing. Server and sender are a process each, so two cores are in use.
+by a handler that does nothing. Server and sender are a process each, so two cores are in use. The
+inbox is a new file, or a PostgreSQL database.
 
 - throughput: all connections send as fast as the answers come.
 - answers: deliveries are sent at *rate*; the times count from the planned sending.
@@ -27,15 +29,13 @@ SECRET = "secret"  # noqa: S105 - made up
 NUMBERS = count()
 
 
-def serve(folder: str) -> None:
+def serve(inbox: str) -> None:
     """Serve a receiver on a free port; print the port, and at the end of stdin the largest size."""
     import uvicorn  # noqa: PLC0415 - in the server only
 
     from sunshine_async import webhooks  # noqa: PLC0415
 
-    receiver = webhooks.Receiver(
-        webhooks.SunshineWebhooks(SECRET), inbox=Path(folder, "inbox.sqlite")
-    )
+    receiver = webhooks.Receiver(webhooks.SunshineWebhooks(SECRET), inbox)
 
     @receiver.on("conversation:message")
     async def handle(received: webhooks.Received[webhooks.ConversationMessage]) -> None:
@@ -176,20 +176,23 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000.0)
     parser.add_argument("--many", type=int, default=100_000)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--inbox")
     parser.add_argument("--serve")
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve)
         return
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--serve", folder]
+        inbox = arguments.inbox or str(Path(folder, "inbox.sqlite"))
+        command = [sys.executable, __file__, "--serve", inbox]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as server:
             port = int((server.stdout or sys.stdin).readline())
             asyncio.run(measure(arguments, server.pid, port))
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        print(f"inbox: {size / 1e6:.1f} MB")
+        if size:
+            print(f"inbox: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.forking import Command, forking
+from support.postgres import PostgresServer, postgres_server
 from support.size import CASES, set_size, sized, some
 
 pytest_plugins = ["sunshine_async.testing"]
@@ -65,6 +66,20 @@ def forked() -> Generator[Command]:
     """Return the command line that is quick to start: in a fork."""
     with forking() as command:
         yield command
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[PostgresServer]:
+    """Return a PostgreSQL server, started for the first test that needs one."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Generator[str]:
+    """Return the address of a new database in PostgreSQL."""
+    with postgres.database() as address:
+        yield address
 
 
 @pytest.fixture

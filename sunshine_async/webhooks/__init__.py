@@ -28,6 +28,10 @@ an inbox on disk, then answered, then handled by an async function of yours::
     app = FastAPI(lifespan=receiver.lifespan)
     app.mount("/webhooks", receiver)  # the target is https://.../webhooks/
 
+The address of a PostgreSQL database, ``inbox="postgresql://..."``, makes several processes and
+machines a single receiver: each has a `Receiver` with the same address, behind a load balancer
+(``pip install 'sunshine-async[postgres]'``).
+
 An event is handled once, in the order of the conversation, also after a kill. An attempt that was
 interrupted starts again, so a handler passes ``received.key(...)`` and ``received.begun_before`` on
 to sending, which finds a message of an earlier attempt.
@@ -62,7 +66,8 @@ delivers an event again after an answer other than 200, and may deliver an event
 
 `SmoochWebhooks` and `DixaWebhooks` do the same for the other services. ``parsers`` verify and read,
 ``sunshine_events``, ``sunshine_payloads`` and ``smooch_events`` are the types, ``deliveries`` has the shared parts.
-``receiver`` answers, ``handling`` runs the handlers, and ``inbox`` is the file.
+``receiver`` answers, ``handling`` runs the handlers, and ``inbox`` declares the store of events:
+``sqlite_inbox`` is a file, ``postgres_inbox`` is a database.
 """
 
 from sunshine_async.errors import WebhookError

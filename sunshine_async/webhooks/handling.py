@@ -10,6 +10,8 @@ half of the slots serve events that have failed before, so failing events never 
 
 Where handlers end faster than the disk commits, a commit begins more events than there are slots;
 the rest waits in memory for a slot. Slow handlers bring that number back to 0.
+
+Where the worker has lost its lease, other workers have all its events: the handlers are cancelled.
 """
 
 import logging
@@ -31,7 +33,14 @@ from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import Fault, SunshineError
 from sunshine_async.sunshine.once import MAX_KEY
 from sunshine_async.webhooks.deliveries import Event, RawEvent, hash_id
-from sunshine_async.webhooks.inbox import EventOutcome, EventState, HandlerSlots, Inbox, StoredEvent
+from sunshine_async.webhooks.inbox import (
+    EventOutcome,
+    EventState,
+    HandlerSlots,
+    Inbox,
+    LeaseLostError,
+    StoredEvent,
+)
 
 E_co = TypeVar("E_co", covariant=True)
 
@@ -91,12 +100,13 @@ class _ExchangeGroup:
     """True if the events are on the disk."""
 
 
-@frozen
+@frozen(eq=False)
 class _RunningHandler:
     """A running handler: *until* then the handler holds a slot."""
 
     until: float
     is_retry: bool
+    scope: CancelScope
 
 
 @frozen
@@ -212,9 +222,12 @@ class Dispatcher:
         free = self._rules.concurrency - len(self._holders())
         while self._ready and free > 0:
             event = self._ready.popleft()
-            until = CLOCK.now() + self._rules.handler_timeout
-            self._running[event.number] = _RunningHandler(until, event.failures > 0)
-            handlers.start_soon(self._handle, event, handlers)
+            seconds = self._rules.handler_timeout
+            running = _RunningHandler(
+                CLOCK.now() + seconds, event.failures > 0, anyio.move_on_after(seconds)
+            )
+            self._running[event.number] = running
+            handlers.start_soon(self._handle, event, running, handlers)
             free -= 1
 
     async def _commit(self, slots: HandlerSlots) -> list[StoredEvent]:
@@ -225,7 +238,12 @@ class Dispatcher:
         group, self._group = self._group, _ExchangeGroup()
         result = None
         with CancelScope(shield=True):
-            result = await self._exchange(group.events, group.outcomes, slots)
+            try:
+                result = await self._exchange(group.events, group.outcomes, slots)
+            except LeaseLostError as error:
+                self._drop_handlers(error)
+                group.outcomes = []
+                result = await self._exchange(group.events, [], slots)
             group.succeeded = result is not None
             if result is None and group.events:
                 result = await self._exchange([], group.outcomes, slots)
@@ -237,10 +255,23 @@ class Dispatcher:
         begun, self._wake_at = result
         return begun
 
+    def _drop_handlers(self, error: LeaseLostError) -> None:
+        """Cancel all handlers, and forget the outcomes: other workers handle the events again."""
+        number = len(self._running) + len(self._ready) + len(self._group.outcomes)
+        _LOG.warning("%d events under way are void here: %s", number, error)
+        for running in self._running.values():
+            running.scope.cancel()
+        self._running.clear()
+        self._ready.clear()
+        self._group.outcomes = []
+
     async def _exchange(
         self, events: Sequence[RawEvent], outcomes: Sequence[EventOutcome], slots: HandlerSlots
     ) -> tuple[list[StoredEvent], float] | None:
-        """Return the result of `Inbox.exchange` in a thread; None if the disk refuses."""
+        """Return the result of `Inbox.exchange` in a thread; None if the disk refuses.
+
+        Raise `LeaseLostError` as `Inbox.exchange` does.
+        """
 
         def exchange() -> tuple[list[StoredEvent], float] | Exception:
             clock, keep = CLOCK.now(), self._rules.keep
@@ -252,6 +283,8 @@ class Dispatcher:
                 return error
 
         result = await to_thread.run_sync(exchange, limiter=self._limiter)
+        if isinstance(result, LeaseLostError):
+            raise result
         if isinstance(result, Exception):
             if self._accepts:
                 _LOG.warning(
@@ -266,18 +299,21 @@ class Dispatcher:
             self._accepts = True
         return result
 
-    async def _handle(self, event: StoredEvent, handlers: TaskGroup) -> None:
+    async def _handle(
+        self, event: StoredEvent, running: _RunningHandler, handlers: TaskGroup
+    ) -> None:
         failure: Exception | None = None
         try:
-            with anyio.move_on_after(self._rules.handler_timeout) as scope:
+            with running.scope:
                 await self._attempt(event)
-            if scope.cancelled_caught:
+            if running.scope.cancelled_caught:
                 seconds = f"{self._rules.handler_timeout:g} s"
                 failure = TimeoutError(f"the handler was cancelled after {seconds}")
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             failure = to_exception(error, "the handler")
-        finally:
-            del self._running[event.number]
+        if self._running.get(event.number) is not running:  # the lease is lost
+            return
+        del self._running[event.number]
         outcome = self._rules.outcome(
             event, failure, now=time.time(), clock=CLOCK.now(), luck=CLOCK.luck()
         )

@@ -34,6 +34,7 @@ from sunshine_async.webhooks.handling import (
     UnhandledEventError,
 )
 from sunshine_async.webhooks.inbox import Inbox, StoredEvent
+from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 Handler: TypeAlias = Callable[[Received[Any]], Awaitable[None]]
 H = TypeVar("H", bound=Handler)
@@ -91,8 +92,15 @@ class Receiver:
       *integration_id*
     - standby events: another integration than *integration_id* controls the conversation
 
-    *inbox* is the path of a file with mode 0600, for a single process. Bodies are deleted once
-    handled. Raise `ConfigurationError` for an invalid setting.
+    *inbox* is the path of a file with mode 0600, for a single process; or the address of a
+    PostgreSQL database, ``postgresql://user:password@host/database``, for several workers with a
+    receiver each (extra ``postgres``). Bodies are deleted once handled. Where the server is away,
+    deliveries are answered 503, and all goes on once the server is back. The events of a worker that
+    was silent for *lease* seconds are handled again by another worker: silent is a worker that was
+    killed or stopped, or has a handler that blocks the event loop. Any worker may handle an event, so
+    all workers have the same handlers; an event without a handler becomes a dead letter.
+
+    Raise `ConfigurationError` for an invalid setting.
     """
 
     def __init__(
@@ -109,14 +117,16 @@ class Receiver:
         max_bytes: int = 1_000_000,
         hooks: Sequence[object] = (),
         retry: Retry = RETRY,
+        lease: float = 15.0,
     ) -> None:
+        open_inbox = _inbox_opener(inbox, lease)
+        del inbox  # an address has a password
+        if isinstance(open_inbox, ConfigurationError):
+            raise open_inbox
         _check(concurrency=concurrency, handler_timeout=handler_timeout, keep=keep)
-        _check(max_bytes=max_bytes)
-        if str(inbox).startswith(("postgresql:", "postgres:")):
-            message = "inbox: this release has the inbox in a file only: give the path of a file"
-            raise ConfigurationError(message)
+        _check(max_bytes=max_bytes, lease=lease)
         self._parser: Final = parser
-        self._path: Final = inbox
+        self._open_inbox: Final = open_inbox
         self._integration_id: Final = integration_id
         self._own: Final = own
         self._standby: Final = standby
@@ -306,7 +316,7 @@ class Receiver:
 
     @asynccontextmanager
     async def _run(self) -> AsyncGenerator[None]:
-        inbox = await to_thread.run_sync(Inbox, self._path)
+        inbox = await to_thread.run_sync(self._open_inbox)
         dispatcher = Dispatcher(inbox, self._attempt, self._rules)
         try:
             async with background_tasks() as tasks:
@@ -350,6 +360,25 @@ class _Running:
 
     inbox: Inbox
     dispatcher: Dispatcher
+
+
+def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | ConfigurationError:
+    """Return a function that opens the inbox; an error, unraised, has no frame with a password."""
+    if not str(inbox).startswith(("postgresql:", "postgres:")):
+        return lambda: SQLiteInbox(inbox)
+    try:
+        from sunshine_async.webhooks import postgres_inbox  # noqa: PLC0415 - in the extra
+    except ImportError:
+        message = "an inbox in PostgreSQL needs psycopg: pip install 'sunshine-async[postgres]'"
+        return ConfigurationError(message)
+    address = postgres_inbox.parse_address(str(inbox))
+    if address is None:
+        message = (
+            "inbox: give an address such as postgresql://user:password@host:5432/database, with %40 "
+            "for @ and %2F for / within the password"
+        )
+        return ConfigurationError(message)
+    return lambda: postgres_inbox.PostgresInbox(address, lease=lease)
 
 
 def _check(**values: float) -> None:

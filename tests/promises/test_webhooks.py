@@ -2,21 +2,27 @@
 
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import anyio
 import httpx
+import pytest
 from attrs import define, field
 from support.deliveries import HEADERS, Order, envelope, message, shuffled_deliveries
+from support.postgres import PostgresServer
 from support.size import sized
+
+from sunshine_async.emulator import Emulator
 
 _AT_ONCE = 16 * 9
 """The most events that have begun at a moment: a slot each, and eight waiting for each slot."""
@@ -27,7 +33,10 @@ class Bot:
     """The bot of ``bot.py`` as a process."""
 
     folder: Path
+    inbox: str
     seconds: float
+    lease: float
+    emulator: str | None
     port: int = field(init=False)
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -38,9 +47,10 @@ class Bot:
     def start(self) -> None:
         """Start the bot."""
         tests = str(Path(__file__).parents[1])
-        arguments = [str(self.folder), str(self.port), str(self.seconds)]
+        places = [str(self.folder), self.inbox, str(self.port)]
+        options = [str(self.seconds), str(self.lease), *filter(None, [self.emulator])]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "promises.bot", *arguments],
+            [sys.executable, "-m", "promises.bot", *places, *options],
             cwd=tests,
             env={**os.environ, "PYTHONPATH": tests},
         )
@@ -78,14 +88,34 @@ class Bot:
 
     async def deliver(self, client: httpx.AsyncClient, delivery: list[Any]) -> None:
         """Send a delivery again and again, until the answer is 200."""
-        while await self.send(client, delivery) != 200:  # noqa: ASYNC110 - another process
-            await anyio.sleep(0.05)
+        await deliver_to_any(lambda: self, client, delivery)
+
+    async def until_begun(self, id: str) -> None:
+        """Wait until an attempt on *id* has begun."""
+        with anyio.fail_after(60):
+            while id not in {name for _, name, _ in self.log()}:  # noqa: ASYNC110 - another process
+                await anyio.sleep(0.05)
+
+
+async def deliver_to_any(
+    choose: Callable[[], Bot], client: httpx.AsyncClient, delivery: list[Any]
+) -> None:
+    """Send a delivery to a bot, again and again, until an answer is 200."""
+    while await choose().send(client, delivery) != 200:  # noqa: ASYNC110 - another process
+        await anyio.sleep(0.05)
 
 
 @contextmanager
-def running(folder: Path, *, seconds: float = 0.0) -> Iterator[Bot]:
+def running(
+    folder: Path,
+    inbox: str | None = None,
+    *,
+    seconds: float = 0.0,
+    lease: float = 5.0,
+    emulator: str | None = None,
+) -> Iterator[Bot]:
     """Run a bot for the length of the block."""
-    bot = Bot(folder, seconds)
+    bot = Bot(folder, inbox or str(folder / "inbox.sqlite"), seconds, lease, emulator)
     bot.start()
     try:
         yield bot
@@ -93,39 +123,58 @@ def running(folder: Path, *, seconds: float = 0.0) -> Iterator[Bot]:
         bot.kill()
 
 
-async def test_killed_again_and_again(tmp_path: Path) -> None:
-    """Killed at random, a bot handles every event that was answered 200, once, in order.
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_killed_again_and_again(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Killed at random, bots handle every event that was answered 200, once, in order.
 
-    Only events under way at a kill are handled again, as a further attempt.
+    Only events under way at a kill are handled again, as a further attempt. A bot has a file to
+    itself, two bots share a PostgreSQL database and are killed in turn. The two bots answer: each
+    message has a single answer in the emulator, in a full run although 2 % of the calls fail.
     """
+    inbox = None if kind == "sqlite" else request.getfixturevalue("database")
     random, order = Random(19), Order()
-    number, kills = sized((5000, 20), (250, 1))
-    conversations = [f"c{random.randrange(number * 300 // 5000)}" for _ in range(number)]
-    events = [message(n, conversation) for n, conversation in enumerate(conversations)]
+    number, kills, lease, fail = sized((5000, 20, 5.0, 0.02), (200, 1, 2.0, 0.0))
+    emulator = Emulator(fail=fail, seed=19)
+    users = [f"u{n}" for n in range(number * 300 // 5000)]
+    conversations = []
+    for user in users:
+        emulator.add("sunshine", {"id": user}, app_id="bots")
+        conversations.append(emulator.say("bots", user, "hi")["conversation"])
+    chosen = [random.choice(conversations) for _ in range(number)]
+    events = [message(n, conversation) for n, conversation in enumerate(chosen)]
     deliveries = shuffled_deliveries(events, random)
     kill_at = {(place + 1) * len(deliveries) // (kills + 1) for place in range(kills)}
     waiting, answered = iter(deliveries), 0
 
-    with running(tmp_path, seconds=0.001) as bot:
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
+    async with emulator.serve() as url:
+        with ExitStack() as stack:
+            bots = [
+                stack.enter_context(running(tmp_path, inbox, lease=lease, emulator=inbox and url))
+                for _ in range(1 if inbox is None else 2)
+            ]
+            victims = cycle(bots)
+            async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
 
-            async def send_next() -> None:
-                nonlocal answered
-                for delivery in waiting:
-                    ids = [event["id"] for event in delivery]
-                    order.note(order.sent, *ids)
-                    await bot.deliver(client, delivery)
-                    order.note(order.answered, *ids)
-                    answered += 1
-                    if answered in kill_at:
-                        bot.kill()
-                        bot.start()
+                async def send_next() -> None:
+                    nonlocal answered
+                    for delivery in waiting:
+                        ids = [event["id"] for event in delivery]
+                        order.note(order.sent, *ids)
+                        await deliver_to_any(lambda: random.choice(bots), client, delivery)
+                        order.note(order.answered, *ids)
+                        answered += 1
+                        if answered in kill_at:
+                            victim = next(victims)
+                            victim.kill()
+                            victim.start()
 
-            async with anyio.create_task_group() as senders:
-                for _ in range(8):
-                    senders.start_soon(send_next)
-        await bot.until_handled({event["id"] for event in events})
-        log = bot.log()
+                async with anyio.create_task_group() as senders:
+                    for _ in range(8):
+                        senders.start_soon(send_next)
+            await bots[0].until_handled({event["id"] for event in events})
+            log = bots[0].log()
 
     begun, ended = Counter[str](), Counter[str]()
     for what, name, attempt in log:
@@ -138,11 +187,13 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     repeated = sum(begun.values()) - number
     assert repeated <= kills * _AT_ONCE
     assert sum(ended.values()) - number <= repeated
-    for conversation in set(conversations):
-        assert (
-            order.overtaken([f"e{n}" for n in range(number) if conversations[n] == conversation])
-            == []
-        )
+    app = emulator.platform.app("bots")
+    for conversation in conversations:
+        numbers = [n for n in range(number) if chosen[n] == conversation]
+        assert order.overtaken([f"e{n}" for n in numbers]) == []
+        rows = app.conversations.messages(conversation).rows.values()
+        found = [one["content"]["text"] for one in rows if one["author"]["type"] == "business"]
+        assert sorted(found) == sorted(f"You said: hello {n}" for n in numbers if inbox)
 
 
 async def test_a_disk_that_fills(tmp_path: Path) -> None:
@@ -161,3 +212,68 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
             assert set(again) == {200}
         await bot.until_handled({f"e{n}" for n in (*range(60), 1000)})
         assert Counter(what for what, _, _ in bot.log()) == {"begin": 61, "end": 61}
+
+
+async def test_a_database_that_is_restarted(
+    tmp_path: Path, postgres: PostgresServer, database: str
+) -> None:
+    """While the server is away deliveries are answered 503; afterwards all events are handled, once."""
+    number = sized(300, 60)
+    deliveries = [[message(n, f"c{n % 20}")] for n in range(number)]
+    with running(tmp_path, database, seconds=0.01) as one, running(tmp_path, database) as other:
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
+            for place in range(number // 3):
+                await (one, other)[place % 2].deliver(client, deliveries[place])
+            postgres.stop()
+            try:
+                refused = [await bot.send(client, deliveries[-1]) for bot in (one, other)]
+            finally:
+                postgres.start()
+            assert refused == [503, 503]
+            for place in range(number // 3, number):
+                await (one, other)[place % 2].deliver(client, deliveries[place])
+        await one.until_handled({f"e{n}" for n in range(number)})
+        log = one.log()
+
+    assert Counter(what for what, _, _ in log) == {"begin": number, "end": number}
+
+
+async def test_a_bot_that_starts_without_its_database(
+    tmp_path: Path, postgres: PostgresServer, database: str
+) -> None:
+    """A bot whose server is away answers 503, and takes deliveries once the server is there."""
+    postgres.stop()
+    try:
+        with running(tmp_path, database) as bot:
+            async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
+                with anyio.fail_after(60):
+                    while not (status := await bot.send(client, [message(1)])):  # noqa: ASYNC110 - another process
+                        await anyio.sleep(0.05)
+                postgres.start()
+                await bot.deliver(client, [message(1)])
+            await bot.until_handled({"e1"})
+    finally:
+        postgres.start()
+    assert status == 503
+
+
+async def test_an_owner_that_is_stopped(tmp_path: Path, database: str) -> None:
+    """The events of a stopped process go to another one; going on, the process changes nothing."""
+    with (
+        running(tmp_path, database, seconds=1.0, lease=3.0) as owner,
+        running(tmp_path, database) as other,
+    ):
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
+            await owner.deliver(client, [message(0)])
+            await owner.until_begun("e0")
+            owner.process.send_signal(signal.SIGSTOP)
+            await other.deliver(client, [message(1)])
+            await other.until_handled({"e0", "e1"})
+            owner.process.send_signal(signal.SIGCONT)
+            await owner.deliver(client, [message(2)])
+            await owner.deliver(client, [message(3, "d")])
+            await owner.until_handled({"e0", "e1", "e2", "e3"})
+        log = owner.log()
+
+    begun = [(name, attempt) for what, name, attempt in log if what == "begin" and name != "e3"]
+    assert begun == [("e0", 1), ("e0", 2), ("e1", 1), ("e2", 1)]

@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 from attrs import define, field
 
-from sunshine_async.webhooks.inbox import EventState, Inbox
+from sunshine_async.webhooks.inbox import EventState
+from sunshine_async.webhooks.postgres_inbox import PostgresInbox
+from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 DELIVERIES: Mapping[str, Any] = json.loads(
     (Path(__file__).parents[1] / "data" / "webhook-deliveries.json").read_text(encoding="utf-8")
@@ -64,7 +66,7 @@ async def post(client: httpx.AsyncClient, *events: Any, path: str = "/") -> int:
     return response.status_code
 
 
-def counts(inbox: Inbox) -> dict[EventState, int]:
+def counts(inbox: SQLiteInbox | PostgresInbox) -> dict[EventState, int]:
     """Return the number of events of *inbox* by state."""
     rows = inbox._fetch_all("SELECT state, count(*) FROM events GROUP BY state")
     return {EventState(state): count for state, count in rows}

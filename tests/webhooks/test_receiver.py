@@ -49,7 +49,8 @@ from sunshine_async.webhooks import (
 )
 from sunshine_async.webhooks.deliveries import RawEvent
 from sunshine_async.webhooks.handling import Dispatcher, HandlingRules
-from sunshine_async.webhooks.inbox import EventState, Inbox
+from sunshine_async.webhooks.inbox import EventState
+from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 MESSAGE = "conversation:message"
 AT_ONCE = Retry(max_attempts=3, first_wait=0, deadline=1e9)
@@ -443,7 +444,7 @@ async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path
     async with second.receiver:
         await second.until(2)
     assert [(one.id, one.attempt) for one in second.got] == [("e2", 2), ("e3", 1)]
-    with closing(Inbox(path)) as inbox:
+    with closing(SQLiteInbox(path)) as inbox:
         assert counts(inbox) == {EventState.HANDLED: 3}
 
 
@@ -453,7 +454,7 @@ async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
     async with bot.receiver, sender(bot.receiver) as client:
         await post(client, *(message(n, f"c{n}") for n in range(16)))
         await bot.until(16, ended=16)
-    with closing(Inbox(path)) as inbox:
+    with closing(SQLiteInbox(path)) as inbox:
         assert counts(inbox) == {EventState.HANDLED: 16}
 
 
@@ -486,7 +487,7 @@ async def test_a_full_disk_is_503_and_recovers(
         "WARNING", "INFO",
     ]  # fmt: skip
     assert "the disk is full" in caplog.messages[0]
-    with closing(Inbox(path)) as inbox:
+    with closing(SQLiteInbox(path)) as inbox:
         assert counts(inbox) == {EventState.HANDLED: 2}
 
 
@@ -517,7 +518,7 @@ async def test_outcomes_wait_for_a_disk_that_refuses_all(path: Path) -> None:
         database.execute("PRAGMA query_only = OFF")
         assert await post(client, message(2, "d")) == 200
         await bot.until(2, ended=2)
-    with closing(Inbox(path)) as inbox:
+    with closing(SQLiteInbox(path)) as inbox:
         assert counts(inbox) == {EventState.HANDLED: 2}
 
 
@@ -541,7 +542,7 @@ async def test_deliveries_at_the_shutdown_are_written_or_refused(path: Path) -> 
     """A delivery that waits at the end is written; a delivery that comes later is refused."""
     rules = HandlingRules(1, 60.0, 60.0, AT_ONCE)
     raw = RawEvent("e", MESSAGE, {}, b"{}")
-    with closing(Inbox(path)) as inbox:
+    with closing(SQLiteInbox(path)) as inbox:
         dispatcher = Dispatcher(inbox, lambda stored: anyio.sleep_forever(), rules)
         written: list[bool] = []
 
@@ -770,18 +771,13 @@ async def test_an_error_of_the_block_is_raised_as_itself(path: Path) -> None:
         ("handler_timeout", float("nan")),
         ("keep", -1.0),
         ("max_bytes", 0),
+        ("lease", 0.0),
     ],
 )
 def test_a_setting_that_cant_work_is_refused(path: Path, name: str, value: float) -> None:
     """A setting out of range is a `ConfigurationError` that names the setting."""
     with pytest.raises(ConfigurationError, match=name):
         receiver_at(path, **{name: value})
-
-
-def test_an_inbox_in_a_database_is_refused() -> None:
-    """Inboxes are files only, in this release."""
-    with pytest.raises(ConfigurationError, match="inbox"):
-        Receiver(SunshineWebhooks(SECRET), "postgresql://localhost/bot")
 
 
 def test_a_handler_is_registered_once_and_is_async(path: Path) -> None:

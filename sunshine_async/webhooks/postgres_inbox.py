@@ -1,0 +1,338 @@
+"""Inbox in a PostgreSQL database, for several workers: processes on one or more machines.
+
+The exchanges of all workers run one after the other, under an advisory lock of the database, so a
+transaction sees the end of the last transaction. A commit writes all deliveries and outcomes of a
+worker since the last commit.
+
+A worker is a row of ``workers``, and holds a lease: the right to the events that the worker has
+begun. Each exchange renews the lease. Any worker that finds a lease ended deletes the row and makes
+the events wait again. A worker without a row is refused, with all outcomes and deliveries (fencing),
+and begins anew as another worker. The time in which the server was down doesn't count.
+
+After a lost connection a worker gives back events begun by the server in an answer that was lost. A
+worker without the lock in time connects anew, and ends the session of a worker stopped within a
+transaction.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from math import inf
+from secrets import randbits
+from threading import Lock
+from typing import Any, Final, LiteralString, NoReturn
+
+import orjson
+import psycopg
+from attrs import field, frozen
+from psycopg.conninfo import conninfo_to_dict
+
+from sunshine_async.errors import ConfigurationError
+from sunshine_async.webhooks import inbox
+from sunshine_async.webhooks import postgres_sql as sql
+from sunshine_async.webhooks.deliveries import RawEvent, hash_id
+from sunshine_async.webhooks.inbox import (
+    FORGET_LIMIT,
+    EventOutcome,
+    HandlerSlots,
+    InboxError,
+    LeaseLostError,
+    StoredEvent,
+    queue_of,
+)
+
+_POLL: Final = 0.5  # seconds until a worker with nothing to do looks for events of other workers
+_MAX_WAIT: Final = 5.0  # seconds for the lock: other workers need milliseconds
+_MAX_KEY: Final = 500  # longer names don't fit an index: a hash stands for the name
+
+_SHOWN: Final = ("host", "port", "dbname")
+"""Parts of an address that messages show."""
+_CONNECTION: Final[Mapping[str, Any]] = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "sunshine-async inbox",
+}
+"""A dead connection ends within seconds; the URL may have other values."""
+_REASONS: Final[Mapping[str, str]] = {
+    "25006": "can't be written: the server is read-only. Give the address of the primary server",
+    "42501": (
+        "can't be used: the user lacks a privilege. Grant CREATE on the database for the first "
+        "start, or all on the schema sunshine_inbox and its tables"
+    ),
+    "53100": "can't be written: the server's disk is full. Free some space: the receiver then goes on",
+    "55P03": (
+        "is held up by another transaction. The receiver ends a stopped worker's transaction; if that "
+        "doesn't help, look for locks on the schema sunshine_inbox"
+    ),
+    "57P": "is away: the server has ended the connection. The receiver goes on once the server is back",
+}
+"""Messages, by the begin of the SQLSTATE."""
+
+
+@frozen
+class Address:
+    """Address of a database; the password is in no text of the object."""
+
+    parts: Mapping[str, Any] = field(repr=False)
+
+
+def parse_address(url: str) -> Address | None:
+    """Return the address in *url*, None for another text.
+
+    A password with a bare ``@`` or ``/`` would be read as host, port and database, and would be shown
+    in messages: a text with such a password is no address.
+    """
+    try:
+        address = Address(conninfo_to_dict(url))
+    except psycopg.Error:  # the text would show the password
+        return None
+    shown = [str(address.parts.get(name, "")) for name in _SHOWN]
+    is_mixed_up = any("@" in part for part in shown) or re.search("[^0-9,]", shown[1])
+    return None if is_mixed_up else address
+
+
+class PostgresInbox:
+    """The inbox in the database at *address*, in a schema ``sunshine_inbox`` of its own.
+
+    The first worker creates the schema. Workers whose clocks agree within seconds may share an inbox;
+    a pooler between worker and server must be in session mode. Bodies are deleted once handled;
+    PostgreSQL overwrites the bytes when it vacuums.
+
+    A worker silent for *lease* seconds loses all events under way to the other workers: killed, cut
+    off, stopped, or with a handler that blocks the event loop so long.
+
+    An unreachable server is no error at first: the methods raise `InboxError` until the
+    server is back. Raise `ConfigurationError` for tables of another version.
+    """
+
+    def __init__(self, address: Address, *, lease: float) -> None:
+        self._address: Final = address
+        shown = [f"{name}={part}" for name in _SHOWN if (part := address.parts.get(name))]
+        self.name: Final = f"the inbox in PostgreSQL ({' '.join(shown)})"
+        self._lease: Final = lease
+        self._process: Final = os.getpid()
+        self._lock: Final = Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._worker = randbits(62)
+        self._registered = False
+        self._known: set[int] = set()
+        """Numbers of the events under way that the caller knows."""
+        with suppress(InboxError), self._transaction():
+            pass
+
+    def exchange(
+        self,
+        events: Sequence[RawEvent],
+        outcomes: Sequence[EventOutcome],
+        slots: HandlerSlots,
+        *,
+        now: float,
+        clock: float,
+        keep: float,
+    ) -> tuple[list[StoredEvent], float]:
+        """Exchange events, as `Inbox.exchange` does."""
+        numbers = [end.number for end in outcomes]
+        values: dict[str, Any] = {
+            "worker": self._worker, "lease": self._lease, "now": now, "numbers": numbers,
+            "free": slots.free, "retries": slots.retries,
+        }  # fmt: skip
+        with self._transaction() as run:
+            lease = run.execute(sql.RENEW if self._registered else sql.REGISTER, values)
+            run.execute(sql.END_LEASES, values)
+            run.execute(_shared(inbox.FORGET_IDS), (now - keep, FORGET_LIMIT))
+            if outcomes:
+                run.execute(sql.NOTE_OUTCOMES, {**values, **_outcome_values(outcomes, now - clock)})
+                run.execute(sql.CLOSE_QUEUES, values)
+            if events:
+                run.execute(sql.ADD_EVENTS, {**values, **_event_values(events, now)})
+            heads = run.execute(sql.BEGIN_HEADS, values, binary=True) if slots.free else None
+            retry = run.execute(_shared(inbox.NEXT_RETRY), (now,))
+            if not lease.fetchall():
+                self._lose_lease()
+            begun = [] if heads is None else _stored_events(heads.fetchall())
+            [[next_at]] = retry.fetchall()
+        self._registered = True
+        self._known.difference_update(numbers)
+        self._known.update(one.number for one in begun)
+        retry_in = inf if next_at is None else next_at - now
+        return begun, clock + min(retry_in, _POLL, self._lease / 4)
+
+    def dead(self, limit: int) -> list[StoredEvent]:
+        """Return the first *limit* dead letters, in the order of receiving."""
+        return _stored_events(self._fetch_all(sql.SELECT_DEAD, (limit,)))
+
+    def replay(self, ids: Iterable[str]) -> int:
+        """Make the dead letters *ids* wait again, without failures; return the number."""
+        values = [(_key(one),) for one in ids]
+        return self._execute_many(
+            (inbox.OPEN_QUEUE_OF_DEAD, values),
+            (inbox.REPLAY, values),
+        )
+
+    def drop(self, ids: Iterable[str]) -> int:
+        """Delete the dead letters *ids*; return the number. The ids stay known."""
+        now = time.time()
+        return self._execute_many((inbox.DROP, [(now, _key(one)) for one in ids]))
+
+    def close(self) -> None:
+        """Give the events under way to the other workers, and close the connection."""
+        if self._connection is not None and self._process == os.getpid():
+            with suppress(InboxError), self._transaction() as run:
+                run.execute(sql.END_OWN_LEASE, {"worker": self._worker, "now": time.time()})
+        self._disconnect()
+
+    def _fetch_all(self, query: LiteralString, values: Sequence[Any] = ()) -> list[Any]:
+        with self._transaction() as run:
+            return run.execute(query, values).fetchall()
+
+    def _execute_many(self, *statements: tuple[LiteralString, Sequence[Sequence[Any]]]) -> int:
+        """Execute each statement with each row of values; return the row count of the last statement."""
+        count = 0
+        with self._transaction() as run, run.cursor() as cursor, run.pipeline() as pipeline:
+            for text, values in statements:
+                cursor.executemany(_shared(text), values)
+                pipeline.sync()  # else the number of rows isn't known yet
+                count = max(0, cursor.rowcount)
+        return count
+
+    def _lose_lease(self) -> NoReturn:
+        self._worker, self._registered = randbits(62), False
+        self._known.clear()
+        message = (
+            f"{self.name} has taken this worker for dead after {self._lease:g} s of silence. "
+            "Other workers handle its events again. Keep handlers from blocking the event loop"
+        )
+        raise LeaseLostError(message)
+
+    @contextmanager
+    def _transaction(self) -> Generator[psycopg.Connection[Any]]:
+        """Yield a connection in a transaction of its own, after the transactions of all workers.
+
+        The statements are sent together; results wait for the first fetch (pipeline).
+        """
+        if self._process != os.getpid():
+            message = f"{self.name} was opened before a fork: start a receiver in each process"
+            raise InboxError(message)
+        with self._lock:
+            try:
+                connection = self._connection or self._connect()
+                with connection.pipeline(), connection.transaction():
+                    connection.execute(sql.LOCK)
+                    yield connection
+            except psycopg.Error as error:
+                reason = _reason(error)
+            else:
+                return
+            self._disconnect()  # the next transaction finds out what has become of this one
+        message = f"{self.name} {reason}"
+        raise InboxError(message)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        """Return a new connection, with the tables checked and lost events given back."""
+        connection = psycopg.connect(**{**_CONNECTION, **self._address.parts}, autocommit=True)
+        try:
+            wait = min(_MAX_WAIT, self._lease / 4)
+            connection.execute(sql.SETTINGS, {"wait": f"{max(1, round(1000 * wait))}ms"})
+            connection.execute(sql.END_STOPPED)
+            with connection.transaction():
+                connection.execute(sql.LOCK)
+                self._check_tables(connection)
+                values = {
+                    "worker": self._worker, "known": list(self._known), "now": time.time(),
+                }  # fmt: skip
+                connection.execute(sql.GIVE_BACK, values)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _check_tables(self, connection: psycopg.Connection[Any]) -> None:
+        """Create the tables, unless the schema has some; refuse another version."""
+        [[has_schema, has_tables, has_version]] = connection.execute(sql.STATE).fetchall()
+        if not has_schema:
+            connection.execute("CREATE SCHEMA sunshine_inbox")
+        if not has_tables:
+            for statement in sql.TABLES:
+                connection.execute(statement)
+        is_inbox = has_version or not has_tables
+        found = connection.execute("SELECT number FROM version").fetchall() if is_inbox else []
+        if found != [(sql.VERSION,)]:
+            message = (
+                f"{self.name} has other tables in the schema sunshine_inbox than version {sql.VERSION} of "
+                "this release. Use the release that made the tables, or another database"
+            )
+            raise ConfigurationError(message)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self._process == os.getpid():  # else: the parent's
+            connection.close()
+
+
+def _shared(statement: LiteralString) -> LiteralString:
+    """Return a statement of both databases with the placeholders of psycopg."""
+    return statement.replace("?", "%s")
+
+
+def _key(text: str) -> str:
+    """Return *text* as a key that fits an index, and any encoding: PostgreSQL's text has no NUL."""
+    key = _ascii(text)
+    return key if len(key) <= _MAX_KEY else hash_id(key.encode())
+
+
+def _ascii(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _text(text: str) -> str:
+    decoded: str = json.loads(f'"{text}"')
+    return decoded
+
+
+def _event_values(events: Sequence[RawEvent], now: float) -> dict[str, Any]:
+    return {
+        "ids": [_key(event.id) for event in events],
+        "queues": [_key(queue_of(event)) for event in events],
+        "types": [_ascii(event.type) for event in events],
+        "app_ids": [None if event.app_id is None else _ascii(event.app_id) for event in events],
+        "created_at": [now if event.created_at is None else event.created_at for event in events],
+        "bodies": [event.body for event in events],
+    }
+
+
+def _outcome_values(outcomes: Sequence[EventOutcome], since: float) -> dict[str, Any]:
+    """Return the columns of *outcomes*; *since* is the time of the monotonic clock's 0."""
+    return {
+        "states": [end.state.value for end in outcomes],
+        "reasons": [None if end.reason is None else _ascii(end.reason) for end in outcomes],
+        "ready_at": [since + end.ready_at for end in outcomes],
+    }
+
+
+def _stored_events(rows: Iterable[Any]) -> list[StoredEvent]:
+    return [
+        StoredEvent(
+            number, _text(id_), _text(type_), app_id and _text(app_id), orjson.loads(body),
+            attempts, failures, begun_at, received_at, reason and _text(reason),
+        )
+        for number, id_, type_, app_id, body, attempts, failures, begun_at, received_at, reason
+        in sorted(rows)
+    ]  # fmt: skip
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return the reason of *error*, and the next step; the server's text may have personal data."""
+    state = error.sqlstate
+    if state is None:  # no answer of the server: the text is about the connection
+        text = " ".join(str(error).split()).rstrip(".")
+        return f"can't be reached: {text}. The receiver goes on once the server can be reached"
+    found = (text for begin, text in _REASONS.items() if state.startswith(begin))
+    name = type(error).__name__
+    return next(found, f"can't be used: {name} ({state}). Look into the log of the server")

