@@ -17,6 +17,7 @@ from sunshine_async.cli.options import (
     AppId,
     BaseUrl,
     KeyId,
+    RecordedCommand,
     SecretFile,
     ServiceName,
     SignalInterrupt,
@@ -24,6 +25,7 @@ from sunshine_async.cli.options import (
     exit_on_error,
     option,
     parse_concurrency,
+    suggest_command,
 )
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.run_job import ImportPlan, run_dry, run_import
@@ -41,6 +43,7 @@ from sunshine_async.jobs import Duplicates, Mode, open_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.rows import Empty, Format
 from sunshine_async.rows.file import STDIN
+from sunshine_async.rows.shape import UTF_8
 
 _WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
@@ -156,16 +159,58 @@ def emulator(
 
 _Rename = Annotated[
     list[str] | None,
-    option("--map", metavar="FIELD=COLUMN", help="The column or key of FIELD. Repeatable."),
+    option(
+        "--map",
+        metavar="FIELD=COLUMN",
+        help="The column or key of FIELD. Repeatable.",
+        rich_help_panel="Rows",
+    ),
 ]
 _Skip = Annotated[
-    list[str] | None, option(metavar="COLUMN", help="A column or key that is not sent. Repeatable.")
+    list[str] | None,
+    option(
+        metavar="COLUMN",
+        help="A column or key that is not sent. Repeatable. Here and in --map, #3 is the third column.",
+        rich_help_panel="Rows",
+    ),
+]
+_OnlyMapped = Annotated[
+    bool,
+    option(
+        "--only-mapped",
+        help="Skip all columns or keys that are neither in --map nor the name of a field.",
+        rich_help_panel="Rows",
+    ),
+]
+_FileEncoding = Annotated[
+    str,
+    typer.Option(
+        help="Encoding of FILE: utf-8, utf-16, cp1252 (Excel on Windows), latin-1 ...",
+        rich_help_panel="File",
+    ),
+]
+_Timezone = Annotated[
+    str | None,
+    option(
+        metavar="ZONE",
+        help="The zone of times without a zone, such as Europe/Berlin. A date is the beginning of the day.",
+        rich_help_panel="Rows",
+    ),
+]
+_DateFormat = Annotated[
+    list[str] | None,
+    option(
+        metavar="FORMAT",
+        help="Format of times besides 2020-05-21T15:53:30: '%d/%m/%Y %H:%M' reads 21/05/2020 15:53. Repeatable.",
+        rich_help_panel="Rows",
+    ),
 ]
 _Region = Annotated[
     str | None,
     option(
         metavar="REGION",
         help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
+        rich_help_panel="Rows",
     ),
 ]
 _Concurrency = Annotated[
@@ -252,7 +297,7 @@ The command waits for a service that is gone, --max-outage seconds at most, and 
 """
 
 
-@app.command("import", help=_IMPORT)
+@app.command("import", help=_IMPORT, cls=RecordedCommand)
 def import_file(
     context: typer.Context,
     file: Annotated[
@@ -265,14 +310,28 @@ def import_file(
     service: ServiceName = "sunshine",
     rename: _Rename = None,
     skip: _Skip = None,
-    format: Annotated[Format | None, option(help="Format of FILE. Default: from the name.")] = None,
+    only_mapped: _OnlyMapped = False,
+    format: Annotated[
+        Format | None,
+        option(help="Format of FILE. Default: from the name.", rich_help_panel="File"),
+    ] = None,
     delimiter: Annotated[
-        str, typer.Option(help="Separator of the cells in a CSV file: , or ; or tab.")
+        str,
+        typer.Option(
+            help="Separator of the cells in a CSV file: , or ; or tab. A first line sep=; says it, too.",
+            rich_help_panel="File",
+        ),
     ] = ",",
+    encoding: _FileEncoding = UTF_8,
     empty: Annotated[
-        Empty, typer.Option(help="An empty cell: leave the field out, or clear the field.")
+        Empty,
+        typer.Option(
+            help="An empty cell: leave the field out, or clear the field.", rich_help_panel="Rows"
+        ),
     ] = Empty.LEAVE,
     default_region: _Region = None,
+    timezone: _Timezone = None,
+    date_format: _DateFormat = None,
     concurrency: _Concurrency = None,
     rate: _Rate = None,
     max_failures: _MaxFailures = None,
@@ -313,11 +372,15 @@ def import_file(
             printer.print_note(
                 "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
             )
-        with open_rows(
-            file, task.shape, format=format, empty=empty, skip=skip or (),
-            delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
-            default_region=default_region,
-        ) as rows:  # fmt: skip
+        with (
+            suggest_command(context),
+            open_rows(
+                file, task.shape, format=format, empty=empty, skip=skip or (),
+                delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
+                only_mapped=only_mapped, default_region=default_region, encoding=encoding,
+                timezone=timezone, date_formats=date_format or (),
+            ) as rows,
+        ):  # fmt: skip
             if not dry_run:
                 plan.check_journal(file)
                 client = found.connect(connection)

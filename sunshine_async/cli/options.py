@@ -1,5 +1,6 @@
 """Options that several commands share, exit statuses, and the error message of a failed command."""
 
+import shlex
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,17 +8,20 @@ from enum import IntEnum
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from sunshine_async import SunshineError
 from sunshine_async.bulk import Concurrency
 from sunshine_async.cli.streams import OutputError, emit, escape_controls
+from sunshine_async.rows import SourceError
 
 SIGNAL_STATUS: Final = 128
 """Exit status of signal number 0: a signal's number is added, as in shells."""
 _PACKAGE: Final = Path(__file__).parents[1]
+_ARGUMENTS: Final = "sunshine_async.arguments"
 
 
 class Status(IntEnum):
@@ -88,6 +92,32 @@ def describe_error(error: Exception) -> str:
 
 
 option: Final = partial(typer.Option, show_default=False)  # where None is the default
+
+
+class RecordedCommand(TyperCommand):
+    """A command that keeps its arguments, for `suggest_command`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse *args*, and keep them."""
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+@contextmanager
+def suggest_command(context: typer.Context) -> Generator[None]:
+    """Add the whole command, with the options of a `SourceError`, to the message of the error."""
+    message = ""
+    try:
+        yield
+    except SourceError as error:
+        if not error.options:
+            raise
+        arguments = (*context.meta[_ARGUMENTS], *error.options)
+        command = shlex.join(("sunshine-async", str(context.info_name), *arguments))
+        message = f"{error}\nThe whole command: {command}"
+    if message:
+        raise SourceError(message)
+
 
 ServiceName = Annotated[str, typer.Option(help="The service: sunshine, smooch or dixa.")]
 BaseUrl = Annotated[

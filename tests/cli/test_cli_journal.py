@@ -57,7 +57,7 @@ def test_the_same_command_again(call: Call, users: Path, path: Path, emulator: E
     again = call("import", users, "--mode", "create", "--journal", path)
     assert (first.exit_code, again.exit_code) == (1, 1)
     for said in map(words, (first.stdout, again.stdout)):
-        assert "5 bad 3 cells, where the first line has 2" in said
+        assert "5 bad 3 cells, where the header has 2" in said
         assert "left out │ 1 (another row with the same key was sent)" in said
         assert "done │ 3" in said
     assert emulator.ledger()["sunshine"]["effects"]["create"] == 3
