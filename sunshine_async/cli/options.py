@@ -1,27 +1,26 @@
 """Options that several commands share, exit statuses, and the error message of a failed command."""
 
-import shlex
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import partial
+from math import inf, isfinite, nan
 from pathlib import Path
 from traceback import walk_tb
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
-from typer.core import TyperCommand
 
 from sunshine_async import SunshineError
 from sunshine_async.bulk import Concurrency
 from sunshine_async.cli.streams import OutputError, emit, escape_controls
-from sunshine_async.rows import SourceError
 
 SIGNAL_STATUS: Final = 128
 """Exit status of signal number 0: a signal's number is added, as in shells."""
+Choice = TypeVar("Choice", bound=Enum)
+
 _PACKAGE: Final = Path(__file__).parents[1]
-_ARGUMENTS: Final = "sunshine_async.arguments"
 
 
 class Status(IntEnum):
@@ -94,31 +93,6 @@ def describe_error(error: Exception) -> str:
 option: Final = partial(typer.Option, show_default=False)  # where None is the default
 
 
-class RecordedCommand(TyperCommand):
-    """A command that keeps its arguments, for `suggest_command`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse *args*, and keep them."""
-        ctx.meta[_ARGUMENTS] = list(args)
-        return super().parse_args(ctx, args)
-
-
-@contextmanager
-def suggest_command(context: typer.Context) -> Generator[None]:
-    """Add the whole command, with the options of a `SourceError`, to the message of the error."""
-    message = ""
-    try:
-        yield
-    except SourceError as error:
-        if not error.options:
-            raise
-        arguments = (*context.meta[_ARGUMENTS], *error.options)
-        command = shlex.join(("sunshine-async", str(context.info_name), *arguments))
-        message = f"{error}\nThe whole command: {command}"
-    if message:
-        raise SourceError(message)
-
-
 ServiceName = Annotated[str, typer.Option(help="The service: sunshine, smooch or dixa.")]
 BaseUrl = Annotated[
     str | None,
@@ -139,6 +113,54 @@ SecretFile = Annotated[
     ),
 ]
 BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]
+
+
+def number(
+    subject: str,
+    *,
+    low: float = 0,
+    high: float = inf,
+    above: float | None = None,
+    whole: bool = False,
+) -> Callable[[Any], Any]:
+    """Return the parser of an option: a number of *subject*, as a person calls the number.
+
+    The number is from *low* to *high*, or greater than *above*; with *whole* an integer. The parser
+    raises `typer.BadParameter` for any other text.
+    """
+    kind = "whole number" if whole else "number"
+    bounds = f"of {low:g} or more" if high == inf else f"from {low:g} to {high:g}"
+    bounds = bounds if above is None else f"above {above:g}"
+
+    def parse(value: Any) -> Any:
+        try:
+            found = (int if whole else float)(value)
+        except ValueError:
+            found = nan
+        if isfinite(found) and low <= found <= high and (above is None or found > above):
+            return found
+        message = f"{value!r} is no number of {subject}: give a {kind} {bounds}"
+        raise typer.BadParameter(message)
+
+    return parse
+
+
+def choice(kind: type[Choice]) -> Callable[[Any], Choice]:
+    """Return the parser of an option: a value of *kind*.
+
+    The parser raises `typer.BadParameter` for any other text.
+    """
+
+    def parse(value: Any) -> Choice:
+        try:
+            return kind(value)
+        except ValueError:
+            known = [each.value for each in kind]
+        message = f"{value!r} is unknown: give {', '.join(known[:-1])} or {known[-1]}"
+        raise typer.BadParameter(message)
+
+    return parse
+
 
 _HIGHEST_CONCURRENCY: Final = 10_000
 """Highest number of calls at once: each call has a connection, and open files are limited."""
