@@ -4,7 +4,7 @@ import signal
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import anyio
 import typer
@@ -12,8 +12,38 @@ import typer
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
 from sunshine_async.cli.conversations import conversations, messages
+from sunshine_async.cli.import_options import (
+    AcceptChangedSource,
+    AsJson,
+    Concurrency,
+    DateFormat,
+    Delimiter,
+    DryRun,
+    EmptyCell,
+    FileEncoding,
+    FileFormat,
+    Full,
+    Grace,
+    Journal,
+    KeepBodies,
+    KeptDuplicates,
+    MaxFailures,
+    MaxOutage,
+    OnlyMapped,
+    Rate,
+    RecordedCommand,
+    Region,
+    Rename,
+    ReportPath,
+    RetryFailed,
+    RetryUnknown,
+    ShowData,
+    Skip,
+    Timezone,
+    command_words,
+    suggest_command,
+)
 from sunshine_async.cli.job import job
-from sunshine_async.cli.next_steps import command_of
 from sunshine_async.cli.options import (
     AppId,
     BaseUrl,
@@ -22,9 +52,10 @@ from sunshine_async.cli.options import (
     ServiceName,
     SignalInterrupt,
     Status,
+    choice,
     exit_on_error,
+    number,
     option,
-    parse_concurrency,
 )
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.report_file import ReportFile
@@ -33,16 +64,16 @@ from sunshine_async.cli.services import (
     ConnectionOptions,
     can_prompt,
     find_service,
-    pace,
     stdin_is_terminal,
 )
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
 from sunshine_async.cli.webhooks import webhooks
-from sunshine_async.jobs import Duplicates, Mode, open_rows
+from sunshine_async.jobs import Mode, open_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
-from sunshine_async.rows import Empty, Format
+from sunshine_async.rows import Empty
 from sunshine_async.rows.file import STDIN
+from sunshine_async.rows.shape import UTF_8
 
 _WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
@@ -87,7 +118,13 @@ def run() -> None:
 @app.command()
 def demo(
     number: Annotated[
-        int | None, option("--users", min=20, help="How many users. Default: 2000, or 300 --bot.")
+        int | None,
+        option(
+            "--users",
+            parser=number("users", low=20, whole=True),
+            metavar="N",
+            help="How many users. Default: 2000, or 300 --bot.",
+        ),
     ] = None,
     *,
     bot: Annotated[
@@ -107,17 +144,42 @@ def demo(
 def emulator(
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port to listen on; 0: any free port.")
+        int,
+        typer.Option(
+            parser=number("a port", high=65535, whole=True),
+            metavar="N",
+            help="The port to listen on; 0: any free port.",
+        ),
     ] = 8080,
     rate: Annotated[
         float | None,
-        typer.Option(help="Requests a second; requests over the limit get 429. Default: no limit."),
+        typer.Option(
+            parser=number("requests a second", above=0),
+            metavar="N",
+            help="Requests a second; requests over the limit get 429. Default: no limit.",
+        ),
     ] = None,
-    latency: Annotated[float, typer.Option(help="Seconds that each answer takes.")] = 0.0,
-    fail: Annotated[float, typer.Option(help="Fraction of calls that fail, such as 0.02.")] = 0.0,
+    latency: Annotated[
+        float,
+        typer.Option(
+            parser=number("seconds"), metavar="SECONDS", help="Seconds that each answer takes."
+        ),
+    ] = 0.0,
+    fail: Annotated[
+        float,
+        typer.Option(
+            parser=number("failing calls, as a fraction", high=1),
+            metavar="FRACTION",
+            help="Fraction of calls that fail, such as 0.02.",
+        ),
+    ] = 0.0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the random faults: the same seed gives the same faults."),
+        typer.Option(
+            parser=number("a seed", whole=True),
+            metavar="N",
+            help="Seed of the random faults: the same seed gives the same faults.",
+        ),
     ] = None,
     key: Annotated[
         list[str] | None,
@@ -130,12 +192,19 @@ def emulator(
         Path | None, option(help="A file that keeps the users for the next start.")
     ] = None,
     webhook_retry: Annotated[
-        float, typer.Option(help="Seconds before a webhook is tried again; later waits are longer.")
+        float,
+        typer.Option(
+            parser=number("seconds"),
+            metavar="SECONDS",
+            help="Seconds before a webhook is tried again; later waits are longer.",
+        ),
     ] = 20.0,
     webhook_faults: Annotated[
         float,
         typer.Option(
-            help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events."
+            parser=number("deliveries, as a fraction", high=1),
+            metavar="FRACTION",
+            help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events.",
         ),
     ] = 0.0,
 ) -> None:
@@ -156,98 +225,6 @@ def emulator(
         ).run(port=port)  # fmt: skip
 
 
-_Rename = Annotated[
-    list[str] | None,
-    option("--map", metavar="FIELD=COLUMN", help="The column or key of FIELD. Repeatable."),
-]
-_Skip = Annotated[
-    list[str] | None, option(metavar="COLUMN", help="A column or key that is not sent. Repeatable.")
-]
-_Region = Annotated[
-    str | None,
-    option(
-        metavar="REGION",
-        help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
-    ),
-]
-_Concurrency = Annotated[
-    Any,
-    option(
-        parser=parse_concurrency,
-        metavar="N|auto",
-        help="Calls under way at once. Default: 64, or 8 if a call has a hundred rows (Dixa); auto finds the number that is enough.",
-    ),
-]
-_Rate = Annotated[float | None, option(help="Calls a second, at most. Dixa's default: 10.")]
-_MaxFailures = Annotated[
-    int | None, option(min=0, help="Give up when more rows than this were not done.")
-]
-_DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Read all rows, send nothing; show the rows that would be refused, and the time needed. Needs no credentials.",
-    ),
-]
-_Journal = Annotated[
-    str | None,
-    option(help="A file that records the state of each row: the same command, run again, goes on."),
-]
-_Duplicates = Annotated[
-    Duplicates | None,
-    option(help="With a journal: which rows with the same key are sent. Default: the last."),
-]
-_RetryFailed = Annotated[
-    bool, option("--retry-failed", help="Send failed rows again, except users already created.")
-]
-_RetryUnknown = Annotated[
-    bool,
-    option(
-        "--retry-unknown",
-        help="Look up unknown rows, or send the rows again. A message is looked up, and sent again if it isn't there.",
-    ),
-]
-_AcceptChangedSource = Annotated[
-    bool,
-    option(
-        "--accept-changed-source",
-        help="Go on although the file has changed: rows that are done and haven't changed are skipped; changed and new rows are sent.",
-    ),
-]
-_Full = Annotated[
-    bool, option("--full", help="Upsert also rows that haven't changed since the last import.")
-]
-_KeepBodies = Annotated[
-    bool, option("--keep-bodies", help="Keep the content of each row in the journal.")
-]
-_MaxOutage = Annotated[
-    float,
-    typer.Option(min=0, help="Seconds to wait for a service that can't be reached; then give up."),
-]
-_Grace = Annotated[
-    float, typer.Option(min=0, help="Seconds that calls under way get to end after an interrupt.")
-]
-_Report = Annotated[
-    Path | None,
-    option(
-        metavar="report.html",
-        help="Write an HTML page about the job: outcomes, reasons, charts, next steps. A report of before is replaced.",
-    ),
-]
-_ShowData = Annotated[
-    bool,
-    option(
-        "--show-data", help="With --report: show the texts of the service, which may name people."
-    ),
-]
-_AsJson = Annotated[
-    bool,
-    option(
-        "--json",
-        help="The summary as one line of JSON; on stderr one line for each row not done, and each note.",
-    ),
-]
-
 # long lines: a terminal of any width breaks them where it ends
 _IMPORT: Final = """Create, update, upsert (create or update) or delete the users in a file, a row each; or send each a message.
 
@@ -267,7 +244,7 @@ The command waits for a service that is gone, --max-outage seconds at most, and 
 """
 
 
-@app.command("import", help=_IMPORT)
+@app.command("import", help=_IMPORT, cls=RecordedCommand)
 def import_file(
     context: typer.Context,
     file: Annotated[
@@ -275,35 +252,38 @@ def import_file(
     ],
     *,
     mode: Annotated[
-        Mode, typer.Option(metavar="MODE", help="create, update, upsert, delete or message.")
+        Mode,
+        typer.Option(
+            parser=choice(Mode), metavar="MODE", help="create, update, upsert, delete or message."
+        ),
     ],
     service: ServiceName = "sunshine",
-    rename: _Rename = None,
-    skip: _Skip = None,
-    format: Annotated[Format | None, option(help="Format of FILE. Default: from the name.")] = None,
-    delimiter: Annotated[
-        str, typer.Option(help="Separator of the cells in a CSV file: , or ; or tab.")
-    ] = ",",
-    empty: Annotated[
-        Empty, typer.Option(help="An empty cell: leave the field out, or clear the field.")
-    ] = Empty.LEAVE,
-    default_region: _Region = None,
-    concurrency: _Concurrency = None,
-    rate: _Rate = None,
-    max_failures: _MaxFailures = None,
-    dry_run: _DryRun = False,
-    journal: _Journal = None,
-    duplicates: _Duplicates = None,
-    retry_failed: _RetryFailed = False,
-    retry_unknown: _RetryUnknown = False,
-    accept_changed_source: _AcceptChangedSource = False,
-    full: _Full = False,
-    keep_bodies: _KeepBodies = False,
-    max_outage: _MaxOutage = MAX_OUTAGE,
-    grace: _Grace = GRACE,
-    report: _Report = None,
-    show_data: _ShowData = False,
-    as_json: _AsJson = False,
+    rename: Rename = None,
+    skip: Skip = None,
+    only_mapped: OnlyMapped = False,
+    format: FileFormat = None,
+    delimiter: Delimiter = ",",
+    encoding: FileEncoding = UTF_8,
+    empty: EmptyCell = Empty.LEAVE,
+    default_region: Region = None,
+    timezone: Timezone = None,
+    date_format: DateFormat = None,
+    concurrency: Concurrency = None,
+    rate: Rate = None,
+    max_failures: MaxFailures = None,
+    dry_run: DryRun = False,
+    journal: Journal = None,
+    duplicates: KeptDuplicates = None,
+    retry_failed: RetryFailed = False,
+    retry_unknown: RetryUnknown = False,
+    accept_changed_source: AcceptChangedSource = False,
+    full: Full = False,
+    keep_bodies: KeepBodies = False,
+    max_outage: MaxOutage = MAX_OUTAGE,
+    grace: Grace = GRACE,
+    report: ReportPath = None,
+    show_data: ShowData = False,
+    as_json: AsJson = False,
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,
@@ -326,21 +306,24 @@ def import_file(
             accept_changed_source=accept_changed_source, full=full, keep_bodies=keep_bodies,
         )  # fmt: skip
         page = ReportFile(report, show_data) if report and not dry_run else None
-        plan = ImportPlan(found.service, mode, options, journal, page, command_of(context))
+        plan = ImportPlan(found.service, mode, options, journal, page, command_words(context))
         if file == STDIN and stdin_is_terminal():
             printer.print_note(
                 "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
             )
-        with open_rows(
-            file, task.shape, format=format, empty=empty, skip=skip or (),
-            delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
-            default_region=default_region,
-        ) as rows:  # fmt: skip
+        with (
+            suggest_command(context),
+            open_rows(
+                file, task.shape, format=format, empty=empty, skip=skip or (),
+                delimiter="\t" if delimiter == "tab" else delimiter, renames=_renames(rename or []),
+                only_mapped=only_mapped, default_region=default_region, encoding=encoding,
+                timezone=timezone, date_formats=date_format or (),
+            ) as rows,
+        ):  # fmt: skip
             if not dry_run:
                 plan.check_journal(file)
                 client = found.connect(connection)
                 raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
-            pace(connection)
             idle = [
                 f"--{name.replace('_', '-')}"
                 for name in _WITHOUT_DRY_RUN

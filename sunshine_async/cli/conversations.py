@@ -18,6 +18,7 @@ from sunshine_async.cli.options import (
     SecretFile,
     Status,
     exit_on_error,
+    number,
     option,
 )
 from sunshine_async.cli.services import SERVICES, ConnectionOptions, can_prompt
@@ -35,7 +36,10 @@ messages: Final = typer.Typer(
 ConversationId = Annotated[
     str, typer.Argument(metavar="CONVERSATION", help="Id of the conversation.")
 ]
-Limit = Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")]
+Limit = Annotated[
+    int,
+    typer.Option(parser=number("results", low=1, whole=True), metavar="N", help="At most so many."),
+]
 
 
 @conversations.command("list")

@@ -13,7 +13,7 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, Write, database_files
-from sunshine_async.cli.options import exit_on_error, option
+from sunshine_async.cli.options import choice, exit_on_error, option
 from sunshine_async.cli.output import (
     Printer,
     count_figures,
@@ -98,7 +98,12 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
 def export(
     path: JournalPath,
     *,
-    format: Annotated[Format, typer.Option(help="csv or jsonl.")] = Format.CSV,
+    format: Annotated[
+        Format,
+        typer.Option(
+            parser=choice(Format), metavar="csv|jsonl", help="Default: csv.", show_default=False
+        ),
+    ] = Format.CSV,
     out: Out = None,
     force: Force = False,
 ) -> None:

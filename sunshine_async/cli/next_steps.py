@@ -3,11 +3,9 @@
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final
 
-import typer
 from attrs import define, field, frozen
 
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
@@ -108,31 +106,9 @@ class NextStep:
     commands: Sequence[str] = ()
 
 
-def command_of(context: typer.Context) -> list[str]:
-    """Return the words of the running command, with the options that were given."""
-    words: list[str] = []
-    last: list[str] = []
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        given = context.params[name]
-        values = cast("list[object]", given if isinstance(given, (list, tuple)) else [given])
-        texts = [str(value.value if isinstance(value, Enum) else value) for value in values]
-        if parameter.param_type_name == "argument":
-            last += ["--", *texts] if texts[0].startswith("-") and texts[0] != STDIN else texts
-        elif getattr(parameter, "is_flag", False):
-            words.append(parameter.opts[0])
-        else:
-            words += [word for text in texts for word in (parameter.opts[0], text)]
-    group = (context.info_name or "").split()
-    return [_PROGRAM, *group, *words, *last]
-
-
 def _with(words: Sequence[str], name: str, value: str | None = None) -> str:
     """Return the command *words* with the option *name*, in place of an earlier value."""
-    changed = list(words)
+    changed = [word for word in words if not word.startswith(f"{name}=")]
     if name in changed:
         place = changed.index(name)
         del changed[place : place + (1 if value is None else 2)]

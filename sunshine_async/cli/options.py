@@ -1,13 +1,14 @@
 """Options that several commands share, exit statuses, and the error message of a failed command."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import partial
+from math import inf, isfinite, nan
 from pathlib import Path
 from traceback import walk_tb
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
@@ -17,6 +18,8 @@ from sunshine_async.cli.streams import OutputError, emit, escape_controls
 
 SIGNAL_STATUS: Final = 128
 """Exit status of signal number 0: a signal's number is added, as in shells."""
+Choice = TypeVar("Choice", bound=Enum)
+
 _PACKAGE: Final = Path(__file__).parents[1]
 
 
@@ -89,6 +92,7 @@ def describe_error(error: Exception) -> str:
 
 option: Final = partial(typer.Option, show_default=False)  # where None is the default
 
+
 ServiceName = Annotated[str, typer.Option(help="The service: sunshine, smooch or dixa.")]
 BaseUrl = Annotated[
     str | None,
@@ -109,6 +113,54 @@ SecretFile = Annotated[
     ),
 ]
 BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]
+
+
+def number(
+    subject: str,
+    *,
+    low: float = 0,
+    high: float = inf,
+    above: float | None = None,
+    whole: bool = False,
+) -> Callable[[Any], Any]:
+    """Return the parser of an option: a number of *subject*, as a person calls the number.
+
+    The number is from *low* to *high*, or greater than *above*; with *whole* an integer. The parser
+    raises `typer.BadParameter` for any other text.
+    """
+    kind = "whole number" if whole else "number"
+    bounds = f"of {low:g} or more" if high == inf else f"from {low:g} to {high:g}"
+    bounds = bounds if above is None else f"above {above:g}"
+
+    def parse(value: Any) -> Any:
+        try:
+            found = (int if whole else float)(value)
+        except ValueError:
+            found = nan
+        if isfinite(found) and low <= found <= high and (above is None or found > above):
+            return found
+        message = f"{value!r} is no number of {subject}: give a {kind} {bounds}"
+        raise typer.BadParameter(message)
+
+    return parse
+
+
+def choice(kind: type[Choice]) -> Callable[[Any], Choice]:
+    """Return the parser of an option: a value of *kind*.
+
+    The parser raises `typer.BadParameter` for any other text.
+    """
+
+    def parse(value: Any) -> Choice:
+        try:
+            return kind(value)
+        except ValueError:
+            known = [each.value for each in kind]
+        message = f"{value!r} is unknown: give {', '.join(known[:-1])} or {known[-1]}"
+        raise typer.BadParameter(message)
+
+    return parse
+
 
 _HIGHEST_CONCURRENCY: Final = 10_000
 """Highest number of calls at once: each call has a connection, and open files are limited."""

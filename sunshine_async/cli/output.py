@@ -14,6 +14,7 @@ from rich.text import Text
 from sunshine_async import Snapshot
 from sunshine_async.cli.streams import SafeStream, TextBuffer, emit, emit_json, escape_controls
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
+from sunshine_async.jobs.dry_run import Refusal
 
 SHOWN: Final = 50
 """Number of rows not done that are listed; rows with the same reason are listed together."""
@@ -85,6 +86,24 @@ class Printer:
             self.print_result(
                 f"... and {count - SHOWN:,} more: with --json each one is on stderr\n"
             )
+
+    def print_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """Print the reasons of rows that would be refused as a table on stdout, with example lines."""
+        if not refusals:
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("rows", justify="right")
+        for name in ("outcome", "reason"):
+            table.add_column(name, overflow="fold")
+        table.add_column("first lines", overflow="fold", max_width=16)
+        for refusal in refusals[:SHOWN]:
+            lines = _ranges(refusal.lines) + ", ..." * (refusal.rows > len(refusal.lines))
+            word = Text(refusal.trouble.value, _STYLES[refusal.trouble])
+            table.add_row(f"{refusal.rows:,}", word, Text(escape_controls(refusal.reason)), lines)
+        table.add_row()
+        self.print_result(table)
+        if len(refusals) > SHOWN:
+            self.print_result(f"... and {len(refusals) - SHOWN:,} more reasons: --json shows all\n")
 
     def print_report(self, report: Report, *, missing: int = 0, **about: str) -> None:
         """Print the report of a job, described by *about*; *missing* rows have no outcome."""

@@ -119,7 +119,7 @@ def run_dry(plan: ImportPlan, rows: RowFile, printer: Printer, *, rate: float | 
 
 
 def _show(counts: DryRun, title: str, printer: Printer) -> None:
-    printer.print_problems(counts.problems, counts.bad)
+    printer.print_refusals(counts.reasons)
     printer.print_result(summary_table(f"dry run of {title}", _figures(counts)))
     printer.print_result(*unknown_keys(counts.beyond), "Nothing was sent.")
 

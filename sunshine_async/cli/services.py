@@ -66,13 +66,8 @@ def find_service(name: str) -> CliService:
     return found
 
 
-def pace(connection: ConnectionOptions) -> Pace | None:
-    """Return the pace for ``--rate``, or None; raise `ConfigurationError` for a bad rate."""
-    try:
-        return None if connection.rate is None else Pace(rate=connection.rate)
-    except ValueError as error:
-        message = f"--rate {connection.rate:g}: {error}"
-        raise ConfigurationError(message) from None
+def _pace(connection: ConnectionOptions) -> Pace | None:
+    return None if connection.rate is None else Pace(rate=connection.rate)
 
 
 def find_secret(
@@ -126,7 +121,7 @@ def _app_connector(kind: type[App]) -> Callable[[ConnectionOptions], App]:
             app_id,
             auth=BasicAuth(key_id, secret),
             base_url=connection.base_url,
-            pace=pace(connection),
+            pace=_pace(connection),
             max_connections=connection.connections,
         )
 
@@ -143,7 +138,7 @@ def _connect_dixa(connection: ConnectionOptions) -> DixaClient:
     return DixaClient(
         auth=ApiToken(token),
         base_url=connection.base_url,
-        pace=pace(connection),
+        pace=_pace(connection),
         max_connections=connection.connections,
     )
 

@@ -8,7 +8,7 @@ import anyio
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.options import ServiceName, exit_on_error, option
+from sunshine_async.cli.options import ServiceName, exit_on_error, number, option
 from sunshine_async.cli.services import (
     ConnectionOptions,
     can_prompt,
@@ -33,7 +33,12 @@ SecretFile = Annotated[
 def listen(
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port to listen on; 0: any free port.")
+        int,
+        typer.Option(
+            parser=number("a port", high=65535, whole=True),
+            metavar="N",
+            help="The port to listen on; 0: any free port.",
+        ),
     ] = 8081,
     service: ServiceName = "sunshine",
     secret_file: SecretFile = None,

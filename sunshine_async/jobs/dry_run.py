@@ -16,7 +16,35 @@ from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
 from sunshine_async.rows import BadRow, Row, RowFile
 from sunshine_async.rows.phones import count_national
 
+MANY: Final = "other reasons, too many to list"
+"""The reason of rows with a reason that isn't counted by itself."""
 _ADD: Final = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+
+@define
+class Refusal:
+    """A reason for which rows would be refused before sending."""
+
+    trouble: Trouble
+    reason: str
+    rows: int = 0
+    lines: list[int] = field(factory=list)
+    """The lines of the first rows: at most `NAMED`."""
+
+    def add(self, line: int) -> None:
+        """Count the row at *line*."""
+        self.rows += 1
+        if len(self.lines) < NAMED:
+            self.lines.append(line)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the reason as plain data."""
+        return {
+            "rows": self.rows,
+            "outcome": self.trouble.value,
+            "reason": self.reason,
+            "first_lines": self.lines,
+        }
 
 
 @define
@@ -27,6 +55,8 @@ class DryRun:
     bad: int = 0
     problems: list[Problem] = field(factory=list)
     """The first rows that would be refused before sending: at most `KEPT`."""
+    refusals: dict[str, Refusal] = field(factory=dict)
+    """The reasons of all such rows, by text; further reasons, after `KEPT`, count as `MANY`."""
     duplicates: int = 0
     """Number of valid rows with the key of an earlier row."""
     repeated: list[tuple[int, int]] = field(factory=list)
@@ -45,6 +75,11 @@ class DryRun:
     def rows(self) -> int:
         """Number of rows."""
         return self.valid + self.bad
+
+    @property
+    def reasons(self) -> list[Refusal]:
+        """The reasons of the rows that would be refused, that of most rows first."""
+        return sorted(self.refusals.values(), key=lambda refusal: -refusal.rows)
 
     @property
     def requests(self) -> int:
@@ -70,6 +105,7 @@ class DryRun:
             "phone_numbers_not_e164": self.national,
             "seconds": None if self.seconds is None else ceil(self.seconds),
             "keys_not_in_the_model": dict(self.beyond.most_common()),
+            "reasons": [refusal.as_json() for refusal in self.reasons],
             "problems": [problem.as_json() for problem in self.problems],
             "problems_left_out": self.bad - len(self.problems),
         }
@@ -100,8 +136,7 @@ def dry_run(
             entry = _entry(row, task)
             if isinstance(entry, Problem):
                 found.bad += 1
-                if len(found.problems) < KEPT:
-                    found.problems.append(entry)
+                _count_problem(entry, found)
                 if on_problem is not None:
                     on_problem(entry)
                 continue
@@ -122,6 +157,14 @@ def _entry(row: Row | BadRow, task: Task) -> Entry | Problem:
     except ValueError as error:
         return problem_of(entry.line, error, unknown=False)
     return entry
+
+
+def _count_problem(problem: Problem, found: DryRun) -> None:
+    if len(found.problems) < KEPT:
+        found.problems.append(problem)
+    is_known = problem.reason in found.refusals or len(found.refusals) < KEPT
+    reason = problem.reason if is_known else MANY
+    found.refusals.setdefault(reason, Refusal(problem.trouble, reason)).add(problem.line)
 
 
 def _count(key: str | None, line: int, found: DryRun, database: sqlite3.Connection) -> None:

@@ -1,8 +1,7 @@
 """Columns of a CSV file: the field that each column sets, and the reader of the cells. Pure."""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from math import isfinite
@@ -14,12 +13,25 @@ from attrs import frozen
 
 from sunshine_async._codec import Misfit, wire_name
 from sunshine_async._codec.unions import members_of
-from sunshine_async.rows.shape import FieldPath, ReadOptions, Shape, SourceError
+from sunshine_async.rows.shape import FieldPath, Shape, SourceError
 
 CellReader: TypeAlias = Callable[[str], Any]
 
-_DELIMITERS: Final[Mapping[str, str]] = {",": ",", ";": ";", "\t": "tab"}
-"""The usual delimiters of cells, and the spelling as an option."""
+_SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "givenname": ("firstname", "forename", "vorname", "prenom"),
+    "firstname": ("givenname", "forename", "vorname", "prenom"),
+    "surname": ("lastname", "familyname", "nachname", "nom"),
+    "lastname": ("surname", "familyname", "nachname", "nom"),
+    "displayname": ("name", "fullname"),
+    "email": ("mail", "emailaddress", "mailaddress"),
+    "phonenumber": ("phone", "mobile", "mobilephone", "telephone", "telefon"),
+    "avatarurl": ("avatar", "picture", "photo"),
+    "locale": ("language", "lang", "sprache"),
+    "signedupat": ("signup", "signupdate", "created", "createdat", "createddate"),
+    "externalid": ("customerid", "customerno", "customernumber", "contactid", "kundennummer"),
+    "userid": ("customerid", "customerno", "customernumber", "contactid", "kundennummer"),
+}
+"""Usual names of columns, by the end of the field's name: lower-case letters and digits."""
 
 _BOOLEANS: Final[Mapping[str, bool]] = {
     "true": True, "yes": True, "1": True,
@@ -46,7 +58,7 @@ class Column:
 
 
 @frozen
-class _ColumnTarget:
+class ColumnTarget:
     """A field that a column may set. With *any_name* the field accepts any names (metadata)."""
 
     kind: Any
@@ -99,58 +111,22 @@ _CELL_READERS: Final[Mapping[Any, CellReader]] = {
 
 def field_path(name: str, shape: Shape) -> FieldPath:
     """Return the path of the field *name*; raise `SourceError` for an unknown field."""
-    return _column(name, 0, _targets(shape)).path
+    found = targets_of(shape)
+    column = column_of(name, 0, found)
+    if column is None:
+        near = f" Did you mean {guess}?" if (guess := guess_field(name, found)) else ""
+        message = f"{name!r} isn't a field that is known here.{near} Known: {known_fields(found)}"
+        raise SourceError(message)
+    return column.path
 
 
-def match_columns(header: Sequence[str], options: ReadOptions, source: str) -> tuple[Column, ...]:
-    """Return the columns to read below *header*, without the columns to skip.
+def column_of(
+    name: str, index: int, targets: Mapping[str, ColumnTarget], source: str = ""
+) -> Column | None:
+    """Return the column called *name*, or None if that isn't a field among *targets*.
 
-    Raise `SourceError`, naming the file *source*, for a header with unnamed, repeated, missing or
-    unknown columns.
+    Raise `SourceError`, naming the file *source*, for an unknown type, or a type of another field.
     """
-    shape, renames, skip = options.shape, options.renames, options.skip
-    if place := next((at for at, name in enumerate(header, 1) if not name.strip()), None):
-        message = (
-            f"{source}: column {place} of {len(header)} has no name in the first line. "
-            "Name it, or take it out"
-        )
-        raise SourceError(message)
-    if (twice := _repeated(header)) is not None:
-        message = f"{source} has two columns {twice!r}. Take one out"
-        raise SourceError(message)
-    uses = [(column, f"for {name}") for name, column in renames.items()]
-    for column, use in (*uses, *((column, "to skip") for column in skip)):
-        if column not in header:
-            near = _nearest(column, header)
-            message = f"{source} has no column {column!r} {use}.{near} It has: {', '.join(header)}"
-            raise SourceError(message)
-    used = {*renames.values(), *skip}
-    named = [(column, header.index(column)) for column in header if column not in used]
-    named += [(name, header.index(column)) for name, column in renames.items()]
-    targets = _targets(shape)
-    if shape.body is None:
-        named = [(name, index) for name, index in named if name in targets]
-    found = tuple(_column(name, index, targets, source) for name, index in named)
-    names = [column.name for column in found]
-    if (twice := _repeated(names)) is not None:
-        message = f"{source} has two columns for {twice}. Take one out"
-        raise SourceError(message)
-    if shape.ids and not set(shape.ids) & set(names):
-        message = (
-            f"{source} has no column that says which user: {' or '.join(shape.ids)}. "
-            f"It has: {', '.join(header)}. If it is one of these: --map {shape.ids[0]}=COLUMN"
-        )
-        raise SourceError(message)
-    return found
-
-
-def _repeated(names: Sequence[str]) -> str | None:
-    return next((name for name, count in Counter(names).items() if count > 1), None)
-
-
-def _column(
-    name: str, index: int, targets: Mapping[str, _ColumnTarget], source: str = ""
-) -> Column:
     base, colon, kind = name.rpartition(":")
     if not colon:
         base = name
@@ -158,9 +134,9 @@ def _column(
         target, path = targets[base], tuple(base.split("."))
     else:
         outer, _, inner = base.partition(".")
-        target = targets.get(outer, _ColumnTarget(None))
+        target = targets.get(outer, ColumnTarget(None))
         if not target.any_name or not inner:
-            raise _unknown(base, targets, source)
+            return None
         path = (outer, inner)
     read = _CELL_READERS[target.kind]
     if colon:
@@ -170,45 +146,44 @@ def _column(
 
 def _typed_reader(name: str, kind: str, expected: CellReader | None, source: str) -> CellReader:
     """Return the reader for the type *kind* in a column's name; *expected* is the field's."""
+    subject = f"{source}: the column {name!r}" if source else f"the field {name!r}"
     read = _TYPES.get(kind)
     if read is None:
         message = (
-            f"{source}: the column {name!r} has a type that isn't known here: {kind}. "
+            f"{subject} has a type that isn't known here: {kind}. "
             f"Known: {', '.join(_TYPES)} (for a name with a colon in it: {name}:text)"
         )
         raise SourceError(message)
     if expected not in (None, read):
-        message = f"{source}: the column {name!r} isn't a {kind} to the service. Leave out :{kind}"
+        message = f"{subject} isn't a {kind} to the service. Leave out :{kind}"
         raise SourceError(message)
     return read
 
 
-def _unknown(name: str, targets: Mapping[str, _ColumnTarget], source: str) -> SourceError:
-    known = [f"{key}.NAME" if target.any_name else key for key, target in targets.items()]
-    subject = f"{source}: the column {name!r}" if source else repr(name)
-    near = _nearest(name, known)
-    message = f"{subject} isn't a field that is known here.{near} Known: {', '.join(known)}"
-    if not source:
-        return SourceError(message)
-    for character, option in _DELIMITERS.items():
-        if character in name:
-            hint = f"Are the cells separated otherwise? --delimiter '{option}'"
-            return SourceError(f"{message}. {hint}")
-    return SourceError(
-        f"{message}. The first line names the columns: rename this one (--map FIELD={name}), "
-        f"or pass it over (--skip {name})"
-    )
+def known_fields(targets: Mapping[str, ColumnTarget]) -> str:
+    """Return the names of all fields, for a message."""
+    return ", ".join(f"{key}.NAME" if target.any_name else key for key, target in targets.items())
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """Return a question with the known name closest to *name*, or nothing."""
-    lower = {other.lower(): other for other in known}
-    ends = {other.rpartition(".")[2].lower(): other for other in known}
-    for names in (lower, ends):
-        close = get_close_matches(name.lower().replace("_", ""), names, n=1, cutoff=0.7)
-        if close:
-            return f" Did you mean {names[close[0]]}?"
-    return ""
+def guess_field(name: str, targets: Mapping[str, ColumnTarget]) -> str:
+    """Return the field that *name* probably means, or nothing."""
+    known = [key for key, target in targets.items() if not target.any_name]
+    ends = {_letters(key.rpartition(".")[2]): key for key in known}
+    ends |= {
+        synonym: ends[end] for end, words in _SYNONYMS.items() if end in ends for synonym in words
+    }
+    return guess_name(name, {**ends, **{_letters(key): key for key in known}})
+
+
+def guess_name(name: str, known: Mapping[str, str]) -> str:
+    """Return the value in *known* whose key, lower-case letters, is closest to *name*, or nothing."""
+    letters = _letters(name)
+    close = [letters] if letters in known else get_close_matches(letters, known, n=1, cutoff=0.8)
+    return known[close[0]] if close else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def time_fields(body: type) -> tuple[FieldPath, ...]:
@@ -217,12 +192,12 @@ def time_fields(body: type) -> tuple[FieldPath, ...]:
     return tuple(tuple(name.split(".")) for name, target in fields if target.kind is datetime)
 
 
-def _targets(shape: Shape) -> dict[str, _ColumnTarget]:
-    targets = {name: _ColumnTarget(str) for name in shape.address}
+def targets_of(shape: Shape) -> dict[str, ColumnTarget]:
+    targets = {name: ColumnTarget(str) for name in shape.address}
     return targets if shape.body is None else targets | dict(_body_targets(shape.body))
 
 
-def _body_targets(body: type, prefix: str = "") -> Iterator[tuple[str, _ColumnTarget]]:
+def _body_targets(body: type, prefix: str = "") -> Iterator[tuple[str, ColumnTarget]]:
     for field in attrs.fields(body):
         kinds = members_of(field.type)
         name = prefix + wire_name(field.name)
@@ -231,6 +206,6 @@ def _body_targets(body: type, prefix: str = "") -> Iterator[tuple[str, _ColumnTa
         if attrs.has(kinds[0]):
             yield from _body_targets(kinds[0], f"{name}.")
         elif get_origin(kinds[0]) is Mapping:
-            yield name, _ColumnTarget(str, nullable=True, any_name=True)
+            yield name, ColumnTarget(str, nullable=True, any_name=True)
         elif kinds[0] in _CELL_READERS:
-            yield name, _ColumnTarget(kinds[0], nullable=NoneType in get_args(field.type))
+            yield name, ColumnTarget(kinds[0], nullable=NoneType in get_args(field.type))

@@ -1,14 +1,19 @@
 """CSV records, each read on its own: a broken record doesn't spoil the next records."""
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from attrs import evolve
+
 from sunshine_async._codec import Misfit
-from sunshine_async.rows.columns import Column, match_columns
-from sunshine_async.rows.lines import BOM, LONE_CR, MAX_ROW_BYTES, NOT_UTF_8, TOO_LONG, LineReader
-from sunshine_async.rows.shape import BadRow, Empty, ReadOptions, Row, SourceError, set_field
+from sunshine_async.rows.columns import Column
+from sunshine_async.rows.file_types import BOM
+from sunshine_async.rows.header import match_columns
+from sunshine_async.rows.lines import LONE_CR, MAX_ROW_BYTES, TOO_LONG, LineReader
+from sunshine_async.rows.shape import BadRow, Empty, ReadOptions, Row, Shape, SourceError, set_field
 
 _REASONS: Final[Mapping[str, str]] = {
     "unexpected end of data": 'a quote (") is opened and never closed',
@@ -17,34 +22,70 @@ _REASONS: Final[Mapping[str, str]] = {
     "field limit": "a cell is too long",
 }
 """Reasons for the author of the file, by a part of the csv module's text."""
-_JOINED: Final = "a byte order mark in the middle: were files joined? Import each by itself"
+_SEPARATOR: Final = re.compile(rb'"?sep=([^"\w\s\x80-\xff]|\t)\1*"?', re.IGNORECASE)
+"""A first line that names the delimiter of the cells, as Excel reads and other programs write."""
+_AGAIN: Final = "a header again: were files joined? A header is no row"
+_OTHER: Final = (
+    "below the header in line {}, which differs from the first: import each file by itself"
+)
 
 _Records: TypeAlias = Iterator[tuple[int, list[str] | Misfit]]
 
 
-def csv_rows(lines: LineReader, options: ReadOptions) -> Iterator[Row | BadRow]:
-    """Return the rows of *lines*; raise `SourceError` for an unusable header."""
-    records = _records(lines, options.delimiter)
-    line, header = next(records, (0, Misfit("it is empty")))
-    if isinstance(header, Misfit):
-        message = f"{lines.name}: line {line or 1}, which names the columns: {header.reason}"
-        raise SourceError(message)
-    columns = match_columns(header, options, lines.name)
-    return _rows(records, columns, len(header), clear=options.empty is Empty.NULL)
+class CsvRows:
+    """The rows of *lines*: iterate once. Raise `SourceError` for an unusable header."""
 
+    def __init__(self, lines: LineReader, shape: Shape, options: ReadOptions) -> None:
+        self._record: Final = _RecordLines(lines)
+        separator = _SEPARATOR.fullmatch(lines.first.rstrip(b"\r\n "))
+        if separator:
+            options = evolve(options, delimiter=separator[1].decode())
+            while not (lines.take() or lines.first).strip():
+                pass
+        self._records: Final = (
+            (line, cells)
+            for line, cells in _records(self._record, options.delimiter)
+            if isinstance(cells, Misfit) or any(cells)
+        )
+        line, names = next(self._records, (0, Misfit("it is empty")))
+        if isinstance(names, Misfit):
+            message = f"{lines.name}: line {line or 1}, which names the columns: {names.reason}"
+            raise SourceError(message)
+        self.above: Final = (lines.first.decode() if separator else "") + self.text
+        """The text above the rows: the header, and the line that names the delimiter, if any."""
+        self._header: Final = match_columns(names, shape, options, lines.name)
+        self._marks: Final = {*filter(None, names), "sep=", f"sep={options.delimiter}"}
+        self._clear: Final = options.empty is Empty.NULL
 
-def _rows(
-    records: _Records, columns: Sequence[Column], width: int, *, clear: bool
-) -> Iterator[Row | BadRow]:
-    for line, cells in records:
-        if isinstance(cells, Misfit):
-            yield BadRow(line, cells.reason)
-        elif len(cells) != width:
-            yield BadRow(line, f"{len(cells)} cells, where the first line has {width}")
-        elif not any(cells):
-            yield BadRow(line, "all cells are empty")
-        else:
-            yield _row(cells, columns, line, clear=clear)
+    @property
+    def text(self) -> str:
+        """The text of the last row, or of its first line if the row is unreadable."""
+        return self._record.text
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        header, clear, marks, record = self._header, self._clear, self._marks, self._record
+        columns, width, other = header.columns, header.width, 0
+        for line, cells in self._records:
+            if isinstance(cells, Misfit):
+                yield BadRow(line, cells.reason)
+            elif (cells[0] in marks or record.is_marked) and self._is_mark(cells):
+                is_other = cells != header.names and not cells[0].startswith("sep=")
+                other = line if is_other else 0
+                yield BadRow(line, _AGAIN)
+            elif other:
+                yield BadRow(line, _OTHER.format(other))
+            elif len(cells) != width and (reason := header.misfit(cells)):
+                yield BadRow(line, reason)
+            else:
+                yield _row(cells, columns, line, clear=clear)
+
+    def _is_mark(self, cells: Sequence[str]) -> bool:
+        """Return True for another header, a line that names the delimiter, or a byte order mark."""
+        is_separator = cells[0].startswith("sep=") and not any(cells[1:])
+        is_header = cells == self._header.names or self._marks.issuperset(
+            cells[: self._header.width]
+        )
+        return self._record.is_marked or is_separator or is_header
 
 
 def _row(cells: list[str], columns: Sequence[Column], line: int, *, clear: bool) -> Row | BadRow:
@@ -61,13 +102,12 @@ def _row(cells: list[str], columns: Sequence[Column], line: int, *, clear: bool)
     return Row(line, data)
 
 
-def _records(lines: LineReader, delimiter: str) -> _Records:
+def _records(record: "_RecordLines", delimiter: str) -> _Records:
     """Yield each record that isn't blank: the first line's number, and the cells or a `Misfit`.
 
     The lines after the first line of an unreadable record are read again: an unclosed quote spoils
     a line, not the file.
     """
-    record = _RecordLines(lines)
     reader = csv.reader(record, delimiter=delimiter, strict=True)
     while True:
         record.start()
@@ -91,6 +131,7 @@ class _RecordLines:
 
     def __init__(self, lines: LineReader) -> None:
         self.number = 0  # of the record's first line
+        self.is_marked = False  # begins with a byte order mark
         self.reason: str | None = None  # goes before whatever the csv module returns
         self._lines: Final = lines
         self._record: Final[list[tuple[int, bytes]]] = []
@@ -104,25 +145,32 @@ class _RecordLines:
         if self._length > MAX_ROW_BYTES:
             raise StopIteration  # as if the file ended here
         number, line = self._pushed_back.popleft() if self._pushed_back else self._read()
-        if not self._record and line.startswith(BOM):
-            self.reason = _JOINED
+        if line.startswith(BOM) and not self._record:
+            self.is_marked, line = True, line.removeprefix(BOM)
         self._record.append((number, line))
         self._length += len(line)
         self.number = self._record[0][0]
         try:
             return line.decode()
         except UnicodeDecodeError:
-            self.reason = NOT_UTF_8
+            self.reason = self._lines.undecodable
             return line.decode(errors="replace")
 
     def start(self) -> None:
         self._record.clear()
         self._length = 0
         self.reason = None
+        self.is_marked = False
 
     def push_back(self) -> None:
         """Read the lines after the record's first line again, as records of their own."""
         self._pushed_back.extendleft(reversed(self._record[1:]))
+        del self._record[1:]
+
+    @property
+    def text(self) -> str:
+        """The lines of the record."""
+        return b"".join(line for _, line in self._record).decode(errors="replace")
 
     def _read(self) -> tuple[int, bytes]:
         line = self._lines.take()

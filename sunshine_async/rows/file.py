@@ -12,18 +12,30 @@
 row, which may be personal data.
 """
 
-import json
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Self, cast
 
+from attrs import evolve
+
 from sunshine_async.rows.columns import field_path
-from sunshine_async.rows.csv_records import csv_rows
-from sunshine_async.rows.json_lines import json_rows
+from sunshine_async.rows.csv_records import CsvRows
+from sunshine_async.rows.file_types import encoding_name
+from sunshine_async.rows.json_lines import JsonRows
 from sunshine_async.rows.lines import LineReader, file_stamp, system_message, wait_readable
 from sunshine_async.rows.phones import PhoneNormalizer
-from sunshine_async.rows.shape import BadRow, Empty, Format, ReadOptions, Row, Shape, SourceError
+from sunshine_async.rows.shape import (
+    UTF_8,
+    BadRow,
+    Empty,
+    Format,
+    ReadOptions,
+    Row,
+    Shape,
+    SourceError,
+)
+from sunshine_async.rows.times import TimeNormalizer
 
 STDIN: Final = "-"
 
@@ -44,43 +56,70 @@ def open_rows(
     empty: Empty = Empty.LEAVE,
     renames: Mapping[str, str] | None = None,
     skip: Collection[str] = (),
+    only_mapped: bool = False,
     default_region: str | None = None,
+    encoding: str = UTF_8,
+    timezone: str | None = None,
+    date_formats: Collection[str] = (),
     stdin: BinaryIO | None = None,
 ) -> "RowFile":
     """Open *path* (``-``: standard input), with rows of *shape*.
 
-    *format* overrides the format that the name shows (``.jsonl``, ``.ndjson``, ``.csv``, each also
-    with ``.gz``); without both, the first characters decide. *renames* has the column or key in the
-    file by the field's name: ``{"externalId": "customer_no"}``. The columns or keys *skip* are
-    ignored. *delimiter* and *empty* apply to CSV. With a *default_region* (``DE``) phone numbers are
-    normalized to E.164 for services that need E.164; an unreadable number makes a bad row.
+    - *format* overrides the format that the name shows (``.jsonl``, ``.ndjson``, ``.csv``, each also
+      with ``.gz``); without both, the first characters decide.
+    - *encoding* is a name that Python knows, such as ``utf-16`` (with or without a byte order mark),
+      ``cp1252`` and ``latin-1``. UTF-8 may have a byte order mark.
+    - *delimiter* and *empty* apply to CSV. A first line ``sep=;`` goes before *delimiter*.
+    - *renames* has the column or key in the file by the field's name: ``{"externalId": "customer_no"}``.
+      The columns or keys *skip* are ignored. In both, ``#3`` is the third column of a CSV file, for
+      a column without a name, or with the name of another column. *only_mapped* ignores all columns
+      and keys that are neither in *renames* nor the name of a field.
+    - With a *default_region* (``DE``) phone numbers are normalized to E.164 for services that need
+      E.164; an unreadable number makes a bad row.
+    - With a *timezone* (``Europe/Berlin``) a time may lack its zone. *date_formats*, such as
+      ``%d/%m/%Y %H:%M`` as in `datetime.strptime`, are read besides ISO 8601.
+
     Raise `SourceError`, with the next step, for a file that can't be read in this format.
     """
-    renames = dict(renames or {})
-    for name in renames:
+    options = ReadOptions(
+        format=format, delimiter=delimiter, empty=empty, renames=renames or {}, skip=skip,
+        default_region=default_region, only_mapped=only_mapped, encoding=encoding_name(encoding),
+        timezone=timezone, date_formats=tuple(date_formats),
+    )  # fmt: skip
+    return _open_rows(path, shape, options, stdin)
+
+
+def open_as(path: str | Path, shape: Shape, meant: str) -> "RowFile":
+    """Open *path* with the options in *meant*, the text of another `RowFile`."""
+    return _open_rows(path, shape, ReadOptions.from_text(meant))
+
+
+def _open_rows(
+    path: str | Path, shape: Shape, options: ReadOptions, stdin: BinaryIO | None = None
+) -> "RowFile":
+    for name in options.renames:
         field_path(name, shape)
+    delimiter = options.delimiter
     if len(delimiter) != 1 or delimiter in '"\r\n':
-        message = f"the delimiter is one character, not {delimiter!r}; a tab is 'tab'"
+        message = f"--delimiter {delimiter!r}: give one character, such as ';'; tab is a tab"
         raise SourceError(message)
-    phones = PhoneNormalizer(default_region, shape) if default_region else None
-    options = ReadOptions(shape, delimiter, empty, renames, skip)
+    normalizers: list[PhoneNormalizer | TimeNormalizer] = []
+    if options.default_region:
+        phones = PhoneNormalizer(options.default_region, shape)
+        normalizers.append(phones)
+        options = evolve(options, default_region=phones.region)
+    if options.timezone or options.date_formats:
+        normalizers.append(TimeNormalizer(options.timezone, options.date_formats, shape))
     name = "standard input" if str(path) == STDIN else str(path)
     raw = _open_stdin(stdin) if str(path) == STDIN else _open(Path(path))
     try:
-        file = RowFile(name, raw, format, options, phones)
+        file = RowFile(name, raw, shape, options, normalizers)
     except BaseException:
         raw.close()
         raise
     if str(path) != STDIN and file.size is not None:
         file.path = Path(path)
     return file
-
-
-def open_as(path: str | Path, shape: Shape, meant: str) -> "RowFile":
-    """Open *path* with the options in *meant*, the text of another `RowFile`."""
-    options = json.loads(meant)
-    options |= {"format": Format(options["format"]), "empty": Empty(options["empty"])}
-    return open_rows(path, shape, **options)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -112,9 +151,9 @@ class RowFile:
         self,
         name: str,
         raw: BinaryIO,
-        format: Format | None,
+        shape: Shape,
         options: ReadOptions,
-        phones: PhoneNormalizer | None,
+        normalizers: Sequence[PhoneNormalizer | TimeNormalizer],
     ) -> None:
         self.name: Final = name
         self.path: Path | None = None
@@ -123,17 +162,29 @@ class RowFile:
         self.size: Final = self.stamp[0] if self.stamp else None
         """The size in bytes of a regular file; None for anything else."""
         self._raw: Final = raw
-        self._options: Final = options
-        self._phones: Final = phones
-        self._lines: Final = LineReader(name, raw)
+        self._shape: Final = shape
+        self._normalizers: Final = normalizers
+        self._lines: Final = LineReader(name, raw, options.encoding)
         first = self._lines.first.strip()
         sniffed = Format.CSV if first and first[:1] not in b"{[" else Format.JSONL
-        self.format: Final = format or Format.of(name) or sniffed
-        read = json_rows if self.format is Format.JSONL else csv_rows
-        self._rows: Final = read(self._lines, options)
+        self.format: Final = options.format or Format.of(name) or sniffed
+        self.meant: Final = evolve(options, format=self.format).text
+        """The options as text, for `open_as`. Equal options have equal texts."""
+        kind = JsonRows if self.format is Format.JSONL else CsvRows
+        self._rows: Final = kind(self._lines, shape, options)
+        self.above: Final = self._rows.above
+        """The text above the rows of a CSV file: the header, with the line ends."""
 
     def __iter__(self) -> Iterator[Row | BadRow]:
-        return self._rows if self._phones is None else self._phones.rows(self._rows)
+        rows = iter(self._rows)
+        for normalizer in self._normalizers:
+            rows = normalizer.rows(rows)
+        return rows
+
+    @property
+    def text(self) -> str:
+        """The text in the file of the row that iteration gave last, with the line end."""
+        return self._rows.text
 
     def __enter__(self) -> Self:
         return self
@@ -142,24 +193,9 @@ class RowFile:
         self.close()
 
     @property
-    def meant(self) -> str:
-        """The options as text, for `open_as`. Equal options have equal texts."""
-        options = self._options
-        return json.dumps(
-            {
-                "format": self.format.value,
-                "delimiter": options.delimiter,
-                "empty": options.empty.value,
-                "renames": dict(sorted(options.renames.items())),
-                "skip": sorted(options.skip),
-                "default_region": self._phones and self._phones.region,
-            }
-        )
-
-    @property
     def turned(self) -> int:
         """The number of phone numbers normalized to E.164, in the rows so far."""
-        return 0 if self._phones is None else self._phones.count
+        return sum(each.count for each in self._normalizers if isinstance(each, PhoneNormalizer))
 
     @property
     def changed(self) -> bool:
@@ -168,19 +204,19 @@ class RowFile:
 
     def again(self) -> "RowFile":
         """Open the same *path* again, from the beginning. Close the result too."""
-        return open_as(cast("Path", self.path), self._options.shape, self.meant)
+        return open_as(cast("Path", self.path), self._shape, self.meant)
 
     @property
     def consumed(self) -> int:
-        """The bytes that the rows so far took of `size`; for gzip, the compressed bytes read."""
-        if not self._lines.gzipped:
+        """The bytes that the rows so far took of `size`; for gzip and wide encodings, the bytes read."""
+        if self._lines.exact:
             return self._lines.consumed
         return self.size or 0 if self._raw.closed else self._raw.tell()
 
     def ready(self, timeout: float) -> bool:
         """Wait at most *timeout* seconds for data of a pipe; return True if a row can be begun."""
         lines = self._lines
-        return lines.has_line or lines.gzipped or wait_readable(self._raw, timeout)
+        return lines.has_line or not lines.exact or wait_readable(self._raw, timeout)
 
     @property
     def waiting(self) -> bool:

@@ -1,16 +1,17 @@
 """JSON lines: an object a line, read strictly (no key twice, no integer past 64 bits). Pure."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+import shlex
+from collections.abc import Collection, Iterator
 from typing import Any, Final, cast
 
 import orjson
 from attrs import frozen
 
 from sunshine_async._codec import Misfit
-from sunshine_async.rows.columns import JSON_INTEGERS, field_path
-from sunshine_async.rows.lines import LONE_CR, MAX_ROW_BYTES, NOT_UTF_8, TOO_LONG, LineReader
-from sunshine_async.rows.shape import BadRow, FieldPath, ReadOptions, Row, SourceError, set_field
+from sunshine_async.rows.columns import JSON_INTEGERS, field_path, targets_of
+from sunshine_async.rows.lines import LONE_CR, MAX_ROW_BYTES, TOO_LONG, LineReader
+from sunshine_async.rows.shape import BadRow, ReadOptions, Row, Shape, SourceError, set_field
 
 OUTCOME_KEY: Final = "_row"
 """The key under which a report of failed rows keeps the outcome of a row; reading drops the key."""
@@ -33,46 +34,59 @@ class _AmbiguousValue:
     reason: str
 
 
-def json_rows(lines: LineReader, options: ReadOptions) -> Iterator[Row | BadRow]:
-    """Return the rows of *lines*; raise `SourceError` for an object over many lines."""
-    if lines.first.strip() in (b"[", b"{"):
-        message = (
-            f"{lines.name} is JSON over many lines, not JSON lines: one whole object a line. "
-            "From an array: jq -c '.[]' FILE > users.jsonl"
+class JsonRows:
+    """The rows of *lines*: iterate once. Raise `SourceError` for an object over many lines."""
+
+    above: Final = ""
+
+    def __init__(self, lines: LineReader, shape: Shape, options: ReadOptions) -> None:
+        if lines.first.strip() in (b"[", b"{"):
+            message = (
+                f"{lines.name} is JSON over many lines, not JSON lines: one whole object a line. "
+                f"From an array: jq -c '.[]' {shlex.quote(lines.name)} > users.jsonl"
+            )
+            raise SourceError(message)
+        self._lines: Final = lines
+        self._line = b""
+        self._moves: Final = [
+            (field_path(name, shape), key) for name, key in options.renames.items()
+        ]
+        self._skip: Final = options.skip
+        self._keys: Final = (
+            {name.partition(".")[0] for name in targets_of(shape)} if options.only_mapped else None
         )
-        raise SourceError(message)
-    moves = [(field_path(name, options.shape), key) for name, key in options.renames.items()]
-    return _rows(lines, moves, options.skip)
 
+    @property
+    def text(self) -> str:
+        """The text of the last row."""
+        return self._line.decode(errors="replace")
 
-def _rows(
-    lines: LineReader, moves: Sequence[tuple[FieldPath, str]], skip: Collection[str]
-) -> Iterator[Row | BadRow]:
-    while (line := lines.take()) is not None:
-        if len(line) > MAX_ROW_BYTES:
-            yield BadRow(lines.number, TOO_LONG)
-        elif not line.isspace():
-            yield _row(line, lines.number, moves, skip)
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        lines = self._lines
+        while (line := lines.take()) is not None:
+            self._line = line
+            if len(line) > MAX_ROW_BYTES:
+                yield BadRow(lines.number, TOO_LONG)
+            elif not line.isspace():
+                yield self._row(line, lines.number)
 
-
-def _row(
-    line: bytes, number: int, moves: Sequence[tuple[FieldPath, str]], skip: Collection[str]
-) -> Row | BadRow:
-    try:
-        user = _parse_object(line, skip)
-        if user.pop(OUTCOME_KEY, None) and not user:
-            return BadRow(number, "the row has only the outcome of another job, and no fields")
-        if moves:
-            values = {key: user.pop(key) for _, key in moves if key in user}
-            for path, key in moves:
+    def _row(self, line: bytes, number: int) -> Row | BadRow:
+        try:
+            user = _parse_object(line, self._skip, self._lines.undecodable)
+            if user.pop(OUTCOME_KEY, None) and not user:
+                return BadRow(number, "the row has only the outcome of another job, and no fields")
+            values = {key: user.pop(key) for _, key in self._moves if key in user}
+            if self._keys is not None:
+                user = {key: value for key, value in user.items() if key in self._keys}
+            for path, key in self._moves:
                 if key in values:  # a key may set several fields
                     set_field(user, path, values[key])
-    except Exception as error:  # noqa: BLE001 - of this row alone
-        return BadRow.from_error(number, error)
-    return Row(number, user)
+        except Exception as error:  # noqa: BLE001 - of this row alone
+            return BadRow.from_error(number, error)
+        return Row(number, user)
 
 
-def _parse_object(line: bytes, skip: Collection[str]) -> dict[str, Any]:
+def _parse_object(line: bytes, skip: Collection[str], undecodable: str) -> dict[str, Any]:
     """Return the JSON object in *line* without the keys *skip*, which may have any values.
 
     Raise `Misfit` for any other content, and for a line that is read in different ways elsewhere.
@@ -80,7 +94,7 @@ def _parse_object(line: bytes, skip: Collection[str]) -> dict[str, Any]:
     try:
         data: Any = orjson.loads(line.strip())
     except orjson.JSONDecodeError as error:
-        reason = _syntax_reason(line, error)
+        reason = _syntax_reason(line, error, undecodable)
     else:
         if type(data) is dict:
             user = cast("dict[str, Any]", data)
@@ -93,11 +107,11 @@ def _parse_object(line: bytes, skip: Collection[str]) -> dict[str, Any]:
     raise Misfit(reason)
 
 
-def _syntax_reason(line: bytes, error: orjson.JSONDecodeError) -> str:
+def _syntax_reason(line: bytes, error: orjson.JSONDecodeError, undecodable: str) -> str:
     try:
         line.decode()
     except UnicodeDecodeError:
-        return NOT_UTF_8
+        return undecodable
     if b"\r" in line.strip():
         return LONE_CR
     return f"not JSON: {error.msg} (column {error.colno}); each line is one whole object"

@@ -1,5 +1,6 @@
-"""Lines of a file as bytes, gzip or not. Reads the file only as far as lines are taken."""
+"""Lines of a file as bytes in UTF-8, gzip or not. Reads the file only as far as lines are taken."""
 
+import codecs
 import gzip
 import io
 import os
@@ -9,18 +10,19 @@ import zlib
 from collections import deque
 from typing import BinaryIO, Final, cast
 
-from sunshine_async.rows.shape import SourceError
+from sunshine_async.rows.file_types import BOM, check_head, encoding_name
+from sunshine_async.rows.shape import UTF_8, SourceError
 
 MAX_ROW_BYTES: Final = 1_000_000
 """The maximum length of a row: far longer than the body that a service accepts."""
 TOO_LONG: Final = f"the row is longer than {MAX_ROW_BYTES} bytes"
-NOT_UTF_8: Final = "not UTF-8: save the file as UTF-8"
+NOT_UTF_8: Final = "not UTF-8: save the file as UTF-8, or name its encoding: --encoding cp1252"
 LONE_CR: Final = "a carriage return in the middle: lines end in LF or CR LF"
 
 _CHUNK: Final = 64 * 1024
 _GZIP: Final = b"\x1f\x8b"
-BOM: Final = b"\xef\xbb\xbf"
-_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_UNDECODABLE: Final = "sunshine_async.undecodable"
+codecs.register_error(_UNDECODABLE, lambda error: ("\udcff", cast("UnicodeDecodeError", error).end))
 
 
 def system_message(error: Exception) -> str:
@@ -47,12 +49,13 @@ def wait_readable(raw: BinaryIO, timeout: float) -> bool:
 
 
 class LineReader:
-    """Reads the lines of *raw*, a file called *name*.
+    """Reads the lines of *raw*, a file called *name*, in *encoding*.
 
+    Lines are UTF-8, whatever the encoding; a line with bytes that the encoding hasn't isn't UTF-8.
     The constructor and `take` raise `SourceError` if the file can't be read.
     """
 
-    def __init__(self, name: str, raw: BinaryIO) -> None:
+    def __init__(self, name: str, raw: BinaryIO, encoding: str = UTF_8) -> None:
         self.name: Final = name
         self.number = 0
         """The number of the last line taken."""
@@ -61,8 +64,20 @@ class LineReader:
         self._tail = b""
         self._ended = False
         buffered = io.BufferedReader(cast("io.RawIOBase", raw), _CHUNK)
-        self.gzipped: Final = self._is_gzip(buffered)
-        self._stream: Final = gzip.GzipFile(fileobj=buffered) if self.gzipped else buffered
+        gzipped = self._is_gzip(buffered)
+        self._stream: Final = gzip.GzipFile(fileobj=buffered) if gzipped else buffered
+        head = self._read_head()
+        encoding = check_head(name, head, encoding_name(encoding))
+        self.undecodable: Final = (
+            NOT_UTF_8 if encoding == UTF_8 else f"not {encoding}: name the file's own encoding"
+        )
+        """The reason why a line that isn't UTF-8 can't be read."""
+        self.exact: Final = not gzipped and encoding == UTF_8
+        """True if the lines have the bytes of the file, so that `consumed` counts these."""
+        self._decoder: Final = (
+            None if encoding == UTF_8 else codecs.getincrementaldecoder(encoding)(_UNDECODABLE)
+        )
+        self._feed(head)
         self.first: Final = self._skip_bom()
         """The first line that isn't blank, without a byte order mark."""
 
@@ -97,15 +112,18 @@ class LineReader:
             message = f"{self.name} isn't a gzip file: take .gz off its name if it is plain text"
         raise SourceError(message)
 
+    def _read_head(self) -> bytes:
+        """Return the beginning of the file, with the first line."""
+        head = b""
+        while b"\n" not in head and len(head) <= MAX_ROW_BYTES and not self._ended:
+            head += self._read()
+        return head
+
     def _skip_bom(self) -> bytes:
         """Drop a byte order mark; return the first line that isn't blank, without taking the line."""
         while not self.has_line:
             self._fill()
-        first = self._parts.popleft() if self._parts else self._tail
-        if first.startswith(_UTF_16) or b"\0" in first[:4]:  # most UTF-16 and UTF-32 without a BOM
-            message = f"{self.name} is UTF-16, not UTF-8: save it as UTF-8 (in Excel: CSV UTF-8)"
-            raise SourceError(message)
-        first = first.removeprefix(BOM)
+        first = (self._parts.popleft() if self._parts else self._tail).removeprefix(BOM)
         if first.endswith(b"\n"):
             self._parts.appendleft(first)
         else:
@@ -113,21 +131,30 @@ class LineReader:
         return next((line for line in [*self._parts, self._tail] if line.strip()), b"")
 
     def _fill(self) -> None:
+        self._feed(self._read())
+
+    def _read(self) -> bytes:
         try:
             chunk = self._stream.read1(_CHUNK)
         except Exception as error:  # noqa: BLE001 - after any error no more lines can be read
             reason = _read_error(error)
         else:
             self._ended = not chunk
-            first, *rest = chunk.split(b"\n")
-            if len(self._tail) <= MAX_ROW_BYTES:  # more bytes of a too long line are useless
-                self._tail += first
-            for part in rest:
-                self._parts.append(self._tail + b"\n")
-                self._tail = part
-            return
+            return chunk
         message = f"{self.name}, after line {self.number + len(self._parts)}: {reason}"
         raise SourceError(message)
+
+    def _feed(self, chunk: bytes) -> None:
+        """Split *chunk*, the next bytes of the file, into lines."""
+        if self._decoder is not None:
+            text = self._decoder.decode(chunk, final=self._ended)
+            chunk = text.encode(errors="surrogatepass")
+        first, *rest = chunk.split(b"\n")
+        if len(self._tail) <= MAX_ROW_BYTES:  # more bytes of a too long line are useless
+            self._tail += first
+        for part in rest:
+            self._parts.append(self._tail + b"\n")
+            self._tail = part
 
 
 def _read_error(error: Exception) -> str:

@@ -1,21 +1,31 @@
 """The shape and format of rows, the rows that a file yields, and the errors of reading. Pure."""
 
+import json
 from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from sunshine_async._codec import Misfit
 from sunshine_async.errors import ConfigurationError
 
 FieldPath: TypeAlias = tuple[str, ...]
 """The path of a field from the row inwards, in the names on the wire."""
+UTF_8: Final = "utf-8"
+
+_ALWAYS: Final = ("format", "delimiter", "empty", "renames", "skip", "default_region")
+"""Options that a text of options has also without a value."""
 
 
 class SourceError(ConfigurationError):
     """Error for a file that can't be read in the given format. The text says the next step."""
+
+    def __init__(self, message: str, *, options: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.options: Final = options
+        """Options of ``import``, as a shell splits them, that would make the file readable."""
 
 
 class Format(Enum):
@@ -85,15 +95,42 @@ class BadRow:
         return cls(line, str(Misfit(reason, path)))
 
 
-@frozen
+@frozen(kw_only=True)
 class ReadOptions:
-    """The options of `open_rows` that the readers of the formats need."""
+    """The options of `open_rows`."""
 
-    shape: Shape
-    delimiter: str
-    empty: Empty
-    renames: Mapping[str, str]
-    skip: Collection[str]
+    format: Format | None = None
+    delimiter: str = ","
+    empty: Empty = Empty.LEAVE
+    renames: Mapping[str, str] = field(factory=dict[str, str])
+    skip: Collection[str] = ()
+    default_region: str | None = None
+    only_mapped: bool = False
+    encoding: str = UTF_8
+    timezone: str | None = None
+    date_formats: Collection[str] = ()
+
+    @property
+    def text(self) -> str:
+        """The options as JSON, for `from_text`. Equal options have equal texts."""
+        values = {option.name: getattr(self, option.name) for option in fields(ReadOptions)}
+        text = {
+            name: value.value if isinstance(value, Enum) else value
+            for name, value in values.items()
+            if name in _ALWAYS or value != _DEFAULTS[name]
+        }
+        lists = {"renames": dict(sorted(self.renames.items())), "skip": sorted(self.skip)}
+        return json.dumps(text | lists)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the options of a *text*."""
+        options = json.loads(text)
+        enums = {"format": Format(options["format"]), "empty": Empty(options["empty"])}
+        return cls(**options | enums)
+
+
+_DEFAULTS: Final = {option.name: option.default for option in fields(ReadOptions)}
 
 
 def set_field(data: dict[str, Any], path: FieldPath, value: Any) -> None:

@@ -44,6 +44,7 @@ from sunshine_async.jobs import (
     Trouble,
     open_rows,
 )
+from sunshine_async.jobs.report import KEPT
 from sunshine_async.testing import ScriptedTransport
 
 pytestmark = pytest.mark.costly
@@ -118,7 +119,7 @@ class TestImport:
         assert result.exit_code == 1
         said = words(result.stdout)
         assert "4 failed 409 conflict" in said
-        assert "5 bad 3 cells, where the first line has 2" in said
+        assert "1 bad 3 cells, where the header has 2 5" in said
         for figure in ("rows │ 4", "done │ 2", "failed │ 1 (", "unknown │ 0", "bad │ 1 ("):
             assert figure in said
         assert "latency │ p50" in said
@@ -193,9 +194,8 @@ class TestImport:
             (["{users}", "--map", "externalId"], "it is FIELD=COLUMN, such as"),
             (["{users}", "--map", "a=x", "--map", "a=y"], "a comes from x already"),
             (["{users}", "--map", "externalId=no"], "has no column 'no' for externalId"),
-            (["{users}", "--delimiter", ";;"], "the delimiter is one character"),
+            (["{users}", "--delimiter", ";;"], "give one character"),
             (["{users}", "--delimiter", ";"], "Are the cells separated otherwise?"),
-            (["{users}", "--rate", "0"], "--rate 0: Pace(rate=0"),
             (["{users}", "--secret-file", "/nowhere"], "can't be read: No such file"),
             (["{users}", "--base-url", "http://example.org"], "http"),
         ],
@@ -280,7 +280,7 @@ class TestDryRun:
         result = call("import", users, "--mode", "create", "--dry-run", "--rate", 2, **bare)
         assert result.exit_code == 1
         said = words(result.stdout)
-        assert "5 bad 3 cells, where the first line has 2" in said
+        assert "1 bad 3 cells, where the header has 2 5" in said
         for figure in ("rows │ 4", "valid │ 3", "bad │ 1", "2 s at 2 requests a second"):
             assert figure in said
         assert "1 (rows with the key of an earlier one; lines 4 as 2)" in said
@@ -307,13 +307,26 @@ class TestDryRun:
         assert json.loads(result.stderr) == data["problems"][0]
 
     def test_many_bad_rows(self, call: Call, tmp_path: Path) -> None:
-        """Of many bad rows the first are listed."""
+        """The reasons of bad rows come with totals and first lines, the most frequent first."""
         path = tmp_path / "users.jsonl"
-        path.write_text("x\n" * (SHOWN + 2))
-        result = call("import", path, "--mode", "create", "--dry-run")
-        assert "... and 2 more" in result.stdout
+        path.write_text("[1]\n" + "x\n" * 200)
+        said = words(call("import", path, "--mode", "create", "--dry-run").stdout)
+        assert said.startswith("rows outcome reason first lines 200 bad not JSON: ")
+        assert "2-21, ..." in said
+        assert said.index("200 bad") < said.index("1 bad not a JSON object")
 
-    @pytest.mark.parametrize("arguments", [["--rate", "0"], ["--skip", "no"]])
+    def test_many_reasons(self, call: Call, tmp_path: Path) -> None:
+        """Of many reasons those of most rows are listed; reasons past the kept ones have one total."""
+        path = tmp_path / "users.csv"
+        cells = [f"c{number}" + ",x" * number + "\n" for number in range(2, KEPT + 5)]
+        path.write_text("externalId,metadata.x\n" + "".join(cells))
+        arguments = ("import", path, "--mode", "create", "--dry-run")
+        assert f"... and {KEPT + 1 - SHOWN} more reasons" in call(*arguments).stdout
+        reasons = json.loads(call(*arguments, "--json").stdout)["reasons"]
+        assert (len(reasons), reasons[0]["rows"]) == (KEPT + 1, 3)
+        assert reasons[0]["reason"] == "other reasons, too many to list"
+
+    @pytest.mark.parametrize("arguments", [["--skip", "no"], ["--map", "x"]])
     def test_what_cannot_start(self, call: Call, users: Path, arguments: list[str]) -> None:
         """What can't be meant is refused with status 2."""
         result = call("import", users, "--mode", "create", "--dry-run", *arguments)

@@ -109,7 +109,7 @@ class TestImport:
         without = call("import", users, "--mode", "update")
 
         assert (unknown.exit_code, without.exit_code) == (2, 2)
-        assert "Did you mean email?" in unknown.stderr
+        assert "--map email=mail" in unknown.stderr
         assert "has no column that says which user: id" in without.stderr
 
     def test_a_dry_run(self, call: Call, users: Path, emulator: Emulator) -> None:

@@ -207,7 +207,7 @@ class TestStreams:
         width = max(20, int(width)) if width.isdigit() else 80
         assert max(map(cell_len, result.stdout.splitlines())) <= width
         said = "".join(result.stdout.split())
-        assert "cells,wherethefirstlinehas2" in said.replace("│", "")
+        assert "cells,wheretheheaderhas2" in said.replace("│", "")
         assert "done" in said
 
     def test_text_that_a_terminal_would_obey(self, shell: Shell, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def call(emulator: Emulator, emulator_url: str) -> Call:
 @pytest.fixture
 def users(tmp_path: Path) -> Path:
     path = tmp_path / "users.csv"
-    path.write_text("externalId,profile.givenName\na,Zoë\nb,陽子\nb,Jane\nc,x,y\n,\nd,\n")
+    path.write_text("externalId,profile.givenName\na,Zoë\nb,陽子\nb,Jane\nc,x,y\nc,x,y\nd,\n")
     return path
 
 
@@ -57,7 +57,7 @@ def test_the_same_command_again(call: Call, users: Path, path: Path, emulator: E
     again = call("import", users, "--mode", "create", "--journal", path)
     assert (first.exit_code, again.exit_code) == (1, 1)
     for said in map(words, (first.stdout, again.stdout)):
-        assert "5 bad 3 cells, where the first line has 2" in said
+        assert "5-6 bad 3 cells, where the header has 2" in said
         assert "left out │ 1 (another row with the same key was sent)" in said
         assert "done │ 3" in said
     assert emulator.ledger()["sunshine"]["effects"]["create"] == 3

@@ -57,7 +57,7 @@ def test_a_file_is_created(call: Call, users: Path, emulator: Emulator) -> None:
 
     assert ended.exit_code == 1
     assert names(emulator) == ["Jane", "Zoë"]
-    assert "2 cells, where the first line has 4" in " ".join(ended.stdout.split())
+    assert "2 cells, where the header has 4" in " ".join(ended.stdout.split())
     assert emulator.ledger()["smooch"]["effects"]["create"] == 2
 
 

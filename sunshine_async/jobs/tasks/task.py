@@ -214,7 +214,10 @@ class Task:
         for path in self._times:
             value = _value_at(data, path)
             if isinstance(value, str) and not _ZONED.fullmatch(value):
-                reason = "expected a time with its zone, such as 2020-05-21T15:53:30.197Z"
+                reason = (
+                    "expected a time with its zone, such as 2020-05-21T15:53:30.197Z "
+                    "(--timezone Europe/Berlin and --date-format '%d/%m/%Y %H:%M' read other times)"
+                )
                 raise Misfit(reason, ".".join(path))
         return structure_body(data, model)
 

@@ -1,0 +1,235 @@
+"""Options of the command ``import``, and the way its arguments are repeated in a message."""
+
+import shlex
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand
+
+from sunshine_async.cli.options import choice, number, option, parse_concurrency
+from sunshine_async.jobs import Duplicates
+from sunshine_async.rows import Empty, Format, SourceError
+
+_ARGUMENTS: Final = "sunshine_async.arguments"
+
+Rename = Annotated[
+    list[str] | None,
+    option(
+        "--map",
+        metavar="FIELD=COLUMN",
+        help="The column or key of FIELD. Repeatable.",
+        rich_help_panel="Rows",
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    option(
+        metavar="COLUMN",
+        help="A column or key that is not sent. Repeatable. Here and in --map, #3 is the third column.",
+        rich_help_panel="Rows",
+    ),
+]
+OnlyMapped = Annotated[
+    bool,
+    option(
+        "--only-mapped",
+        help="Skip all columns or keys that are neither in --map nor the name of a field.",
+        rich_help_panel="Rows",
+    ),
+]
+FileEncoding = Annotated[
+    str,
+    typer.Option(
+        help="Encoding of FILE: utf-8, utf-16, cp1252 (Excel on Windows), latin-1 ...",
+        rich_help_panel="File",
+    ),
+]
+Timezone = Annotated[
+    str | None,
+    option(
+        metavar="ZONE",
+        help="The zone of times without a zone, such as Europe/Berlin. A date is the beginning of the day.",
+        rich_help_panel="Rows",
+    ),
+]
+DateFormat = Annotated[
+    list[str] | None,
+    option(
+        metavar="FORMAT",
+        help="Format of times besides 2020-05-21T15:53:30: '%d/%m/%Y %H:%M' reads 21/05/2020 15:53. Repeatable.",
+        rich_help_panel="Rows",
+    ),
+]
+Region = Annotated[
+    str | None,
+    option(
+        metavar="REGION",
+        help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
+        rich_help_panel="Rows",
+    ),
+]
+Concurrency = Annotated[
+    Any,
+    option(
+        parser=parse_concurrency,
+        metavar="N|auto",
+        help="Calls under way at once. Default: 64, or 8 if a call has a hundred rows (Dixa); auto finds the number that is enough.",
+    ),
+]
+Rate = Annotated[
+    float | None,
+    option(
+        parser=number("calls a second", above=0),
+        metavar="N",
+        help="Calls a second, at most. Dixa's default: 10.",
+    ),
+]
+MaxFailures = Annotated[
+    int | None,
+    option(
+        parser=number("rows", whole=True),
+        metavar="N",
+        help="Give up when more rows than this were not done.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Read all rows, send nothing; show the rows that would be refused, and the time needed. Needs no credentials.",
+    ),
+]
+Journal = Annotated[
+    str | None,
+    option(help="A file that records the state of each row: the same command, run again, goes on."),
+]
+KeptDuplicates = Annotated[
+    Duplicates | None,
+    option(
+        parser=choice(Duplicates),
+        metavar="last|first|all|fail",
+        help="With a journal: which rows with the same key are sent. Default: the last.",
+    ),
+]
+RetryFailed = Annotated[
+    bool, option("--retry-failed", help="Send failed rows again, except users already created.")
+]
+RetryUnknown = Annotated[
+    bool,
+    option(
+        "--retry-unknown",
+        help="Look up unknown rows, or send the rows again. A message is looked up, and sent again if it isn't there.",
+    ),
+]
+AcceptChangedSource = Annotated[
+    bool,
+    option(
+        "--accept-changed-source",
+        help="Go on although the file has changed: rows that are done and haven't changed are skipped; changed and new rows are sent.",
+    ),
+]
+Full = Annotated[
+    bool, option("--full", help="Upsert also rows that haven't changed since the last import.")
+]
+KeepBodies = Annotated[
+    bool, option("--keep-bodies", help="Keep the content of each row in the journal.")
+]
+MaxOutage = Annotated[
+    float,
+    typer.Option(
+        parser=number("seconds"),
+        metavar="SECONDS",
+        help="Seconds to wait for a service that can't be reached; then give up.",
+    ),
+]
+Grace = Annotated[
+    float,
+    typer.Option(
+        parser=number("seconds"),
+        metavar="SECONDS",
+        help="Seconds that calls under way get to end after an interrupt.",
+    ),
+]
+AsJson = Annotated[
+    bool,
+    option(
+        "--json",
+        help="The summary as one line of JSON; on stderr one line for each row not done, and each note.",
+    ),
+]
+
+FileFormat = Annotated[
+    Format | None,
+    option(
+        parser=choice(Format),
+        metavar="jsonl|csv",
+        help="Format of FILE. Default: from the name.",
+        rich_help_panel="File",
+    ),
+]
+Delimiter = Annotated[
+    str,
+    typer.Option(
+        help="Separator of the cells in a CSV file: , or ; or tab. A first line sep=; says it, too.",
+        rich_help_panel="File",
+    ),
+]
+EmptyCell = Annotated[
+    Empty,
+    typer.Option(
+        parser=choice(Empty),
+        metavar="leave|null",
+        help="An empty cell: leave the field out, or clear the field. Default: leave.",
+        show_default=False,
+        rich_help_panel="Rows",
+    ),
+]
+
+
+ReportPath = Annotated[
+    Path | None,
+    option(
+        "--report",
+        metavar="report.html",
+        help="Write an HTML page about the job: outcomes, reasons, charts, next steps. A report of before is replaced.",
+    ),
+]
+ShowData = Annotated[
+    bool,
+    option(
+        "--show-data",
+        help="With --report: show the texts of the service, which may name people.",
+    ),
+]
+
+
+class RecordedCommand(TyperCommand):
+    """A command that keeps its arguments, for `command_words`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse *args*, and keep them."""
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+def command_words(context: typer.Context) -> list[str]:
+    """Return the words of the running command, as given."""
+    return ["sunshine-async", str(context.info_name), *context.meta[_ARGUMENTS]]
+
+
+@contextmanager
+def suggest_command(context: typer.Context) -> Generator[None]:
+    """Add the whole command, with the options of a `SourceError`, to the message of the error."""
+    message = ""
+    try:
+        yield
+    except SourceError as error:
+        if not error.options:
+            raise
+        command = shlex.join((*command_words(context), *error.options))
+        message = f"{error}\nThe whole command: {command}"
+    if message:
+        raise SourceError(message)

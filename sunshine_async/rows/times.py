@@ -1,0 +1,122 @@
+"""Times as people and programs write them, normalized to times with their offset from UTC."""
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime, tzinfo
+from difflib import get_close_matches
+from typing import Any, Final, cast
+
+from sunshine_async._codec import Misfit
+from sunshine_async.rows.columns import time_fields
+from sunshine_async.rows.shape import BadRow, FieldPath, Row, Shape, SourceError
+
+_SAMPLE: Final = datetime(2020, 5, 21, 15, 53, 30, tzinfo=UTC)
+_EXAMPLE: Final = "--date-format '%d/%m/%Y %H:%M'"
+_DATE_LENGTH: Final = len("2020-05-21")
+_NO_ZONE: Final = "the time has no zone: --timezone Europe/Berlin reads such times"
+_TWICE: Final = (
+    "the clock in {} shows this time twice, as it is set back: write the offset (+01:00)"
+)
+_NEVER: Final = "the clock in {} never shows this time, as it is set forward: correct the time"
+
+
+class TimeNormalizer:
+    """Normalizes the times of rows: a time without a zone is a time in *timezone*.
+
+    *formats* are formats of `datetime.strptime`, tried in their order; ISO 8601 is read as well. A
+    date is the first moment of the day. A time that has its zone stays that time. A row is bad if
+    a time fits no format, or if the clock in *timezone* shows the time twice or never. Raise
+    `SourceError` for an unknown timezone, an unusable format, or a *shape* without times.
+    """
+
+    def __init__(self, timezone: str | None, formats: Collection[str], shape: Shape) -> None:
+        self._fields: Final = () if shape.body is None else time_fields(shape.body)
+        if not self._fields:
+            message = "--timezone and --date-format are for rows with times: leave them out"
+            raise SourceError(message)
+        self._name: Final = timezone
+        self._zone: Final = None if timezone is None else _zone(timezone)
+        self._formats: Final = tuple(map(_checked_format, formats))
+
+    def rows(self, rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
+        """Yield *rows* with normalized times; a row with an unreadable time is a bad row."""
+        for row in rows:
+            try:
+                if isinstance(row, Row):
+                    for path in self._fields:
+                        self._normalize_field(row.data, path)
+            except Exception as error:  # noqa: BLE001 - of this row alone
+                yield BadRow.from_error(row.line, error)
+            else:
+                yield row
+
+    def _normalize_field(self, data: dict[str, Any], path: FieldPath) -> None:
+        *outer, last = path
+        inner: Any = data
+        for name in outer:
+            inner = cast("dict[str, Any]", inner).get(name)
+            if type(inner) is not dict:
+                return
+        holder = cast("dict[str, Any]", inner)
+        value = holder.get(last)
+        if isinstance(value, str):
+            holder[last] = self._normalize(value.strip(), ".".join(path))
+
+    def _normalize(self, text: str, path: str) -> str:
+        for form in self._formats:
+            try:
+                found = datetime.strptime(text, form)  # noqa: DTZ007 - the zone comes next
+            except ValueError:
+                continue
+            return self._in_zone(found, path, is_date="%H" not in form and "%I" not in form)
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            known = " or ".join(map(_SAMPLE.strftime, (*self._formats, "%Y-%m-%dT%H:%M:%S")))
+            more = "" if self._formats else f" ({_EXAMPLE} reads 21/05/2020 15:53)"
+            reason = f"expected a time such as {known}{more}"
+        else:
+            return self._in_zone(found, path, is_date=len(text) <= _DATE_LENGTH)
+        raise Misfit(reason, path)
+
+    def _in_zone(self, time: datetime, path: str, *, is_date: bool) -> str:
+        """Return *time*, with the offset of the zone if *time* has none."""
+        if time.tzinfo is not None:
+            return time.isoformat()
+        if self._zone is None:
+            raise Misfit(_NO_ZONE, path)
+        first, second = (time.replace(tzinfo=self._zone, fold=fold) for fold in (0, 1))
+        if first.utcoffset() == second.utcoffset():
+            return first.isoformat()
+        shown = first.astimezone(UTC).astimezone(self._zone)
+        if is_date:
+            return shown.isoformat()
+        is_twice = shown.replace(tzinfo=None, fold=0) == time
+        raise Misfit((_TWICE if is_twice else _NEVER).format(self._name), path)
+
+
+def _zone(name: str) -> tzinfo:
+    """Return the time zone called *name*; raise `SourceError` for an unknown zone."""
+    from zoneinfo import ZoneInfo, available_timezones  # noqa: PLC0415 - for this option alone
+
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        near = get_close_matches(name, available_timezones(), n=3, cutoff=0.6)
+    more = f"; is it one of {', '.join(near)}?" if near else ""
+    message = f"--timezone {name} isn't a known time zone, such as Europe/Berlin or UTC{more}"
+    raise SourceError(message)
+
+
+def _checked_format(text: str) -> str:
+    """Return the format *text*; raise `SourceError` unless a date can be read with the format."""
+    try:
+        same = datetime.strptime(_SAMPLE.strftime(text), text).date()  # noqa: DTZ007 - only the date counts
+        if same == _SAMPLE.date():
+            return text
+    except (ValueError, Warning):
+        pass
+    message = (
+        f"--date-format {text!r} isn't the format of a date with day (%d), month (%m) and year (%Y), "
+        f"such as {_EXAMPLE}"
+    )
+    raise SourceError(message)

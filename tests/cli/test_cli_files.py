@@ -1,0 +1,134 @@
+"""Real files and odd options from the command line: messages whose options and commands can be pasted."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.real_files import FILES, RealFile
+from support.text import words
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+import sunshine_async
+from sunshine_async.cli.app import app
+
+CRM = "Contact ID,First Name,E-Mail,Fax,Fax,,Owner's note\nc1,Jane,j@x.org,1,2,3,x\n"
+MENTIONED = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
+OTHERS = {"help", "preload", "port", "log-level", "no-access-log"}
+"""Options of other programs, named in texts."""
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "80"})
+
+
+def whole_command(result: Result) -> list[str]:
+    """Return the arguments of the command that a message ends with."""
+    assert result.exit_code == 2
+    name, *arguments = shlex.split(result.stderr.rpartition("The whole command: ")[2])
+    assert name == "sunshine-async"
+    return arguments
+
+
+def options_of(command: Any) -> set[str]:
+    """Return the names of all options of a command and of its subcommands."""
+    found = {name for each in command.params for name in each.opts}
+    return found.union(*map(options_of, getattr(command, "commands", {}).values()))
+
+
+def refusing() -> list[RealFile]:
+    """Return the files with a header that is refused without options of their own."""
+    return [file for file in FILES if file.refused and not file.options and b"\n" in file.data]
+
+
+def test_the_whole_command_reads_a_crm_export(tmp_path: Path) -> None:
+    """A file of unmapped, nameless and repeated columns is refused once, with a working command."""
+    path = tmp_path / "the export.csv"
+    path.write_text(CRM)
+
+    arguments = whole_command(call("import", path, "--mode", "create", "--dry-run"))
+
+    assert call(*arguments).exit_code == 0
+    assert arguments[:5] == ["import", str(path), "--mode", "create", "--dry-run"]
+    assert "externalId=Contact ID" in arguments
+
+
+@pytest.mark.parametrize("file", refusing(), ids=lambda file: file.name)
+def test_commands_in_messages_can_be_pasted(file: RealFile, tmp_path: Path) -> None:
+    """The command of each message leads to rows, perhaps over another message."""
+    path = tmp_path / file.name
+    path.write_bytes(file.data)
+    result = call("import", path, "--mode", "create", "--dry-run")
+    for _ in range(2):
+        if "The whole command: " in result.stderr:
+            result = call(*whole_command(result))
+    assert "The whole command: " not in result.stderr
+    if result.exit_code == 2:
+        assert file.refused in result.stderr
+
+
+def test_each_option_in_a_text_is_an_option() -> None:
+    """An option that any text of the package names is an option of a command."""
+    known = options_of(get_command(app))
+    root = Path(sunshine_async.__file__).parent
+    texts = {
+        (path.name, text.value)
+        for path in root.rglob("*.py")
+        for text in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(text, ast.Constant) and isinstance(text.value, str)
+    }
+    named = {(name, option) for name, text in texts for option in MENTIONED.findall(text)}
+    assert len(named) > 50
+    assert {
+        each for each in named if f"--{each[1]}" not in known | {f"--{o}" for o in OTHERS}
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--rate", "0", "'0' is no number of calls a second: give a number above 0"),
+        ("--rate", "fast", "'fast' is no number of calls a second"),
+        ("--rate", "nan", "give a number above 0"),
+        ("--rate", "inf", "give a number above 0"),
+        ("--max-failures", "-1", "'-1' is no number of rows: give a whole number of 0 or more"),
+        ("--max-failures", "1.5", "give a whole number of 0 or more"),
+        ("--grace", "soon", "'soon' is no number of seconds: give a number of 0 or more"),
+        ("--max-outage", "-1", "'-1' is no number of seconds"),
+        ("--concurrency", "0", "give a number from 1 to 10000, or auto"),
+        ("--mode", "make", "'make' is unknown: give create, update, upsert, delete or message"),
+        ("--format", "xlsx", "'xlsx' is unknown: give jsonl or csv"),
+        ("--empty", "no", "'no' is unknown: give leave or null"),
+        ("--duplicates", "some", "'some' is unknown: give last, first, all or fail"),
+        ("--service", "dixie", "Services are: sunshine, smooch, dixa"),
+        ("--delimiter", ";;", "give one character"),
+        ("--encoding", "klingon", "Usual ones: utf-8, utf-16, cp1252, latin-1"),
+        ("--timezone", "Mars", "such as Europe/Berlin or UTC"),
+        ("--date-format", "day", "with day (%d), month (%m) and year (%Y)"),
+        ("--map", "x", "it is FIELD=COLUMN"),
+        ("--skip", "x", "has no column 'x' to skip"),
+        ("--default-region", "Europe", "leave it out"),
+    ],
+)
+def test_a_bad_value_is_explained_in_plain_words(
+    option: str, value: str, said: str, tmp_path: Path
+) -> None:
+    """Each option with a bad value ends with status 2 and a sentence about the values to give."""
+    path = tmp_path / "users.csv"
+    path.write_text("externalId,signedUpAt\n")
+    result = call("import", path, "--mode", "create", "--dry-run", option, value)
+    text = words(result.stderr.replace("│", " "))
+    assert result.exit_code == 2
+    assert said in text
+    assert option in text or "column" in text
+    for word in ("float", "integer", "Value error", "Input should", "Pace(", "Error:", "Traceback"):
+        assert word not in text
+
+
+def test_a_bad_value_of_other_commands() -> None:
+    """Numbers of the emulator have bounds in plain words."""
+    text = words(call("emulator", "--port", "99999").stderr.replace("│", " "))
+    assert "'99999' is no number of a port: give a whole number from 0 to 65535" in text
