@@ -8,7 +8,7 @@
 import re
 from collections import deque
 from collections.abc import Mapping
-from math import inf
+from math import inf, log
 from typing import Final
 
 from attrs import frozen
@@ -81,29 +81,48 @@ class AcceptedRate:
 NOISY_RATE: Final = 15.0
 """Calls a second. Callers that share a smaller limit see nothing but mild refusals."""
 TRIAL_FALLS: Final = 3
-"""Mild falls in a row, each before the rate was back, after which a trial begins at once."""
-TRIAL_INTERVAL: Final = 60.0
+"""Falls in a row, each before the rate was back, after which a mild fall begins a trial at once."""
+TRIAL_INTERVAL: Final = 10.0
 """Seconds between two trials; doubled after each failed trial."""
-TRIAL_GROWTH: Final = 2.0
-"""Times the rate before the trial: a rate so high shows noise."""
+TRIAL_GROWTH: Final = 2.3
+"""Times the rate before the trial: an excess that begins beyond shows noise.
+
+With less, callers that share a limit take one another for noise, in a trial while others are slow.
+With more, the noise of a caller near its limit stays unknown for long.
+"""
 NOISE_LASTS: Final = 60.0
 """Seconds from the beginning of a trial, after which noise has to be shown again."""
 LOWEST_SHARE: Final = 0.005
+"""The share of refusals that is taken for noise, at least: then four refusals are an excess."""
 HIGHEST_SHARE: Final = 0.025
-"""The share of refusals that is taken for noise, at least and at most."""
-MARGIN: Final = 0.01
-"""The share of refusals, beyond twice the share of the noise, that is no excess yet."""
-EXCESS: Final = 5.0
-"""Refusals in excess from which on a limit is the better explanation."""
+"""The same at most: then nine refusals are an excess. Each refusal of a limit costs a call."""
+FIRST_SHARE: Final = 0.02
+"""The share that is assumed at first, with the weight of ..."""
+FIRST_ANSWERS: Final = 100.0
+"""... so many answers: the first refusals come from the search for the limit."""
+MEMORY: Final = 2000.0
+"""Answers that are remembered: beyond, each counts half."""
+LIMIT_SHARE: Final = 0.02
+"""The share of refusals that a limit adds to the noise, as the excess assumes."""
+TRIAL_EXCESS: Final = 5.0
+"""The log-likelihood ratio (limit and noise to noise alone) that is an excess in a trial."""
+EXCESS: Final = 6.0
+"""The same after a trial that showed noise: higher, as random refusals come in clusters too."""
 
 
 class NoiseFilter:
     """Noise: refusals that come at any rate, such as a faulty gateway's.
 
-    After a mild refusal a trial shows the cause: the rate doubles each second. Noise stays the
-    same, and a limit refuses in excess (a cumulative sum against twice the share of the noise). A
-    failed trial isn't repeated for a minute, two, four and so on, unless three falls in a row
-    didn't help. While there is noise, only an excess of refusals lowers the rate.
+    After a mild refusal a trial shows the cause: the rate doubles each second until refusals are
+    in excess. An excess is a cumulative sum of evidence: a limit explains the refusals better than
+    the usual share of noise. The rate at which the excess began decides about the trial:
+
+    - Far above the rate before the trial: the refusals before were noise.
+    - Lower: a limit refuses, and the trial failed. The next trial begins after 10 s, 20 s, 40 s
+      and so on, or after three falls in a row that didn't help.
+
+    Noise that was shown lasts a minute, in which only a larger excess lowers the rate. The usual
+    share leaves out all trials and each excess: a limit's refusals would hide the limit.
     """
 
     def __init__(self) -> None:
@@ -111,20 +130,32 @@ class NoiseFilter:
         self._trial_at = -inf
         self._trial_interval = TRIAL_INTERVAL
         self._falls = 0
-        self._answers = 0
-        self._refusals = 0
+        self._answers = FIRST_ANSWERS
+        self._refusals = FIRST_SHARE * FIRST_ANSWERS
+        self._weight = 0.0
+        """The evidence of a refusal for a limit: a log-likelihood ratio."""
         self._excess = 0.0
-        self._share = LOWEST_SHARE
         self._fall_rate = 0.0
         """The rate that was accepted before the last fall."""
         self._trial_rate = 0.0
         """The same before the trial under way; 0 without a trial."""
+        self._reached = 0.0
+        """The highest rate of the trial before the excess began."""
 
-    def count(self, refusals: int = 0) -> None:
-        """Count an answer: an accepted call (0), or a refusal (1)."""
+    def count(self, now: float, rate: float, refusals: int = 0) -> None:
+        """Count an answer at this *rate*: an accepted call (0), or a refusal (1)."""
+        if now < self._noise_until:
+            if not self._excess:
+                self._reached = max(self._reached, rate)
+            evidence = self._weight if refusals else -LIMIT_SHARE
+            self._excess = max(0.0, self._excess + evidence)
+            if self._trial_rate:
+                return
         self._answers += 1
         self._refusals += refusals
-        self._excess = max(0.0, self._excess + refusals - 2 * self._share - MARGIN)
+        if self._answers > MEMORY:
+            self._answers /= 2
+            self._refusals /= 2
 
     def has_noise(self, now: float) -> bool:
         """Return True while there is noise."""
@@ -132,17 +163,20 @@ class NoiseFilter:
 
     def is_noise(self, now: float) -> bool:
         """Return True if noise explains a refusal now."""
-        return now < self._noise_until and self._excess < EXCESS
+        excess = TRIAL_EXCESS if self._trial_rate else EXCESS
+        return now < self._noise_until and self._excess < excess
 
     def count_fall(self, now: float, accepted: float, *, early: bool) -> None:
         """Note a fall, with so many calls a second *accepted*; while there is noise, for an excess."""
         self._falls = self._falls + 1 if early else 1
         if now < self._noise_until:
-            self._measure()
-            if accepted >= TRIAL_GROWTH * self._trial_rate:
+            if not self._trial_rate:
+                self._refusals = max(0.0, self._refusals - self._excess / self._weight)
+                self._measure()
+            elif self._reached >= TRIAL_GROWTH * self._trial_rate:
                 self._trial_rate, self._trial_interval = 0.0, TRIAL_INTERVAL
             else:
-                self._noise_until = -inf
+                self._falls, self._noise_until = 0, -inf
                 self._trial_at = now + self._trial_interval
                 self._trial_interval *= 2
         self._fall_rate = accepted
@@ -154,18 +188,15 @@ class NoiseFilter:
         """
         self._excess = 0.0
         if not mild or self._fall_rate < NOISY_RATE:
-            self._falls = 0
+            self._falls = 0 if asked else self._falls
             return False
         if now < self._noise_until or (
             (asked or now < self._trial_at) and self._falls < TRIAL_FALLS
         ):
             return False
         self._measure()
-        self._noise_until, self._trial_rate, self._falls = (
-            now + NOISE_LASTS,
-            self._fall_rate,
-            0,
-        )
+        self._noise_until = now + NOISE_LASTS
+        self._trial_rate, self._reached, self._falls = self._fall_rate, 0.0, 0
         return True
 
     def stop(self) -> None:
@@ -173,9 +204,9 @@ class NoiseFilter:
         self._falls, self._noise_until, self._trial_rate = 0, -inf, 0.0
 
     def _measure(self) -> None:
-        usual = (self._refusals - self._excess) / max(1, self._answers)
-        self._share = min(HIGHEST_SHARE, max(LOWEST_SHARE, usual))
-        self._answers = self._refusals = 0
+        """Weigh a refusal by the usual share: the rarer the noise, the more a refusal tells."""
+        share = min(HIGHEST_SHARE, max(LOWEST_SHARE, self._refusals / self._answers))
+        self._weight = log(1 + LIMIT_SHARE / share)
 
 
 _FAMILIES: Final = tuple(

@@ -177,7 +177,7 @@ class AdaptiveRate:
         if self._refused_at is not None:
             self._answers += 1
         else:
-            self._noise.count()
+            self._noise.count(now, self._rate)
             if rate:
                 self._cap = 2 * max(rate, self.accepted.recent(now))
         return has_ended
@@ -190,7 +190,7 @@ class AdaptiveRate:
             self._refusals += 1
             self._is_lasting |= overload
         else:
-            self._noise.count(1)
+            self._noise.count(now, self._rate, 1)
             overload = began > self._ended_at and not self._is_noise(now, asked)
             if overload:
                 self._decrease(now)

@@ -1,9 +1,9 @@
-"""Rate-limit headers: all spellings, and what can't be read."""
+"""Rate-limit headers, all spellings and what can't be read; noise and the refusals of a limit."""
 
 import pytest
 
 from sunshine_async import Lane, Pace
-from sunshine_async._pace.evidence import HeaderLimit, limit_in_headers
+from sunshine_async._pace.evidence import HeaderLimit, NoiseFilter, limit_in_headers
 
 NOW = 1_700_000_000.0
 
@@ -120,3 +120,106 @@ class TestTold:
         assert pace.snapshot(299.0).rate
         assert pace.snapshot(301.0).rate is None
         assert pace.snapshot(301.0).found is None
+
+
+class TestNoise:
+    """A noise filter, after a fall at 100 calls a second."""
+
+    def test_an_excess_far_above_the_rate_before_shows_noise(self) -> None:
+        """Noise stays beyond the excess that ends the trial, until a minute is over."""
+        noise = NoiseFilter()
+        begin_trial(noise, 0.0)
+
+        end_trial(noise, 2.0, reached=231)
+
+        assert noise.is_noise(2.1)
+        assert noise.has_noise(59.9)
+        assert not noise.has_noise(60.0)
+
+    def test_an_excess_that_begins_early_fails_the_trial(self) -> None:
+        """A rate that was reached among refusals counts for nothing; no trial begins for 10 s."""
+        noise = NoiseFilter()
+        begin_trial(noise, 0.0)
+        noise.count(1.0, 229, 1)
+
+        end_trial(noise, 1.2, reached=500)
+
+        assert not noise.has_noise(1.2)
+        assert not noise.end_refusals(11.1, mild=True, asked=False)
+        assert noise.end_refusals(11.3, mild=True, asked=False)
+
+    @pytest.mark.parametrize(("accepted", "refusals", "expected"), [(1900, 0, 4), (960, 40, 9)])
+    def test_the_usual_share_says_how_many_are_in_excess(
+        self, accepted: int, refusals: int, expected: int
+    ) -> None:
+        """At once: four where refusals are rare, nine where 2.5 % and more are usual."""
+        noise = NoiseFilter()
+        for _ in range(accepted):
+            noise.count(0.0, 100)
+        for _ in range(refusals):
+            noise.count(0.0, 100, 1)
+
+        begin_trial(noise, 0.0)
+
+        assert refusals_to_excess(noise, 1.0) == expected
+
+    def test_the_refusals_of_a_trial_are_not_usual(self) -> None:
+        """After a trial in which a limit refused a fifth, as few refusals as before are in excess."""
+        noise = NoiseFilter()
+        for _ in range(1900):
+            noise.count(0.0, 100)
+        begin_trial(noise, 0.0)
+        for _ in range(1000):
+            noise.count(1.0, 110)
+        for _ in range(250):
+            noise.count(1.0, 110, 1)
+        end_trial(noise, 1.0, reached=110)
+
+        begin_trial(noise, 70.0)
+
+        assert refusals_to_excess(noise, 70.0) == 4
+
+    def test_while_there_is_noise_the_share_is_learnt(self) -> None:
+        """After 2 % were refused, more refusals are an excess; the refusals of an excess don't add to that."""
+        noise = NoiseFilter()
+        for _ in range(400):
+            noise.count(0.0, 100)
+        begin_trial(noise, 0.0)
+        end_trial(noise, 1.0, reached=300)
+        assert not noise.end_refusals(1.0, mild=True, asked=False)
+        for _ in range(20):
+            noise.count(2.0, 300, 1)
+            for _ in range(49):
+                noise.count(2.0, 300)
+        usual = refusals_to_excess(noise, 2.0)
+        noise.count_fall(2.0, 300, early=False)
+        assert not noise.end_refusals(2.1, mild=True, asked=False)
+        after = refusals_to_excess(noise, 2.2)
+        noise.count_fall(2.2, 300, early=False)
+        assert not noise.end_refusals(2.3, mild=True, asked=False)
+
+        assert usual < after
+        assert refusals_to_excess(noise, 2.4) == after
+
+
+def begin_trial(noise: NoiseFilter, now: float) -> None:
+    """Begin a trial at 100 calls a second."""
+    noise.count_fall(now, 100, early=False)
+    assert noise.end_refusals(now, mild=True, asked=False)
+
+
+def refusals_to_excess(noise: NoiseFilter, now: float) -> int:
+    """Count refusals until the refusals are in excess; return the number."""
+    number = 0
+    while noise.is_noise(now):
+        noise.count(now, 0.0, 1)
+        number += 1
+    return number
+
+
+def end_trial(noise: NoiseFilter, now: float, *, reached: float) -> None:
+    """Let the rate reach so many calls a second, and an excess end the trial; end the refusals."""
+    noise.count(now, reached)
+    refusals_to_excess(noise, now)
+    noise.count_fall(now, reached, early=True)
+    noise.end_refusals(now, mild=False, asked=False)

@@ -169,14 +169,14 @@ class TestRate:
         assert rate_of(pace, now) == pytest.approx(180, rel=0.1)
 
     def test_a_trial_that_failed_is_not_repeated_soon(self) -> None:
-        """Where more calls a second are refused in excess, a refusal lowers the rate for a minute."""
+        """Where more calls a second are refused in excess, a refusal within 10 s lowers the rate."""
         pace = Pace()
         now = answers(pace, rate=100, seconds=2, began=0.0)
         end(pace, Sign.THROTTLED, now)
         now = answers(pace, rate=100, seconds=1, began=now + 0.01)
         for _ in range(10):
             end(pace, Sign.THROTTLED, now)
-        now = answers(pace, rate=90, seconds=10, began=now + 0.01)
+        now = answers(pace, rate=90, seconds=9, began=now + 0.01)
         end(pace, Sign.THROTTLED, now)
         now = answers(pace, rate=80, seconds=1, began=now + 0.01)
 
