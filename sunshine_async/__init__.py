@@ -164,6 +164,8 @@ from sunshine_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from sunshine_async._pace.file_allowance import FileAllowance
+    from sunshine_async._pace.redis_allowance import RedisAllowance
     from sunshine_async.dixa.client import DixaClient
     from sunshine_async.smooch.client import SmoochClient
     from sunshine_async.sunshine.client import SunshineClient
@@ -184,6 +186,7 @@ __all__ = [
     "DixaClient",
     "ErrorDetail",
     "Fault",
+    "FileAllowance",
     "JwtAuth",
     "Lane",
     "LockedError",
@@ -193,6 +196,7 @@ __all__ = [
     "PaymentRequiredError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RedisAllowance",
     "Replay",
     "RequestTimeoutError",
     "ResponseDecodeError",
@@ -212,19 +216,21 @@ __all__ = [
     "to_json",
 ]
 
-_CLIENTS: Final = {
+_LAZY: Final = {
     "DixaClient": "sunshine_async.dixa.client",
+    "FileAllowance": "sunshine_async._pace.file_allowance",
+    "RedisAllowance": "sunshine_async._pace.redis_allowance",
     "SmoochClient": "sunshine_async.smooch.client",
     "SunshineClient": "sunshine_async.sunshine.client",
 }
-"""Modules of the clients, imported at first use: a program loads only the services in use."""
+"""Modules that are imported at first use: a program loads only the services in use."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _CLIENTS:
+    if name not in _LAZY:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    value = globals()[name] = getattr(import_module(_CLIENTS[name]), name)
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
     return value
 
 

@@ -177,6 +177,13 @@ _Concurrency = Annotated[
     ),
 ]
 _Rate = Annotated[float | None, option(help="Calls a second, at most. Dixa's default: 10.")]
+_Pace = Annotated[
+    str | None,
+    typer.Option(
+        "--pace", metavar="ADDRESS",
+        help="Share the rate with all processes: file:/run/sunshine.pace, or redis://...",
+    ),
+]  # fmt: skip
 _MaxFailures = Annotated[
     int | None, option(min=0, help="Give up when more rows than this were not done.")
 ]
@@ -275,6 +282,7 @@ def import_file(
     default_region: _Region = None,
     concurrency: _Concurrency = None,
     rate: _Rate = None,
+    pace_address: _Pace = None,
     max_failures: _MaxFailures = None,
     dry_run: _DryRun = False,
     journal: _Journal = None,
@@ -298,7 +306,7 @@ def import_file(
         task = found.service.task(mode)
         connection = ConnectionOptions(
             base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
-            concurrency=concurrency or task.concurrency,
+            pace=pace_address, concurrency=concurrency or task.concurrency,
             may_ask=can_prompt() and file != STDIN,
         )  # fmt: skip
         printer = Printer(as_json=as_json)
