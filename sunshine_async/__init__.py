@@ -115,7 +115,25 @@ No record has a secret or personal data::
   company's own CA. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the store, and ``ssl_context=``
   replaces all of that. A missing file is a `ConfigurationError` with the name.
 - A client that was made before a fork (Celery, gunicorn with ``--preload``) works in the children:
-  each child opens connections of its own. Each process learns the limit of the service alone.
+  each child opens connections of its own. Each process learns the limit of the service alone, unless
+  the processes share a pace.
+
+Many processes
+--------------
+
+A service counts calls by credential, whatever the number of processes. With a shared pace all
+processes have one rate, and interactive calls of any process go before batches of all processes.
+``FileAllowance`` is for the processes of a host, ``RedisAllowance`` (extra ``redis``) for many hosts.
+Without ``rate`` the processes learn the limit together::
+
+    from sunshine_async import FileAllowance, Pace, SunshineClient
+
+    client = SunshineClient(pace=Pace(rate=10, shared=FileAllowance("/dev/shm/sunshine.pace")))
+
+``SUNSHINE_PACE=file:/dev/shm/sunshine.pace``, or ``redis://...``, does the same for clients without
+a ``pace``, and for the command line (``--pace``). While the store can't be reached, each process
+goes on with an equal part of the rate. Tokens of a ``BearerAuth`` function aren't known to other
+processes: share such a pace by a file, or a namespace, of the credential alone.
 
 An own CA and a proxy, in code::
 

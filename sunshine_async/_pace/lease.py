@@ -15,7 +15,7 @@ calls that start soon. The state of a pool is plain data, which a store keeps:
 A lost member or holder is forgotten after a second. Where a store begins empty, so does the pool.
 """
 
-from math import floor, inf
+from math import ceil, floor, inf
 from typing import Any, Final, TypeAlias
 
 from attrs import astuple, frozen
@@ -35,7 +35,7 @@ FEWEST_SECONDS: Final = 0.002
 """Seconds between two requests of a member that waits."""
 _REPORTS: Final = 500
 """Reports that are kept for the holder, the latest ones."""
-_EPSILON: Final = 1e-6
+_ROUNDING: Final = 1e-6  # of a token
 
 State: TypeAlias = dict[str, Any]
 
@@ -114,15 +114,18 @@ def allocate(state: State, request: LeaseRequest, now: float) -> Lease:
     """Change the *state* of a pool by a *request*; return the lease."""
     if not state or not -MEMBER_FOR < now - state["at"] < inf:  # the clock of an earlier boot
         state.clear()
-        state.update(_EMPTY, tokens=request.burst, at=now, starts_at=now, members={}, reports=[])
+        state.update(_EMPTY, tokens=request.burst, at=now, starts_at=-1e9, members={}, reports=[])
     members = state["members"]
     for name in [name for name, member in members.items() if now - member[0] > MEMBER_FOR]:
         del members[name]
-    members[request.member] = [now, request.interactive, request.batch]
+    _, _, _, *served = members.get(request.member, (0, 0, 0, -1e9, -1e9))
+    members[request.member] = [now, request.interactive, request.batch, *served]
     _learn(state, request, now)
     rate = request.rate if state["rate"] is None else state["rate"]
     interactive, batch, wait = _grant(state, request, rate, now)
-    members[request.member] = [now, request.interactive - interactive, request.batch - batch]
+    served = now if interactive else served[0], now if batch else served[1]
+    waits = request.interactive - interactive, request.batch - batch
+    members[request.member] = [now, *waits, *served]
     holds = state["holder"] == request.member
     reports, state["reports"] = (state["reports"], []) if holds else ((), state["reports"])
     return Lease(
@@ -178,38 +181,52 @@ def _grant(
     if now < state["starts_at"]:
         state["tokens"] = min(state["tokens"], 1.0)
         return 0, 0, state["starts_at"] - now
-    waiting, batches = _others(state, request.member, now)
+    me = state["members"][request.member]
+    others = [
+        other
+        for name, other in state["members"].items()
+        if name != request.member and now - other[0] <= WAITS
+    ]
+    webs, batches = [one for one in others if one[1]], [one for one in others if one[2]]
+    waiting = sum(one[1] for one in webs)
     if state["refused"]:
         is_first = request.interactive > 0 or (request.batch > 0 and not waiting)
         if is_first:
             state["starts_at"] = now + PROBE_TIMEOUT
-        probe = int(request.interactive > 0), int(is_first and not request.interactive)
-        return *probe, LEASE
+        return int(request.interactive > 0), int(is_first and not request.interactive), LEASE
     if rate is None:
         return request.interactive, request.batch, LEASE
     burst = request.burst if state["rate"] is None else max(1.0, rate * LEASE)
-    tokens = min(burst, state["tokens"] + max(0.0, now - at) * rate) + _EPSILON
-    batch_waits = batches + (request.batch > 0)
-    kept = int(state["passed"] >= BATCH_EVERY - 1 and batch_waits > 0)
+    tokens = min(burst, state["tokens"] + max(0.0, now - at) * rate) + _ROUNDING
+    batch_waits = bool(batches) or request.batch > 0
+    kept = int(state["passed"] >= BATCH_EVERY - 1 and batch_waits)
     """1 for the token that is a batch's."""
     due = int(kept and request.batch > 0 and tokens >= 1)
-    interactive = max(0, min(request.interactive, floor(tokens + state["reserve"]) - kept))
+    interactive = _portion(
+        floor(tokens + state["reserve"]) - kept,
+        request.interactive,
+        me[3],
+        [one[3] for one in webs],
+    )
     waiting += request.interactive - interactive
-    free = floor(tokens) - interactive - waiting
-    portion = -(-free // max(1, batch_waits))
-    batch = max(due, min(request.batch, portion)) if free > 0 or due else 0
-    state["tokens"] = tokens - interactive - batch - _EPSILON
+    served = [one[4] for one in batches]
+    batch = _portion(floor(tokens) - interactive - waiting, request.batch, me[4], served)
+    batch = max(due, batch)
+    state["tokens"] = tokens - interactive - batch - _ROUNDING
     state["passed"] = 0 if batch else state["passed"] + (interactive if batch_waits else 0)
-    short = request.interactive > interactive
-    need = 1.0 if short else waiting + max(1.0, min(rate * LEASE, burst) / 2)
+    if request.interactive > interactive:
+        need = 1.0
+    else:
+        earlier = sum(at < me[4] for at in served)
+        need = waiting + earlier + max(1.0, min(rate * LEASE, burst) / 2)
     return interactive, batch, max(0.0, need - state["tokens"]) / rate
 
 
-def _others(state: State, member: str, now: float) -> tuple[int, int]:
-    """Return the interactive calls that wait at other members, and the members with a batch."""
-    others = [
-        waits
-        for name, (seen, *waits) in state["members"].items()
-        if name != member and now - seen <= WAITS
-    ]
-    return sum(one[0] for one in others), sum(one[1] > 0 for one in others)
+def _portion(free: int, wanted: int, served_at: float, others: list[float]) -> int:
+    """Return the part of *free* tokens for one of several members that wait in a lane.
+
+    *served_at* and *others* are the times of the last tokens, of the member and of the others: a
+    member that waits for longer goes first.
+    """
+    earlier = sum(at < served_at for at in others)
+    return max(0, min(wanted, ceil((free - earlier) / (1 + len(others)))))

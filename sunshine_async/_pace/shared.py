@@ -225,7 +225,7 @@ class SharedRate(AdaptiveRate):
             if now - self._asked_at > _IDLE:
                 self._thread = None
                 return
-            interactive, batch = self._queue.demand()
+            interactive, batch = self._demand(now)
             lease = self._ask(interactive, batch)
             self._queue.wake_waiting()
             is_short = interactive + batch > lease.interactive + lease.batch
@@ -236,6 +236,13 @@ class SharedRate(AdaptiveRate):
             else:
                 wait = LEASE if now - self._asked_at < _ACTIVE else 10 * LEASE
             self._retry_at = time.monotonic() + wait if is_short else -inf
+
+    def _demand(self, now: float) -> tuple[int, int]:
+        """Return the calls that wait, in each lane, beyond the tokens that are there."""
+        interactive, batch = self._queue.demand()
+        with self._lock:
+            stock = self._stock if now < self._stock_until else [0, 0]
+            return max(0, interactive - stock[0]), max(0, batch - stock[1])
 
     def _ask(self, interactive: int, batch: int) -> Lease:
         """Ask for tokens for so many calls; return the lease, which the pace has then."""

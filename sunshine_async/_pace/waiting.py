@@ -186,7 +186,10 @@ def shared_from(address: str | None) -> "Allowance | None":
         from sunshine_async._pace.redis_allowance import RedisAllowance  # noqa: PLC0415
 
         return RedisAllowance(address)
-    message = "the address of a shared pace begins with file:, redis://, rediss:// or unix://"
+    message = (
+        "the address of a shared pace (--pace, SUNSHINE_PACE) begins with file:, redis://, "
+        "rediss:// or unix://"
+    )
     raise ConfigurationError(message)
 
 

@@ -45,7 +45,7 @@ from sunshine_async.rows.file import STDIN
 _WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
-    "key_id", "secret_file",
+    "key_id", "secret_file", "pace_address",
 )  # fmt: skip
 """Options without an effect in a dry run."""
 
@@ -332,7 +332,7 @@ def import_file(
                 raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
             pace(connection)
             idle = [
-                f"--{name.replace('_', '-')}"
+                f"--{name.replace('_', '-').removesuffix('-address')}"
                 for name in _WITHOUT_DRY_RUN
                 if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
             ]
