@@ -118,6 +118,17 @@ No record has a secret or personal data::
   each child opens connections of its own. Each process learns the limit of the service alone, unless
   the processes share a pace.
 
+An own CA and a proxy, in code::
+
+    import ssl
+
+    from sunshine_async import SunshineClient
+
+    client = SunshineClient(
+        proxy="http://proxy.example.com:3128",
+        ssl_context=ssl.create_default_context(cafile="company-ca.pem"),
+    )
+
 Many processes
 --------------
 
@@ -132,19 +143,8 @@ Without ``rate`` the processes learn the limit together::
 
 ``SUNSHINE_PACE=file:/dev/shm/sunshine.pace``, or ``redis://...``, does the same for clients without
 a ``pace``, and for the command line (``--pace``). While the store can't be reached, each process
-goes on with an equal part of the rate. Tokens of a ``BearerAuth`` function aren't known to other
-processes: share such a pace by a file, or a namespace, of the credential alone.
-
-An own CA and a proxy, in code::
-
-    import ssl
-
-    from sunshine_async import SunshineClient
-
-    client = SunshineClient(
-        proxy="http://proxy.example.com:3128",
-        ssl_context=ssl.create_default_context(cafile="company-ca.pem"),
-    )
+goes on with an equal part of the rate. All clients with a function for ``BearerAuth`` share one
+rate: use a file, or a ``namespace``, for each such credential.
 """
 
 from importlib import import_module

@@ -169,7 +169,8 @@ class Client:
             keep=not is_mocked(),
             in_loop=options.transport is not None,
         )
-        join_pool(pace, self.base_url, auth.identity())
+        if not (isinstance(auth, BearerAuth) and auth.is_fetched):
+            join_pool(pace, self.base_url, auth.identity())
         read, nobody = self.probe
         return Transport(
             wire,

@@ -12,6 +12,7 @@ import pytest
 from sunshine_async import (
     ApiToken,
     BasicAuth,
+    BearerAuth,
     ConfigurationError,
     DixaClient,
     FileAllowance,
@@ -282,6 +283,18 @@ def test_clients_name_the_pool_by_their_credentials(
     dixa = DixaClient(auth=ApiToken("shared-token"))
     assert (dixa.pace.rate, dixa.pace.burst) == (10, 2)
     assert dixa.pace.shared_rate is not None
+
+
+async def test_a_function_of_tokens_names_no_pool() -> None:
+    """Processes can't know each other's tokens: the store alone names the pool."""
+
+    async def token() -> str:
+        return "token"
+
+    pace = Pace(rate=1, shared=Memory())
+    SunshineClient("app", auth=BearerAuth(token), base_url="https://five.example.org", pace=pace)
+
+    assert rate_of(pace).key == "pace"
 
 
 def test_the_environment_must_make_sense(monkeypatch: pytest.MonkeyPatch) -> None:
