@@ -97,6 +97,8 @@ class Lease:
     """Calls a second of the whole pool; None without a bound: no call needs a token."""
     learnt: bool
     """True where *rate* is the learner's."""
+    refused: bool
+    """True during a refusal period of the pool."""
     starts_at: float
     """The earliest start of a call."""
     generation: int
@@ -134,6 +136,7 @@ def allocate(state: State, request: LeaseRequest, now: float) -> Lease:
         wait=max(FEWEST_SECONDS, wait),
         rate=1.0 if state["refused"] and rate is None else rate,
         learnt=state["rate"] is not None,
+        refused=state["refused"],
         starts_at=state["starts_at"],
         generation=state["generation"],
         members=len(members),

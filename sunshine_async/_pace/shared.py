@@ -349,7 +349,7 @@ class SharedRate(AdaptiveRate):
         if is_short and lease.learnt:
             learner.note_wait(now)
         is_news = before != (learner.starts_at, learner.is_refused)
-        if is_news or lease.learnt or learner.is_active:
+        if is_news or lease.learnt or learner.is_active or lease.refused:  # of a lost holder, too
             self._lesson = self._teach(learner, now, is_news=is_news)
 
     def _teach(self, learner: AdaptiveRate, now: float, *, is_news: bool) -> Lesson:

@@ -150,6 +150,17 @@ async def test_paces_learn_a_rate_together() -> None:
     assert first.snapshot().rate is not None
 
 
+async def test_a_refusal_period_ends_without_the_holder_that_heard_of_it() -> None:
+    """A holder that knows no refusal, or takes the refusal for noise, ends the refusal period."""
+    store = Memory()
+    pace = Pace(rate=1000, burst=100, shared=store)
+    await call(pace)
+    store.pools["pace"]["refused"] = True
+    await until(lambda: not store.pools["pace"]["refused"])
+
+    await call(pace)
+
+
 async def test_a_refusal_in_the_middle_of_a_lease_stops_the_lease() -> None:
     """The tokens of a lease that was asked before a 429 aren't used after the 429."""
     store = Memory()
