@@ -115,7 +115,8 @@ No record has a secret or personal data::
   company's own CA. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the store, and ``ssl_context=``
   replaces all of that. A missing file is a `ConfigurationError` with the name.
 - A client that was made before a fork (Celery, gunicorn with ``--preload``) works in the children:
-  each child opens connections of its own. Each process learns the limit of the service alone.
+  each child opens connections of its own. Each process learns the limit of the service alone, unless
+  the processes share a pace.
 
 An own CA and a proxy, in code::
 
@@ -127,6 +128,23 @@ An own CA and a proxy, in code::
         proxy="http://proxy.example.com:3128",
         ssl_context=ssl.create_default_context(cafile="company-ca.pem"),
     )
+
+Many processes
+--------------
+
+A service counts calls by credential, whatever the number of processes. With a shared pace all
+processes have one rate, and interactive calls of any process go before batches of all processes.
+``FileAllowance`` is for the processes of a host, ``RedisAllowance`` (extra ``redis``) for many hosts.
+Without ``rate`` the processes learn the limit together::
+
+    from sunshine_async import FileAllowance, Pace, SunshineClient
+
+    client = SunshineClient(pace=Pace(rate=10, shared=FileAllowance("/dev/shm/sunshine.pace")))
+
+``SUNSHINE_PACE=file:/dev/shm/sunshine.pace``, or ``redis://...``, does the same for clients without
+a ``pace``, and for the command line (``--pace``). While the store can't be reached, each process
+goes on with an equal part of the rate. All clients with a function for ``BearerAuth`` share one
+rate: use a file, or a ``namespace``, for each such credential.
 """
 
 from importlib import import_module
@@ -164,6 +182,8 @@ from sunshine_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from sunshine_async._pace.file_allowance import FileAllowance
+    from sunshine_async._pace.redis_allowance import RedisAllowance
     from sunshine_async.dixa.client import DixaClient
     from sunshine_async.smooch.client import SmoochClient
     from sunshine_async.sunshine.client import SunshineClient
@@ -184,6 +204,7 @@ __all__ = [
     "DixaClient",
     "ErrorDetail",
     "Fault",
+    "FileAllowance",
     "JwtAuth",
     "Lane",
     "LockedError",
@@ -193,6 +214,7 @@ __all__ = [
     "PaymentRequiredError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RedisAllowance",
     "Replay",
     "RequestTimeoutError",
     "ResponseDecodeError",
@@ -212,19 +234,21 @@ __all__ = [
     "to_json",
 ]
 
-_CLIENTS: Final = {
+_LAZY: Final = {
     "DixaClient": "sunshine_async.dixa.client",
+    "FileAllowance": "sunshine_async._pace.file_allowance",
+    "RedisAllowance": "sunshine_async._pace.redis_allowance",
     "SmoochClient": "sunshine_async.smooch.client",
     "SunshineClient": "sunshine_async.sunshine.client",
 }
-"""Modules of the clients, imported at first use: a program loads only the services in use."""
+"""Modules that are imported at first use: a program loads only the services in use."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _CLIENTS:
+    if name not in _LAZY:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    value = globals()[name] = getattr(import_module(_CLIENTS[name]), name)
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
     return value
 
 

@@ -167,6 +167,11 @@ class BearerAuth(_SecretHolder):
         self._header = None if callable(token) else f"Bearer {token}"
         self._locks: Final[WeakKeyDictionary[object, anyio.Lock]] = WeakKeyDictionary()
 
+    @property
+    def is_fetched(self) -> bool:
+        """True if a function returns the token: other processes don't know the token."""
+        return self._get_token is not None
+
     def current(self) -> str | None:
         """Return the header with the latest token; None before the first token."""
         return self._header

@@ -23,7 +23,7 @@ from sunshine_async._http.open_wire import (
 )
 from sunshine_async._pace import Lane, Pace
 from sunshine_async._pace.slots import Slots
-from sunshine_async._pace.waiting import leave, pace_of
+from sunshine_async._pace.waiting import join_pool, leave, pace_of, shared_from
 from sunshine_async.auth import Auth, BasicAuth, BearerAuth, JwtAuth
 from sunshine_async.errors import ConfigurationError
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sunshine_async._calls.free_body import NamedSource
     from sunshine_async._calls.hooks import Hooks
     from sunshine_async._http.messages import StreamedBody
+    from sunshine_async._pace.shared import Allowance
 
 _SUBDOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _OPTION_TYPES: Final[Mapping[str, tuple[Any, str]]] = {
@@ -164,10 +165,12 @@ class Client:
             self,
             self.base_url,
             auth.identity(),
-            self._default_pace,
+            lambda: self._default_pace(shared_from(os.environ.get("SUNSHINE_PACE"))),
             keep=not is_mocked(),
             in_loop=options.transport is not None,
         )
+        if not (isinstance(auth, BearerAuth) and auth.is_fetched):
+            join_pool(pace, self.base_url, auth.identity())
         read, nobody = self.probe
         return Transport(
             wire,
@@ -181,9 +184,9 @@ class Client:
             hooks=_hooks(options.hooks, self.base_url),
         )
 
-    def _default_pace(self) -> Pace:
+    def _default_pace(self, shared: "Allowance | None") -> Pace:
         """Return the pace that the service is known to allow."""
-        return Pace()
+        return Pace(shared=shared)
 
     def _bind(self, transport: Transport) -> None:
         """Send this client's calls through *transport*; a service's client adds the resources."""
@@ -192,6 +195,9 @@ class Client:
     @property
     def pace(self) -> Pace:
         """The pace that bounds the calls: the argument *pace*, or a shared pace.
+
+        The environment's ``SUNSHINE_PACE``, ``file:PATH`` or a URL of Redis, shares a pace that the
+        client makes with all processes of the same credentials.
 
         All clients with the same credentials and base URL share a pace. Clients with a *transport*
         share a pace only with such clients of the same event loop. Where httpx is mocked, the

@@ -11,6 +11,8 @@ of the service.
 - `breaker` holds batches while the service seems gone, and bounds retries by a budget.
 - `waiting` alone knows a clock, an event loop and the process: to all else the caller passes the
   time. A call waits there, and clients of the same credentials get the same pace.
+- `shared` gives processes one rate: a thread takes tokens by a `lease` from a store, which is a file
+  (`file_allowance`) or Redis (`redis_allowance`). One process, the holder, runs the learner for all.
 
 `Snapshot` shows the state of a pace.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget, Sign
 from sunshine_async._pace.concurrency import OverloadLimit
@@ -11,12 +11,13 @@ from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.rate import LONGEST_PAUSE, AdaptiveRate
 from sunshine_async._pace.slots import Lane, Slots, Snapshot
 
+if TYPE_CHECKING:
+    from sunshine_async._pace.shared import Allowance
+
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
 _RECHECK: Final = 1.0  # seconds, where the rate may have grown by then
 _LEARNT_BURST: Final = 0.025
 """Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
-
-
 _ANSWERED: Final = Sign.ANSWERED  # looked up once: an enum's members take their time
 _BATCH: Final = Lane.BATCH
 
@@ -61,8 +62,9 @@ class Pace(Slots):
     After *max_outage* seconds without an answer, `gave_up` says that waiting is no use. After as
     long with nothing but 429s, a batch's calls end in `RateLimitError`.
 
-    Hand the same pace to several clients, in any thread or loop, for a common bound. Raise
-    `ValueError` for a number that can't work.
+    **Shared.** With *shared*, such as `FileAllowance`, all processes with the same credentials have
+    *rate* and *burst*, or the learnt rate, together. Hand the same pace to several clients, in any
+    thread or loop, for a common bound. Raise `ValueError` for a number that can't work.
     """
 
     def __init__(
@@ -72,19 +74,18 @@ class Pace(Slots):
         burst: float | None = None,
         max_in_flight: int | None = None,
         max_outage: float = 900.0,
+        shared: "Allowance | None" = None,
     ) -> None:
-        if rate is not None and not 0 < rate < inf:
-            message = f"Pace(rate={rate}): calls a second, more than 0; leave it out for no bound"
-            raise ValueError(message)
-        if burst is not None and not 1 <= burst < inf:
-            message = f"Pace(burst={burst}): how many may start at once, 1 or more"
-            raise ValueError(message)
-        if max_in_flight is not None and max_in_flight < 1:
-            message = f"Pace(max_in_flight={max_in_flight}): 1 or more; leave it out for no bound"
-            raise ValueError(message)
-        if not max_outage >= 0:
-            message = f"Pace(max_outage={max_outage}): seconds, 0 or more"
-            raise ValueError(message)
+        no = "leave it out for no bound"
+        for name, value, works, hint in (
+            ("rate", rate, rate is None or 0 < rate < inf, f"calls a second, more than 0; {no}"),
+            ("burst", burst, burst is None or 1 <= burst < inf, "how many may start at once, 1 or more"),
+            ("max_in_flight", max_in_flight, max_in_flight is None or max_in_flight >= 1, f"1 or more; {no}"),
+            ("max_outage", max_outage, max_outage >= 0, "seconds, 0 or more"),
+        ):  # fmt: skip
+            if not works:
+                message = f"Pace({name}={value}): {hint}"
+                raise ValueError(message)
         super().__init__(max_in_flight)
         self.rate: Final = rate
         self.burst: Final = burst if burst is not None else max(1.0, (rate or 0.0) / 10)
@@ -94,7 +95,11 @@ class Pace(Slots):
         """The time at which *_tokens* were counted."""
         self._latest = 0.0
         """The latest time that a caller passed."""
-        self._adaptive: Final = AdaptiveRate(rate or inf)
+        self.shared_rate: Final = (
+            None if shared is None else shared.rate_for(self, rate=rate, burst=self.burst)
+        )
+        self._is_bounded: Final = rate is not None or shared is not None
+        self._adaptive: Final[AdaptiveRate] = self.shared_rate or AdaptiveRate(rate or inf)
         self._overload: Final = OverloadLimit()
         self._budget: Final = RetryBudget()
         self._breaker: Final = CircuitBreaker(max_outage)
@@ -329,7 +334,7 @@ class Pace(Slots):
         wait: float | None = 0.0
         if lane is _BATCH:
             wait = self._batch_wait(now)
-        if wait is None or (self.rate is None and not self._adaptive.is_active):
+        if wait is None or not (self._is_bounded or self._adaptive.is_active):
             return wait
         return max(wait, self._token_wait(now, lane))
 
@@ -357,6 +362,8 @@ class Pace(Slots):
         self._latest = now
         if now < adaptive.starts_at:
             return adaptive.starts_at - now
+        if self.shared_rate is not None:
+            return self.shared_rate.wait(now, lane)
         if rate is None or (adaptive.is_refused and self.rate is None):
             return 0.0
         burst = self.burst if self.rate is not None else inf
@@ -378,6 +385,8 @@ class Pace(Slots):
 
     def _start(self, lane: Lane) -> None:
         self._tokens -= 1
+        if self.shared_rate is not None:
+            self.shared_rate.take(lane)
         if self._adaptive.is_refused:
             self._adaptive.begin_probe(self._latest)
         super()._start(lane)

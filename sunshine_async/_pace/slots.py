@@ -229,6 +229,19 @@ class Slots:
         """Return the seconds for which no call of *lane* will start, as far as is known."""
         return 0.0
 
+    def demand(self) -> tuple[int, int]:
+        """Return the waiting calls that have a free slot: interactive calls, a batch's calls."""
+        with self._lock:
+            free = self._limit - self._in_flight, self._batch_limit - self._in_flight
+            waiting = len(self._queue.interactive), len(self._queue.batch)
+            return int(min(free[0], waiting[0])), int(max(0, min(free[1], waiting[1])))
+
+    def wake_waiting(self) -> None:
+        """Wake the calls that may be next, before the times that the calls were told."""
+        with self._lock:
+            self._queue.forget_timers()
+            self._wake_next()
+
     def take_events(self) -> list[PaceEvent]:
         """Return the changes since the last call of this method, in any thread."""
         with self._lock:

@@ -12,7 +12,7 @@ from math import inf
 from random import random
 from secrets import token_bytes
 from threading import get_ident
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
@@ -23,6 +23,10 @@ from attrs import define, field
 from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async._pace.pace import Pace
 from sunshine_async._pace.slots import Lane, Slots, Waiter
+from sunshine_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sunshine_async._pace.shared import Allowance
 
 _UNUSED_KEPT: Final = 64
 """Paces without a client that are kept."""
@@ -154,6 +158,39 @@ def pace_of(
         for key in left[:-_UNUSED_KEPT]:
             del registry[key]
         return shared.pace
+
+
+def join_pool(pace: Pace, base_url: str, identity: str) -> None:
+    """Let *pace* share the rate of all processes with this *identity* and *base_url*, if it shares.
+
+    The pool is named by a hash of both, which is the same in all processes.
+    """
+    if pace.shared_rate is not None:
+        key = blake2b(f"{base_url}\n{identity}".encode(), digest_size=16, person=b"sunshine-pace")
+        pace.shared_rate.join(key.hexdigest())
+
+
+def shared_from(address: str | None) -> "Allowance | None":
+    """Return the allowance at *address*, ``file:PATH`` or a URL of Redis; None for no address.
+
+    Raise `ConfigurationError` for another address.
+    """
+    if not address:
+        return None
+    scheme, _, path = address.partition(":")
+    if scheme == "file" and path.strip("/"):
+        from sunshine_async._pace.file_allowance import FileAllowance  # noqa: PLC0415
+
+        return FileAllowance(path.removeprefix("//"))
+    if scheme in {"redis", "rediss", "unix"}:
+        from sunshine_async._pace.redis_allowance import RedisAllowance  # noqa: PLC0415
+
+        return RedisAllowance(address)
+    message = (
+        "the address of a shared pace (--pace, SUNSHINE_PACE) begins with file:, redis://, "
+        "rediss:// or unix://"
+    )
+    raise ConfigurationError(message)
 
 
 def leave(client: object) -> None:

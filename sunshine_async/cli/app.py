@@ -30,6 +30,7 @@ from sunshine_async.cli.import_options import (
     MaxFailures,
     MaxOutage,
     OnlyMapped,
+    PaceAddress,
     Rate,
     RecordedCommand,
     Region,
@@ -78,7 +79,7 @@ from sunshine_async.rows.shape import UTF_8
 _WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
-    "key_id", "secret_file", "report", "show_data",
+    "key_id", "secret_file", "report", "show_data", "pace_address",
 )  # fmt: skip
 """Options without an effect in a dry run."""
 
@@ -270,6 +271,7 @@ def import_file(
     date_format: DateFormat = None,
     concurrency: Concurrency = None,
     rate: Rate = None,
+    pace_address: PaceAddress = None,
     max_failures: MaxFailures = None,
     dry_run: DryRun = False,
     journal: Journal = None,
@@ -295,7 +297,7 @@ def import_file(
         task = found.service.task(mode)
         connection = ConnectionOptions(
             base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
-            concurrency=concurrency or task.concurrency,
+            pace=pace_address, concurrency=concurrency or task.concurrency,
             may_ask=can_prompt() and file != STDIN,
         )  # fmt: skip
         printer = Printer(as_json=as_json)
@@ -325,7 +327,7 @@ def import_file(
                 client = found.connect(connection)
                 raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
             idle = [
-                f"--{name.replace('_', '-')}"
+                f"--{name.replace('_', '-').removesuffix('-address')}"
                 for name in _WITHOUT_DRY_RUN
                 if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
             ]

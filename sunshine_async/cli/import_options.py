@@ -87,6 +87,14 @@ Rate = Annotated[
         help="Calls a second, at most. Dixa's default: 10.",
     ),
 ]
+PaceAddress = Annotated[
+    str | None,
+    option(
+        "--pace",
+        metavar="ADDRESS",
+        help="Share the rate with all processes: file:/run/sunshine.pace, or redis://...",
+    ),
+]
 MaxFailures = Annotated[
     int | None,
     option(

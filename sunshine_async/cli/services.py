@@ -21,6 +21,7 @@ from sunshine_async import (
 )
 from sunshine_async._calls.client import AppClient, Client
 from sunshine_async._pace.concurrency import HIGHEST_LIMIT
+from sunshine_async._pace.waiting import shared_from
 from sunshine_async.bulk import Concurrency
 from sunshine_async.dixa.client import RATE
 
@@ -36,6 +37,8 @@ class ConnectionOptions:
     key_id: str | None = None
     secret_file: Path | None = None
     rate: float | None = None
+    pace: str | None = None
+    """The address of a pace that processes share."""
     concurrency: Concurrency = 1
     may_ask: bool = False
     """A person is at the terminal and can type the secret."""
@@ -66,8 +69,19 @@ def find_service(name: str) -> CliService:
     return found
 
 
-def _pace(connection: ConnectionOptions) -> Pace | None:
-    return None if connection.rate is None else Pace(rate=connection.rate)
+def pace(connection: ConnectionOptions, default: float | None = None) -> Pace | None:
+    """Return the pace for ``--rate`` and ``--pace``, or None; *default* is the service's rate.
+
+    Raise `ConfigurationError` for a bad rate or address.
+    """
+    if connection.rate is None and connection.pace is None:
+        return None
+    shared = shared_from(connection.pace or os.environ.get("SUNSHINE_PACE"))
+    try:
+        return Pace(rate=default if connection.rate is None else connection.rate, shared=shared)
+    except ValueError as error:
+        message = f"--rate {connection.rate:g}: {error}"
+        raise ConfigurationError(message) from None
 
 
 def find_secret(
@@ -121,7 +135,7 @@ def _app_connector(kind: type[App]) -> Callable[[ConnectionOptions], App]:
             app_id,
             auth=BasicAuth(key_id, secret),
             base_url=connection.base_url,
-            pace=_pace(connection),
+            pace=pace(connection),
             max_connections=connection.connections,
         )
 
@@ -138,7 +152,7 @@ def _connect_dixa(connection: ConnectionOptions) -> DixaClient:
     return DixaClient(
         auth=ApiToken(token),
         base_url=connection.base_url,
-        pace=_pace(connection),
+        pace=pace(connection, RATE),
         max_connections=connection.connections,
     )
 

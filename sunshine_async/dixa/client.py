@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from sunshine_async._calls.client import Client, ClientOptions
 from sunshine_async._calls.retry import Retry
@@ -12,6 +12,9 @@ from sunshine_async._pace import Pace
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa.custom_attributes import CustomAttributes
 from sunshine_async.dixa.end_users import GET, EndUsers
+
+if TYPE_CHECKING:
+    from sunshine_async._pace.shared import Allowance
 
 RATE: Final = 10
 """Requests a second that the service allows a token, with a burst of 4."""
@@ -24,8 +27,8 @@ class DixaClient(Client):
     - *auth* and *base_url* default to ``DIXA_API_TOKEN`` and ``DIXA_BASE_URL``. *base_url* is the
       server's root: ``https://dev.dixa.io`` by default.
     - *pace* defaults to the service's limit for a token, 10 requests a second. All clients of this
-      process with the same token and base URL share the pace, in any thread and loop; further
-      processes with the token don't know of it.
+      process with the same token and base URL share the pace, in any thread and loop; with
+      ``SUNSHINE_PACE`` in the environment, also further processes.
     - *timeout*, *retry*, *max_connections*, *proxy*, *ssl_context*, *transport*,
       *allow_insecure* and *hooks* are as in `SunshineClient`.
 
@@ -71,8 +74,9 @@ class DixaClient(Client):
         del proxy  # may hold a password: no frame of an error shows it
         super().__init__(options)
 
-    def _default_pace(self) -> Pace:
-        return Pace(rate=RATE, burst=2)  # not 4: up to 200 ms of jitter can add two more requests
+    def _default_pace(self, shared: "Allowance | None") -> Pace:
+        # not 4: up to 200 ms of jitter can add two more requests
+        return Pace(rate=RATE, burst=2, shared=shared)
 
     def _bind(self, transport: Transport) -> None:
         super()._bind(transport)

@@ -169,6 +169,13 @@ def company_ca(scene: Scene, block: str) -> None:
     assert isinstance(scene.run(block)["client"], SunshineClient)
 
 
+def shared_pace(scene: Scene, block: str) -> None:
+    """Check that the rate is shared, by the file of the example."""
+    client = scene.run(block)["client"]
+    assert client.pace.rate == 10
+    assert client.pace.shared_rate is not None
+
+
 def bulk_run(scene: Scene, block: str) -> None:
     """Check that each id has an outcome."""
     scene.run(block)
@@ -292,7 +299,7 @@ def django_webhook(scene: Scene, block: str) -> None:
 
 Drive: TypeAlias = Callable[[Scene, str], None]
 DRIVES: Final[Mapping[str, tuple[Drive, ...]]] = {
-    "sunshine_async": (fastapi_app, django_view, celery_task, logs, company_ca),
+    "sunshine_async": (fastapi_app, django_view, celery_task, logs, company_ca, shared_pace),
     "sunshine_async.bulk": (bulk_run,),
     "sunshine_async.emulator": (emulator_program, emulator_command),
     "sunshine_async.jobs": (journaled_job, job_commands, job_without_a_file),

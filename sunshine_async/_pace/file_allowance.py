@@ -1,0 +1,102 @@
+"""A store of shared paces in one file, for the processes of a host."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from sunshine_async._http.fork import ForkSafeLock, renew_after_fork
+from sunshine_async._pace.lease import Lease, LeaseRequest, allocate
+from sunshine_async._pace.shared import Allowance
+
+LOCK_WAIT: Final = 0.2
+"""Seconds for which a lease waits for the lock of the file."""
+_FORGET_AFTER: Final = 600.0
+"""Seconds after the last lease until the pool of a credential leaves the file."""
+_MOST: Final = 1 << 20
+"""Bytes of the file, at most."""
+
+
+class FileAllowance(Allowance):
+    """One allowance for all processes of a host: ``Pace(rate=10, shared=FileAllowance(path))``.
+
+    The file at *path* is made where there is none; a folder such as ``/run`` or ``/dev/shm`` keeps
+    the file in memory. All processes need the right to read and write the file. Credentials are
+    held as a hash, and nothing in the file is secret or personal. A file that is deleted, emptied
+    or damaged is begun again. The object works in a child process after a fork.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: Final = Path(path)
+        self._lock: Final = ForkSafeLock()
+        self._file: int | None = None
+        renew_after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"FileAllowance({str(self.path)!r})"
+
+    def renew(self) -> None:
+        """Open the file anew: a child process must not share a lock with the parent process."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def __del__(self) -> None:
+        self.renew()
+
+    def lease(self, key: str, make: Callable[[float], LeaseRequest]) -> Lease:
+        """Return the lease for the request that *make* makes, in the pool called *key*.
+
+        Raise `OSError` if the file can't be used, or stays locked for 0.2 seconds.
+        """
+        with self._lock.lock:
+            file = self._acquire()
+            try:
+                pools = _decode(os.pread(file, _MOST, 0))
+                now = time.monotonic()
+                lease = allocate(pools.setdefault(key, {}), make(now), now)
+                for name in [name for name in pools if now - pools[name]["at"] > _FORGET_AFTER]:
+                    del pools[name]
+                text = orjson.dumps(pools)
+                check = blake2b(text, digest_size=8).hexdigest().encode()
+                os.pwrite(file, check + text + b"\n", 0)
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+            return lease
+
+    def _acquire(self) -> int:
+        """Return the locked file: the file that is at the path now."""
+        until = time.monotonic() + LOCK_WAIT
+        while True:
+            file = self._file
+            if file is None:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                file = self._file = os.open(self.path, flags, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.0005)
+                continue
+            try:
+                there = self.path.stat()
+            except FileNotFoundError:
+                there = None
+            if there is not None and os.path.samestat(there, os.fstat(file)):
+                return file
+            self.renew()
+
+
+def _decode(data: bytes) -> dict[str, Any]:
+    """Return the pools of a file; none for a file that is empty or damaged."""
+    check, text = data[:16], data[16:].partition(b"\n")[0]
+    if blake2b(text, digest_size=8).hexdigest().encode() != check:
+        return {}
+    pools: dict[str, Any] = orjson.loads(text)
+    return pools

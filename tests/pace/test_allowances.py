@@ -1,0 +1,207 @@
+"""Stores of shared paces: a file, and a real Redis server."""
+
+import fcntl
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from support.redis_server import redis_server
+from support.servers import unused_port
+
+import sunshine_async
+from sunshine_async import ConfigurationError, FileAllowance, RedisAllowance
+from sunshine_async._http.fork import _renew_all
+from sunshine_async._pace.lease import Lease, LeaseRequest
+from sunshine_async._pace.shared import Allowance
+from sunshine_async._pace.waiting import shared_from
+
+
+def request(member: str = "a", calls: int = 10) -> Callable[[float], LeaseRequest]:
+    """Return the function that makes a request for *calls* interactive calls."""
+    return lambda _: LeaseRequest(
+        member=member, rate=0.001, burst=5.0, interactive=calls, batch=0, generation=0
+    )
+
+
+@pytest.fixture(params=["file", "redis"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Allowance]]:
+    """Give the function that opens the same store again and again, as processes do."""
+    if request.param == "file":
+        yield lambda: FileAllowance(tmp_path / "pace")
+        return
+    with redis_server(tmp_path) as server:
+        yield lambda: RedisAllowance(server.url, namespace="test")
+
+
+def test_all_who_open_a_store_share_one_allowance(open_store: Callable[[], Allowance]) -> None:
+    """Whoever asks first gets the tokens; another credential has tokens of its own."""
+    first, second = open_store(), open_store()
+
+    assert first.lease("key", request("a", 3)).interactive == 3
+    assert second.lease("key", request("b")).interactive == 2
+    lease = first.lease("key", request("a"))
+    assert (lease.interactive, lease.members) == (0, 2)
+    assert first.lease("other", request()).interactive == 5
+
+
+def test_a_store_works_after_a_fork(open_store: Callable[[], Allowance]) -> None:
+    """A child process opens the store anew, and shares the allowance with the parent process."""
+    store = open_store()
+    assert store.lease("key", request("a", 3)).interactive == 3
+    _renew_all()
+
+    assert store.lease("key", request("b")).interactive == 2
+
+
+def test_the_file_keeps_no_credential_and_is_private(tmp_path: Path) -> None:
+    """Only the owner reads the file; the file has the hash that the caller handed in."""
+    path = tmp_path / "pace"
+    FileAllowance(path).lease("hash", request())
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert b'"hash"' in path.read_bytes()
+    assert repr(FileAllowance("/run/pace")) == "FileAllowance('/run/pace')"
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff" * 100, b"0" * 16 + b"{}\n"])
+def test_a_damaged_file_is_begun_again(tmp_path: Path, data: bytes) -> None:
+    """A file that is emptied or damaged counts as empty."""
+    store = FileAllowance(tmp_path / "pace")
+    assert store.lease("key", request()).interactive == 5
+    store.path.write_bytes(data)
+
+    assert store.lease("key", request()).interactive == 5
+    assert store.lease("key", request()).interactive == 0
+
+
+def test_a_deleted_file_is_made_again(tmp_path: Path) -> None:
+    """All processes go to the file that is at the path now."""
+    store, other = FileAllowance(tmp_path / "pace"), FileAllowance(tmp_path / "pace")
+    assert store.lease("key", request()).interactive == 5
+    store.path.unlink()
+
+    assert store.lease("key", request()).interactive == 5
+    assert other.lease("key", request("b")).interactive == 0
+
+
+def test_a_file_that_another_process_locks_is_an_error_soon(tmp_path: Path) -> None:
+    """A process that was stopped with the lock blocks no other process for long."""
+    store = FileAllowance(tmp_path / "pace")
+    store.lease("key", request())
+    with store.path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        began = time.monotonic()
+        with pytest.raises(BlockingIOError):
+            store.lease("key", request())
+
+    assert time.monotonic() - began < 5
+    assert store.lease("key", request()).interactive == 0
+
+
+def test_an_old_pool_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file doesn't grow for ever: a credential that nobody uses is forgotten."""
+    store = FileAllowance(tmp_path / "pace")
+    store.lease("ancient", request())
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 700)
+
+    assert store.lease("new", request()).interactive == 5
+    assert b"ancient" not in store.path.read_bytes().partition(b"\n")[0]
+
+
+def test_a_change_in_between_is_seen(tmp_path: Path) -> None:
+    """Of two processes that change the state in Redis at once, one begins again."""
+    with redis_server(tmp_path) as server:
+        store, other = RedisAllowance(server.url), RedisAllowance(server.url)
+        assert store.lease("key", request("a", 1)).interactive == 1
+
+        def make(now: float) -> LeaseRequest:
+            if not between:
+                between.append(other.lease("key", request("b", 2)))
+            return request("a", 10)(now)
+
+        between: list[Lease] = []
+        assert store.lease("key", make).interactive == 2
+
+
+def test_a_state_that_changes_all_the_time_is_an_error(tmp_path: Path) -> None:
+    """A lease ends in time, be it in an error."""
+    with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+
+        def make(now: float) -> LeaseRequest:
+            made.append(now)
+            client.set("sunshine:pace:key", "{" + " " * len(made) + "}")
+            return request()(now)
+
+        made: list[float] = []
+        with pytest.raises(TimeoutError, match="changes all the time"):
+            RedisAllowance(server.url).lease("key", make)
+
+
+def test_redis_without_an_answer_is_an_error_soon(tmp_path: Path) -> None:
+    """A server that is gone, or stopped, is an error within the timeout."""
+    with pytest.raises(redis.ConnectionError):
+        RedisAllowance(f"redis://127.0.0.1:{unused_port()}").lease("key", request())
+    with redis_server(tmp_path) as server:
+        store = RedisAllowance(server.url)
+        store.lease("key", request())
+        server.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(redis.TimeoutError):
+            store.lease("key", request())
+        server.process.send_signal(signal.SIGCONT)
+        assert store.lease("key", request()).interactive == 0
+
+
+def test_an_error_of_a_url_tells_no_password() -> None:
+    """A wrong URL is a `ConfigurationError` without the URL; a ``repr`` has the namespace."""
+    with pytest.raises(ConfigurationError, match="redis://") as caught:
+        RedisAllowance("http://:secret@host")
+
+    assert "secret" not in str(caught.value)
+    assert repr(RedisAllowance("redis://:secret@host")) == "RedisAllowance(namespace='sunshine')"
+
+
+def test_without_redis_py_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to install redis-py."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    with pytest.raises(ConfigurationError, match=r"sunshine-async\[redis\]"):
+        RedisAllowance("redis://host")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("file:/run/pace", "FileAllowance('/run/pace')"),
+        ("file:///run/pace", "FileAllowance('/run/pace')"),
+        ("redis://host/1", "RedisAllowance(namespace='sunshine')"),
+        ("rediss://host", "RedisAllowance(namespace='sunshine')"),
+        ("unix:///run/redis.sock", "RedisAllowance(namespace='sunshine')"),
+        (None, "None"),
+        ("", "None"),
+    ],
+)
+def test_an_address_names_a_store(address: str | None, expected: str) -> None:
+    """``SUNSHINE_PACE`` and ``--pace`` take the address of a file, or of Redis."""
+    assert repr(shared_from(address)) == expected
+
+
+@pytest.mark.parametrize("address", ["file:", "file:///", "/run/pace", "http://:secret@host"])
+def test_another_address_is_refused(address: str) -> None:
+    """The error says what an address begins with, and doesn't repeat the address."""
+    with pytest.raises(ConfigurationError, match="begins with file:") as caught:
+        shared_from(address)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_both_stores_are_exported() -> None:
+    """The stores are imported at first use."""
+    exported: Any = sunshine_async
+
+    assert (exported.FileAllowance, exported.RedisAllowance) == (FileAllowance, RedisAllowance)

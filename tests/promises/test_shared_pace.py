@@ -1,0 +1,60 @@
+"""One rate for real processes: the rate holds, people don't wait for a batch, and a kill costs little."""
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import shared_pace
+from limiters import Gate, TokenBucket, serve
+from support.redis_server import REASON
+from support.size import sized
+
+SECONDS = sized(14.0, 4.0)
+
+
+@pytest.mark.parametrize("store", ["file", "redis"])
+@pytest.mark.costly
+def test_four_web_processes_and_a_batch_share_a_rate(store: str) -> None:
+    """The service refuses nothing, nearly all of the rate is used, and interactive calls are quick."""
+    if store == "redis" and shutil.which("redis-server") is None:
+        pytest.skip(REASON)
+    result = asyncio.run(shared_pace.measure("declared", "window", store, SECONDS))
+
+    assert result.lost == 0
+    assert result.refused <= 0.005
+    assert result.share >= 0.8
+    assert result.p50 <= 0.3
+
+
+async def test_a_killed_process_leaves_its_share(tmp_path: Path) -> None:
+    """Of two batches one is killed: within two seconds the other has the whole rate."""
+    gate = Gate(TokenBucket(100, 20))
+    server = await serve(gate, 0.01)
+    host, port = server.sockets[0].getsockname()
+    told = {
+        "url": f"http://{host}:{port}", "address": f"file:{tmp_path}/pace", "rate": 40.0,
+        "seconds": 60.0, "is_batch": True,
+    }  # fmt: skip
+    command = [sys.executable, shared_pace.__file__, "--work", json.dumps(told)]
+    first, second = [await asyncio.create_subprocess_exec(*command) for _ in range(2)]
+    try:
+        async with asyncio.timeout(30):
+            while len(gate.accepted) < 40:  # noqa: ASYNC110 - another process's work
+                await asyncio.sleep(0.05)
+            first.kill()
+            killed_at = time.monotonic()
+            await asyncio.sleep(4)
+    finally:
+        for process in (first, second):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        server.close()
+    late = [at for at in gate.accepted if killed_at + 2 <= at < killed_at + 4]
+
+    assert len(late) >= 0.8 * 40 * 2
+    assert not gate.refused
