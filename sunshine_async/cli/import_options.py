@@ -9,11 +9,18 @@ import typer
 from typer.core import TyperCommand
 
 from sunshine_async.cli.options import choice, number, option, parse_concurrency
-from sunshine_async.jobs import Duplicates
+from sunshine_async.jobs import Duplicates, Mode
 from sunshine_async.rows import Empty, Format, SourceError
 
 _ARGUMENTS: Final = "sunshine_async.arguments"
 
+File = Annotated[str, typer.Argument(help=".jsonl or .csv, also with .gz; - is standard input.")]
+ModeOption = Annotated[
+    Mode,
+    typer.Option(
+        parser=choice(Mode), metavar="MODE", help="create, update, upsert, delete or message."
+    ),
+]
 Rename = Annotated[
     list[str] | None,
     option(
@@ -200,7 +207,6 @@ class RecordedCommand(TyperCommand):
 @contextmanager
 def suggest_command(context: typer.Context) -> Generator[None]:
     """Add the whole command, with the options of a `SourceError`, to the message of the error."""
-    message = ""
     try:
         yield
     except SourceError as error:
@@ -209,5 +215,4 @@ def suggest_command(context: typer.Context) -> Generator[None]:
         arguments = (*context.meta[_ARGUMENTS], *error.options)
         command = shlex.join(("sunshine-async", str(context.info_name), *arguments))
         message = f"{error}\nThe whole command: {command}"
-    if message:
-        raise SourceError(message)
+        raise SourceError(message) from None
