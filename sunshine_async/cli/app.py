@@ -20,6 +20,7 @@ from sunshine_async.cli.import_options import (
     Delimiter,
     DryRun,
     EmptyCell,
+    File,
     FileEncoding,
     FileFormat,
     Full,
@@ -29,6 +30,7 @@ from sunshine_async.cli.import_options import (
     KeptDuplicates,
     MaxFailures,
     MaxOutage,
+    ModeOption,
     OnlyMapped,
     PaceAddress,
     Rate,
@@ -49,11 +51,11 @@ from sunshine_async.cli.options import (
     AppId,
     BaseUrl,
     KeyId,
+    Port,
     SecretFile,
     ServiceName,
     SignalInterrupt,
     Status,
-    choice,
     exit_on_error,
     number,
     option,
@@ -70,7 +72,7 @@ from sunshine_async.cli.services import (
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
 from sunshine_async.cli.webhooks import webhooks
-from sunshine_async.jobs import Mode, open_rows
+from sunshine_async.jobs import open_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.rows import Empty
 from sunshine_async.rows.file import STDIN
@@ -141,47 +143,62 @@ def demo(
         raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 
 
+_EmulatorRate = Annotated[
+    float | None,
+    option(
+        parser=number("requests a second", above=0),
+        metavar="N",
+        help="Requests a second; requests over the limit get 429. Default: no limit.",
+    ),
+]
+_Latency = Annotated[
+    float,
+    typer.Option(
+        parser=number("seconds"), metavar="SECONDS", help="Seconds that each answer takes."
+    ),
+]
+_Fail = Annotated[
+    float,
+    typer.Option(
+        parser=number("failing calls, as a fraction", high=1),
+        metavar="FRACTION",
+        help="Fraction of calls that fail, such as 0.02.",
+    ),
+]
+_Seed = Annotated[
+    int | None,
+    option(
+        parser=number("a seed", whole=True),
+        metavar="N",
+        help="Seed of the random faults: the same seed gives the same faults.",
+    ),
+]
+_WebhookRetry = Annotated[
+    float,
+    typer.Option(
+        parser=number("seconds"),
+        metavar="SECONDS",
+        help="Seconds before a webhook is tried again; later waits are longer.",
+    ),
+]
+_WebhookFaults = Annotated[
+    float,
+    typer.Option(
+        parser=number("deliveries, as a fraction", high=1),
+        metavar="FRACTION",
+        help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events.",
+    ),
+]
+
+
 @app.command()
 def emulator(
     *,
-    port: Annotated[
-        int,
-        typer.Option(
-            parser=number("a port", high=65535, whole=True),
-            metavar="N",
-            help="The port to listen on; 0: any free port.",
-        ),
-    ] = 8080,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            parser=number("requests a second", above=0),
-            metavar="N",
-            help="Requests a second; requests over the limit get 429. Default: no limit.",
-        ),
-    ] = None,
-    latency: Annotated[
-        float,
-        typer.Option(
-            parser=number("seconds"), metavar="SECONDS", help="Seconds that each answer takes."
-        ),
-    ] = 0.0,
-    fail: Annotated[
-        float,
-        typer.Option(
-            parser=number("failing calls, as a fraction", high=1),
-            metavar="FRACTION",
-            help="Fraction of calls that fail, such as 0.02.",
-        ),
-    ] = 0.0,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            parser=number("a seed", whole=True),
-            metavar="N",
-            help="Seed of the random faults: the same seed gives the same faults.",
-        ),
-    ] = None,
+    port: Port = 8080,
+    rate: _EmulatorRate = None,
+    latency: _Latency = 0.0,
+    fail: _Fail = 0.0,
+    seed: _Seed = None,
     key: Annotated[
         list[str] | None,
         typer.Option(help="An accepted key, as id:secret. Default: all keys. Repeatable."),
@@ -192,22 +209,8 @@ def emulator(
     state: Annotated[
         Path | None, option(help="A file that keeps the users for the next start.")
     ] = None,
-    webhook_retry: Annotated[
-        float,
-        typer.Option(
-            parser=number("seconds"),
-            metavar="SECONDS",
-            help="Seconds before a webhook is tried again; later waits are longer.",
-        ),
-    ] = 20.0,
-    webhook_faults: Annotated[
-        float,
-        typer.Option(
-            parser=number("deliveries, as a fraction", high=1),
-            metavar="FRACTION",
-            help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events.",
-        ),
-    ] = 0.0,
+    webhook_retry: _WebhookRetry = 20.0,
+    webhook_faults: _WebhookFaults = 0.0,
 ) -> None:
     """Run an emulator of the three services on this machine, with users in memory, until interrupted.
 
@@ -248,16 +251,9 @@ The command waits for a service that is gone, --max-outage seconds at most, and 
 @app.command("import", help=_IMPORT, cls=RecordedCommand)
 def import_file(
     context: typer.Context,
-    file: Annotated[
-        str, typer.Argument(help=".jsonl or .csv, also with .gz; - is standard input.")
-    ],
+    file: File,
     *,
-    mode: Annotated[
-        Mode,
-        typer.Option(
-            parser=choice(Mode), metavar="MODE", help="create, update, upsert, delete or message."
-        ),
-    ],
+    mode: ModeOption,
     service: ServiceName = "sunshine",
     rename: Rename = None,
     skip: Skip = None,

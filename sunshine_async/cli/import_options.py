@@ -10,11 +10,18 @@ import typer
 from typer.core import TyperCommand
 
 from sunshine_async.cli.options import choice, number, option, parse_concurrency
-from sunshine_async.jobs import Duplicates
+from sunshine_async.jobs import Duplicates, Mode
 from sunshine_async.rows import Empty, Format, SourceError
 
 _ARGUMENTS: Final = "sunshine_async.arguments"
 
+File = Annotated[str, typer.Argument(help=".jsonl or .csv, also with .gz; - is standard input.")]
+ModeOption = Annotated[
+    Mode,
+    typer.Option(
+        parser=choice(Mode), metavar="MODE", help="create, update, upsert, delete or message."
+    ),
+]
 Rename = Annotated[
     list[str] | None,
     option(
@@ -231,7 +238,6 @@ def command_words(context: typer.Context) -> list[str]:
 @contextmanager
 def suggest_command(context: typer.Context) -> Generator[None]:
     """Add the whole command, with the options of a `SourceError`, to the message of the error."""
-    message = ""
     try:
         yield
     except SourceError as error:
@@ -239,5 +245,4 @@ def suggest_command(context: typer.Context) -> Generator[None]:
             raise
         command = shlex.join((*command_words(context), *error.options))
         message = f"{error}\nThe whole command: {command}"
-    if message:
-        raise SourceError(message)
+        raise SourceError(message) from None

@@ -162,6 +162,15 @@ def choice(kind: type[Choice]) -> Callable[[Any], Choice]:
     return parse
 
 
+Port = Annotated[
+    int,
+    typer.Option(
+        parser=number("a port", high=65535, whole=True),
+        metavar="N",
+        help="The port to listen on; 0: any free port.",
+    ),
+]
+
 _HIGHEST_CONCURRENCY: Final = 10_000
 """Highest number of calls at once: each call has a connection, and open files are limited."""
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from sunshine_async import Snapshot
 from sunshine_async.cli.streams import SafeStream, TextBuffer, emit, emit_json, escape_controls
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
-from sunshine_async.jobs.dry_run import RefusedRows
+from sunshine_async.jobs.dry_run import RefusalCount
 
 SHOWN: Final = 50
 """Number of rows not done that are listed; rows with the same reason are listed together."""
@@ -87,7 +87,7 @@ class Printer:
                 f"... and {count - SHOWN:,} more: with --json each one is on stderr\n"
             )
 
-    def print_refusals(self, refusals: Sequence[RefusedRows]) -> None:
+    def print_refusals(self, refusals: Sequence[RefusalCount]) -> None:
         """Print the reasons of rows that would be refused as a table on stdout, with example lines."""
         if not refusals:
             return

@@ -8,7 +8,7 @@ import anyio
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.options import ServiceName, exit_on_error, number, option
+from sunshine_async.cli.options import Port, ServiceName, exit_on_error, option
 from sunshine_async.cli.services import (
     ConnectionOptions,
     can_prompt,
@@ -32,14 +32,7 @@ SecretFile = Annotated[
 @webhooks.command("listen")
 def listen(
     *,
-    port: Annotated[
-        int,
-        typer.Option(
-            parser=number("a port", high=65535, whole=True),
-            metavar="N",
-            help="The port to listen on; 0: any free port.",
-        ),
-    ] = 8081,
+    port: Port = 8081,
     service: ServiceName = "sunshine",
     secret_file: SecretFile = None,
     record: Annotated[

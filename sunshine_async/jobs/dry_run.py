@@ -22,7 +22,7 @@ _ADD: Final = "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
 @define
-class RefusedRows:
+class RefusalCount:
     """A reason for which rows would be refused before sending."""
 
     trouble: Trouble
@@ -55,7 +55,7 @@ class DryRun:
     bad: int = 0
     problems: list[Problem] = field(factory=list)
     """The first rows that would be refused before sending: at most `KEPT`."""
-    refusals: dict[str, RefusedRows] = field(factory=dict)
+    refusals: dict[str, RefusalCount] = field(factory=dict)
     """The reasons of all such rows, by text; further reasons, after `KEPT`, count as `MANY`."""
     duplicates: int = 0
     """Number of valid rows with the key of an earlier row."""
@@ -77,7 +77,7 @@ class DryRun:
         return self.valid + self.bad
 
     @property
-    def reasons(self) -> list[RefusedRows]:
+    def reasons(self) -> list[RefusalCount]:
         """The reasons of the rows that would be refused, that of most rows first."""
         return sorted(self.refusals.values(), key=lambda refusal: -refusal.rows)
 
@@ -164,7 +164,7 @@ def _count_problem(problem: Problem, found: DryRun) -> None:
         found.problems.append(problem)
     is_known = problem.reason in found.refusals or len(found.refusals) < KEPT
     reason = problem.reason if is_known else MANY
-    found.refusals.setdefault(reason, RefusedRows(problem.trouble, reason)).add(problem.line)
+    found.refusals.setdefault(reason, RefusalCount(problem.trouble, reason)).add(problem.line)
 
 
 def _count(key: str | None, line: int, found: DryRun, database: sqlite3.Connection) -> None:

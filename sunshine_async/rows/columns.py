@@ -193,6 +193,7 @@ def time_fields(body: type) -> tuple[FieldPath, ...]:
 
 
 def targets_of(shape: Shape) -> dict[str, ColumnTarget]:
+    """Return the fields that a column may set, by name."""
     targets = {name: ColumnTarget(str) for name in shape.address}
     return targets if shape.body is None else targets | dict(_body_targets(shape.body))
 

@@ -3,7 +3,7 @@
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from attrs import define, field, frozen
 
@@ -107,11 +107,11 @@ def match_columns(names: Sequence[str], shape: Shape, options: ReadOptions, sour
     for target, column in options.renames.items():
         [index] = match.find(column)
         used.add(index)
-        if (found := column_of(target, index, match.targets)) is not None:
-            if found.path in match.taken:
-                message = f"two options --map set {found.name}: leave one out"
-                raise SourceError(message)
-            match.read(found)
+        mapped = cast("Column", column_of(target, index, match.targets))  # `open_rows` has checked
+        if mapped.path in match.taken:
+            message = f"two options --map set {mapped.name}: leave one out"
+            raise SourceError(message)
+        match.read(mapped)
     used.update(index for column in options.skip for index in match.find(column))
     width = max(at for at, name in enumerate(names, 1) if name.strip())
     for index, name in enumerate(names[:width]):

@@ -4,13 +4,16 @@ import io
 import re
 import shlex
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 from support.real_files import FILES, RealFile
 from support.size import sized
 
+from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async.rows import BadRow, Empty, Format, Row, Shape, SourceError, open_rows
 from sunshine_async.rows.file import open_as
 from sunshine_async.rows.header import match_columns
@@ -46,7 +49,7 @@ def test_a_real_file(file: RealFile, tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             read(path, **file.options)
         assert file.refused in str(caught.value)
-        assert file.name in str(caught.value) or str(caught.value).startswith("--")
+        assert file.name in str(caught.value) or "--" in str(caught.value)
         assert "\0" not in str(caught.value)
         return
     rows = read(path, **file.options)
@@ -223,6 +226,24 @@ def test_times_elsewhere_in_a_row(tmp_path: Path) -> None:
     assert found[:2] == [{"signedUpAt": 5}, {}]
     with pytest.raises(SourceError, match="are for rows with times: leave them out"):
         open_rows(path, Shape(None, ids=("id",)), timezone="UTC")
+
+
+def test_times_inside_an_object(tmp_path: Path) -> None:
+    """A time in an object of the row is normalized; a row without the object stays."""
+
+    @frozen(kw_only=True)
+    class Trip:
+        at: datetime | Unset = UNSET
+
+    @frozen(kw_only=True)
+    class Traveller:
+        trip: Trip | Unset = UNSET
+
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"trip": {"at": "2020-05-21"}}\n{"trip": 1}\n{"trip": {}}\n')
+    with open_rows(path, Shape(Traveller), timezone="Europe/Berlin") as rows:
+        data = [row.data for row in rows if isinstance(row, Row)]
+    assert data == [{"trip": {"at": "2020-05-21T00:00:00+02:00"}}, {"trip": 1}, {"trip": {}}]
 
 
 @pytest.mark.parametrize("body", [b'{"externalId": "a"}\n', b"externalId\na\n"])
