@@ -43,8 +43,10 @@ The same from the command line; ``sunshine-async import --help`` explains all op
     $ sunshine-async job report run.sqlite --out report.html
 
 - ``--skip`` leaves out a column, and ``--map`` names the column of a field. A column that is neither
-  a field nor skipped is an error before anything is sent.
-- ``--delimiter`` is the separator of a CSV file: ``,`` (default), ``;`` or ``tab``.
+  a field nor skipped is an error before anything is sent, with a command for all such columns;
+  ``--only-mapped`` skips these columns.
+- ``--delimiter`` is the separator of a CSV file: ``,`` (default), ``;`` or ``tab``. ``--encoding``
+  names an encoding other than UTF-8; ``--timezone`` and ``--date-format`` read times without a zone.
 - ``--max-failures`` gives up after more rows than that failed, are unknown or bad (exit status 3).
 - ``--retry-failed`` tries rows again that failed in an earlier run; ``--retry-unknown`` rows whose
   outcome is unknown.

@@ -5,9 +5,11 @@ Iterating over the file yields a `Row` for each readable row, and a `BadRow` wit
 unreadable row. A bad row doesn't end the file. A file that can't be read at all raises `SourceError`,
 and the text says the next step. Rows are read one at a time, so memory stays flat.
 
-A `LineReader` turns bytes into lines (`lines`). Rows are made from the lines in `json_lines` or in
-`csv_records`. `columns` decides which field a CSV column sets, and how to read the cells. `phones`
-turns phone numbers into E.164.
+A `LineReader` turns bytes of any encoding into lines of UTF-8 (`lines`); `file_types` refuses
+archives, workbooks and other files that aren't text. Rows are made from the lines in `json_lines` or
+in `csv_records`. `header` matches the columns of a CSV file with fields, and suggests options for the
+other columns; `columns` reads the cells. `phones` turns phone numbers into E.164, `times` adds the
+zone to times.
 """
 
 from sunshine_async.rows.file import RowFile, open_rows

@@ -42,12 +42,9 @@ class CsvRows:
             options = evolve(options, delimiter=separator[1].decode())
             while not (lines.take() or lines.first).strip():
                 pass
-        self._records: Final = (
-            (line, cells)
-            for line, cells in _records(self._record, options.delimiter)
-            if isinstance(cells, Misfit) or any(cells)
-        )
-        line, names = next(self._records, (0, Misfit("it is empty")))
+        self._records: Final = _records(self._record, options.delimiter)
+        filled = (each for each in self._records if isinstance(each[1], Misfit) or any(each[1]))
+        line, names = next(filled, (0, Misfit("it is empty")))
         if isinstance(names, Misfit):
             message = f"{lines.name}: line {line or 1}, which names the columns: {names.reason}"
             raise SourceError(message)
@@ -68,6 +65,8 @@ class CsvRows:
         for line, cells in self._records:
             if isinstance(cells, Misfit):
                 yield BadRow(line, cells.reason)
+            elif not any(cells):
+                continue
             elif (cells[0] in marks or record.is_marked) and self._is_mark(cells):
                 is_other = cells != header.names and not cells[0].startswith("sep=")
                 other = line if is_other else 0
