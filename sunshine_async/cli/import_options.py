@@ -209,7 +209,7 @@ ReportPath = Annotated[
     option(
         "--report",
         metavar="report.html",
-        help="Write an HTML page about the job: outcomes, reasons, charts, next steps. A report of before is replaced.",
+        help="Write an HTML page about the job: outcomes, reasons, charts, next steps. An earlier report is replaced.",
     ),
 ]
 ShowData = Annotated[

@@ -134,7 +134,7 @@ def report(
 ) -> None:
     """Write an HTML page about the job: outcomes, reasons, charts of all runs, and next steps.
 
-    The page is a single file, and loads nothing. A report of before is replaced.
+    The page is a single file, and loads nothing. An earlier report is replaced.
     """
     force = force or (out is not None and is_report(out))
     with _open(path, out, force=force) as (journal, write):
