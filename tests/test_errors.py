@@ -35,6 +35,7 @@ from sunshine_async.errors import (
     WebhookError,
     error_class,
 )
+from sunshine_async.rows.shape import SourceError
 
 ENDPOINT = "PATCH /v2/apps/{app_id}/users/{user_id_or_external_id}"
 DETAILS = (ErrorDetail("bad_request", "Invalid email"), ErrorDetail(None, "Invalid name"))
@@ -100,6 +101,8 @@ def example(kind: type[SunshineError]) -> SunshineError:
         return kind("missing", path="user.id", status=200, endpoint=ENDPOINT, maybe_applied=True)
     if issubclass(kind, WebhookError):
         return kind("no list of events", status=400)
+    if issubclass(kind, SourceError):
+        return kind("no field", options=["--only-mapped"], maybe_applied=True)
     return kind("something", maybe_applied=True)
 
 

@@ -84,6 +84,7 @@ _WITHOUT_DRY_RUN: Final = (
     "key_id", "secret_file", "report", "show_data", "pace_address",
 )  # fmt: skip
 """Options without an effect in a dry run."""
+_READING: Final = "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
 
 app: Final = typer.Typer(
     name="sunshine-async",
@@ -306,9 +307,7 @@ def import_file(
         page = ReportFile(report, show_data) if report and not dry_run else None
         plan = ImportPlan(found.service, mode, options, journal, page, command_words(context))
         if file == STDIN and stdin_is_terminal():
-            printer.print_note(
-                "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
-            )
+            printer.print_note(_READING)
         with (
             suggest_command(context),
             open_rows(
@@ -322,14 +321,18 @@ def import_file(
                 plan.check_journal(file)
                 client = found.connect(connection)
                 raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
-            idle = [
-                f"--{name.replace('_', '-').removesuffix('-address')}"
-                for name in _WITHOUT_DRY_RUN
-                if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
-            ]
-            if idle:
+            if idle := _idle_options(context):
                 printer.print_note(f"Nothing is sent, so these have no effect: {', '.join(idle)}")
             raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
+
+
+def _idle_options(context: typer.Context) -> list[str]:
+    """Return the options given that have no effect in a dry run."""
+    return [
+        f"--{name.replace('_', '-').removesuffix('-address')}"
+        for name in _WITHOUT_DRY_RUN
+        if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
+    ]
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:

@@ -139,6 +139,7 @@ def values_of(parts: Sequence[Part]) -> tuple[list[str], list[list[str]]]:
 
 
 def rate(count: float, part: Part) -> float:
+    """Return *count* a second of *part*."""
     return count / part.seconds if part.seconds else 0.0
 
 
@@ -147,6 +148,7 @@ def _part_of(seconds: float, part: Part) -> float:
 
 
 def short(value: float) -> str:
+    """Return *value* as a short text: whole from 10 on, with two digits below."""
     return f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"  # noqa: PLR2004 - digits
 
 

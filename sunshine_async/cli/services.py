@@ -72,16 +72,12 @@ def find_service(name: str) -> CliService:
 def pace(connection: ConnectionOptions, default: float | None = None) -> Pace | None:
     """Return the pace for ``--rate`` and ``--pace``, or None; *default* is the service's rate.
 
-    Raise `ConfigurationError` for a bad rate or address.
+    Raise `ConfigurationError` for a bad address.
     """
     if connection.rate is None and connection.pace is None:
         return None
     shared = shared_from(connection.pace or os.environ.get("SUNSHINE_PACE"))
-    try:
-        return Pace(rate=default if connection.rate is None else connection.rate, shared=shared)
-    except ValueError as error:
-        message = f"--rate {connection.rate:g}: {error}"
-        raise ConfigurationError(message) from None
+    return Pace(rate=default if connection.rate is None else connection.rate, shared=shared)
 
 
 def find_secret(

@@ -1,15 +1,16 @@
 """The shape and format of rows, the rows that a file yields, and the errors of reading. Pure."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias
 
 from attrs import field, fields, frozen
 
 from sunshine_async._codec import Misfit
-from sunshine_async.errors import ConfigurationError
+from sunshine_async.errors import ConfigurationError, Saved
 
 FieldPath: TypeAlias = tuple[str, ...]
 """The path of a field from the row inwards, in the names on the wire."""
@@ -22,10 +23,22 @@ _ALWAYS: Final = ("format", "delimiter", "empty", "renames", "skip", "default_re
 class SourceError(ConfigurationError):
     """Error for a file that can't be read in the given format. The text says the next step."""
 
-    def __init__(self, message: str, *, options: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.options: Final = options
-        """Options of ``import``, as a shell splits them, that would make the file readable."""
+    options: Sequence[str] = ()
+    """Options of ``import``, as a shell splits them, that would make the file readable."""
+
+    _attributes = (*ConfigurationError._attributes, "options")  # noqa: SLF001 - the base class
+
+    def __init__(
+        self,
+        message: str,
+        saved: Saved = MappingProxyType({}),
+        *,
+        options: Sequence[str] = (),
+        maybe_applied: bool = False,
+    ) -> None:
+        super().__init__(message, saved, maybe_applied=maybe_applied)
+        if options:
+            self.options = [*options]  # a list, as JSON has it
 
 
 class Format(Enum):

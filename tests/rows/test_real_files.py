@@ -134,7 +134,7 @@ def test_a_very_wide_header(tmp_path: Path) -> None:
     path.write_text("externalId," + ",".join(f"q{number}" for number in range(5000)) + "\n")
     with pytest.raises(SourceError) as caught:
         read(path)
-    assert caught.value.options == ("--only-mapped",)
+    assert caught.value.options == ["--only-mapped"]
     assert "'q0', 'q1', " in str(caught.value)
     assert "and 4,960 more" in str(caught.value)
     assert read(path, only_mapped=True) == []

@@ -54,5 +54,6 @@ def test_a_name_that_is_not_there_is_an_attribute_error(package: ModuleType) -> 
     """A misspelt name is reported as for any module."""
     wrong = "Mesage"
 
+    assert dir(package) == package.__all__
     with pytest.raises(AttributeError, match="has no attribute 'Mesage'"):
         getattr(package, wrong)
