@@ -174,7 +174,7 @@ class SharedRate(AdaptiveRate):
         """Learn nothing from an earlier run: the pool knows more."""
 
     def count_answer(self, now: float, began: float) -> bool:
-        """CallReport an answered call."""
+        """Report an answered call."""
         self.accepted.add(now)
         with self._lock:
             last = self._reports[-1] if self._reports else None
@@ -186,7 +186,7 @@ class SharedRate(AdaptiveRate):
         return False
 
     def count_refusal(self, now: float, began: float, asked: float | None) -> bool:
-        """CallReport a refusal; no call starts before the pool has answered."""
+        """Report a refusal; no call starts before the pool has answered."""
         asked = min(asked, LONGEST_PAUSE) if asked else None
         with self._lock:
             self._reports.append(CallReport(now, began, 0, asked))
