@@ -38,22 +38,12 @@ class RedisAllowance(Allowance):
     """
 
     def __init__(self, url: str, *, namespace: str = "sunshine") -> None:
-        try:
-            from redis import Redis  # noqa: PLC0415 - needed here only
-            from redis.backoff import NoBackoff  # noqa: PLC0415
-            from redis.retry import Retry  # noqa: PLC0415
-        except ImportError:
-            message = "RedisAllowance needs redis-py: pip install 'sunshine-async[redis]'"
-            raise ConfigurationError(message) from None
         self.namespace: Final = namespace
-        try:
-            self._redis: Any = cast("Any", Redis).from_url(
-                url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,
-                retry=Retry(NoBackoff(), 0), decode_responses=False,
-            )  # fmt: skip
-        except ValueError:  # which may tell the password
-            message = "RedisAllowance: the URL must begin with redis://, rediss:// or unix://"
-            raise ConfigurationError(message) from None
+        client, problem = _client_for(url)
+        url = ""  # no frame of the error holds a password
+        if problem:
+            raise ConfigurationError(problem)
+        self._redis: Any = client
         self._script: Any = self._redis.register_script(_SCRIPT)
         self._seen: dict[str, bytes] = {}
         self._offset: float | None = None
@@ -97,3 +87,21 @@ class RedisAllowance(Allowance):
         is_done, found, now = self._script(keys=[name], args=[seen, text, _FORGET_AFTER])
         self._offset = float(now) - (sent + time.monotonic()) / 2
         return bool(is_done), found
+
+
+def _client_for(url: str) -> tuple[Any, str]:
+    """Return a client for *url*, or the problem. Raise nothing: *url* may hold a password."""
+    try:
+        from redis import Redis  # noqa: PLC0415 - needed here only
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
+    except ImportError:
+        return None, "RedisAllowance needs redis-py: pip install 'sunshine-async[redis]'"
+    try:
+        client = cast("Any", Redis).from_url(
+            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0), decode_responses=False,
+        )  # fmt: skip
+    except ValueError:
+        return None, "RedisAllowance: the URL must begin with redis://, rediss:// or unix://"
+    return client, ""

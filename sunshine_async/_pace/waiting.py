@@ -185,7 +185,10 @@ def shared_from(address: str | None) -> "Allowance | None":
     if scheme in {"redis", "rediss", "unix"}:
         from sunshine_async._pace.redis_allowance import RedisAllowance  # noqa: PLC0415
 
-        return RedisAllowance(address)
+        box = [address]
+        address = path = ""  # no frame of an error holds a password
+        return RedisAllowance(box.pop())
+    address = path = ""
     message = (
         "the address of a shared pace (--pace, SUNSHINE_PACE) begins with file:, redis://, "
         "rediss:// or unix://"

@@ -4,6 +4,7 @@ import fcntl
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,16 @@ def test_both_stores_are_exported() -> None:
     exported: Any = sunshine_async
 
     assert (exported.FileAllowance, exported.RedisAllowance) == (FileAllowance, RedisAllowance)
+
+
+@pytest.mark.parametrize("address", ["redis://:pass-word@host:port/0", "http://:pass-word@host"])
+def test_no_frame_of_an_error_holds_the_password(address: str) -> None:
+    """An address that can't be used is refused without its password, in locals and causes too."""
+    with pytest.raises(ConfigurationError) as caught:
+        shared_from(address)
+
+    assert caught.value.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert frames
+    assert "pass-word" not in repr([frame.f_locals for frame in frames])
+    assert "pass-word" not in str(caught.value)
