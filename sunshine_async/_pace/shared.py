@@ -217,13 +217,18 @@ class SharedRate(AdaptiveRate):
     # The thread:
 
     def _run(self) -> None:
+        try:
+            self._ask_again_and_again()
+        finally:  # idle, or an unexpected exception: the next call begins a new thread
+            self._thread = None
+
+    def _ask_again_and_again(self) -> None:
         wait = 0.0
         while True:
             self._event.wait(wait)
             self._event.clear()
             now = time.monotonic()
             if now - self._asked_at > _IDLE:
-                self._thread = None
                 return
             interactive, batch = self._demand(now)
             lease = self._ask(interactive, batch)

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread, current_thread
 
 import pytest
 
@@ -251,6 +251,27 @@ async def test_an_idle_thread_ends_and_begins_again() -> None:
 
     await call(pace)
     assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_thread_that_ends_in_an_error_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected exception in the thread leaves no later call waiting."""
+    pace = Pace(rate=1000, burst=100, shared=Memory())
+    ended: list[Thread] = []
+
+    def fail(now: float) -> tuple[int, int]:
+        ended.append(current_thread())
+        raise MemoryError(now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rate_of(pace), "_demand", fail)
+        rate_of(pace)._nudge(CLOCK.now(), is_urgent=True)
+        await until(lambda: bool(ended))
+        await asyncio.to_thread(ended[0].join, 10)
+    await call(pace)
+    thread = rate_of(pace)._thread
+    assert thread is not None
+    assert thread.is_alive()
 
 
 async def test_a_child_process_is_a_member_of_its_own() -> None:
