@@ -19,6 +19,9 @@ VERSION: Final = 2
 OLDEST: Final = (3, 33)  # the oldest SQLite that has all statements
 _SPLIT: Final = 1 << 16  # a flag in the version: the main file lacks rows of the ``-wal`` file
 _CHECKPOINT_SIZE: Final = 4 << 20  # bytes of the ``-wal`` file: rows then move to the main file
+_CHECKPOINT_RETRY: Final = 1 << 20  # bytes more, before rows that a reader kept from moving move
+_READER_WAIT: Final = 5.0  # seconds to wait for readers, when a database is opened or read
+_PROBE_WAIT: Final = 0.2  # seconds that a look at the lock may take
 
 
 class JournalError(SunshineError):
@@ -29,6 +32,9 @@ class SingleProcessDatabase:
     """The database at *path*, created where the file is missing, unless *must_exist* is set.
 
     A subclass names the tables, and the error to raise with a reason of *REASONS*.
+
+    A file ``-lock`` next to the database, locked while the database is open, keeps a second process
+    out. Other programs may read the database meanwhile: a reader never makes a write wait.
 
     The main file carries a split flag, from before the first write to the ``-wal`` file until the
     database is closed. The last frame of the ``-wal`` file with the version clears the flag: both
@@ -52,7 +58,7 @@ class SingleProcessDatabase:
     """Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
 
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
-        self.path: Final = _checked_path(path, self.NOUN)
+        self.path = _checked_path(path, self.NOUN)
         self._lock: Final = Lock()
         real = Path(os.path.realpath(self.path))
         if not must_exist:
@@ -64,21 +70,33 @@ class SingleProcessDatabase:
         if not os.access(real, os.W_OK):
             self._fail(self.REASONS["readonly"])
         self._wal: Final = Path(f"{real}-wal")
+        self._checkpoint_at = _CHECKPOINT_SIZE
         with self._translated_errors():
-            self._database: Final = sqlite3.connect(
-                real, timeout=0, isolation_level=None, check_same_thread=False
-            )
+            self._owner: Final = lock_file(real)
+        self._database = _connect(real)
         try:
             with self._translated_errors():
-                self._open(must_exist=must_exist)
+                try:
+                    self._open(must_exist=must_exist)
+                except sqlite3.OperationalError as error:
+                    if "locked" in str(error):
+                        raise
+                    # no memory shared with readers: a full disk, or a file system without
+                    self._database.close()
+                    self._database = _connect(real)
+                    self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                    self._open(must_exist=must_exist)
         except BaseException:
-            self._database.close()
+            self.close()
             raise
 
     def close(self) -> None:
         """Close the database; another process may then open the file."""
         with self._lock, suppress(sqlite3.Error):  # all committed rows are on the disk
             self._database.close()
+        with suppress(OSError):  # first: the lock of a file that is gone protects nothing
+            lock_path(self._wal.with_name(self._wal.name.removesuffix("-wal"))).unlink()
+        self._owner.close()
 
     def copy(self, target: Path) -> None:
         """Copy all rows to the single file *target*; raise `OSError` if *target* can't be written."""
@@ -93,7 +111,6 @@ class SingleProcessDatabase:
             needed = ".".join(map(str, OLDEST))
             self._fail(f"needs SQLite {needed} or later; this Python has {sqlite3.sqlite_version}")
         database = self._database
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA temp_store = FILE")
         database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
@@ -122,9 +139,12 @@ class SingleProcessDatabase:
                 database.execute(f"PRAGMA application_id = {self.APPLICATION}")
                 database.execute(f"PRAGMA user_version = {self.VERSION}")
         database.execute("PRAGMA journal_mode = WAL")
+        database.execute("SELECT count(*) FROM sqlite_schema")  # from here on, shared with readers
         # a journal can be read on a full disk too
         with suppress(sqlite3.Error) if must_exist else nullcontext():
+            database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
             self._checkpoint()
+        database.execute("PRAGMA busy_timeout = 0")
         with suppress(self.ERROR) if must_exist else nullcontext(), self._transaction():
             self._recover()
 
@@ -154,11 +174,19 @@ class SingleProcessDatabase:
         """Move all rows from the ``-wal`` file to the main file.
 
         Before the move both files get the split flag; after the move the ``-wal`` file alone clears
-        the flag. The ``-wal`` file is never empty after the first write.
+        the flag. The ``-wal`` file is never empty after the first write. Readers are kept out for
+        the move, since a reader of older rows would stop the move before the flag. Raise
+        `sqlite3.Error`, without any move, while another program has the database open.
         """
-        self._database.execute(f"PRAGMA user_version = {self.VERSION | _SPLIT}")
-        self._database.execute("PRAGMA wal_checkpoint(FULL)")
-        self._database.execute(f"PRAGMA user_version = {self.VERSION}")
+        database = self._database
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        try:
+            database.execute(f"PRAGMA user_version = {self.VERSION | _SPLIT}")
+            database.execute("PRAGMA wal_checkpoint(FULL)")
+            database.execute(f"PRAGMA user_version = {self.VERSION}")
+        finally:
+            database.execute("PRAGMA locking_mode = NORMAL")
+            database.execute("SELECT count(*) FROM sqlite_schema")  # lets readers in
 
     def _wal_size(self) -> int:
         return self._wal.stat().st_size if self._wal.exists() else 0
@@ -183,9 +211,12 @@ class SingleProcessDatabase:
                 with suppress(sqlite3.Error):  # the error may have rolled back already
                     database.execute("ROLLBACK")
                 raise
-            if self._wal_size() > _CHECKPOINT_SIZE:
+            size = self._wal_size()
+            if size > self._checkpoint_at:
+                self._checkpoint_at = size + _CHECKPOINT_RETRY
                 with suppress(sqlite3.Error):  # the commit is on the disk
                     self._checkpoint()
+                    self._checkpoint_at = _CHECKPOINT_SIZE
 
     @contextmanager
     def _translated_errors(self) -> Generator[None]:
@@ -212,6 +243,58 @@ class JournalDatabase(SingleProcessDatabase):
     TABLES = sql.CREATE_TABLES
     ERROR = JournalError
     REASONS = sql.ERROR_REASONS
+
+
+def lock_path(path: Path) -> Path:
+    """Return the file that is locked while a process has the database *path*."""
+    return path.with_name(f"{path.name}-lock")
+
+
+def lock_file(path: Path) -> sqlite3.Connection:
+    """Lock the database *path* for this process, until the result is closed, or a kill.
+
+    Raise `sqlite3.OperationalError` (``locked``) if another process, or this process, has the lock.
+    """
+    lock = lock_path(path)
+    while True:
+        with suppress(OSError):
+            os.close(os.open(lock, os.O_CREAT | os.O_RDWR, 0o600))
+        held = _exclusive(lock, _PROBE_WAIT)
+        try:
+            _exclusive(lock, 0).close()
+        except sqlite3.OperationalError:
+            return held  # the file with this name is the file that is locked
+        held.close()  # the owner before has removed the file meanwhile
+
+
+def is_locked(path: Path) -> bool:
+    """Return True if a process has the database *path*."""
+    lock = lock_path(Path(os.path.realpath(path)))
+    if not lock.exists():
+        return False
+    with closing(
+        sqlite3.connect(f"{lock.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+    ) as probe:
+        try:
+            probe.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.Error as error:
+            return "locked" in str(error)
+    return False
+
+
+def _exclusive(path: Path, timeout: float) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("BEGIN EXCLUSIVE")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
 
 
 def _checked_path(path: str | Path, noun: str) -> Path:

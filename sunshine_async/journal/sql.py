@@ -71,6 +71,10 @@ DELETE_SOURCE_FACTS: Final = "DELETE FROM about WHERE name IN ('digest', 'meant'
 SET_READ_AHEAD: Final = """INSERT OR REPLACE INTO about
     SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows"""
 """Fact about a job: the number of rows read ahead. Rows with higher numbers came singly."""
+COUNT_STATES: Final = """SELECT CASE WHEN state = 0 AND key IS NOT NULL AND number <= coalesce(
+        (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach'), 0) THEN 1 ELSE state END
+        AS seen, outcome, count(*) FROM rows GROUP BY seen, outcome"""
+"""Rows by state and outcome; rows up to `STARTED_THROUGH` have begun."""
 COUNT_WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
 
