@@ -21,6 +21,7 @@ from sunshine_async.cli.options import (
     ServiceName,
     SignalInterrupt,
     Status,
+    Yes,
     exit_on_error,
     option,
     parse_concurrency,
@@ -30,6 +31,7 @@ from sunshine_async.cli.run_job import ImportPlan, run_dry, run_import
 from sunshine_async.cli.services import (
     ConnectionOptions,
     can_prompt,
+    confirm,
     find_service,
     pace,
     stdin_is_terminal,
@@ -39,11 +41,11 @@ from sunshine_async.cli.users import users
 from sunshine_async.cli.webhooks import webhooks
 from sunshine_async.jobs import Duplicates, Mode, open_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
-from sunshine_async.rows import Empty, Format
+from sunshine_async.rows import Empty, Format, Row, RowFile
 from sunshine_async.rows.file import STDIN
 
 _WITHOUT_DRY_RUN: Final = (
-    "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
+    "concurrency", "max_failures", "journal", "duplicates", "yes", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
     "key_id", "secret_file",
 )  # fmt: skip
@@ -287,6 +289,7 @@ def import_file(
     max_outage: _MaxOutage = MAX_OUTAGE,
     grace: _Grace = GRACE,
     as_json: _AsJson = False,
+    yes: Yes = False,
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,
@@ -320,6 +323,8 @@ def import_file(
         ) as rows:  # fmt: skip
             if not dry_run:
                 plan.check_journal(file)
+                if mode is Mode.DELETE and not yes:
+                    _confirm_deletion(rows, service, may_ask=connection.may_ask)
                 client = found.connect(connection)
                 raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
             pace(connection)
@@ -331,6 +336,16 @@ def import_file(
             if idle:
                 printer.print_note(f"Nothing is sent, so these have no effect: {', '.join(idle)}")
             raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
+
+
+def _confirm_deletion(rows: RowFile, service: str, *, may_ask: bool) -> None:
+    """Ask whether the users in a file may be deleted, with the number of rows."""
+    count = "the"
+    if may_ask and rows.path is not None:
+        with rows.again() as again:
+            count = f"{sum(isinstance(row, Row) for row in again):,}"
+    act = "Anonymize, for good, with all conversations," if service == "dixa" else "Delete"
+    confirm(f"{act} {count} users in {rows.name} at {service}", yes=False, may_ask=may_ask)
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:

@@ -110,6 +110,11 @@ SecretFile = Annotated[
 ]
 BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]
 
+Yes = Annotated[
+    bool,
+    option("--yes", help="Delete without a question; needed where there is no terminal."),
+]
+
 _HIGHEST_CONCURRENCY: Final = 10_000
 """Highest number of calls at once: each call has a connection, and open files are limited."""
 
