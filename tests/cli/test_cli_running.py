@@ -67,7 +67,11 @@ class TestShow:
             journal.close,
         ]
         remaining = iter(steps)
-        watched(lambda: next(remaining)())
+
+        def step() -> None:
+            next(remaining)()
+
+        watched(step)
 
         result = call("job", "show", path, "--watch")
 
