@@ -5,8 +5,9 @@ A job that was cut off goes on from the journal, and sends no finished row again
 
 `Journal` is the file, and has all reads and writes. The base `JournalDatabase` opens the SQLite
 database for a single process, with file mode 0600, since keys are often e-mail addresses.
-`JournalReader` reads the file while another process runs the job. A source that can be read again is loaded whole: `begin`, `add`, `ready`. The rows of a source that
-can be read once are matched to journal rows by `meet`. `Rules` say which rows are still to be sent.
+`JournalReader` reads the file while another process runs the job. A source that can be read again
+is loaded whole: `begin`, `add`, `ready`. The rows of a source that can be read once are matched to
+journal rows by `meet`. `Rules` say which rows are still to be sent.
 The journal holds bodies only where a job asks for that, and credentials never.
 """
 

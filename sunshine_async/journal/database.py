@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
+import stat
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from errno import EIO
+from errno import EEXIST, EIO
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -34,7 +35,9 @@ class SingleProcessDatabase:
     A subclass names the tables, and the error to raise with a reason of *REASONS*.
 
     A file ``-lock`` next to the database, locked while the database is open, keeps a second process
-    out. Other programs may read the database meanwhile: a reader never makes a write wait.
+    out. Other programs may read the database meanwhile: a reader never makes a write wait. After a
+    fork the database stays with the parent: the methods raise *ERROR* in the child, and `close` has
+    no effect there.
 
     The main file carries a split flag, from before the first write to the ``-wal`` file until the
     database is closed. The last frame of the ``-wal`` file with the version clears the flag: both
@@ -71,8 +74,14 @@ class SingleProcessDatabase:
             self._fail(self.REASONS["readonly"])
         self._wal: Final = Path(f"{real}-wal")
         self._checkpoint_at = _CHECKPOINT_SIZE
-        with self._translated_errors():
-            self._owner: Final = lock_file(real)
+        try:
+            with self._translated_errors():
+                self._owner: Final = Ownership(real)
+        except OSError as error:
+            self._fail(
+                f"can't be locked: {lock_path(real)}: {error.strerror}. Check that the directory "
+                "can be written, and that nothing else has this name"
+            )
         self._database = _connect(real)
         try:
             with self._translated_errors():
@@ -92,11 +101,12 @@ class SingleProcessDatabase:
 
     def close(self) -> None:
         """Close the database; another process may then open the file."""
-        with self._lock, suppress(sqlite3.Error):  # all committed rows are on the disk
-            self._database.close()
-        with suppress(OSError):  # first: the lock of a file that is gone protects nothing
-            lock_path(self._wal.with_name(self._wal.name.removesuffix("-wal"))).unlink()
-        self._owner.close()
+        if not self._owner.is_of_this_process():
+            return
+        with self._lock:
+            with suppress(sqlite3.Error):  # all committed rows are on the disk
+                self._database.close()
+            self._owner.release()
 
     def copy(self, target: Path) -> None:
         """Copy all rows to the single file *target*; raise `OSError` if *target* can't be written."""
@@ -140,13 +150,13 @@ class SingleProcessDatabase:
                 database.execute(f"PRAGMA user_version = {self.VERSION}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("SELECT count(*) FROM sqlite_schema")  # from here on, shared with readers
-        # a journal can be read on a full disk too
-        with suppress(sqlite3.Error) if must_exist else nullcontext():
+        # a journal can be read on a full disk too, and beside a reader, but isn't changed then
+        with suppress(sqlite3.Error, self.ERROR) if must_exist else nullcontext():
             database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
             self._checkpoint()
+            with self._transaction():
+                self._recover()
         database.execute("PRAGMA busy_timeout = 0")
-        with suppress(self.ERROR) if must_exist else nullcontext(), self._transaction():
-            self._recover()
 
     def _check_version(self, version: int, *, is_new: bool) -> None:
         text = (
@@ -163,9 +173,7 @@ class SingleProcessDatabase:
     def _create_file(self, real: Path) -> None:
         """Create the file, for the owner alone, unless the file exists."""
         try:
-            os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            pass
+            _create_empty(real)
         except OSError as error:
             message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
             raise self.ERROR(message) from None
@@ -197,6 +205,11 @@ class SingleProcessDatabase:
 
     @contextmanager
     def _locked(self) -> Generator[sqlite3.Connection]:
+        if not self._owner.is_of_this_process():
+            self._fail(
+                "was opened by the process that this process was forked from: open the file after "
+                "the fork, in the process that uses the file"
+            )
         with self._lock, self._translated_errors():
             yield self._database
 
@@ -250,40 +263,91 @@ def lock_path(path: Path) -> Path:
     return path.with_name(f"{path.name}-lock")
 
 
-def lock_file(path: Path) -> sqlite3.Connection:
-    """Lock the database *path* for this process, until the result is closed, or a kill.
+class Ownership:
+    """The lock of the database *path*, held by this process until `release`, or a kill.
 
-    Raise `sqlite3.OperationalError` (``locked``) if another process, or this process, has the lock.
+    Raise `sqlite3.OperationalError` (``locked``) if another process, or this process, has the lock,
+    and `OSError` if the lock file can't be made, or belongs to another program.
     """
-    lock = lock_path(path)
-    while True:
-        with suppress(OSError):
-            os.close(os.open(lock, os.O_CREAT | os.O_RDWR, 0o600))
-        held = _exclusive(lock, _PROBE_WAIT)
-        try:
-            _exclusive(lock, 0).close()
-        except sqlite3.OperationalError:
-            return held  # the file with this name is the file that is locked
-        held.close()  # the owner before has removed the file meanwhile
+
+    def __init__(self, path: Path) -> None:
+        self._path: Final = lock_path(path)
+        self._process: Final = os.getpid()
+        while True:
+            _create_empty(self._path)
+            self._file = _lock_file_at(self._path)
+            self._held = _exclusive(self._path)
+            if self._file is not None and self._is_in_place():
+                return
+            self._held.close()  # the owner before has removed the file meanwhile
+
+    def is_of_this_process(self) -> bool:
+        """Return False in a process that was forked from the owner."""
+        return self._process == os.getpid()
+
+    def release(self) -> None:
+        """Remove the lock file, unless the file is another owner's by now, and release the lock."""
+        with suppress(OSError):  # first: the lock of a file that is gone protects nothing
+            if self._is_in_place():
+                self._path.unlink()
+        self._held.close()
+
+    def _is_in_place(self) -> bool:
+        return self._file == _lock_file_at(self._path)
 
 
 def is_locked(path: Path) -> bool:
-    """Return True if a process has the database *path*."""
+    """Return True if a process has the database *path*.
+
+    Raise `JournalError` if that can't be told, such as for another user's lock file.
+    """
     lock = lock_path(Path(os.path.realpath(path)))
-    if not lock.exists():
+    try:
+        return _lock_file_at(lock) is not None and is_held(lock)
+    except sqlite3.Error as error:
+        if not lock.exists():  # removed meanwhile by the owner
+            return False
+        message = (
+            f"{path}: can't tell if a job uses the journal: {lock}: {error}. Ask the file's owner"
+        )
+    except OSError:  # no lock file of this library
         return False
-    with closing(
-        sqlite3.connect(f"{lock.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
-    ) as probe:
+    raise JournalError(message)
+
+
+def is_held(path: Path) -> bool:
+    """Return True if a process has the file *path* for itself; raise `sqlite3.Error` if unreadable."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=0)) as probe:
         try:
             probe.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except sqlite3.Error as error:
+        except sqlite3.Error as error:  # else of another kind, or damaged
             return "locked" in str(error)
     return False
 
 
-def _exclusive(path: Path, timeout: float) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+def _lock_file_at(path: Path) -> tuple[int, int, int] | None:
+    """Return the identity of the lock file *path*, None if missing; raise `OSError` for other files."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode) or found.st_size:
+        raise FileExistsError(EEXIST, "not a lock file, but another program's")
+    return found.st_dev, found.st_ino, found.st_ctime_ns  # inodes of removed files are used again
+
+
+def _create_empty(path: Path) -> None:
+    """Create the file *path*, for the owner alone, unless the file exists.
+
+    An existing file isn't opened: to close the file would release this process's locks of the file.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _exclusive(path: Path) -> sqlite3.Connection:
+    database = _connect(path, _PROBE_WAIT)
     try:
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("BEGIN EXCLUSIVE")
@@ -293,8 +357,8 @@ def _exclusive(path: Path, timeout: float) -> sqlite3.Connection:
     return database
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, timeout: float = 0) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
 
 
 def _checked_path(path: str | Path, noun: str) -> Path:

@@ -15,7 +15,13 @@ from typing import Any, Final
 import orjson
 
 from sunshine_async.journal import sql
-from sunshine_async.journal.database import JournalDatabase, JournalError, insert_rows, is_locked
+from sunshine_async.journal.database import (
+    JournalDatabase,
+    JournalError,
+    insert_rows,
+    is_held,
+    is_locked,
+)
 from sunshine_async.journal.reader import STATES, JournalQueries, state_list
 from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.stream import RowMatcher
@@ -261,7 +267,12 @@ def copy_journal(source: Path, target: Path) -> None:
 
 def _copy_files(source: Path, copied: Path) -> Path:
     """Copy the files of a read-only journal; raise `JournalError` if a process uses the journal."""
-    if is_locked(source):
+    try:
+        in_use = is_locked(source) or is_held(source)  # an older release locks the journal
+    except sqlite3.Error as error:
+        message = f"{source} can't be read: {error}"
+        raise JournalError(message) from None
+    if in_use:
         message = (
             f"{source} is in use by another process: copy the journal when that process has ended"
         )

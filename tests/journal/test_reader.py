@@ -116,23 +116,6 @@ def test_begun_rows_are_seen(path: Path) -> None:
         assert JournalReader(path).report().states == expected
 
 
-def test_a_lock_that_is_removed_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock of a file that its last owner has removed isn't taken for the lock of the journal."""
-    exclusive, removed = databases._exclusive, []
-
-    def remove_once(lock: Path, timeout: float) -> sqlite3.Connection:
-        held = exclusive(lock, timeout)
-        if not removed:
-            removed.append(lock)
-            lock.unlink()
-        return held
-
-    monkeypatch.setattr(databases, "_exclusive", remove_once)
-    with closing(Journal(path)):
-        assert is_locked(path)
-    assert not is_locked(path)
-
-
 def test_what_is_no_journal(tmp_path: Path) -> None:
     """A file of another kind is refused."""
     file = tmp_path / "users.csv"
