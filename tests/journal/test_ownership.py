@@ -92,6 +92,7 @@ def test_closed_twice(path: Path) -> None:
     first.close()
     with closing(Journal(path)):
         first.close()
+        assert is_locked(path)
         assert IN_USE in opened_elsewhere(path)
 
 
@@ -149,6 +150,7 @@ def test_a_fork(path: Path) -> None:
             return True
 
         assert in_a_fork(act)
+        assert is_locked(path)
         assert IN_USE in opened_elsewhere(path)
         journal.add([SourceRow(1, "a", b"a")])
         assert journal.report().states.total() == 1
@@ -193,6 +195,7 @@ class TestNames:
         with closing(Journal(path)) as second:
             second.add([SourceRow(1, "a", b"a")])
             first.close()
+            assert is_locked(path)
             assert IN_USE in opened_elsewhere(path)
             second.add([SourceRow(2, "b", b"b")])
         with closing(Journal(path)) as again:
