@@ -53,6 +53,7 @@ class Journal(JournalDatabase, JournalQueries):
         """Begin another session; return the number of the session."""
         with self._transaction() as database:
             database.execute(sql.COUNT_SESSION)
+            database.execute(sql.DELETE_LIVE)
         self.session = int(self.about()["session"])
         return self.session
 

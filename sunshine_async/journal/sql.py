@@ -67,6 +67,8 @@ MARK_UNREADABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unread
 SET_FACT: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
 COUNT_SESSION: Final = """INSERT INTO about VALUES ('session', '1')
     ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"""
+DELETE_LIVE: Final = "DELETE FROM about WHERE name = 'live'"
+"""The counts of a running job are those of its session."""
 DELETE_SOURCE_FACTS: Final = "DELETE FROM about WHERE name IN ('digest', 'meant', 'source')"
 SET_READ_AHEAD: Final = """INSERT OR REPLACE INTO about
     SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows"""

@@ -83,6 +83,18 @@ class TestShow:
         assert third == "50 rows, 10/s, 2 not done"
         assert "no job has used this journal yet" in result.stdout
 
+    def test_a_resumed_job(
+        self, path: Path, watched: Callable[[Callable[[], object]], None]
+    ) -> None:
+        """While a resumed job reads the rows, the counts of the session before aren't shown."""
+        journal = Journal(path)
+        journal.describe(live=json.dumps({"rows": 50, "total": 200}))
+        journal.begin_session()
+        watched(journal.close)
+        result = call("job", "show", path, "--watch")
+        assert result.exit_code == 0
+        assert result.stderr == "The job is reading the rows.\n"
+
 
 async def test_a_resumed_job_knows_its_rows(tmp_path: Path) -> None:
     """After a resume the number of rows is that of the file, not an estimate from the rows read."""

@@ -139,7 +139,7 @@ def test_a_lock_that_is_gone_before_it_is_opened(
         assert is_locked(path)
 
 
-def test_a_fork(path: Path) -> None:
+def test_a_fork(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal stays with the parent: a child neither writes to it nor closes it."""
     with closing(Journal(path)) as journal:
 
@@ -150,6 +150,10 @@ def test_a_fork(path: Path) -> None:
             return True
 
         assert in_a_fork(act)
+        assert is_locked(path)
+        with monkeypatch.context() as context:
+            context.setattr("os.getpid", lambda: 0)
+            assert act()
         assert is_locked(path)
         assert IN_USE in opened_elsewhere(path)
         journal.add([SourceRow(1, "a", b"a")])
@@ -326,6 +330,25 @@ def test_a_kill_of_the_owner(path: Path) -> None:
         copy_journal(path, path)
     copy_journal(path, path.with_name("copy"))
     assert {file.name for file in path.parent.iterdir()} == {"run.sqlite", "copy"}
+
+
+def test_no_shared_memory(path: Path) -> None:
+    """Where the memory shared with readers can't be made, a journal works without readers."""
+    shared = path.with_name("run.sqlite-shm")
+    shared.mkdir()
+    with closing(Journal(path)) as journal:
+        journal.add([SourceRow(1, "a", b"a")])
+        assert is_locked(path)
+        assert IN_USE in opened_elsewhere(path)
+        with (
+            closing(sqlite3.connect(path, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError),
+        ):
+            other.execute("SELECT count(*) FROM rows")
+        journal.add([SourceRow(2, "b", b"b")])
+    shared.rmdir()
+    with closing(Journal(path)) as journal:
+        assert journal.report().states.total() == 2
 
 
 def test_ownership_alone(tmp_path: Path) -> None:
