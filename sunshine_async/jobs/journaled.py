@@ -238,19 +238,19 @@ class JournaledJob(Job):
 
     async def _finish(self) -> None:
         try:
-            await to_thread.run_sync(self._write_totals)
+            await to_thread.run_sync(self._write_totals, self.pace)
         except JournalError as error:
             self.give_up(str(error))
 
-    def _sums(self) -> Mapping[str, str]:
-        """Return the sums over the sessions of the run, for the journal."""
+    def _sums(self, pace: Snapshot | None = None) -> Mapping[str, str]:
+        """Return the sums over the sessions of the run, and *pace* or the pace now, for the journal."""
         report = self.report
         now = {
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
         sums = {name: str(self._sums_before[name] + each) for name, each in now.items()}
-        pace = self.pace
+        pace = pace or self.pace
         sums[LIVE] = orjson.dumps(self._live(pace)).decode()
         if pace.found is not None:
             sums[FOUND] = f"{pace.found} {pace.window or 0.0}"
@@ -271,12 +271,12 @@ class JournaledJob(Job):
             "paused_until": self._paused_until,
         }  # fmt: skip
 
-    def _write_totals(self) -> None:
+    def _write_totals(self, pace: Snapshot) -> None:
         """Bring the journal and the report to the state after the last row."""
         if self._rules.aliased and not self._is_stream and self.report.requests:
             self.journal.send_overtaken()
         restore_report(self.report, self.journal, unloaded=self._unloaded)
-        about = {**self._sums()}
+        about = {**self._sums(pace)}
         if not self._is_stream:  # the rows of a stream were counted on arrival
             self.report.turned = int(self.journal.about().get("turned", "0"))
         if not self._is_unwritten:
