@@ -110,10 +110,13 @@ def test_rows_begin_together(journal: Journal) -> None:
 
 
 def test_all_up_to_one_begin(journal: Journal, path: Path) -> None:
-    """Rows with a key are marked as begun up to one, which the next who opens the file finds out."""
+    """Rows with a key count as begun up to a number; the next owner marks each of the rows."""
     journal.add([*lines("a", "b"), SourceRow(3, None, b"3"), *lines("d", "e")])
     journal.write([], about={REACH: "4"}, done={("created", 1): {1: "id-1"}})
-    assert not [*journal.rows(State.BEGUN)]
+    assert [(row["number"], row["attempts"]) for row in journal.rows(State.BEGUN)] == [
+        (2, 0),
+        (4, 0),
+    ]
     journal.close()
     for _ in range(2):
         journal = Journal(path)
@@ -450,7 +453,8 @@ def test_a_state_that_nobody_knows(journal: Journal, path: Path, state: object) 
     """A state of a newer version, or of a damaged journal, is unknown: neither done nor to be sent."""
     read(journal, lines("a", "b"))
     journal.write([], done={("created", 1): {1: "id", 2: "id"}})
-    journal._fetch_all("UPDATE rows SET state = ? WHERE number = 1", (state,))
+    with journal._transaction() as database:
+        database.execute("UPDATE rows SET state = ? WHERE number = 1", (state,))
     assert journal.counts()[State.UNKNOWN, "created"] == 1
     journal.close()
     with closing(Journal(path)) as again:
