@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
 from sunshine_async._pace.waiting import CLOCK
+from sunshine_async.jobs.calls import ends_job, problem_of
 from sunshine_async.jobs.entries import (
     BATCH_SIZE,
     TROUBLES,
@@ -26,7 +27,7 @@ from sunshine_async.jobs.entries import (
     Rows,
     StreamEntries,
 )
-from sunshine_async.jobs.job import NO_BETTER, Job, ends_job, problem_of
+from sunshine_async.jobs.job import NO_BETTER, Job
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, Duplicates, JobOptions
 from sunshine_async.jobs.recovery import CrashSafeSender, is_no_outcome
 from sunshine_async.jobs.report import KEPT, Ending, Problem, Report, Trouble
