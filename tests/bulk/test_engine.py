@@ -348,7 +348,7 @@ class TestAuto:
         """It begins with 4, and goes up to 256 where calls take no longer for it."""
 
         async def scenario() -> None:
-            seen = await at_once(6000, 0.1)
+            seen = await at_once(sized(6000, 4000), 0.1)
             assert max(seen[:16]) == 4
             assert max(seen) == 256
 

@@ -528,7 +528,7 @@ class TestGone:
 
     def test_rows_that_fail_among_others_that_do_not(self) -> None:
         """Rows that meet a 503 each time, among others that are done, fail by themselves, soon."""
-        rows = sized(4000, 1200)
+        rows = sized(4000, 600)
 
         class Choosy(Watched):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

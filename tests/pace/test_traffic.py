@@ -59,7 +59,7 @@ def test_a_hidden_limit_is_found(
     callers(64, Pace(), server)
     began = world.now
 
-    seconds = sized(seconds, seconds // 3)
+    seconds = sized(seconds, seconds // 6)
     world.run(seconds)
 
     assert used(server, began, seconds) >= 0.9
@@ -147,7 +147,7 @@ def test_more_of_a_limit_is_shared(retry_after: float | None) -> None:
 def test_callers_of_one_limit_seldom_take_each_other_for_noise(retry_after: float | None) -> None:
     """Of twelve starts of three at 200/s, 2 % of the requests or less are refused on average."""
     shares: list[float] = []
-    for seed in range(sized(12, 3)):
+    for seed in range(sized(12, 2)):
         world = World(seed)
         server = Server(world, rate=200, burst=20, retry_after=retry_after)
         for _ in range(3):
@@ -215,7 +215,8 @@ def test_rare_refusals_at_random_take_nothing_from_the_rate(retry_after: float |
     full, between = 64 / 0.05, 200 + 64
     bar = 0.7 * full if retry_after is None else 0.6 * between / (1 + between / full)
     found: list[float] = []
-    for seed in range(8):
+    seeds = range(sized(8, 4))
+    for seed in seeds:
         world = World(seed)
         server = Server(world, rate=1e9, burst=1e9, retry_after=retry_after, noise=0.005)
         callers(64, Pace(), server)
@@ -223,7 +224,7 @@ def test_rare_refusals_at_random_take_nothing_from_the_rate(retry_after: float |
         world.run(40)
         found.append(accepted(server, began, 20, 40))
 
-    assert sum(one >= bar for one in found) >= 6
+    assert sum(one >= bar for one in found) >= 0.75 * len(seeds)
 
 
 def test_what_seemed_noise_may_become_a_limit() -> None:

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from support.syntax import syntax_tree
 
 import sunshine_async
 
@@ -83,14 +84,18 @@ NOT_AT_FIRST = (
 )
 
 
-@cache
 def tree(name: str) -> ast.Module:
-    """Return the syntax tree of a file."""
-    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+    """Return the syntax tree of a module."""
+    return syntax_tree(FILES[name])
 
 
-def imports(name: str) -> Iterator[str]:
-    """Yield the full name of each module that the module *name* imports, wherever it does."""
+@cache
+def imports(name: str) -> tuple[str, ...]:
+    """Return the full name of each module that the module *name* imports, wherever it does."""
+    return tuple(_imports(name))
+
+
+def _imports(name: str) -> Iterator[str]:
     for node in ast.walk(tree(name)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

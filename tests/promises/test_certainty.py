@@ -263,7 +263,7 @@ def test_a_merging_sync_acts_once(script: list[Any]) -> None:
 
 async def test_two_writers_make_one_user_each() -> None:
     """Two writers that upsert the same 200 keys at once, twenty times: 200 users, no error."""
-    for seed in range(sized(20, 3)):
+    for seed in range(sized(20, 2)):
         emulator = Emulator(latency=0.0, seed=seed)
         outcomes: list[Outcome[UserCreateBody, User]] = []
 

@@ -20,6 +20,7 @@ def answers(emulator: Emulator) -> int:
 
 
 @pytest.mark.waits
+@pytest.mark.usefixtures("quick_starts")
 async def test_each_message_is_answered_once(tmp_path: Path) -> None:
     """Under kill -9, duplicates, shuffles, lost answers and failing calls each answer exists once.
 

@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 from killing import Importing, emulator
 from support.clients import sunshine
-from support.forking import Command
+from support.forking import REAL, Command
 from support.size import sized
 
 from sunshine_async import Retry, SunshineClient, SunshineError
@@ -85,7 +85,10 @@ def test_a_broadcast_killed_again_and_again(tmp_path: Path, forked: Command, see
     with emulator(tmp_path, *CALM, command=forked) as there:
         there.add([{"externalId": user} for user in users])
         rows = anyio.run(rows_of, there.base_url, users)
-        job = Importing(tmp_path, there.base_url, "message", rows, patience=180.0, none_more=8.0)
+        start = sized(REAL, forked)
+        job = Importing(
+            tmp_path, there.base_url, "message", rows, patience=180.0, none_more=8.0, command=start
+        )
 
         kills, said = job.killed(KILLS, random, there, MISHAPS)
         states, found = job.states(), anyio.run(numbers_there, there.base_url, users)

@@ -8,6 +8,8 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+from support.syntax import syntax_tree
+
 import sunshine_async
 
 ROOT = Path(sunshine_async.__file__).parent
@@ -18,13 +20,9 @@ CODE = re.compile(r"``[^`]*``|`[^`]*`|::\n\n(?: {4}.*\n?)+")
 SERVICES = ("dixa", "smooch", "sunshine")
 
 
-@cache
 def trees() -> dict[str, ast.Module]:
     """Return the syntax tree of each file."""
-    return {
-        str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8"))
-        for file in sorted(ROOT.rglob("*.py"))
-    }
+    return {str(file.relative_to(ROOT)): syntax_tree(file) for file in sorted(ROOT.rglob("*.py"))}
 
 
 @cache
@@ -34,8 +32,8 @@ def docstrings() -> list[tuple[str, str]]:
 
 
 def _docstrings() -> Iterator[tuple[str, str]]:
-    for name, tree in trees().items():
-        for node in ast.walk(tree):
+    for name, module in trees().items():
+        for node in ast.walk(module):
             body = getattr(node, "body", None)
             for before, child in (
                 zip([None, *body], body, strict=False) if isinstance(body, list) else ()
@@ -70,8 +68,8 @@ def test_a_class_name_has_one_meaning() -> None:
     }
     names = Counter(
         node.name.lstrip("_")
-        for file, tree in trees().items()
-        for node in ast.walk(tree)
+        for file, module in trees().items()
+        for node in ast.walk(module)
         if isinstance(node, ast.ClassDef)
         and not (file.startswith(SERVICES) and node.name in published)
     )

@@ -3,20 +3,15 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+
+from support.syntax import syntax_tree
 
 TESTS = Path(__file__).parents[1]
 FILES = sorted(TESTS.rglob("*.py"))
 CLOCKS = {"anyio", "asyncio", "time", "trio"}
 SLEEPS = {"sleep", "sleep_until"}
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-
-
-@cache
-def tree(file: Path) -> ast.Module:
-    """Return the syntax tree of *file*."""
-    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def sleeps(module: ast.Module) -> Iterator[int]:
@@ -60,7 +55,7 @@ def test_no_test_sleeps_in_real_time() -> None:
         f"{file.relative_to(TESTS)}:{line}"
         for file in FILES
         if not file.is_relative_to(TESTS / "promises") and "sleep" in file.read_text("utf-8")
-        for line in sleeps(tree(file))
+        for line in sleeps(syntax_tree(file))
     ]
 
     assert found == []
@@ -70,7 +65,7 @@ def test_each_helper_stands_once() -> None:
     """No function or class beside the tests has an equal in another file, or in the same one."""
     alike = defaultdict(list)
     for file in FILES:
-        for node in tree(file).body:
+        for node in syntax_tree(file).body:
             if isinstance(node, Definition) and not node.name.lower().startswith("test"):
                 alike[tuple(map(type, _body(node)))].append((file, node))
     places = defaultdict(list)

@@ -123,6 +123,7 @@ def running(
         bot.kill()
 
 
+@pytest.mark.usefixtures("quick_starts")
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_killed_again_and_again(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
@@ -214,6 +215,7 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
         assert Counter(what for what, _, _ in bot.log()) == {"begin": 61, "end": 61}
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_a_database_that_is_restarted(
     tmp_path: Path, postgres: PostgresServer, database: str
 ) -> None:
@@ -238,6 +240,7 @@ async def test_a_database_that_is_restarted(
     assert Counter(what for what, _, _ in log) == {"begin": number, "end": number}
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_a_bot_that_starts_without_its_database(
     tmp_path: Path, postgres: PostgresServer, database: str
 ) -> None:

@@ -32,9 +32,9 @@ class World:
 
     def run(self, seconds: float) -> None:
         """Let happen what happens in so many *seconds*."""
-        until = self.now + seconds
-        while self._coming and self._coming[0][0] <= until:
-            self.now, _, act, number = heappop(self._coming)
+        until, coming = self.now + seconds, self._coming
+        while coming and coming[0][0] <= until:
+            self.now, _, act, number = heappop(coming)
             act(number)
         self.now = until
 
@@ -109,15 +109,14 @@ class Caller:
     """When each call began to wait for its start, or started."""
     refused: list[float] = field(factory=list)
     """When it heard of each 429."""
+    world: World = field(init=False)
     _tries: int = 0
     _waiter: Waiter | None = None
     _turn: int = 0
     _began: float = 0.0
 
-    @property
-    def world(self) -> World:
-        """Return the world it is in."""
-        return self.server.world
+    def __attrs_post_init__(self) -> None:
+        self.world = self.server.world
 
     def call(self, _: int = 0) -> None:
         """Begin the next call."""
