@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from support.patience import PATIENCE
 
 from sunshine_async import (
     ApiError,
@@ -197,7 +198,7 @@ class TestTheSame:
             assert caught.value.maybe_applied is maybe_applied, way
             assert caught.value.__cause__ is None
             assert caught.value.__context__ is None
-            assert (await client.with_options(timeout=20.0).users.create(UserCreateBody())).id
+            assert (await client.with_options(timeout=PATIENCE).users.create(UserCreateBody())).id
 
     @pytest.mark.parametrize(
         "path", ["", "/", "//", "/sc", "/sc/", "/A;b/%7Ex", "/a:b@c", "/...", "/.a"]

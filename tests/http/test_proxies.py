@@ -16,6 +16,7 @@ import httpx
 import pytest
 import trustme
 from support.certificates import certified, tls
+from support.patience import PATIENCE
 from support.proxying import (
     JANE,
     TUNNEL,
@@ -107,7 +108,7 @@ async def refused(
         retry=Retry(first_wait=0, max_attempts=2),
     )
     async with client:
-        with anyio.fail_after(20), pytest.raises(ConnectError) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(ConnectError) as caught:
             await client.users.create(UserCreateBody())
     error = caught.value
     assert not error.maybe_applied
@@ -460,7 +461,7 @@ def test_no_socket_is_left_where_tls_never_ends(backend: str) -> None:
                 with pytest.raises(ConnectError, match="took too long"):
                     await client.users.create(UserCreateBody())
                 gc.collect()  # which complains of a socket that is still open
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE):
                     await closed.wait()
             tasks.cancel_scope.cancel()
 

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 from attrs import define, field, frozen
 from support.forking import REAL
+from support.patience import PATIENCE
 
 from sunshine_async.journal import Journal, State
 
-_PATIENCE = 60.0
 _NONE_MORE = 3.0  # seconds
 _EARLY = 0.25  # of the kills
 
@@ -151,15 +151,20 @@ def emulator(folder: Path, *arguments: str, command: tuple[str, ...] = REAL) -> 
         process.kill()
 
 
-def ended(process: "subprocess.Popen[str]", patience: float = _PATIENCE) -> tuple[str, str]:
-    """Return what *process* has said, once it has ended; end it where that takes too long."""
-    try:
-        return process.communicate(timeout=patience)
-    except subprocess.TimeoutExpired:
+def ended(process: "subprocess.Popen[str]", there: Process) -> tuple[str, str]:
+    """Return what *process* has said, once it has ended; end it where no more requests come."""
+    requests = None
+    while True:
+        try:
+            return process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            before, requests = requests, there.ledger()["requests"]
+            if requests != before:
+                continue
         process.terminate()
         said, noted = process.communicate()
-        message = f"it had not ended in {patience:.0f} s: {said} {noted}"
-        raise AssertionError(message) from None
+        message = f"no request came for {PATIENCE:.0f} s: {said} {noted}"
+        raise AssertionError(message)
 
 
 @frozen
@@ -172,8 +177,6 @@ class Importing:
     rows: list[dict[str, Any]] = field(repr=False)
     options: tuple[str, ...] = ()
     kind: Kind = SUNSHINE
-    patience: float = _PATIENCE
-    """Seconds after which a start of it should have ended."""
     command: tuple[str, ...] = REAL
     none_more: float = _NONE_MORE
     """Seconds without a request after which the next kill comes."""
@@ -225,7 +228,7 @@ class Importing:
                     most = len(self.rows) // self.kind.at_once // (times + 1)
                     self._wait(random.randrange(1, max(2, most)), there)
                 process.kill()
-            said, noted = ended(process, self.patience)
+            said, noted = ended(process, there)
             if process.returncode >= 0:
                 assert said, noted
                 return kills, json.loads(said)
@@ -325,7 +328,6 @@ def play(
     random: Random,
     *options: str,
     mishaps: Sequence[Mapping[str, Any]] = (),
-    patience: float = _PATIENCE,
     command: tuple[str, ...] = REAL,
 ) -> Played:
     """Kill the import of a *scene*, on an emulator with *options*, until it ends.
@@ -337,7 +339,7 @@ def play(
         if mode in ("update", "delete"):
             there.add([_before(row) for row in kind.people(rows)], kind)
         people = kind.people(rows, without=without)
-        job = Importing(folder, there.base_url, mode, people, (), kind, patience)
+        job = Importing(folder, there.base_url, mode, people, (), kind)
         killed, said = job.killed(kills, random, there, mishaps)
         return Played(killed, said, judged(job, there), there.ledger()[kind.service])
 

@@ -1,20 +1,17 @@
-"""Waiting for other processes: bounded by a lack of progress, for a slow machine breaks no promise."""
+"""A wait for other processes, bounded by a lack of progress: a slow machine breaks no promise."""
 
 from collections.abc import Callable
 
 import anyio
-
-PATIENCE = 120.0
-"""Seconds without progress after which a wait is given up: longer than any start, or pause."""
-_POLL = 0.01
+from support.patience import PATIENCE
 
 
 async def until(holds: Callable[[], bool], progress: Callable[[], object]) -> None:
     """Wait until *holds*; an error with the last *progress* once that hasn't changed for long."""
     last = progress()
-    deadline = anyio.current_time() + PATIENCE
+    end = anyio.current_time() + PATIENCE
     while not holds():
-        await anyio.sleep(_POLL)
+        await anyio.sleep(0.02)
         if (now := progress()) != last:
-            last, deadline = now, anyio.current_time() + PATIENCE
-        assert anyio.current_time() < deadline, f"nothing has changed for {PATIENCE:.0f} s: {last}"
+            last, end = now, anyio.current_time() + PATIENCE
+        assert anyio.current_time() < end, f"nothing has changed for {PATIENCE:.0f} s: {last}"

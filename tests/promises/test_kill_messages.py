@@ -85,7 +85,7 @@ def test_a_broadcast_killed_again_and_again(tmp_path: Path, forked: Command, see
     with emulator(tmp_path, *CALM, command=forked) as there:
         there.add([{"externalId": user} for user in users])
         rows = anyio.run(rows_of, there.base_url, users)
-        job = Importing(tmp_path, there.base_url, "message", rows, patience=180.0, none_more=8.0)
+        job = Importing(tmp_path, there.base_url, "message", rows, none_more=8.0)
 
         kills, said = job.killed(KILLS, random, there, MISHAPS)
         states, found = job.states(), anyio.run(numbers_there, there.base_url, users)

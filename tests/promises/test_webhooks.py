@@ -18,7 +18,9 @@ import anyio
 import httpx
 import pytest
 from attrs import define, field
+from patience import until
 from support.deliveries import HEADERS, Order, envelope, message, shuffled_deliveries
+from support.patience import PATIENCE
 from support.postgres import PostgresServer
 from support.size import sized
 
@@ -74,9 +76,10 @@ class Bot:
 
     async def until_handled(self, ids: set[str]) -> None:
         """Wait until the attempts on all *ids* have ended."""
-        with anyio.fail_after(120):
-            while {name for what, name, _ in self.log() if what == "end"} != ids:  # noqa: ASYNC110 - another process
-                await anyio.sleep(0.05)
+        await until(
+            lambda: {name for what, name, _ in self.log() if what == "end"} == ids,
+            lambda: len(self.log()),
+        )
 
     async def send(self, client: httpx.AsyncClient, delivery: list[Any]) -> int:
         """Send a delivery; return the status, 0 if no answer came."""
@@ -92,7 +95,7 @@ class Bot:
 
     async def until_begun(self, id: str) -> None:
         """Wait until an attempt on *id* has begun."""
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             while id not in {name for _, name, _ in self.log()}:  # noqa: ASYNC110 - another process
                 await anyio.sleep(0.05)
 
@@ -221,7 +224,7 @@ async def test_a_database_that_is_restarted(
     number = sized(300, 60)
     deliveries = [[message(n, f"c{n % 20}")] for n in range(number)]
     with running(tmp_path, database, seconds=0.01) as one, running(tmp_path, database) as other:
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=PATIENCE) as client:
             for place in range(number // 3):
                 await (one, other)[place % 2].deliver(client, deliveries[place])
             postgres.stop()
@@ -245,8 +248,10 @@ async def test_a_bot_that_starts_without_its_database(
     postgres.stop()
     try:
         with running(tmp_path, database) as bot:
-            async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
-                with anyio.fail_after(60):
+            async with httpx.AsyncClient(
+                headers=HEADERS, trust_env=False, timeout=PATIENCE
+            ) as client:
+                with anyio.fail_after(PATIENCE):
                     while not (status := await bot.send(client, [message(1)])):  # noqa: ASYNC110 - another process
                         await anyio.sleep(0.05)
                 postgres.start()
@@ -263,7 +268,7 @@ async def test_an_owner_that_is_stopped(tmp_path: Path, database: str) -> None:
         running(tmp_path, database, seconds=1.0, lease=3.0) as owner,
         running(tmp_path, database) as other,
     ):
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=PATIENCE) as client:
             await owner.deliver(client, [message(0)])
             await owner.until_begun("e0")
             owner.process.send_signal(signal.SIGSTOP)
