@@ -49,9 +49,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
         metafunc._calls[:] = some(metafunc._calls, at_most=1 if costly else CASES)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the first worker begin with the tests that wait for long: the others need its core."""
-    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let one worker begin with the tests that wait or fork, another with those of PostgreSQL.
+
+    The tests that wait for long need little of a core. What is started for the session is started
+    in few workers.
+    """
+    items.sort(key=lambda item: (not item.get_closest_marker("waits"), not uses(item, "python")))
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    chunk = len(items) // workers
+    databases = [item for item in items[chunk:] if uses(item, "postgres")]
+    others = [item for item in items[chunk:] if not uses(item, "postgres")]
+    items[chunk:] = [*databases, *others]
+
+
+def uses(item: pytest.Item, name: str) -> bool:
+    """Return whether the fixture *name* is one of the test's, or the test's name tells so."""
+    return name in item.nodeid or name in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_finish() -> None:
@@ -62,10 +76,23 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def forked() -> Generator[Command]:
+def python() -> Generator[str]:
+    """Return an interpreter for programs that is quick to start: a program runs in a fork."""
+    with forking() as launcher:
+        yield launcher
+
+
+@pytest.fixture
+def forked(python: str) -> Command:
     """Return the command line that is quick to start: in a fork."""
-    with forking() as command:
-        yield command
+    return (python, "-m", "sunshine_async")
+
+
+@pytest.fixture
+def quick_starts(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a small run start programs in forks, by ``sys.executable``."""
+    if sized(full=False, small=True):
+        monkeypatch.setattr(sys, "executable", python)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -60,7 +61,7 @@ class AsgiApp:
         self._world: Final = world
         self._control: Final = control.router(world)
         self._services: Final = [
-            (service, [(_route(operation), operation) for operation in service.operations])
+            (service, [(_route(str(one.endpoint)), one) for one in service.operations])
             for service in world.services.values()
         ]
 
@@ -211,9 +212,10 @@ def _fault_response(
     return response
 
 
-def _route(operation: Operation) -> Route:
-    endpoint = operation.endpoint
-    return Route(endpoint.path, operation.run, methods=[endpoint.method], name=endpoint.operation)
+@cache  # the emulators of a process share the compiled paths
+def _route(endpoint: str) -> Route:
+    method, path = endpoint.split()
+    return Route(path, Response, methods=[method])
 
 
 async def _read_body(routed: _RoutedRequest) -> bytes | FormParser | None:

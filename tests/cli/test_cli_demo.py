@@ -65,8 +65,9 @@ def test_updates_are_a_tenth() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_starts: None) -> Path:
     """Let temporary files be made where they can be looked for."""
+    monkeypatch.setattr(demo, "_EMULATOR", (sys.executable, *demo._EMULATOR[1:]))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     root = str(Path(demo.__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", root)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 from collections import Counter
 from importlib import import_module, reload
@@ -25,8 +26,9 @@ pytestmark = pytest.mark.costly
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_starts: None) -> Path:
     """Let temporary files be made where the test can look for the files."""
+    monkeypatch.setattr(demo_chat, "_EMULATOR", (sys.executable, *demo_chat._EMULATOR[1:]))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(demo_chat.__file__).parents[2]))
     return tmp_path
@@ -106,7 +108,7 @@ async def test_the_bot(
     assert [one["content"].get("text") for one in messages] == [None, "Hi", "You said: Hi"]
 
 
-async def test_a_bot_that_ends(tmp_path: Path) -> None:
+async def test_a_bot_that_ends(quick_starts: None, tmp_path: Path) -> None:
     """A bot that ends without a kill is an error with the last line of the bot."""
     (tmp_path / "inbox.sqlite").mkdir()
     async with demo_chat.start_bot(tmp_path, "http://127.0.0.1:1") as bot:

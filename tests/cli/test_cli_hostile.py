@@ -44,7 +44,7 @@ def env(emulator: Emulator, emulator_url: str, forked: Command) -> dict[str, str
         "SUNSHINE_KEY_SECRET": "the-secret-value",
         "SUNSHINE_BASE_URL": emulator_url,
         "SA": " ".join(forked),
-        "REAL": " ".join(REAL),
+        "REAL": " ".join(sized(REAL, forked)),
     }
 
 
@@ -52,14 +52,15 @@ def env(emulator: Emulator, emulator_url: str, forked: Command) -> dict[str, str
 def shell(env: dict[str, str], tmp_path: Path) -> Shell:
     """Run a line of bash in an empty folder, where ``$SA`` is the command, quick to start.
 
-    ``$REAL`` is the command in a process of its own; ``$SA`` is too where the environment is
-    another: Python reads some of it at its start.
+    ``$REAL`` is the command in a process of its own; ``$SA`` is too where the interpreter reads the
+    environment at its start. In a small run only a language is read so.
     """
 
     def run(line: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        own = sized(more.keys(), {"LANG"})
         result = subprocess.run(  # noqa: S603 - our own
             ["/bin/bash", "-c", line], cwd=tmp_path, check=False,
-            env={**env, **more, "SA": env["REAL" if more else "SA"]},
+            env={**env, **more, "SA": env["REAL" if own & more.keys() else "SA"]},
             capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE,
         )  # fmt: skip
         said = result.stdout + result.stderr

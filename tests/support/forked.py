@@ -1,4 +1,4 @@
-"""The command line in a fork of the process of ``forking.py``: ``python forked.py SOCKET ARGUMENT...``."""
+"""A program in a fork of the process of ``forking.py``: ``python forked.py SOCKET ARGUMENT...``."""
 
 import json
 import os

@@ -1,9 +1,11 @@
-"""A process that has imported the command line, and forks for each start of the command line.
+"""A process that has imported the package, and forks for each start of a Python program.
 
-An import takes most of a second, a fork a few milliseconds. ``forked.py`` is the command that asks
-for a fork: it hands over its arguments, environment, folder, limits and open files, passes signals
-on, and ends as the fork ends. A fork ends as a process of its own does, the interpreter included.
-The interpreter reads some variables at its start only, such as LANG: tests of these start their own.
+An import takes most of a second, a fork a few milliseconds. The launcher, a file that a test starts
+instead of the interpreter, runs ``forked.py``. ``forked.py`` asks for a fork: hands over arguments,
+environment, folder, limits and open files, passes signals on, and ends as the fork ends. A fork ends
+as a process of its own does, the interpreter included. After a kill of the launcher the fork is dead
+before the next start. Not like an interpreter: options but ``-m``, ``SIGSTOP``, and variables that
+the interpreter reads at its start only, such as ``LANG``. Tests of these start an interpreter.
 """
 
 import gc
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from runpy import run_module, run_path
 from select import select
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -28,9 +31,10 @@ Command: TypeAlias = tuple[str, ...]
 REAL: Command = (sys.executable, "-m", "sunshine_async")
 """The command in a process that imports the package."""
 IMPORTED = (
-    "sunshine_async.emulator", "sunshine_async.journal", "uvicorn", "uvicorn.lifespan.on",
-    "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl", "anyio._backends._asyncio",
-    "typer.rich_utils",
+    "sunshine_async.cli.app", "sunshine_async.emulator", "sunshine_async.journal",
+    "sunshine_async.webhooks", "sunshine_async.sunshine.messages", "uvicorn.main",
+    "uvicorn.lifespan.on", "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl",
+    "anyio._backends._asyncio", "typer.rich_utils",
 )  # fmt: skip
 """Modules of commands that a dry run doesn't import."""
 _PLACES = 1000
@@ -38,10 +42,13 @@ _PLACES = 1000
 
 
 @contextmanager
-def forking() -> Iterator[Command]:
-    """Give the command in a fork, for the length of the block."""
+def forking() -> Iterator[str]:
+    """Give the path of the launcher, for the length of the block."""
     with TemporaryDirectory() as folder:
-        path = f"{folder}/socket"
+        path, launcher = f"{folder}/socket", Path(folder, "python")
+        ask = f"{sys.executable} -I -S {HERE.with_name('forked.py')} {path}"
+        launcher.write_text(f'#!/bin/sh\nexec {ask} "$@"\n')
+        launcher.chmod(0o700)
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE.parents[2])}
         parent = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, str(HERE), path], env=env, stdin=subprocess.PIPE,
@@ -50,7 +57,7 @@ def forking() -> Iterator[Command]:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"ready\n"
         try:
-            yield (sys.executable, "-I", "-S", str(HERE.with_name("forked.py")), path)
+            yield str(launcher)
         finally:
             parent.communicate()
 
@@ -71,9 +78,11 @@ def serve(path: str) -> tuple[dict[str, Any], list[int]]:
         if woken in ready:
             os.read(woken, 100)
             _reap(callers)
-        for pid, caller in callers.items():
-            if caller in ready or 0 in ready:  # it has been killed, so is the command
+        for pid, caller in [*callers.items()]:
+            if caller in ready or 0 in ready:  # a launcher has been killed, and so is the fork
                 os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                callers.pop(pid).close()
         if 0 in ready:
             sys.exit()
         if listener in ready:
@@ -113,8 +122,7 @@ def _tell(caller: socket.socket, number: int) -> None:
 
 
 def become(start: dict[str, Any], files: list[int]) -> None:
-    """Make this process what the caller is: its arguments, environment, folder, limits and files."""
-    sys.argv[1:] = start["arguments"]
+    """Make this process what the caller is: environment, folder, limits and files."""
     os.chdir(start["folder"])
     os.umask(start["umask"])
     os.environ.clear()
@@ -138,14 +146,30 @@ def _stream(number: int, as_this: Any) -> Any:
         os.fstat(number)
     except OSError:
         return None
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
     return open(
-        number, "w" if number else "r", encoding=as_this.encoding, errors=as_this.errors,
-        newline="\n", closefd=False, buffering=1 if number == 2 or os.isatty(number) else -1,
+        number, "w" if number else "r", encoding=encoding or as_this.encoding,
+        errors=errors or as_this.errors, newline="\n", closefd=False,
+        buffering=1 if number == 2 or os.isatty(number) else -1,
     )  # fmt: skip
 
 
+def run(arguments: list[str]) -> None:
+    """Run a program as ``python`` does: *arguments* are a file, or ``-m`` and a module."""
+    is_module = arguments[0] == "-m"
+    program, *rest = arguments[is_module:]
+    sys.argv[:] = [program, *rest]
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    first = Path.cwd() if is_module else Path(program).parent
+    sys.path[:0] = [str(first), *filter(None, folders)]
+    if is_module:
+        run_module(program, run_name="__main__", alter_sys=True)
+    else:
+        run_path(program, run_name="__main__")
+
+
 def main() -> None:
-    """Be the process that forks; in a fork, run the command line."""
+    """Be the process that forks; in a fork, run the program."""
     for name in IMPORTED:
         import_module(name)
     app, runner = import_module("sunshine_async.cli.app").app, import_module("typer.testing")
@@ -154,8 +178,9 @@ def main() -> None:
     dry_run = ["import", str(rows), "--mode", "create", "--dry-run"]
     assert runner.CliRunner().invoke(app, dry_run).exit_code == 0
     gc.freeze()
-    become(*serve(sys.argv[1]))
-    import_module("sunshine_async.cli").main()
+    start, files = serve(sys.argv[1])
+    become(start, files)
+    run(start["arguments"])
 
 
 if __name__ == "__main__":
