@@ -13,13 +13,14 @@ from typing import Any
 
 import httpx
 from attrs import define, field, frozen
-from support.forking import REAL
+from support.forking import INSTANT, REAL, Command
 from support.patience import PATIENCE
 
 from sunshine_async.journal import Journal, State
 
 _NONE_MORE = 3.0  # seconds
 _EARLY = 0.25  # of the kills
+_SETTLING = 0.25  # seconds: several times the latency of the emulator
 
 
 @frozen
@@ -127,6 +128,13 @@ class Process:
         ).json()
         return found
 
+    def settle(self) -> None:
+        """Return once the requests that have come have had all effects."""
+        before = None
+        while before != (now := self.ledger()):
+            before = now
+            time.sleep(_SETTLING)
+
     def spoil(self, *mishaps: Mapping[str, Any]) -> None:
         """Let that go wrong with the next calls, one after another."""
         for mishap in mishaps:
@@ -177,9 +185,11 @@ class Importing:
     rows: list[dict[str, Any]] = field(repr=False)
     options: tuple[str, ...] = ()
     kind: Kind = SUNSHINE
-    command: tuple[str, ...] = REAL
+    command: Command = REAL
     none_more: float = _NONE_MORE
     """Seconds without a request after which the next kill comes."""
+    instant: bool = False
+    """True: a start in a fork waits for nothing; the requests of a kill are waited for instead."""
 
     @property
     def journal(self) -> Path:
@@ -193,6 +203,7 @@ class Importing:
             file.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         service = self.kind.service
         env = {**os.environ, **self.kind.env, f"{service.upper()}_BASE_URL": self.base_url}
+        env |= {INSTANT: "1"} if self.instant else {}
         return subprocess.Popen(  # noqa: S603 - our own program
             [
                 *self.command, "import", str(file), "--mode", self.mode, "--json",
@@ -223,12 +234,14 @@ class Importing:
             process = self.start()
             if kills < times:
                 if random.random() < _EARLY:
-                    time.sleep(random.uniform(0.1, 0.8))
+                    time.sleep(random.uniform(0.1, 0.8) * (1 if self.command == REAL else 0.1))
                 else:
                     most = len(self.rows) // self.kind.at_once // (times + 1)
                     self._wait(random.randrange(1, max(2, most)), there)
                 process.kill()
             said, noted = ended(process, there)
+            if self.instant:
+                there.settle()
             if process.returncode >= 0:
                 assert said, noted
                 return kills, json.loads(said)

@@ -3,7 +3,19 @@
 from collections.abc import Callable
 
 import anyio
+import httpx
 from support.patience import PATIENCE
+
+
+async def settle(url: str) -> None:
+    """Return once the requests that have come to the emulator at *url* have had all effects.
+
+    The emulator is in order: a later request is answered after the effects of earlier requests.
+    """
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+        for _ in range(3):
+            await client.get(f"{url}/_emulator/ledger")
+            await anyio.sleep(0.02)
 
 
 async def until(holds: Callable[[], bool], progress: Callable[[], object]) -> None:

@@ -58,15 +58,15 @@ class Bot:
         )
 
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
-        """The running process."""
-        assert self._process is not None
-        return self._process
+    def pid(self) -> int:
+        """Return the id of the process that answers, which may be a fork."""
+        return int((self.folder / f"{self.port}.pid").read_text())
 
     def kill(self) -> None:
         """Kill the bot, with no time to do anything."""
-        self.process.kill()
-        self.process.wait()
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def log(self) -> list[tuple[str, str, int]]:
         """Return begins and ends, with id and attempt, in order."""
@@ -126,6 +126,7 @@ def running(
         bot.kill()
 
 
+@pytest.mark.usefixtures("instant_starts")
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_killed_again_and_again(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
@@ -199,13 +200,14 @@ async def test_killed_again_and_again(
         assert sorted(found) == sorted(f"You said: hello {n}" for n in numbers if inbox)
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_a_disk_that_fills(tmp_path: Path) -> None:
     """A file that can't grow: 503 for the deliveries; with room again all are taken and handled."""
     deliveries = [[message(n, f"c{n}", padding="x" * 5000)] for n in range(60)]
     with running(tmp_path) as bot:
         async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
             await bot.deliver(client, [message(1000, "c")])
-            pid, no_limit = bot.process.pid, resource.RLIM_INFINITY
+            pid, no_limit = bot.pid, resource.RLIM_INFINITY
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (200_000, no_limit))
             statuses = [await bot.send(client, delivery) for delivery in deliveries]
             assert set(statuses) == {200, 503}
@@ -217,6 +219,7 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
         assert Counter(what for what, _, _ in bot.log()) == {"begin": 61, "end": 61}
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_a_database_that_is_restarted(
     tmp_path: Path, postgres: PostgresServer, database: str
 ) -> None:
@@ -241,6 +244,7 @@ async def test_a_database_that_is_restarted(
     assert Counter(what for what, _, _ in log) == {"begin": number, "end": number}
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_a_bot_that_starts_without_its_database(
     tmp_path: Path, postgres: PostgresServer, database: str
 ) -> None:
@@ -262,6 +266,7 @@ async def test_a_bot_that_starts_without_its_database(
     assert status == 503
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_an_owner_that_is_stopped(tmp_path: Path, database: str) -> None:
     """The events of a stopped process go to another one; going on, the process changes nothing."""
     with (
@@ -271,10 +276,10 @@ async def test_an_owner_that_is_stopped(tmp_path: Path, database: str) -> None:
         async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=PATIENCE) as client:
             await owner.deliver(client, [message(0)])
             await owner.until_begun("e0")
-            owner.process.send_signal(signal.SIGSTOP)
+            os.kill(owner.pid, signal.SIGSTOP)
             await other.deliver(client, [message(1)])
             await other.until_handled({"e0", "e1"})
-            owner.process.send_signal(signal.SIGCONT)
+            os.kill(owner.pid, signal.SIGCONT)
             await owner.deliver(client, [message(2)])
             await owner.deliver(client, [message(3, "d")])
             await owner.until_handled({"e0", "e1", "e2", "e3"})
