@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import subprocess
 import time
 from collections import Counter
@@ -9,16 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from attrs import define, field, frozen
 from support.forking import INSTANT, REAL, Command
 from support.patience import PATIENCE
+from support.size import sized
 
 from sunshine_async.journal import Journal, State
 
 _NONE_MORE = 3.0  # seconds
+_POLL = 0.02  # seconds
+_API: Final = {"trust_env": False, "verify": ssl.create_default_context()}
+"""Options of a request to the emulator: else each request would load all certificates."""
 _EARLY = 0.25  # of the kills
 _SETTLING = 0.25  # seconds: several times the latency of the emulator
 
@@ -118,14 +123,12 @@ class Process:
 
     def users(self, kind: Kind = SUNSHINE) -> list[dict[str, Any]]:
         """Return the users that are there."""
-        text = httpx.get(f"{self.base_url}/_emulator/users/{kind.service}", trust_env=False).text
+        text = httpx.get(f"{self.base_url}/_emulator/users/{kind.service}", **_API).text
         return [json.loads(line) for line in text.splitlines()]
 
     def ledger(self) -> dict[str, Any]:
         """Return what was done to it."""
-        found: dict[str, Any] = httpx.get(
-            f"{self.base_url}/_emulator/ledger", trust_env=False
-        ).json()
+        found: dict[str, Any] = httpx.get(f"{self.base_url}/_emulator/ledger", **_API).json()
         return found
 
     def settle(self) -> None:
@@ -139,13 +142,13 @@ class Process:
         """Let that go wrong with the next calls, one after another."""
         for mishap in mishaps:
             url = f"{self.base_url}/_emulator/faults"
-            httpx.post(url, json=mishap, trust_env=False).raise_for_status()
+            httpx.post(url, json=mishap, **_API).raise_for_status()
 
     def add(self, users: list[dict[str, Any]], kind: Kind = SUNSHINE) -> None:
         """Store *users*."""
         content = "\n".join(map(json.dumps, users))
         url = f"{self.base_url}/_emulator/users/{kind.service}?appId=app"
-        httpx.post(url, content=content, trust_env=False).raise_for_status()
+        httpx.post(url, content=content, **_API).raise_for_status()
 
 
 @contextmanager
@@ -252,7 +255,7 @@ class Importing:
         until = there.ledger()["requests"] + requests
         patience = time.monotonic() + self.none_more
         while there.ledger()["requests"] < until and time.monotonic() < patience:
-            time.sleep(0.005)
+            time.sleep(_POLL)
 
     def states(self) -> dict[int, dict[str, Any]]:
         """Return what its journal says of each row, by line."""
@@ -345,14 +348,15 @@ def play(
 ) -> Played:
     """Kill the import of a *scene*, on an emulator with *options*, until it ends.
 
-    The emulator is started by *command*, the import by a process of its own.
+    The emulator is started by *command*; in a full run the import is a process of its own.
     """
     kind, mode, without = SCENES[scene]
     with emulator(folder, *options, command=command) as there:
         if mode in ("update", "delete"):
             there.add([_before(row) for row in kind.people(rows)], kind)
         people = kind.people(rows, without=without)
-        job = Importing(folder, there.base_url, mode, people, (), kind)
+        start = sized(REAL, command)
+        job = Importing(folder, there.base_url, mode, people, (), kind, start)
         killed, said = job.killed(kills, random, there, mishaps)
         return Played(killed, said, judged(job, there), there.ledger()[kind.service])
 

@@ -5,11 +5,8 @@ import asyncio
 import inspect
 import json
 import logging
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +17,7 @@ import pytest
 import trustme
 from attrs import frozen
 from support.deliveries import SECRET, envelope, message, post, sender
+from support.user_tests import run_tests
 from support.virtual import until
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -245,17 +243,8 @@ def conftest(scene: Scene, block: str) -> None:
 
 def file_of_tests(scene: Scene, block: str) -> None:
     """Check that the tests pass, with the mode of pytest-asyncio that the article names."""
-    scene.folder.joinpath("conftest.py").write_text(blocks("sunshine_async.testing")[0])
-    scene.folder.joinpath("test_block.py").write_text(block)
-    scene.folder.joinpath("pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"},
-    )
-    assert "3 passed" in ran.stdout, ran.stdout + ran.stderr
+    said = run_tests(scene.folder, blocks("sunshine_async.testing")[0], block)
+    assert "3 passed" in said, said
 
 
 def bot(scene: Scene, block: str) -> None:

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from attrs import evolve
 from killing import SUNSHINE, Importing, emulator, ended, judged, play
-from support.forking import Command
+from support.forking import REAL, Command
 from support.size import sized
 
 CALM = ("--latency", "0.02")
@@ -66,7 +66,7 @@ def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> Non
     """The emulator killed and started again in mid-run: the import waits, and all rows are done."""
     rows = SUNSHINE.people(ROWS)
     with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", rows)
+        job = Importing(tmp_path, there.base_url, "create", rows, command=sized(REAL, forked))
         process = job.start()
         while (before := len(there.users())) < ROWS // 4:
             time.sleep(0.05)

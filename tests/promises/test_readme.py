@@ -2,9 +2,7 @@
 
 import asyncio
 import builtins
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +13,7 @@ import starlette.applications
 import starlette.routing
 from support.clients import dixa, smooch, sunshine
 from support.deliveries import envelope, message
+from support.user_tests import run_tests
 from support.virtual import until
 
 import sunshine_async
@@ -106,20 +105,11 @@ from sunshine_async import BasicAuth, NotFoundError, SunshineClient
 from sunshine_async.emulator import Mishap
 from sunshine_async.sunshine import UserCreateBody
 """
-    tmp_path.joinpath("conftest.py").write_text('pytest_plugins = ["sunshine_async.testing"]\n')
-    tmp_path.joinpath("test_block.py").write_text(imports + BLOCKS[3])
-    tmp_path.joinpath("pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    conftest = 'pytest_plugins = ["sunshine_async.testing"]\n'
 
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"},
-    )
+    said = run_tests(tmp_path, conftest, imports + BLOCKS[3])
 
-    assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
+    assert "2 passed" in said, said
 
 
 def test_the_nightly_sync_runs(
