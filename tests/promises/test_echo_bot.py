@@ -14,8 +14,8 @@ from sunshine_async.cli.demo_chat import start_bot
 from sunshine_async.emulator import Emulator, WebhookFaults
 
 FAULTS = WebhookFaults(twice=0.3, lost=0.2, late=0.5, batch=20)
-RETRY = sized(0.5, 0.2)
-"""Seconds to the second attempt. Five attempts take 20 (8) seconds: longer than a start in a fork."""
+RETRY = sized(1.0, 0.5)
+"""Seconds to the second attempt. Five attempts take 40 (20) seconds: longer than a start in a fork."""
 
 
 @pytest.mark.waits
