@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.forking import Command, forking
+from support.forking import INSTANT, Command, forking
 from support.postgres import PostgresServer, postgres_server
 from support.size import CASES, set_size, sized, some
 
@@ -93,6 +93,13 @@ def quick_starts(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a small run start programs in forks, by ``sys.executable``."""
     if sized(full=False, small=True):
         monkeypatch.setattr(sys, "executable", python)
+
+
+@pytest.fixture
+def instant_starts(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs start in forks, by ``sys.executable``, and the waits of the library be instant."""
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setenv(INSTANT, "1")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 import respx
 import vcr
 from pytest_httpx import HTTPXMock
+from support.patience import PATIENCE
 
 from sunshine_async import (
     BasicAuth,
@@ -114,7 +115,7 @@ class TestFixtures:
             retry=Retry(first_wait=3600, max_wait=3600, deadline=9999)
         )
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await patient.users.create(UserCreateBody())
 
 

@@ -5,11 +5,11 @@ import secrets
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from anyio import CancelScope
@@ -27,12 +27,13 @@ MESSAGES: Final = 2
 """Messages of each user."""
 _EMULATOR: Final = (
     sys.executable, "-m", "sunshine_async", "emulator", "--port", "0", "--latency", "0.005",
-    "--fail", "0.02", "--seed", "1", "--webhook-retry", "0.3", "--webhook-faults", "0.1",
+    "--fail", "0.02", "--seed", "1", "--webhook-retry", "1", "--webhook-faults", "0.1",
 )  # fmt: skip
+"""The five attempts of a delivery take 40 seconds: longer than any start of the bot."""
 _WRITING: Final = 4.0
-"""Seconds in which the users write."""
-_DEADLINE: Final = 120.0
-"""Seconds after which the demonstration gives up."""
+"""Seconds in which the users write, at least."""
+_PATIENCE: Final = 60.0
+"""Seconds without progress after which the demonstration gives up."""
 _POLL: Final = 0.1
 _NEXT_STEPS: Final = """
 The bot is a file of 20 lines with code:
@@ -140,15 +141,76 @@ async def _run_chat(printer: Printer, users: int) -> int:
             write(
                 f"\n{users:,} users write {MESSAGES} messages each; the bot answers each message\n"
             )
-            said: dict[str, Counter[str]] = {}
-            with anyio.move_on_after(_DEADLINE):
+            chat = _Chat(client, bot, number)
+            with chat.patience:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_write_messages, client, keys, said)
-                    await _kill_and_restart(printer, client, bot, said)
-                await _wait_for_silence(client, bot, number)
-            sent = (await _ledger(client))["webhooks"]["attempts"]
-            checks = await _check_answers(client, said)
-    return print_checks(printer, checks, sent)
+                    tasks.start_soon(chat.write, keys)
+                    for kill in range(1, KILLS + 1):
+                        answers = await chat.kill_bot(number * kill // (KILLS + 1))
+                        write(f"kill -9 of the bot, {kill} of {KILLS}, after {answers:,} answers")
+                await chat.wait_for_silence()
+            failed = chat.webhooks["failed"]
+            checks = await _check_answers(client, chat.said)
+            checks.append((not failed, f"deliveries that the bot has never received: {failed:,}"))
+    return print_checks(printer, checks, chat.webhooks["attempts"])
+
+
+@define(eq=False)
+class _Chat:
+    """So many messages of users, and the answers of the bot."""
+
+    _client: SunshineClient
+    _bot: BotProcess
+    _number: int
+    said: dict[str, Counter[str]] = field(factory=dict[str, "Counter[str]"])
+    """The texts of users by conversation."""
+    webhooks: Mapping[str, int] = field(factory=dict[str, int])
+    """Counts of the emulator."""
+    patience: CancelScope = field(factory=CancelScope)
+    """Ends the chat after `_PATIENCE` seconds without progress."""
+    _answers: int = 0
+
+    async def write(self, keys: Sequence[str]) -> None:
+        """Let each user write `MESSAGES` messages; few are ahead of the answers."""
+        pause, ahead = _WRITING / self._number, self._number // (KILLS + 1)
+        for n, key in enumerate([*keys] * MESSAGES):
+            while n - self._answers > ahead:  # noqa: ASYNC110 - `_until` counts
+                await anyio.sleep(_POLL)
+            body = {"app_id": "demo", "user": key, "text": f"message {n // len(keys) + 1} of {key}"}
+            told = await self._client.request("POST", "/_emulator/say", json=body)
+            self.said.setdefault(told["conversation"], Counter())[body["text"]] += 1
+            await anyio.sleep(pause)
+
+    async def kill_bot(self, due: int) -> int:
+        """Kill the bot after *due* answers, and start the bot again; return the number of answers.
+
+        No delivery is failing at a kill, since the service gives up a delivery after five attempts:
+        enough for one start of the bot, not for several.
+        """
+        await self._until(lambda: self._answers >= due and not self.webhooks["failing"])
+        await self._bot.kill()
+        await self._bot.start()
+        return self._answers
+
+    async def wait_for_silence(self) -> None:
+        """Wait until there are as many answers as messages, and no delivery is waiting."""
+        await self._until(lambda: self._answers >= self._number and not self.webhooks["waiting"])
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Read the ledger until *holds*; more answers or deliveries renew the patience."""
+        while True:
+            ledger = await self._client.request("GET", "/_emulator/ledger")
+            before = self._answers, self.webhooks
+            self._answers, self.webhooks = (
+                ledger["sunshine"]["effects"]["message"],
+                ledger["webhooks"],
+            )
+            if before != (self._answers, self.webhooks):
+                self.patience.deadline = anyio.current_time() + _PATIENCE
+            if holds():
+                return
+            self._bot.check()
+            await anyio.sleep(_POLL)
 
 
 def print_checks(printer: Printer, checks: Sequence[tuple[bool, str]], sent: int) -> Status:
@@ -160,51 +222,6 @@ def print_checks(printer: Printer, checks: Sequence[tuple[bool, str]], sent: int
     write(f"        deliveries of webhooks, with repetitions: {sent:,}")
     write(_NEXT_STEPS.format(bot=Path(__file__).with_name("demo_bot.py")))
     return Status.DONE if all(passed for passed, _ in checks) else Status.TROUBLE
-
-
-async def _write_messages(
-    client: SunshineClient, keys: Sequence[str], said: dict[str, Counter[str]]
-) -> None:
-    """Let each user write `MESSAGES` messages; note the texts by conversation."""
-    pause = _WRITING / (len(keys) * MESSAGES)
-    for n in range(MESSAGES):
-        for key in keys:
-            body = {"app_id": "demo", "user": key, "text": f"message {n + 1} of {key}"}
-            told = await client.request("POST", "/_emulator/say", json=body)
-            said.setdefault(told["conversation"], Counter())[body["text"]] += 1
-            await anyio.sleep(pause)
-
-
-async def _kill_and_restart(
-    printer: Printer, client: SunshineClient, bot: BotProcess, said: Mapping[str, Counter[str]]
-) -> None:
-    """Kill the bot `KILLS` times while messages are answered; start the bot again each time.
-
-    All messages from before a kill are answered before the next kill, since the service gives up a
-    delivery after five attempts.
-    """
-    due = 0
-    for kill in range(1, KILLS + 1):
-        answers, due = 0, due + 1
-        while answers < due:
-            await anyio.sleep(_POLL)
-            bot.check()
-            answers = (await _ledger(client))["sunshine"]["effects"]["message"]
-        await bot.kill()
-        due = _messages(said)
-        await bot.start()
-        printer.print_result(f"kill -9 of the bot, {kill} of {KILLS}, after {answers:,} answers")
-
-
-async def _wait_for_silence(client: SunshineClient, bot: BotProcess, number: int) -> None:
-    """Wait until there are as many answers as messages, and no delivery is waiting."""
-    while True:
-        ledger = await _ledger(client)
-        answers, waiting = ledger["sunshine"]["effects"]["message"], ledger["webhooks"]["waiting"]
-        if answers >= number and not waiting:
-            return
-        bot.check()
-        await anyio.sleep(_POLL)
 
 
 async def _check_answers(
@@ -220,7 +237,7 @@ async def _check_answers(
         return found
 
     outcomes = await bulk.collect(texts, [*said])
-    messages, missing, extra = _messages(said), 0, 0
+    messages, missing, extra = sum(texts.total() for texts in said.values()), 0, 0
     for outcome in outcomes:
         found = outcome.value if isinstance(outcome, bulk.Done) else {}
         expected = Counter({f"You said: {text}": n for text, n in said[outcome.item].items()})
@@ -231,11 +248,3 @@ async def _check_answers(
         (not missing, f"{messages:,} messages in {len(said):,} conversations; without an answer: {missing:,}"),
         (not extra, f"answers too many, or wrong: {extra:,}"),
     ]  # fmt: skip
-
-
-def _messages(said: Mapping[str, Counter[str]]) -> int:
-    return sum(texts.total() for texts in said.values())
-
-
-async def _ledger(client: SunshineClient) -> Any:
-    return await client.request("GET", "/_emulator/ledger")

@@ -46,6 +46,8 @@ MAX_LISTED: Final = 10_000
 _HOLD: Final = 0.02
 """Seconds in which events gather for a delivery of several events."""
 _WHOLE: Final = range(200, 300)
+_LOST: Final = "lost"
+"""Stands for an answer 2xx that counts as lost."""
 
 
 @frozen(kw_only=True)
@@ -89,6 +91,11 @@ class WebhookDelivery:
     state: str = "waiting"
     """``waiting``, ``delivered``, ``refused``, ``given up``, ``dropped`` or ``stopped``."""
 
+    @property
+    def is_received(self) -> bool:
+        """Return True if the target has answered 2xx, although the answer may count as lost."""
+        return any(one in _WHOLE or one == _LOST for one in self.attempts)
+
     def view(self) -> dict[str, Any]:
         """Return the delivery as a line of ``GET /_emulator/deliveries``."""
         return {
@@ -125,7 +132,7 @@ class WebhookSender:
         self._listed: Final[deque[WebhookDelivery]] = deque(maxlen=MAX_LISTED)
         self._waiting: dict[int, WebhookDelivery] = {}
         self._idle: Final[list[Future[None]]] = []
-        self._attempts = 0
+        self._attempts = self._failed = 0
         self._run: _Run | None = None
         self._thread: Thread | None = None
 
@@ -138,6 +145,7 @@ class WebhookSender:
                     self._queue.append(event)
                 else:
                     self._listed.append(_delivery([event], state="dropped"))
+                    self._failed += 1
             if self._queue and self._run is None:
                 self._start_thread()
             if self._queue and self._run is not None:
@@ -149,9 +157,22 @@ class WebhookSender:
             return [one.view() for one in self._listed]
 
     def counts(self) -> dict[str, int]:
-        """Return the counts of events and deliveries that wait, and of all attempts."""
+        """Return counts.
+
+        - ``waiting``: events and deliveries that wait.
+        - ``failing``: deliveries that wait, after failed attempts only.
+        - ``failed``: deliveries that the target has never received: refused, given up or dropped.
+        - ``attempts``: all attempts.
+        """
         with self._lock:
-            return {"waiting": len(self._queue) + len(self._waiting), "attempts": self._attempts}
+            waiting = self._waiting.values()
+            failing = [one for one in waiting if one.attempts and not one.is_received]
+            return {
+                "waiting": len(self._queue) + len(waiting),
+                "failing": len(failing),
+                "failed": self._failed,
+                "attempts": self._attempts,
+            }
 
     async def idle(self) -> None:
         """Wait until no event and no delivery is waiting; for asyncio."""
@@ -166,7 +187,7 @@ class WebhookSender:
         with self._lock:
             self._stop_deliveries()
             self._listed.clear()
-            self._attempts = 0
+            self._attempts = self._failed = 0
             self._random.seed(self._seed)
 
     def stop(self) -> None:
@@ -252,7 +273,9 @@ class WebhookSender:
             await self._attempt(client, delivery)
         with self._lock:
             self._waiting.pop(id(delivery), None)
-            delivery.state = state if delivery.state == "waiting" else delivery.state
+            if delivery.state == "waiting":
+                delivery.state = state
+                self._failed += not delivery.is_received
             self._tell_idle()
 
     async def _attempt(self, client: httpx.AsyncClient, delivery: WebhookDelivery) -> int | str:
@@ -261,7 +284,7 @@ class WebhookSender:
             client, delivery.target, delivery.body, timeout=self._timeout
         )
         if outcome in _WHOLE and self._random.random() < self._faults.lost:
-            outcome = "lost"
+            outcome = _LOST
         delivery.attempts.append(outcome)
         self._attempts += 1
         return outcome

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from attrs import evolve
+from support.patience import PATIENCE
 from support.sends import OwnAbort
 
 from sunshine_async import BasicAuth, Pace, SunshineClient, SunshineError, bulk, errors, jobs
@@ -335,7 +336,7 @@ class TestJobs:
             service = evolve(SUNSHINE, tasks={Mode.CREATE: failing_task(error, together=together)})
             rows: Any = [Row(n, {"externalId": str(n)}) for n in range(ITEMS)]
             path = tmp_path / f"{next(numbers)}.sqlite"
-            with anyio.fail_after(20):
+            with anyio.fail_after(PATIENCE):
                 if journal:
                     async with jobs.open(path, client_of(Emulator()), service, Mode.CREATE) as job:
                         report = await job.run([row.data for row in rows])

@@ -20,6 +20,7 @@ import pytest
 from rich.cells import cell_len
 from support.arrivals import serving_arrivals
 from support.forking import REAL, Command
+from support.patience import PATIENCE
 from support.text import words
 from typer.testing import CliRunner, Result
 
@@ -596,7 +597,7 @@ class TestProcess:
             ):
                 arrivals.wait(1)
                 process.send_signal(number)
-                out, err = process.communicate(timeout=20)
+                out, err = process.communicate(timeout=PATIENCE)
             assert process.returncode == status, err
             summary = json.loads(out)
             assert summary["ending"] == "stopped"
@@ -611,7 +612,7 @@ class TestProcess:
             arguments = ("import", users, "--mode", "create", *more)
             with start(forked, env, *arguments, stdout=into) as process:
                 os.close(into)
-                _, err = process.communicate(timeout=20)
+                _, err = process.communicate(timeout=PATIENCE)
             assert process.returncode == 1
             assert "Traceback" not in err
             assert "Exception ignored" not in err
@@ -622,7 +623,7 @@ class TestProcess:
         with start(REAL, env, "emulator", "--port", "0", stdout=subprocess.PIPE) as process:
             assert process.stdout.readline().startswith("listening on http://127.0.0.1:")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=PATIENCE) == 0
 
     def test_library_needs_no_extra(self) -> None:
         """Importing the library and its jobs imports nothing of the extras (httpx may)."""

@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 from support.size import sized
-from support.virtual import until
+from support.virtual import settled, until
 from typer.testing import CliRunner
 
 from sunshine_async import ConfigurationError, SunshineClient
@@ -124,6 +124,46 @@ async def test_a_bot_that_cannot_start(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         async with demo_chat.start_bot(tmp_path / "missing", "http://127.0.0.1:1"):
             pass
+
+
+def chat_of(emulator: Emulator, client: SunshineClient, path: Path) -> demo_chat._Chat:
+    """Return a chat of four messages, with a bot that isn't started."""
+    for user in ("1", "2"):
+        emulator.add("sunshine", {"id": user}, app_id="demo")
+    return demo_chat._Chat(client, demo_chat.BotProcess(path, "http://bot"), 4)
+
+
+async def test_messages_are_not_far_ahead_of_answers(
+    emulator: Emulator,
+    sunshine_client: SunshineClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The users write on only after answers, so each kill comes between messages."""
+    monkeypatch.setattr(demo_chat, "_WRITING", 0.0)
+    monkeypatch.setattr(demo_chat, "_POLL", 0.0)
+    chat = chat_of(emulator, sunshine_client, tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(chat.write, ["1", "2"])
+        await until(lambda: sum(texts.total() for texts in chat.said.values()) == 2)
+        await settled()
+        assert emulator.ledger()["sunshine"]["messages"] == 2
+        chat._answers = 2
+    assert [texts.total() for texts in chat.said.values()] == [2, 2]
+
+
+async def test_a_chat_without_progress_ends(
+    emulator: Emulator,
+    sunshine_client: SunshineClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A chat in which nothing changes is given up, whatever is missing."""
+    monkeypatch.setattr(demo_chat, "_PATIENCE", 0.05)
+    chat = chat_of(emulator, sunshine_client, tmp_path)
+    with chat.patience:
+        await chat.wait_for_silence()
+    assert chat.patience.cancelled_caught
 
 
 async def test_answers_are_compared(emulator: Emulator, sunshine_client: SunshineClient) -> None:

@@ -16,6 +16,7 @@ import pytest
 from rich.cells import cell_len
 from support.arrivals import serving_arrivals
 from support.forking import REAL, Command
+from support.patience import PATIENCE
 from support.size import sized
 from support.text import words
 from typer.testing import CliRunner, Result
@@ -60,7 +61,7 @@ def shell(env: dict[str, str], tmp_path: Path) -> Shell:
         result = subprocess.run(  # noqa: S603 - our own
             ["/bin/bash", "-c", line], cwd=tmp_path, check=False,
             env={**env, **more, "SA": env["REAL" if own & more.keys() else "SA"]},
-            capture_output=True, encoding="utf-8", errors="replace", timeout=60,
+            capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE,
         )  # fmt: skip
         said = result.stdout + result.stderr
         assert "Traceback" not in said
@@ -182,7 +183,7 @@ class TestStreams:
             os.close(inner)
             assert "Ctrl-D" in process.stderr.readline()
             os.write(outer, b'{"externalId": "typed"}\n\x04\x04')
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=PATIENCE)
             os.close(outer)
         assert process.returncode == 0, out + err
         assert [user["externalId"] for user in emulator.users("sunshine")] == ["typed"]
@@ -298,7 +299,7 @@ class TestRows:
             arrivals.wait(100)
             here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             here.close()  # resets the connection
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 3, err
         report = json.loads(out)
         assert (report["done"], report["rows"]) == (100, 100)
@@ -561,7 +562,7 @@ def test_terminated_while_waiting(env: dict[str, str], tmp_path: Path) -> None:
         os.close(inner)
         process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
         os.close(outer)
     assert process.returncode == 143
     assert err == "sunshine-async: interrupted\n"

@@ -10,6 +10,7 @@ from threading import Thread
 
 import pytest
 from support.pages import full_page
+from support.patience import PATIENCE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
 HERE_ONLY = (
@@ -61,7 +62,7 @@ def test_the_browser_loads_the_page_and_nothing_else(
     shown = subprocess.run(  # noqa: S603 - a browser, without a network
         [CHROMIUM, *HERE_ONLY, f"--window-size={width},2000", f"--user-data-dir={tmp_path / 'user'}",
          f"--log-net-log={log}", "--dump-dom", f"{url}/report.html"],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     net = json.loads(log.read_text())
     started = net["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]

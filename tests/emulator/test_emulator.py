@@ -667,7 +667,7 @@ class TestControl:
             "requests": 8,
             "throttled": 0,
             "faults": {},
-            "webhooks": {"waiting": 0, "attempts": 0},
+            "webhooks": {"waiting": 0, "failing": 0, "failed": 0, "attempts": 0},
         }
 
     async def test_users_go_out_and_in_as_lines(self, emulator: Emulator) -> None:

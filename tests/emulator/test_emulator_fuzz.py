@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.patience import PATIENCE
 from support.size import sized
 
 from sunshine_async.dixa import custom_attributes, end_users
@@ -204,7 +205,7 @@ def test_any_bytes_on_a_socket_leave_it_serving(
 ) -> None:
     """Bytes that are no request get a 4xx or a closed connection, and others are served on."""
     address = (client.base_url.host, client.base_url.port or 0)
-    with socket.create_connection(address, timeout=10) as peer:
+    with socket.create_connection(address, timeout=PATIENCE) as peer:
         peer.sendall(b"\r\n".join([line, *rest, b"", body]))
         peer.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: peer.recv(65536), b""))

@@ -6,12 +6,14 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from support.patience import PATIENCE
 
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.errors import ConfigurationError
@@ -36,7 +38,7 @@ def app(base_url: str) -> Iterator[httpx.Client]:
 def peer(base_url: str) -> Iterator[socket.socket]:
     """Return a bare connection to the emulator."""
     host, _, port = base_url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         yield connection
 
 
@@ -157,11 +159,10 @@ def test_stops_while_callers_come(emulator: Emulator) -> None:
 def wait_for(condition: Callable[[], bool]) -> None:
     """Let the other thread go on until *condition* holds."""
     nudge = threading.Event()
-    for _ in range(5000):
-        if condition():
-            return
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it never came"
         nudge.wait(0.001)
-    pytest.fail("it never came")
 
 
 def test_serves_on_several_ports(emulator: Emulator) -> None:

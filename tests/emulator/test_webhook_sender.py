@@ -136,6 +136,44 @@ class TestAttempts:
         assert delivery["attempts"] == [500, 200]
 
 
+class TestCounts:
+    """Counts of deliveries in the ledger."""
+
+    @virtual
+    async def test_failing_and_failed(self) -> None:
+        """Deliveries with failed attempts only are failing; without a success they have failed."""
+        emulator = prepared()
+
+        def counts() -> dict[str, int]:
+            return {**emulator.ledger()["webhooks"]}
+
+        async with listening(emulator, statuses=[503, 200, *[500] * 5, 404]):
+            emulator.say("app", "1", "Hi")
+            await until(lambda: counts()["attempts"] == 1)
+            assert counts() == {"waiting": 1, "failing": 1, "failed": 0, "attempts": 1}
+            await emulator.delivered()
+            assert counts() == {"waiting": 0, "failing": 0, "failed": 0, "attempts": 2}
+            for failed in (1, 2):
+                emulator.say("app", "1", "Hi")
+                await emulator.delivered()
+                assert counts()["failed"] == failed
+        emulator.reset()
+        assert counts() == {"waiting": 0, "failing": 0, "failed": 0, "attempts": 0}
+
+    @virtual
+    async def test_a_lost_answer_is_no_failure(self) -> None:
+        """A delivery whose answers count as lost is received: the delivery isn't failing."""
+        emulator = prepared(webhook_faults=WebhookFaults(lost=1))
+        async with listening(emulator):
+            emulator.say("app", "1", "Hi")
+            await until(lambda: emulator.ledger()["webhooks"]["attempts"] == 1)
+            assert emulator.ledger()["webhooks"]["failing"] == 0
+            [delivery] = await emulator.delivered()
+
+        assert delivery["state"] == "given up"
+        assert emulator.ledger()["webhooks"]["failed"] == 0
+
+
 class TestFaults:
     """Faults of webhooks."""
 
@@ -242,6 +280,7 @@ class TestBounds:
             for _ in range(8):
                 emulator.say("app", "1", "Hi")
             assert [one["state"] for one in emulator.deliveries()] == ["dropped"] * 3
+            assert emulator.ledger()["webhooks"]["failed"] == 3
             deliveries = await emulator.delivered()
 
         assert [one["state"] for one in deliveries] == ["dropped"] * 3 + ["delivered"] * 5

@@ -6,6 +6,7 @@ import sys
 from typing import Final
 
 import pytest
+from support.patience import PATIENCE
 
 from sunshine_async._http.fork import ForkSafeLock, _renew_all
 
@@ -60,7 +61,7 @@ sys.exit(bool(status))
 @pytest.mark.parametrize("lock", ["tls", "jwt", "shared"])
 def test_lock_that_a_thread_of_the_parent_holds(lock: str) -> None:
     """A child gets along while the parent is making a context, a token or a pace."""
-    subprocess.run([sys.executable, "-c", FORKING, lock], check=True, timeout=60)  # noqa: S603
+    subprocess.run([sys.executable, "-c", FORKING, lock], check=True, timeout=PATIENCE)  # noqa: S603
 
 
 def test_lock_that_is_held_at_the_fork() -> None:

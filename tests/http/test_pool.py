@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 from support.certificates import tls
+from support.patience import PATIENCE
 from support.servers import Blocking, Peer, always, answer, serving, silent, slowly
 from support.virtual import sleep, until, virtual
 from support.wires import body_of, call, hand, pool_of, sockets, wired
@@ -445,7 +446,7 @@ class TestCancellation:
                     for task in tasks:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE):
                     replies = await asyncio.gather(*(call(wire) for _ in range(10)))
                 assert all(isinstance(reply, Response) for reply in replies), replies
             pool = pool_of(wire)

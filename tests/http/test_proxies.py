@@ -16,6 +16,7 @@ import httpx
 import pytest
 import trustme
 from support.certificates import certified, tls
+from support.patience import PATIENCE
 from support.proxying import (
     JANE,
     TUNNEL,
@@ -94,7 +95,11 @@ PROXIES: Final[dict[str, tuple[Any, str, Fault]]] = {
 
 
 async def refused(
-    port: int, *, proxy: str | None, ssl_context: ssl.SSLContext | None = None
+    port: int,
+    *,
+    proxy: str | None,
+    ssl_context: ssl.SSLContext | None = None,
+    connect: float = PATIENCE,
 ) -> ConnectError:
     """Return the error of a create without a key, of which no byte may have left."""
     client = SunshineClient(
@@ -103,11 +108,11 @@ async def refused(
         base_url=f"https://127.0.0.1:{port}",
         proxy=proxy,
         ssl_context=ssl_context or tls().client,
-        timeout=httpx.Timeout(30, connect=0.5),
+        timeout=httpx.Timeout(PATIENCE, connect=connect),
         retry=Retry(first_wait=0, max_attempts=2),
     )
     async with client:
-        with anyio.fail_after(20), pytest.raises(ConnectError) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(ConnectError) as caught:
             await client.users.create(UserCreateBody())
     error = caught.value
     assert not error.maybe_applied
@@ -139,11 +144,12 @@ class TestBeforeTheRequest:
     def test_proxy_that_does_not_connect(self, name: str, backend: str) -> None:
         """A create through a proxy that refuses, breaks off or is silent was not sent."""
         make, says, fault = PROXIES[name]
+        connect = 0.5 if name in ("unanswered", "no TLS in the tunnel") else PATIENCE
 
         async def scenario() -> None:
             heard: list[bytes] = []
             async with listening(make(heard)) as port:
-                error = await refused(1, proxy=url_of(port))
+                error = await refused(1, proxy=url_of(port), connect=connect)
             assert error.fault is fault
             assert says in str(error)
             assert f"127.0.0.1:1 through the proxy http://127.0.0.1:{port} failed" in str(error)
@@ -460,7 +466,7 @@ def test_no_socket_is_left_where_tls_never_ends(backend: str) -> None:
                 with pytest.raises(ConnectError, match="took too long"):
                     await client.users.create(UserCreateBody())
                 gc.collect()  # which complains of a socket that is still open
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE):
                     await closed.wait()
             tasks.cancel_scope.cancel()
 

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from support.patience import PATIENCE
 from support.servers import Peer, always, answer, serving, silent
 from support.virtual import until
 from support.wires import AMPLE, call, hand, pool_of, wired
@@ -212,7 +213,7 @@ class TestEnds:
             await go_on.wait()
 
         async with serving(script, deaf=True) as server, wired(server.url) as wire:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 reply = await call(
                     wire, "POST", "/", of(*[bytes(2**20)] * 32), write=0.02, total=None
                 )

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 from support.certificates import tls
+from support.patience import PATIENCE
 from support.servers import Peer, always, answer, answering, serving, silent, slowly
 from support.virtual import sleep, until, virtual
 from support.wires import ENDLESS, body_of, call, pool_of, wired
@@ -150,7 +151,7 @@ class TestTime:
             await go_on.wait()
 
         async with serving(script, deaf=True) as server, wired(server.url) as wire:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 reply = await call(wire, "POST", "/", bytes(2**25), write=0.02, total=None)
             go_on.set()
 

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 from support.journals import dixa_people, effects
+from support.patience import PATIENCE
 
 from sunshine_async import ApiToken, DixaClient, NotFoundError, Pace, Retry
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
@@ -189,7 +190,7 @@ class TestParcels:
             with open_rows("-", job.shape, stdin=pipe) as found:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(job.run, found)
-                    with anyio.fail_after(20):
+                    with anyio.fail_after(PATIENCE):
                         while job.report.done < 2:
                             await anyio.lowlevel.checkpoint()
                     feed.close()

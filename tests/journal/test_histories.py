@@ -21,6 +21,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 from attrs import define, field
+from support.patience import PATIENCE
 from support.size import sized
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
@@ -418,7 +419,7 @@ async def test_histories(part: int) -> None:
     for seed in range(part, HISTORIES, PARTS):
         with TemporaryDirectory(dir=IN_MEMORY) as folder:
             try:
-                with anyio.fail_after(60):
+                with anyio.fail_after(PATIENCE):
                     await play(seed, Path(folder))
             except (AssertionError, TimeoutError) as error:
                 wrong.append(str(error) or f"history {seed} hangs")

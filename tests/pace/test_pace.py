@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.patience import PATIENCE
 from support.size import sized
 
 from sunshine_async import Lane, Pace
@@ -462,7 +463,7 @@ async def test_a_loop_that_is_closed_with_calls_in_line() -> None:
         thread.start()
         thread.join()
         pace.leave()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await acquire_slot(pace, CLOCK)
         gc.collect()
 

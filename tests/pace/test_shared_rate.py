@@ -8,6 +8,8 @@ from pathlib import Path
 from threading import Event, Thread, current_thread
 
 import pytest
+from support.patience import PATIENCE
+from support.virtual import until
 
 from sunshine_async import (
     ApiToken,
@@ -55,8 +57,8 @@ class Memory(Allowance):
 
 
 async def start(pace: Pace, lane: Lane = Lane.INTERACTIVE) -> float:
-    """Start a call, for ten seconds at most; return the time of the start."""
-    async with asyncio.timeout(10):
+    """Start a call; return the time of the start."""
+    async with asyncio.timeout(PATIENCE):
         await acquire_slot(pace, CLOCK, lane)
     return CLOCK.now()
 
@@ -71,13 +73,6 @@ def rate_of(pace: Pace) -> SharedRate:
     """Return the shared rate of *pace*."""
     assert pace.shared_rate is not None
     return pace.shared_rate
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Return when *holds*, after ten seconds at most; the thread needs a moment."""
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - a thread's work
-            await asyncio.sleep(0)
 
 
 async def test_paces_of_a_store_share_the_rate() -> None:

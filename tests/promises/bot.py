@@ -19,6 +19,7 @@ def main(
     folder: Path, inbox: str, port: int, *, seconds: float, lease: float, emulator: str | None
 ) -> None:
     """Serve on *port*; a handler takes so many *seconds*."""
+    (folder / f"{port}.pid").write_text(f"{os.getpid()}")
     log = os.open(folder / "log", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     receiver = webhooks.Receiver(webhooks.SunshineWebhooks(SECRET), inbox, lease=lease)
     auth = BasicAuth("key", "secret")

@@ -14,17 +14,18 @@ from typing import Any, Final
 
 import httpx
 from attrs import define, field, frozen
-from support.forking import REAL
+from support.forking import INSTANT, REAL, Command
+from support.patience import PATIENCE
 from support.size import sized
 
 from sunshine_async.journal import Journal, State
 
-_PATIENCE = 60.0
 _NONE_MORE = 3.0  # seconds
 _POLL = 0.02  # seconds
 _API: Final = {"trust_env": False, "verify": ssl.create_default_context()}
 """Options of a request to the emulator: else each request would load all certificates."""
 _EARLY = 0.25  # of the kills
+_SETTLING = 0.25  # seconds: several times the latency of the emulator
 
 
 @frozen
@@ -130,6 +131,13 @@ class Process:
         found: dict[str, Any] = httpx.get(f"{self.base_url}/_emulator/ledger", **_API).json()
         return found
 
+    def settle(self) -> None:
+        """Return once the requests that have come have had all effects."""
+        before = None
+        while before != (now := self.ledger()):
+            before = now
+            time.sleep(_SETTLING)
+
     def spoil(self, *mishaps: Mapping[str, Any]) -> None:
         """Let that go wrong with the next calls, one after another."""
         for mishap in mishaps:
@@ -154,15 +162,20 @@ def emulator(folder: Path, *arguments: str, command: tuple[str, ...] = REAL) -> 
         process.kill()
 
 
-def ended(process: "subprocess.Popen[str]", patience: float = _PATIENCE) -> tuple[str, str]:
-    """Return what *process* has said, once it has ended; end it where that takes too long."""
-    try:
-        return process.communicate(timeout=patience)
-    except subprocess.TimeoutExpired:
+def ended(process: "subprocess.Popen[str]", there: Process) -> tuple[str, str]:
+    """Return what *process* has said, once it has ended; end it where no more requests come."""
+    requests = None
+    while True:
+        try:
+            return process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            before, requests = requests, there.ledger()["requests"]
+            if requests != before:
+                continue
         process.terminate()
         said, noted = process.communicate()
-        message = f"it had not ended in {patience:.0f} s: {said} {noted}"
-        raise AssertionError(message) from None
+        message = f"no request came for {PATIENCE:.0f} s: {said} {noted}"
+        raise AssertionError(message)
 
 
 @frozen
@@ -175,11 +188,11 @@ class Importing:
     rows: list[dict[str, Any]] = field(repr=False)
     options: tuple[str, ...] = ()
     kind: Kind = SUNSHINE
-    patience: float = _PATIENCE
-    """Seconds after which a start of it should have ended."""
-    command: tuple[str, ...] = REAL
+    command: Command = REAL
     none_more: float = _NONE_MORE
     """Seconds without a request after which the next kill comes."""
+    instant: bool = False
+    """True: a start in a fork waits for nothing; the requests of a kill are waited for instead."""
 
     @property
     def journal(self) -> Path:
@@ -193,6 +206,7 @@ class Importing:
             file.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         service = self.kind.service
         env = {**os.environ, **self.kind.env, f"{service.upper()}_BASE_URL": self.base_url}
+        env |= {INSTANT: "1"} if self.instant else {}
         return subprocess.Popen(  # noqa: S603 - our own program
             [
                 *self.command, "import", str(file), "--mode", self.mode, "--yes", "--json",
@@ -223,12 +237,14 @@ class Importing:
             process = self.start()
             if kills < times:
                 if random.random() < _EARLY:
-                    time.sleep(random.uniform(0.1, 0.8))
+                    time.sleep(random.uniform(0.1, 0.8) * (1 if self.command == REAL else 0.1))
                 else:
                     most = len(self.rows) // self.kind.at_once // (times + 1)
                     self._wait(random.randrange(1, max(2, most)), there)
                 process.kill()
-            said, noted = ended(process, self.patience)
+            said, noted = ended(process, there)
+            if self.instant:
+                there.settle()
             if process.returncode >= 0:
                 assert said, noted
                 return kills, json.loads(said)
@@ -328,7 +344,6 @@ def play(
     random: Random,
     *options: str,
     mishaps: Sequence[Mapping[str, Any]] = (),
-    patience: float = _PATIENCE,
     command: tuple[str, ...] = REAL,
 ) -> Played:
     """Kill the import of a *scene*, on an emulator with *options*, until it ends.
@@ -341,7 +356,7 @@ def play(
             there.add([_before(row) for row in kind.people(rows)], kind)
         people = kind.people(rows, without=without)
         start = sized(REAL, command)
-        job = Importing(folder, there.base_url, mode, people, (), kind, patience, start)
+        job = Importing(folder, there.base_url, mode, people, (), kind, start)
         killed, said = job.killed(kills, random, there, mishaps)
         return Played(killed, said, judged(job, there), there.ledger()[kind.service])
 

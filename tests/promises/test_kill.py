@@ -73,7 +73,7 @@ def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> Non
         there.kill()
         time.sleep(1.0)
         there.start()
-        said, noted = ended(process)
+        said, noted = ended(process, there)
         verdict = judged(job, there)
     assert process.returncode == 0, noted
     assert json.loads(said)["done"] == ROWS
@@ -92,7 +92,7 @@ def test_a_disk_that_fills(tmp_path: Path, forked: Command) -> None:
     with emulator(tmp_path, "--latency", "0.002", command=forked) as there:
         job = Importing(tmp_path, there.base_url, "create", rows, command=forked)
         process = job.start(preexec_fn=little_room)
-        said, noted = ended(process)
+        said, noted = ended(process, there)
         assert process.returncode == 3, (said, noted)
         assert "disk is full" in json.loads(said)["reason"]
         assert 0 < len(there.users()) < number
@@ -116,12 +116,12 @@ def test_interrupted(tmp_path: Path, forked: Command) -> None:
         process.send_signal(signal.SIGSTOP)  # the first job waits, however long the second takes
         other = evolve(job, command=forked)
         second = other.start()
-        said, noted = ended(second)
+        said, noted = ended(second, there)
         process.send_signal(signal.SIGCONT)
         assert (second.returncode, said) == (2, "")
         assert "is in use by another process" in noted
         process.terminate()
-        said, noted = ended(process)
+        said, noted = ended(process, there)
         assert process.returncode == 143, noted
         first = json.loads(said)
         assert first["done"] + first["waiting"] == number

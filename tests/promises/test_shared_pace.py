@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import shared_pace
 from limiters import Gate, TokenBucket, serve
+from support.patience import PATIENCE
 from support.redis_server import REASON
 from support.size import sized
 
@@ -44,7 +45,7 @@ async def test_a_killed_process_leaves_its_share(tmp_path: Path) -> None:
     command = [sys.executable, shared_pace.__file__, "--work", json.dumps(told)]
     first, second = [await asyncio.create_subprocess_exec(*command) for _ in range(2)]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(gate.accepted) < 40:  # noqa: ASYNC110 - another process's work
                 await asyncio.sleep(0.05)
             first.kill()

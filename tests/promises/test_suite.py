@@ -1,4 +1,4 @@
-"""The shape of the tests: no test sleeps in real time, and each helper stands once."""
+"""The shape of the tests: no real sleeps, a single bound of all waits, and each helper once."""
 
 import ast
 from collections import defaultdict
@@ -11,6 +11,8 @@ TESTS = Path(__file__).parents[1]
 FILES = sorted(TESTS.rglob("*.py"))
 CLOCKS = {"anyio", "asyncio", "time", "trio"}
 SLEEPS = {"sleep", "sleep_until"}
+BOUNDED = {"communicate", "wait", "acquire", "join", "run", "create_connection"}
+"""Functions that wait for something certain, for so many seconds at most."""
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -38,6 +40,18 @@ def sleeps(module: ast.Module) -> Iterator[int]:
                     yield node.lineno
 
 
+def hasty(module: ast.Module) -> Iterator[int]:
+    """Yield the lines of *module* that wait for something certain, for a number of seconds."""
+    for node in ast.walk(module):
+        match node:
+            case ast.Call(ast.Attribute(_, "fail_after"), [ast.Constant()]):
+                yield node.lineno
+            case ast.Call(ast.Attribute(_, name) | ast.Name(name), _, keywords) if name in BOUNDED:
+                for one in keywords:
+                    if one.arg == "timeout" and isinstance(one.value, ast.Constant):
+                        yield node.lineno
+
+
 def meaning(node: Definition) -> str:
     """Return all of a definition but its name, its documentation and its decorators."""
     head = [*node.bases, *node.keywords] if isinstance(node, ast.ClassDef) else [node.args]
@@ -57,6 +71,13 @@ def test_no_test_sleeps_in_real_time() -> None:
         if not file.is_relative_to(TESTS / "promises") and "sleep" in file.read_text("utf-8")
         for line in sleeps(syntax_tree(file))
     ]
+
+    assert found == []
+
+
+def test_all_waits_have_one_bound() -> None:
+    """A wait for something certain ends after `PATIENCE`: a slow machine breaks no promise."""
+    found = [f"{file.relative_to(TESTS)}:{line}" for file in FILES for line in hasty(tree(file))]
 
     assert found == []
 

@@ -18,7 +18,9 @@ import anyio
 import httpx
 import pytest
 from attrs import define, field
+from patience import until
 from support.deliveries import HEADERS, Order, envelope, message, shuffled_deliveries
+from support.patience import PATIENCE
 from support.postgres import PostgresServer
 from support.size import sized
 
@@ -56,15 +58,15 @@ class Bot:
         )
 
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
-        """The running process."""
-        assert self._process is not None
-        return self._process
+    def pid(self) -> int:
+        """Return the id of the process that answers, which may be a fork."""
+        return int((self.folder / f"{self.port}.pid").read_text())
 
     def kill(self) -> None:
         """Kill the bot, with no time to do anything."""
-        self.process.kill()
-        self.process.wait()
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def log(self) -> list[tuple[str, str, int]]:
         """Return begins and ends, with id and attempt, in order."""
@@ -74,9 +76,10 @@ class Bot:
 
     async def until_handled(self, ids: set[str]) -> None:
         """Wait until the attempts on all *ids* have ended."""
-        with anyio.fail_after(120):
-            while {name for what, name, _ in self.log() if what == "end"} != ids:  # noqa: ASYNC110 - another process
-                await anyio.sleep(0.05)
+        await until(
+            lambda: {name for what, name, _ in self.log() if what == "end"} == ids,
+            lambda: len(self.log()),
+        )
 
     async def send(self, client: httpx.AsyncClient, delivery: list[Any]) -> int:
         """Send a delivery; return the status, 0 if no answer came."""
@@ -92,7 +95,7 @@ class Bot:
 
     async def until_begun(self, id: str) -> None:
         """Wait until an attempt on *id* has begun."""
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             while id not in {name for _, name, _ in self.log()}:  # noqa: ASYNC110 - another process
                 await anyio.sleep(0.05)
 
@@ -123,7 +126,7 @@ def running(
         bot.kill()
 
 
-@pytest.mark.usefixtures("quick_starts")
+@pytest.mark.usefixtures("instant_starts")
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_killed_again_and_again(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
@@ -197,13 +200,14 @@ async def test_killed_again_and_again(
         assert sorted(found) == sorted(f"You said: hello {n}" for n in numbers if inbox)
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_a_disk_that_fills(tmp_path: Path) -> None:
     """A file that can't grow: 503 for the deliveries; with room again all are taken and handled."""
     deliveries = [[message(n, f"c{n}", padding="x" * 5000)] for n in range(60)]
     with running(tmp_path) as bot:
         async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
             await bot.deliver(client, [message(1000, "c")])
-            pid, no_limit = bot.process.pid, resource.RLIM_INFINITY
+            pid, no_limit = bot.pid, resource.RLIM_INFINITY
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (200_000, no_limit))
             statuses = [await bot.send(client, delivery) for delivery in deliveries]
             assert set(statuses) == {200, 503}
@@ -223,7 +227,7 @@ async def test_a_database_that_is_restarted(
     number = sized(300, 60)
     deliveries = [[message(n, f"c{n % 20}")] for n in range(number)]
     with running(tmp_path, database, seconds=0.01) as one, running(tmp_path, database) as other:
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=PATIENCE) as client:
             for place in range(number // 3):
                 await (one, other)[place % 2].deliver(client, deliveries[place])
             postgres.stop()
@@ -248,8 +252,10 @@ async def test_a_bot_that_starts_without_its_database(
     postgres.stop()
     try:
         with running(tmp_path, database) as bot:
-            async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
-                with anyio.fail_after(60):
+            async with httpx.AsyncClient(
+                headers=HEADERS, trust_env=False, timeout=PATIENCE
+            ) as client:
+                with anyio.fail_after(PATIENCE):
                     while not (status := await bot.send(client, [message(1)])):  # noqa: ASYNC110 - another process
                         await anyio.sleep(0.05)
                 postgres.start()
@@ -260,19 +266,20 @@ async def test_a_bot_that_starts_without_its_database(
     assert status == 503
 
 
+@pytest.mark.usefixtures("quick_starts")
 async def test_an_owner_that_is_stopped(tmp_path: Path, database: str) -> None:
     """The events of a stopped process go to another one; going on, the process changes nothing."""
     with (
         running(tmp_path, database, seconds=1.0, lease=3.0) as owner,
         running(tmp_path, database) as other,
     ):
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=PATIENCE) as client:
             await owner.deliver(client, [message(0)])
             await owner.until_begun("e0")
-            owner.process.send_signal(signal.SIGSTOP)
+            os.kill(owner.pid, signal.SIGSTOP)
             await other.deliver(client, [message(1)])
             await other.until_handled({"e0", "e1"})
-            owner.process.send_signal(signal.SIGCONT)
+            os.kill(owner.pid, signal.SIGCONT)
             await owner.deliver(client, [message(2)])
             await owner.deliver(client, [message(3, "d")])
             await owner.until_handled({"e0", "e1", "e2", "e3"})

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from threading import Semaphore
 from typing import Final
 
+from support.patience import PATIENCE
+
 from sunshine_async.emulator import Emulator
 
 
@@ -20,9 +22,9 @@ class Arrivals:
         return time.monotonic()
 
     def wait(self, requests: int) -> None:
-        """Return after so many more requests; give up where none comes for 20 seconds."""
+        """Return after so many more requests; give up where none comes in `PATIENCE`."""
         for _ in range(requests):
-            assert self._requests.acquire(timeout=20)
+            assert self._requests.acquire(timeout=PATIENCE)
 
 
 @contextmanager

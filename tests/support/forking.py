@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from runpy import run_module, run_path
@@ -30,9 +30,12 @@ HERE = Path(__file__).resolve()
 Command: TypeAlias = tuple[str, ...]
 REAL: Command = (sys.executable, "-m", "sunshine_async")
 """The command in a process that imports the package."""
+INSTANT = "SUNSHINE_TESTS_INSTANT"
+"""Variable of the environment: in a fork with this variable the waits of the library are instant."""
 IMPORTED = (
     "sunshine_async.cli.app", "sunshine_async.emulator", "sunshine_async.journal",
-    "sunshine_async.webhooks", "sunshine_async.sunshine.messages", "uvicorn.main",
+    "sunshine_async.webhooks", "sunshine_async.sunshine.messages", "sunshine_async.testing",
+    "uvicorn.main",
     "uvicorn.lifespan.on", "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl",
     "anyio._backends._asyncio", "typer.rich_utils",
 )  # fmt: skip
@@ -162,10 +165,12 @@ def run(arguments: list[str]) -> None:
     folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     first = Path.cwd() if is_module else Path(program).parent
     sys.path[:0] = [str(first), *filter(None, folders)]
-    if is_module:
-        run_module(program, run_name="__main__", alter_sys=True)
-    else:
-        run_path(program, run_name="__main__")
+    testing = import_module("sunshine_async.testing")
+    with testing.no_waiting() if INSTANT in os.environ else nullcontext():
+        if is_module:
+            run_module(program, run_name="__main__", alter_sys=True)
+        else:
+            run_path(program, run_name="__main__")
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 import psycopg
 import pytest
 from attrs import define, field
+from support.patience import PATIENCE
 from support.servers import unused_port
 
 _LIFETIME: Final = "3600"  # seconds: a server that is left behind ends
@@ -92,7 +93,7 @@ class PostgresServer:
         """Create the files of the server."""
         subprocess.run(  # noqa: S603 - our own program
             [self._programs / "initdb", "-D", self._folder, *_INITDB],
-            check=True, capture_output=True, timeout=60, cwd="/", **self._user,
+            check=True, capture_output=True, timeout=PATIENCE, cwd="/", **self._user,
         )  # fmt: skip
 
     def start(self) -> None:
@@ -118,14 +119,16 @@ class PostgresServer:
         """End the server and all its connections."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def _address(self, database: str) -> str:
         return f"postgresql://postgres:pass-word@127.0.0.1:{self.port}/{database}"
 
     def _connect(self, database: str) -> "psycopg.Connection[Any]":
-        return psycopg.connect(self._address(database), connect_timeout=5, autocommit=True)
+        return psycopg.connect(
+            self._address(database), connect_timeout=int(PATIENCE), autocommit=True
+        )
 
 
 def _drain(log: IO[bytes]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from attrs import frozen
+from support.patience import PATIENCE
 from support.servers import unused_port
 
 REASON = "redis-server isn't installed: apt-get install redis-server"
@@ -43,7 +44,7 @@ def redis_server(folder: Path, port: int | None = None) -> Iterator[RedisServer]
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - found above
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         with redis.Redis(port=port) as client:
             while True:
                 try:

@@ -8,6 +8,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import anyio
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
+from support.patience import PATIENCE
 from trio.testing import MockClock
 
 from sunshine_async._pace.waiting import CLOCK
@@ -110,7 +111,7 @@ async def settled() -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Let the loop run until *holds*, where no event tells; give up after ten seconds."""
-    with anyio.fail_after(10):
+    """Let the loop run until *holds*, where no event tells; give up after `PATIENCE`."""
+    with anyio.fail_after(PATIENCE):
         while not holds():
             await CLOCK.sleep(0.01 if CLOCK.now is anyio.current_time else 0)

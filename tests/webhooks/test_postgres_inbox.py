@@ -29,6 +29,7 @@ from support.inboxes import (
     ids,
     postgres_inbox,
 )
+from support.patience import PATIENCE
 from support.postgres import PostgresServer
 from support.servers import unused_port
 from support.size import sized
@@ -187,7 +188,7 @@ def test_a_fork_leaves_the_inbox_to_the_parent(database: str) -> None:
     """A child is refused, and its end leaves the connection of the parent as it is."""
     ran = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", FORKING, database], env={**os.environ, "PYTHONPATH": TESTS},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
 
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -450,14 +451,14 @@ async def test_receivers_share_an_inbox(database: str) -> None:
             got.append((place, received.id))
             if len(got) == 2:
                 done.set()
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE):
                 await done.wait()
 
     one, other = receivers
     async with one, other, sender(one) as client, sender(other) as second:
         assert await post(client, message(1, "c"), message(2, "d")) == 200
         assert await post(second, message(1, "c")) == 200
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             await done.wait()
     assert {place for place, _ in got} == {0, 1}
     assert {name for _, name in got} == {"e1", "e2"}
@@ -483,7 +484,7 @@ async def test_a_lost_lease_cancels_the_handlers(
 
     async with receiver, sender(receiver) as client:
         assert await post(client, message(1)) == 200
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             await begun.wait()
             await anyio.to_thread.run_sync(execute, database, "DELETE FROM sunshine_inbox.workers")
             await cancelled.wait()
@@ -495,7 +496,7 @@ async def test_a_lost_lease_cancels_the_handlers(
             "UPDATE sunshine_inbox.queues SET worker = NULL, number = NULL",
             "UPDATE sunshine_inbox.events SET state = 0",
         )
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             await again.wait()
     [text] = [text for text in caplog.messages if "void here" in text]
     assert text.startswith("1 events under way")

@@ -27,6 +27,7 @@ from support.deliveries import (
     shuffled_deliveries,
 )
 from support.frames import leaks
+from support.patience import PATIENCE
 from support.size import sized
 
 from sunshine_async import (
@@ -97,14 +98,14 @@ class Bot:
 
     async def until(self, number: int, *, ended: int = 0) -> None:
         """Wait until so many attempts have begun, and so many have *ended* well."""
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             while len(self.got) < number or self.ended < ended:
                 await self._changed.wait()
 
 
 async def dead_letters(receiver: Receiver, number: int) -> list[Any]:
     """Return the dead letters once there are so many."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         while len(found := await receiver.dead()) < number:
             await anyio.lowlevel.checkpoint()
     return found
