@@ -279,7 +279,7 @@ class OneCall:
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
-            limit = limit_in_headers(reply.headers, time())
+            limit = limit_in_headers(reply.headers, time()) if reply.tells_limit else None
             if limit is not None:
                 self.context.pace.tell(limit, self.context.clock.now())
             if fault is not None:

@@ -11,7 +11,8 @@ from attrs import astuple, define, field
 
 from sunshine_async._http.failures import connect_failure, is_clean_end, refuses_client
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
-from sunshine_async._http.response_parser import InvalidResponseError, ResponseParser
+from sunshine_async._http.response_body import InvalidResponseError
+from sunshine_async._http.response_parser import ResponseParser
 from sunshine_async.errors import Fault
 
 _PIECE_SIZE: Final = 64 * 1024
@@ -193,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         self._last_activity = self._loop.time()
-        data = self._buffer[:nbytes]
+        data = self._buffer[:nbytes].tobytes()
         if nbytes == len(self._buffer) < _LARGEST_READ:
             self._buffer = memoryview(bytearray(2 * nbytes))
         try:
