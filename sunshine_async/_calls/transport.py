@@ -111,7 +111,7 @@ class Transport(CallContext):
                 return endpoint.result(response)
             failed: SunshineError = self._api_error(call, response)
         except SunshineError as error:
-            started = call.progress.started and call.replay is not Replay.SAFE  # a transport raised
+            started = call.started and call.replay is not Replay.SAFE  # a transport raised
             error.maybe_applied |= call.maybe_applied or started
             raise
         except Exception as error:
@@ -120,7 +120,7 @@ class Transport(CallContext):
                 raise
             failed = uncertain(error) if own else _unexpected_error(error, call, response)
         except BaseException as error:
-            left = call.maybe_applied or call.progress.started
+            left = call.maybe_applied or call.started
             if left and call.replay is not Replay.SAFE:
                 error.add_note(SENT_NOTE.format(endpoint=endpoint))
             raise
@@ -184,7 +184,7 @@ def _unexpected_error(error: Exception, call: OneCall, response: Response | None
     """
     reason = f"{type(error).__name__} at {_line_of(error)}"
     kind = ResponseDecodeError
-    acted = call.maybe_applied or call.progress.started or call.fault in MAY_HAVE_ACTED
+    acted = call.maybe_applied or call.started or call.fault in MAY_HAVE_ACTED
     sent = acted or response is not None
     if is_mock_error(error):
         reason, kind = f"{reason}: {error}", MockError

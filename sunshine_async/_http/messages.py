@@ -111,7 +111,7 @@ SENT_NOTE: Final = "{endpoint} had left: the service may have acted on it"
 class SendProgress:
     """Progress of an attempt, for the code that cancels the attempt."""
 
-    started: bool = False
+    started: bool = field(default=False, init=False)
     """True as soon as a byte of the request may have been sent."""
 
 
