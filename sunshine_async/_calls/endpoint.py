@@ -145,15 +145,18 @@ class Endpoint(Generic[B, R]):
         return self.replay
 
     def request(
-        self, body: B | None, path: Mapping[str, str], query: Mapping[str, str | None] | str
+        self,
+        body: B | None,
+        path: Mapping[str, str] | str,
+        query: Mapping[str, str | None] | str,
     ) -> Request:
         """Return the request for *body*, the values of *path*, and the set values of *query*.
 
-        A *query* of text comes from the service and stays unchanged, as does a `StreamedBody` body.
+        A *path* of text comes from `fill_path`. A *query* of text comes from the service and stays unchanged, as does a `StreamedBody` body.
         Raise `ValueError` for an invalid id, and for a body that JSON can't hold or that is larger
         than the service takes; `TypeError` for a body of another class.
         """
-        target = self._fill_path(path)
+        target = path if isinstance(path, str) else self.fill_path(path)
         if query and (asked := query if isinstance(query, str) else encode_query(query)):
             target = f"{target}?{asked}"
         if body is None and self.accepts in (None, Json):
@@ -171,7 +174,7 @@ class Endpoint(Generic[B, R]):
             del body  # error reporters attach local variables
             raise TypeError(message)
 
-    def _fill_path(self, values: Mapping[str, str]) -> str:
+    def fill_path(self, values: Mapping[str, str]) -> str:
         """Return the path with each of *values* as one segment."""
         target = ""
         for literal, name in self._pieces:

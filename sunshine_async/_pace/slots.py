@@ -257,7 +257,8 @@ class Slots:
 
     def _wait(self, now: float, lane: Lane) -> float | None:  # noqa: ARG002 - `Pace` goes by it
         """Return the seconds until a call of *lane* may start, or None: when a call has ended."""
-        return 0.0 if self._in_flight < self._bound(lane) else None
+        limit = self._bound(lane) if lane is _BATCH else self._limit
+        return 0.0 if self._in_flight < limit else None
 
     def _bound(self, lane: Lane) -> float:
         if lane is not _BATCH or (self._queue.interactive and self._queue.is_batch_due()):
