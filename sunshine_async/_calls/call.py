@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNAUTHORIZED: Final = 401
+_BATCH: Final = Lane.BATCH  # looked up once, as are the next: an enum's members take their time
+_NO_SIGN: Final = Sign.NOTHING
 
 _SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
     None: Sign.ANSWERED,
@@ -67,7 +69,7 @@ _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
 
 
 @define
-class OneCall:
+class OneCall(SendProgress):
     """State of one call between attempts, and the decision after each attempt."""
 
     context: CallContext
@@ -88,7 +90,7 @@ class OneCall:
     """The deadline; None until the first attempt of a batch's call may start."""
     ended_at: float = 0.0
     """Of the last attempt."""
-    sign: Sign = Sign.NOTHING
+    sign: Sign = _NO_SIGN
     """The sign of the service's health that the last attempt gave."""
     fault: Fault | None = None
     """The fault of the last attempt; None if the attempt settled the call."""
@@ -97,7 +99,6 @@ class OneCall:
     maybe_applied: bool = False
     """True if an attempt before the last may have been applied."""
     retry_budget_spent: bool = False
-    progress: SendProgress = field(factory=SendProgress)
     authorization: str = field(default="", repr=False)
     renewed: bool = False
     """True after a renewal of the credentials: a call renews at most once."""
@@ -110,7 +111,7 @@ class OneCall:
     async def run(self) -> Response:
         """Return the response that ends the call; raise `TransportError` if none came."""
         reply: Response | Failure | None = None
-        if self.lane is not Lane.BATCH:
+        if self.lane is not _BATCH:
             self.deadline = self.context.clock.now() + self.context.retry.deadline
         while True:
             last, reply = reply, await self._take_turn(reply)
@@ -143,7 +144,7 @@ class OneCall:
         slots, pace, clock = context.slots, context.pace, context.clock
         again = last is not None and (self.throttling is None or not self.throttling.give_way)
         queued = began = clock.now()
-        until = inf if self.deadline is None or lane is Lane.BATCH else self.deadline
+        until = inf if self.deadline is None or lane is _BATCH else self.deadline
         if (last is not None or not slots.enter(began, lane)) and not await acquire_slot(
             slots, clock, lane, again=again, until=until
         ):
@@ -153,7 +154,7 @@ class OneCall:
                 if not await acquire_slot(pace, clock, lane, again=again, until=until):
                     return last or raise_unsent(self.endpoint, pace.pause(clock.now(), lane))
                 began = clock.now()
-            self.sign = Sign.NOTHING
+            self.sign = _NO_SIGN
             try:
                 return await self._attempt(last, queued, began)
             finally:
@@ -176,7 +177,7 @@ class OneCall:
         context, handled, lane = self.context, sys.exception(), self.lane
         if self.deadline is None:
             self.deadline = began + context.retry.deadline
-        elif lane is Lane.BATCH:
+        elif lane is _BATCH:
             self.deadline += began - queued  # a batch's deadline excludes waits in the queue
         if last is not None and began >= self.deadline:
             return last
@@ -186,8 +187,9 @@ class OneCall:
             asked = context.clock.now()
             self.authorization = await self._await_token(context.auth.fetch, timeout)
             timeout = timeout.cap(cast("float", timeout.total) - (context.clock.now() - asked))
-        request, progress = self.request, self.progress
-        probe = self._probe() if lane is Lane.BATCH else None
+        request: Request = self.request
+        progress: SendProgress = self
+        probe = self._probe() if lane is _BATCH else None
         if probe is not None:
             self.deadline = None
             request, progress = probe, SendProgress()
@@ -209,7 +211,8 @@ class OneCall:
             if observer is not None:
                 observer.end_attempt(None)
             raise
-        self._tell(reply, queued, sent_at)
+        if observer is not None or LOG.isEnabledFor(logging.DEBUG):
+            self._tell(reply, queued, sent_at)
         return self._record(reply) if probe is None else self._record_probe(reply)
 
     def _tell(self, reply: Response | Failure, queued: float, sent_at: float) -> None:
@@ -279,7 +282,7 @@ class OneCall:
         if isinstance(reply, Response):
             became = reply.status
             fault = self.endpoint.fault_of(reply.status)
-            limit = limit_in_headers(reply.headers, time())
+            limit = limit_in_headers(reply.headers, time()) if reply.tells_limit else None
             if limit is not None:
                 self.context.pace.tell(limit, self.context.clock.now())
             if fault is not None:
@@ -290,7 +293,7 @@ class OneCall:
             self.retry_after = None
         self.fault = fault
         self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else _SIGN_OF[fault]
-        self.progress.started = False
+        self.started = False
         return reply
 
     def _next_wait(self, fault: Fault) -> float | None:

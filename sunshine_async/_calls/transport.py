@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.call import UNAUTHORIZED, OneCall
@@ -41,6 +41,8 @@ class Transport(CallContext):
     """Values that every path of the service needs, such as the id of the app."""
     lane: Lane | None = None
     """The lane of the calls; None: the lane of the calling task."""
+    _targets: dict[str, str] = field(factory=dict, init=False, repr=False)
+    """The paths that have no values but *path*, filled once: to fill a path takes longer."""
 
     def call(
         self,
@@ -88,7 +90,7 @@ class Transport(CallContext):
         observer: "CallObserver | None" = None,
     ) -> R:
         """Call *endpoint* as `call` does."""
-        request = endpoint.request(body, {**self.path, **path} if path else self.path, query)
+        request = endpoint.request(body, self._path_of(endpoint, path), query)
         # an ABC is slow, and no local variable may hold the body
         if type(request.body) is not bytes and isinstance(request.body, StreamedBody):
             request = evolve(request, body=CallerBody(request.body))
@@ -111,7 +113,7 @@ class Transport(CallContext):
                 return endpoint.result(response)
             failed: SunshineError = self._api_error(call, response)
         except SunshineError as error:
-            started = call.progress.started and call.replay is not Replay.SAFE  # a transport raised
+            started = call.started and call.replay is not Replay.SAFE  # a transport raised
             error.maybe_applied |= call.maybe_applied or started
             raise
         except Exception as error:
@@ -120,7 +122,7 @@ class Transport(CallContext):
                 raise
             failed = uncertain(error) if own else _unexpected_error(error, call, response)
         except BaseException as error:
-            left = call.maybe_applied or call.progress.started
+            left = call.maybe_applied or call.started
             if left and call.replay is not Replay.SAFE:
                 error.add_note(SENT_NOTE.format(endpoint=endpoint))
             raise
@@ -128,6 +130,17 @@ class Transport(CallContext):
             raise failed
         finally:
             del failed  # which holds this frame
+
+    def _path_of(
+        self, endpoint: Endpoint[Any, Any], path: Mapping[str, str]
+    ) -> Mapping[str, str] | str:
+        """Return the values of the path, or the path itself where a call has no values."""
+        if path is not _NOTHING:
+            return {**self.path, **path}
+        target = self._targets.get(endpoint.path)
+        if target is None:
+            target = self._targets[endpoint.path] = endpoint.fill_path(self.path)
+        return target
 
     def _api_error(self, call: OneCall, response: Response) -> ApiError:
         """Return the error to raise for a *response* of refusal."""
@@ -184,7 +197,7 @@ def _unexpected_error(error: Exception, call: OneCall, response: Response | None
     """
     reason = f"{type(error).__name__} at {_line_of(error)}"
     kind = ResponseDecodeError
-    acted = call.maybe_applied or call.progress.started or call.fault in MAY_HAVE_ACTED
+    acted = call.maybe_applied or call.started or call.fault in MAY_HAVE_ACTED
     sent = acted or response is not None
     if is_mock_error(error):
         reason, kind = f"{reason}: {error}", MockError

@@ -124,6 +124,10 @@ def _dataclass_of(kind: Any) -> type:
     return made
 
 
+def _new_extra() -> dict[str, Any]:  # a call of dict[str, Any] costs 2,600 instructions
+    return {}
+
+
 @frozen(kw_only=True, slots=False)
 class Model:
     """Base class of all models. Unknown keys stay in *extra*, and `encode` writes them again.
@@ -131,7 +135,7 @@ class Model:
     A model is a type for Pydantic 2 and FastAPI: names on the wire, strict reading, a JSON schema.
     """
 
-    extra: Mapping[str, Any] = field(factory=dict[str, Any], repr=redact)
+    extra: Mapping[str, Any] = field(factory=_new_extra, repr=redact)
 
     __dataclass_fields__ = _AsDataclass()
     __dataclass_params__ = _AsDataclass()

@@ -172,7 +172,7 @@ def model_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
     def read(data: Any, _: Any) -> Any:
         if not readers:  # made on first use, since a model may hold models of its own kind
             readers.update(field_readers(kind, converter, strict=strict))
-        if data.__class__ is not dict or not needed <= data.keys():
+        if data.__class__ is not dict or (needed and not needed <= data.keys()):
             raise _object_misfit(data, [wire for wire in names if wire in needed])
         values = {} if defaults is None else defaults.copy()
         values[EXTRA] = extra = {}

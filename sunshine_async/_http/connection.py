@@ -11,7 +11,8 @@ from attrs import astuple, define, field
 
 from sunshine_async._http.failures import connect_failure, is_clean_end, refuses_client
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
-from sunshine_async._http.response_parser import InvalidResponseError, ResponseParser
+from sunshine_async._http.response_body import InvalidResponseError
+from sunshine_async._http.response_parser import ResponseParser
 from sunshine_async.errors import Fault
 
 _PIECE_SIZE: Final = 64 * 1024
@@ -70,6 +71,13 @@ class ConnectionState(Enum):
     CLOSED = "carries no more calls; the socket is closed, or is being closed"
 
 
+# looked up once: an enum's members take 900 instructions each time
+_IDLE: Final = ConnectionState.IDLE
+_SENDING: Final = ConnectionState.SENDING
+_WAITING: Final = ConnectionState.WAITING
+_CLOSED: Final = ConnectionState.CLOSED
+
+
 class Connection(asyncio.BufferedProtocol):
     """Connection to one address that carries a single call at a time and sets the call's reply.
 
@@ -86,7 +94,7 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(self, owner: ConnectionOwner, peer: str, *, limit: int, secure: bool) -> None:
-        self.state = ConnectionState.CLOSED
+        self.state: ConnectionState = _CLOSED
         self.idle_since = 0.0
         self._owner: Final = owner
         self._peer: Final = peer
@@ -107,12 +115,12 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._readable = watch_readable(transport)
-        self.state = ConnectionState.IDLE
+        self.state = _IDLE
         self.idle_since = self._loop.time()
 
     def is_available(self) -> bool:
         """Return True if a call may start: the connection is open, and no byte came unasked."""
-        if self.state is not ConnectionState.IDLE or self._transport.is_closing():
+        if self.state is not _IDLE or self._transport.is_closing():
             return False
         if self._secure and not self._used:
             return True  # bytes may be TLS session tickets: no response, and not the end
@@ -126,15 +134,15 @@ class Connection(asyncio.BufferedProtocol):
         self._last_activity = self._loop.time()
         call.progress.started = True
         if call.connection_waiter is not None:
-            self.state = ConnectionState.SENDING
+            self.state = _SENDING
             self._streaming = True
             self._transport.write(call.data)
             call.connection_waiter.set_result(self)
         elif len(call.data) <= _PIECE_SIZE:
-            self.state = ConnectionState.WAITING
+            self.state = _WAITING
             self._transport.write(call.data)
         else:
-            self.state = ConnectionState.SENDING
+            self.state = _SENDING
             self._unsent = memoryview(call.data)
             self._write()
         self._set_timer(self._deadline(call))
@@ -167,8 +175,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close the connection at once, without a reply to a call under way."""
-        if self.state is not ConnectionState.CLOSED:
-            self.state = ConnectionState.CLOSED
+        if self.state is not _CLOSED:
+            self.state = _CLOSED
             self._call = None
             self._unsent = memoryview(b"")
             if self._timer is not None:
@@ -193,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         self._last_activity = self._loop.time()
-        data = self._buffer[:nbytes]
+        data = self._buffer[:nbytes].tobytes()
         if nbytes == len(self._buffer) < _LARGEST_READ:
             self._buffer = memoryview(bytearray(2 * nbytes))
         try:
@@ -218,7 +226,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if refuses_client(exc) and not self._used:  # no request of the connection was read
             self.fail(*astuple(connect_failure(exc, f"connecting to {self._peer}")))
-        elif self.state is not ConnectionState.CLOSED:
+        elif self.state is not _CLOSED:
             reason = f" ({type(exc).__name__})" if exc is not None else ""
             self._fail_lost(f"broke the connection{reason}")
         self._owner.forget(self)
@@ -232,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         if self._drain_waiter is not None and not self._drain_waiter.done():
             self._drain_waiter.set_result(None)
-        if self.state is ConnectionState.SENDING:
+        if self.state is _SENDING:
             self._last_activity = self._loop.time()
             self._write()
 
@@ -241,15 +249,15 @@ class Connection(asyncio.BufferedProtocol):
             piece, self._unsent = self._unsent[:_PIECE_SIZE], self._unsent[_PIECE_SIZE:]
             self._transport.write(piece)
         if self._call is not None and not (self._unsent or self._paused or self._streaming):
-            self.state = ConnectionState.WAITING
+            self.state = _WAITING
             self._set_timer(self._deadline(self._call))
 
     def _finish(self, call: Call, response: Response) -> None:
         self._used = True
         self._call = call.connection = None
         call.set_reply(response)
-        if self.state is ConnectionState.WAITING and self._parser.reusable:
-            self.state = ConnectionState.IDLE
+        if self.state is _WAITING and self._parser.reusable:
+            self.state = _IDLE
             self.idle_since = self._last_activity
             self._owner.release(self)
         else:
@@ -260,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _deadline(self, call: Call) -> float:
         limit = call.timeout.read
-        if self.state is ConnectionState.SENDING:  # a slow source isn't the peer's fault
+        if self.state is _SENDING:  # a slow source isn't the peer's fault
             limit = call.timeout.write if self._paused else None
         return call.deadline if limit is None else min(call.deadline, self._last_activity + limit)
 
@@ -282,7 +290,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._loop.time() < due:
             self._set_timer(due)
         else:
-            event = "take the request" if self.state is ConnectionState.SENDING else "answer"
+            event = "take the request" if self.state is _SENDING else "answer"
             self.fail(Fault.TIMED_OUT, f"{self._peer} did not {event} in time")
 
 

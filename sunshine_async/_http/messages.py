@@ -34,7 +34,7 @@ class StreamedBody(ABC):
         """
 
 
-@frozen
+@define  # not frozen, nor is `Response`: attrs makes a frozen object three times as slowly
 class Request:
     """An outgoing request; *target* is path and query, percent-encoded, below the base URL."""
 
@@ -57,7 +57,7 @@ class Request:
         return body is None or isinstance(body, bytes) or body.ready
 
 
-@frozen
+@define
 class Response:
     """A complete response; the names in *headers* are lower-case."""
 
@@ -66,6 +66,8 @@ class Response:
     body: bytes = field(repr=False)
     body_error: str = field(default="", repr=False)
     """Reason that the body can't be read. If there is a reason, *body* is empty."""
+    tells_limit: bool = field(default=True, repr=False)
+    """False if certainly no header tells a rate limit."""
 
     @property
     def ok(self) -> bool:
@@ -109,7 +111,7 @@ SENT_NOTE: Final = "{endpoint} had left: the service may have acted on it"
 class SendProgress:
     """Progress of an attempt, for the code that cancels the attempt."""
 
-    started: bool = False
+    started: bool = field(default=False, init=False)
     """True as soon as a byte of the request may have been sent."""
 
 

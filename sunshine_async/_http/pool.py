@@ -29,9 +29,10 @@ from sunshine_async.errors import Fault
 
 _FRAMING_HEADERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")
-_REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
+_REQUEST_LINE: Final = re.compile(r"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n")
 _MAX_HEADER_BLOCKS: Final = 16
+_MAX_REQUEST_LINES: Final = 64
 
 
 class Pool:
@@ -236,6 +237,7 @@ class SocketWire:
         )
         self._pools: Final[dict[asyncio.AbstractEventLoop, Pool]] = {}
         self._inherited: Final[list[Pool]] = []
+        self._request_lines: Final[dict[str, bytes]] = {}
         self._header_blocks: Final[dict[int, tuple[Headers, bytes]]] = {}
         renew_after_fork(self)
 
@@ -285,11 +287,10 @@ class SocketWire:
     def _encode(self, request: Request, headers: Headers) -> bytes:
         """Return the bytes of *request*: the head, and the body unless streamed."""
         line = f"{request.method} {self._prefix}{request.target} HTTP/1.1\r\n"
-        if not _REQUEST_LINE.fullmatch(line):
-            message = "the method or the target can't be written as a request line"
-            raise ValueError(message)
         cached = self._header_blocks.get(id(headers))
-        head = line.encode("ascii") + (cached[1] if cached else self._encode_headers(headers))
+        head = (self._request_lines.get(line) or self._encode_request_line(line)) + (
+            cached[1] if cached else self._encode_headers(headers)
+        )
         body = request.body
         if body is None:
             length = b"Content-Length: 0\r\n" if request.method in _BODY_EXPECTED else b""
@@ -299,6 +300,16 @@ class SocketWire:
         if body.length is None:
             return head + b"Transfer-Encoding: chunked\r\n\r\n"
         return b"%bContent-Length: %d\r\n\r\n" % (head, body.length)
+
+    def _encode_request_line(self, line: str) -> bytes:
+        """Return the bytes of *line*, cached: most calls of a batch have the same line."""
+        if not _REQUEST_LINE.fullmatch(line):
+            message = "the method or the target can't be written as a request line"
+            raise ValueError(message)
+        if len(self._request_lines) >= _MAX_REQUEST_LINES:
+            self._request_lines.clear()
+        encoded = self._request_lines[line] = line.encode("ascii")
+        return encoded
 
     def _encode_headers(self, headers: Headers) -> bytes:
         """Return the bytes of *headers*, cached by the identity of the mapping."""

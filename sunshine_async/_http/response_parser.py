@@ -1,119 +1,87 @@
 """Parser of HTTP/1.1 responses on top of httptools, in bounded memory. No I/O.
 
 - `ResponseParser` reads the responses of one connection, one after another.
-- `BodyDecoder` collects the pieces of a body, and inflates gzip.
-- `merge_content_lengths` repairs a head with the same ``Content-Length`` twice.
+- `PlainResponseReader` reads the usual response, which comes in one piece, at a fifth of the cost.
 """
 
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, lru_cache
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 import httptools
 from attrs import evolve
 
 from sunshine_async._http.messages import Response
+from sunshine_async._http.response_body import BodyDecoder, InvalidResponseError, reject
+from sunshine_async._http.response_head import (
+    Fields,
+    LazyHeaders,
+    merge_content_lengths,
+    merge_fields,
+)
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 200
 MAX_INTERIM: Final = 20
 
 _SWITCHING_PROTOCOLS: Final = 101
+_SHORT_HEAD: Final = 4 * MAX_FIELDS
+"""Bytes of a head that can't have too many fields."""
 _LOWEST: Final = 100
 _LOWEST_FINAL: Final = 200
 _LOWEST_REFUSAL: Final = 300
 _FRAMING: Final = frozenset(map(len, ("transfer-encoding", "content-length", "content-encoding")))
+_NO_CONTENT: Final = frozenset({204, 304})
 _H: Final = ord("H")
 _END: Final = b"\r\n\r\n"
-_LENGTH_NAME: Final = b"content-length:"
-_COMPRESSED: Final = ("br", "compress", "deflate", "zstd")
-_GZIP_MAGIC: Final = 0x1F  # JSON never starts with this byte
-_Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 
-def merge_content_lengths(raw: bytes) -> bytes | None:
-    """Merge equal ``Content-Length`` values in the final head of *raw*, as RFC 9110 (8.6) allows.
+class PlainResponseReader:
+    """Reader of plain responses: final, whole in one piece, with a length, and not encoded.
 
-    Different lengths and all other bytes stay. Return None while the head is incomplete.
-    """
-    before = b""
-    while True:
-        head, end, rest = raw.partition(_END)
-        if not end:
-            return None
-        if head[9:10] != b"1":  # the first digit of the status
-            return before + _merge_lengths(head) + end + rest
-        before, raw = before + head + end, rest
-
-
-def _merge_lengths(head: bytes) -> bytes:
-    lines = head.split(b"\r\n")
-    size = len(_LENGTH_NAME)
-    lengths = [line for line in lines if line[:size].lower() == _LENGTH_NAME]
-    values = {value.strip(b" \t") for line in lengths for value in line[size:].split(b",")}
-    if len(values) != 1:
-        return head
-    [value] = values
-    others = [line for line in lines if line not in lengths]
-    return b"\r\n".join([*others, b"Content-Length: " + value])
-
-
-class InvalidResponseError(Exception):
-    """Invalid response: malformed, larger than the limits, or in contradiction to the headers."""
-
-
-class BodyDecoder:
-    """Decoder of a response body; *encoding* is the value of ``Content-Encoding``.
-
-    A body with the label gzip and the first byte of gzip is inflated. A body with another label
-    (``none``, ``UTF-8``, ``aws-chunked``) stays unchanged: real servers send such labels.
-
-    Raise `InvalidResponseError` for more than *limit* bytes, before or after inflating, for damaged
-    gzip, and for a compression that the request did not accept.
+    llhttp checks and frames a plain response like any other, so that both readers agree. But llhttp
+    calls back twice, in place of once a field, and nothing is decoded: 12,000 instructions instead
+    of 50,000, and 14,000 fewer for rate-limit headers that aren't there.
     """
 
-    def __init__(self, encoding: str | None, *, limit: int) -> None:
+    def __init__(self, *, limit: int) -> None:
+        self.reusable = False
+        """True if another request may be sent after the last response."""
         self._limit: Final = limit
-        self._encoding: Final = encoding.lower() if encoding else ""
-        self._content: bytes | bytearray = b""  # most bodies have one piece
-        self._gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if "gzip" in self._encoding else None
-        self._started = not encoding
+        self._pieces: Final[list[bytes]] = []
+        self.on_body: Final = self._pieces.append  # no frame of Python for this callback
+        self._parser = httptools.HttpResponseParser(self)
 
-    def add(self, piece: bytes) -> None:
-        """Add the next piece, as received."""
-        if not self._started and piece:
-            self._started = True
-            self._detect_gzip(piece)
-        if self._gunzip is not None:
-            try:
-                piece = self._gunzip.decompress(piece, self._limit - len(self._content) + 1)
-            except zlib.error:
-                message = "it isn't gzip, though it says so"
-                raise InvalidResponseError(message) from None
-            if self._gunzip.unused_data:
-                _reject("there is more of it after its gzip")
-        if self._content:
-            if isinstance(self._content, bytes):
-                self._content = bytearray(self._content)
-            self._content.extend(piece)
-        else:
-            self._content = piece
-        if len(self._content) > self._limit:
-            _reject(f"its body is larger than {self._limit} bytes")
+    def read(self, data: bytes) -> Response | None:
+        """Return the response that *data* is; None if *data* is anything else."""
+        head, end, body = data.partition(_END)
+        text = head.decode("latin-1").lower()  # in a text a search costs less than in bytes
+        if not end or not text.startswith("http/1.1 ") or "encoding:" in text:
+            return None
+        if len(head) > _SHORT_HEAD and (
+            len(head) > MAX_HEAD_BYTES or head.count(b"\n") > MAX_FIELDS
+        ):
+            return None
+        self._pieces.clear()
+        self._is_complete = False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._parser = httptools.HttpResponseParser(self)
+            return None
+        status = self._parser.get_status_code()
+        if (
+            self._is_complete
+            and len(self._pieces) == 1
+            and len(self._pieces[0]) == len(body) <= self._limit
+            and status >= _LOWEST_FINAL
+            and status not in _NO_CONTENT
+        ):
+            return Response(status, LazyHeaders(head), body, "", "limit" in text)
+        self._parser = httptools.HttpResponseParser(self)
+        return None
 
-    def finish(self) -> bytes:
-        """Return the whole body."""
-        if self._gunzip is not None and not self._gunzip.eof and self._started:
-            _reject("its gzip ends too early")
-        return bytes(self._content)
-
-    def _detect_gzip(self, piece: bytes) -> None:
-        """Decide by the first *piece* if the body is gzip; reject another compression."""
-        if self._gunzip is not None:
-            self._gunzip = self._gunzip if piece[0] == _GZIP_MAGIC else None
-        elif any(label.strip() in _COMPRESSED for label in self._encoding.split(",")):
-            _reject(f"it is in an encoding that was not asked for ({self._encoding[:40]})")
+    def on_message_complete(self) -> None:
+        self._is_complete = True
+        self.reusable = self._parser.should_keep_alive()
 
 
 class ResponseParser:
@@ -128,14 +96,19 @@ class ResponseParser:
         self.reusable = False
         """True if another request may be sent after the returned response."""
         self._limit: Final = limit
+        self._plain: Final = PlainResponseReader(limit=limit)
         self._parser = httptools.HttpResponseParser(self)
-        self._body = BodyDecoder(None, limit=limit)
+        self._begin()
         self.expect("GET")
 
     def expect(self, method: str) -> None:
         """Prepare for the response to a *method* request."""
         self._head_only = method == "HEAD"
         self._started = False
+
+    def _begin(self) -> None:
+        """Prepare for a response that isn't plain."""
+        self._started = True
         self._overhead_bytes = 0
         self._body_bytes = 0
         self._received_bytes = 0
@@ -151,25 +124,31 @@ class ResponseParser:
 
         A received error status is the response, even if the explaining body is lost.
         """
-        if self._status < _LOWEST_REFUSAL:
+        if not self._started or self._status < _LOWEST_REFUSAL:
             return None
-        return Response(self._status, _LazyHeaders(self._fields), b"")
+        return Response(self._status, LazyHeaders(self._fields), b"")
 
     @property
     def stage(self) -> str:
         """Stage of the response, as the end of a sentence."""
         return "within its answer" if self._started else "before it answered"
 
-    def feed(self, data: bytes | memoryview) -> Response | None:
+    def feed(self, data: bytes) -> Response | None:
         """Parse received *data*; return the response once complete, None before.
 
         After more than one response, return the first, and set *reusable* to False. A response
         with unreadable content has the reason as *body_error*. Raise `InvalidResponseError` for
         bytes that are no response.
         """
-        if not self._started and data[0] != _H:  # llhttp skips blank lines, and knows RTSP
-            _reject("it doesn't begin as HTTP does")
-        self._started = True
+        if not self._started:
+            plain = None if self._head_only else self._plain.read(data)
+            if plain is not None:
+                self._started, self._response = True, plain
+                self.reusable = self._plain.reusable
+                return plain
+            if data[0] != _H:  # llhttp skips blank lines, and knows RTSP
+                reject("it doesn't begin as HTTP does")
+            self._begin()
         self._received_bytes += len(data)
         before = self._body_bytes
         try:
@@ -194,7 +173,7 @@ class ResponseParser:
         self.reusable = False
         self._response = evolve(refusal, body_error=reason)
 
-    def _handle_error(self, error: httptools.HttpParserError, data: bytes | memoryview) -> None:
+    def _handle_error(self, error: httptools.HttpParserError, data: bytes) -> None:
         """Parse a head with a repeated length again; fail for any other *error*."""
         if self._length_error is None and not self._head_read and "Content-Length" in str(error):
             self._length_error = error
@@ -209,7 +188,7 @@ class ResponseParser:
             inner = error.__context__  # raised by a callback, inside the parser
             self._fail(str(inner if isinstance(inner, InvalidResponseError) else error))
 
-    def _buffer_head(self, data: bytes | memoryview) -> None:
+    def _buffer_head(self, data: bytes) -> None:
         """Keep *data* of an incomplete head; parse the complete head with merged lengths."""
         self._buffered_head += data
         if self._length_error is None:
@@ -227,13 +206,15 @@ class ResponseParser:
 
     def feed_eof(self) -> Response | None:
         """Return the response if the end of the stream completes the response."""
+        if not self._started:
+            return None
         if self._ends_at_eof:
             self._complete(reusable=False)
         return self._response
 
     def on_message_begin(self) -> None:
         if self._response is not None:
-            _reject("there is more than one")
+            reject("there is more than one")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head_read:  # a later field is a trailer, and no request asks for trailers
@@ -242,27 +223,27 @@ class ResponseParser:
     def on_headers_complete(self) -> None:
         self._head_read = True
         if len(self._fields) > MAX_FIELDS:
-            _reject(f"it has more than {MAX_FIELDS} header fields")
+            reject(f"it has more than {MAX_FIELDS} header fields")
         if self._received_bytes > MAX_HEAD_BYTES and _head_size(self._fields) > MAX_HEAD_BYTES:
-            _reject(f"its header is larger than {MAX_HEAD_BYTES} bytes")
+            reject(f"its header is larger than {MAX_HEAD_BYTES} bytes")
         status = self._parser.get_status_code()
-        headers = _merge_fields([field for field in self._fields if len(field[0]) in _FRAMING])
+        headers = merge_fields([field for field in self._fields if len(field[0]) in _FRAMING])
         if self._parser.get_http_version() not in ("1.1", "1.0") or status < _LOWEST:
-            _reject("its status line is wrong")
+            reject("its status line is wrong")
         if status == _SWITCHING_PROTOCOLS:
-            _reject("it switches to another protocol, unasked")
+            reject("it switches to another protocol, unasked")
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
         if coding is not None and coding.lower() != "chunked":
-            _reject("its Transfer-Encoding is not chunked")
+            reject("its Transfer-Encoding is not chunked")
         framed = coding is not None or length not in (None, "0")
         if status < _LOWEST_FINAL and framed:
-            _reject("an interim answer has a body")
+            reject("an interim answer has a body")
         self._status = status  # set only after all checks of the head
         self._body = BodyDecoder(headers.get("content-encoding"), limit=self._limit)
-        if status >= _LOWEST_FINAL and (self._head_only or status in (204, 304)):
+        if status >= _LOWEST_FINAL and (self._head_only or status in _NO_CONTENT):
             if self._head_only or framed:  # versions of llhttp disagree about a body here
                 self._complete(reusable=False)
-                _reject("it has no body, whatever its headers say")
+                reject("it has no body, whatever its headers say")
         elif length is not None and int(length) > self._limit:
             self._reject_body(f"its body is larger than {self._limit} bytes")
         else:
@@ -283,7 +264,7 @@ class ResponseParser:
             return
         self._interim_count += 1
         if self._interim_count > MAX_INTERIM:
-            _reject("interim answers come without end")
+            reject("interim answers come without end")
         self._expect_head()
 
     def _expect_head(self) -> None:
@@ -298,52 +279,13 @@ class ResponseParser:
             body, body_error = self._body.finish(), ""
         except InvalidResponseError as error:
             body, body_error = b"", str(error)
-        self._response = Response(self._status, _LazyHeaders(self._fields), body, body_error)
+        self._response = Response(self._status, LazyHeaders(self._fields), body, body_error)
 
     def _reject_body(self, body_error: str) -> NoReturn:
         """End the response here: the content is useless, for the reason *body_error*."""
-        self._response = Response(self._status, _LazyHeaders(self._fields), b"", body_error)
-        _reject(body_error)
+        self._response = Response(self._status, LazyHeaders(self._fields), b"", body_error)
+        reject(body_error)
 
 
-class _LazyHeaders(Mapping[str, str]):
-    """Header fields, decoded on first access: a successful call never reads the headers."""
-
-    def __init__(self, fields: _Fields) -> None:
-        self._fields: Final = fields
-
-    @cached_property
-    def _read(self) -> Mapping[str, str]:
-        return _merge_fields(self._fields)
-
-    def __getitem__(self, name: str) -> str:
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({_field_key(name): None for name, _ in self._fields})
-
-    def __len__(self) -> int:
-        return len(self._read)
-
-
-def _merge_fields(fields: _Fields) -> Mapping[str, str]:
-    """Return *fields* with lower-case names; values of the same name are joined by commas."""
-    headers: dict[str, str] = {}
-    for name, value in fields:
-        key = _field_key(name)
-        text = value.decode("latin-1").rstrip(" ")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
-
-
-def _head_size(fields: _Fields) -> int:
+def _head_size(fields: Fields) -> int:
     return sum(len(name) + len(value) for name, value in fields)
-
-
-@lru_cache(maxsize=256)
-def _field_key(name: bytes) -> str:
-    return name.decode("ascii").lower()
-
-
-def _reject(reason: str) -> NoReturn:
-    raise InvalidResponseError(reason)

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Final
 from sunshine_async._pace.breaker import FAILURES, FEW_FAILURES, CircuitBreaker, RetryBudget, Sign
 from sunshine_async._pace.concurrency import OverloadLimit
 from sunshine_async._pace.evidence import HeaderLimit
-from sunshine_async._pace.rate import LONGEST_PAUSE, AdaptiveRate
+from sunshine_async._pace.rate import LEARNT_BURST, LONGEST_PAUSE, RECHECK, AdaptiveRate
 from sunshine_async._pace.slots import Lane, Slots, Snapshot
 
 if TYPE_CHECKING:
     from sunshine_async._pace.shared import Allowance
 
 _ROUNDING: Final = 1e-9  # of a token: a wait of exactly one is then over when its time has come
-_RECHECK: Final = 1.0  # seconds, where the rate may have grown by then
-_LEARNT_BURST: Final = 0.025
-"""Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 _ANSWERED: Final = Sign.ANSWERED  # looked up once: an enum's members take their time
 _BATCH: Final = Lane.BATCH
 
@@ -127,7 +124,9 @@ class Pace(Slots):
         *began* is the start of the attempt, *asked* the seconds of the ``Retry-After``. Without
         *now* nothing is learnt.
         """
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # not `with`: see `Slots.enter`
+        try:
             if now is not None:
                 self._latest = now
                 began = now if began is None else began
@@ -145,6 +144,8 @@ class Pace(Slots):
             self._end(lane)
             if self._queue.count:
                 self._wake_next()
+        finally:
+            lock.release()
 
     def tell(self, told: HeaderLimit, now: float) -> None:
         """Learn from the rate-limit headers of an answer."""
@@ -349,7 +350,7 @@ class Pace(Slots):
         starts_at = breaker.batch_starts_at(now, watched=bool(self._watchers))
         wait = max(0.0, self._batch_starts_at - now, starts_at - now)
         if self._adaptive.is_active and self._adaptive.is_reserved(now, self._in_flight):
-            wait = max(wait, _RECHECK)
+            wait = max(wait, RECHECK)
         return wait if wait < inf else None
 
     def _rate_at(self, now: float) -> float | None:
@@ -368,7 +369,7 @@ class Pace(Slots):
             return 0.0
         burst = self.burst if self.rate is not None else inf
         if adaptive.is_active:
-            burst = min(burst, max(1.0, rate * _LEARNT_BURST))
+            burst = min(burst, max(1.0, rate * LEARNT_BURST))
         if now > self._tokens_at:  # a clock that steps back mints nothing
             self._tokens = min(burst, self._tokens + (now - self._tokens_at) * rate)
             self._tokens_at = now
@@ -381,7 +382,7 @@ class Pace(Slots):
             return missing / rate
         adaptive.note_wait(now)
         grows = adaptive.is_doubling and not adaptive.is_refused
-        return min(missing / rate, _RECHECK if grows else inf)
+        return min(missing / rate, RECHECK if grows else inf)
 
     def _start(self, lane: Lane) -> None:
         self._tokens -= 1
@@ -389,7 +390,7 @@ class Pace(Slots):
             self.shared_rate.take(lane)
         if self._adaptive.is_refused:
             self._adaptive.begin_probe(self._latest)
-        super()._start(lane)
+        Slots._start(self, lane)  # noqa: SLF001 - `super` costs 1,000 instructions
 
     def _wake_batch(self) -> None:
         """Wake the first batch's call, whose timer may be too late now."""

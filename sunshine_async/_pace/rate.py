@@ -49,6 +49,10 @@ SHORTEST_WINDOW: Final = 3.0
 """Seconds: headers tell whole seconds, so that a shorter reset tells little."""
 LONGEST_PAUSE: Final = 300.0
 """Seconds, so that no header can stop all calls for ever."""
+RECHECK: Final = 1.0
+"""Seconds after which a call that waits asks again, where the rate may have grown by then."""
+LEARNT_BURST: Final = 0.025
+"""Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 FORGET_AFTER: Final = 300.0
 """Seconds without a refusal, and without a call that waited for the rate, until all is forgotten."""
 

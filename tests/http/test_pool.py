@@ -115,6 +115,16 @@ class TestRequest:
 
         assert b"Bearer 39" in server.requests[-1]
 
+    async def test_request_lines_are_kept_within_bounds(self) -> None:
+        """However many targets a client calls, few of their request lines are kept."""
+        async with serving(always) as server, wired(server.url) as wire:
+            for number in range(150):
+                await call(wire, target=f"/{number}")
+                await call(wire, target=f"/{number}")
+            assert len(wire._request_lines) <= 64
+
+        assert b"/149 " in server.requests[-1]
+
     async def test_large_body_arrives_whole(self) -> None:
         """A body that the network takes only bit by bit arrives as it is."""
         body = os.urandom(2**20) * 6
