@@ -114,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._readable = _watch_readable(transport.get_extra_info("socket").fileno())
+        self._readable = watch_readable(transport)
         self.state = _IDLE
         self.idle_since = self._loop.time()
 
@@ -294,6 +294,12 @@ class Connection(asyncio.BufferedProtocol):
             self.fail(Fault.TIMED_OUT, f"{self._peer} did not {event} in time")
 
 
+def watch_readable(transport: asyncio.BaseTransport) -> Callable[[], object]:
+    """Return a test of *transport*: true where bytes have come that nobody has read."""
+    known: Callable[[], object] | None = transport.get_extra_info("is_readable")
+    return known or _watch_descriptor(transport.get_extra_info("socket").fileno())
+
+
 def _readable_by_poll(descriptor: int) -> Callable[[], object]:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -305,4 +311,4 @@ def _readable_by_select(descriptor: int) -> Callable[[], object]:
 
 
 # Windows has no poll
-_watch_readable: Final = _readable_by_poll if hasattr(select, "poll") else _readable_by_select
+_watch_descriptor: Final = _readable_by_poll if hasattr(select, "poll") else _readable_by_select

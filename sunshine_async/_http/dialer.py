@@ -13,13 +13,16 @@ from typing import Any, Final, TypeAlias, TypeVar
 from attrs import frozen
 
 from sunshine_async._http.connection import Connection
-from sunshine_async._http.failures import connect_failure, report_cut_streams
+from sunshine_async._http.failures import connect_failure, restrict_tls
 from sunshine_async._http.messages import Failure
 from sunshine_async._http.proxy import Proxy
 from sunshine_async._http.response_parser import MAX_HEAD_BYTES, MAX_INTERIM
+from sunshine_async._http.tls import TlsTransport
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds from one connection attempt to the next (RFC 8305, Connection Attempt Delay)."""
+HANDSHAKE_TIMEOUT: Final = 60.0
+"""Seconds of a TLS handshake at most, where the caller's timeout has no limit."""
 LOOKUP_TTL: Final = 5.0
 """Seconds for which the result of a name lookup is used again."""
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}(?: [\t\x20-\xff]*)?)\r\n")
@@ -57,6 +60,8 @@ class Dialer:
         self._address: Final = proxy.address if proxy is not None else (origin.host, origin.port)
         self._make_context: Final = make_context
         self._ssl_context: ssl.SSLContext | None = None
+        self._latest: ssl.SSLObject | None = None
+        """TLS of the latest connection."""
         self._loop: Final = asyncio.get_running_loop()
         self._lookup: asyncio.Task[Sequence[SocketAddress]] | None = None
         self._lookup_at = 0.0
@@ -112,17 +117,28 @@ class Dialer:
         self, connection: Connection, link: socket.socket, context: ssl.SSLContext | None
     ) -> Connection:
         """Return *connection* on *link*, after the handshake for TLS."""
+        secure = None if context is None else self._secure(connection, context)
         try:
-            await self._loop.create_connection(
-                lambda: connection,
-                sock=link,
-                ssl=context,
-                server_hostname=self._origin.host if context else None,
-            )
+            try:
+                await self._loop.create_connection(lambda: secure or connection, sock=link)
+            except Exception:
+                link.close()  # no transport has taken the socket
+                raise
+            if secure is not None:
+                async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                    await secure.shake_hands()
+                self._latest = secure.tls
         except BaseException:
-            connection.abort()
+            (secure or connection).abort()
             raise
         return connection
+
+    def _secure(self, connection: Connection, context: ssl.SSLContext) -> TlsTransport:
+        """Return TLS for *connection*, which goes on with the latest session where possible."""
+        session = None
+        if self._latest is not None and type(context) is ssl.SSLContext:
+            session = self._latest.session  # other contexts check the certificates themselves
+        return TlsTransport(connection, context, self._origin.host, session)
 
     def close(self) -> None:
         """Cancel a name lookup under way."""
@@ -132,7 +148,7 @@ class Dialer:
     async def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
             context = await self._loop.run_in_executor(None, self._make_context)
-            self._ssl_context = report_cut_streams(context)
+            self._ssl_context = restrict_tls(context)
         return self._ssl_context
 
     async def _addresses(self) -> Sequence[SocketAddress]:

@@ -79,18 +79,24 @@ def _tls_reason(error: ssl.SSLError) -> str:
             f"certificate verify failed: {problem}: check base_url and the clock, or name the"
             " certificate's authority by SSL_CERT_FILE or ssl_context="
         )
-    problem = (error.reason or type(error).__name__).replace("_", " ").lower()
+    if isinstance(error, ssl.SSLEOFError):
+        return "TLS failed: the other side closed the connection in the handshake"
+    problem = (getattr(error, "reason", None) or type(error).__name__).replace("_", " ").lower()
     if refuses_client(error):
         return f"TLS failed: {problem}: hand in ssl_context= with the client's certificate"
     return f"TLS failed: {problem}"
 
 
-def report_cut_streams(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return *context*, which now reports a stream that ends without a ``close_notify``.
+def restrict_tls(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return *context*, which now reports cut streams, and refuses a second handshake.
 
-    Python 3.11.2 and others of that time don't report such an end by default.
+    - Python 3.11.2 and others of that time don't report a stream that ends without a
+      ``close_notify`` by default.
+    - A server of TLS 1.2 may ask for a second handshake in the middle of a call (renegotiation,
+      RFC 9325 section 3.4); the connection goes on without.
     """
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
@@ -114,7 +120,9 @@ def refuses_client(error: BaseException | None) -> TypeGuard[ssl.SSLError]:
     """
     if not isinstance(error, ssl.SSLError):
         return False
-    return (error.reason or "").partition("_ALERT_")[2] in _CLIENT_CERTIFICATE_ALERTS
+    return (getattr(error, "reason", None) or "").partition("_ALERT_")[
+        2
+    ] in _CLIENT_CERTIFICATE_ALERTS
 
 
 class CallerBody(StreamedBody, httpx.AsyncByteStream):

@@ -12,7 +12,7 @@ import anyio
 import httpcore
 import httpx
 
-from sunshine_async._http.failures import is_clean_end, report_cut_streams
+from sunshine_async._http.failures import is_clean_end, restrict_tls
 from sunshine_async._http.httpx_wire import ParserStream
 from sunshine_async._http.response_parser import ResponseParser
 
@@ -83,7 +83,7 @@ class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        context = report_cut_streams(ssl_context)
+        context = restrict_tls(ssl_context)
         try:
             stream = await self._stream.start_tls(context, server_hostname, timeout)
         except BaseException:  # httpcore leaves the socket open if the handshake is cancelled
