@@ -77,7 +77,9 @@ def test_no_test_sleeps_in_real_time() -> None:
 
 def test_all_waits_have_one_bound() -> None:
     """A wait for something certain ends after `PATIENCE`: a slow machine breaks no promise."""
-    found = [f"{file.relative_to(TESTS)}:{line}" for file in FILES for line in hasty(tree(file))]
+    found = [
+        f"{file.relative_to(TESTS)}:{line}" for file in FILES for line in hasty(syntax_tree(file))
+    ]
 
     assert found == []
 
