@@ -112,11 +112,6 @@ class Entries:
         self._batch: list[Entry | BadRow] = []
         self._ended = False
 
-    @property
-    def opened(self) -> RowFile | None:
-        """The file that is read a second time, to the rows that are still to be sent."""
-        return None
-
     async def batch(self) -> Sequence[Entry | BadRow]:
         """Return the next batch; an empty batch at the end."""
         while not self._batch and not self._ended:
@@ -232,6 +227,7 @@ class FileEntries(Entries):
 
     @property
     def opened(self) -> RowFile | None:
+        """The file that is read a second time, for the rows that are still to be sent."""
         return self._opened
 
     async def aclose(self) -> None:

@@ -106,7 +106,8 @@ class JournaledJob(Job):
     def _reading(self) -> RowFile | None:
         if self._is_stream or self.report.last_line:
             return None
-        return self._file if self._entries is None else self._entries.opened
+        entries = cast("FileEntries | None", self._entries)
+        return self._file if entries is None else entries.opened
 
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""
