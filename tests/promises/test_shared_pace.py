@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import shared_pace
 from limiters import Gate, TokenBucket, serve
+from patience import until
 from support.patience import PATIENCE
 from support.redis_server import REASON
 from support.size import sized
@@ -34,14 +35,18 @@ def test_four_web_processes_and_a_batch_share_a_rate(store: str) -> None:
 
 
 async def test_a_killed_process_leaves_its_share(tmp_path: Path) -> None:
-    """Of two batches one is killed: within two seconds the other has the whole rate."""
+    """Of two batches one is killed: the other goes on with the whole rate, and is never refused."""
     gate = Gate(TokenBucket(100, 20))
     server = await serve(gate, 0.01)
     host, port = server.sockets[0].getsockname()
     told = {
         "url": f"http://{host}:{port}", "address": f"file:{tmp_path}/pace", "rate": 40.0,
-        "seconds": 60.0, "is_batch": True,
+        "seconds": 3600.0, "is_batch": True,
     }  # fmt: skip
+
+    def rate_since(began: float) -> float:
+        return sum(at >= began for at in gate.accepted) / 2
+
     command = [sys.executable, shared_pace.__file__, "--work", json.dumps(told)]
     first, second = [await asyncio.create_subprocess_exec(*command) for _ in range(2)]
     try:
@@ -50,17 +55,17 @@ async def test_a_killed_process_leaves_its_share(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
             first.kill()
             killed_at = time.monotonic()
-            await asyncio.sleep(4)
+            await until(
+                lambda: rate_since(max(killed_at, time.monotonic() - 2)) >= 0.8 * 40,
+                lambda: "the rate of the other is low",
+            )
     finally:
         for process in (first, second):
             if process.returncode is None:
                 process.kill()
             await process.wait()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - the connections of killed processes
                 await asyncio.sleep(0.01)
         server.close()
-    late = [at for at in gate.accepted if killed_at + 2 <= at < killed_at + 4]
-
-    assert len(late) >= 0.8 * 40 * 2
     assert not gate.refused
