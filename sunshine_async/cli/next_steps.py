@@ -106,14 +106,20 @@ class NextStep:
     commands: Sequence[str] = ()
 
 
-def _with(words: Sequence[str], name: str, value: str | None = None) -> str:
-    """Return the command *words* with the option *name*, in place of an earlier value."""
+def without_option(words: Sequence[str], name: str, *, is_flag: bool = False) -> list[str]:
+    """Return the command *words* without the option *name*, and without the value unless *is_flag*."""
     changed = [word for word in words if not word.startswith(f"{name}=")]
-    if name in changed:
+    while name in changed:
         place = changed.index(name)
-        del changed[place : place + (1 if value is None else 2)]
+        del changed[place : place + (1 if is_flag else 2)]
+    return changed
+
+
+def with_option(words: Sequence[str], name: str, value: str | None = None) -> list[str]:
+    """Return the command *words* with the option *name*, in place of an earlier value."""
+    changed = without_option(words, name, is_flag=value is None)
     changed[2:2] = [name] if value is None else [name, value]
-    return shlex.join(changed)
+    return changed
 
 
 def _has_failed(report: Report) -> bool:
@@ -160,10 +166,12 @@ def next_steps(
         )
     if journal is None and report.troubles and command:
         text = "Next time, keep a journal: the same command then goes on, and no row is sent twice."
-        steps.append(NextStep(text, [_with(command, "--journal", "run.sqlite")]))
+        steps.append(NextStep(text, [shlex.join(with_option(command, "--journal", "run.sqlite"))]))
     if report.found is not None and command:
         text = "Begin the next import with the limit that was found."
-        steps.append(NextStep(text, [_with(command, "--rate", f"{report.found:.3g}")]))
+        steps.append(
+            NextStep(text, [shlex.join(with_option(command, "--rate", f"{report.found:.3g}"))])
+        )
     if journal is None and report.ending is not Ending.ALL:
         line = f"{report.last_line:,}"
         steps.insert(0, NextStep(f"Rows up to line {line} were taken. Import the later rows."))
@@ -175,5 +183,5 @@ def _retry_steps(report: Report, command: Sequence[str], *, guessed: bool) -> It
     more = " Add the other options of the first run, such as --map." if guessed else ""
     for applies, option, text in _RETRIES:
         if applies(report):
-            again = _with(command, option) if option else shlex.join(command)
-            yield NextStep(text + more, [again])
+            again = with_option(command, option) if option else command
+            yield NextStep(text + more, [shlex.join(again)])
