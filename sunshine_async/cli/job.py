@@ -15,7 +15,7 @@ import typer
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.failures import FailureList, open_source
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, database_files
-from sunshine_async.cli.options import Status, choice, exit_on_error, option
+from sunshine_async.cli.options import HelpCommand, HelpGroup, Status, choice, exit_on_error, option
 from sunshine_async.cli.output import (
     Printer,
     count_figures,
@@ -40,7 +40,9 @@ from sunshine_async.journal.database import is_locked
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import Format
 
-job: Final = typer.Typer(help="Look at a job's journal, or copy the journal.", no_args_is_help=True)
+job: Final = typer.Typer(
+    cls=HelpGroup, help="Look at a job's journal, or copy the journal.", no_args_is_help=True
+)
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS: Final = "_.:-=+*#"
@@ -51,7 +53,10 @@ _SILENT: Final = 5.0  # seconds without a commit that are worth a word
 JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="File given with --journal.")]
 Out = Annotated[
     Path | None,
-    option(help="New file to write to instead of stdout. The file appears complete or not at all."),
+    option(
+        metavar="FILE",
+        help="New file to write to instead of stdout. The file appears complete or not at all.",
+    ),
 ]
 Force = Annotated[
     bool,
@@ -62,7 +67,7 @@ Force = Annotated[
 ]
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def show(
     path: JournalPath,
     *,
@@ -122,7 +127,7 @@ def _show_live(journal: JournalReader, printer: Printer) -> None:
     printer.print_note(", ".join(parts))
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> None:
     """List the rows that weren't done, each with line, outcome and reason, ready to be mended and imported.
 
@@ -145,7 +150,7 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
         raise typer.Exit(Status.TROUBLE if missing else Status.DONE)
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def export(
     path: JournalPath,
     *,
@@ -172,7 +177,7 @@ def export(
             write(json_line(cells) if format is Format.JSONL else _csv_line(cells))
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def report(
     path: JournalPath,
     *,
@@ -192,7 +197,7 @@ def report(
         write(journal_page(journal, show_data=show_data).as_html())
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def copy(
     path: JournalPath,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="New file.")],
