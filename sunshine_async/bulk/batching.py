@@ -64,13 +64,18 @@ class Sender(Generic[I, R]):
 
 
 def run(
-    sender: Sender[I, R], items: Items[I], limits: Limits, *, ordered: bool
+    sender: Sender[I, R],
+    items: Items[I],
+    limits: Limits,
+    *,
+    ordered: bool,
+    alone: Callable[[], bool] | None = None,
 ) -> AbstractAsyncContextManager[Outcomes[I, R]]:
     """Send *items* in batches; give a block the stream of outcomes, as `bulk.run` does.
 
     A worker takes the items of the next batch after the consumer has received an outcome of the
     last. Items with a key in common are never in the same batch, nor under way at once, and go in
-    the order of *items*. Raise at the call `TypeError` where *items* is no iterable of items.
+    the order of *items*. While *alone* returns True, batches go one at a time. Raise at the call `TypeError` where *items* is no iterable of items.
     """
     check_items(items)
 
@@ -78,7 +83,7 @@ def run(
         batcher = _Batcher(sender, source, limits)
         return Work(batcher.take, batcher.send)
 
-    return run_workers(items, work, limits.concurrency, ordered=ordered)
+    return run_workers(items, work, limits.concurrency, ordered=ordered, alone=alone)
 
 
 @frozen

@@ -91,6 +91,8 @@ class Outcomes(Generic[I, R]):
     _tasks: BackgroundTasks
     _first_workers: int
     _limit: ThroughputLimit | None
+    _alone: Callable[[], bool] | None
+    """While True, a single worker works."""
     _early: dict[int, _Delivery[I, R]] | None
     """Outcomes that come before their turn, by index; None: outcomes come as calls finish."""
     _ready: deque[_Delivery[I, R]] = field(factory=deque["_Delivery[I, R]"], init=False)
@@ -99,7 +101,7 @@ class Outcomes(Generic[I, R]):
     _news: anyio.Event = field(factory=anyio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._start_workers(self._first_workers)
+        self._start_workers(self._first_workers if self._alone is None else 1)
 
     def stop(self) -> None:
         """Take no more items; running calls end, and the outcomes of these calls still come."""
@@ -144,6 +146,8 @@ class Outcomes(Generic[I, R]):
         try:
             while (batch := await take()) is not None:
                 await wait_until_set(deliver(await send(batch)))
+                if self._alone is not None and not self._end_alone(self._alone):
+                    continue
                 if limit is not None and not self._is_needed(limit):
                     return
         finally:
@@ -163,6 +167,15 @@ class Outcomes(Generic[I, R]):
         self._news.set()
         return received
 
+    def _end_alone(self, alone: Callable[[], bool]) -> bool:
+        """Start the other workers, unless the worker is to be *alone* for a further batch."""
+        if alone():
+            return False
+        self._alone = None
+        if not self._source.ended:  # the consumer may have stopped at the outcome
+            self._start_workers(self._first_workers)
+        return True
+
     def _is_needed(self, limit: ThroughputLimit) -> bool:
         """Start workers where there are too few; return False to a superfluous worker."""
         if not self._source.ended:
@@ -177,6 +190,7 @@ def run(
     concurrency: Concurrency = 16,
     key: Callable[[I], Hashable | None] | None = None,
     ordered: bool = False,
+    alone: Callable[[], bool] | None = None,
 ) -> AbstractAsyncContextManager[Outcomes[I, R]]:
     """Call *send* with every item; give a block the stream of outcomes.
 
@@ -200,11 +214,14 @@ def run(
     256: more while calls take no longer, half as many where calls fail on the way or in the
     service, or end as `Unknown`.
 
+    While *alone* returns True, calls go one at a time: asked after each outcome, until False. So a
+    first call may try the credentials for all, if the block calls `Outcomes.stop` after a refusal.
+
     Raise at the call `TypeError` for arguments of a wrong kind (a text, bytes and a mapping are no
     *items*), and `ValueError` for a *concurrency* that is neither a number from 1 on nor ``"auto"``.
     """
-    for name, function in (("send", send), ("key", key)):
-        if not callable(function) and (name, function) != ("key", None):
+    for name, function in (("send", send), ("key", key), ("alone", alone)):
+        if not callable(function) and (name == "send" or function is not None):
             message = f"{name} must be a function, not {type(function).__name__}"
             raise TypeError(message)
     check_items(items)
@@ -219,7 +236,7 @@ def run(
     def work(source: ItemSource[I]) -> Work[I, R, tuple[int, I]]:
         return Work(source.take, calls.send if key is None else calls.send_in_order)
 
-    return run_workers(items, work, workers, ordered=ordered, limit=limit)
+    return run_workers(items, work, workers, ordered=ordered, limit=limit, alone=alone)
 
 
 async def collect(
@@ -270,11 +287,15 @@ async def run_workers(
     *,
     ordered: bool,
     limit: ThroughputLimit | None = None,
+    alone: Callable[[], bool] | None = None,
 ) -> AsyncGenerator[Outcomes[I, R]]:
-    """Give a block the outcomes of *items*; *workers* do the *work*: with *limit* at first only."""
+    """Give a block the outcomes of *items*; *workers* do the *work*: with *limit* at first only.
+
+    While *alone* returns True, a single worker does.
+    """
     async with open_source(items) as source, background_tasks() as tasks:
         early: dict[int, _Delivery[I, R]] | None = {} if ordered else None
-        yield Outcomes(source, work(source), tasks, workers, limit, early)
+        yield Outcomes(source, work(source), tasks, workers, limit, alone, early)
 
 
 @frozen

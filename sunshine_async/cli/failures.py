@@ -23,7 +23,7 @@ from sunshine_async.cli.streams import json_line
 from sunshine_async.jobs.source import is_finished
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import Mode
-from sunshine_async.journal import Found, JournalQueries, State
+from sunshine_async.journal import Found, JournalReader, State
 from sunshine_async.rows import BadRow, Row, RowFile
 from sunshine_async.rows.csv_records import guard_cell
 from sunshine_async.rows.file import open_as
@@ -38,7 +38,7 @@ _OPTIONS_OF_SOURCE: Final = ("--format", "--encoding")
 """Options of an import that apply to the job's file, and not to JSON lines."""
 
 
-def open_source(journal: JournalQueries) -> AbstractContextManager[RowFile | None]:
+def open_source(journal: JournalReader) -> AbstractContextManager[RowFile | None]:
     """Return the file that the job of *journal* read, opened again; None if there is no such file.
 
     A relative path is looked up in the current directory, and next to the journal.
@@ -56,7 +56,7 @@ def open_source(journal: JournalQueries) -> AbstractContextManager[RowFile | Non
 class FailureList:
     """List for the file *out*, or for stdout: *rows* are the rows of the job's file, if any."""
 
-    def __init__(self, journal: JournalQueries, rows: RowFile | None, out: Path | None) -> None:
+    def __init__(self, journal: JournalReader, rows: RowFile | None, out: Path | None) -> None:
         self.journal: Final = journal
         self.rows: Final = rows
         self.out: Final = out

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -30,13 +30,11 @@ from sunshine_async.jobs.tasks.task import KEY_SEPARATOR
 from sunshine_async.journal import (
     Journal,
     JournalError,
-    JournalQueries,
     JournalReader,
     JournalReport,
     State,
     copy_journal,
 )
-from sunshine_async.journal.database import is_locked
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import Format
 
@@ -81,26 +79,23 @@ def show(
     A job that another process runs is shown too; the job doesn't wait for that.
     """
     with exit_on_error():
-        printer = Printer(as_json=as_json)
-        while watch and is_locked(Path(path)):
-            _show_live(JournalReader(path), printer)
+        printer, journal = Printer(as_json=as_json), JournalReader(path)
+        while watch and journal.running:
+            _show_live(journal, printer)
             time.sleep(_WATCH)
-        if is_locked(Path(path)):
-            _show(JournalReader(path), printer, running=True)
-            return
-        with closing(Journal(path, must_exist=True)) as journal:
-            _show(journal, printer, running=False)
+        _show(journal, printer)
 
 
-def _show(journal: JournalQueries, printer: Printer, *, running: bool) -> None:
-    report = journal.report()
+def _show(journal: JournalReader, printer: Printer) -> None:
+    running, report = journal.running, journal.report()
     if printer.as_json:
         emit_json(sys.stdout, {**_data(journal, report), "running": running})
         return
     width = min(_PARTS, max(10, printer.err.width - 20))
     figures = {**_figures(journal, report, width)}
     if running:
-        figures["status"] = "running"
+        live = json.loads(journal.about().get(LIVE, "{}"))
+        figures["status"] = ", ".join(["running", *_wait(live)])
     printer.print_result(summary_table(str(journal.path), figures))
     for code, (count, example) in report.codes.items():
         printer.print_result(f"{code}: {count:,} rows, such as line {example}")
@@ -124,7 +119,16 @@ def _show_live(journal: JournalReader, printer: Printer) -> None:
     silent = time.time() - counts["at"]
     if silent > _SILENT:
         parts.append(f"no outcome for {format_duration(silent)}")
-    printer.print_note(", ".join(parts))
+    printer.print_note(", ".join([*parts, *_wait(counts)]))
+
+
+def _wait(counts: Mapping[str, Any]) -> list[str]:
+    """Return the reason why a running job sends nothing now, in a list; an empty list if it sends."""
+    paused = counts.get("paused_until", 0.0) - time.time()
+    if counts.get("held") is not None:
+        reason = f": {counts['held']}" if counts["held"] else ""
+        return [f"waiting for the service{reason}"]
+    return [f"asked to wait {format_duration(paused)}"] if paused > 0 else []
 
 
 @job.command(cls=HelpCommand)
@@ -232,9 +236,12 @@ def copy(
 
 
 @contextmanager
-def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[Journal, OutputTarget]]:
+def _open(
+    path: str, out: Path | None, *, force: bool
+) -> Generator[tuple[JournalReader, OutputTarget]]:
     """Give a journal, and the target of a result: never the journal or the job's source."""
-    with exit_on_error(), closing(Journal(path, must_exist=True)) as journal:
+    with exit_on_error():
+        journal = JournalReader(path)
         about = journal.about()
         source = about.get("source", "")
         protected = [
@@ -251,7 +258,7 @@ def _csv_line(row: Mapping[str, Any]) -> str:
     return line.getvalue()
 
 
-def _data(journal: JournalQueries, report: JournalReport) -> dict[str, Any]:
+def _data(journal: JournalReader, report: JournalReport) -> dict[str, Any]:
     first, last, parts = journal.pulse(_PARTS)
     return {
         **journal.about(),
@@ -265,7 +272,7 @@ def _data(journal: JournalQueries, report: JournalReport) -> dict[str, Any]:
     }
 
 
-def _figures(journal: JournalQueries, report: JournalReport, width: int) -> Mapping[str, str]:
+def _figures(journal: JournalReader, report: JournalReport, width: int) -> Mapping[str, str]:
     about, states = journal.about(), report.states
     shown = {"job": "none: no job has used this journal yet"}
     if "mode" in about:

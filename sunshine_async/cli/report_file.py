@@ -10,13 +10,13 @@ from attrs import field, frozen
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.files import OutputTarget
-from sunshine_async.cli.next_steps import ReasonCounts, next_steps
+from sunshine_async.cli.next_steps import NextStep, ReasonCounts, next_steps
 from sunshine_async.cli.report_page import MARKER, ReportPage
 from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
 from sunshine_async.jobs.journaled import FOUND, problems_of, restore_report
 from sunshine_async.jobs.source import SUMS, is_finished
 from sunshine_async.jobs.timeline import read_timeline
-from sunshine_async.journal import Journal
+from sunshine_async.journal import Journal, JournalQueries
 
 COMMAND: Final = "command"
 """Fact in a journal: the command that ran the job, without secrets, as a line for a shell."""
@@ -76,7 +76,9 @@ def save_command(journal: Journal, command: Sequence[str], *, replace: bool) -> 
         journal.describe(**{COMMAND: shlex.join(command)})
 
 
-def journal_page(journal: Journal, *, show_data: bool, ended: Report | None = None) -> ReportPage:
+def journal_page(
+    journal: JournalQueries, *, show_data: bool, ended: Report | None = None
+) -> ReportPage:
     """Return the page of the job of *journal*; *ended* is the report of the run that has just ended."""
     about = journal.about()
     read = [timeline for text in journal.timelines() if (timeline := read_timeline(text))]
@@ -105,11 +107,18 @@ def journal_page(journal: Journal, *, show_data: bool, ended: Report | None = No
         guess = ["sunshine-async", "import", "--service", about["service"], "--mode", about["mode"],
                  "--journal", str(journal.path), name]  # fmt: skip
     steps = next_steps(report, command or guess, journal=str(journal.path), guessed=not command)
+    facts = _about(about)
+    if journal.running:
+        steps, facts["State"] = [_look_again(journal.path)], "running"
     title = _title(about.get("mode", "job"), name)
     return ReportPage(
-        report=report, title=title, about=_about(about), reasons=reasons, timelines=timelines,
-        steps=steps,
+        report=report, title=title, about=facts, reasons=reasons, timelines=timelines, steps=steps,
     )  # fmt: skip
+
+
+def _look_again(journal: Path) -> NextStep:
+    command = shlex.join(["sunshine-async", "job", "report", str(journal), "--out", "report.html"])
+    return NextStep("The job runs: write the page again when the job has ended.", [command])
 
 
 def _title(mode: str, name: str) -> str:

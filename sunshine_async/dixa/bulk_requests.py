@@ -40,9 +40,12 @@ from sunshine_async.dixa.models import (
 )
 from sunshine_async.errors import (
     ApiError,
+    AuthenticationError,
     BadRequestError,
     ErrorDetail,
     PayloadTooLargeError,
+    PaymentRequiredError,
+    PermissionDeniedError,
     RateLimitError,
     ResponseDecodeError,
     ServerError,
@@ -84,7 +87,9 @@ Result: TypeAlias = EndUser | Exception
 LookUp: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
 """Returns at most two end users with a value: called with the name of the field, and the value."""
 
-OUTAGE_ERRORS: Final = (TransportError, ServerError, RateLimitError)
+REFUSED_CREDENTIALS: Final = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
+"""Errors after which any further request would fail as well."""
+OUTAGE_ERRORS: Final = (TransportError, ServerError, RateLimitError, *REFUSED_CREDENTIALS)
 """Errors after which a further look-up would fail as well."""
 CLOCK_SKEW: Final = timedelta(minutes=1)
 """Tolerated lag of the service's clock behind the local clock."""

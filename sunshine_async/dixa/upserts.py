@@ -19,6 +19,7 @@ from sunshine_async.dixa.bulk_requests import (
     CONFLICT,
     LOOK_UP,
     OUTAGE_ERRORS,
+    REFUSED_CREDENTIALS,
     BulkCreate,
     LookUp,
     Result,
@@ -138,27 +139,31 @@ class UserIndex:
     )
     _lock: anyio.Lock = field(factory=anyio.Lock)
 
-    async def read(self, look_ups: int) -> None:
-        """Read at most as many pages as *look_ups* are saved, so the cost never doubles."""
+    async def read(self, look_ups: int) -> Exception | None:
+        """Read at most as many pages as *look_ups* are saved, so the cost never doubles.
+
+        Return the error if the service refuses the credentials.
+        """
         if look_ups < MIN_LOOK_UPS:
-            return
+            return None
         async with self._lock:
             for _ in range(look_ups):
                 if self.complete or self._disabled:
-                    return
+                    break
                 try:
                     page = await anext(self._pages)
                 except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
-                    to_exception(error, LOOK_UP)
+                    failed = to_exception(error, LOOK_UP)
                     self._disable()
-                    return
+                    return failed if isinstance(failed, REFUSED_CREDENTIALS) else None
                 if page.unreadable:
                     self._disable()
-                    return
+                    break
                 for user in page.items:
                     if user.id not in self._users:  # an end user changed by this run is newer
                         self.put(user)
                 self.complete = page.next is None and not self._disabled
+        return None
 
     async def look_up(self, name: str, value: str) -> Sequence[EndUser]:
         """Return the end users with *value* in the field *name*."""
@@ -240,7 +245,9 @@ class _UpsertBatch:
     async def run(self) -> None:
         every = range(len(self.bodies))
         first = {index for index in every if self._is_created_first(self.bodies[index])}
-        await self._look_up([index for index in every if index not in first])
+        refused = await self._look_up([index for index in every if index not in first])
+        if isinstance(refused, REFUSED_CREDENTIALS):
+            self.outcomes |= {index: copy(refused) for index in first}
         new = [index for index in every if index not in self.found.keys() | self.outcomes.keys()]
         if new:
             await self._create(new)
@@ -270,14 +277,16 @@ class _UpsertBatch:
             return not (body.email or body.phone_number)
         return is_taken(outcome)
 
-    async def _look_up(self, indexes: Sequence[int], raced: AbstractSet[int] = frozenset()) -> None:
+    async def _look_up(
+        self, indexes: Sequence[int], raced: AbstractSet[int] = frozenset()
+    ) -> Exception | None:
         """Add end users to `found`, and the errors of look-ups to `outcomes`.
 
-        *raced*: bodies that were looked up, and refused as taken after that. An outage ends the
-        look-ups: all further bodies end in the same error. An uncertain create stays uncertain.
+        *raced*: bodies that were looked up, and refused as taken after that. An outage, or refused
+        credentials, end the look-ups: all further bodies end in the same error, which is returned.
+        An uncertain create stays uncertain.
         """
-        outage: Exception | None = None
-        await self.bulk.index.read(len(indexes))
+        outage = await self.bulk.index.read(len(indexes))
         for index in indexes:
             found = copy(outage) if outage else await self._find(index, raced=index in raced)
             if isinstance(found, EndUser):
@@ -286,6 +295,7 @@ class _UpsertBatch:
                 outage = found if isinstance(found, OUTAGE_ERRORS) else None
                 if not maybe_applied(self.outcomes.get(index)):
                     self.outcomes[index] = found
+        return outage
 
     async def _find(self, index: int, *, raced: bool) -> EndUser | Exception | None:
         """Return the end user with the keys of a body, the error of the look-up, or None.

@@ -110,8 +110,9 @@ hides the difference between created and updated.
   new messages: *accept_changed_source* counts rows with the same content as sent.
 """
 
+from sunshine_async.jobs.calls import StoppedError
 from sunshine_async.jobs.dry_run import DryRun, Rehearsal, dry_run, rehearse
-from sunshine_async.jobs.job import Job, StoppedError
+from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob, LastingJob
 from sunshine_async.jobs.journaled import open_job as open  # noqa: A004 - of this module: jobs.open
 from sunshine_async.jobs.options import Duplicates

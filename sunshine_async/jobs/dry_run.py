@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 
 from attrs import define, field
 
+from sunshine_async.jobs.calls import problem_of
 from sunshine_async.jobs.entries import check_rows, row_of
-from sunshine_async.jobs.job import problem_of
 from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble, count_keys
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
 from sunshine_async.rows import BadRow, Row, RowFile

@@ -1,13 +1,12 @@
 """A job: rows through a client, many calls at once, an outcome for each row."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import Any, ClassVar, Final, TypeAlias, cast
+from typing import ClassVar, Final
 
 import anyio
-from anyio import CancelScope
 from anyio.abc import TaskGroup
 
 from sunshine_async import bulk
@@ -18,103 +17,20 @@ from sunshine_async._pace.concurrency import HIGHEST_LIMIT
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk import batching as batches
 from sunshine_async.bulk.batching import Limits, Sender
-from sunshine_async.bulk.cancellation import CALL, AbortedError, error_after_sending, to_exception
 from sunshine_async.dixa.end_users import MAX_BATCH_BYTES
-from sunshine_async.errors import (
-    ApiError,
-    AuthenticationError,
-    ConfigurationError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    RateLimitError,
-    ResponseDecodeError,
-    SunshineError,
-    TransportError,
-)
+from sunshine_async.errors import RateLimitError
+from sunshine_async.jobs.calls import JobCalls, SendEntries, Timer, ends_job, problem_of
 from sunshine_async.jobs.entries import Entries, Rows, check_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
-from sunshine_async.jobs.outage import OutageWatch, is_answer, is_permanent
-from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
-from sunshine_async.jobs.tasks.task import Batched, Entry, Mode, Send, Service, Task
+from sunshine_async.jobs.outage import OutageWatch, is_answer
+from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
+from sunshine_async.jobs.tasks.task import Entry, Mode, Service
 from sunshine_async.jobs.timeline import Recorder
 from sunshine_async.rows import BadRow, RowFile, Shape
 
-Results: TypeAlias = Sequence[object | Exception]  # in the order of the entries
-Timer: TypeAlias = Callable[[], float]
-SendEntries: TypeAlias = Callable[[Sequence[Entry]], Coroutine[Any, Any, Results]]
-
-FATAL: Final = (
-    AuthenticationError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    ConfigurationError,
-)
-"""Errors that every later row would meet too: these end the job."""
 NO_BETTER: Final = "no row would fare better: {}"
 ONLY_REFUSED: Final = "the service has refused all calls for too long: {}"
-_CUT_OFF: Final = "stopped before the answer came"
-UNSENT: Final = "stopped before it was sent"
 _LINGER: Final = 1.0  # seconds that a batch waits to be full, if a pipe is slow
-
-
-class StoppedError(SunshineError):
-    """The call was cut off: the job was stopped, and the grace period was over."""
-
-
-class JobCalls:
-    """Calls of a job under way: no call begins in an outage, all end at the deadline of a stop."""
-
-    def __init__(
-        self, client: Client, task: Task, outage: OutageWatch, latencies: Latencies, clock: Timer
-    ) -> None:
-        self.batch_sender: Final = (
-            task.send.sender(client) if isinstance(task.send, Batched) else None
-        )
-        self.outage: Final = outage
-        self.stopped = False
-        self.running: Final[set[CancelScope]] = set()
-        self._client: Final = client
-        self._task: Final = task
-        self._latencies: Final = latencies
-        self._clock: Final = clock
-        self._deadline = inf
-
-    async def send(self, entries: Sequence[Entry], call: SendEntries | None = None) -> Results:
-        """Send *entries* after an outage, by *call* instead of `call` if given."""
-        if self.outage.held:
-            await self.outage.wait()
-            if self.stopped:
-                return [StoppedError(UNSENT)] * len(entries)
-        begun, started = False, self._clock()
-        with CancelScope(deadline=self._deadline) as scope:
-            self.running.add(scope)
-            try:
-                return await (call or self.call)(entries)
-            except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
-                begun = bool(getattr(error, "__notes__", ()))
-                return [error_after_sending(to_exception(error, CALL))] * len(entries)
-            finally:
-                self.running.discard(scope)
-                self._latencies.add(self._clock() - started)
-        stopped = StoppedError(_CUT_OFF if begun else UNSENT, maybe_applied=begun)
-        return [stopped] * len(entries)
-
-    async def call(self, entries: Sequence[Entry]) -> Results:
-        """Send *entries* in one call; return the result or the error of each."""
-        if self.batch_sender is not None:
-            return await self.batch_sender.send(entries)
-        [entry] = entries
-        try:
-            return [await cast("Send", self._task.send)(self._client, entry)]
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what it ended in
-            return [error]
-
-    def stop(self, deadline: float) -> None:
-        """Let running calls, and later calls, end at *deadline*."""
-        self.stopped = True
-        self._deadline = deadline
-        for scope in self.running:
-            scope.deadline = deadline
 
 
 class Job:
@@ -126,7 +42,7 @@ class Job:
     at once. `report` can be read at any time. The job runs once, and gives up, as after `stop`:
 
     - after more than *max_failures* rows that weren't done;
-    - after refused credentials (401, 402, 403);
+    - after refused credentials (401, 402, 403); a first call goes alone to try the credentials;
     - after *max_outage* seconds without an answer; before the first answer, after 30 at most.
     """
 
@@ -332,11 +248,16 @@ class Job:
         sender = self._calls.batch_sender
         if sender is None:
             return bulk.run(
-                self._send_one, entries, concurrency=self._concurrency, key=self._task.key
-            )
+                self._send_one, entries, concurrency=self._concurrency, key=self._task.key,
+                alone=self._is_untried,
+            )  # fmt: skip
         limits = Limits(self._task.batch_size, MAX_BATCH_BYTES, _LINGER, self._max_calls)
         batched = Sender(sender.size, sender.keys, self._send)
-        return batches.run(batched, entries, limits, ordered=False)
+        return batches.run(batched, entries, limits, ordered=False, alone=self._is_untried)
+
+    def _is_untried(self) -> bool:
+        """Return True before the first request: that one tries the credentials for all the others."""
+        return self._client.tally.requests == self._before[0]
 
     async def _send_one(self, entry: Entry) -> object:
         [result] = await self._send([entry])
@@ -368,32 +289,3 @@ class Job:
         report.seconds = self._clock() - self._started
         report.held = self._outage.seconds
         self.recorder.record()
-
-
-def ends_job(error: object) -> bool:
-    """Return True if later rows would fail too: refused credentials, or a permanent fault."""
-    return isinstance(error, FATAL) or is_permanent(error)
-
-
-def problem_of(line: int, error: Exception, *, unknown: bool) -> Problem:
-    """Return the problem of the row at *line*, after *error*."""
-    trouble = Trouble.UNKNOWN if unknown else Trouble.FAILED
-    match error:
-        case ApiError():
-            code = error.code or str(error.status)
-        case TransportError():
-            code = str(error.fault)
-        case ResponseDecodeError():
-            code = "unreadable answer"
-        case StoppedError():
-            code = "stopped"
-        case ConfigurationError():
-            code = "configuration"
-        case ValueError() if not unknown:
-            code = "invalid"
-            trouble = Trouble.BAD
-        case AbortedError():
-            code = "aborted"
-        case _:
-            code = type(error).__name__
-    return Problem(line, trouble, code, str(error))

@@ -14,8 +14,8 @@ from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
 from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
+from sunshine_async.jobs.calls import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.entries import TROUBLES
-from sunshine_async.jobs.job import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.outage import OUTAGE, is_answer, is_outage
 from sunshine_async.jobs.report import Trouble
 from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
@@ -137,12 +137,12 @@ class CrashSafeSender:
         return self.calls.call(entries)
 
     async def _recover_and_call(self, entries: Sequence[Entry]) -> Results:
-        """Recover begun entries, then mark and send the rest; an outage of look-ups sends nothing."""
+        """Recover begun entries, then mark and send the rest: nothing after a failed look-up."""
         results: list[object] = []
         outage: Exception | None = None
         for entry in entries:
             result = outage or await self._recover(entry)
-            outage = result if isinstance(result, OUTAGE) else outage
+            outage = cast("Exception", result) if _ends_look_ups(result) else outage
             results.append(result)
         to_send = {
             place: result for place, result in enumerate(results) if isinstance(result, Entry)
@@ -182,8 +182,8 @@ class CrashSafeSender:
         except NotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - no error tells the outcome of the row
-            # an outage is waited for
-            return error if isinstance(error, OUTAGE) else error_after_doubt(error)
+            # an outage is waited for, and refused credentials end the job
+            return error if _ends_look_ups(error) else error_after_doubt(error)
 
     async def _after_resend(self, entry: Entry, result: object) -> object:
         """Return the meaning of *result* for an entry that may have been sent before."""
@@ -262,6 +262,11 @@ class CrashSafeSender:
             sent=not entry.alone,
             doubt=entry.begun and self.task.recovery(entry) is not Recovery.LOOK_UP_OR_RESEND,
         )
+
+
+def _ends_look_ups(result: object) -> bool:
+    """Return True for an error after which a further look-up would fail too."""
+    return isinstance(result, OUTAGE) or ends_job(result)
 
 
 def is_no_outcome(error: Exception) -> bool:

@@ -60,11 +60,6 @@ class Journal(JournalDatabase, JournalQueries):
         self.session = int(self.about()["session"])
         return self.session
 
-    def timelines(self) -> list[str]:
-        """Return the timelines of the last sessions, in order; none of a release without timelines."""
-        [[known]] = self._fetch_all(sql.HAS_TIMELINES)
-        return [text for (text,) in self._fetch_all(sql.SELECT_TIMELINES)] if known else []
-
     def begin(self) -> None:
         """Begin to read another source; the rows stay unchanged until `ready`."""
         with self._transaction() as database:

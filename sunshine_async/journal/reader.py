@@ -1,6 +1,5 @@
 """Reading a journal: the facts, counts and rows of a job, also while another process runs the job."""
 
-import os
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from attrs import frozen
 
 from sunshine_async.journal import sql
-from sunshine_async.journal.database import JournalDatabase, JournalError, is_locked
+from sunshine_async.journal.database import JournalError, JournalFile, is_locked
 from sunshine_async.journal.rows import State
 
 PAGE: Final = 500
@@ -38,6 +37,11 @@ class JournalQueries(ABC):
 
     path: Path
 
+    @property
+    def running(self) -> bool:
+        """True while another process has the journal for a job."""
+        return False
+
     @abstractmethod
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows that *query* finds."""
@@ -45,6 +49,11 @@ class JournalQueries(ABC):
     def about(self) -> dict[str, str]:
         """Return the facts about the job."""
         return dict(self._fetch_all("SELECT name, value FROM about"))
+
+    def timelines(self) -> list[str]:
+        """Return the timelines of the last sessions, in order; none of a release without timelines."""
+        [[known]] = self._fetch_all(sql.HAS_TIMELINES)
+        return [text for (text,) in self._fetch_all(sql.SELECT_TIMELINES)] if known else []
 
     def report(self) -> JournalReport:
         """Count the rows by state, by outcome and by code."""
@@ -59,17 +68,13 @@ class JournalQueries(ABC):
     def counts(self) -> dict[tuple[State, str | None], int]:
         """Return the number of rows by state and outcome."""
         counts: Counter[tuple[State, str | None]] = Counter()
-        query = sql.COUNT_STATES
-        for number, outcome, count in self._fetch_all(query):
-            counts[STATES.get(number, State.UNKNOWN), outcome] += count
+        for number, outcome, count in self._fetch_all(sql.COUNT_STATES):
+            counts[STATES[number], outcome] += count
         return counts
 
     def codes(self) -> dict[str, tuple[int, str]]:
         """Return the number of rows not done by code, with an example: a line and a reason."""
-        found = self._fetch_all(
-            "SELECT code, count(*), min(line || ': ' || reason) FROM rows "
-            "WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"
-        )
+        found = self._fetch_all(sql.COUNT_CODES)
         return {code: (count, example) for code, count, example in found}
 
     def pulse(self, parts: int) -> tuple[float, float, list[int]]:
@@ -99,17 +104,13 @@ class JournalQueries(ABC):
             after = page[-1][0]
 
 
-class JournalReader(JournalQueries):
-    """The journal at *path*, read only: also while a job runs, and after a kill.
+class JournalReader(JournalFile, JournalQueries):
+    """The journal at *path*, read only: while a job runs, after a kill, and after the end.
 
-    Each method is a short read of its own, on a connection of its own, so that the job can move
-    rows between the journal's files. The file isn't changed. Methods raise `JournalError` for a
-    file that is no journal, is damaged, or can't be read.
+    Each method is a short read of its own, on a connection of its own, so that a job can move rows
+    between the journal's files, and can begin at any time. The file isn't changed. Methods raise
+    `JournalError` for a file that is no journal, is damaged, or can't be read.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._uri: Final = f"{Path(os.path.realpath(path)).as_uri()}?mode=ro"
 
     @property
     def running(self) -> bool:
@@ -117,17 +118,34 @@ class JournalReader(JournalQueries):
         return is_locked(self.path)
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        try:
-            with closing(sqlite3.connect(self._uri, uri=True, timeout=_TIMEOUT)) as database:
-                [application] = database.execute("PRAGMA application_id").fetchone()
-                if application == JournalDatabase.APPLICATION:
-                    return database.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            reason = f"can't be read: {error}"
-        else:
-            reason = sql.NOT_A_JOURNAL
-        message = f"{self.path} {reason}"
-        raise JournalError(message)
+        self._check_place()
+        before = self._stamp()
+        if before is not None:
+            try:
+                found = self._read(query, values, "&immutable=1")  # leaves no files of SQLite
+            except JournalError:
+                if self._stamp() == before:
+                    raise
+            else:
+                if self._stamp() == before:
+                    return found
+        return self._read(query, values)
+
+    def _read(self, query: str, values: Sequence[Any], mode: str = "") -> list[Any]:
+        uri = f"{self._real.as_uri()}?mode=ro{mode}"
+        with (
+            self._translated_errors(),
+            closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)) as database,
+        ):
+            self._check_kind(database)
+            return database.execute(query, values).fetchall()
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        """Return the identity of the main file, or None if another file has rows, or may get rows."""
+        if self._wal.exists() or self.running:
+            return None
+        found = self._real.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def state_list(states: Iterable[State]) -> str:

@@ -163,6 +163,39 @@ def test_items_with_one_key_go_one_after_another(
 
 
 @BACKENDS
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("concurrency", [1, 9, "auto"])
+@pytest.mark.parametrize("source", [range, counted])
+def test_calls_alone(backend: str, source: Any, concurrency: Any, *, stops: bool) -> None:
+    """While *alone* returns True a single call is under way; a stop at an outcome starts no other."""
+    running, most = 0, [0] * 100
+
+    async def send(number: int) -> None:
+        nonlocal running
+        running += 1
+        most[number] = running
+        await anyio.lowlevel.checkpoint()
+        running -= 1
+
+    async def scenario() -> None:
+        received: list[int] = []
+        async with bulk.run(
+            send, source(100), concurrency=concurrency, alone=lambda: len(received) < 5
+        ) as outcomes:
+            async for outcome in outcomes:
+                received.append(outcome.index)
+                if stops and len(received) == 5:
+                    outcomes.stop()
+        assert received[:5] == [*range(5)]
+        assert len(received) == (5 if stops else 100)
+
+    anyio.run(scenario, backend=backend)
+    assert most[:5] == [1] * 5
+    if not stops and concurrency != 1:
+        assert max(most) > 1
+
+
+@BACKENDS
 @pytest.mark.parametrize("source", [range, counted])
 def test_stopping_takes_no_more(backend: str, source: Any) -> None:
     """After `stop` no item is taken; what was under way still has its outcome."""

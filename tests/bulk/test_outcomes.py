@@ -274,9 +274,11 @@ class TestWrongArguments:
             await bulk.collect(send, [1])
 
     async def test_no_key_function(self) -> None:
-        """So has *key*."""
+        """So has *key*, and so has *alone*."""
         with pytest.raises(TypeError, match="key must be a function"):
             bulk.run(fails_with(ValueError()), [1], key="id")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="alone must be a function, not bool"):
+            bulk.run(fails_with(ValueError()), [1], alone=True)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("items", [5, None, "abc", b"ab", bytearray()], ids=repr)
     async def test_no_items(self, items: Any) -> None:

@@ -396,11 +396,25 @@ class TestMany:
         """Where the list can't be read each is looked up; where that fails, so has the row."""
         emulator = Emulator()
         client, _ = client_of(emulator)
-        emulator.faults = [Mishap(status=403, operation="getEndusers", times=2)]
+        emulator.faults = [Mishap(status=400, operation="getEndusers", times=2)]
 
         outcomes = await upserted(client, people(12, name="A", external_id="id-{}"))
 
         assert [type(one) for one in outcomes] == [Failed] + [Done] * 11
+
+    @pytest.mark.parametrize("status", [401, 402, 403])
+    @pytest.mark.parametrize("number", [2, 12])
+    async def test_refused_credentials_end_the_batch(self, number: int, status: int) -> None:
+        """Where a look-up is refused for its credentials, no row of the batch is sent any more."""
+        emulator = Emulator()
+        client, _ = client_of(emulator)
+        emulator.faults = [Mishap(status=status, times=99)]
+        rows = people(number, name="A", external_id="id-{}") + people(number, name="B")
+
+        outcomes = await upserted(client, rows)
+
+        assert [type(one) for one in outcomes] == [Failed] * len(rows)
+        assert emulator.ledger()["requests"] == 1
 
     async def test_what_the_run_made_is_newer_than_the_list(self) -> None:
         """A page that comes later doesn't undo what is known of a user by then."""

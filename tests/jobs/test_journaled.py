@@ -832,21 +832,24 @@ class TestBegunAhead:
             if b'"b"' in request.content:
                 message = "refused"
                 raise httpx.ConnectError(message)
-            await gone.wait()
+            if b'"a"' in request.content:
+                await gone.wait()
             return httpx.Response(201, json={"user": {"id": "1"}})
 
-        write(file, bodies("a", "b", "c"))
+        def show(report: Report) -> None:
+            if report.done == 2:
+                done.set()
+
+        write(file, bodies("first", "a", "b", "c"))
         async with (
             client_on(httpx.MockTransport(answer)) as client,
-            jobs.open(
-                path, client, SUNSHINE, Mode.CREATE, concurrency=2, on_progress=lambda _: done.set()
-            ) as job,
+            jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=2, on_progress=show) as job,
         ):
             with open_rows(file, job.shape) as rows:
                 report = await job.run(rows)
             found = [(row["state"], row["attempts"]) for row in job.journal.rows()]
         assert report.ending is Ending.GAVE_UP
-        assert found == [(State.DONE, 1), (State.WAITING, 1), (State.WAITING, 0)]
+        assert found == [(State.DONE, 1)] * 2 + [(State.WAITING, 1), (State.WAITING, 0)]
 
     async def test_each_sending_counts(self, path: Path, file: Path) -> None:
         """A row that was sent again, since it had no answer, counts both; it was looked up between."""

@@ -10,7 +10,13 @@ import attrs
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async._http.messages import Request
 from sunshine_async.bulk.batching import Sender
-from sunshine_async.dixa.bulk_requests import AMBIGUOUS, CONFLICT, is_taken, note_if_sent
+from sunshine_async.dixa.bulk_requests import (
+    AMBIGUOUS,
+    CONFLICT,
+    REFUSED_CREDENTIALS,
+    is_taken,
+    note_if_sent,
+)
 from sunshine_async.dixa.client import UNUSED_ID, DixaClient
 from sunshine_async.dixa.end_users import ANONYMIZE, CREATE_BULK, LIST, PATCH_BULK
 from sunshine_async.dixa.matching import Key, all_keys, holds
@@ -113,12 +119,19 @@ def _upsert_sender(client: DixaClient) -> Sender[Entry, Any]:
                 for index in range(len(entries))
                 if isinstance(results.get(index), NotFoundError | None)
             ]
-            if missing:
+            refused = next(filter(_is_refusal, results.values()), None)
+            if refused is not None:
+                results.update(dict.fromkeys(missing, refused))
+            elif missing:
                 upserted = await upsert([entries[index].body for index in missing])
                 results.update(zip(missing, upserted, strict=True))
         return [results[index] for index in range(len(entries))]
 
     return Sender(_SIZE, _keys, send)
+
+
+def _is_refusal(result: UpsertOutcome) -> bool:
+    return isinstance(result, REFUSED_CREDENTIALS)
 
 
 async def _by_unique_key(client: DixaClient, entry: Entry) -> EndUser | None:
