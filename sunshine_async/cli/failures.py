@@ -8,10 +8,10 @@ command imports the list; `rows` ignores the columns and the key that a list add
 import csv
 import json
 import shlex
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self, cast
 
 from attrs import frozen
 
@@ -20,11 +20,11 @@ from sunshine_async.cli.files import Write, digest_of
 from sunshine_async.cli.next_steps import with_option, without_option
 from sunshine_async.cli.report_file import COMMAND
 from sunshine_async.cli.streams import json_line
-from sunshine_async.jobs.source import is_finished
+from sunshine_async.jobs.source import hash_of, is_finished
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import Mode
 from sunshine_async.journal import Found, JournalReader, State
-from sunshine_async.rows import BadRow, Row, RowFile
+from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 from sunshine_async.rows.csv_records import guard_cell
 from sunshine_async.rows.file import open_as
 from sunshine_async.rows.header import OUTCOME_COLUMNS
@@ -38,26 +38,42 @@ _OPTIONS_OF_SOURCE: Final = ("--format", "--encoding")
 """Options of an import that apply to the job's file, and not to JSON lines."""
 
 
-def open_source(journal: JournalReader) -> AbstractContextManager[RowFile | None]:
-    """Return the file that the job of *journal* read, opened again; None if there is no such file.
+@frozen
+class JobSource:
+    """The file that the job of a journal read; *path* is None if there is no such file any more."""
 
-    A relative path is looked up in the current directory, and next to the journal.
-    """
-    about = journal.about()
-    digest, name = about.get("digest"), about.get("source", "")
-    places = (folder / name for folder in (Path(), journal.path.parent))
-    found = next((path for path in places if digest and digest_of(path) == digest), None)
-    if found is None:
-        return nullcontext()
-    task = SERVICES[about["service"]].tasks[Mode(about["mode"])]
-    return open_as(found, task.shape, about["meant"])
+    path: Path | None
+    is_same: bool
+    """True if the file is as the job read it."""
+
+    @classmethod
+    def find(cls, journal: JournalReader) -> Self:
+        """Find the file in the current directory, for a relative path, or next to the journal."""
+        about = journal.about()
+        folders = (Path(), journal.path.parent) if "digest" in about else ()
+        paths = [path for folder in folders if (path := folder / about["source"]).is_file()]
+        same = next((path for path in paths if digest_of(path) == about["digest"]), None)
+        return cls(same or next(iter(paths), None), same is not None)
+
+    def open(self, about: Mapping[str, str]) -> AbstractContextManager[RowFile | None]:
+        """Open the file with the options of the job; None if there is no file that can be read."""
+        if self.path is None:
+            return nullcontext()
+        task = SERVICES[about["service"]].tasks[Mode(about["mode"])]
+        try:
+            return open_as(self.path, task.shape, about["meant"])
+        except SourceError:  # a file that has changed
+            return nullcontext()
 
 
 class FailureList:
-    """List for the file *out*, or for stdout: *rows* are the rows of the job's file, if any."""
+    """List for the file *out*, or for stdout: *rows* are the rows of *source*, if any."""
 
-    def __init__(self, journal: JournalReader, rows: RowFile | None, out: Path | None) -> None:
+    def __init__(
+        self, journal: JournalReader, source: JobSource, rows: RowFile | None, out: Path | None
+    ) -> None:
         self.journal: Final = journal
+        self.source: Final = source
         self.rows: Final = rows
         self.out: Final = out
         self.about: Final = journal.about()
@@ -88,11 +104,16 @@ class FailureList:
     def _found(self) -> Iterator[tuple[Found, Row | BadRow | None]]:
         """Yield each row of the journal that wasn't done, and the row of the file, if any.
 
-        Until the next step the row is the last row that `rows` has given.
+        Until the next step the row is the last row that `rows` has given. Of a file that has
+        changed, a row counts if the row has not changed.
         """
         numbered = enumerate(self.rows or (), 1)
         for kept in self.journal.rows(*_NOT_DONE):
-            yield kept, next((row for number, row in numbered if number == kept["number"]), None)
+            row = None
+            with suppress(SourceError):  # of a file that has changed
+                row = next((row for number, row in numbered if number == kept["number"]), None)
+            is_same = isinstance(row, Row) and hash_of(row) == kept["hash"]
+            yield kept, row if is_same or self.source.is_same else None
 
     def _write_json(self, write: Write) -> int:
         missing = 0
@@ -101,8 +122,8 @@ class FailureList:
             body: dict[str, Any] = json.loads(kept["body"]) if kept["body"] else {}
             if isinstance(row, Row):
                 body = body or row.data
-            elif self.rows is not None and not body:
-                about["text"] = self._text(self.rows)
+            elif row is not None and not body:
+                about["text"] = self._text()
             missing += not body and "text" not in about
             write(json_line({**body, OUTCOME_KEY: about}))
         return missing
@@ -123,17 +144,17 @@ class FailureList:
         lines.writerow([*(names[at] for at in own), *OUTCOME_COLUMNS])
         missing = 0
         for kept, row in self._found():
-            cells = dict(enumerate((table and table.cells) or ()))
-            text = self._text(self.rows) if self.rows is not None and not cells else ""
+            cells = dict(enumerate((row and table and table.cells) or ()))
+            text = self._text() if row is not None and not cells else ""
             about = _outcome(kept)
             last = (about["line"], about["outcome"], about["code"], about["reason"], text)
             lines.writerow(_guarded([*(cells.get(at, "") for at in own), *last]))
             missing += row is None
         return missing
 
-    @staticmethod
-    def _text(rows: RowFile) -> str:
-        return rows.text.rstrip("\r\n")
+    def _text(self) -> str:
+        """Return the text of the last row."""
+        return cast("RowFile", self.rows).text.rstrip("\r\n")
 
     def notes(self, missing: int) -> Iterator[str]:
         """Yield notes about a list with *missing* rows without content: the reason, the next step."""
@@ -150,9 +171,11 @@ class FailureList:
         """Return the reason why the job's file can't be read again."""
         if "digest" not in self.about:
             return "they came from a program or a pipe, and --keep-bodies was not given"
-        name = self.about["source"]
-        state = "has changed since" if Path(name).exists() else "is gone"
-        return f"{name}, the file that the job read, {state}. Lines and reasons are listed"
+        state = "is gone" if self.source.path is None else "has changed since"
+        return (
+            f"{self.about['source']}, the file that the job read, {state}. Lines and reasons are "
+            "listed"
+        )
 
     def _import_command(self) -> str | None:
         """Return the command of the job for the list, if the journal has the command."""

@@ -124,7 +124,7 @@ def database_files(journal: Path, name: str) -> tuple[tuple[Path, str], ...]:
 def _stdout() -> Generator[Write]:
     """Give the function that writes to stdout; the command ends if stdout has no reader any more."""
     if sys.__stdout__ is None:
-        message = "stdout is closed: name a file with --out"
+        message = "stdout is closed: name a file, such as --out rows.csv"
         raise ConfigurationError(message)
     cast("io.TextIOWrapper", sys.stdout).reconfigure(encoding="utf-8")  # as `import` reads it
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.failures import FailureList, open_source
+from sunshine_async.cli.failures import FailureList, JobSource
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, database_files
 from sunshine_async.cli.options import HelpCommand, HelpGroup, Status, choice, exit_on_error, option
 from sunshine_async.cli.output import (
@@ -141,14 +141,16 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
 
     JSON lines have the fields of the service, and the key "_row", which an import ignores.
 
-    The content comes from the file that the job read, if the file is unchanged, or from the journal, if the job had --keep-bodies.
+    The content comes from the file that the job read, as far as the file is unchanged, or from the journal, if the job had --keep-bodies.
 
     Exit status: 0 all rows with content; 1 rows without content; 2 could not start.
     """
-    with _open(path, out, force=force) as (journal, target), open_source(journal) as rows:
-        listing = FailureList(journal, rows, out)
-        with target.open(listing.encoding) as write:
-            missing = listing.write(write)
+    with _open(path, out, force=force) as (journal, target):
+        source = JobSource.find(journal)
+        with source.open(journal.about()) as rows:
+            listing = FailureList(journal, source, rows, out)
+            with target.open(listing.encoding) as write:
+                missing = listing.write(write)
         for note in listing.notes(missing):
             emit(sys.stderr, f"{note}\n")
         raise typer.Exit(Status.TROUBLE if missing else Status.DONE)

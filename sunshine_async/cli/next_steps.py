@@ -144,11 +144,16 @@ _RETRIES: Final[Sequence[tuple[Callable[[Report], bool], str, str]]] = (
 
 
 def next_steps(
-    report: Report, command: Sequence[str], *, journal: str | None, guessed: bool = False
+    report: Report,
+    command: Sequence[str],
+    *,
+    journal: str | None,
+    guessed: bool = False,
+    is_csv: bool = False,
 ) -> list[NextStep]:
     """Return the steps after a job that *command* has run; no words: a program has run the job.
 
-    A *guessed* command may lack options.
+    A *guessed* command may lack options. With *is_csv* the file of the job is CSV.
     """
     if STDIN in command:  # the rows can't be read again
         command = ()
@@ -161,7 +166,7 @@ def next_steps(
             NextStep(
                 "List the rows that were not done, each with line and reason. Correct the rows, and "
                 "import the list.",
-                [f"{failures} --out failed.jsonl"],
+                [f"{failures} --out failed.{'csv' if is_csv else 'jsonl'}"],
             )
         )
     if journal is None and report.troubles and command:

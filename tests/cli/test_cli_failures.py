@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -278,7 +279,7 @@ class TestWithoutContent:
         if change == "is gone":
             users.unlink()
         elif change == "has changed since":
-            users.write_text(USERS.replace("Jane", "June"))
+            users.write_text(re.sub(r"(?m)^([abd]),.*", r"\1,June", USERS))
         else:
             opened = Journal("run.sqlite")
             with opened._transaction() as database:
@@ -297,6 +298,29 @@ class TestWithoutContent:
         if out == "failed.jsonl":
             with open_rows(tmp_path / out, Shape(UserCreateBody)) as rows:
                 assert {type(row) for row in rows} == {BadRow}
+
+    @pytest.mark.parametrize("out", ["failed.csv", "failed.jsonl"])
+    def test_rows_that_have_not_changed(
+        self, call: Call, users: Path, tmp_path: Path, out: str
+    ) -> None:
+        """Of a file that has changed, the readable rows that have not changed come with content."""
+        fail(call)
+        users.write_text(USERS.replace("Jane", "June") + "e,\n")
+        result = call("job", "failures", "run.sqlite", "--out", out)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("3 rows without content: users.csv, ")
+        text = (tmp_path / out).read_text("utf-8-sig")
+        assert "Zoë" in text
+        for other in ("June", "c,x,y"):
+            assert other not in text
+
+    def test_a_file_with_another_header(self, call: Call, users: Path) -> None:
+        """A file with other columns can't be read as the job's file: lines and reasons are listed."""
+        fail(call)
+        users.write_text("Nr\n1\n")
+        result = call("job", "failures", "run.sqlite")
+        assert result.exit_code == 1
+        assert "5 rows without content: users.csv" in result.stderr
 
     def test_a_list_without_content_is_not_imported(
         self, call: Call, users: Path, emulator: Emulator
