@@ -20,9 +20,9 @@ from sunshine_async.cli.output import (
     Printer,
     count_figures,
     done_figures,
-    format_duration,
     summary_table,
 )
+from sunshine_async.cli.progress import format_duration
 from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
 from sunshine_async.jobs.source import LIVE

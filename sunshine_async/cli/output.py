@@ -4,21 +4,21 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sunshine_async import Snapshot
+from sunshine_async.cli.progress import ProgressDisplay, ProgressLines
 from sunshine_async.cli.streams import SafeStream, TextBuffer, emit, emit_json, escape_controls
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.dry_run import RefusalCount
 
 SHOWN: Final = 50
 """Number of rows not done that are listed; rows with the same reason are listed together."""
-_WIDE: Final = 70
 _OUTCOMES: Final[Mapping[str, str]] = {
     "created": "",
     "updated": "",
@@ -57,7 +57,8 @@ class Printer:
         )
         self._out: Final = Console(highlight=False, markup=False, emoji=False)
         for console in (self._out, self.err):
-            console.width = max(20, min(console.width, 80))
+            if console is self._out or not console.is_terminal:  # a terminal may change its width
+                console.width = max(20, min(console.width, 80))
         self._buffer: Final = TextBuffer(sys.stdout.encoding)
         self._out.file = self._buffer
 
@@ -72,7 +73,7 @@ class Printer:
         if self.as_json:
             emit_json(sys.stderr, {"note": text})
         else:
-            self.err.print(Text(escape_controls(text)))
+            self.err.print(Text(escape_controls(text)), soft_wrap=not self.err.is_terminal)
 
     def print_problem(self, problem: Problem) -> None:
         """Print a row that wasn't done as a line of JSON on stderr."""
@@ -118,88 +119,13 @@ class Printer:
 
     @contextmanager
     def show_progress(self, name: str) -> Generator["ProgressDisplay"]:
-        """Show the progress of a job: a bar on a terminal, else a line every ten seconds."""
+        """Show the progress of a job that reads *name*: a bar on a terminal, else notes."""
+        lines = ProgressLines(Path(name).name)
         if not self.err.is_terminal or self.as_json:
-            yield ProgressDisplay(self, None, TaskID(0))
+            yield ProgressDisplay(self.print_note, lines, None)
             return
-        wide = self.err.width >= _WIDE
-        columns = [TextColumn("{task.description}", markup=False)] if wide else []
-        bar = Progress(
-            *columns,
-            BarColumn(bar_width=None if wide else 8),
-            TextColumn("{task.fields[wide]}" if wide else "{task.fields[narrow]}"),
-            console=self.err,
-            transient=True,
-            expand=wide,
-        )
-        with bar:
-            yield ProgressDisplay(
-                self, bar, bar.add_task(escape_controls(name), total=None, wide="", narrow="")
-            )
-
-
-class ProgressDisplay:
-    """Progress of a job, as a bar on a terminal or as lines."""
-
-    def __init__(self, printer: Printer, bar: Progress | None, task: TaskID) -> None:
-        self._printer: Final = printer
-        self._bar: Final = bar
-        self._task: Final = task
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two updates."""
-        return 10.0 if self._bar is None else 0.1
-
-    def update(self, report: Report, total: int | None, pace: Snapshot) -> None:
-        """Show the state of *report*, the wait of *pace*, and the share of *total* rows if known."""
-        if self._bar is None:
-            self._printer.print_note(_progress_text(report, total, ", ", pace))
-            return
-        wide = _progress_text(report, total, " ", pace)
-        narrow = _progress_text(report, total, " ", pace, short=True)
-        self._bar.update(
-            self._task, completed=report.rows, total=total, wide=wide, narrow=narrow, refresh=True
-        )
-
-    def close(self) -> None:
-        """Restore the terminal."""
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _progress_text(
-    report: Report, total: int | None, between: str, pace: Snapshot, *, short: bool = False
-) -> str:
-    parts = [f"{report.rows:,} rows", f"{report.rate:,.0f}/s"]
-    if total is not None:
-        parts.insert(0, f"{min(100, 100 * report.rows // max(total, 1))} %")
-        if report.rate:
-            parts.append(f"{format_duration(max(0, total - report.rows) / report.rate)} left")
-    if pace.held:
-        parts.append("waiting for the service")
-    elif pace.paused:
-        parts.append(f"asked to wait {format_duration(pace.paused)}")
-    if short:
-        return between.join(parts)
-    if pace.rate is not None:
-        parts.append(f"at most {pace.rate:,.0f} calls/s")
-    parts += [
-        f"{count:,} {word}"
-        for count, word in ((report.troubles, "not done"), (report.throttled, "throttled"))
-        if count
-    ]
-    return between.join(parts)
-
-
-def format_duration(seconds: float) -> str:
-    """Return *seconds* as ``5 s``, ``2:05`` or ``1:02:05``."""
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004 - a minute
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        with Live(lines, console=self.err, transient=True, auto_refresh=False) as live:
+            yield ProgressDisplay(self.print_note, lines, live)
 
 
 def _problem_table(problems: Iterable[Problem]) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sunshine_async.cli.charts import Axis, Chart, Series, format_time
-from sunshine_async.cli.output import format_duration
+from sunshine_async.cli.progress import format_duration
 from sunshine_async.jobs.report import coarse_quantile
 from sunshine_async.jobs.timeline import Part, Timeline, total_of
 

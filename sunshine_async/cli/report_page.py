@@ -17,7 +17,7 @@ from attrs import frozen
 from sunshine_async import __version__
 from sunshine_async.cli.charts import bar, key, make
 from sunshine_async.cli.next_steps import NextStep, ReasonCounts, ending_without_data
-from sunshine_async.cli.output import format_duration
+from sunshine_async.cli.progress import format_duration
 from sunshine_async.cli.report_charts import charts_of, condensed, rate, short, values_of
 from sunshine_async.cli.streams import escape_controls
 from sunshine_async.jobs import Ending, Report

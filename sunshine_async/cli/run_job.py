@@ -16,11 +16,10 @@ from sunshine_async._calls.client import Client
 from sunshine_async.cli.options import SIGNAL_STATUS, Status, describe_error
 from sunshine_async.cli.output import (
     Printer,
-    ProgressDisplay,
-    format_duration,
     summary_table,
     unknown_keys,
 )
+from sunshine_async.cli.progress import ProgressDisplay, format_duration
 from sunshine_async.cli.report_file import ReportFile, save_command
 from sunshine_async.cli.report_page import ReportPage
 from sunshine_async.cli.streams import OutputError, emit, emit_json
@@ -242,7 +241,7 @@ async def run_job(
         with suppress(Exception):  # no display is worth a job
             while True:
                 await sleep(display.interval)
-                display.update(job.report, _total(job, rows), job.pace)
+                display.update(job.progress())
 
     async def attend(display: ProgressDisplay) -> None:
         with attending:
@@ -274,12 +273,3 @@ def _end(result: JobResult, job: Job, rows: RowFile, own: Exception | None) -> N
     # equal rows of a stream are one row of the journal
     if rows.path is not None or not isinstance(job, JournaledJob):
         result.read = job.read
-
-
-def _total(job: Job, rows: RowFile) -> int | None:
-    """Return the number of rows in the file, estimated from the rows read; None if unknown."""
-    if isinstance(job, JournaledJob) and rows.path is not None:
-        return job.total()
-    if rows.size is None or not rows.consumed:
-        return None
-    return max(job.read, job.read * rows.size // rows.consumed)

@@ -112,6 +112,11 @@ class Entries:
         self._batch: list[Entry | BadRow] = []
         self._ended = False
 
+    @property
+    def opened(self) -> RowFile | None:
+        """The file that is read a second time, to the rows that are still to be sent."""
+        return None
+
     async def batch(self) -> Sequence[Entry | BadRow]:
         """Return the next batch; an empty batch at the end."""
         while not self._batch and not self._ended:
@@ -224,6 +229,10 @@ class FileEntries(Entries):
         self._opened: RowFile | None = None
         self._numbered: Iterator[tuple[int, Row | BadRow]] = iter(())
         self._after = 0
+
+    @property
+    def opened(self) -> RowFile | None:
+        return self._opened
 
     async def aclose(self) -> None:
         if self._opened is not None:

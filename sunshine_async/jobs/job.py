@@ -23,6 +23,7 @@ from sunshine_async.jobs.calls import JobCalls, SendEntries, Timer, ends_job, pr
 from sunshine_async.jobs.entries import Entries, Rows, check_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.jobs.outage import OutageWatch, is_answer
+from sunshine_async.jobs.progress import Progress, recent_rate
 from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service
 from sunshine_async.jobs.timeline import Recorder
@@ -85,6 +86,7 @@ class Job:
         self._max_calls: Final = HIGHEST_LIMIT if concurrency == "auto" else concurrency
         self._clock: Final = clock
         self._entries: Entries | None = None
+        self._file: RowFile | None = None
         self._outcomes: bulk.Outcomes[Entry, object] | None = None
         self._earlier_troubles = 0  # of the runs before
         self._has_run = False
@@ -113,6 +115,34 @@ class Job:
         """A snapshot of the pace of the client."""
         return self._client.pace.snapshot(CLOCK.now())
 
+    def total(self) -> int | None:
+        """Return the number of rows in the file, estimated from the rows read; None if unknown."""
+        file = self._file
+        if file is None or file.size is None or not file.consumed:
+            return None
+        return max(self.read, self.read * file.size // file.consumed)
+
+    def progress(self) -> Progress:
+        """Return the progress of the job now: for a display, as often as the display likes."""
+        report, pace, reading = self.report, self.pace, self._reading()
+        seconds, held = self._clock() - self._started, self._outage.seconds
+        return Progress(
+            rows=report.rows,
+            total=self.total(),
+            rate=recent_rate(self.recorder.parts(seconds, held)),
+            not_done=report.troubles,
+            throttled=report.throttled,
+            limit=pace.rate,
+            paused=pace.paused,
+            held=self._outage.reason if self._outage.held or pace.held else None,
+            lines=None if reading is None else reading.lines,
+            lines_share=None if reading is None else reading.share,
+        )
+
+    def _reading(self) -> RowFile | None:
+        """Return the file that is read now, before any row is sent."""
+        return None
+
     @property
     def stopped(self) -> bool:
         """True once the job takes no more rows."""
@@ -132,6 +162,7 @@ class Job:
             raise RuntimeError(message)
         check_rows(rows)
         self._has_run = True
+        self._file = rows if isinstance(rows, RowFile) else None
         self._started = self._clock()
         own: BaseException | None = None
         async with anyio.create_task_group() as tasks:
@@ -154,8 +185,8 @@ class Job:
             raise own
         self._measure()
         self.recorder.end()
-        if isinstance(rows, RowFile):
-            self.report.turned = rows.turned
+        if self._file is not None:
+            self.report.turned = self._file.turned
         await self._finish()
         return self.report
 

@@ -16,7 +16,6 @@ from anyio.abc import TaskGroup
 
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
-from sunshine_async._pace import Snapshot
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.jobs.calls import ends_job, problem_of
 from sunshine_async.jobs.entries import (
@@ -103,6 +102,11 @@ class JournaledJob(Job):
     def total(self) -> int | None:
         """Return the number of rows in the source, once the journal has all rows."""
         return (self._rows or None) if not self._is_stream else None
+
+    def _reading(self) -> RowFile | None:
+        if self._is_stream or self.report.last_line:
+            return None
+        return self._file if self._entries is None else self._entries.opened
 
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""
@@ -239,45 +243,43 @@ class JournaledJob(Job):
 
     async def _finish(self) -> None:
         try:
-            await to_thread.run_sync(self._write_totals, self.pace)
+            await to_thread.run_sync(self._write_totals, self._sums())
         except JournalError as error:
             self.give_up(str(error))
 
-    def _sums(self, pace: Snapshot | None = None) -> Mapping[str, str]:
-        """Return the sums over the sessions of the run, and *pace* or the pace now, for the journal."""
+    def _sums(self) -> Mapping[str, str]:
+        """Return the sums over the sessions of the run, and the progress now, for the journal."""
         report = self.report
         now = {
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
         sums = {name: str(self._sums_before[name] + each) for name, each in now.items()}
-        pace = pace or self.pace
-        sums[LIVE] = orjson.dumps(self._live(pace)).decode()
+        sums[LIVE] = orjson.dumps(self._live()).decode()
+        pace = self.pace
         if pace.found is not None:
             sums[FOUND] = f"{pace.found} {pace.window or 0.0}"
         return sums
 
-    def _live(self, pace: Snapshot) -> dict[str, Any]:
+    def _live(self) -> dict[str, Any]:
         """Return the counts of the running job, and the reason why no call begins now, if any."""
-        report = self.report
-        until = time.time() + pace.paused
-        if not pace.paused:
+        now = self.progress()
+        until = time.time() + now.paused
+        if not now.paused:
             self._paused_until = 0.0
         elif abs(until - self._paused_until) > 1:  # else the same pause, measured again
             self._paused_until = until
         return {
-            "rows": report.rows, "total": 0 if self._is_stream else self._rows,
-            "rate": report.rate, "not_done": report.troubles, "at": self._counted_at,
-            "held": self._outage.reason if self._outage.held or pace.held else None,
-            "paused_until": self._paused_until,
+            "rows": now.rows, "total": now.total or 0, "rate": now.rate, "not_done": now.not_done,
+            "at": self._counted_at, "held": now.held, "paused_until": self._paused_until,
         }  # fmt: skip
 
-    def _write_totals(self, pace: Snapshot) -> None:
-        """Bring the journal and the report to the state after the last row."""
+    def _write_totals(self, sums: Mapping[str, str]) -> None:
+        """Bring the journal, with *sums*, and the report to the state after the last row."""
         if self._rules.aliased and not self._is_stream and self.report.requests:
             self.journal.send_overtaken()
         restore_report(self.report, self.journal, unloaded=self._unloaded)
-        about = {**self._sums(pace)}
+        about = {**sums}
         if not self._is_stream:  # the rows of a stream were counted on arrival
             self.report.turned = int(self.journal.about().get("turned", "0"))
         if not self._is_unwritten:

@@ -172,6 +172,12 @@ class Recorder:
         self._sample()
         self.timeline.ending = self._report.ending.value
 
+    def parts(self, seconds: float, held: float) -> list[Part]:
+        """Return the parts so far, the last part through *seconds*, of which *held* were held."""
+        report = self._report
+        now = Part(seconds, report.done, report.failed, report.unknown, report.bad, held=held)
+        return [*self.timeline.parts, now.since(self._before)]
+
     def _save(self) -> None:
         self._saved_at = self._report.seconds
         if self.save is not None:

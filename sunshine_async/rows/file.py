@@ -214,6 +214,16 @@ class RowFile:
             return self._lines.consumed
         return self.size or 0 if self._raw.closed else self._raw.tell()
 
+    @property
+    def lines(self) -> int:
+        """The lines that the rows so far took."""
+        return self._lines.number
+
+    @property
+    def share(self) -> float | None:
+        """The part of the file that the rows so far took, from 0 to 1; None for anything else."""
+        return min(1.0, self.consumed / max(1, self.size)) if self.size is not None else None
+
     def ready(self, timeout: float) -> bool:
         """Wait at most *timeout* seconds for data of a pipe; return True if a row can be begun."""
         lines = self._lines

@@ -17,18 +17,17 @@ from typing import Any, Never, NoReturn, TypeAlias
 import anyio
 import anyio.lowlevel
 import pytest
-from attrs import evolve
 from rich.cells import cell_len
 from support.arrivals import serving_arrivals
 from support.forking import REAL, Command
 from support.text import words
 from typer.testing import CliRunner, Result
 
-from sunshine_async import BasicAuth, ConfigurationError, Pace, Snapshot, SunshineClient, cli
+from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, cli
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
 from sunshine_async.cli.app import app, run
-from sunshine_async.cli.output import SHOWN, Printer, ProgressDisplay
+from sunshine_async.cli.output import SHOWN, Printer
 from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.streams import OutputError, open_streams
 from sunshine_async.emulator import Emulator
@@ -39,11 +38,10 @@ from sunshine_async.jobs import (
     Mode,
     Problem,
     Report,
-    Row,
-    Shape,
     Trouble,
     open_rows,
 )
+from sunshine_async.jobs.progress import Progress
 from sunshine_async.jobs.report import KEPT
 from sunshine_async.testing import ScriptedTransport
 
@@ -52,7 +50,6 @@ pytestmark = pytest.mark.costly
 Call: TypeAlias = Callable[..., Result]
 
 
-FREE = Pace().snapshot()
 """A pace that has nothing to say."""
 
 
@@ -403,65 +400,6 @@ class TestPrinter:
         assert "... and 4 more: with --json each one is on stderr" in said
         assert "Rows up to line 99 were processed" in said
 
-    @pytest.mark.parametrize("width", [40, 80])
-    def test_bar(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
-    ) -> None:
-        """On a terminal there is a bar, whatever the width."""
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        monkeypatch.setenv("COLUMNS", str(width))
-        monkeypatch.setenv("TERM", "xterm")
-        printer = Printer()
-        report = Report(done=500, failed=2, throttled=3, seconds=1.0)
-        with printer.show_progress("users.csv") as display:
-            assert display.interval == 0.1
-            display.update(report, 1000, FREE)
-            display.close()
-        said = capsys.readouterr().err
-        assert "50 % 502 rows 502/s 1 s left" in said
-        assert ("2 not done 3 throttled" in said) == (width == 80)
-
-    @pytest.mark.parametrize(
-        ("report", "total", "said"),
-        [
-            (Report(), None, "0 rows, 0/s"),
-            (Report(), 0, "0 %, 0 rows, 0/s"),
-            (Report(done=10, seconds=1), 100, "10 %, 10 rows, 10/s, 9 s left"),
-            (Report(done=10, seconds=1), 1000, "1 %, 10 rows, 10/s, 1:39 left"),
-            (Report(done=10, seconds=1), 100_000, "0 %, 10 rows, 10/s, 2:46:39 left"),
-            (Report(done=10, bad=1, throttled=1_000, seconds=1), 5,
-             "100 %, 11 rows, 11/s, 0 s left, 1 not done, 1,000 throttled"),
-        ],
-    )  # fmt: skip
-    def test_lines(
-        self, capsys: pytest.CaptureFixture[str], report: Any, total: int | None, said: str
-    ) -> None:
-        """Elsewhere there is a line now and then; with --json it is one of JSON."""
-        with Printer().show_progress("users.csv") as display:
-            assert display.interval == 10
-            display.update(report, total, FREE)
-            display.close()
-        assert capsys.readouterr().err == f"{said}\n"
-        with Printer(as_json=True).show_progress("users.csv") as display:
-            display.update(report, total, FREE)
-        assert json.loads(capsys.readouterr().err) == {"note": said}
-
-    @pytest.mark.parametrize(
-        ("pace", "said"),
-        [
-            (evolve(FREE, held=True), "3 rows, 3/s, waiting for the service"),
-            (evolve(FREE, paused=12.0), "3 rows, 3/s, asked to wait 12 s"),
-            (evolve(FREE, rate=187.3), "3 rows, 3/s, at most 187 calls/s"),
-        ],
-    )
-    def test_what_keeps_it_waiting(
-        self, capsys: pytest.CaptureFixture[str], pace: Snapshot, said: str
-    ) -> None:
-        """Whoever looks on sees why it isn't faster."""
-        with Printer().show_progress("users.csv") as display:
-            display.update(Report(done=3, seconds=1), None, pace)
-        assert capsys.readouterr().err == f"{said}\n"
-
     def test_the_pace_is_reported(self, capsys: pytest.CaptureFixture[str]) -> None:
         """At the end it says for how long the service had it wait, and how fast it let it go."""
         report = Report(done=1, paused=31.0, limit=187.26, found=198.6)
@@ -498,7 +436,7 @@ class TestPrinter:
         with os.fdopen(into, "w") as stderr, monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", stderr)
             with Printer().show_progress("users.csv") as display:
-                display.update(Report(), None, FREE)
+                display.update(Progress())
 
     def test_streams_that_are_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A process that was started without stdout and stderr gets some."""
@@ -572,16 +510,6 @@ class TestRunning:
         """Where the system has no signals to wait for, the job runs all the same."""
         result = await run_job(tmp_path, unsupported)
         assert (result.status, result.report.done) == (0, 3)
-
-    def test_totals_are_estimated(self, tmp_path: Path) -> None:
-        """How many rows there are is told from how much of the file those so far took."""
-        path = tmp_path / "users.jsonl"
-        path.write_text("{}\n" * 10)
-        job = Job(SunshineClient("app", auth=BasicAuth("a", "b")), SUNSHINE, Mode.CREATE)
-        with open_rows(path, Shape(None)) as rows:
-            assert running._total(job, rows) is None
-            assert isinstance(next(iter(rows)), Row)
-            assert running._total(job, rows) == 0
 
 
 class TestEntry:
@@ -711,8 +639,3 @@ class TestProcess:
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         assert out == "none\n"
-
-
-def test_meter_without_a_bar_leaves_the_terminal_alone() -> None:
-    """Where there is no bar there is nothing to put back."""
-    ProgressDisplay(Printer(), None, 0).close()

@@ -19,8 +19,10 @@ from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo
 from sunshine_async.cli.app import app
 from sunshine_async.cli.demo_data import COLUMNS, make_users
-from sunshine_async.cli.output import Printer, ProgressDisplay
+from sunshine_async.cli.output import Printer
+from sunshine_async.cli.progress import ProgressDisplay, ProgressLines
 from sunshine_async.jobs import Report, open_rows
+from sunshine_async.jobs.progress import Progress
 from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.sunshine import UserCreateBody
 
@@ -126,10 +128,10 @@ class Interrupted(Printer):
         class Watched(ProgressDisplay):
             interval = 0.001
 
-            def update(self, report: Any, total: int | None, pace: Any) -> None:
+            def update(self, now: Progress) -> None:
                 printer._reach(f"during {name.rpartition('/')[2]}")
 
-        return nullcontext(Watched(self, None, 0))
+        return nullcontext(Watched(self.print_note, ProgressLines(name), None))
 
     def _reach(self, point: Any) -> None:
         if point == self.at and point not in self.seen:

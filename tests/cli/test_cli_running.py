@@ -15,7 +15,6 @@ from sunshine_async.cli import app as commands
 from sunshine_async.cli import job as job_commands
 from sunshine_async.cli import users as user_commands
 from sunshine_async.cli.app import app
-from sunshine_async.cli.run_job import _total
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Mode, open_rows
 from sunshine_async.jobs import open as open_job
@@ -129,19 +128,19 @@ async def test_a_resumed_job_knows_its_rows(tmp_path: Path) -> None:
 
         async with client, open_job(journal, client, SUNSHINE, Mode.CREATE, concurrency=4) as job:
             with open_rows(file, job.shape) as rows:
-                assert _total(job, rows) is None  # before the file is read
-                job._options = evolve_progress(job, rows, seen)
+                assert job.total() is None  # before the file is read
+                job._options = evolve_progress(job, seen)
                 await job.run(rows)
     assert 0 < seen[-1][0] <= 600
     assert {total for _, total in seen} == {600}
 
 
-def evolve_progress(job: Any, rows: Any, seen: list[tuple[int, int | None]]) -> Any:
+def evolve_progress(job: Any, seen: list[tuple[int, int | None]]) -> Any:
     """Return options that stop the first job in the middle, and note the total on each commit."""
     first = not seen
 
     def note(report: Any) -> None:
-        seen.append((report.rows, _total(job, rows)))
+        seen.append((report.rows, job.total()))
         if first and report.rows > 100:
             job.stop()
 

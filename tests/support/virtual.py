@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 from trio.testing import MockClock
 
@@ -14,6 +15,7 @@ from sunshine_async._pace.waiting import CLOCK
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_RUN_SYNC: Final = to_thread.run_sync
 _GRACE: Final = 0.005
 """Seconds that bytes may need from one socket of this process to another."""
 
@@ -21,7 +23,7 @@ _GRACE: Final = 0.005
 class JumpingLoop(asyncio.SelectorEventLoop):
     """Event loop whose time jumps to the next timer as soon as there is nothing else to do.
 
-    Sockets within this process and threads of the loop's executor are something to do.
+    Sockets within this process, and threads of the loop's executor and of anyio, are something to do.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,18 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def _ended(self, _: object) -> None:
         self._in_threads -= 1
 
+    @classmethod
+    async def run_sync(cls, *arguments: Any, **options: Any) -> Any:
+        """Run a function in a thread of anyio; no time passes meanwhile."""
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, cls):
+            return await _RUN_SYNC(*arguments, **options)
+        loop._in_threads += 1
+        try:
+            return await _RUN_SYNC(*arguments, **options)
+        finally:
+            loop._in_threads -= 1
+
 
 def virtually(scenario: Callable[[], Awaitable[T]], backend: str = "trio") -> T:
     """Run *scenario* on *backend* in time that jumps; waits of the library are in that time too."""
@@ -64,10 +78,13 @@ def virtually(scenario: Callable[[], Awaitable[T]], backend: str = "trio") -> T:
     }
     now = CLOCK.now
     CLOCK.now = anyio.current_time
+    if backend == "asyncio":
+        to_thread.run_sync = JumpingLoop.run_sync
     try:
         return anyio.run(scenario, backend=backend, backend_options=jumping[backend])
     finally:
         CLOCK.now = now
+        to_thread.run_sync = _RUN_SYNC
 
 
 def virtual(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
