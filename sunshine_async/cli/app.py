@@ -48,8 +48,11 @@ from sunshine_async.cli.import_options import (
 )
 from sunshine_async.cli.job import job
 from sunshine_async.cli.options import (
+    CREDENTIALS,
     AppId,
     BaseUrl,
+    HelpCommand,
+    HelpGroup,
     KeyId,
     Port,
     SecretFile,
@@ -90,6 +93,7 @@ _READING: Final = "Reading rows from the terminal: Ctrl-D on a line of its own e
 
 app: Final = typer.Typer(
     name="sunshine-async",
+    cls=HelpGroup,
     help="Create, update, get and delete users at Sunshine Conversations, Smooch and Dixa: the users in a file, or a single user. Send messages to the users of Sunshine Conversations.",
     no_args_is_help=True,
     add_completion=False,
@@ -121,7 +125,7 @@ def run() -> None:
             sys.exit(Status.TROUBLE)
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def demo(
     number: Annotated[
         int | None,
@@ -146,18 +150,25 @@ def demo(
         raise typer.Exit(anyio.run(demonstration.run_demo, Printer(), number))
 
 
+_ANSWERS: Final = "Answers"
+_WEBHOOKS: Final = "Webhooks"
+
 _EmulatorRate = Annotated[
     float | None,
     option(
         parser=number("requests a second", above=0),
         metavar="N",
         help="Requests a second; requests over the limit get 429. Default: no limit.",
+        rich_help_panel=_ANSWERS,
     ),
 ]
 _Latency = Annotated[
     float,
     typer.Option(
-        parser=number("seconds"), metavar="SECONDS", help="Seconds that each answer takes."
+        parser=number("seconds"),
+        metavar="SECONDS",
+        help="Seconds that each answer takes.",
+        rich_help_panel=_ANSWERS,
     ),
 ]
 _Fail = Annotated[
@@ -166,6 +177,7 @@ _Fail = Annotated[
         parser=number("failing calls, as a fraction", high=1),
         metavar="FRACTION",
         help="Fraction of calls that fail, such as 0.02.",
+        rich_help_panel=_ANSWERS,
     ),
 ]
 _Seed = Annotated[
@@ -174,6 +186,7 @@ _Seed = Annotated[
         parser=number("a seed", whole=True),
         metavar="N",
         help="Seed of the random faults: the same seed gives the same faults.",
+        rich_help_panel=_ANSWERS,
     ),
 ]
 _WebhookRetry = Annotated[
@@ -182,6 +195,7 @@ _WebhookRetry = Annotated[
         parser=number("seconds"),
         metavar="SECONDS",
         help="Seconds before a webhook is tried again; later waits are longer.",
+        rich_help_panel=_WEBHOOKS,
     ),
 ]
 _WebhookFaults = Annotated[
@@ -190,11 +204,12 @@ _WebhookFaults = Annotated[
         parser=number("deliveries, as a fraction", high=1),
         metavar="FRACTION",
         help="Fraction of webhook deliveries sent twice, and again after a lost answer; above 0 also late and with several events.",
+        rich_help_panel=_WEBHOOKS,
     ),
 ]
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def emulator(
     *,
     port: Port = 8080,
@@ -204,13 +219,22 @@ def emulator(
     seed: _Seed = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="An accepted key, as id:secret. Default: all keys. Repeatable."),
+        option(
+            metavar="ID:SECRET",
+            help="An accepted key. Default: all keys. Repeatable.",
+            rich_help_panel=CREDENTIALS,
+        ),
     ] = None,
     token: Annotated[
-        list[str] | None, typer.Option(help="An accepted token. Default: all tokens. Repeatable.")
+        list[str] | None,
+        option(
+            metavar="TOKEN",
+            help="An accepted token. Default: all tokens. Repeatable.",
+            rich_help_panel=CREDENTIALS,
+        ),
     ] = None,
     state: Annotated[
-        Path | None, option(help="A file that keeps the users for the next start.")
+        Path | None, option(metavar="FILE", help="A file that keeps the users for the next start.")
     ] = None,
     webhook_retry: _WebhookRetry = 20.0,
     webhook_faults: _WebhookFaults = 0.0,
@@ -258,12 +282,14 @@ def import_file(
     *,
     mode: ModeOption,
     service: ServiceName = "sunshine",
-    rename: Rename = None,
-    skip: Skip = None,
-    only_mapped: OnlyMapped = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     format: FileFormat = None,
     delimiter: Delimiter = ",",
     encoding: FileEncoding = UTF_8,
+    rename: Rename = None,
+    skip: Skip = None,
+    only_mapped: OnlyMapped = False,
     empty: EmptyCell = Empty.LEAVE,
     default_region: Region = None,
     timezone: Timezone = None,
@@ -271,21 +297,19 @@ def import_file(
     concurrency: Concurrency = None,
     rate: Rate = None,
     pace_address: PaceAddress = None,
-    max_failures: MaxFailures = None,
-    dry_run: DryRun = False,
     journal: Journal = None,
     duplicates: KeptDuplicates = None,
+    keep_bodies: KeepBodies = False,
     retry_failed: RetryFailed = False,
     retry_unknown: RetryUnknown = False,
     accept_changed_source: AcceptChangedSource = False,
     full: Full = False,
-    keep_bodies: KeepBodies = False,
+    max_failures: MaxFailures = None,
     max_outage: MaxOutage = MAX_OUTAGE,
     grace: Grace = GRACE,
     report: ReportPath = None,
     show_data: ShowData = False,
     as_json: AsJson = False,
-    yes: Yes = False,
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,

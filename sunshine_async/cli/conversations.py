@@ -14,6 +14,8 @@ from sunshine_async._codec.model import Model
 from sunshine_async.cli.options import (
     AppId,
     BaseUrl,
+    HelpCommand,
+    HelpGroup,
     KeyId,
     SecretFile,
     Status,
@@ -27,10 +29,12 @@ from sunshine_async.cli.streams import emit_json
 T = TypeVar("T")
 
 conversations: Final = typer.Typer(
-    help="List and get conversations of Sunshine Conversations.", no_args_is_help=True
+    cls=HelpGroup,
+    help="List and get conversations of Sunshine Conversations.",
+    no_args_is_help=True,
 )
 messages: Final = typer.Typer(
-    help="List and send messages of Sunshine Conversations.", no_args_is_help=True
+    cls=HelpGroup, help="List and send messages of Sunshine Conversations.", no_args_is_help=True
 )
 
 ConversationId = Annotated[
@@ -42,11 +46,13 @@ Limit = Annotated[
 ]
 
 
-@conversations.command("list")
+@conversations.command("list", cls=HelpCommand)
 def list_conversations(
     *,
-    user_id: Annotated[str | None, option(help="Id of the user.")] = None,
-    external_id: Annotated[str | None, option(help="The user's external id, instead.")] = None,
+    user_id: Annotated[str | None, option(metavar="ID", help="Id of the user.")] = None,
+    external_id: Annotated[
+        str | None, option(metavar="ID", help="The user's external id, instead.")
+    ] = None,
     limit: Limit = 100,
     base_url: BaseUrl = None,
     app_id: AppId = None,
@@ -69,7 +75,7 @@ def list_conversations(
         _print_lines(_call(find, _options(base_url, app_id, key_id, secret_file)))
 
 
-@conversations.command("get")
+@conversations.command("get", cls=HelpCommand)
 def get_conversation(
     id: ConversationId,
     *,
@@ -91,7 +97,7 @@ def get_conversation(
         _call(find, _options(base_url, app_id, key_id, secret_file))
 
 
-@messages.command("list")
+@messages.command("list", cls=HelpCommand)
 def list_messages(
     id: ConversationId,
     *,
@@ -117,10 +123,10 @@ def list_messages(
         _print_lines(_call(find, _options(base_url, app_id, key_id, secret_file)))
 
 
-@messages.command("send")
+@messages.command("send", cls=HelpCommand)
 def send_message(
     id: ConversationId,
-    text: Annotated[str, typer.Argument(help="The text.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text.")],
     *,
     once: Annotated[
         str | None,

@@ -68,15 +68,6 @@ def make_users(rows: int, *, seed: int = 1) -> DemoUsers:
     return DemoUsers(b"".join([_line(COLUMNS), *lines]), rows, len(_BAD), duplicates, keys)
 
 
-def make_updates(keys: tuple[str, ...]) -> bytes:
-    """Return an update for every tenth key, as JSON lines."""
-    changes = (
-        {"externalId": key, "profile": {"locale": None}, "metadata": {"tier": "gold"}}
-        for key in keys[::10]
-    )
-    return "".join(json.dumps(change) + "\n" for change in changes).encode()
-
-
 def make_end_users(keys: tuple[str, ...]) -> bytes:
     """Return an end user of Dixa for each key, as JSON lines."""
     users = (

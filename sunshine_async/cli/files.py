@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn, TextIO, cast
 
 import typer
 from attrs import frozen
@@ -17,6 +17,7 @@ from attrs import frozen
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.options import Status
 from sunshine_async.cli.streams import OutputError, emit
+from sunshine_async.rows.shape import UTF_8
 
 Write = Callable[[str], object]
 
@@ -38,10 +39,10 @@ class OutputTarget:
     digest: str | None = None
 
     @contextmanager
-    def open(self) -> Generator[Write]:
-        """Give the function that writes text, as UTF-8.
+    def open(self, encoding: str = UTF_8) -> Generator[Write]:
+        """Give the function that writes text, in *encoding* to a file, and as UTF-8 to stdout.
 
-        The file appears when the block ends without an error, readable by the owner alone. Raise
+        A character that the encoding hasn't becomes a question mark. The file appears when the block ends without an error, readable by the owner alone. Raise
         `ConfigurationError` before any write if the file can't be created or must not be replaced.
         Raise `OutputError` if the text can't be written: the old file is then unchanged.
         """
@@ -49,12 +50,12 @@ class OutputTarget:
             with _stdout() as write:
                 yield write
         elif self.path.exists() and not self.path.is_file() and not self.path.is_dir():
-            with self._write_errors(), self.path.open("w", encoding="utf-8") as stream:
+            with self._write_errors(), _text_file(self.path, encoding) as stream:
                 yield stream.write  # a pipe or a device has no content to lose
         else:
             with self.replace() as made:
                 made.touch(0o600, exist_ok=False)  # rows are personal data
-                with made.open("w", encoding="utf-8") as stream:
+                with _text_file(made, encoding) as stream:
                     yield stream.write
 
     @contextmanager
@@ -85,7 +86,7 @@ class OutputTarget:
             self._fail("is a directory: name a file in the directory")
         if not self.force:
             self._fail("exists already: name another file, or replace the file with --force")
-        if self.digest is not None and _digest(target) == self.digest:
+        if self.digest is not None and digest_of(target) == self.digest:
             self._fail("is the file that the job read: name another file")
 
     def _publish(self, made: Path, target: Path) -> None:
@@ -123,7 +124,7 @@ def database_files(journal: Path, name: str) -> tuple[tuple[Path, str], ...]:
 def _stdout() -> Generator[Write]:
     """Give the function that writes to stdout; the command ends if stdout has no reader any more."""
     if sys.__stdout__ is None:
-        message = "stdout is closed: name a file with --out"
+        message = "stdout is closed: name a file, such as --out rows.csv"
         raise ConfigurationError(message)
     cast("io.TextIOWrapper", sys.stdout).reconfigure(encoding="utf-8")  # as `import` reads it
 
@@ -153,6 +154,14 @@ def _is_same_file(first: Path, second: Path) -> bool:
     return os.path.realpath(first).casefold() == os.path.realpath(second).casefold()
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _text_file(path: Path, encoding: str) -> TextIO:
+    return path.open("w", encoding=encoding, errors="replace", newline="")
+
+
+def digest_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file, or None if the file can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

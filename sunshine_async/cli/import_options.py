@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperCommand
 
-from sunshine_async.cli.options import choice, number, option, parse_concurrency
+from sunshine_async.cli.options import HelpCommand, choice, number, option, parse_concurrency
 from sunshine_async.jobs import Duplicates, Mode
 from sunshine_async.rows import Empty, Format, SourceError
 
 _ARGUMENTS: Final = "sunshine_async.arguments"
+_FILE: Final = "File"
+_ROWS: Final = "Rows"
+_SPEED: Final = "Speed"
+_END: Final = "Giving up"
+_JOURNAL: Final = "Journal"
+_AGAIN: Final = "Runs with the same journal"
+_OUTPUT: Final = "Output"
 
-File = Annotated[str, typer.Argument(help=".jsonl or .csv, also with .gz; - is standard input.")]
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help=".jsonl or .csv, also with .gz; - is standard input.")
+]
 ModeOption = Annotated[
     Mode,
     typer.Option(
@@ -28,7 +36,7 @@ Rename = Annotated[
         "--map",
         metavar="FIELD=COLUMN",
         help="The column or key of FIELD. Repeatable.",
-        rich_help_panel="Rows",
+        rich_help_panel=_ROWS,
     ),
 ]
 Skip = Annotated[
@@ -36,7 +44,7 @@ Skip = Annotated[
     option(
         metavar="COLUMN",
         help="A column or key that is not sent. Repeatable. Here and in --map, #3 is the third column.",
-        rich_help_panel="Rows",
+        rich_help_panel=_ROWS,
     ),
 ]
 OnlyMapped = Annotated[
@@ -44,14 +52,15 @@ OnlyMapped = Annotated[
     option(
         "--only-mapped",
         help="Skip all columns or keys that are neither in --map nor the name of a field.",
-        rich_help_panel="Rows",
+        rich_help_panel=_ROWS,
     ),
 ]
 FileEncoding = Annotated[
     str,
     typer.Option(
+        metavar="NAME",
         help="Encoding of FILE: utf-8, utf-16, cp1252 (Excel on Windows), latin-1 ...",
-        rich_help_panel="File",
+        rich_help_panel=_FILE,
     ),
 ]
 Timezone = Annotated[
@@ -59,15 +68,15 @@ Timezone = Annotated[
     option(
         metavar="ZONE",
         help="The zone of times without a zone, such as Europe/Berlin. A date is the beginning of the day.",
-        rich_help_panel="Rows",
+        rich_help_panel=_ROWS,
     ),
 ]
 DateFormat = Annotated[
     list[str] | None,
     option(
         metavar="FORMAT",
-        help="Format of times besides 2020-05-21T15:53:30: '%d/%m/%Y %H:%M' reads 21/05/2020 15:53. Repeatable.",
-        rich_help_panel="Rows",
+        help="Format of times besides ISO 8601: '%d/%m/%Y %H:%M' reads 21/05/2020 15:53. Repeatable.",
+        rich_help_panel=_ROWS,
     ),
 ]
 Region = Annotated[
@@ -75,7 +84,7 @@ Region = Annotated[
     option(
         metavar="REGION",
         help="Turn phone numbers into E.164; numbers without a country code are numbers of this region, such as DE. For Dixa.",
-        rich_help_panel="Rows",
+        rich_help_panel=_ROWS,
     ),
 ]
 Concurrency = Annotated[
@@ -84,6 +93,7 @@ Concurrency = Annotated[
         parser=parse_concurrency,
         metavar="N|auto",
         help="Calls under way at once. Default: 64, or 8 if a call has a hundred rows (Dixa); auto finds the number that is enough.",
+        rich_help_panel=_SPEED,
     ),
 ]
 Rate = Annotated[
@@ -92,6 +102,7 @@ Rate = Annotated[
         parser=number("calls a second", above=0),
         metavar="N",
         help="Calls a second, at most. Dixa's default: 10.",
+        rich_help_panel=_SPEED,
     ),
 ]
 PaceAddress = Annotated[
@@ -100,6 +111,7 @@ PaceAddress = Annotated[
         "--pace",
         metavar="ADDRESS",
         help="Share the rate with all processes: file:/run/sunshine.pace, or redis://...",
+        rich_help_panel=_SPEED,
     ),
 ]
 MaxFailures = Annotated[
@@ -108,6 +120,7 @@ MaxFailures = Annotated[
         parser=number("rows", whole=True),
         metavar="N",
         help="Give up when more rows than this were not done.",
+        rich_help_panel=_END,
     ),
 ]
 DryRun = Annotated[
@@ -119,24 +132,35 @@ DryRun = Annotated[
 ]
 Journal = Annotated[
     str | None,
-    option(help="A file that records the state of each row: the same command, run again, goes on."),
+    option(
+        metavar="FILE",
+        help="A file that records the state of each row: the same command, run again, goes on.",
+        rich_help_panel=_JOURNAL,
+    ),
 ]
 KeptDuplicates = Annotated[
     Duplicates | None,
     option(
         parser=choice(Duplicates),
-        metavar="last|first|all|fail",
-        help="With a journal: which rows with the same key are sent. Default: the last.",
+        metavar="WHICH",
+        help="Rows with the same key that are sent: last, first, all, or fail (send nothing). Default: last.",
+        rich_help_panel=_JOURNAL,
     ),
 ]
 RetryFailed = Annotated[
-    bool, option("--retry-failed", help="Send failed rows again, except users already created.")
+    bool,
+    option(
+        "--retry-failed",
+        help="Send failed rows again, except users already created.",
+        rich_help_panel=_AGAIN,
+    ),
 ]
 RetryUnknown = Annotated[
     bool,
     option(
         "--retry-unknown",
         help="Look up unknown rows, or send the rows again. A message is looked up, and sent again if it isn't there.",
+        rich_help_panel=_AGAIN,
     ),
 ]
 AcceptChangedSource = Annotated[
@@ -144,13 +168,24 @@ AcceptChangedSource = Annotated[
     option(
         "--accept-changed-source",
         help="Go on although the file has changed: rows that are done and haven't changed are skipped; changed and new rows are sent.",
+        rich_help_panel=_AGAIN,
     ),
 ]
 Full = Annotated[
-    bool, option("--full", help="Upsert also rows that haven't changed since the last import.")
+    bool,
+    option(
+        "--full",
+        help="Upsert also rows that haven't changed since the last import.",
+        rich_help_panel=_AGAIN,
+    ),
 ]
 KeepBodies = Annotated[
-    bool, option("--keep-bodies", help="Keep the content of each row in the journal.")
+    bool,
+    option(
+        "--keep-bodies",
+        help="Keep the content of each row in the journal.",
+        rich_help_panel=_JOURNAL,
+    ),
 ]
 MaxOutage = Annotated[
     float,
@@ -158,6 +193,7 @@ MaxOutage = Annotated[
         parser=number("seconds"),
         metavar="SECONDS",
         help="Seconds to wait for a service that can't be reached; then give up.",
+        rich_help_panel=_END,
     ),
 ]
 Grace = Annotated[
@@ -166,6 +202,7 @@ Grace = Annotated[
         parser=number("seconds"),
         metavar="SECONDS",
         help="Seconds that calls under way get to end after an interrupt.",
+        rich_help_panel=_END,
     ),
 ]
 AsJson = Annotated[
@@ -173,6 +210,7 @@ AsJson = Annotated[
     option(
         "--json",
         help="The summary as one line of JSON; on stderr one line for each row not done, and each note.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 
@@ -182,14 +220,15 @@ FileFormat = Annotated[
         parser=choice(Format),
         metavar="jsonl|csv",
         help="Format of FILE. Default: from the name.",
-        rich_help_panel="File",
+        rich_help_panel=_FILE,
     ),
 ]
 Delimiter = Annotated[
     str,
     typer.Option(
+        metavar="SIGN",
         help="Separator of the cells in a CSV file: , or ; or tab. A first line sep=; says it, too.",
-        rich_help_panel="File",
+        rich_help_panel=_FILE,
     ),
 ]
 EmptyCell = Annotated[
@@ -199,7 +238,7 @@ EmptyCell = Annotated[
         metavar="leave|null",
         help="An empty cell: leave the field out, or clear the field. Default: leave.",
         show_default=False,
-        rich_help_panel="Rows",
+        rich_help_panel=_ROWS,
     ),
 ]
 
@@ -208,8 +247,9 @@ ReportPath = Annotated[
     Path | None,
     option(
         "--report",
-        metavar="report.html",
+        metavar="FILE",
         help="Write an HTML page about the job: outcomes, reasons, charts, next steps. An earlier report is replaced.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 ShowData = Annotated[
@@ -217,11 +257,12 @@ ShowData = Annotated[
     option(
         "--show-data",
         help="With --report: show the texts of the service, which may name people.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 
 
-class RecordedCommand(TyperCommand):
+class RecordedCommand(HelpCommand):
     """A command that keeps its arguments, for `command_words`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

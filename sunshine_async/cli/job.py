@@ -5,16 +5,17 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, Write, database_files
-from sunshine_async.cli.options import choice, exit_on_error, option
+from sunshine_async.cli.failures import FailureList, JobSource
+from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, database_files
+from sunshine_async.cli.options import HelpCommand, HelpGroup, Status, choice, exit_on_error, option
 from sunshine_async.cli.output import (
     Printer,
     count_figures,
@@ -24,11 +25,9 @@ from sunshine_async.cli.output import (
 from sunshine_async.cli.progress import format_duration
 from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
-from sunshine_async.jobs.source import LIVE, source_row
-from sunshine_async.jobs.tasks import SERVICES
-from sunshine_async.jobs.tasks.task import KEY_SEPARATOR, Mode
+from sunshine_async.jobs.source import LIVE
+from sunshine_async.jobs.tasks.task import KEY_SEPARATOR
 from sunshine_async.journal import (
-    Found,
     Journal,
     JournalError,
     JournalReader,
@@ -37,23 +36,25 @@ from sunshine_async.journal import (
     copy_journal,
 )
 from sunshine_async.journal.sql import ERROR_REASONS
-from sunshine_async.rows import BadRow, Format, Row, SourceError
-from sunshine_async.rows.file import open_as
-from sunshine_async.rows.json_lines import OUTCOME_KEY
+from sunshine_async.rows import Format
 
-job: Final = typer.Typer(help="Look at a job's journal, or copy the journal.", no_args_is_help=True)
+job: Final = typer.Typer(
+    cls=HelpGroup, help="Look at a job's journal, or copy the journal.", no_args_is_help=True
+)
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS: Final = "_.:-=+*#"
 _PARTS: Final = 50
 _WATCH: Final = 1.0  # seconds between two looks at a running job
 _SILENT: Final = 5.0  # seconds without a commit that are worth a word
-_NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 
 JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="File given with --journal.")]
 Out = Annotated[
     Path | None,
-    option(help="New file to write to instead of stdout. The file appears complete or not at all."),
+    option(
+        metavar="FILE",
+        help="New file to write to instead of stdout. The file appears complete or not at all.",
+    ),
 ]
 Force = Annotated[
     bool,
@@ -64,7 +65,7 @@ Force = Annotated[
 ]
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def show(
     path: JournalPath,
     *,
@@ -130,29 +131,32 @@ def _wait(counts: Mapping[str, Any]) -> list[str]:
     return [f"asked to wait {format_duration(paused)}"] if paused > 0 else []
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> None:
-    """Print the rows that weren't done as JSON lines, ready to import again, each with line and reason.
+    """List the rows that weren't done, each with line, outcome and reason, ready to be mended and imported.
 
-    The key "_row" has the outcome of a row; an import ignores the key. The content comes from the journal if the job had --keep-bodies, else from the file that the job read.
+    The name of --out gives the format: .csv or .tsv for Excel, .jsonl or .json for JSON lines, as on stdout.
+
+    CSV has the columns of the file that the job read, and the columns _row.line, _row.outcome, _row.code, _row.reason and _row.text at the end: an import ignores these. A row that didn't fit the columns has its text in _row.text: fill in the cells. A cell that begins with = + - or @ gets an apostrophe, so that Excel leaves the cell as it is; an import takes the apostrophe off.
+
+    JSON lines have the fields of the service, and the key "_row", which an import ignores.
+
+    The content comes from the file that the job read, as far as the file is unchanged, or from the journal, if the job had --keep-bodies.
+
+    Exit status: 0 all rows with content; 1 rows without content; 2 could not start.
     """
-    with _open(path, out, force=force) as (journal, write):
-        missing = 0
-        with _source(journal) as read_body:
-            for row in journal.rows(*_NOT_DONE):
-                body = json.loads(row["body"]) if row["body"] else read_body(row)
-                missing += body is None
-                about = {name: row[name] for name in ("line", "code", "reason")}
-                about["outcome"] = State(row["state"]).name.lower()
-                write(json_line({**(body or {}), OUTCOME_KEY: about}))
-        if missing:
-            emit(
-                sys.stderr,
-                f"{missing} rows without content: the file that the job read is gone or changed\n",
-            )
+    with _open(path, out, force=force) as (journal, target):
+        source = JobSource.find(journal)
+        with source.open(journal.about()) as rows:
+            listing = FailureList(journal, source, rows, out)
+            with target.open(listing.encoding) as write:
+                missing = listing.write(write)
+        for note in listing.notes(missing):
+            emit(sys.stderr, f"{note}\n")
+        raise typer.Exit(Status.TROUBLE if missing else Status.DONE)
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def export(
     path: JournalPath,
     *,
@@ -169,7 +173,7 @@ def export(
 
     Outcomes of rows that are done: "created", "updated", "unchanged", "deleted", and "upserted", which is created or updated: nobody can tell which.
     """
-    with _open(path, out, force=force) as (journal, write):
+    with _open(path, out, force=force) as (journal, target), target.open() as write:
         if format is Format.CSV:
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
@@ -179,7 +183,7 @@ def export(
             write(json_line(cells) if format is Format.JSONL else _csv_line(cells))
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def report(
     path: JournalPath,
     *,
@@ -195,11 +199,11 @@ def report(
     The page is a single file, and loads nothing. An earlier report is replaced.
     """
     force = force or (out is not None and is_report(out))
-    with _open(path, out, force=force) as (journal, write):
+    with _open(path, out, force=force) as (journal, target), target.open() as write:
         write(journal_page(journal, show_data=show_data).as_html())
 
 
-@job.command()
+@job.command(cls=HelpCommand)
 def copy(
     path: JournalPath,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="New file.")],
@@ -234,8 +238,10 @@ def copy(
 
 
 @contextmanager
-def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[JournalReader, Write]]:
-    """Give a journal, and a function that writes: never over the journal or the job's source."""
+def _open(
+    path: str, out: Path | None, *, force: bool
+) -> Generator[tuple[JournalReader, OutputTarget]]:
+    """Give a journal, and the target of a result: never the journal or the job's source."""
     with exit_on_error():
         journal = JournalReader(path)
         about = journal.about()
@@ -245,39 +251,13 @@ def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[Journa
             *((folder / source, "the file that the job read")
               for folder in (Path(), journal.path.parent) if source),
         ]  # fmt: skip
-        with OutputTarget(out, force, tuple(protected), about.get("digest")).open() as write:
-            yield journal, write
+        yield journal, OutputTarget(out, force, tuple(protected), about.get("digest"))
 
 
 def _csv_line(row: Mapping[str, Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(row.values())
     return line.getvalue()
-
-
-@contextmanager
-def _source(journal: JournalReader) -> Generator[Callable[[Found], dict[str, Any] | None]]:
-    """Give a function that reads bodies, in the source's order: None if the source has changed."""
-    about = journal.about()
-    try:
-        task = SERVICES[about["service"]].tasks[Mode(about["mode"])]
-        rows = open_as(about["source"], task.shape, about["meant"])
-    except (KeyError, SourceError):
-        yield lambda _: None
-        return
-    numbered = enumerate(rows, 1)
-
-    def read_body(wanted: Found) -> dict[str, Any] | None:
-        row: Row | BadRow | None = None
-        with suppress(SourceError):  # an unreadable source; the journal has the reasons
-            row = next((row for number, row in numbered if number == wanted["number"]), None)
-        if not isinstance(row, Row):
-            return None
-        same = source_row(row, task, keep_body=False).hash == wanted["hash"]
-        return row.data if same else None
-
-    with rows:
-        yield read_body
 
 
 def _data(journal: JournalReader, report: JournalReport) -> dict[str, Any]:

@@ -106,14 +106,20 @@ class NextStep:
     commands: Sequence[str] = ()
 
 
-def _with(words: Sequence[str], name: str, value: str | None = None) -> str:
-    """Return the command *words* with the option *name*, in place of an earlier value."""
+def without_option(words: Sequence[str], name: str, *, is_flag: bool = False) -> list[str]:
+    """Return the command *words* without the option *name*, and without the value unless *is_flag*."""
     changed = [word for word in words if not word.startswith(f"{name}=")]
-    if name in changed:
+    while name in changed:
         place = changed.index(name)
-        del changed[place : place + (1 if value is None else 2)]
+        del changed[place : place + (1 if is_flag else 2)]
+    return changed
+
+
+def with_option(words: Sequence[str], name: str, value: str | None = None) -> list[str]:
+    """Return the command *words* with the option *name*, in place of an earlier value."""
+    changed = without_option(words, name, is_flag=value is None)
     changed[2:2] = [name] if value is None else [name, value]
-    return shlex.join(changed)
+    return changed
 
 
 def _has_failed(report: Report) -> bool:
@@ -138,11 +144,16 @@ _RETRIES: Final[Sequence[tuple[Callable[[Report], bool], str, str]]] = (
 
 
 def next_steps(
-    report: Report, command: Sequence[str], *, journal: str | None, guessed: bool = False
+    report: Report,
+    command: Sequence[str],
+    *,
+    journal: str | None,
+    guessed: bool = False,
+    is_csv: bool = False,
 ) -> list[NextStep]:
     """Return the steps after a job that *command* has run; no words: a program has run the job.
 
-    A *guessed* command may lack options.
+    A *guessed* command may lack options. With *is_csv* the file of the job is CSV.
     """
     if STDIN in command:  # the rows can't be read again
         command = ()
@@ -155,15 +166,17 @@ def next_steps(
             NextStep(
                 "List the rows that were not done, each with line and reason. Correct the rows, and "
                 "import the list.",
-                [f"{failures} --out failed.jsonl"],
+                [f"{failures} --out failed.{'csv' if is_csv else 'jsonl'}"],
             )
         )
     if journal is None and report.troubles and command:
         text = "Next time, keep a journal: the same command then goes on, and no row is sent twice."
-        steps.append(NextStep(text, [_with(command, "--journal", "run.sqlite")]))
+        steps.append(NextStep(text, [shlex.join(with_option(command, "--journal", "run.sqlite"))]))
     if report.found is not None and command:
         text = "Begin the next import with the limit that was found."
-        steps.append(NextStep(text, [_with(command, "--rate", f"{report.found:.3g}")]))
+        steps.append(
+            NextStep(text, [shlex.join(with_option(command, "--rate", f"{report.found:.3g}"))])
+        )
     if journal is None and report.ending is not Ending.ALL:
         line = f"{report.last_line:,}"
         steps.insert(0, NextStep(f"Rows up to line {line} were taken. Import the later rows."))
@@ -175,5 +188,5 @@ def _retry_steps(report: Report, command: Sequence[str], *, guessed: bool) -> It
     more = " Add the other options of the first run, such as --map." if guessed else ""
     for applies, option, text in _RETRIES:
         if applies(report):
-            again = _with(command, option) if option else shlex.join(command)
-            yield NextStep(text + more, [again])
+            again = with_option(command, option) if option else command
+            yield NextStep(text + more, [shlex.join(again)])

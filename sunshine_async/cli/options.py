@@ -11,6 +11,7 @@ from traceback import walk_tb
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from sunshine_async import SunshineError
 from sunshine_async.bulk import Concurrency
@@ -91,28 +92,80 @@ def describe_error(error: Exception) -> str:
 
 
 option: Final = partial(typer.Option, show_default=False)  # where None is the default
+CREDENTIALS: Final = "Credentials"
+"""Panel, in the help of a command, of the options that connect to a service."""
 
 
-ServiceName = Annotated[str, typer.Option(help="The service: sunshine, smooch or dixa.")]
+def _hide_types(params: Any) -> Any:
+    """Hide the types of flags and arguments in the help of *params*: the types say nothing."""
+    for param in params:
+        if getattr(param, "is_flag", True):  # an argument has no such attribute
+            param.display_type_rich = _no_type
+    return params
+
+
+def _no_type(**_: object) -> None:
+    return None
+
+
+class HelpCommand(TyperCommand):
+    """A command with plain help."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the parameters."""
+        return _hide_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage, without braces around arguments."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+class HelpGroup(TyperGroup):
+    """A group of commands with plain help."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the parameters."""
+        return _hide_types(super().get_params(ctx))
+
+
+ServiceName = Annotated[
+    str, typer.Option(metavar="NAME", help="The service: sunshine, smooch or dixa.")
+]
 BaseUrl = Annotated[
     str | None,
     option(
-        help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL."
+        metavar="URL",
+        help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL.",
+        rich_help_panel=CREDENTIALS,
     ),
 ]
 AppId = Annotated[
-    str | None, option(help="Id of the app. Or set SUNSHINE_APP_ID or SMOOCH_APP_ID.")
+    str | None,
+    option(
+        metavar="ID",
+        help="Id of the app. Or set SUNSHINE_APP_ID or SMOOCH_APP_ID.",
+        rich_help_panel=CREDENTIALS,
+    ),
 ]
 KeyId = Annotated[
-    str | None, option(help="Id of the API key. Or set SUNSHINE_KEY_ID or SMOOCH_KEY_ID.")
+    str | None,
+    option(
+        metavar="ID",
+        help="Id of the API key. Or set SUNSHINE_KEY_ID or SMOOCH_KEY_ID.",
+        rich_help_panel=CREDENTIALS,
+    ),
 ]
 SecretFile = Annotated[
     Path | None,
     option(
-        help="File with the secret of the API key, or with Dixa's API token. Or set SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET or DIXA_API_TOKEN. If all are missing, a terminal prompts for the secret."
+        metavar="FILE",
+        help="File with the secret of the API key, or with Dixa's API token. Or set SUNSHINE_KEY_SECRET, SMOOCH_KEY_SECRET or DIXA_API_TOKEN. If all are missing, a terminal prompts for the secret.",
+        rich_help_panel=CREDENTIALS,
     ),
 ]
-BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]
+BrandId = Annotated[
+    str | None, option(metavar="ID", help="Id of the brand, for a brand-separated user.")
+]
 
 Yes = Annotated[
     bool,

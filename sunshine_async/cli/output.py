@@ -94,13 +94,13 @@ class Printer:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("rows", justify="right")
-        for name in ("outcome", "reason"):
-            table.add_column(name, overflow="fold")
+        table.add_column("outcome", overflow="fold")
         table.add_column("first lines", overflow="fold", max_width=16)
+        table.add_column("reason", overflow="fold")  # the last, so that it can be copied
         for refusal in refusals[:SHOWN]:
             lines = _ranges(refusal.lines) + ", ..." * (refusal.rows > len(refusal.lines))
             word = Text(refusal.trouble.value, _STYLES[refusal.trouble])
-            table.add_row(f"{refusal.rows:,}", word, Text(escape_controls(refusal.reason)), lines)
+            table.add_row(f"{refusal.rows:,}", word, lines, Text(escape_controls(refusal.reason)))
         table.add_row()
         self.print_result(table)
         if len(refusals) > SHOWN:

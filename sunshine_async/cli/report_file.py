@@ -17,6 +17,8 @@ from sunshine_async.jobs.journaled import FOUND, problems_of, restore_report
 from sunshine_async.jobs.source import SUMS, is_finished
 from sunshine_async.jobs.timeline import read_timeline
 from sunshine_async.journal import Journal, JournalQueries
+from sunshine_async.rows import Format
+from sunshine_async.rows.shape import ReadOptions
 
 COMMAND: Final = "command"
 """Fact in a journal: the command that ran the job, without secrets, as a line for a shell."""
@@ -106,7 +108,14 @@ def journal_page(
     if "source" in about:  # a file
         guess = ["sunshine-async", "import", "--service", about["service"], "--mode", about["mode"],
                  "--journal", str(journal.path), name]  # fmt: skip
-    steps = next_steps(report, command or guess, journal=str(journal.path), guessed=not command)
+    is_csv = "meant" in about and ReadOptions.from_text(about["meant"]).format is Format.CSV
+    steps = next_steps(
+        report,
+        command or guess,
+        journal=str(journal.path),
+        guessed=not command,
+        is_csv=is_csv,
+    )
     facts = _about(about)
     if journal.running:
         steps, facts["State"] = [_look_again(journal.path)], "running"

@@ -61,7 +61,9 @@ class ImportPlan:
         """Raise `ConfigurationError` for an option that needs a journal, if there is none."""
         for name in _JOURNAL_OPTIONS:
             if self.journal is None and getattr(self.options, name):
-                message = f"--{name.replace('_', '-')} goes with a --journal"
+                message = (
+                    f"--{name.replace('_', '-')} goes with a journal, such as --journal run.sqlite"
+                )
                 raise ConfigurationError(message)
 
     def check_journal(self, file: str) -> None:
@@ -124,7 +126,7 @@ def _show(counts: DryRun, title: str, printer: Printer) -> None:
 
 
 def _figures(counts: DryRun) -> Mapping[str, str]:
-    time = "that depends on the service; say --rate to have it worked out"
+    time = "that depends on the service; --rate 10 works it out for 10 calls a second"
     if counts.seconds is not None:
         least = " at least," if counts.most > 1 else ""
         time = f"{format_duration(counts.seconds)}{least} at {counts.rate:g} requests a second"
@@ -139,7 +141,9 @@ def _figures(counts: DryRun) -> Mapping[str, str]:
     if counts.turned:
         shown["numbers"] = f"{counts.turned:,}  (turned into E.164)"
     if counts.national:
-        shown["numbers"] = f"{counts.national:,} not in E.164 (+...): --default-region turns them"
+        shown["numbers"] = (
+            f"{counts.national:,} not in E.164 (+...): --default-region DE turns those of Germany"
+        )
     if counts.most > 1:
         shown["requests"] += f"  ({counts.most} rows in one; look-ups come on top)"
     if counts.duplicates:

@@ -100,7 +100,9 @@ def find_secret(
         return found
     if connection.may_ask:
         return ask(what)
-    message = f"the {what} is missing: set {variable}, or give --secret-file"
+    message = (
+        f"the {what} is missing: set {variable}, or name a file with it: --secret-file secret.txt"
+    )
     raise ConfigurationError(message)
 
 

@@ -13,6 +13,8 @@ from sunshine_async.cli.options import (
     AppId,
     BaseUrl,
     BrandId,
+    HelpCommand,
+    HelpGroup,
     KeyId,
     SecretFile,
     ServiceName,
@@ -23,9 +25,11 @@ from sunshine_async.cli.options import (
 from sunshine_async.cli.services import ConnectionOptions, can_prompt, confirm, find_service
 from sunshine_async.cli.streams import emit, emit_json
 
-users: Final = typer.Typer(help="Get or delete a single user.", no_args_is_help=True)
+users: Final = typer.Typer(cls=HelpGroup, help="Get or delete a single user.", no_args_is_help=True)
 
-UserId = Annotated[str, typer.Argument(help="The user's id or external id; for Dixa the id.")]
+UserId = Annotated[
+    str, typer.Argument(metavar="ID", help="The user's id or external id; for Dixa the id.")
+]
 
 
 @frozen(kw_only=True)
@@ -36,7 +40,7 @@ class UserOptions:
     force: bool = False
 
 
-@users.command("get")
+@users.command("get", cls=HelpCommand)
 def get_user(
     id: UserId,
     *,
@@ -64,7 +68,7 @@ def get_user(
         anyio.run(main)
 
 
-@users.command("delete")
+@users.command("delete", cls=HelpCommand)
 def delete_user(
     id: UserId,
     *,

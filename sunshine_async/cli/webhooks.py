@@ -8,7 +8,15 @@ import anyio
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.options import Port, ServiceName, exit_on_error, option
+from sunshine_async.cli.options import (
+    CREDENTIALS,
+    HelpCommand,
+    HelpGroup,
+    Port,
+    ServiceName,
+    exit_on_error,
+    option,
+)
 from sunshine_async.cli.services import (
     ConnectionOptions,
     can_prompt,
@@ -18,31 +26,33 @@ from sunshine_async.cli.services import (
 )
 
 webhooks: Final = typer.Typer(
-    help="Show, record and replay deliveries of webhooks.", no_args_is_help=True
+    cls=HelpGroup, help="Show, record and replay deliveries of webhooks.", no_args_is_help=True
 )
 
 SecretFile = Annotated[
     Path | None,
     option(
-        help="File with the secret of the webhook. Or set SUNSHINE_WEBHOOK_SECRET, SMOOCH_WEBHOOK_SECRET or DIXA_WEBHOOK_SECRET."
+        metavar="FILE",
+        help="File with the secret of the webhook. Or set SUNSHINE_WEBHOOK_SECRET, SMOOCH_WEBHOOK_SECRET or DIXA_WEBHOOK_SECRET.",
+        rich_help_panel=CREDENTIALS,
     ),
 ]
 
 
-@webhooks.command("listen")
+@webhooks.command("listen", cls=HelpCommand)
 def listen(
     *,
     port: Port = 8081,
     service: ServiceName = "sunshine",
     secret_file: SecretFile = None,
     record: Annotated[
-        Path | None, option(help="A file that gets each delivery as a line of JSON.")
+        Path | None,
+        option(metavar="FILE", help="A file that gets each delivery as a line of JSON."),
     ] = None,
 ) -> None:
     """Show deliveries as they come, a line for each event, until interrupted.
 
-    Only deliveries with the secret are taken. The recording has the bodies, and so personal data,
-    and not the secret; only you can read the file.
+    Only deliveries with the secret are taken. The recording has the bodies, and so personal data, and not the secret; only you can read the file.
     """
     with exit_on_error():
         parts = _parts()
@@ -50,17 +60,18 @@ def listen(
         parts.run_listener(name, _secret(name, secret_file), record, port)
 
 
-@webhooks.command("replay")
+@webhooks.command("replay", cls=HelpCommand)
 def replay(
-    file: Annotated[Path, typer.Argument(help="A recording of `webhooks listen`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of `webhooks listen`.")],
     *,
-    target: Annotated[str, typer.Option(help="The URL that receives the deliveries.")],
+    target: Annotated[
+        str, typer.Option(metavar="URL", help="The URL that receives the deliveries.")
+    ],
     secret_file: SecretFile = None,
 ) -> None:
     """Send the deliveries of a recording again, in order, signed with the secret.
 
-    Each delivery is sent once. Exit status: 0 all were answered with success; 1 some were not; 2
-    could not start.
+    Each delivery is sent once. Exit status: 0 all were answered with success; 1 some were not; 2 could not start.
     """
     with exit_on_error():
         parts = _parts()

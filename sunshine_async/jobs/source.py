@@ -181,6 +181,6 @@ def _check_duplicates(journal: Journal, options: JobOptions) -> None:
         lines = ", ".join(f"{line} as {before}" for line, before in first)
         message = (
             f"{count} rows have the key of an earlier one (lines {lines}); nothing was sent. "
-            "Choose the rows to send: --duplicates last, first or all"
+            "Choose the rows to send: --duplicates last, --duplicates first or --duplicates all"
         )
         raise SourceError(message)

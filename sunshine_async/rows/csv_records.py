@@ -11,9 +11,18 @@ from attrs import evolve
 from sunshine_async._codec import Misfit
 from sunshine_async.rows.columns import Column
 from sunshine_async.rows.file_types import BOM
-from sunshine_async.rows.header import match_columns
+from sunshine_async.rows.header import OUTCOME_COLUMNS, match_columns
 from sunshine_async.rows.lines import LONE_CR, MAX_ROW_BYTES, TOO_LONG, LineReader
-from sunshine_async.rows.shape import BadRow, Empty, ReadOptions, Row, Shape, SourceError, set_field
+from sunshine_async.rows.shape import (
+    ONLY_OUTCOME,
+    BadRow,
+    Empty,
+    ReadOptions,
+    Row,
+    Shape,
+    SourceError,
+    set_field,
+)
 
 _REASONS: Final[Mapping[str, str]] = {
     "unexpected end of data": 'a quote (") is opened and never closed',
@@ -28,8 +37,20 @@ _AGAIN: Final = "a header again: were files joined? A header is no row"
 _OTHER: Final = (
     "below the header in line {}, which differs from the first: import each file by itself"
 )
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
+"""The beginning of a cell that a spreadsheet would run, or turn into a number: a phone number, too."""
 
 _Records: TypeAlias = Iterator[tuple[int, list[str] | Misfit]]
+
+
+def guard_cell(cell: str) -> str:
+    """Return *cell* as plain text to a spreadsheet, with an apostrophe where needed."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def bare_cell(cell: str) -> str:
+    """Return *cell* without the apostrophe of `guard_cell`."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
 
 
 class CsvRows:
@@ -48,9 +69,12 @@ class CsvRows:
         if isinstance(names, Misfit):
             message = f"{lines.name}: line {line or 1}, which names the columns: {names.reason}"
             raise SourceError(message)
-        self.above: Final = (lines.first.decode() if separator else "") + self.text
-        """The text above the rows: the header, and the line that names the delimiter, if any."""
+        self.names: Final[Sequence[str]] = names
+        """The names of the columns."""
+        self.cells: Sequence[str] | None = None
+        """The cells of the last row; None if the row doesn't fit the columns."""
         self._header: Final = match_columns(names, shape, options, lines.name)
+        self._outcomes: Final = {at for at, name in enumerate(names) if name in OUTCOME_COLUMNS}
         self._marks: Final = {*filter(None, names), "sep=", f"sep={options.delimiter}"}
         self._clear: Final = options.empty is Empty.NULL
 
@@ -61,8 +85,9 @@ class CsvRows:
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         header, clear, marks, record = self._header, self._clear, self._marks, self._record
-        columns, width, other = header.columns, header.width, 0
+        columns, width, other, outcomes = header.columns, header.width, 0, self._outcomes
         for line, cells in self._records:
+            self.cells = None
             if isinstance(cells, Misfit):
                 yield BadRow(line, cells.reason)
             elif not any(cells):
@@ -75,8 +100,14 @@ class CsvRows:
                 yield BadRow(line, _OTHER.format(other))
             elif len(cells) != width and (reason := header.misfit(cells)):
                 yield BadRow(line, reason)
-            else:
+            elif not outcomes:
+                self.cells = cells
                 yield _row(cells, columns, line, clear=clear)
+            elif any(cell for at, cell in enumerate(cells) if at not in outcomes):
+                self.cells = [*map(bare_cell, cells)]
+                yield _row(self.cells, columns, line, clear=clear)
+            else:
+                yield BadRow(line, ONLY_OUTCOME)
 
     def _is_mark(self, cells: Sequence[str]) -> bool:
         """Return True for another header, a line that names the delimiter, or a byte order mark."""
@@ -87,7 +118,9 @@ class CsvRows:
         return self._record.is_marked or is_separator or is_header
 
 
-def _row(cells: list[str], columns: Sequence[Column], line: int, *, clear: bool) -> Row | BadRow:
+def _row(
+    cells: Sequence[str], columns: Sequence[Column], line: int, *, clear: bool
+) -> Row | BadRow:
     data: dict[str, Any] = {}
     for column in columns:
         cell = cells[column.index]

@@ -170,10 +170,11 @@ class RowFile:
         self.format: Final = options.format or Format.of(name) or sniffed
         self.meant: Final = evolve(options, format=self.format).text
         """The options as text, for `open_as`. Equal options have equal texts."""
-        kind = JsonRows if self.format is Format.JSONL else CsvRows
-        self._rows: Final = kind(self._lines, shape, options)
-        self.above: Final = self._rows.above
-        """The text above the rows of a CSV file: the header, with the line ends."""
+        self.table: Final = (
+            CsvRows(self._lines, shape, options) if self.format is Format.CSV else None
+        )
+        """The columns of a CSV file, and the cells of the row that iteration gave last."""
+        self._rows: Final = self.table or JsonRows(self._lines, shape, options)
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         rows = iter(self._rows)

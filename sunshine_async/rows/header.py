@@ -16,8 +16,12 @@ from sunshine_async.rows.columns import (
     known_fields,
     targets_of,
 )
-from sunshine_async.rows.shape import FieldPath, ReadOptions, Shape, SourceError
+from sunshine_async.rows.shape import OUTCOME_KEY, FieldPath, ReadOptions, Shape, SourceError
 
+OUTCOME_COLUMNS: Final = tuple(
+    f"{OUTCOME_KEY}.{name}" for name in ("line", "outcome", "code", "reason", "text")
+)
+"""The columns that a list of rows that weren't done adds; reading ignores the columns."""
 _DELIMITERS: Final[Mapping[str, str]] = {",": ",", ";": ";", "\t": "tab", "|": "|"}
 """The usual delimiters of cells, and the spelling as an option."""
 _LISTED: Final = 40
@@ -113,7 +117,9 @@ def match_columns(names: Sequence[str], shape: Shape, options: ReadOptions, sour
             raise SourceError(message)
         match.read(mapped)
     used.update(index for column in options.skip for index in match.find(column))
-    width = max(at for at, name in enumerate(names, 1) if name.strip())
+    used.update(index for index, name in enumerate(names) if name in OUTCOME_COLUMNS)
+    named = (at for at, name in enumerate(names, 1) if name.strip() and name not in OUTCOME_COLUMNS)
+    width = max(named, default=0)
     for index, name in enumerate(names[:width]):
         if index in used:
             continue
@@ -196,7 +202,11 @@ def _without_id(match: _Matching, shape: Shape) -> SourceError:
     """Return the error for a file without a column that the rows need."""
     wanted = shape.ids or tuple(match.targets)
     read = {column.index for column in match.taken.values()}
-    free = [index for index, name in enumerate(match.names) if index not in read and name.strip()]
+    free = [
+        index
+        for index, name in enumerate(match.names)
+        if index not in read and name.strip() and name not in OUTCOME_COLUMNS
+    ]
     guesses = (
         ("--map", f"{guess}={match.name(index)}")
         for index in free[:_LISTED]

@@ -11,10 +11,16 @@ from attrs import frozen
 from sunshine_async._codec import Misfit
 from sunshine_async.rows.columns import JSON_INTEGERS, field_path, targets_of
 from sunshine_async.rows.lines import LONE_CR, MAX_ROW_BYTES, TOO_LONG, LineReader
-from sunshine_async.rows.shape import BadRow, ReadOptions, Row, Shape, SourceError, set_field
-
-OUTCOME_KEY: Final = "_row"
-"""The key under which a report of failed rows keeps the outcome of a row; reading drops the key."""
+from sunshine_async.rows.shape import (
+    ONLY_OUTCOME,
+    OUTCOME_KEY,
+    BadRow,
+    ReadOptions,
+    Row,
+    Shape,
+    SourceError,
+    set_field,
+)
 
 _NO_OBJECT: Final = (
     "not a JSON object: one user a line, in { }; jq -c '.[]' makes lines of an array"
@@ -36,8 +42,6 @@ class _AmbiguousValue:
 
 class JsonRows:
     """The rows of *lines*: iterate once. Raise `SourceError` for an object over many lines."""
-
-    above: Final = ""
 
     def __init__(self, lines: LineReader, shape: Shape, options: ReadOptions) -> None:
         if lines.first.strip() in (b"[", b"{"):
@@ -74,7 +78,7 @@ class JsonRows:
         try:
             user = _parse_object(line, self._skip, self._lines.undecodable)
             if user.pop(OUTCOME_KEY, None) and not user:
-                return BadRow(number, "the row has only the outcome of another job, and no fields")
+                return BadRow(number, ONLY_OUTCOME)
             values = {key: user.pop(key) for _, key in self._moves if key in user}
             if self._keys is not None:
                 user = {key: value for key, value in user.items() if key in self._keys}

@@ -15,6 +15,9 @@ from sunshine_async.errors import ConfigurationError, Saved
 FieldPath: TypeAlias = tuple[str, ...]
 """The path of a field from the row inwards, in the names on the wire."""
 UTF_8: Final = "utf-8"
+OUTCOME_KEY: Final = "_row"
+"""The key under which a list of rows that weren't done has the outcome of a row; reading drops the key."""
+ONLY_OUTCOME: Final = "the row has only the outcome of another job, and no fields"
 
 _ALWAYS: Final = ("format", "delimiter", "empty", "renames", "skip", "default_region")
 """Options that a text of options has also without a value."""

@@ -12,15 +12,15 @@ from typing import Any
 
 import anyio
 import pytest
+from support.size import sized
 from typer.testing import CliRunner
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo
 from sunshine_async.cli.app import app
-from sunshine_async.cli.demo_data import COLUMNS, make_updates, make_users
+from sunshine_async.cli.demo_data import COLUMNS, make_users
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.progress import ProgressDisplay, ProgressLines
-from sunshine_async.cli.run_job import JobResult
 from sunshine_async.jobs import Report, open_rows
 from sunshine_async.jobs.progress import Progress
 from sunshine_async.rows import BadRow, Row, Shape
@@ -61,11 +61,6 @@ def test_made_up_users_are_of_the_world() -> None:
     assert any(not row[COLUMNS.index("profile.email")] for row in rows)
 
 
-def test_updates_are_a_tenth() -> None:
-    """A tenth of the people is changed."""
-    assert make_updates(make_users(305).keys).count(b"\n") == 30
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_starts: None) -> Path:
     """Let temporary files be made where they can be looked for."""
@@ -77,19 +72,38 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_starts: None) 
 
 
 def test_demo(folder: Path) -> None:
-    """The demonstration ends with status 0, what happened, and where to go next."""
-    result = CliRunner().invoke(app, ["demo", "--users", "60"], env={"COLUMNS": "80"})
+    """Full speed, faults, a kill: the emulator's counts bear the reports out, in 80 columns."""
+    users = sized(300, 60)
+    result = CliRunner().invoke(app, ["demo", "--users", str(users)], env={"COLUMNS": "80"})
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
-    for words in (
-        "A file of 60 made-up users (duplicate rows: 1, bad rows: 5)",
-        "409 conflict",
-        "done │ 54",
-        "Sunshine: 54 created, 0 unknown; emulator: 54, none twice",
-        "sunshine-async import users.csv --mode create --base-url",
-    ):
-        assert words in said
+    made = users - 6
+    places = [
+        said.index(words)
+        for words in (
+            f"A file of {users} made-up users (duplicate rows: 1, bad rows: 5)",
+            "1. Full speed",
+            "409 conflict",
+            "rows a second",
+            "2. Faults",
+            "of them resent",
+            "3. An import with a journal",
+            "sunshine-async import users.csv --mode create --journal run.sqlite Killed (kill -9)",
+            f"{made} created in both runs, 5 bad, 1 left out",
+            "4. The reports",
+            f"full speed: {made} created, 0 unknown; emulator: {made}, none twice",
+            f"with faults: {made} created, 0 unknown; emulator: {made}, none twice",
+            f"killed and resumed: {made} created, 0 unknown; emulator: {made}, none twice",
+            f"killed and resumed: each of the {users} rows has an outcome",
+            "ok the killed import had not ended",
+            "sunshine-async import users.csv --mode create --base-url",
+        )
+    ]
+    assert places == sorted(places)
+    assert said.count("not UTF-8") == 1
     assert "NOT" not in said
+    assert tempfile.gettempdir() not in said
+    assert max(map(len, result.stdout.splitlines())) <= 80
     assert list(folder.iterdir()) == []
 
 
@@ -104,6 +118,10 @@ class Interrupted(Printer):
     def print_report(self, report: Any, **about: Any) -> None:
         super().print_report(report, **about)
         self._reach(f"after {about['service']} {about['mode']}")
+
+    def print_result(self, *parts: Any) -> None:
+        super().print_result(*parts)
+        self._reach(parts[0])
 
     def show_progress(self, name: str) -> Any:
         printer = self
@@ -124,7 +142,12 @@ class Interrupted(Printer):
 
 @pytest.mark.parametrize(
     "at",
-    ["during users.csv", "during changes.jsonl", "during end-users.jsonl", "after dixa create"],
+    [
+        "during users.csv",
+        "during end-users.jsonl",
+        "after dixa create",
+        "\n3. An import with a journal is killed, and run again:\n",
+    ],
 )
 def test_demo_cleans_up(folder: Path, at: str) -> None:
     """Interrupted at any point, the demonstration leaves no process and no file behind."""
@@ -147,11 +170,16 @@ async def test_emulator_that_does_not_start() -> None:
     [(10, 10, True), (11, 11, True), (9, 9, False), (12, 12, False), (10, 11, False)],
 )
 def test_ledger_is_compared(users: int, created: int, right: Any) -> None:
-    """What the reports say is right only if the emulator's ledger bears it out."""
-    made_up_users = make_users(20)
+    """A report is right only if the emulator's counts bear the report out."""
     report = Report(done=10, unknown=1, failed=4, bad=5)
-    ledger = {"users": users, "effects": {"create": created, "update": 3}}
-    checks = demo._check_sunshine(
-        ledger, made_up_users, JobResult(report), JobResult(Report(done=3))
-    )
-    assert all(passed for passed, _ in checks) == right
+    part = demo._Stage("x", report, users, created)
+    (created_once, _), (complete, _) = part.checks(make_users(20))
+    assert (created_once, complete) == (right, True)
+    assert not part.checks(make_users(21))[1][0]
+
+
+async def test_an_import_that_does_not_go_on(folder: Path) -> None:
+    """An import that can't go on is an error with the status."""
+    parts: Any = demo._Demo(Printer(), None, make_users(20), folder, "http://127.0.0.1:1", None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="has ended with status 2"):
+        await parts._resume("app")

@@ -127,7 +127,7 @@ class TestImport:
         assert "these have no effect: --journal, --grace" in words(ended.stderr)
         without = call("import", users, "--mode", "upsert", "--dry-run")
         assert without.exit_code == 0
-        assert "numbers │ 2 not in E.164 (+...): --default-region turns" in words(without.stdout)
+        assert "numbers │ 2 not in E.164 (+...): --default-region DE turns" in words(without.stdout)
         assert emulator.requests == 0
 
     def test_a_region_elsewhere(self, call: Call, users: Path) -> None:
@@ -207,8 +207,9 @@ class TestConnectionOptions:
         file.write_text("another\n")
         missing = call("users", "get", "x", DIXA_API_TOKEN=None)
         assert missing.exit_code == 2
-        assert "the API token is missing: set DIXA_API_TOKEN, or give --secret-file" in words(
-            missing.stderr
+        assert (
+            "the API token is missing: set DIXA_API_TOKEN, or name a file with it: --secret-file secret.txt"
+            in words(missing.stderr)
         )
         found = call("users", "get", "x", "--secret-file", file, DIXA_API_TOKEN=None)
         assert "404" in found.stderr or "400" in found.stderr

@@ -252,7 +252,7 @@ class TestOutput:
         """A process without stdout is told to name a file."""
         monkeypatch.setattr(sys, "__stdout__", None)
         with (
-            pytest.raises(ConfigurationError, match="name a file with --out"),
+            pytest.raises(ConfigurationError, match="name a file, such as --out rows"),
             OutputTarget(None, force=False).open(),
         ):
             pass

@@ -145,7 +145,10 @@ class TestStreams:
         """A result of a process without stdout is refused with the next step."""
         result = shell(f"$SA {command} run.sqlite >&-")
         assert result.returncode == 2
-        assert result.stderr == "sunshine-async: stdout is closed: name a file with --out\n"
+        assert (
+            result.stderr
+            == "sunshine-async: stdout is closed: name a file, such as --out rows.csv\n"
+        )
 
     def test_rows_from_a_closed_stream(self, shell: Shell) -> None:
         """Rows from a standard input that is closed are refused with the next step."""
@@ -474,7 +477,7 @@ class TestOutputs:
         call("import users.jsonl.gz --mode update --journal run.sqlite")
         source.write_bytes(source.read_bytes()[:2000])
         result = call("job failures run.sqlite --out out")
-        assert result.exit_code == 0
+        assert result.exit_code == 1
         found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
         assert len(found) == number
         assert [("externalId" in row) for row in (found[0], found[-1])] == [True, False]

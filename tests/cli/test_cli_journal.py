@@ -22,7 +22,6 @@ from sunshine_async.cli.output import Printer
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Report
 from sunshine_async.journal import REACH, Journal, SourceRow, State, Update
-from sunshine_async.rows import BadRow, Shape, open_rows
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -218,62 +217,6 @@ class TestShow:
         assert job_commands._draw_bars([0, 4, 8]) == "▁▅█"
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
         assert job_commands._draw_bars([0, 4, 8]) == "_=#"
-
-
-class TestFailures:
-    def test_ready_to_import_again(
-        self, call: Call, users: Path, path: Path, tmp_path: Path, emulator: Emulator
-    ) -> None:
-        """Rows that failed come with line and reason; imported again, that isn't sent."""
-        call("import", users, "--mode", "update", "--journal", path)
-        out = tmp_path / "failed.jsonl"
-        result = call("job", "failures", path, "--out", out)
-        assert result.exit_code == 0
-        assert "2 rows without content" in result.stderr
-        rows = [json.loads(line) for line in out.read_text().splitlines()]
-        assert [row["_row"]["line"] for row in rows] == [2, 4, 5, 6, 7]
-        assert rows[0]["externalId"] == "a"
-        assert rows[0]["_row"]["outcome"] == "failed"
-        result = call("import", out, "--mode", "create")
-        assert (
-            words(result.stdout).count("the row has only the outcome of another job, and no fields")
-            == 1
-        )
-        assert sorted(u["externalId"] for u in emulator.users("sunshine")) == ["a", "b", "d"]
-
-    def test_from_the_journal(self, call: Call, users: Path, path: Path) -> None:
-        """What the journal has kept needs no file; where there is neither, the reasons are left."""
-        call("import", users, "--mode", "update", "--journal", path, "--keep-bodies")
-        users.unlink()
-        opened = Journal(path)
-        opened.write([Update(number, State.DONE, 1.0) for number in (4, 5)])
-        opened.close()
-        result = call("job", "failures", path)
-        assert result.stderr == ""
-        assert json.loads(result.stdout.splitlines()[0])["profile"] == {"givenName": "Zoë"}
-
-    def test_without_bodies(self, call: Call, users: Path, path: Path) -> None:
-        """Where there is no file any more, or another, the reasons are left."""
-        call("import", users, "--mode", "update", "--journal", path)
-        users.write_text("externalId,profile.givenName\nother,Zoë\nother,Zoë\n")
-        first = json.loads(call("job", "failures", path).stdout.splitlines()[0])
-        assert list(first) == ["_row"]
-        users.unlink()
-        assert "5 rows without content" in call("job", "failures", path).stderr
-
-    def test_where_it_cannot_be_written(self, call: Call, users: Path, path: Path) -> None:
-        """A place that can't be written to is refused with status 2."""
-        call("import", users, "--mode", "update", "--journal", path)
-        result = call("job", "failures", path, "--out", users / "x")
-        assert result.exit_code == 2
-        assert "can't be written: Not a directory" in result.stderr
-
-    def test_rows_with_nothing_but_their_outcome(self, tmp_path: Path) -> None:
-        """A row of which nothing is known is bad when it is imported: it isn't an empty user."""
-        path = tmp_path / "failed.jsonl"
-        path.write_text('{"_row": {"line": 1}}\n')
-        with open_rows(path, Shape(None)) as rows:
-            assert [type(row) for row in rows] == [BadRow]
 
 
 class TestExport:

@@ -239,7 +239,10 @@ class TestCommands:
         """A missing secret is named by the variable."""
         result = invoke("listen", "--port", "0", env={"SUNSHINE_WEBHOOK_SECRET": ""})
         assert result.exit_code == 2
-        assert "set SUNSHINE_WEBHOOK_SECRET, or give --secret-file" in result.stderr
+        assert (
+            "set SUNSHINE_WEBHOOK_SECRET, or name a file with it: --secret-file secret.txt"
+            in result.stderr
+        )
         result = invoke("listen", "--record", str(tmp_path / "no" / "file"))
         assert result.exit_code == 2
 

@@ -365,7 +365,7 @@ class TestCommands:
         again, failures = map(pasted, shown.commands())
 
         assert call(*failures).exit_code == 0
-        assert len(users.with_name("failed.jsonl").read_text().splitlines()) == 2
+        assert len(users.with_name("failed.csv").read_text().splitlines()) == 3
         assert call(*again).exit_code == 1
         assert "Finished: 1 of 3 rows were not done." in read(users.with_name("r.html")).text("p")
         assert len(read(users.with_name("r.html")).commands()) == 1

@@ -191,13 +191,18 @@ def test_memory_is_flat_in_each_encoding(encoding: str, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_the_text_of_rows(name: str, lines: list[str], tmp_path: Path) -> None:
-    """The text of each row, good or bad, and the text above the rows make up the file."""
+    """The text of each row, good or bad, below the header; the cells of each row that fits the header."""
     path = tmp_path / name
     path.write_bytes("".join(lines).encode())
     with open_rows(path, USERS) as rows:
-        assert [rows.above, *(rows.text for _ in rows)] == (
-            ["".join(lines[:2]), *lines[2:]] if name == "a.csv" else ["", *lines]
-        )
+        table = rows.table
+        found = [(rows.text, table and table.cells) for _ in rows]
+    assert [text for text, _ in found] == lines[2 if name == "a.csv" else 0 :]
+    if table is None:
+        assert name == "a.jsonl"
+    else:
+        assert table.names == ["externalId", "metadata.x"]
+        assert [cells for _, cells in found] == [["a", "1\r\n2"], None, None, ["c", "ü"]]
 
 
 def test_times_get_their_zone(tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""List of the rows of a job that were not done, with content and reason: CSV for Excel, or JSON lines.
+
+The content comes from the file that the job read, opened again with the same options, or from the
+journal. A list keeps the columns, the delimiter and the encoding of a CSV file, so that the same
+command imports the list; `rows` ignores the columns and the key that a list adds.
+"""
+
+import csv
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Final, Self, cast
+
+from attrs import frozen
+
+from sunshine_async import ConfigurationError
+from sunshine_async.cli.files import Write, digest_of
+from sunshine_async.cli.next_steps import with_option, without_option
+from sunshine_async.cli.report_file import COMMAND
+from sunshine_async.cli.streams import json_line
+from sunshine_async.jobs.source import hash_of, is_finished
+from sunshine_async.jobs.tasks import SERVICES
+from sunshine_async.jobs.tasks.task import Mode
+from sunshine_async.journal import Found, JournalReader, State
+from sunshine_async.rows import BadRow, Row, RowFile, SourceError
+from sunshine_async.rows.csv_records import guard_cell
+from sunshine_async.rows.file import open_as
+from sunshine_async.rows.header import OUTCOME_COLUMNS
+from sunshine_async.rows.shape import OUTCOME_KEY, UTF_8, ReadOptions
+
+_NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
+_TAB: Final = ".tsv"
+_CSV: Final = (".csv", _TAB)
+_JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json")
+_OPTIONS_OF_SOURCE: Final = ("--format", "--encoding")
+"""Options of an import that apply to the job's file, and not to JSON lines."""
+
+
+@frozen
+class JobSource:
+    """The file that the job of a journal read; *path* is None if there is no such file any more."""
+
+    path: Path | None
+    is_same: bool
+    """True if the file is as the job read it."""
+
+    @classmethod
+    def find(cls, journal: JournalReader) -> Self:
+        """Find the file in the current directory, for a relative path, or next to the journal."""
+        about = journal.about()
+        folders = (Path(), journal.path.parent) if "digest" in about else ()
+        paths = [path for folder in folders if (path := folder / about["source"]).is_file()]
+        same = next((path for path in paths if digest_of(path) == about["digest"]), None)
+        return cls(same or next(iter(paths), None), same is not None)
+
+    def open(self, about: Mapping[str, str]) -> AbstractContextManager[RowFile | None]:
+        """Open the file with the options of the job; None if there is no file that can be read."""
+        if self.path is None:
+            return nullcontext()
+        task = SERVICES[about["service"]].tasks[Mode(about["mode"])]
+        try:
+            return open_as(self.path, task.shape, about["meant"])
+        except SourceError:  # a file that has changed
+            return nullcontext()
+
+
+class FailureList:
+    """List for the file *out*, or for stdout: *rows* are the rows of *source*, if any."""
+
+    def __init__(
+        self, journal: JournalReader, source: JobSource, rows: RowFile | None, out: Path | None
+    ) -> None:
+        self.journal: Final = journal
+        self.source: Final = source
+        self.rows: Final = rows
+        self.out: Final = out
+        self.about: Final = journal.about()
+        meant = self.about.get("meant")
+        self.options: Final = ReadOptions.from_text(meant) if meant else ReadOptions()
+        """The options that the job's file was read with."""
+        self.suffix: Final = out.suffix.lower() if out else ""
+        """The end of the name, which gives the format."""
+
+    @property
+    def encoding(self) -> str:
+        """The encoding: for CSV that of the job's file; in UTF-8 with a byte order mark, for Excel."""
+        encoding = self.options.encoding if self.suffix in _CSV else UTF_8
+        return "utf-8-sig" if self.suffix in _CSV and encoding == UTF_8 else encoding
+
+    def write(self, write: Write) -> int:
+        """Write the list; return the number of rows without content.
+
+        Raise `ConfigurationError` for a name of no known format, and for CSV of a file of JSON lines.
+        """
+        if self.suffix in _JSON_LINES:
+            return self._write_json(write)
+        if self.suffix in _CSV:
+            return self._write_csv(write)
+        message = f"--out {self.out}: end the name in .csv, .tsv or .jsonl, as the format is to be"
+        raise ConfigurationError(message)
+
+    def _found(self) -> Iterator[tuple[Found, Row | BadRow | None]]:
+        """Yield each row of the journal that wasn't done, and the row of the file, if any.
+
+        Until the next step the row is the last row that `rows` has given. Of a file that has
+        changed, a row counts if the row has not changed.
+        """
+        numbered = enumerate(self.rows or (), 1)
+        for kept in self.journal.rows(*_NOT_DONE):
+            row = None
+            with suppress(SourceError):  # of a file that has changed
+                row = next((row for number, row in numbered if number == kept["number"]), None)
+            is_same = isinstance(row, Row) and hash_of(row) == kept["hash"]
+            yield kept, row if is_same or self.source.is_same else None
+
+    def _write_json(self, write: Write) -> int:
+        missing = 0
+        for kept, row in self._found():
+            about = _outcome(kept)
+            body: dict[str, Any] = json.loads(kept["body"]) if kept["body"] else {}
+            if isinstance(row, Row):
+                body = body or row.data
+            elif row is not None and not body:
+                about["text"] = self._text()
+            missing += not body and "text" not in about
+            write(json_line({**body, OUTCOME_KEY: about}))
+        return missing
+
+    def _write_csv(self, write: Write) -> int:
+        table = self.rows.table if self.rows is not None else None
+        if self.rows is not None and table is None:
+            message = (
+                f"{self.rows.name} is JSON lines, which CSV can't hold: "
+                f"--out {shlex.quote(str(Path(self.out or '').with_suffix('.jsonl')))}"
+            )
+            raise ConfigurationError(message)
+        names = table.names if table is not None else ()
+        own = [at for at, name in enumerate(names) if name not in OUTCOME_COLUMNS]
+        delimiter = "\t" if self.suffix == _TAB else self.options.delimiter
+        # CR LF, so that a cell with a lone CR is quoted, too
+        lines = csv.writer(_Output(write), delimiter=delimiter, lineterminator="\r\n")
+        lines.writerow([*(names[at] for at in own), *OUTCOME_COLUMNS])
+        missing = 0
+        for kept, row in self._found():
+            cells = dict(enumerate((row and table and table.cells) or ()))
+            text = self._text() if row is not None and not cells else ""
+            about = _outcome(kept)
+            last = (about["line"], about["outcome"], about["code"], about["reason"], text)
+            lines.writerow(_guarded([*(cells.get(at, "") for at in own), *last]))
+            missing += row is None
+        return missing
+
+    def _text(self) -> str:
+        """Return the text of the last row."""
+        return cast("RowFile", self.rows).text.rstrip("\r\n")
+
+    def notes(self, missing: int) -> Iterator[str]:
+        """Yield notes about a list with *missing* rows without content: the reason, the next step."""
+        if missing:
+            yield f"{missing:,} rows without content: {self._loss()}"
+        if self.out is None or missing:
+            return
+        if not is_finished(self.about):
+            yield "The job isn't finished: run the same command again, before the list is imported."
+        elif command := self._import_command():
+            yield f"Correct the rows in {self.out}, then import the list: {command}"
+
+    def _loss(self) -> str:
+        """Return the reason why the job's file can't be read again."""
+        if "digest" not in self.about:
+            return "they came from a program or a pipe, and --keep-bodies was not given"
+        state = "is gone" if self.source.path is None else "has changed since"
+        return (
+            f"{self.about['source']}, the file that the job read, {state}. Lines and reasons are "
+            "listed"
+        )
+
+    def _import_command(self) -> str | None:
+        """Return the command of the job for the list, if the journal has the command."""
+        words = shlex.split(self.about.get(COMMAND, ""))
+        name = self.about.get("source")
+        if name not in words[2:]:
+            return None
+        words[words.index(name, 2)] = str(self.out)
+        if self.suffix in _JSON_LINES:
+            for option in _OPTIONS_OF_SOURCE:
+                words = without_option(words, option)
+        elif self.suffix == _TAB and self.options.delimiter != "\t":
+            words = with_option(words, "--delimiter", "tab")
+        return shlex.join(words)
+
+
+@frozen
+class _Output:
+    """The output of a `csv.writer`."""
+
+    write: Write
+
+
+def _outcome(kept: Found) -> dict[str, Any]:
+    return {
+        "line": kept["line"],
+        "outcome": State(kept["state"]).name.lower(),
+        "code": kept["code"],
+        "reason": kept["reason"],
+    }
+
+
+def _guarded(cells: Iterable[Any]) -> list[str]:
+    return ["" if cell is None else guard_cell(str(cell)) for cell in cells]
