@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from math import inf
 from pathlib import Path
 
 from attrs import frozen
@@ -66,6 +67,7 @@ def main(rows: int, pairs: int, bar: float) -> int:
     """Print what a watcher costs; return the exit status."""
     stub = [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"]
     ratios: list[float] = []
+    least = {False: inf, True: inf}
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(stub, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
@@ -78,6 +80,7 @@ def main(rows: int, pairs: int, bar: float) -> int:
             for watched in (number % 2 == 0, number % 2 == 1):
                 journal = Path(folder, f"{number}-{watched}.sqlite")
                 pair[watched] = measured(file, journal, url, watched=watched)
+                least[watched] = min(least[watched], pair[watched].cpu)
             ratios.append(pair[True].cpu / pair[False].cpu)
             print(
                 f"{pair[False].cpu:.2f} s of CPU alone, {pair[True].cpu:.2f} s watched "
@@ -88,6 +91,7 @@ def main(rows: int, pairs: int, bar: float) -> int:
     ratios.sort()
     low, middle, high = ratios[pairs // 4], statistics.median(ratios), ratios[-1 - pairs // 4]
     print(f"median {middle - 1:+.2%}; half of the pairs from {low - 1:+.2%} to {high - 1:+.2%}")
+    print(f"least CPU of all, on a busy machine: {least[True] / least[False] - 1:+.2%}")
     return int(middle - 1 > bar)
 
 
