@@ -14,8 +14,8 @@ from attrs import frozen
 
 _WIDTH: Final = 1000.0
 _HEIGHT: Final = 100.0
-_LEAST: Final = 1e-9  # the value that is too low to be drawn
 _TICKS: Final = 4  # about as many lines across a chart
+_LEAST: Final = 1e-9  # values below this are drawn as none
 _TIME_STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
 _DAY: Final = 86400
 
