@@ -309,7 +309,7 @@ class TestDryRun:
         path.write_text("[1]\n" + "x\n" * 200)
         said = words(call("import", path, "--mode", "create", "--dry-run").stdout)
         assert said.startswith("rows outcome first lines reason 200 bad 2-21, ... not JSON: ")
-        assert said.index("200 bad") < said.index("1 bad not a JSON object")
+        assert said.index("200 bad") < said.index("1 bad 1 not a JSON object")
 
     def test_many_reasons(self, call: Call, tmp_path: Path) -> None:
         """Of many reasons those of most rows are listed; reasons past the kept ones have one total."""
