@@ -10,38 +10,43 @@ results to files; `streams` writes to stdout and stderr. `failures` lists rows t
 Commands and options
 --------------------
 
-``sunshine-async COMMAND --help`` describes a command. The options, in the groups of the help:
+``sunshine-async COMMAND --help`` describes a command. The options, in the groups of the help::
 
-- ``import FILE``: ``--mode``, ``--service``, ``--dry-run``, ``--yes``.
-  File: ``--format``, ``--delimiter``, ``--encoding``.
-  Rows: ``--map``, ``--skip``, ``--only-mapped``, ``--empty``, ``--default-region``, ``--timezone``,
-  ``--date-format``.
-  Speed: ``--concurrency``, ``--rate``, ``--pace``.
-  Journal: ``--journal``, ``--duplicates``, ``--keep-bodies``.
-  Runs with the same journal: ``--retry-failed``, ``--retry-unknown``, ``--accept-changed-source``,
-  ``--full``.
-  Giving up: ``--max-failures``, ``--max-outage``, ``--grace``.
-  Output: ``--report``, ``--show-data``, ``--json``.
-  Credentials: ``--base-url``, ``--app-id``, ``--key-id``, ``--secret-file``.
-- ``job show JOURNAL``: ``--watch``, ``--json``.
-- ``job failures JOURNAL``: ``--out``, ``--force``.
-- ``job export JOURNAL``: ``--format``, ``--out``, ``--force``.
-- ``job report JOURNAL``: ``--out``, ``--force``, ``--show-data``.
-- ``job copy JOURNAL TARGET``: ``--force``.
-- ``users get ID``: ``--service``, ``--brand-id``, and credentials as in ``import``.
-- ``users delete ID``: ``--service``, ``--brand-id``, ``--force``, ``--yes``, and credentials as in
-  ``import``.
-- ``conversations list``: ``--user-id``, ``--external-id``, ``--limit``, and credentials as in
-  ``import``.
-- ``conversations get CONVERSATION``: credentials as in ``import``.
-- ``messages list CONVERSATION``: ``--limit``, and credentials as in ``import``.
-- ``messages send CONVERSATION TEXT``: ``--once``, ``--sent-before``, and credentials as in
-  ``import``.
-- ``webhooks listen``: ``--port``, ``--service``, ``--record``. Credentials: ``--secret-file``.
-- ``webhooks replay FILE``: ``--target``. Credentials: ``--secret-file``.
-- ``emulator``: ``--port``, ``--state``. Answers: ``--rate``, ``--latency``, ``--fail``, ``--seed``.
-  Credentials: ``--key``, ``--token``. Webhooks: ``--webhook-retry``, ``--webhook-faults``.
-- ``demo``: ``--users``, ``--bot``.
+    import FILE: --mode --service --dry-run --yes
+        File: --format --delimiter --encoding
+        Rows: --map --skip --only-mapped --empty --default-region --timezone --date-format
+        Speed: --concurrency --rate --pace
+        Journal: --journal --duplicates --keep-bodies
+        Runs with the same journal: --retry-failed --retry-unknown --accept-changed-source --full
+        Giving up: --max-failures --max-outage --grace
+        Output: --report --show-data --json
+        Credentials: --base-url --app-id --key-id --secret-file
+    job show JOURNAL: --watch --json
+    job failures JOURNAL: --out --force
+    job export JOURNAL: --format --out --force
+    job report JOURNAL: --out --force --show-data
+    job copy JOURNAL TARGET: --force
+    users get ID: --service --brand-id
+        Credentials: --base-url --app-id --key-id --secret-file
+    users delete ID: --service --brand-id --force --yes
+        Credentials: --base-url --app-id --key-id --secret-file
+    conversations list: --user-id --external-id --limit
+        Credentials: --base-url --app-id --key-id --secret-file
+    conversations get CONVERSATION:
+        Credentials: --base-url --app-id --key-id --secret-file
+    messages list CONVERSATION: --limit
+        Credentials: --base-url --app-id --key-id --secret-file
+    messages send CONVERSATION TEXT: --once --sent-before
+        Credentials: --base-url --app-id --key-id --secret-file
+    webhooks listen: --port --service --record
+        Credentials: --secret-file
+    webhooks replay FILE: --target
+        Credentials: --secret-file
+    emulator: --port --state
+        Answers: --rate --latency --fail --seed
+        Credentials: --key --token
+        Webhooks: --webhook-retry --webhook-faults
+    demo: --users --bot
 """
 
 import sys

@@ -77,24 +77,24 @@ def test_the_import_is_grouped() -> None:
 
 def test_each_option_is_listed() -> None:
     """The introduction of the command line lists each command, its arguments, options and groups."""
-    listed: dict[tuple[str, ...], tuple[set[str], set[str]]] = {}
-    for bullet in (cli.__doc__ or "").split("\n- ")[1:]:
-        first, *rest = re.findall(r"``(.+?)``", bullet)
-        options = {each for each in rest if each.startswith("--")}
-        groups = set(re.findall(r"([A-Z][a-z ]+): ", bullet))
-        if "redentials as in" in bullet:
-            options |= CREDENTIALS
-            groups.add("Credentials")
-        path = tuple(word for word in first.split() if word.islower())
-        listed[path] = ({*options, *(word for word in first.split() if word.isupper())}, groups)
+    listed: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    path: tuple[str, ...] = ()
+    for indent, title, options in re.findall(
+        r"^( {4}| {8})(\w[\w ]*):(.*)$", cli.__doc__ or "", re.MULTILINE
+    ):
+        if len(indent) == 4:
+            path = tuple(word for word in title.split() if word.islower())
+            names = {word for word in title.split() if word.isupper()}
+            listed[path] = {"": {*names, *options.split()}}
+        else:
+            listed[path][title] = set(options.split())
 
-    for path, command in COMMANDS.items():
+    for words_of, command in COMMANDS.items():
         if hasattr(command, "commands"):
             continue
-        names = {
-            each.metavar if each.param_type_name == "argument" else each.opts[0]
-            for each in command.params
-        }
-        groups = {*panels(help_of(path, 80))} - {"Arguments", "Options"}
-        assert listed.pop(path) == (names, groups), path
+        groups: dict[str, set[str]] = {"": set()}
+        for each in command.params:
+            name = each.metavar if each.param_type_name == "argument" else each.opts[0]
+            groups.setdefault(each.rich_help_panel or "", set()).add(name)
+        assert listed.pop(words_of) == groups, words_of
     assert listed == {}
