@@ -10,11 +10,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
+from typing import Any
 
+from attrs import evolve
 from killing import SUNSHINE, Importing, Process, emulator, ended, judged
 from support.forking import Command
 from support.size import sized
 
+from sunshine_async.jobs.source import LIVE
 from sunshine_async.journal import JournalReader, State
 
 ROWS = sized(3000, 400)
@@ -119,6 +122,32 @@ def test_the_import_is_killed(tmp_path: Path, forked: Command) -> None:
                 process = started(job)
             finished(job, there, process)
     assert seen == sorted(seen)
+
+
+def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
+    """While calls are paused on request, or held in an outage, a look tells the reason, and only then."""
+    with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
+        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
+        job = evolve(job, command=forked, options=("--rate", "100"))
+
+        def live() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(JournalReader(job.journal).about().get(LIVE, "{}"))
+            return found
+
+        process = started(job)
+        wait_until(lambda: done(job) > ROWS // 10)
+        assert (live()["held"], live()["paused_until"]) == (None, 0.0)
+        there.spoil({"status": 429, "retry_after": 3})
+        wait_until(lambda: live()["paused_until"] > time.time())
+        wait_until(lambda: not live()["paused_until"])
+        there.kill()
+        wait_until(lambda: "connection refused" in (live()["held"] or ""))
+        there.start()
+        wait_until(lambda: live()["held"] is None)
+        said, noted = ended(process)
+        assert process.returncode == 0, noted
+        assert json.loads(said)["done"] == ROWS
+        assert judged(job, there).right
 
 
 def test_a_foreign_reader(tmp_path: Path, forked: Command) -> None:
