@@ -69,7 +69,11 @@ def show(
     path: JournalPath,
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", help="While the job runs, print a line every second.")
+        bool,
+        typer.Option(
+            "--watch",
+            help="While the job runs, show the progress every second, and the reason of a wait.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
 ) -> None:
@@ -79,9 +83,11 @@ def show(
     """
     with exit_on_error():
         printer, journal = Printer(as_json=as_json), JournalReader(path)
-        while watch and journal.running:
-            _show_live(journal, printer)
-            time.sleep(_WATCH)
+        if watch:
+            with printer.show_line() as show_line:
+                while journal.running:
+                    show_line(_live_text(journal))
+                    time.sleep(_WATCH)
         _show(journal, printer)
 
 
@@ -91,34 +97,32 @@ def _show(journal: JournalReader, printer: Printer) -> None:
         emit_json(sys.stdout, {**_data(journal, report), "running": running})
         return
     width = min(_PARTS, max(10, printer.err.width - 20))
-    figures = {**_figures(journal, report, width)}
-    if running:
-        live = json.loads(journal.about().get(LIVE, "{}"))
-        figures["status"] = ", ".join(["running", *_wait(live)])
+    figures = _figures(journal, report, width, running=running)
     printer.print_result(summary_table(str(journal.path), figures))
     for code, (count, example) in report.codes.items():
-        printer.print_result(f"{code}: {count:,} rows, such as line {example}")
+        rows = "row" if count == 1 else "rows"
+        printer.print_result(f"{code}: {count:,} {rows}, such as line {example}")
 
 
-def _show_live(journal: JournalReader, printer: Printer) -> None:
-    """Print the counts of a running job, from the facts that each commit of the job writes."""
+def _live_text(journal: JournalReader) -> str:
+    """Return the counts of a running job, from the facts that each commit of the job writes."""
     about = journal.about()
     if LIVE not in about:
-        printer.print_note("The job is reading the rows.")
-        return
+        return "The job is reading the rows."
     counts = json.loads(about[LIVE])
-    ended, total = counts["rows"], counts["total"]
-    parts = [f"{ended:,} rows", f"{counts['rate']:,.0f}/s"]
-    if total:
-        parts.insert(0, f"{min(100, 100 * ended // total)} %")
-        if counts["rate"]:
-            parts.append(f"{format_duration(max(0, total - ended) / counts['rate'])} left")
+    ended, total, wait = counts["rows"], counts["total"], _wait(counts)
+    parts = [f"{min(100, 100 * ended // total)} %"] if total else []
+    parts.append(f"{ended:,} rows")
+    if not wait:
+        parts.append(f"{counts['rate']:,.0f}/s")
+    if total and counts["rate"] and not wait:
+        parts.append(f"{format_duration(max(0, total - ended) / counts['rate'])} left")
     if counts["not_done"]:
         parts.append(f"{counts['not_done']:,} not done")
     silent = time.time() - counts["at"]
     if silent > _SILENT:
         parts.append(f"no outcome for {format_duration(silent)}")
-    printer.print_note(", ".join([*parts, *_wait(counts)]))
+    return ", ".join([*parts, *wait])
 
 
 def _wait(counts: Mapping[str, Any]) -> list[str]:
@@ -294,7 +298,9 @@ def _data(journal: JournalReader, report: JournalReport) -> dict[str, Any]:
     }
 
 
-def _figures(journal: JournalReader, report: JournalReport, width: int) -> Mapping[str, str]:
+def _figures(
+    journal: JournalReader, report: JournalReport, width: int, *, running: bool
+) -> Mapping[str, str]:
     about, states = journal.about(), report.states
     shown = {"job": "none: no job has used this journal yet"}
     if "mode" in about:
@@ -303,10 +309,14 @@ def _figures(journal: JournalReader, report: JournalReport, width: int) -> Mappi
             "service": ", ".join(filter(None, map(about.get, ("service", "app", "base_url")))),
             "status": "finished" if about.get("state") == "finished" else "not finished",
         }
+    names = {state: state.name.lower().replace("_", " ") for state in State}
+    if running:
+        shown["status"] = ", ".join(["running", *_wait(json.loads(about.get(LIVE, "{}")))])
+        names[State.BEGUN] = "under way"
     shown |= {
         "rows": f"{states.total():,}",
         **done_figures(states[State.DONE], report.outcomes),
-        **count_figures({state.name.lower().replace("_", " "): states[state] for state in State}),
+        **count_figures({name: states[state] for state, name in names.items()}),
     }
     seconds, requests, throttled, held = (
         float(about.get(name, 0)) for name in ("seconds", "requests", "throttled", "held")

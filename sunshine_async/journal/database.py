@@ -35,13 +35,14 @@ class SingleProcessDatabase(DatabaseFile):
     A subclass names the tables.
 
     A file ``-lock`` next to the database, locked while the database is open, keeps a second process
-    out. Other programs may read the database meanwhile: a reader never makes a write wait. After a
-    fork the database stays with the parent: the methods raise *ERROR* in the child, and `close` has
+    out; without the file, a transaction that is open between the writes does. Other programs may
+    read the database meanwhile: a reader never makes a write wait. After a fork the database stays with the parent: the methods raise *ERROR* in the child, and `close` has
     no effect there.
 
     The main file carries a split flag, from before the first write to the ``-wal`` file until the
     database is closed. The last frame of the ``-wal`` file with the version clears the flag: both
     files together are complete. A main file left by a kill, without the ``-wal`` file, is refused.
+    A reader that stays in a read begun before the database was opened delays the flag.
 
     Raise `ConfigurationError` for a name that no file can have, and *ERROR* for a file that is of
     another kind, damaged or in use by another process, and for a disk that can't be written.
@@ -68,7 +69,7 @@ class SingleProcessDatabase(DatabaseFile):
                 f"can't be locked: {lock_path(real)}: {error.strerror}. Check that the directory "
                 "can be written, and that nothing else has this name"
             )
-        self._database = _connect(real)
+        self._database = _connect(real, _PROBE_WAIT)
         try:
             with self._translated_errors():
                 try:
@@ -78,7 +79,7 @@ class SingleProcessDatabase(DatabaseFile):
                         raise
                     # no memory shared with readers: a full disk, or a file system without
                     self._database.close()
-                    self._database = _connect(real)
+                    self._database = _connect(real, _PROBE_WAIT)
                     self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
                     self._open(must_exist=must_exist)
         except BaseException:
@@ -97,6 +98,7 @@ class SingleProcessDatabase(DatabaseFile):
     def copy(self, target: Path) -> None:
         """Copy all rows to the single file *target*; raise `OSError` if *target* can't be written."""
         with self._locked() as database, closing(sqlite3.connect(target)) as copied:
+            database.rollback()  # nothing: a database in a transaction can't be copied
             try:
                 database.backup(copied)
             except sqlite3.Error as error:
@@ -112,22 +114,22 @@ class SingleProcessDatabase(DatabaseFile):
         database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
         database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_checkpoint`
         database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
-        database.execute("BEGIN IMMEDIATE")  # fails at once if another process has the file
-        has_tables = self._check_kind(database, may_be_new=not must_exist)
-        database.execute("COMMIT")
+        database.execute("BEGIN IMMEDIATE")  # fails if an older release has the file
+        if not self._check_kind(database, may_be_new=not must_exist):
+            for statement in self.TABLES:
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {self.APPLICATION}")
+            database.execute(f"PRAGMA user_version = {self.VERSION}")
         database.execute("SELECT count(*) FROM json_each('[]')")
-        if not has_tables:
-            with self._transaction():
-                for statement in self.TABLES:
-                    database.execute(statement)
-                database.execute(f"PRAGMA application_id = {self.APPLICATION}")
-                database.execute(f"PRAGMA user_version = {self.VERSION}")
+        database.execute("COMMIT")
+        is_split = bool(self._wal_size())
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("SELECT count(*) FROM sqlite_schema")  # from here on, shared with readers
-        # a journal can be read on a full disk too, and beside a reader, but isn't changed then
+        # a journal can be read on a full disk too, but isn't changed then
         with suppress(sqlite3.Error, self.ERROR) if must_exist else nullcontext():
             database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
-            self._checkpoint()
+            if not is_split and not self._set_split_flag():
+                self._checkpoint_at = _CHECKPOINT_RETRY
             with self._transaction():
                 self._recover()
         database.execute("PRAGMA busy_timeout = 0")
@@ -142,6 +144,14 @@ class SingleProcessDatabase(DatabaseFile):
         except OSError as error:
             message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
             raise self.ERROR(message) from None
+
+    def _set_split_flag(self) -> bool:
+        """Set the flag in the main file; return False if a reader of older rows has kept the flag out."""
+        database = self._database
+        database.execute(f"PRAGMA user_version = {self.VERSION | SPLIT}")
+        _, written, moved = database.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        database.execute(f"PRAGMA user_version = {self.VERSION}")
+        return bool(written == moved)
 
     def _checkpoint(self) -> None:
         """Move all rows from the ``-wal`` file to the main file.
@@ -177,8 +187,10 @@ class SingleProcessDatabase(DatabaseFile):
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
+        """Give the database; commit at the end of the block, and keep other writers out from then on."""
         with self._locked() as database:
-            database.execute("BEGIN IMMEDIATE")
+            if not database.in_transaction:  # after an error
+                database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
                 database.execute("COMMIT")
@@ -192,6 +204,8 @@ class SingleProcessDatabase(DatabaseFile):
                 with suppress(sqlite3.Error):  # the commit is on the disk
                     self._checkpoint()
                     self._checkpoint_at = _CHECKPOINT_SIZE
+            with suppress(sqlite3.Error):  # the next transaction tells
+                database.execute("BEGIN IMMEDIATE")
 
 
 class JournalFile(DatabaseFile):

@@ -1,6 +1,7 @@
 """Reading a journal: the facts, counts and rows of a job, also while another process runs the job."""
 
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from sunshine_async.journal.rows import State
 
 PAGE: Final = 500
 STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
-_TIMEOUT: Final = 5.0  # seconds to wait while the job moves rows to the main file
+_TIMEOUT: Final = 5.0  # seconds to wait while a job creates the tables, or moves rows
+_PAUSE: Final = 0.01  # seconds
 Found: TypeAlias = dict[str, Any]
 """A row with all columns, by name."""
 
@@ -116,6 +118,12 @@ class JournalReader(JournalFile, JournalQueries):
     def running(self) -> bool:
         """True while a process has the journal for a job."""
         return is_locked(self.path)
+
+    def _check_place(self) -> None:
+        super()._check_place()
+        latest = time.monotonic() + _TIMEOUT
+        while not self._real.stat().st_size and self.running and time.monotonic() < latest:
+            time.sleep(_PAUSE)  # a job has just created the file
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         self._check_place()

@@ -49,9 +49,10 @@ class TestShow:
             journal.describe(mode="create", service="sunshine", state="open")
             said = words(call("job", "show", path).stdout)
             assert "status │ running" in said
-            journal.describe(live=json.dumps({"held": "503 at POST /x"}))
+            journal.write([], about={"live": json.dumps({"held": "503 at POST /x"}), "reach": "1"})
             said = words(call("job", "show", path).stdout)
             assert "running, waiting for the service: 503 at POST /x" in said
+            assert "under way │ 1 (sent now, or next)" in said
             assert "rows │ 1" in said
             assert json.loads(call("job", "show", path, "--json").stdout)["running"] is True
         assert json.loads(call("job", "show", path, "--json").stdout)["running"] is False
@@ -103,6 +104,17 @@ class TestShow:
         ]  # fmt: skip
         assert "not done, asked to wait 2" in waits[2]
         assert "no job has used this journal yet" in result.stdout
+
+    def test_live_on_a_terminal(
+        self, path: Path, watched: Callable[[Callable[[], object]], None]
+    ) -> None:
+        """On a terminal each look is shown in place of the look before."""
+        journal = Journal(path)
+        watched(journal.close)
+        result = call("job", "show", path, "--watch", FORCE_COLOR="1")
+        assert result.exit_code == 0
+        assert "The job is reading the rows." in result.stderr
+        assert result.stderr.endswith("\x1b[2K")  # the line is erased at the end
 
     def test_a_resumed_job(
         self, path: Path, watched: Callable[[Callable[[], object]], None]

@@ -110,6 +110,54 @@ def test_rows_move_once_readers_have_left(path: Path, monkeypatch: pytest.Monkey
         assert len([*journal.rows()]) == 8000
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_reader_from_before_the_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, held: bool
+) -> None:
+    """A job begins beside another program's open file or read; the split flag comes after the read."""
+    monkeypatch.setattr(databases, "_READER_WAIT", 0.0)
+    monkeypatch.setattr(databases, "_CHECKPOINT_SIZE", 20_000)
+    monkeypatch.setattr(databases, "_CHECKPOINT_RETRY", 10_000)
+    with closing(Journal(path)) as journal:
+        journal.add([SourceRow(1, "a", b"h")])
+    part = path.with_name("part")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN" if held else "SELECT 1")
+        assert other.execute("SELECT count(*) FROM rows").fetchone() == (1,)
+        with closing(Journal(path)) as journal:
+            journal.add(SourceRow(n, str(n), b"h") for n in range(2, 1000))
+            assert other.execute("SELECT count(*) FROM rows").fetchone() == (1 if held else 999,)
+            other.close()
+            journal.add(SourceRow(n, str(n), b"h") for n in range(1000, 2001))
+            shutil.copyfile(path, part)
+            assert journal.report().states == {State.WAITING: 2000}
+    with pytest.raises(JournalError, match="is a part of a journal"):
+        JournalReader(part).about()
+
+
+def test_a_journal_without_tables(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at a journal that a job has just created waits for the tables, and not for ever."""
+    journals: list[Journal] = []
+
+    def create(_: float) -> None:
+        owner.release()
+        journals.append(Journal(path))
+
+    path.touch()
+    monkeypatch.setattr(readers, "_TIMEOUT", 60.0)
+    monkeypatch.setattr(readers.time, "sleep", create)
+    owner = databases.Ownership(path)
+    assert JournalReader(path).about() == {}
+    journals[0].close()
+    path.write_bytes(b"")
+    monkeypatch.setattr(readers, "_TIMEOUT", 0.0)
+    with (
+        closing(databases.Ownership(path)._held),
+        pytest.raises(JournalError, match="not a journal"),
+    ):
+        JournalReader(path).about()
+
+
 def test_begun_rows_are_seen(path: Path) -> None:
     """Rows marked ahead as begun count as begun, as after a recovery."""
     with closing(Journal(path)) as journal:
