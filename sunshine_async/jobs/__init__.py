@@ -81,7 +81,11 @@ a journal, so that a killed job goes on. `dry_run` reads the rows and sends noth
 `bulk` makes the calls; `OutageWatch` holds rows back while the service is gone. The `Report`
 counts the outcomes. With a journal, a `CrashSafeSender` marks rows before sending, and a
 `JournalWriter` writes marks and outcomes in group commits. A `Recorder` keeps a `Timeline` of rows,
-calls and pauses for the charts of a report.
+calls and pauses for the charts of a report. `Job.progress` gives the `Progress` for a display: rows,
+speed, time left, and the reason for a wait.
+
+The first call goes alone, and the others start when the first has ended: refused credentials (401,
+402, 403) cost a single request. A plain `bulk.run` starts all calls at once, unless *alone* is given.
 
 Each row that is taken has one of four outcomes:
 
@@ -116,6 +120,7 @@ from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob, LastingJob
 from sunshine_async.jobs.journaled import open_job as open  # noqa: A004 - of this module: jobs.open
 from sunshine_async.jobs.options import Duplicates
+from sunshine_async.jobs.progress import Progress
 from sunshine_async.jobs.recovery import UnsettledError
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
 from sunshine_async.jobs.tasks import DIXA, SERVICES, SMOOCH, SUNSHINE
@@ -139,6 +144,7 @@ __all__ = [
     "Latencies",
     "Mode",
     "Problem",
+    "Progress",
     "Rehearsal",
     "Report",
     "Row",

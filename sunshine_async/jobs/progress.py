@@ -61,10 +61,10 @@ def recent_rate(parts: Sequence[Part]) -> float:
     """
     parts = parts[1:] or parts
     window = max(_SHORTEST, sum(part.seconds - part.held for part in parts) * _SHARE)
-    later = Part()
+    rows, seconds = 0, 0.0
     for part in reversed(parts):
-        if later.seconds - later.held >= window:
+        if seconds >= window:
             break
-        later.add(part)
-    seconds = later.seconds - later.held
-    return (later.done + later.not_done) / seconds if seconds > 0 else 0.0
+        rows += part.done + part.not_done
+        seconds += part.seconds - part.held
+    return rows / seconds if seconds > 0 else 0.0
