@@ -10,7 +10,7 @@ variable holds a secret, because error reporters attach local variables.
 """
 
 import json
-import re
+import os
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,6 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
 from math import inf
-from secrets import token_hex
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, final
 from weakref import WeakKeyDictionary
 
@@ -36,8 +35,6 @@ RENEWAL_MARGIN: Final = 60.0
 
 MAX_CLOCK_SKEW: Final = 300.0
 """Seconds of difference between two clocks that explain a refused token."""
-
-_NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 
 class Auth(Protocol):
@@ -163,7 +160,7 @@ class BearerAuth(_SecretHolder):
             del token
             raise ConfigurationError(problem)
         self._get_token: Final = token if callable(token) else None
-        self._identity: Final = token_hex(16) if callable(token) else token
+        self._identity: Final = os.urandom(16).hex() if callable(token) else token
         self._header = None if callable(token) else f"Bearer {token}"
         self._locks: Final[WeakKeyDictionary[object, anyio.Lock]] = WeakKeyDictionary()
 
@@ -325,7 +322,7 @@ def _credential_error(name: str, value: object) -> str | None:
         return f"{name} must be text, not {type(value).__name__}"
     if not value.strip():
         return f"{name} is empty: give the one that the service's dashboard shows"
-    if _NOT_PRINTABLE.search(value) or value != value.strip():
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
         return (
             f"{name} has a line break, a blank at an end, or another character in it that no"
             " credential has: was it copied or read whole?"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sunshine_async._http.messages import StreamedBody
     from sunshine_async._pace.shared import Allowance
 
-_SUBDOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_SUBDOMAIN: Final = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _OPTION_TYPES: Final[Mapping[str, tuple[Any, str]]] = {
     "base_url": (str | None, "a URL such as https://api.smooch.io"),
     "subdomain": (str | None, "a text such as acme, for https://acme.zendesk.com/sc"),
@@ -372,7 +372,7 @@ class AppClient(Client):
         if rival:
             message = f"{name} and {rival} are both set: the client needs one address"
             raise ConfigurationError(message)
-        if not _SUBDOMAIN.fullmatch(subdomain):
+        if not re.fullmatch(_SUBDOMAIN, subdomain):
             message = f"{name} must be the first part of a host, such as acme of acme.zendesk.com"
             raise ConfigurationError(message)
         return f"https://{subdomain}.zendesk.com/sc", name

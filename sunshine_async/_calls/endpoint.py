@@ -25,10 +25,10 @@ MAX_JSON_BYTES: Final = 100_000
 """Largest JSON body that a service takes, in bytes ("100kb" in Sunshine's documentation)."""
 
 _NOT_FOLLOWED: Final = "the service redirects, which is not followed: check base_url"
-_METHOD: Final = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE")
-_TEMPLATE: Final = re.compile(r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[a-z_]+\})*)+")
+_METHOD: Final = r"GET|HEAD|POST|PUT|PATCH|DELETE"
+_TEMPLATE: Final = r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[a-z_]+\})*)+"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
 
 
 @frozen
@@ -52,7 +52,7 @@ def segment(name: str, value: str) -> str:
         # the first test is for ids of a service, at a third of the cost
         if (type(value) is str and value.isalnum() and value.isascii()) or _PLAIN.fullmatch(value):
             return value
-        if _CONTROL.search(value):
+        if re.search(_CONTROL, value):
             message = f"{name} has a control character in it"
         elif value in {"", ".", ".."}:
             message = f"{name} can't be {value!r}: that would call another URL"
@@ -264,10 +264,10 @@ def undeclared_endpoint(
 
     Raise `ValueError` for an invalid method or path.
     """
-    if not _METHOD.fullmatch(method):
+    if not re.fullmatch(_METHOD, method):
         message = f"{method!r} is no HTTP method: GET, POST, PUT, PATCH and DELETE are"
         raise ValueError(message)
-    if not _TEMPLATE.fullmatch(template) or {".", ".."} & set(unquote(template).split("/")):
+    if not re.fullmatch(_TEMPLATE, template) or {".", ".."} & set(unquote(template).split("/")):
         message = (
             f"{template!r} is no path: a path starts with a slash, has {{name}} for values of"
             " path={'name': ...}, and percent-encodes special characters; query={...} is apart"

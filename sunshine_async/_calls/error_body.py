@@ -17,10 +17,11 @@ _MAX_READ: Final = 64 * MAX_TEXT
 _MAX_DEPTH: Final = 3
 _SECRET: Final = 6  # characters
 
-_MARKUP: Final = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_CODES: Final = re.compile(r"\[errors\s*[=:]([^\]]*)\]")
-_CODE: Final = re.compile(r"(?:^|,)\s*([A-Za-z]\w*)")
-_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+# texts: only an error pays for the compilation
+_MARKUP: Final = r"(?is)<(script|style|head)\b.*?</\1\s*>|<[^>]*>"
+_CODES: Final = r"\[errors\s*[=:]([^\]]*)\]"
+_CODE: Final = r"(?:^|,)\s*([A-Za-z]\w*)"
+_TITLE: Final = r"(?is)<title[^>]*>(.*?)</title"
 
 
 def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetail, ...]:
@@ -66,8 +67,10 @@ def _parse_json(data: Any, depth: int) -> tuple[ErrorDetail, ...]:
             return _parse_json(error, depth + 1)
         case {"error": str() as code}:
             return _detail(_one_line(code), _first_line(data, "error_description", "message"))
-        case {"message": str() as text} if found := _CODES.search(text[:_MAX_READ]):
-            first, *more = _CODE.findall(found[1])[:MAX_DETAILS] or [_one_line(data.get("code"))]
+        case {"message": str() as text} if found := re.search(_CODES, text[:_MAX_READ]):
+            first, *more = re.findall(_CODE, found[1])[:MAX_DETAILS] or [
+                _one_line(data.get("code"))
+            ]
             return (*_detail(first, _one_line(text)), *(ErrorDetail(code, None) for code in more))
         case {"code": _} | {"title": _} | {"description": _} | {"message": _}:
             return _detail(
@@ -97,5 +100,5 @@ def _one_line(value: Any) -> str | None:
 
 
 def _visible(text: str) -> str | None:
-    title = _TITLE.search(text)
-    return _one_line(title[1] if title else _MARKUP.sub(" ", text))
+    title = re.search(_TITLE, text)
+    return _one_line(title[1] if title else re.sub(_MARKUP, " ", text))

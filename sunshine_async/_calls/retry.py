@@ -12,9 +12,9 @@ from attrs import frozen
 
 from sunshine_async.errors import Fault
 
-_VALUES: Final = re.compile(r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+")
+_VALUES: Final = r"\s*(?:[A-Za-z]{3,9},\s*)?[^,]+"
 """A value between commas; the comma after the weekday of a date separates nothing."""
-_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
+_NUMBER: Final = r"[0-9]+(\.[0-9]*)?"
 _LONGEST: Final = 1e12  # seconds: past any deadline
 
 
@@ -144,12 +144,12 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
 
     The longest of several values counts, as in a header that was sent twice. None: no readable value.
     """
-    read = (_seconds(piece.strip(), now) for piece in _VALUES.findall(value or ""))
+    read = (_seconds(piece.strip(), now) for piece in re.findall(_VALUES, value or ""))
     return max((seconds for seconds in read if seconds is not None), default=None)
 
 
 def _seconds(text: str, now: datetime) -> float | None:
-    if _NUMBER.fullmatch(text):
+    if re.fullmatch(_NUMBER, text):
         return min(float(text), _LONGEST)
     try:
         at = parsedate_to_datetime(text)

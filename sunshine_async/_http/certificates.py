@@ -28,7 +28,7 @@ _EXISTS: Final[Mapping[str, Callable[[Path], bool]]] = {
 }
 """The variables that name certificates, and the tests of a name."""
 _SYSTEM_STORES: Final = ("darwin", "win32")
-_HASHED_NAME: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+_HASHED_NAME: Final = r"[0-9a-f]{8}\.[0-9]+"
 """A name by which OpenSSL finds a certificate in a directory."""
 
 
@@ -114,7 +114,7 @@ def _find_certifi() -> str:
 def _has_certificates(directory: str) -> bool:
     """Return True if OpenSSL can find a certificate in *directory*, where it looks by name."""
     with suppress(OSError):
-        return any(_HASHED_NAME.fullmatch(entry.name) for entry in Path(directory).iterdir())
+        return any(re.fullmatch(_HASHED_NAME, entry.name) for entry in Path(directory).iterdir())
     return False
 
 

@@ -32,10 +32,9 @@ MAX_RESPONSE_BYTES: Final = 16 * 2**20
 KEEPALIVE_EXPIRY: Final = 15.0
 MAX_CONNECT_TIMEOUT: Final = 5.0
 
-_BASE_URL: Final = re.compile(
-    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]{0,5})?"
-    r"(/(?!(\.|%2e){1,2}(/|$))([a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2})+)*/*",
-    re.IGNORECASE,
+_BASE_URL: Final = (
+    r"(?i)https?://(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]{0,5})?"
+    r"(/(?!(\.|%2e){1,2}(/|$))([a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2})+)*/*"
 )
 """The base URLs that every URL parser reads alike."""
 
@@ -48,7 +47,7 @@ def check_base_url(url: str, *, name: str, allow_insecure: bool) -> str:
     if "@" in url.partition("://")[2].partition("/")[0]:
         message = f"{name} has credentials in it: hand them in as auth="
         raise ConfigurationError(message)
-    if not _BASE_URL.fullmatch(url) or (parts := _split(url)) is None:
+    if not re.fullmatch(_BASE_URL, url) or (parts := _split(url)) is None:
         message = (
             f"{name} must be a URL such as https://api.smooch.io: the server's root, perhaps with a"
             " path, without a query, a fragment, an empty segment, . or .."

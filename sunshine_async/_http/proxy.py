@@ -18,12 +18,11 @@ from sunshine_async._http.failures import connect_failure
 from sunshine_async._http.messages import Failure
 from sunshine_async.errors import ConfigurationError, Fault
 
-_PROXY: Final = re.compile(
-    r"(?P<scheme>https?|socks5h?)://(?P<user>[!-~]+@)?"
-    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:(?P<port>[0-9]{0,5}))?/?",
-    re.IGNORECASE,
+_PROXY: Final = (
+    r"(?i)(?P<scheme>https?|socks5h?)://(?P<user>[!-~]+@)?"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:(?P<port>[0-9]{0,5}))?/?"
 )
-_URL_DELIMITER: Final = re.compile(r"[/?#\\]")
+_URL_DELIMITER: Final = r"[/?#\\]"
 _LAST_PORT: Final = 65535
 _AUTH_REQUIRED: Final = "407"
 _AUTH_ADVICE: Final = (
@@ -100,10 +99,10 @@ def find_proxy(given: str | None, base_url: str) -> Proxy | None:
         return None
     source = "proxy=" if given else _variable_of(url)
     subject = "proxy" if given else f"the proxy that {source} names"
-    match = _PROXY.fullmatch(url)
+    match = re.fullmatch(_PROXY, url)
     if (
         match is None
-        or _URL_DELIMITER.search(match["user"] or "")
+        or re.search(_URL_DELIMITER, match["user"] or "")
         or not 0 < int(match["port"] or 1) <= _LAST_PORT
     ):
         message = (

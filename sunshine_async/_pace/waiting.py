@@ -5,12 +5,12 @@
 - `pace_of` gives all clients of the same credentials the same pace, as services count calls.
 """
 
+import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from hashlib import blake2b
 from math import inf
 from random import random
-from secrets import token_bytes
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _UNUSED_KEPT: Final = 64
 """Paces without a client that are kept."""
-_SALT: Final = token_bytes(16)
+_SALT: Final = os.urandom(16)
 _LOCK: Final = ForkSafeLock()
 
 
