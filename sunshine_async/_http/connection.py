@@ -11,8 +11,8 @@ from attrs import astuple, define, field
 
 from sunshine_async._http.failures import connect_failure, is_clean_end, refuses_client
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
-from sunshine_async._http.response_body import InvalidResponseError
 from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parts import InvalidResponseError
 from sunshine_async.errors import Fault
 
 _PIECE_SIZE: Final = 64 * 1024

@@ -26,7 +26,7 @@ from sunshine_async._http.messages import (
     Timeout,
 )
 from sunshine_async._http.proxy import Proxy
-from sunshine_async._http.response_body import BodyDecoder, InvalidResponseError
+from sunshine_async._http.response_parts import BodyDecoder, InvalidResponseError
 from sunshine_async.errors import ConfigurationError, Fault
 
 _UNSENT_ERRORS: Final = (

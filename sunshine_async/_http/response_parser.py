@@ -10,12 +10,14 @@ import httptools
 from attrs import evolve
 
 from sunshine_async._http.messages import Response
-from sunshine_async._http.response_body import BodyDecoder, InvalidResponseError, reject
-from sunshine_async._http.response_head import (
+from sunshine_async._http.response_parts import (
+    BodyDecoder,
     Fields,
+    InvalidResponseError,
     LazyHeaders,
     merge_content_lengths,
     merge_fields,
+    reject,
 )
 
 MAX_HEAD_BYTES: Final = 64 * 1024

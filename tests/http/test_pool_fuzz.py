@@ -15,8 +15,8 @@ from support.wires import body_of, call, pool_of, wired
 
 from sunshine_async._http.messages import Failure, Response
 from sunshine_async._http.pool import SocketWire
-from sunshine_async._http.response_body import InvalidResponseError
 from sunshine_async._http.response_parser import ResponseParser
+from sunshine_async._http.response_parts import InvalidResponseError
 
 Read: TypeAlias = tuple[int, bytes]
 """Status and body."""

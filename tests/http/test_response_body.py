@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sunshine_async._http.response_body import BodyDecoder, InvalidResponseError
+from sunshine_async._http.response_parts import BodyDecoder, InvalidResponseError
 
 TEXT = b'{"user":{"id":"a","profile":{"givenName":"Jane"}}}'
 ZIPPED = gzip.compress(TEXT, mtime=0)
