@@ -128,7 +128,11 @@ class SingleProcessDatabase(DatabaseFile):
         # a journal can be read on a full disk too, but isn't changed then
         with suppress(sqlite3.Error, self.ERROR) if must_exist else nullcontext():
             database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
-            if not is_split and not self._set_split_flag():
+            if (
+                is_split
+            ):  # the main file has the flag; the ``-wal`` file has it after a kill in a move
+                database.execute(f"PRAGMA user_version = {self.VERSION}")
+            elif not self._set_split_flag():
                 self._checkpoint_at = _CHECKPOINT_RETRY
             with self._transaction():
                 self._recover()
