@@ -100,7 +100,7 @@ def _show(journal: JournalQueries, printer: Printer, *, running: bool) -> None:
     figures = {**_figures(journal, report, width)}
     if running:
         figures["status"] = "running"
-    printer.print_result(summary_table(str(journal.path), figures))
+    printer.print_result(summary_table(journal.name, figures))
     for code, (count, example) in report.codes.items():
         printer.print_result(f"{code}: {count:,} rows, such as line {example}")
 
