@@ -15,7 +15,7 @@ from sunshine_async.journal.database import VERSION, JournalError
 from sunshine_async.journal.job_journal import JobJournal
 from sunshine_async.journal.journal import Journal, copy_journal
 from sunshine_async.journal.lease import Lease, LeaseState
-from sunshine_async.journal.places import Place, open_journal, place_of
+from sunshine_async.journal.places import Place, open_journal, open_reader, place_of
 from sunshine_async.journal.reader import Found, JournalQueries, JournalReader, JournalReport
 from sunshine_async.journal.rows import PENDING, Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.sql import CREATED, STARTED_THROUGH
@@ -50,5 +50,6 @@ __all__ = [
     "Update",
     "copy_journal",
     "open_journal",
+    "open_reader",
     "place_of",
 ]

@@ -34,10 +34,6 @@ class JobJournal(JournalQueries):
     """Table for new rows: ``incoming`` while another source is read."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Close the journal; another process may then open the journal."""
-
-    @abstractmethod
     def _commit(self, work: Callable[[Database], T]) -> T:
         """Return the result of *work* in a transaction; *work* may be called several times."""
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.journal.job_journal import JobJournal
 from sunshine_async.journal.journal import Journal
+from sunshine_async.journal.reader import JournalReader
 
 if TYPE_CHECKING:
-    from sunshine_async.journal.postgres_journal import PostgresPlace
+    from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReader
 
 Place: TypeAlias = "str | Path | PostgresPlace"
 _PREFIXES: Final = ("postgresql:", "postgres:")
@@ -46,3 +47,12 @@ def open_journal(place: Place, *, must_exist: bool = False) -> JobJournal:
     from sunshine_async.journal.postgres_journal import PostgresJournal  # noqa: PLC0415
 
     return PostgresJournal(place, must_exist=must_exist)
+
+
+def open_reader(place: Place) -> "JournalReader | PostgresReader":
+    """Return the journal at *place*, read only, also while a job runs."""
+    if isinstance(place, str | Path):
+        return JournalReader(place)
+    from sunshine_async.journal.postgres_journal import PostgresReader  # noqa: PLC0415
+
+    return PostgresReader(place)

@@ -19,7 +19,7 @@ from hashlib import sha256
 from secrets import randbits
 from threading import Lock
 from typing import Any, ClassVar, Final, NoReturn, TypeVar, cast
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from attrs import evolve, frozen
@@ -86,12 +86,15 @@ class PostgresPlace:
 
     def __str__(self) -> str:
         """Return the URL without the password."""
+        given = {name: str(part) for name, part in self.address.parts.items() if "pass" not in name}
         host, port, name, user = (
-            quote(str(self.address.parts.get(part, "")), safe="[]:")
-            for part in ("host", "port", "dbname", "user")
+            quote(given.pop(part, ""), safe="[]:") for part in ("host", "port", "dbname", "user")
         )
         server = f"{user and user + '@'}{f'[{host}]' if ':' in host else host}{port and ':' + port}"
-        return f"postgresql://{server}/{name}{self.job and '?job=' + self.job}"
+        given |= {"job": self.job} if self.job else {}
+        given |= {"lease": f"{self.lease:g}"} if self.lease != LEASE else {}
+        query = f"?{urlencode(given)}" if given else ""
+        return f"postgresql://{server}/{name}{query}"
 
 
 def parse_place(url: str) -> PostgresPlace | str:

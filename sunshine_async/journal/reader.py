@@ -44,6 +44,10 @@ class JournalQueries(ABC):
         """Name of the journal in messages and commands: a path, or a URL without a password."""
 
     @abstractmethod
+    def close(self) -> None:
+        """Close the journal."""
+
+    @abstractmethod
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows that *query* finds."""
 
@@ -126,6 +130,9 @@ class JournalReader(JournalQueries):
     def running(self) -> bool:
         """True while a process has the journal for a job."""
         return is_locked(self.path)
+
+    def close(self) -> None:
+        """Close nothing: between two reads nothing is open."""
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
