@@ -29,7 +29,7 @@ from psycopg.types.string import StrDumperUnknown, TextLoader
 from sunshine_async.journal import postgres_sql, sql
 from sunshine_async.journal.database import VERSION, JournalError
 from sunshine_async.journal.job_journal import JobJournal, Statement, is_uncertain
-from sunshine_async.journal.lease import PATIENCE, Lease, LeaseState, now
+from sunshine_async.journal.lease import PATIENCE, JournalLease, LeaseState, now
 from sunshine_async.journal.postgres_database import (
     NO_ADDRESS,
     READ_ONLY,
@@ -229,7 +229,7 @@ class PostgresJournal(_Queries, JobJournal):
         except BaseException:
             self._disconnect()
             raise
-        self._lease: Final = Lease(place.lease, self._renew, since=since)
+        self._lease: Final = JournalLease(place.lease, self._renew, since=since)
         self.lease = self._lease
 
     def close(self) -> None:
