@@ -36,6 +36,7 @@ from sunshine_async.journal.postgres_database import (
     Address,
     ascii_text,
     check_tables,
+    is_lost,
     parse_address,
     plain_text,
     reason_of,
@@ -350,11 +351,10 @@ class PostgresJournal(_Queries, JobJournal):
                     return action(self._connect())
                 except psycopg.Error as error:
                     reason = reason_of(error, _REASONS, goes_on="Run the same again")
-                    state = error.sqlstate
+                    passes = is_lost(error) or (error.sqlstate or "").startswith(_TEMPORARY)
                 self._disconnect()
                 until = until or now() + PATIENCE
-                is_over = state is not None and not state.startswith(_TEMPORARY)
-                if is_over or now() > until or self._lease.wait(_POLL):
+                if not passes or now() > until or self._lease.wait(_POLL):
                     self._fail(reason)
                 if self._lease.state is LeaseState.LOST:
                     self._fail_lost()

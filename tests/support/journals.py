@@ -3,12 +3,20 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sunshine_async import jobs
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Mode, Report, Service, open_rows
-from sunshine_async.journal import Journal, State, Update
+from sunshine_async.journal import (
+    JobJournal,
+    Journal,
+    JournalQueries,
+    Rules,
+    SourceRow,
+    State,
+    Update,
+)
 
 
 def write(file: Path, rows: Iterable[Any]) -> Path:
@@ -50,3 +58,27 @@ def effects(emulator: Emulator, service: str) -> dict[str, int]:
 def dixa_people(number: int, **more: Any) -> list[dict[str, Any]]:
     """Return so many rows of end users, each with an email and a name."""
     return [{"email": f"{n}@x.org", "displayName": f"User {n}", **more} for n in range(number)]
+
+
+CREATE: Final = Rules(once=True, skips=True)
+UPSERT: Final = Rules(differ=True, skips=True)
+
+
+def load(
+    journal: JobJournal, rows: Iterable[SourceRow], rules: Rules = UPSERT, **options: Any
+) -> None:
+    """Let *rows* of another source take the place of the rows before."""
+    journal.begin()
+    journal.add(rows)
+    journal.index()
+    journal.ready({}, rules, **options)
+
+
+def lines(*keys: str | None, mark: bytes = b"") -> list[SourceRow]:
+    """Return a row for each of *keys*, with a hash of the key and *mark*."""
+    return [SourceRow(line, key, f"{key}".encode() + mark) for line, key in enumerate(keys, 1)]
+
+
+def states(journal: JournalQueries) -> dict[int, State]:
+    """Return the states of all rows by line."""
+    return {row["line"]: State(row["state"]) for row in journal.rows()}
