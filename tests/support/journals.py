@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sunshine_async import jobs
 from sunshine_async.emulator import Emulator
+from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs import Mode, Report, Service, open_rows
 from sunshine_async.journal import (
     JobJournal,
@@ -16,7 +17,10 @@ from sunshine_async.journal import (
     SourceRow,
     State,
     Update,
+    open_journal,
+    place_of,
 )
+from sunshine_async.journal.postgres_journal import PostgresPlace
 
 
 def write(file: Path, rows: Iterable[Any]) -> Path:
@@ -82,3 +86,25 @@ def lines(*keys: str | None, mark: bytes = b"") -> list[SourceRow]:
 def states(journal: JournalQueries) -> dict[int, State]:
     """Return the states of all rows by line."""
     return {row["line"]: State(row["state"]) for row in journal.rows()}
+
+
+def opened(place: str | Path) -> JobJournal:
+    """Return the journal at *place*, a path or a URL."""
+    found = place_of(place)
+    assert not isinstance(found, ConfigurationError)
+    return open_journal(found)
+
+
+def owner_of(url: str, statement: str = "SELECT token FROM owner") -> int | None:
+    """Return the owner of the journal at *url*, or what another *statement* gives."""
+    place = place_of(url)
+    assert isinstance(place, PostgresPlace)
+    with place.address.connect("a test") as connection:
+        connection.execute(f"SET search_path = {place.schema}".encode())
+        found = connection.execute(statement.encode()).fetchone()
+    return None if found is None else int(found[0])
+
+
+def end_ownership(url: str) -> None:
+    """Take the journal at *url* from the owner, as another process does after the lease."""
+    owner_of(url, "DELETE FROM owner RETURNING token")
