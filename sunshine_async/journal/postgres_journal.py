@@ -25,7 +25,7 @@ from attrs import frozen
 from sunshine_async.journal import postgres_sql, sql
 from sunshine_async.journal.database import VERSION, JournalError
 from sunshine_async.journal.job_journal import JobJournal, Statement
-from sunshine_async.journal.lease import PATIENCE, JournalLease, LeaseState, now
+from sunshine_async.journal.lease import PATIENCE, JournalLease, now
 from sunshine_async.journal.postgres_database import (
     NO_ADDRESS,
     Address,
@@ -344,8 +344,7 @@ class PostgresJournal(_Queries, JobJournal):
                     passes = is_disconnected(error) or (error.sqlstate or "").startswith(_TEMPORARY)
                 self._disconnect()
                 until = until or now() + self.patience
-                is_lost = self._lease.state is LeaseState.LOST
-                if not passes or is_lost or now() > until or self._lease.wait(_POLL):
+                if not passes or now() > until or self._lease.wait(_POLL):
                     self._fail(reason)
 
     def _fail_lost(self) -> NoReturn:
