@@ -15,6 +15,7 @@ from attrs import frozen
 _WIDTH: Final = 1000.0
 _HEIGHT: Final = 100.0
 _TICKS: Final = 4  # about as many lines across a chart
+_LEAST: Final = 1e-9  # values below this are drawn as none
 _TIME_STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
 _DAY: Final = 86400
 
@@ -121,7 +122,7 @@ class Chart:
         stacks = [sum(filter(None, values)) for values in self._stacks()]
         values = [value for series in self.lines for value in series.values if value is not None]
         highest = max([*stacks, *values, 0.0]) if self.highest is None else self.highest
-        if not highest:
+        if highest < _LEAST:
             return 1.0
         step = round_step(highest)
         return step * -(-highest // step)

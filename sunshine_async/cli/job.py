@@ -76,7 +76,11 @@ def show(
     place: JournalPlace,
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", help="While the job runs, print a line every second.")
+        bool,
+        typer.Option(
+            "--watch",
+            help="While the job runs, show the progress every second, and the reason of a wait.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
 ) -> None:
@@ -86,50 +90,56 @@ def show(
     """
     with exit_on_error():
         printer = Printer(as_json=as_json)
-        with closing(open_reader(place)) as reader:
-            while watch and reader.running:
-                _show_live(reader, printer)
-                time.sleep(_WATCH)
-            if reader.running:
-                _show(reader, printer, running=True)
-                return
-        with closing(_open_journal(place)) as journal:
-            _show(journal, printer, running=False)
+        with closing(open_reader(place)) as journal:
+            if watch:
+                with printer.show_line() as show_line:
+                    while journal.running:
+                        show_line(_live_text(journal))
+                        time.sleep(_WATCH)
+            _show(journal, printer)
 
 
-def _show(journal: JournalQueries, printer: Printer, *, running: bool) -> None:
-    report = journal.report()
+def _show(journal: JournalQueries, printer: Printer) -> None:
+    running, report = journal.running, journal.report()
     if printer.as_json:
         emit_json(sys.stdout, {**_data(journal, report), "running": running})
         return
     width = min(_PARTS, max(10, printer.err.width - 20))
-    figures = {**_figures(journal, report, width)}
-    if running:
-        figures["status"] = "running"
+    figures = _figures(journal, report, width, running=running)
     printer.print_result(summary_table(journal.name, figures))
     for code, (count, example) in report.codes.items():
-        printer.print_result(f"{code}: {count:,} rows, such as line {example}")
+        rows = "row" if count == 1 else "rows"
+        printer.print_result(f"{code}: {count:,} {rows}, such as line {example}")
 
 
-def _show_live(journal: JournalQueries, printer: Printer) -> None:
-    """Print the counts of a running job, from the facts that each commit of the job writes."""
+def _live_text(journal: JournalQueries) -> str:
+    """Return the counts of a running job, from the facts that each commit of the job writes."""
     about = journal.about()
     if LIVE not in about:
-        printer.print_note("The job is reading the rows.")
-        return
+        return "The job is reading the rows."
     counts = json.loads(about[LIVE])
-    ended, total = counts["rows"], counts["total"]
-    parts = [f"{ended:,} rows", f"{counts['rate']:,.0f}/s"]
-    if total:
-        parts.insert(0, f"{min(100, 100 * ended // total)} %")
-        if counts["rate"]:
-            parts.append(f"{format_duration(max(0, total - ended) / counts['rate'])} left")
+    ended, total, wait = counts["rows"], counts["total"], _wait(counts)
+    parts = [f"{min(100, 100 * ended // total)} %"] if total else []
+    parts.append(f"{ended:,} rows")
+    if not wait:
+        parts.append(f"{counts['rate']:,.0f}/s")
+    if total and counts["rate"] and not wait:
+        parts.append(f"{format_duration(max(0, total - ended) / counts['rate'])} left")
     if counts["not_done"]:
         parts.append(f"{counts['not_done']:,} not done")
     silent = time.time() - counts["at"]
     if silent > _SILENT:
         parts.append(f"no outcome for {format_duration(silent)}")
-    printer.print_note(", ".join(parts))
+    return ", ".join([*parts, *wait])
+
+
+def _wait(counts: Mapping[str, Any]) -> list[str]:
+    """Return the reason why a running job sends nothing now, in a list; an empty list if it sends."""
+    paused = counts.get("paused_until", 0.0) - time.time()
+    if counts.get("held") is not None:
+        reason = f": {counts['held']}" if counts["held"] else ""
+        return [f"waiting for the service{reason}"]
+    return [f"asked to wait {format_duration(paused)}"] if paused > 0 else []
 
 
 @job.command()
@@ -238,17 +248,12 @@ def copy(
         emit(sys.stderr, f"Copied to {target}\n")
 
 
-def _open_journal(place: Place) -> JournalQueries:
-    """Return the journal of a job that has ended; a journal in PostgreSQL also while the job runs."""
-    return Journal(place, must_exist=True) if isinstance(place, str | Path) else open_reader(place)
-
-
 @contextmanager
 def _open(
     place: Place, out: Path | None, *, force: bool
 ) -> Generator[tuple[JournalQueries, Write]]:
     """Give a journal, and a function that writes: never over the journal or the job's source."""
-    with exit_on_error(), closing(_open_journal(place)) as journal:
+    with exit_on_error(), closing(open_reader(place)) as journal:
         about = journal.about()
         source, folders, protected = about.get("source", ""), [Path()], list[tuple[Path, str]]()
         if isinstance(place, str | Path):
@@ -305,7 +310,9 @@ def _data(journal: JournalQueries, report: JournalReport) -> dict[str, Any]:
     }
 
 
-def _figures(journal: JournalQueries, report: JournalReport, width: int) -> Mapping[str, str]:
+def _figures(
+    journal: JournalQueries, report: JournalReport, width: int, *, running: bool
+) -> Mapping[str, str]:
     about, states = journal.about(), report.states
     shown = {"job": "none: no job has used this journal yet"}
     if "mode" in about:
@@ -314,10 +321,14 @@ def _figures(journal: JournalQueries, report: JournalReport, width: int) -> Mapp
             "service": ", ".join(filter(None, map(about.get, ("service", "app", "base_url")))),
             "status": "finished" if about.get("state") == "finished" else "not finished",
         }
+    names = {state: state.name.lower().replace("_", " ") for state in State}
+    if running:
+        shown["status"] = ", ".join(["running", *_wait(json.loads(about.get(LIVE, "{}")))])
+        names[State.BEGUN] = "under way"
     shown |= {
         "rows": f"{states.total():,}",
         **done_figures(states[State.DONE], report.outcomes),
-        **count_figures({state.name.lower().replace("_", " "): states[state] for state in State}),
+        **count_figures({name: states[state] for state, name in names.items()}),
     }
     seconds, requests, throttled, held = (
         float(about.get(name, 0)) for name in ("seconds", "requests", "throttled", "held")

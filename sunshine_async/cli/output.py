@@ -2,11 +2,12 @@
 
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TextIO, cast
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +36,7 @@ _COUNTS: Final[Mapping[str, str]] = {
     "left out": "another row with the same key was sent",
     "waiting": "still to be sent",
     "begun": "may have been sent: the same command finds out",
+    "under way": "sent now, or next",
     "to be done": "the same command goes on with them",
     "numbers": "turned into E.164",
 }
@@ -115,6 +117,15 @@ class Printer:
         self.print_problems(report.problems, report.troubles)
         table = summary_table(", ".join(about.values()), _figures(report))
         self.print_result(table, *_advice(report))
+
+    @contextmanager
+    def show_line(self) -> Generator[Callable[[str], None]]:
+        """Give the function that shows a note: on a terminal in place of the note before, else below."""
+        if not self.err.is_terminal or self.as_json:
+            yield self.print_note
+            return
+        with Live(console=self.err, auto_refresh=False, transient=True) as live:
+            yield lambda text: live.update(Text(escape_controls(text)), refresh=True)
 
     @contextmanager
     def show_progress(self, name: str) -> Generator["ProgressDisplay"]:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.files import OutputTarget
-from sunshine_async.cli.next_steps import ReasonCounts, next_steps
+from sunshine_async.cli.next_steps import NextStep, ReasonCounts, next_steps
 from sunshine_async.cli.report_page import MARKER, ReportPage
 from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
 from sunshine_async.jobs.journaled import FOUND, problems_of, restore_report
@@ -107,11 +107,18 @@ def journal_page(
         guess = ["sunshine-async", "import", "--service", about["service"], "--mode", about["mode"],
                  "--journal", journal.name, name]  # fmt: skip
     steps = next_steps(report, command or guess, journal=journal.name, guessed=not command)
+    facts = _about(about)
+    if journal.running:
+        steps, facts["State"] = [_look_again(journal.name)], "running"
     title = _title(about.get("mode", "job"), name)
     return ReportPage(
-        report=report, title=title, about=_about(about), reasons=reasons, timelines=timelines,
-        steps=steps,
+        report=report, title=title, about=facts, reasons=reasons, timelines=timelines, steps=steps,
     )  # fmt: skip
+
+
+def _look_again(journal: str) -> NextStep:
+    command = shlex.join(["sunshine-async", "job", "report", journal, "--out", "report.html"])
+    return NextStep("The job runs: write the page again when the job has ended.", [command])
 
 
 def _title(mode: str, name: str) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import ClassVar, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import orjson
 from anyio import CancelScope, to_thread
@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
+from sunshine_async._pace import Snapshot
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.entries import (
@@ -95,6 +96,8 @@ class JournaledJob(Job):
         self._unloaded = 0  # rows of a file that were read before a stop, and not loaded
         self._loaded = 0  # rows of the file in the journal
         self._is_stream = False
+        self._counted_at = time.time()
+        self._paused_until = 0.0
 
     @property
     def read(self) -> int:
@@ -234,39 +237,51 @@ class JournaledJob(Job):
 
     def _show_progress(self) -> None:
         self._measure()
+        self._counted_at = time.time()
         if self._options.on_progress is not None:
             self._options.on_progress(self.report)
 
     async def _finish(self) -> None:
         try:
-            await to_thread.run_sync(self._write_totals)
+            await to_thread.run_sync(self._write_totals, self.pace)
         except JournalError as error:
             self.give_up(str(error))
 
-    def _sums(self) -> Mapping[str, str]:
-        """Return the sums over the sessions of the run, for the journal."""
+    def _sums(self, pace: Snapshot | None = None) -> Mapping[str, str]:
+        """Return the sums over the sessions of the run, and *pace* or the pace now, for the journal."""
         report = self.report
         now = {
             "requests": report.requests, "resent": report.resent, "throttled": report.throttled,
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
         sums = {name: str(self._sums_before[name] + each) for name, each in now.items()}
-        live = {
-            "rows": report.rows, "total": 0 if self._is_stream else self._rows,
-            "rate": report.rate, "not_done": report.troubles, "at": time.time(),
-        }  # fmt: skip
-        sums[LIVE] = orjson.dumps(live).decode()
-        pace = self.pace
+        pace = pace or self.pace
+        sums[LIVE] = orjson.dumps(self._live(pace)).decode()
         if pace.found is not None:
             sums[FOUND] = f"{pace.found} {pace.window or 0.0}"
         return sums
 
-    def _write_totals(self) -> None:
+    def _live(self, pace: Snapshot) -> dict[str, Any]:
+        """Return the counts of the running job, and the reason why no call begins now, if any."""
+        report = self.report
+        until = time.time() + pace.paused
+        if not pace.paused:
+            self._paused_until = 0.0
+        elif abs(until - self._paused_until) > 1:  # else the same pause, measured again
+            self._paused_until = until
+        return {
+            "rows": report.rows, "total": 0 if self._is_stream else self._rows,
+            "rate": report.rate, "not_done": report.troubles, "at": self._counted_at,
+            "held": self._outage.reason if self._outage.held or pace.held else None,
+            "paused_until": self._paused_until,
+        }  # fmt: skip
+
+    def _write_totals(self, pace: Snapshot) -> None:
         """Bring the journal and the report to the state after the last row."""
         if self._rules.aliased and not self._is_stream and self.report.requests:
             self.journal.send_overtaken()
         restore_report(self.report, self.journal, unloaded=self._unloaded)
-        about = {**self._sums()}
+        about = {**self._sums(pace)}
         if not self._is_stream:  # the rows of a stream were counted on arrival
             self.report.turned = int(self.journal.about().get("turned", "0"))
         if not self._is_unwritten:

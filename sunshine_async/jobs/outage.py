@@ -83,6 +83,11 @@ class OutageWatch:
         now = CLOCK.now()
         return self._seconds + now - (now if self._since is None else self._since)
 
+    @property
+    def reason(self) -> str:
+        """The error of the last call without an answer, as a sentence; empty where none is known."""
+        return str(self._error or "")
+
     def record_answer(self) -> None:
         """Record an answer of the service to a row."""
         self.answers += 1
@@ -112,6 +117,7 @@ class OutageWatch:
         try:
             while not self._closed:
                 if self._was_lost or self._pace.held:
+                    self._error = self._error if self._was_lost else None
                     self._was_lost, self.held = False, True
                     self._since = CLOCK.now()
                     with anyio.CancelScope() as self._probing:

@@ -10,6 +10,7 @@ from attrs import define, field
 from sunshine_async.journal import REACH, Done, JobJournal, JournalError, Update
 
 _LINGER: Final = 0.1  # seconds in which a group without a waiting task collects updates
+_IDLE: Final = 1.0  # seconds without any update, after which entries are looked at for news
 _MAX_AHEAD: Final = 1000  # the most rows that are marked as begun ahead of the sending
 _BACKLOG: Final = 2000  # unwritten updates from which on senders have to wait for a commit
 
@@ -34,7 +35,7 @@ class JournalWriter:
     """Writes to *journal* in a thread while `run` runs.
 
     *on_done* gets the rows that are done, after the commit. Each commit contains the entries of
-    *sums* about the job. After a failed write the writer writes nothing more: waiting tasks get
+    *sums* about the job; without updates there is a commit a second where entries have changed. After a failed write the writer writes nothing more: waiting tasks get
     the `JournalError`, and so does *on_error*.
     """
 
@@ -57,6 +58,7 @@ class JournalWriter:
         self._requested_through = 0  # the same, requested
         self._ahead = 0
         self._error: JournalError | None = None
+        self._about: dict[str, str] = {}  # the last that was written
 
     @property
     def backlogged(self) -> bool:
@@ -117,13 +119,17 @@ class JournalWriter:
         """Write until `close`, and then the updates that arrived before."""
         limiter = CapacityLimiter(1)
         while not self._closed or self._group.has_data or self._group.callbacks:
-            await self._wake.wait()
-            with anyio.move_on_after(_LINGER):
-                await self._flush.wait()
+            with anyio.move_on_after(_IDLE) as waiting:
+                await self._wake.wait()
+            if not waiting.cancelled_caught:
+                with anyio.move_on_after(_LINGER):
+                    await self._flush.wait()
             self._wake, self._flush = anyio.Event(), anyio.Event()
             group, self._group = self._group, _CommitGroup()
-            if self._error is None and group.has_data:
-                await to_thread.run_sync(self._write, group, {**self._sums()}, limiter=limiter)
+            about = {**self._sums()} if group.has_data or waiting.cancelled_caught else self._about
+            if self._error is None and (group.has_data or about != self._about):
+                self._about = about
+                await to_thread.run_sync(self._write, group, {**about}, limiter=limiter)
                 if self._error is not None:
                     self._on_error(self._error)
             if self._error is None:

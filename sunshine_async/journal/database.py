@@ -3,22 +3,22 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from errno import EEXIST, EIO
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar, Final, NoReturn, cast
+from typing import Any, ClassVar, Final, cast
 
-from sunshine_async.errors import ConfigurationError, SunshineError
+from sunshine_async.errors import SunshineError
 from sunshine_async.journal import sql
+from sunshine_async.journal.file import SPLIT, DatabaseFile
 from sunshine_async.journal.rows import SourceRow
 
 VERSION: Final = 2
 """Version of the tables of a journal; a file with another version is refused."""
 OLDEST: Final = (3, 33)  # the oldest SQLite that has all statements
-_SPLIT: Final = 1 << 16  # a flag in the version: the main file lacks rows of the ``-wal`` file
 _CHECKPOINT_SIZE: Final = 4 << 20  # bytes of the ``-wal`` file: rows then move to the main file
 _CHECKPOINT_RETRY: Final = 1 << 20  # bytes more, before rows that a reader kept from moving move
 _READER_WAIT: Final = 5.0  # seconds to wait for readers, when a database is opened or read
@@ -29,50 +29,37 @@ class JournalError(SunshineError):
     """The journal can't be opened, read or written; the text has the reason and the next step."""
 
 
-class SingleProcessDatabase:
+class SingleProcessDatabase(DatabaseFile):
     """The database at *path*, created where the file is missing, unless *must_exist* is set.
 
-    A subclass names the tables, and the error to raise with a reason of *REASONS*.
+    A subclass names the tables.
 
     A file ``-lock`` next to the database, locked while the database is open, keeps a second process
-    out. Other programs may read the database meanwhile: a reader never makes a write wait. After a
-    fork the database stays with the parent: the methods raise *ERROR* in the child, and `close` has
+    out; without the file, a transaction that is open between the writes does. Other programs may
+    read the database meanwhile: a reader never makes a write wait. After a fork the database stays with the parent: the methods raise *ERROR* in the child, and `close` has
     no effect there.
 
     The main file carries a split flag, from before the first write to the ``-wal`` file until the
     database is closed. The last frame of the ``-wal`` file with the version clears the flag: both
     files together are complete. A main file left by a kill, without the ``-wal`` file, is refused.
+    A reader that stays in a read begun before the database was opened delays the flag.
 
     Raise `ConfigurationError` for a name that no file can have, and *ERROR* for a file that is of
     another kind, damaged or in use by another process, and for a disk that can't be written.
     """
 
-    NOUN: ClassVar[str]
-    """The kind of file in messages, such as ``journal``."""
-    APPLICATION: ClassVar[int]
-    """The kind of file, as a number in the file."""
-    VERSION: ClassVar[int]
-    """Version of the tables; a file with another version is refused."""
     TABLES: ClassVar[Sequence[str]]
     """Statements that create the tables."""
-    ERROR: ClassVar[type[SunshineError]]
-    """The error to raise."""
-    REASONS: ClassVar[Mapping[str, str]]
-    """Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
 
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
-        self.path = _checked_path(path, self.NOUN)
+        super().__init__(path)
         self._lock: Final = Lock()
-        real = Path(os.path.realpath(self.path))
+        real = self._real
         if not must_exist:
             self._create_file(real)
-        elif not real.exists():
-            self._fail("isn't there: check the path and its spelling")
-        if not real.is_file():
-            self._fail("is a directory, or not a regular file: give the path of a file")
+        self._check_place()
         if not os.access(real, os.W_OK):
             self._fail(self.REASONS["readonly"])
-        self._wal: Final = Path(f"{real}-wal")
         self._checkpoint_at = _CHECKPOINT_SIZE
         try:
             with self._translated_errors():
@@ -82,7 +69,7 @@ class SingleProcessDatabase:
                 f"can't be locked: {lock_path(real)}: {error.strerror}. Check that the directory "
                 "can be written, and that nothing else has this name"
             )
-        self._database = _connect(real)
+        self._database = _connect(real, _PROBE_WAIT)
         try:
             with self._translated_errors():
                 try:
@@ -92,7 +79,7 @@ class SingleProcessDatabase:
                         raise
                     # no memory shared with readers: a full disk, or a file system without
                     self._database.close()
-                    self._database = _connect(real)
+                    self._database = _connect(real, _PROBE_WAIT)
                     self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
                     self._open(must_exist=must_exist)
         except BaseException:
@@ -111,6 +98,7 @@ class SingleProcessDatabase:
     def copy(self, target: Path) -> None:
         """Copy all rows to the single file *target*; raise `OSError` if *target* can't be written."""
         with self._locked() as database, closing(sqlite3.connect(target)) as copied:
+            database.rollback()  # nothing: a database in a transaction can't be copied
             try:
                 database.backup(copied)
             except sqlite3.Error as error:
@@ -126,46 +114,29 @@ class SingleProcessDatabase:
         database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
         database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_checkpoint`
         database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
-        database.execute("BEGIN IMMEDIATE")  # fails at once if another process has the file
-        [application] = database.execute("PRAGMA application_id").fetchone()
-        [version] = database.execute("PRAGMA user_version").fetchone()
-        [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        database.execute("COMMIT")
-        if must_exist and not tables:
-            self._fail(self.REASONS["not a database"])
-        if application != self.APPLICATION and (application or tables):
-            self._fail(f"is no {self.NOUN}, but another program's database")
-        self._check_version(version & ~_SPLIT, is_new=not tables)
-        if version & _SPLIT and not self._wal_size():
-            self._fail(
-                f"is a part of a {self.NOUN}: the file {self._wal.name} has the rest, and is "
-                f"missing. {self.REASONS['split']}"
-            )
+        database.execute("BEGIN IMMEDIATE")  # fails if an older release has the file
+        if not self._check_kind(database, may_be_new=not must_exist):
+            for statement in self.TABLES:
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {self.APPLICATION}")
+            database.execute(f"PRAGMA user_version = {self.VERSION}")
         database.execute("SELECT count(*) FROM json_each('[]')")
-        if not tables:
-            with self._transaction():
-                for statement in self.TABLES:
-                    database.execute(statement)
-                database.execute(f"PRAGMA application_id = {self.APPLICATION}")
-                database.execute(f"PRAGMA user_version = {self.VERSION}")
+        database.execute("COMMIT")
+        is_split = bool(self._wal_size())
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("SELECT count(*) FROM sqlite_schema")  # from here on, shared with readers
-        # a journal can be read on a full disk too, and beside a reader, but isn't changed then
+        # a journal can be read on a full disk too, but isn't changed then
         with suppress(sqlite3.Error, self.ERROR) if must_exist else nullcontext():
             database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
-            self._checkpoint()
+            if (
+                is_split
+            ):  # the main file has the flag; the ``-wal`` file has it after a kill in a move
+                database.execute(f"PRAGMA user_version = {self.VERSION}")
+            elif not self._set_split_flag():
+                self._checkpoint_at = _CHECKPOINT_RETRY
             with self._transaction():
                 self._recover()
         database.execute("PRAGMA busy_timeout = 0")
-
-    def _check_version(self, version: int, *, is_new: bool) -> None:
-        text = (
-            f"has version {version} of the format: this release reads version {self.VERSION} only"
-        )
-        if version > self.VERSION:
-            self._fail(f"{text}. Use a newer release of sunshine-async")
-        if version < self.VERSION and not is_new:
-            self._fail(f"{text}. {self.REASONS['old']}")
 
     def _recover(self) -> None:
         """Correct the state of rows that a kill has left."""
@@ -178,6 +149,14 @@ class SingleProcessDatabase:
             message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
             raise self.ERROR(message) from None
 
+    def _set_split_flag(self) -> bool:
+        """Set the flag in the main file; return False if a reader of older rows has kept the flag out."""
+        database = self._database
+        database.execute(f"PRAGMA user_version = {self.VERSION | SPLIT}")
+        _, written, moved = database.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        database.execute(f"PRAGMA user_version = {self.VERSION}")
+        return bool(written == moved)
+
     def _checkpoint(self) -> None:
         """Move all rows from the ``-wal`` file to the main file.
 
@@ -189,15 +168,12 @@ class SingleProcessDatabase:
         database = self._database
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         try:
-            database.execute(f"PRAGMA user_version = {self.VERSION | _SPLIT}")
+            database.execute(f"PRAGMA user_version = {self.VERSION | SPLIT}")
             database.execute("PRAGMA wal_checkpoint(FULL)")
             database.execute(f"PRAGMA user_version = {self.VERSION}")
         finally:
             database.execute("PRAGMA locking_mode = NORMAL")
             database.execute("SELECT count(*) FROM sqlite_schema")  # lets readers in
-
-    def _wal_size(self) -> int:
-        return self._wal.stat().st_size if self._wal.exists() else 0
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._locked() as database:
@@ -215,8 +191,10 @@ class SingleProcessDatabase:
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
+        """Give the database; commit at the end of the block, and keep other writers out from then on."""
         with self._locked() as database:
-            database.execute("BEGIN IMMEDIATE")
+            if not database.in_transaction:  # after an error
+                database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
                 database.execute("COMMIT")
@@ -230,32 +208,24 @@ class SingleProcessDatabase:
                 with suppress(sqlite3.Error):  # the commit is on the disk
                     self._checkpoint()
                     self._checkpoint_at = _CHECKPOINT_SIZE
-
-    @contextmanager
-    def _translated_errors(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            text = str(error)
-            reasons = (reason for part, reason in self.REASONS.items() if part in text)
-        else:
-            return
-        self._fail(next(reasons, f"can't be used: {text}"))
-
-    def _fail(self, reason: str) -> NoReturn:
-        message = f"{self.path} {reason}"
-        raise self.ERROR(message)
+            with suppress(sqlite3.Error):  # the next transaction tells
+                database.execute("BEGIN IMMEDIATE")
 
 
-class JournalDatabase(SingleProcessDatabase):
-    """The database of a journal."""
+class JournalFile(DatabaseFile):
+    """The file of a journal."""
 
     NOUN = "journal"
     APPLICATION = 0x53756E4A
     VERSION = VERSION
-    TABLES = sql.CREATE_TABLES
     ERROR = JournalError
     REASONS = sql.ERROR_REASONS
+
+
+class JournalDatabase(JournalFile, SingleProcessDatabase):
+    """The database of a journal."""
+
+    TABLES = sql.CREATE_TABLES
 
 
 def lock_path(path: Path) -> Path:
@@ -359,15 +329,6 @@ def _exclusive(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, timeout: float = 0) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-
-
-def _checked_path(path: str | Path, noun: str) -> Path:
-    """Return *path*; raise `ConfigurationError` for a name that SQLite reserves or no file can have."""
-    name = os.fspath(path)
-    if name in ("", ":memory:") or name.startswith("file:") or "\0" in name:
-        message = f"{noun}: the path of a file is needed, such as run.sqlite, not {name!r}"
-        raise ConfigurationError(message)
-    return Path(name)
 
 
 def insert_rows(

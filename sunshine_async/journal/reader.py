@@ -1,23 +1,23 @@
 """Reading a journal: the facts, counts and rows of a job, also while another process runs the job."""
 
-import os
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias
 
 from attrs import frozen
 
 from sunshine_async.journal import sql
-from sunshine_async.journal.database import JournalDatabase, JournalError, is_locked
+from sunshine_async.journal.database import JournalError, JournalFile, is_locked
 from sunshine_async.journal.rows import State
 
 PAGE: Final = 500
 STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
-_TIMEOUT: Final = 5.0  # seconds to wait while the job moves rows to the main file
+_TIMEOUT: Final = 5.0  # seconds to wait while a job creates the tables, or moves rows
+_PAUSE: Final = 0.01  # seconds
 Found: TypeAlias = dict[str, Any]
 """A row with all columns, by name."""
 
@@ -47,6 +47,11 @@ class JournalQueries(ABC):
     def close(self) -> None:
         """Close the journal."""
 
+    @property
+    def running(self) -> bool:
+        """True while another process has the journal for a job."""
+        return False
+
     @abstractmethod
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows that *query* finds."""
@@ -68,17 +73,13 @@ class JournalQueries(ABC):
     def counts(self) -> dict[tuple[State, str | None], int]:
         """Return the number of rows by state and outcome."""
         counts: Counter[tuple[State, str | None]] = Counter()
-        query = sql.COUNT_STATES
-        for number, outcome, count in self._fetch_all(query):
-            counts[STATES.get(number, State.UNKNOWN), outcome] += count
+        for number, outcome, count in self._fetch_all(sql.COUNT_STATES):
+            counts[STATES[number], outcome] += count
         return counts
 
     def codes(self) -> dict[str, tuple[int, str]]:
         """Return the number of rows not done by code, with an example: a line and a reason."""
-        found = self._fetch_all(
-            "SELECT code, count(*), min(line || ': ' || reason) FROM rows "
-            "WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"
-        )
+        found = self._fetch_all(sql.COUNT_CODES)
         return {code: (count, example) for code, count, example in found}
 
     def timelines(self) -> list[str]:
@@ -109,17 +110,13 @@ class JournalQueries(ABC):
             after = page[-1][0]
 
 
-class JournalReader(JournalQueries):
-    """The journal at *path*, read only: also while a job runs, and after a kill.
+class JournalReader(JournalFile, JournalQueries):
+    """The journal at *path*, read only: while a job runs, after a kill, and after the end.
 
-    Each method is a short read of its own, on a connection of its own, so that the job can move
-    rows between the journal's files. The file isn't changed. Methods raise `JournalError` for a
-    file that is no journal, is damaged, or can't be read.
+    Each method is a short read of its own, on a connection of its own, so that a job can move rows
+    between the journal's files, and can begin at any time. The file isn't changed. Methods raise
+    `JournalError` for a file that is no journal, is damaged, or can't be read.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._uri: Final = f"{Path(os.path.realpath(path)).as_uri()}?mode=ro"
 
     @property
     def name(self) -> str:
@@ -134,18 +131,41 @@ class JournalReader(JournalQueries):
     def close(self) -> None:
         """Close nothing: between two reads nothing is open."""
 
+    def _check_place(self) -> None:
+        super()._check_place()
+        latest = time.monotonic() + _TIMEOUT
+        while not self._real.stat().st_size and self.running and time.monotonic() < latest:
+            time.sleep(_PAUSE)  # a job has just created the file
+
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        try:
-            with closing(sqlite3.connect(self._uri, uri=True, timeout=_TIMEOUT)) as database:
-                [application] = database.execute("PRAGMA application_id").fetchone()
-                if application == JournalDatabase.APPLICATION:
-                    return database.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            reason = f"can't be read: {error}"
-        else:
-            reason = sql.NOT_A_JOURNAL
-        message = f"{self.path} {reason}"
-        raise JournalError(message)
+        self._check_place()
+        before = self._stamp()
+        if before is not None:
+            try:
+                found = self._read(query, values, "&immutable=1")  # leaves no files of SQLite
+            except JournalError:
+                if self._stamp() == before:
+                    raise
+            else:
+                if self._stamp() == before:
+                    return found
+        return self._read(query, values)
+
+    def _read(self, query: str, values: Sequence[Any], mode: str = "") -> list[Any]:
+        uri = f"{self._real.as_uri()}?mode=ro{mode}"
+        with (
+            self._translated_errors(),
+            closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)) as database,
+        ):
+            self._check_kind(database)
+            return database.execute(query, values).fetchall()
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        """Return the identity of the main file, or None if another file has rows, or may get rows."""
+        if self._wal.exists() or self.running:
+            return None
+        found = self._real.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def state_list(states: Iterable[State]) -> str:

@@ -1,4 +1,5 @@
 """SQL statements of a journal, and messages for SQLite's errors."""
+# ruff: noqa: S608 - statements are made of the constants in this file
 
 from collections.abc import Mapping
 from typing import Final
@@ -37,7 +38,6 @@ ROW_COLUMNS: Final = (
     "number", "line", "key", "hash", "state", "outcome", "code", "status", "reason", "remote_id",
     "attempts", "at", "body",
 )  # fmt: skip
-SELECT_ROWS: Final = f"SELECT {', '.join(ROW_COLUMNS)} FROM rows"  # noqa: S608 - the names above
 UPDATE_ROWS: Final = """UPDATE rows SET
         state = json_extract(mark.value, '$[1]'), at = json_extract(mark.value, '$[2]'),
         outcome = json_extract(mark.value, '$[3]'), code = json_extract(mark.value, '$[4]'),
@@ -68,9 +68,11 @@ MARK_STARTED: Final = """UPDATE rows SET state = 1, attempts = attempts + 1, dou
     AND number <= (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach')"""
 """Recovery: mark each row that a job, now cut off, had marked with `STARTED_THROUGH`."""
 RESET_STARTED_THROUGH: Final = "UPDATE about SET value = '0' WHERE name = 'reach' AND value <> '0'"
-MARK_UNREADABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unreadable state',
-        reason = 'this release does not know the state that the row has in the journal'
-    WHERE state NOT IN (0, 1, 2, 3, 4, 5, 6)"""
+_IS_READABLE: Final = "state IN (0, 1, 2, 3, 4, 5, 6)"
+_UNREADABLE: Final = "this release does not know the state that the row has in the journal"
+MARK_UNREADABLE: Final = f"""UPDATE rows SET state = 4, doubt = 1, code = 'unreadable state',
+        reason = '{_UNREADABLE}'
+    WHERE NOT {_IS_READABLE}"""
 RECOVER: Final = (MARK_UNREADABLE, MARK_STARTED, RESET_STARTED_THROUGH)
 """Correct the state of rows that a kill has left."""
 SET_FACT: Final = """INSERT INTO about VALUES (?, ?)
@@ -91,10 +93,18 @@ DELETE_SOURCE_FACTS: Final = "DELETE FROM about WHERE name IN ('digest', 'meant'
 SET_READ_AHEAD: Final = """INSERT INTO about SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows WHERE TRUE
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 """Fact about a job: the number of rows read ahead. Rows with higher numbers came singly."""
-COUNT_STATES: Final = """SELECT CASE WHEN state = 0 AND key IS NOT NULL AND number <= coalesce(
-        (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach'), 0) THEN 1 ELSE state END
-        AS seen, outcome, count(*) FROM rows GROUP BY seen, outcome"""
-"""Rows by state and outcome; rows up to `STARTED_THROUGH` have begun."""
+_SEEN: Final = f"""(SELECT number, line, key, hash, CASE
+        WHEN state = 0 AND key IS NOT NULL AND number <= coalesce(
+            (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach'), 0) THEN 1
+        WHEN {_IS_READABLE} THEN state ELSE 4 END AS state, outcome,
+    CASE WHEN {_IS_READABLE} THEN code ELSE 'unreadable state' END AS code, status,
+    CASE WHEN {_IS_READABLE} THEN reason ELSE '{_UNREADABLE}' END AS reason,
+    remote_id, attempts, at, body FROM rows) AS seen"""
+"""Rows with the state as after a recovery: rows up to `STARTED_THROUGH` have begun."""
+SELECT_ROWS: Final = f"SELECT {', '.join(ROW_COLUMNS)} FROM {_SEEN}"
+COUNT_STATES: Final = f"SELECT state, outcome, count(*) FROM {_SEEN} GROUP BY state, outcome"
+COUNT_CODES: Final = f"""SELECT code, count(*), min(line || ': ' || reason) FROM {_SEEN}
+    WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"""
 COUNT_WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
 

@@ -50,9 +50,25 @@ class TestShow:
             journal.describe(mode="create", service="sunshine", state="open")
             said = words(call("job", "show", path).stdout)
             assert "status │ running" in said
+            journal.write([], about={"live": json.dumps({"held": "503 at POST /x"}), "reach": "1"})
+            said = words(call("job", "show", path).stdout)
+            assert "running, waiting for the service: 503 at POST /x" in said
+            assert "under way │ 1 (sent now, or next)" in said
             assert "rows │ 1" in said
             assert json.loads(call("job", "show", path, "--json").stdout)["running"] is True
         assert json.loads(call("job", "show", path, "--json").stdout)["running"] is False
+
+    @pytest.mark.parametrize("command", ["export", "failures", "report"])
+    def test_other_commands(self, path: Path, command: str) -> None:
+        """A list or a report of a running job leaves the journal with the job."""
+        with closing(Journal(path)) as journal:
+            journal.add([SourceRow(1, "a", b"a"), SourceRow(2, None, b"", reason="no key")])
+            journal.describe(mode="create", service="sunshine", state="open")
+            ended = call("job", command, path)
+            assert ended.exit_code in {0, 1}
+            assert ("running" in ended.stdout) == (command == "report")
+            assert ("no key" in ended.stdout) == (command != "export")
+            journal.add([SourceRow(3, "b", b"b")])
 
     def test_live(self, path: Path, watched: Callable[[Callable[[], object]], None]) -> None:
         """With --watch there is a line for each look, and the summary at the end of the job."""
@@ -64,6 +80,9 @@ class TestShow:
                 live=json.dumps({**live, "rate": 0, "not_done": 0, "at": 1e12})
             ),
             lambda: journal.describe(live=json.dumps({**live, "total": 0, "at": 1e12})),
+            lambda: journal.describe(live=json.dumps({**live, "held": "", "at": 1e12})),
+            lambda: journal.describe(live=json.dumps({**live, "held": "503", "at": 1e12})),
+            lambda: journal.describe(live=json.dumps({**live, "paused_until": 1e12, "at": 1e12})),
             journal.close,
         ]
         remaining = iter(steps)
@@ -76,12 +95,27 @@ class TestShow:
         result = call("job", "show", path, "--watch")
 
         assert result.exit_code == 0
-        reading, first, second, third, *_ = result.stderr.splitlines()
+        reading, first, second, third, *waits = result.stderr.splitlines()
         assert reading == "The job is reading the rows."
         assert first.startswith("25 %, 50 rows, 10/s, 15 s left, 2 not done, no outcome for ")
         assert second == "25 %, 50 rows, 0/s"
         assert third == "50 rows, 10/s, 2 not done"
+        assert [wait.partition("not done, ")[2] for wait in waits[:2]] == [
+            "waiting for the service", "waiting for the service: 503",
+        ]  # fmt: skip
+        assert "not done, asked to wait 2" in waits[2]
         assert "no job has used this journal yet" in result.stdout
+
+    def test_live_on_a_terminal(
+        self, path: Path, watched: Callable[[Callable[[], object]], None]
+    ) -> None:
+        """On a terminal each look is shown in place of the look before."""
+        journal = Journal(path)
+        watched(journal.close)
+        result = call("job", "show", path, "--watch", FORCE_COLOR="1")
+        assert result.exit_code == 0
+        assert "The job is reading the rows." in result.stderr
+        assert result.stderr.endswith("\x1b[2K")  # the line is erased at the end
 
     def test_a_resumed_job(
         self, path: Path, watched: Callable[[Callable[[], object]], None]

@@ -429,8 +429,8 @@ class TestOneFile:
         """Where the journal has other rows than the file, the file can be accepted as it is."""
         desk.write(named("a", "A"), named("b", "A"))
         await desk.run(Mode.UPSERT, after=0)
-        with closing(Journal(desk.path)) as journal:
-            journal._fetch_all("UPDATE rows SET hash = x'00' WHERE number = 2")
+        with closing(Journal(desk.path)) as journal, journal._transaction() as database:
+            database.execute("UPDATE rows SET hash = x'00' WHERE number = 2")
         report = await desk.run(Mode.UPSERT)
         assert report.ending is Ending.GAVE_UP
         assert "accept it as it is (--accept-changed-source)" in str(report.reason)

@@ -68,10 +68,13 @@ def test_rows_begin_together(journal: JobJournal) -> None:
 
 
 def test_all_up_to_one_begin(journal: JobJournal, place: Place) -> None:
-    """Rows with a key are marked as begun up to one, which the next who opens the file finds out."""
+    """Rows with a key count as begun up to a number; the next owner marks each of the rows."""
     journal.add([*lines("a", "b"), SourceRow(3, None, b"3"), *lines("d", "e")])
     journal.write([], about={REACH: "4"}, done={("created", 1): {1: "id-1"}})
-    assert not [*journal.rows(State.BEGUN)]
+    assert [(row["number"], row["attempts"]) for row in journal.rows(State.BEGUN)] == [
+        (2, 0),
+        (4, 0),
+    ]
     journal.close()
     for _ in range(2):
         journal = open_journal(place)

@@ -99,7 +99,8 @@ def test_a_state_that_nobody_knows(journal: Journal, path: Path, state: object) 
     """A state of a newer version, or of a damaged journal, is unknown: neither done nor to be sent."""
     load(journal, lines("a", "b"))
     journal.write([], done={("created", 1): {1: "id", 2: "id"}})
-    journal._fetch_all("UPDATE rows SET state = ? WHERE number = 1", (state,))
+    with journal._transaction() as database:
+        database.execute("UPDATE rows SET state = ? WHERE number = 1", (state,))
     assert journal.counts()[State.UNKNOWN, "created"] == 1
     journal.close()
     with closing(Journal(path)) as again:

@@ -98,6 +98,7 @@ class TestOneOfTwoFiles:
             "PRAGMA user_version = 65538", "PRAGMA wal_checkpoint(FULL)",
             "PRAGMA user_version = 2",
         )  # fmt: skip
+        journal._database.rollback()
         for step in steps[:at]:
             journal._database.execute(step)
         for file in path.parent.glob("run.sqlite*"):

@@ -530,6 +530,7 @@ async def test_a_fault_that_is_not_the_disk_s_loses_nothing(
     async with bot.receiver, sender(bot.receiver) as client:
         assert bot.receiver._running is not None
         database = bot.receiver._running.inbox._database
+        database.rollback()
         database.execute("ALTER TABLE queues RENAME TO hidden")
         assert await post(client, message(1)) == 503
         database.execute("ALTER TABLE hidden RENAME TO queues")

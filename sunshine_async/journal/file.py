@@ -1,0 +1,94 @@
+"""A kind of SQLite file: the checks and the messages that the owner and a reader of a file share."""
+
+import os
+import sqlite3
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Final, NoReturn
+
+from sunshine_async.errors import ConfigurationError, SunshineError
+
+SPLIT: Final = 1 << 16
+"""A flag in the version: the main file lacks rows of the ``-wal`` file."""
+
+
+class DatabaseFile:
+    """The file at *path*. A subclass names the kind of file, and the error to raise.
+
+    Raise `ConfigurationError` for a name that SQLite reserves or that no file can have.
+    """
+
+    NOUN: ClassVar[str]
+    """The kind of file in messages, such as ``journal``."""
+    APPLICATION: ClassVar[int]
+    """The kind of file, as a number in the file."""
+    VERSION: ClassVar[int]
+    """Version of the tables; a file with another version is refused."""
+    ERROR: ClassVar[type[SunshineError]]
+    """The error to raise."""
+    REASONS: ClassVar[Mapping[str, str]]
+    """Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
+
+    def __init__(self, path: str | Path) -> None:
+        name = os.fspath(path)
+        if name in ("", ":memory:") or name.startswith("file:") or "\0" in name:
+            message = f"{self.NOUN}: the path of a file is needed, such as run.sqlite, not {name!r}"
+            raise ConfigurationError(message)
+        self.path = Path(name)
+        self._real: Final = Path(os.path.realpath(name))
+        self._wal: Final = Path(f"{self._real}-wal")
+
+    def _check_place(self) -> None:
+        """Raise *ERROR* unless there is a regular file."""
+        if not self._real.exists():
+            self._fail("isn't there: check the path and its spelling")
+        if not self._real.is_file():
+            self._fail("is a directory, or not a regular file: give the path of a file")
+
+    def _check_kind(self, database: sqlite3.Connection, *, may_be_new: bool = False) -> bool:
+        """Return True if the file has tables; raise *ERROR* for a file of another kind or version.
+
+        A file without tables is refused unless the file *may_be_new*.
+        """
+        [application] = database.execute("PRAGMA application_id").fetchone()
+        [version] = database.execute("PRAGMA user_version").fetchone()
+        [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not may_be_new and not tables:
+            self._fail(self.REASONS["not a database"])
+        if application != self.APPLICATION and (application or tables):
+            self._fail(f"is no {self.NOUN}, but another program's database")
+        self._check_version(version & ~SPLIT, is_new=not tables)
+        if version & SPLIT and not self._wal_size():
+            self._fail(
+                f"is a part of a {self.NOUN}: the file {self._wal.name} has the rest, and is "
+                f"missing. {self.REASONS['split']}"
+            )
+        return bool(tables)
+
+    def _check_version(self, version: int, *, is_new: bool) -> None:
+        text = (
+            f"has version {version} of the format: this release reads version {self.VERSION} only"
+        )
+        if version > self.VERSION:
+            self._fail(f"{text}. Use a newer release of sunshine-async")
+        if version < self.VERSION and not is_new:
+            self._fail(f"{text}. {self.REASONS['old']}")
+
+    def _wal_size(self) -> int:
+        return self._wal.stat().st_size if self._wal.exists() else 0
+
+    @contextmanager
+    def _translated_errors(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            text = str(error)
+            reasons = (reason for part, reason in self.REASONS.items() if part in text)
+        else:
+            return
+        self._fail(next(reasons, f"can't be used: {text}"))
+
+    def _fail(self, reason: str) -> NoReturn:
+        message = f"{self.path} {reason}"
+        raise self.ERROR(message)
