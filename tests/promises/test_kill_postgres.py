@@ -37,7 +37,7 @@ def test_killed(tmp_path: Path, forked: Command, url: str) -> None:
     """Killed at random, and run again until it ends, an import has done each row exactly once."""
     with emulator(tmp_path, *CALM, command=forked) as there:
         rows = SUNSHINE.people(ROWS)
-        job = Importing(tmp_path, there.base_url, "create", rows, command=forked, url=url)
+        job = Importing(tmp_path, there.base_url, "create", rows, RATE, command=forked, url=url)
         kills, said = job.killed(sized(4, 1), Random(1), there)
 
         assert kills
