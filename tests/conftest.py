@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Generator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 from support.forking import INSTANT, Command, forking
 from support.postgres import PostgresServer, postgres_server
 from support.size import CASES, set_size, sized, some
+
+JOBS = count()
+"""Numbers of journals in a database."""
 
 pytest_plugins = ["sunshine_async.testing"]
 
@@ -109,11 +113,21 @@ def postgres() -> Generator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
-def database(postgres: PostgresServer) -> Generator[str]:
+def _new_database(postgres: PostgresServer) -> Generator[str]:
     """Return the address of a new database in PostgreSQL."""
     with postgres.database() as address:
         yield address
+
+
+database = pytest.fixture(_new_database)
+shared_database = pytest.fixture(scope="session")(_new_database)
+"""A database for the journals of many tests."""
+
+
+@pytest.fixture
+def journal_url(shared_database: str) -> str:
+    """Return the URL of a new journal in PostgreSQL."""
+    return f"{shared_database}?job=job_{next(JOBS)}"
 
 
 @pytest.fixture

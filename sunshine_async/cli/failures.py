@@ -8,7 +8,7 @@ command imports the list; `rows` ignores the columns and the key that a list add
 import csv
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -23,7 +23,7 @@ from sunshine_async.cli.streams import json_line
 from sunshine_async.jobs.source import hash_of, is_finished
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import Mode
-from sunshine_async.journal import Found, JournalReader, State
+from sunshine_async.journal import Found, JournalQueries, JournalReader, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 from sunshine_async.rows.csv_records import guard_cell
 from sunshine_async.rows.file import open_as
@@ -38,6 +38,11 @@ _OPTIONS_OF_SOURCE: Final = ("--format", "--encoding")
 """Options of an import that apply to the job's file, and not to JSON lines."""
 
 
+def folders_of(journal: JournalQueries) -> Sequence[Path]:
+    """Return where the job's file may be: the current directory, and that of a journal in a file."""
+    return (Path(), *([journal.path.parent] if isinstance(journal, JournalReader) else ()))
+
+
 @frozen
 class JobSource:
     """The file that the job of a journal read; *path* is None if there is no such file any more."""
@@ -47,10 +52,10 @@ class JobSource:
     """True if the file is as the job read it."""
 
     @classmethod
-    def find(cls, journal: JournalReader) -> Self:
+    def find(cls, journal: JournalQueries) -> Self:
         """Find the file in the current directory, for a relative path, or next to the journal."""
         about = journal.about()
-        folders = (Path(), journal.path.parent) if "digest" in about else ()
+        folders = folders_of(journal) if "digest" in about else ()
         paths = [path for folder in folders if (path := folder / about["source"]).is_file()]
         same = next((path for path in paths if digest_of(path) == about["digest"]), None)
         return cls(same or next(iter(paths), None), same is not None)
@@ -70,7 +75,7 @@ class FailureList:
     """List for the file *out*, or for stdout: *rows* are the rows of *source*, if any."""
 
     def __init__(
-        self, journal: JournalReader, source: JobSource, rows: RowFile | None, out: Path | None
+        self, journal: JournalQueries, source: JobSource, rows: RowFile | None, out: Path | None
     ) -> None:
         self.journal: Final = journal
         self.source: Final = source

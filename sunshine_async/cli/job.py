@@ -6,16 +6,24 @@ import json
 import sys
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.failures import FailureList, JobSource
+from sunshine_async.cli.failures import FailureList, JobSource, folders_of
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, database_files
-from sunshine_async.cli.options import HelpCommand, HelpGroup, Status, choice, exit_on_error, option
+from sunshine_async.cli.options import (
+    HelpCommand,
+    HelpGroup,
+    Status,
+    choice,
+    exit_on_error,
+    journal_place,
+    option,
+)
 from sunshine_async.cli.output import (
     Printer,
     count_figures,
@@ -30,10 +38,12 @@ from sunshine_async.jobs.tasks.task import KEY_SEPARATOR
 from sunshine_async.journal import (
     Journal,
     JournalError,
-    JournalReader,
+    JournalQueries,
     JournalReport,
+    Place,
     State,
     copy_journal,
+    open_reader,
 )
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import Format
@@ -48,7 +58,12 @@ _PARTS: Final = 50
 _WATCH: Final = 1.0  # seconds between two looks at a running job
 _SILENT: Final = 5.0  # seconds without a commit that are worth a word
 
-JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="File given with --journal.")]
+JournalPlace = Annotated[
+    Any,
+    typer.Argument(
+        metavar="JOURNAL", parser=journal_place, help="File or URL given with --journal."
+    ),
+]
 Out = Annotated[
     Path | None,
     option(
@@ -67,7 +82,7 @@ Force = Annotated[
 
 @job.command(cls=HelpCommand)
 def show(
-    path: JournalPath,
+    place: JournalPlace,
     *,
     watch: Annotated[
         bool,
@@ -83,29 +98,30 @@ def show(
     A job that another process runs is shown too; the job doesn't wait for that.
     """
     with exit_on_error():
-        printer, journal = Printer(as_json=as_json), JournalReader(path)
-        if watch:
-            with printer.show_line() as show_line:
-                while journal.running:
-                    show_line(_live_text(journal))
-                    time.sleep(_WATCH)
-        _show(journal, printer)
+        printer = Printer(as_json=as_json)
+        with closing(open_reader(place)) as journal:
+            if watch:
+                with printer.show_line() as show_line:
+                    while journal.running:
+                        show_line(_live_text(journal))
+                        time.sleep(_WATCH)
+            _show(journal, printer)
 
 
-def _show(journal: JournalReader, printer: Printer) -> None:
+def _show(journal: JournalQueries, printer: Printer) -> None:
     running, report = journal.running, journal.report()
     if printer.as_json:
         emit_json(sys.stdout, {**_data(journal, report), "running": running})
         return
     width = min(_PARTS, max(10, printer.err.width - 20))
     figures = _figures(journal, report, width, running=running)
-    printer.print_result(summary_table(str(journal.path), figures))
+    printer.print_result(summary_table(journal.name, figures))
     for code, (count, example) in report.codes.items():
         rows = "row" if count == 1 else "rows"
         printer.print_result(f"{code}: {count:,} {rows}, such as line {example}")
 
 
-def _live_text(journal: JournalReader) -> str:
+def _live_text(journal: JournalQueries) -> str:
     """Return the counts of a running job, from the facts that each commit of the job writes."""
     about = journal.about()
     if LIVE not in about:
@@ -136,7 +152,7 @@ def _wait(counts: Mapping[str, Any]) -> list[str]:
 
 
 @job.command(cls=HelpCommand)
-def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> None:
+def failures(place: JournalPlace, *, out: Out = None, force: Force = False) -> None:
     """List the rows that weren't done, each with line, outcome and reason, ready to be mended and imported.
 
     The name of --out gives the format: .csv or .tsv for Excel, .jsonl or .json for JSON lines, as on stdout.
@@ -149,7 +165,7 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
 
     Exit status: 0 all rows with content; 1 rows without content; 2 could not start.
     """
-    with _open(path, out, force=force) as (journal, target):
+    with _open(place, out, force=force) as (journal, target):
         source = JobSource.find(journal)
         with source.open(journal.about()) as rows:
             listing = FailureList(journal, source, rows, out)
@@ -162,7 +178,7 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
 
 @job.command(cls=HelpCommand)
 def export(
-    path: JournalPath,
+    place: JournalPlace,
     *,
     format: Annotated[
         Format,
@@ -177,7 +193,7 @@ def export(
 
     Outcomes of rows that are done: "created", "updated", "unchanged", "deleted", and "upserted", which is created or updated: nobody can tell which.
     """
-    with _open(path, out, force=force) as (journal, target), target.open() as write:
+    with _open(place, out, force=force) as (journal, target), target.open() as write:
         if format is Format.CSV:
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
@@ -189,7 +205,7 @@ def export(
 
 @job.command(cls=HelpCommand)
 def report(
-    path: JournalPath,
+    place: JournalPlace,
     *,
     out: Out = None,
     force: Force = False,
@@ -203,13 +219,13 @@ def report(
     The page is a single file, and loads nothing. An earlier report is replaced.
     """
     force = force or (out is not None and is_report(out))
-    with _open(path, out, force=force) as (journal, target), target.open() as write:
+    with _open(place, out, force=force) as (journal, target), target.open() as write:
         write(journal_page(journal, show_data=show_data).as_html())
 
 
 @job.command(cls=HelpCommand)
 def copy(
-    path: JournalPath,
+    place: JournalPlace,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="New file.")],
     *,
     force: Annotated[
@@ -220,8 +236,11 @@ def copy(
 
     Copy a journal with this command only: some rows may be in a second file that ends in -wal.
     """
-    source = Path(path)
     with exit_on_error():
+        if not isinstance(place, str | Path):
+            message = "job copy is for files: copy a database with pg_dump of PostgreSQL"
+            raise ConfigurationError(message)
+        source = Path(place)
         parts = (Path(f"{target}{end}") for end in DATABASE_SUFFIXES)
         old_parts = [part for part in parts if part.exists()]
         if force and target.exists():
@@ -243,18 +262,18 @@ def copy(
 
 @contextmanager
 def _open(
-    path: str, out: Path | None, *, force: bool
-) -> Generator[tuple[JournalReader, OutputTarget]]:
+    place: Place, out: Path | None, *, force: bool
+) -> Generator[tuple[JournalQueries, OutputTarget]]:
     """Give a journal, and the target of a result: never the journal or the job's source."""
-    with exit_on_error():
-        journal = JournalReader(path)
+    with exit_on_error(), closing(open_reader(place)) as journal:
         about = journal.about()
-        source = about.get("source", "")
-        protected = [
-            *database_files(journal.path, "the journal"),
-            *((folder / source, "the file that the job read")
-              for folder in (Path(), journal.path.parent) if source),
-        ]  # fmt: skip
+        source, protected = about.get("source", ""), list[tuple[Path, str]]()
+        if isinstance(place, str | Path):
+            protected += database_files(Path(place), "the journal")
+        if source:
+            protected += (
+                (folder / source, "the file that the job read") for folder in folders_of(journal)
+            )
         yield journal, OutputTarget(out, force, tuple(protected), about.get("digest"))
 
 
@@ -264,7 +283,7 @@ def _csv_line(row: Mapping[str, Any]) -> str:
     return line.getvalue()
 
 
-def _data(journal: JournalReader, report: JournalReport) -> dict[str, Any]:
+def _data(journal: JournalQueries, report: JournalReport) -> dict[str, Any]:
     first, last, parts = journal.pulse(_PARTS)
     return {
         **journal.about(),
@@ -279,7 +298,7 @@ def _data(journal: JournalReader, report: JournalReport) -> dict[str, Any]:
 
 
 def _figures(
-    journal: JournalReader, report: JournalReport, width: int, *, running: bool
+    journal: JournalQueries, report: JournalReport, width: int, *, running: bool
 ) -> Mapping[str, str]:
     about, states = journal.about(), report.states
     shown = {"job": "none: no job has used this journal yet"}

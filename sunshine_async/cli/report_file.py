@@ -16,7 +16,7 @@ from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
 from sunshine_async.jobs.journaled import FOUND, problems_of, restore_report
 from sunshine_async.jobs.source import SUMS, is_finished
 from sunshine_async.jobs.timeline import read_timeline
-from sunshine_async.journal import Journal, JournalQueries
+from sunshine_async.journal import JobJournal, JournalQueries
 from sunshine_async.rows import Format
 from sunshine_async.rows.shape import ReadOptions
 
@@ -72,7 +72,7 @@ class ReportFile:
             write(page.as_html())
 
 
-def save_command(journal: Journal, command: Sequence[str], *, replace: bool) -> None:
+def save_command(journal: JobJournal, command: Sequence[str], *, replace: bool) -> None:
     """Write *command* to *journal* for later reports; keep an earlier command unless *replace* is set."""
     if command and (replace or COMMAND not in journal.about()):
         journal.describe(**{COMMAND: shlex.join(command)})
@@ -107,26 +107,22 @@ def journal_page(
     guess: list[str] = []
     if "source" in about:  # a file
         guess = ["sunshine-async", "import", "--service", about["service"], "--mode", about["mode"],
-                 "--journal", str(journal.path), name]  # fmt: skip
+                 "--journal", journal.name, name]  # fmt: skip
     is_csv = "meant" in about and ReadOptions.from_text(about["meant"]).format is Format.CSV
     steps = next_steps(
-        report,
-        command or guess,
-        journal=str(journal.path),
-        guessed=not command,
-        is_csv=is_csv,
+        report, command or guess, journal=journal.name, guessed=not command, is_csv=is_csv
     )
     facts = _about(about)
     if journal.running:
-        steps, facts["State"] = [_look_again(journal.path)], "running"
+        steps, facts["State"] = [_look_again(journal.name)], "running"
     title = _title(about.get("mode", "job"), name)
     return ReportPage(
         report=report, title=title, about=facts, reasons=reasons, timelines=timelines, steps=steps,
     )  # fmt: skip
 
 
-def _look_again(journal: Path) -> NextStep:
-    command = shlex.join(["sunshine-async", "job", "report", str(journal), "--out", "report.html"])
+def _look_again(journal: str) -> NextStep:
+    command = shlex.join(["sunshine-async", "job", "report", journal, "--out", "report.html"])
     return NextStep("The job runs: write the page again when the job has ended.", [command])
 
 

@@ -7,7 +7,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async.journal import REACH, Done, Journal, JournalError, Update
+from sunshine_async.journal import REACH, Done, JobJournal, JournalError, Update
 
 _LINGER: Final = 0.1  # seconds in which a group without a waiting task collects updates
 _IDLE: Final = 1.0  # seconds without any update, after which entries are looked at for news
@@ -41,7 +41,7 @@ class JournalWriter:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JobJournal,
         sums: Callable[[], Mapping[str, str]],
         on_done: Callable[[Done], None],
         on_error: Callable[[JournalError], None],

@@ -15,10 +15,11 @@ from typing import Any, Final
 import httpx
 from attrs import define, field, frozen
 from support.forking import INSTANT, REAL, Command
+from support.journals import opened
 from support.patience import PATIENCE
 from support.size import sized
 
-from sunshine_async.journal import Journal, State
+from sunshine_async.journal import State
 
 _NONE_MORE = 3.0  # seconds
 _POLL = 0.02  # seconds
@@ -193,11 +194,13 @@ class Importing:
     """Seconds without a request after which the next kill comes."""
     instant: bool = False
     """True: a start in a fork waits for nothing; the requests of a kill are waited for instead."""
+    url: str | None = None
+    """Where its journal is, unless in the folder."""
 
     @property
-    def journal(self) -> Path:
+    def journal(self) -> str:
         """Where its journal is."""
-        return self.folder / "run.sqlite"
+        return self.url or str(self.folder / "run.sqlite")
 
     def start(self, **options: Any) -> "subprocess.Popen[str]":
         """Start it, from its journal if there is one."""
@@ -210,7 +213,7 @@ class Importing:
         return subprocess.Popen(  # noqa: S603 - our own program
             [
                 *self.command, "import", str(file), "--mode", self.mode, "--yes", "--json",
-                "--journal", str(self.journal), "--service", service, *self.kind.options,
+                "--journal", self.journal, "--service", service, *self.kind.options,
                 *self.options,
             ],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
@@ -259,7 +262,7 @@ class Importing:
 
     def states(self) -> dict[int, dict[str, Any]]:
         """Return what its journal says of each row, by line."""
-        journal = Journal(self.journal, must_exist=True)
+        journal = opened(self.journal)
         try:
             return {row["line"]: row for row in journal.rows()}
         finally:
