@@ -25,12 +25,13 @@ from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
 from sunshine_async.jobs.source import source_row
 from sunshine_async.jobs.tasks import SERVICES
-from sunshine_async.jobs.tasks.task import KEY_SEPARATOR, Mode
+from sunshine_async.jobs.tasks.task import Mode
 from sunshine_async.journal import Found, Journal, JournalError, JournalReport, State, copy_journal
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import BadRow, Format, Row, SourceError
 from sunshine_async.rows.file import open_as
 from sunshine_async.rows.json_lines import OUTCOME_KEY
+from sunshine_async.rows.shape import KEY_SEPARATOR
 
 job: Final = typer.Typer(help="Look at a job's journal, or copy the journal.", no_args_is_help=True)
 

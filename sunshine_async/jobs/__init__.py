@@ -115,6 +115,7 @@ from sunshine_async.jobs.job import Job, StoppedError
 from sunshine_async.jobs.journaled import JournaledJob, LastingJob
 from sunshine_async.jobs.journaled import open_job as open  # noqa: A004 - of this module: jobs.open
 from sunshine_async.jobs.options import Duplicates
+from sunshine_async.jobs.partition import FilePart, partition
 from sunshine_async.jobs.recovery import UnsettledError
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
 from sunshine_async.jobs.tasks import DIXA, SERVICES, SMOOCH, SUNSHINE
@@ -131,6 +132,7 @@ __all__ = [
     "DryRun",
     "Duplicates",
     "Ending",
+    "FilePart",
     "Job",
     "JournalError",
     "JournaledJob",
@@ -151,5 +153,6 @@ __all__ = [
     "dry_run",
     "open",
     "open_rows",
+    "partition",
     "rehearse",
 ]

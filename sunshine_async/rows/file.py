@@ -30,6 +30,7 @@ from sunshine_async.rows.shape import (
     BadRow,
     Empty,
     Format,
+    HashPartition,
     ReadOptions,
     Row,
     Shape,
@@ -172,6 +173,8 @@ class RowFile:
         """The options as text, for `open_as`. Equal options have equal texts."""
         kind = JsonRows if self.format is Format.JSONL else CsvRows
         self._rows: Final = kind(self._lines, shape, options)
+        self.partition: Final = options.partition
+        self._turned_elsewhere = 0  # phone numbers of other parts
         self.above: Final = self._rows.above
         """The text above the rows of a CSV file: the header, with the line ends."""
 
@@ -179,7 +182,18 @@ class RowFile:
         rows = iter(self._rows)
         for normalizer in self._normalizers:
             rows = normalizer.rows(rows)
-        return rows
+        return rows if self.partition is None else self._part(rows, self.partition)
+
+    def _part(
+        self, rows: Iterator[Row | BadRow], partition: HashPartition
+    ) -> Iterator[Row | BadRow]:
+        before = 0
+        for number, row in enumerate(rows):
+            if partition.has(number, row):
+                yield row
+            else:
+                self._turned_elsewhere += self._turned - before
+            before = self._turned
 
     @property
     def text(self) -> str:
@@ -195,6 +209,10 @@ class RowFile:
     @property
     def turned(self) -> int:
         """The number of phone numbers normalized to E.164, in the rows so far."""
+        return self._turned - self._turned_elsewhere
+
+    @property
+    def _turned(self) -> int:
         return sum(each.count for each in self._normalizers if isinstance(each, PhoneNormalizer))
 
     @property

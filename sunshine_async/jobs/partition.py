@@ -1,0 +1,117 @@
+"""Parts of a file: a job for each part, in any process, on any machine that can read the file.
+
+A part is a value that pickles: the path, the digest and the options of the file, and the number of
+the part. Rows with equal keys are in the same part, in the order of the file, so the parts can run
+at the same time. Each part reads the whole file, and keeps the rows of the part: memory stays flat.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve, frozen
+
+from sunshine_async.errors import ConfigurationError
+from sunshine_async.jobs.source import digest_of
+from sunshine_async.jobs.tasks import SERVICES
+from sunshine_async.jobs.tasks.task import Mode, Task
+from sunshine_async.rows import RowFile, SourceError
+from sunshine_async.rows.file import open_as
+from sunshine_async.rows.shape import HashPartition, ReadOptions
+
+_CHANGED: Final = (
+    "{} is not the file that was partitioned: nothing was sent. Give the parts the same file, or "
+    "partition the new file"
+)
+
+
+@frozen
+class FilePart:
+    """A part of a file, made by `partition`. The part pickles, and holds no row."""
+
+    path: str
+    """The path of the file, absolute."""
+    service: str
+    """Name of the service, for `SERVICES`."""
+    mode: Mode
+    index: int
+    """Number of the part, from 0."""
+    count: int
+    """Number of all parts."""
+    digest: str
+    """SHA-256 of the file, in hexadecimal."""
+    meant: str
+    """Options of the file and of the part, as text."""
+
+    def open(self) -> RowFile:
+        """Open the file for the rows of this part; close the result.
+
+        Raise `SourceError` if the file can't be read, or isn't the file that was partitioned.
+        """
+        rows = open_as(self.path, SERVICES[self.service].task(self.mode).shape, self.meant)
+        digest = None
+        try:
+            digest = digest_of(rows)
+        finally:
+            if digest != self.digest:
+                rows.close()
+        if digest != self.digest:
+            raise SourceError(_CHANGED.format(self.path))
+        return rows
+
+
+def partition(source: RowFile, task: Task, *, into: int) -> list[FilePart]:
+    """Split the rows of *source*, a file of `open_rows`, in *into* parts; return the parts.
+
+    The hash of the user's key chooses the part: equal in all processes and releases. A row without
+    a key goes by the number of the row. With *task* from ``SERVICE.task(mode)`` each part knows the
+    service and the mode::
+
+        task = jobs.SUNSHINE.task(jobs.Mode.CREATE)
+        with jobs.open_rows("/shared/users.csv", task.shape) as rows:
+            parts = jobs.partition(rows, task, into=64)
+
+    Each part has a journal of its own, which refuses any other part::
+
+        part_service = jobs.SERVICES[part.service]
+        journal = f"/shared/run-{part.index}.sqlite"
+        async with jobs.open(journal, client, part_service, part.mode) as job:
+            with part.open() as rows:
+                report = await job.run(rows)
+
+    ``sum(reports, jobs.Report())`` is the report of all parts. Rows of the same user under
+    different keys may be in different parts, and have no order.
+
+    Raise `ConfigurationError` if *into* isn't positive, or for a *task* that isn't of `SERVICES`,
+    which another process couldn't find. Raise `SourceError` if *source* can't be read twice.
+    """
+    if into < 1:
+        message = f"into={into}: give a number of parts of 1 or more"
+        raise ConfigurationError(message)
+    service, mode = _name_of(task)
+    if source.path is None:
+        message = f"{source.name} can be read only once: partition needs the path of a file"
+        raise SourceError(message)
+    digest = digest_of(source)
+    options = ReadOptions.from_text(source.meant)
+    whole = HashPartition(
+        0, into, task.key_fields or task.shape.ids, task.key_scope, task.key_includes_field
+    )
+    return [
+        FilePart(
+            str(Path(source.path).absolute()), service, mode, index, into, digest,
+            evolve(options, partition=evolve(whole, index=index)).text,
+        )
+        for index in range(into)
+    ]  # fmt: skip
+
+
+def _name_of(task: Task) -> tuple[str, Mode]:
+    for service in SERVICES.values():
+        for mode, known in service.tasks.items():
+            if known is task:
+                return service.name, mode
+    message = (
+        "the task is none of jobs.SERVICES, so another process couldn't find the task: give "
+        "SERVICE.task(mode), such as jobs.SUNSHINE.task(jobs.Mode.CREATE)"
+    )
+    raise ConfigurationError(message)
