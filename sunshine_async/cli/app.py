@@ -56,6 +56,7 @@ from sunshine_async.cli.options import (
     ServiceName,
     SignalInterrupt,
     Status,
+    Yes,
     exit_on_error,
     number,
     option,
@@ -66,20 +67,21 @@ from sunshine_async.cli.run_job import ImportPlan, run_dry, run_import
 from sunshine_async.cli.services import (
     ConnectionOptions,
     can_prompt,
+    confirm,
     find_service,
     stdin_is_terminal,
 )
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.cli.users import users
 from sunshine_async.cli.webhooks import webhooks
-from sunshine_async.jobs import open_rows
+from sunshine_async.jobs import Mode, open_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
-from sunshine_async.rows import Empty
+from sunshine_async.rows import Empty, Row, RowFile
 from sunshine_async.rows.file import STDIN
 from sunshine_async.rows.shape import UTF_8
 
 _WITHOUT_DRY_RUN: Final = (
-    "concurrency", "max_failures", "journal", "duplicates", "retry_failed", "retry_unknown",
+    "concurrency", "max_failures", "journal", "duplicates", "yes", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
     "key_id", "secret_file", "report", "show_data", "pace_address",
 )  # fmt: skip
@@ -283,6 +285,7 @@ def import_file(
     report: ReportPath = None,
     show_data: ShowData = False,
     as_json: AsJson = False,
+    yes: Yes = False,
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,
@@ -319,6 +322,8 @@ def import_file(
         ):  # fmt: skip
             if not dry_run:
                 plan.check_journal(file)
+                if mode is Mode.DELETE and not yes:
+                    _confirm_deletion(rows, service, may_ask=connection.may_ask)
                 client = found.connect(connection)
                 raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
             if idle := _idle_options(context):
@@ -333,6 +338,16 @@ def _idle_options(context: typer.Context) -> list[str]:
         for name in _WITHOUT_DRY_RUN
         if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
     ]
+
+
+def _confirm_deletion(rows: RowFile, service: str, *, may_ask: bool) -> None:
+    """Ask whether the users in a file may be deleted, with the number of rows."""
+    count = "the"
+    if may_ask and rows.path is not None:
+        with rows.again() as again:
+            count = f"{sum(isinstance(row, Row) for row in again):,}"
+    act = "Anonymize, for good, with all conversations," if service == "dixa" else "Delete"
+    confirm(f"{act} {count} users in {rows.name} at {service}", yes=False, may_ask=may_ask)
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:

@@ -20,8 +20,8 @@ from sunshine_async.cli.streams import OutputError, emit
 
 Write = Callable[[str], object]
 
-DATABASE_SUFFIXES: Final = ("-wal", "-shm", "-journal")
-"""Suffixes of the files that SQLite keeps next to a database."""
+DATABASE_SUFFIXES: Final = ("-wal", "-shm", "-journal", "-lock")
+"""Suffixes of the files that SQLite and the journal keep next to a database."""
 
 
 @frozen

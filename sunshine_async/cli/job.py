@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -23,10 +24,20 @@ from sunshine_async.cli.output import (
 )
 from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
-from sunshine_async.jobs.source import source_row
+from sunshine_async.jobs.source import LIVE, source_row
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import Mode
-from sunshine_async.journal import Found, Journal, JournalError, JournalReport, State, copy_journal
+from sunshine_async.journal import (
+    Found,
+    Journal,
+    JournalError,
+    JournalQueries,
+    JournalReader,
+    JournalReport,
+    State,
+    copy_journal,
+)
+from sunshine_async.journal.database import is_locked
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import BadRow, Format, Row, SourceError
 from sunshine_async.rows.file import open_as
@@ -38,6 +49,8 @@ job: Final = typer.Typer(help="Look at a job's journal, or copy the journal.", n
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS: Final = "_.:-=+*#"
 _PARTS: Final = 50
+_WATCH: Final = 1.0  # seconds between two looks at a running job
+_SILENT: Final = 5.0  # seconds without a commit that are worth a word
 _NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 
 JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="File given with --journal.")]
@@ -58,19 +71,60 @@ Force = Annotated[
 def show(
     path: JournalPath,
     *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="While the job runs, print a line every second.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
 ) -> None:
-    """Show the counts, the time and the speed of a job, and an example of each error."""
-    with exit_on_error(), closing(Journal(path, must_exist=True)) as journal:
+    """Show the counts, the time and the speed of a job, and an example of each error.
+
+    A job that another process runs is shown too; the job doesn't wait for that.
+    """
+    with exit_on_error():
         printer = Printer(as_json=as_json)
-        report = journal.report()
-        if as_json:
-            emit_json(sys.stdout, _data(journal, report))
+        while watch and is_locked(Path(path)):
+            _show_live(JournalReader(path), printer)
+            time.sleep(_WATCH)
+        if is_locked(Path(path)):
+            _show(JournalReader(path), printer, running=True)
             return
-        width = min(_PARTS, max(10, printer.err.width - 20))
-        printer.print_result(summary_table(path, _figures(journal, report, width)))
-        for code, (count, example) in report.codes.items():
-            printer.print_result(f"{code}: {count:,} rows, such as line {example}")
+        with closing(Journal(path, must_exist=True)) as journal:
+            _show(journal, printer, running=False)
+
+
+def _show(journal: JournalQueries, printer: Printer, *, running: bool) -> None:
+    report = journal.report()
+    if printer.as_json:
+        emit_json(sys.stdout, {**_data(journal, report), "running": running})
+        return
+    width = min(_PARTS, max(10, printer.err.width - 20))
+    figures = {**_figures(journal, report, width)}
+    if running:
+        figures["status"] = "running"
+    printer.print_result(summary_table(str(journal.path), figures))
+    for code, (count, example) in report.codes.items():
+        printer.print_result(f"{code}: {count:,} rows, such as line {example}")
+
+
+def _show_live(journal: JournalReader, printer: Printer) -> None:
+    """Print the counts of a running job, from the facts that each commit of the job writes."""
+    about = journal.about()
+    if LIVE not in about:
+        printer.print_note("The job is reading the rows.")
+        return
+    counts = json.loads(about[LIVE])
+    ended, total = counts["rows"], counts["total"]
+    parts = [f"{ended:,} rows", f"{counts['rate']:,.0f}/s"]
+    if total:
+        parts.insert(0, f"{min(100, 100 * ended // total)} %")
+        if counts["rate"]:
+            parts.append(f"{format_duration(max(0, total - ended) / counts['rate'])} left")
+    if counts["not_done"]:
+        parts.append(f"{counts['not_done']:,} not done")
+    silent = time.time() - counts["at"]
+    if silent > _SILENT:
+        parts.append(f"no outcome for {format_duration(silent)}")
+    printer.print_note(", ".join(parts))
 
 
 @job.command()
@@ -222,7 +276,7 @@ def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | No
         yield read_body
 
 
-def _data(journal: Journal, report: JournalReport) -> dict[str, Any]:
+def _data(journal: JournalQueries, report: JournalReport) -> dict[str, Any]:
     first, last, parts = journal.pulse(_PARTS)
     return {
         **journal.about(),
@@ -236,7 +290,7 @@ def _data(journal: Journal, report: JournalReport) -> dict[str, Any]:
     }
 
 
-def _figures(journal: Journal, report: JournalReport, width: int) -> Mapping[str, str]:
+def _figures(journal: JournalQueries, report: JournalReport, width: int) -> Mapping[str, str]:
     about, states = journal.about(), report.states
     shown = {"job": "none: no job has used this journal yet"}
     if "mode" in about:

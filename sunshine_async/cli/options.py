@@ -114,6 +114,11 @@ SecretFile = Annotated[
 ]
 BrandId = Annotated[str | None, typer.Option(help="Id of the brand, for a brand-separated user.")]
 
+Yes = Annotated[
+    bool,
+    option("--yes", help="Delete without a question; needed where there is no terminal."),
+]
+
 
 def number(
     subject: str,

@@ -274,6 +274,8 @@ def _end(result: JobResult, job: Job, rows: RowFile, own: Exception | None) -> N
 
 def _total(job: Job, rows: RowFile) -> int | None:
     """Return the number of rows in the file, estimated from the rows read; None if unknown."""
+    if isinstance(job, JournaledJob) and rows.path is not None:
+        return job.total()
     if rows.size is None or not rows.consumed:
         return None
     return max(job.read, job.read * rows.size // rows.consumed)

@@ -160,6 +160,23 @@ SERVICES: Final[Mapping[str, CliService]] = {
 }
 
 
+def confirm(act: str, *, yes: bool, may_ask: bool) -> None:
+    """Ask the person at the terminal to confirm *act*, unless *yes* is set.
+
+    Raise `ConfigurationError` if the answer isn't yes, or if nobody can be asked.
+    """
+    if yes:
+        return
+    if not may_ask:
+        message = (
+            f"{act}: give --yes to confirm, since there is no terminal to ask. Nothing was sent"
+        )
+        raise ConfigurationError(message)
+    if not typer.confirm(f"{act}?", err=True):
+        message = "not confirmed: nothing was sent"
+        raise ConfigurationError(message)
+
+
 def can_prompt() -> bool:
     """Return True if a person at the terminal can answer a prompt."""
     return stdin_is_terminal() and sys.stderr.isatty()

@@ -17,9 +17,10 @@ from sunshine_async.cli.options import (
     SecretFile,
     ServiceName,
     Status,
+    Yes,
     exit_on_error,
 )
-from sunshine_async.cli.services import ConnectionOptions, can_prompt, find_service
+from sunshine_async.cli.services import ConnectionOptions, can_prompt, confirm, find_service
 from sunshine_async.cli.streams import emit, emit_json
 
 users: Final = typer.Typer(help="Get or delete a single user.", no_args_is_help=True)
@@ -72,6 +73,7 @@ def delete_user(
     force: Annotated[
         bool, typer.Option("--force", help="Dixa: also with open conversations.")
     ] = False,
+    yes: Yes = False,
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,
@@ -92,6 +94,8 @@ def delete_user(
         emit(sys.stderr, _ANONYMIZED if service == "dixa" else "Deleted.\n")
 
     with exit_on_error(Status.TROUBLE):
+        act = "Anonymize, for good," if service == "dixa" else "Delete"
+        confirm(f"{act} 1 user at {service}", yes=yes, may_ask=connection.may_ask)
         anyio.run(main)
 
 

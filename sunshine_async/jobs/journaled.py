@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import ClassVar, Final, cast
 
+import orjson
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
@@ -30,7 +31,7 @@ from sunshine_async.jobs.job import NO_BETTER, Job, ends_job, problem_of
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, Duplicates, JobOptions
 from sunshine_async.jobs.recovery import CrashSafeSender, is_no_outcome
 from sunshine_async.jobs.report import KEPT, Ending, Problem, Report, Trouble
-from sunshine_async.jobs.source import FINISHED, OPEN, SUMS, check_job, is_finished, load_file
+from sunshine_async.jobs.source import FINISHED, LIVE, OPEN, SUMS, check_job, is_finished, load_file
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service
 from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import (
@@ -93,6 +94,10 @@ class JournaledJob(Job):
     def read(self) -> int:
         """Number of rows in the source, as far as the source was read."""
         return max(self._rows, super().read)
+
+    def total(self) -> int | None:
+        """Return the number of rows in the source, once the journal has all rows."""
+        return (self._rows or None) if not self._is_stream else None
 
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""
@@ -240,6 +245,11 @@ class JournaledJob(Job):
             "seconds": report.seconds, "held": report.held, "sessions": 1,
         }  # fmt: skip
         sums = {name: str(self._sums_before[name] + each) for name, each in now.items()}
+        live = {
+            "rows": report.rows, "total": 0 if self._is_stream else self._rows,
+            "rate": report.rate, "not_done": report.troubles, "at": time.time(),
+        }  # fmt: skip
+        sums[LIVE] = orjson.dumps(live).decode()
         pace = self.pace
         if pace.found is not None:
             sums[FOUND] = f"{pace.found} {pace.window or 0.0}"

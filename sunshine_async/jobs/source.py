@@ -21,6 +21,8 @@ from sunshine_async.rows.lines import file_stamp
 
 SUMS: Final = ("requests", "resent", "throttled", "seconds", "held", "sessions")
 """Names in the journal that are summed over the sessions of a run."""
+LIVE: Final = "live"
+"""Name in the journal for the counts of a running job, as JSON."""
 STALE: Final = "stale"
 """Name in the journal for a file that differs from the rows in the journal: ``"1"``."""
 PART: Final = "part"

@@ -5,13 +5,15 @@ A job that was cut off goes on from the journal, and sends no finished row again
 
 `Journal` is the file, and has all reads and writes. The base `JournalDatabase` opens the SQLite
 database for a single process, with file mode 0600, since keys are often e-mail addresses.
-A source that can be read again is loaded whole: `begin`, `add`, `ready`. The rows of a source that
-can be read once are matched to journal rows by `meet`. `Rules` say which rows are still to be sent.
+`JournalReader` reads the file while another process runs the job. A source that can be read again
+is loaded whole: `begin`, `add`, `ready`. The rows of a source that can be read once are matched to
+journal rows by `meet`. `Rules` say which rows are still to be sent.
 The journal holds bodies only where a job asks for that, and credentials never.
 """
 
 from sunshine_async.journal.database import VERSION, JournalError
-from sunshine_async.journal.journal import Found, Journal, JournalReport, copy_journal
+from sunshine_async.journal.journal import Journal, copy_journal
+from sunshine_async.journal.reader import Found, JournalQueries, JournalReader, JournalReport
 from sunshine_async.journal.rows import PENDING, Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.sql import CREATED, STARTED_THROUGH
 
@@ -28,6 +30,8 @@ __all__ = [
     "Found",
     "Journal",
     "JournalError",
+    "JournalQueries",
+    "JournalReader",
     "JournalReport",
     "JournalRow",
     "Kept",

@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
+import stat
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from errno import EIO
+from errno import EEXIST, EIO
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,9 @@ VERSION: Final = 2
 OLDEST: Final = (3, 33)  # the oldest SQLite that has all statements
 _SPLIT: Final = 1 << 16  # a flag in the version: the main file lacks rows of the ``-wal`` file
 _CHECKPOINT_SIZE: Final = 4 << 20  # bytes of the ``-wal`` file: rows then move to the main file
+_CHECKPOINT_RETRY: Final = 1 << 20  # bytes more, before rows that a reader kept from moving move
+_READER_WAIT: Final = 5.0  # seconds to wait for readers, when a database is opened or read
+_PROBE_WAIT: Final = 0.2  # seconds that a look at the lock may take
 
 
 class JournalError(SunshineError):
@@ -29,6 +33,11 @@ class SingleProcessDatabase:
     """The database at *path*, created where the file is missing, unless *must_exist* is set.
 
     A subclass names the tables, and the error to raise with a reason of *REASONS*.
+
+    A file ``-lock`` next to the database, locked while the database is open, keeps a second process
+    out. Other programs may read the database meanwhile: a reader never makes a write wait. After a
+    fork the database stays with the parent: the methods raise *ERROR* in the child, and `close` has
+    no effect there.
 
     The main file carries a split flag, from before the first write to the ``-wal`` file until the
     database is closed. The last frame of the ``-wal`` file with the version clears the flag: both
@@ -52,7 +61,7 @@ class SingleProcessDatabase:
     """Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
 
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
-        self.path: Final = _checked_path(path, self.NOUN)
+        self.path = _checked_path(path, self.NOUN)
         self._lock: Final = Lock()
         real = Path(os.path.realpath(self.path))
         if not must_exist:
@@ -64,21 +73,40 @@ class SingleProcessDatabase:
         if not os.access(real, os.W_OK):
             self._fail(self.REASONS["readonly"])
         self._wal: Final = Path(f"{real}-wal")
-        with self._translated_errors():
-            self._database: Final = sqlite3.connect(
-                real, timeout=0, isolation_level=None, check_same_thread=False
-            )
+        self._checkpoint_at = _CHECKPOINT_SIZE
         try:
             with self._translated_errors():
-                self._open(must_exist=must_exist)
+                self._owner: Final = Ownership(real)
+        except OSError as error:
+            self._fail(
+                f"can't be locked: {lock_path(real)}: {error.strerror}. Check that the directory "
+                "can be written, and that nothing else has this name"
+            )
+        self._database = _connect(real)
+        try:
+            with self._translated_errors():
+                try:
+                    self._open(must_exist=must_exist)
+                except sqlite3.OperationalError as error:
+                    if "locked" in str(error):
+                        raise
+                    # no memory shared with readers: a full disk, or a file system without
+                    self._database.close()
+                    self._database = _connect(real)
+                    self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                    self._open(must_exist=must_exist)
         except BaseException:
-            self._database.close()
+            self.close()
             raise
 
     def close(self) -> None:
         """Close the database; another process may then open the file."""
-        with self._lock, suppress(sqlite3.Error):  # all committed rows are on the disk
-            self._database.close()
+        if not self._owner.is_of_this_process():
+            return
+        with self._lock:
+            with suppress(sqlite3.Error):  # all committed rows are on the disk
+                self._database.close()
+            self._owner.release()
 
     def copy(self, target: Path) -> None:
         """Copy all rows to the single file *target*; raise `OSError` if *target* can't be written."""
@@ -93,7 +121,6 @@ class SingleProcessDatabase:
             needed = ".".join(map(str, OLDEST))
             self._fail(f"needs SQLite {needed} or later; this Python has {sqlite3.sqlite_version}")
         database = self._database
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA temp_store = FILE")
         database.execute("PRAGMA cache_size = -8000")  # KiB: with less, pages are read back
@@ -122,11 +149,14 @@ class SingleProcessDatabase:
                 database.execute(f"PRAGMA application_id = {self.APPLICATION}")
                 database.execute(f"PRAGMA user_version = {self.VERSION}")
         database.execute("PRAGMA journal_mode = WAL")
-        # a journal can be read on a full disk too
-        with suppress(sqlite3.Error) if must_exist else nullcontext():
+        database.execute("SELECT count(*) FROM sqlite_schema")  # from here on, shared with readers
+        # a journal can be read on a full disk too, and beside a reader, but isn't changed then
+        with suppress(sqlite3.Error, self.ERROR) if must_exist else nullcontext():
+            database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
             self._checkpoint()
-        with suppress(self.ERROR) if must_exist else nullcontext(), self._transaction():
-            self._recover()
+            with self._transaction():
+                self._recover()
+        database.execute("PRAGMA busy_timeout = 0")
 
     def _check_version(self, version: int, *, is_new: bool) -> None:
         text = (
@@ -143,9 +173,7 @@ class SingleProcessDatabase:
     def _create_file(self, real: Path) -> None:
         """Create the file, for the owner alone, unless the file exists."""
         try:
-            os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            pass
+            _create_empty(real)
         except OSError as error:
             message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
             raise self.ERROR(message) from None
@@ -154,11 +182,19 @@ class SingleProcessDatabase:
         """Move all rows from the ``-wal`` file to the main file.
 
         Before the move both files get the split flag; after the move the ``-wal`` file alone clears
-        the flag. The ``-wal`` file is never empty after the first write.
+        the flag. The ``-wal`` file is never empty after the first write. Readers are kept out for
+        the move, since a reader of older rows would stop the move before the flag. Raise
+        `sqlite3.Error`, without any move, while another program has the database open.
         """
-        self._database.execute(f"PRAGMA user_version = {self.VERSION | _SPLIT}")
-        self._database.execute("PRAGMA wal_checkpoint(FULL)")
-        self._database.execute(f"PRAGMA user_version = {self.VERSION}")
+        database = self._database
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        try:
+            database.execute(f"PRAGMA user_version = {self.VERSION | _SPLIT}")
+            database.execute("PRAGMA wal_checkpoint(FULL)")
+            database.execute(f"PRAGMA user_version = {self.VERSION}")
+        finally:
+            database.execute("PRAGMA locking_mode = NORMAL")
+            database.execute("SELECT count(*) FROM sqlite_schema")  # lets readers in
 
     def _wal_size(self) -> int:
         return self._wal.stat().st_size if self._wal.exists() else 0
@@ -169,6 +205,11 @@ class SingleProcessDatabase:
 
     @contextmanager
     def _locked(self) -> Generator[sqlite3.Connection]:
+        if not self._owner.is_of_this_process():
+            self._fail(
+                "was opened by the process that this process was forked from: open the file after "
+                "the fork, in the process that uses the file"
+            )
         with self._lock, self._translated_errors():
             yield self._database
 
@@ -183,9 +224,12 @@ class SingleProcessDatabase:
                 with suppress(sqlite3.Error):  # the error may have rolled back already
                     database.execute("ROLLBACK")
                 raise
-            if self._wal_size() > _CHECKPOINT_SIZE:
+            size = self._wal_size()
+            if size > self._checkpoint_at:
+                self._checkpoint_at = size + _CHECKPOINT_RETRY
                 with suppress(sqlite3.Error):  # the commit is on the disk
                     self._checkpoint()
+                    self._checkpoint_at = _CHECKPOINT_SIZE
 
     @contextmanager
     def _translated_errors(self) -> Generator[None]:
@@ -212,6 +256,109 @@ class JournalDatabase(SingleProcessDatabase):
     TABLES = sql.CREATE_TABLES
     ERROR = JournalError
     REASONS = sql.ERROR_REASONS
+
+
+def lock_path(path: Path) -> Path:
+    """Return the file that is locked while a process has the database *path*."""
+    return path.with_name(f"{path.name}-lock")
+
+
+class Ownership:
+    """The lock of the database *path*, held by this process until `release`, or a kill.
+
+    Raise `sqlite3.OperationalError` (``locked``) if another process, or this process, has the lock,
+    and `OSError` if the lock file can't be made, or belongs to another program.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path: Final = lock_path(path)
+        self._process: Final = os.getpid()
+        while True:
+            _create_empty(self._path)
+            self._file = _lock_file_at(self._path)
+            self._held = _exclusive(self._path)
+            if self._file is not None and self._is_in_place():
+                return
+            self._held.close()  # the owner before has removed the file meanwhile
+
+    def is_of_this_process(self) -> bool:
+        """Return False in a process that was forked from the owner."""
+        return self._process == os.getpid()
+
+    def release(self) -> None:
+        """Remove the lock file, unless the file is another owner's by now, and release the lock."""
+        with suppress(OSError):  # first: the lock of a file that is gone protects nothing
+            if self._is_in_place():
+                self._path.unlink()
+        self._held.close()
+
+    def _is_in_place(self) -> bool:
+        return self._file == _lock_file_at(self._path)
+
+
+def is_locked(path: Path) -> bool:
+    """Return True if a process has the database *path*.
+
+    Raise `JournalError` if that can't be told, such as for another user's lock file.
+    """
+    lock = lock_path(Path(os.path.realpath(path)))
+    try:
+        return _lock_file_at(lock) is not None and is_held(lock)
+    except sqlite3.Error as error:
+        if not lock.exists():  # removed meanwhile by the owner
+            return False
+        message = (
+            f"{path}: can't tell if a job uses the journal: {lock}: {error}. Ask the file's owner"
+        )
+    except OSError:  # no lock file of this library
+        return False
+    raise JournalError(message)
+
+
+def is_held(path: Path) -> bool:
+    """Return True if a process has the file *path* for itself; raise `sqlite3.Error` if unreadable."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=0)) as probe:
+        try:
+            probe.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.Error as error:  # else of another kind, or damaged
+            return "locked" in str(error)
+    return False
+
+
+def _lock_file_at(path: Path) -> tuple[int, int, int] | None:
+    """Return the identity of the lock file *path*, None if missing; raise `OSError` for other files."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode) or found.st_size:
+        raise FileExistsError(EEXIST, "not a lock file, but another program's")
+    return found.st_dev, found.st_ino, found.st_ctime_ns  # inodes of removed files are used again
+
+
+def _create_empty(path: Path) -> None:
+    """Create the file *path*, for the owner alone, unless the file exists.
+
+    An existing file isn't opened: to close the file would release this process's locks of the file.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _exclusive(path: Path) -> sqlite3.Connection:
+    database = _connect(path, _PROBE_WAIT)
+    try:
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("BEGIN EXCLUSIVE")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connect(path: Path, timeout: float = 0) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
 
 
 def _checked_path(path: str | Path, noun: str) -> Path:

@@ -5,43 +5,34 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from errno import EEXIST
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import orjson
-from attrs import frozen
 
 from sunshine_async.journal import sql
-from sunshine_async.journal.database import JournalDatabase, JournalError, insert_rows
+from sunshine_async.journal.database import (
+    JournalDatabase,
+    JournalError,
+    insert_rows,
+    is_held,
+    is_locked,
+)
+from sunshine_async.journal.reader import STATES, JournalQueries, state_list
 from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.stream import RowMatcher
 
 _PAGE: Final = 500
 _TIMELINES: Final = 50  # timelines that are kept: some kilobytes each
-_STATES: Final[Mapping[int, State]] = {int(state): state for state in State}
 _UNCERTAIN: Final = (State.BEGUN, State.UNKNOWN)
 _EMPTY: Final[Mapping[Any, Any]] = {}
-Found: TypeAlias = dict[str, Any]
-"""A row with all columns, by name."""
 
 
-@frozen
-class JournalReport:
-    """The rows of a journal, counted."""
-
-    states: Counter[State]
-    outcomes: Counter[str]
-    """Rows that are done, by outcome."""
-    codes: Mapping[str, tuple[int, str]]
-    """Rows that weren't done, by code: the number, and a line with a reason as an example."""
-
-
-class Journal(JournalDatabase):
+class Journal(JournalDatabase, JournalQueries):
     """The journal at *path*, created where the file is missing, unless *must_exist* is set.
 
     Any thread may call the methods. A change is on the disk when the method returns. Constructor
@@ -54,10 +45,6 @@ class Journal(JournalDatabase):
     _table: str = "rows"
     """Table for new rows: ``incoming`` while another source is read."""
 
-    def about(self) -> dict[str, str]:
-        """Return the facts about the job."""
-        return dict(self._fetch_all("SELECT name, value FROM about"))
-
     def describe(self, **about: str) -> None:
         """Set facts about the job; a fact of the same name is replaced."""
         with self._transaction() as database:
@@ -67,6 +54,7 @@ class Journal(JournalDatabase):
         """Begin another session; return the number of the session."""
         with self._transaction() as database:
             database.execute(sql.COUNT_SESSION)
+            database.execute(sql.DELETE_LIVE)
             database.execute(sql.CREATE_TIMELINES)
             database.execute(sql.DELETE_OLD_TIMELINES, (_TIMELINES - 1,))
         self.session = int(self.about()["session"])
@@ -130,7 +118,7 @@ class Journal(JournalDatabase):
         """Mark done rows as begun where an earlier row of the same user, in *states*, is sent now."""
         with self._transaction() as database:
             database.execute(sql.INDEX_KEYS)
-            database.execute(sql.REOPEN_LATER_ROWS.format(states=_state_list(states)))
+            database.execute(sql.REOPEN_LATER_ROWS.format(states=state_list(states)))
 
     def send_overtaken(self) -> None:
         """Mark rows as begun that were done before an earlier row with another key of the same user."""
@@ -179,9 +167,9 @@ class Journal(JournalDatabase):
         Rows that have failed as already created are included only with *created*.
         """
         values = (after, until, created, sql.CREATED, many)
-        [found] = self._fetch_all(sql.SELECT_PENDING.format(states=_state_list(states)), values)
+        [found] = self._fetch_all(sql.SELECT_PENDING.format(states=state_list(states)), values)
         return [
-            JournalRow(number, _STATES[state], remote_id, bytes.fromhex(hashed))
+            JournalRow(number, STATES[state], remote_id, bytes.fromhex(hashed))
             for number, state, remote_id, hashed in zip(*map(orjson.loads, found), strict=True)
         ]
 
@@ -221,58 +209,6 @@ class Journal(JournalDatabase):
             for statement, arguments in statements:
                 database.execute(statement, arguments)
 
-    def report(self) -> JournalReport:
-        """Count the rows by state, by outcome and by code."""
-        states: Counter[State] = Counter()
-        outcomes: Counter[str] = Counter()
-        for (state, outcome), count in self.counts().items():
-            states[state] += count
-            if outcome:
-                outcomes[outcome] += count
-        return JournalReport(states, outcomes, self.codes())
-
-    def counts(self) -> dict[tuple[State, str | None], int]:
-        """Return the number of rows by state and outcome."""
-        counts: Counter[tuple[State, str | None]] = Counter()
-        query = "SELECT state, outcome, count(*) FROM rows GROUP BY state, outcome"
-        for number, outcome, count in self._fetch_all(query):
-            counts[_STATES.get(number, State.UNKNOWN), outcome] += count
-        return counts
-
-    def codes(self) -> dict[str, tuple[int, str]]:
-        """Return the number of rows not done by code, with an example: a line and a reason."""
-        found = self._fetch_all(
-            "SELECT code, count(*), min(line || ': ' || reason) FROM rows "
-            "WHERE state IN (3, 4, 5) GROUP BY code ORDER BY 2 DESC"
-        )
-        return {code: (count, example) for code, count, example in found}
-
-    def pulse(self, parts: int) -> tuple[float, float, list[int]]:
-        """Return the times of the first and the last outcome, and the outcomes in each part between."""
-        query = "SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)"
-        [[first, last]] = self._fetch_all(query)
-        if first is None:
-            return 0.0, 0.0, []
-        width = (last - first) / parts or 1.0
-        query = (
-            "SELECT min(CAST((at - ?) / ? AS INTEGER), ?), count(*) FROM rows "
-            "WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1"
-        )
-        filled = dict(self._fetch_all(query, (first, width, parts - 1)))
-        return first, last, [filled.get(part, 0) for part in range(parts)]
-
-    def rows(self, *states: State) -> Iterator[Found]:
-        """Yield all rows, or the rows in *states*, in the order of the source, a page at a time."""
-        chosen = _state_list(states or [*State])
-        query = (
-            f"{sql.SELECT_ROWS} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT ?"
-        )
-        after = 0
-        while page := self._fetch_all(query, (after, _PAGE)):
-            for row in page:
-                yield dict(zip(sql.ROW_COLUMNS, row, strict=True))
-            after = page[-1][0]
-
     def _recover(self) -> None:
         for statement in (sql.MARK_UNREADABLE, sql.MARK_STARTED, sql.RESET_STARTED_THROUGH):
             self._database.execute(statement)
@@ -304,10 +240,6 @@ def _replace_rows(
             database.execute(statement)
     for statement in (sql.MARK_UNCERTAIN, sql.SET_REMOTE_IDS, *sql.REPLACE_ROWS):
         database.execute(statement)
-
-
-def _state_list(states: Iterable[State]) -> str:
-    return ", ".join(str(int(state)) for state in states)
 
 
 def _json(values: object) -> str:
@@ -347,14 +279,16 @@ def copy_journal(source: Path, target: Path) -> None:
 
 def _copy_files(source: Path, copied: Path) -> Path:
     """Copy the files of a read-only journal; raise `JournalError` if a process uses the journal."""
-    uri = f"{source.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=0)) as database:
-        try:
-            database.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        except sqlite3.Error as error:
-            if "locked" in str(error):
-                message = f"{source} is in use by another process: copy the journal when that process has ended"
-                raise JournalError(message) from None
+    try:
+        in_use = is_locked(source) or is_held(source)  # an older release locks the journal
+    except sqlite3.Error as error:
+        message = f"{source} can't be read: {error}"
+        raise JournalError(message) from None
+    if in_use:
+        message = (
+            f"{source} is in use by another process: copy the journal when that process has ended"
+        )
+        raise JournalError(message)
     for suffix in ("", "-wal"):
         part = source.with_name(source.name + suffix)
         if part.exists():

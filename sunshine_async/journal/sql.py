@@ -67,6 +67,8 @@ MARK_UNREADABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unread
 SET_FACT: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
 COUNT_SESSION: Final = """INSERT INTO about VALUES ('session', '1')
     ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"""
+DELETE_LIVE: Final = "DELETE FROM about WHERE name = 'live'"
+"""The counts of a running job are those of its session."""
 CREATE_TIMELINES: Final = """CREATE TABLE IF NOT EXISTS timelines
     (session INTEGER PRIMARY KEY, data TEXT NOT NULL)"""
 """Timelines of the last sessions. Releases that know no timelines ignore the table."""
@@ -79,6 +81,10 @@ DELETE_SOURCE_FACTS: Final = "DELETE FROM about WHERE name IN ('digest', 'meant'
 SET_READ_AHEAD: Final = """INSERT OR REPLACE INTO about
     SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows"""
 """Fact about a job: the number of rows read ahead. Rows with higher numbers came singly."""
+COUNT_STATES: Final = """SELECT CASE WHEN state = 0 AND key IS NOT NULL AND number <= coalesce(
+        (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach'), 0) THEN 1 ELSE state END
+        AS seen, outcome, count(*) FROM rows GROUP BY seen, outcome"""
+"""Rows by state and outcome; rows up to `STARTED_THROUGH` have begun."""
 COUNT_WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
 

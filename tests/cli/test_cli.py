@@ -136,7 +136,7 @@ class TestImport:
         users = {user["externalId"]: user["metadata"] for user in emulator.users("sunshine")}
         assert users == {"a": {"x": 1}, "b": {}}
         with standard_input(b"externalId\na\nb\n"):
-            assert call("import", "-", "--mode", "delete").exit_code == 0
+            assert call("import", "-", "--mode", "delete", "--yes").exit_code == 0
         assert emulator.users("sunshine") == []
 
     def test_json(self, call: Call, users: Path) -> None:
@@ -346,14 +346,15 @@ class TestUsers:
     def test_delete(self, call: Call, users: Path, emulator: Emulator) -> None:
         """One user is deleted, also by brand."""
         call("import", users, "--mode", "create")
-        result = call("users", "delete", "b")
+        result = call("users", "delete", "--yes", "b")
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Deleted.\n")
         assert [user["externalId"] for user in emulator.users("sunshine")] == ["a"]
 
     @pytest.mark.parametrize("verb", ["get", "delete"])
     def test_what_fails(self, call: Call, verb: str) -> None:
         """Status 1 where the service says no, 2 where nothing was asked of it; one sentence each."""
-        missing = call("users", verb, "nobody")
+        yes = ["--yes"] if verb == "delete" else []
+        missing = call("users", verb, "nobody", *yes)
         assert (missing.exit_code, missing.stderr[:20]) == (1, "sunshine-async: 404 ")
         for result in (call("users", verb, ".."), call("users", verb, "a", "--service", "dixie")):
             assert result.exit_code == 2

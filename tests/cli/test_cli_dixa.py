@@ -68,7 +68,7 @@ class TestImport:
 
         def imported(mode: str, rows: list[dict[str, Any]]) -> int:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            return call("import", path, "--mode", mode, "--rate", 1000).exit_code
+            return call("import", path, "--mode", mode, "--yes", "--rate", 1000).exit_code
 
         assert imported("create", rows) == 0
         assert imported("upsert", [{**rows[0], "firstName": "A"}]) == 0
@@ -152,7 +152,7 @@ class TestUsers:
 
     def test_delete(self, call: Call, id: str, emulator: Emulator) -> None:
         """To delete is to ask for an anonymization, and what that means is said."""
-        ended = call("users", "delete", id)
+        ended = call("users", "delete", "--yes", id)
         assert ended.exit_code == 0
         assert "anonymizes the end user, with all conversations and messages, for good" in words(
             ended.stderr
@@ -162,17 +162,17 @@ class TestUsers:
     def test_open_conversations(self, call: Call, id: str, emulator: Emulator) -> None:
         """Open conversations are in the way, unless it is forced: the refusal says so."""
         emulator.dixa.add_conversation(id, {"state": "Open"})
-        refused = call("users", "delete", id)
+        refused = call("users", "delete", "--yes", id)
         assert refused.exit_code == 1
         assert "--force anonymizes the user all the same" in refused.stderr
-        assert call("users", "delete", id, "--force").exit_code == 0
+        assert call("users", "delete", "--yes", id, "--force").exit_code == 0
 
     def test_a_conflict_that_force_cannot_end(
         self, call: Call, id: str, emulator: Emulator
     ) -> None:
         """A refusal that comes with --force doesn't ask for it."""
         emulator.faults += [Mishap(status=409)]
-        refused = call("users", "delete", id, "--force")
+        refused = call("users", "delete", "--yes", id, "--force")
         assert refused.exit_code == 1
         assert "--force" not in refused.stderr
 
@@ -197,7 +197,7 @@ class TestConnectionOptions:
 
     def test_force_is_for_dixa(self) -> None:
         """What only Dixa can be told is refused elsewhere."""
-        ended = CliRunner().invoke(app, ["users", "delete", "x", "--force"])
+        ended = CliRunner().invoke(app, ["users", "delete", "--yes", "x", "--force"])
         assert ended.exit_code == 2
         assert "--force doesn't apply to sunshine" in ended.stderr
 

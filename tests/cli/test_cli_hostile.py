@@ -151,7 +151,7 @@ class TestStreams:
         assert result.returncode == 2
         assert "standard input can't be read: it is closed. Pipe the rows" in result.stderr
 
-    @pytest.mark.parametrize("command", ["users get nobody", "users delete nobody"])
+    @pytest.mark.parametrize("command", ["users get nobody", "users delete --yes nobody"])
     def test_one_user(self, shell: Shell, command: str) -> None:
         """A call for one user needs no standard input."""
         result = shell(f"$SA {command} <&-")

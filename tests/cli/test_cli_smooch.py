@@ -74,7 +74,7 @@ def test_what_is_there_is_changed_and_deleted(
     for mode, text in rows.items():
         path = tmp_path / f"{mode}.jsonl"
         path.write_text(text)
-        assert call("import", path, "--mode", mode).exit_code == 0
+        assert call("import", path, "--mode", mode, "--yes").exit_code == 0
 
     assert names(emulator) == ["Janet"]
 
@@ -110,7 +110,7 @@ def test_lost_answers_are_settled_in_every_mode(
     path.write_text("".join(f'{{"userId":"id-{n}","givenName":"user {n}"}}\n' for n in range(20)))
     emulator.faults += [Mishap(reset=True, when="after"), Mishap(cut=True)]
 
-    ended = call("import", path, "--mode", mode, "--journal", journal)
+    ended = call("import", path, "--mode", mode, "--yes", "--journal", journal)
 
     assert ended.exit_code == 0, ended.output
     assert len(names(emulator)) == (0 if mode == "delete" else 20)
@@ -122,5 +122,5 @@ def test_one_user(call: Call, emulator: Emulator) -> None:
 
     found = call("users", "get", "jane-1")
     assert json.loads(found.stdout)["userId"] == "jane-1"
-    assert call("users", "delete", "jane-1").exit_code == 0
+    assert call("users", "delete", "--yes", "jane-1").exit_code == 0
     assert call("users", "get", "jane-1").exit_code == 1

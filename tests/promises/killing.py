@@ -192,7 +192,7 @@ class Importing:
         env = {**os.environ, **self.kind.env, f"{service.upper()}_BASE_URL": self.base_url}
         return subprocess.Popen(  # noqa: S603 - our own program
             [
-                *self.command, "import", str(file), "--mode", self.mode, "--json",
+                *self.command, "import", str(file), "--mode", self.mode, "--yes", "--json",
                 "--journal", str(self.journal), "--service", service, *self.kind.options,
                 *self.options,
             ],
