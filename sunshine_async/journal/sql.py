@@ -64,9 +64,10 @@ RESET_STARTED_THROUGH: Final = "UPDATE about SET value = '0' WHERE name = 'reach
 MARK_UNREADABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unreadable state',
         reason = 'this release does not know the state that the row has in the journal'
     WHERE state NOT IN (0, 1, 2, 3, 4, 5, 6)"""
-SET_FACT: Final = "INSERT OR REPLACE INTO about VALUES (?, ?)"
+SET_FACT: Final = """INSERT INTO about VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 COUNT_SESSION: Final = """INSERT INTO about VALUES ('session', '1')
-    ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"""
+    ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(about.value AS INTEGER) + 1 AS TEXT)"""
 DELETE_LIVE: Final = "DELETE FROM about WHERE name = 'live'"
 """The counts of a running job are those of its session."""
 CREATE_TIMELINES: Final = """CREATE TABLE IF NOT EXISTS timelines
@@ -74,12 +75,13 @@ CREATE_TIMELINES: Final = """CREATE TABLE IF NOT EXISTS timelines
 """Timelines of the last sessions. Releases that know no timelines ignore the table."""
 HAS_TIMELINES: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'timelines'"
 SELECT_TIMELINES: Final = "SELECT data FROM timelines ORDER BY session"
-SAVE_TIMELINE: Final = "INSERT OR REPLACE INTO timelines VALUES (?, ?)"
+SAVE_TIMELINE: Final = """INSERT INTO timelines VALUES (?, ?)
+    ON CONFLICT (session) DO UPDATE SET data = excluded.data"""
 DELETE_OLD_TIMELINES: Final = """DELETE FROM timelines
     WHERE session <= (SELECT max(session) FROM timelines) - ?"""
 DELETE_SOURCE_FACTS: Final = "DELETE FROM about WHERE name IN ('digest', 'meant', 'source')"
-SET_READ_AHEAD: Final = """INSERT OR REPLACE INTO about
-    SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows"""
+SET_READ_AHEAD: Final = """INSERT INTO about SELECT 'ahead', CAST(count(*) AS TEXT) FROM rows WHERE TRUE
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 """Fact about a job: the number of rows read ahead. Rows with higher numbers came singly."""
 COUNT_STATES: Final = """SELECT CASE WHEN state = 0 AND key IS NOT NULL AND number <= coalesce(
         (SELECT CAST(value AS INTEGER) FROM about WHERE name = 'reach'), 0) THEN 1 ELSE state END
@@ -109,20 +111,26 @@ FIRST_DUPLICATES: Final = """SELECT max(line), min(line) FROM incoming WHERE key
     GROUP BY key HAVING count(*) > 1 ORDER BY 1 LIMIT 5"""
 HAS_NEW_USERS: Final = """SELECT EXISTS (SELECT 1 FROM incoming WHERE key IS NULL AND state = 0) AND (
     EXISTS (SELECT 1 FROM made)
-    OR EXISTS (SELECT 1 FROM rows WHERE key IS NULL AND (state = 2 OR doubt)))"""
+    OR EXISTS (SELECT 1 FROM rows WHERE key IS NULL AND (state = 2 OR doubt <> 0)))"""
 """True if rows without a key can't be told from users created before."""
-USER_DOUBT: Final = """CASE WHEN state = 2 THEN 0 WHEN NOT doubt AND (state <> 0 OR {marked}) THEN NULL
-        WHEN state = 4 THEN 2 ELSE 1 END"""
+USER_DOUBT: Final = """CASE WHEN state = 2 THEN 0
+        WHEN doubt = 0 AND (state <> 0 OR {marked} = 1) THEN NULL WHEN state = 4 THEN 2 ELSE 1 END"""
 """*doubt* of a user after a row, as in ``users``; NULL where the row wasn't applied. A waiting row may
 have been sent, unless rows are *marked* before sending."""
-SAVE_USERS: Final = """INSERT OR REPLACE INTO users
-    SELECT key, hash, {doubt} AS user_doubt,
-        coalesce(remote_id, (SELECT remote_id FROM users WHERE users.key = rows.key))
-    FROM rows WHERE key IS NOT NULL AND user_doubt IS NOT NULL ORDER BY key, session, number"""
+SAVE_USERS: Final = """INSERT INTO users
+    SELECT key, hash, user_doubt,
+        coalesce(remote_id, (SELECT remote_id FROM users WHERE users.key = applied.key))
+    FROM (SELECT key, hash, user_doubt, remote_id,
+            row_number() OVER (PARTITION BY key ORDER BY session DESC, number DESC) AS place
+        FROM (SELECT key, hash, remote_id, session, number, {doubt} AS user_doubt
+            FROM rows WHERE key IS NOT NULL) AS sent
+        WHERE user_doubt IS NOT NULL) AS applied
+    WHERE place = 1 ON CONFLICT (key) DO UPDATE SET
+        hash = excluded.hash, doubt = excluded.doubt, remote_id = excluded.remote_id"""
 """Keep the last row of each user that was applied, or may have been; *doubt* is `USER_DOUBT`."""
 SAVE_CREATED: Final = """INSERT INTO made (hash, state, remote_id)
     SELECT hash, CASE state WHEN 2 THEN 2 ELSE 4 END, remote_id
-    FROM rows WHERE key IS NULL AND (state = 2 OR doubt) ORDER BY state = 2 DESC, number"""
+    FROM rows WHERE key IS NULL AND (state = 2 OR doubt <> 0) ORDER BY state = 2 DESC, number"""
 LEAVE_OUT_DUPLICATES: Final = """UPDATE incoming SET state = 6, reason = 'line ' || (
         SELECT line FROM incoming AS other WHERE other.number = (
             SELECT {which}(number) FROM incoming AS same WHERE same.key = incoming.key))
@@ -145,7 +153,7 @@ COPY_STATES: Final = """UPDATE incoming
 """Rows of a user with several rows are all sent again, since the user keeps the last body sent."""
 MARK_UNCHANGED: Final = """UPDATE {rows} SET state = 2, outcome = 'unchanged', code = NULL, status = NULL,
         reason = NULL, remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
-    WHERE state = {state} AND NOT doubt AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key
+    WHERE state = {state} AND doubt = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key
         AND users.hash = {rows}.hash AND users.doubt = 0)
     AND (? OR NOT EXISTS (SELECT 1 FROM {rows} AS other WHERE other.key = {rows}.key
         AND other.number <> {rows}.number AND other.state <> 6))"""
@@ -154,9 +162,9 @@ INDEX_USER_IDS: Final = """CREATE INDEX IF NOT EXISTS users_by_id ON users (remo
 ALIAS_INDEXES: Final = (
     INDEX_USER_IDS,
     "CREATE INDEX IF NOT EXISTS rows_by_id ON rows (remote_id) WHERE remote_id IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS users_in_doubt ON users (key) WHERE doubt AND remote_id IS NULL",
-    """CREATE INDEX IF NOT EXISTS rows_to_come ON rows (session)
-        WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))""",
+    "CREATE INDEX IF NOT EXISTS doubted_users ON users (key) WHERE doubt <> 0 AND remote_id IS NULL",
+    """CREATE INDEX IF NOT EXISTS coming_rows ON rows (session)
+        WHERE remote_id IS NULL AND (doubt <> 0 OR state IN (0, 1))""",
 )
 REOPEN_OVERTAKEN: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS
     (SELECT 1 FROM rows AS other WHERE other.remote_id = rows.remote_id AND other.key <> rows.key
@@ -166,7 +174,7 @@ _HAS_NO_ALIAS: Final = """
     AND EXISTS (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.remote_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM users AS other
             WHERE other.remote_id = users.remote_id AND other.key <> users.key))
-    AND NOT EXISTS (SELECT 1 FROM users WHERE doubt AND remote_id IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM users WHERE doubt <> 0 AND remote_id IS NULL)
     AND number < coalesce((SELECT min(new.number) FROM {rows} AS new
         WHERE new.state IN (0, 1, 3, 4) AND NOT EXISTS (SELECT 1 FROM users
             WHERE users.key = new.key AND users.remote_id IS NOT NULL)), number + 1)"""
@@ -181,7 +189,7 @@ CREATED_TEXTS: Final = (
 )
 MARK_CREATED: Final = """UPDATE {rows} SET state = 3, code = ?, reason = ?,
         remote_id = (SELECT remote_id FROM users WHERE users.key = {rows}.key)
-    WHERE state = {state} AND NOT doubt AND EXISTS
+    WHERE state = {state} AND doubt = 0 AND EXISTS
         (SELECT 1 FROM users WHERE users.key = {rows}.key AND users.doubt = 0)"""
 INCOMING_WAITING: Final = {"rows": "incoming", "state": 0}
 ROWS_FAILED: Final = {"rows": "rows", "state": 3}
@@ -193,7 +201,8 @@ MARK_UNKNOWN: Final = """UPDATE incoming SET state = 4, doubt = 1, code = ?, rea
     WHERE state = 0 AND EXISTS
         (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt = 2)"""
 MARK_UNCERTAIN: Final = """UPDATE incoming SET state = 1, doubt = 1
-    WHERE state = 0 AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key AND doubt)"""
+    WHERE state = 0
+    AND EXISTS (SELECT 1 FROM users WHERE users.key = incoming.key AND users.doubt <> 0)"""
 """Another body of the user may have been sent."""
 SET_REMOTE_IDS: Final = """UPDATE incoming SET
         remote_id = (SELECT remote_id FROM users WHERE users.key = incoming.key)
@@ -208,7 +217,7 @@ PAIR_BY_BODY: Final = """CREATE TEMP TABLE paired AS SELECT new.number AS number
     ON new.hash = old.hash AND new.place = old.place"""
 """Pair rows without a key with users created from the same body, by count."""
 COPY_PAIRED_STATES: Final = """UPDATE incoming SET state = paired.state, remote_id = paired.remote_id,
-        outcome = CASE paired.state WHEN 2 THEN 'unchanged' END, doubt = paired.state <> 2,
+        outcome = CASE paired.state WHEN 2 THEN 'unchanged' END, doubt = CASE paired.state WHEN 2 THEN 0 ELSE 1 END,
         code = CASE paired.state WHEN 2 THEN NULL ELSE ? END,
         reason = CASE paired.state WHEN 2 THEN NULL ELSE ? END
     FROM paired WHERE incoming.number = paired.number"""

@@ -16,24 +16,24 @@ _SELECT: Final = """SELECT number, state, remote_id, session, hash, doubt, code,
 _LAST_FIRST: Final = "session DESC, number DESC"
 _DONE_FIRST: Final = "state = 2 DESC, number LIMIT 1"
 _BY_KEY: Final = "key = ?"
-_BY_BODY: Final = "+key = ? AND hash = ?"  # the plus: rows with this hash are fewer
+_BY_BODY: Final = "key || '' = ? AND hash = ?"  # no index of keys: rows with this hash are fewer
 _BY_LINE: Final = "key IS NULL AND line = ?"
-_BY_BODY_ALONE: Final = "key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt)"
+_BY_BODY_ALONE: Final = "key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt <> 0)"
 _LAST_NUMBER: Final = "SELECT coalesce(max(number), 0) FROM rows WHERE key = ? AND session = ?"
 _SELECT_CREATED: Final = (
     "SELECT number, state, remote_id FROM made WHERE hash = ? ORDER BY state LIMIT 1"
 )
 _HAS_ALIAS: Final = """SELECT
-    EXISTS (SELECT 1 FROM users WHERE remote_id = :id AND key <> :key)
-    OR EXISTS (SELECT 1 FROM rows WHERE remote_id = :id AND key <> :key)
-    OR EXISTS (SELECT 1 FROM users WHERE doubt AND remote_id IS NULL)
-    OR EXISTS (SELECT 1 FROM rows WHERE remote_id IS NULL AND (doubt OR state IN (0, 1))
-        AND session = :session)"""
+    EXISTS (SELECT 1 FROM users WHERE remote_id = ? AND key <> ?)
+    OR EXISTS (SELECT 1 FROM rows WHERE remote_id = ? AND key <> ?)
+    OR EXISTS (SELECT 1 FROM users WHERE doubt <> 0 AND remote_id IS NULL)
+    OR EXISTS (SELECT 1 FROM rows WHERE remote_id IS NULL AND (doubt <> 0 OR state IN (0, 1))
+        AND session = ?)"""
 """True if another key has the id of a user, or may get that id."""
 _SET_ROW: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, reason = ?, remote_id = ?,
     doubt = ?, session = ? WHERE number = ?"""
-_SET_SESSION: Final = """UPDATE rows SET state = ?, session = ?, doubt = max(doubt, ?)
-    WHERE number = ?"""
+_SET_SESSION: Final = """UPDATE rows SET state = ?, session = ?,
+    doubt = CASE WHEN ? THEN 1 ELSE doubt END WHERE number = ?"""
 _SUPERSEDE: Final = """UPDATE rows SET state = 6, reason = 'line ' || ? WHERE key = ? AND session < ?
     AND state IN (0, 1) AND number >
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0)"""
@@ -162,7 +162,7 @@ class RowMatcher:
         in_session = user.row is not None and user.row.session == self.session
         if in_session or user.remote_id is None:
             return True
-        values = {"key": key, "id": user.remote_id, "session": self.session}
+        values = (*(user.remote_id, key) * 2, self.session)
         [[found]] = self.database.execute(_HAS_ALIAS, values)
         return bool(found)
 

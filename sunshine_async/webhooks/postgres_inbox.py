@@ -14,9 +14,7 @@ worker without the lock in time connects anew, and ends the session of a worker 
 transaction.
 """
 
-import json
 import os
-import re
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,10 +25,15 @@ from typing import Any, Final, LiteralString, NoReturn
 
 import orjson
 import psycopg
-from attrs import field, frozen
-from psycopg.conninfo import conninfo_to_dict
 
-from sunshine_async.errors import ConfigurationError
+from sunshine_async.journal.postgres_database import (
+    READ_ONLY,
+    Address,
+    ascii_text,
+    check_tables,
+    plain_text,
+    reason_of,
+)
 from sunshine_async.webhooks import inbox
 from sunshine_async.webhooks import postgres_sql as sql
 from sunshine_async.webhooks.deliveries import RawEvent, hash_id
@@ -48,19 +51,8 @@ _POLL: Final = 0.5  # seconds until a worker with nothing to do looks for events
 _MAX_WAIT: Final = 5.0  # seconds for the lock: other workers need milliseconds
 _MAX_KEY: Final = 500  # longer names don't fit an index: a hash stands for the name
 
-_SHOWN: Final = ("host", "port", "dbname")
-"""Parts of an address that messages show."""
-_CONNECTION: Final[Mapping[str, Any]] = {
-    "connect_timeout": 3,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    "application_name": "sunshine-async inbox",
-}
-"""A dead connection ends within seconds; the URL may have other values."""
 _REASONS: Final[Mapping[str, str]] = {
-    "25006": "can't be written: the server is read-only. Give the address of the primary server",
+    "25006": READ_ONLY,
     "42501": (
         "can't be used: the user lacks a privilege. Grant CREATE on the database for the first "
         "start, or all on the schema sunshine_inbox and its tables"
@@ -73,28 +65,6 @@ _REASONS: Final[Mapping[str, str]] = {
     "57P": "is away: the server has ended the connection. The receiver goes on once the server is back",
 }
 """Messages, by the begin of the SQLSTATE."""
-
-
-@frozen
-class Address:
-    """Address of a database; the password is in no text of the object."""
-
-    parts: Mapping[str, Any] = field(repr=False)
-
-
-def parse_address(url: str) -> Address | None:
-    """Return the address in *url*, None for another text.
-
-    A password with a bare ``@`` or ``/`` would be read as host, port and database, and would be shown
-    in messages: a text with such a password is no address.
-    """
-    try:
-        address = Address(conninfo_to_dict(url))
-    except psycopg.Error:  # the text would show the password
-        return None
-    shown = [str(address.parts.get(name, "")) for name in _SHOWN]
-    is_mixed_up = any("@" in part for part in shown) or re.search("[^0-9,]", shown[1])
-    return None if is_mixed_up else address
 
 
 class PostgresInbox:
@@ -113,8 +83,7 @@ class PostgresInbox:
 
     def __init__(self, address: Address, *, lease: float) -> None:
         self._address: Final = address
-        shown = [f"{name}={part}" for name in _SHOWN if (part := address.parts.get(name))]
-        self.name: Final = f"the inbox in PostgreSQL ({' '.join(shown)})"
+        self.name: Final = f"the inbox in PostgreSQL ({address})"
         self._lease: Final = lease
         self._process: Final = os.getpid()
         self._lock: Final = Lock()
@@ -226,7 +195,7 @@ class PostgresInbox:
                     connection.execute(sql.LOCK)
                     yield connection
             except psycopg.Error as error:
-                reason = _reason(error)
+                reason = reason_of(error, _REASONS, goes_on="The receiver goes on")
             else:
                 return
             self._disconnect()  # the next transaction finds out what has become of this one
@@ -235,14 +204,16 @@ class PostgresInbox:
 
     def _connect(self) -> psycopg.Connection[Any]:
         """Return a new connection, with the tables checked and lost events given back."""
-        connection = psycopg.connect(**{**_CONNECTION, **self._address.parts}, autocommit=True)
+        connection = self._address.connect("sunshine-async inbox")
         try:
             wait = min(_MAX_WAIT, self._lease / 4)
             connection.execute(sql.SETTINGS, {"wait": f"{max(1, round(1000 * wait))}ms"})
             connection.execute(sql.END_STOPPED)
             with connection.transaction():
                 connection.execute(sql.LOCK)
-                self._check_tables(connection)
+                check_tables(
+                    connection, "sunshine_inbox", sql.TABLES, version=sql.VERSION, name=self.name
+                )
                 values = {
                     "worker": self._worker, "known": list(self._known), "now": time.time(),
                 }  # fmt: skip
@@ -252,23 +223,6 @@ class PostgresInbox:
             raise
         self._connection = connection
         return connection
-
-    def _check_tables(self, connection: psycopg.Connection[Any]) -> None:
-        """Create the tables, unless the schema has some; refuse another version."""
-        [[has_schema, has_tables, has_version]] = connection.execute(sql.STATE).fetchall()
-        if not has_schema:
-            connection.execute("CREATE SCHEMA sunshine_inbox")
-        if not has_tables:
-            for statement in sql.TABLES:
-                connection.execute(statement)
-        is_inbox = has_version or not has_tables
-        found = connection.execute("SELECT number FROM version").fetchall() if is_inbox else []
-        if found != [(sql.VERSION,)]:
-            message = (
-                f"{self.name} has other tables in the schema sunshine_inbox than version {sql.VERSION} of "
-                "this release. Use the release that made the tables, or another database"
-            )
-            raise ConfigurationError(message)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -283,25 +237,16 @@ def _shared(statement: LiteralString) -> LiteralString:
 
 def _key(text: str) -> str:
     """Return *text* as a key that fits an index, and any encoding: PostgreSQL's text has no NUL."""
-    key = _ascii(text)
+    key = ascii_text(text)
     return key if len(key) <= _MAX_KEY else hash_id(key.encode())
-
-
-def _ascii(text: str) -> str:
-    return json.dumps(text)[1:-1]
-
-
-def _text(text: str) -> str:
-    decoded: str = json.loads(f'"{text}"')
-    return decoded
 
 
 def _event_values(events: Sequence[RawEvent], now: float) -> dict[str, Any]:
     return {
         "ids": [_key(event.id) for event in events],
         "queues": [_key(queue_of(event)) for event in events],
-        "types": [_ascii(event.type) for event in events],
-        "app_ids": [None if event.app_id is None else _ascii(event.app_id) for event in events],
+        "types": [ascii_text(event.type) for event in events],
+        "app_ids": [None if event.app_id is None else ascii_text(event.app_id) for event in events],
         "created_at": [now if event.created_at is None else event.created_at for event in events],
         "bodies": [event.body for event in events],
     }
@@ -311,7 +256,7 @@ def _outcome_values(outcomes: Sequence[EventOutcome], since: float) -> dict[str,
     """Return the columns of *outcomes*; *since* is the time of the monotonic clock's 0."""
     return {
         "states": [end.state.value for end in outcomes],
-        "reasons": [None if end.reason is None else _ascii(end.reason) for end in outcomes],
+        "reasons": [None if end.reason is None else ascii_text(end.reason) for end in outcomes],
         "ready_at": [since + end.ready_at for end in outcomes],
     }
 
@@ -319,20 +264,9 @@ def _outcome_values(outcomes: Sequence[EventOutcome], since: float) -> dict[str,
 def _stored_events(rows: Iterable[Any]) -> list[StoredEvent]:
     return [
         StoredEvent(
-            number, _text(id_), _text(type_), app_id and _text(app_id), orjson.loads(body),
-            attempts, failures, begun_at, received_at, reason and _text(reason),
+            number, plain_text(id_), plain_text(type_), app_id and plain_text(app_id), orjson.loads(body),
+            attempts, failures, begun_at, received_at, reason and plain_text(reason),
         )
         for number, id_, type_, app_id, body, attempts, failures, begun_at, received_at, reason
         in sorted(rows)
     ]  # fmt: skip
-
-
-def _reason(error: psycopg.Error) -> str:
-    """Return the reason of *error*, and the next step; the server's text may have personal data."""
-    state = error.sqlstate
-    if state is None:  # no answer of the server: the text is about the connection
-        text = " ".join(str(error).split()).rstrip(".")
-        return f"can't be reached: {text}. The receiver goes on once the server can be reached"
-    found = (text for begin, text in _REASONS.items() if state.startswith(begin))
-    name = type(error).__name__
-    return next(found, f"can't be used: {name} ({state}). Look into the log of the server")

@@ -24,12 +24,7 @@ END_STOPPED: Final = f"""SELECT pg_terminate_backend(pid)
 
 The server ends most of these sessions by itself, but not within a pipeline. A transaction that is
 older than twice the wait has had the lock for longer than others wait."""
-STATE: Final = """SELECT to_regnamespace('sunshine_inbox') IS NOT NULL,
-    EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace('sunshine_inbox')),
-    to_regclass('sunshine_inbox.version') IS NOT NULL"""
 TABLES: Final = (
-    "CREATE TABLE version (number INTEGER NOT NULL)",
-    "INSERT INTO version VALUES (1)",
     """CREATE TABLE events (number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         id TEXT NOT NULL UNIQUE, queue TEXT NOT NULL, type TEXT NOT NULL, app_id TEXT,
         created_at FLOAT8 NOT NULL, received_at FLOAT8 NOT NULL, body BYTEA,

@@ -367,17 +367,14 @@ def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | Conf
     if not str(inbox).startswith(("postgresql:", "postgres:")):
         return lambda: SQLiteInbox(inbox)
     try:
-        from sunshine_async.webhooks import postgres_inbox  # noqa: PLC0415 - in the extra
+        from sunshine_async.journal import postgres_database  # noqa: PLC0415 - in the extra
+        from sunshine_async.webhooks import postgres_inbox  # noqa: PLC0415
     except ImportError:
         message = "an inbox in PostgreSQL needs psycopg: pip install 'sunshine-async[postgres]'"
         return ConfigurationError(message)
-    address = postgres_inbox.parse_address(str(inbox))
+    address = postgres_database.parse_address(str(inbox))
     if address is None:
-        message = (
-            "inbox: give an address such as postgresql://user:password@host:5432/database, with %40 "
-            "for @ and %2F for / within the password"
-        )
-        return ConfigurationError(message)
+        return ConfigurationError(postgres_database.NO_ADDRESS.format("inbox"))
     return lambda: postgres_inbox.PostgresInbox(address, lease=lease)
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from sunshine_async.journal.postgres_database import parse_address
 from sunshine_async.webhooks.deliveries import RawEvent
 from sunshine_async.webhooks.inbox import EventOutcome, EventState, HandlerSlots, Inbox, StoredEvent
-from sunshine_async.webhooks.postgres_inbox import PostgresInbox, parse_address
+from sunshine_async.webhooks.postgres_inbox import PostgresInbox
 from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 MANY: Final = HandlerSlots(100, 100)
