@@ -11,6 +11,7 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
+from sunshine_async.cli.cluster import ClusterAddress, Parts, SharedFile, submit, worker
 from sunshine_async.cli.conversations import conversations, messages
 from sunshine_async.cli.import_options import (
     AcceptChangedSource,
@@ -102,6 +103,7 @@ app.add_typer(conversations, name="conversations")
 app.add_typer(messages, name="messages")
 app.add_typer(job, name="job")
 app.add_typer(webhooks, name="webhooks")
+app.command()(worker)
 
 
 def run() -> None:
@@ -286,6 +288,9 @@ def import_file(
     show_data: ShowData = False,
     as_json: AsJson = False,
     yes: Yes = False,
+    cluster: ClusterAddress = None,
+    parts: Parts = 64,  # noqa: ARG001 - read from the context
+    shared_file: SharedFile = False,  # noqa: ARG001
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,
@@ -324,6 +329,8 @@ def import_file(
                 plan.check_journal(file)
                 if mode is Mode.DELETE and not yes:
                     _confirm_deletion(rows, service, may_ask=connection.may_ask)
+                if cluster is not None:
+                    raise typer.Exit(submit(context, plan, rows, printer))
                 client = found.connect(connection)
                 raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
             if idle := _idle_options(context):

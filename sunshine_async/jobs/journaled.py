@@ -41,6 +41,7 @@ from sunshine_async.journal import (
     Done,
     Journal,
     JournalError,
+    JournalQueries,
     State,
     Update,
 )
@@ -280,6 +281,17 @@ def restore_report(report: Report, journal: Journal, *, unloaded: int = 0) -> No
     report.waiting = states[State.WAITING] + states[State.BEGUN] + unloaded
     report.codes = Counter({code: count for code, (count, _) in counted.codes.items()})
     report.problems = [*islice(problems_of(journal), KEPT)]
+
+
+def restore_totals(report: Report, journal: JournalQueries) -> None:
+    """Set the counts in *report*, and the sums over all sessions, to those of *journal*."""
+    restore_report(report, journal)
+    about = journal.about()
+    for name in SUMS[:-1]:
+        setattr(report, name, type(getattr(report, name))(float(about.get(name, "0"))))
+    if FOUND in about:
+        report.found, window = map(float, about[FOUND].split())
+        report.window = window or None
 
 
 def problems_of(journal: Journal) -> Iterator[Problem]:

@@ -5,7 +5,6 @@ the part. Rows with equal keys are in the same part, in the order of the file, s
 at the same time. Each part reads the whole file, and keeps the rows of the part: memory stays flat.
 """
 
-from pathlib import Path
 from typing import Final
 
 from attrs import evolve, frozen
@@ -40,14 +39,20 @@ class FilePart:
     digest: str
     """SHA-256 of the file, in hexadecimal."""
     meant: str
-    """Options of the file and of the part, as text."""
+    """Options of the file, as text."""
 
     def open(self) -> RowFile:
         """Open the file for the rows of this part; close the result.
 
         Raise `SourceError` if the file can't be read, or isn't the file that was partitioned.
         """
-        rows = open_as(self.path, SERVICES[self.service].task(self.mode).shape, self.meant)
+        task = SERVICES[self.service].task(self.mode)
+        hashed = HashPartition(
+            self.index, self.count, task.key_fields or task.shape.ids, task.key_scope,
+            task.key_includes_field,
+        )  # fmt: skip
+        meant = evolve(ReadOptions.from_text(self.meant), partition=hashed).text
+        rows = open_as(self.path, task.shape, meant)
         digest = None
         try:
             digest = digest_of(rows)
@@ -91,18 +96,10 @@ def partition(source: RowFile, task: Task, *, into: int) -> list[FilePart]:
     if source.path is None:
         message = f"{source.name} can be read only once: partition needs the path of a file"
         raise SourceError(message)
-    digest = digest_of(source)
-    options = ReadOptions.from_text(source.meant)
-    whole = HashPartition(
-        0, into, task.key_fields or task.shape.ids, task.key_scope, task.key_includes_field
-    )
+    path, digest = str(source.path.absolute()), digest_of(source)
     return [
-        FilePart(
-            str(Path(source.path).absolute()), service, mode, index, into, digest,
-            evolve(options, partition=evolve(whole, index=index)).text,
-        )
-        for index in range(into)
-    ]  # fmt: skip
+        FilePart(path, service, mode, index, into, digest, source.meant) for index in range(into)
+    ]
 
 
 def _name_of(task: Task) -> tuple[str, Mode]:
