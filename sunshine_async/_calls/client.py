@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sunshine_async._calls.forms import FileSource
     from sunshine_async._calls.free_body import NamedSource
     from sunshine_async._calls.hooks import Hooks
-    from sunshine_async._http.messages import StreamedBody
+    from sunshine_async._http.messages import StreamedBody, Wire
     from sunshine_async._pace.shared import Allowance
 
 _SUBDOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -228,10 +228,7 @@ class Client:
         given = {"timeout": timeout, "retry": retry, "pace": pace, "lane": lane, "hooks": hooks}
         _check_types({name: value for name, value in given.items() if value is not None})
         ours = self._transport
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
-        view._owns_connections = False
-        view._bind(
+        return self._view(
             evolve(
                 ours,
                 timeout=ours.timeout if timeout is None else to_timeout(timeout),
@@ -241,6 +238,17 @@ class Client:
                 hooks=ours.hooks if hooks is None else _hooks(hooks, self.base_url),
             )
         )
+
+    def with_wire(self, wrap: Callable[["Wire"], "Wire"]) -> Self:
+        """Return a view of this client that sends each attempt through *wrap* of its wire, for `jobs`."""
+        return self._view(evolve(self._transport, wire=wrap(self._transport.wire)))
+
+    def _view(self, transport: Transport) -> Self:
+        """Return a view of this client that calls through *transport*."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._owns_connections = False
+        view._bind(transport)
         return view
 
     async def request(

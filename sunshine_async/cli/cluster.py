@@ -3,6 +3,7 @@
 import logging
 import signal
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import anyio
@@ -17,6 +18,7 @@ from sunshine_async.cli.options import (
     KeyId,
     SecretFile,
     exit_on_error,
+    journal_place,
     number,
     option,
 )
@@ -24,6 +26,7 @@ from sunshine_async.cli.output import Printer
 from sunshine_async.cli.run_job import ImportPlan, JobResult
 from sunshine_async.cli.services import ConnectionOptions, can_prompt, find_service
 from sunshine_async.jobs import RowFile, partition
+from sunshine_async.journal import Place
 
 _OF_WORKERS: Final = (
     "rate", "pace_address", "base_url", "app_id", "key_id", "secret_file", "journal", "report",
@@ -44,14 +47,12 @@ def _import(module: str) -> Any:
         raise ConfigurationError(_EXTRA) from None
 
 
-def cluster_place(address: str) -> Any:
-    """Return the place of the database at *address*; raise `typer.BadParameter` for another text."""
-    places = _import("journal.places")
-    place = places.place_of(address)
-    if isinstance(place, str):
-        place = ConfigurationError("give an address such as postgresql://user@host:5432/database")
-    if isinstance(place, ConfigurationError):
-        raise typer.BadParameter(str(place))
+def cluster_place(address: str) -> Place:
+    """Parse the URL of a cluster's database."""
+    place = journal_place(address)
+    if isinstance(place, str | Path):
+        message = "give the URL of a database, such as postgresql://user@host:5432/database"
+        raise typer.BadParameter(message)
     return place
 
 
@@ -101,7 +102,7 @@ def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Pri
     return anyio.run(_submit, values["cluster"], stored, plan.about(rows), printer)
 
 
-async def _submit(place: Any, stored: Any, about: dict[str, str], printer: Printer) -> int:
+async def _submit(place: Place, stored: Any, about: dict[str, str], printer: Printer) -> int:
     async with _import("jobs.cluster").open_cluster(place) as cluster:
         number = await cluster.submit(stored)
         printer.print_note(_WAITING.format(stored.part.count))
@@ -109,7 +110,7 @@ async def _submit(place: Any, stored: Any, about: dict[str, str], printer: Print
             ended = sum(ending is not None for ending, _ in endings)
             printer.print_note(f"{ended} of {len(endings)} parts have ended.")
         report = await cluster.report(number)
-    printer.print_report(report, **about)
+    printer.print_report(report, missing=0, **about)
     return JobResult(report, read=report.rows + report.waiting).status
 
 
@@ -121,6 +122,14 @@ def worker(
             parser=cluster_place, metavar="postgresql://...", help="The database of the cluster."
         ),
     ],
+    heartbeat: Annotated[
+        float,
+        typer.Option(
+            parser=number("seconds", above=0),
+            metavar="SECONDS",
+            help="Seconds after which the part of a silent worker goes to other workers. Give all workers the same.",
+        ),
+    ] = 30.0,
     rate: Rate = None,
     pace_address: PaceAddress = None,
     base_url: BaseUrl = None,
@@ -137,10 +146,10 @@ def worker(
             base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
             pace=pace_address, concurrency="auto", may_ask=can_prompt(),
         )  # fmt: skip
-        raise typer.Exit(anyio.run(_work, cluster, connection))
+        raise typer.Exit(anyio.run(_work, cluster, connection, heartbeat))
 
 
-async def _work(place: Any, connection: ConnectionOptions) -> int:
+async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -> int:
     cluster, workers = _import("jobs.cluster"), _import("jobs.cluster_worker")
     printer = Printer()
     for name in ("procrastinate", "psycopg.pool"):  # the notes say the same, without tracebacks
@@ -156,7 +165,10 @@ async def _work(place: Any, connection: ConnectionOptions) -> int:
 
     async with cluster.open_cluster(place) as opened:
         running = workers.ClusterWorker(
-            opened, lambda name: find_service(name).connect(connection), printer.print_note
+            opened,
+            lambda name: find_service(name).connect(connection),
+            printer.print_note,
+            heartbeat,
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from sunshine_async.cli.options import choice, number, option, parse_concurrency
+from sunshine_async.cli.options import choice, journal_place, number, option, parse_concurrency
 from sunshine_async.jobs import Duplicates, Mode
+from sunshine_async.journal import place_of
 from sunshine_async.rows import Empty, Format, SourceError
 
 _ARGUMENTS: Final = "sunshine_async.arguments"
@@ -118,8 +119,12 @@ DryRun = Annotated[
     ),
 ]
 Journal = Annotated[
-    str | None,
-    option(help="A file that records the state of each row: the same command, run again, goes on."),
+    Any,
+    option(
+        parser=journal_place,
+        metavar="FILE|URL",
+        help="A file, or a PostgreSQL database (postgresql://user@host/database?job=NAME), that records the state of each row: the same command, run again, goes on.",
+    ),
 ]
 KeptDuplicates = Annotated[
     Duplicates | None,
@@ -231,8 +236,16 @@ class RecordedCommand(TyperCommand):
 
 
 def command_words(context: typer.Context) -> list[str]:
-    """Return the words of the running command, as given."""
-    return ["sunshine-async", str(context.info_name), *context.meta[_ARGUMENTS]]
+    """Return the words of the running command, as given, without the password of a URL."""
+    words = map(_without_password, context.meta[_ARGUMENTS])
+    return ["sunshine-async", str(context.info_name), *words]
+
+
+def _without_password(word: str) -> str:
+    name, is_joined, value = word.partition("=")
+    if is_joined and name.startswith("--"):
+        return f"{name}={place_of(value)}"
+    return str(place_of(word))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, Write, database_files
-from sunshine_async.cli.options import choice, exit_on_error, option
+from sunshine_async.cli.options import choice, exit_on_error, journal_place, option
 from sunshine_async.cli.output import (
     Printer,
     count_figures,
@@ -32,12 +32,12 @@ from sunshine_async.journal import (
     Journal,
     JournalError,
     JournalQueries,
-    JournalReader,
     JournalReport,
+    Place,
     State,
     copy_journal,
+    open_reader,
 )
-from sunshine_async.journal.database import is_locked
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import BadRow, Format, Row, SourceError
 from sunshine_async.rows.file import open_as
@@ -53,7 +53,12 @@ _WATCH: Final = 1.0  # seconds between two looks at a running job
 _SILENT: Final = 5.0  # seconds without a commit that are worth a word
 _NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 
-JournalPath = Annotated[str, typer.Argument(metavar="JOURNAL", help="File given with --journal.")]
+JournalPlace = Annotated[
+    Any,
+    typer.Argument(
+        metavar="JOURNAL", parser=journal_place, help="File or URL given with --journal."
+    ),
+]
 Out = Annotated[
     Path | None,
     option(help="New file to write to instead of stdout. The file appears complete or not at all."),
@@ -69,7 +74,7 @@ Force = Annotated[
 
 @job.command()
 def show(
-    path: JournalPath,
+    place: JournalPlace,
     *,
     watch: Annotated[
         bool, typer.Option("--watch", help="While the job runs, print a line every second.")
@@ -82,13 +87,14 @@ def show(
     """
     with exit_on_error():
         printer = Printer(as_json=as_json)
-        while watch and is_locked(Path(path)):
-            _show_live(JournalReader(path), printer)
-            time.sleep(_WATCH)
-        if is_locked(Path(path)):
-            _show(JournalReader(path), printer, running=True)
-            return
-        with closing(Journal(path, must_exist=True)) as journal:
+        with closing(open_reader(place)) as reader:
+            while watch and reader.running:
+                _show_live(reader, printer)
+                time.sleep(_WATCH)
+            if reader.running:
+                _show(reader, printer, running=True)
+                return
+        with closing(_open_journal(place)) as journal:
             _show(journal, printer, running=False)
 
 
@@ -101,12 +107,12 @@ def _show(journal: JournalQueries, printer: Printer, *, running: bool) -> None:
     figures = {**_figures(journal, report, width)}
     if running:
         figures["status"] = "running"
-    printer.print_result(summary_table(str(journal.path), figures))
+    printer.print_result(summary_table(journal.name, figures))
     for code, (count, example) in report.codes.items():
         printer.print_result(f"{code}: {count:,} rows, such as line {example}")
 
 
-def _show_live(journal: JournalReader, printer: Printer) -> None:
+def _show_live(journal: JournalQueries, printer: Printer) -> None:
     """Print the counts of a running job, from the facts that each commit of the job writes."""
     about = journal.about()
     if LIVE not in about:
@@ -128,12 +134,12 @@ def _show_live(journal: JournalReader, printer: Printer) -> None:
 
 
 @job.command()
-def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> None:
+def failures(place: JournalPlace, *, out: Out = None, force: Force = False) -> None:
     """Print the rows that weren't done as JSON lines, ready to import again, each with line and reason.
 
     The key "_row" has the outcome of a row; an import ignores the key. The content comes from the journal if the job had --keep-bodies, else from the file that the job read.
     """
-    with _open(path, out, force=force) as (journal, write):
+    with _open(place, out, force=force) as (journal, write):
         missing = 0
         with _source(journal) as read_body:
             for row in journal.rows(*_NOT_DONE):
@@ -151,7 +157,7 @@ def failures(path: JournalPath, *, out: Out = None, force: Force = False) -> Non
 
 @job.command()
 def export(
-    path: JournalPath,
+    place: JournalPlace,
     *,
     format: Annotated[
         Format,
@@ -166,7 +172,7 @@ def export(
 
     Outcomes of rows that are done: "created", "updated", "unchanged", "deleted", and "upserted", which is created or updated: nobody can tell which.
     """
-    with _open(path, out, force=force) as (journal, write):
+    with _open(place, out, force=force) as (journal, write):
         if format is Format.CSV:
             write("line,key,remote_id,outcome\n")
         for row in journal.rows():
@@ -178,7 +184,7 @@ def export(
 
 @job.command()
 def report(
-    path: JournalPath,
+    place: JournalPlace,
     *,
     out: Out = None,
     force: Force = False,
@@ -192,13 +198,13 @@ def report(
     The page is a single file, and loads nothing. An earlier report is replaced.
     """
     force = force or (out is not None and is_report(out))
-    with _open(path, out, force=force) as (journal, write):
+    with _open(place, out, force=force) as (journal, write):
         write(journal_page(journal, show_data=show_data).as_html())
 
 
 @job.command()
 def copy(
-    path: JournalPath,
+    place: JournalPlace,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="New file.")],
     *,
     force: Annotated[
@@ -209,8 +215,11 @@ def copy(
 
     Copy a journal with this command only: some rows may be in a second file that ends in -wal.
     """
-    source = Path(path)
     with exit_on_error():
+        if not isinstance(place, str | Path):
+            message = "job copy is for files: copy a database with pg_dump of PostgreSQL"
+            raise ConfigurationError(message)
+        source = Path(place)
         parts = (Path(f"{target}{end}") for end in DATABASE_SUFFIXES)
         old_parts = [part for part in parts if part.exists()]
         if force and target.exists():
@@ -230,17 +239,24 @@ def copy(
         emit(sys.stderr, f"Copied to {target}\n")
 
 
+def _open_journal(place: Place) -> JournalQueries:
+    """Return the journal of a job that has ended; a journal in PostgreSQL also while the job runs."""
+    return Journal(place, must_exist=True) if isinstance(place, str | Path) else open_reader(place)
+
+
 @contextmanager
-def _open(path: str, out: Path | None, *, force: bool) -> Generator[tuple[Journal, Write]]:
+def _open(
+    place: Place, out: Path | None, *, force: bool
+) -> Generator[tuple[JournalQueries, Write]]:
     """Give a journal, and a function that writes: never over the journal or the job's source."""
-    with exit_on_error(), closing(Journal(path, must_exist=True)) as journal:
+    with exit_on_error(), closing(_open_journal(place)) as journal:
         about = journal.about()
-        source = about.get("source", "")
-        protected = [
-            *database_files(journal.path, "the journal"),
-            *((folder / source, "the file that the job read")
-              for folder in (Path(), journal.path.parent) if source),
-        ]  # fmt: skip
+        source, folders, protected = about.get("source", ""), [Path()], list[tuple[Path, str]]()
+        if isinstance(place, str | Path):
+            folders.append(Path(place).parent)
+            protected += database_files(Path(place), "the journal")
+        if source:
+            protected += ((folder / source, "the file that the job read") for folder in folders)
         with OutputTarget(out, force, tuple(protected), about.get("digest")).open() as write:
             yield journal, write
 
@@ -252,7 +268,7 @@ def _csv_line(row: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _source(journal: Journal) -> Generator[Callable[[Found], dict[str, Any] | None]]:
+def _source(journal: JournalQueries) -> Generator[Callable[[Found], dict[str, Any] | None]]:
     """Give a function that reads bodies, in the source's order: None if the source has changed."""
     about = journal.about()
     try:

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
-from sunshine_async import SunshineError
+from sunshine_async import ConfigurationError, SunshineError
 from sunshine_async.bulk import Concurrency
 from sunshine_async.cli.streams import OutputError, emit, escape_controls
+from sunshine_async.journal import Place, place_of
 
 SIGNAL_STATUS: Final = 128
 """Exit status of signal number 0: a signal's number is added, as in shells."""
@@ -178,6 +179,14 @@ Port = Annotated[
 
 _HIGHEST_CONCURRENCY: Final = 10_000
 """Highest number of calls at once: each call has a connection, and open files are limited."""
+
+
+def journal_place(text: str) -> Place:
+    """Parse the file or the URL of a journal."""
+    place = place_of(text)
+    if isinstance(place, ConfigurationError):
+        raise typer.BadParameter(str(place))
+    return place
 
 
 def parse_concurrency(value: str) -> Concurrency:

@@ -16,7 +16,7 @@ from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
 from sunshine_async.jobs.journaled import problems_of, restore_totals
 from sunshine_async.jobs.source import is_finished
 from sunshine_async.jobs.timeline import read_timeline
-from sunshine_async.journal import Journal
+from sunshine_async.journal import JobJournal, JournalQueries
 
 COMMAND: Final = "command"
 """Fact in a journal: the command that ran the job, without secrets, as a line for a shell."""
@@ -70,13 +70,15 @@ class ReportFile:
             write(page.as_html())
 
 
-def save_command(journal: Journal, command: Sequence[str], *, replace: bool) -> None:
+def save_command(journal: JobJournal, command: Sequence[str], *, replace: bool) -> None:
     """Write *command* to *journal* for later reports; keep an earlier command unless *replace* is set."""
     if command and (replace or COMMAND not in journal.about()):
         journal.describe(**{COMMAND: shlex.join(command)})
 
 
-def journal_page(journal: Journal, *, show_data: bool, ended: Report | None = None) -> ReportPage:
+def journal_page(
+    journal: JournalQueries, *, show_data: bool, ended: Report | None = None
+) -> ReportPage:
     """Return the page of the job of *journal*; *ended* is the report of the run that has just ended."""
     about = journal.about()
     read = [timeline for text in journal.timelines() if (timeline := read_timeline(text))]
@@ -98,8 +100,8 @@ def journal_page(journal: Journal, *, show_data: bool, ended: Report | None = No
     guess: list[str] = []
     if "source" in about:  # a file
         guess = ["sunshine-async", "import", "--service", about["service"], "--mode", about["mode"],
-                 "--journal", str(journal.path), name]  # fmt: skip
-    steps = next_steps(report, command or guess, journal=str(journal.path), guessed=not command)
+                 "--journal", journal.name, name]  # fmt: skip
+    steps = next_steps(report, command or guess, journal=journal.name, guessed=not command)
     title = _title(about.get("mode", "job"), name)
     return ReportPage(
         report=report, title=title, about=_about(about), reasons=reasons, timelines=timelines,

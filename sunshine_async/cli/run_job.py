@@ -38,6 +38,7 @@ from sunshine_async.jobs import (
 )
 from sunshine_async.jobs.journaled import open_with_options
 from sunshine_async.jobs.options import GRACE, JobOptions
+from sunshine_async.journal import Place
 
 Signals: TypeAlias = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
 
@@ -53,7 +54,7 @@ class ImportPlan:
     service: Service
     mode: Mode
     options: JobOptions = field(factory=JobOptions)
-    journal: str | None = None
+    journal: "Place | None" = field(default=None, repr=False)
     report: ReportFile | None = None
     command: Sequence[str] = ()
     """The words of the command, for later reports."""
@@ -68,7 +69,7 @@ class ImportPlan:
     def check_journal(self, file: str) -> None:
         """Raise `ConfigurationError` if the journal is the *file* of the rows."""
         with suppress(OSError):
-            if self.journal is not None and Path(self.journal).samefile(file):
+            if isinstance(self.journal, str | Path) and Path(self.journal).samefile(file):
                 message = f"--journal {self.journal} is the file of the rows: name another file"
                 raise ConfigurationError(message)
 

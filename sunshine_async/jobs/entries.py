@@ -32,7 +32,7 @@ from sunshine_async.errors import SunshineError
 from sunshine_async.jobs.report import Problem, Trouble
 from sunshine_async.jobs.source import STALE, hash_of, source_row
 from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
-from sunshine_async.journal import CREATED, Journal, JournalError, JournalRow, Rules, State
+from sunshine_async.journal import CREATED, JobJournal, JournalError, JournalRow, Rules, State
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
@@ -188,7 +188,7 @@ class EntryFactory:
     """Entries from rows and journal rows."""
 
     task: Task
-    journal: Journal
+    journal: JobJournal
     states: Sequence[State]
     """States of the rows to send or to look up."""
     mark_through: Callable[[int], Awaitable[None]] | None

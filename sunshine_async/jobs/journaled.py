@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import ClassVar, Final, cast
 
 import orjson
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from anyio.abc import TaskGroup
 
 from sunshine_async import bulk
 from sunshine_async._calls.client import Client
 from sunshine_async._pace.waiting import CLOCK
+from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.entries import (
     BATCH_SIZE,
     TROUBLES,
@@ -27,6 +28,7 @@ from sunshine_async.jobs.entries import (
     Rows,
     StreamEntries,
 )
+from sunshine_async.jobs.fence import fenced
 from sunshine_async.jobs.job import NO_BETTER, Job, ends_job, problem_of
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, Duplicates, JobOptions
 from sunshine_async.jobs.recovery import CrashSafeSender, is_no_outcome
@@ -39,11 +41,14 @@ from sunshine_async.journal import (
     PENDING,
     REACH,
     Done,
-    Journal,
+    JobJournal,
     JournalError,
     JournalQueries,
+    Place,
     State,
     Update,
+    open_journal,
+    place_of,
 )
 from sunshine_async.rows import BadRow, RowFile, SourceError
 
@@ -62,8 +67,9 @@ class JournaledJob(Job):
     patience_at_first: ClassVar = inf
 
     def __init__(
-        self, journal: Journal, client: Client, service: Service, mode: Mode, options: JobOptions
+        self, journal: JobJournal, client: Client, service: Service, mode: Mode, options: JobOptions
     ) -> None:
+        client = fenced(client, journal.lease)
         super().__init__(
             client, service, mode, concurrency=options.concurrency, grace=options.grace,
             max_failures=options.max_failures, max_outage=options.max_outage,
@@ -271,7 +277,7 @@ class JournaledJob(Job):
         self.journal.write((), about=about, timeline=self.recorder.timeline.as_text())
 
 
-def restore_report(report: Report, journal: Journal, *, unloaded: int = 0) -> None:
+def restore_report(report: Report, journal: JournalQueries, *, unloaded: int = 0) -> None:
     """Set the counts of rows in *report* to the counts of *journal*, with *unloaded* rows waiting."""
     counted = journal.report()
     states = counted.states
@@ -294,7 +300,7 @@ def restore_totals(report: Report, journal: JournalQueries) -> None:
         report.window = window or None
 
 
-def problems_of(journal: Journal) -> Iterator[Problem]:
+def problems_of(journal: JournalQueries) -> Iterator[Problem]:
     """Yield the rows of *journal* that weren't done."""
     for row in journal.rows(*TROUBLES):
         yield Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
@@ -346,8 +352,15 @@ def open_job(
     a file has so many bad rows. The journal has bodies only with *keep_bodies*. *on_problem* gets
     each row that wasn't done; *on_progress* gets the report after each commit of many rows.
 
-    Raise `ConfigurationError` for a *path* that names no file (``:memory:``), and `JournalError`
-    for a journal that can't be used, is incomplete, or belongs to another job.
+    *path* is a file, or the URL of a PostgreSQL database that several machines reach (extra
+    ``postgres``): ``postgresql://user:password@host/database?job=may``, with a name for the job. One
+    process at a time has the journal: its lease of 10 seconds (``lease=30`` in the URL: 30) is
+    renewed all the time. After a kill the next process waits for the end of the lease. A process
+    that was silent for longer, and lost the journal, writes and sends nothing more. While the
+    database is away the job waits, two minutes at most.
+
+    Raise `ConfigurationError` for a *path* that names no file (``:memory:``) and for a wrong URL,
+    and `JournalError` for a journal that can't be used, is incomplete, or belongs to another job.
     """
     options = JobOptions(
         concurrency=concurrency, max_failures=max_failures, grace=grace, duplicates=duplicates,
@@ -355,16 +368,21 @@ def open_job(
         accept_changed_source=accept_changed_source, max_outage=max_outage,
         on_problem=on_problem, on_progress=on_progress,
     )  # fmt: skip
-    return open_with_options(path, client, service, mode, options)
+    place = place_of(path)
+    path = ""  # no frame of an error holds a password
+    if isinstance(place, ConfigurationError):
+        raise place
+    return open_with_options(place, client, service, mode, options)
 
 
 @asynccontextmanager
 async def open_with_options(
-    path: str | Path, client: Client, service: Service, mode: Mode, options: JobOptions
+    place: Place, client: Client, service: Service, mode: Mode, options: JobOptions
 ) -> AsyncGenerator[JournaledJob]:
-    """Open the journal at *path* as `open_job` does, with *options* as a value."""
-    journal = await to_thread.run_sync(Journal, path)
+    """Open the journal at *place* as `open_job` does, with *options* as a value."""
+    journal = await to_thread.run_sync(open_journal, place)
     try:
         yield JournaledJob(journal, client, service, mode, options)
     finally:
-        journal.close()
+        with CancelScope(shield=True):
+            await to_thread.run_sync(journal.close)

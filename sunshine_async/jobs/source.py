@@ -15,7 +15,7 @@ import orjson
 
 from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.jobs.tasks.task import Task
-from sunshine_async.journal import Journal, JournalError, Rules, SourceRow
+from sunshine_async.journal import JobJournal, JournalError, Rules, SourceRow
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 from sunshine_async.rows.lines import file_stamp
 
@@ -74,20 +74,20 @@ def _hash(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()[:16]
 
 
-def check_job(journal: Journal, identity: Mapping[str, str]) -> None:
+def check_job(journal: JobJournal, identity: Mapping[str, str]) -> None:
     """Raise `JournalError` if *journal* belongs to a different service, mode, base URL or app."""
     about = journal.about()
     for name, value in identity.items():
         if about.get(name, value) != value:
             message = (
-                f"{journal.path} is the journal of another job: its {name.replace('_url', ' URL')} is "
+                f"{journal.name} is the journal of another job: its {name.replace('_url', ' URL')} is "
                 f"{about[name]}, not {value}. Name another journal"
             )
             raise JournalError(message)
 
 
 def load_file(
-    journal: Journal,
+    journal: JobJournal,
     task: Task,
     rows: RowFile,
     *,
@@ -109,7 +109,7 @@ def load_file(
     before = journal.about()
     known = before.get(PART, "the whole file")
     if "state" in before and known != part:
-        raise JournalError(_OTHER_PART.format(journal.path, known, part))
+        raise JournalError(_OTHER_PART.format(journal.name, known, part))
     load = _load_of(journal, source, options)
     if load is _Load.KEEP:
         return 0
@@ -123,7 +123,7 @@ def load_file(
             return read
     _check_duplicates(journal, options)
     if rules.once and rules.skips and not rules.by_count and journal.has_new_people():
-        raise JournalError(_NEW_PEOPLE.format(journal.path))
+        raise JournalError(_NEW_PEOPLE.format(journal.name))
     if digest_of(rows) != source["digest"]:
         raise SourceError(_CHANGED.format(rows.name))
     sums = {} if load is _Load.MERGE else dict.fromkeys(SUMS, "0")
@@ -137,7 +137,7 @@ def load_file(
     return 0
 
 
-def _load_of(journal: Journal, source: Mapping[str, str], options: JobOptions) -> _Load:
+def _load_of(journal: JobJournal, source: Mapping[str, str], options: JobOptions) -> _Load:
     """Return the action for *source*; raise `JournalError` if an unfinished run forbids loading."""
     about = journal.about()
     is_new = "state" not in about
@@ -147,7 +147,7 @@ def _load_of(journal: Journal, source: Mapping[str, str], options: JobOptions) -
     if not is_new and same and not stale and (is_open or not options.full):
         return _Load.KEEP
     if is_open and not options.accept_changed_source:
-        raise JournalError(_difference(journal.path, about, source))
+        raise JournalError(_difference(journal.name, about, source))
     return _Load.MERGE if is_open else _Load.REPLACE
 
 
@@ -174,7 +174,7 @@ def digest_of(rows: RowFile) -> str:
     raise SourceError(message)
 
 
-def _difference(path: Path, about: Mapping[str, str], source: Mapping[str, str]) -> str:
+def _difference(name: str, about: Mapping[str, str], source: Mapping[str, str]) -> str:
     changes: list[str] = []
     if about.get("digest") != source["digest"]:
         was = f"read {about['source']}" if "source" in about else "was given its rows one by one"
@@ -182,12 +182,12 @@ def _difference(path: Path, about: Mapping[str, str], source: Mapping[str, str])
     if about.get("meant", source["meant"]) != source["meant"]:
         changes.append(f"the run read the file as {about['meant']}, not as {source['meant']}")
     return (
-        f"{path} has a run that isn't finished, of another source: {'; '.join(changes)}. "
+        f"{name} has a run that isn't finished, of another source: {'; '.join(changes)}. "
         "Finish that run, or go on with the rows of this source (--accept-changed-source)"
     )
 
 
-def _check_duplicates(journal: Journal, options: JobOptions) -> None:
+def _check_duplicates(journal: JobJournal, options: JobOptions) -> None:
     count, first = journal.index()
     if count and options.duplicates is Duplicates.FAIL:
         lines = ", ".join(f"{line} as {before}" for line, before in first)

@@ -7,7 +7,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from attrs import define, field
 
-from sunshine_async.journal import REACH, Done, Journal, JournalError, Update
+from sunshine_async.journal import REACH, Done, JobJournal, JournalError, Update
 
 _LINGER: Final = 0.1  # seconds in which a group without a waiting task collects updates
 _MAX_AHEAD: Final = 1000  # the most rows that are marked as begun ahead of the sending
@@ -40,7 +40,7 @@ class JournalWriter:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JobJournal,
         sums: Callable[[], Mapping[str, str]],
         on_done: Callable[[Done], None],
         on_error: Callable[[JournalError], None],

@@ -12,7 +12,10 @@ The journal holds bodies only where a job asks for that, and credentials never.
 """
 
 from sunshine_async.journal.database import VERSION, JournalError
+from sunshine_async.journal.job_journal import JobJournal
 from sunshine_async.journal.journal import Journal, copy_journal
+from sunshine_async.journal.lease import Lease, LeaseState
+from sunshine_async.journal.places import Place, open_journal, open_reader, place_of
 from sunshine_async.journal.reader import Found, JournalQueries, JournalReader, JournalReport
 from sunshine_async.journal.rows import PENDING, Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.sql import CREATED, STARTED_THROUGH
@@ -28,6 +31,7 @@ __all__ = [
     "VERSION",
     "Done",
     "Found",
+    "JobJournal",
     "Journal",
     "JournalError",
     "JournalQueries",
@@ -35,11 +39,17 @@ __all__ = [
     "JournalReport",
     "JournalRow",
     "Kept",
+    "Lease",
+    "LeaseState",
     "Line",
     "Mark",
+    "Place",
     "Rules",
     "SourceRow",
     "State",
     "Update",
     "copy_journal",
+    "open_journal",
+    "open_reader",
+    "place_of",
 ]

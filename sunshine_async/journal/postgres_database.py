@@ -7,10 +7,7 @@ from typing import Any, Final
 
 import psycopg
 from attrs import field, frozen
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-
-from sunshine_async.errors import ConfigurationError
 
 NO_ADDRESS: Final = (
     "{}: give an address such as postgresql://user:password@host:5432/database, with %40 for @ and "
@@ -45,7 +42,7 @@ class Address:
 
     def connect(self, application: str) -> psycopg.Connection[Any]:
         """Return a new connection; *application* is a name for the lists of the server."""
-        given = {**_CONNECTION, "application_name": application, **self.parts}
+        given: dict[str, Any] = {**_CONNECTION, "application_name": application, **self.parts}
         return psycopg.connect(**given, autocommit=True)
 
 
@@ -71,18 +68,17 @@ def check_tables(
     *,
     version: int,
     name: str,
-) -> None:
-    """Create *tables* in *schema*, unless the schema has some; refuse another *version*.
+) -> str | None:
+    """Create *tables* in *schema*, unless the schema has some; return a problem in words, or None.
 
-    The connection has the schema as ``search_path``. *name* is the name of the database in messages.
-    Raise `ConfigurationError` for tables of another version, or of another program.
+    The connection has the schema, a lower-case name, as ``search_path``. *name* is the name of the
+    database in messages. A problem: the tables are of another *version*, or of another program.
     """
-    quoted = sql.Identifier(schema).as_string(connection)
     [[has_schema, has_tables, has_version]] = connection.execute(
-        _STATE, {"name": quoted}
+        _STATE, {"name": schema}
     ).fetchall()
     if not has_schema:
-        connection.execute(f"CREATE SCHEMA {quoted}".encode())
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
     if not has_tables:
         connection.execute("CREATE TABLE version (number INTEGER NOT NULL)")
         connection.execute("INSERT INTO version VALUES (%s)", (version,))
@@ -90,12 +86,12 @@ def check_tables(
             connection.execute(statement.encode())
     is_ours = has_version or not has_tables
     found = connection.execute("SELECT number FROM version").fetchall() if is_ours else []
-    if found != [(version,)]:
-        message = (
-            f"{name} has other tables in the schema {schema} than version {version} of this "
-            "release. Use the release that made the tables, or another database"
-        )
-        raise ConfigurationError(message)
+    if found == [(version,)]:
+        return None
+    return (
+        f"{name} has other tables in the schema {schema} than version {version} of this release. "
+        "Use the release that made the tables, or another database"
+    )
 
 
 def ascii_text(text: str) -> str:

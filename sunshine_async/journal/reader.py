@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from attrs import frozen
 
@@ -36,7 +36,16 @@ class JournalReport:
 class JournalQueries(ABC):
     """The reads of a journal that need no right to write."""
 
-    path: Path
+    dialect: ClassVar[sql.Dialect] = sql.SQLITE
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the journal in messages and commands: a path, or a URL without a password."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the journal."""
 
     @abstractmethod
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -72,6 +81,11 @@ class JournalQueries(ABC):
         )
         return {code: (count, example) for code, count, example in found}
 
+    def timelines(self) -> list[str]:
+        """Return the timelines of the last sessions, in order; none of a release without timelines."""
+        [[known]] = self._fetch_all(self.dialect.has_timelines)
+        return [text for (text,) in self._fetch_all(sql.SELECT_TIMELINES)] if known else []
+
     def pulse(self, parts: int) -> tuple[float, float, list[int]]:
         """Return the times of the first and the last outcome, and the outcomes in each part between."""
         query = "SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)"
@@ -79,11 +93,7 @@ class JournalQueries(ABC):
         if first is None:
             return 0.0, 0.0, []
         width = (last - first) / parts or 1.0
-        query = (
-            "SELECT min(CAST((at - ?) / ? AS INTEGER), ?), count(*) FROM rows "
-            "WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1"
-        )
-        filled = dict(self._fetch_all(query, (first, width, parts - 1)))
+        filled = dict(self._fetch_all(self.dialect.pulse, (first, width, parts - 1)))
         return first, last, [filled.get(part, 0) for part in range(parts)]
 
     def rows(self, *states: State) -> Iterator[Found]:
@@ -112,9 +122,17 @@ class JournalReader(JournalQueries):
         self._uri: Final = f"{Path(os.path.realpath(path)).as_uri()}?mode=ro"
 
     @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
     def running(self) -> bool:
         """True while a process has the journal for a job."""
         return is_locked(self.path)
+
+    def close(self) -> None:
+        """Close nothing: between two reads nothing is open."""
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         try:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from attrs import frozen
+
 _COLUMNS: Final = """(
         number INTEGER PRIMARY KEY, line INTEGER NOT NULL, key TEXT, hash BLOB NOT NULL,
         state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, outcome TEXT, code TEXT,
@@ -45,14 +47,19 @@ UPDATE_ROWS: Final = """UPDATE rows SET
         doubt = json_extract(mark.value, '$[9]'), session = ?
     FROM json_each(?) AS mark WHERE rows.number = json_extract(mark.value, '$[0]')"""
 """All updates in a single statement: each statement waits for the interpreter lock at the end."""
-UPDATE_DONE: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attempts + ?, code = NULL, status = NULL,
-        reason = NULL, remote_id = coalesce(done.value, remote_id), at = ?, doubt = 0, session = ?
-    FROM json_each(?) AS done WHERE rows.number = CAST(done.key AS INTEGER)"""
+SET_DONE: Final = """UPDATE rows SET state = 2, outcome = ?, attempts = attempts + ?, code = NULL, status = NULL,
+        reason = NULL, remote_id = coalesce(done.remote_id, rows.remote_id), at = ?, doubt = 0,
+        session = ? """
+UPDATE_DONE: Final = SET_DONE.replace("done.remote_id", "done.value") + (
+    "FROM json_each(?) AS done WHERE rows.number = CAST(done.key AS INTEGER)"
+)
 """`UPDATE_ROWS` for rows that are done with an outcome and nothing more, in a fifth of the time."""
-UPDATE_BEGUN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
+SET_BEGUN: Final = """UPDATE rows SET state = 1, at = ?, attempts = attempts + 1, outcome = NULL, code = NULL,
         status = NULL, reason = NULL, doubt = 1, session = ?,
-        remote_id = coalesce(begun.value, remote_id)
-    FROM json_each(?) AS begun WHERE rows.number = CAST(begun.key AS INTEGER)"""
+        remote_id = coalesce(begun.remote_id, rows.remote_id) """
+UPDATE_BEGUN: Final = SET_BEGUN.replace("begun.remote_id", "begun.value") + (
+    "FROM json_each(?) AS begun WHERE rows.number = CAST(begun.key AS INTEGER)"
+)
 STARTED_THROUGH: Final = "reach"
 """Fact about a job: all waiting rows with a key, up to this number, have begun."""
 MARK_STARTED: Final = """UPDATE rows SET state = 1, attempts = attempts + 1, doubt = 1,
@@ -64,6 +71,8 @@ RESET_STARTED_THROUGH: Final = "UPDATE about SET value = '0' WHERE name = 'reach
 MARK_UNREADABLE: Final = """UPDATE rows SET state = 4, doubt = 1, code = 'unreadable state',
         reason = 'this release does not know the state that the row has in the journal'
     WHERE state NOT IN (0, 1, 2, 3, 4, 5, 6)"""
+RECOVER: Final = (MARK_UNREADABLE, MARK_STARTED, RESET_STARTED_THROUGH)
+"""Correct the state of rows that a kill has left."""
 SET_FACT: Final = """INSERT INTO about VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 COUNT_SESSION: Final = """INSERT INTO about VALUES ('session', '1')
@@ -73,7 +82,6 @@ DELETE_LIVE: Final = "DELETE FROM about WHERE name = 'live'"
 CREATE_TIMELINES: Final = """CREATE TABLE IF NOT EXISTS timelines
     (session INTEGER PRIMARY KEY, data TEXT NOT NULL)"""
 """Timelines of the last sessions. Releases that know no timelines ignore the table."""
-HAS_TIMELINES: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'timelines'"
 SELECT_TIMELINES: Final = "SELECT data FROM timelines ORDER BY session"
 SAVE_TIMELINE: Final = """INSERT INTO timelines VALUES (?, ?)
     ON CONFLICT (session) DO UPDATE SET data = excluded.data"""
@@ -102,11 +110,9 @@ REOPEN_LATER_ROWS: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state =
         AND other.state IN ({states}))"""
 """Send a row again where an earlier row with the same key is sent now."""
 
-CREATE_INCOMING: Final = ("DROP TABLE IF EXISTS incoming", f"CREATE TABLE incoming {_COLUMNS}")
-"""Table for the rows of another source, until all rows are read."""
 INDEX_INCOMING: Final = "CREATE INDEX by_incoming_key ON incoming (key) WHERE key IS NOT NULL"
-COUNT_DUPLICATES: Final = """SELECT coalesce(sum(n), 0) FROM
-    (SELECT count(*) - 1 AS n FROM incoming WHERE key IS NOT NULL GROUP BY key)"""
+COUNT_DUPLICATES: Final = """SELECT CAST(coalesce(sum(n), 0) AS INTEGER) FROM
+    (SELECT count(*) - 1 AS n FROM incoming WHERE key IS NOT NULL GROUP BY key) AS repeated"""
 FIRST_DUPLICATES: Final = """SELECT max(line), min(line) FROM incoming WHERE key IS NOT NULL
     GROUP BY key HAVING count(*) > 1 ORDER BY 1 LIMIT 5"""
 HAS_NEW_USERS: Final = """SELECT EXISTS (SELECT 1 FROM incoming WHERE key IS NULL AND state = 0) AND (
@@ -231,6 +237,24 @@ REPLACE_ROWS: Final = (
     "ALTER TABLE incoming RENAME TO rows",
 )
 
+
+@frozen
+class Dialect:
+    """Statements of a journal that the databases have each in its own form."""
+
+    create_incoming: tuple[str, ...]
+    """Create the table for the rows of another source, until all rows are read."""
+    has_timelines: str
+    pulse: str
+    """Count the outcomes by part; the values are the begin, the width and the number of the last part."""
+
+
+SQLITE: Final = Dialect(
+    create_incoming=("DROP TABLE IF EXISTS incoming", f"CREATE TABLE incoming {_COLUMNS}"),
+    has_timelines="SELECT count(*) FROM sqlite_schema WHERE name = 'timelines'",
+    pulse="""SELECT min(CAST((at - ?) / ? AS INTEGER), ?), count(*) FROM rows
+        WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1""",
+)
 NOT_A_JOURNAL: Final = "is not a journal of a job: check the path, or give the path of a new file"
 ERROR_REASONS: Final[Mapping[str, str]] = {
     "locked": "is in use by another process: a single process at a time can use a journal",

@@ -1,13 +1,12 @@
 """Match the rows of a source that can be read once to the rows of a journal."""
 
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import frozen
 
-from sunshine_async.journal.database import JournalError, insert_rows
+from sunshine_async.journal.database import JournalError
 from sunshine_async.journal.rows import PENDING, JournalRow, Rules, SourceRow, State
 from sunshine_async.journal.sql import CREATED, CREATED_TEXTS, UNKNOWN_TEXTS, USER_DOUBT
 
@@ -46,6 +45,13 @@ _ROWS_CHANGED: Final = (
 )
 
 
+class Database(Protocol):
+    """A connection to SQLite or PostgreSQL, within a transaction."""
+
+    def execute(self, query: str, values: Sequence[Any] = ..., /) -> Any:
+        """Execute *query*, with a ``?`` for each of *values*; return the cursor."""
+
+
 class _StoredRow(NamedTuple):
     """A row of the journal, with the result of `USER_DOUBT`."""
 
@@ -77,7 +83,9 @@ class RowMatcher:
     session. A row with the number of this session was matched, or written, in this session.
     """
 
-    database: sqlite3.Connection
+    database: Database
+    insert: Callable[[Sequence[SourceRow]], int]
+    """Inserts rows; returns the number of the last row."""
     session: int
     rules: Rules
     states: Sequence[State]
@@ -208,10 +216,10 @@ class RowMatcher:
         """Add a row, instead of waiting rows of the same user from earlier sessions."""
         if line.key is not None and self.rules.differ:
             self.database.execute(_SUPERSEDE, (str(line.line), line.key, self.session))
-        number = insert_rows(self.database, [line])
+        number = self.insert([line])
         if state is State.BAD:
             code, reason = "bad row", line.reason
-        doubt = state in (State.BEGUN, State.UNKNOWN)
+        doubt = int(state in (State.BEGUN, State.UNKNOWN))
         values = (state, outcome, code, reason, user.remote_id, doubt, self.session, number)
         self.database.execute(_SET_ROW, values)
         return JournalRow(number, state, user.remote_id, code=code, reason=reason)

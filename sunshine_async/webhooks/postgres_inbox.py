@@ -26,6 +26,7 @@ from typing import Any, Final, LiteralString, NoReturn
 import orjson
 import psycopg
 
+from sunshine_async.errors import ConfigurationError
 from sunshine_async.journal.postgres_database import (
     READ_ONLY,
     Address,
@@ -211,9 +212,7 @@ class PostgresInbox:
             connection.execute(sql.END_STOPPED)
             with connection.transaction():
                 connection.execute(sql.LOCK)
-                check_tables(
-                    connection, "sunshine_inbox", sql.TABLES, version=sql.VERSION, name=self.name
-                )
+                self._check_tables(connection)
                 values = {
                     "worker": self._worker, "known": list(self._known), "now": time.time(),
                 }  # fmt: skip
@@ -223,6 +222,13 @@ class PostgresInbox:
             raise
         self._connection = connection
         return connection
+
+    def _check_tables(self, connection: psycopg.Connection[Any]) -> None:
+        problem = check_tables(
+            connection, "sunshine_inbox", sql.TABLES, version=sql.VERSION, name=self.name
+        )
+        if problem is not None:
+            raise ConfigurationError(problem)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,0 +1,454 @@
+"""A journal in a PostgreSQL database, for jobs that another machine may finish.
+
+A journal is a schema. Its owner is a row of the table ``owner``, and holds a lease: the right to write
+and to send. A thread renews the lease on a connection of its own, so that a long write doesn't end the
+lease. Each write locks the owner's row first, and is refused without that row (fencing). A process that
+finds the lease ended deletes the row, and becomes the owner.
+
+While the server is away, writes are repeated. After a commit without an answer the server tells if the
+transaction was committed, so that nothing is written twice.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from secrets import randbits
+from threading import Lock
+from typing import Any, ClassVar, Final, NoReturn, TypeVar, cast
+from urllib.parse import parse_qsl, quote, urlencode
+
+import psycopg
+from attrs import evolve, frozen
+from psycopg.abc import Buffer
+from psycopg.types.string import StrDumperUnknown, TextLoader
+
+from sunshine_async.journal import postgres_sql, sql
+from sunshine_async.journal.database import VERSION, JournalError
+from sunshine_async.journal.job_journal import JobJournal, Statement, is_uncertain
+from sunshine_async.journal.lease import PATIENCE, Lease, LeaseState, now
+from sunshine_async.journal.postgres_database import (
+    NO_ADDRESS,
+    READ_ONLY,
+    Address,
+    ascii_text,
+    check_tables,
+    parse_address,
+    plain_text,
+    reason_of,
+)
+from sunshine_async.journal.reader import JournalQueries
+from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
+from sunshine_async.journal.stream import Database
+
+T = TypeVar("T")
+
+LEASE: Final = 10.0
+"""Seconds of a lease, unless the URL says otherwise."""
+_SHORTEST: Final = 1.0
+_JOB: Final = re.compile("[a-z0-9_]{1,40}")
+_POLL: Final = 0.2  # seconds between two looks at a server that is away, or at another's lease
+_MAX_KEY: Final = 2000  # bytes: longer keys don't fit an index
+_SHOWN_KEY: Final = 100  # characters of a longer key
+_TEMPORARY: Final = ("08", "25P03", "53300", "55P03", "57P")
+"""Begins of the SQLSTATE of errors that pass: the job waits."""
+_REASONS: Final[Mapping[str, str]] = {
+    "25006": READ_ONLY,
+    "3D000": "can't be used: the server has no such database. Create the database, or check the name",
+    "42501": (
+        "can't be used: the user lacks a privilege. Grant CREATE and TEMPORARY on the database, or "
+        "all on the journal's schema and its tables"
+    ),
+    "53100": (
+        "can't be written: the server's disk is full. Free some space, and run the same command again"
+    ),
+    "55P03": "is held up by another transaction: look for locks on the journal's schema",
+    "57P": "is away: the server has ended the connection. Run the same again once the server is back",
+}
+"""Messages, by the begin of the SQLSTATE."""
+
+
+@frozen
+class PostgresPlace:
+    """Place of a journal: a database, and the name of the job in the database."""
+
+    address: Address
+    job: str = ""
+    lease: float = LEASE
+
+    @property
+    def schema(self) -> str:
+        """The schema with the tables of the journal."""
+        return f"sunshine_journal_{self.job}" if self.job else "sunshine_journal"
+
+    def __str__(self) -> str:
+        """Return the URL without the password."""
+        given = {name: str(part) for name, part in self.address.parts.items() if "pass" not in name}
+        host, port, name, user = (
+            quote(given.pop(part, ""), safe="[]:") for part in ("host", "port", "dbname", "user")
+        )
+        server = f"{user and user + '@'}{f'[{host}]' if ':' in host else host}{port and ':' + port}"
+        given |= {"job": self.job} if self.job else {}
+        given |= {"lease": f"{self.lease:g}"} if self.lease != LEASE else {}
+        query = f"?{urlencode(given)}" if given else ""
+        return f"postgresql://{server}/{name}{query}"
+
+
+def parse_place(url: str) -> PostgresPlace | str:
+    """Return the place in *url*, or a problem in words without the URL; raise nothing.
+
+    ``job`` and ``lease`` in the query of the URL are the name of the job and the seconds of a lease.
+    """
+    start, _, query = url.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    job, lease = given.get("job", ""), given.get("lease", str(LEASE))
+    rest = [part for part in query.split("&") if not part.startswith(("job=", "lease="))]
+    address = parse_address("?".join(filter(None, (start, "&".join(rest)))))
+    if address is None:
+        return NO_ADDRESS.format("journal")
+    if "job" in given and not _JOB.fullmatch(job):
+        return "journal: the job in the URL must be 1 to 40 characters of a-z, 0-9 and _"
+    try:
+        seconds = float(lease)
+    except ValueError:
+        seconds = 0.0
+    if not _SHORTEST <= seconds < PATIENCE:
+        return f"journal: the lease in the URL must be {_SHORTEST:g} to {PATIENCE:g} seconds"
+    return PostgresPlace(address, job, seconds)
+
+
+class _Queries(JournalQueries):
+    """Queries to the journal at *place*, on a connection that is made when needed."""
+
+    dialect: ClassVar = postgres_sql.POSTGRES
+    _READ_ONLY: ClassVar[bool]
+
+    def __init__(self, place: PostgresPlace) -> None:
+        self._place: Final = place
+        self._lock: Final = Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._application = "sunshine-async journal"
+        self._process: Final = os.getpid()
+
+    @property
+    def name(self) -> str:
+        """The URL without the password."""
+        return str(self._place)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        """Return the connection, made anew unless there is one."""
+        if self._connection is None:
+            self._connection = self._open(self._application)
+        return self._connection
+
+    def _open(self, application: str, *, commit: str = "on") -> psycopg.Connection[Any]:
+        """Return a new connection with the tables of the journal."""
+        connection = self._place.address.connect(application)
+        try:
+            settings = {
+                "schema": self._place.schema, "commit": commit,
+                "read_only": "on" if self._READ_ONLY else "off",
+            }  # fmt: skip
+            connection.execute(postgres_sql.SETTINGS, settings)
+        except BaseException:
+            connection.close()
+            raise
+        connection.adapters.register_dumper(str, _TextDumper)
+        connection.adapters.register_loader("text", _TextLoader)
+        return connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self._process == os.getpid():  # else: the parent's
+            connection.close()
+
+    def _check_exists(self, connection: psycopg.Connection[Any]) -> None:
+        schema = self._place.schema
+        [[exists]] = connection.execute(postgres_sql.HAS_SCHEMA, {"schema": schema}).fetchall()
+        if not exists:
+            self._fail("isn't there: check the database, and the name of the job in the URL")
+
+    def _fail(self, reason: str) -> NoReturn:
+        message = f"{self.name} {reason}"
+        raise JournalError(message)
+
+
+class PostgresReader(_Queries):
+    """The journal at *place*, read only: also while a job runs, and after a kill.
+
+    Methods raise `JournalError` for a journal that isn't there or can't be read.
+    """
+
+    _READ_ONLY = True
+
+    @property
+    def running(self) -> bool:
+        """True while a process has the journal for a job."""
+        [[running]] = self._fetch_all(postgres_sql.RUNNING)
+        return bool(running)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._disconnect()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            self._check_exists(super()._connect())
+        return super()._connect()
+
+    def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock:
+            try:
+                return _Statements(self._connect()).execute(query, values).fetchall()
+            except psycopg.Error as error:
+                reason = reason_of(error, _REASONS, goes_on="Run the same again")
+            self._disconnect()
+        return self._fail(reason)
+
+
+class PostgresJournal(_Queries, JobJournal):
+    """The journal at *place*, created where the schema is missing, unless *must_exist* is set.
+
+    The constructor waits for the end of the lease of an owner that was killed, and raises
+    `JournalError` if another process has the journal. While the server is away a method waits,
+    two minutes at most. After the loss of the lease, and after a fork, methods raise `JournalError`.
+    """
+
+    _READ_ONLY = False
+
+    def __init__(self, place: PostgresPlace, *, must_exist: bool = False) -> None:
+        super().__init__(place)
+        self._owner: Final = {"token": randbits(62), "lease": place.lease}
+        self._application = _application(self._owner["token"])
+        self._renewing: psycopg.Connection[Any] | None = None
+        try:
+            since = self._take(must_exist=must_exist)
+        except BaseException:
+            self._disconnect()
+            raise
+        self._lease: Final = Lease(place.lease, self._renew, since=since)
+        self.lease = self._lease
+
+    def close(self) -> None:
+        """Close the journal; another process may then open the journal."""
+        if self._process != os.getpid():
+            return
+        self._lease.end()
+        with self._lock:
+            with suppress(psycopg.Error):  # else the lease ends by itself
+                self._connect().execute(postgres_sql.RELEASE, self._owner)
+            self._disconnect()
+        if self._renewing is not None:
+            self._renewing.close()
+
+    def _take(self, *, must_exist: bool) -> float:
+        """Become the owner; return the time since which the lease counts."""
+        seen = None
+        while True:
+            since, reason = now(), ""
+            try:
+                connection = self._connect()
+                with connection.transaction():
+                    owner = self._try_to_take(connection, must_exist=must_exist)
+            except psycopg.Error as error:
+                owner, reason = None, reason_of(error, _REASONS, goes_on="Run the same again")
+            if reason:
+                self._fail(reason)
+            if owner is None:
+                return since
+            if seen not in (None, owner):
+                self._fail(sql.ERROR_REASONS["locked"])
+            seen = owner
+            time.sleep(_POLL)
+
+    def _try_to_take(self, connection: psycopg.Connection[Any], *, must_exist: bool) -> Any:
+        """Become the owner and return None, or return the owner with the last renewal."""
+        connection.execute(postgres_sql.LOCK, {"schema": self._place.schema})
+        if must_exist:
+            self._check_exists(connection)
+        problem = check_tables(
+            connection, self._place.schema, postgres_sql.TABLES, version=VERSION, name=self.name
+        )
+        if problem is not None:
+            raise JournalError(problem)
+        owner = connection.execute(postgres_sql.OWNER).fetchone()
+        if owner is not None:
+            token, seen_at, has_ended = owner
+            if not has_ended:
+                return token, seen_at
+            ended = {"application": _application(token)}
+            connection.execute(postgres_sql.END_SESSIONS, ended)
+            connection.execute(postgres_sql.DELETE_ENDED)
+        if connection.execute(postgres_sql.INSERT_OWNER, self._owner).fetchone() is None:
+            return owner  # renewed at the last moment
+        for statement in sql.RECOVER:
+            connection.execute(statement.encode())
+        return None
+
+    def _renew(self) -> bool:
+        """Renew the lease; return False if another process has the journal."""
+        try:
+            if self._renewing is None:
+                name = "sunshine-async journal lease"
+                self._renewing = self._open(name, commit="off")
+            found = self._renewing.execute(postgres_sql.RENEW, self._owner).fetchone()
+        except psycopg.Error:
+            connection, self._renewing = self._renewing, None
+            if connection is not None:
+                connection.close()
+            raise
+        return found is not None
+
+    def _commit(self, work: Callable[[Database], T]) -> T:
+        results: list[T] = []
+        number = ""  # of the transaction whose commit had no answer
+
+        def transact(connection: psycopg.Connection[Any]) -> T:
+            nonlocal number
+            if number and self._is_committed(connection, number):
+                return results[-1]
+            number = ""
+            with connection.transaction():
+                fence = connection.execute(postgres_sql.FENCE, self._owner).fetchone()
+                if fence is None:
+                    self._lease.lose()
+                    self._fail_lost()
+                results.append(work(_Statements(connection)))
+                [number] = fence
+            return results[-1]
+
+        return self._repeat(transact)
+
+    def _is_committed(self, connection: psycopg.Connection[Any], number: str) -> bool:
+        """Return True if the transaction *number* was committed, once that transaction has ended."""
+        connection.execute(postgres_sql.END_SESSIONS, {"application": self._application})
+        while True:
+            [[outcome]] = connection.execute(postgres_sql.OUTCOME, (number,)).fetchall()
+            if outcome != "in progress":
+                return bool(outcome == "committed")
+            time.sleep(_POLL)
+
+    def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._repeat(
+            lambda connection: _Statements(connection).execute(query, values).fetchall()
+        )
+
+    def _repeat(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Return the result of *action*; repeat *action* as long as the server is away."""
+        if self._process != os.getpid():
+            self._fail(
+                "was opened before a fork: open the journal after the fork, in the process that "
+                "uses the journal"
+            )
+        until = None
+        with self._lock:
+            while True:
+                try:
+                    return action(self._connect())
+                except psycopg.Error as error:
+                    reason = reason_of(error, _REASONS, goes_on="Run the same again")
+                    state = error.sqlstate
+                self._disconnect()
+                until = until or now() + PATIENCE
+                is_over = state is not None and not state.startswith(_TEMPORARY)
+                if is_over or now() > until or self._lease.wait(_POLL):
+                    self._fail(reason)
+                if self._lease.state is LeaseState.LOST:
+                    self._fail_lost()
+
+    def _fail_lost(self) -> NoReturn:
+        self._fail(
+            f"has another owner: this process didn't renew its lease of {self._place.lease:g} s in "
+            "time. This process writes and sends nothing more; the other process goes on"
+        )
+
+    def _insert(self, database: Database, lines: Sequence[SourceRow], *, table: str) -> int:
+        connection = cast("_Statements", database).connection
+        last_number = postgres_sql.LAST_NUMBER.format(table=table).encode()
+        copy_rows = postgres_sql.COPY_ROWS.format(table=table).encode()
+        [[last]] = connection.execute(last_number).fetchall()
+        with connection.cursor() as cursor, cursor.copy(copy_rows) as copy:
+            for number, line in enumerate(lines, last + 1):
+                bad = (0, None) if line.reason is None else (5, "bad row")
+                copy.write_row(
+                    (number, line.line, line.key, line.hash, line.body, *bad, line.reason)
+                )
+        return int(last) + len(lines)
+
+    def add(self, lines: Iterable[SourceRow]) -> int:
+        """Add rows, as `JobJournal.add` does; a hash stands for the end of a very long key."""
+        return super().add(map(_with_short_key, lines))
+
+    def meet(
+        self, lines: Sequence[SourceRow], rules: Rules, *, states: Sequence[State] = ()
+    ) -> list[JournalRow | None]:
+        """Match rows, as `JobJournal.meet` does, with keys as in `add`."""
+        return super().meet([*map(_with_short_key, lines)], rules, states=states)
+
+    def _pending(self, states: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+        return self._fetch_all(postgres_sql.SELECT_PENDING.format(states=states), values)
+
+    def _state_statements(
+        self, marks: Sequence[Update], begun: Mapping[int, str | None], done: Done
+    ) -> Iterable[Statement]:
+        at = time.time()
+        if begun:
+            yield postgres_sql.UPDATE_BEGUN, (at, self.session, [*begun], [*begun.values()])
+        if marks:
+            columns = map(list, zip(*map(_values, marks), strict=True))
+            yield postgres_sql.UPDATE_ROWS, (self.session, *columns)
+        for (outcome, sent), rows in done.items():
+            values = (outcome, int(sent), at, self.session, [*rows], [*rows.values()])
+            yield postgres_sql.UPDATE_DONE, values
+
+
+@frozen
+class _Statements:
+    """A connection that takes the statements of all databases."""
+
+    connection: psycopg.Connection[Any]
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
+        """Execute *query*, with a ``?`` for each of *values*; return the cursor."""
+        return self.connection.execute(_translated(query), values)
+
+
+@cache
+def _translated(query: str) -> bytes:
+    """Return a statement of all databases with the placeholders of psycopg."""
+    return query.replace("?", "%s").encode()
+
+
+class _TextDumper(StrDumperUnknown):
+    """Writes texts as `ascii_text`."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(ascii_text(obj))
+
+
+class _TextLoader(TextLoader):
+    """Reads texts of `_TextDumper`."""
+
+    def load(self, data: Buffer) -> str | bytes:
+        return plain_text(cast("str", super().load(data)))
+
+
+def _application(token: float) -> str:
+    """Return the name of an owner's connections in the lists of the server."""
+    return f"sunshine-async journal {token}"
+
+
+def _values(mark: Update) -> tuple[Any, ...]:
+    return (
+        mark.number, int(mark.state), mark.at, mark.outcome, mark.code, mark.status, mark.reason,
+        mark.remote_id, int(mark.sent), int(is_uncertain(mark)),
+    )  # fmt: skip
+
+
+def _with_short_key(line: SourceRow) -> SourceRow:
+    if line.key is None or len(ascii_text(line.key)) <= _MAX_KEY:
+        return line
+    return evolve(line, key=f"{line.key[:_SHOWN_KEY]}... {sha256(line.key.encode()).hexdigest()}")

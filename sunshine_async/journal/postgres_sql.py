@@ -1,0 +1,79 @@
+"""SQL of a journal in PostgreSQL: tables, the owner's lease, and the statements that SQLite has otherwise."""
+
+from typing import Final
+
+from sunshine_async.journal import sql
+
+_COLUMNS: Final = """(
+        number BIGINT PRIMARY KEY, line BIGINT NOT NULL, key TEXT, hash BYTEA NOT NULL,
+        state SMALLINT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, outcome TEXT, code TEXT,
+        status INTEGER, reason TEXT, remote_id TEXT, at FLOAT8, body BYTEA,
+        session INTEGER NOT NULL DEFAULT 0, doubt INTEGER NOT NULL DEFAULT 0)"""
+TABLES: Final = (
+    f"CREATE TABLE rows {_COLUMNS}",
+    """CREATE TABLE users (key TEXT PRIMARY KEY, hash BYTEA NOT NULL, doubt INTEGER NOT NULL,
+        remote_id TEXT)""",
+    """CREATE TABLE made (number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        hash BYTEA NOT NULL, state INTEGER NOT NULL, remote_id TEXT)""",
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    sql.CREATE_TIMELINES,
+    """CREATE TABLE owner (token BIGINT PRIMARY KEY, lease INTERVAL NOT NULL,
+        seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp())""",
+)
+"""The tables of the file, and ``owner``: the process that has the journal, with a lease."""
+SETTINGS: Final = """SELECT set_config(name, value, false) FROM (VALUES
+    ('search_path', %(schema)s), ('client_min_messages', 'warning'), ('client_encoding', 'UTF8'),
+    ('synchronous_commit', %(commit)s), ('default_transaction_isolation', 'read committed'),
+    ('default_transaction_read_only', %(read_only)s), ('statement_timeout', '0'),
+    ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '30s'))
+    AS settings (name, value)"""
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%(schema)s, 0))"
+"""One process at a time makes tables, or takes a journal."""
+HAS_SCHEMA: Final = "SELECT to_regclass(%(schema)s || '.version') IS NOT NULL"
+_HAS_ENDED: Final = "greatest(seen_at, pg_postmaster_start_time()) < clock_timestamp() - lease"
+"""The time in which the server was down doesn't count."""
+OWNER: Final = f"SELECT token, seen_at::text, {_HAS_ENDED} FROM owner"  # noqa: S608 - own names
+END_SESSIONS: Final = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = %(application)s AND datname = current_database()
+        AND usename = current_user AND pid <> pg_backend_pid()"""
+"""End the connections of an owner whose lease has ended: a stopped process may be within a write."""
+DELETE_ENDED: Final = f"DELETE FROM owner WHERE {_HAS_ENDED}"  # noqa: S608 - own names
+INSERT_OWNER: Final = """INSERT INTO owner
+    SELECT %(token)s, make_interval(secs => %(lease)s) WHERE NOT EXISTS (SELECT FROM owner)
+    RETURNING token"""
+RELEASE: Final = "DELETE FROM owner WHERE token = %(token)s"
+RENEW: Final = (
+    "UPDATE owner SET seen_at = clock_timestamp() WHERE token = %(token)s RETURNING token"
+)
+FENCE: Final = """SELECT pg_current_xact_id()::text FROM owner WHERE token = %(token)s
+    FOR KEY SHARE"""
+"""In each write: no row unless the process has the journal. Until the end of the write no other process can
+take the journal, while `RENEW` goes on."""
+OUTCOME: Final = "SELECT pg_xact_status(%s::text::xid8)"
+"""The outcome of a write whose commit had no answer."""
+
+LAST_NUMBER: Final = "SELECT coalesce(max(number), 0) FROM {table}"
+COPY_ROWS: Final = "COPY {table} (number, line, key, hash, body, state, code, reason) FROM STDIN"
+SELECT_PENDING: Final = """SELECT number, state, remote_id, hash FROM rows
+    WHERE number > ? AND number <= ? AND state IN ({states}) AND (? OR coalesce(code, '') <> ?)
+    ORDER BY number LIMIT ?"""
+UPDATE_ROWS: Final = """UPDATE rows SET state = mark.state, at = mark.at, outcome = mark.outcome,
+        code = mark.code, status = mark.status, reason = mark.reason,
+        remote_id = coalesce(mark.remote_id, rows.remote_id), attempts = attempts + mark.sent,
+        doubt = mark.doubt, session = ?
+    FROM unnest(?::bigint[], ?::smallint[], ?::float8[], ?::text[], ?::text[], ?::integer[],
+        ?::text[], ?::text[], ?::integer[], ?::integer[]) AS mark
+        (number, state, at, outcome, code, status, reason, remote_id, sent, doubt)
+    WHERE rows.number = mark.number"""
+_UNNEST: Final = "FROM unnest(?::bigint[], ?::text[]) AS {name} (number, remote_id)"
+UPDATE_DONE: Final = sql.SET_DONE + _UNNEST.format(name="done") + " WHERE rows.number = done.number"
+UPDATE_BEGUN: Final = (
+    sql.SET_BEGUN + _UNNEST.format(name="begun") + " WHERE rows.number = begun.number"
+)
+RUNNING: Final = f"SELECT EXISTS (SELECT FROM owner WHERE NOT {_HAS_ENDED})"  # noqa: S608 - own names
+POSTGRES: Final = sql.Dialect(
+    create_incoming=("DROP TABLE IF EXISTS incoming", f"CREATE TABLE incoming {_COLUMNS}"),
+    has_timelines="SELECT 1",
+    pulse="""SELECT least(CAST(trunc((at - ?) / ?) AS INTEGER), ?), count(*) FROM rows
+        WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1""",
+)
