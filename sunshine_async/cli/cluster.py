@@ -2,14 +2,18 @@
 
 import logging
 import signal
+import time
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import anyio
 import typer
+from anyio import to_thread
 
 from sunshine_async import ConfigurationError
+from sunshine_async._calls.client import Client
 from sunshine_async.cli.import_options import PaceAddress, Rate
 from sunshine_async.cli.options import (
     SIGNAL_STATUS,
@@ -33,6 +37,10 @@ _OF_WORKERS: Final = (
     "show_data",
 )  # fmt: skip
 """Options of an import that have no effect on a cluster."""
+_NOISY: Final = ("procrastinate", "psycopg.pool")
+"""Loggers that are silent: the notes say the same, without tracebacks."""
+_WATCH: Final = 1.0
+"""Seconds between two lines of ``job show --watch``."""
 _EXTRA: Final = "a cluster needs Procrastinate: pip install 'sunshine-async[cluster]'"
 _WAITING: Final = (
     "{} parts are with the workers (sunshine-async worker --cluster ...). An interrupt ends this "
@@ -99,19 +107,44 @@ def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Pri
     stored = _import("jobs.cluster").ClusterPlan(
         part=first, source=rows.name, is_shared=values["shared_file"], options=plan.options
     )
-    return anyio.run(_submit, values["cluster"], stored, plan.about(rows), printer)
+    return anyio.run(_submit, values["cluster"], stored, printer)
 
 
-async def _submit(place: Place, stored: Any, about: dict[str, str], printer: Printer) -> int:
-    async with _import("jobs.cluster").open_cluster(place) as cluster:
+async def _submit(place: Place, stored: Any, printer: Printer) -> int:
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    module = _import("jobs.cluster")
+    async with module.open_cluster(place) as cluster:
         number = await cluster.submit(stored)
         printer.print_note(_WAITING.format(stored.part.count))
         async for endings in cluster.watch(number):
             ended = sum(ending is not None for ending, _ in endings)
             printer.print_note(f"{ended} of {len(endings)} parts have ended.")
-        report = await cluster.report(number)
-    printer.print_report(report, missing=0, **about)
-    return JobResult(report, read=report.rows + report.waiting).status
+    state = await to_thread.run_sync(module.read_import, place)
+    _show(state, printer)
+    return JobResult(state.report, read=state.report.rows + state.report.waiting).status
+
+
+def show_cluster(place: Place, printer: Printer, *, watch: bool) -> bool:
+    """Show the import at *place*, after the end with *watch*; return False if there is no import."""
+    if isinstance(place, str | Path) or not find_spec("procrastinate"):
+        return False
+    read_import = _import("jobs.cluster").read_import
+    while (state := read_import(place)) and watch and None in state.endings:
+        printer.print_note(f"{state.progress}, {state.report.rows:,} rows.")
+        time.sleep(_WATCH)
+    if state is None:
+        return False
+    _show(state, printer)
+    return True
+
+
+def _show(state: Any, printer: Printer) -> None:
+    part = state.plan.part
+    printer.print_report(
+        state.report, missing=0, file=state.plan.source, service=part.service, mode=part.mode.value,
+        parts=state.progress,
+    )  # fmt: skip
 
 
 def worker(
@@ -152,9 +185,12 @@ def worker(
 async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -> int:
     cluster, workers = _import("jobs.cluster"), _import("jobs.cluster_worker")
     printer = Printer()
-    for name in ("procrastinate", "psycopg.pool"):  # the notes say the same, without tracebacks
+    for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     status = 0
+
+    def connect(service: str) -> Client:
+        return find_service(service).connect(connection)
 
     async def watch() -> None:
         nonlocal status
@@ -164,12 +200,7 @@ async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -
                 running.stop()
 
     async with cluster.open_cluster(place) as opened:
-        running = workers.ClusterWorker(
-            opened,
-            lambda name: find_service(name).connect(connection),
-            printer.print_note,
-            heartbeat,
-        )
+        running = workers.ClusterWorker(opened, connect, printer.print_note, heartbeat)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
             await running.run()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from sunshine_async import ConfigurationError
+from sunshine_async.cli.cluster import show_cluster
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, Write, database_files
 from sunshine_async.cli.options import choice, exit_on_error, journal_place, option
 from sunshine_async.cli.output import (
@@ -83,10 +84,12 @@ def show(
 ) -> None:
     """Show the counts, the time and the speed of a job, and an example of each error.
 
-    A job that another process runs is shown too; the job doesn't wait for that.
+    A job that another process runs is shown too; the job doesn't wait for that. Of an import by workers (--cluster) all parts are shown together.
     """
     with exit_on_error():
         printer = Printer(as_json=as_json)
+        if show_cluster(place, printer, watch=watch):
+            return
         with closing(open_reader(place)) as reader:
             while watch and reader.running:
                 _show_live(reader, printer)

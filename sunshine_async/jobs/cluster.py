@@ -18,10 +18,10 @@ from typing import Any, Final, LiteralString, cast
 import anyio
 import orjson
 import psycopg
-from anyio import to_thread
 from attrs import asdict, define, evolve, field, frozen
 from procrastinate import App, PsycopgConnector, exceptions
 from procrastinate.schema import SchemaManager
+from psycopg.errors import RaiseException
 
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.journaled import restore_totals
@@ -39,6 +39,7 @@ PAUSE: Final = 1.0
 """Seconds between two looks at the database, and between two attempts."""
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
 _LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
+_HAS_TABLES: Final = "SELECT to_regclass('sunshine_cluster.imports') IS NOT NULL"
 _HAS_QUEUE: Final = "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
 _TABLES: Final = """CREATE SCHEMA IF NOT EXISTS sunshine_cluster;
     CREATE TABLE IF NOT EXISTS sunshine_cluster.imports (
@@ -49,7 +50,7 @@ _TABLES: Final = """CREATE SCHEMA IF NOT EXISTS sunshine_cluster;
         data BYTEA NOT NULL, PRIMARY KEY (import, place))"""
 """*plan*: a `ClusterPlan`. *ending* of a part: an `Ending`, or NULL while the part has to be run.
 ``chunks``: the files, until all parts have ended."""
-_SELECT_IMPORT: Final = """SELECT plan, EXISTS (SELECT FROM sunshine_cluster.parts
+_SELECT_IMPORT: Final = """SELECT id, plan, EXISTS (SELECT FROM sunshine_cluster.parts
         WHERE import = id AND ending IS DISTINCT FROM 'all rows taken')
     FROM sunshine_cluster.imports WHERE name = %s"""
 _ADD_IMPORT: Final = """INSERT INTO sunshine_cluster.imports (name, plan) VALUES (%s, %s)
@@ -115,13 +116,18 @@ class ClusterPlan:
 
 
 class _Connector(PsycopgConnector):
-    """A connector whose writes wait for a database that is away."""
+    """A connector whose writes wait for a database that is away.
+
+    The queue refuses the end of a task that other workers have taken: the end is then theirs.
+    """
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
         while True:
             try:
                 await super().execute_query_async(query, **arguments)
             except exceptions.ConnectorException as error:
+                if isinstance(error.__cause__, RaiseException):
+                    return
                 if not isinstance(error.__cause__, psycopg.OperationalError):
                     raise
             else:
@@ -151,7 +157,7 @@ class Cluster:
             name = self.place.job
             known = await (await connection.execute(_SELECT_IMPORT, (name,))).fetchone()
             if known is not None:
-                self._check(plan, ClusterPlan.from_text(known[0]), is_open=known[1])
+                self._check(plan, ClusterPlan.from_text(known[1]), is_open=known[2])
             added = await connection.execute(_ADD_IMPORT, (name, plan.text))
             [(number,)] = await added.fetchall()
             await connection.execute(_ADD_PARTS, (number, plan.part.count))
@@ -208,11 +214,6 @@ class Cluster:
                 yield endings
             await anyio.sleep(PAUSE)
 
-    async def report(self, number: int) -> Report:
-        """Return the report of all parts of an import, so far."""
-        endings = await self.endings(number)
-        return await to_thread.run_sync(_read_report, self.place, number, endings)
-
     async def end(self, number: int, index: int, ending: Ending, reason: str | None) -> None:
         """Record the end of a part; delete the file after the last part."""
         async with self.connection() as connection:
@@ -246,13 +247,57 @@ def journal_of(place: PostgresPlace, number: int, index: int) -> PostgresPlace:
     return evolve(place, job=f"import_{number}_part_{index + 1}")
 
 
+@frozen
+class ImportState:
+    """An import as far as the workers have come: the plan, the endings of the parts, the report."""
+
+    plan: ClusterPlan
+    endings: Sequence[Ending | None]
+    """None: a worker has, or will get, the part."""
+    report: Report
+
+    @property
+    def progress(self) -> str:
+        """The number of parts that have ended, in words."""
+        ended = sum(ending is not None for ending in self.endings)
+        return f"{ended} of {len(self.endings)} parts have ended"
+
+
+def read_import(place: PostgresPlace) -> ImportState | None:
+    """Return the state of the import at *place*; None if the database has no such import.
+
+    The report has the rows of all parts; *seconds* are from the first outcome to the last. Raise
+    `JournalError` for a database that can't be read.
+    """
+    try:
+        with place.address.connect("sunshine-async cluster") as connection:
+            [[has_tables]] = connection.execute(_HAS_TABLES).fetchall()
+            found = has_tables and connection.execute(_SELECT_IMPORT, (place.job,)).fetchone()
+            if not found:
+                return None
+            number, text, _ = found
+            parts = connection.execute(_SELECT_PARTS, (number,)).fetchall()
+    except psycopg.Error as error:
+        reason = reason_of(error, {}, goes_on="Run the same again")
+    else:
+        endings = [ending and Ending(ending) for ending, _ in parts]
+        report = _read_report(place, number, endings, [reason for _, reason in parts])
+        return ImportState(ClusterPlan.from_text(text), endings, report)
+    message = f"{place} {reason}"
+    raise JournalError(message)
+
+
 def _read_report(
-    place: PostgresPlace, number: int, endings: Sequence[tuple[str | None, str | None]]
+    place: PostgresPlace,
+    number: int,
+    endings: Sequence[Ending | None],
+    reasons: Sequence[str | None],
 ) -> Report:
     reports: list[Report] = []
     times: list[float] = []
-    for index, (ending, reason) in enumerate(endings):
-        reports.append(Report(ending=Ending(ending or Ending.STOPPED), reason=reason))
+    for index, ending in enumerate(endings):
+        name = f"part {index + 1}: {reasons[index]}"
+        reports.append(Report(ending=ending or Ending.STOPPED, reason=name if ending else None))
         with (
             closing(PostgresReader(journal_of(place, number, index))) as reader,
             suppress(JournalError),  # no worker has begun the part

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -86,7 +87,7 @@ class ClusterWorker:
         """
         plan = await self.cluster.plan(number)
         part = evolve(plan.part, index=index)
-        self._name = f"part {index + 1} of {part.count} of {plan.source}"
+        self._name = f"part {index + 1} of {part.count} of {Path(plan.source).name}"
         place = journal_of(self.cluster.place, number, index)
         journal = await to_thread.run_sync(open_journal, place)  # raises if another has the part
         try:
