@@ -1,6 +1,7 @@
 """What a journal costs: throughput with and without, memory by rows, resuming, and the next night.
 
     python benchmarks/journal.py [--rows 20000] [--runs 11] [--many 1000000] [--only dixa]
+                                 [--postgres | --postgres URL]
 
 Throughput is that of a job of creates, 64 in flight, against a process that answers after 1 ms.
 The rest runs on a service without a network, in processes of their own: what is left is the job.

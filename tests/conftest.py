@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Generator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 from support.forking import Command, forking
 from support.postgres import PostgresServer, postgres_server
 from support.size import CASES, set_size, sized, some
+
+JOBS = count()
+"""Numbers of journals in a database."""
 
 pytest_plugins = ["sunshine_async.testing"]
 
@@ -80,6 +84,19 @@ def database(postgres: PostgresServer) -> Generator[str]:
     """Return the address of a new database in PostgreSQL."""
     with postgres.database() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres: PostgresServer) -> Generator[str]:
+    """Return the address of a database in PostgreSQL for the journals of many tests."""
+    with postgres.database() as address:
+        yield address
+
+
+@pytest.fixture
+def journal_url(shared_database: str) -> str:
+    """Return the URL of a new journal in PostgreSQL."""
+    return f"{shared_database}?job=job_{next(JOBS)}"
 
 
 @pytest.fixture

@@ -28,10 +28,9 @@ from sunshine_async.jobs.entries import (
     Rows,
     StreamEntries,
 )
-from sunshine_async.jobs.fence import fenced
 from sunshine_async.jobs.job import NO_BETTER, Job, ends_job, problem_of
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, Duplicates, JobOptions
-from sunshine_async.jobs.recovery import CrashSafeSender, is_no_outcome
+from sunshine_async.jobs.recovery import CrashSafeSender, fenced, is_no_outcome
 from sunshine_async.jobs.report import KEPT, Ending, Problem, Report, Trouble
 from sunshine_async.jobs.source import FINISHED, LIVE, OPEN, SUMS, check_job, is_finished, load_file
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service

@@ -1,27 +1,44 @@
 """Crash-safe sending: mark a row in the journal before the first byte, record the outcome after.
 
-A later run finds a mark without an outcome, and looks the row up or sends the row again.
+A later run finds a mark without an outcome, and looks the row up or sends the row again. With a journal
+that has a lease, nothing is sent unless the lease is valid at that moment (`fenced`).
 """
 
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 
 from sunshine_async._calls.client import Client
 from sunshine_async._calls.upsert import UpsertResult
+from sunshine_async._http.messages import (
+    Failure,
+    Headers,
+    Request,
+    Response,
+    SendProgress,
+    Timeout,
+    Wire,
+)
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
-from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
+from sunshine_async.errors import ConflictError, Fault, NotFoundError, SunshineError
 from sunshine_async.jobs.entries import TROUBLES
 from sunshine_async.jobs.job import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.outage import OUTAGE, is_answer, is_outage
 from sunshine_async.jobs.report import Trouble
 from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
 from sunshine_async.jobs.writer import JournalWriter
-from sunshine_async.journal import JournalError, State, Update
+from sunshine_async.journal import JournalError, JournalLease, LeaseState, State, Update
 
+C = TypeVar("C", bound=Client)
+
+_LEASE_POLL: Final = 0.1  # seconds between two looks at a lease that nobody could renew
+_LEASE_LOST: Final = (
+    "not sent: another process has the journal of this job, since this process was silent for too "
+    "long. The other process goes on with the job"
+)
 _STATES: Final[Mapping[Trouble, State]] = {trouble: state for state, trouble in TROUBLES.items()}
 _LOOKED_UP: Final = (
     Recovery.UNKNOWN,
@@ -267,3 +284,30 @@ class CrashSafeSender:
 def is_no_outcome(error: Exception) -> bool:
     """Return True for an *error* that ends the job and is no outcome of the row."""
     return ends_job(error) or isinstance(error, (StoppedError, JournalError))
+
+
+@frozen
+class FencedWire:
+    """Sends through *wire* while *lease* is valid, waits while expired, and fails once lost."""
+
+    wire: Wire
+    lease: JournalLease
+
+    async def send(
+        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
+    ) -> Response | Failure:
+        """Send *request*, or return a permanent failure after the loss of the lease."""
+        while (state := self.lease.state) is LeaseState.EXPIRED:
+            await CLOCK.sleep(_LEASE_POLL)
+        if state is LeaseState.LOST:
+            return Failure(Fault.PERMANENT, _LEASE_LOST)
+        return await self.wire.send(request, headers, timeout=timeout, progress=progress)
+
+    async def aclose(self) -> None:
+        """Close the wire."""
+        await self.wire.aclose()
+
+
+def fenced(client: C, lease: JournalLease | None) -> C:
+    """Return a view of *client* that sends only while *lease* is valid; *client* without a lease."""
+    return client if lease is None else client.with_wire(lambda wire: FencedWire(wire, lease))

@@ -14,7 +14,7 @@ The journal holds bodies only where a job asks for that, and credentials never.
 from sunshine_async.journal.database import VERSION, JournalError
 from sunshine_async.journal.job_journal import JobJournal
 from sunshine_async.journal.journal import Journal, copy_journal
-from sunshine_async.journal.lease import Lease, LeaseState
+from sunshine_async.journal.lease import JournalLease, LeaseState
 from sunshine_async.journal.places import Place, open_journal, open_reader, place_of
 from sunshine_async.journal.reader import Found, JournalQueries, JournalReader, JournalReport
 from sunshine_async.journal.rows import PENDING, Done, JournalRow, Rules, SourceRow, State, Update
@@ -34,12 +34,12 @@ __all__ = [
     "JobJournal",
     "Journal",
     "JournalError",
+    "JournalLease",
     "JournalQueries",
     "JournalReader",
     "JournalReport",
     "JournalRow",
     "Kept",
-    "Lease",
     "LeaseState",
     "Line",
     "Mark",

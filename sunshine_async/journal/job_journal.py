@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from sunshine_async.journal import sql
-from sunshine_async.journal.lease import Lease
+from sunshine_async.journal.lease import JournalLease
 from sunshine_async.journal.reader import STATES, JournalQueries, state_list
 from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
 from sunshine_async.journal.stream import Database, RowMatcher
@@ -26,7 +26,7 @@ class JobJournal(JournalQueries):
     read or written; then nothing has changed.
     """
 
-    lease: Lease | None = None
+    lease: JournalLease | None = None
     """The lease that sending needs; None: the journal can't get another owner while open."""
     session: int = 0
     """Number of the session that writes now."""

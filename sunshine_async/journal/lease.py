@@ -1,4 +1,4 @@
-"""Lease of a journal that several machines reach: the right of one owner, for a few seconds at a time."""
+"""JournalLease of a journal that several machines reach: the right of one owner, for a few seconds at a time."""
 
 import time
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class LeaseState(Enum):
     LOST = "another process has the lease, or nobody could renew the lease for too long"
 
 
-class Lease:
+class JournalLease:
     """Lease of *seconds* from the time *since* on, which *renew* prolongs in a thread until `end`.
 
     *renew*, a method, returns False once another owner has the lease. The thread ends with the

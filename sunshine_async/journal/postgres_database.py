@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import psycopg
 from attrs import field, frozen
+from psycopg import InterfaceError, OperationalError
 from psycopg.conninfo import conninfo_to_dict
 
 NO_ADDRESS: Final = (
@@ -105,16 +106,21 @@ def plain_text(text: str) -> str:
     return decoded
 
 
+def is_lost(error: psycopg.Error) -> bool:
+    """Return True if *error* is about a connection that couldn't be made, or was lost."""
+    return error.sqlstate is None and isinstance(error, (OperationalError, InterfaceError))
+
+
 def reason_of(error: psycopg.Error, reasons: Mapping[str, str], *, goes_on: str) -> str:
     """Return the reason of *error*, and the next step; the server's text may have personal data.
 
     *reasons* are messages by the begin of the SQLSTATE; *goes_on* says that all goes on without
     help, once the server can be reached.
     """
-    state = error.sqlstate
-    if state is None:  # no answer of the server: the text is about the connection
+    if is_lost(error):  # no answer of the server: the text is about the connection
         text = " ".join(str(error).split()).rstrip(".")
         return f"can't be reached: {text}. {goes_on} once the server can be reached"
+    state = error.sqlstate or ""
     found = (text for begin, text in reasons.items() if state.startswith(begin))
     name = type(error).__name__
     return next(found, f"can't be used: {name} ({state}). Look into the log of the server")

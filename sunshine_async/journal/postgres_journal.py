@@ -29,13 +29,14 @@ from psycopg.types.string import StrDumperUnknown, TextLoader
 from sunshine_async.journal import postgres_sql, sql
 from sunshine_async.journal.database import VERSION, JournalError
 from sunshine_async.journal.job_journal import JobJournal, Statement, is_uncertain
-from sunshine_async.journal.lease import PATIENCE, Lease, LeaseState, now
+from sunshine_async.journal.lease import PATIENCE, JournalLease, LeaseState, now
 from sunshine_async.journal.postgres_database import (
     NO_ADDRESS,
     READ_ONLY,
     Address,
     ascii_text,
     check_tables,
+    is_lost,
     parse_address,
     plain_text,
     reason_of,
@@ -229,7 +230,7 @@ class PostgresJournal(_Queries, JobJournal):
         except BaseException:
             self._disconnect()
             raise
-        self._lease: Final = Lease(place.lease, self._renew, since=since)
+        self._lease: Final = JournalLease(place.lease, self._renew, since=since)
         self.lease = self._lease
 
     def close(self) -> None:
@@ -350,11 +351,10 @@ class PostgresJournal(_Queries, JobJournal):
                     return action(self._connect())
                 except psycopg.Error as error:
                     reason = reason_of(error, _REASONS, goes_on="Run the same again")
-                    state = error.sqlstate
+                    passes = is_lost(error) or (error.sqlstate or "").startswith(_TEMPORARY)
                 self._disconnect()
                 until = until or now() + PATIENCE
-                is_over = state is not None and not state.startswith(_TEMPORARY)
-                if is_over or now() > until or self._lease.wait(_POLL):
+                if not passes or now() > until or self._lease.wait(_POLL):
                     self._fail(reason)
                 if self._lease.state is LeaseState.LOST:
                     self._fail_lost()

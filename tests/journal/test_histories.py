@@ -9,18 +9,20 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
 from attrs import define, field
+from support.journals import end_ownership, opened
 from support.size import sized
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
@@ -34,11 +36,12 @@ from sunshine_async.jobs import (
     SourceError,
     open_rows,
 )
-from sunshine_async.journal import Journal, State
+from sunshine_async.journal import State
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 
 HISTORIES = int(os.environ.get("HISTORIES", sized("500", "200")))
+IN_POSTGRES = sized(200, 12)
 PARTS = 10
 IN_MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)  # noqa: S108
 """Where many journals, each with many writes, cost no disk; None: there is no such place."""
@@ -51,6 +54,7 @@ VALUES = ("A", "B", "C", REFUSED)
 UNREADABLE = "{x"
 """A line of a file that can't be read."""
 Item = dict[str, Any] | str
+JournalIn: TypeAlias = Callable[[Path], "FileJournal | DatabaseJournal"]
 
 
 @define
@@ -118,11 +122,55 @@ class Store(httpx.AsyncBaseTransport):
 
 
 @define
+class FileJournal:
+    """The journal in a file of a *folder*."""
+
+    folder: Path
+
+    @property
+    def place(self) -> str | Path:
+        return self.folder / "run.sqlite"
+
+    def kill(self) -> None:
+        """Keep the files as a kill leaves the files at this moment."""
+        left = self.folder / "left"
+        shutil.rmtree(left, ignore_errors=True)
+        left.mkdir()
+        for file in self.folder.glob("run.sqlite*"):
+            shutil.copy(file, left)
+
+    def restore(self) -> None:
+        """Let the files be as the kill has left the files, if there was one."""
+        left = self.folder / "left"
+        if left.exists():
+            for file in self.folder.glob("run.sqlite*"):
+                file.unlink()
+            for file in left.iterdir():
+                shutil.move(file, self.folder)
+            left.rmdir()
+
+
+@define
+class DatabaseJournal:
+    """The journal at a URL of PostgreSQL: a killed session has another owner's journal."""
+
+    place: str | Path
+
+    def kill(self) -> None:
+        """Refuse all that the session writes from this moment on."""
+        end_ownership(str(self.place))
+
+    def restore(self) -> None:
+        """Do nothing: nothing was written since the kill."""
+
+
+@define
 class History:
-    """Sessions over the journal of a *folder*, all drawn by *luck*."""
+    """Sessions over a *journal*, all drawn by *luck*, with the files of a *folder*."""
 
     luck: Random
     folder: Path
+    journal: FileJournal | DatabaseJournal
     mode: Mode = field(init=False)
     store: Store = field(init=False, factory=Store)
     rows: list[Item] = field(init=False)
@@ -144,10 +192,6 @@ class History:
         self.rows = [self._item() for _ in range(luck.randint(1, 5))]
         if self.mode in (Mode.UPDATE, Mode.DELETE):
             self.store.users = dict.fromkeys(KEYS[:3], "before")
-
-    @property
-    def path(self) -> Path:
-        return self.folder / "run.sqlite"
 
     def _item(self) -> Item:
         luck = self.luck
@@ -255,7 +299,6 @@ class History:
     ) -> Report | None:  # fmt: skip
         store, report = self.store, None
         store.requests, store.dead, store.faults = 0, False, faults
-        left = self.folder / "left"
         with anyio.CancelScope() as scope:
 
             def end() -> None:
@@ -263,10 +306,7 @@ class History:
                     job.stop()
                     return
                 if cut == "kill":
-                    shutil.rmtree(left, ignore_errors=True)
-                    left.mkdir()
-                    for file in self.folder.glob("run.sqlite*"):
-                        shutil.copy(file, left)
+                    self.journal.kill()
                 scope.cancel()
 
             store.cut = (at if cut else -1, when, end)
@@ -278,7 +318,7 @@ class History:
                 async with (
                     client,
                     jobs.open(
-                        self.path, client, SUNSHINE, self.mode,
+                        self.journal.place, client, SUNSHINE, self.mode,
                         keep_bodies=True, grace=0, **options,
                     ) as job,
                 ):  # fmt: skip
@@ -286,12 +326,7 @@ class History:
                         report = await self._send(job, stream=stream, broken=broken)
                     except (JournalError, SourceError) as error:
                         self._refused(str(error), options)
-        if left.exists():
-            for file in self.folder.glob("run.sqlite*"):
-                file.unlink()
-            for file in left.iterdir():
-                shutil.move(file, self.folder)
-            left.rmdir()
+        self.journal.restore()
         return report
 
     def _refused(self, reason: str, options: dict[str, Any]) -> None:
@@ -320,9 +355,7 @@ class History:
 
     def _kept(self) -> list[dict[str, Any]]:
         """Return the rows of the journal, in the order in which they were sent last."""
-        if not self.path.exists():
-            return []
-        with closing(Journal(self.path)) as journal:
+        with closing(opened(self.journal.place)) as journal:
             order = dict(journal._fetch_all("SELECT number, session FROM rows"))
             rows = [*journal.rows()]
         return sorted(rows, key=lambda row: (order[row["number"]], row["number"]))
@@ -398,9 +431,9 @@ def _told(report: Report | None) -> str:
     )
 
 
-async def play(seed: int, folder: Path) -> None:
+async def play(seed: int, folder: Path, journal: FileJournal | DatabaseJournal) -> None:
     """Play the history with the number *seed*."""
-    history = History(Random(seed), folder)
+    history = History(Random(seed), folder, journal)
     try:
         for _ in range(history.luck.randint(1, 5)):
             await history.session()
@@ -411,15 +444,30 @@ async def play(seed: int, folder: Path) -> None:
         raise AssertionError(message) from error
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-async def test_histories(part: int) -> None:
-    """Whatever is cut off, changed and lost: no row is lost, doubled, or called done and isn't."""
+async def play_all(seeds: Iterable[int], journal_in: JournalIn) -> None:
+    """Play the histories with the numbers *seeds*, and show the first that go wrong."""
     wrong: list[str] = []
-    for seed in range(part, HISTORIES, PARTS):
+    for seed in seeds:
         with TemporaryDirectory(dir=IN_MEMORY) as folder:
             try:
                 with anyio.fail_after(60):
-                    await play(seed, Path(folder))
+                    await play(seed, Path(folder), journal_in(Path(folder)))
             except (AssertionError, TimeoutError) as error:
                 wrong.append(str(error) or f"history {seed} hangs")
     assert not wrong, f"{len(wrong)} wrong\n" + "\n".join(wrong[:3])
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_histories(part: int) -> None:
+    """Whatever is cut off, changed and lost: no row is lost, doubled, or called done and isn't."""
+    await play_all(range(part, HISTORIES, PARTS), FileJournal)
+
+
+async def test_histories_in_postgres(shared_database: str) -> None:
+    """The same with the journal in PostgreSQL, where a cut-off session has lost the journal."""
+    numbers = count()
+
+    def journal_in(_: Path) -> DatabaseJournal:
+        return DatabaseJournal(f"{shared_database}?job=history_{next(numbers)}")
+
+    await play_all(range(HISTORIES, HISTORIES + IN_POSTGRES), journal_in)
