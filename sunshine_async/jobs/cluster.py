@@ -18,6 +18,7 @@ from typing import Any, Final, LiteralString, cast
 import anyio
 import orjson
 import psycopg
+from anyio import to_thread
 from attrs import asdict, define, evolve, field, frozen
 from procrastinate import App, PsycopgConnector, exceptions
 from procrastinate.schema import SchemaManager
@@ -35,8 +36,7 @@ from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReade
 
 QUEUE: Final = "sunshine-async"
 TASK: Final = "sunshine_async.run_part"
-PAUSE: Final = 1.0
-"""Seconds between two looks at the database, and between two attempts."""
+PAUSE: Final = 1.0  # seconds
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
 _LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
 _HAS_TABLES: Final = "SELECT to_regclass('sunshine_cluster.imports') IS NOT NULL"
@@ -145,6 +145,8 @@ class Cluster:
     app: App
     place: PostgresPlace
     """The database; the job of the place is the name of the import."""
+    pause: float = PAUSE
+    """Seconds between two looks at the database, and between two attempts at a part."""
 
     async def submit(self, plan: ClusterPlan) -> int:
         """Store *plan* and the file, and defer the parts; return the id of the import.
@@ -169,9 +171,9 @@ class Cluster:
                         await connection.execute(_ADD_CHUNK, (number, place, data))
                         place += 1
         for index in range(plan.part.count):
-            lock = f"{QUEUE} {number} {index}"
-            deferrer = self.app.configure_task(TASK, queue=QUEUE, lock=lock, queueing_lock=lock)
-            with suppress(exceptions.AlreadyEnqueued):  # the part waits anyway
+            lock = f"{QUEUE} {number} {index}"  # one worker at a time tries a part
+            if not await self.app.job_manager.list_jobs_async(lock=lock, status="todo"):
+                deferrer = self.app.configure_task(TASK, queue=QUEUE, lock=lock)
                 await deferrer.defer_async(number=number, index=index)
         return int(number)
 
@@ -212,7 +214,7 @@ class Cluster:
                 before = endings
             if endings != before:
                 yield endings
-            await anyio.sleep(PAUSE)
+            await anyio.sleep(self.pause)
 
     async def end(self, number: int, index: int, ending: Ending, reason: str | None) -> None:
         """Record the end of a part; delete the file after the last part."""
@@ -316,25 +318,24 @@ async def open_cluster(place: PostgresPlace) -> AsyncGenerator[Cluster]:
 
     Raise `ConfigurationError` for a database that can't be reached or written.
     """
-    connection_parts = {"application_name": "sunshine-async cluster", **place.address.parts}
-    app = App(connector=_Connector(kwargs=connection_parts, min_size=1, max_size=4, timeout=10.0))
-    cluster, reason = Cluster(app, place), None
-    del connection_parts
+    problem = await to_thread.run_sync(_create_tables, place)
+    if problem is not None:
+        message = f"{place} {problem}"
+        raise ConfigurationError(message)
+    app = App(connector=_Connector(kwargs=place.address.parts, min_size=1, max_size=4))
+    async with app.open_async():
+        yield Cluster(app, place)
+
+
+def _create_tables(place: PostgresPlace) -> str | None:
+    """Create the tables that are missing; return the reason if that isn't possible."""
     try:
-        await app.open_async()
-        async with cluster.connection() as connection:
-            await connection.execute(_LOCK)
-            [(has_queue,)] = await (await connection.execute(_HAS_QUEUE)).fetchall()
-            await connection.execute(_TABLES)
+        with place.address.connect("sunshine-async cluster") as made, made.transaction():
+            made.execute(_LOCK)
+            [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
+            made.execute(_TABLES)
             if not has_queue:
-                await connection.execute(SchemaManager.get_schema())
-    except (psycopg.Error, exceptions.ConnectorException) as error:
-        cause = error if isinstance(error, psycopg.Error) else error.__cause__
-        reason = reason_of(cast("psycopg.Error", cause), {}, goes_on="Run the same again")
-    try:
-        if reason is not None:
-            message = f"{place} {reason}"
-            raise ConfigurationError(message)
-        yield cluster
-    finally:
-        await app.close_async()
+                made.execute(SchemaManager.get_schema())
+    except psycopg.Error as error:
+        return reason_of(error, {}, goes_on="Run the same again")
+    return None

@@ -15,7 +15,7 @@ from procrastinate.worker import Worker
 
 from sunshine_async._calls.client import Client
 from sunshine_async.errors import SunshineError
-from sunshine_async.jobs.cluster import PAUSE, QUEUE, TASK, Cluster, ClusterPlan, journal_of
+from sunshine_async.jobs.cluster import QUEUE, TASK, Cluster, ClusterPlan, journal_of
 from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob
 from sunshine_async.jobs.partition import FilePart
@@ -54,13 +54,14 @@ class ClusterWorker:
     async def run(self) -> None:
         """Run parts until `stop`; wait for a database that is away."""
         app = self.cluster.app
-        app.task(name=TASK, queue=QUEUE, retry=RetryStrategy(wait=round(PAUSE)))(self.run_part)
+        pause = self.cluster.pause
+        app.task(name=TASK, queue=QUEUE, retry=RetryStrategy(wait=round(pause)))(self.run_part)
         async with self._stack, anyio.create_task_group() as tasks:
             tasks.start_soon(self._return_lost_parts)
             while not self.stopped:
                 self._worker = Worker(
                     app, queues=[QUEUE], install_signal_handlers=False, listen_notify=False,
-                    fetch_job_polling_interval=PAUSE, delete_jobs="successful",
+                    fetch_job_polling_interval=pause, delete_jobs="successful",
                     update_heartbeat_interval=self.heartbeat / 6,
                     stalled_worker_timeout=self.heartbeat,
                 )  # fmt: skip
@@ -68,7 +69,7 @@ class ClusterWorker:
                     await self._worker.run()  # type: ignore[no-untyped-call]
                 except exceptions.ConnectorException as error:
                     self.note(f"The database doesn't answer; trying again: {error}")
-                    await anyio.sleep(PAUSE)
+                    await anyio.sleep(pause)
             tasks.cancel_scope.cancel()
 
     def stop(self) -> None:
