@@ -28,7 +28,7 @@ from sunshine_async.jobs.cluster import (
     open_cluster,
     read_import,
 )
-from sunshine_async.jobs.cluster_worker import ClusterWorker
+from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError
 from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
@@ -245,6 +245,20 @@ async def test_a_stopped_worker_gives_back_its_part(
     assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
+async def test_a_worker_that_is_stopped_begins_nothing(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A part that comes with the stop is given back without a row sent."""
+    write(file, people(9))
+    number = await cluster.submit(plan_of(file, into=1))
+    worker = ClusterWorker(cluster, lambda _: client_on(emulator.transport()), print)
+    worker.stop()
+    with pytest.raises(TryAgainError):
+        await worker.run_part(number, 0)
+    await worker.run()
+    assert effects(emulator, "sunshine") == {}
+
+
 async def test_a_part_that_another_worker_has_is_tried_again(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -362,3 +376,17 @@ async def test_an_error_of_the_queue_is_raised(cluster: Cluster) -> None:
     with pytest.raises(exceptions.ConnectorException):
         await connector.execute_query_async("SELECT missing")
     await connector.execute_query_async("DO $$ BEGIN RAISE 'not found'; END $$")
+
+
+async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
+    """A write whose connection breaks is made again."""
+    connector: Any = cluster.app.connector
+    slow = "DO $$ BEGIN IF to_regclass('mark') IS NULL THEN PERFORM pg_sleep(60); END IF; END $$"
+    breaking = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE query LIKE 'DO%' AND datname = current_database()"""
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connector.execute_query_async, slow)
+            await rows_in(cluster, "CREATE TABLE mark AS SELECT 1 AS number")
+            while not await rows_in(cluster, breaking):  # noqa: ASYNC110 - of the database
+                await anyio.sleep(0.01)
