@@ -63,7 +63,7 @@ def running(
 
 
 def test_an_import_by_a_worker(
-    call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
+    *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
     emulator: Emulator,
 ) -> None:  # fmt: skip
     """The import waits for the end, and shows all parts; so does job show, also while parts run."""
@@ -85,7 +85,7 @@ def test_an_import_by_a_worker(
 
 
 def test_a_worker_runs_until_a_signal(
-    call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
+    *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
     emulator: Emulator,
 ) -> None:  # fmt: skip
     """A worker takes the parts of each import, says so, and ends at a signal with its status."""
