@@ -1,11 +1,13 @@
 """What a journal costs: throughput with and without, memory by rows, resuming, and the next night.
 
     python benchmarks/journal.py [--rows 20000] [--runs 11] [--many 1000000] [--only dixa]
-                                 [--postgres | --postgres URL]
+    python benchmarks/journal.py --postgres [URL]
 
 Throughput is that of a job of creates, 64 in flight, against a process that answers after 1 ms.
 The rest runs on a service without a network, in processes of their own: what is left is the job.
-For Dixa requests are counted, each with a hundred rows.
+For Dixa requests are counted, each with a hundred rows. With ``--postgres`` the throughput with a
+journal in PostgreSQL stands beside the throughput with a file, in pairs. Without a URL a server of its own
+is started, which writes each commit to the disk.
 """
 
 import argparse
@@ -17,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
@@ -51,7 +54,7 @@ def write(path: Path, rows: int, changed: Iterable[int] = (), *, dixa: bool = Fa
 
 
 async def run(
-    client: SunshineClient | DixaClient, service: Service, file: Path, journal: Path | None
+    client: SunshineClient | DixaClient, service: Service, file: Path, journal: Path | str | None
 ) -> Report:
     """Run a job over *file*."""
     mode = Mode.CREATE if service is SUNSHINE else Mode.UPSERT
@@ -84,7 +87,7 @@ def throughput(rows: int, runs: int) -> None:
     print(f"with / without: {middle:.2f}, half of the pairs from {low:.2f} to {high:.2f}")
 
 
-def rate(file: Path, rows: int, journal: Path | None) -> float:
+def rate(file: Path, rows: int, journal: Path | str | None) -> float:
     """Return how many rows a second a job of creates does."""
     command = [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"]
     with subprocess.Popen(
@@ -104,6 +107,37 @@ def rate(file: Path, rows: int, journal: Path | None) -> float:
     if report.done != rows:
         sys.exit(f"not all were done: {report}")
     return rows / took
+
+
+def databases(url: str, rows: int, runs: int) -> None:
+    """Print the rows a second with a journal in PostgreSQL and in a file: in pairs, one after the other."""
+    ratios: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, database(url) as address:
+        file = Path(folder, "users.jsonl")
+        write(file, rows)
+        for number in range(runs):
+            places = [f"{address}?job=run_{number}", Path(folder, f"{number}.sqlite")]
+            found = {}
+            for place in places if number % 2 else reversed(places):
+                found[type(place)] = rate(file, rows, place)
+            in_database, in_file = found.pop(str), found.popitem()[1]
+            ratios.append(in_database / in_file)
+            print(f"rows a second: {in_database:,.0f} in PostgreSQL, {in_file:,.0f} in a file")
+    print(f"PostgreSQL / file: {statistics.median(ratios):.2f}, from {min(ratios):.2f}")
+
+
+@contextmanager
+def database(url: str) -> Iterator[str]:
+    """Give *url*, or else the address of a database of a server of its own."""
+    if url:
+        yield url
+        return
+    sys.path.append(str(HERE.parent / "tests"))
+    from support.postgres import postgres_server  # noqa: PLC0415
+
+    settings = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB"}
+    with postgres_server(**settings) as server, server.database() as address:
+        yield address
 
 
 async def _send(_client: object, entry: Any) -> User:
@@ -202,10 +236,14 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--many", type=int, default=1_000_000)
     parser.add_argument("--only", choices=("throughput", "scale", "dixa"))
+    parser.add_argument("--postgres", nargs="?", const="")
     parser.add_argument("--child", nargs=3)
     arguments = parser.parse_args()
     if arguments.child:
         child(Path(arguments.child[0]), Path(arguments.child[1]), arguments.child[2])
+        sys.exit()
+    if arguments.postgres is not None:
+        databases(arguments.postgres, arguments.rows, arguments.runs)
         sys.exit()
     if arguments.only in (None, "throughput"):
         throughput(arguments.rows, arguments.runs)

@@ -34,12 +34,20 @@ class JournalLease:
 
     *renew*, a method, returns False once another owner has the lease. The thread ends with the
     method's object. An error of *renew*, of any kind, leaves
-    the end of the lease as before; *renew* is then called again. After `PATIENCE` seconds without
+    the end of the lease as before; *renew* is then called again. After *patience* seconds without
     a renewal the lease counts as lost. *since* is a time of `now`.
     """
 
-    def __init__(self, seconds: float, renew: Callable[[], bool], *, since: float) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        renew: Callable[[], bool],
+        *,
+        since: float,
+        patience: float = PATIENCE,
+    ) -> None:
         self.seconds: Final = seconds
+        self._patience: Final = patience
         self._renew: Final = WeakMethod(renew)
         self._until = since + seconds
         self._is_lost = False
@@ -51,7 +59,7 @@ class JournalLease:
     def state(self) -> LeaseState:
         """State of the lease at this moment."""
         late = now() - self._until
-        if self._is_lost or late > PATIENCE:
+        if self._is_lost or late > self._patience:
             return LeaseState.LOST
         return LeaseState.VALID if late < 0 else LeaseState.EXPIRED
 

@@ -106,7 +106,7 @@ def plain_text(text: str) -> str:
     return decoded
 
 
-def is_lost(error: psycopg.Error) -> bool:
+def is_disconnected(error: psycopg.Error) -> bool:
     """Return True if *error* is about a connection that couldn't be made, or was lost."""
     return error.sqlstate is None and isinstance(error, (OperationalError, InterfaceError))
 
@@ -117,7 +117,7 @@ def reason_of(error: psycopg.Error, reasons: Mapping[str, str], *, goes_on: str)
     *reasons* are messages by the begin of the SQLSTATE; *goes_on* says that all goes on without
     help, once the server can be reached.
     """
-    if is_lost(error):  # no answer of the server: the text is about the connection
+    if is_disconnected(error):  # no answer of the server: the text is about the connection
         text = " ".join(str(error).split()).rstrip(".")
         return f"can't be reached: {text}. {goes_on} once the server can be reached"
     state = error.sqlstate or ""

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from functools import cache
 from hashlib import sha256
 from secrets import randbits
@@ -36,7 +36,7 @@ from sunshine_async.journal.postgres_database import (
     Address,
     ascii_text,
     check_tables,
-    is_lost,
+    is_disconnected,
     parse_address,
     plain_text,
     reason_of,
@@ -147,16 +147,15 @@ class _Queries(JournalQueries):
 
     def _open(self, application: str, *, commit: str = "on") -> psycopg.Connection[Any]:
         """Return a new connection with the tables of the journal."""
-        connection = self._place.address.connect(application)
-        try:
-            settings = {
-                "schema": self._place.schema, "commit": commit,
-                "read_only": "on" if self._READ_ONLY else "off",
-            }  # fmt: skip
+        settings = {
+            "schema": self._place.schema,
+            "commit": commit,
+            "read_only": "on" if self._READ_ONLY else "off",
+        }
+        with ExitStack() as stack:
+            connection = stack.enter_context(closing(self._place.address.connect(application)))
             connection.execute(postgres_sql.SETTINGS, settings)
-        except BaseException:
-            connection.close()
-            raise
+            stack.pop_all()
         connection.adapters.register_dumper(str, _TextDumper)
         connection.adapters.register_loader("text", _TextLoader)
         return connection
@@ -219,6 +218,8 @@ class PostgresJournal(_Queries, JobJournal):
     """
 
     _READ_ONLY = False
+    patience: ClassVar[float] = PATIENCE
+    """Seconds to wait for a server that is away."""
 
     def __init__(self, place: PostgresPlace, *, must_exist: bool = False) -> None:
         super().__init__(place)
@@ -230,7 +231,9 @@ class PostgresJournal(_Queries, JobJournal):
         except BaseException:
             self._disconnect()
             raise
-        self._lease: Final = JournalLease(place.lease, self._renew, since=since)
+        self._lease: Final = JournalLease(
+            place.lease, self._renew, since=since, patience=self.patience
+        )
         self.lease = self._lease
 
     def close(self) -> None:
@@ -275,16 +278,16 @@ class PostgresJournal(_Queries, JobJournal):
         )
         if problem is not None:
             raise JournalError(problem)
-        owner = connection.execute(postgres_sql.OWNER).fetchone()
-        if owner is not None:
-            token, seen_at, has_ended = owner
+        seen = None
+        for token, seen_at, has_ended in connection.execute(postgres_sql.OWNER).fetchall():
+            seen = token, seen_at
             if not has_ended:
-                return token, seen_at
+                return seen
             ended = {"application": _application(token)}
             connection.execute(postgres_sql.END_SESSIONS, ended)
             connection.execute(postgres_sql.DELETE_ENDED)
-        if connection.execute(postgres_sql.INSERT_OWNER, self._owner).fetchone() is None:
-            return owner  # renewed at the last moment
+        if not connection.execute(postgres_sql.INSERT_OWNER, self._owner).fetchall():
+            return seen  # renewed at the last moment
         for statement in sql.RECOVER:
             connection.execute(statement.encode())
         return None
@@ -326,11 +329,9 @@ class PostgresJournal(_Queries, JobJournal):
     def _is_committed(self, connection: psycopg.Connection[Any], number: str) -> bool:
         """Return True if the transaction *number* was committed, once that transaction has ended."""
         connection.execute(postgres_sql.END_SESSIONS, {"application": self._application})
-        while True:
-            [[outcome]] = connection.execute(postgres_sql.OUTCOME, (number,)).fetchall()
-            if outcome != "in progress":
-                return bool(outcome == "committed")
-            time.sleep(_POLL)
+        connection.execute(postgres_sql.WAIT, self._owner)
+        [[outcome]] = connection.execute(postgres_sql.OUTCOME, (number,)).fetchall()
+        return bool(outcome == "committed")
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._repeat(
@@ -351,13 +352,12 @@ class PostgresJournal(_Queries, JobJournal):
                     return action(self._connect())
                 except psycopg.Error as error:
                     reason = reason_of(error, _REASONS, goes_on="Run the same again")
-                    passes = is_lost(error) or (error.sqlstate or "").startswith(_TEMPORARY)
+                    passes = is_disconnected(error) or (error.sqlstate or "").startswith(_TEMPORARY)
                 self._disconnect()
-                until = until or now() + PATIENCE
-                if not passes or now() > until or self._lease.wait(_POLL):
+                until = until or now() + self.patience
+                is_lost = self._lease.state is LeaseState.LOST
+                if not passes or is_lost or now() > until or self._lease.wait(_POLL):
                     self._fail(reason)
-                if self._lease.state is LeaseState.LOST:
-                    self._fail_lost()
 
     def _fail_lost(self) -> NoReturn:
         self._fail(

@@ -49,6 +49,8 @@ FENCE: Final = """SELECT pg_current_xact_id()::text FROM owner WHERE token = %(t
     FOR KEY SHARE"""
 """In each write: no row unless the process has the journal. Until the end of the write no other process can
 take the journal, while `RENEW` goes on."""
+WAIT: Final = "SELECT FROM owner WHERE token = %(token)s FOR UPDATE"
+"""Wait for the end of the process's own write on another connection."""
 OUTCOME: Final = "SELECT pg_xact_status(%s::text::xid8)"
 """The outcome of a write whose commit had no answer."""
 

@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 from attrs import define, field, frozen
 from support.forking import REAL
+from support.journals import opened
 
-from sunshine_async.journal import Journal, State
+from sunshine_async.journal import State
 
 _PATIENCE = 60.0
 _NONE_MORE = 3.0  # seconds
@@ -177,11 +178,13 @@ class Importing:
     command: tuple[str, ...] = REAL
     none_more: float = _NONE_MORE
     """Seconds without a request after which the next kill comes."""
+    url: str | None = None
+    """Where its journal is, unless in the folder."""
 
     @property
-    def journal(self) -> Path:
+    def journal(self) -> str:
         """Where its journal is."""
-        return self.folder / "run.sqlite"
+        return self.url or str(self.folder / "run.sqlite")
 
     def start(self, **options: Any) -> "subprocess.Popen[str]":
         """Start it, from its journal if there is one."""
@@ -193,7 +196,7 @@ class Importing:
         return subprocess.Popen(  # noqa: S603 - our own program
             [
                 *self.command, "import", str(file), "--mode", self.mode, "--yes", "--json",
-                "--journal", str(self.journal), "--service", service, *self.kind.options,
+                "--journal", self.journal, "--service", service, *self.kind.options,
                 *self.options,
             ],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
@@ -240,7 +243,7 @@ class Importing:
 
     def states(self) -> dict[int, dict[str, Any]]:
         """Return what its journal says of each row, by line."""
-        journal = Journal(self.journal, must_exist=True)
+        journal = opened(self.journal)
         try:
             return {row["line"]: row for row in journal.rows()}
         finally:

@@ -30,7 +30,7 @@ def write(file: Path, rows: Iterable[Any]) -> Path:
 
 
 async def run_with_journal(
-    client: Any, service: Service, path: Path, rows: Any, mode: Mode, **options: Any
+    client: Any, service: Service, path: str | Path, rows: Any, mode: Mode, **options: Any
 ) -> Report:
     """Run a job over *rows*, those of a file or at hand, with the journal at *path*."""
     async with jobs.open(path, client, service, mode, **options) as job:

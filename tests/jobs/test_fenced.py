@@ -1,0 +1,110 @@
+"""A job that has lost its journal to another process: nothing more is sent, and the job says so."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from attrs import define, field
+from support.clients import scripted, sunshine
+from support.journals import effects, end_ownership, run_with_journal
+
+from sunshine_async import ConnectError, Retry
+from sunshine_async.emulator import Emulator
+from sunshine_async.jobs import SUNSHINE, Ending, Mode
+from sunshine_async.jobs.recovery import fenced
+from sunshine_async.journal import JournalLease
+from sunshine_async.journal.lease import now
+
+pytestmark = pytest.mark.usefixtures("instant_waits")
+
+USER = (200, {"user": {"id": "1"}})
+
+
+@define
+class Store:
+    """A store that renews each lease, or none."""
+
+    renews: bool
+
+    def renew(self) -> bool:
+        return self.renews
+
+
+@contextmanager
+def lease_of(seconds: float, *, age: float, renews: bool) -> Iterator[JournalLease]:
+    """Give a lease of *seconds* that was last renewed *age* seconds ago."""
+    store = Store(renews)
+    lease = JournalLease(seconds, store.renew, since=now() - age)
+    try:
+        yield lease
+    finally:
+        lease.end()
+
+
+async def test_a_valid_lease_lets_requests_pass() -> None:
+    """With a valid lease, and without any lease, requests are sent as ever."""
+    client, transport = scripted(USER, USER)
+    async with client:
+        assert fenced(client, None) is client
+        with lease_of(60.0, age=0.0, renews=True) as lease:
+            view = fenced(client, lease)
+            assert (await view.users.get("1")).id == "1"
+            await vars(view)["_transport"].wire.aclose()
+            assert (await view.users.get("1")).id == "1"
+    assert len(transport.requests) == 2
+
+
+async def test_an_expired_lease_holds_requests_back() -> None:
+    """After the lease a request waits for the renewal, and is then sent."""
+    client, transport = scripted(USER)
+    async with client:
+        with lease_of(0.2, age=60.0, renews=True) as lease:
+            assert (await fenced(client, lease).users.get("1")).id == "1"
+    assert len(transport.requests) == 1
+
+
+async def test_a_lost_lease_ends_requests() -> None:
+    """Once another process has the journal a call fails for good, and nothing was sent."""
+    client, transport = scripted()
+    async with client:
+        with lease_of(0.01, age=60.0, renews=False) as lease:
+            with pytest.raises(ConnectError, match="another process has the journal") as caught:
+                await fenced(client, lease).users.delete("1")
+            assert not caught.value.maybe_applied
+    assert transport.requests == []
+
+
+@define
+class Takeover(httpx.AsyncBaseTransport):
+    """A transport to an emulator; at request number *at* another process takes the journal."""
+
+    inner: httpx.AsyncBaseTransport
+    url: str
+    at: int
+    requests: int = field(default=0, init=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        if self.requests == self.at:
+            end_ownership(self.url)
+        return await self.inner.handle_async_request(request)
+
+
+async def test_a_job_without_its_journal_gives_up(emulator: Emulator, journal_url: str) -> None:
+    """A job that has lost the journal gives up; the next job looks at each row that had begun."""
+    rows = [{"externalId": f"user-{n}"} for n in range(40)]
+    taken = Takeover(emulator.transport(), journal_url, at=7)
+    async with sunshine(taken, retry=Retry(max_attempts=1)) as client:
+        report = await run_with_journal(
+            client, SUNSHINE, journal_url, rows, Mode.CREATE, concurrency=2
+        )
+        assert report.ending is Ending.GAVE_UP
+        assert "has another owner" in (report.reason or "") or "another process" in (
+            report.reason or ""
+        )
+        assert taken.requests < len(rows)
+
+        again = await run_with_journal(client, SUNSHINE, journal_url, rows, Mode.CREATE)
+    assert (again.ending, again.done) == (Ending.ALL, len(rows))
+    assert effects(emulator, "sunshine") == {"create": len(rows)}

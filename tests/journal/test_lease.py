@@ -1,0 +1,69 @@
+"""The lease of a journal: valid after a renewal, expired without, and lost for good."""
+
+from threading import Event
+
+import pytest
+from attrs import define, field
+
+from sunshine_async.journal import JournalLease, LeaseState
+from sunshine_async.journal.lease import now
+
+
+@define
+class Store:
+    """A store of leases: *answers* are given in turn; the last answer is given again and again."""
+
+    answers: list[bool | Exception]
+    asked: Event = field(factory=Event)
+    """Set once all answers but the last were given."""
+
+    def renew(self) -> bool:
+        answer = self.answers[0]
+        if len(self.answers) > 1:
+            del self.answers[0]
+        else:
+            self.asked.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("age", "state"),
+    [(0.0, LeaseState.VALID), (99.0, LeaseState.EXPIRED), (999.0, LeaseState.LOST)],
+)
+def test_a_lease_that_is_not_renewed(age: float, state: LeaseState) -> None:
+    """Without a renewal a lease expires, and is lost once the patience has ended too."""
+    store = Store([False])
+    lease = JournalLease(50.0, store.renew, since=now() - age)
+    assert lease.state is state
+    lease.end()
+
+
+def test_renewals_go_on() -> None:
+    """An error of any kind renews nothing and ends nothing: the next renewal counts."""
+    store = Store([ConnectionError("away"), RuntimeError("?"), True, True])
+    lease = JournalLease(0.01, store.renew, since=now() - 60.0)
+    assert lease.state is LeaseState.EXPIRED
+    assert store.asked.wait(30)
+    lease.end()
+    assert lease.state is not LeaseState.LOST
+
+
+def test_a_lease_of_another_owner_is_lost() -> None:
+    """Once another owner has the lease no renewal brings the lease back."""
+    store = Store([False, True])
+    lease = JournalLease(0.01, store.renew, since=now())
+    assert store.asked.wait(30)
+    lease.end()
+    assert lease.state is LeaseState.LOST
+
+
+def test_renewals_end_with_the_owner_s_object() -> None:
+    """Nobody renews the lease of an object that is gone: another process gets the journal."""
+    store = Store([True])
+    lease = JournalLease(0.01, store.renew, since=now())
+    assert store.asked.wait(30)
+    del store
+    lease._thread.join(30)
+    assert not lease._thread.is_alive()

@@ -1,0 +1,415 @@
+"""The journal in PostgreSQL: one fenced owner, lost connections and answers, tables, reasons."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+
+import psycopg
+import pytest
+from attrs import evolve
+from support.frames import leaks
+from support.journals import UPSERT, end_ownership, lines, opened, owner_of, states
+from support.postgres import PostgresServer
+from support.servers import unused_port
+
+from sunshine_async.errors import ConfigurationError
+from sunshine_async.journal import (
+    PENDING,
+    REACH,
+    VERSION,
+    JournalError,
+    JournalRow,
+    LeaseState,
+    SourceRow,
+    State,
+    Update,
+    open_journal,
+    open_reader,
+    place_of,
+)
+from sunshine_async.journal.postgres_database import Address
+from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresPlace, PostgresReader
+
+PASSWORD = "pass-word"
+TESTS = str(Path(__file__).parents[1])
+FORKING = """
+import os, sys
+from support.journals import opened
+from sunshine_async.journal import JournalError
+
+journal = opened(sys.argv[1])
+child = os.fork()
+if child == 0:
+    try:
+        journal.describe(a="child")
+    except JournalError as error:
+        print(str(error).partition("was ")[2], flush=True)
+    journal.close()
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+journal.describe(a="parent")
+print(journal.about())
+journal.close()
+sys.exit(status)
+"""
+
+
+class Impatient(PostgresJournal):
+    """A journal that doesn't wait for a server."""
+
+    patience: ClassVar[float] = 0.0
+
+
+def place_at(url: str) -> PostgresPlace:
+    place = place_of(url)
+    assert isinstance(place, PostgresPlace)
+    return place
+
+
+@pytest.fixture
+def journal(journal_url: str) -> Iterator[PostgresJournal]:
+    with closing(PostgresJournal(place_at(journal_url))) as journal:
+        yield journal
+
+
+@pytest.fixture
+def reader(journal_url: str) -> Iterator[PostgresReader]:
+    with closing(PostgresReader(place_at(journal_url))) as reader:
+        yield reader
+
+
+def execute(url: str, *statements: str) -> None:
+    """Execute *statements* as another program does, in the schema of the journal at *url*."""
+    place = place_at(url)
+    with place.address.connect("a test") as connection:
+        for statement in (f"SET search_path = {place.schema}", *statements):
+            connection.execute(statement.encode())
+
+
+def end_sessions(url: str) -> None:
+    """End all connections to the database of *url*."""
+    execute(
+        url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+
+def kill(journal: PostgresJournal) -> None:
+    """Leave *journal* as a kill leaves a journal, with a lease that ends at once."""
+    journal._lease.end()
+    journal._fetch_all("UPDATE owner SET lease = '0' RETURNING token")
+    journal._disconnect()
+
+
+def test_a_lost_journal_is_written_no_more(journal: PostgresJournal, journal_url: str) -> None:
+    """An owner that another process has replaced is refused with each change, and may still read."""
+    journal.add(lines("a", "b"))
+    end_ownership(journal_url)
+    with closing(opened(journal_url)) as other:
+        for change in (
+            lambda: journal.write([Update(1, State.DONE, 1.0)]),
+            lambda: journal.add(lines("c")),
+            lambda: journal.describe(state="finished"),
+            lambda: journal.meet(lines("d"), UPSERT),
+            journal.begin_session,
+            journal.begin,
+        ):
+            with pytest.raises(JournalError, match=r"another owner: .* sends nothing more"):
+                change()
+        assert journal.lease is not None
+        assert journal.lease.state is LeaseState.LOST
+        assert states(other) == states(journal) == {1: State.WAITING, 2: State.WAITING}
+        assert other.about() == {}
+        journal.close()
+        assert owner_of(journal_url) == other._owner["token"]  # type: ignore[attr-defined]
+
+
+def test_the_next_owner_corrects_what_a_kill_has_left(
+    journal: PostgresJournal, journal_url: str
+) -> None:
+    """After the lease another process has the journal, with all that was sent marked as begun."""
+    journal.add(lines("a", "b", "c"))
+    journal.write([], about={REACH: "2"}, done={("created", 1): {1: "id"}})
+    kill(journal)
+    with closing(opened(journal_url)) as other:
+        assert states(other) == {1: State.DONE, 2: State.BEGUN, 3: State.WAITING}
+
+
+def test_a_journal_in_use(journal: PostgresJournal, journal_url: str, reader: Any) -> None:
+    """A second owner is refused while the first renews the lease; a reader sees each commit."""
+    place = place_at(f"{journal_url}&lease=1")
+    journal.close()
+    assert not reader.running
+    with closing(PostgresJournal(place)) as owner:
+        assert reader.running
+        with pytest.raises(JournalError, match="is in use by another process"):
+            PostgresJournal(place)
+        owner.add(lines("a"))
+        assert states(reader) == {1: State.WAITING}
+    assert not reader.running
+
+
+def test_an_owner_that_renews_at_the_last_moment(
+    journal: PostgresJournal, journal_url: str
+) -> None:
+    """A lease that is renewed while another process takes the journal stays with its owner."""
+    kill(journal)
+    execute(
+        journal_url,
+        """CREATE FUNCTION renew() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            UPDATE owner SET lease = '60', seen_at = clock_timestamp(); RETURN NULL; END $$""",
+        "CREATE TRIGGER renewed BEFORE DELETE ON owner FOR EACH ROW EXECUTE FUNCTION renew()",
+    )
+    with pytest.raises(JournalError, match="is in use by another process"):
+        opened(journal_url)
+
+
+def test_a_process_that_is_stopped_within_a_write(
+    journal: PostgresJournal, journal_url: str
+) -> None:
+    """The next owner ends the write of a stopped process; nothing of that write is kept."""
+    journal.add(lines("a"))
+
+    def stop(database: Any) -> None:
+        database.execute("UPDATE rows SET state = 2")
+        execute(journal_url, "UPDATE owner SET lease = '0'")
+        with closing(opened(journal_url)) as other:
+            assert states(other) == {1: State.WAITING}
+            database.execute("SELECT 1")
+
+    with pytest.raises(JournalError, match="another owner"):
+        journal._commit(stop)
+
+
+def test_connections_that_are_lost(journal: PostgresJournal, journal_url: str, reader: Any) -> None:
+    """Lost connections are made anew: for writes, reads, renewals, and the reader."""
+    assert journal._renew()
+    assert reader.about() == {}
+    end_sessions(journal_url)
+    with pytest.raises(psycopg.OperationalError):
+        journal._renew()
+    assert journal._renew()
+    journal.add(lines("a"))
+    assert states(journal) == {1: State.WAITING}
+    with pytest.raises(JournalError, match=r"has ended the connection|can't be reached"):
+        reader.about()
+    assert states(reader) == {1: State.WAITING}
+
+
+@contextmanager
+def losing_answers(port: int, *, forwarded: bool) -> Iterator[tuple[int, list[bytes]]]:
+    """Run a proxy to PostgreSQL at *port* that cuts the connection at the next commit asked for.
+
+    Yield the port, and a list: a word in the list asks for the cut. If *forwarded*, the server gets
+    the commit, and only the answer is lost.
+    """
+    asked: list[bytes] = []
+
+    def relay(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if asked and asked[0] in data:
+                    del asked[:]
+                    source.shutdown(socket.SHUT_RDWR)
+                    if forwarded:
+                        target.sendall(data)
+                        target.recv(1)
+                    return
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                link, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", port))
+                links.extend((link, server))
+                for pair in ((link, server), (server, link)):
+                    Thread(target=relay, args=pair, daemon=True).start()
+
+    links: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=accept)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], asked
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for link in links:
+                link.close()
+
+
+@pytest.mark.parametrize("forwarded", [True, False])
+def test_a_commit_without_an_answer(
+    postgres: PostgresServer, journal_url: str, *, forwarded: bool
+) -> None:
+    """A write whose commit had no answer is made once, if the server has committed or not."""
+    with (
+        losing_answers(postgres.port, forwarded=forwarded) as (port, asked),
+        closing(opened(journal_url.replace(f":{postgres.port}/", f":{port}/"))) as journal,
+    ):
+        journal.add(lines("a"))
+        asked.append(b"COMMIT")
+        journal.write([], begun={1: "id"})
+        [row] = journal.rows()
+
+        assert not asked
+        assert (row["attempts"], row["state"], row["remote_id"]) == (1, State.BEGUN, "id")
+
+
+def test_a_server_that_is_away_for_too_long(
+    postgres: PostgresServer, journal_url: str, reader: Any
+) -> None:
+    """After the patience a method raises an error with the next step; closing is no error."""
+    with closing(Impatient(place_at(journal_url))) as journal:
+        journal.add(lines("a"))
+        assert journal._renew()
+        postgres.stop(signal.SIGQUIT)
+        try:
+            for call in (journal.about, lambda: journal.write([Update(1, State.DONE, 1.0)])):
+                with pytest.raises(JournalError, match="the same again once the server") as caught:
+                    call()
+                assert leaks(caught.value, PASSWORD) == []
+            for _ in range(2):
+                with pytest.raises(psycopg.OperationalError):
+                    journal._renew()
+            with pytest.raises(JournalError, match="can't be reached"):
+                reader.report()
+            journal.close()
+        finally:
+            postgres.start()
+    with closing(PostgresReader(place_at(journal_url))) as later:
+        assert states(later) == {1: State.WAITING}
+
+
+def test_no_server() -> None:
+    """Without a server a journal can't be opened; no text and no frame has the password."""
+    place = place_at(f"postgresql://u:{PASSWORD}@127.0.0.1:{unused_port()}/imports?job=may")
+    for call in (open_journal, lambda place: open_reader(place).about()):
+        with pytest.raises(JournalError, match="can't be reached") as caught:
+            call(place)
+        assert str(caught.value).startswith(f"{place} ")
+        assert leaks(caught.value, PASSWORD) == []
+
+
+def test_a_journal_that_is_not_there(journal_url: str) -> None:
+    """A journal that must exist, and one that is read, isn't created."""
+    place = place_at(journal_url)
+    for _ in range(2):
+        with pytest.raises(JournalError, match="isn't there: check the database, and the name"):
+            open_journal(place, must_exist=True)
+        with (
+            closing(open_reader(place)) as reader,
+            pytest.raises(JournalError, match="isn't there"),
+        ):
+            reader.about()
+
+
+def test_tables_of_another_version(journal: PostgresJournal, journal_url: str) -> None:
+    """A journal of another version is refused, and stays as it is."""
+    execute(journal_url, "UPDATE version SET number = number + 1")
+    journal.close()
+    with pytest.raises(JournalError, match=f"than version {VERSION} of this release"):
+        opened(journal_url)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("REVOKE ALL ON SCHEMA {schema} FROM weak_owner", "lacks a privilege"),
+        ("DROP TABLE {schema}.about CASCADE", r"UndefinedTable \(42P01\)"),
+    ],
+)
+def test_the_reasons_of_the_server(
+    journal: PostgresJournal, journal_url: str, change: str, reason: str
+) -> None:
+    """A refusal by the server is told at once, with the reason and the next step."""
+    place = place_at(journal_url)
+    journal.close()
+    execute(
+        journal_url,
+        "DROP ROLE IF EXISTS weak_owner",
+        "CREATE ROLE weak_owner LOGIN",
+        f"GRANT ALL ON SCHEMA {place.schema} TO weak_owner",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA {place.schema} TO weak_owner",
+        change.format(schema=place.schema),
+    )
+    weak = evolve(place, address=Address({**place.address.parts, "user": "weak_owner"}))
+    try:
+        with pytest.raises(JournalError, match=reason):
+            PostgresJournal(weak)
+    finally:
+        execute(journal_url, "DROP OWNED BY weak_owner", "DROP ROLE weak_owner")
+
+
+def test_an_error_that_does_not_pass(journal: PostgresJournal, journal_url: str) -> None:
+    """An error that no waiting mends is raised at once, and ends no lease."""
+    execute(journal_url, "DROP TABLE about")
+    with pytest.raises(JournalError, match=r"UndefinedTable \(42P01\)\. Look into the log"):
+        journal.about()
+    assert journal.lease is not None
+    assert journal.lease.state is LeaseState.VALID
+
+
+def test_texts_of_all_kinds(journal: PostgresJournal) -> None:
+    """Keys, ids and reasons come back as given, whatever is in the text; a very long key is cut."""
+    texts = ["a\0b", 'quoted " \\ text', "Zoë\n\u2028☃", "x" * 1999]
+    long = "☃" * 5000
+    journal.begin_session()
+    met = journal.meet(lines(*texts, long, f"{long}!"), UPSERT, states=PENDING)
+    assert [row and row.number for row in met] == [1, 2, 3, 4, 5, 6]
+    failed = [
+        Update(n, State.FAILED, 1.0, code="c", reason=text, remote_id=text)
+        for n, text in enumerate(texts, 1)
+    ]
+    journal.write(failed)
+    rows = [*journal.rows()]
+    assert [row["key"] for row in rows[:4]] == texts
+    assert [row["reason"] for row in rows[:4]] == [row["remote_id"] for row in rows[:4]] == texts
+    assert {len(row["key"]) for row in rows[4:]} == {100 + len("... ") + 64}
+    assert journal.meet([SourceRow(9, long, b"9")], UPSERT, states=PENDING) != [None]
+    journal.begin_session()
+    assert journal.meet(lines(*texts, long), UPSERT)[4] == JournalRow(5, State.WAITING)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_leaves_the_journal_to_the_parent(journal_url: str) -> None:
+    """A child is refused, and its end leaves the connections and the lease of the parent as they are."""
+    ran = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", FORKING, journal_url], env={**os.environ, "PYTHONPATH": TESTS},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("opened before a fork: open the journal after the fork")
+    assert ran.stdout.endswith("{'a': 'parent'}\n")
+
+
+def test_the_journal_of_another_process(journal: PostgresJournal, journal_url: str) -> None:
+    """A journal that was opened before a fork says so, and closes without a word to the server."""
+    mine = journal._process
+    journal._process = 0  # type: ignore[misc]
+    with pytest.raises(JournalError, match="was opened before a fork"):
+        journal.about()
+    connection = journal._connection
+    journal.close()
+    journal._disconnect()
+    assert connection is not None
+    assert not connection.closed
+    journal._process = mine  # type: ignore[misc]
+    journal._connection = connection
+    assert owner_of(journal_url) is not None
+
+
+def test_a_wrong_url_is_no_place() -> None:
+    """A URL without a database's address is refused as a value: a frame could hold the password."""
+    assert isinstance(place_of(f"postgresql://u:{PASSWORD}/db"), ConfigurationError)
