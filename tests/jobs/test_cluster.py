@@ -382,12 +382,11 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
     """A write whose connection breaks is made again."""
     connector: Any = cluster.app.connector
     slow = "DO $$ BEGIN IF to_regclass('mark') IS NULL THEN PERFORM pg_sleep(60); END IF; END $$"
-    breaking = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE query LIKE 'DO%' AND datname = current_database()"""
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connector.execute_query_async, slow)
-            async with cluster.connection() as connection:
-                await connection.execute("CREATE TABLE mark ()")
-            while not await rows_in(cluster, breaking):  # noqa: ASYNC110 - of the database
-                await anyio.sleep(0.01)
+    sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connector.execute_query_async, slow)
+        while not await rows_in(cluster, f"SELECT 1 {sleeping}"):  # noqa: ASYNC110 - of the database
+            await anyio.sleep(0.01)
+        async with cluster.connection() as connection:
+            await connection.execute("CREATE TABLE mark ()")
+        assert await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {sleeping}") == [(True,)]
