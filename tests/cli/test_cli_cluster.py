@@ -72,6 +72,7 @@ def test_an_import_by_a_worker(
     assert call("job", "show", database).exit_code == 2
     with running(forked, env, "worker", "--cluster", database):
         result = call("import", file, *options)
+        again = call("import", file, *options, "--retry-failed", "--json")
     shown, data = call("job", "show", database, "--watch"), call("job", "show", database, "--json")
 
     assert result.exit_code == 1, result.stderr
@@ -81,6 +82,7 @@ def test_an_import_by_a_worker(
         assert "3 of 3 parts have ended" in said
         assert "21 bad" in said
     assert json.loads(data.stdout)["outcomes"] == {"created": 20}
+    assert json.loads(again.stdout)["parts"] == "3 of 3 parts have ended"
     assert effects(emulator, "sunshine") == {"create": 20}
 
 

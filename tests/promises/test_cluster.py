@@ -17,11 +17,11 @@ from support.postgres import PostgresServer
 from support.size import sized
 
 ROWS = sized(20_000, 400)
-PARTS = sized(32, 6)
+PARTS = sized(16, 6)
 HEARTBEAT, LEASE = sized(("20", "10"), ("3", "1"))
-OPTIONS = ("--concurrency", sized("16", "4"))
-LATENCY = ("--latency", sized("0.02", "0.05"))
-PATIENCE = sized(240.0, 90.0)
+OPTIONS = ("--concurrency", sized("32", "4"))
+LATENCY = ("--latency", sized("0.01", "0.05"))
+PATIENCE = sized(900.0, 180.0)
 
 
 @define(eq=False)
