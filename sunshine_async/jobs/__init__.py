@@ -74,39 +74,9 @@ Without a file and without a journal: any iterable of models is a source::
 
     asyncio.run(main())
 
-Parts of a file, each a job with a journal, in as many processes as an engine has: here Dask. Rows of
-a user are in the same part. The processes need the file, a folder for the journals, and a shared
-pace, since the limit of the service is the same for one process and for fifty::
-
-    import asyncio
-
-    import dask
-
-    from sunshine_async import SunshineClient, jobs
-
-
-    async def run(part: jobs.FilePart) -> jobs.Report:
-        service = jobs.SERVICES[part.service]
-        journal = f"run-{part.index}.sqlite"
-        async with SunshineClient() as client, jobs.open(journal, client, service, part.mode) as job:
-            with part.open() as rows:
-                return await job.run(rows)
-
-
-    task = jobs.SUNSHINE.task(jobs.Mode.UPSERT)
-    with jobs.open_rows("users.jsonl", task.shape) as source:
-        parts = jobs.partition(source, task, into=4)
-    run_part = dask.delayed(lambda part: asyncio.run(run(part)))
-    reports = dask.compute(*map(run_part, parts))
-    print(sum(reports, jobs.Report()).done)
-
-Without code: ``sunshine-async worker --cluster postgresql://user@host/imports`` on each machine, and
-``sunshine-async import users.csv --mode upsert --cluster ... --parts 64`` on one. The parts wait in a
-queue of Procrastinate in the database (extra ``cluster``), and the part of a worker that was killed
-goes to another worker. ``sunshine-async job show postgresql://user@host/imports`` shows all parts.
-
 `Job` sends the rows through a client. `jobs.open` gives a `JournaledJob`, which records each row in
-a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing.
+a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing;
+`partition` splits a file into parts for many processes, such as those of Dask or of a `Cluster`.
 
 `Entries` read the rows, in a thread; a `Task` of the table of a `Service` turns a row into a call.
 `bulk` makes the calls; `OutageWatch` holds rows back while the service is gone. The `Report`

@@ -3,6 +3,37 @@
 A part is a value that pickles: the path, the digest and the options of the file, and the number of
 the part. Rows with equal keys are in the same part, in the order of the file, so the parts can run
 at the same time. Each part reads the whole file, and keeps the rows of the part: memory stays flat.
+
+Parts of a file, each a job with a journal, in as many processes as an engine has: here Dask. Rows of
+a user are in the same part. The processes need the file, a folder for the journals, and a shared
+pace, since the limit of the service is the same for one process and for fifty::
+
+    import asyncio
+
+    import dask
+
+    from sunshine_async import SunshineClient, jobs
+
+
+    async def run(part: jobs.FilePart) -> jobs.Report:
+        service = jobs.SERVICES[part.service]
+        journal = f"run-{part.index}.sqlite"
+        async with SunshineClient() as client, jobs.open(journal, client, service, part.mode) as job:
+            with part.open() as rows:
+                return await job.run(rows)
+
+
+    task = jobs.SUNSHINE.task(jobs.Mode.UPSERT)
+    with jobs.open_rows("users.jsonl", task.shape) as source:
+        parts = jobs.partition(source, task, into=4)
+    run_part = dask.delayed(lambda part: asyncio.run(run(part)))
+    reports = dask.compute(*map(run_part, parts))
+    print(sum(reports, jobs.Report()).done)
+
+Without code: ``sunshine-async worker --cluster postgresql://user@host/imports`` on each machine, and
+``sunshine-async import users.csv --mode upsert --cluster ... --parts 64`` on one. The parts wait in a
+queue of Procrastinate in the database (extra ``cluster``), and the part of a worker that was killed
+goes to another worker. ``sunshine-async job show postgresql://user@host/imports`` shows all parts.
 """
 
 from typing import Final

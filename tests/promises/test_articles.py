@@ -31,6 +31,7 @@ from sunshine_async.sunshine import User
 
 ARTICLES: Final = (
     *("sunshine_async", "sunshine_async.bulk", "sunshine_async.emulator", "sunshine_async.jobs"),
+    "sunshine_async.jobs.partition",
     *("sunshine_async.telemetry", "sunshine_async.testing", "sunshine_async.webhooks"),
 )
 BLOCK: Final = re.compile(r"::\n\n((?: {4}.*\n|\n)+)")
@@ -311,12 +312,8 @@ DRIVES: Final[Mapping[str, tuple[Drive, ...]]] = {
     "sunshine_async": (fastapi_app, django_view, celery_task, logs, company_ca, shared_pace),
     "sunshine_async.bulk": (bulk_run,),
     "sunshine_async.emulator": (emulator_program, emulator_command),
-    "sunshine_async.jobs": (
-        journaled_job,
-        job_commands,
-        job_without_a_file,
-        parts_with_dask,
-    ),
+    "sunshine_async.jobs": (journaled_job, job_commands, job_without_a_file),
+    "sunshine_async.jobs.partition": (parts_with_dask,),
     "sunshine_async.telemetry": (open_telemetry, counting_hook),
     "sunshine_async.testing": (conftest, file_of_tests),
     "sunshine_async.webhooks": (bot, django_webhook),
