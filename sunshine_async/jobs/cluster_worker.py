@@ -30,7 +30,7 @@ HEARTBEAT: Final = 30.0
 
 
 class TryAgainError(SunshineError):
-    """The part hasn't ended, since the worker was stopped, or another worker has the part."""
+    """The part hasn't ended: the worker was stopped, or another worker may have the part."""
 
 
 @define(eq=False)
@@ -93,12 +93,15 @@ class ClusterWorker:
         journal = await to_thread.run_sync(open_journal, place)  # raises if another has the part
         try:
             ending, reason = await self._run(journal, number, plan, part)
-            has_journal = journal.lease is None or journal.lease.state is not LeaseState.LOST
+            has_part = journal.lease is None or journal.lease.state is LeaseState.VALID
         finally:
             await to_thread.run_sync(journal.close)
-        self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
-        if ending is Ending.STOPPED or not has_journal:
+        if not has_part:
+            self.note(f"Left to other workers: {self._name}")
             raise TryAgainError(str(reason))
+        self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
+        if ending is Ending.STOPPED:
+            raise TryAgainError(ending.value)
         await self.cluster.end(number, index, ending, reason)
 
     async def _run(

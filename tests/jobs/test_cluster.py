@@ -290,7 +290,7 @@ async def test_an_owner_that_has_lost_the_part_ends_nothing(
         journal = await to_thread.run_sync(open_journal, journal_of(cluster.place, 1, 0))
         with closing(journal):
             slow.go_on.set()
-            await notes.wait_for("has another owner")
+            await notes.wait_for("Left to other workers: part 1 of 1")
             await anyio.lowlevel.checkpoint()
             assert await cluster.endings(number) == [(None, None)]
         endings = [endings async for endings in cluster.watch(number)]

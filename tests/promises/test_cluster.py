@@ -98,7 +98,7 @@ def test_a_killed_and_a_stopped_worker(
             said, _ = process.communicate(timeout=PATIENCE)
             requests = there.ledger()["requests"]
             stopped.process.send_signal(signal.SIGCONT)
-            wait(lambda: "has another owner" in stopped.notes)
+            wait(lambda: "Left to other workers: part" in stopped.notes)
             time.sleep(1.0)
         ledger = there.ledger()
         users = {user["externalId"] for user in there.users()}
