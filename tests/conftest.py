@@ -79,18 +79,15 @@ def postgres() -> Generator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
-def database(postgres: PostgresServer) -> Generator[str]:
+def _new_database(postgres: PostgresServer) -> Generator[str]:
     """Return the address of a new database in PostgreSQL."""
     with postgres.database() as address:
         yield address
 
 
-@pytest.fixture(scope="session")
-def shared_database(postgres: PostgresServer) -> Generator[str]:
-    """Return the address of a database in PostgreSQL for the journals of many tests."""
-    with postgres.database() as address:
-        yield address
+database = pytest.fixture(_new_database)
+shared_database = pytest.fixture(scope="session")(_new_database)
+"""A database for the journals of many tests."""
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
-"""Journal of a job: the state of each row, in an SQLite file that survives a kill and a power cut.
+"""Journal of a job: the state of each row, in a file or database that survives a kill and a power cut.
 
 A job writes a row's state to the journal before the row is sent and after the service has answered.
 A job that was cut off goes on from the journal, and sends no finished row again.
 
-`Journal` is the file, and has all reads and writes. The base `JournalDatabase` opens the SQLite
-database for a single process, with file mode 0600, since keys are often e-mail addresses.
-`JournalReader` reads the file while another process runs the job. A source that can be read again
-is loaded whole: `begin`, `add`, `ready`. The rows of a source that can be read once are matched to
-journal rows by `meet`. `Rules` say which rows are still to be sent.
+`JobJournal` has all reads and writes. `Journal` is a journal in an SQLite file, which the base
+`JournalDatabase` opens for a single process, with file mode 0600, since keys are often e-mail
+addresses. `PostgresJournal` is a journal in a schema of a PostgreSQL database, which several machines
+reach: the owner holds a `JournalLease`, and each write is fenced. `JournalReader` and `PostgresReader`
+read a journal while another process runs the job. `open_journal` opens either kind; `place_of` reads
+the place, a path or a URL.
+
+A source that can be read again is loaded whole: `begin`, `add`, `ready`. The rows of a source that
+can be read once are matched to journal rows by `meet`. `Rules` say which rows are still to be sent.
 The journal holds bodies only where a job asks for that, and credentials never.
 """
 

@@ -137,15 +137,26 @@ class JobJournal(JournalQueries):
         Rows in *states* are sent next. Raise `JournalError` for a row that can't be told from users
         that were created.
         """
+        indexes = (*sql.MATCH_INDEXES, *(sql.ALIAS_INDEXES if rules.aliased else ()))
 
         def match(database: Database) -> list[JournalRow | None]:
-            for statement in (*sql.MATCH_INDEXES, *(sql.ALIAS_INDEXES if rules.aliased else ())):
+            for statement in indexes:
                 database.execute(statement)
-            insert = partial(self._insert, database, table="rows")
-            matcher = RowMatcher(database, insert, self.session, rules, states)
-            return [matcher.match_row(line) for line in lines]
+            return self._match(database, lines, rules, states)
 
         return self._commit(match)
+
+    def _match(
+        self,
+        database: Database,
+        lines: Sequence[SourceRow],
+        rules: Rules,
+        states: Sequence[State],
+    ) -> list[JournalRow | None]:
+        """Match *lines* as `meet` says, within a transaction."""
+        insert = partial(self._insert, database, table="rows")
+        matcher = RowMatcher(database, insert, self.session, rules, states)
+        return [matcher.match_row(line) for line in lines]
 
     def waiting(self) -> int:
         """Return the number of rows still to be done that were read ahead or matched in this session."""

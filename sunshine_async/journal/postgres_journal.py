@@ -14,32 +14,33 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from functools import cache
-from hashlib import sha256
 from secrets import randbits
 from threading import Lock
 from typing import Any, ClassVar, Final, NoReturn, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
-from attrs import evolve, frozen
-from psycopg.abc import Buffer
-from psycopg.types.string import StrDumperUnknown, TextLoader
+from attrs import frozen
 
 from sunshine_async.journal import postgres_sql, sql
 from sunshine_async.journal.database import VERSION, JournalError
-from sunshine_async.journal.job_journal import JobJournal, Statement, is_uncertain
-from sunshine_async.journal.lease import PATIENCE, JournalLease, LeaseState, now
+from sunshine_async.journal.job_journal import JobJournal, Statement
+from sunshine_async.journal.lease import PATIENCE, JournalLease, now
 from sunshine_async.journal.postgres_database import (
     NO_ADDRESS,
-    READ_ONLY,
     Address,
-    ascii_text,
     check_tables,
     is_disconnected,
     parse_address,
-    plain_text,
     reason_of,
+)
+from sunshine_async.journal.postgres_match import (
+    JournalTextLoader,
+    Statements,
+    TextDumper,
+    columns_of,
+    match_in_memory,
+    with_short_key,
 )
 from sunshine_async.journal.reader import JournalQueries
 from sunshine_async.journal.rows import Done, JournalRow, Rules, SourceRow, State, Update
@@ -51,25 +52,10 @@ LEASE: Final = 10.0
 """Seconds of a lease, unless the URL says otherwise."""
 _SHORTEST: Final = 1.0
 _JOB: Final = re.compile("[a-z0-9_]{1,40}")
+_APPLICATION: Final = "sunshine-async journal {}"  # in the lists of the server, with the token
 _POLL: Final = 0.2  # seconds between two looks at a server that is away, or at another's lease
-_MAX_KEY: Final = 2000  # bytes: longer keys don't fit an index
-_SHOWN_KEY: Final = 100  # characters of a longer key
 _TEMPORARY: Final = ("08", "25P03", "53300", "55P03", "57P")
 """Begins of the SQLSTATE of errors that pass: the job waits."""
-_REASONS: Final[Mapping[str, str]] = {
-    "25006": READ_ONLY,
-    "3D000": "can't be used: the server has no such database. Create the database, or check the name",
-    "42501": (
-        "can't be used: the user lacks a privilege. Grant CREATE and TEMPORARY on the database, or "
-        "all on the journal's schema and its tables"
-    ),
-    "53100": (
-        "can't be written: the server's disk is full. Free some space, and run the same command again"
-    ),
-    "55P03": "is held up by another transaction: look for locks on the journal's schema",
-    "57P": "is away: the server has ended the connection. Run the same again once the server is back",
-}
-"""Messages, by the begin of the SQLSTATE."""
 
 
 @frozen
@@ -156,8 +142,8 @@ class _Queries(JournalQueries):
             connection = stack.enter_context(closing(self._place.address.connect(application)))
             connection.execute(postgres_sql.SETTINGS, settings)
             stack.pop_all()
-        connection.adapters.register_dumper(str, _TextDumper)
-        connection.adapters.register_loader("text", _TextLoader)
+        connection.adapters.register_dumper(str, TextDumper)
+        connection.adapters.register_loader("text", JournalTextLoader)
         return connection
 
     def _disconnect(self) -> None:
@@ -202,9 +188,9 @@ class PostgresReader(_Queries):
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
             try:
-                return _Statements(self._connect()).execute(query, values).fetchall()
+                return Statements(self._connect()).execute(query, values).fetchall()
             except psycopg.Error as error:
-                reason = reason_of(error, _REASONS, goes_on="Run the same again")
+                reason = reason_of(error, postgres_sql.REASONS, goes_on="Run the same again")
             self._disconnect()
         return self._fail(reason)
 
@@ -224,7 +210,7 @@ class PostgresJournal(_Queries, JobJournal):
     def __init__(self, place: PostgresPlace, *, must_exist: bool = False) -> None:
         super().__init__(place)
         self._owner: Final = {"token": randbits(62), "lease": place.lease}
-        self._application = _application(self._owner["token"])
+        self._application = _APPLICATION.format(self._owner["token"])
         self._renewing: psycopg.Connection[Any] | None = None
         try:
             since = self._take(must_exist=must_exist)
@@ -258,7 +244,10 @@ class PostgresJournal(_Queries, JobJournal):
                 with connection.transaction():
                     owner = self._try_to_take(connection, must_exist=must_exist)
             except psycopg.Error as error:
-                owner, reason = None, reason_of(error, _REASONS, goes_on="Run the same again")
+                owner, reason = (
+                    None,
+                    reason_of(error, postgres_sql.REASONS, goes_on="Run the same again"),
+                )
             if reason:
                 self._fail(reason)
             if owner is None:
@@ -283,7 +272,7 @@ class PostgresJournal(_Queries, JobJournal):
             seen = token, seen_at
             if not has_ended:
                 return seen
-            ended = {"application": _application(token)}
+            ended = {"application": _APPLICATION.format(token)}
             connection.execute(postgres_sql.END_SESSIONS, ended)
             connection.execute(postgres_sql.DELETE_ENDED)
         if not connection.execute(postgres_sql.INSERT_OWNER, self._owner).fetchall():
@@ -320,7 +309,7 @@ class PostgresJournal(_Queries, JobJournal):
                 if fence is None:
                     self._lease.lose()
                     self._fail_lost()
-                results.append(work(_Statements(connection)))
+                results.append(work(Statements(connection)))
                 [number] = fence
             return results[-1]
 
@@ -335,7 +324,7 @@ class PostgresJournal(_Queries, JobJournal):
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._repeat(
-            lambda connection: _Statements(connection).execute(query, values).fetchall()
+            lambda connection: Statements(connection).execute(query, values).fetchall()
         )
 
     def _repeat(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
@@ -351,12 +340,11 @@ class PostgresJournal(_Queries, JobJournal):
                 try:
                     return action(self._connect())
                 except psycopg.Error as error:
-                    reason = reason_of(error, _REASONS, goes_on="Run the same again")
+                    reason = reason_of(error, postgres_sql.REASONS, goes_on="Run the same again")
                     passes = is_disconnected(error) or (error.sqlstate or "").startswith(_TEMPORARY)
                 self._disconnect()
                 until = until or now() + self.patience
-                is_lost = self._lease.state is LeaseState.LOST
-                if not passes or is_lost or now() > until or self._lease.wait(_POLL):
+                if not passes or now() > until or self._lease.wait(_POLL):
                     self._fail(reason)
 
     def _fail_lost(self) -> NoReturn:
@@ -366,7 +354,7 @@ class PostgresJournal(_Queries, JobJournal):
         )
 
     def _insert(self, database: Database, lines: Sequence[SourceRow], *, table: str) -> int:
-        connection = cast("_Statements", database).connection
+        connection = cast("Statements", database).connection
         last_number = postgres_sql.LAST_NUMBER.format(table=table).encode()
         copy_rows = postgres_sql.COPY_ROWS.format(table=table).encode()
         [[last]] = connection.execute(last_number).fetchall()
@@ -380,13 +368,19 @@ class PostgresJournal(_Queries, JobJournal):
 
     def add(self, lines: Iterable[SourceRow]) -> int:
         """Add rows, as `JobJournal.add` does; a hash stands for the end of a very long key."""
-        return super().add(map(_with_short_key, lines))
+        return super().add(map(with_short_key, lines))
 
-    def meet(
-        self, lines: Sequence[SourceRow], rules: Rules, *, states: Sequence[State] = ()
+    def _match(
+        self,
+        database: Database,
+        lines: Sequence[SourceRow],
+        rules: Rules,
+        states: Sequence[State],
     ) -> list[JournalRow | None]:
-        """Match rows, as `JobJournal.meet` does, with keys as in `add`."""
-        return super().meet([*map(_with_short_key, lines)], rules, states=states)
+        lines = [*map(with_short_key, lines)]
+        journal = cast("Statements", database)
+        matched = match_in_memory(journal, lines, self.session, rules, states)
+        return super()._match(database, lines, rules, states) if matched is None else matched
 
     def _pending(self, states: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
         return self._fetch_all(postgres_sql.SELECT_PENDING.format(states=states), values)
@@ -398,57 +392,7 @@ class PostgresJournal(_Queries, JobJournal):
         if begun:
             yield postgres_sql.UPDATE_BEGUN, (at, self.session, [*begun], [*begun.values()])
         if marks:
-            columns = map(list, zip(*map(_values, marks), strict=True))
-            yield postgres_sql.UPDATE_ROWS, (self.session, *columns)
+            yield postgres_sql.UPDATE_ROWS, (self.session, *columns_of(marks))
         for (outcome, sent), rows in done.items():
             values = (outcome, int(sent), at, self.session, [*rows], [*rows.values()])
             yield postgres_sql.UPDATE_DONE, values
-
-
-@frozen
-class _Statements:
-    """A connection that takes the statements of all databases."""
-
-    connection: psycopg.Connection[Any]
-
-    def execute(self, query: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
-        """Execute *query*, with a ``?`` for each of *values*; return the cursor."""
-        return self.connection.execute(_translated(query), values)
-
-
-@cache
-def _translated(query: str) -> bytes:
-    """Return a statement of all databases with the placeholders of psycopg."""
-    return query.replace("?", "%s").encode()
-
-
-class _TextDumper(StrDumperUnknown):
-    """Writes texts as `ascii_text`."""
-
-    def dump(self, obj: str) -> Buffer | None:
-        return super().dump(ascii_text(obj))
-
-
-class _TextLoader(TextLoader):
-    """Reads texts of `_TextDumper`."""
-
-    def load(self, data: Buffer) -> str | bytes:
-        return plain_text(cast("str", super().load(data)))
-
-
-def _application(token: float) -> str:
-    """Return the name of an owner's connections in the lists of the server."""
-    return f"sunshine-async journal {token}"
-
-
-def _values(mark: Update) -> tuple[Any, ...]:
-    return (
-        mark.number, int(mark.state), mark.at, mark.outcome, mark.code, mark.status, mark.reason,
-        mark.remote_id, int(mark.sent), int(is_uncertain(mark)),
-    )  # fmt: skip
-
-
-def _with_short_key(line: SourceRow) -> SourceRow:
-    if line.key is None or len(ascii_text(line.key)) <= _MAX_KEY:
-        return line
-    return evolve(line, key=f"{line.key[:_SHOWN_KEY]}... {sha256(line.key.encode()).hexdigest()}")

@@ -1,8 +1,10 @@
 """SQL of a journal in PostgreSQL: tables, the owner's lease, and the statements that SQLite has otherwise."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, LiteralString
 
 from sunshine_async.journal import sql
+from sunshine_async.journal.postgres_database import READ_ONLY
 
 _COLUMNS: Final = """(
         number BIGINT PRIMARY KEY, line BIGINT NOT NULL, key TEXT, hash BYTEA NOT NULL,
@@ -73,9 +75,46 @@ UPDATE_BEGUN: Final = (
     sql.SET_BEGUN + _UNNEST.format(name="begun") + " WHERE rows.number = begun.number"
 )
 RUNNING: Final = f"SELECT EXISTS (SELECT FROM owner WHERE NOT {_HAS_ENDED})"  # noqa: S608 - own names
+_ROW: Final = """number, line, key, hash, state, attempts, outcome, code, status, reason, remote_id, at,
+        NULL::bytea, session, doubt"""
+COPIED: Final[Mapping[str, LiteralString]] = {
+    "rows": f"""SELECT {_ROW} FROM rows WHERE key = ANY(%(keys)s::text[])
+        UNION ALL SELECT {_ROW} FROM rows WHERE key IS NULL
+            AND (line = ANY(%(lines)s::bigint[]) OR hash = ANY(%(hashes)s::bytea[]))
+        LIMIT %(most)s""",  # noqa: S608 - own names
+    "users": """SELECT key, hash, doubt, remote_id FROM users
+        WHERE key = ANY(%(keys)s::text[]) LIMIT %(most)s""",
+    "made": """SELECT number, hash, state, remote_id FROM made
+        WHERE hash = ANY(%(hashes)s::bytea[]) LIMIT %(most)s""",
+    "about": "SELECT name, value FROM about WHERE name = 'ahead'",
+}
+"""The rows that a batch of rows may concern, by table; bodies are left out."""
+COPY_MATCHED: Final = "COPY rows FROM STDIN"
+MATCHED: Final = (0, 4, 9, 13, 14)
+"""Columns of a row that a match may change, after the number."""
+UPDATE_MATCHED: Final = """UPDATE rows SET state = new.state, reason = new.reason,
+        session = new.session, doubt = new.doubt
+    FROM unnest(?::bigint[], ?::smallint[], ?::text[], ?::integer[], ?::integer[])
+        AS new (number, state, reason, session, doubt)
+    WHERE rows.number = new.number"""
+DELETE_MADE: Final = "DELETE FROM made WHERE number = ANY(?::bigint[])"
 POSTGRES: Final = sql.Dialect(
     create_incoming=("DROP TABLE IF EXISTS incoming", f"CREATE TABLE incoming {_COLUMNS}"),
     has_timelines="SELECT 1",
     pulse="""SELECT least(CAST(trunc((at - ?) / ?) AS INTEGER), ?), count(*) FROM rows
         WHERE state IN (2, 3, 4) AND at IS NOT NULL GROUP BY 1""",
 )
+REASONS: Final[Mapping[str, str]] = {
+    "25006": READ_ONLY,
+    "3D000": "can't be used: the server has no such database. Create the database, or check the name",
+    "42501": (
+        "can't be used: the user lacks a privilege. Grant CREATE and TEMPORARY on the database, or "
+        "all on the journal's schema and its tables"
+    ),
+    "53100": (
+        "can't be written: the server's disk is full. Free some space, and run the same command again"
+    ),
+    "55P03": "is held up by another transaction: look for locks on the journal's schema",
+    "57P": "is away: the server has ended the connection. Run the same again once the server is back",
+}
+"""Messages, by the begin of the SQLSTATE."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any, ClassVar
 
@@ -15,9 +16,10 @@ import psycopg
 import pytest
 from attrs import evolve
 from support.frames import leaks
-from support.journals import UPSERT, end_ownership, lines, opened, owner_of, states
+from support.journals import CREATE, UPSERT, end_ownership, lines, load, opened, owner_of, states
 from support.postgres import PostgresServer
 from support.servers import unused_port
+from support.size import sized
 
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.journal import (
@@ -27,12 +29,14 @@ from sunshine_async.journal import (
     JournalError,
     JournalRow,
     LeaseState,
+    Rules,
     SourceRow,
     State,
     Update,
     open_journal,
     open_reader,
     place_of,
+    postgres_match,
 )
 from sunshine_async.journal.postgres_database import Address
 from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresPlace, PostgresReader
@@ -413,3 +417,47 @@ def test_the_journal_of_another_process(journal: PostgresJournal, journal_url: s
 def test_a_wrong_url_is_no_place() -> None:
     """A URL without a database's address is refused as a value: a frame could hold the password."""
     assert isinstance(place_of(f"postgresql://u:{PASSWORD}/db"), ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    ("rules", "most"),
+    [
+        (UPSERT, 20_000),
+        (evolve(CREATE, by_count=True), 20_000),
+        (evolve(UPSERT, aliased=True), 20_000),
+        (UPSERT, 2),
+        (Rules(once=True), 20_000),
+    ],
+)
+def test_both_databases_match_rows_alike(
+    journal_url: str, path: Path, monkeypatch: pytest.MonkeyPatch, rules: Rules, most: int
+) -> None:
+    """Rows of a stream are matched as in a file, in the copy in memory and in the database."""
+    monkeypatch.setattr(postgres_match, "_MOST", most)
+    random = Random(str(rules))
+    with closing(opened(journal_url)) as one, closing(opened(path)) as other:
+        for _ in range(sized(25, 5)):
+            if random.random() < 0.2:
+                rows = [_random_row(n, random) for n in range(1, 9)]
+                for journal in (one, other):
+                    load(journal, rows, rules)
+            assert one.begin_session() == other.begin_session()
+            for _ in range(2):
+                rows = [_random_row(n, random) for n in range(1, 9)]
+                assert one.meet(rows, rules, states=PENDING) == other.meet(
+                    rows, rules, states=PENDING
+                )
+                marks = [
+                    Update(row["number"], random.choice([*State][:5]), 1.0, remote_id=row["key"])
+                    for row in one.rows(*PENDING)
+                    if random.random() < 0.7
+                ]
+                for journal in (one, other):
+                    journal.write(marks)
+                assert [*one.rows()] == [*other.rows()]
+
+
+def _random_row(line: int, random: Random) -> SourceRow:
+    key = random.choice([None, "a", "b", "c"])
+    reason = "bad" if key is None and random.random() < 0.2 else None
+    return SourceRow(line, key, random.choice([b"x", b"y", b"z"]), reason)
