@@ -11,6 +11,7 @@ import typer
 
 from sunshine_async import ConfigurationError
 from sunshine_async.cli import demo as demonstration
+from sunshine_async.cli.cluster import ClusterAddress, Parts, SharedFile, submit, worker
 from sunshine_async.cli.conversations import conversations, messages
 from sunshine_async.cli.import_options import (
     AcceptChangedSource,
@@ -106,6 +107,7 @@ app.add_typer(conversations, name="conversations")
 app.add_typer(messages, name="messages")
 app.add_typer(job, name="job")
 app.add_typer(webhooks, name="webhooks")
+app.command()(worker)
 
 
 def run() -> None:
@@ -269,7 +271,9 @@ Each row ends as done, failed (the service doesn't have the row), unknown (the s
 
 Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (credentials refused, service gone, --max-failures, no room for the journal); 130 or 143 interrupted: no more rows are taken, and calls under way get --grace seconds to end.
 
-With --journal the same command, run again after any interruption, goes on: no row is lost, no user made twice, no message sent twice. After the end, a changed file may be next: an upsert then sends the changed rows.
+With --cluster the parts of the file go to all machines that run sunshine-async worker, and this command waits for the end. The workers have the credentials and the rate.
+
+With --journal, or --cluster, the same command, run again after any interruption, goes on: no row is lost, no user made twice, no message sent twice. After the end, a changed file may be next: an upsert then sends the changed rows.
 
 The command waits for a service that is gone, --max-outage seconds at most, and obeys a service that throttles (429): the pace settles below the limit of the service.
 """
@@ -310,6 +314,9 @@ def import_file(
     report: ReportPath = None,
     show_data: ShowData = False,
     as_json: AsJson = False,
+    cluster: ClusterAddress = None,
+    parts: Parts = 64,  # noqa: ARG001 - `submit` reads both from the context
+    shared_file: SharedFile = False,  # noqa: ARG001
     base_url: BaseUrl = None,
     app_id: AppId = None,
     key_id: KeyId = None,
@@ -317,14 +324,13 @@ def import_file(
 ) -> None:
     """Run the import command."""
     with exit_on_error():
-        found = find_service(service)
+        found, printer = find_service(service), Printer(as_json=as_json)
         task = found.service.task(mode)
         connection = ConnectionOptions(
             base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
             pace=pace_address, concurrency=concurrency or task.concurrency,
             may_ask=can_prompt() and file != STDIN,
         )  # fmt: skip
-        printer = Printer(as_json=as_json)
         options = JobOptions(
             concurrency=connection.concurrency, max_failures=max_failures, max_outage=max_outage,
             grace=grace, on_problem=printer.print_problem if as_json else None, duplicates=duplicates,
@@ -332,7 +338,8 @@ def import_file(
             accept_changed_source=accept_changed_source, full=full, keep_bodies=keep_bodies,
         )  # fmt: skip
         page = ReportFile(report, show_data) if report and not dry_run else None
-        plan = ImportPlan(found.service, mode, options, journal, page, command_words(context))
+        words, place = command_words(context), journal or cluster
+        plan = ImportPlan(found.service, mode, options, place, page, words)
         if file == STDIN and stdin_is_terminal():
             printer.print_note(_READING)
         with (
@@ -344,24 +351,26 @@ def import_file(
                 timezone=timezone, date_formats=date_format or (),
             ) as rows,
         ):  # fmt: skip
-            if not dry_run:
-                plan.check_journal(file)
-                if mode is Mode.DELETE and not yes:
-                    _confirm_deletion(rows, service, may_ask=connection.may_ask)
-                client = found.connect(connection)
-                raise typer.Exit(anyio.run(run_import, plan, rows, client, printer))
-            if idle := _idle_options(context):
-                printer.print_note(f"Nothing is sent, so these have no effect: {', '.join(idle)}")
-            raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
+            if dry_run:
+                _note_idle_options(context, printer)
+                raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
+            plan.check_journal(file)
+            if mode is Mode.DELETE and not yes:
+                _confirm_deletion(rows, service, may_ask=connection.may_ask)
+            if cluster is not None:
+                raise typer.Exit(submit(context, plan, rows, printer))
+            raise typer.Exit(anyio.run(run_import, plan, rows, found.connect(connection), printer))
 
 
-def _idle_options(context: typer.Context) -> list[str]:
-    """Return the options given that have no effect in a dry run."""
-    return [
+def _note_idle_options(context: typer.Context, printer: Printer) -> None:
+    """Print the options given that have no effect in a dry run."""
+    idle = [
         f"--{name.replace('_', '-').removesuffix('-address')}"
         for name in _WITHOUT_DRY_RUN
         if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
     ]
+    if idle:
+        printer.print_note(f"Nothing is sent, so these have no effect: {', '.join(idle)}")
 
 
 def _confirm_deletion(rows: RowFile, service: str, *, may_ask: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from sunshine_async import ConfigurationError
+from sunshine_async.cli.cluster import show_cluster
 from sunshine_async.cli.failures import FailureList, JobSource, folders_of
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, database_files
 from sunshine_async.cli.options import (
@@ -34,7 +35,6 @@ from sunshine_async.cli.progress import format_duration
 from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
 from sunshine_async.jobs.source import LIVE
-from sunshine_async.jobs.tasks.task import KEY_SEPARATOR
 from sunshine_async.journal import (
     Journal,
     JournalError,
@@ -47,6 +47,7 @@ from sunshine_async.journal import (
 )
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import Format
+from sunshine_async.rows.shape import KEY_SEPARATOR
 
 job: Final = typer.Typer(
     cls=HelpGroup, help="Look at a job's journal, or copy the journal.", no_args_is_help=True
@@ -95,10 +96,12 @@ def show(
 ) -> None:
     """Show the counts, the time and the speed of a job, and an example of each error.
 
-    A job that another process runs is shown too; the job doesn't wait for that.
+    A job that another process runs is shown too; the job doesn't wait for that. Of an import by workers (--cluster) all parts are shown together.
     """
     with exit_on_error():
         printer = Printer(as_json=as_json)
+        if show_cluster(place, printer, watch=watch):
+            return
         with closing(open_reader(place)) as journal:
             if watch:
                 with printer.show_line() as show_line:

@@ -13,8 +13,8 @@ from sunshine_async.cli.files import OutputTarget
 from sunshine_async.cli.next_steps import NextStep, ReasonCounts, next_steps
 from sunshine_async.cli.report_page import MARKER, ReportPage
 from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
-from sunshine_async.jobs.journaled import FOUND, problems_of, restore_report
-from sunshine_async.jobs.source import SUMS, is_finished
+from sunshine_async.jobs.journaled import problems_of, restore_totals
+from sunshine_async.jobs.source import is_finished
 from sunshine_async.jobs.timeline import read_timeline
 from sunshine_async.journal import JobJournal, JournalQueries
 from sunshine_async.rows import Format
@@ -88,12 +88,7 @@ def journal_page(
     count = int(float(about.get("sessions", "0")))
     timelines = read[-count:] if count else []
     report = Report()
-    restore_report(report, journal)
-    for name in SUMS[:-1]:
-        setattr(report, name, type(getattr(report, name))(float(about.get(name, "0"))))
-    if FOUND in about:
-        report.found, window = map(float, about[FOUND].split())
-        report.window = window or None
+    restore_totals(report, journal)
     if ended is not None:
         report.ending, report.reason, report.limit = ended.ending, ended.reason, ended.limit
     elif not is_finished(about):

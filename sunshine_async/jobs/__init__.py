@@ -75,7 +75,8 @@ Without a file and without a journal: any iterable of models is a source::
     asyncio.run(main())
 
 `Job` sends the rows through a client. `jobs.open` gives a `JournaledJob`, which records each row in
-a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing.
+a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing;
+`partition` splits a file into parts for many processes, such as those of Dask or of a `Cluster`.
 
 `Entries` read the rows, in a thread; a `Task` of the table of a `Service` turns a row into a call.
 `bulk` makes the calls; `OutageWatch` holds rows back while the service is gone. The `Report`
@@ -120,6 +121,7 @@ from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob, LastingJob
 from sunshine_async.jobs.journaled import open_job as open  # noqa: A004 - of this module: jobs.open
 from sunshine_async.jobs.options import Duplicates
+from sunshine_async.jobs.partition import FilePart, partition
 from sunshine_async.jobs.progress import Progress
 from sunshine_async.jobs.recovery import UnsettledError
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
@@ -137,6 +139,7 @@ __all__ = [
     "DryRun",
     "Duplicates",
     "Ending",
+    "FilePart",
     "Job",
     "JournalError",
     "JournaledJob",
@@ -158,5 +161,6 @@ __all__ = [
     "dry_run",
     "open",
     "open_rows",
+    "partition",
     "rehearse",
 ]

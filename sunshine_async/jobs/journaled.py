@@ -307,6 +307,17 @@ def restore_report(report: Report, journal: JournalQueries, *, unloaded: int = 0
     report.problems = [*islice(problems_of(journal), KEPT)]
 
 
+def restore_totals(report: Report, journal: JournalQueries) -> None:
+    """Set the counts in *report*, and the sums over all sessions, to those of *journal*."""
+    restore_report(report, journal)
+    about = journal.about()
+    for name in SUMS[:-1]:
+        setattr(report, name, type(getattr(report, name))(float(about.get(name, "0"))))
+    if FOUND in about:
+        report.found, window = map(float, about[FOUND].split())
+        report.window = window or None
+
+
 def problems_of(journal: JournalQueries) -> Iterator[Problem]:
     """Yield the rows of *journal* that weren't done."""
     for row in journal.rows(*TROUBLES):

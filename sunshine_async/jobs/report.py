@@ -1,12 +1,14 @@
 """Report of a job, in memory that stays flat for any number of rows. Pure."""
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from itertools import islice
 from math import exp, log
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 KEPT: Final = 1000
 """The most problems in a report; the counts go on."""
@@ -72,6 +74,10 @@ class Latencies:
         place = int(log(max(seconds, _SHORTEST) / _SHORTEST) / _WIDTH)
         self._buckets[min(place, _BUCKETS - 1)] += 1
         self.count += 1
+
+    def __add__(self, other: "Latencies") -> "Latencies":
+        buckets = map(sum, zip(self._buckets, other._buckets, strict=True))
+        return Latencies(self.count + other.count, [*buckets])
 
     def quantile(self, part: float) -> float | None:
         """Return the seconds within which *part* of the calls ended, or None before the first."""
@@ -141,7 +147,7 @@ class Report:
     beyond: Counter[str] = field(factory=Counter)
     """Keys that the model doesn't know and that were sent unchanged, with the number of rows."""
     last_line: int = 0
-    """The line of the last row taken: all rows before were taken too."""
+    """The line of the last row taken: all rows before were taken too, except in a sum of parts."""
     requests: int = 0
     """Requests of the client during the job; *resent* and *throttled* are included."""
     resent: int = 0
@@ -151,6 +157,23 @@ class Report:
     ending: Ending = Ending.ALL
     reason: str | None = None
     """One sentence, for a job that gave up."""
+
+    def __add__(self, other: "Report") -> "Report":
+        """Return the report of two parts of a job.
+
+        Numbers and seconds add up; the first `KEPT` problems by line stay; *ending* and *reason* are
+        those of the part that ended worse. Limits hold for a credential, so the greater limit
+        stays. ``sum(reports, Report())`` adds many.
+        """
+        worst = max(self, other, key=lambda report: _ENDINGS.index(report.ending))
+        problems = heapq.merge(self.problems, other.problems, key=lambda problem: problem.line)
+        values: dict[str, Any] = {
+            name: getattr(self, name) + getattr(other, name) for name in _SUMMED
+        }
+        for name in _GREATEST:
+            values[name] = max(getattr(self, name) or 0, getattr(other, name) or 0) or None
+        last_line = max(self.last_line, other.last_line)
+        return evolve(worst, **values, problems=[*islice(problems, KEPT)], last_line=last_line)
 
     @property
     def limit_found(self) -> str | None:
@@ -238,3 +261,12 @@ class Report:
     def percentiles(self) -> dict[str, float | None]:
         """Return the seconds within which half, 95 % and 99 % of the calls ended."""
         return {f"p{part}": self.latencies.quantile(part / 100) for part in (50, 95, 99)}
+
+
+_SUMMED: Final = (
+    "done", "failed", "unknown", "bad", "outcomes", "left_out", "waiting", "before", "turned",
+    "held", "paused", "codes", "beyond", "requests", "resent", "throttled", "seconds", "latencies",
+)  # fmt: skip
+_GREATEST: Final = ("limit", "found", "window")
+_ENDINGS: Final = (Ending.ALL, Ending.STOPPED, Ending.GAVE_UP)
+"""From the best to the worst."""

@@ -25,6 +25,8 @@ LIVE: Final = "live"
 """Name in the journal for the counts of a running job, as JSON."""
 STALE: Final = "stale"
 """Name in the journal for a file that differs from the rows in the journal: ``"1"``."""
+PART: Final = "part"
+"""Name in the journal for the part of the file whose rows the journal has; see `partition`."""
 OPEN: Final = {"state": "open"}
 FINISHED: Final = {"state": "finished"}
 _BATCH: Final = 5000
@@ -37,6 +39,10 @@ _NEW_PEOPLE: Final = (
     "rows without a key can't be told from those, so nothing was sent. If the file has the same "
     "rows, corrected, accept it (--accept-changed-source): then rows count as done by body and "
     "count. For new people, or new messages, use another journal"
+)
+_OTHER_PART: Final = (
+    "{} is the journal of {}, not of {}: a row may be in another part now, and would be sent twice. "
+    "Give the same number of parts as before, or other journals"
 )
 
 
@@ -93,11 +99,17 @@ def load_file(
     """Load the rows of a file into *journal*; return 0, or the rows read before a stop.
 
     The journal doesn't change until all rows are read. With ``max_failures`` rows that can't be
-    sent are bad at once, and not just before sending. Unless the changed source is accepted, raise
-    `JournalError` if an unfinished run had different rows, or if rows without a key can't be told
-    from users created before. Raise `SourceError` for a file that changes while loading.
+    sent are bad at once, and not just before sending. Raise `JournalError` for the journal of
+    another part. Unless the changed source is accepted, raise `JournalError` also if an unfinished
+    run had different rows, or if rows without a key can't be told from users created before. Raise
+    `SourceError` for a file that changes while loading.
     """
-    source = {"digest": _digest(rows), "meant": rows.meant, "source": rows.name}
+    part = str(rows.partition or "the whole file")
+    source = {"digest": digest_of(rows), "meant": rows.meant, "source": rows.name, PART: part}
+    before = journal.about()
+    known = before.get(PART, "the whole file")
+    if "state" in before and known != part:
+        raise JournalError(_OTHER_PART.format(journal.name, known, part))
     load = _load_of(journal, source, options)
     if load is _Load.KEEP:
         return 0
@@ -112,7 +124,7 @@ def load_file(
     _check_duplicates(journal, options)
     if rules.once and rules.skips and not rules.by_count and journal.has_new_people():
         raise JournalError(_NEW_PEOPLE.format(journal.name))
-    if _digest(rows) != source["digest"]:
+    if digest_of(rows) != source["digest"]:
         raise SourceError(_CHANGED.format(rows.name))
     sums = {} if load is _Load.MERGE else dict.fromkeys(SUMS, "0")
     keep = options.duplicates or Duplicates.LAST
@@ -149,7 +161,7 @@ def _checked(task: Task, row: Row | BadRow) -> Row | BadRow:
     return entry if isinstance(entry, BadRow) else row
 
 
-def _digest(rows: RowFile) -> str:
+def digest_of(rows: RowFile) -> str:
     """Return the digest of the file of *rows*; raise `SourceError` if the file was replaced."""
     path = rows.path or Path()
     try:

@@ -30,6 +30,7 @@ from sunshine_async.rows.shape import (
     BadRow,
     Empty,
     Format,
+    HashPartition,
     ReadOptions,
     Row,
     Shape,
@@ -175,12 +176,25 @@ class RowFile:
         )
         """The columns of a CSV file, and the cells of the row that iteration gave last."""
         self._rows: Final = self.table or JsonRows(self._lines, shape, options)
+        self.partition: Final = options.partition
+        self._turned_elsewhere = 0  # phone numbers of other parts
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         rows = iter(self._rows)
         for normalizer in self._normalizers:
             rows = normalizer.rows(rows)
-        return rows
+        return rows if self.partition is None else self._part(rows, self.partition)
+
+    def _part(
+        self, rows: Iterator[Row | BadRow], partition: HashPartition
+    ) -> Iterator[Row | BadRow]:
+        before = 0
+        for number, row in enumerate(rows):
+            if partition.has(number, row):
+                yield row
+            else:
+                self._turned_elsewhere += self._turned - before
+            before = self._turned
 
     @property
     def text(self) -> str:
@@ -196,6 +210,10 @@ class RowFile:
     @property
     def turned(self) -> int:
         """The number of phone numbers normalized to E.164, in the rows so far."""
+        return self._turned - self._turned_elsewhere
+
+    @property
+    def _turned(self) -> int:
         return sum(each.count for each in self._normalizers if isinstance(each, PhoneNormalizer))
 
     @property

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
+from hashlib import blake2b
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias
 
-from attrs import field, fields, frozen
+from attrs import asdict, field, fields, frozen
 
 from sunshine_async._codec import Misfit
 from sunshine_async.errors import ConfigurationError, Saved
@@ -18,6 +19,8 @@ UTF_8: Final = "utf-8"
 OUTCOME_KEY: Final = "_row"
 """The key under which a list of rows that weren't done has the outcome of a row; reading drops the key."""
 ONLY_OUTCOME: Final = "the row has only the outcome of another job, and no fields"
+KEY_SEPARATOR: Final = "\x1f"
+"""Character between the parts of a key; see `row_key`."""
 
 _ALWAYS: Final = ("format", "delimiter", "empty", "renames", "skip", "default_region")
 """Options that a text of options has also without a value."""
@@ -111,6 +114,51 @@ class BadRow:
         return cls(line, str(Misfit(reason, path)))
 
 
+@frozen
+class HashPartition:
+    """One of *count* parts of a file, by hash of the key: rows with equal keys share a part.
+
+    The part is the same in each process and release. A row without a key counts by the number of
+    the row in the file, and so does a bad row.
+    """
+
+    index: int
+    """Number of the part, from 0."""
+    count: int
+    names: Sequence[str]
+    """Fields that may hold the key, as for `row_key`; *scope* and *named* likewise."""
+    scope: Sequence[str] = ()
+    named: bool = False
+
+    def __str__(self) -> str:
+        return f"part {self.index + 1} of {self.count}"
+
+    def has(self, number: int, row: Row | BadRow) -> bool:
+        """Return True if *row*, with the *number* in the file, belongs to this part."""
+        key = None
+        if isinstance(row, Row):
+            key = row_key(row.data, self.names, self.scope, named=self.named)
+        text = str(number) if key is None else key
+        digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.index
+
+
+def row_key(
+    data: Mapping[str, Any], names: Sequence[str], scope: Sequence[str], *, named: bool
+) -> str | None:
+    """Return the key of the row *data*: the first text among the fields *names*; None without.
+
+    The texts of the fields *scope* are added. With *named* so is the name of the field.
+    """
+    for name in names:
+        key = data.get(name)
+        if key and isinstance(key, str):
+            scopes = map(data.get, scope)
+            parts = [key, *(part for part in scopes if part and isinstance(part, str))]
+            return KEY_SEPARATOR.join([*parts, name] if named else parts)
+    return None
+
+
 @frozen(kw_only=True)
 class ReadOptions:
     """The options of `open_rows`."""
@@ -125,6 +173,8 @@ class ReadOptions:
     encoding: str = UTF_8
     timezone: str | None = None
     date_formats: Collection[str] = ()
+    partition: HashPartition | None = None
+    """The part of the rows to read; None: all rows."""
 
     @property
     def text(self) -> str:
@@ -135,6 +185,8 @@ class ReadOptions:
             for name, value in values.items()
             if name in _ALWAYS or value != _DEFAULTS[name]
         }
+        if self.partition is not None:
+            text["partition"] = asdict(self.partition)
         lists = {"renames": dict(sorted(self.renames.items())), "skip": sorted(self.skip)}
         return json.dumps(text | lists)
 
@@ -142,8 +194,13 @@ class ReadOptions:
     def from_text(cls, text: str) -> Self:
         """Return the options of a *text*."""
         options = json.loads(text)
-        enums = {"format": Format(options["format"]), "empty": Empty(options["empty"])}
-        return cls(**options | enums)
+        read: dict[str, Any] = {
+            "format": Format(options["format"]),
+            "empty": Empty(options["empty"]),
+        }
+        if "partition" in options:
+            read["partition"] = HashPartition(**options["partition"])
+        return cls(**options | read)
 
 
 _DEFAULTS: Final = {option.name: option.default for option in fields(ReadOptions)}

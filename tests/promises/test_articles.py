@@ -29,6 +29,7 @@ from sunshine_async.sunshine import User
 
 ARTICLES: Final = (
     *("sunshine_async", "sunshine_async.bulk", "sunshine_async.emulator", "sunshine_async.jobs"),
+    "sunshine_async.jobs.partition",
     *("sunshine_async.telemetry", "sunshine_async.testing", "sunshine_async.webhooks"),
 )
 BLOCK: Final = re.compile(r"::\n\n((?: {4}.*\n|\n)+)")
@@ -219,6 +220,15 @@ def job_without_a_file(scene: Scene, block: str) -> None:
     assert {f"customer-{number}" for number in range(3)} < scene.users().keys()
 
 
+def parts_with_dask(scene: Scene, block: str) -> None:
+    """Check that the parts of a file are upserted, and the reports add up."""
+    lines = (json.dumps({"externalId": f"customer-{n}"}) + "\n" for n in range(9))
+    scene.folder.joinpath("users.jsonl").write_text("".join(lines))
+    scene.run(block)
+    assert scene.output() == "9\n"
+    assert len([*scene.folder.glob("run-*.sqlite")]) == 4
+
+
 def open_telemetry(scene: Scene, block: str) -> None:
     """Check that a client and a receiver share a hook."""
     assert isinstance(scene.run(block)["client"], SunshineClient)
@@ -292,6 +302,7 @@ DRIVES: Final[Mapping[str, tuple[Drive, ...]]] = {
     "sunshine_async.bulk": (bulk_run,),
     "sunshine_async.emulator": (emulator_program, emulator_command),
     "sunshine_async.jobs": (journaled_job, job_commands, job_without_a_file),
+    "sunshine_async.jobs.partition": (parts_with_dask,),
     "sunshine_async.telemetry": (open_telemetry, counting_hook),
     "sunshine_async.testing": (conftest, file_of_tests),
     "sunshine_async.webhooks": (bot, django_webhook),

@@ -17,8 +17,7 @@ from sunshine_async.bulk.batching import ENVELOPE, Sender
 from sunshine_async.errors import ConfigurationError, ConflictError
 from sunshine_async.rows import BadRow, Row, Shape
 from sunshine_async.rows.columns import time_fields
-
-KEY_SEPARATOR: Final = "\x1f"
+from sunshine_async.rows.shape import row_key
 
 CONCURRENCY: Final = 64
 """Calls in flight by default, for rows that are sent singly."""
@@ -194,13 +193,7 @@ class Task:
 
     def key_of(self, data: Mapping[str, Any]) -> str | None:
         """Return the key of the row *data* without checking the rest; None if there is no key."""
-        for name in self.key_fields:
-            key = data.get(name)
-            if key and isinstance(key, str):
-                scopes = map(data.get, self.key_scope)
-                parts = [key, *(part for part in scopes if part and isinstance(part, str))]
-                return KEY_SEPARATOR.join([*parts, name] if self.key_includes_field else parts)
-        return None
+        return row_key(data, self.key_fields, self.key_scope, named=self.key_includes_field)
 
     def _with_size(self, entry: Entry) -> Entry | BadRow:
         """Return *entry* with its size, or the reason for which the batch would be refused."""

@@ -1,0 +1,392 @@
+"""Imports by workers: each part has one owner, and the queue may call a worker at any time."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from anyio import to_thread
+from attrs import evolve
+from procrastinate import exceptions
+from support.frames import leaks
+from support.journals import counts, effects, write
+from support.postgres import PostgresServer
+from support.size import sized
+
+from sunshine_async import BasicAuth, ConfigurationError, SunshineClient
+from sunshine_async.emulator import Emulator
+from sunshine_async.jobs import SUNSHINE, Ending, JournalError, Mode, open_rows, partition
+from sunshine_async.jobs.cluster import (
+    Cluster,
+    ClusterPlan,
+    ImportState,
+    journal_of,
+    open_cluster,
+    read_import,
+)
+from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError
+from sunshine_async.jobs.options import Duplicates, JobOptions
+from sunshine_async.journal import open_journal
+from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
+
+PATIENCE = 60.0
+PAUSE = 0.05
+ROWS = sized(600, 60)
+
+
+class Slow(httpx.AsyncBaseTransport):
+    """A transport that waits before each request, until told to go on."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self.transport = transport
+        self.begun = anyio.Event()
+        self.go_on = anyio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.begun.set()
+        await self.go_on.wait()
+        return await self.transport.handle_async_request(request)
+
+
+def client_on(transport: httpx.AsyncBaseTransport) -> SunshineClient:
+    auth = BasicAuth("key-id", "some-secret")
+    return SunshineClient("app", auth=auth, base_url="http://127.0.0.1", transport=transport)
+
+
+def people(number: int, *, changed: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"externalId": f"user-{n}", "metadata": {"n": n * (n >= changed)}} for n in range(number)
+    ]
+
+
+def plan_of(
+    file: Path, *, into: int = 4, mode: Mode = Mode.CREATE, is_shared: bool = False, **options: Any
+) -> ClusterPlan:
+    task = SUNSHINE.task(mode)
+    with open_rows(file, task.shape) as rows:
+        part = partition(rows, task, into=into)[0]
+    return ClusterPlan(
+        part=part, source=file.name, is_shared=is_shared, options=JobOptions(**options)
+    )
+
+
+@pytest.fixture
+def place(database: str) -> PostgresPlace:
+    """Return the place of imports in a new database, where leases are short."""
+    place = parse_place(f"{database}?lease=1")
+    assert isinstance(place, PostgresPlace)
+    return place
+
+
+@pytest.fixture
+async def cluster(place: PostgresPlace) -> AsyncIterator[Cluster]:
+    """Give the cluster in a new database."""
+    async with open_cluster(place) as cluster:
+        cluster.pause = PAUSE
+        yield cluster
+
+
+class Notes(list[str]):
+    """The notes of workers, and a wait for a note."""
+
+    async def wait_for(self, text: str) -> None:
+        while not any(text in note for note in self):  # noqa: ASYNC110 - a list has no event
+            await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def working(
+    place: PostgresPlace,
+    transport: httpx.AsyncBaseTransport,
+    *,
+    number: int = 1,
+    heartbeat: float = 30.0,
+) -> AsyncIterator[tuple[list[ClusterWorker], Notes]]:
+    """Run workers, each with connections of its own, for the length of the block."""
+    notes, workers = Notes(), list[ClusterWorker]()
+
+    async def work() -> None:
+        async with open_cluster(place) as cluster:
+            cluster.pause = PAUSE
+            client = client_on(transport)
+            workers.append(ClusterWorker(cluster, lambda _: client, notes.append, heartbeat))
+            await workers[-1].run()
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(number):
+                tasks.start_soon(work)
+            while len(workers) < number:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            yield workers, notes
+            for worker in workers:
+                worker.stop()
+
+
+async def done(cluster: Cluster, plan: ClusterPlan) -> ImportState:
+    """Submit *plan*, and return the state of the import at the end."""
+    number = await cluster.submit(plan)
+    async for endings in cluster.watch(number):
+        assert len(endings) == plan.part.count
+    return await state_of(cluster)
+
+
+async def state_of(cluster: Cluster) -> ImportState:
+    state = await to_thread.run_sync(read_import, cluster.place)
+    assert state is not None
+    return state
+
+
+async def rows_in(cluster: Cluster, query: str) -> Any:
+    async with cluster.connection() as connection:
+        return await (await connection.execute(query.encode())).fetchall()
+
+
+async def test_workers_share_an_import(cluster: Cluster, emulator: Emulator, file: Path) -> None:
+    """Each row is sent once, the reports add up, and the file leaves the database; again, nothing is sent."""
+    write(file, people(ROWS))
+    assert read_import(cluster.place) is None
+    async with working(cluster.place, emulator.transport(), number=2) as (_, notes):
+        state = await done(cluster, plan_of(file))
+        again = await done(cluster, plan_of(file))
+
+    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
+    assert state.report.requests == ROWS
+    assert state.report.seconds > 0
+    assert state.progress == "4 of 4 parts have ended"
+    assert (state.report.ending, state.plan.source) == (Ending.ALL, "users.jsonl")
+    assert effects(emulator, "sunshine") == {"create": ROWS}
+    assert counts(again.report) == counts(state.report)
+    assert await rows_in(cluster, "SELECT * FROM sunshine_cluster.chunks") == []
+    assert await rows_in(cluster, "SELECT * FROM procrastinate_jobs") == []
+    assert min(note for note in notes if "Begun" in note) == "Begun: part 1 of 4 of users.jsonl"
+
+
+async def test_the_options_and_the_rows_travel(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A changed file sends its changed rows; the options of the job reach the worker."""
+    write(file, people(9))
+    async with working(cluster.place, emulator.transport()):
+        await done(cluster, plan_of(file, mode=Mode.UPSERT, is_shared=True))
+        write(file, people(9, changed=3))
+        options = {"duplicates": Duplicates.FIRST, "concurrency": "auto", "keep_bodies": True}
+        plan = plan_of(file, mode=Mode.UPSERT, is_shared=True, **options)
+        state = await done(cluster, plan)
+
+    assert ClusterPlan.from_text(plan.text) == plan == state.plan
+    assert state.report.outcomes["unchanged"] == 7
+    assert state.report.done == 9
+
+
+async def test_a_changed_file_ends_the_part(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A shared file that changes after the submission sends nothing; the reason is in the report."""
+    write(file, people(9))
+    plan = plan_of(file, is_shared=True, into=2)
+    write(file, people(8))
+    async with working(cluster.place, emulator.transport()):
+        state = await done(cluster, plan)
+        assert state.report.ending is Ending.GAVE_UP
+        assert "part 1: " in (state.report.reason or "")
+        assert "is not the file that was partitioned" in (state.report.reason or "")
+        assert effects(emulator, "sunshine") == {}
+        with pytest.raises(ConfigurationError, match=r"isn't finished, of users\.jsonl"):
+            await cluster.submit(plan_of(file, into=2))
+        state = await done(cluster, plan_of(file, into=2, accept_changed_source=True))
+    assert counts(state.report) == (8, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"into": 8}, "parts is 4, not 8"),
+        ({"mode": Mode.UPSERT}, "mode is create, not upsert"),
+    ],
+)
+async def test_another_import_needs_another_name(
+    cluster: Cluster, file: Path, change: Any, message: str
+) -> None:
+    """Other parts would send rows twice, and another mode is another job: refused at once."""
+    write(file, people(4))
+    await cluster.submit(plan_of(file))
+    await cluster.submit(plan_of(file))  # the same: its parts wait already
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        await cluster.submit(plan_of(file, **change))
+    assert "pass-word" not in str(caught.value)
+    named = evolve(cluster, place=evolve(cluster.place, job="other"))
+    assert await named.submit(plan_of(file, **change)) > 1
+    assert (await state_of(named)).endings == [None] * change.get("into", 4)
+    assert (await state_of(cluster)).progress == "0 of 4 parts have ended"
+
+
+async def test_a_stopped_worker_gives_back_its_part(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A worker that is stopped takes no more rows; another worker goes on with the part."""
+    write(file, people(ROWS))
+    slow = Slow(emulator.transport())
+    plan = plan_of(file, into=1, concurrency=8)
+    async with working(cluster.place, slow) as ([worker], notes):
+        await cluster.submit(plan)
+        await slow.begun.wait()
+        worker.stop()
+        slow.go_on.set()
+        await notes.wait_for("Stopped: part 1 of 1")
+    assert effects(emulator, "sunshine") == {"create": 8}
+    async with working(cluster.place, emulator.transport()):
+        state = await done(cluster, plan)
+    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
+    assert effects(emulator, "sunshine") == {"create": ROWS}
+
+
+async def test_a_worker_that_is_stopped_begins_nothing(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A part that comes with the stop is given back without a row sent."""
+    write(file, people(9))
+    number = await cluster.submit(plan_of(file, into=1))
+    worker = ClusterWorker(cluster, lambda _: client_on(emulator.transport()), print)
+    worker.stop()
+    with pytest.raises(TryAgainError):
+        await worker.run_part(number, 0)
+    await worker.run()
+    assert effects(emulator, "sunshine") == {}
+
+
+async def test_a_part_that_another_worker_has_is_tried_again(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A part with an owner waits until the owner has gone, however often a worker tries."""
+    write(file, people(9))
+    journal = await to_thread.run_sync(open_journal, journal_of(cluster.place, 1, 0))
+    with closing(journal):
+        async with working(cluster.place, emulator.transport()) as ([worker], _):
+            number = await cluster.submit(plan_of(file, into=1))
+            with pytest.raises(JournalError, match="is in use by another process"):
+                await worker.run_part(number, 0)
+            assert effects(emulator, "sunshine") == {}
+            await to_thread.run_sync(journal.close)
+            async for _ in cluster.watch(number):
+                pass
+    assert effects(emulator, "sunshine") == {"create": 9}
+
+
+async def test_an_owner_that_has_lost_the_part_ends_nothing(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A worker whose part was taken writes no end of the part: the new owner's end counts."""
+    write(file, people(9))
+    slow = Slow(emulator.transport())
+    async with working(cluster.place, slow) as (_, notes):
+        number = await cluster.submit(plan_of(file, into=1))
+        await slow.begun.wait()
+        await rows_in(cluster, "DELETE FROM sunshine_journal_import_1_part_1.owner RETURNING 1")
+        journal = await to_thread.run_sync(open_journal, journal_of(cluster.place, 1, 0))
+        with closing(journal):
+            slow.go_on.set()
+            await notes.wait_for("Left to other workers: part 1 of 1")
+            await anyio.lowlevel.checkpoint()
+            assert await cluster.endings(number) == [(None, None)]
+        endings = [endings async for endings in cluster.watch(number)]
+        assert endings[-1] == [(Ending.ALL.value, None)]
+    assert effects(emulator, "sunshine") == {"create": 9}
+
+
+async def test_the_part_of_a_lost_worker_returns(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A part in the hands of a worker without a heartbeat goes to the others."""
+    write(file, people(9))
+    await cluster.submit(plan_of(file, into=2))
+    taken = "UPDATE procrastinate_jobs SET status = 'doing' RETURNING id"
+    assert len(await rows_in(cluster, taken)) == 2
+    async with working(cluster.place, emulator.transport(), heartbeat=0.6):
+        state = await done(cluster, plan_of(file, into=2))
+    assert state.report.done == 9
+
+
+async def test_a_worker_that_counts_as_gone_begins_anew(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A worker that the others have forgotten registers again, and says so."""
+    write(file, people(9))
+    async with working(cluster.place, emulator.transport()) as (_, notes):
+        forgotten = "DELETE FROM procrastinate_workers RETURNING id"
+        while not await rows_in(cluster, forgotten):  # noqa: ASYNC110 - of the database
+            await anyio.sleep(0.01)
+        state = await done(cluster, plan_of(file, into=1))
+        await notes.wait_for("trying again")
+    assert state.report.done == 9
+
+
+async def test_the_database_goes_and_comes_back(
+    cluster: Cluster, emulator: Emulator, file: Path, postgres: PostgresServer
+) -> None:
+    """With the database away the worker and the watch wait; then all goes on, and no row is lost."""
+    write(file, people(ROWS))
+    slow = Slow(emulator.transport())
+    async with working(cluster.place, slow, heartbeat=0.6):
+        number = await cluster.submit(plan_of(file, into=2))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_restart, postgres, slow)
+            async for _ in cluster.watch(number):
+                pass
+    state = await state_of(cluster)
+    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
+    assert effects(emulator, "sunshine") == {"create": ROWS}
+
+
+async def _restart(postgres: PostgresServer, slow: Slow) -> None:
+    await slow.begun.wait()
+    await to_thread.run_sync(postgres.stop)
+    slow.go_on.set()
+    await anyio.sleep(0.5)
+    await to_thread.run_sync(postgres.start)
+
+
+async def _open(place: PostgresPlace) -> None:
+    async with open_cluster(place):
+        pass
+
+
+async def _read(place: PostgresPlace) -> None:
+    read_import(place)
+
+
+@pytest.mark.parametrize("act", [_open, _read])
+async def test_a_database_that_is_away(act: Callable[[PostgresPlace], Awaitable[None]]) -> None:
+    """The error tells the place and the next step, and nothing shows the password."""
+    place = parse_place("postgresql://user:pass-word@127.0.0.1:1/imports?connect_timeout=1")
+    assert isinstance(place, PostgresPlace)
+    with pytest.raises((ConfigurationError, JournalError), match="can't be reached") as caught:
+        await act(place)
+    assert "postgresql://user@127.0.0.1:1/imports" in str(caught.value)
+    assert leaks(caught.value, "pass-word") == []
+
+
+async def test_an_error_of_the_queue_is_raised(cluster: Cluster) -> None:
+    """Only a lost connection is waited for; the refused end of a task is none of this worker's."""
+    connector: Any = cluster.app.connector
+    with pytest.raises(exceptions.ConnectorException):
+        await connector.execute_query_async("SELECT missing")
+    await connector.execute_query_async("DO $$ BEGIN RAISE 'not found'; END $$")
+
+
+async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
+    """A write whose connection breaks is made again."""
+    connector: Any = cluster.app.connector
+    slow = "DO $$ BEGIN IF to_regclass('mark') IS NULL THEN PERFORM pg_sleep(60); END IF; END $$"
+    sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connector.execute_query_async, slow)
+        while not await rows_in(cluster, f"SELECT 1 {sleeping}"):  # noqa: ASYNC110 - of the database
+            await anyio.sleep(0.01)
+        async with cluster.connection() as connection:
+            await connection.execute("CREATE TABLE mark ()")
+        assert await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {sleeping}") == [(True,)]

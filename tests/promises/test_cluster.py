@@ -1,0 +1,112 @@
+"""Imports by workers, in real processes: one killed, one stopped and continued, the database restarted."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from attrs import define
+from killing import SUNSHINE, emulator
+from support.forking import REAL, Command
+from support.postgres import PostgresServer
+from support.size import sized
+
+ROWS = sized(20_000, 400)
+PARTS = sized(16, 6)
+HEARTBEAT, LEASE = sized(("20", "10"), ("3", "1"))
+OPTIONS = ("--concurrency", sized("32", "4"))
+LATENCY = ("--latency", sized("0.01", "0.05"))
+PATIENCE = sized(900.0, 180.0)
+
+
+@define(eq=False)
+class Working:
+    """A worker in a process of its own, and the notes so far."""
+
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def notes(self) -> str:
+        return " ".join(self.log.read_text().split())
+
+    @property
+    def has_part(self) -> bool:
+        """True while a part is under way."""
+        return self.notes.count("Begun: ") > self.notes.count("All rows taken: ")
+
+
+@contextmanager
+def worker(log: Path, command: Command, database: str, env: Mapping[str, str]) -> Iterator[Working]:
+    """Run a worker for the length of the block."""
+    with log.open("wb") as notes:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [*command, "worker", "--cluster", database, "--heartbeat", HEARTBEAT],
+            env={**os.environ, **env}, stdout=notes, stderr=notes,
+        )  # fmt: skip
+    try:
+        yield Working(log, process)
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def wait(ready: Callable[[], bool]) -> None:
+    """Return once *ready* returns True."""
+    until = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.waits
+@pytest.mark.costly
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_killed_and_a_stopped_worker(
+    tmp_path: Path, forked: Command, postgres: PostgresServer, *, restarted: bool
+) -> None:
+    """Exactly one effect a row; the stopped worker, once others have its part, sends nothing more."""
+    file = tmp_path / "users.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in SUNSHINE.people(ROWS)))
+    with postgres.database() as address, emulator(tmp_path, *LATENCY, command=forked) as there:
+        database = f"{address}?lease={LEASE}"
+        env = {**SUNSHINE.env, "SUNSHINE_BASE_URL": there.base_url}
+        logs = [tmp_path / f"{n}.log" for n in range(3)]
+        with (
+            worker(logs[0], forked, database, env) as killed,
+            worker(logs[1], REAL, database, env) as stopped,
+            worker(logs[2], forked, database, env) as left,
+        ):
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [*forked, "import", str(file), "--mode", "create", "--cluster", database,
+                 "--parts", str(PARTS), "--json", *OPTIONS],
+                env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            wait(lambda: len(there.users()) > ROWS // 20 and killed.has_part and stopped.has_part)
+            stopped.process.send_signal(signal.SIGSTOP)
+            killed.process.kill()
+            if restarted:
+                postgres.stop()
+                time.sleep(1.0)
+                postgres.start()
+            said, _ = process.communicate(timeout=PATIENCE)
+            requests = there.ledger()["requests"]
+            stopped.process.send_signal(signal.SIGCONT)
+            wait(lambda: "Left to other workers: part" in stopped.notes)
+            time.sleep(1.0)
+        ledger = there.ledger()
+        users = {user["externalId"] for user in there.users()}
+
+    report = json.loads(said)
+    assert process.returncode == 0
+    assert (report["done"], report["rows"], report["unknown"]) == (ROWS, ROWS, 0)
+    assert len(users) == ledger["sunshine"]["users"] == ROWS
+    assert ledger["sunshine"]["effects"]["create"] == ROWS
+    assert ledger["requests"] == requests
+    assert f"of {PARTS} of users.jsonl" in left.notes
