@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 from attrs import asdict, evolve, field, frozen
 
 from sunshine_async._calls.context import CallStats
-from sunshine_async._calls.endpoint import Endpoint, Json, segment, undeclared_endpoint
+from sunshine_async._calls.endpoint import Endpoint, Json, query_text, segment, undeclared_endpoint
 from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import UNSET
@@ -296,7 +296,7 @@ class Client:
             endpoint,
             body,
             path={name: values[name] for name in endpoint.fields if name in values},
-            query={name: _text(value) for name, value in (query or {}).items()},
+            query={name: query_text(value) for name, value in (query or {}).items()},
         )
 
     async def aclose(self) -> None:
@@ -395,10 +395,3 @@ class AppClient(Client):
         else:
             return {"app_id": app_id}
         raise ConfigurationError(message)
-
-
-def _text(value: str | int | None) -> str | None:
-    """Return a value of a query as text; true and false as in JSON."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if value is None else str(value)

@@ -284,6 +284,13 @@ def undeclared_endpoint(
     )
 
 
+def query_text(value: str | int | None) -> str | None:
+    """Return a value of a query as text; true and false as in JSON."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if value is None else str(value)
+
+
 def encode_body(body: object, limit: int = MAX_JSON_BYTES) -> bytes:
     """Return *body* as JSON; `ValueError` if JSON can't hold *body*, or for over *limit* bytes."""
     data = _codec.encode(body.value if isinstance(body, Json) else body)

@@ -170,18 +170,6 @@ def covers(found: object, body: object) -> bool:
     )
 
 
-def is_unreadable(model: Any, name: str) -> bool:
-    """Return True if the answer's value for the field *name* couldn't be read whole.
-
-    Such a field is unknown, not absent. A number read as the text of an id counts as readable.
-    """
-    return (
-        bool(model.extra)
-        and name_of(getattr(attrs.fields(model.__class__), name)) in model.extra
-        and not isinstance(getattr(model, name), str)
-    )
-
-
 def _is_object(value: object) -> TypeGuard[Mapping[Any, Any]]:
     return isinstance(value, Mapping)
 

@@ -13,7 +13,7 @@ from sunshine_async.cli.files import OutputTarget
 from sunshine_async.cli.next_steps import NextStep, ReasonCounts, next_steps
 from sunshine_async.cli.report_page import MARKER, ReportPage
 from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
-from sunshine_async.jobs.journaled import problems_of, restore_totals
+from sunshine_async.jobs.progress import problems_of, restore_totals
 from sunshine_async.jobs.source import is_finished
 from sunshine_async.jobs.timeline import read_timeline
 from sunshine_async.journal import JobJournal, JournalQueries

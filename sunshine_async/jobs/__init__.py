@@ -99,20 +99,8 @@ Each row that is taken has one of four outcomes:
 ``unchanged`` if nothing had to be written; ``upserted`` if the user is there as sent, and a lost answer or a kill
 hides the difference between created and updated.
 
-`Mode.MESSAGE` (Sunshine) is a broadcast. A row has a ``text``, a ``conversationId`` or the user's
-``externalId``, and perhaps ``metadata``; a row with both ids goes to the conversation.
-
-- With an ``externalId`` the text goes to the user's own conversation: the default conversation, else
-  another personal conversation, else a new personal conversation.
-- Rows with the same id go one after another, in the order of the file, and equal rows are all sent.
-- Each message carries a key of its own (*once* of `Messages`), which the journal knows from before
-  the first sending on; the text is in the journal only with *keep_bodies*.
-- A begun row of a killed job is looked up by the key, 5 seconds after the start at the earliest. The
-  row is done if the message is there, else unknown, since the message may still arrive.
-- *retry_unknown* looks once more, and sends the message again, with the same key, if no message is
-  there. Nothing else sends a message again that may be there.
-- A changed file is refused after a finished run, as rows have no key that tells equal messages from
-  new messages: *accept_changed_source* counts rows with the same content as sent.
+`Mode.MESSAGE` (Sunshine) is a broadcast: a row has a ``text``, and a ``conversationId`` or the user's
+``externalId``. ``tasks/sunshine.py`` has the rules for messages, also after a kill.
 """
 
 from sunshine_async.jobs.calls import StoppedError

@@ -25,9 +25,9 @@ from procrastinate.schema import SchemaManager
 from psycopg.errors import RaiseException
 
 from sunshine_async.errors import ConfigurationError
-from sunshine_async.jobs.journaled import restore_totals
 from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.jobs.partition import FilePart
+from sunshine_async.jobs.progress import restore_totals
 from sunshine_async.jobs.report import Ending, Report
 from sunshine_async.jobs.tasks.task import Mode
 from sunshine_async.journal import JournalError

@@ -1,11 +1,9 @@
 """A job with a journal: a killed job goes on where it was."""
 
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
@@ -21,7 +19,6 @@ from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.calls import ends_job, problem_of
 from sunshine_async.jobs.entries import (
     BATCH_SIZE,
-    TROUBLES,
     Entries,
     EntryFactory,
     FileEntries,
@@ -31,8 +28,9 @@ from sunshine_async.jobs.entries import (
 )
 from sunshine_async.jobs.job import NO_BETTER, Job
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, Duplicates, JobOptions
+from sunshine_async.jobs.progress import FOUND, restore_report
 from sunshine_async.jobs.recovery import CrashSafeSender, fenced, is_no_outcome
-from sunshine_async.jobs.report import KEPT, Ending, Problem, Report, Trouble
+from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.source import FINISHED, LIVE, OPEN, SUMS, check_job, is_finished, load_file
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service
 from sunshine_async.jobs.writer import JournalWriter
@@ -43,7 +41,6 @@ from sunshine_async.journal import (
     Done,
     JobJournal,
     JournalError,
-    JournalQueries,
     Place,
     State,
     Update,
@@ -52,8 +49,6 @@ from sunshine_async.journal import (
 )
 from sunshine_async.rows import BadRow, RowFile, SourceError
 
-FOUND: Final = "found"
-"""Name in the journal for the limit that was found: calls a second, and a window in seconds."""
 _ROWS_PER_CALL: Final = 4  # read before any row is sent, for each row under way at once
 
 
@@ -293,35 +288,6 @@ class JournaledJob(Job):
         if self.report.ending is Ending.ALL and not self.journal.waiting():
             about |= FINISHED
         self.journal.write((), about=about, timeline=self.recorder.timeline.as_text())
-
-
-def restore_report(report: Report, journal: JournalQueries, *, unloaded: int = 0) -> None:
-    """Set the counts of rows in *report* to the counts of *journal*, with *unloaded* rows waiting."""
-    counted = journal.report()
-    states = counted.states
-    report.done, report.outcomes = states[State.DONE], counted.outcomes
-    report.failed, report.unknown = states[State.FAILED], states[State.UNKNOWN]
-    report.bad, report.left_out = states[State.BAD], states[State.LEFT_OUT]
-    report.waiting = states[State.WAITING] + states[State.BEGUN] + unloaded
-    report.codes = Counter({code: count for code, (count, _) in counted.codes.items()})
-    report.problems = [*islice(problems_of(journal), KEPT)]
-
-
-def restore_totals(report: Report, journal: JournalQueries) -> None:
-    """Set the counts in *report*, and the sums over all sessions, to those of *journal*."""
-    restore_report(report, journal)
-    about = journal.about()
-    for name in SUMS[:-1]:
-        setattr(report, name, type(getattr(report, name))(float(about.get(name, "0"))))
-    if FOUND in about:
-        report.found, window = map(float, about[FOUND].split())
-        report.window = window or None
-
-
-def problems_of(journal: JournalQueries) -> Iterator[Problem]:
-    """Yield the rows of *journal* that weren't done."""
-    for row in journal.rows(*TROUBLES):
-        yield Problem(row["line"], TROUBLES[row["state"]], row["code"], row["reason"])
 
 
 LastingJob = JournaledJob
