@@ -10,14 +10,17 @@ import anyio.lowlevel
 import httpx
 import pytest
 from anyio import to_thread
+from anyio.abc import TaskStatus
 from attrs import evolve
 from procrastinate import exceptions
+from support.clients import sunshine
 from support.frames import leaks
 from support.journals import counts, effects, write
+from support.patience import PATIENCE
 from support.postgres import PostgresServer
 from support.size import sized
 
-from sunshine_async import BasicAuth, ConfigurationError, SunshineClient
+from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Ending, JournalError, Mode, open_rows, partition
 from sunshine_async.jobs.cluster import (
@@ -33,7 +36,6 @@ from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
-PATIENCE = 60.0
 PAUSE = 0.05
 ROWS = sized(600, 60)
 
@@ -45,16 +47,14 @@ class Slow(httpx.AsyncBaseTransport):
         self.transport = transport
         self.begun = anyio.Event()
         self.go_on = anyio.Event()
+        self.answered = anyio.Event()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.begun.set()
         await self.go_on.wait()
-        return await self.transport.handle_async_request(request)
-
-
-def client_on(transport: httpx.AsyncBaseTransport) -> SunshineClient:
-    auth = BasicAuth("key-id", "some-secret")
-    return SunshineClient("app", auth=auth, base_url="http://127.0.0.1", transport=transport)
+        answer = await self.transport.handle_async_request(request)
+        self.answered.set()
+        return answer
 
 
 def people(number: int, *, changed: int = 0) -> list[dict[str, Any]]:
@@ -93,9 +93,18 @@ async def cluster(place: PostgresPlace) -> AsyncIterator[Cluster]:
 class Notes(list[str]):
     """The notes of workers, and a wait for a note."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = anyio.Event()
+
+    def append(self, note: str) -> None:
+        super().append(note)
+        self._news.set()
+        self._news = anyio.Event()
+
     async def wait_for(self, text: str) -> None:
-        while not any(text in note for note in self):  # noqa: ASYNC110 - a list has no event
-            await anyio.sleep(0.01)
+        while not any(text in note for note in self):
+            await self._news.wait()
 
 
 @asynccontextmanager
@@ -109,19 +118,18 @@ async def working(
     """Run workers, each with connections of its own, for the length of the block."""
     notes, workers = Notes(), list[ClusterWorker]()
 
-    async def work() -> None:
+    async def work(task_status: TaskStatus[None]) -> None:
         async with open_cluster(place) as cluster:
             cluster.pause = PAUSE
-            client = client_on(transport)
+            client = sunshine(transport)
             workers.append(ClusterWorker(cluster, lambda _: client, notes.append, heartbeat))
+            task_status.started()
             await workers[-1].run()
 
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for _ in range(number):
-                tasks.start_soon(work)
-            while len(workers) < number:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+                await tasks.start(work)
             yield workers, notes
             for worker in workers:
                 worker.stop()
@@ -251,7 +259,7 @@ async def test_a_worker_that_is_stopped_begins_nothing(
     """A part that comes with the stop is given back without a row sent."""
     write(file, people(9))
     number = await cluster.submit(plan_of(file, into=1))
-    worker = ClusterWorker(cluster, lambda _: client_on(emulator.transport()), print)
+    worker = ClusterWorker(cluster, lambda _: sunshine(emulator.transport()), print)
     worker.stop()
     with pytest.raises(TryAgainError):
         await worker.run_part(number, 0)
@@ -318,8 +326,8 @@ async def test_a_worker_that_counts_as_gone_begins_anew(
     write(file, people(9))
     async with working(cluster.place, emulator.transport()) as (_, notes):
         forgotten = "DELETE FROM procrastinate_workers RETURNING id"
-        while not await rows_in(cluster, forgotten):  # noqa: ASYNC110 - of the database
-            await anyio.sleep(0.01)
+        while not await rows_in(cluster, forgotten):
+            pass
         state = await done(cluster, plan_of(file, into=1))
         await notes.wait_for("trying again")
     assert state.report.done == 9
@@ -346,7 +354,7 @@ async def _restart(postgres: PostgresServer, slow: Slow) -> None:
     await slow.begun.wait()
     await to_thread.run_sync(postgres.stop)
     slow.go_on.set()
-    await anyio.sleep(0.5)
+    await slow.answered.wait()
     await to_thread.run_sync(postgres.start)
 
 
@@ -385,8 +393,8 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
     sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(connector.execute_query_async, slow)
-        while not await rows_in(cluster, f"SELECT 1 {sleeping}"):  # noqa: ASYNC110 - of the database
-            await anyio.sleep(0.01)
+        while not await rows_in(cluster, f"SELECT 1 {sleeping}"):
+            pass
         async with cluster.connection() as connection:
             await connection.execute("CREATE TABLE mark ()")
         assert await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {sleeping}") == [(True,)]

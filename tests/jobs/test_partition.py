@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 import pytest
 from attrs import evolve
 from hypothesis import given
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 from support.journals import counts, effects, write
 from support.size import sized
 
-from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, jobs
+from sunshine_async import ConfigurationError, SunshineClient, jobs
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import (
     DIXA,
@@ -44,11 +43,6 @@ from sunshine_async.jobs import (
 
 KEYS = st.sampled_from(["", "anna", "bert", "cleo", "dora", "eva", "fritz"])
 """Few keys, so that many rows share a key; an empty key is no key."""
-
-
-def client_on(transport: httpx.AsyncBaseTransport) -> SunshineClient:
-    auth = BasicAuth("key-id", "some-secret")
-    return SunshineClient("app", auth=auth, base_url="http://127.0.0.1", transport=transport)
 
 
 def parts_of(

@@ -17,6 +17,7 @@ import pytest
 from attrs import evolve
 from support.frames import leaks
 from support.journals import CREATE, UPSERT, end_ownership, lines, load, opened, owner_of, states
+from support.patience import PATIENCE
 from support.postgres import PostgresServer
 from support.servers import unused_port
 from support.size import sized
@@ -390,7 +391,7 @@ def test_a_fork_leaves_the_journal_to_the_parent(journal_url: str) -> None:
     """A child is refused, and its end leaves the connections and the lease of the parent as they are."""
     ran = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", FORKING, journal_url], env={**os.environ, "PYTHONPATH": TESTS},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
 
     assert (ran.returncode, ran.stderr) == (0, "")
