@@ -1,6 +1,7 @@
 """Command line: ``sunshine-async``, an optional extra with typer and rich.
 
 `app` declares the commands and the options of an import; `run_job` runs an import or a dry run.
+`cluster` has imports by workers, and the command of a worker.
 `users` has the commands for a single user, `job` for a journal, and `webhooks` for deliveries. `demo` is a
 demonstration on an emulator, with the users of `demo_data`.
 `services` makes a client from options and the environment. `options` has options that commands
@@ -20,6 +21,10 @@ Commands and options
         Runs with the same journal: --retry-failed --retry-unknown --accept-changed-source --full
         Giving up: --max-failures --max-outage --grace
         Output: --report --show-data --json
+        Cluster: --cluster --parts --shared-file
+        Credentials: --base-url --app-id --key-id --secret-file
+    worker: --cluster --heartbeat
+        Speed: --rate --pace
         Credentials: --base-url --app-id --key-id --secret-file
     job show JOURNAL: --watch --json
     job failures JOURNAL: --out --force

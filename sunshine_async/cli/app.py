@@ -87,7 +87,7 @@ from sunshine_async.rows.shape import UTF_8
 _WITHOUT_DRY_RUN: Final = (
     "concurrency", "max_failures", "journal", "duplicates", "yes", "retry_failed", "retry_unknown",
     "accept_changed_source", "full", "keep_bodies", "max_outage", "grace", "base_url", "app_id",
-    "key_id", "secret_file", "report", "show_data", "pace_address",
+    "key_id", "secret_file", "report", "show_data", "pace_address", "cluster", "parts", "shared_file",
 )  # fmt: skip
 """Options without an effect in a dry run."""
 _READING: Final = "Reading rows from the terminal: Ctrl-D on a line of its own ends them."
@@ -107,7 +107,7 @@ app.add_typer(conversations, name="conversations")
 app.add_typer(messages, name="messages")
 app.add_typer(job, name="job")
 app.add_typer(webhooks, name="webhooks")
-app.command()(worker)
+app.command(cls=HelpCommand)(worker)
 
 
 def run() -> None:
@@ -273,7 +273,7 @@ Exit status: 0 all done; 1 some rows were not; 2 could not start; 3 given up (cr
 
 With --cluster the parts of the file go to all machines that run sunshine-async worker, and this command waits for the end. The workers have the credentials and the rate.
 
-With --journal, or --cluster, the same command, run again after any interruption, goes on: no row is lost, no user made twice, no message sent twice. After the end, a changed file may be next: an upsert then sends the changed rows.
+With --journal, or --cluster, the same command, run again after any interruption, goes on: no row is lost, no user made twice, no message sent twice. After the end, a changed file may be next: an upsert then sends the changed rows. A database is a URL such as postgresql://user@host/database?job=NAME: NAME tells the jobs in a database apart. PGPASSWORD or a password file keeps the password out of the command.
 
 The command waits for a service that is gone, --max-outage seconds at most, and obeys a service that throttles (429): the pace settles below the limit of the service.
 """

@@ -69,8 +69,8 @@ ClusterAddress = Annotated[
     option(
         "--cluster",
         parser=cluster_place,
-        metavar="postgresql://...",
-        help="Let workers import the parts of the file; the journal is in this database. PGPASSWORD or a password file keeps the password out of the command.",
+        metavar="URL",
+        help="Let workers import the parts of the file; the journal is in this PostgreSQL database.",
         rich_help_panel="Cluster",
     ),
 ]
@@ -130,9 +130,10 @@ def show_cluster(place: Place, printer: Printer, *, watch: bool) -> bool:
     if isinstance(place, str | Path) or not find_spec("procrastinate"):
         return False
     read_import = _import("jobs.cluster").read_import
-    while (state := read_import(place)) and watch and None in state.endings:
-        printer.print_note(f"{state.progress}, {state.report.rows:,} rows.")
-        time.sleep(_WATCH)
+    with printer.show_line() as show_line:
+        while (state := read_import(place)) and watch and None in state.endings:
+            show_line(f"{state.progress}, {state.report.rows:,} rows.")
+            time.sleep(_WATCH)
     if state is None:
         return False
     _show(state, printer)
@@ -152,7 +153,9 @@ def worker(
     cluster: Annotated[
         Any,
         typer.Option(
-            parser=cluster_place, metavar="postgresql://...", help="The database of the cluster."
+            parser=cluster_place,
+            metavar="URL",
+            help="The database of the imports, as given to import --cluster.",
         ),
     ],
     heartbeat: Annotated[

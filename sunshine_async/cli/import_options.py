@@ -143,7 +143,7 @@ Journal = Annotated[
     option(
         parser=journal_place,
         metavar="FILE|URL",
-        help="A file, or a PostgreSQL database (postgresql://user@host/database?job=NAME), that records the state of each row: the same command, run again, goes on.",
+        help="A file, or a PostgreSQL database, that records the state of each row: the same command, run again, goes on.",
         rich_help_panel=_JOURNAL,
     ),
 ]

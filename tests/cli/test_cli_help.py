@@ -48,7 +48,7 @@ def rows(body: str, name: str) -> list[str]:
 @pytest.mark.parametrize("width", [80, 60])
 def test_the_help_of_each_command(width: int) -> None:
     """Nothing is cut off; each option stands in a panel, with its help; no word is a type."""
-    assert len(COMMANDS) == 22
+    assert len(COMMANDS) == 23
     for path, command in COMMANDS.items():
         text = help_of(path, width)
         shown = panels(text)
@@ -70,7 +70,7 @@ def test_the_import_is_grouped() -> None:
     shown = panels(help_of(("import",), 80))
     assert [*shown] == [
         "Arguments", "Options", "File", "Rows", "Speed", "Journal", "Runs with the same journal",
-        "Giving up", "Output", "Credentials",
+        "Giving up", "Output", "Cluster", "Credentials",
     ]  # fmt: skip
     assert {*re.findall(r"^--[a-z-]+", shown["Credentials"], re.MULTILINE)} == CREDENTIALS
 
