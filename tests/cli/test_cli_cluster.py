@@ -14,6 +14,7 @@ from typing import TypeAlias
 import pytest
 from support.forking import Command
 from support.journals import effects, write
+from support.patience import PATIENCE
 from support.text import words
 from typer.testing import CliRunner, Result
 
@@ -21,7 +22,6 @@ from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator
 
 Call: TypeAlias = Callable[..., Result]
-PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -84,6 +84,14 @@ def test_an_import_by_a_worker(
     assert json.loads(data.stdout)["outcomes"] == {"created": 20}
     assert json.loads(again.stdout)["parts"] == "3 of 3 parts have ended"
     assert effects(emulator, "sunshine") == {"create": 20}
+
+    lists = [
+        call("job", "failures", f"{database}?job=import_1_part_{part}") for part in range(1, 4)
+    ]
+    assert {each.exit_code for each in lists} == {0}
+    [bad] = "".join(each.stdout for each in lists).splitlines()
+    assert json.loads(bad)["_row"]["line"] == 21
+    assert json.loads(bad)["externalId"] == 5
 
 
 def test_a_worker_runs_until_a_signal(

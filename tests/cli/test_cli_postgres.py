@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -69,6 +70,28 @@ def test_a_job_and_its_journal(
         assert PASSWORD not in text
     over = call("job", "export", journal_url, "--out", users, "--force")
     assert (over.exit_code, "the file that the job read" in over.stderr) == (2, True)
+
+
+def test_a_list_of_failures(
+    call: Call, tmp_path: Path, journal_url: str, emulator: Emulator
+) -> None:
+    """A list has the content of the job's file, and is imported, mended, with the same journal."""
+    users, failed = tmp_path / "users.csv", tmp_path / "failed.csv"
+    users.write_text("externalId,profile.givenName\na,Jane\nb,x,y\n")
+    command = ("import", users, "--mode", "create", "--journal", journal_url)
+    assert call(*command).exit_code == 1
+
+    listed = call("job", "failures", journal_url, "--out", failed)
+    assert listed.exit_code == 0, listed.output
+    name = shlex.quote(journal_url.replace(f":{PASSWORD}@", "@"))
+    assert f"sunshine-async import {failed} --mode create --journal {name}" in words(listed.stderr)
+    [row] = csv.DictReader(io.StringIO(failed.read_text(encoding="utf-8-sig")))
+    assert (row["_row.line"], row["_row.text"]) == ("3", "b,x,y")
+
+    failed.write_text(failed.read_text(encoding="utf-8-sig").replace("\n,,", "\nb,Ann,"))
+    mended = call("import", failed, *command[2:])
+    assert mended.exit_code == 0, mended.output
+    assert emulator.ledger()["sunshine"]["effects"]["create"] == 2
 
 
 def test_a_job_that_runs_elsewhere(call: Call, journal_url: str, tmp_path: Path) -> None:
