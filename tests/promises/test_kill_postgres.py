@@ -59,7 +59,7 @@ def test_the_server_is_started_again(
             postgres.stop(how)
             time.sleep(seconds)
             postgres.start()
-        said, noted = ended(process)
+        said, noted = ended(process, there)
 
         assert process.returncode == 0, noted
         assert before < ROWS
@@ -84,14 +84,14 @@ def test_a_stopped_process_sends_and_writes_nothing_more(
         while owner_of(url) == owner or there.ledger()["requests"] == requests:
             time.sleep(0.05)
         if is_over:
-            said, _ = ended(second)
+            said, _ = ended(second, there)
             requests = there.ledger()["requests"]
         first.send_signal(signal.SIGCONT)
-        said_last, noted = ended(first)
+        said_last, noted = ended(first, there)
         if is_over:
             assert there.ledger()["requests"] == requests
         else:
-            said, _ = ended(second)
+            said, _ = ended(second, there)
 
         assert first.returncode == 3, (said_last, noted)
         assert "another process" in json.loads(said_last)["reason"]
@@ -108,9 +108,9 @@ def test_a_second_process_is_refused(tmp_path: Path, forked: Command, url: str) 
         while not there.users():
             time.sleep(0.05)
         second = job.start()
-        said, noted = ended(second)
+        said, noted = ended(second, there)
         first.terminate()
-        ended(first)
+        ended(first, there)
 
         assert (second.returncode, said) == (2, "")
         assert "is in use by another process" in noted

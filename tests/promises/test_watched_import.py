@@ -27,7 +27,7 @@ KILLS = sized(6, 1)
 def watch(job: Importing, command: Command) -> "subprocess.Popen[str]":
     """Start ``job show --watch`` beside *job*."""
     return subprocess.Popen(  # noqa: S603 - our own program
-        [*command, "job", "show", str(job.journal), "--watch"],
+        [*command, "job", "show", job.journal, "--watch"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "COLUMNS": "80"},
     )  # fmt: skip
@@ -37,7 +37,7 @@ def started(job: Importing) -> "subprocess.Popen[str]":
     """Start *job*; return the process once the process has the journal."""
     process = job.start()
     reader = JournalReader(job.journal)
-    wait_until(lambda: job.journal.exists() and reader.running and process.poll() is None)
+    wait_until(lambda: Path(job.journal).exists() and reader.running and process.poll() is None)
     return process
 
 
