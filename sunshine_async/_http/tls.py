@@ -41,6 +41,8 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._is_open = False
         """True after the handshake."""
+        self._has_ended = False
+        """True after the last byte of the peer, even while *connection* reads the bytes before."""
         self._handshake_ended: Final = asyncio.Event()
         self._error: Exception | None = None
 
@@ -108,7 +110,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         return {"ssl_object": self.tls, "is_readable": self._is_readable}.get(name)
 
     def _is_readable(self) -> bool:
-        return self._has_unread() or bool(self._readable())
+        return self._has_ended or self._has_unread() or bool(self._readable())
 
     def _has_unread(self) -> bool:
         return bool(self._incoming.pending or self.tls.pending())
@@ -146,12 +148,13 @@ class TlsTransport(asyncio.BufferedProtocol):
                     filled += count
             except ssl.SSLError as stop:
                 error = stop
+            self._has_ended = not (count and isinstance(error, ssl.SSLWantReadError | None))
             if filled:
                 self._connection.buffer_updated(filled)
             if isinstance(error, ssl.SSLEOFError) or not count:
                 self._connection.eof_received()
                 self.abort()
-            elif error is not None and not isinstance(error, ssl.SSLWantReadError):
+            elif error is not None and self._has_ended:
                 self._break(error)
             elif error is not None or not self._has_unread():
                 return

@@ -189,6 +189,34 @@ async def test_an_end_in_the_middle_is_a_lost_answer(kind: str) -> None:
     assert isinstance(whole, Response)
 
 
+@pytest.mark.parametrize("kind", ["close_notify", "an alert"])
+async def test_no_call_is_sent_after_the_end(kind: str) -> None:
+    """An end in the same read as an answer is known before the next call in the queue is sent."""
+
+    async def script(peer: Peer) -> None:
+        server = Secured(peer)
+        await server.shake_hands()
+        answered = server.encrypted(answer(await server.request()))
+        if kind == "close_notify":
+            with pytest.raises(ssl.SSLWantReadError):
+                server.link.unwrap()
+        else:
+            server.incoming.write(bytes(100))
+            with pytest.raises(ssl.SSLError):
+                server.link.read(1)
+        await peer.send(answered + server.outgoing.read())
+        await peer.gone()
+
+    async with (
+        serving(script, secure=True) as server,
+        wired(server.url, max_connections=1, tls=tls().client) as wire,
+    ):
+        bodies = [b"1", b"2", b"3"]
+        replies = await asyncio.gather(*(call(wire, "POST", body=body) for body in bodies))
+
+    assert [reply.body if isinstance(reply, Response) else reply for reply in replies] == bodies
+
+
 async def test_a_request_that_tls_refuses_breaks_the_connection() -> None:
     """An error of TLS while a request is written is no error of the caller's."""
     async with (
@@ -302,6 +330,19 @@ async def test_a_socket_that_the_loop_refuses(monkeypatch: pytest.MonkeyPatch) -
 
     assert isinstance(reply, Failure)
     assert reply.fault is Fault.UNSENT
+
+
+async def test_a_context_of_a_server_leaves_no_socket() -> None:
+    """A context that can't begin TLS fails the call, with the reason, and closes the socket."""
+    async with (
+        serving(always, tls=tls().server) as server,
+        wired(server.url, tls=tls().server) as wire,
+    ):
+        reply = await call(wire)
+
+    assert isinstance(reply, Failure)
+    assert reply.fault is Fault.UNSENT
+    assert "cannot create a client socket" in reply.reason
 
 
 class Checking(ssl.SSLContext):
