@@ -34,8 +34,14 @@ _NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 _TAB: Final = ".tsv"
 _CSV: Final = (".csv", _TAB)
 _JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json")
-_OPTIONS_OF_SOURCE: Final = ("--format", "--encoding")
-"""Options of an import that apply to the job's file, and not to JSON lines."""
+_OPTIONS_OF_SOURCE: Final[Mapping[str, bool]] = {
+    "--format": False,
+    "--encoding": False,
+    "--map": False,
+    "--skip": False,
+    "--only-mapped": True,
+}
+"""Options of an import that apply to the names in the job's file, and not to JSON lines; True: a flag."""
 
 
 @frozen
@@ -168,9 +174,17 @@ class FailureList:
             yield f"Correct the rows in {self.out}, then import the list: {command}"
 
     def _loss(self) -> str:
-        """Return the reason why the job's file can't be read again."""
+        """Return the reason why the rows have no content: the file, or the format of the list."""
+        if self.suffix in _CSV and any(row["body"] for row in self.journal.rows(*_NOT_DONE)):
+            name = shlex.quote(str(cast("Path", self.out).with_suffix(".jsonl")))
+            return (
+                f"the content is in the journal, and JSON lines can hold the content: --out {name}"
+            )
         if "digest" not in self.about:
-            return "they came from a program or a pipe, and --keep-bodies was not given"
+            return (
+                "they came from a program or a pipe, and the journal has the content of readable "
+                "rows only, if the job had --keep-bodies"
+            )
         state = "is gone" if self.source.path is None else "has changed since"
         return (
             f"{self.about['source']}, the file that the job read, {state}. Lines and reasons are "
@@ -184,9 +198,11 @@ class FailureList:
         if name not in words[2:]:
             return None
         words[words.index(name, 2)] = str(self.out)
+        if str(self.journal.path) not in words:  # another folder, or a copy
+            words = with_option(words, "--journal", str(self.journal.path))
         if self.suffix in _JSON_LINES:
-            for option in _OPTIONS_OF_SOURCE:
-                words = without_option(words, option)
+            for option, is_flag in _OPTIONS_OF_SOURCE.items():
+                words = without_option(words, option, is_flag=is_flag)
         elif self.suffix == _TAB and self.options.delimiter != "\t":
             words = with_option(words, "--delimiter", "tab")
         return shlex.join(words)

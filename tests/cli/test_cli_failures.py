@@ -189,6 +189,9 @@ SOURCES = (
     Source("users.csv", ROWS.encode(), 2, ("--format", "csv"), out="failed.json"),
     Source("users.csv", ROWS.encode("cp1252"), 2, ("--encoding=cp1252",), out="failed.jsonl"),
     Source("users.jsonl", b'{"externalId": "a", "metadata": {"x": 1}}\n[1]\n{"externalId": "b"}\n', 1, ("--format", "jsonl"), out="failed.ndjson"),
+    Source("users.csv", b"no,externalId\na,x\nb,y\n", out="failed.jsonl", options=("--map", "externalId=no", "--map=metadata.old=externalId")),
+    Source("users.csv", b"no,externalId\na,x\nb,y\n", out="failed.jsonl", options=("--map", "externalId=no", "--skip", "externalId")),
+    Source("users.jsonl", b'{"no": "a", "externalId": "x", "fax": 1}\n', out="failed.jsonl", options=("--map", "externalId=no", "--map", "metadata.old=externalId", "--only-mapped")),
 )  # fmt: skip
 
 
@@ -344,8 +347,40 @@ class TestWithoutContent:
         result = call("job", "failures", "../run.sqlite")
         assert (result.exit_code, result.stderr) == (0, "")
 
+    def test_content_of_a_pipe(self, call: Call, users: Path, tmp_path: Path) -> None:
+        """A list in CSV names the format that has the bodies kept; a bad row's text is never kept."""
+        fail(call, "--keep-bodies")
+        users.unlink()
+        opened = Journal("run.sqlite")
+        with opened._transaction() as database:
+            database.execute("DELETE FROM about WHERE name IN ('digest', 'source', 'meant')")
+        opened.close()
+
+        result = call("job", "failures", "run.sqlite", "--out", "the list.csv")
+
+        assert result.exit_code == 1
+        assert result.stderr.startswith("5 rows without content: the content is in the journal")
+        options = shlex.split(result.stderr.rpartition("hold the content: ")[2])
+        result = call("job", "failures", "run.sqlite", *options)
+        assert result.stderr.startswith("2 rows without content: they came from a program")
+        assert '"givenName": "Zoë"' in (tmp_path / "the list.jsonl").read_text("utf-8")
+
 
 class TestNames:
+    def test_the_journal_of_another_folder(
+        self, call: Call, users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The command for a list has the journal that was named, and no new journal."""
+        fail(call)
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        result = call("job", "failures", "../run.sqlite", "--out", "failed.csv")
+        command = shlex.split(result.stderr.rpartition("import the list: ")[2])
+        assert command[command.index("--journal") + 1] == "../run.sqlite"
+        call(*command[1:])
+        assert not (tmp_path / "other/run.sqlite").exists()
+        assert command.count("--journal") == 1
+
     def test_a_name_of_no_format(self, call: Call, users: Path, tmp_path: Path) -> None:
         """A name with another end is refused, and no file is made."""
         fail(call)
