@@ -383,6 +383,37 @@ class TestWithoutContent:
         assert '"givenName": "Zoë"' in (tmp_path / "the list.jsonl").read_text("utf-8")
 
 
+class TestRowsWithoutAKey:
+    def test_they_are_corrected_in_the_file(
+        self, call: Call, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """No list of messages is imported: the command shown sends the corrected rows alone."""
+        emulator.add("sunshine", {"externalId": "a"}, app_id="app")
+        path = tmp_path / "messages.csv"
+        path.write_text("externalId,text\na,first\na,again\nz,last\n")
+        command = "import messages.csv --mode message --journal run.sqlite"
+        assert call(*command.split()).exit_code == 1
+
+        result = call("job", "failures", "run.sqlite", "--out", "failed.csv")
+
+        said, _, command = result.stderr.partition("Correct the rows in messages.csv, then run: ")
+        assert "Rows without a key are done" in said
+        path.write_text(path.read_text().replace("z,", "a,"))
+        again = call(*shlex.split(command)[1:], "--json")
+        assert again.exit_code == 0, again.output
+        assert json.loads(again.stdout)["outcomes"] == {"sent": 1, "unchanged": 2}
+
+    def test_without_a_command(self, call: Call, tmp_path: Path) -> None:
+        """A journal of a program has no command to show."""
+        (tmp_path / "users.csv").write_text("profile.givenName,toBeRetained\nZoë,\nx,x\n")
+        call("import", "users.csv", "--mode", "create", "--journal", "run.sqlite")
+        opened = Journal("run.sqlite")
+        opened.describe(command="")
+        opened.close()
+        result = call("job", "failures", "run.sqlite", "--out", "failed.csv")
+        assert (result.exit_code, result.stderr) == (0, "")
+
+
 class TestNames:
     def test_the_journal_of_another_folder(
         self, call: Call, users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
