@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
@@ -24,6 +25,7 @@ from sunshine_async.jobs.source import hash_of, is_finished
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import Mode
 from sunshine_async.journal import Found, JournalReader, State
+from sunshine_async.journal.reader import PAGE
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 from sunshine_async.rows.csv_records import guard_cell
 from sunshine_async.rows.file import open_as
@@ -31,6 +33,8 @@ from sunshine_async.rows.header import OUTCOME_COLUMNS
 from sunshine_async.rows.shape import OUTCOME_KEY, UTF_8, ReadOptions
 
 _NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
+_MAKING: Final = (Mode.CREATE.value, Mode.MESSAGE.value)
+"""Modes that make a user or a message for each row."""
 _TAB: Final = ".tsv"
 _CSV: Final = (".csv", _TAB)
 _JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json")
@@ -170,6 +174,14 @@ class FailureList:
             return
         if not is_finished(self.about):
             yield "The job isn't finished: run the same command again, before the list is imported."
+        elif self._is_refused():
+            if words := self._words():
+                again = shlex.join(with_option(words, "--accept-changed-source"))
+                yield (
+                    f"Rows without a key are done, or may be, and an import of {self.out} couldn't "
+                    f"tell further rows from these. Correct the rows in {self.about['source']}, "
+                    f"then run: {again}"
+                )
         elif command := self._import_command():
             yield f"Correct the rows in {self.out}, then import the list: {command}"
 
@@ -191,15 +203,28 @@ class FailureList:
             "listed"
         )
 
-    def _import_command(self) -> str | None:
-        """Return the command of the job for the list, if the journal has the command."""
+    def _is_refused(self) -> bool:
+        """Return True if the journal refuses other rows without a key: a user or message may be new."""
+        if self.about.get("mode") not in _MAKING:
+            return False
+        made = islice(self.journal.rows(State.DONE, State.UNKNOWN), PAGE)
+        return any(row["key"] is None for row in made)
+
+    def _words(self) -> list[str]:
+        """Return the command of the job, for the journal as named; empty if the command is unknown."""
         words = shlex.split(self.about.get(COMMAND, ""))
-        name = self.about.get("source")
-        if name not in words[2:]:
-            return None
-        words[words.index(name, 2)] = str(self.out)
+        if self.about.get("source") not in words[2:]:
+            return []
         if str(self.journal.path) not in words:  # another folder, or a copy
             words = with_option(words, "--journal", str(self.journal.path))
+        return words
+
+    def _import_command(self) -> str | None:
+        """Return the command of the job for the list, if the journal has the command."""
+        words = self._words()
+        if not words:
+            return None
+        words[words.index(self.about["source"], 2)] = str(self.out)
         if self.suffix in _JSON_LINES:
             for option, is_flag in _OPTIONS_OF_SOURCE.items():
                 words = without_option(words, option, is_flag=is_flag)

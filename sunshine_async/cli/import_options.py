@@ -1,5 +1,6 @@
 """Options of the command ``import``, and the way its arguments are repeated in a message."""
 
+import re
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from sunshine_async.jobs import Duplicates, Mode
 from sunshine_async.rows import Empty, Format, SourceError
 
 _ARGUMENTS: Final = "sunshine_async.arguments"
+_IN_URL: Final = r"(://[^:/?#]*:).*(?=@)|([?&]password=)[^&#]*"
+"""The password of a URL, such as the URL of --pace, behind the text that stays."""
 _FILE: Final = "File"
 _ROWS: Final = "Rows"
 _SPEED: Final = "Speed"
@@ -272,8 +275,9 @@ class RecordedCommand(HelpCommand):
 
 
 def command_words(context: typer.Context) -> list[str]:
-    """Return the words of the running command, as given."""
-    return ["sunshine-async", str(context.info_name), *context.meta[_ARGUMENTS]]
+    """Return the words of the running command, as given, with ``***`` for the password of a URL."""
+    words = (re.sub(_IN_URL, r"\1\2***", word) for word in context.meta[_ARGUMENTS])
+    return ["sunshine-async", str(context.info_name), *words]
 
 
 @contextmanager
