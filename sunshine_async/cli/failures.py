@@ -174,6 +174,8 @@ class FailureList:
             return
         if not is_finished(self.about):
             yield "The job isn't finished: run the same command again, before the list is imported."
+        elif next(self.journal.rows(*_NOT_DONE), None) is None:
+            yield "All rows are done: the list is empty."
         elif self._is_refused():
             if words := self._words():
                 again = shlex.join(with_option(words, "--accept-changed-source"))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from attrs import frozen
 
@@ -113,6 +113,15 @@ class JournalReader(JournalFile, JournalQueries):
     between the journal's files, and can begin at any time. The file isn't changed. Methods raise
     `JournalError` for a file that is no journal, is damaged, or can't be read.
     """
+
+    REASONS: ClassVar[Mapping[str, str]] = {
+        **sql.ERROR_REASONS,
+        "unable to open": (
+            "can't be opened: a look at a journal that was killed needs a directory that you may "
+            "write to. Copy the journal to such a directory (sunshine-async job copy), and look at "
+            "the copy"
+        ),
+    }
 
     @property
     def running(self) -> bool:

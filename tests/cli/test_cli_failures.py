@@ -429,6 +429,13 @@ class TestNames:
         assert not (tmp_path / "other/run.sqlite").exists()
         assert command.count("--journal") == 1
 
+    def test_nothing_to_correct(self, call: Call, tmp_path: Path) -> None:
+        """The list of a job without trouble is empty, and no import of the list is proposed."""
+        (tmp_path / "users.csv").write_text("externalId\na\n")
+        call("import", "users.csv", "--mode", "create", "--journal", "run.sqlite")
+        result = call("job", "failures", "run.sqlite", "--out", "failed.csv")
+        assert (result.exit_code, result.stderr) == (0, "All rows are done: the list is empty.\n")
+
     def test_a_name_of_no_format(self, call: Call, users: Path, tmp_path: Path) -> None:
         """A name with another end is refused, and no file is made."""
         fail(call)
