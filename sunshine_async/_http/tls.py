@@ -30,7 +30,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         host: str,
         session: ssl.SSLSession | None,
     ) -> None:
-        self._connection: Final = connection
+        self._connection = connection
         self._incoming: Final = ssl.MemoryBIO()
         self._outgoing: Final = ssl.MemoryBIO()
         self.tls: Final = context.wrap_bio(
@@ -73,6 +73,7 @@ class TlsTransport(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._is_open:
             self._connection.connection_lost(self._error or exc)
+            del self._connection  # which refers to this object: 80 KB would wait for the collector
         else:
             self._error = self._error or exc or ConnectionResetError()
             self._handshake_ended.set()
@@ -147,7 +148,7 @@ class TlsTransport(asyncio.BufferedProtocol):
                     count = self._decrypt(len(buffer) - filled, buffer[filled:])
                     filled += count
             except ssl.SSLError as stop:
-                error = stop
+                error = stop.with_traceback(None)  # which holds this frame, and so itself
             self._has_ended = not (count and isinstance(error, ssl.SSLWantReadError | None))
             if filled:
                 self._connection.buffer_updated(filled)
@@ -166,6 +167,6 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def _break(self, error: Exception) -> None:
         """Close the socket because of *error*, after the alert that tells the peer."""
-        self._error = error
+        self._error = error.with_traceback(None)  # which holds the frames of a request
         self._flush()
         self.abort()

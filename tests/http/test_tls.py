@@ -1,8 +1,10 @@
 """TLS of the own wire: records in pieces, sessions of earlier connections, alerts, and all ends."""
 
 import asyncio
+import gc
 import re
 import ssl
+import weakref
 from random import Random
 from typing import Any
 
@@ -215,6 +217,39 @@ async def test_no_call_is_sent_after_the_end(kind: str) -> None:
         replies = await asyncio.gather(*(call(wire, "POST", body=body) for body in bodies))
 
     assert [reply.body if isinstance(reply, Response) else reply for reply in replies] == bodies
+
+
+@pytest.mark.parametrize("end", ["the client", "the server", "garbage"])
+async def test_a_closed_connection_needs_no_collector(end: str) -> None:
+    """A connection that has been lost frees its memory at once, also without a garbage collector."""
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        server = Secured(peer)
+        await server.shake_hands()
+        await peer.send(*pieces_of(server.encrypted(answer(await server.request())), Random(1)))
+        await go_on.wait()
+        if end == "garbage":
+            await peer.send(bytes(100))
+        if end != "the server":
+            await peer.gone()
+
+    async with (
+        serving(script, secure=True) as server,
+        wired(server.url, tls=tls().client) as wire,
+    ):
+        gc.disable()
+        try:
+            assert isinstance(await call(wire), Response)
+            [connection] = pool_of(wire)._connections
+            left = weakref.ref(connection)
+            go_on.set()
+            if end == "the client":
+                connection.abort()
+            del connection
+            await until(lambda: left() is None)
+        finally:
+            gc.enable()
 
 
 async def test_a_request_that_tls_refuses_breaks_the_connection() -> None:
