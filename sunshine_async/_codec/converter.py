@@ -229,15 +229,6 @@ def _is_flat(values: Mapping[str, Any]) -> bool:
     return True
 
 
-def _list_writer(kind: Any, converter: "Converter") -> unions.Write:
-    [member] = get_args(kind)
-    try:
-        write = converter.get_unstructure_hook(member)
-    except RecursionError:  # a model that holds a list of its own kind: its hook is being made
-        write = converter.unstructure
-    return lambda values: [write(value) for value in values]
-
-
 def _model_writer(kind: Any, converter: "Converter") -> unions.Write:
     from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415 - large
 
@@ -285,7 +276,7 @@ def _converter(*, strict: bool) -> "Converter":
     converter.register_structure_hook_factory(
         unions.is_list, partial(reader.list_reader, strict=strict)
     )
-    converter.register_unstructure_hook_factory(unions.is_list, _list_writer)
+    converter.register_unstructure_hook_factory(unions.is_list, unions.list_writer)
     converter.register_structure_hook_factory(
         attrs.has, partial(reader.model_reader, strict=strict)
     )

@@ -148,4 +148,5 @@ class BodyDecoder:
 
 
 def reject(reason: str) -> NoReturn:
+    """Raise `InvalidResponseError` with *reason*."""
     raise InvalidResponseError(reason)

@@ -74,18 +74,16 @@ Without a file and without a journal: any iterable of models is a source::
 
     asyncio.run(main())
 
-`Job` sends the rows through a client. `jobs.open` gives a `JournaledJob`, which records each row in
+`Job` sends the rows through a client; `jobs.open` gives a `JournaledJob`, which records each row in
 a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing.
 
 `Entries` read the rows, in a thread; a `Task` of the table of a `Service` turns a row into a call.
 `bulk` makes the calls; `OutageWatch` holds rows back while the service is gone. The `Report`
 counts the outcomes. With a journal, a `CrashSafeSender` marks rows before sending, and a
 `JournalWriter` writes marks and outcomes in group commits. A `Recorder` keeps a `Timeline` of rows,
-calls and pauses for the charts of a report. `Job.progress` gives the `Progress` for a display: rows,
-speed, time left, and the reason for a wait.
-
-The first call goes alone, and the others start when the first has ended: refused credentials (401,
-402, 403) cost a single request. A plain `bulk.run` starts all calls at once, unless *alone* is given.
+calls and pauses for the charts of a report, and `Job.progress` gives a display the rows, the speed,
+the time left and the reason for a wait. The first call goes alone, so refused credentials (401, 402,
+403) cost a single request.
 
 Each row that is taken has one of four outcomes:
 
