@@ -77,6 +77,10 @@ def count_instructions(name: str, target: Target, in_flight: int, number: int) -
         for order in orders
     ]
     reports = [process.communicate()[1] for process in running]
+    for process, report in zip(running, reports, strict=True):
+        if process.returncode:  # such as a timeout: the count is of a part
+            message = f"{name} failed under valgrind:\n{report[-2000:]}"
+            raise SystemExit(message)
     few, many = (int(re.search(r"Collected : (\d+)", report)[1]) for report in reports)
     return (many - few) / number
 

@@ -36,6 +36,7 @@ async def ours(target: Target, in_flight: int) -> AsyncIterator[Create]:
         base_url=target.url,
         max_connections=in_flight,
         ssl_context=target.context(),
+        timeout=300.0,  # a call under valgrind may take long
     ) as client:
 
         async def create(number: int) -> object:

@@ -152,7 +152,8 @@ class Endpoint(Generic[B, R]):
     ) -> Request:
         """Return the request for *body*, the values of *path*, and the set values of *query*.
 
-        A *path* of text comes from `fill_path`. A *query* of text comes from the service and stays unchanged, as does a `StreamedBody` body.
+        A *path* of text comes from `fill_path`. A *query* of text comes from the service and stays
+        unchanged, as does a `StreamedBody` body.
         Raise `ValueError` for an invalid id, and for a body that JSON can't hold or that is larger
         than the service takes; `TypeError` for a body of another class.
         """

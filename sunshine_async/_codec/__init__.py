@@ -22,12 +22,13 @@ from sunshine_async._codec.converter import (
     decode,
     encode,
     holds,
+    is_unreadable,
     structure,
     structure_body,
     structure_inside,
     unstructure,
 )
-from sunshine_async._codec.model import UNSET, is_unreadable, name_of, wire_name
+from sunshine_async._codec.model import UNSET, name_of, wire_name
 
 T = TypeVar("T")
 

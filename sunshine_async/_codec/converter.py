@@ -170,6 +170,18 @@ def covers(found: object, body: object) -> bool:
     )
 
 
+def is_unreadable(model: Any, name: str) -> bool:
+    """Return True if the answer's value for the field *name* couldn't be read whole.
+
+    Such a field is unknown, not absent. A number read as the text of an id counts as readable.
+    """
+    return (
+        bool(model.extra)
+        and name_of(getattr(attrs.fields(model.__class__), name)) in model.extra
+        and not isinstance(getattr(model, name), str)
+    )
+
+
 def _is_object(value: object) -> TypeGuard[Mapping[Any, Any]]:
     return isinstance(value, Mapping)
 
@@ -215,15 +227,6 @@ def _is_flat(values: Mapping[str, Any]) -> bool:
         if type(value) not in _SCALARS:
             return False
     return True
-
-
-def _list_writer(kind: Any, converter: "Converter") -> unions.Write:
-    [member] = get_args(kind)
-    try:
-        write = converter.get_unstructure_hook(member)
-    except RecursionError:  # a model that holds a list of its own kind: its hook is being made
-        write = converter.unstructure
-    return lambda values: [write(value) for value in values]
 
 
 def _model_writer(kind: Any, converter: "Converter") -> unions.Write:
@@ -273,7 +276,7 @@ def _converter(*, strict: bool) -> "Converter":
     converter.register_structure_hook_factory(
         unions.is_list, partial(reader.list_reader, strict=strict)
     )
-    converter.register_unstructure_hook_factory(unions.is_list, _list_writer)
+    converter.register_unstructure_hook_factory(unions.is_list, unions.list_writer)
     converter.register_structure_hook_factory(
         attrs.has, partial(reader.model_reader, strict=strict)
     )

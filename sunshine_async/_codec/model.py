@@ -156,15 +156,3 @@ def require_time_zone(_model: object, field: "Attribute[Any]", value: object) ->
     if value.utcoffset() is None:
         message = f"{field.name} has no time zone: give it one, such as datetime.now(UTC)"
         raise ValueError(message)
-
-
-def is_unreadable(model: Any, name: str) -> bool:
-    """Return True if the answer's value for the field *name* couldn't be read whole.
-
-    Such a field is unknown, not absent. A number read as the text of an id counts as readable.
-    """
-    return (
-        bool(model.extra)
-        and name_of(getattr(fields(model.__class__), name)) in model.extra
-        and not isinstance(getattr(model, name), str)
-    )

@@ -1,4 +1,4 @@
-"""Readers and writers of unions: a value or null, models with a tag, or several plain types.
+"""Readers and writers of unions and lists: a value or null, models with a tag, or plain types.
 
 The tag is a field such as ``type`` or ``_type``, the same in all members of a union (`TAG`). The
 default of each member's tag field is the member's tag, and one member, the fallback, has the
@@ -59,6 +59,16 @@ def union_writer(kind: Any, converter: "Converter") -> Write:
     if first in _PASS_THROUGH:
         return write  # cattrs generates no call for a writer that it knows to be the identity
     return lambda value: None if value is None else write(value)
+
+
+def list_writer(kind: Any, converter: "Converter") -> Write:
+    """Return the writer of the list *kind*."""
+    [member] = get_args(kind)
+    try:
+        write = converter.get_unstructure_hook(member)
+    except RecursionError:  # a model that holds a list of its own kind: its hook is being made
+        write = converter.unstructure
+    return lambda values: [write(value) for value in values]
 
 
 def _plain_reader(members: Sequence[Any], converter: "Converter") -> Read:

@@ -117,9 +117,11 @@ class Dialer:
         self, connection: Connection, link: socket.socket, context: ssl.SSLContext | None
     ) -> Connection:
         """Return *connection* on *link*, after the handshake for TLS."""
-        secure = None if context is None else self._secure(connection, context)
+        secure = None
         try:
             try:
+                if context is not None:
+                    secure = self._secure(connection, context)
                 await self._loop.create_connection(lambda: secure or connection, sock=link)
             except Exception:
                 link.close()  # no transport has taken the socket

@@ -81,7 +81,9 @@ def _tls_reason(error: ssl.SSLError) -> str:
         )
     if isinstance(error, ssl.SSLEOFError):
         return "TLS failed: the other side closed the connection in the handshake"
-    problem = (getattr(error, "reason", None) or type(error).__name__).replace("_", " ").lower()
+    # an error of Python itself has no code of OpenSSL, but a sentence
+    named = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    problem = named.replace("_", " ").lower()
     if refuses_client(error):
         return f"TLS failed: {problem}: hand in ssl_context= with the client's certificate"
     return f"TLS failed: {problem}"

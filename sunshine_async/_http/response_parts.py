@@ -70,7 +70,7 @@ class LazyHeaders(Mapping[str, str]):
 
 
 def _split_head(head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for line in head.split(b"\r\n")[1:]:
+    for line in filter(None, head.splitlines()[1:]):  # older llhttp ends a line by CR CR, too
         name, _, value = line.partition(b":")
         yield name, value.lstrip(b" \t")
 

@@ -30,7 +30,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         host: str,
         session: ssl.SSLSession | None,
     ) -> None:
-        self._connection: Final = connection
+        self._connection = connection
         self._incoming: Final = ssl.MemoryBIO()
         self._outgoing: Final = ssl.MemoryBIO()
         self.tls: Final = context.wrap_bio(
@@ -41,6 +41,8 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._is_open = False
         """True after the handshake."""
+        self._has_ended = False
+        """True after the last byte of the peer, even while *connection* reads the bytes before."""
         self._handshake_ended: Final = asyncio.Event()
         self._error: Exception | None = None
 
@@ -71,6 +73,7 @@ class TlsTransport(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._is_open:
             self._connection.connection_lost(self._error or exc)
+            del self._connection  # which refers to this object: 80 KB would wait for the collector
         else:
             self._error = self._error or exc or ConnectionResetError()
             self._handshake_ended.set()
@@ -108,7 +111,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         return {"ssl_object": self.tls, "is_readable": self._is_readable}.get(name)
 
     def _is_readable(self) -> bool:
-        return self._has_unread() or bool(self._readable())
+        return self._has_ended or self._has_unread() or bool(self._readable())
 
     def _has_unread(self) -> bool:
         return bool(self._incoming.pending or self.tls.pending())
@@ -145,13 +148,14 @@ class TlsTransport(asyncio.BufferedProtocol):
                     count = self._decrypt(len(buffer) - filled, buffer[filled:])
                     filled += count
             except ssl.SSLError as stop:
-                error = stop
+                error = stop.with_traceback(None)  # which holds this frame, and so itself
+            self._has_ended = not (count and isinstance(error, ssl.SSLWantReadError | None))
             if filled:
                 self._connection.buffer_updated(filled)
             if isinstance(error, ssl.SSLEOFError) or not count:
                 self._connection.eof_received()
                 self.abort()
-            elif error is not None and not isinstance(error, ssl.SSLWantReadError):
+            elif error is not None and self._has_ended:
                 self._break(error)
             elif error is not None or not self._has_unread():
                 return
@@ -163,6 +167,6 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def _break(self, error: Exception) -> None:
         """Close the socket because of *error*, after the alert that tells the peer."""
-        self._error = error
+        self._error = error.with_traceback(None)  # which holds the frames of a request
         self._flush()
         self.abort()

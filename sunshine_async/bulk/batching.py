@@ -75,7 +75,8 @@ def run(
 
     A worker takes the items of the next batch after the consumer has received an outcome of the
     last. Items with a key in common are never in the same batch, nor under way at once, and go in
-    the order of *items*. While *alone* returns True, batches go one at a time. Raise at the call `TypeError` where *items* is no iterable of items.
+    the order of *items*. While *alone* returns True, batches go one at a time. Raise at the call
+    `TypeError` where *items* is no iterable of items.
     """
     check_items(items)
 

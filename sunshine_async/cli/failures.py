@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
@@ -24,6 +25,7 @@ from sunshine_async.jobs.source import hash_of, is_finished
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import Mode
 from sunshine_async.journal import Found, JournalQueries, JournalReader, State
+from sunshine_async.journal.reader import PAGE
 from sunshine_async.rows import BadRow, Row, RowFile, SourceError
 from sunshine_async.rows.csv_records import guard_cell
 from sunshine_async.rows.file import open_as
@@ -31,11 +33,19 @@ from sunshine_async.rows.header import OUTCOME_COLUMNS
 from sunshine_async.rows.shape import OUTCOME_KEY, UTF_8, ReadOptions
 
 _NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
+_MAKING: Final = (Mode.CREATE.value, Mode.MESSAGE.value)
+"""Modes that make a user or a message for each row."""
 _TAB: Final = ".tsv"
 _CSV: Final = (".csv", _TAB)
 _JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json")
-_OPTIONS_OF_SOURCE: Final = ("--format", "--encoding")
-"""Options of an import that apply to the job's file, and not to JSON lines."""
+_OPTIONS_OF_SOURCE: Final[Mapping[str, bool]] = {
+    "--format": False,
+    "--encoding": False,
+    "--map": False,
+    "--skip": False,
+    "--only-mapped": True,
+}
+"""Options of an import that apply to the names in the job's file, and not to JSON lines; True: a flag."""
 
 
 def folders_of(journal: JournalQueries) -> Sequence[Path]:
@@ -169,29 +179,62 @@ class FailureList:
             return
         if not is_finished(self.about):
             yield "The job isn't finished: run the same command again, before the list is imported."
+        elif next(self.journal.rows(*_NOT_DONE), None) is None:
+            yield "All rows are done: the list is empty."
+        elif self._is_refused():
+            if words := self._words():
+                again = shlex.join(with_option(words, "--accept-changed-source"))
+                yield (
+                    f"Rows without a key are done, or may be, and an import of {self.out} couldn't "
+                    f"tell further rows from these. Correct the rows in {self.about['source']}, "
+                    f"then run: {again}"
+                )
         elif command := self._import_command():
             yield f"Correct the rows in {self.out}, then import the list: {command}"
 
     def _loss(self) -> str:
-        """Return the reason why the job's file can't be read again."""
+        """Return the reason why the rows have no content: the file, or the format of the list."""
+        if self.suffix in _CSV and any(row["body"] for row in self.journal.rows(*_NOT_DONE)):
+            name = shlex.quote(str(cast("Path", self.out).with_suffix(".jsonl")))
+            return (
+                f"the content is in the journal, and JSON lines can hold the content: --out {name}"
+            )
         if "digest" not in self.about:
-            return "they came from a program or a pipe, and --keep-bodies was not given"
+            return (
+                "they came from a program or a pipe, and the journal has the content of readable "
+                "rows only, if the job had --keep-bodies"
+            )
         state = "is gone" if self.source.path is None else "has changed since"
         return (
             f"{self.about['source']}, the file that the job read, {state}. Lines and reasons are "
             "listed"
         )
 
+    def _is_refused(self) -> bool:
+        """Return True if the journal refuses other rows without a key: a user or message may be new."""
+        if self.about.get("mode") not in _MAKING:
+            return False
+        made = islice(self.journal.rows(State.DONE, State.UNKNOWN), PAGE)
+        return any(row["key"] is None for row in made)
+
+    def _words(self) -> list[str]:
+        """Return the command of the job, for the journal as named; empty if the command is unknown."""
+        words = shlex.split(self.about.get(COMMAND, ""))
+        if self.about.get("source") not in words[2:]:
+            return []
+        if self.journal.name not in words:  # another folder, or a copy
+            words = with_option(words, "--journal", self.journal.name)
+        return words
+
     def _import_command(self) -> str | None:
         """Return the command of the job for the list, if the journal has the command."""
-        words = shlex.split(self.about.get(COMMAND, ""))
-        name = self.about.get("source")
-        if name not in words[2:]:
+        words = self._words()
+        if not words:
             return None
-        words[words.index(name, 2)] = str(self.out)
+        words[words.index(self.about["source"], 2)] = str(self.out)
         if self.suffix in _JSON_LINES:
-            for option in _OPTIONS_OF_SOURCE:
-                words = without_option(words, option)
+            for option, is_flag in _OPTIONS_OF_SOURCE.items():
+                words = without_option(words, option, is_flag=is_flag)
         elif self.suffix == _TAB and self.options.delimiter != "\t":
             words = with_option(words, "--delimiter", "tab")
         return shlex.join(words)

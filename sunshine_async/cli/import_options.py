@@ -1,5 +1,6 @@
 """Options of the command ``import``, and the way its arguments are repeated in a message."""
 
+import re
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from sunshine_async.journal import place_of
 from sunshine_async.rows import Empty, Format, SourceError
 
 _ARGUMENTS: Final = "sunshine_async.arguments"
+_IN_URL: Final = r"(://[^:/?#]*:).*(?=@)|([?&]password=)[^&#]*"
+"""The password of a URL, such as the URL of --pace, behind the text that stays."""
 _FILE: Final = "File"
 _ROWS: Final = "Rows"
 _SPEED: Final = "Speed"
@@ -281,16 +284,18 @@ class RecordedCommand(HelpCommand):
 
 
 def command_words(context: typer.Context) -> list[str]:
-    """Return the words of the running command, as given, without the password of a URL."""
+    """Return the words of the running command, as given, without the passwords of URLs.
+
+    The URL of a database has no password, so that a pasted command takes PGPASSWORD or a password
+    file; other URLs have ``***``.
+    """
     words = map(_without_password, context.meta[_ARGUMENTS])
     return ["sunshine-async", str(context.info_name), *words]
 
 
 def _without_password(word: str) -> str:
-    name, is_joined, value = word.partition("=")
-    if is_joined and name.startswith("--"):
-        return f"{name}={place_of(value)}"
-    return str(place_of(word))
+    option, joint, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return re.sub(_IN_URL, r"\1\2***", f"{option}{joint}{place_of(value)}")
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def failures(place: JournalPlace, *, out: Out = None, force: Force = False) -> N
 
     The name of --out gives the format: .csv or .tsv for Excel, .jsonl or .json for JSON lines, as on stdout.
 
-    CSV has the columns of the file that the job read, and the columns _row.line, _row.outcome, _row.code, _row.reason and _row.text at the end: an import ignores these. A row that didn't fit the columns has its text in _row.text: fill in the cells. A cell that begins with = + - or @ gets an apostrophe, so that Excel leaves the cell as it is; an import takes the apostrophe off.
+    CSV has the columns of the file that the job read, and the columns _row.line, _row.outcome, _row.code, _row.reason and _row.text at the end: an import ignores these. A row that didn't fit the columns has its text in _row.text: fill in the cells. A cell that Excel would change, such as =1+1, +49301, 007, 1/2 or a long number, gets an apostrophe, so that Excel leaves the cell as it is; an import takes the apostrophe off.
 
     JSON lines have the fields of the service, and the key "_row", which an import ignores.
 

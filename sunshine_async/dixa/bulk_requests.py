@@ -89,8 +89,8 @@ LookUp: TypeAlias = Callable[[str, str], Awaitable[Sequence[EndUser]]]
 
 REFUSED_CREDENTIALS: Final = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
 """Errors after which any further request would fail as well."""
-OUTAGE_ERRORS: Final = (TransportError, ServerError, RateLimitError, *REFUSED_CREDENTIALS)
-"""Errors after which a further look-up would fail as well."""
+OUTAGE_ERRORS: Final = (TransportError, ServerError, RateLimitError)
+"""Errors after which a further look-up would fail as well, until the service is back."""
 CLOCK_SKEW: Final = timedelta(minutes=1)
 """Tolerated lag of the service's clock behind the local clock."""
 CLOCK_ERROR: Final = timedelta(days=1)

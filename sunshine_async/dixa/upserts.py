@@ -292,7 +292,8 @@ class _UpsertBatch:
             if isinstance(found, EndUser):
                 self.found[index] = found
             elif found is not None:
-                outage = found if isinstance(found, OUTAGE_ERRORS) else None
+                ends = isinstance(found, OUTAGE_ERRORS + REFUSED_CREDENTIALS)
+                outage = found if ends else None
                 if not maybe_applied(self.outcomes.get(index)):
                     self.outcomes[index] = found
         return outage

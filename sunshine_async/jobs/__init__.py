@@ -74,7 +74,7 @@ Without a file and without a journal: any iterable of models is a source::
 
     asyncio.run(main())
 
-`Job` sends the rows through a client. `jobs.open` gives a `JournaledJob`, which records each row in
+`Job` sends the rows through a client; `jobs.open` gives a `JournaledJob`, which records each row in
 a journal, so that a killed job goes on. `dry_run` reads the rows and sends nothing;
 `partition` splits a file into parts for many processes, such as those of Dask or of a `Cluster`.
 
@@ -82,11 +82,9 @@ a journal, so that a killed job goes on. `dry_run` reads the rows and sends noth
 `bulk` makes the calls; `OutageWatch` holds rows back while the service is gone. The `Report`
 counts the outcomes. With a journal, a `CrashSafeSender` marks rows before sending, and a
 `JournalWriter` writes marks and outcomes in group commits. A `Recorder` keeps a `Timeline` of rows,
-calls and pauses for the charts of a report. `Job.progress` gives the `Progress` for a display: rows,
-speed, time left, and the reason for a wait.
-
-The first call goes alone, and the others start when the first has ended: refused credentials (401,
-402, 403) cost a single request. A plain `bulk.run` starts all calls at once, unless *alone* is given.
+calls and pauses for the charts of a report, and `Job.progress` gives a display the rows, the speed,
+the time left and the reason for a wait. The first call goes alone, so refused credentials (401, 402,
+403) cost a single request.
 
 Each row that is taken has one of four outcomes:
 
@@ -99,8 +97,20 @@ Each row that is taken has one of four outcomes:
 ``unchanged`` if nothing had to be written; ``upserted`` if the user is there as sent, and a lost answer or a kill
 hides the difference between created and updated.
 
-`Mode.MESSAGE` (Sunshine) is a broadcast: a row has a ``text``, and a ``conversationId`` or the user's
-``externalId``. ``tasks/sunshine.py`` has the rules for messages, also after a kill.
+`Mode.MESSAGE` (Sunshine) is a broadcast. A row has a ``text``, a ``conversationId`` or the user's
+``externalId``, and perhaps ``metadata``; a row with both ids goes to the conversation.
+
+- With an ``externalId`` the text goes to the user's own conversation: the default conversation, else
+  another personal conversation, else a new personal conversation.
+- Rows with the same id go one after another, in the order of the file, and equal rows are all sent.
+- Each message carries a key of its own (*once* of `Messages`), which the journal knows from before
+  the first sending on; the text is in the journal only with *keep_bodies*.
+- A begun row of a killed job is looked up by the key, 5 seconds after the start at the earliest. The
+  row is done if the message is there, else unknown, since the message may still arrive.
+- *retry_unknown* looks once more, and sends the message again, with the same key, if no message is
+  there. Nothing else sends a message again that may be there.
+- A changed file is refused after a finished run, as rows have no key that tells equal messages from
+  new messages: *accept_changed_source* counts rows with the same content as sent.
 """
 
 from sunshine_async.jobs.calls import StoppedError

@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the last row has an outcome, at the speed of late; None: unknown."""
+        """Seconds until the last row has an outcome, at the latest speed; None: unknown."""
         if self.total is None or not self.rate:
             return None
         return max(self.paused, (self.total - self.rows) / self.rate)

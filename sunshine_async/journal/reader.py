@@ -118,6 +118,15 @@ class JournalReader(JournalFile, JournalQueries):
     `JournalError` for a file that is no journal, is damaged, or can't be read.
     """
 
+    REASONS: ClassVar[Mapping[str, str]] = {
+        **sql.ERROR_REASONS,
+        "unable to open": (
+            "can't be opened: a look at a journal that was killed needs a directory that you may "
+            "write to. Copy the journal to such a directory (sunshine-async job copy), and look at "
+            "the copy"
+        ),
+    }
+
     @property
     def name(self) -> str:
         """The path."""

@@ -37,20 +37,33 @@ _AGAIN: Final = "a header again: were files joined? A header is no row"
 _OTHER: Final = (
     "below the header in line {}, which differs from the first: import each file by itself"
 )
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
-"""The beginning of a cell that a spreadsheet would run, or turn into a number: a phone number, too."""
+_MONTHS: Final = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_CHANGED: Final = (
+    r"'*(?:[=+\-@\t\r].*"  # a formula
+    r"|(?!(?:0|[1-9]\d{0,10})\Z)(?=.*\d)[\d.,:/%e $€£()\-]+(?:[ap]m?)?"  # 007, 1.50, 1/2, 1E5
+    rf"|(?=.*\d)[\d ./-]*(?:{_MONTHS})[a-z]*[\d ./,:-]*"  # MAR1, 2 Sept. 2020
+    r"|true|false)"
+)
+"""A cell that a spreadsheet would run, or turn into a date or a number: a phone number, too.
+
+A spreadsheet shows, and saves, a number without zeros in front, and with at most eleven digits.
+"""
 
 _Records: TypeAlias = Iterator[tuple[int, list[str] | Misfit]]
 
 
 def guard_cell(cell: str) -> str:
     """Return *cell* as plain text to a spreadsheet, with an apostrophe where needed."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
+    return f"'{cell}" if _is_changed(cell) else cell
 
 
 def bare_cell(cell: str) -> str:
     """Return *cell* without the apostrophe of `guard_cell`."""
-    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
+    return cell[1:] if cell[:1] == "'" and _is_changed(cell) else cell
+
+
+def _is_changed(cell: str) -> bool:
+    return re.fullmatch(_CHANGED, cell, re.IGNORECASE | re.DOTALL) is not None
 
 
 class CsvRows:

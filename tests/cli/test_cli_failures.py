@@ -128,7 +128,7 @@ class TestCsv:
         self, call: Call, tmp_path: Path, reason: str, shown: str
     ) -> None:
         """A cell of the file, and a reason of the service, is text to Excel, and reads back as it was."""
-        cells = ["=1+1", "+4930123", "-5", "@x", "'=y", "plain"]
+        cells = ["=1+1", "+4930123", "-5", "@x", "'=y", "plain", "00042"]
         text = "".join(f"k{at},{cell}\n" for at, cell in enumerate(cells))
         (tmp_path / "users.csv").write_text("externalId,metadata.note\n" + text)
         fail(call)
@@ -138,7 +138,7 @@ class TestCsv:
 
         found = table(tmp_path / "failed.csv")
         assert [row["metadata.note"] for row in found] == [
-            "'=1+1", "'+4930123", "'-5", "'@x", "''=y", "plain",
+            "'=1+1", "'+4930123", "'-5", "'@x", "''=y", "plain", "'00042",
         ]  # fmt: skip
         assert found[0]["_row.reason"] == shown
         with open_rows(tmp_path / "failed.csv", Shape(UserCreateBody)) as rows:
@@ -146,12 +146,29 @@ class TestCsv:
         assert again == cells
 
 
-@given(st.text(st.sampled_from("'=+-@\t\ra"), max_size=5))
+@given(st.text(st.sampled_from("'=+-@\t\ra0127.,:/eE %marpTRUE"), max_size=6))
 def test_guarded_cells_read_back(cell: str) -> None:
     """A guarded cell begins no formula, and reads back as the cell."""
     guarded = guard_cell(cell)
     assert guarded[:1] not in tuple("=+-@\t\r")
     assert bare_cell(guarded) == cell
+
+
+CHANGED = (
+    "007", "00", "0049301", "123456789012", "1.50", "1,5", "1E5", "12e10", "1/2", "3-4", "10:30",
+    "10:30 AM", "5 %", " 5", "$5", "5 €", "(5)", "2020-05-21", "21.05.2020", "MAR1", "sept2",
+    "1-Mar", "2 Sept. 2020", "March 2020", "true", "FALSE", "\t5", "'007",
+)  # fmt: skip
+UNCHANGED = (
+    "", "0", "7", "12345678901", "a1", "404 user_not_found: no", "2020-05-21T15:53:30Z", "Maria",
+    "1 Main St", "e", "'", "o'neil", "truely", "x@y.z", "5f1d7e84-0c3a", "'plain",
+)  # fmt: skip
+
+
+def test_cells_that_a_spreadsheet_changes() -> None:
+    """Exactly the cells that a spreadsheet would save as another text get an apostrophe."""
+    assert [guard_cell(cell) for cell in CHANGED] == [f"'{cell}" for cell in CHANGED]
+    assert [guard_cell(cell) for cell in UNCHANGED] == [*UNCHANGED]
 
 
 @frozen
@@ -189,6 +206,9 @@ SOURCES = (
     Source("users.csv", ROWS.encode(), 2, ("--format", "csv"), out="failed.json"),
     Source("users.csv", ROWS.encode("cp1252"), 2, ("--encoding=cp1252",), out="failed.jsonl"),
     Source("users.jsonl", b'{"externalId": "a", "metadata": {"x": 1}}\n[1]\n{"externalId": "b"}\n', 1, ("--format", "jsonl"), out="failed.ndjson"),
+    Source("users.csv", b"no,externalId\na,x\nb,y\n", out="failed.jsonl", options=("--map", "externalId=no", "--map=metadata.old=externalId")),
+    Source("users.csv", b"no,externalId\na,x\nb,y\n", out="failed.jsonl", options=("--map", "externalId=no", "--skip", "externalId")),
+    Source("users.jsonl", b'{"no": "a", "externalId": "x", "fax": 1}\n', out="failed.jsonl", options=("--map", "externalId=no", "--map", "metadata.old=externalId", "--only-mapped")),
 )  # fmt: skip
 
 
@@ -344,8 +364,78 @@ class TestWithoutContent:
         result = call("job", "failures", "../run.sqlite")
         assert (result.exit_code, result.stderr) == (0, "")
 
+    def test_content_of_a_pipe(self, call: Call, users: Path, tmp_path: Path) -> None:
+        """A list in CSV names the format that has the bodies kept; a bad row's text is never kept."""
+        fail(call, "--keep-bodies")
+        users.unlink()
+        opened = Journal("run.sqlite")
+        with opened._transaction() as database:
+            database.execute("DELETE FROM about WHERE name IN ('digest', 'source', 'meant')")
+        opened.close()
+
+        result = call("job", "failures", "run.sqlite", "--out", "the list.csv")
+
+        assert result.exit_code == 1
+        assert result.stderr.startswith("5 rows without content: the content is in the journal")
+        options = shlex.split(result.stderr.rpartition("hold the content: ")[2])
+        result = call("job", "failures", "run.sqlite", *options)
+        assert result.stderr.startswith("2 rows without content: they came from a program")
+        assert '"givenName": "Zoë"' in (tmp_path / "the list.jsonl").read_text("utf-8")
+
+
+class TestRowsWithoutAKey:
+    def test_they_are_corrected_in_the_file(
+        self, call: Call, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """No list of messages is imported: the command shown sends the corrected rows alone."""
+        emulator.add("sunshine", {"externalId": "a"}, app_id="app")
+        path = tmp_path / "messages.csv"
+        path.write_text("externalId,text\na,first\na,again\nz,last\n")
+        command = "import messages.csv --mode message --journal run.sqlite"
+        assert call(*command.split()).exit_code == 1
+
+        result = call("job", "failures", "run.sqlite", "--out", "failed.csv")
+
+        said, _, command = result.stderr.partition("Correct the rows in messages.csv, then run: ")
+        assert "Rows without a key are done" in said
+        path.write_text(path.read_text().replace("z,", "a,"))
+        again = call(*shlex.split(command)[1:], "--json")
+        assert again.exit_code == 0, again.output
+        assert json.loads(again.stdout)["outcomes"] == {"sent": 1, "unchanged": 2}
+
+    def test_without_a_command(self, call: Call, tmp_path: Path) -> None:
+        """A journal of a program has no command to show."""
+        (tmp_path / "users.csv").write_text("profile.givenName,toBeRetained\nZoë,\nx,x\n")
+        call("import", "users.csv", "--mode", "create", "--journal", "run.sqlite")
+        opened = Journal("run.sqlite")
+        opened.describe(command="")
+        opened.close()
+        result = call("job", "failures", "run.sqlite", "--out", "failed.csv")
+        assert (result.exit_code, result.stderr) == (0, "")
+
 
 class TestNames:
+    def test_the_journal_of_another_folder(
+        self, call: Call, users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The command for a list has the journal that was named, and no new journal."""
+        fail(call)
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        result = call("job", "failures", "../run.sqlite", "--out", "failed.csv")
+        command = shlex.split(result.stderr.rpartition("import the list: ")[2])
+        assert command[command.index("--journal") + 1] == "../run.sqlite"
+        call(*command[1:])
+        assert not (tmp_path / "other/run.sqlite").exists()
+        assert command.count("--journal") == 1
+
+    def test_nothing_to_correct(self, call: Call, tmp_path: Path) -> None:
+        """The list of a job without trouble is empty, and no import of the list is proposed."""
+        (tmp_path / "users.csv").write_text("externalId\na\n")
+        call("import", "users.csv", "--mode", "create", "--journal", "run.sqlite")
+        result = call("job", "failures", "run.sqlite", "--out", "failed.csv")
+        assert (result.exit_code, result.stderr) == (0, "All rows are done: the list is empty.\n")
+
     def test_a_name_of_no_format(self, call: Call, users: Path, tmp_path: Path) -> None:
         """A name with another end is refused, and no file is made."""
         fail(call)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 import sunshine_async
 from sunshine_async.cli.app import app
+from sunshine_async.cli.files import digest_of
 
 CRM = "Contact ID,First Name,E-Mail,Fax,Fax,,Owner's note\nc1,Jane,j@x.org,1,2,3,x\n"
 MENTIONED = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
@@ -132,3 +133,8 @@ def test_a_bad_value_of_other_commands() -> None:
     """Numbers of the emulator have bounds in plain words."""
     text = words(call("emulator", "--port", "99999").stderr.replace("│", " "))
     assert "'99999' is no number of a port: give a whole number from 0 to 65535" in text
+
+
+def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
+    """A file that has gone in the meantime is no error of its own."""
+    assert digest_of(tmp_path / "gone.csv") is None

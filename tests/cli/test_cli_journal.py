@@ -275,3 +275,23 @@ def test_held_jobs_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     said = words(capsys.readouterr().out)
     assert "held │ 90 s, for the service to come back" in said
     assert "to be done │ 2 (the same command goes on with them)" in said
+
+
+def test_no_password_of_a_url_is_kept(call: Call, tmp_path: Path) -> None:
+    """The password of --pace is neither in the journal, nor in the report, nor in a message."""
+    users, journal, report = (
+        tmp_path / name for name in ("users.csv", "run.sqlite", "report.html")
+    )
+    users.write_text("externalId\na\n")
+    url = "redis://me:hunt%2Fer@127.0.0.1:1/0?password=word2&db=0"
+    given = ["--mode", "create", "--journal", journal, "--report", report, "--pace", url]
+
+    call("import", users, *given)
+    users.write_text("externalId,fax\na,b\n")
+    said = call("import", users, *given).stderr
+
+    assert "redis://me:***@127.0.0.1:1/0?password=***&db=0" in said
+    assert "redis://me:***@127.0.0.1" in call("job", "show", journal, "--json").stdout
+    for text in (said.encode(), journal.read_bytes(), report.read_bytes()):
+        assert b"word2" not in text
+        assert b"hunt" not in text

@@ -1,8 +1,10 @@
 """TLS of the own wire: records in pieces, sessions of earlier connections, alerts, and all ends."""
 
 import asyncio
+import gc
 import re
 import ssl
+import weakref
 from random import Random
 from typing import Any
 
@@ -189,6 +191,67 @@ async def test_an_end_in_the_middle_is_a_lost_answer(kind: str) -> None:
     assert isinstance(whole, Response)
 
 
+@pytest.mark.parametrize("kind", ["close_notify", "an alert"])
+async def test_no_call_is_sent_after_the_end(kind: str) -> None:
+    """An end in the same read as an answer is known before the next call in the queue is sent."""
+
+    async def script(peer: Peer) -> None:
+        server = Secured(peer)
+        await server.shake_hands()
+        answered = server.encrypted(answer(await server.request()))
+        if kind == "close_notify":
+            with pytest.raises(ssl.SSLWantReadError):
+                server.link.unwrap()
+        else:
+            server.incoming.write(bytes(100))
+            with pytest.raises(ssl.SSLError):
+                server.link.read(1)
+        await peer.send(answered + server.outgoing.read())
+        await peer.gone()
+
+    async with (
+        serving(script, secure=True) as server,
+        wired(server.url, max_connections=1, tls=tls().client) as wire,
+    ):
+        bodies = [b"1", b"2", b"3"]
+        replies = await asyncio.gather(*(call(wire, "POST", body=body) for body in bodies))
+
+    assert [reply.body if isinstance(reply, Response) else reply for reply in replies] == bodies
+
+
+@pytest.mark.parametrize("end", ["the client", "the server", "garbage"])
+async def test_a_closed_connection_needs_no_collector(end: str) -> None:
+    """A connection that has been lost frees its memory at once, also without a garbage collector."""
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        server = Secured(peer)
+        await server.shake_hands()
+        await peer.send(*pieces_of(server.encrypted(answer(await server.request())), Random(1)))
+        await go_on.wait()
+        if end == "garbage":
+            await peer.send(bytes(100))
+        if end != "the server":
+            await peer.gone()
+
+    async with (
+        serving(script, secure=True) as server,
+        wired(server.url, tls=tls().client) as wire,
+    ):
+        gc.disable()
+        try:
+            assert isinstance(await call(wire), Response)
+            [connection] = pool_of(wire)._connections
+            left = weakref.ref(connection)
+            go_on.set()
+            if end == "the client":
+                connection.abort()
+            del connection
+            await until(lambda: left() is None)
+        finally:
+            gc.enable()
+
+
 async def test_a_request_that_tls_refuses_breaks_the_connection() -> None:
     """An error of TLS while a request is written is no error of the caller's."""
     async with (
@@ -302,6 +365,19 @@ async def test_a_socket_that_the_loop_refuses(monkeypatch: pytest.MonkeyPatch) -
 
     assert isinstance(reply, Failure)
     assert reply.fault is Fault.UNSENT
+
+
+async def test_a_context_of_a_server_leaves_no_socket() -> None:
+    """A context that can't begin TLS fails the call, with the reason, and closes the socket."""
+    async with (
+        serving(always, tls=tls().server) as server,
+        wired(server.url, tls=tls().server) as wire,
+    ):
+        reply = await call(wire)
+
+    assert isinstance(reply, Failure)
+    assert reply.fault is Fault.UNSENT
+    assert "cannot create a client socket" in reply.reason
 
 
 class Checking(ssl.SSLContext):

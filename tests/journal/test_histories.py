@@ -364,14 +364,18 @@ class History:
     def _judge(self) -> None:
         """Compare the journal with the service: none is done that isn't, and none is twice."""
         last: dict[str, dict[str, Any]] = {}
+        begun: dict[str, int] = {}
         made: Counter[str] = Counter()
         for row in self._kept():
+            if row["state"] == State.BEGUN and row["key"] is not None:
+                begun[row["key"]] = max(begun.get(row["key"], 0), row["number"])
             if row["key"] is None:
                 made[_value(row)] += row["state"] == State.DONE
             elif row["state"] in (State.DONE, State.UNKNOWN, State.BEGUN):
                 last[row["key"]] = row
         for key, row in last.items():
-            if row["state"] == State.DONE:
+            # a row that had begun is sent again without another mark, after the rows before it
+            if row["state"] == State.DONE and begun.get(key, 0) < row["number"]:
                 there = self.store.users.get(key)
                 assert there == (None if self.mode is Mode.DELETE else _value(row)), (key, row)
         assert made <= self.store.made, (made, self.store.made)

@@ -206,6 +206,17 @@ class TestStoppedJob:
         assert stopped.read_bytes() == before
         assert files(stopped) == [stopped.name]
 
+    def test_a_directory_where_sqlite_makes_no_file(self, stopped: Path) -> None:
+        """A journal that was killed, in a directory that can't be written, is to be copied."""
+        with closing(Journal(stopped)) as journal:
+            journal.describe(app="1")
+            files_of_a_kill = {end: Path(f"{stopped}{end}").read_bytes() for end in ("", "-wal")}
+        for end, content in files_of_a_kill.items():
+            Path(f"{stopped}{end}").write_bytes(content)
+        Path(f"{stopped}-shm").symlink_to("nowhere/shm")  # as good as read-only, also to root
+        with pytest.raises(JournalError, match="Copy the journal to such a directory"):
+            JournalReader(stopped).about()
+
     def test_a_job_begins_in_mid_read(self, stopped: Path) -> None:
         """A job can begin while the rows are read, and the rest of the rows is read beside the job."""
         rows = JournalReader(stopped).rows()

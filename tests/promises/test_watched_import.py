@@ -75,7 +75,7 @@ def looks(job: Importing) -> Iterator[list[int]]:
 
 def finished(job: Importing, there: Process, process: "subprocess.Popen[str]") -> None:
     """Check that *process* ends the import of all rows, each exactly once."""
-    said, noted = ended(process)
+    said, noted = ended(process, there)
     assert process.returncode == 0, noted
     assert json.loads(said)["done"] == len(job.rows)
     assert judged(job, there).right
@@ -98,7 +98,7 @@ def test_watchers_are_killed(tmp_path: Path, forked: Command) -> None:
             assert process.poll() is None
             last = watch(job, forked)
             finished(job, there, process)
-        shown, noted = ended(last)
+        shown, noted = ended(last, there)
         assert there.ledger()["requests"] == ROWS
     assert (last.returncode, seen) == (0, sorted(seen))
     assert " rows" in noted
@@ -116,7 +116,7 @@ def test_the_import_is_killed(tmp_path: Path, forked: Command) -> None:
                 wait_until(lambda many=number: done(job) >= many * ROWS // (2 * KILLS))
                 process.kill()
                 process.communicate()
-                shown, noted = ended(watcher)
+                shown, noted = ended(watcher, there)
                 assert watcher.returncode == 0, noted
                 assert "not finished" in shown
                 process = started(job)
@@ -144,7 +144,7 @@ def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
         wait_until(lambda: "connection refused" in (live()["held"] or ""))
         there.start()
         wait_until(lambda: live()["held"] is None)
-        said, noted = ended(process)
+        said, noted = ended(process, there)
         assert process.returncode == 0, noted
         assert json.loads(said)["done"] == ROWS
         assert judged(job, there).right

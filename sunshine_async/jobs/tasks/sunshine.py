@@ -1,23 +1,12 @@
 """Tasks of Sunshine Conversations v2: a call for each row.
 
-`Mode.MESSAGE` is a broadcast. A row has a ``text``, a ``conversationId`` or the user's ``externalId``,
-and perhaps ``metadata``; a row with both ids goes to the conversation.
+A message goes to the conversation of the row, or to the user's own: the default conversation, else
+another personal conversation, else a new personal conversation. Where a lost answer hides the new
+conversation, the row is sent again: that may make a second conversation, never a second message.
 
-- With an ``externalId`` the text goes to the user's own conversation: the default conversation, else
-  another personal conversation, else a new personal conversation. Where a lost answer hides the new
-  conversation, the row is sent again: that may make a second conversation, never a second message.
-- Rows with the same id go one after another, in the order of the file, and equal rows are all sent.
-- Each message carries a key of its own (*once* of `Messages`), which the journal knows from before
-  the first sending on, as the row's remote id until the service gives an id. The text is in the
-  journal only with *keep_bodies*.
-- A begun row of a killed job is looked up by the key, 5 seconds after the start at the earliest. The
-  row is done if the message is there, else unknown, since the message may still arrive.
-- *retry_unknown* looks once more, and sends the message again, with the same key, if no message is
-  there. Nothing else sends a message again that may be there.
-- A changed file is refused after a finished run, as rows have no key that tells equal messages from
-  new messages: *accept_changed_source* counts rows with the same content as sent.
-
-The models of messages are imported at the first use: jobs of users don't wait for the import.
+The journal keeps the key of a message (`Messages`, *once*) as the row's remote id until the service
+gives an id. The models of messages are imported at the first use: jobs of users don't wait for the
+import.
 """
 
 import time
