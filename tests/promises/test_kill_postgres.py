@@ -14,6 +14,8 @@ from support.journals import owner_of
 from support.postgres import PostgresServer
 from support.size import sized
 
+pytestmark = pytest.mark.waits
+
 ROWS = sized(1500, 200)
 RATE = ("--rate", str(sized(100, 40)))
 LEASE = 2
@@ -68,6 +70,7 @@ def test_the_server_is_started_again(
         assert there.ledger()["requests"] == ROWS
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("is_over", [False, True], ids=["during the other", "after the other"])
 def test_a_stopped_process_sends_and_writes_nothing_more(
     tmp_path: Path, forked: Command, url: str, *, is_over: bool
