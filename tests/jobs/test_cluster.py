@@ -398,3 +398,26 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
         async with cluster.connection() as connection:
             await connection.execute("CREATE TABLE mark ()")
         assert await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {sleeping}") == [(True,)]
+
+
+async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> None:
+    """A look whose connection breaks is made again: the watch goes on to the end."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    seen: list[Any] = []
+
+    async def watch() -> None:
+        seen.extend([endings async for endings in cluster.watch(number)])
+
+    waiting = (
+        "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            async with cluster.connection() as connection:
+                await connection.execute("LOCK TABLE sunshine_cluster.parts")
+                tasks.start_soon(watch)
+                while not await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {waiting}"):
+                    pass
+            await cluster.end(number, 0, Ending.ALL, None)
+    assert seen[-1] == [(Ending.ALL.value, None)]
