@@ -42,6 +42,7 @@ _SETTINGS: Final = {
     "autovacuum_naptime": "3600",
     "max_connections": "50",
     "shared_buffers": "16MB",
+    "max_locks_per_transaction": "256",  # all journals of many histories are dropped at once
 }
 _EMPTY: Final = b"""
 DO $$
