@@ -118,10 +118,15 @@ class Printer:
         table = summary_table(", ".join(about.values()), _figures(report))
         self.print_result(table, *_advice(report))
 
+    @property
+    def _can_redraw(self) -> bool:
+        """True on a terminal that can move back to a line: a dumb terminal would show nothing."""
+        return self.err.is_terminal and not self.err.is_dumb_terminal and not self.as_json
+
     @contextmanager
     def show_line(self) -> Generator[Callable[[str], None]]:
         """Give the function that shows a note: on a terminal in place of the note before, else below."""
-        if not self.err.is_terminal or self.as_json:
+        if not self._can_redraw:
             yield self.print_note
             return
         with Live(console=self.err, auto_refresh=False, transient=True) as live:
@@ -131,7 +136,7 @@ class Printer:
     def show_progress(self, name: str) -> Generator["ProgressDisplay"]:
         """Show the progress of a job that reads *name*: a bar on a terminal, else notes."""
         lines = ProgressLines(Path(name).name)
-        if not self.err.is_terminal or self.as_json:
+        if not self._can_redraw:
             yield ProgressDisplay(self.print_note, lines, None)
             return
         with Live(lines, console=self.err, transient=True, auto_refresh=False) as live:

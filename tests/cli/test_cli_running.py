@@ -111,10 +111,20 @@ class TestShow:
         """On a terminal each look is shown in place of the look before."""
         journal = Journal(path)
         watched(journal.close)
-        result = call("job", "show", path, "--watch", FORCE_COLOR="1")
+        result = call("job", "show", path, "--watch", FORCE_COLOR="1", TERM="xterm")
         assert result.exit_code == 0
         assert "The job is reading the rows." in result.stderr
         assert result.stderr.endswith("\x1b[2K")  # the line is erased at the end
+
+    def test_live_on_a_dumb_terminal(
+        self, path: Path, watched: Callable[[Callable[[], object]], None]
+    ) -> None:
+        """A terminal that can't go back to a line gets a line a look."""
+        journal = Journal(path)
+        watched(journal.close)
+        result = call("job", "show", path, "--watch", FORCE_COLOR="1", TERM="dumb")
+        assert result.exit_code == 0
+        assert result.stderr == "The job is reading the rows.\n"
 
     def test_a_resumed_job(
         self, path: Path, watched: Callable[[Callable[[], object]], None]
