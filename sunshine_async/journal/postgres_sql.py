@@ -79,8 +79,8 @@ _ROW: Final = """number, line, key, hash, state, attempts, outcome, code, status
         NULL::bytea, session, doubt"""
 COPIED: Final[Mapping[str, LiteralString]] = {
     "rows": f"""SELECT {_ROW} FROM rows WHERE key = ANY(%(keys)s::text[])
-        UNION ALL SELECT {_ROW} FROM rows WHERE key IS NULL
-            AND (line = ANY(%(lines)s::bigint[]) OR hash = ANY(%(hashes)s::bytea[]))
+        UNION ALL SELECT {_ROW} FROM rows WHERE key IS NULL AND (line = ANY(%(lines)s::bigint[])
+            OR hash = ANY(%(hashes)s::bytea[]) AND session < %(session)s)
         LIMIT %(most)s""",  # noqa: S608 - own names
     "users": """SELECT key, hash, doubt, remote_id FROM users
         WHERE key = ANY(%(keys)s::text[]) LIMIT %(most)s""",
@@ -90,12 +90,12 @@ COPIED: Final[Mapping[str, LiteralString]] = {
 }
 """The rows that a batch of rows may concern, by table; bodies are left out."""
 COPY_MATCHED: Final = "COPY rows FROM STDIN"
-MATCHED: Final = (0, 4, 9, 13, 14)
+MATCHED: Final = (0, 1, 4, 9, 13, 14)
 """Columns of a row that a match may change, after the number."""
-UPDATE_MATCHED: Final = """UPDATE rows SET state = new.state, reason = new.reason,
-        session = new.session, doubt = new.doubt
-    FROM unnest(?::bigint[], ?::smallint[], ?::text[], ?::integer[], ?::integer[])
-        AS new (number, state, reason, session, doubt)
+UPDATE_MATCHED: Final = """UPDATE rows SET line = new.line, state = new.state,
+        reason = new.reason, session = new.session, doubt = new.doubt
+    FROM unnest(?::bigint[], ?::bigint[], ?::smallint[], ?::text[], ?::integer[], ?::integer[])
+        AS new (number, line, state, reason, session, doubt)
     WHERE rows.number = new.number"""
 DELETE_MADE: Final = "DELETE FROM made WHERE number = ANY(?::bigint[])"
 POSTGRES: Final = sql.Dialect(
