@@ -6,8 +6,10 @@ that has a lease, nothing is sent unless the lease is valid at that moment (`fen
 
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any, Final, TypeVar, cast
 
+import anyio
 from attrs import define, evolve, frozen
 
 from sunshine_async._calls.client import Client
@@ -291,6 +293,24 @@ def is_no_outcome(error: Exception) -> bool:
     return ends_job(error) or isinstance(error, (StoppedError, JournalError))
 
 
+class _FencedProgress(SendProgress):
+    """The *progress* of an attempt that *scope* ends, unless a byte may have been sent by then."""
+
+    def __init__(self, progress: SendProgress, scope: anyio.CancelScope) -> None:
+        self._progress: Final = progress
+        self._scope: Final = scope
+        self._until: Final = scope.deadline
+
+    @property
+    def started(self) -> bool:
+        return self._progress.started
+
+    @started.setter
+    def started(self, started: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._progress.started = started
+        self._scope.deadline = inf if started else self._until
+
+
 @frozen
 class FencedWire:
     """Sends through *wire* while *lease* is valid, waits while expired, and fails once lost."""
@@ -301,12 +321,18 @@ class FencedWire:
     async def send(
         self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
-        """Send *request*, or return a permanent failure after the loss of the lease."""
-        while (state := self.lease.state) is LeaseState.EXPIRED:
-            await CLOCK.sleep(_LEASE_POLL)
-        if state is LeaseState.LOST:
-            return Failure(Fault.PERMANENT, _LEASE_LOST)
-        return await self.wire.send(request, headers, timeout=timeout, progress=progress)
+        """Send *request*, or return a permanent failure after the loss of the lease.
+
+        A request that still waits for a connection at the end of the lease isn't sent.
+        """
+        while (state := self.lease.state) is not LeaseState.LOST:
+            if state is LeaseState.EXPIRED:
+                await CLOCK.sleep(_LEASE_POLL)
+                continue
+            with anyio.CancelScope(deadline=anyio.current_time() + self.lease.left) as scope:
+                fenced = _FencedProgress(progress, scope)
+                return await self.wire.send(request, headers, timeout=timeout, progress=fenced)
+        return Failure(Fault.PERMANENT, _LEASE_LOST)
 
     async def aclose(self) -> None:
         """Close the wire."""

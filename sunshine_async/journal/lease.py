@@ -56,12 +56,17 @@ class JournalLease:
         self._thread.start()
 
     @property
+    def left(self) -> float:
+        """Seconds until the end of the lease; below zero after the end."""
+        return self._until - now()
+
+    @property
     def state(self) -> LeaseState:
         """State of the lease at this moment."""
-        late = now() - self._until
-        if self._is_lost or late > self._patience:
+        left = self.left
+        if self._is_lost or left < -self._patience:
             return LeaseState.LOST
-        return LeaseState.VALID if late < 0 else LeaseState.EXPIRED
+        return LeaseState.VALID if left > 0 else LeaseState.EXPIRED
 
     def lose(self) -> None:
         """Record that another owner has the lease."""

@@ -3,10 +3,10 @@
 A journal is a schema. Its owner is a row of the table ``owner``, and holds a lease: the right to write
 and to send. A thread renews the lease on a connection of its own, so that a long write doesn't end the
 lease. Each write locks the owner's row first, and is refused without that row (fencing). A process that
-finds the lease ended deletes the row, and becomes the owner.
+sees no renewal for the length of the lease deletes the row, and becomes the owner.
 
-While the server is away, writes are repeated. After a commit without an answer the server tells if the
-transaction was committed, so that nothing is written twice.
+While the server is away, writes are repeated. Each write leaves a number in the table ``written``: after
+a commit without an answer the number tells if the write was committed, so nothing is written twice.
 """
 
 import os
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from secrets import randbits
 from threading import Lock
-from typing import Any, ClassVar, Final, NoReturn, TypeVar, cast
+from typing import Any, ClassVar, Final, NamedTuple, NoReturn, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
@@ -195,6 +195,14 @@ class PostgresReader(_Queries):
         return self._fail(reason)
 
 
+class _Owner(NamedTuple):
+    """An owner, with the time of the last renewal and the seconds of the lease."""
+
+    token: int
+    seen_at: str
+    lease: float
+
+
 class PostgresJournal(_Queries, JobJournal):
     """The journal at *place*, created where the schema is missing, unless *must_exist* is set.
 
@@ -227,6 +235,7 @@ class PostgresJournal(_Queries, JobJournal):
         if self._process != os.getpid():
             return
         self._lease.end()
+        self._lease.lose()  # nothing is sent from now on
         with self._lock:
             with suppress(psycopg.Error):  # else the lease ends by itself
                 self._connect().execute(postgres_sql.RELEASE, self._owner)
@@ -235,30 +244,36 @@ class PostgresJournal(_Queries, JobJournal):
             self._renewing.close()
 
     def _take(self, *, must_exist: bool) -> float:
-        """Become the owner; return the time since which the lease counts."""
-        seen = None
+        """Become the owner; return the time since which the lease counts.
+
+        The lease of another owner has ended if nobody renewed the lease for its whole length, on
+        the clock of this process: the clock of the server may be set.
+        """
+        seen: _Owner | None = None
+        owner, first_look, reason = seen, now(), ""
         while True:
-            since, reason = now(), ""
+            since = now()
+            ended = seen if seen is not None and since >= first_look + seen.lease else None
             try:
                 connection = self._connect()
                 with connection.transaction():
-                    owner = self._try_to_take(connection, must_exist=must_exist)
+                    owner = self._try_to_take(connection, ended, must_exist=must_exist)
             except psycopg.Error as error:
-                owner, reason = (
-                    None,
-                    reason_of(error, postgres_sql.REASONS, goes_on="Run the same again"),
-                )
+                reason = reason_of(error, postgres_sql.REASONS, goes_on="Run the same again")
             if reason:
                 self._fail(reason)
             if owner is None:
                 return since
-            if seen not in (None, owner):
+            if seen is None:
+                seen, first_look = owner, now()
+            if seen != owner:
                 self._fail(sql.ERROR_REASONS["locked"])
-            seen = owner
-            time.sleep(_POLL)
+            time.sleep(min(_POLL, owner.lease))
 
-    def _try_to_take(self, connection: psycopg.Connection[Any], *, must_exist: bool) -> Any:
-        """Become the owner and return None, or return the owner with the last renewal."""
+    def _try_to_take(
+        self, connection: psycopg.Connection[Any], ended: _Owner | None, *, must_exist: bool
+    ) -> _Owner | None:
+        """Become the owner, in place of *ended*, and return None, or return the present owner."""
         connection.execute(postgres_sql.LOCK, {"schema": self._place.schema})
         if must_exist:
             self._check_exists(connection)
@@ -267,16 +282,13 @@ class PostgresJournal(_Queries, JobJournal):
         )
         if problem is not None:
             raise JournalError(problem)
-        seen = None
-        for token, seen_at, has_ended in connection.execute(postgres_sql.OWNER).fetchall():
-            seen = token, seen_at
-            if not has_ended:
-                return seen
-            ended = {"application": _APPLICATION.format(token)}
-            connection.execute(postgres_sql.END_SESSIONS, ended)
-            connection.execute(postgres_sql.DELETE_ENDED)
-        if not connection.execute(postgres_sql.INSERT_OWNER, self._owner).fetchall():
-            return seen  # renewed at the last moment
+        if ended is not None:
+            application = _APPLICATION.format(ended.token)
+            connection.execute(postgres_sql.END_SESSIONS, {"application": application})
+            connection.execute(postgres_sql.DELETE_ENDED, (ended.token, ended.seen_at))
+        for owner in connection.execute(postgres_sql.OWNER).fetchall():
+            return _Owner(*owner)
+        connection.execute(postgres_sql.INSERT_OWNER, self._owner)
         for statement in sql.RECOVER:
             connection.execute(statement.encode())
         return None
@@ -297,30 +309,25 @@ class PostgresJournal(_Queries, JobJournal):
 
     def _commit(self, work: Callable[[Database], T]) -> T:
         results: list[T] = []
-        number = ""  # of the transaction whose commit had no answer
+        fence = {**self._owner, "number": randbits(62)}
 
         def transact(connection: psycopg.Connection[Any]) -> T:
-            nonlocal number
-            if number and self._is_committed(connection, number):
+            if results and self._is_written(connection, fence["number"]):
                 return results[-1]
-            number = ""
             with connection.transaction():
-                fence = connection.execute(postgres_sql.FENCE, self._owner).fetchone()
-                if fence is None:
+                if connection.execute(postgres_sql.FENCE, fence).fetchone() is None:
                     self._lease.lose()
-                    self._fail_lost()
+                    self._fail(postgres_sql.LOST.format(self._place.lease))
                 results.append(work(Statements(connection)))
-                [number] = fence
             return results[-1]
 
         return self._repeat(transact)
 
-    def _is_committed(self, connection: psycopg.Connection[Any], number: str) -> bool:
-        """Return True if the transaction *number* was committed, once that transaction has ended."""
+    def _is_written(self, connection: psycopg.Connection[Any], number: float) -> bool:
+        """Return True if the write *number* was committed, once each earlier try has ended."""
         connection.execute(postgres_sql.END_SESSIONS, {"application": self._application})
         connection.execute(postgres_sql.WAIT, self._owner)
-        [[outcome]] = connection.execute(postgres_sql.OUTCOME, (number,)).fetchall()
-        return bool(outcome == "committed")
+        return connection.execute(postgres_sql.WRITTEN).fetchall() == [(number,)]
 
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._repeat(
@@ -346,12 +353,6 @@ class PostgresJournal(_Queries, JobJournal):
                 until = until or now() + self.patience
                 if not passes or now() > until or self._lease.wait(_POLL):
                     self._fail(reason)
-
-    def _fail_lost(self) -> NoReturn:
-        self._fail(
-            f"has another owner: this process didn't renew its lease of {self._place.lease:g} s in "
-            "time. This process writes and sends nothing more; the other process goes on"
-        )
 
     def _insert(self, database: Database, lines: Sequence[SourceRow], *, table: str) -> int:
         connection = cast("Statements", database).connection

@@ -84,6 +84,7 @@ def match_in_memory(
         "keys": [line.key for line in lines if line.key is not None],
         "lines": [line.line for line in keyless],
         "hashes": [line.hash for line in keyless],
+        "session": session,
         "most": _MOST + 1,
     }
     copied = {

@@ -21,8 +21,11 @@ TABLES: Final = (
     sql.CREATE_TIMELINES,
     """CREATE TABLE owner (token BIGINT PRIMARY KEY, lease INTERVAL NOT NULL,
         seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp())""",
+    "CREATE TABLE written (number BIGINT NOT NULL)",
+    "INSERT INTO written VALUES (0)",
 )
-"""The tables of the file, and ``owner``: the process that has the journal, with a lease."""
+"""The tables of the file, ``owner``: the process that has the journal, with a lease, and ``written``: the
+number of the last write."""
 SETTINGS: Final = """SELECT set_config(name, value, false) FROM (VALUES
     ('search_path', %(schema)s), ('client_min_messages', 'warning'), ('client_encoding', 'UTF8'),
     ('synchronous_commit', %(commit)s), ('default_transaction_isolation', 'read committed'),
@@ -32,29 +35,26 @@ SETTINGS: Final = """SELECT set_config(name, value, false) FROM (VALUES
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%(schema)s, 0))"
 """One process at a time makes tables, or takes a journal."""
 HAS_SCHEMA: Final = "SELECT to_regclass(%(schema)s || '.version') IS NOT NULL"
-_HAS_ENDED: Final = "greatest(seen_at, pg_postmaster_start_time()) < clock_timestamp() - lease"
-"""The time in which the server was down doesn't count."""
-OWNER: Final = f"SELECT token, seen_at::text, {_HAS_ENDED} FROM owner"  # noqa: S608 - own names
+OWNER: Final = "SELECT token, seen_at::text, extract(epoch FROM lease)::float8 FROM owner"
 END_SESSIONS: Final = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE application_name = %(application)s AND datname = current_database()
         AND usename = current_user AND pid <> pg_backend_pid()"""
 """End the connections of an owner whose lease has ended: a stopped process may be within a write."""
-DELETE_ENDED: Final = f"DELETE FROM owner WHERE {_HAS_ENDED}"  # noqa: S608 - own names
+DELETE_ENDED: Final = "DELETE FROM owner WHERE token = %s AND seen_at::text = %s"
 INSERT_OWNER: Final = """INSERT INTO owner
-    SELECT %(token)s, make_interval(secs => %(lease)s) WHERE NOT EXISTS (SELECT FROM owner)
-    RETURNING token"""
+    VALUES (%(token)s, make_interval(secs => %(lease)s))"""
 RELEASE: Final = "DELETE FROM owner WHERE token = %(token)s"
 RENEW: Final = (
     "UPDATE owner SET seen_at = clock_timestamp() WHERE token = %(token)s RETURNING token"
 )
-FENCE: Final = """SELECT pg_current_xact_id()::text FROM owner WHERE token = %(token)s
-    FOR KEY SHARE"""
+FENCE: Final = """WITH fence AS (SELECT FROM owner WHERE token = %(token)s FOR KEY SHARE)
+    UPDATE written SET number = %(number)s FROM fence RETURNING number"""
 """In each write: no row unless the process has the journal. Until the end of the write no other process can
 take the journal, while `RENEW` goes on."""
 WAIT: Final = "SELECT FROM owner WHERE token = %(token)s FOR UPDATE"
 """Wait for the end of the process's own write on another connection."""
-OUTCOME: Final = "SELECT pg_xact_status(%s::text::xid8)"
-"""The outcome of a write whose commit had no answer."""
+WRITTEN: Final = "SELECT number FROM written"
+"""The last write. The number of a transaction tells nothing after a crash: the server gives it again."""
 
 LAST_NUMBER: Final = "SELECT coalesce(max(number), 0) FROM {table}"
 COPY_ROWS: Final = "COPY {table} (number, line, key, hash, body, state, code, reason) FROM STDIN"
@@ -74,13 +74,15 @@ UPDATE_DONE: Final = sql.SET_DONE + _UNNEST.format(name="done") + " WHERE rows.n
 UPDATE_BEGUN: Final = (
     sql.SET_BEGUN + _UNNEST.format(name="begun") + " WHERE rows.number = begun.number"
 )
-RUNNING: Final = f"SELECT EXISTS (SELECT FROM owner WHERE NOT {_HAS_ENDED})"  # noqa: S608 - own names
+RUNNING: Final = """SELECT EXISTS (SELECT FROM owner
+    WHERE greatest(seen_at, pg_postmaster_start_time()) >= clock_timestamp() - lease)"""
+"""By the clock of the server: enough for a look. The time in which the server was down doesn't count."""
 _ROW: Final = """number, line, key, hash, state, attempts, outcome, code, status, reason, remote_id, at,
         NULL::bytea, session, doubt"""
 COPIED: Final[Mapping[str, LiteralString]] = {
     "rows": f"""SELECT {_ROW} FROM rows WHERE key = ANY(%(keys)s::text[])
-        UNION ALL SELECT {_ROW} FROM rows WHERE key IS NULL
-            AND (line = ANY(%(lines)s::bigint[]) OR hash = ANY(%(hashes)s::bytea[]))
+        UNION ALL SELECT {_ROW} FROM rows WHERE key IS NULL AND (line = ANY(%(lines)s::bigint[])
+            OR hash = ANY(%(hashes)s::bytea[]) AND session < %(session)s)
         LIMIT %(most)s""",  # noqa: S608 - own names
     "users": """SELECT key, hash, doubt, remote_id FROM users
         WHERE key = ANY(%(keys)s::text[]) LIMIT %(most)s""",
@@ -90,12 +92,12 @@ COPIED: Final[Mapping[str, LiteralString]] = {
 }
 """The rows that a batch of rows may concern, by table; bodies are left out."""
 COPY_MATCHED: Final = "COPY rows FROM STDIN"
-MATCHED: Final = (0, 4, 9, 13, 14)
+MATCHED: Final = (0, 1, 4, 9, 13, 14)
 """Columns of a row that a match may change, after the number."""
-UPDATE_MATCHED: Final = """UPDATE rows SET state = new.state, reason = new.reason,
-        session = new.session, doubt = new.doubt
-    FROM unnest(?::bigint[], ?::smallint[], ?::text[], ?::integer[], ?::integer[])
-        AS new (number, state, reason, session, doubt)
+UPDATE_MATCHED: Final = """UPDATE rows SET line = new.line, state = new.state,
+        reason = new.reason, session = new.session, doubt = new.doubt
+    FROM unnest(?::bigint[], ?::bigint[], ?::smallint[], ?::text[], ?::integer[], ?::integer[])
+        AS new (number, line, state, reason, session, doubt)
     WHERE rows.number = new.number"""
 DELETE_MADE: Final = "DELETE FROM made WHERE number = ANY(?::bigint[])"
 POSTGRES: Final = sql.Dialect(
@@ -118,3 +120,7 @@ REASONS: Final[Mapping[str, str]] = {
     "57P": "is away: the server has ended the connection. Run the same again once the server is back",
 }
 """Messages, by the begin of the SQLSTATE."""
+LOST: Final = (
+    "has another owner: this process didn't renew its lease of {:g} s in time. This process writes and "
+    "sends nothing more; the other process goes on"
+)

@@ -63,7 +63,7 @@ class Rules:
     marked: bool = True
     """Rows are marked as begun before sending; if False, a waiting row may have been sent."""
     by_count: bool = False
-    """Match rows without a key by body and count, where the rows come from another source."""
+    """Accept rows without a key from another source: such rows are matched by body and count."""
     aliased: bool = False
     """Rows with different keys may be of the same user, so that only the user's id tells users apart."""
 

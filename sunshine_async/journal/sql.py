@@ -108,11 +108,15 @@ COUNT_CODES: Final = f"""SELECT code, count(*), min(line || ': ' || reason) FROM
 COUNT_WAITING: Final = """SELECT count(*) FROM rows WHERE state IN (0, 1) AND (session = ? OR number <=
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0))"""
 
+CERTAINTY: Final = "CASE WHEN state = 2 THEN 0 WHEN doubt <> 0 THEN 1 ELSE 2 END"
+"""0 for a row that was applied, 1 for a row that may have been, 2 for a row that wasn't."""
 INDEX_KEYS: Final = "CREATE INDEX IF NOT EXISTS by_key ON rows (key) WHERE key IS NOT NULL"
 MATCH_INDEXES: Final = (
     "CREATE INDEX IF NOT EXISTS by_turn ON rows (key, session) WHERE key IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS by_line ON rows (line) WHERE key IS NULL",
     "CREATE INDEX IF NOT EXISTS by_hash ON rows (hash, session)",
+    f"""CREATE INDEX IF NOT EXISTS by_certainty ON rows (hash, ({CERTAINTY}), session, number)
+        WHERE key IS NULL""",
     "CREATE INDEX IF NOT EXISTS made_by_hash ON made (hash)",
 )
 REOPEN_LATER_ROWS: Final = """UPDATE rows SET state = 1, doubt = 1 WHERE state = 2 AND EXISTS

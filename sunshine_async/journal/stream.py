@@ -8,16 +8,16 @@ from attrs import frozen
 
 from sunshine_async.journal.database import JournalError
 from sunshine_async.journal.rows import PENDING, JournalRow, Rules, SourceRow, State
-from sunshine_async.journal.sql import CREATED, CREATED_TEXTS, UNKNOWN_TEXTS, USER_DOUBT
+from sunshine_async.journal.sql import CERTAINTY, CREATED, CREATED_TEXTS, UNKNOWN_TEXTS, USER_DOUBT
 
 _SELECT: Final = """SELECT number, state, remote_id, session, hash, doubt, code,
     {doubt} AS user_doubt FROM rows WHERE {where} ORDER BY {order}"""
 _LAST_FIRST: Final = "session DESC, number DESC"
-_DONE_FIRST: Final = "state = 2 DESC, number LIMIT 1"
+_FIRST: Final = "session, number LIMIT 1"
 _BY_KEY: Final = "key = ?"
 _BY_BODY: Final = "key || '' = ? AND hash = ?"  # no index of keys: rows with this hash are fewer
 _BY_LINE: Final = "key IS NULL AND line = ?"
-_BY_BODY_ALONE: Final = "key IS NULL AND hash = ? AND session < ? AND (state = 2 OR doubt <> 0)"
+_BY_CERTAINTY: Final = f"key IS NULL AND hash = ? AND {CERTAINTY} = ? AND session < ?"
 _LAST_NUMBER: Final = "SELECT coalesce(max(number), 0) FROM rows WHERE key = ? AND session = ?"
 _SELECT_CREATED: Final = (
     "SELECT number, state, remote_id FROM made WHERE hash = ? ORDER BY state LIMIT 1"
@@ -33,9 +33,12 @@ _SET_ROW: Final = """UPDATE rows SET state = ?, outcome = ?, code = ?, reason = 
     doubt = ?, session = ? WHERE number = ?"""
 _SET_SESSION: Final = """UPDATE rows SET state = ?, session = ?,
     doubt = CASE WHEN ? THEN 1 ELSE doubt END WHERE number = ?"""
-_SUPERSEDE: Final = """UPDATE rows SET state = 6, reason = 'line ' || ? WHERE key = ? AND session < ?
-    AND state IN (0, 1) AND number >
+_CAME_SINGLY: Final = """number >
     coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'ahead'), 0)"""
+_SET_LINE: Final = f"UPDATE rows SET line = ? WHERE number = ? AND {_CAME_SINGLY}"  # noqa: S608
+_SUPERSEDE: Final = f"""UPDATE rows SET state = 6, reason = 'line ' || ? WHERE key = ? AND session < ?
+    AND state IN (0, 1) AND {_CAME_SINGLY}"""  # noqa: S608 - own names
+_APPLIED, _UNCERTAIN, _NOT_APPLIED = 0, 1, 2  # values of `CERTAINTY`
 _UNFINISHED: Final = (State.WAITING, State.BEGUN, State.FAILED, State.UNKNOWN)
 _ROWS_CHANGED: Final = (
     "row {}: the row has no key, and the rows are not the rows of the last run, so this user, or "
@@ -63,6 +66,11 @@ class _StoredRow(NamedTuple):
     doubt: int
     code: str | None
     user_doubt: int | None
+
+    @property
+    def is_applied(self) -> bool:
+        """True if the service has done the row, or may have."""
+        return self.state == State.DONE or self.doubt != 0
 
 
 class _UserState(NamedTuple):
@@ -139,26 +147,42 @@ class RowMatcher:
         return self._insert(line, user, State.FAILED, *CREATED_TEXTS)
 
     def _match_without_key(self, line: SourceRow) -> JournalRow | None:
-        """Match a row by line and body; by body alone where rows are matched by count."""
-        rows = [*self._select(_BY_LINE, line.line)]
-        for row in rows:
-            if row.hash == line.hash and row.state != State.LEFT_OUT:
-                return self._take_over(row)
-        user = _UserState()
-        if line.reason is not None or not (self.rules.once and self.rules.skips):
-            return self._insert(line, user, State.BAD if line.reason else State.WAITING)
-        values = (line.hash, self.session)
-        same = next(self._select(_BY_BODY_ALONE, *values, order=_DONE_FIRST), None)
-        created = self.database.execute(_SELECT_CREATED, (line.hash,)).fetchone()
-        if not self.rules.by_count and (
-            same or created or any(row.state == State.DONE or row.doubt for row in rows)
-        ):
-            raise JournalError(_ROWS_CHANGED.format(line.line))
-        if same:
-            return self._take_over(same)
-        if created is None:
-            return self._insert(line, user, State.WAITING)
-        number, state, remote_id = created
+        """Match a row by body and count: a row that may have been applied comes before all others.
+
+        So a session sends no more rows of a body than the source has beyond those that may have been
+        applied. The lines tell only if the source is another.
+        """
+        at_line = [*self._select(_BY_LINE, line.line)]
+        unmatched = [row for row in at_line if row.session < self.session]
+        same = [row for row in unmatched if row.hash == line.hash]
+        if line.reason is not None:
+            return self._take_over(same[0]) if same else self._insert(line, _UserState(), State.BAD)
+        row = next((row for row in same if row.state == State.DONE), None)
+        row = row or self._first(line, _APPLIED) or self._first(line, _UNCERTAIN)
+        is_same = any(other.hash == line.hash for other in at_line)
+        if self.rules.once and self.rules.skips:
+            created = self.database.execute(_SELECT_CREATED, (line.hash,)).fetchone()
+            is_known = row or created or any(other.is_applied for other in unmatched)
+            if is_known and not is_same and not self.rules.by_count:
+                raise JournalError(_ROWS_CHANGED.format(line.line))
+            if row is None and created is not None:
+                return self._insert_counted(line, *created)
+        row = row or self._first(line, _NOT_APPLIED)
+        if row is None:
+            return self._insert(line, _UserState(), State.WAITING)
+        if not is_same:
+            self.database.execute(_SET_LINE, (line.line, row.number))
+        return self._take_over(row)
+
+    def _first(self, line: SourceRow, certainty: int) -> _StoredRow | None:
+        """Return the first unmatched row of *certainty* with the body of *line*, without a key."""
+        values = (line.hash, certainty, self.session)
+        return next(self._select(_BY_CERTAINTY, *values, order=_FIRST), None)
+
+    def _insert_counted(
+        self, line: SourceRow, number: int, state: int, remote_id: str | None
+    ) -> JournalRow:
+        """Add the row of a user without a key whom an earlier source has created, or may have."""
         self.database.execute("DELETE FROM made WHERE number = ?", (number,))
         doubt = 0 if state == State.DONE else 2
         return self._insert_created(line, _UserState(line.hash, doubt, remote_id))

@@ -6,15 +6,18 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from attrs import define, field
+from support.certificates import tls
 from support.clients import scripted, sunshine
 from support.journals import effects, end_ownership, run_with_journal
+from support.servers import Peer, serving
+from support.virtual import until
 
 from sunshine_async import ConnectError, Retry
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Ending, Mode
 from sunshine_async.jobs.recovery import fenced
 from sunshine_async.journal import JournalLease
-from sunshine_async.journal.lease import now
+from sunshine_async.journal.lease import PATIENCE, now
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
 
@@ -23,19 +26,23 @@ USER = (200, {"user": {"id": "1"}})
 
 @define
 class Store:
-    """A store that renews each lease, or none."""
+    """A store that renews each lease, or none, or is away."""
 
-    renews: bool
+    renews: bool | None
 
     def renew(self) -> bool:
+        if self.renews is None:
+            raise ConnectionError
         return self.renews
 
 
 @contextmanager
-def lease_of(seconds: float, *, age: float, renews: bool) -> Iterator[JournalLease]:
+def lease_of(
+    seconds: float, *, age: float, renews: bool | None, patience: float = PATIENCE
+) -> Iterator[JournalLease]:
     """Give a lease of *seconds* that was last renewed *age* seconds ago."""
     store = Store(renews)
-    lease = JournalLease(seconds, store.renew, since=now() - age)
+    lease = JournalLease(seconds, store.renew, since=now() - age, patience=patience)
     try:
         yield lease
     finally:
@@ -73,6 +80,26 @@ async def test_a_lost_lease_ends_requests() -> None:
                 await fenced(client, lease).users.delete("1")
             assert not caught.value.maybe_applied
     assert transport.requests == []
+
+
+async def test_a_request_that_waits_for_a_connection() -> None:
+    """A request that has no connection at the end of the lease isn't sent on a later connection."""
+    certificates = tls()
+    with lease_of(0.5, age=0.0, renews=None, patience=0.2) as lease:
+
+        async def script(peer: Peer) -> None:
+            await until(lambda: lease.left < -0.1)
+            await peer.writer.start_tls(certificates.server)
+            await peer.request()
+
+        async with (
+            serving(script, secure=True, deaf=True) as server,
+            sunshine(None, base_url=server.url, ssl_context=certificates.client) as client,
+        ):
+            with pytest.raises(ConnectError, match="another process has the journal"):
+                await fenced(client, lease).users.get("1")
+            await until(lambda: lease.left < -0.4)
+        assert server.requests == []
 
 
 @define

@@ -37,7 +37,9 @@ from sunshine_async.jobs import (
     SourceError,
     open_rows,
 )
+from sunshine_async.jobs.source import hash_of
 from sunshine_async.journal import State
+from sunshine_async.rows import Row
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 
@@ -54,6 +56,8 @@ KEYS = ("k0", "k1", "k2", "k3")
 VALUES = ("A", "B", "C", REFUSED)
 UNREADABLE = "{x"
 """A line of a file that can't be read."""
+VALUE_OF = {hash_of(Row(1, {"metadata": {"v": value}})): value for value in VALUES}
+"""The values by the hash of a row without a key."""
 Item = dict[str, Any] | str
 JournalIn: TypeAlias = Callable[[Path], "FileJournal | DatabaseJournal"]
 
@@ -286,6 +290,10 @@ class History:
             for row in self._kept():
                 if row["key"] is None and row["state"] in (State.UNKNOWN, State.BEGUN):
                     self.more[_value(row)] += 1
+            with closing(opened(self.journal.place)) as journal:
+                query = "SELECT hash FROM made WHERE state <> ?"
+                hashes = journal._fetch_all(query, (State.DONE,))
+            self.more += Counter(VALUE_OF[body_hash] for (body_hash,) in hashes)
         now = Counter(
             item["metadata"]["v"]
             for item in self.rows

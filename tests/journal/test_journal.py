@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from support.journals import CREATE, UPSERT, lines, load, states
 
 from sunshine_async import ConfigurationError
@@ -21,11 +22,12 @@ from sunshine_async.journal import (
     Rules,
     SourceRow,
     State,
+    Update,
 )
 from sunshine_async.journal.stream import (
-    _BY_BODY_ALONE,
+    _BY_CERTAINTY,
     _BY_LINE,
-    _DONE_FIRST,
+    _FIRST,
     _LAST_FIRST,
     _SELECT,
 )
@@ -50,11 +52,12 @@ def test_rows_without_a_key_are_found_by_their_line(journal: Journal) -> None:
     journal.meet([SourceRow(1, None, b"1")], CREATE)
     for where, order, values, index in (
         (_BY_LINE, _LAST_FIRST, (1,), "by_line"),
-        (_BY_BODY_ALONE, _DONE_FIRST, (b"1", 2), "by_hash"),
+        (_BY_CERTAINTY, _FIRST, (b"1", 0, 2), "by_certainty"),
     ):
         query = _SELECT.format(where=where, order=order, doubt="0")
-        plan = journal._fetch_all(f"EXPLAIN QUERY PLAN {query}", values)
-        assert f"USING INDEX {index}" in plan[0][-1]
+        plan = [row[-1] for row in journal._fetch_all(f"EXPLAIN QUERY PLAN {query}", values)]
+        assert f"USING INDEX {index}" in plan[0]
+        assert order is not _FIRST or len(plan) == 1  # nothing is sorted
 
 
 def test_a_second_process_is_refused_at_once(journal: Journal) -> None:
@@ -69,10 +72,18 @@ def test_a_second_process_is_refused_at_once(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "same", "rules"), [("k", False, UPSERT), ("k", False, CREATE), (None, True, CREATE)]
+    ("key", "same", "rules", "state"),
+    [
+        ("k", False, UPSERT, None),
+        (None, True, CREATE, State.FAILED),
+        (None, True, CREATE, State.UNKNOWN),
+        (None, True, CREATE, State.DONE),
+        (None, True, CREATE, None),
+        ("k", False, CREATE, None),
+    ],
 )
 def test_rows_of_one_user_are_met_in_even_time(
-    journal: Journal, key: str | None, rules: Rules, *, same: bool
+    journal: Journal, key: str | None, rules: Rules, state: State | None, *, same: bool
 ) -> None:
     """A row costs no more for the rows with its key, or its body, that are there, in a later session too."""
     steps = 0
@@ -83,14 +94,16 @@ def test_rows_of_one_user_are_met_in_even_time(
 
     journal._database.set_progress_handler(count, 10)
     costs: list[int] = []
-    for _ in range(2):
+    for moved in (0, 0, 1):
         journal.begin_session()
         for number in range(1, 1601, 100):
             more = range(number, number + 100)
             before = steps
-            rows = [SourceRow(one, key, b"same" if same else b"%d" % one) for one in more]
-            journal.meet(rows, rules, states=PENDING)
+            rows = [SourceRow(one + moved, key, b"same" if same else b"%d" % one) for one in more]
+            met = journal.meet(rows, evolve(rules, by_count=True), states=PENDING)
             costs.append(steps - before)
+            if state is not None:
+                journal.write([Update(row.number, state, 1.0) for row in met if row is not None])
     assert max(costs) < 3 * costs[0]
 
 

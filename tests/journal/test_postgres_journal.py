@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -162,6 +162,21 @@ def test_a_journal_in_use(journal: PostgresJournal, journal_url: str, reader: An
     assert not reader.running
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_clock_of_the_server_is_set(journal_url: str, hours: int) -> None:
+    """A clock that is set neither takes the journal from its owner, nor keeps others out for long."""
+    set_clock = f"UPDATE owner SET seen_at = seen_at + make_interval(hours => {-hours})"  # noqa: S608
+    with closing(PostgresJournal(place_at(f"{journal_url}&lease=1"))) as owner:
+        execute(journal_url, set_clock)
+        with pytest.raises(JournalError, match="is in use by another process"):
+            opened(journal_url)
+        owner.add(lines("a"))
+        kill(owner)
+        execute(journal_url, set_clock)
+        with closing(opened(journal_url)) as other:
+            assert states(other) == {1: State.WAITING}
+
+
 def test_an_owner_that_renews_at_the_last_moment(
     journal: PostgresJournal, journal_url: str
 ) -> None:
@@ -210,11 +225,13 @@ def test_connections_that_are_lost(journal: PostgresJournal, journal_url: str, r
 
 
 @contextmanager
-def losing_answers(port: int, *, forwarded: bool) -> Iterator[tuple[int, list[bytes]]]:
+def losing_answers(
+    port: int, *, forwarded: bool, at_cut: Callable[[], object] = list
+) -> Iterator[tuple[int, list[bytes]]]:
     """Run a proxy to PostgreSQL at *port* that cuts the connection at the next commit asked for.
 
     Yield the port, and a list: a word in the list asks for the cut. If *forwarded*, the server gets
-    the commit, and only the answer is lost.
+    the commit, and only the answer is lost. *at_cut* is called before the connection ends.
     """
     asked: list[bytes] = []
 
@@ -223,10 +240,11 @@ def losing_answers(port: int, *, forwarded: bool) -> Iterator[tuple[int, list[by
             while data := source.recv(65536):
                 if asked and asked[0] in data:
                     del asked[:]
-                    source.shutdown(socket.SHUT_RDWR)
                     if forwarded:
                         target.sendall(data)
                         target.recv(1)
+                    at_cut()
+                    source.shutdown(socket.SHUT_RDWR)
                     return
                 target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)
@@ -269,6 +287,23 @@ def test_a_commit_without_an_answer(
 
         assert not asked
         assert (row["attempts"], row["state"], row["remote_id"]) == (1, State.BEGUN, "id")
+
+
+def test_a_commit_at_a_crash_of_the_server(postgres: PostgresServer, journal_url: str) -> None:
+    """A write that a crash of the server has undone is made again, whatever was written since."""
+
+    def crash() -> None:
+        postgres.stop(signal.SIGQUIT)
+        postgres.start()
+
+    with (
+        losing_answers(postgres.port, forwarded=False, at_cut=crash) as (port, asked),
+        closing(opened(journal_url.replace(f":{postgres.port}/", f":{port}/"))) as journal,
+    ):
+        journal.add(lines("a"))
+        asked.append(b"COMMIT")
+        journal.write([], begun={1: "id"})
+        assert states(journal) == {1: State.BEGUN}
 
 
 def test_a_server_that_is_away_for_too_long(
