@@ -72,6 +72,7 @@ def test_the_best_concurrency_is_found(slots: int, seconds: float, seed: int) ->
     assert max(limits) <= 2 * slots + 6
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("seed", range(3))
 def test_a_service_that_scales_gets_all(seed: int) -> None:
     """Where more calls at once always get more done, the limit goes to 256, and stays around there."""
@@ -82,6 +83,7 @@ def test_a_service_that_scales_gets_all(seed: int) -> None:
     assert service.limit.limit <= 256
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("seed", range(3))
 def test_a_service_that_changes_is_followed(seed: int) -> None:
     """The best concurrency of a service that becomes slower, smaller or larger is found again."""
