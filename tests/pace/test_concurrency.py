@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from support.size import sized
 from support.traffic import World
 
 from sunshine_async._pace.concurrency import ThroughputLimit
@@ -79,7 +80,7 @@ def test_a_service_that_scales_gets_all(seed: int) -> None:
     service = Service(seed, 10**6, around(0.05))
     service.run(10)
 
-    assert service.run(20) >= 0.9 * 256 / 0.05
+    assert service.run(sized(20, 4)) >= 0.9 * 256 / 0.05
     assert service.limit.limit <= 256
 
 
