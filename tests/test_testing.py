@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import anyio
 import httpx
 import pytest
 import respx
-import vcr
 from pytest_httpx import HTTPXMock
 from support.patience import PATIENCE
 
@@ -218,6 +218,7 @@ interactions:
     headers: {{content-type: [application/json]}}
     status: {{code: 201, message: Created}}
 """)
+        vcr = import_module("vcr")  # the import takes long
         with vcr.use_cassette(str(cassette), record_mode="none") as played:
             async with SunshineClient("app", auth=AUTH) as client:
                 assert (await client.users.create(UserCreateBody())).id == "1"
@@ -248,6 +249,7 @@ interactions:
 
     async def test_words_of_vcr(self, tmp_path: Path) -> None:
         """A request that a cassette doesn't have fails in vcr's own words."""
+        vcr = import_module("vcr")
         client = SunshineClient("app", auth=AUTH, retry=Retry(max_attempts=1))
 
         with (

@@ -137,6 +137,7 @@ async def carried_out(rows: Any, printer: Printer, **more: Any) -> int:
     return await running.run_import(plan, rows, client, printer)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("jane"), OSError(5, "Input/output")])
 async def test_an_error_after_rows_were_sent(
     capsys: pytest.CaptureFixture[str], error: Exception

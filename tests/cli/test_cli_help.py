@@ -45,6 +45,7 @@ def rows(body: str, name: str) -> list[str]:
     return re.findall(rf"^{name} (.*?)(?=^--|\Z)", body, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("width", [80, 60])
 def test_the_help_of_each_command(width: int) -> None:
     """Nothing is cut off; each option stands in a panel, with its help; no word is a type."""

@@ -52,6 +52,7 @@ def site() -> Iterator[Site]:
         thread.join()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_browser_loads_the_page_and_nothing_else(
     site: Site, tmp_path: Path, width: int

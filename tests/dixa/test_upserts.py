@@ -266,6 +266,7 @@ class TestMany:
         assert emulator.ledger()["dixa"]["users"] == 1000
         assert len(counting.letters) == requests
 
+    @pytest.mark.costly
     @pytest.mark.parametrize("keys", [{"email": "{}@x.org"}, {"external_id": "id-{}"}])
     async def test_known_ones_are_learnt_from_the_list(self, keys: Any) -> None:
         """1,000 known ones are ten pages of the list and ten bulk patches, and a guess."""

@@ -353,19 +353,20 @@ class TestCutOff:
 
     async def test_stopped_in_order(self, emulator: Emulator, path: Path, file: Path) -> None:
         """What wasn't sent when a job was stopped is known not to have been."""
-        SUNSHINE.add(emulator, range(500))
-        write(file, SUNSHINE.people(range(500)))
+        rows = sized(500, 100)
+        SUNSHINE.add(emulator, range(rows))
+        write(file, SUNSHINE.people(range(rows)))
         async with SUNSHINE.on(emulator.transport()) as client:
             async with jobs.open(
                 path, client, SERVICES["sunshine"], Mode.UPSERT, concurrency=1,
                 on_progress=lambda report: job.stop() if report.done > 5 else None,
             ) as job:  # fmt: skip
-                with open_rows(file, job.shape) as rows:
-                    first = await job.run(rows)
+                with open_rows(file, job.shape) as found:
+                    first = await job.run(found)
             assert first.waiting
             report = await run(client, SUNSHINE, path, file)
 
-        assert report.outcomes == {"updated": 500}
+        assert report.outcomes == {"updated": rows}
 
     @each
     async def test_cut_off_in_order(

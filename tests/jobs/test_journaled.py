@@ -107,7 +107,8 @@ class TestGoingOn:
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_stopped_and_run_again(self, path: Path, file: Path, backend: str) -> None:
         """A job that was stopped goes on with what is left; what is done costs no request."""
-        emulator, number = Emulator(), sized(1200, 700)
+        emulator = Emulator()
+        number, most, concurrency = sized((1200, 300, 64), (300, 30, 4))
         write(file, bodies(*(f"user-{n}" for n in range(number))))
 
         async def scenario() -> tuple[Report, Report, Report]:
@@ -117,7 +118,8 @@ class TestGoingOn:
                     client,
                     SUNSHINE,
                     Mode.CREATE,
-                    on_progress=lambda report: job.stop() if report.done > 300 else None,
+                    concurrency=concurrency,
+                    on_progress=lambda report: job.stop() if report.done > most else None,
                 ) as job:
                     with open_rows(file, job.shape) as rows:
                         first = await job.run(rows)
@@ -125,7 +127,7 @@ class TestGoingOn:
 
         first, second, third = anyio.run(scenario, backend=backend)
         assert first.ending is Ending.STOPPED
-        assert 300 < first.done < number
+        assert most < first.done < number
         assert first.done + first.waiting == number
         assert counts(second) == counts(third) == (number, 0, 0, 0, 0)
         assert first.requests + second.requests == number
@@ -281,26 +283,27 @@ class TestSources:
         write(file, bodies("a"))
         assert counts(await run(client, path, file)) == (1, 0, 0, 0, 0)
 
-    @pytest.mark.parametrize("after", [0, 1200])
+    @pytest.mark.parametrize("cut", [True, False])
     async def test_changed_while_it_is_read(
-        self, client: SunshineClient, path: Path, file: Path, after: int
+        self, client: SunshineClient, path: Path, file: Path, *, cut: bool
     ) -> None:
         """A file that changes under the job ends it: no row is sent as another."""
-        rows = bodies(*(f"user-{n}" for n in range(1200)))
+        number, concurrency = sized((1200, 64), (600, 4))
+        rows = bodies(*(f"user-{n}" for n in range(number)))
         write(file, rows)
 
         def change(_: Report) -> None:
             if changes:
-                write(file, [*rows[:after], *bodies("other")])
+                write(file, [*([] if cut else rows), *bodies("other")])
                 changes.pop()
 
         changes = [1]
-        report = await run(client, path, file, on_progress=change)
+        report = await run(client, path, file, on_progress=change, concurrency=concurrency)
         assert report.ending is Ending.GAVE_UP
         assert "was changed while it was read" in str(report.reason)
         assert report.waiting
         write(file, rows)
-        assert counts(await run(client, path, file)) == (1200, 0, 0, 0, 0)
+        assert counts(await run(client, path, file)) == (number, 0, 0, 0, 0)
 
     async def test_shorter_than_it_was(
         self, client: SunshineClient, path: Path, file: Path
@@ -719,13 +722,14 @@ class TestSums:
         self, client: SunshineClient, path: Path, file: Path
     ) -> None:
         """What a session took until shortly before it was killed is part of what the run took."""
-        number = 2000
+        number, concurrency = sized((2000, 64), (500, 4))
         write(file, bodies(*map(str, range(number))))
         told = count()
         with anyio.CancelScope() as scope:
             await run(
-                client, path, file, on_progress=lambda _: scope.cancel() if next(told) > 2 else None
-            )
+                client, path, file, concurrency=concurrency,
+                on_progress=lambda _: scope.cancel() if next(told) > 2 else None,
+            )  # fmt: skip
         assert scope.cancelled_caught
         cut_off = sums(path)
         assert (cut_off["sessions"], cut_off["held"]) == (1, 0)

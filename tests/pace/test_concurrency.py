@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from support.size import sized
 from support.traffic import World
 
 from sunshine_async._pace.concurrency import ThroughputLimit
@@ -72,16 +73,18 @@ def test_the_best_concurrency_is_found(slots: int, seconds: float, seed: int) ->
     assert max(limits) <= 2 * slots + 6
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("seed", range(3))
 def test_a_service_that_scales_gets_all(seed: int) -> None:
     """Where more calls at once always get more done, the limit goes to 256, and stays around there."""
     service = Service(seed, 10**6, around(0.05))
     service.run(10)
 
-    assert service.run(20) >= 0.9 * 256 / 0.05
+    assert service.run(sized(20, 4)) >= 0.9 * 256 / 0.05
     assert service.limit.limit <= 256
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("seed", range(3))
 def test_a_service_that_changes_is_followed(seed: int) -> None:
     """The best concurrency of a service that becomes slower, smaller or larger is found again."""

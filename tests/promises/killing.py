@@ -2,17 +2,16 @@
 
 import json
 import os
-import ssl
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any
 
-import httpx
 from attrs import define, field, frozen
 from support.forking import INSTANT, REAL, Command
 from support.journals import opened
@@ -23,8 +22,6 @@ from sunshine_async.journal import State
 
 _NONE_MORE = 3.0  # seconds
 _POLL = 0.02  # seconds
-_API: Final = {"trust_env": False, "verify": ssl.create_default_context()}
-"""Options of a request to the emulator: else each request would load all certificates."""
 _EARLY = 0.25  # of the kills
 _SETTLING = 0.25  # seconds: several times the latency of the emulator
 
@@ -124,12 +121,11 @@ class Process:
 
     def users(self, kind: Kind = SUNSHINE) -> list[dict[str, Any]]:
         """Return the users that are there."""
-        text = httpx.get(f"{self.base_url}/_emulator/users/{kind.service}", **_API).text
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in self._ask("GET", f"users/{kind.service}").splitlines()]
 
     def ledger(self) -> dict[str, Any]:
         """Return what was done to it."""
-        found: dict[str, Any] = httpx.get(f"{self.base_url}/_emulator/ledger", **_API).json()
+        found: dict[str, Any] = json.loads(self._ask("GET", "ledger"))
         return found
 
     def settle(self) -> None:
@@ -142,14 +138,21 @@ class Process:
     def spoil(self, *mishaps: Mapping[str, Any]) -> None:
         """Let that go wrong with the next calls, one after another."""
         for mishap in mishaps:
-            url = f"{self.base_url}/_emulator/faults"
-            httpx.post(url, json=mishap, **_API).raise_for_status()
+            self._ask("POST", "faults", json.dumps(mishap))
 
     def add(self, users: list[dict[str, Any]], kind: Kind = SUNSHINE) -> None:
         """Store *users*."""
-        content = "\n".join(map(json.dumps, users))
-        url = f"{self.base_url}/_emulator/users/{kind.service}?appId=app"
-        httpx.post(url, content=content, **_API).raise_for_status()
+        self._ask("POST", f"users/{kind.service}?appId=app", "\n".join(map(json.dumps, users)))
+
+    def _ask(self, method: str, path: str, content: str | None = None) -> bytes:
+        """Send a request to the emulator's own address: often, so without a client of its own."""
+        address = self.base_url.removeprefix("http://")
+        with closing(HTTPConnection(address, timeout=PATIENCE)) as connection:
+            connection.request(method, f"/_emulator/{path}", content)
+            answer = connection.getresponse()
+            data = answer.read()
+        assert answer.status < 300, data
+        return data
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from support.size import sized
 
 pytestmark = pytest.mark.waits
 
-ROWS = sized(1500, 200)
+ROWS = sized(1500, 120)
 RATE = ("--rate", str(sized(100, 40)))
 LEASE = 2
 CALM = ("--latency", "0.01")
@@ -106,7 +106,8 @@ def test_a_second_process_is_refused(tmp_path: Path, forked: Command, url: str) 
     """While a process has the journal another is refused, and sends nothing; SIGTERM ends in order."""
     with emulator(tmp_path, *CALM, command=forked) as there:
         rows = SUNSHINE.people(ROWS)
-        job = Importing(tmp_path, there.base_url, "create", rows, RATE, command=forked, url=url)
+        slow = sized(RATE, ("--rate", "10"))
+        job = Importing(tmp_path, there.base_url, "create", rows, slow, command=forked, url=url)
         first = job.start()
         while not there.users():
             time.sleep(0.05)
@@ -119,5 +120,6 @@ def test_a_second_process_is_refused(tmp_path: Path, forked: Command, url: str) 
         assert "is in use by another process" in noted
         assert "pass-word" not in noted
         assert first.returncode == 143
+        job = evolve(job, options=sized(RATE, ()))
         assert job.killed(0, Random(1), there)[1]["done"] == ROWS
         assert there.ledger()["requests"] == ROWS

@@ -8,6 +8,7 @@ before the next start. Not like an interpreter: options but ``-m``, ``SIGSTOP``,
 the interpreter reads at its start only, such as ``LANG``. Tests of these start an interpreter.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -173,6 +175,20 @@ def run(arguments: list[str]) -> None:
             run_path(program, run_name="__main__")
 
 
+def end(status: int) -> None:
+    """End as the interpreter does, but leave the memory to the system: to free it takes the longest.
+
+    Where the output can't be written return, so that the interpreter tells.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect()  # what is left tells, such as a task that is pending
+    with suppress(OSError, ValueError):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        os._exit(status)
+
+
 def main() -> None:
     """Be the process that forks; in a fork, run the program."""
     for name in IMPORTED:
@@ -185,7 +201,14 @@ def main() -> None:
     gc.freeze()
     start, files = serve(sys.argv[1])
     become(start, files)
-    run(start["arguments"])
+    try:
+        run(start["arguments"])
+    except SystemExit as asked:
+        if not isinstance(asked.code, int | None):
+            raise
+        end(asked.code or 0)
+        raise
+    end(0)
 
 
 if __name__ == "__main__":
