@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import anyio
 import httpx
 from anyio.lowlevel import checkpoint, current_token
-from attrs import asdict, define, evolve, field
+from attrs import asdict, define, field
 
 from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
 from sunshine_async._http.fork import renew_after_fork
@@ -51,7 +51,7 @@ _LOWEST_REFUSAL: Final = 300
 _PROXY_AUTH_REQUIRED: Final = 407
 
 
-@define
+@define(eq=False, repr=False)
 class _HttpcoreTrace:
     """Trace extension of a request: httpcore reports events, other transports report nothing.
 
@@ -246,7 +246,7 @@ class HttpxWire:
             failure = trace.refusal or self._failure(error, trace)
             answered = trace.mocked and not trace.has_events
             if answered and isinstance(failure, Failure) and str(error):
-                return evolve(failure, reason=f"the mock raised {type(error).__name__}: {error}")
+                return failure._replace(reason=f"the mock raised {type(error).__name__}: {error}")
             return failure
         return trace.refusal or self._failure(TimeoutError(), trace)
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import anyio
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
-from attrs import define, field
+from attrs import define
 
 from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async._pace.pace import Pace
@@ -34,7 +34,7 @@ _SALT: Final = os.urandom(16)
 _LOCK: Final = ForkSafeLock()
 
 
-@define
+@define(eq=False, repr=False)
 class Clock:
     """The time, the sleep and the luck of calls, in one object that tests can replace."""
 
@@ -63,7 +63,7 @@ async def acquire_slot(
     if not again and slots.enter(clock.now(), lane):
         return True
     waker = Waker(clock)
-    waiter = Waiter(waker, lane, again)
+    waiter = Waiter(waker, lane, again=again)
     slots.join(waiter)
     try:
         while (wait := slots.ask(waiter, now := clock.now())) != 0:
@@ -118,10 +118,10 @@ class Waker:
             self._sleeping.cancel()
 
 
-@define(eq=False)
 class _SharedPace:
-    pace: Pace
-    clients: WeakSet[object] = field(factory=WeakSet[object])
+    def __init__(self, pace: Pace) -> None:
+        self.pace: Final = pace
+        self.clients: Final = WeakSet[object]()
 
 
 _Registry = MutableMapping[bytes, _SharedPace]
