@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import httpx
-from anyio.lowlevel import checkpoint, current_token
 from attrs import asdict, define, field
 
 from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
@@ -88,7 +87,7 @@ class _HttpcoreTrace:
             return
         self.connect_scope.deadline = inf
         if self.connect_scope.cancel_called:  # connected too late, so nothing may be sent
-            await checkpoint()
+            await anyio.lowlevel.checkpoint()
         self.progress.started = True
 
     def _precedes_request(self, event: str, info: Mapping[str, Any]) -> bool:
@@ -251,12 +250,14 @@ class HttpxWire:
         return trace.refusal or self._failure(TimeoutError(), trace)
 
     async def aclose(self) -> None:
-        stack = self._stacks.pop(current_token().native_token, None)
+        if not self._stacks:  # as for most clients: nothing more of anyio is imported
+            return
+        stack = self._stacks.pop(anyio.lowlevel.current_token().native_token, None)
         if stack is not None:
             await stack.aclose()
 
     async def _exchange(self, outgoing: httpx.Request, trace: _HttpcoreTrace) -> Response:
-        loop = current_token().native_token
+        loop = anyio.lowlevel.current_token().native_token
         stack = self._stacks.get(loop)
         if stack is None:
             stack = self._stacks[loop] = self._make_stack()

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from enum import Enum
 from math import inf
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import asdict, frozen
 
@@ -111,8 +111,7 @@ class PaceChange(Enum):
     BACK = "the service is back"
 
 
-@frozen(kw_only=True)
-class PaceEvent:
+class PaceEvent(NamedTuple):
     """A change of the pace, once; *seconds* is the length of the pause, or of the outage."""
 
     change: PaceChange

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
-from anyio import NoEventLoopError
-from anyio.lowlevel import current_token
 from attrs import define
 
 from sunshine_async._http.fork import ForkSafeLock
@@ -34,12 +32,16 @@ _SALT: Final = os.urandom(16)
 _LOCK: Final = ForkSafeLock()
 
 
+def _sleep(seconds: float) -> Awaitable[None]:
+    return anyio.sleep(seconds)  # looked up by the first sleep, not at import: the name loads much
+
+
 @define(eq=False, repr=False)
 class Clock:
     """The time, the sleep and the luck of calls, in one object that tests can replace."""
 
     now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    sleep: Callable[[float], Awaitable[None]] = _sleep
     luck: Callable[[], float] = random
 
 
@@ -88,7 +90,7 @@ class Waker:
         self._event = anyio.Event()
         self._sleeping: anyio.CancelScope | None = None
         self._thread: Final = get_ident()
-        self._loop: Final[Any] = current_token().native_token
+        self._loop: Final[Any] = anyio.lowlevel.current_token().native_token
 
     def __call__(self) -> None:
         """Wake the task; raise `RuntimeError` where the event loop is closed."""
@@ -206,7 +208,7 @@ def leave(client: object) -> None:
 
 def _registry_of_loop() -> _Registry:
     try:
-        loop = current_token().native_token
-    except NoEventLoopError:
+        loop = anyio.lowlevel.current_token().native_token
+    except anyio.NoEventLoopError:
         return {}
     return _BY_LOOP.setdefault(loop, {})
