@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol, final
 from weakref import WeakKeyDictionary
 
 import anyio
-from anyio.lowlevel import current_token
 
 from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async.errors import ConfigurationError
@@ -195,7 +194,7 @@ class BearerAuth(_SecretHolder):
         return f"Bearer {self._identity}"
 
     def _lock(self) -> "anyio.Lock":
-        return self._locks.setdefault(current_token().native_token, anyio.Lock())
+        return self._locks.setdefault(anyio.lowlevel.current_token().native_token, anyio.Lock())
 
     async def _refresh(self) -> str:
         assert self._get_token is not None  # noqa: S101 - without a function the header is set

@@ -68,7 +68,7 @@ _ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
 """The errors of faults that are certain; every other fault is a `ConnectionLostError`."""
 
 
-@define
+@define(eq=False, repr=False)
 class OneCall(SendProgress):
     """State of one call between attempts, and the decision after each attempt."""
 
@@ -107,6 +107,7 @@ class OneCall(SendProgress):
     probe_result: str = ""
     """The result of the last probe sent instead of this call, as the reason of an error."""
     observer: "CallObserver | None" = None
+    started: bool = field(default=False, init=False)
 
     async def run(self) -> Response:
         """Return the response that ends the call; raise `TransportError` if none came."""

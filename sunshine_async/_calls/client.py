@@ -78,7 +78,7 @@ def _setting(value: str | None, argument: str, variable: str) -> str:
     return found
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ClientOptions:
     """Arguments of a client's constructor; `Client` checks the values."""
 

@@ -76,27 +76,31 @@ def report_pace(pace: Pace, endpoint: object, observer: "CallObserver | None") -
             observer.report(event)
 
 
-@define
 class CallInfo:
     """Facts about a call that the call's result doesn't show."""
 
-    read_back: bool = False
-    """True if an answer was lost, and the result is the record that a look-up then found."""
+    __slots__ = ("read_back",)
+
+    def __init__(self) -> None:
+        self.read_back = False
+        """True if an answer was lost, and the result is the record that a look-up then found."""
 
 
 _FEW_REFUSALS: Final = 2
 
 
-@define
 class ThrottleHistory:
     """Refusals (429) of one call: a call that alone is refused must not block the queue."""
 
-    since: float
-    count: int = 0
-    overtaken: int = 0
-    """Refusals of this call while the service, since the refusal before, accepted further calls."""
-    accepted: int = 0
-    """Calls that the pace had seen accepted at the last refusal."""
+    __slots__ = ("accepted", "count", "overtaken", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.count = 0
+        self.overtaken = 0
+        """Refusals of this call while the service, since the one before, accepted further calls."""
+        self.accepted = 0
+        """Calls that the pace had seen accepted at the last refusal."""
 
     @property
     def give_way(self) -> bool:
@@ -155,7 +159,7 @@ def uncertain(error: Exception) -> SunshineError:
     return made
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class CallContext:
     """Shared context of calls: wire, credentials, retry rule, pace and limits. Shared by tasks."""
 

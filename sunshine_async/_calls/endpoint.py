@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from string import Formatter
 from types import NoneType
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote
 
 from attrs import field, frozen
@@ -31,8 +31,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
 _CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
 
 
-@frozen
-class ReadBack:
+class ReadBack(NamedTuple):
     """Look-up of a record that a create may have made, by fields of the create's body.
 
     *path* and *query* name the body's key for each value of the look-up.
@@ -84,14 +83,16 @@ def encode_query(values: Mapping[str, str | None]) -> str:
     )
 
 
-@frozen
 class Json:
     """Body without a model: any JSON *value*, null too."""
 
-    value: Any = field(repr=False)
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value: Final = value
 
 
-@frozen
+@frozen(eq=False, repr=False, slots=False)  # with a dictionary, for cached properties
 class Endpoint(Generic[B, R]):
     """One operation of a service, declared once; ``str(endpoint)`` shows no id."""
 

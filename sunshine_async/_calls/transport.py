@@ -33,7 +33,7 @@ R = TypeVar("R")
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Transport(CallContext):
     """Calls of a service's endpoints in one context, shared by tasks."""
 

@@ -3,9 +3,7 @@
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
 from enum import Enum
-from typing import Final, Generic, TypeVar
-
-from attrs import define, evolve, frozen
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from sunshine_async._calls.context import CallInfo, uncertain
 from sunshine_async._http.messages import SENT_NOTE
@@ -29,8 +27,7 @@ class UpsertEffect(Enum):
     """The record is there as sent; an earlier request, with a lost answer, may have created it."""
 
 
-@frozen
-class UpsertResult(Generic[R]):
+class UpsertResult(NamedTuple, Generic[R]):
     """Record after an upsert, and the upsert's effect."""
 
     value: R
@@ -42,14 +39,16 @@ class UpsertResult(Generic[R]):
         A record created now wasn't there before. Else the record may be the earlier request's.
         """
         created = self.effect is UpsertEffect.CREATED
-        return self if created else evolve(self, effect=UpsertEffect.EITHER)
+        return self if created else self._replace(effect=UpsertEffect.EITHER)
 
 
-@define
 class FirstTry:
     """Guess that the next record is new, or not: a moving average over the last records."""
 
-    share_of_new: float = 0.5
+    __slots__ = ("share_of_new",)
+
+    def __init__(self, share_of_new: float = 0.5) -> None:
+        self.share_of_new = share_of_new
 
     @property
     def new(self) -> bool:

@@ -7,7 +7,7 @@ from enum import Enum
 from math import inf
 from typing import Final, Protocol, cast
 
-from attrs import astuple, define, field
+from attrs import define, field
 
 from sunshine_async._http.failures import connect_failure, is_clean_end, refuses_client
 from sunshine_async._http.messages import Failure, Response, SendProgress, Timeout
@@ -225,7 +225,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if refuses_client(exc) and not self._used:  # no request of the connection was read
-            self.fail(*astuple(connect_failure(exc, f"connecting to {self._peer}")))
+            self.fail(*connect_failure(exc, f"connecting to {self._peer}"))
         elif self.state is not _CLOSED:
             reason = f" ({type(exc).__name__})" if exc is not None else ""
             self._fail_lost(f"broke the connection{reason}")

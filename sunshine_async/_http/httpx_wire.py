@@ -11,8 +11,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import httpx
-from anyio.lowlevel import checkpoint, current_token
-from attrs import asdict, define, evolve, field
+from attrs import asdict, define, field
 
 from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
 from sunshine_async._http.fork import renew_after_fork
@@ -51,7 +50,7 @@ _LOWEST_REFUSAL: Final = 300
 _PROXY_AUTH_REQUIRED: Final = 407
 
 
-@define
+@define(eq=False, repr=False)
 class _HttpcoreTrace:
     """Trace extension of a request: httpcore reports events, other transports report nothing.
 
@@ -88,7 +87,7 @@ class _HttpcoreTrace:
             return
         self.connect_scope.deadline = inf
         if self.connect_scope.cancel_called:  # connected too late, so nothing may be sent
-            await checkpoint()
+            await anyio.lowlevel.checkpoint()
         self.progress.started = True
 
     def _precedes_request(self, event: str, info: Mapping[str, Any]) -> bool:
@@ -246,17 +245,19 @@ class HttpxWire:
             failure = trace.refusal or self._failure(error, trace)
             answered = trace.mocked and not trace.has_events
             if answered and isinstance(failure, Failure) and str(error):
-                return evolve(failure, reason=f"the mock raised {type(error).__name__}: {error}")
+                return failure._replace(reason=f"the mock raised {type(error).__name__}: {error}")
             return failure
         return trace.refusal or self._failure(TimeoutError(), trace)
 
     async def aclose(self) -> None:
-        stack = self._stacks.pop(current_token().native_token, None)
+        if not self._stacks:  # as for most clients: nothing more of anyio is imported
+            return
+        stack = self._stacks.pop(anyio.lowlevel.current_token().native_token, None)
         if stack is not None:
             await stack.aclose()
 
     async def _exchange(self, outgoing: httpx.Request, trace: _HttpcoreTrace) -> Response:
-        loop = current_token().native_token
+        loop = anyio.lowlevel.current_token().native_token
         stack = self._stacks.get(loop)
         if stack is None:
             stack = self._stacks[loop] = self._make_stack()

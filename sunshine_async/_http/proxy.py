@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
-from attrs import define, evolve, field
+from attrs import define, field
 
 from sunshine_async._http.failures import connect_failure
 from sunshine_async._http.messages import Failure
@@ -31,7 +31,7 @@ _AUTH_ADVICE: Final = (
 _LONGEST_REASON: Final = 100
 
 
-@define(frozen=True, slots=False)  # with a dictionary, for cached properties
+@define(frozen=True, slots=False, eq=False, repr=False)  # with a dictionary, for cached properties
 class Proxy:
     """A proxy; *name* is the URL without user name and password, *source* the setting."""
 
@@ -67,7 +67,7 @@ class Proxy:
         *host* is the server behind the proxy; None: not even the proxy was reached.
         """
         failure = connect_failure(error, self._action(host))
-        return evolve(failure, reason=f"{failure.reason}{self._hint}")
+        return failure._replace(reason=f"{failure.reason}{self._hint}")
 
     def failure(self, reason: str, host: str, *, fault: Fault = Fault.UNSENT) -> Failure:
         """Return the failure of a request to *host* that was not sent for a *reason* in words."""

@@ -9,9 +9,7 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from math import inf, log
-from typing import Final
-
-from attrs import frozen
+from typing import Final, NamedTuple
 
 BUCKET: Final = 0.25
 """Seconds of a bucket: calls are counted by buckets of time."""
@@ -223,8 +221,7 @@ _MILLISECONDS: Final = 1e11
 """... in milliseconds."""
 
 
-@frozen
-class HeaderLimit:
+class HeaderLimit(NamedTuple):
     """The state of a limit, as the headers of an answer tell."""
 
     limit: float

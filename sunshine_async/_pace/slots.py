@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from enum import Enum
 from math import inf
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from attrs import asdict, define, field, frozen
+from attrs import asdict, frozen
 
 from sunshine_async._http.fork import renew_after_fork
 
@@ -29,20 +29,28 @@ CURRENT_LANE: Final = ContextVar("lane", default=Lane.INTERACTIVE)
 _BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
 
 
-@define(eq=False)
 class Waiter:
     """A call in the queue; *wake* is called when the call may be able to start.
 
     With *again* the call has started before, and stands before all new calls of the lane.
     """
 
-    wake: Callable[[], None]
-    lane: Lane = Lane.INTERACTIVE
-    again: bool = False
-    has_timer: bool = field(default=False, init=False)
-    """True if the waiter was told when to ask again, and needn't be woken before."""
-    is_removed: bool = field(default=False, init=False)
-    """True after a removal without a start."""
+    __slots__ = ("again", "has_timer", "is_removed", "lane", "wake")
+
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        lane: Lane = Lane.INTERACTIVE,
+        *,
+        again: bool = False,
+    ) -> None:
+        self.wake: Final = wake
+        self.lane: Final = lane
+        self.again: Final = again
+        self.has_timer = False
+        """True if the waiter was told when to ask again, and needn't be woken before."""
+        self.is_removed = False
+        """True after a removal without a start."""
 
 
 class WaitQueue:
@@ -103,8 +111,7 @@ class PaceChange(Enum):
     BACK = "the service is back"
 
 
-@frozen(kw_only=True)
-class PaceEvent:
+class PaceEvent(NamedTuple):
     """A change of the pace, once; *seconds* is the length of the pause, or of the outage."""
 
     change: PaceChange

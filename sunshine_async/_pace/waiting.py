@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
-from anyio import NoEventLoopError
-from anyio.lowlevel import current_token
-from attrs import define, field
+from attrs import define
 
 from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async._pace.pace import Pace
@@ -34,12 +32,16 @@ _SALT: Final = os.urandom(16)
 _LOCK: Final = ForkSafeLock()
 
 
-@define
+def _sleep(seconds: float) -> Awaitable[None]:
+    return anyio.sleep(seconds)  # looked up by the first sleep, not at import: the name loads much
+
+
+@define(eq=False, repr=False)
 class Clock:
     """The time, the sleep and the luck of calls, in one object that tests can replace."""
 
     now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    sleep: Callable[[float], Awaitable[None]] = _sleep
     luck: Callable[[], float] = random
 
 
@@ -63,7 +65,7 @@ async def acquire_slot(
     if not again and slots.enter(clock.now(), lane):
         return True
     waker = Waker(clock)
-    waiter = Waiter(waker, lane, again)
+    waiter = Waiter(waker, lane, again=again)
     slots.join(waiter)
     try:
         while (wait := slots.ask(waiter, now := clock.now())) != 0:
@@ -88,7 +90,7 @@ class Waker:
         self._event = anyio.Event()
         self._sleeping: anyio.CancelScope | None = None
         self._thread: Final = get_ident()
-        self._loop: Final[Any] = current_token().native_token
+        self._loop: Final[Any] = anyio.lowlevel.current_token().native_token
 
     def __call__(self) -> None:
         """Wake the task; raise `RuntimeError` where the event loop is closed."""
@@ -118,10 +120,10 @@ class Waker:
             self._sleeping.cancel()
 
 
-@define(eq=False)
 class _SharedPace:
-    pace: Pace
-    clients: WeakSet[object] = field(factory=WeakSet[object])
+    def __init__(self, pace: Pace) -> None:
+        self.pace: Final = pace
+        self.clients: Final = WeakSet[object]()
 
 
 _Registry = MutableMapping[bytes, _SharedPace]
@@ -206,7 +208,7 @@ def leave(client: object) -> None:
 
 def _registry_of_loop() -> _Registry:
     try:
-        loop = current_token().native_token
-    except NoEventLoopError:
+        loop = anyio.lowlevel.current_token().native_token
+    except anyio.NoEventLoopError:
         return {}
     return _BY_LOOP.setdefault(loop, {})

@@ -117,7 +117,7 @@ ENDPOINTS: Final = (
 )  # fmt: skip
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class EndUsers:
     """End users of an organization.
 

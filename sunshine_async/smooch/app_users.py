@@ -110,7 +110,7 @@ ENDPOINTS: Final = (
 )  # fmt: skip
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AppUsers:
     """App users of one app.
 

@@ -60,7 +60,7 @@ LIST: Final[Endpoint[None, list[User]]] = Endpoint(
 ENDPOINTS: Final = (CREATE, GET, UPDATE, DELETE, DELETE_PERSONAL_INFORMATION, SYNC, LIST)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Users:
     """Users of one app.
 

@@ -296,7 +296,7 @@ class Calls(RuleBasedStateMachine):
             if not again and self.pace.enter(self.now, lane):
                 self._start(lane)
                 continue
-            new = Waiter(lambda: None, lane, again)
+            new = Waiter(lambda: None, lane, again=again)
             new.wake = lambda new=new: self.waiting.update({new: -inf})
             self.waiting[new] = -inf
             self.pace.join(new)

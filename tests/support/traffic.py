@@ -131,7 +131,7 @@ class Caller:
                 self._stand()
 
     def _stand(self, _: int = 0) -> None:
-        self._waiter = Waiter(self._woken, self.lane, self._tries > 0)
+        self._waiter = Waiter(self._woken, self.lane, again=self._tries > 0)
         self.pace.join(self._waiter)
         self._ask(self._turn)
 
