@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeAlias
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from sunshine_async.errors import Fault
 
@@ -83,7 +83,7 @@ class Failure:
     reason: str
 
 
-@frozen(kw_only=True)
+@define  # not frozen, like `Request`
 class Timeout:
     """Time limits of an attempt, in seconds; None: no limit of that kind."""
 
@@ -100,7 +100,10 @@ class Timeout:
 
     def cap(self, left: float) -> "Timeout":
         """Return these limits with a total of at most *left* seconds."""
-        return self if self.total is not None and self.total <= left else evolve(self, total=left)
+        if self.total is not None and self.total <= left:
+            return self
+        # by position: by name costs twice, and `evolve` eight times as many instructions
+        return Timeout(left, self.connect, self.pool, self.write, self.read)
 
 
 SENT_NOTE: Final = "{endpoint} had left: the service may have acted on it"
