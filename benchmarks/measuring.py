@@ -19,11 +19,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.request import urlopen
 
 from attrs import frozen
 
 HERE = Path(__file__).parent
 APP = "5d8cff3cd55b040010928b5b"
+USER_ID = "7494535bff5cef41a15be74d"
+"""The id in each answer of the stub server."""
 
 
 @frozen
@@ -41,17 +44,33 @@ class Target:
         """Return the context to connect with."""
         return ssl.create_default_context(cafile=self.authority) if self.authority else None
 
+    def trusted(self) -> bytes | None:
+        """Return the certificate of the authority, for a client that doesn't take a context."""
+        return Path(self.authority).read_bytes() if self.authority else None
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return the connections, creates and bytes of creates that the stub server has counted."""
+        with urlopen(self.url, context=self.context()) as answer:  # noqa: S310 - loopback
+            connections, creates, size = json.load(answer)
+            return connections, creates, size
+
 
 @frozen
 class Cost:
-    """What a create costs: CPU in µs, creates a second, and the most memory in MB."""
+    """What a create costs: CPU in µs of all threads, creates a second, the most memory in MB.
+
+    The server adds the number of *connections* that it has accepted, and the bytes of a *request*.
+    """
 
     cpu: float
     rate: float
     memory: float
+    connections: float = 0.0
+    request: float = 0.0
 
 
 Create: TypeAlias = Callable[[int], Awaitable[object]]
+"""A create of the user of a number, which returns the id in the answer."""
 Opened: TypeAlias = AbstractAsyncContextManager[Create]
 BlockingCreate: TypeAlias = Callable[[int], object]
 
@@ -85,8 +104,7 @@ class Coroutines:
 
         async def work(worker: int, create: Create) -> None:
             while not load.over:
-                await create(next(load.numbers))
-                load.counts[worker] += 1
+                load.count(worker, await create(next(load.numbers)))
 
         async with self.open(target, in_flight) as create, asyncio.TaskGroup() as tasks:
             for worker in range(in_flight):
@@ -110,8 +128,7 @@ class Threads:
 
         def work(worker: int) -> None:
             while not load.over:
-                create(next(load.numbers))
-                load.counts[worker] += 1
+                load.count(worker, create(next(load.numbers)))
 
         with ThreadPoolExecutor(in_flight) as threads:
             workers = [threads.submit(work, worker) for worker in range(in_flight)]
@@ -136,6 +153,7 @@ class Node:
             "url": target.url,
             "authority": target.authority,
             "app": APP,
+            "userId": USER_ID,
             "inFlight": in_flight,
             "seconds": seconds,
             "keepAlive": self.keep_alive,
@@ -160,6 +178,13 @@ class _Load:
         self.counts: Final = [0] * workers
         """How many calls of each worker have ended."""
         self.over = False
+
+    def count(self, worker: int, answer: object) -> None:
+        """Count a call of *worker*, whose *answer* is an id."""
+        if answer != USER_ID:
+            message = f"the answer has id {answer!r}"
+            raise RuntimeError(message)
+        self.counts[worker] += 1
 
     def pauses(self, seconds: float) -> Iterator[float]:
         """Yield pauses, in seconds, during which the workers work; after the last there is a cost.
