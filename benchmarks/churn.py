@@ -1,4 +1,4 @@
-"""What is left of a client after seconds of cancelled calls, and of ours after 100,000 faults.
+"""State of a client after seconds of cancelled calls, and of ours after 100,000 faults.
 
     python benchmarks/churn.py [--rounds 20] [--seconds 5] [--soak 100000]
 

@@ -1,4 +1,4 @@
-"""What a create costs by this library and by others, in one run: tables in Markdown.
+"""CPU time of a create by this library and by other clients, in one run: tables in Markdown.
 
     python benchmarks/compare.py [--runs 7] [--seconds 0.5] [--in-flight 1 64 256 1000]
         [--peers "sunshine_async" "aiohttp + json"] [--plot] [--pin]
@@ -55,7 +55,7 @@ from peers import (
 
 @frozen
 class Load:
-    """What a measurement is taken under."""
+    """Conditions of a measurement."""
 
     in_flight: int
     latency: float = 0.0
@@ -79,7 +79,7 @@ TLS: Final = Load(64, tls=True)
 
 @frozen
 class Bar:
-    """The ratio of two measurements in the same turn: *most* that it may be, and *least*."""
+    """Ratio of two measurements in the same turn, and bounds: *most* and *least*."""
 
     title: str
     part: Key
@@ -127,7 +127,7 @@ BARS: Final = (
 
 @contextmanager
 def stub(*arguments: str, processor: int | None = None) -> Iterator[int]:
-    """Run a stub server, on that *processor* if one is given, and yield its port."""
+    """Run a stub server, on *processor* unless None, and yield the port."""
     command = [sys.executable, str(HERE / "stub_server.py"), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdin is not None  # noqa: S101
@@ -146,7 +146,7 @@ def _pin(processor: int, pid: int = 0) -> None:
 
 @contextmanager
 def _targets(processor: int | None) -> Iterator[Callable[[Load], Target]]:
-    """Yield the function that returns the server for a load; servers run on that *processor*."""
+    """Yield the function that returns the server for a load; servers run on *processor*."""
     import trustme  # noqa: PLC0415 - the processes of the clients have no use for it
 
     found: dict[tuple[float, bool], Target] = {}
@@ -295,7 +295,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     every = [peer.name for peer in PEERS]
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=7, help="turns; the bars need two or more")
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 64, 256, 1000])
     parser.add_argument("--peers", nargs="+", default=every, choices=every, metavar="NAME")
@@ -310,7 +310,7 @@ def main() -> int:
         print(json.dumps(astuple(peer.runs.measure(Target(*target), in_flight, seconds))))
         return 0
     if arguments.pin:
-        _pin(1)  # and so what it starts
+        _pin(1)  # and the processes that this one starts
     names = [peer.name for peer in _named(arguments.peers)]
     plain = [Load(number) for number in arguments.in_flight]
     far = [Load(number, latency=0.1) for number in arguments.in_flight]

@@ -1,6 +1,6 @@
-"""How a create is measured: by coroutines, by threads, or by a script that Node runs.
+"""Measurement of a create: by coroutines, by threads, or by a script that Node runs.
 
-Each way has the same `measure`, which takes the process that it is called in for itself.
+Each kind has a method `measure`, which uses the whole process.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ APP = "5d8cff3cd55b040010928b5b"
 USER_ID = "7494535bff5cef41a15be74d"
 """The id in each answer of the stub server."""
 WARM_CREATES = 2000
-"""A create costs up to a third more before that: interpreter, caches and pace learn by the calls."""
+"""Creates before a measurement. The first ones cost up to a third more: interpreter, caches, pace."""
 
 
 @frozen
 class Target:
-    """Where to send to; *authority* is the file of who signed its certificate, if it has one."""
+    """Address of a server; *authority* is the file of the certificate authority, with TLS."""
 
     url: str
     authority: str | None = None
@@ -47,7 +47,7 @@ class Target:
         return ssl.create_default_context(cafile=self.authority) if self.authority else None
 
     def trusted(self) -> bytes | None:
-        """Return the certificate of the authority, for a client that doesn't take a context."""
+        """Return the certificate of the authority, for a client without use for a context."""
         return Path(self.authority).read_bytes() if self.authority else None
 
     def counts(self) -> tuple[int, int, int]:
@@ -59,9 +59,9 @@ class Target:
 
 @frozen
 class Cost:
-    """What a create costs: CPU in µs of all threads, creates a second, the most memory in MB.
+    """Cost of a create: CPU in µs of all threads, creates a second, the most memory in MB.
 
-    The server adds the number of *connections* that it has accepted, and the bytes of a *request*.
+    The server counts the accepted *connections*, and the bytes of a *request*.
     """
 
     cpu: float
@@ -83,18 +83,18 @@ def _has_module(name: str) -> bool:
 
 @frozen
 class Coroutines:
-    """A client that is awaited, by as many tasks as calls are in flight."""
+    """Client of coroutines, called by as many tasks as calls are in flight."""
 
     open: Callable[[Target, int], Opened]
     on_uvloop: bool = False
     has = staticmethod(_has_module)
 
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
-        """Return what its creates cost, once it is warm."""
+        """Return the cost of a create of the warm client."""
         return self.run(self._measure(target, in_flight, seconds))
 
     def run(self, scenario: Coroutine[Any, Any, Any]) -> Any:
-        """Return what *scenario* does, in the event loop of this client."""
+        """Return the result of *scenario*, in the event loop of the client."""
         if self.on_uvloop:
             import uvloop  # noqa: PLC0415
 
@@ -118,13 +118,13 @@ class Coroutines:
 
 @frozen
 class Threads:
-    """A client that blocks, in as many threads as calls are in flight."""
+    """Client that blocks, in as many threads as calls are in flight."""
 
     open: Callable[[Target, int], BlockingCreate]
     has = staticmethod(_has_module)
 
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
-        """Return what its creates cost, once it is warm."""
+        """Return the cost of a create of the warm client."""
         create = self.open(target, in_flight)
         load = _Load(in_flight)
 
@@ -143,14 +143,14 @@ class Threads:
 
 @frozen
 class Node:
-    """A *script* that Node runs: it is told where, how many and how long, and prints the cost."""
+    """Client of a *script*, which Node runs, and which prints the cost."""
 
     script: str
     keep_alive: bool = False
-    """Whether its user sees to it that connections are kept."""
+    """True for a user who tells the client to keep connections."""
 
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
-        """Return what its creates cost, once it is warm."""
+        """Return the cost of a create of the warm client."""
         order = {
             "url": target.url,
             "authority": target.authority,
@@ -164,13 +164,13 @@ class Node:
         return Cost(*json.loads(done.stdout))
 
     def has(self, name: str) -> bool:
-        """Return whether there is Node, and a package of that *name* for it."""
+        """Return True if Node is installed, and has the package *name*."""
         found = shutil.which("node") is not None
         return found and _node("-p", f"require.resolve('{name}')").returncode == 0
 
 
 class _Load:
-    """Workers that call again and again, and what their calls cost while all of them are at it."""
+    """Workers that call again and again, and the cost of a call while all workers call."""
 
     cost: Cost
 
@@ -178,7 +178,7 @@ class _Load:
         self.numbers: Final = itertools.count()
         """Of the calls."""
         self.counts: Final = [0] * workers
-        """How many calls of each worker have ended."""
+        """Number of the ended calls of each worker."""
         self.over = False
 
     def count(self, worker: int, answer: object) -> None:

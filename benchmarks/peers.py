@@ -1,4 +1,4 @@
-"""The same create by each client: ours, and the clients that one would call the service with.
+"""The same create by each client: ours, and the clients that users choose otherwise.
 
 A client of HTTP does two kinds of work:
 
@@ -181,7 +181,7 @@ async def _httpx(
 
 @asynccontextmanager
 async def _pyreqwest(target: Target, in_flight: int) -> AsyncIterator[Http]:
-    """Reqwest of Rust, in a thread of its own (the default: more threads cost more CPU)."""
+    """Reqwest of Rust, in one thread of its own, as by default."""
     from pyreqwest.client import ClientBuilder  # noqa: PLC0415
 
     builder = ClientBuilder().default_headers(HEADERS).timeout(timedelta(seconds=TIMEOUT))
@@ -205,7 +205,7 @@ async def _pyreqwest(target: Target, in_flight: int) -> AsyncIterator[Http]:
 
 @asynccontextmanager
 async def _ry(target: Target, in_flight: int) -> AsyncIterator[Http]:
-    """Reqwest of Rust, in as many threads as processors. No limit of connections: callers limit."""
+    """Reqwest of Rust, in as many threads as processors; only the callers limit the connections."""
     import ry  # noqa: PLC0415
 
     trusted = target.trusted()
@@ -230,7 +230,7 @@ async def _ry(target: Target, in_flight: int) -> AsyncIterator[Http]:
 
 
 class _Raw(asyncio.Protocol):
-    """A connection that knows this one answer, and is among the *free* ones between two calls."""
+    """Connection for one form of answer, among the *free* connections between two calls."""
 
     def __init__(self, free: list["_Raw"]) -> None:
         self._free = free
@@ -286,7 +286,7 @@ async def _raw_sockets(target: Target, in_flight: int) -> AsyncIterator[Http]:
 
 
 def vendors(target: Target, in_flight: int) -> BlockingCreate:
-    """Typed, and without retries, as the vendor generates it."""
+    """Typed, without retries: the client that the vendor generates."""
     import sunshine_conversations_client as vendor  # noqa: PLC0415
 
     configuration = vendor.Configuration(host=target.url, username="key", password="secret")  # noqa: S106
@@ -307,7 +307,7 @@ def vendors(target: Target, in_flight: int) -> BlockingCreate:
 
 @frozen
 class Peer:
-    """A client: its *name*, how it is measured, and the modules or packages that this *needs*."""
+    """Client with a *name*, the kind of measurement, and the modules or packages to install."""
 
     name: str
     runs: Coroutines | Threads | Node
