@@ -1,4 +1,4 @@
-"""What is left of a client after seconds of cancelled calls, and of ours after 100,000 faults.
+"""State of a client after seconds of cancelled calls, and of ours after 100,000 faults.
 
     python benchmarks/churn.py [--rounds 20] [--seconds 5] [--soak 100000]
 
@@ -20,7 +20,7 @@ from statistics import median
 
 from compare import stub
 from measuring import APP, Coroutines, Create, Target
-from peers import PEERS
+from peers import AIOHTTP, HTTPX, OURS, OURS_ON_UVLOOP, PEERS
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient
 from sunshine_async.errors import SunshineError
@@ -28,6 +28,11 @@ from sunshine_async.sunshine import UserCreateBody
 
 CONNECTIONS = 10
 PATIENCE = 5.0
+CLIENTS = (
+    *(OURS, OURS_ON_UVLOOP, AIOHTTP, "httpx on aiohttp + json", HTTPX),
+    *("httpx2 + json", "pyreqwest + json", "ry + json"),
+)
+"""Threads can't be cancelled, and raw sockets know of no cancellation."""
 
 
 async def churn(client: Coroutines, target: Target, seconds: float) -> list[float | None]:
@@ -109,11 +114,12 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"| after {arguments.seconds:g} s of churn | rounds | all ten answered | slowest, ms |")
     print("|---|---|---|---|")
-    for peer in PEERS[:-1]:  # the last is bare sockets, which know of no cancellation
+    for peer in PEERS:
         client = peer.runs
-        if not isinstance(client, Coroutines) or not peer.is_installed:
-            why = "not installed" if isinstance(client, Coroutines) else "can't be cancelled"
-            print(f"| {peer.name} | 0 | {why} | |")
+        if peer.name not in CLIENTS or not isinstance(client, Coroutines):
+            continue
+        if not peer.is_installed:
+            print(f"| {peer.name} | 0 | not installed | |")
             continue
         slowest: list[float | None] = []
         with stub("--latency", "0.002") as port:

@@ -1,15 +1,18 @@
-"""User-space instructions and objects of a create, by this library and by aiohttp with json.
+"""User-space instructions and objects of a create, by this library and by other clients.
 
     python benchmarks/instructions.py [--in-flight 64] [--creates 1000]
+        [--peers "sunshine_async" "aiohttp + json"] [--all]
 
 Instructions are the same on a busy machine, where times are not. Each client runs twice under
 `valgrind --tool=callgrind`: with 300 creates, and with *--creates* more. The difference of the two
-counts, divided by *--creates*, is a create without the start of the process. Instructions don't
-show cold caches: see `compare.py` for times.
+counts, divided by *--creates*, is a create without the start of the process. Threads of a client
+count: valgrind runs them in turns. Instructions don't show cold caches, nor the work of the kernel:
+see `compare.py` for times.
 
 Objects are counted without valgrind while calls wait for an answer: memory blocks of at most 512
 bytes (`sys.getallocatedblocks`) and containers that the garbage collector visits
-(`gc.get_objects`), each as the growth over the idle client, divided by the calls in flight.
+(`gc.get_objects`), each as the growth over the idle client, divided by the calls in flight. The
+memory of Rust clients is outside of both.
 """
 
 import argparse
@@ -22,11 +25,15 @@ import sys
 
 from attrs import astuple
 from compare import stub
-from measuring import Create, Target
-from peers import aiohttp_json, ours
+from measuring import Coroutines, Create, Target
+from peers import AIOHTTP, OURS, PEERS
 
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
-CLIENTS = {"sunshine_async": ours, "aiohttp + json": aiohttp_json}
+CLIENTS = {
+    peer.name: peer.runs
+    for peer in PEERS
+    if isinstance(peer.runs, Coroutines) and peer.is_installed
+}
 WARM = 300
 BAR = 0.5
 """The most that ours may be of aiohttp's."""
@@ -47,7 +54,7 @@ async def creates(create: Create, *, in_flight: int, number: int) -> None:
 
 async def count_objects(name: str, target: Target, in_flight: int) -> tuple[float, float]:
     """Return the memory blocks and the containers of one waiting call."""
-    async with CLIENTS[name](target, in_flight) as create:
+    async with CLIENTS[name].open(target, in_flight) as create:
         await creates(create, in_flight=in_flight, number=3 * in_flight)
         gc.collect()
         blocks, containers = sys.getallocatedblocks(), len(gc.get_objects())
@@ -60,7 +67,7 @@ async def count_objects(name: str, target: Target, in_flight: int) -> tuple[floa
 
 async def measured(name: str, target: Target, in_flight: int, number: int) -> None:
     """Do *number* creates in this process, which callgrind runs."""
-    async with CLIENTS[name](target, in_flight) as create:
+    async with CLIENTS[name].open(target, in_flight) as create:
         await creates(create, in_flight=in_flight, number=number)
 
 
@@ -92,24 +99,36 @@ def main() -> None:
     )
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--creates", type=int, default=1000)
+    parser.add_argument(
+        "--peers", nargs="+", default=[OURS, AIOHTTP], choices=CLIENTS, metavar="NAME"
+    )
+    parser.add_argument(
+        "--all",
+        action="store_const",
+        dest="peers",
+        const=list(CLIENTS),
+        help="all that are awaited",
+    )
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         name, target, in_flight, number = json.loads(options.measure)
-        asyncio.run(measured(name, Target(*target), in_flight, number))
+        CLIENTS[name].run(measured(name, Target(*target), in_flight, number))
         return
     print(
         "| client | instructions a create | blocks a waiting call | containers |\n|---|---|---|---|"
     )
     found: dict[str, float] = {}
     with stub() as fast, stub("--latency", str(5 * WAIT)) as slow:
-        for name in CLIENTS:
+        for name in options.peers:
             near, far = (Target(f"http://127.0.0.1:{port}", None) for port in (fast, slow))
-            blocks, containers = asyncio.run(count_objects(name, far, options.in_flight))
+            objects = count_objects(name, far, options.in_flight)
+            blocks, containers = CLIENTS[name].run(objects)
             found[name] = count_instructions(name, near, options.in_flight, options.creates)
             print(f"| {name} | {found[name]:,.0f} | {blocks:.0f} | {containers:.0f} |", flush=True)
-    mine, other = found.values()
-    print(f"\ninstructions, ours ÷ aiohttp + json: {mine / other:.2f}, bar {BAR}")
+    if OURS in found and AIOHTTP in found:
+        ratio = found[OURS] / found[AIOHTTP]
+        print(f"\ninstructions, ours ÷ aiohttp + json: {ratio:.2f}, bar {BAR}")
 
 
 if __name__ == "__main__":

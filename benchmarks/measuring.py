@@ -1,6 +1,6 @@
-"""How a create is measured: by coroutines, by threads, or by a script that Node runs.
+"""Measurement of a create: by coroutines, by threads, or by a script that Node runs.
 
-Each way has the same `measure`, which takes the process that it is called in for itself.
+Each kind has a method `measure`, which uses the whole process.
 """
 
 import asyncio
@@ -19,16 +19,21 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.request import urlopen
 
 from attrs import frozen
 
 HERE = Path(__file__).parent
 APP = "5d8cff3cd55b040010928b5b"
+USER_ID = "7494535bff5cef41a15be74d"
+"""The id in each answer of the stub server."""
+WARM_CREATES = 2000
+"""Creates before a measurement. The first ones cost up to a third more: interpreter, caches, pace."""
 
 
 @frozen
 class Target:
-    """Where to send to; *authority* is the file of who signed its certificate, if it has one."""
+    """Address of a server; *authority* is the file of the certificate authority, with TLS."""
 
     url: str
     authority: str | None = None
@@ -41,17 +46,33 @@ class Target:
         """Return the context to connect with."""
         return ssl.create_default_context(cafile=self.authority) if self.authority else None
 
+    def trusted(self) -> bytes | None:
+        """Return the certificate of the authority, for a client without use for a context."""
+        return Path(self.authority).read_bytes() if self.authority else None
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return the connections, creates and bytes of creates that the stub server has counted."""
+        with urlopen(self.url, context=self.context()) as answer:  # noqa: S310 - loopback
+            connections, creates, size = json.load(answer)
+            return connections, creates, size
+
 
 @frozen
 class Cost:
-    """What a create costs: CPU in µs, creates a second, and the most memory in MB."""
+    """Cost of a create: CPU in µs of all threads, creates a second, the most memory in MB.
+
+    The server counts the accepted *connections*, and the bytes of a *request*.
+    """
 
     cpu: float
     rate: float
     memory: float
+    connections: float = 0.0
+    request: float = 0.0
 
 
 Create: TypeAlias = Callable[[int], Awaitable[object]]
+"""A create of the user of a number, which returns the id in the answer."""
 Opened: TypeAlias = AbstractAsyncContextManager[Create]
 BlockingCreate: TypeAlias = Callable[[int], object]
 
@@ -62,18 +83,18 @@ def _has_module(name: str) -> bool:
 
 @frozen
 class Coroutines:
-    """A client that is awaited, by as many tasks as calls are in flight."""
+    """Client of coroutines, called by as many tasks as calls are in flight."""
 
     open: Callable[[Target, int], Opened]
     on_uvloop: bool = False
     has = staticmethod(_has_module)
 
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
-        """Return what its creates cost, once it is warm."""
+        """Return the cost of a create of the warm client."""
         return self.run(self._measure(target, in_flight, seconds))
 
     def run(self, scenario: Coroutine[Any, Any, Any]) -> Any:
-        """Return what *scenario* does, in the event loop of this client."""
+        """Return the result of *scenario*, in the event loop of the client."""
         if self.on_uvloop:
             import uvloop  # noqa: PLC0415
 
@@ -85,8 +106,7 @@ class Coroutines:
 
         async def work(worker: int, create: Create) -> None:
             while not load.over:
-                await create(next(load.numbers))
-                load.counts[worker] += 1
+                load.count(worker, await create(next(load.numbers)))
 
         async with self.open(target, in_flight) as create, asyncio.TaskGroup() as tasks:
             for worker in range(in_flight):
@@ -98,20 +118,19 @@ class Coroutines:
 
 @frozen
 class Threads:
-    """A client that blocks, in as many threads as calls are in flight."""
+    """Client that blocks, in as many threads as calls are in flight."""
 
     open: Callable[[Target, int], BlockingCreate]
     has = staticmethod(_has_module)
 
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
-        """Return what its creates cost, once it is warm."""
+        """Return the cost of a create of the warm client."""
         create = self.open(target, in_flight)
         load = _Load(in_flight)
 
         def work(worker: int) -> None:
             while not load.over:
-                create(next(load.numbers))
-                load.counts[worker] += 1
+                load.count(worker, create(next(load.numbers)))
 
         with ThreadPoolExecutor(in_flight) as threads:
             workers = [threads.submit(work, worker) for worker in range(in_flight)]
@@ -124,18 +143,19 @@ class Threads:
 
 @frozen
 class Node:
-    """A *script* that Node runs: it is told where, how many and how long, and prints the cost."""
+    """Client of a *script*, which Node runs, and which prints the cost."""
 
     script: str
     keep_alive: bool = False
-    """Whether its user sees to it that connections are kept."""
+    """True for a user who tells the client to keep connections."""
 
     def measure(self, target: Target, in_flight: int, seconds: float) -> Cost:
-        """Return what its creates cost, once it is warm."""
+        """Return the cost of a create of the warm client."""
         order = {
             "url": target.url,
             "authority": target.authority,
             "app": APP,
+            "userId": USER_ID,
             "inFlight": in_flight,
             "seconds": seconds,
             "keepAlive": self.keep_alive,
@@ -144,13 +164,13 @@ class Node:
         return Cost(*json.loads(done.stdout))
 
     def has(self, name: str) -> bool:
-        """Return whether there is Node, and a package of that *name* for it."""
+        """Return True if Node is installed, and has the package *name*."""
         found = shutil.which("node") is not None
         return found and _node("-p", f"require.resolve('{name}')").returncode == 0
 
 
 class _Load:
-    """Workers that call again and again, and what their calls cost while all of them are at it."""
+    """Workers that call again and again, and the cost of a call while all workers call."""
 
     cost: Cost
 
@@ -158,18 +178,25 @@ class _Load:
         self.numbers: Final = itertools.count()
         """Of the calls."""
         self.counts: Final = [0] * workers
-        """How many calls of each worker have ended."""
+        """Number of the ended calls of each worker."""
         self.over = False
+
+    def count(self, worker: int, answer: object) -> None:
+        """Count a call of *worker*, whose *answer* is an id."""
+        if answer != USER_ID:
+            message = f"the answer has id {answer!r}"
+            raise RuntimeError(message)
+        self.counts[worker] += 1
 
     def pauses(self, seconds: float) -> Iterator[float]:
         """Yield pauses, in seconds, during which the workers work; after the last there is a cost.
 
-        They are warm when each has had an answer, or after 10 s of a client that can't do as many.
-        Neither how they begin counts, nor how they end.
+        Workers are warm when each has had an answer and `WARM_CREATES` have ended, or after 2 s of
+        a client that creates fewer a second, or after 10 s of a client that doesn't answer each
+        worker until then. Neither the beginning nor the end of the workers counts.
         """
-        yield seconds / 4
-        latest = time.perf_counter() + 10
-        while not all(self.counts) and time.perf_counter() < latest:
+        began = time.perf_counter()
+        while not self._are_warm(time.perf_counter() - began):
             yield 0.05
         count, cpu, began = sum(self.counts), time.process_time(), time.perf_counter()
         yield seconds
@@ -179,6 +206,11 @@ class _Load:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         self.cost = Cost(cpu / count * 1e6, count / (time.perf_counter() - began), memory)
         self.over = True
+
+    def _are_warm(self, seconds: float) -> bool:
+        """Return True if the workers, which began *seconds* ago, are warm."""
+        enough = sum(self.counts) >= WARM_CREATES or seconds > 2
+        return (enough and all(self.counts)) or seconds > 10
 
 
 def _node(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[bytes]:

@@ -69,9 +69,13 @@ def client(make: Callable[[Target], dict[str, Any]]) -> Coroutines:
             max_connections=in_flight,
             **make(target),
         ) as ours:
-            yield lambda number: ours.users.create(
-                UserCreateBody(external_id=f"n{number}", profile=Profile(given_name="Jane"))
-            )
+
+            async def create(number: int) -> object:
+                profile = Profile(given_name="Jane")
+                body = UserCreateBody(external_id=f"n{number}", profile=profile)
+                return (await ours.users.create(body)).id
+
+            yield create
 
     return Coroutines(opened)
 

@@ -4,10 +4,14 @@
 
 The first line of its output is its port. It ends when its standard input does. With *--faults* (a
 seed) it answers with the external id that it was sent, and about every fifth time goes wrong.
+
+A GET is answered with ``[connections, requests, bytes of the requests]`` since the start, in which
+no GET counts.
 """
 
 import argparse
 import asyncio
+import json
 import random
 import re
 import ssl
@@ -15,13 +19,14 @@ import sys
 from typing import Final, cast
 
 import uvloop
+from measuring import USER_ID
 
 USER: Final = (
-    b'{"user":{"id":"7494535bff5cef41a15be74d","externalId":"jane-1","signedUpAt":"2021-12-01T12:46:36.581Z",'
+    b'{"user":{"id":"%b","externalId":"jane-1","signedUpAt":"2021-12-01T12:46:36.581Z",'
     b'"toBeRetained":true,"authenticated":true,"hasPaymentInfo":false,"identities":[{"type":"email",'
     b'"value":"jane@example.com"}],"profile":{"givenName":"Jane","surname":"Doe","email":"jane@example.com",'
     b'"locale":"en-US","localeOrigin":"apiRequest"},"metadata":{"tier":"gold","age":42}}}'
-)
+) % USER_ID.encode()
 _FORM: Final = (
     b"HTTP/1.1 201 Created\r\nDate: Wed, 01 Dec 2021 12:46:36 GMT\r\n"
     b"Content-Type: application/json; charset=utf-8\r\nX-Request-Id: 0b51f2f0-9a3e-4c7e-8f43\r\n"
@@ -38,8 +43,11 @@ class Stub(asyncio.Protocol):
     """Counts the bytes of each request, and reads none of them."""
 
     latency = 0.0
+    counts: Final = [0, 0, 0]
+    """Connections, requests, and their bytes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.counts[0] += 1
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._pending = b""
@@ -52,6 +60,13 @@ class Stub(asyncio.Protocol):
             if len(self._pending) < end:
                 return
             request, self._pending = self._pending[:end], self._pending[end:]
+            if request.startswith(b"GET"):
+                self.counts[0] -= 1
+                counts = json.dumps(self.counts).encode()
+                self.send(_FORM % (len(counts), counts))
+                return
+            self.counts[1] += 1
+            self.counts[2] += end
             if self.latency:
                 self._loop.call_later(self.latency, self.answer, request)
             else:

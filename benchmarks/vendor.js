@@ -1,6 +1,7 @@
 // The same create by the vendor's JavaScript client: `measuring` has Node run this.
 //
-//     node vendor.js '{"url": "http://127.0.0.1:8080", "app": "5d8c", "inFlight": 64, "seconds": 1}'
+//     node vendor.js '{"url": "http://127.0.0.1:8080", "app": "5d8c", "userId": "7494",
+//         "inFlight": 64, "seconds": 1}'
 //
 // Once it is warm it prints what a create costs: [CPU in µs, creates a second, the most memory in
 // MB]. "authority" is the file of who signed the server's certificate, if it has one; "keepAlive"
@@ -15,7 +16,7 @@ const vendor = require("sunshine-conversations-client");
 
 const WARM = 2; // seconds, at least: so long V8 compiles, which doubles what a create costs
 
-const { url, authority, app, inFlight, seconds, keepAlive } = JSON.parse(process.argv[2]);
+const { url, authority, app, userId, inFlight, seconds, keepAlive } = JSON.parse(process.argv[2]);
 
 const client = vendor.ApiClient.instance;
 client.basePath = url;
@@ -41,7 +42,8 @@ async function work() {
     const body = new vendor.UserCreateBody(`jane-${count}`);
     body.profile = profile;
     body.metadata = { tier: "gold", age: 42 };
-    await users.createUser(app, body);
+    const answer = await users.createUser(app, body);
+    if (answer.user.id !== userId) throw new Error(`the answer has id ${answer.user.id}`);
     count += 1;
   }
 }
