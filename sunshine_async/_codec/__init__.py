@@ -8,8 +8,9 @@ Reading a body (`structure_body`) is strict: a value that doesn't fit raises `Mi
 has the value, because the value may be personal data.
 
 `to_dict`, `to_json`, `from_dict` and `from_json` are for users. ``pydantic_schema.py`` makes models
-types for Pydantic and FastAPI. `converter` has the functions of this package and two cattrs converters, made of the parts in
-`model` (base class, metadata), `reader` (values, lists, models) and `unions` (with null or a tag).
+types for Pydantic and FastAPI. `converter` has the functions of this package and two cattrs
+converters, made of the parts in `model` (base class, metadata), `reader` (values, lists, models),
+`writer` (plain data, models) and `unions` (with null or a tag).
 """
 
 from typing import Any, TypeVar, cast

@@ -1,7 +1,7 @@
 """Conversion of values to JSON and back, by two cattrs converters: lenient and strict.
 
-Writing takes one pass, without reflection: generated hooks for models (`_model_writer`), `_write_plain`
-for plain data. Only a failure costs a search: `_encoding_error` encodes each part by itself.
+Writing takes one pass, without reflection, by the writers of ``writer.py``. Only a failure costs a
+search: `_encoding_error` encodes each part by itself.
 """
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
@@ -25,8 +25,8 @@ from typing import (
 import attrs
 import orjson
 
-from sunshine_async._codec import reader, unions
-from sunshine_async._codec.model import EXTRA, TAG, UnixTime, Unset, name_of, write_datetime
+from sunshine_async._codec import reader, unions, writer
+from sunshine_async._codec.model import EXTRA, UnixTime, Unset, name_of, write_datetime
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -35,9 +35,6 @@ T = TypeVar("T")
 Misfit: TypeAlias = reader.Misfit
 
 _ORJSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-_SCALARS: Final = frozenset({str, int, bool, NoneType})
-_NOT_FINITE: Final = "JSON has no NaN and no infinity"
-_UNSET_WITHOUT_KEY: Final = "UNSET leaves a key out, and here is none"
 _TOO_DEEP: Final = "nested too deep, or in a circle"
 _MAX_DEPTH: Final = 250  # levels to search for an error; orjson writes 254
 
@@ -60,7 +57,7 @@ def _encode_or_none(value: object, kind: Any) -> bytes | None:
     try:
         plain = _writer(kind)(value)
         data = orjson.dumps(plain, default=_write_model_inside, option=_ORJSON_OPTIONS)
-    except (orjson.JSONEncodeError, Misfit, RecursionError, AttributeError):
+    except (orjson.JSONEncodeError, Misfit, RecursionError, AttributeError, KeyError):
         return None
     # orjson writes NaN as null. `in` would try the text as a number first: 1,100 instructions more
     return None if data.find(b"null") >= 0 and _has_nan(plain) else data
@@ -130,7 +127,7 @@ def unstructure(value: object) -> Any:
     """
     try:
         return _to_plain(value)
-    except (Misfit, RecursionError, AttributeError):
+    except (Misfit, RecursionError, AttributeError, KeyError):
         value = _encoding_error(value)  # in its place: error reporters attach local variables
     raise value
 
@@ -141,11 +138,11 @@ def holds(found: Any, sent: Any) -> bool:
     Lists have the same number of items, and each item of *found* has all of the item of *sent*.
     """
     try:
-        if _is_object(sent):
-            there: Mapping[Any, Any] = found if _is_object(found) else {}
+        if writer.is_object(sent):
+            there: Mapping[Any, Any] = found if writer.is_object(found) else {}
             return all(holds(there.get(key), value) for key, value in sent.items())
-        if _is_array(sent):
-            items: Sequence[Any] = found if _is_array(found) else ()
+        if writer.is_array(sent):
+            items: Sequence[Any] = found if writer.is_array(found) else ()
             return len(items) == len(sent) and all(map(holds, items, sent))
         if isinstance(found, bool) or isinstance(sent, bool):
             return found is sent
@@ -182,16 +179,8 @@ def is_unreadable(model: Any, name: str) -> bool:
     )
 
 
-def _is_object(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    return isinstance(value, Mapping)
-
-
 def _is_model(value: Any) -> TypeGuard[attrs.AttrsInstance]:
     return attrs.has(value.__class__)
-
-
-def _is_array(value: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, list | tuple)
 
 
 def _write_model_inside(value: Any) -> Any:
@@ -199,59 +188,6 @@ def _write_model_inside(value: Any) -> Any:
     if not _is_model(value):
         raise TypeError
     return _to_plain(value)
-
-
-def _write_plain(value: Any) -> Any:
-    """Return plain data, refusing or dropping values that orjson would change silently."""
-    kind = value.__class__
-    if kind in _SCALARS:
-        return value
-    if kind is float:
-        if not isfinite(value):
-            raise Misfit(_NOT_FINITE)
-    elif kind is dict and _is_flat(value):
-        return value
-    elif _is_object(value):
-        return {
-            key: _write_plain(inner) for key, inner in value.items() if inner is not Unset.UNSET
-        }
-    elif _is_array(value):
-        return [_write_plain(inner) for inner in value]
-    elif value is Unset.UNSET:
-        raise Misfit(_UNSET_WITHOUT_KEY)
-    return value
-
-
-def _is_flat(values: Mapping[str, Any]) -> bool:
-    for value in values.values():  # noqa: SIM110 - a generator costs three times as much
-        if type(value) not in _SCALARS:
-            return False
-    return True
-
-
-def _model_writer(kind: Any, converter: "Converter") -> unions.Write:
-    from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415 - large
-
-    overrides: Any = {
-        field.name: override(
-            omit=field.name == EXTRA,
-            omit_if_default=TAG not in field.metadata or field.default is None,
-            rename=name_of(field),
-        )
-        for field in attrs.fields(kind)
-    }
-    write: unions.Write = make_dict_unstructure_fn(
-        kind, converter, _cattrs_omit_if_default=True, **overrides
-    )
-    raw_values = reader.raw_value_finder(kind, converter)
-
-    def write_with_extra(model: Any) -> Any:
-        if not model.extra:
-            return write(model)
-        extra = _write_plain(model.extra)
-        return {**extra, **write(model), **raw_values(model, extra)}
-
-    return write_with_extra
 
 
 @cache  # at first use: the import of a client does without cattrs
@@ -267,7 +203,7 @@ def _converter(*, strict: bool) -> "Converter":
     converter.register_unstructure_hook(datetime, write_datetime)
     converter.register_structure_hook(UnixTime, reader.read_unix_time)
     converter.register_unstructure_hook(UnixTime, UnixTime.to_seconds)
-    converter.register_unstructure_hook_func(_is_plain, _write_plain)
+    converter.register_unstructure_hook_func(_is_plain, writer.write_plain)
     converter.register_structure_hook_func(_is_mapping, reader.exact_reader(dict))
     converter.register_structure_hook_factory(
         unions.is_union, partial(unions.union_reader, strict=strict)
@@ -280,7 +216,7 @@ def _converter(*, strict: bool) -> "Converter":
     converter.register_structure_hook_factory(
         attrs.has, partial(reader.model_reader, strict=strict)
     )
-    converter.register_unstructure_hook_factory(attrs.has, _model_writer)
+    converter.register_unstructure_hook_factory(attrs.has, writer.model_writer)
     return converter
 
 
@@ -322,13 +258,13 @@ def _without_context(error: Misfit | RecursionError) -> Misfit:
 
 def _has_nan(plain: Any) -> bool:
     kind = plain.__class__
-    if kind in _SCALARS:
+    if kind in writer.SCALARS:
         return False
     if kind is float:
         return not isfinite(plain)
     if kind is dict:
         return any(map(_has_nan, plain.values()))
-    if _is_array(plain):
+    if writer.is_array(plain):
         return any(map(_has_nan, plain))
     return _is_model(plain) and _has_nan(_to_plain(plain))
 
@@ -363,13 +299,13 @@ def _fault_of(value: Any, kind: Any) -> str | None:
     if expected and not isinstance(value, expected):
         return f"expected {expected[0].__name__}, got {type(value).__name__}"
     if value is Unset.UNSET:
-        return _UNSET_WITHOUT_KEY
+        return writer.UNSET_WITHOUT_KEY
     if isinstance(value, float) and not isfinite(value):
-        return _NOT_FINITE
-    if _is_object(value):
+        return writer.NOT_FINITE
+    if writer.is_object(value):
         wrong = (type(key).__name__ for key in value if type(key) is not str)
         return next((f"a key must be text, not {name}" for name in wrong), None)
-    if not _is_array(value) and not _is_model(value):
+    if not writer.is_array(value) and not _is_model(value):
         try:
             orjson.dumps(value, option=_ORJSON_OPTIONS)
         except orjson.JSONEncodeError as error:
@@ -379,7 +315,7 @@ def _fault_of(value: Any, kind: Any) -> str | None:
 
 def _parts_of(value: Any, kind: Any, path: str) -> Iterator[tuple[Any, Any, str]]:
     """Yield the values inside of *value*, each with its declared type and its path."""
-    if _is_object(value):
+    if writer.is_object(value):
         for key, inner in value.items():
             yield key, Any, reader.join_path(path, "a key")
             if inner is not Unset.UNSET:
@@ -392,5 +328,5 @@ def _parts_of(value: Any, kind: Any, path: str) -> Iterator[tuple[Any, Any, str]
     else:
         lists = filter(unions.is_list, unions.members_of(kind))
         item_kind = next((get_args(each)[0] for each in lists), Any)
-        for index, inner in enumerate(value if _is_array(value) else ()):
+        for index, inner in enumerate(value if writer.is_array(value) else ()):
             yield inner, item_kind, reader.join_path(path, f"[{index}]")

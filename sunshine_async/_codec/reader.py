@@ -149,7 +149,7 @@ def list_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
         first: Misfit | None = None
         for index, value in enumerate(values):
             try:
-                found.append(value if value.__class__ in accepted else read_member(value, inner))
+                found.append(value if type(value) in accepted else read_member(value, inner))
             except Misfit as misfit:
                 first = first or misfit.within(f"[{index}]")
         if first is None:
@@ -182,7 +182,7 @@ def model_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
                 extra[key] = value
                 continue
             name, accepted, read_other, inner = reader
-            if value.__class__ in accepted:
+            if type(value) in accepted:  # `value.__class__` costs three times as much
                 values[name] = value
                 continue
             try:

@@ -57,17 +57,14 @@ def union_writer(kind: Any, converter: "Converter") -> Write:
         return lambda value: converter.get_unstructure_hook(type(value))(value)
     write = converter.get_unstructure_hook(first)
     if first in _PASS_THROUGH:
-        return write  # cattrs generates no call for a writer that it knows to be the identity
+        return write  # `model_writer` doesn't call the identity
     return lambda value: None if value is None else write(value)
 
 
 def list_writer(kind: Any, converter: "Converter") -> Write:
     """Return the writer of the list *kind*."""
     [member] = get_args(kind)
-    try:
-        write = converter.get_unstructure_hook(member)
-    except RecursionError:  # a model that holds a list of its own kind: its hook is being made
-        write = converter.unstructure
+    write = converter.get_unstructure_hook(member)
     return lambda values: [write(value) for value in values]
 
 
