@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import httpx
-from attrs import asdict, define, field
+from attrs import asdict
 
 from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
 from sunshine_async._http.fork import renew_after_fork
@@ -50,7 +50,6 @@ _LOWEST_REFUSAL: Final = 300
 _PROXY_AUTH_REQUIRED: Final = 407
 
 
-@define(eq=False, repr=False)
 class _HttpcoreTrace:
     """Trace extension of a request: httpcore reports events, other transports report nothing.
 
@@ -58,19 +57,18 @@ class _HttpcoreTrace:
     timeout bounds all that precedes the request: TCP, the proxy's handshake, and TLS.
     """
 
-    progress: SendProgress
-    connect_timeout: float | None
-    connect_scope: "anyio.CancelScope" = field(
-        factory=lambda: anyio.CancelScope()  # noqa: PLW0108 - the name imports much
-    )
-    has_events: bool = False
-    new_connection: bool = False
-    last_event: str = ""
-    """The last event before the request."""
-    refusal: Response | None = None
-    """Head of a response with a status from 300 on, once received."""
-    mocked: bool = False
-    """True if a mocking library answers in place of httpx."""
+    def __init__(self, progress: SendProgress, connect_timeout: float | None) -> None:
+        self.progress: Final = progress
+        self.connect_timeout: Final = connect_timeout
+        self.connect_scope: Final = anyio.CancelScope()
+        self.has_events = False
+        self.new_connection = False
+        self.last_event = ""
+        """The last event before the request."""
+        self.refusal: Response | None = None
+        """Head of a response with a status from 300 on, once received."""
+        self.mocked = False
+        """True if a mocking library answers in place of httpx."""
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         if not self.has_events:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
-from attrs import define
 
 from sunshine_async._http.fork import ForkSafeLock
 from sunshine_async._pace.pace import Pace
@@ -36,13 +35,20 @@ def _sleep(seconds: float) -> Awaitable[None]:
     return anyio.sleep(seconds)  # looked up by the first sleep, not at import: the name loads much
 
 
-@define(eq=False, repr=False)
 class Clock:
     """The time, the sleep and the luck of calls, in one object that tests can replace."""
 
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = _sleep
-    luck: Callable[[], float] = random
+    __slots__ = ("luck", "now", "sleep")
+
+    def __init__(
+        self,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = _sleep,
+        luck: Callable[[], float] = random,
+    ) -> None:
+        self.now = now
+        self.sleep = sleep
+        self.luck = luck
 
 
 CLOCK: Final = Clock()

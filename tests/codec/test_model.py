@@ -7,9 +7,22 @@ from typing import Any
 
 import attrs
 import pytest
+from support.size import sized
 
-from sunshine_async import UNSET, Unset
-from sunshine_async._codec.model import redact, require_time_zone
+from sunshine_async import UNSET, Unset, smooch, sunshine
+from sunshine_async._codec.model import Model, redact, require_time_zone
+
+EVERY_KIND = sorted(
+    {
+        kind
+        for package in (sunshine, smooch)
+        for name in package.__all__
+        if isinstance(kind := getattr(package, name), type) and issubclass(kind, Model)
+        if not hasattr(kind, "__attrs_post_init__")  # which refuses an example's values
+    },
+    key=lambda kind: (kind.__module__, kind.__name__),
+)
+KINDS = EVERY_KIND[:: sized(1, 12)]
 
 
 @attrs.frozen
@@ -89,3 +102,38 @@ def test_what_is_no_time_is_refused(wrong: object) -> None:
     """A text, a number or a mere day in the place of a time is a `TypeError` that names the field."""
     with pytest.raises(TypeError, match="starts_at must be a datetime, not"):
         Meeting(starts_at=wrong)  # type: ignore[arg-type]
+
+
+def example(kind: Any, value: object, **others: object) -> Any:
+    """Return a model of *kind* with *value* in all required fields, and *others* as they are."""
+    required = [at.name for at in attrs.fields(kind) if at.init and at.default is attrs.NOTHING]
+    return kind(**dict.fromkeys(required, value), **others)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_models_compare_and_show_as_attrs_does(kind: Any) -> None:
+    """The methods that all models share give the results of the methods that attrs compiles."""
+    compiled = attrs.frozen(kw_only=True, slots=False, eq=True, repr=True, unsafe_hash=True)
+    twin = compiled(type(kind.__name__, (kind,), {}))
+    one, other = example(kind, "a"), example(twin, "a")
+
+    assert twin.__eq__ is not kind.__eq__
+    assert repr(one) == repr(other)
+    for made in (kind, twin):
+        same, wider = example(made, "a"), example(made, "a", extra={"k": 1})
+        assert (same == example(made, "a"), same == wider, same != wider) == (True, False, True)
+        assert same != one or made is kind
+        with pytest.raises(TypeError, match="unhashable type: 'dict'"):
+            hash(same)
+        frozen = [example(made, "a", extra=()) for _ in range(2)]
+        assert hash(frozen[0]) == hash(frozen[1])
+    assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - our own
+
+
+def test_a_model_inside_itself_is_shown_once() -> None:
+    """A ``repr`` ends where a model is a part of that same model."""
+    user = sunshine.User(id="a", identities=[])
+    identity = sunshine.Identity(type=user)  # type: ignore[arg-type]
+    user.identities.append(identity)  # type: ignore[union-attr]
+
+    assert "identities=[Identity(extra={}, type=..., value=None" in repr(user)
