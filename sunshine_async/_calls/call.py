@@ -200,7 +200,9 @@ class OneCall(SendProgress):
             context.stats.resent += last is not None
         context.stats.requests += 1
         headers = context.headers(self.authorization, request.content_type)
-        observer, sent_at = self.observer, context.clock.now()
+        observer = self.observer
+        is_told = observer is not None or LOG.isEnabledFor(logging.DEBUG)
+        sent_at = context.clock.now() if is_told else began
         if observer is not None:
             headers = observer.start_attempt(
                 headers, attempt=self.attempts, waited=began - queued, is_probe=probe is not None
@@ -212,7 +214,7 @@ class OneCall(SendProgress):
             if observer is not None:
                 observer.end_attempt(None)
             raise
-        if observer is not None or LOG.isEnabledFor(logging.DEBUG):
+        if is_told:
             self._tell(reply, queued, sent_at)
         return self._record(reply) if probe is None else self._record_probe(reply)
 

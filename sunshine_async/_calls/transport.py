@@ -100,8 +100,8 @@ class Transport(CallContext):
             request,
             endpoint.replay_of(body),
             self.lane or CURRENT_LANE.get(),
-            observer=observer,
         )
+        call.observer = observer  # an argument by name costs 1,000 instructions more
         response = None
         try:
             response = await call.run()

@@ -167,7 +167,7 @@ def model_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
     names, fields = fields_by_wire(kind), attrs.fields_dict(attrs.resolve_types(kind))
     needed = {wire for wire, name in names.items() if fields[name].default is attrs.NOTHING}
     readers: dict[str, FieldReader] = {}
-    defaults = _init_defaults(kind)
+    defaults, new = _init_defaults(kind), kind.__new__
 
     def read(data: Any, _: Any) -> Any:
         if not readers:  # made on first use, since a model may hold models of its own kind
@@ -191,7 +191,7 @@ def model_reader(kind: Any, converter: "Converter", *, strict: bool) -> Read:
                 values.update(_partial_value(misfit, key, name, required=strict or key in needed))
                 extra[key] = value
         if defaults is not None:
-            model = kind.__new__(kind)
+            model = new(kind)
             model.__dict__.update(values)
             return model
         try:

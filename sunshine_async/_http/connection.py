@@ -126,12 +126,12 @@ class Connection(asyncio.BufferedProtocol):
             return True  # bytes may be TLS session tickets: no response, and not the end
         return not self._readable()  # the loop may not have reported bytes yet
 
-    def start(self, call: Call) -> None:
-        """Send the request of *call*; the connection must be available."""
+    def start(self, call: Call, now: float) -> None:
+        """Send the request of *call*; the connection must be available, and *now* the loop's time."""
         self._call = call
         call.connection = self
         self._parser.expect(call.method)
-        self._last_activity = self._loop.time()
+        self._last_activity = now
         call.progress.started = True
         if call.connection_waiter is not None:
             self.state = _SENDING
