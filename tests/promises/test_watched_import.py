@@ -20,7 +20,9 @@ from support.size import sized
 from sunshine_async.jobs.source import LIVE
 from sunshine_async.journal import JournalReader, State
 
-ROWS = sized(3000, 400)
+ROWS = sized(3000, 200)
+SLOW = sized((), ("--rate", "50"))
+"""Options of an import that is still under way when the import is killed."""
 KILLS = sized(6, 1)
 LOOK_EVERY = sized(0.01, 0.1)  # seconds
 
@@ -87,7 +89,7 @@ def test_watchers_are_killed(tmp_path: Path, forked: Command) -> None:
     """An import goes on, and sends no request twice, while watchers are killed beside the import."""
     random = Random(1)
     with emulator(tmp_path, "--latency", "0.1", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
+        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS), SLOW)
         process = started(job)
         with looks(job) as seen:
             for number in range(KILLS):
@@ -109,7 +111,7 @@ def test_watchers_are_killed(tmp_path: Path, forked: Command) -> None:
 def test_the_import_is_killed(tmp_path: Path, forked: Command) -> None:
     """A watcher tells the truth about a killed import; no look keeps the next start out."""
     with emulator(tmp_path, "--latency", "0.02", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
+        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS), SLOW)
         process = started(job)
         with looks(job) as seen:
             for number in range(1, KILLS + 1):
@@ -127,9 +129,8 @@ def test_the_import_is_killed(tmp_path: Path, forked: Command) -> None:
 
 def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
     """While calls are paused on request, or held in an outage, a look tells the reason, and only then."""
-    rows = sized(ROWS, 200)  # after the refusal the import is slow
     with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(rows))
+        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
         job = evolve(job, command=forked, options=("--rate", "100"))
 
         def live() -> dict[str, Any]:
@@ -137,7 +138,7 @@ def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
             return found
 
         process = started(job)
-        wait_until(lambda: done(job) > rows // 10)
+        wait_until(lambda: done(job) > ROWS // 10)
         assert (live()["held"], live()["paused_until"]) == (None, 0.0)
         there.spoil({"status": 429, "retry_after": 3})
         wait_until(lambda: live()["paused_until"] > time.time())
@@ -148,14 +149,14 @@ def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
         wait_until(lambda: live()["held"] is None)
         said, noted = ended(process, there)
         assert process.returncode == 0, noted
-        assert json.loads(said)["done"] == rows
+        assert json.loads(said)["done"] == ROWS
         assert judged(job, there).right
 
 
 def test_a_foreign_reader(tmp_path: Path, forked: Command) -> None:
     """A read that another program holds open, from before a start to the end, blocks nothing."""
     with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
+        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS), SLOW)
         process = started(job)
         wait_until(lambda: done(job) > ROWS // 10)
         with closing(sqlite3.connect(job.journal, isolation_level=None)) as other:
@@ -164,7 +165,7 @@ def test_a_foreign_reader(tmp_path: Path, forked: Command) -> None:
             before = other.execute(query).fetchone()
             process.kill()
             process.communicate()
-            process = started(job)
+            process = started(evolve(job, options=()))
             finished(job, there, process)
             assert other.execute(query).fetchone() == before
     assert 0 < before[0] < ROWS
