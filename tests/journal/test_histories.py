@@ -43,8 +43,8 @@ from sunshine_async.rows import Row
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
 
-HISTORIES = int(os.environ.get("HISTORIES", sized("500", "100")))
-IN_POSTGRES = sized(200, 12)
+HISTORIES = int(os.environ.get("HISTORIES", sized("500", "60")))
+IN_POSTGRES = sized(200, 6)
 PARTS = 10
 IN_MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)  # noqa: S108
 """Where many journals, each with many writes, cost no disk; None: there is no such place."""

@@ -13,6 +13,8 @@ from killing import SUNSHINE, Importing, emulator, ended, judged, play
 from support.forking import REAL, Command
 from support.size import sized
 
+pytestmark = pytest.mark.waits
+
 CALM = ("--latency", "0.02")
 ROWS = sized(1500, 300)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from attrs import define
 from killing import SUNSHINE, emulator
@@ -62,7 +63,27 @@ def wait(ready: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
     while not ready():
         assert time.monotonic() < until
-        time.sleep(0.02)
+        time.sleep(sized(0.02, 0.05))
+
+
+def number_of_workers(address: str) -> int:
+    """Return how many workers look for parts in the database at *address*."""
+    with psycopg.connect(address) as connection:
+        try:
+            found = connection.execute("SELECT count(*) FROM procrastinate_workers").fetchone()
+        except psycopg.errors.UndefinedTable:  # the first worker makes the table
+            return 0
+    return int(found[0]) if found else 0
+
+
+def stop_in_part(working: Working) -> None:
+    """Stop the worker, with ``SIGSTOP``, while a part is under way."""
+    while True:
+        wait(lambda: working.has_part)
+        working.process.send_signal(signal.SIGSTOP)
+        if working.has_part:
+            return
+        working.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.waits
@@ -83,13 +104,14 @@ def test_a_killed_and_a_stopped_worker(
             worker(logs[1], REAL, database, env) as stopped,
             worker(logs[2], forked, database, env) as left,
         ):
+            wait(lambda: number_of_workers(address) == 3)
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [*forked, "import", str(file), "--mode", "create", "--cluster", database,
                  "--parts", str(PARTS), "--json", *OPTIONS],
                 env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             wait(lambda: len(there.users()) > ROWS // 20 and killed.has_part and stopped.has_part)
-            stopped.process.send_signal(signal.SIGSTOP)
+            stop_in_part(stopped)
             killed.process.kill()
             if restarted:
                 postgres.stop()

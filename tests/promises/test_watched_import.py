@@ -12,17 +12,28 @@ from random import Random
 from threading import Event, Thread
 from typing import Any
 
+import pytest
 from attrs import evolve
 from killing import SUNSHINE, Importing, Process, emulator, ended, judged
-from support.forking import Command
+from support.forking import REAL, Command
 from support.size import sized
 
 from sunshine_async.jobs.source import LIVE
 from sunshine_async.journal import JournalReader, State
 
-ROWS = sized(3000, 400)
+pytestmark = pytest.mark.waits
+
+ROWS = sized(3000, 200)
+SLOW = sized((), ("--rate", "50"))
+"""Options of an import that is still under way when the import is killed."""
 KILLS = sized(6, 1)
 LOOK_EVERY = sized(0.01, 0.1)  # seconds
+
+
+def slow_import(folder: Path, there: Process, command: Command) -> Importing:
+    """Return an import of all rows, in a full run in a process of its own."""
+    rows, start = SUNSHINE.people(ROWS), sized(REAL, command)
+    return Importing(folder, there.base_url, "create", rows, SLOW, command=start)
 
 
 def watch(job: Importing, command: Command) -> "subprocess.Popen[str]":
@@ -87,7 +98,7 @@ def test_watchers_are_killed(tmp_path: Path, forked: Command) -> None:
     """An import goes on, and sends no request twice, while watchers are killed beside the import."""
     random = Random(1)
     with emulator(tmp_path, "--latency", "0.1", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
+        job = slow_import(tmp_path, there, forked)
         process = started(job)
         with looks(job) as seen:
             for number in range(KILLS):
@@ -109,7 +120,7 @@ def test_watchers_are_killed(tmp_path: Path, forked: Command) -> None:
 def test_the_import_is_killed(tmp_path: Path, forked: Command) -> None:
     """A watcher tells the truth about a killed import; no look keeps the next start out."""
     with emulator(tmp_path, "--latency", "0.02", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
+        job = slow_import(tmp_path, there, forked)
         process = started(job)
         with looks(job) as seen:
             for number in range(1, KILLS + 1):
@@ -127,9 +138,8 @@ def test_the_import_is_killed(tmp_path: Path, forked: Command) -> None:
 
 def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
     """While calls are paused on request, or held in an outage, a look tells the reason, and only then."""
-    rows = sized(ROWS, 200)  # after the refusal the import is slow
     with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(rows))
+        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
         job = evolve(job, command=forked, options=("--rate", "100"))
 
         def live() -> dict[str, Any]:
@@ -137,7 +147,7 @@ def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
             return found
 
         process = started(job)
-        wait_until(lambda: done(job) > rows // 10)
+        wait_until(lambda: done(job) > ROWS // 10)
         assert (live()["held"], live()["paused_until"]) == (None, 0.0)
         there.spoil({"status": 429, "retry_after": 3})
         wait_until(lambda: live()["paused_until"] > time.time())
@@ -148,14 +158,14 @@ def test_the_reason_of_a_wait(tmp_path: Path, forked: Command) -> None:
         wait_until(lambda: live()["held"] is None)
         said, noted = ended(process, there)
         assert process.returncode == 0, noted
-        assert json.loads(said)["done"] == rows
+        assert json.loads(said)["done"] == ROWS
         assert judged(job, there).right
 
 
 def test_a_foreign_reader(tmp_path: Path, forked: Command) -> None:
     """A read that another program holds open, from before a start to the end, blocks nothing."""
     with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
-        job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS))
+        job = slow_import(tmp_path, there, forked)
         process = started(job)
         wait_until(lambda: done(job) > ROWS // 10)
         with closing(sqlite3.connect(job.journal, isolation_level=None)) as other:
@@ -164,7 +174,7 @@ def test_a_foreign_reader(tmp_path: Path, forked: Command) -> None:
             before = other.execute(query).fetchone()
             process.kill()
             process.communicate()
-            process = started(job)
+            process = started(evolve(job, options=()))
             finished(job, there, process)
             assert other.execute(query).fetchone() == before
     assert 0 < before[0] < ROWS
