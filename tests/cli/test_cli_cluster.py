@@ -80,7 +80,7 @@ def test_an_import_by_a_worker(
     for said in map(words, (result.stdout, shown.stdout)):
         assert "done │ 20 (created)" in said
         assert "3 of 3 parts have ended" in said
-        assert "21 bad" in said
+        assert "line 21" in said or "21 bad" in said
     assert json.loads(data.stdout)["outcomes"] == {"created": 20}
     assert json.loads(again.stdout)["parts"] == "3 of 3 parts have ended"
     assert effects(emulator, "sunshine") == {"create": 20}
@@ -143,7 +143,7 @@ def test_a_watched_import(call: Call, forked: Command, env: Mapping[str, str], d
         working.start()
         result = call("job", "show", database, "--watch")
         working.join()
-    assert "0 of 1 parts have ended, 0 rows." in words(result.stderr)
+    assert "0 of 1 parts have ended" in words(result.stderr)
     assert "1 of 1 parts have ended" in words(result.stdout)
 
 

@@ -23,16 +23,12 @@ from support.size import sized
 from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Ending, JournalError, Mode, open_rows, partition
-from sunshine_async.jobs.cluster import (
-    Cluster,
-    ClusterPlan,
-    ImportState,
-    journal_of,
-    open_cluster,
-    read_import,
-)
+from sunshine_async.jobs.cluster import Cluster, open_cluster
+from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of
+from sunshine_async.jobs.cluster_reader import ImportReader, open_import
 from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError
 from sunshine_async.jobs.options import Duplicates, JobOptions
+from sunshine_async.jobs.report import Report
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
@@ -135,18 +131,23 @@ async def working(
                 worker.stop()
 
 
-async def done(cluster: Cluster, plan: ClusterPlan) -> ImportState:
-    """Submit *plan*, and return the state of the import at the end."""
+async def done(cluster: Cluster, plan: ClusterPlan) -> Report:
+    """Submit *plan*, and return the report of the import at the end."""
     number = await cluster.submit(plan)
-    async for endings in cluster.watch(number):
-        assert len(endings) == plan.part.count
-    return await state_of(cluster)
+    async for state in cluster.watch(number):
+        assert len(state.parts) == plan.part.count
+    return await report_of(cluster)
 
 
-async def state_of(cluster: Cluster) -> ImportState:
-    state = await to_thread.run_sync(read_import, cluster.place)
-    assert state is not None
-    return state
+async def report_of(cluster: Cluster) -> Report:
+    with closing(await reader_of(cluster)) as reader:
+        return await to_thread.run_sync(reader.total)
+
+
+async def reader_of(cluster: Cluster) -> ImportReader:
+    reader = await to_thread.run_sync(open_import, cluster.place)
+    assert reader is not None
+    return reader
 
 
 async def rows_in(cluster: Cluster, query: str) -> Any:
@@ -157,18 +158,20 @@ async def rows_in(cluster: Cluster, query: str) -> Any:
 async def test_workers_share_an_import(cluster: Cluster, emulator: Emulator, file: Path) -> None:
     """Each row is sent once, the reports add up, and the file leaves the database; again, nothing is sent."""
     write(file, people(ROWS))
-    assert read_import(cluster.place) is None
+    assert open_import(cluster.place) is None
     async with working(cluster.place, emulator.transport(), number=2) as (_, notes):
-        state = await done(cluster, plan_of(file))
+        report = await done(cluster, plan_of(file))
         again = await done(cluster, plan_of(file))
 
-    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
-    assert state.report.requests == ROWS
-    assert state.report.seconds > 0
-    assert state.progress == "4 of 4 parts have ended"
-    assert (state.report.ending, state.plan.source) == (Ending.ALL, "users.jsonl")
+    assert counts(report) == (ROWS, 0, 0, 0, 0)
+    assert report.requests == ROWS
+    assert report.seconds > 0
+    assert report.ending is Ending.ALL
+    with closing(await reader_of(cluster)) as reader:
+        assert reader.progress == "4 of 4 parts have ended"
+        assert reader.plan.source == "users.jsonl"
     assert effects(emulator, "sunshine") == {"create": ROWS}
-    assert counts(again.report) == counts(state.report)
+    assert counts(again) == counts(report)
     assert await rows_in(cluster, "SELECT * FROM sunshine_cluster.chunks") == []
     assert await rows_in(cluster, "SELECT * FROM procrastinate_jobs") == []
     assert min(note for note in notes if "Begun" in note) == "Begun: part 1 of 4 of users.jsonl"
@@ -184,11 +187,12 @@ async def test_the_options_and_the_rows_travel(
         write(file, people(9, changed=3))
         options = {"duplicates": Duplicates.FIRST, "concurrency": "auto", "keep_bodies": True}
         plan = plan_of(file, mode=Mode.UPSERT, is_shared=True, **options)
-        state = await done(cluster, plan)
+        report = await done(cluster, plan)
 
-    assert ClusterPlan.from_text(plan.text) == plan == state.plan
-    assert state.report.outcomes["unchanged"] == 7
-    assert state.report.done == 9
+    with closing(await reader_of(cluster)) as reader:
+        assert ClusterPlan.from_text(plan.text) == plan == reader.plan
+    assert report.outcomes["unchanged"] == 7
+    assert report.done == 9
 
 
 async def test_a_changed_file_ends_the_part(
@@ -199,15 +203,15 @@ async def test_a_changed_file_ends_the_part(
     plan = plan_of(file, is_shared=True, into=2)
     write(file, people(8))
     async with working(cluster.place, emulator.transport()):
-        state = await done(cluster, plan)
-        assert state.report.ending is Ending.GAVE_UP
-        assert "part 1: " in (state.report.reason or "")
-        assert "is not the file that was partitioned" in (state.report.reason or "")
+        report = await done(cluster, plan)
+        assert report.ending is Ending.GAVE_UP
+        assert "part 1: " in (report.reason or "")
+        assert "is not the file that was partitioned" in (report.reason or "")
         assert effects(emulator, "sunshine") == {}
         with pytest.raises(ConfigurationError, match=r"isn't finished, of users\.jsonl"):
             await cluster.submit(plan_of(file, into=2))
-        state = await done(cluster, plan_of(file, into=2, accept_changed_source=True))
-    assert counts(state.report) == (8, 0, 0, 0, 0)
+        report = await done(cluster, plan_of(file, into=2, accept_changed_source=True))
+    assert counts(report) == (8, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -229,8 +233,10 @@ async def test_another_import_needs_another_name(
     assert "pass-word" not in str(caught.value)
     named = evolve(cluster, place=evolve(cluster.place, job="other"))
     assert await named.submit(plan_of(file, **change)) > 1
-    assert (await state_of(named)).endings == [None] * change.get("into", 4)
-    assert (await state_of(cluster)).progress == "0 of 4 parts have ended"
+    with closing(await reader_of(named)) as reader:
+        assert reader.endings == [None] * change.get("into", 4)
+    with closing(await reader_of(cluster)) as reader:
+        assert reader.progress == "0 of 4 parts have ended"
 
 
 async def test_a_stopped_worker_gives_back_its_part(
@@ -248,8 +254,8 @@ async def test_a_stopped_worker_gives_back_its_part(
         await notes.wait_for("Stopped: part 1 of 1")
     assert effects(emulator, "sunshine") == {"create": 1}  # the first call goes alone
     async with working(cluster.place, emulator.transport()):
-        state = await done(cluster, plan)
-    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
+        report = await done(cluster, plan)
+    assert counts(report) == (ROWS, 0, 0, 0, 0)
     assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
@@ -276,7 +282,7 @@ async def test_a_part_that_another_worker_has_is_tried_again(
     with closing(journal):
         async with working(cluster.place, emulator.transport()) as ([worker], _):
             number = await cluster.submit(plan_of(file, into=1))
-            with pytest.raises(JournalError, match="is in use by another process"):
+            with pytest.raises(TryAgainError, match="is in use by another process"):
                 await worker.run_part(number, 0)
             assert effects(emulator, "sunshine") == {}
             await to_thread.run_sync(journal.close)
@@ -300,9 +306,9 @@ async def test_an_owner_that_has_lost_the_part_ends_nothing(
             slow.go_on.set()
             await notes.wait_for("Left to other workers: part 1 of 1")
             await anyio.lowlevel.checkpoint()
-            assert await cluster.endings(number) == [(None, None)]
-        endings = [endings async for endings in cluster.watch(number)]
-        assert endings[-1] == [(Ending.ALL.value, None)]
+            assert (await cluster.state(number)).parts == [(None, None)]
+        states = [state async for state in cluster.watch(number)]
+        assert states[-1].parts == [(Ending.ALL.value, None)]
     assert effects(emulator, "sunshine") == {"create": 9}
 
 
@@ -315,8 +321,8 @@ async def test_the_part_of_a_lost_worker_returns(
     taken = "UPDATE procrastinate_jobs SET status = 'doing' RETURNING id"
     assert len(await rows_in(cluster, taken)) == 2
     async with working(cluster.place, emulator.transport(), heartbeat=0.6):
-        state = await done(cluster, plan_of(file, into=2))
-    assert state.report.done == 9
+        report = await done(cluster, plan_of(file, into=2))
+    assert report.done == 9
 
 
 async def test_a_worker_that_counts_as_gone_begins_anew(
@@ -328,9 +334,9 @@ async def test_a_worker_that_counts_as_gone_begins_anew(
         forgotten = "DELETE FROM procrastinate_workers RETURNING id"
         while not await rows_in(cluster, forgotten):
             pass
-        state = await done(cluster, plan_of(file, into=1))
+        report = await done(cluster, plan_of(file, into=1))
         await notes.wait_for("trying again")
-    assert state.report.done == 9
+    assert report.done == 9
 
 
 async def test_the_database_goes_and_comes_back(
@@ -345,8 +351,7 @@ async def test_the_database_goes_and_comes_back(
             tasks.start_soon(_restart, postgres, slow)
             async for _ in cluster.watch(number):
                 pass
-    state = await state_of(cluster)
-    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
+    assert counts(await report_of(cluster)) == (ROWS, 0, 0, 0, 0)
     assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
@@ -364,7 +369,7 @@ async def _open(place: PostgresPlace) -> None:
 
 
 async def _read(place: PostgresPlace) -> None:
-    read_import(place)
+    open_import(place)
 
 
 @pytest.mark.parametrize("act", [_open, _read])
@@ -407,11 +412,13 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
     seen: list[Any] = []
 
     async def watch() -> None:
-        seen.extend([endings async for endings in cluster.watch(number)])
+        seen.extend([state.parts async for state in cluster.watch(number)])
 
     waiting = (
         "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
+    plan, has_ended = await cluster.plan(number, 0)
+    assert not has_ended
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             async with cluster.connection() as connection:
@@ -419,5 +426,5 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
                 tasks.start_soon(watch)
                 while not await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {waiting}"):
                     pass
-            await cluster.end(number, 0, Ending.ALL, None)
+            await cluster.end(number, 0, plan, Ending.ALL, None)
     assert seen[-1] == [(Ending.ALL.value, None)]
