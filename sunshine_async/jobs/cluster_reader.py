@@ -32,12 +32,14 @@ from sunshine_async.jobs.timeline import Timeline, parallel, read_timeline
 from sunshine_async.journal import Found, JournalError, State
 from sunshine_async.journal.postgres_database import reason_of
 from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReader
+from sunshine_async.journal.postgres_sql import RUNNING
 from sunshine_async.journal.reader import PAGE, read_pages
 from sunshine_async.journal.sql import SELECT_TIMELINES
 
 _HAS_JOURNAL: Final = (
     "SELECT to_regclass(name || '.version') IS NOT NULL FROM unnest(?::text[]) AS name"
 )
+_NOTHING: Final = "SELECT false"
 _SEARCH: Final = "SELECT set_config('search_path', ?, false)"
 _IN_MEMORY: Final = 10_000  # rows of all parts
 _SHOWN: Final = 3  # reasons
@@ -61,13 +63,15 @@ class ImportReader(PostgresReader):
         self._number: Final = number
         names = [journal_of(place, number, index).schema for index in range(plan.part.count)]
         self._names: Final = names
+        self._busy = 0  # parts that workers have
         self._begun: Sequence[str] = ()  # the schemas of the journals that are there
 
     @property
     def progress(self) -> str:
-        """The number of parts that have ended, in words."""
-        ended = sum(ending is not None for ending in self.endings)
-        return f"{ended} of {len(self.endings)} parts have ended"
+        """The number of parts that have ended, and that workers have, in words."""
+        ended = len(self.endings) - self.endings.count(None)
+        under_way = f", {self._busy or 'none'} under way" if None in self.endings else ""
+        return f"{ended} of {len(self.endings)} parts have ended{under_way}"
 
     @property
     def running(self) -> bool:
@@ -82,6 +86,10 @@ class ImportReader(PostgresReader):
         self.reasons = [reason for _, reason in parts]
         known = super()._fetch_all(_HAS_JOURNAL, (self._names,))
         self._begun = [name for name, [exists] in zip(self._names, known, strict=True) if exists]
+        owned = " UNION ALL ".join(
+            RUNNING.replace(" owner ", f" {name}.owner ") for name in self._begun
+        )
+        self._busy = sum(has_owner for [has_owner] in super()._fetch_all(owned or _NOTHING))
 
     def about(self) -> dict[str, str]:
         """Return the facts about the import, and the sums over all parts."""

@@ -118,20 +118,20 @@ class ClusterWorker:
             has_part = journal.lease is None or journal.lease.state is LeaseState.VALID
         finally:
             await to_thread.run_sync(journal.close)
-        verdict, ending, reason = result.verdict, result.ending, result.reason
+        verdict, reason = result.verdict, result.reason
         if not has_part:
             self.note(f"Left to other workers: {self._name}")
         elif verdict is Verdict.ENDED:
-            await self.cluster.end(number, index, plan, ending, reason)
-            self._tell(ending, reason)
+            await self.cluster.end(number, index, plan, result.ending, reason)
+            self._tell(result.ending, reason)
             return
         elif verdict is Verdict.AGAIN:
             self._tell(Ending.STOPPED, reason)
         else:
-            await self._leave(number, index, str(reason))
             if verdict is Verdict.HOPELESS:
-                self._failure = str(reason)
+                self._failure = self._left = str(reason)
                 self.stop()
+            await self._leave(number, index, str(reason))
         raise TryAgainError(str(reason))
 
     def _tell(self, ending: Ending, reason: str | None) -> None:
@@ -139,8 +139,9 @@ class ClusterWorker:
 
     async def _leave(self, number: int, index: int, reason: str) -> None:
         """Leave a part to other workers: tell the reason once, here and in the database."""
-        if reason != self._left:
-            self.note(f"Left to other workers: {self._name}: {reason}")
+        news = "" if reason == self._left else f": {reason}"
+        if news or self._failure:
+            self.note(f"Left to other workers: {self._name}{news}")
         self._left = reason
         await self.cluster.leave(number, index, f"worker on {platform.node()}: {reason}")
         await anyio.sleep(self.cluster.pause)  # before the queue has the next part

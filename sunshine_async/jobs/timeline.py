@@ -23,7 +23,7 @@ SHORTEST: Final = 0.1
 SAVE_EVERY: Final = 5.0
 """Seconds between two copies of the timeline for a journal: a kill loses no more."""
 _LONGEST_SAMPLE: Final = 1.0  # seconds
-_GAP: Final = 60.0  # seconds
+_GAP: Final = 10.0  # seconds
 _FORMAT: Final = 1  # of a timeline as text
 _NON_TEXT_KEYS: Final = orjson.OPT_NON_STR_KEYS
 
@@ -118,7 +118,7 @@ class Timeline:
 def parallel(timelines: Iterable[Timeline]) -> list[Timeline]:
     """Return the *timelines* of jobs that ran at the same time as one timeline for each run of all.
 
-    A run ends where no job runs for a minute. Pauses at the same time count once.
+    A run ends where no job runs for ten seconds. Pauses at the same time count once.
     """
     runs: list[tuple[list[Timeline], float]] = []  # each with the time of the end
     for timeline in sorted(timelines, key=lambda timeline: timeline.started_at):

@@ -236,7 +236,7 @@ async def test_another_import_needs_another_name(
     with closing(await reader_of(named)) as reader:
         assert reader.endings == [None] * change.get("into", 4)
     with closing(await reader_of(cluster)) as reader:
-        assert reader.progress == "0 of 4 parts have ended"
+        assert reader.progress == "0 of 4 parts have ended, none under way"
 
 
 async def test_a_stopped_worker_gives_back_its_part(
