@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import anyio
 import typer
 from anyio import to_thread
+from attrs import evolve
 
 from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
@@ -29,16 +30,16 @@ from sunshine_async.cli.options import (
     option,
 )
 from sunshine_async.cli.output import Printer
+from sunshine_async.cli.report_file import ReportFile, journal_page
 from sunshine_async.cli.run_job import ImportPlan, JobResult
 from sunshine_async.cli.services import ConnectionOptions, can_prompt, find_service
 from sunshine_async.jobs import RowFile, partition
 from sunshine_async.journal import JournalQueries, Place, open_reader
 
 _OF_WORKERS: Final = (
-    "rate", "pace_address", "base_url", "app_id", "key_id", "secret_file", "journal", "report",
-    "show_data",
+    "rate", "pace_address", "base_url", "app_id", "key_id", "secret_file",
 )  # fmt: skip
-"""Options of an import that have no effect on a cluster."""
+"""Options of an import that the workers have."""
 _NOISY: Final = ("procrastinate", "psycopg.pool")
 """Loggers that are silent: the notes say the same, without tracebacks."""
 _EXTRA: Final = "a cluster needs Procrastinate: pip install 'sunshine-async[cluster]'"
@@ -99,22 +100,23 @@ SharedFile = Annotated[
 def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Printer) -> int:
     """Give the parts of *rows* to the workers, wait for the end, and return the exit status."""
     values = context.params
-    for name in _OF_WORKERS:
+    for name in (*_OF_WORKERS, "journal"):
         if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE":
             shown = name.replace("_", "-").removesuffix("-address")
-            message = (
-                f"--{shown} has no effect with --cluster: leave it out, or give it to the worker"
-            )
+            instead = "or give it to the worker"
+            if name not in _OF_WORKERS:
+                instead = "the database of the cluster has the journals"
+            message = f"--{shown} has no effect with --cluster: leave it out, {instead}"
             raise ConfigurationError(message)
     first = partition(rows, plan.service.task(plan.mode), into=values["parts"])[0]
     stored = _import("jobs.cluster_plan").ClusterPlan(
         part=first, source=rows.name, is_shared=values["shared_file"], options=plan.options,
         command=shlex.join(plan.command),
     )  # fmt: skip
-    return anyio.run(_submit, values["cluster"], stored, printer)
+    return anyio.run(_submit, values["cluster"], stored, plan.report, printer)
 
 
-async def _submit(place: Place, stored: Any, printer: Printer) -> int:
+async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: Printer) -> int:
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     async with _import("jobs.cluster").open_cluster(place) as cluster:
@@ -132,10 +134,13 @@ async def _submit(place: Place, stored: Any, printer: Printer) -> int:
             report, missing=0, file=reader.plan.source, service=part.service, mode=part.mode.value,
             parts=reader.progress,
         )  # fmt: skip
+        if page is not None:
+            page.write(journal_page(reader, show_data=page.show_data))
+            printer.print_note(f"Report: {page.path}")
     return JobResult(report, read=report.rows + report.waiting).status
 
 
-def _news(state: Any, before: Any, place: Place) -> Iterator[str]:
+def _news(state: Any, before: Any, place: Any) -> Iterator[str]:
     """Yield notes about the changes of an import since the state *before*, if any."""
     reasons = set[str | None]() if before is None else {reason for _, reason in before.parts}
     for part, (ending, reason) in enumerate(state.parts, 1):
@@ -145,7 +150,7 @@ def _news(state: Any, before: Any, place: Place) -> Iterator[str]:
     if before is None or state.ended != before.ended:
         yield f"{state.ended} of {len(state.parts)} parts have ended."
     if not state.workers and state.ended < len(state.parts) and (before is None or before.workers):
-        yield _NO_WORKER.format(shlex.quote(str(place)))
+        yield _NO_WORKER.format(shlex.quote(str(evolve(place, job=""))))
 
 
 def open_any_journal(place: Place) -> JournalQueries:

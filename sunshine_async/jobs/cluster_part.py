@@ -21,7 +21,7 @@ from sunshine_async._calls.client import Client
 from sunshine_async.errors import ConfigurationError, SunshineError
 from sunshine_async.jobs.cluster import Cluster
 from sunshine_async.jobs.cluster_plan import ClusterPlan
-from sunshine_async.jobs.job import Job
+from sunshine_async.jobs.job import TOO_MANY, Job
 from sunshine_async.jobs.journaled import JournaledJob, app_of
 from sunshine_async.jobs.report import Cause, Ending
 from sunshine_async.jobs.tasks import SERVICES
@@ -29,9 +29,6 @@ from sunshine_async.journal import JobJournal
 from sunshine_async.journal.postgres_database import reason_of
 from sunshine_async.rows import SourceError
 
-_TOO_MANY: Final = (
-    "more than {} rows of the import failed, are unknown or bad; the limit is yours (max_failures)"
-)
 _OTHER_TARGET: Final = (
     "the import goes to {}, as its first worker was told, and this worker was told {}. Give all "
     "workers the same app and address"
@@ -96,7 +93,7 @@ class FailureLimit:
             before = job.earlier_troubles if self._earlier is None else self._earlier
             own = job.report.troubles - before
         if self._others + own > self.limit:
-            job.give_up(_TOO_MANY.format(self.limit))
+            job.give_up(TOO_MANY.format(self.limit))
 
 
 @define(eq=False)

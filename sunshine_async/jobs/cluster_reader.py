@@ -1,7 +1,7 @@
 """The journals of all parts of an import, read as one: counts, rows in the order of the file, times."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -26,7 +26,6 @@ from sunshine_async.jobs.source import (
     PROGRESS,
     REASON,
     SUMS,
-    is_finished,
 )
 from sunshine_async.jobs.timeline import Timeline, parallel, read_timeline
 from sunshine_async.journal import Found, JournalError, State
@@ -39,7 +38,6 @@ from sunshine_async.journal.sql import SELECT_TIMELINES
 _HAS_JOURNAL: Final = (
     "SELECT to_regclass(name || '.version') IS NOT NULL FROM unnest(?::text[]) AS name"
 )
-_NOTHING: Final = "SELECT false"
 _SEARCH: Final = "SELECT set_config('search_path', ?, false)"
 _IN_MEMORY: Final = 10_000  # rows of all parts
 _SHOWN: Final = 3  # reasons
@@ -63,14 +61,14 @@ class ImportReader(PostgresReader):
         self._number: Final = number
         names = [journal_of(place, number, index).schema for index in range(plan.part.count)]
         self._names: Final = names
-        self._busy = 0  # parts that workers have
         self._begun: Sequence[str] = ()  # the schemas of the journals that are there
+        self._owned: Collection[str] = ()  # of these: those that workers have
 
     @property
     def progress(self) -> str:
         """The number of parts that have ended, and that workers have, in words."""
         ended = len(self.endings) - self.endings.count(None)
-        under_way = f", {self._busy or 'none'} under way" if None in self.endings else ""
+        under_way = f", {len(self._owned) or 'none'} under way" if None in self.endings else ""
         return f"{ended} of {len(self.endings)} parts have ended{under_way}"
 
     @property
@@ -86,10 +84,13 @@ class ImportReader(PostgresReader):
         self.reasons = [reason for _, reason in parts]
         known = super()._fetch_all(_HAS_JOURNAL, (self._names,))
         self._begun = [name for name, [exists] in zip(self._names, known, strict=True) if exists]
-        owned = " UNION ALL ".join(
+        running = " UNION ALL ".join(
             RUNNING.replace(" owner ", f" {name}.owner ") for name in self._begun
         )
-        self._busy = sum(has_owner for [has_owner] in super()._fetch_all(owned or _NOTHING))
+        owned = super()._fetch_all(running) if running else ()
+        self._owned = {
+            name for name, [is_owned] in zip(self._begun, owned, strict=True) if is_owned
+        }
 
     def about(self) -> dict[str, str]:
         """Return the facts about the import, and the sums over all parts."""
@@ -113,7 +114,7 @@ class ImportReader(PostgresReader):
         about[PROGRESS] = self.progress
         if reason := self._reason():
             about[REASON] = reason
-        return {**about, **_live_of(each_part)}
+        return {**about, **self._live(facts)}
 
     def timelines(self) -> list[str]:
         """Return the timelines of the import's runs, each of all parts that ran."""
@@ -163,6 +164,22 @@ class ImportReader(PostgresReader):
         facts = {name: dict(self._fetch_in(name, query, ())) for name in self._begun}
         return {name: each for name, each in facts.items() if "state" in each}
 
+    def _live(self, facts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """Return the counts of all parts as those of one running job; *total* 0: nobody knows."""
+        lives = {name: orjson.loads(each[LIVE]) for name, each in facts.items() if LIVE in each}
+        if not lives:
+            return {}
+        running = [live for name, live in lives.items() if name in self._owned]
+        held = (live["held"] for live in running if live["held"] is not None)
+        live = {
+            "rows": sum(live["rows"] for live in lives.values()), "total": 0,
+            "not_done": sum(live["not_done"] for live in lives.values()),
+            "rate": sum(live["rate"] for live in running), "held": next(held, None),
+            "at": max(live["at"] for live in lives.values()),
+            "paused_until": max((live["paused_until"] for live in running), default=0.0),
+        }  # fmt: skip
+        return {LIVE: orjson.dumps(live).decode()}
+
     def _runs(self, facts: Mapping[str, Mapping[str, str]]) -> list[Timeline]:
         """Return the timeline of each run of the import on this file."""
         timelines: list[Timeline] = []
@@ -176,26 +193,6 @@ class ImportReader(PostgresReader):
             ending = worst(self.endings)
             runs[-1].ending = ending and ending.value
         return runs
-
-
-def _live_of(facts: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return the counts of the running parts as the counts of one job; *total* 0: nobody knows."""
-    lives = [(orjson.loads(fact[LIVE]), is_finished(fact)) for fact in facts if LIVE in fact]
-    if not lives:
-        return {}
-    each, running = (
-        [live for live, _ in lives],
-        [live for live, has_ended in lives if not has_ended],
-    )
-    held = [live["held"] for live in running if live["held"] is not None]
-    live = {
-        "rows": sum(live["rows"] for live in each), "total": 0,
-        "not_done": sum(live["not_done"] for live in each),
-        "rate": sum(live["rate"] for live in running), "held": next(iter(held), None),
-        "at": max(live["at"] for live in each),
-        "paused_until": max((live["paused_until"] for live in running), default=0.0),
-    }  # fmt: skip
-    return {LIVE: orjson.dumps(live).decode()}
 
 
 def open_import(place: PostgresPlace) -> ImportReader | None:

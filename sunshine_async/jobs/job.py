@@ -30,6 +30,7 @@ from sunshine_async.jobs.timeline import Recorder
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 NO_BETTER: Final = "no row would fare better: {}"
+TOO_MANY: Final = "more than {} rows failed, are unknown or bad; the limit is yours (max_failures)"
 ONLY_REFUSED: Final = "the service has refused all calls for too long: {}"
 _LINGER: Final = 1.0  # seconds that a batch waits to be full, if a pipe is slow
 
@@ -249,8 +250,7 @@ class Job:
     def _check_failures(self) -> None:
         limit = self._options.max_failures
         if limit is not None and self.report.troubles - (self.earlier_troubles or 0) > limit:
-            bad = f"more than {limit} rows failed, are unknown or bad"
-            self.give_up(f"{bad}; the limit is yours (max_failures)")
+            self.give_up(TOO_MANY.format(limit))
 
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""
