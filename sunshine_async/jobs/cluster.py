@@ -32,7 +32,7 @@ from sunshine_async.jobs.cluster_plan import (
     ClusterPlan,
 )
 from sunshine_async.jobs.report import Ending
-from sunshine_async.journal.postgres_database import reason_of
+from sunshine_async.journal.postgres_database import ascii_text, plain_text, reason_of
 from sunshine_async.journal.postgres_journal import PostgresPlace
 
 QUEUE: Final = "sunshine-async"
@@ -184,8 +184,9 @@ class Cluster:
     async def state(self, number: int) -> ClusterState:
         """Return the state of an import."""
         async with self.connection() as connection:
-            parts = await (await connection.execute(SELECT_PARTS, (number,))).fetchall()
+            found = await (await connection.execute(SELECT_PARTS, (number,))).fetchall()
             [(workers,)] = await (await connection.execute(_COUNT_WORKERS, (HEARTBEAT,))).fetchall()
+        parts = [(ending, reason and plain_text(reason)) for ending, reason in found]
         return ClusterState(parts, workers)
 
     async def watch(self, number: int) -> AsyncIterator[ClusterState]:
@@ -202,13 +203,13 @@ class Cluster:
     async def leave(self, number: int, index: int, reason: str | None) -> None:
         """Record the *reason* why a worker has left a part; None: a worker has the part."""
         async with self.connection() as connection:
-            await connection.execute(_SET_REASON, (reason, number, index))
+            await connection.execute(_SET_REASON, (reason and ascii_text(reason), number, index))
 
     async def end(
         self, number: int, index: int, plan: ClusterPlan, ending: Ending, reason: str | None
     ) -> None:
         """Record the end of a part with *plan*; delete the file after the last part."""
-        values = (ending.value, reason, number, index, plan.text)
+        values = (ending.value, reason and ascii_text(reason), number, index, plan.text)
         async with self.connection() as connection:
             await connection.execute(LOCK)  # of two last parts, one sees both
             await connection.execute(_END_PART, values)

@@ -1,4 +1,4 @@
-"""The run of a part at a worker: the verdict on the part, and the limit of rows not done.
+"""The run of a part at a worker, the verdict on the part, and the count of rows not done in all parts.
 
 A fault belongs to a row, which is then an outcome of the job, or to more than a row (`VERDICTS`):
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from enum import Enum
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 import psycopg
 from anyio import to_thread
@@ -21,7 +21,7 @@ from sunshine_async._calls.client import Client
 from sunshine_async.errors import ConfigurationError, SunshineError
 from sunshine_async.jobs.cluster import Cluster
 from sunshine_async.jobs.cluster_plan import ClusterPlan
-from sunshine_async.jobs.job import TOO_MANY, Job
+from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob, app_of
 from sunshine_async.jobs.report import Cause, Ending
 from sunshine_async.jobs.tasks import SERVICES
@@ -63,40 +63,6 @@ class PartResult:
 
 
 @define(eq=False)
-class FailureLimit:
-    """The most rows of an import, in all parts together, that may fail, be unknown or bad.
-
-    The *job* of the part *index* gives up once there are more; the counts of the other parts are
-    those of the last `count`.
-    """
-
-    cluster: Cluster
-    number: int
-    index: int
-    limit: int
-    job: Job | None = None
-    _others: int = 0
-    _earlier: int | None = None  # rows not done in the part before the import was submitted
-
-    async def count(self) -> None:
-        """Tell the other workers the count of the part, and learn theirs."""
-        job = cast("Job", self.job)
-        self._others, self._earlier = await self.cluster.count_troubles(
-            self.number, self.index, earlier=job.earlier_troubles, troubles=job.report.troubles
-        )
-        self.check()
-
-    def check(self, _: object = None) -> None:
-        """End the job if there are more rows not done than the limit."""
-        job, own = cast("Job", self.job), 0
-        if job.earlier_troubles is not None:  # else the journal isn't read yet
-            before = job.earlier_troubles if self._earlier is None else self._earlier
-            own = job.report.troubles - before
-        if self._others + own > self.limit:
-            job.give_up(TOO_MANY.format(self.limit))
-
-
-@define(eq=False)
 class PartRunner:
     """Runs parts of imports, one at a time, through the clients that *connect* makes by service."""
 
@@ -104,7 +70,7 @@ class PartRunner:
     connect: Callable[[str], Client]
     stopped: bool = False
     _job: Job | None = field(default=None, init=False)
-    _limit: FailureLimit | None = field(default=None, init=False)
+    _counted: tuple[int, int] | None = field(default=None, init=False)  # import and part
     _clients: dict[str, Client] = field(factory=dict, init=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False)
 
@@ -141,7 +107,7 @@ class PartRunner:
             verdict = next(found, Verdict.ENDED)
             return PartResult(verdict, Ending.GAVE_UP, _reason_of(error))
         finally:
-            self._job = self._limit = None
+            self._job = self._counted = None
         verdict = Verdict.ENDED
         if report.ending is Ending.STOPPED:
             verdict = Verdict.AGAIN
@@ -150,10 +116,17 @@ class PartRunner:
         return PartResult(verdict, report.ending, report.reason)
 
     async def count_failures(self) -> None:
-        """Tell the other workers the number of rows not done, and learn theirs."""
-        if self._limit is not None:
-            with suppress(psycopg.OperationalError):  # while the database is away
-                await self._limit.count()
+        """Tell the other workers the number of rows not done, and learn theirs, if there is a limit."""
+        job = self._job
+        if job is None or self._counted is None:
+            return
+        earlier = job.earlier_troubles
+        with suppress(psycopg.OperationalError):  # while the database is away
+            others, first = await self.cluster.count_troubles(
+                *self._counted, earlier=earlier, troubles=job.report.troubles
+            )
+            lost = 0 if first is None or earlier is None else earlier - first  # of lost workers
+            job.count_elsewhere(others + lost)
 
     async def _open_job(
         self, journal: JobJournal, number: int, index: int, plan: ClusterPlan
@@ -168,13 +141,10 @@ class PartRunner:
         known = await self.cluster.claim(number, target)
         if known != target:
             raise ConfigurationError(_OTHER_TARGET.format(known, target))
-        options, most = plan.options, plan.options.max_failures
-        if most is not None:
-            self._limit = FailureLimit(self.cluster, number, index, most)
-            options = evolve(options, on_problem=self._limit.check)
-        job = self._job = JournaledJob(journal, client, SERVICES[service], plan.part.mode, options)
-        if self._limit is not None:
-            self._limit.job = job
+        job = JournaledJob(journal, client, SERVICES[service], plan.part.mode, plan.options)
+        self._job = job
+        if plan.options.max_failures is not None:
+            self._counted = number, index
         await self.count_failures()
         if self.stopped:
             job.stop()

@@ -30,7 +30,6 @@ from sunshine_async.jobs.timeline import Recorder
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 NO_BETTER: Final = "no row would fare better: {}"
-TOO_MANY: Final = "more than {} rows failed, are unknown or bad; the limit is yours (max_failures)"
 ONLY_REFUSED: Final = "the service has refused all calls for too long: {}"
 _LINGER: Final = 1.0  # seconds that a batch waits to be full, if a pipe is slow
 
@@ -93,6 +92,7 @@ class Job:
         """The cause, if the job gave up."""
         self.earlier_troubles: int | None = 0
         """Number of rows not done that belong to the runs before; None until the journal is read."""
+        self._troubles_elsewhere = 0
         self._has_run = False
         self._started = 0.0
         tally = client.tally
@@ -247,10 +247,17 @@ class Job:
         if hooks is not None:
             hooks.end_rows(service, mode, outcome, rows)
 
+    def count_elsewhere(self, troubles: int) -> None:
+        """Set the number of rows not done in other parts of an import: the limit is one for all."""
+        self._troubles_elsewhere = troubles
+        self._check_failures()
+
     def _check_failures(self) -> None:
-        limit = self._options.max_failures
-        if limit is not None and self.report.troubles - (self.earlier_troubles or 0) > limit:
-            self.give_up(TOO_MANY.format(limit))
+        limit, before = self._options.max_failures, self.earlier_troubles
+        own = 0 if before is None else self.report.troubles - before
+        if limit is not None and self._troubles_elsewhere + own > limit:
+            bad = f"more than {limit} rows failed, are unknown or bad"
+            self.give_up(f"{bad}; the limit is yours (max_failures)")
 
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""

@@ -1,19 +1,27 @@
 """Imports by workers: each part has one owner, and the queue may call a worker at any time."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-import httpx
 import pytest
 from anyio import to_thread
-from anyio.abc import TaskStatus
 from attrs import evolve
 from procrastinate import exceptions
 from support.clients import sunshine
+from support.clusters import (
+    Slow,
+    done,
+    people,
+    plan_of,
+    reader_of,
+    report_of,
+    rows_in,
+    working,
+)
 from support.frames import leaks
 from support.journals import counts, effects, write
 from support.patience import PATIENCE
@@ -22,137 +30,16 @@ from support.size import sized
 
 from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
-from sunshine_async.jobs import SUNSHINE, Ending, JournalError, Mode, open_rows, partition
+from sunshine_async.jobs import Ending, JournalError, Mode
 from sunshine_async.jobs.cluster import Cluster, open_cluster
 from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of
-from sunshine_async.jobs.cluster_reader import ImportReader, open_import
+from sunshine_async.jobs.cluster_reader import open_import
 from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError
-from sunshine_async.jobs.options import Duplicates, JobOptions
-from sunshine_async.jobs.report import Report
+from sunshine_async.jobs.options import Duplicates
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
-PAUSE = 0.05
 ROWS = sized(600, 60)
-
-
-class Slow(httpx.AsyncBaseTransport):
-    """A transport that waits before each request, until told to go on."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self.transport = transport
-        self.begun = anyio.Event()
-        self.go_on = anyio.Event()
-        self.answered = anyio.Event()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.begun.set()
-        await self.go_on.wait()
-        answer = await self.transport.handle_async_request(request)
-        self.answered.set()
-        return answer
-
-
-def people(number: int, *, changed: int = 0) -> list[dict[str, Any]]:
-    return [
-        {"externalId": f"user-{n}", "metadata": {"n": n * (n >= changed)}} for n in range(number)
-    ]
-
-
-def plan_of(
-    file: Path, *, into: int = 4, mode: Mode = Mode.CREATE, is_shared: bool = False, **options: Any
-) -> ClusterPlan:
-    task = SUNSHINE.task(mode)
-    with open_rows(file, task.shape) as rows:
-        part = partition(rows, task, into=into)[0]
-    return ClusterPlan(
-        part=part, source=file.name, is_shared=is_shared, options=JobOptions(**options)
-    )
-
-
-@pytest.fixture
-def place(database: str) -> PostgresPlace:
-    """Return the place of imports in a new database, where leases are short."""
-    place = parse_place(f"{database}?lease=1")
-    assert isinstance(place, PostgresPlace)
-    return place
-
-
-@pytest.fixture
-async def cluster(place: PostgresPlace) -> AsyncIterator[Cluster]:
-    """Give the cluster in a new database."""
-    async with open_cluster(place) as cluster:
-        cluster.pause = PAUSE
-        yield cluster
-
-
-class Notes(list[str]):
-    """The notes of workers, and a wait for a note."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._news = anyio.Event()
-
-    def append(self, note: str) -> None:
-        super().append(note)
-        self._news.set()
-        self._news = anyio.Event()
-
-    async def wait_for(self, text: str) -> None:
-        while not any(text in note for note in self):
-            await self._news.wait()
-
-
-@asynccontextmanager
-async def working(
-    place: PostgresPlace,
-    transport: httpx.AsyncBaseTransport,
-    *,
-    number: int = 1,
-    heartbeat: float = 30.0,
-) -> AsyncIterator[tuple[list[ClusterWorker], Notes]]:
-    """Run workers, each with connections of its own, for the length of the block."""
-    notes, workers = Notes(), list[ClusterWorker]()
-
-    async def work(task_status: TaskStatus[None]) -> None:
-        async with open_cluster(place) as cluster:
-            cluster.pause = PAUSE
-            client = sunshine(transport)
-            workers.append(ClusterWorker(cluster, lambda _: client, notes.append, heartbeat))
-            task_status.started()
-            await workers[-1].run()
-
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(number):
-                await tasks.start(work)
-            yield workers, notes
-            for worker in workers:
-                worker.stop()
-
-
-async def done(cluster: Cluster, plan: ClusterPlan) -> Report:
-    """Submit *plan*, and return the report of the import at the end."""
-    number = await cluster.submit(plan)
-    async for state in cluster.watch(number):
-        assert len(state.parts) == plan.part.count
-    return await report_of(cluster)
-
-
-async def report_of(cluster: Cluster) -> Report:
-    with closing(await reader_of(cluster)) as reader:
-        return await to_thread.run_sync(reader.total)
-
-
-async def reader_of(cluster: Cluster) -> ImportReader:
-    reader = await to_thread.run_sync(open_import, cluster.place)
-    assert reader is not None
-    return reader
-
-
-async def rows_in(cluster: Cluster, query: str) -> Any:
-    async with cluster.connection() as connection:
-        return await (await connection.execute(query.encode())).fetchall()
 
 
 async def test_workers_share_an_import(cluster: Cluster, emulator: Emulator, file: Path) -> None:
@@ -237,6 +124,42 @@ async def test_another_import_needs_another_name(
         assert reader.endings == [None] * change.get("into", 4)
     with closing(await reader_of(cluster)) as reader:
         assert reader.progress == "0 of 4 parts have ended, none under way"
+
+
+async def test_an_import_may_be_given_again_while_parts_run(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A part under way has a second task then: the part is run once, and the import ends well."""
+    write(file, people(9))
+    slow = Slow(emulator.transport())
+    async with working(cluster.place, slow, number=2):
+        await cluster.submit(plan_of(file, into=2))
+        await slow.begun.wait()
+        number = await cluster.submit(plan_of(file, into=2))
+        slow.go_on.set()
+        while await rows_in(cluster, "SELECT 1 FROM procrastinate_jobs"):
+            pass
+        state = await cluster.state(number)
+    assert state.parts == [(Ending.ALL.value, None)] * 2
+    assert effects(emulator, "sunshine") == {"create": 9}
+
+
+async def test_an_end_with_the_plan_before_does_not_count(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A changed file that comes while a part runs is sent too, after the part's end."""
+    write(file, people(9))
+    slow = Slow(emulator.transport())
+    async with working(cluster.place, slow):
+        await cluster.submit(plan_of(file, into=1))
+        await slow.begun.wait()
+        write(file, people(12))
+        number = await cluster.submit(plan_of(file, into=1, accept_changed_source=True))
+        slow.go_on.set()
+        async for _ in cluster.watch(number):
+            pass
+    assert counts(await report_of(cluster)) == (12, 0, 0, 0, 0)
+    assert effects(emulator, "sunshine") == {"create": 12}
 
 
 async def test_a_stopped_worker_gives_back_its_part(
