@@ -188,7 +188,7 @@ def worker(
 ) -> None:
     """Run parts of imports (import --cluster), one after another, until interrupted.
 
-    An interrupt gives the running part back. The parts of a worker that is killed, or stopped for 30 seconds, go to other workers.
+    An interrupt gives the running part back. The parts of a worker that is killed, or silent for --heartbeat seconds, go to other workers.
 
     A worker that can run no part ends at once, and leaves the parts for other workers: credentials are missing or refused, the app is not that of the other workers, or the service is gone.
 
