@@ -81,12 +81,7 @@ class ClusterWorker:
                 tasks.cancel_scope.cancel()
         finally:
             await self._runner.aclose()
-        if self._failure:
-            message = (
-                f"this worker can run no part: {self._failure}. The parts are left for other "
-                "workers. Mend the cause, and start the worker again"
-            )
-            raise WorkerError(message)
+        self._check()
 
     def stop(self) -> None:
         """Take no more parts; let the calls of the running part end, and give back the part."""
@@ -133,6 +128,15 @@ class ClusterWorker:
                 self.stop()
             await self._leave(number, index, str(reason))
         raise TryAgainError(str(reason))
+
+    def _check(self) -> None:
+        """Raise `WorkerError` if no part can be run."""
+        if self._failure:
+            message = (
+                f"this worker can run no part: {self._failure}. The parts are left for other "
+                "workers. Mend the cause, and start the worker again"
+            )
+            raise WorkerError(message)
 
     def _tell(self, ending: Ending, reason: str | None) -> None:
         self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")

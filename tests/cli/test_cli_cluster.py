@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TypeAlias
 
 import pytest
@@ -19,7 +19,7 @@ from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
-from sunshine_async.emulator import Emulator
+from sunshine_async.emulator import Emulator, Mishap
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -127,27 +127,53 @@ def test_the_import_tells_why_it_waits(
 ) -> None:  # fmt: skip
     """A worker with wrong settings ends once with status 3; the import has the reason, and goes on."""
     write(file, [{"externalId": f"user-{n}"} for n in range(9)])
-    options = ("--mode", "create", "--cluster", database, "--parts", "2")
-    with running(forked, env, "import", str(file), *options) as process:
-        assert process.stderr is not None
-        told: list[str] = []
-        while not told or "No worker is running" not in told[-1]:
-            told.append(process.stderr.readline())
-        worker = CliRunner().invoke(
-            app, ["worker", "--cluster", database], env={**env, "SUNSHINE_KEY_SECRET": ""}
-        )
-        while "SUNSHINE_KEY_SECRET" not in told[-1]:
-            told.append(process.stderr.readline())
-        shown = call("job", "show", database)
-        with running(forked, env, "worker", "--cluster", database):
-            process.wait(PATIENCE)
+    worker = (*forked, "worker", "--cluster", database)
+    unfit = {**os.environ, **env, "SUNSHINE_KEY_SECRET": ""}
+    show = [*forked, "job", "show", database]
+    ended: list[subprocess.CompletedProcess[str]] = []
+    has_ended = Event()
 
-    assert worker.exit_code == 3
-    assert "this worker can run no part: the key's secret is missing" in words(worker.stderr)
-    assert "Part 1: worker on " in told[-1]
+    def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(  # noqa: S603 - our own program
+            command, env=unfit, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+
+    def work() -> None:
+        while run(show).returncode:
+            pass
+        ended.extend(map(run, (worker, show)))
+        with running(forked, env, "worker", "--cluster", database):
+            has_ended.wait(PATIENCE)
+
+    working = Thread(target=work)
+    working.start()
+    result = call("import", file, "--mode", "create", "--cluster", database, "--parts", "2")
+    has_ended.set()
+    working.join()
+
+    refused, shown = ended
+    assert refused.returncode == 3
+    assert "this worker can run no part: the key's secret is missing" in words(refused.stderr)
+    assert "No worker is running. Start one or more" in words(result.stderr)
+    assert "Part 1: worker on " in words(result.stderr)
     assert "0 of 2 parts have ended, none under way" in words(shown.stdout)
     assert "the key's secret is missing" in words(shown.stdout)
-    assert process.returncode == 0
+    assert result.exit_code == 0
+
+
+def test_a_worker_that_can_run_no_part(
+    *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
+    emulator: Emulator,
+) -> None:  # fmt: skip
+    """Refused credentials end the command with status 3, after a single request."""
+    write(file, [{"externalId": f"user-{n}"} for n in range(9)])
+    emulator.faults += [Mishap(status=401)]
+    options = ("--mode", "create", "--cluster", database, "--parts", "2")
+    with running(forked, env, "import", str(file), *options):
+        result = call("worker", "--cluster", database)
+    assert result.exit_code == 3
+    assert "The parts are left for other workers. Mend the cause" in words(result.stderr)
+    assert emulator.requests == 1
 
 
 def test_a_worker_runs_until_a_signal(
