@@ -1,16 +1,18 @@
 """Imports by many workers: the command ``worker``, and ``import`` with ``--cluster``."""
 
 import logging
+import shlex
 import signal
-import time
+from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import anyio
 import typer
 from anyio import to_thread
+from attrs import evolve
 
 from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
@@ -21,31 +23,33 @@ from sunshine_async.cli.options import (
     BaseUrl,
     KeyId,
     SecretFile,
+    Status,
     exit_on_error,
     journal_place,
     number,
     option,
 )
 from sunshine_async.cli.output import Printer
+from sunshine_async.cli.report_file import ReportFile, journal_page
 from sunshine_async.cli.run_job import ImportPlan, JobResult
 from sunshine_async.cli.services import ConnectionOptions, can_prompt, find_service
 from sunshine_async.jobs import RowFile, partition
-from sunshine_async.journal import Place
+from sunshine_async.journal import JournalQueries, Place, open_reader
 
 _OF_WORKERS: Final = (
-    "rate", "pace_address", "base_url", "app_id", "key_id", "secret_file", "journal", "report",
-    "show_data",
+    "rate", "pace_address", "base_url", "app_id", "key_id", "secret_file",
 )  # fmt: skip
-"""Options of an import that have no effect on a cluster."""
+"""Options of an import that the workers have."""
 _NOISY: Final = ("procrastinate", "psycopg.pool")
 """Loggers that are silent: the notes say the same, without tracebacks."""
-_WATCH: Final = 1.0
-"""Seconds between two lines of ``job show --watch``."""
 _EXTRA: Final = "a cluster needs Procrastinate: pip install 'sunshine-async[cluster]'"
 _WAITING: Final = (
-    "{} parts are with the workers (sunshine-async worker --cluster ...). An interrupt ends this "
-    "command only: the import goes on. The same command waits for the end again."
+    "{} parts are with the workers. An interrupt ends this command only: the import goes on, and the "
+    "same command waits for the end again."
 )
+_NO_WORKER: Final = "No worker is running. Start one or more: sunshine-async worker --cluster {}"
+_HEARTBEAT: Final = 20.0
+"""Fewest seconds of a heartbeat: a worker that is only slow keeps its part."""
 
 
 def _import(module: str) -> Any:
@@ -96,56 +100,65 @@ SharedFile = Annotated[
 def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Printer) -> int:
     """Give the parts of *rows* to the workers, wait for the end, and return the exit status."""
     values = context.params
-    for name in _OF_WORKERS:
+    for name in (*_OF_WORKERS, "journal"):
         if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE":
             shown = name.replace("_", "-").removesuffix("-address")
-            message = (
-                f"--{shown} has no effect with --cluster: leave it out, or give it to the worker"
-            )
+            instead = "or give it to the worker"
+            if name not in _OF_WORKERS:
+                instead = "the database of the cluster has the journals"
+            message = f"--{shown} has no effect with --cluster: leave it out, {instead}"
             raise ConfigurationError(message)
     first = partition(rows, plan.service.task(plan.mode), into=values["parts"])[0]
-    stored = _import("jobs.cluster").ClusterPlan(
-        part=first, source=rows.name, is_shared=values["shared_file"], options=plan.options
-    )
-    return anyio.run(_submit, values["cluster"], stored, printer)
+    stored = _import("jobs.cluster_plan").ClusterPlan(
+        part=first, source=rows.name, is_shared=values["shared_file"], options=plan.options,
+        command=shlex.join(plan.command),
+    )  # fmt: skip
+    return anyio.run(_submit, values["cluster"], stored, plan.report, printer)
 
 
-async def _submit(place: Place, stored: Any, printer: Printer) -> int:
+async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: Printer) -> int:
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    module = _import("jobs.cluster")
-    async with module.open_cluster(place) as cluster:
+    async with _import("jobs.cluster").open_cluster(place) as cluster:
         number = await cluster.submit(stored)
         printer.print_note(_WAITING.format(stored.part.count))
-        async for endings in cluster.watch(number):
-            ended = sum(ending is not None for ending, _ in endings)
-            printer.print_note(f"{ended} of {len(endings)} parts have ended.")
-    state = await to_thread.run_sync(module.read_import, place)
-    _show(state, printer)
-    return JobResult(state.report, read=state.report.rows + state.report.waiting).status
+        before: Any = None
+        async for state in cluster.watch(number):
+            for note in _news(state, before, place):
+                printer.print_note(note)
+            before = state
+    with closing(_import("jobs.cluster_reader").open_import(place)) as reader:
+        report = await to_thread.run_sync(reader.total)
+        part = reader.plan.part
+        printer.print_report(
+            report, missing=0, file=reader.plan.source, service=part.service, mode=part.mode.value,
+            parts=reader.progress,
+        )  # fmt: skip
+        if page is not None:
+            page.write(journal_page(reader, show_data=page.show_data))
+            printer.print_note(f"Report: {page.path}")
+    return JobResult(report, read=report.rows + report.waiting).status
 
 
-def show_cluster(place: Place, printer: Printer, *, watch: bool) -> bool:
-    """Show the import at *place*, after the end with *watch*; return False if there is no import."""
-    if isinstance(place, str | Path) or not find_spec("procrastinate"):
-        return False
-    read_import = _import("jobs.cluster").read_import
-    with printer.show_line() as show_line:
-        while (state := read_import(place)) and watch and None in state.endings:
-            show_line(f"{state.progress}, {state.report.rows:,} rows.")
-            time.sleep(_WATCH)
-    if state is None:
-        return False
-    _show(state, printer)
-    return True
+def _news(state: Any, before: Any, place: Any) -> Iterator[str]:
+    """Yield notes about the changes of an import since the state *before*, if any."""
+    reasons = set[str | None]() if before is None else {reason for _, reason in before.parts}
+    for part, (ending, reason) in enumerate(state.parts, 1):
+        if reason and reason not in reasons:  # several parts may have the same
+            reasons.add(reason)
+            yield f"Part {part}{f' {ending}' if ending else ''}: {reason}"
+    if before is None or state.ended != before.ended:
+        yield f"{state.ended} of {len(state.parts)} parts have ended."
+    if not state.workers and state.ended < len(state.parts) and (before is None or before.workers):
+        yield _NO_WORKER.format(shlex.quote(str(evolve(place, job=""))))
 
 
-def _show(state: Any, printer: Printer) -> None:
-    part = state.plan.part
-    printer.print_report(
-        state.report, missing=0, file=state.plan.source, service=part.service, mode=part.mode.value,
-        parts=state.progress,
-    )  # fmt: skip
+def open_any_journal(place: Place) -> JournalQueries:
+    """Return the journal at *place*, or the journals of all parts of the import there, read only."""
+    if isinstance(place, str | Path):
+        return open_reader(place)
+    found: JournalQueries | None = _import("jobs.cluster_reader").open_import(place)
+    return found or open_reader(place)
 
 
 def worker(
@@ -161,9 +174,9 @@ def worker(
     heartbeat: Annotated[
         float,
         typer.Option(
-            parser=number("seconds", above=0),
+            parser=number("seconds", low=_HEARTBEAT),
             metavar="SECONDS",
-            help="Seconds after which the part of a silent worker goes to other workers. Give all workers the same.",
+            help="Seconds, 20 at least, after which the part of a silent worker goes to other workers. Give all workers the same.",
         ),
     ] = 30.0,
     rate: Rate = None,
@@ -175,9 +188,13 @@ def worker(
 ) -> None:
     """Run parts of imports (import --cluster), one after another, until interrupted.
 
-    An interrupt gives the running part back. The parts of a worker that is killed, or stopped for 30 seconds, go to other workers.
+    An interrupt gives the running part back. The parts of a worker that is killed, or silent for --heartbeat seconds, go to other workers.
+
+    A worker that can run no part ends at once, and leaves the parts for other workers: credentials are missing or refused, the app is not that of the other workers, or the service is gone.
+
+    Exit status: 2 could not start; 3 can run no part; 130 or 143 interrupted.
     """
-    with exit_on_error():
+    with exit_on_error(Status.GAVE_UP):
         connection = ConnectionOptions(
             base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
             pace=pace_address, concurrency="auto", may_ask=can_prompt(),
@@ -190,7 +207,7 @@ async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -
     printer = Printer()
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    status = 0
+    status, failure = 0, None
 
     def connect(service: str) -> Client:
         return find_service(service).connect(connection)
@@ -206,6 +223,11 @@ async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -
         running = workers.ClusterWorker(opened, connect, printer.print_note, heartbeat)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
-            await running.run()
+            try:
+                await running.run()
+            except workers.WorkerError as error:
+                failure = error  # raised below, not in a group
             tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return status

@@ -8,6 +8,7 @@ command imports the list; `rows` ignores the columns and the key that a list add
 import csv
 import json
 import shlex
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
@@ -19,9 +20,8 @@ from attrs import frozen
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.files import Write, digest_of
 from sunshine_async.cli.next_steps import with_option, without_option
-from sunshine_async.cli.report_file import COMMAND
 from sunshine_async.cli.streams import json_line
-from sunshine_async.jobs.source import hash_of, is_finished
+from sunshine_async.jobs.source import COMMAND, PROGRESS, hash_of, is_finished
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.jobs.tasks.task import Mode
 from sunshine_async.journal import Found, JournalQueries, JournalReader, State
@@ -35,6 +35,8 @@ from sunshine_async.rows.shape import OUTCOME_KEY, UTF_8, ReadOptions
 _NOT_DONE: Final = (State.FAILED, State.UNKNOWN, State.BAD)
 _MAKING: Final = (Mode.CREATE.value, Mode.MESSAGE.value)
 """Modes that make a user or a message for each row."""
+_AFTER: Final = BadRow(sys.maxsize, "")
+"""A row after the last row of a file."""
 _TAB: Final = ".tsv"
 _CSV: Final = (".csv", _TAB)
 _JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json")
@@ -122,13 +124,14 @@ class FailureList:
         Until the next step the row is the last row that `rows` has given. Of a file that has
         changed, a row counts if the row has not changed.
         """
-        numbered = enumerate(self.rows or (), 1)
+        rows, row = iter(self.rows or ()), None
         for kept in self.journal.rows(*_NOT_DONE):
-            row = None
             with suppress(SourceError):  # of a file that has changed
-                row = next((row for number, row in numbered if number == kept["number"]), None)
+                while row is None or row.line < kept["line"]:
+                    row = next(rows, _AFTER)
+            is_there = row is not None and row.line == kept["line"]
             is_same = isinstance(row, Row) and hash_of(row) == kept["hash"]
-            yield kept, row if is_same or self.source.is_same else None
+            yield kept, row if is_there and (is_same or self.source.is_same) else None
 
     def _write_json(self, write: Write) -> int:
         missing = 0
@@ -223,7 +226,8 @@ class FailureList:
         if self.about.get("source") not in words[2:]:
             return []
         if self.journal.name not in words:  # another folder, or a copy
-            words = with_option(words, "--journal", self.journal.name)
+            option = "--cluster" if PROGRESS in self.about else "--journal"
+            words = with_option(words, option, self.journal.name)
         return words
 
     def _import_command(self) -> str | None:

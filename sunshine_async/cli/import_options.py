@@ -130,7 +130,7 @@ MaxFailures = Annotated[
     option(
         parser=number("rows", whole=True),
         metavar="N",
-        help="Give up when more rows than this were not done.",
+        help="Give up when more rows than this were not done; with --cluster, in all parts together.",
         rich_help_panel=_END,
     ),
 ]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from sunshine_async import ConfigurationError
-from sunshine_async.cli.cluster import show_cluster
+from sunshine_async.cli.cluster import open_any_journal
 from sunshine_async.cli.failures import FailureList, JobSource, folders_of
 from sunshine_async.cli.files import DATABASE_SUFFIXES, OutputTarget, database_files
 from sunshine_async.cli.options import (
@@ -34,7 +34,7 @@ from sunshine_async.cli.output import (
 from sunshine_async.cli.progress import format_duration
 from sunshine_async.cli.report_file import is_report, journal_page
 from sunshine_async.cli.streams import emit, emit_json, json_line
-from sunshine_async.jobs.source import LIVE
+from sunshine_async.jobs.source import LIVE, PROGRESS, REASON
 from sunshine_async.journal import (
     Journal,
     JournalError,
@@ -43,7 +43,6 @@ from sunshine_async.journal import (
     Place,
     State,
     copy_journal,
-    open_reader,
 )
 from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import Format
@@ -100,13 +99,11 @@ def show(
     """
     with exit_on_error():
         printer = Printer(as_json=as_json)
-        if show_cluster(place, printer, watch=watch):
-            return
-        with closing(open_reader(place)) as journal:
+        with closing(open_any_journal(place)) as journal:
             if watch:
                 with printer.show_line() as show_line:
                     while journal.running:
-                        show_line(_live_text(journal))
+                        show_line(_live_text(journal.about()))
                         time.sleep(_WATCH)
             _show(journal, printer)
 
@@ -124,11 +121,11 @@ def _show(journal: JournalQueries, printer: Printer) -> None:
         printer.print_result(f"{code}: {count:,} {rows}, such as line {example}")
 
 
-def _live_text(journal: JournalQueries) -> str:
+def _live_text(about: Mapping[str, str]) -> str:
     """Return the counts of a running job, from the facts that each commit of the job writes."""
-    about = journal.about()
+    of_parts = [about[name] for name in (PROGRESS, REASON) if name in about]
     if LIVE not in about:
-        return "The job is reading the rows."
+        return ", ".join(of_parts) or "The job is reading the rows."
     counts = json.loads(about[LIVE])
     ended, total, wait = counts["rows"], counts["total"], _wait(counts)
     parts = [f"{min(100, 100 * ended // total)} %"] if total else []
@@ -142,7 +139,7 @@ def _live_text(journal: JournalQueries) -> str:
     silent = time.time() - counts["at"]
     if silent > _SILENT:
         parts.append(f"no outcome for {format_duration(silent)}")
-    return ", ".join([*parts, *wait])
+    return ", ".join([*of_parts[:1], *parts, *wait, *of_parts[1:]])
 
 
 def _wait(counts: Mapping[str, Any]) -> list[str]:
@@ -268,7 +265,7 @@ def _open(
     place: Place, out: Path | None, *, force: bool
 ) -> Generator[tuple[JournalQueries, OutputTarget]]:
     """Give a journal, and the target of a result: never the journal or the job's source."""
-    with exit_on_error(), closing(open_reader(place)) as journal:
+    with exit_on_error(), closing(open_any_journal(place)) as journal:
         about = journal.about()
         source, protected = about.get("source", ""), list[tuple[Path, str]]()
         if isinstance(place, str | Path):
@@ -311,6 +308,7 @@ def _figures(
             "service": ", ".join(filter(None, map(about.get, ("service", "app", "base_url")))),
             "status": "finished" if about.get("state") == "finished" else "not finished",
         }
+    shown |= {name: about[name] for name in (PROGRESS, REASON) if name in about}
     names = {state: state.name.lower().replace("_", " ") for state in State}
     if running:
         shown["status"] = ", ".join(["running", *_wait(json.loads(about.get(LIVE, "{}")))])

@@ -4,7 +4,6 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from attrs import field, frozen
 
@@ -14,14 +13,11 @@ from sunshine_async.cli.next_steps import NextStep, ReasonCounts, next_steps
 from sunshine_async.cli.report_page import MARKER, ReportPage
 from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
 from sunshine_async.jobs.progress import problems_of, restore_totals
-from sunshine_async.jobs.source import is_finished
+from sunshine_async.jobs.source import COMMAND, REASON, is_finished
 from sunshine_async.jobs.timeline import read_timeline
 from sunshine_async.journal import JobJournal, JournalQueries
 from sunshine_async.rows import Format
 from sunshine_async.rows.shape import ReadOptions
-
-COMMAND: Final = "command"
-"""Fact in a journal: the command that ran the job, without secrets, as a line for a shell."""
 
 
 def is_report(path: Path) -> bool:
@@ -87,7 +83,7 @@ def journal_page(
     # of the runs on this source: the runs before belong to other rows
     count = int(float(about.get("sessions", "0")))
     timelines = read[-count:] if count else []
-    report = Report()
+    report = Report(reason=about.get(REASON))
     restore_totals(report, journal)
     if ended is not None:
         report.ending, report.reason, report.limit = ended.ending, ended.reason, ended.limit

@@ -11,108 +11,82 @@ more: see `ClusterWorker.run_part`.
 
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, LiteralString, cast
 
 import anyio
-import orjson
 import psycopg
 from anyio import to_thread
-from attrs import asdict, define, evolve, field, frozen
+from attrs import define, frozen
 from procrastinate import App, PsycopgConnector, exceptions
 from procrastinate.schema import SchemaManager
 from psycopg.errors import RaiseException
 
 from sunshine_async.errors import ConfigurationError
-from sunshine_async.jobs.options import Duplicates, JobOptions
-from sunshine_async.jobs.partition import FilePart
-from sunshine_async.jobs.progress import restore_totals
-from sunshine_async.jobs.report import Ending, Report
-from sunshine_async.jobs.tasks.task import Mode
-from sunshine_async.journal import JournalError
-from sunshine_async.journal.postgres_database import reason_of
-from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReader
+from sunshine_async.jobs.cluster_plan import (
+    LOCK,
+    SELECT_IMPORT,
+    SELECT_PARTS,
+    TABLES,
+    ClusterPlan,
+)
+from sunshine_async.jobs.report import Ending
+from sunshine_async.journal.postgres_database import ascii_text, plain_text, reason_of
+from sunshine_async.journal.postgres_journal import PostgresPlace
 
 QUEUE: Final = "sunshine-async"
 TASK: Final = "sunshine_async.run_part"
 PAUSE: Final = 1.0  # seconds
+HEARTBEAT: Final = 30.0
+"""Seconds without a heartbeat after which the part of a worker goes to other workers."""
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
-_LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
-_HAS_TABLES: Final = "SELECT to_regclass('sunshine_cluster.imports') IS NOT NULL"
 _HAS_QUEUE: Final = "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
-_TABLES: Final = """CREATE SCHEMA IF NOT EXISTS sunshine_cluster;
-    CREATE TABLE IF NOT EXISTS sunshine_cluster.imports (
-        id BIGINT GENERATED ALWAYS AS IDENTITY UNIQUE, name TEXT PRIMARY KEY, plan TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS sunshine_cluster.parts (import BIGINT, index INTEGER, ending TEXT,
-        reason TEXT, PRIMARY KEY (import, index));
-    CREATE TABLE IF NOT EXISTS sunshine_cluster.chunks (import BIGINT, place INTEGER,
-        data BYTEA NOT NULL, PRIMARY KEY (import, place))"""
-"""*plan*: a `ClusterPlan`. *ending* of a part: an `Ending`, or NULL while the part has to be run.
-``chunks``: the files, until all parts have ended."""
-_SELECT_IMPORT: Final = """SELECT id, plan, EXISTS (SELECT FROM sunshine_cluster.parts
-        WHERE import = id AND ending IS DISTINCT FROM 'all rows taken')
-    FROM sunshine_cluster.imports WHERE name = %s"""
 _ADD_IMPORT: Final = """INSERT INTO sunshine_cluster.imports (name, plan) VALUES (%s, %s)
     ON CONFLICT (name) DO UPDATE SET plan = excluded.plan RETURNING id"""
 _ADD_PARTS: Final = """INSERT INTO sunshine_cluster.parts (import, index)
     SELECT %s, generate_series(0, %s - 1)
-    ON CONFLICT (import, index) DO UPDATE SET ending = NULL, reason = NULL"""
+    ON CONFLICT (import, index) DO UPDATE
+        SET ending = NULL, reason = NULL, earlier = NULL, troubles = 0"""
 _DELETE_FILE: Final = "DELETE FROM sunshine_cluster.chunks WHERE import = %s"
 _ADD_CHUNK: Final = "INSERT INTO sunshine_cluster.chunks VALUES (%s, %s, %s)"
 _SELECT_FILE: Final = "SELECT data FROM sunshine_cluster.chunks WHERE import = %s ORDER BY place"
-_SELECT_PLAN: Final = "SELECT plan FROM sunshine_cluster.imports WHERE id = %s"
-_SELECT_PARTS: Final = """SELECT ending, reason FROM sunshine_cluster.parts WHERE import = %s
-    ORDER BY index"""
+_SELECT_PLAN: Final = """SELECT plan, ending IS NOT NULL FROM sunshine_cluster.imports
+    JOIN sunshine_cluster.parts ON import = id WHERE id = %s AND index = %s"""
+_SET_TARGET: Final = """UPDATE sunshine_cluster.imports SET target = coalesce(target, %s)
+    WHERE id = %s RETURNING target"""
+_SET_REASON: Final = """UPDATE sunshine_cluster.parts SET reason = %s
+    WHERE import = %s AND index = %s AND ending IS NULL"""
+_COUNT_TROUBLES: Final = """UPDATE sunshine_cluster.parts
+    SET earlier = coalesce(earlier, %s), troubles = %s WHERE import = %s AND index = %s"""
+_SELECT_TROUBLES: Final = """SELECT
+        coalesce(sum(troubles - earlier) FILTER (WHERE index <> %s), 0)::int,
+        min(earlier) FILTER (WHERE index = %s)
+    FROM sunshine_cluster.parts WHERE import = %s"""
 _END_PART: Final = """UPDATE sunshine_cluster.parts SET ending = %s, reason = %s
-    WHERE import = %s AND index = %s"""
+    WHERE import = %s AND index = %s
+    AND EXISTS (SELECT FROM sunshine_cluster.imports WHERE id = import AND plan = %s)"""
+"""An end with another plan doesn't count: the part is run again with the new plan."""
 _DELETE_FILE_AT_END: Final = """DELETE FROM sunshine_cluster.chunks WHERE import = %s
     AND NOT EXISTS (SELECT FROM sunshine_cluster.parts
     WHERE parts.import = chunks.import AND ending IS NULL)"""
-_SOURCE: Final = ("digest", "meant")
-_OTHER_IMPORT: Final = (
-    "{} has an import of which {} is {}, not {}. Give the same as before, or name another import in "
-    "the address: ?job=NAME"
-)
-_OTHER_SOURCE: Final = (
-    "{} has an import that isn't finished, of {}, and {} is not the same, or not read as before. "
-    "Finish that import, go on with the rows of this file (--accept-changed-source), or name another "
-    "import in the address: ?job=NAME"
-)
-_PLANNED: Final = (
-    "concurrency", "max_failures", "max_outage", "grace", "duplicates", "retry_failed",
-    "retry_unknown", "accept_changed_source", "full", "keep_bodies",
-)  # fmt: skip
-"""Options of a job that travel to the workers."""
+_COUNT_WORKERS: Final = """SELECT count(*) FROM procrastinate_workers
+    WHERE last_heartbeat > now() - make_interval(secs => %s)"""
 
 
-@frozen(kw_only=True)
-class ClusterPlan:
-    """An import: the first part, which the other parts resemble, and the options of each job."""
+@frozen
+class ClusterState:
+    """State of an import now."""
 
-    part: FilePart
-    source: str
-    """The path of the file, as given."""
-    is_shared: bool
-    """True: the workers read the path themselves; False: the file travels in the database."""
-    options: JobOptions = field(factory=JobOptions)
+    parts: Sequence[tuple[str | None, str | None]]
+    """The ending, None before, and the reason, of each part: of the ending, or of a worker that left."""
+    workers: int
+    """Number of running workers."""
 
     @property
-    def text(self) -> str:
-        """The plan as JSON, for `from_text`."""
-        options = {name: getattr(self.options, name) for name in _PLANNED}
-        values = {"part": asdict(self.part), "source": self.source, "is_shared": self.is_shared}
-        return orjson.dumps({**values, "options": options}).decode()
-
-    @classmethod
-    def from_text(cls, text: str) -> "ClusterPlan":
-        """Return the plan of a *text*."""
-        values = orjson.loads(text)
-        part, options = values.pop("part"), values.pop("options")
-        if options["duplicates"]:
-            options["duplicates"] = Duplicates(options["duplicates"])
-        part["mode"] = Mode(part["mode"])
-        return cls(part=FilePart(**part), options=JobOptions(**options), **values)
+    def ended(self) -> int:
+        """Number of parts that have ended."""
+        return sum(ending is not None for ending, _ in self.parts)
 
 
 class _Connector(PsycopgConnector):
@@ -155,11 +129,14 @@ class Cluster:
         `ConfigurationError` if *plan* isn't of that import.
         """
         async with self.connection() as connection:
-            await connection.execute(_LOCK)
+            await connection.execute(LOCK)
             name = self.place.job
-            known = await (await connection.execute(_SELECT_IMPORT, (name,))).fetchone()
+            known = await (await connection.execute(SELECT_IMPORT, (name,))).fetchone()
             if known is not None:
-                self._check(plan, ClusterPlan.from_text(known[1]), is_open=known[2])
+                before = ClusterPlan.from_text(known[1])
+                problem = plan.difference(before, self.place, is_open=known[2])
+                if problem is not None:
+                    raise ConfigurationError(problem)
             added = await connection.execute(_ADD_IMPORT, (name, plan.text))
             [(number,)] = await added.fetchall()
             await connection.execute(_ADD_PARTS, (number, plan.part.count))
@@ -177,57 +154,76 @@ class Cluster:
                 await deferrer.defer_async(number=number, index=index)
         return int(number)
 
-    def _check(self, plan: ClusterPlan, known: ClusterPlan, *, is_open: bool) -> None:
-        """Raise `ConfigurationError` unless *plan* is of the import with the plan *known*."""
-        for name in ("service", "mode", "count"):
-            before, now = (
-                getattr(value, "value", value)
-                for value in (getattr(known.part, name), getattr(plan.part, name))
-            )
-            if before != now:
-                message = _OTHER_IMPORT.format(
-                    self.place, name.replace("count", "parts"), before, now
-                )
-                raise ConfigurationError(message)
-        same = all(getattr(plan.part, name) == getattr(known.part, name) for name in _SOURCE)
-        if is_open and not same and not plan.options.accept_changed_source:
-            raise ConfigurationError(_OTHER_SOURCE.format(self.place, known.source, plan.source))
-
-    async def plan(self, number: int) -> ClusterPlan:
-        """Return the plan of an import."""
+    async def plan(self, number: int, index: int) -> tuple[ClusterPlan, bool]:
+        """Return the plan of an import, and True if the part has ended."""
         async with self.connection() as connection:
-            [(text,)] = await (await connection.execute(_SELECT_PLAN, (number,))).fetchall()
-        return ClusterPlan.from_text(text)
+            found = await connection.execute(_SELECT_PLAN, (number, index))
+            [(text, has_ended)] = await found.fetchall()
+        return ClusterPlan.from_text(text), has_ended
 
-    async def endings(self, number: int) -> list[tuple[str | None, str | None]]:
-        """Return the ending, None before, and the reason, of each part of an import."""
+    async def claim(self, number: int, target: str) -> str:
+        """Return the app and address of the first worker of an import: *target* if there is none yet."""
         async with self.connection() as connection:
-            return await (await connection.execute(_SELECT_PARTS, (number,))).fetchall()
+            [(known,)] = await (await connection.execute(_SET_TARGET, (target, number))).fetchall()
+        return str(known)
 
-    async def watch(self, number: int) -> AsyncIterator[list[tuple[str | None, str | None]]]:
-        """Yield the `endings` after each change, until all parts have ended."""
-        endings: list[tuple[str | None, str | None]] = []
-        while not endings or None in dict(endings):
-            try:
-                before, endings = endings, await self.endings(number)
-            except psycopg.OperationalError:  # the import goes on, and so does the watch
-                before = endings
-            if endings != before:
-                yield endings
+    async def count_troubles(
+        self, number: int, index: int, *, earlier: int | None, troubles: int
+    ) -> tuple[int, int | None]:
+        """Record the rows not done of a part, *earlier* of which are of the runs before, if known.
+
+        Return the rows not done of the other parts since `submit`, and the part's first *earlier*.
+        """
+        async with self.connection() as connection:
+            if earlier is not None:
+                await connection.execute(_COUNT_TROUBLES, (earlier, troubles, number, index))
+            found = await connection.execute(_SELECT_TROUBLES, (index, index, number))
+            [(others, first)] = await found.fetchall()
+        return others, first
+
+    async def state(self, number: int) -> ClusterState:
+        """Return the state of an import."""
+        async with self.connection() as connection:
+            found = await (await connection.execute(SELECT_PARTS, (number,))).fetchall()
+            [(workers,)] = await (await connection.execute(_COUNT_WORKERS, (HEARTBEAT,))).fetchall()
+        parts = [(ending, reason and plain_text(reason)) for ending, reason in found]
+        return ClusterState(parts, workers)
+
+    async def watch(self, number: int) -> AsyncIterator[ClusterState]:
+        """Yield the state of an import after each change, until all parts have ended."""
+        state: ClusterState | None = None
+        while state is None or state.ended < len(state.parts):
+            before = state
+            with suppress(psycopg.OperationalError):  # the import goes on, and so does the watch
+                state = await self.state(number)
+            if state is not None and state != before:
+                yield state
             await anyio.sleep(self.pause)
 
-    async def end(self, number: int, index: int, ending: Ending, reason: str | None) -> None:
-        """Record the end of a part; delete the file after the last part."""
+    async def leave(self, number: int, index: int, reason: str | None) -> None:
+        """Record the *reason* why a worker has left a part; None: a worker has the part."""
         async with self.connection() as connection:
-            await connection.execute(_LOCK)  # of two last parts, one sees both
-            await connection.execute(_END_PART, (ending.value, reason, number, index))
+            await connection.execute(_SET_REASON, (reason and ascii_text(reason), number, index))
+
+    async def end(
+        self, number: int, index: int, plan: ClusterPlan, ending: Ending, reason: str | None
+    ) -> None:
+        """Record the end of a part with *plan*; delete the file after the last part."""
+        values = (ending.value, reason and ascii_text(reason), number, index, plan.text)
+        async with self.connection() as connection:
+            await connection.execute(LOCK)  # of two last parts, one sees both
+            await connection.execute(_END_PART, values)
             await connection.execute(_DELETE_FILE_AT_END, (number,))
 
     @asynccontextmanager
     async def file(self, number: int, plan: ClusterPlan) -> AsyncGenerator[str]:
-        """Give the path of the file of an import, for the length of the block."""
+        """Give the path of the file of an import, for the length of the block.
+
+        Raise `OSError` if this machine can't read the shared file, or has no room for the file.
+        """
         if plan.is_shared:
-            yield plan.part.path
+            async with await anyio.open_file(plan.part.path, "rb"):
+                yield plan.part.path
             return
         with tempfile.TemporaryDirectory(prefix="sunshine-async-") as folder:  # mode 0700
             path = Path(folder, Path(plan.source).name)
@@ -242,74 +238,6 @@ class Cluster:
     def connection(self) -> AbstractAsyncContextManager["psycopg.AsyncConnection[Any]"]:
         """Give a connection; the block is a transaction."""
         return cast("_Connector", self.app.connector).pool.connection()
-
-
-def journal_of(place: PostgresPlace, number: int, index: int) -> PostgresPlace:
-    """Return the place of the journal of a part of the import *number*."""
-    return evolve(place, job=f"import_{number}_part_{index + 1}")
-
-
-@frozen
-class ImportState:
-    """An import as far as the workers have come: the plan, the endings of the parts, the report."""
-
-    plan: ClusterPlan
-    endings: Sequence[Ending | None]
-    """None: a worker has, or will get, the part."""
-    report: Report
-
-    @property
-    def progress(self) -> str:
-        """The number of parts that have ended, in words."""
-        ended = sum(ending is not None for ending in self.endings)
-        return f"{ended} of {len(self.endings)} parts have ended"
-
-
-def read_import(place: PostgresPlace) -> ImportState | None:
-    """Return the state of the import at *place*; None if the database has no such import.
-
-    The report has the rows of all parts; *seconds* are from the first outcome to the last. Raise
-    `JournalError` for a database that can't be read.
-    """
-    try:
-        with place.address.connect("sunshine-async cluster") as connection:
-            [[has_tables]] = connection.execute(_HAS_TABLES).fetchall()
-            found = has_tables and connection.execute(_SELECT_IMPORT, (place.job,)).fetchone()
-            if not found:
-                return None
-            number, text, _ = found
-            parts = connection.execute(_SELECT_PARTS, (number,)).fetchall()
-    except psycopg.Error as error:
-        reason = reason_of(error, {}, goes_on="Run the same again")
-    else:
-        endings = [ending and Ending(ending) for ending, _ in parts]
-        report = _read_report(place, number, endings, [reason for _, reason in parts])
-        return ImportState(ClusterPlan.from_text(text), endings, report)
-    message = f"{place} {reason}"
-    raise JournalError(message)
-
-
-def _read_report(
-    place: PostgresPlace,
-    number: int,
-    endings: Sequence[Ending | None],
-    reasons: Sequence[str | None],
-) -> Report:
-    reports: list[Report] = []
-    times: list[float] = []
-    for index, ending in enumerate(endings):
-        name = f"part {index + 1}: {reasons[index]}"
-        reports.append(Report(ending=ending or Ending.STOPPED, reason=name if ending else None))
-        with (
-            closing(PostgresReader(journal_of(place, number, index))) as reader,
-            suppress(JournalError),  # no worker has begun the part
-        ):
-            restore_totals(reports[-1], reader)
-            first, last, _ = reader.pulse(1)
-            times += filter(None, (first, last))
-    report = sum(reports, Report())
-    report.seconds = max(times) - min(times) if times else 0.0
-    return report
 
 
 @asynccontextmanager
@@ -331,9 +259,9 @@ def _create_tables(place: PostgresPlace) -> str | None:
     """Create the tables that are missing; return the reason if that isn't possible."""
     try:
         with place.address.connect("sunshine-async cluster") as made, made.transaction():
-            made.execute(_LOCK)
+            made.execute(LOCK)
             [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
-            made.execute(_TABLES)
+            made.execute(TABLES)
             if not has_queue:
                 made.execute(SchemaManager.get_schema())
     except psycopg.Error as error:

@@ -1,36 +1,37 @@
-"""A worker of a cluster: runs one part of an import after another, until stopped."""
+"""A worker of a cluster: runs one part of an import after another, until stopped.
 
+`ClusterWorker.run_part` is all that an engine has to call, and `ClusterWorker.run` is the part of this
+engine, Procrastinate. `PartRunner` runs the job of a part.
+"""
+
+import platform
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import anyio
-import psycopg
 from anyio import to_thread
-from attrs import define, evolve, field
+from attrs import define, field
 from procrastinate import RetryStrategy, exceptions
 from procrastinate.worker import Worker
 
 from sunshine_async._calls.client import Client
 from sunshine_async.errors import SunshineError
-from sunshine_async.jobs.cluster import QUEUE, TASK, Cluster, ClusterPlan, journal_of
-from sunshine_async.jobs.job import Job
-from sunshine_async.jobs.journaled import JournaledJob
-from sunshine_async.jobs.partition import FilePart
+from sunshine_async.jobs.cluster import HEARTBEAT, QUEUE, TASK, Cluster
+from sunshine_async.jobs.cluster_part import PartRunner, Verdict
+from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.report import Ending
-from sunshine_async.jobs.tasks import SERVICES
-from sunshine_async.journal import JobJournal
+from sunshine_async.journal import JournalError
 from sunshine_async.journal.lease import LeaseState
 from sunshine_async.journal.places import open_journal
-
-HEARTBEAT: Final = 30.0
-"""Seconds without a heartbeat after which the part of a worker goes to other workers."""
 
 
 class TryAgainError(SunshineError):
     """The part hasn't ended: the worker was stopped, or another worker may have the part."""
+
+
+class WorkerError(SunshineError):
+    """The worker can run no part; the text has the reason and the next step."""
 
 
 @define(eq=False)
@@ -45,40 +46,49 @@ class ClusterWorker:
     note: Callable[[str], None]
     heartbeat: float = HEARTBEAT
     stopped: bool = field(default=False, init=False)
+    _runner: PartRunner = field(init=False)
     _worker: Worker | None = field(default=None, init=False)
-    _job: Job | None = field(default=None, init=False)
     _name: str = field(default="", init=False)  # of the part, for notes
-    _clients: dict[str, Client] = field(factory=dict, init=False)
-    _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False)
+    _left: str = field(default="", init=False)  # the last reason to leave a part
+    _failure: str = field(default="", init=False)  # the reason why no part can be run
+
+    def __attrs_post_init__(self) -> None:
+        self._runner = PartRunner(self.cluster, self.connect)
 
     async def run(self) -> None:
-        """Run parts until `stop`; wait for a database that is away."""
-        app = self.cluster.app
-        pause = self.cluster.pause
+        """Run parts until `stop`; wait for a database that is away.
+
+        Raise `WorkerError` if no part can be run, such as after refused credentials.
+        """
+        app, pause = self.cluster.app, self.cluster.pause
         app.task(name=TASK, queue=QUEUE, retry=RetryStrategy(wait=round(pause)))(self.run_part)
-        async with self._stack, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._return_lost_parts)
-            while not self.stopped:
-                self._worker = Worker(
-                    app, queues=[QUEUE], install_signal_handlers=False, listen_notify=False,
-                    fetch_job_polling_interval=pause, delete_jobs="successful",
-                    update_heartbeat_interval=self.heartbeat / 6,
-                    stalled_worker_timeout=self.heartbeat,
-                )  # fmt: skip
-                try:
-                    await self._worker.run()  # type: ignore[no-untyped-call]
-                except exceptions.ConnectorException as error:
-                    self.note(f"The database doesn't answer; trying again: {error}")
-                    await anyio.sleep(pause)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._return_lost_parts)
+                tasks.start_soon(self._watch_failures)
+                while not self.stopped:
+                    self._worker = Worker(
+                        app, queues=[QUEUE], install_signal_handlers=False, listen_notify=False,
+                        fetch_job_polling_interval=pause, delete_jobs="successful",
+                        update_heartbeat_interval=min(self.heartbeat, HEARTBEAT) / 6,
+                        stalled_worker_timeout=self.heartbeat,
+                    )  # fmt: skip
+                    try:
+                        await self._worker.run()  # type: ignore[no-untyped-call]
+                    except exceptions.ConnectorException as error:
+                        self.note(f"The database doesn't answer; trying again: {error}")
+                        await anyio.sleep(pause)
+                tasks.cancel_scope.cancel()
+        finally:
+            await self._runner.aclose()
+        self._check()
 
     def stop(self) -> None:
         """Take no more parts; let the calls of the running part end, and give back the part."""
         self.stopped = True
         if self._worker is not None:
             self._worker.stop()  # type: ignore[no-untyped-call]
-        if self._job is not None:
-            self._job.stop()
+        self._runner.stop()
 
     async def run_part(self, number: int, index: int) -> None:
         """Run a part of an import; return once the part has ended, in whatever way.
@@ -86,53 +96,65 @@ class ClusterWorker:
         Raise an error, of any kind, if the part hasn't ended: the queue then has to call again, here
         or at another worker. The queue has to do the same for a part of a worker that is gone.
         """
-        plan = await self.cluster.plan(number)
-        part = evolve(plan.part, index=index)
-        self._name = f"part {index + 1} of {part.count} of {Path(plan.source).name}"
+        plan, has_ended = await self.cluster.plan(number, index)
+        if has_ended:  # by an earlier task
+            return
+        self._name = f"part {index + 1} of {plan.part.count} of {Path(plan.source).name}"
         place = journal_of(self.cluster.place, number, index)
-        journal = await to_thread.run_sync(open_journal, place)  # raises if another has the part
         try:
-            ending, reason = await self._run(journal, number, plan, part)
+            journal = await to_thread.run_sync(open_journal, place)
+        except JournalError as error:  # another worker may have the part
+            await self._leave(number, index, str(error))
+            raise TryAgainError(str(error)) from None
+        try:
+            result = await self._runner.run(
+                journal, number, index, plan, lambda: self.note(f"Begun: {self._name}")
+            )
             has_part = journal.lease is None or journal.lease.state is LeaseState.VALID
         finally:
             await to_thread.run_sync(journal.close)
+        verdict, reason = result.verdict, result.reason
         if not has_part:
             self.note(f"Left to other workers: {self._name}")
-            raise TryAgainError(str(reason))
-        self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
-        if ending is Ending.STOPPED:
-            raise TryAgainError(ending.value)
-        await self.cluster.end(number, index, ending, reason)
+        elif verdict is Verdict.ENDED:
+            await self.cluster.end(number, index, plan, result.ending, reason)
+            self._tell(result.ending, reason)
+            return
+        elif verdict is Verdict.AGAIN:
+            self._tell(Ending.STOPPED, reason)
+        else:
+            if verdict is Verdict.HOPELESS:
+                self._failure = self._left = str(reason)
+                self.stop()
+            await self._leave(number, index, str(reason))
+        raise TryAgainError(str(reason))
 
-    async def _run(
-        self, journal: JobJournal, number: int, plan: ClusterPlan, part: FilePart
-    ) -> tuple[Ending, str | None]:
-        """Run the job of *part*; return the ending and the reason."""
-        try:
-            client = await self._client(part.service)
-            service = SERVICES[part.service]
-            job = self._job = JournaledJob(journal, client, service, part.mode, plan.options)
-            if self.stopped:
-                job.stop()
-            async with self.cluster.file(number, plan) as path:
-                with evolve(part, path=path).open() as rows:
-                    self.note(f"Begun: {self._name}")
-                    report = await job.run(rows)
-            await to_thread.run_sync(partial(journal.describe, source=plan.source))
-        except Exception as error:  # noqa: BLE001 - of any kind: the worker goes on
-            ending = (
-                Ending.STOPPED if isinstance(error, psycopg.OperationalError) else Ending.GAVE_UP
+    def _check(self) -> None:
+        """Raise `WorkerError` if no part can be run."""
+        if self._failure:
+            message = (
+                f"this worker can run no part: {self._failure}. The parts are left for other "
+                "workers. Mend the cause, and start the worker again"
             )
-            return ending, str(error)
-        finally:
-            self._job = None
-        return report.ending, report.reason
+            raise WorkerError(message)
 
-    async def _client(self, service: str) -> Client:
-        if service not in self._clients:
-            client = await self._stack.enter_async_context(self.connect(service))
-            self._clients[service] = client
-        return self._clients[service]
+    def _tell(self, ending: Ending, reason: str | None) -> None:
+        self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
+
+    async def _leave(self, number: int, index: int, reason: str) -> None:
+        """Leave a part to other workers: tell the reason once, here and in the database."""
+        news = "" if reason == self._left else f": {reason}"
+        if news or self._failure:
+            self.note(f"Left to other workers: {self._name}{news}")
+        self._left = reason
+        await self.cluster.leave(number, index, f"worker on {platform.node()}: {reason}")
+        await anyio.sleep(self.cluster.pause)  # before the queue has the next part
+
+    async def _watch_failures(self) -> None:
+        """Count the rows not done of all workers, now and then."""
+        while True:
+            await anyio.sleep(self.cluster.pause)
+            await self._runner.count_failures()
 
     async def _return_lost_parts(self) -> None:
         """Return the parts of killed and stopped workers to the queue, now and then."""

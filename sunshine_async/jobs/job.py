@@ -24,7 +24,7 @@ from sunshine_async.jobs.entries import Entries, Rows, check_rows
 from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.jobs.outage import OutageWatch, is_answer
 from sunshine_async.jobs.progress import Progress, recent_rate
-from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
+from sunshine_async.jobs.report import Cause, Ending, Problem, Report, Trouble
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service
 from sunshine_async.jobs.timeline import Recorder
 from sunshine_async.rows import BadRow, RowFile, Shape
@@ -73,7 +73,7 @@ class Job:
         self._task: Final = service.task(mode)
         once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
         self._outage: Final = OutageWatch(
-            client.pace, lambda: service.probe(once), self.give_up,
+            client.pace, lambda: service.probe(once), self._give_up_service,
             max_outage=max_outage, at_first=self.patience_at_first,
         )  # fmt: skip
         self._calls: Final = JobCalls(
@@ -88,7 +88,11 @@ class Job:
         self._entries: Entries | None = None
         self._file: RowFile | None = None
         self._outcomes: bulk.Outcomes[Entry, object] | None = None
-        self._earlier_troubles = 0  # of the runs before
+        self.cause = Cause.JOB
+        """The cause, if the job gave up."""
+        self.earlier_troubles: int | None = 0
+        """Number of rows not done that belong to the runs before; None until the journal is read."""
+        self._troubles_elsewhere = 0
         self._has_run = False
         self._started = 0.0
         tally = client.tally
@@ -207,6 +211,12 @@ class Job:
         """`stop`, because going on is useless: *reason* is a sentence for the report."""
         self._end(Ending.GAVE_UP, reason)
 
+    def _give_up_service(self, reason: str) -> None:
+        """`give_up`, because any job of this process would."""
+        if not self.stopped:
+            self.cause = Cause.SERVICE
+        self.give_up(reason)
+
     def _end(self, ending: Ending, reason: str | None) -> None:
         if self.stopped:
             return
@@ -237,9 +247,15 @@ class Job:
         if hooks is not None:
             hooks.end_rows(service, mode, outcome, rows)
 
+    def count_elsewhere(self, troubles: int) -> None:
+        """Set the number of rows not done in other parts of an import: the limit is one for all."""
+        self._troubles_elsewhere = troubles
+        self._check_failures()
+
     def _check_failures(self) -> None:
-        limit = self._options.max_failures
-        if limit is not None and self.report.troubles - self._earlier_troubles > limit:
+        limit, before = self._options.max_failures, self.earlier_troubles
+        own = 0 if before is None else self.report.troubles - before
+        if limit is not None and self._troubles_elsewhere + own > limit:
             bad = f"more than {limit} rows failed, are unknown or bad"
             self.give_up(f"{bad}; the limit is yours (max_failures)")
 
@@ -307,9 +323,9 @@ class Job:
             self._outage.record_answer()
         self.note(problem_of(outcome.item.line, error, unknown=isinstance(outcome, bulk.Unknown)))
         if ends_job(error):
-            self.give_up(NO_BETTER.format(error))
+            self._give_up_service(NO_BETTER.format(error))
         elif isinstance(error, RateLimitError) and self._client.pace.gave_up:
-            self.give_up(ONLY_REFUSED.format(error))
+            self._give_up_service(ONLY_REFUSED.format(error))
 
     def _measure(self) -> None:
         report, tally = self.report, self._client.tally

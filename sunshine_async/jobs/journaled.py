@@ -72,12 +72,9 @@ class JournaledJob(Job):
         )  # fmt: skip
         self.journal: Final = journal
         self._options = options
-        self._identity: Final = {
-            "service": service.name,
-            "mode": mode.value,
-            "base_url": client.base_url,
-            "app": ", ".join(vars(client)["_transport"].path.values()),
-        }
+        self.earlier_troubles = None
+        target = {"base_url": client.base_url, "app": app_of(client)}
+        self._identity: Final = {"service": service.name, "mode": mode.value, **target}
         check_job(journal, self._identity)
         self._rules: Final = options.rules(mode, self._task)
         self._writer: Final = JournalWriter(journal, self._sums, self._count, self._fail_writing)
@@ -197,7 +194,7 @@ class JournaledJob(Job):
         report.waiting = 0
         report.before = report.rows
         # bad rows, and rows created with another body, count as troubles of this run too
-        self._earlier_troubles = report.failed + report.unknown - final
+        self.earlier_troubles = report.failed + report.unknown - final
         self._check_failures()
         return bool(failed or unknown)
 
@@ -222,7 +219,7 @@ class JournaledJob(Job):
         if isinstance(outcome, bulk.Done):
             return  # the report counts the row after the commit
         if ends_job(outcome.error):
-            self.give_up(NO_BETTER.format(outcome.error))
+            self._give_up_service(NO_BETTER.format(outcome.error))
         self._writer.after_commit(partial(self._count_trouble, outcome))
 
     def _count(self, done: Done) -> None:
@@ -291,6 +288,11 @@ class JournaledJob(Job):
 
 
 LastingJob = JournaledJob
+
+
+def app_of(client: Client) -> str:
+    """Return the id of the app of *client*; an empty text for a service without apps."""
+    return ", ".join(vars(client)["_transport"].path.values())
 
 
 def open_job(

@@ -33,7 +33,9 @@ pace, since the limit of the service is the same for one process and for fifty::
 Without code: ``sunshine-async worker --cluster postgresql://user@host/imports`` on each machine, and
 ``sunshine-async import users.csv --mode upsert --cluster ... --parts 64`` on one. The parts wait in a
 queue of Procrastinate in the database (extra ``cluster``), and the part of a worker that was killed
-goes to another worker. ``sunshine-async job show postgresql://user@host/imports`` shows all parts.
+goes to another worker. ``sunshine-async job show postgresql://user@host/imports`` shows all parts, and
+so do ``job failures``, ``job export`` and ``job report``: an `ImportReader` reads the journals as one.
+A worker that can run no part, such as one with refused credentials, ends and leaves the parts.
 """
 
 from typing import Final

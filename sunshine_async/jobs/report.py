@@ -42,6 +42,13 @@ class Ending(Enum):
     """Going on would have been useless: *reason* in the report says why."""
 
 
+class Cause(Enum):
+    """Cause for which a job gave up, by the work that has the same fate."""
+
+    JOB = "the rows, the file or the journal: another job may fare better"
+    SERVICE = "the credentials, the settings or the service: any job of this process would give up"
+
+
 @frozen
 class Problem:
     """A row that wasn't done: the line in the file, and the reason."""

@@ -27,6 +27,12 @@ STALE: Final = "stale"
 """Name in the journal for a file that differs from the rows in the journal: ``"1"``."""
 PART: Final = "part"
 """Name in the journal for the part of the file whose rows the journal has; see `partition`."""
+COMMAND: Final = "command"
+"""Name in the journal for the command that ran the job, without secrets, as a line for a shell."""
+PROGRESS: Final = "parts"
+"""Name in the journal of an import in parts for the number of parts that have ended, in words."""
+REASON: Final = "reason"
+"""Name in the journal of an import in parts for the reasons why parts gave up, or wait."""
 OPEN: Final = {"state": "open"}
 FINISHED: Final = {"state": "finished"}
 _BATCH: Final = 5000

@@ -5,13 +5,13 @@ a single part, so that a part of a short run takes a tenth of a second, and a pa
 minutes. A `Recorder` samples the totals of a `Report` now and then: a call or a row costs nothing.
 """
 
-from collections.abc import Callable, Iterable
-from math import inf
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil, inf
 from time import time
 from typing import Any, Final
 
 import orjson
-from attrs import astuple, define, field
+from attrs import astuple, define, evolve, field
 
 from sunshine_async._pace import Snapshot
 from sunshine_async.jobs.report import Report
@@ -23,6 +23,7 @@ SHORTEST: Final = 0.1
 SAVE_EVERY: Final = 5.0
 """Seconds between two copies of the timeline for a journal: a kill loses no more."""
 _LONGEST_SAMPLE: Final = 1.0  # seconds
+_GAP: Final = 10.0  # seconds
 _FORMAT: Final = 1  # of a timeline as text
 _NON_TEXT_KEYS: Final = orjson.OPT_NON_STR_KEYS
 
@@ -112,6 +113,41 @@ class Timeline:
         parts = [[_rounded(value) for value in astuple(part)] for part in self.parts]
         data = [_FORMAT, self.started_at, self.ending, parts]
         return orjson.dumps(data, option=_NON_TEXT_KEYS).decode()
+
+
+def parallel(timelines: Iterable[Timeline]) -> list[Timeline]:
+    """Return the *timelines* of jobs that ran at the same time as one timeline for each run of all.
+
+    A run ends where no job runs for ten seconds. Pauses at the same time count once.
+    """
+    runs: list[tuple[list[Timeline], float]] = []  # each with the time of the end
+    for timeline in sorted(timelines, key=lambda timeline: timeline.started_at):
+        end = timeline.started_at + total_of(timeline.parts).seconds
+        if runs and timeline.started_at <= runs[-1][1] + _GAP:
+            members, latest = runs.pop()
+            runs.append(([*members, timeline], max(latest, end)))
+        else:
+            runs.append(([timeline], end))
+    return [_joined(members, end) for members, end in runs]
+
+
+def _joined(timelines: Sequence[Timeline], end: float) -> Timeline:
+    start = timelines[0].started_at
+    width = max(SHORTEST, (end - start) / PARTS)
+    parts = [Part(width) for _ in range(max(1, ceil((end - start) / width)))]
+    for timeline in timelines:
+        at = timeline.started_at - start
+        for part in timeline.parts:
+            first, last = (
+                min(len(parts) - 1, int(time / width)) for time in (at, at + part.seconds)
+            )
+            for place in range(first, last + 1):
+                for name in ("paused", "held"):
+                    share = getattr(part, name) / (last + 1 - first)
+                    setattr(parts[place], name, min(width, getattr(parts[place], name) + share))
+            parts[(first + last) // 2].add(evolve(part, seconds=0.0, paused=0.0, held=0.0))
+            at += part.seconds
+    return Timeline(start, parts, timelines[-1].ending)
 
 
 def read_timeline(text: str) -> Timeline | None:

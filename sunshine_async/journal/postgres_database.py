@@ -118,7 +118,7 @@ def reason_of(error: psycopg.Error, reasons: Mapping[str, str], *, goes_on: str)
     help, once the server can be reached.
     """
     if is_disconnected(error):  # no answer of the server: the text is about the connection
-        text = " ".join(str(error).split()).rstrip(".")
+        text = " ".join(str(error).split()).partition(" Is the server running")[0].rstrip(".")
         return f"can't be reached: {text}. {goes_on} once the server can be reached"
     state = error.sqlstate or ""
     found = (text for begin, text in reasons.items() if state.startswith(begin))

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -54,7 +54,7 @@ class JournalQueries(ABC):
 
     @abstractmethod
     def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return all rows that *query* finds."""
+        """Return all rows that *query* finds: for several journals read as one, the rows of each."""
 
     def about(self) -> dict[str, str]:
         """Return the facts about the job."""
@@ -79,8 +79,11 @@ class JournalQueries(ABC):
 
     def codes(self) -> dict[str, tuple[int, str]]:
         """Return the number of rows not done by code, with an example: a line and a reason."""
-        found = self._fetch_all(sql.COUNT_CODES)
-        return {code: (count, example) for code, count, example in found}
+        found: dict[str, tuple[int, str]] = {}
+        for code, count, example in self._fetch_all(sql.COUNT_CODES):
+            before, first = found.get(code, (0, example))
+            found[code] = before + count, first
+        return found
 
     def timelines(self) -> list[str]:
         """Return the timelines of the last sessions, in order; none of a release without timelines."""
@@ -90,24 +93,19 @@ class JournalQueries(ABC):
     def pulse(self, parts: int) -> tuple[float, float, list[int]]:
         """Return the times of the first and the last outcome, and the outcomes in each part between."""
         query = "SELECT min(at), max(at) FROM rows WHERE state IN (2, 3, 4)"
-        [[first, last]] = self._fetch_all(query)
-        if first is None:
+        bounds = [found for found in self._fetch_all(query) if None not in found]
+        if not bounds:
             return 0.0, 0.0, []
+        first, last = min(bounds)[0], max(last for _, last in bounds)
         width = (last - first) / parts or 1.0
-        filled = dict(self._fetch_all(self.dialect.pulse, (first, width, parts - 1)))
+        filled: Counter[int] = Counter()
+        for part, count in self._fetch_all(self.dialect.pulse, (first, width, parts - 1)):
+            filled[part] += count
         return first, last, [filled.get(part, 0) for part in range(parts)]
 
     def rows(self, *states: State) -> Iterator[Found]:
         """Yield all rows, or the rows in *states*, in the order of the source, a page at a time."""
-        chosen = state_list(states or [*State])
-        query = (
-            f"{sql.SELECT_ROWS} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT ?"
-        )
-        after = 0
-        while page := self._fetch_all(query, (after, PAGE)):
-            for row in page:
-                yield dict(zip(sql.ROW_COLUMNS, row, strict=True))
-            after = page[-1][0]
+        return read_pages(self._fetch_all, states)
 
 
 class JournalReader(JournalFile, JournalQueries):
@@ -175,6 +173,22 @@ class JournalReader(JournalFile, JournalQueries):
             return None
         found = self._real.stat()
         return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_pages(
+    fetch_all: Callable[[str, Sequence[Any]], list[Any]],
+    states: Iterable[State],
+    *,
+    page_size: int = PAGE,
+) -> Iterator[Found]:
+    """Yield the rows of a journal in *states*, or all rows, in the order of the source."""
+    chosen = state_list(states or [*State])
+    query = f"{sql.SELECT_ROWS} WHERE number > ? AND state IN ({chosen}) ORDER BY number LIMIT ?"
+    after = 0
+    while page := fetch_all(query, (after, page_size)):
+        for row in page:
+            yield dict(zip(sql.ROW_COLUMNS, row, strict=True))
+        after = page[-1][0]
 
 
 def state_list(states: Iterable[State]) -> str:

@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TypeAlias
 
 import pytest
@@ -19,7 +19,7 @@ from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
-from sunshine_async.emulator import Emulator
+from sunshine_async.emulator import Emulator, Mishap
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -80,18 +80,100 @@ def test_an_import_by_a_worker(
     for said in map(words, (result.stdout, shown.stdout)):
         assert "done │ 20 (created)" in said
         assert "3 of 3 parts have ended" in said
-        assert "21 bad" in said
+        assert "line 21" in said or "21 bad" in said
     assert json.loads(data.stdout)["outcomes"] == {"created": 20}
     assert json.loads(again.stdout)["parts"] == "3 of 3 parts have ended"
     assert effects(emulator, "sunshine") == {"create": 20}
 
-    lists = [
-        call("job", "failures", f"{database}?job=import_1_part_{part}") for part in range(1, 4)
-    ]
-    assert {each.exit_code for each in lists} == {0}
-    [bad] = "".join(each.stdout for each in lists).splitlines()
-    assert json.loads(bad)["_row"]["line"] == 21
-    assert json.loads(bad)["externalId"] == 5
+    listed = call("job", "failures", database)
+    assert json.loads(listed.stdout)["_row"]["line"] == 21
+    assert json.loads(listed.stdout)["externalId"] == 5
+    exported = call("job", "export", database).stdout.splitlines()
+    assert [line.split(",")[0] for line in exported] == ["line", *map(str, range(1, 22))]
+    assert exported[1].endswith(",created")
+
+
+def test_the_list_of_an_import_is_imported(
+    *, call: Call, env: Mapping[str, str], forked: Command, database: str, tmp_path: Path,
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The list has lines of the file and the command, and the pages have all parts."""
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"user-{n},{'x' if n in (3, 8) else n}\n" for n in range(12))
+    Path("users.csv").write_text(f"externalId,metadata.n:number\n{rows}")
+    options = ("--mode", "create", "--cluster", database, "--parts", "3")
+    with running(forked, env, "worker", "--cluster", database):
+        result = call("import", "users.csv", *options, "--report", "first.html")
+        listed = call("job", "failures", database, "--out", "failed.csv")
+        page = call("job", "report", database, "--out", "again.html")
+        command = listed.stderr.partition("import the list: ")[2].split()
+        failed = Path("failed.csv")
+        failed.write_text(failed.read_text("utf-8-sig").replace(",x,", ",7,"), "utf-8")
+        corrected = call(*command[1:])
+
+    assert (result.exit_code, page.exit_code) == (1, 0), page.stderr
+    assert [line.split(",")[2] for line in failed.read_text().splitlines()[1:]] == ["5", "10"]
+    assert corrected.exit_code == 0, corrected.stderr
+    assert effects(emulator, "sunshine") == {"create": 12}
+    first, again = Path("first.html").read_text(), Path("again.html").read_text()
+    assert "Finished: all 2 rows are done." in first  # of the list: the command has --report, too
+    assert "Finished: 2 of 12 rows were not done." in again
+    assert "sunshine-async job failures postgresql://postgres@" in again
+    assert "pass-word" not in again
+
+
+def test_the_import_tells_why_it_waits(
+    *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path
+) -> None:  # fmt: skip
+    """A worker with wrong settings ends once with status 3; the import has the reason, and goes on."""
+    write(file, [{"externalId": f"user-{n}"} for n in range(9)])
+    worker = (*forked, "worker", "--cluster", database)
+    unfit = {**os.environ, **env, "SUNSHINE_KEY_SECRET": ""}
+    show = [*forked, "job", "show", database]
+    ended: list[subprocess.CompletedProcess[str]] = []
+    has_ended = Event()
+
+    def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(  # noqa: S603 - our own program
+            command, env=unfit, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+
+    def work() -> None:
+        while run(show).returncode:
+            pass
+        ended.extend(map(run, (worker, show)))
+        with running(forked, env, "worker", "--cluster", database):
+            has_ended.wait(PATIENCE)
+
+    working = Thread(target=work)
+    working.start()
+    result = call("import", file, "--mode", "create", "--cluster", database, "--parts", "2")
+    has_ended.set()
+    working.join()
+
+    refused, shown = ended
+    assert refused.returncode == 3
+    assert "this worker can run no part: the key's secret is missing" in words(refused.stderr)
+    assert "No worker is running. Start one or more" in words(result.stderr)
+    assert "Part 1: worker on " in words(result.stderr)
+    assert "0 of 2 parts have ended, none under way" in words(shown.stdout)
+    assert "the key's secret is missing" in words(shown.stdout)
+    assert result.exit_code == 0
+
+
+def test_a_worker_that_can_run_no_part(
+    *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
+    emulator: Emulator,
+) -> None:  # fmt: skip
+    """Refused credentials end the command with status 3, after a single request."""
+    write(file, [{"externalId": f"user-{n}"} for n in range(9)])
+    emulator.faults += [Mishap(status=401)]
+    options = ("--mode", "create", "--cluster", database, "--parts", "2")
+    with running(forked, env, "import", str(file), *options):
+        result = call("worker", "--cluster", database)
+    assert result.exit_code == 3
+    assert "The parts are left for other workers. Mend the cause" in words(result.stderr)
+    assert emulator.requests == 1
 
 
 def test_a_worker_runs_until_a_signal(
@@ -143,7 +225,7 @@ def test_a_watched_import(call: Call, forked: Command, env: Mapping[str, str], d
         working.start()
         result = call("job", "show", database, "--watch")
         working.join()
-    assert "0 of 1 parts have ended, 0 rows." in words(result.stderr)
+    assert "0 of 1 parts have ended" in words(result.stderr)
     assert "1 of 1 parts have ended" in words(result.stdout)
 
 
@@ -154,6 +236,10 @@ def test_a_watched_import(call: Call, forked: Command, env: Mapping[str, str], d
         (["--cluster", "postgresql://h:pass@word@x/y"], "give an address such as"),
         (["--cluster", "postgresql://127.0.0.1:1/x", "--rate", "5"], "--rate has no effect with"),
         (["--cluster", "postgresql://127.0.0.1:1/x", "--pace", "file:x"], "--pace has no effect"),
+        (
+            ["--cluster", "postgresql://127.0.0.1:1/x", "--journal", "x"],
+            "the database of the cluster",
+        ),
         (["--cluster", "postgresql://127.0.0.1:1/x"], "can't be reached"),
         (["--cluster", "postgresql://127.0.0.1:1/x", "--parts", "0"], "no number of parts"),
     ],
@@ -168,6 +254,13 @@ def test_an_import_that_does_not_start(
     assert result.exit_code == 2
     assert message in words(result.stderr)
     assert "word" not in result.stderr.replace("password", "")
+
+
+def test_a_heartbeat_is_long_enough(call: Call) -> None:
+    """A worker that is only slow keeps its part: less than 20 seconds are refused."""
+    result = call("worker", "--cluster", "postgresql://127.0.0.1:1/x", "--heartbeat", "19")
+    assert result.exit_code == 2
+    assert "of 20 or more" in words(result.stderr)
 
 
 def test_without_the_extra(call: Call, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

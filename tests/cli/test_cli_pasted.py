@@ -141,7 +141,7 @@ NOT_PASTED = {
     "; --rate": "a limit that was found: tests of the report page",
     "has no effect with --cluster": "the option is to be left out",
     "the rows of this file (--accept-changed-source": "an import by workers: tests of clusters",
-    "parts are with the workers (": "a command for other terminals",
+    "No worker is running. Start one": "a command for other terminals",
     "Next, import a file of your own": "commands: below",
     "The bot is a file of": "commands: below",
     "Create, update, upsert": "help",

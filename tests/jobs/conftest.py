@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support.clients import sunshine
+from support.clusters import PAUSE
 
 from sunshine_async import SunshineClient
 from sunshine_async.emulator import Emulator
+from sunshine_async.jobs.cluster import Cluster, open_cluster
+from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
 
 @pytest.fixture
@@ -17,3 +20,19 @@ async def client(
     client_on = getattr(request.module, "client_on", sunshine)
     async with client_on(emulator.transport()) as client:
         yield client
+
+
+@pytest.fixture
+def place(database: str) -> PostgresPlace:
+    """Return the place of imports in a new database, where leases are short."""
+    place = parse_place(f"{database}?lease=1")
+    assert isinstance(place, PostgresPlace)
+    return place
+
+
+@pytest.fixture
+async def cluster(place: PostgresPlace) -> AsyncIterator[Cluster]:
+    """Give the cluster in a new database."""
+    async with open_cluster(place) as cluster:
+        cluster.pause = PAUSE
+        yield cluster

@@ -1,19 +1,27 @@
 """Imports by workers: each part has one owner, and the queue may call a worker at any time."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-import httpx
 import pytest
 from anyio import to_thread
-from anyio.abc import TaskStatus
 from attrs import evolve
 from procrastinate import exceptions
 from support.clients import sunshine
+from support.clusters import (
+    Slow,
+    done,
+    people,
+    plan_of,
+    reader_of,
+    report_of,
+    rows_in,
+    working,
+)
 from support.frames import leaks
 from support.journals import counts, effects, write
 from support.patience import PATIENCE
@@ -22,153 +30,35 @@ from support.size import sized
 
 from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
-from sunshine_async.jobs import SUNSHINE, Ending, JournalError, Mode, open_rows, partition
-from sunshine_async.jobs.cluster import (
-    Cluster,
-    ClusterPlan,
-    ImportState,
-    journal_of,
-    open_cluster,
-    read_import,
-)
+from sunshine_async.jobs import Ending, JournalError, Mode
+from sunshine_async.jobs.cluster import Cluster, open_cluster
+from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of
+from sunshine_async.jobs.cluster_reader import open_import
 from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError
-from sunshine_async.jobs.options import Duplicates, JobOptions
+from sunshine_async.jobs.options import Duplicates
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
-PAUSE = 0.05
 ROWS = sized(600, 60)
-
-
-class Slow(httpx.AsyncBaseTransport):
-    """A transport that waits before each request, until told to go on."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self.transport = transport
-        self.begun = anyio.Event()
-        self.go_on = anyio.Event()
-        self.answered = anyio.Event()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.begun.set()
-        await self.go_on.wait()
-        answer = await self.transport.handle_async_request(request)
-        self.answered.set()
-        return answer
-
-
-def people(number: int, *, changed: int = 0) -> list[dict[str, Any]]:
-    return [
-        {"externalId": f"user-{n}", "metadata": {"n": n * (n >= changed)}} for n in range(number)
-    ]
-
-
-def plan_of(
-    file: Path, *, into: int = 4, mode: Mode = Mode.CREATE, is_shared: bool = False, **options: Any
-) -> ClusterPlan:
-    task = SUNSHINE.task(mode)
-    with open_rows(file, task.shape) as rows:
-        part = partition(rows, task, into=into)[0]
-    return ClusterPlan(
-        part=part, source=file.name, is_shared=is_shared, options=JobOptions(**options)
-    )
-
-
-@pytest.fixture
-def place(database: str) -> PostgresPlace:
-    """Return the place of imports in a new database, where leases are short."""
-    place = parse_place(f"{database}?lease=1")
-    assert isinstance(place, PostgresPlace)
-    return place
-
-
-@pytest.fixture
-async def cluster(place: PostgresPlace) -> AsyncIterator[Cluster]:
-    """Give the cluster in a new database."""
-    async with open_cluster(place) as cluster:
-        cluster.pause = PAUSE
-        yield cluster
-
-
-class Notes(list[str]):
-    """The notes of workers, and a wait for a note."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._news = anyio.Event()
-
-    def append(self, note: str) -> None:
-        super().append(note)
-        self._news.set()
-        self._news = anyio.Event()
-
-    async def wait_for(self, text: str) -> None:
-        while not any(text in note for note in self):
-            await self._news.wait()
-
-
-@asynccontextmanager
-async def working(
-    place: PostgresPlace,
-    transport: httpx.AsyncBaseTransport,
-    *,
-    number: int = 1,
-    heartbeat: float = 30.0,
-) -> AsyncIterator[tuple[list[ClusterWorker], Notes]]:
-    """Run workers, each with connections of its own, for the length of the block."""
-    notes, workers = Notes(), list[ClusterWorker]()
-
-    async def work(task_status: TaskStatus[None]) -> None:
-        async with open_cluster(place) as cluster:
-            cluster.pause = PAUSE
-            client = sunshine(transport)
-            workers.append(ClusterWorker(cluster, lambda _: client, notes.append, heartbeat))
-            task_status.started()
-            await workers[-1].run()
-
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(number):
-                await tasks.start(work)
-            yield workers, notes
-            for worker in workers:
-                worker.stop()
-
-
-async def done(cluster: Cluster, plan: ClusterPlan) -> ImportState:
-    """Submit *plan*, and return the state of the import at the end."""
-    number = await cluster.submit(plan)
-    async for endings in cluster.watch(number):
-        assert len(endings) == plan.part.count
-    return await state_of(cluster)
-
-
-async def state_of(cluster: Cluster) -> ImportState:
-    state = await to_thread.run_sync(read_import, cluster.place)
-    assert state is not None
-    return state
-
-
-async def rows_in(cluster: Cluster, query: str) -> Any:
-    async with cluster.connection() as connection:
-        return await (await connection.execute(query.encode())).fetchall()
 
 
 async def test_workers_share_an_import(cluster: Cluster, emulator: Emulator, file: Path) -> None:
     """Each row is sent once, the reports add up, and the file leaves the database; again, nothing is sent."""
     write(file, people(ROWS))
-    assert read_import(cluster.place) is None
+    assert open_import(cluster.place) is None
     async with working(cluster.place, emulator.transport(), number=2) as (_, notes):
-        state = await done(cluster, plan_of(file))
+        report = await done(cluster, plan_of(file))
         again = await done(cluster, plan_of(file))
 
-    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
-    assert state.report.requests == ROWS
-    assert state.report.seconds > 0
-    assert state.progress == "4 of 4 parts have ended"
-    assert (state.report.ending, state.plan.source) == (Ending.ALL, "users.jsonl")
+    assert counts(report) == (ROWS, 0, 0, 0, 0)
+    assert report.requests == ROWS
+    assert report.seconds > 0
+    assert report.ending is Ending.ALL
+    with closing(await reader_of(cluster)) as reader:
+        assert reader.progress == "4 of 4 parts have ended"
+        assert reader.plan.source == "users.jsonl"
     assert effects(emulator, "sunshine") == {"create": ROWS}
-    assert counts(again.report) == counts(state.report)
+    assert counts(again) == counts(report)
     assert await rows_in(cluster, "SELECT * FROM sunshine_cluster.chunks") == []
     assert await rows_in(cluster, "SELECT * FROM procrastinate_jobs") == []
     assert min(note for note in notes if "Begun" in note) == "Begun: part 1 of 4 of users.jsonl"
@@ -184,11 +74,12 @@ async def test_the_options_and_the_rows_travel(
         write(file, people(9, changed=3))
         options = {"duplicates": Duplicates.FIRST, "concurrency": "auto", "keep_bodies": True}
         plan = plan_of(file, mode=Mode.UPSERT, is_shared=True, **options)
-        state = await done(cluster, plan)
+        report = await done(cluster, plan)
 
-    assert ClusterPlan.from_text(plan.text) == plan == state.plan
-    assert state.report.outcomes["unchanged"] == 7
-    assert state.report.done == 9
+    with closing(await reader_of(cluster)) as reader:
+        assert ClusterPlan.from_text(plan.text) == plan == reader.plan
+    assert report.outcomes["unchanged"] == 7
+    assert report.done == 9
 
 
 async def test_a_changed_file_ends_the_part(
@@ -199,15 +90,15 @@ async def test_a_changed_file_ends_the_part(
     plan = plan_of(file, is_shared=True, into=2)
     write(file, people(8))
     async with working(cluster.place, emulator.transport()):
-        state = await done(cluster, plan)
-        assert state.report.ending is Ending.GAVE_UP
-        assert "part 1: " in (state.report.reason or "")
-        assert "is not the file that was partitioned" in (state.report.reason or "")
+        report = await done(cluster, plan)
+        assert report.ending is Ending.GAVE_UP
+        assert "part 1: " in (report.reason or "")
+        assert "is not the file that was partitioned" in (report.reason or "")
         assert effects(emulator, "sunshine") == {}
         with pytest.raises(ConfigurationError, match=r"isn't finished, of users\.jsonl"):
             await cluster.submit(plan_of(file, into=2))
-        state = await done(cluster, plan_of(file, into=2, accept_changed_source=True))
-    assert counts(state.report) == (8, 0, 0, 0, 0)
+        report = await done(cluster, plan_of(file, into=2, accept_changed_source=True))
+    assert counts(report) == (8, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -229,8 +120,46 @@ async def test_another_import_needs_another_name(
     assert "pass-word" not in str(caught.value)
     named = evolve(cluster, place=evolve(cluster.place, job="other"))
     assert await named.submit(plan_of(file, **change)) > 1
-    assert (await state_of(named)).endings == [None] * change.get("into", 4)
-    assert (await state_of(cluster)).progress == "0 of 4 parts have ended"
+    with closing(await reader_of(named)) as reader:
+        assert reader.endings == [None] * change.get("into", 4)
+    with closing(await reader_of(cluster)) as reader:
+        assert reader.progress == "0 of 4 parts have ended, none under way"
+
+
+async def test_an_import_may_be_given_again_while_parts_run(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A part under way has a second task then: the part is run once, and the import ends well."""
+    write(file, people(9))
+    slow = Slow(emulator.transport())
+    async with working(cluster.place, slow, number=2):
+        await cluster.submit(plan_of(file, into=2))
+        await slow.begun.wait()
+        number = await cluster.submit(plan_of(file, into=2))
+        slow.go_on.set()
+        while await rows_in(cluster, "SELECT 1 FROM procrastinate_jobs"):
+            pass
+        state = await cluster.state(number)
+    assert state.parts == [(Ending.ALL.value, None)] * 2
+    assert effects(emulator, "sunshine") == {"create": 9}
+
+
+async def test_an_end_with_the_plan_before_does_not_count(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A changed file that comes while a part runs is sent too, after the part's end."""
+    write(file, people(9))
+    slow = Slow(emulator.transport())
+    async with working(cluster.place, slow):
+        await cluster.submit(plan_of(file, into=1))
+        await slow.begun.wait()
+        write(file, people(12))
+        number = await cluster.submit(plan_of(file, into=1, accept_changed_source=True))
+        slow.go_on.set()
+        async for _ in cluster.watch(number):
+            pass
+    assert counts(await report_of(cluster)) == (12, 0, 0, 0, 0)
+    assert effects(emulator, "sunshine") == {"create": 12}
 
 
 async def test_a_stopped_worker_gives_back_its_part(
@@ -248,8 +177,8 @@ async def test_a_stopped_worker_gives_back_its_part(
         await notes.wait_for("Stopped: part 1 of 1")
     assert effects(emulator, "sunshine") == {"create": 1}  # the first call goes alone
     async with working(cluster.place, emulator.transport()):
-        state = await done(cluster, plan)
-    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
+        report = await done(cluster, plan)
+    assert counts(report) == (ROWS, 0, 0, 0, 0)
     assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
@@ -276,7 +205,7 @@ async def test_a_part_that_another_worker_has_is_tried_again(
     with closing(journal):
         async with working(cluster.place, emulator.transport()) as ([worker], _):
             number = await cluster.submit(plan_of(file, into=1))
-            with pytest.raises(JournalError, match="is in use by another process"):
+            with pytest.raises(TryAgainError, match="is in use by another process"):
                 await worker.run_part(number, 0)
             assert effects(emulator, "sunshine") == {}
             await to_thread.run_sync(journal.close)
@@ -300,9 +229,9 @@ async def test_an_owner_that_has_lost_the_part_ends_nothing(
             slow.go_on.set()
             await notes.wait_for("Left to other workers: part 1 of 1")
             await anyio.lowlevel.checkpoint()
-            assert await cluster.endings(number) == [(None, None)]
-        endings = [endings async for endings in cluster.watch(number)]
-        assert endings[-1] == [(Ending.ALL.value, None)]
+            assert (await cluster.state(number)).parts == [(None, None)]
+        states = [state async for state in cluster.watch(number)]
+        assert states[-1].parts == [(Ending.ALL.value, None)]
     assert effects(emulator, "sunshine") == {"create": 9}
 
 
@@ -315,8 +244,8 @@ async def test_the_part_of_a_lost_worker_returns(
     taken = "UPDATE procrastinate_jobs SET status = 'doing' RETURNING id"
     assert len(await rows_in(cluster, taken)) == 2
     async with working(cluster.place, emulator.transport(), heartbeat=0.6):
-        state = await done(cluster, plan_of(file, into=2))
-    assert state.report.done == 9
+        report = await done(cluster, plan_of(file, into=2))
+    assert report.done == 9
 
 
 async def test_a_worker_that_counts_as_gone_begins_anew(
@@ -328,9 +257,9 @@ async def test_a_worker_that_counts_as_gone_begins_anew(
         forgotten = "DELETE FROM procrastinate_workers RETURNING id"
         while not await rows_in(cluster, forgotten):
             pass
-        state = await done(cluster, plan_of(file, into=1))
+        report = await done(cluster, plan_of(file, into=1))
         await notes.wait_for("trying again")
-    assert state.report.done == 9
+    assert report.done == 9
 
 
 async def test_the_database_goes_and_comes_back(
@@ -345,8 +274,7 @@ async def test_the_database_goes_and_comes_back(
             tasks.start_soon(_restart, postgres, slow)
             async for _ in cluster.watch(number):
                 pass
-    state = await state_of(cluster)
-    assert counts(state.report) == (ROWS, 0, 0, 0, 0)
+    assert counts(await report_of(cluster)) == (ROWS, 0, 0, 0, 0)
     assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
@@ -364,7 +292,7 @@ async def _open(place: PostgresPlace) -> None:
 
 
 async def _read(place: PostgresPlace) -> None:
-    read_import(place)
+    open_import(place)
 
 
 @pytest.mark.parametrize("act", [_open, _read])
@@ -407,11 +335,13 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
     seen: list[Any] = []
 
     async def watch() -> None:
-        seen.extend([endings async for endings in cluster.watch(number)])
+        seen.extend([state.parts async for state in cluster.watch(number)])
 
     waiting = (
         "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
+    plan, has_ended = await cluster.plan(number, 0)
+    assert not has_ended
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             async with cluster.connection() as connection:
@@ -419,5 +349,5 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
                 tasks.start_soon(watch)
                 while not await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {waiting}"):
                     pass
-            await cluster.end(number, 0, Ending.ALL, None)
+            await cluster.end(number, 0, plan, Ending.ALL, None)
     assert seen[-1] == [(Ending.ALL.value, None)]

@@ -22,6 +22,7 @@ from sunshine_async.jobs.timeline import (
     SHORTEST,
     Part,
     Timeline,
+    parallel,
     read_timeline,
     total_of,
 )
@@ -153,3 +154,24 @@ async def test_a_journal_of_an_earlier_release_is_used(
 
     with closing(Journal(path)) as journal:
         assert len(journal.timelines()) == 50
+
+
+def test_timelines_of_the_same_time_are_one() -> None:
+    """Counts add up, a pause of all counts once, and a run ends where nothing runs for long."""
+    first = Timeline(100.0, [Part(5.0, done=3, calls={1: 3}), Part(5.0, paused=4.0)], "stopped")
+    second = Timeline(103.0, [Part(2.0, done=2, paused=2.0), Part(9.0, bad=1)], "all rows taken")
+    later = Timeline(130.0, [Part(1.0, done=1)], None)
+
+    runs = parallel([later, second, first])
+
+    assert [(run.started_at, run.ending) for run in runs] == [
+        (100.0, "all rows taken"),
+        (130.0, None),
+    ]
+    whole = total_of(runs[0].parts)
+    assert (whole.done, whole.bad, whole.calls) == (5, 1, {1: 3})
+    assert whole.seconds == pytest.approx(14.0)
+    assert 4.0 < whole.paused < 6.0
+    assert len(runs[0].parts) <= PARTS
+    assert parallel([]) == []
+    assert len(parallel([Timeline(1.0, [], None)])[0].parts) == 1

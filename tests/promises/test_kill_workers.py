@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from attrs import define
 from killing import SUNSHINE, emulator
+from support import quick_worker
 from support.forking import REAL, Command
 from support.postgres import PostgresServer
 from support.size import sized
@@ -20,6 +21,7 @@ from support.size import sized
 ROWS = sized(20_000, 400)
 PARTS = sized(16, 6)
 HEARTBEAT, LEASE = sized(("20", "10"), ("3", "1"))
+QUICK = str(Path(quick_worker.__file__))
 OPTIONS = ("--concurrency", sized("32", "4"))
 LATENCY = ("--latency", sized("0.01", "0.05"))
 PATIENCE = sized(900.0, 180.0)
@@ -45,9 +47,10 @@ class Working:
 @contextmanager
 def worker(log: Path, command: Command, database: str, env: Mapping[str, str]) -> Iterator[Working]:
     """Run a worker for the length of the block."""
+    arguments = [*command, "worker", "--cluster", database, "--heartbeat", HEARTBEAT]
     with log.open("wb") as notes:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [*command, "worker", "--cluster", database, "--heartbeat", HEARTBEAT],
+            sized(arguments, [command[0], QUICK, database, HEARTBEAT]),
             env={**os.environ, **env}, stdout=notes, stderr=notes,
         )  # fmt: skip
     try:

@@ -1,0 +1,164 @@
+"""The run of a part at a worker, the verdict on the part, and the count of rows not done in all parts.
+
+A fault belongs to a row, which is then an outcome of the job, or to more than a row (`VERDICTS`):
+
+- to the part: the part has ended, and the import's report has the reason;
+- to the machine, such as a file that isn't there: other machines may run the part;
+- to the worker, such as refused credentials: this worker can run no part.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from enum import Enum
+from functools import partial
+from typing import Final
+
+import psycopg
+from anyio import to_thread
+from attrs import define, evolve, field, frozen
+
+from sunshine_async._calls.client import Client
+from sunshine_async.errors import ConfigurationError, SunshineError
+from sunshine_async.jobs.cluster import Cluster
+from sunshine_async.jobs.cluster_plan import ClusterPlan
+from sunshine_async.jobs.job import Job
+from sunshine_async.jobs.journaled import JournaledJob, app_of
+from sunshine_async.jobs.report import Cause, Ending
+from sunshine_async.jobs.tasks import SERVICES
+from sunshine_async.journal import JobJournal
+from sunshine_async.journal.postgres_database import reason_of
+from sunshine_async.rows import SourceError
+
+_OTHER_TARGET: Final = (
+    "the import goes to {}, as its first worker was told, and this worker was told {}. Give all "
+    "workers the same app and address"
+)
+
+
+class Verdict(Enum):
+    """Verdict on a part that a worker has tried."""
+
+    ENDED = "the part has ended"
+    AGAIN = "the part goes on, here or at another worker"
+    LEFT = "this machine can't run the part: other machines may"
+    HOPELESS = "this worker can run no part"
+
+
+VERDICTS: Final[Mapping[type[Exception], Verdict]] = {
+    psycopg.OperationalError: Verdict.AGAIN,  # the database is away
+    SourceError: Verdict.ENDED,  # a file that was changed
+    ConfigurationError: Verdict.HOPELESS,
+    OSError: Verdict.LEFT,  # the file, or the disk
+}
+"""Verdicts by the first kind that fits; an error of another kind ends the part."""
+
+
+@frozen
+class PartResult:
+    """Result of a try to run a part."""
+
+    verdict: Verdict
+    ending: Ending
+    reason: str | None
+
+
+@define(eq=False)
+class PartRunner:
+    """Runs parts of imports, one at a time, through the clients that *connect* makes by service."""
+
+    cluster: Cluster
+    connect: Callable[[str], Client]
+    stopped: bool = False
+    _job: Job | None = field(default=None, init=False)
+    _counted: tuple[int, int] | None = field(default=None, init=False)  # import and part
+    _clients: dict[str, Client] = field(factory=dict, init=False)
+    _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False)
+
+    async def aclose(self) -> None:
+        """Close the clients."""
+        await self._stack.aclose()
+
+    def stop(self) -> None:
+        """Let the calls of the running part end; send nothing more."""
+        self.stopped = True
+        if self._job is not None:
+            self._job.stop()
+
+    async def run(
+        self,
+        journal: JobJournal,
+        number: int,
+        index: int,
+        plan: ClusterPlan,
+        begun: Callable[[], None],
+    ) -> PartResult:
+        """Run the part *index* of an import; *begun* is called before the first row."""
+        try:
+            job = await self._open_job(journal, number, index, plan)
+            async with self.cluster.file(number, plan) as path:
+                with evolve(plan.part, index=index, path=path).open() as rows:
+                    await self.cluster.leave(number, index, None)
+                    begun()
+                    report = await job.run(rows)
+            await self.count_failures()
+            await to_thread.run_sync(partial(journal.describe, source=plan.source))
+        except Exception as error:  # noqa: BLE001 - of any kind: the worker goes on
+            found = (verdict for kind, verdict in VERDICTS.items() if isinstance(error, kind))
+            verdict = next(found, Verdict.ENDED)
+            return PartResult(verdict, Ending.GAVE_UP, _reason_of(error))
+        finally:
+            self._job = self._counted = None
+        verdict = Verdict.ENDED
+        if report.ending is Ending.STOPPED:
+            verdict = Verdict.AGAIN
+        elif report.ending is Ending.GAVE_UP and job.cause is Cause.SERVICE:
+            verdict = Verdict.HOPELESS
+        return PartResult(verdict, report.ending, report.reason)
+
+    async def count_failures(self) -> None:
+        """Tell the other workers the number of rows not done, and learn theirs, if there is a limit."""
+        job = self._job
+        if job is None or self._counted is None:
+            return
+        earlier = job.earlier_troubles
+        with suppress(psycopg.OperationalError):  # while the database is away
+            others, first = await self.cluster.count_troubles(
+                *self._counted, earlier=earlier, troubles=job.report.troubles
+            )
+            lost = 0 if first is None or earlier is None else earlier - first  # of lost workers
+            job.count_elsewhere(others + lost)
+
+    async def _open_job(
+        self, journal: JobJournal, number: int, index: int, plan: ClusterPlan
+    ) -> Job:
+        """Make the job of a part; raise `ConfigurationError` if other workers have another app."""
+        service = plan.part.service
+        if service not in self._clients:
+            client = await self._stack.enter_async_context(self.connect(service))
+            self._clients[service] = client
+        client = self._clients[service]
+        target = f"{app_of(client) or service} at {client.base_url}"
+        known = await self.cluster.claim(number, target)
+        if known != target:
+            raise ConfigurationError(_OTHER_TARGET.format(known, target))
+        job = JournaledJob(journal, client, SERVICES[service], plan.part.mode, plan.options)
+        self._job = job
+        if plan.options.max_failures is not None:
+            self._counted = number, index
+        await self.count_failures()
+        if self.stopped:
+            job.stop()
+        return job
+
+
+def _reason_of(error: Exception) -> str:
+    """Return the reason of *error*; the text of an unforeseen error may have a value of a row."""
+    match error:
+        case SunshineError() | ValueError():
+            return str(error)
+        case psycopg.Error():
+            return f"the database {reason_of(error, {}, goes_on='The part goes on')}"
+        case OSError():
+            return f"{error.filename} can't be used on this machine: {error.strerror}"
+        case _:
+            return f"this is a defect of sunshine-async: {type(error).__name__}. Please report it"

@@ -1,0 +1,113 @@
+"""Imports by workers, as the database of a cluster has them: the plan, and the parts with their endings.
+
+A `ClusterPlan` travels to the workers as JSON. Each part has a journal of its own: `journal_of`.
+Nothing here needs the queue.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from attrs import asdict, evolve, field, frozen
+
+from sunshine_async.jobs.options import Duplicates, JobOptions
+from sunshine_async.jobs.partition import FilePart
+from sunshine_async.jobs.report import Ending
+from sunshine_async.jobs.tasks.task import Mode
+from sunshine_async.journal.postgres_journal import PostgresPlace
+
+LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
+HAS_TABLES: Final = "SELECT to_regclass('sunshine_cluster.imports') IS NOT NULL"
+TABLES: Final = """CREATE SCHEMA IF NOT EXISTS sunshine_cluster;
+    CREATE TABLE IF NOT EXISTS sunshine_cluster.imports (
+        id BIGINT GENERATED ALWAYS AS IDENTITY UNIQUE, name TEXT PRIMARY KEY, plan TEXT NOT NULL,
+        target TEXT);
+    CREATE TABLE IF NOT EXISTS sunshine_cluster.parts (import BIGINT, index INTEGER, ending TEXT,
+        reason TEXT, earlier INTEGER, troubles INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (import, index));
+    CREATE TABLE IF NOT EXISTS sunshine_cluster.chunks (import BIGINT, place INTEGER,
+        data BYTEA NOT NULL, PRIMARY KEY (import, place))"""
+"""*plan*: a `ClusterPlan`. *target*: address and app of the first worker, for all workers. *ending*
+of a part: an `Ending`, or NULL while the part has to be run; *reason* is then the reason why a
+worker has left the part. *troubles*: rows not done, counted if there is a limit for the import;
+*earlier*: those of the runs before. ``chunks``: the files, until all parts have ended."""
+SELECT_IMPORT: Final = """SELECT id, plan, EXISTS (SELECT FROM sunshine_cluster.parts
+        WHERE import = id AND ending IS DISTINCT FROM 'all rows taken')
+    FROM sunshine_cluster.imports WHERE name = %s"""
+SELECT_PARTS: Final = """SELECT ending, reason FROM sunshine_cluster.parts WHERE import = %s
+    ORDER BY index"""
+_SOURCE: Final = ("digest", "meant")
+_OTHER_IMPORT: Final = (
+    "{} has an import of which {} is {}, not {}. Give the same as before, or name another import in "
+    "the address: ?job=NAME"
+)
+_OTHER_SOURCE: Final = (
+    "{} has an import that isn't finished, of {}, and {} is not the same, or not read as before. "
+    "Finish that import, go on with the rows of this file (--accept-changed-source), or name another "
+    "import in the address: ?job=NAME"
+)
+_PLANNED: Final = (
+    "concurrency", "max_failures", "max_outage", "grace", "duplicates", "retry_failed",
+    "retry_unknown", "accept_changed_source", "full", "keep_bodies",
+)  # fmt: skip
+"""Options of a job that travel to the workers."""
+
+
+@frozen(kw_only=True)
+class ClusterPlan:
+    """An import: the first part, which the other parts resemble, and the options of each job."""
+
+    part: FilePart
+    source: str
+    """The path of the file, as given."""
+    is_shared: bool
+    """True: the workers read the path themselves; False: the file travels in the database."""
+    options: JobOptions = field(factory=JobOptions)
+    command: str = ""
+    """The command of the import, without secrets, as a line for a shell."""
+
+    @property
+    def text(self) -> str:
+        """The plan as JSON, for `from_text`."""
+        options = {name: getattr(self.options, name) for name in _PLANNED}
+        values = asdict(self, recurse=False) | {"part": asdict(self.part), "options": options}
+        return orjson.dumps(values).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> "ClusterPlan":
+        """Return the plan of a *text*."""
+        values: dict[str, Any] = orjson.loads(text)
+        part, options = values.pop("part"), values.pop("options")
+        if options["duplicates"]:
+            options["duplicates"] = Duplicates(options["duplicates"])
+        part["mode"] = Mode(part["mode"])
+        return cls(part=FilePart(**part), options=JobOptions(**options), **values)
+
+    def difference(
+        self, known: "ClusterPlan", place: PostgresPlace, *, is_open: bool
+    ) -> str | None:
+        """Return the reason, in words, why this isn't the import at *place* with the plan *known*.
+
+        An import that *is_open* goes on with the same file only, unless a changed file is accepted.
+        """
+        for name in ("service", "mode", "count"):
+            before, now = (
+                getattr(value, "value", value)
+                for value in (getattr(known.part, name), getattr(self.part, name))
+            )
+            if before != now:
+                return _OTHER_IMPORT.format(place, name.replace("count", "parts"), before, now)
+        same = all(getattr(self.part, name) == getattr(known.part, name) for name in _SOURCE)
+        if is_open and not same and not self.options.accept_changed_source:
+            return _OTHER_SOURCE.format(place, known.source, self.source)
+        return None
+
+
+def journal_of(place: PostgresPlace, number: int, index: int) -> PostgresPlace:
+    """Return the place of the journal of a part of the import *number*."""
+    return evolve(place, job=f"import_{number}_part_{index + 1}")
+
+
+def worst(endings: Sequence[Ending | None]) -> Ending | None:
+    """Return the worst of the *endings* of parts; None while a part has to be run."""
+    return max(endings, key=[*Ending, None].index, default=None)
