@@ -16,8 +16,7 @@ pace, since the limit of the service is the same for one process and for fifty::
 
 
     async def run(part: jobs.FilePart) -> jobs.Report:
-        service = jobs.SERVICES[part.service]
-        journal = f"run-{part.index}.sqlite"
+        service, journal = jobs.SERVICES[part.service], f"run-{part.index}.sqlite"
         async with SunshineClient() as client, jobs.open(journal, client, service, part.mode) as job:
             with part.open() as rows:
                 return await job.run(rows)
@@ -27,8 +26,7 @@ pace, since the limit of the service is the same for one process and for fifty::
     with jobs.open_rows("users.jsonl", task.shape) as source:
         parts = jobs.partition(source, task, into=4)
     run_part = dask.delayed(lambda part: asyncio.run(run(part)))
-    reports = dask.compute(*map(run_part, parts))
-    print(sum(reports, jobs.Report()).done)
+    print(sum(dask.compute(*map(run_part, parts)), jobs.Report()).done)
 
 Without code: ``sunshine-async worker --cluster postgresql://user@host/imports`` on each machine, and
 ``sunshine-async import users.csv --mode upsert --cluster ... --parts 64`` on one. The parts wait in a
