@@ -253,8 +253,13 @@ def losing_answers(
         with suppress(OSError):
             while True:
                 link, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", port))
-                links.extend((link, server))
+                links.append(link)
+                try:
+                    server = socket.create_connection(("127.0.0.1", port))
+                except ConnectionError:  # in a crash
+                    link.close()
+                    continue
+                links.append(server)
                 for pair in ((link, server), (server, link)):
                     Thread(target=relay, args=pair, daemon=True).start()
 
