@@ -3,7 +3,7 @@
 The job in ``postgresql://user:password@host:5432/database?job=may`` has the name ``may``: a database may
 have the journals of many jobs. Without ``job`` the URL means the journal without a name. ``lease=30`` in
 the query of the URL is the length of the owner's lease in seconds (10 by default): as long, after a kill,
-the next process waits for the journal.
+the next process waits for the journal. A pooler between process and server must be in session mode.
 """
 
 from pathlib import Path
