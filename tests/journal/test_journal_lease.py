@@ -4,6 +4,7 @@ from threading import Event
 
 import pytest
 from attrs import define, field
+from support.patience import PATIENCE
 
 from sunshine_async.journal import JournalLease, LeaseState
 from sunshine_async.journal.lease import now
@@ -16,8 +17,14 @@ class Store:
     answers: list[bool | Exception]
     asked: Event = field(factory=Event)
     """Set once all answers but the last were given."""
+    answering: Event = field(factory=Event)
+    """Set: answers are given."""
+
+    def __attrs_post_init__(self) -> None:
+        self.answering.set()
 
     def renew(self) -> bool:
+        self.answering.wait(PATIENCE)
         answer = self.answers[0]
         if len(self.answers) > 1:
             del self.answers[0]
@@ -43,9 +50,11 @@ def test_a_lease_that_is_not_renewed(age: float, state: LeaseState) -> None:
 def test_renewals_go_on() -> None:
     """An error of any kind renews nothing and ends nothing: the next renewal counts."""
     store = Store([ConnectionError("away"), RuntimeError("?"), True, True])
+    store.answering.clear()
     lease = JournalLease(0.01, store.renew, since=now() - 60.0)
     assert lease.state is LeaseState.EXPIRED
-    assert store.asked.wait(30)
+    store.answering.set()
+    assert store.asked.wait(PATIENCE)
     lease.end()
     assert lease.state is not LeaseState.LOST
 
@@ -54,7 +63,7 @@ def test_a_lease_of_another_owner_is_lost() -> None:
     """Once another owner has the lease no renewal brings the lease back."""
     store = Store([False, True])
     lease = JournalLease(0.01, store.renew, since=now())
-    assert store.asked.wait(30)
+    assert store.asked.wait(PATIENCE)
     lease.end()
     assert lease.state is LeaseState.LOST
 
@@ -63,7 +72,7 @@ def test_renewals_end_with_the_owner_s_object() -> None:
     """Nobody renews the lease of an object that is gone: another process gets the journal."""
     store = Store([True])
     lease = JournalLease(0.01, store.renew, since=now())
-    assert store.asked.wait(30)
+    assert store.asked.wait(PATIENCE)
     del store
-    lease._thread.join(30)
+    lease._thread.join(PATIENCE)
     assert not lease._thread.is_alive()

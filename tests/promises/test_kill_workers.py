@@ -23,6 +23,8 @@ PARTS = sized(16, 6)
 HEARTBEAT, LEASE = sized(("20", "10"), ("3", "1"))
 QUICK = str(Path(quick_worker.__file__))
 OPTIONS = ("--concurrency", sized("32", "4"))
+BEGUN = sized(ROWS // 20, ROWS // 5)
+"""Rows after which workers are ended: each has its connections by then."""
 LATENCY = ("--latency", sized("0.01", "0.05"))
 PATIENCE = sized(900.0, 180.0)
 
@@ -113,7 +115,7 @@ def test_a_killed_and_a_stopped_worker(
                  "--parts", str(PARTS), "--json", *OPTIONS],
                 env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            wait(lambda: len(there.users()) > ROWS // 20 and killed.has_part and stopped.has_part)
+            wait(lambda: len(there.users()) > BEGUN and killed.has_part and stopped.has_part)
             stop_in_part(stopped)
             killed.process.kill()
             if restarted:
