@@ -4,10 +4,10 @@
         [--peers "sunshine_async" "aiohttp + json"] [--all]
 
 Instructions are the same on a busy machine, where times are not. Each client runs twice under
-`valgrind --tool=callgrind`: with 300 creates, and with *--creates* more. The difference of the two
-counts, divided by *--creates*, is a create without the start of the process. Threads of a client
-count: valgrind runs them in turns. Instructions don't show cold caches, nor the work of the kernel:
-see `compare.py` for times.
+`valgrind --tool=callgrind`: with 300 creates (or six for each call in flight, so that all connections
+are open), and with *--creates* more. The difference of the two counts, divided by *--creates*, is a
+create without the start of the process. Threads of a client count: valgrind runs them in turns.
+Instructions don't show cold caches, nor the work of the kernel: see `compare.py` for times.
 
 Objects are counted without valgrind while calls wait for an answer: memory blocks of at most 512
 bytes (`sys.getallocatedblocks`) and containers that the garbage collector visits
@@ -73,8 +73,8 @@ async def measured(name: str, target: Target, in_flight: int, number: int) -> No
 
 def count_instructions(name: str, target: Target, in_flight: int, number: int) -> float:
     """Return the instructions of one create."""
-    orders = [[name, astuple(target), in_flight, WARM], [name, astuple(target), in_flight]]
-    orders[1].append(WARM + number)
+    warm = max(WARM, 6 * in_flight)
+    orders = [[name, astuple(target), in_flight, each] for each in (warm, warm + number)]
     running = [
         subprocess.Popen(
             [*CALLGRIND, sys.executable, __file__, "--measure", json.dumps(order)],

@@ -241,7 +241,7 @@ def _writer(kind: Any) -> unions.Write:
 
 
 class _ByKind(dict[Any, T]):
-    """Readers or writers by kind, made on first use; `cache` costs 600 instructions more a look-up."""
+    """Readers or writers by kind, made on first use; `cache` costs 400 instructions more a look-up."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         super().__init__()

@@ -385,7 +385,7 @@ class Pace(Slots):
         return min(missing / rate, RECHECK if grows else inf)
 
     def _start(self, lane: Lane) -> None:
-        self._tokens -= 1.0  # an integer costs 200 instructions more
+        self._tokens -= 1.0  # an integer costs 140 instructions more
         if self.shared_rate is not None:
             self.shared_rate.take(lane)
         if self._adaptive.is_active and self._adaptive.is_refused:
