@@ -84,9 +84,7 @@ class ImportReader(PostgresReader):
         self.reasons = [reason for _, reason in parts]
         known = super()._fetch_all(_HAS_JOURNAL, (self._names,))
         self._begun = [name for name, [exists] in zip(self._names, known, strict=True) if exists]
-        running = " UNION ALL ".join(
-            RUNNING.replace(" owner ", f" {name}.owner ") for name in self._begun
-        )
+        running = " UNION ALL ".join(RUNNING.format(owner=f"{name}.owner") for name in self._begun)
         owned = super()._fetch_all(running) if running else ()
         self._owned = {
             name for name, [is_owned] in zip(self._begun, owned, strict=True) if is_owned

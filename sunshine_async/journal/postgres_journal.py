@@ -173,7 +173,7 @@ class PostgresReader(_Queries):
     @property
     def running(self) -> bool:
         """True while a process has the journal for a job."""
-        [[running]] = self._fetch_all(postgres_sql.RUNNING)
+        [[running]] = self._fetch_all(postgres_sql.RUNNING.format(owner="owner"))
         return bool(running)
 
     def close(self) -> None:

@@ -74,9 +74,9 @@ UPDATE_DONE: Final = sql.SET_DONE + _UNNEST.format(name="done") + " WHERE rows.n
 UPDATE_BEGUN: Final = (
     sql.SET_BEGUN + _UNNEST.format(name="begun") + " WHERE rows.number = begun.number"
 )
-RUNNING: Final = """SELECT EXISTS (SELECT FROM owner
+RUNNING: Final = """SELECT EXISTS (SELECT FROM {owner}
     WHERE greatest(seen_at, pg_postmaster_start_time()) >= clock_timestamp() - lease)"""
-"""By the clock of the server: enough for a look. The time in which the server was down doesn't count."""
+"""*owner*: the table. By the clock of the server: enough for a look. The time in which the server was down doesn't count."""
 _ROW: Final = """number, line, key, hash, state, attempts, outcome, code, status, reason, remote_id, at,
         NULL::bytea, session, doubt"""
 COPIED: Final[Mapping[str, LiteralString]] = {
