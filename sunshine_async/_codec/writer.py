@@ -89,14 +89,20 @@ def model_writer(kind: Any, converter: "Converter") -> Write:
 def _field_writers(
     kind: Any, converter: "Converter"
 ) -> list[tuple[str, str, object, Write | None]]:
-    """Return name, name on the wire, default and writer of the fields; no writer: as it is."""
+    """Return name, name on the wire, default and writer of the fields; no writer: as it is.
+
+    Fields that are always written come first.
+    """
     unchanged = converter.get_unstructure_hook(str)
-    found: list[tuple[str, str, object, Write | None]] = []
+    always: list[tuple[str, str, object, Write | None]] = []
+    others: list[tuple[str, str, object, Write | None]] = []
     for field in attrs.fields(attrs.resolve_types(kind)):
         if field.name != EXTRA:
             write = converter.get_unstructure_hook(field.type)
             default = None if TAG in field.metadata else field.default
-            found.append(
+            is_always = default is attrs.NOTHING or default is not field.default
+            fields = always if is_always else others
+            fields.append(
                 (field.name, name_of(field), default, None if write is unchanged else write)
             )
-    return found
+    return always + others

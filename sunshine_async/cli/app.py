@@ -338,7 +338,7 @@ def import_file(
             accept_changed_source=accept_changed_source, full=full, keep_bodies=keep_bodies,
         )  # fmt: skip
         page = ReportFile(report, show_data) if report and not dry_run else None
-        words, place = command_words(context), journal or cluster
+        words, place = command_words(context), cluster if journal is None else journal
         plan = ImportPlan(found.service, mode, options, place, page, words)
         if file == STDIN and stdin_is_terminal():
             printer.print_note(_READING)

@@ -232,6 +232,15 @@ async def test_connections_of_a_parent_are_not_used() -> None:
         await inherited.aclose()
 
 
+async def test_connections_of_another_loop_stay_open() -> None:
+    """A wire that is closed in one event loop leaves the connections of other loops open."""
+    async with serving(always) as server, wired_by_httpx(server.url) as wire:
+        assert isinstance(wire, HttpxWire)
+        assert await body_of(wire) == b"0"
+        await anyio.to_thread.run_sync(lambda: asyncio.run(wire.aclose()))
+        assert await body_of(wire) == b"0"  # the number of the connection
+
+
 @BACKENDS
 def test_a_connection_at_the_end_of_its_time_sends_nothing(backend: str) -> None:
     """A request whose connect timeout has just expired isn't started on the new connection."""
