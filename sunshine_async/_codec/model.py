@@ -183,9 +183,11 @@ class Model:
     __dataclass_fields__ = _AsDataclass()
     __dataclass_params__ = _AsDataclass()
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
         for name, method in _SHARED.items():
-            setattr(cls, name, method)
+            if name not in cls.__dict__:  # else a method that a subclass of the user's has itself
+                setattr(cls, name, method)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Any) -> Any:

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from support.size import sized
 
-from sunshine_async import UNSET, Unset, smooch, sunshine
+from sunshine_async import UNSET, Unset, smooch, sunshine, to_dict
 from sunshine_async._codec.model import Model, redact, require_time_zone
 
 EVERY_KIND = sorted(
@@ -137,3 +137,23 @@ def test_a_model_inside_itself_is_shown_once() -> None:
     user.identities.append(identity)  # type: ignore[union-attr]
 
     assert "identities=[Identity(extra={}, type=..., value=None" in repr(user)
+
+
+def test_a_subclass_keeps_its_own_methods() -> None:
+    """A model of the user's, made from a model, has the methods that its class body has."""
+
+    class Named(sunshine.Profile):
+        def __repr__(self) -> str:
+            return str(self.given_name)
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Named) and self.given_name == other.given_name
+
+        def __hash__(self) -> int:
+            return hash(self.given_name)
+
+    jane, other = Named(given_name="Jane", surname="Doe"), Named(given_name="Jane")
+
+    assert repr(jane) == "Jane"
+    assert {jane} == {other}
+    assert to_dict(jane) == {"givenName": "Jane", "surname": "Doe"}
