@@ -174,7 +174,9 @@ async def test_a_running_part_learns_of_failures_elsewhere(
     write(file, people(40))
     slow = Slow(emulator.transport())
     async with working(cluster.place, slow) as (_, notes):
-        number = await cluster.submit(plan_of(file, into=2, max_failures=3, concurrency=1))
+        number = await cluster.submit(
+            plan_of(file, into=2, max_failures=3, concurrency=1, grace=0.1)
+        )
         await slow.begun.wait()
         assert await cluster.count_troubles(number, 1, earlier=6, troubles=9) == (0, 6)
         while await cluster.count_troubles(number, 0, earlier=None, troubles=0) != (3, 0):
