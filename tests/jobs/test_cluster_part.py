@@ -108,6 +108,8 @@ async def test_a_file_that_a_machine_has_not(
     async with working(cluster.place, emulator.transport()) as (_, notes):
         number = await cluster.submit(plan)
         await notes.wait_for("users.jsonl can't be used on this machine: No such file")
+        while not all(reason for _, reason in (await cluster.state(number)).parts):
+            pass  # until both parts were tried
         await to_thread.run_sync(hidden.rename, file)
         async for _ in cluster.watch(number):
             pass
