@@ -108,16 +108,29 @@ async def test_a_file_that_a_machine_has_not(
     async with working(cluster.place, emulator.transport()) as (_, notes):
         number = await cluster.submit(plan)
         await notes.wait_for("users.jsonl can't be used on this machine: No such file")
-        for _ in range(2):  # tries of the part
-            while not (await cluster.state(number)).parts[0][1]:
-                pass
-            await cluster.leave(number, 0, None)
         await to_thread.run_sync(hidden.rename, file)
         async for _ in cluster.watch(number):
             pass
     assert counts(await report_of(cluster)) == (4, 0, 0, 0, 0)
     left = [note for note in notes if note.startswith("Left to other workers")]
     assert len(left) == 1  # though tried again and again
+
+
+async def test_a_reason_is_told_once(cluster: Cluster, emulator: Emulator, file: Path) -> None:
+    """A worker that leaves part after part for the same reason tells the reason once."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=2, is_shared=True))
+    await to_thread.run_sync(file.unlink)
+    notes: list[str] = []
+    worker = ClusterWorker(cluster, lambda _: sunshine(emulator.transport()), notes.append)
+
+    for index in (0, 1, 0):
+        with pytest.raises(TryAgainError, match="can't be used on this machine"):
+            await worker.run_part(number, index)
+
+    [note] = notes
+    assert note.startswith("Left to other workers: part 1 of 2 of users.jsonl: ")
+    assert all(reason for _, reason in (await cluster.state(number)).parts)
 
 
 @pytest.mark.parametrize(
