@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, ClassVar
 
 import psycopg
 import pytest
-from attrs import evolve
+from attrs import define, evolve, field
 from support.frames import leaks
 from support.journals import CREATE, UPSERT, end_ownership, lines, load, opened, owner_of, states
 from support.patience import PATIENCE
@@ -224,6 +224,55 @@ def test_connections_that_are_lost(journal: PostgresJournal, journal_url: str, r
     assert states(reader) == {1: State.WAITING}
 
 
+@define(eq=False)
+class Relay:
+    """A connection to PostgreSQL through a proxy that cuts the connection at a word, once."""
+
+    client: socket.socket
+    server: socket.socket
+    asked: list[bytes]
+    """The word; empty: no cut."""
+    forwarded: bool
+    at_cut: Callable[[], object]
+    _is_lost: Event = field(factory=Event)
+    _has_answered: Event = field(factory=Event)
+
+    def ask(self) -> None:
+        """Forward what the client sends, up to the cut; the server then keeps its end."""
+        with suppress(OSError):
+            while data := self.client.recv(65536):
+                if self.asked and self.asked[0] in data:
+                    self._cut(data)
+                    return
+                self.server.sendall(data)
+        self.end()
+
+    def answer(self) -> None:
+        """Forward what the server sends, but no answer that is to be lost."""
+        with suppress(OSError):
+            while data := self.server.recv(65536):
+                if self._is_lost.is_set():
+                    self._has_answered.set()
+                    return
+                self.client.sendall(data)
+        self.end()
+
+    def end(self) -> None:
+        """End the connection on both sides: nobody waits for a side that is gone."""
+        for one in (self.client, self.server):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _cut(self, data: bytes) -> None:
+        self.asked.clear()
+        self._is_lost.set()  # before the server can answer
+        if self.forwarded:
+            self.server.sendall(data)
+            assert self._has_answered.wait(PATIENCE)
+        self.at_cut()
+        self.client.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def losing_answers(
     port: int, *, forwarded: bool, at_cut: Callable[[], object] = list
@@ -235,33 +284,20 @@ def losing_answers(
     """
     asked: list[bytes] = []
 
-    def relay(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if asked and asked[0] in data:
-                    del asked[:]
-                    if forwarded:
-                        target.sendall(data)
-                        target.recv(1)
-                    at_cut()
-                    source.shutdown(socket.SHUT_RDWR)
-                    return
-                target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
-
     def accept() -> None:
         with suppress(OSError):
             while True:
-                link, _ = listener.accept()
-                links.append(link)
+                client, _ = listener.accept()
+                links.append(client)
                 try:
                     server = socket.create_connection(("127.0.0.1", port))
                 except ConnectionError:  # in a crash
-                    link.close()
+                    client.close()
                     continue
                 links.append(server)
-                for pair in ((link, server), (server, link)):
-                    Thread(target=relay, args=pair, daemon=True).start()
+                relay = Relay(client, server, asked, forwarded, at_cut)
+                for work in (relay.ask, relay.answer):
+                    Thread(target=work, daemon=True).start()
 
     links: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
