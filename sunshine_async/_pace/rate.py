@@ -161,11 +161,19 @@ class AdaptiveRate:
             1.0, left / self.length
         )
 
-    def resume(self, now: float, ceiling: float, length: float) -> None:
-        """Go on with the lessons of an earlier run: the *ceiling* in calls a second, and the window."""
+    def resume(self, now: float, ceiling: float, length: float, rate: float | None = None) -> None:
+        """Go on with the lessons of another learner: the *ceiling* in calls a second, the window.
+
+        *rate* is the rate of that learner; None: 90 % of the ceiling. A rate far above the ceiling
+        goes on to double.
+        """
         if not self.is_active and ceiling < self._ceiling:
+            usual = DECREASE * ceiling
             self.is_active, self.length = True, length
-            self._set_rate(ceiling, DECREASE * ceiling)
+            self._set_rate(ceiling, usual if rate is None else min(rate, usual))
+            self._rate = min(max(self._rate, rate or 0.0), self._ceiling)
+            if self._rate > LIMIT_MOVED * ceiling:
+                self.is_doubling, self._bottom = True, self._rate
             self._is_guess = False
             self._ended_at = self._grows_from = self._waited_at = now
 

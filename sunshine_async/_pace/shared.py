@@ -109,8 +109,8 @@ class SharedRate(AdaptiveRate):
         self._is_free = False
         """True while no call needs a token: there is no rate."""
         self._pool_rate = self._declared
-        self._found: tuple[float | None, float] = (None, 0.0)
-        """The ceiling and the window that the pool has learnt."""
+        self._found: tuple[float | None, float, float | None] = (None, 0.0, None)
+        """The ceiling, the window and the rate that the pool has learnt."""
         self._generation: int = 0
         self._members = UNKNOWN_MEMBERS
         self._asked_at = -inf
@@ -170,7 +170,7 @@ class SharedRate(AdaptiveRate):
         """Return False: members would see different numbers, and late."""
         return False
 
-    def resume(self, now: float, ceiling: float, length: float) -> None:
+    def resume(self, now: float, ceiling: float, length: float, rate: float | None = None) -> None:
         """Learn nothing from an earlier run: the pool knows more."""
 
     def count_answer(self, now: float, began: float) -> bool:
@@ -305,16 +305,21 @@ class SharedRate(AdaptiveRate):
         """Return the lease of the store, or of this process alone."""
         if time.monotonic() >= self._store_at:
             alone, self._alone = self._alone, None
+            lesson = self._lesson
+            if alone is not None:
+                self._lesson = None  # the lesson is of a part of the rate: none for the pool
             try:
                 lease = self._allowance.lease(self.key, make)
             except Exception as error:  # noqa: BLE001 - unknown: the stores have errors of their own
                 self._store_at = time.monotonic() + RETRY_STORE
-                self._alone = alone
+                self._alone, self._lesson = alone, lesson
                 if alone is None:
                     self._go_alone(error)
             else:
                 self._members = lease.members
-                self._found = (lease.ceiling, lease.window)
+                if alone is None or lease.ceiling is not None:  # else the store is back empty
+                    rate = lease.rate if lease.learnt else None
+                    self._found = (lease.ceiling, lease.window, rate)
                 if alone is not None:
                     self._learner = None
                     _LOGGER.warning("the store of the shared pace is back")
@@ -323,7 +328,7 @@ class SharedRate(AdaptiveRate):
         return allocate(cast("State", self._alone), make(now), now)
 
     def _go_alone(self, error: Exception) -> None:
-        self._alone = {}
+        self._alone, self._lesson = {}, None
         self._learn_anew(time.monotonic())
         _LOGGER.warning(
             "the store of the shared pace can't be reached (%s): this process goes on with 1/%d of "
@@ -335,9 +340,9 @@ class SharedRate(AdaptiveRate):
     def _learn_anew(self, now: float) -> AdaptiveRate:
         """Begin with the lesson of the pool; return the learner."""
         learner = self._learner = AdaptiveRate((self._declared or inf) / self._parts)
-        ceiling, window = self._found
+        ceiling, window, rate = self._found
         if ceiling is not None:
-            learner.resume(now, ceiling / self._parts, window)
+            learner.resume(now, ceiling / self._parts, window, rate and rate / self._parts)
             self._lesson = self._teach(learner, now, is_news=False)
         return learner
 

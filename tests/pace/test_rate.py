@@ -4,6 +4,7 @@ import pytest
 
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
+from sunshine_async._pace.rate import AdaptiveRate
 from sunshine_async._pace.slots import Waiter
 
 
@@ -234,6 +235,21 @@ class TestRate:
         assert (seen.found, seen.window, seen.rate) == (10.0, 60.0, 9.0)
         assert taught.snapshot(10.0) == before
         assert rate_of(less, 10.0) == 5
+
+    @pytest.mark.parametrize(
+        ("rate", "now", "soon"),
+        [(2.0, 2.0, 7.3), (9.5, 9.5, 9.7), (11.0, 11.0, 11.0), (40.0, 40.0, 100), (500.0, 100, 100)],
+    )
+    def test_another_learner_is_followed(self, rate: float, now: float, soon: float) -> None:
+        """The rate of another learner is taken up; far above its ceiling the rate doubles."""
+        learner = AdaptiveRate(100.0)
+        learner.resume(0.0, 10.0, 0.0, rate)
+        assert learner.rate(0.0) == now
+        for part in range(600):
+            learner.count_answer(part / 100, part / 100)
+
+        assert learner.rate(6.0) == pytest.approx(soon, rel=0.05)
+        assert learner.ceiling == 10
 
     def test_it_never_falls_to_nothing(self) -> None:
         """Where next to nothing is accepted it is a call in 20 s, and half of a ceiling below that."""

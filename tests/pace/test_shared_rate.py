@@ -222,7 +222,7 @@ async def test_a_lost_store_leaves_what_was_learnt() -> None:
     store = Memory()
     pace, _ = Pace(shared=store), None
     await call(pace)
-    rate_of(pace)._found = (40.0, 0.0)
+    rate_of(pace)._found = (40.0, 0.0, None)
     rate_of(pace)._members = 4
     store.is_lost = True
     rate_of(pace)._event.set()
@@ -230,6 +230,57 @@ async def test_a_lost_store_leaves_what_was_learnt() -> None:
     await until(lambda: pace.snapshot().rate is not None)
 
     assert pace.snapshot().rate == pytest.approx(9, abs=1)
+
+
+async def learnt_pool(store: Memory) -> Pace:
+    """Return a pace that holds the pool of *store*, with a learnt rate that doubles at 40."""
+    pace = Pace(shared=store)
+    await call(pace)
+    pool = store.pools["pace"]
+    pool.update(rate=40.0, ceiling=6.0, holder="another", held_at=pool["at"])
+    rate_of(pace)._event.set()
+    await until(lambda: rate_of(pace)._found == (6.0, 0.0, 40.0))
+    return pace
+
+
+async def test_a_new_holder_goes_on_with_the_rate_of_the_pool() -> None:
+    """Where the holder is lost, the next holder doesn't fall back to the ceiling found before."""
+    store = Memory()
+    pace = await learnt_pool(store)
+    pool = store.pools["pace"]
+    pool["held_at"] = -1e9
+    await until(lambda: pool["holder"] != "another")
+    async with asyncio.timeout(PATIENCE):
+        while pool["rate"] == 40:
+            await call(pace)
+
+    assert pool["rate"] > 40
+    assert pool["ceiling"] == 6
+    assert pace.snapshot().found == 6
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+async def test_a_store_that_is_back_gets_the_rate_of_the_pool(*, is_empty: bool) -> None:
+    """The lesson of a process alone, with a part of the rate, isn't taught to the pool."""
+    store = Memory()
+    pace = await learnt_pool(store)
+    rate_of(pace)._members = 4
+    store.is_lost = True
+    await until(lambda: rate_of(pace)._alone is not None)
+    await until(lambda: rate_of(pace)._lesson is not None)
+    alone = pace.snapshot().rate
+    assert alone is not None
+    assert 10 <= alone < 40
+    if is_empty:
+        store.pools.clear()
+    store.is_lost = False
+    rate_of(pace)._store_at = 0.0
+    rate_of(pace)._event.set()
+    await until(lambda: rate_of(pace)._alone is None)
+    await until(lambda: store.pools["pace"]["rate"] is not None)
+
+    assert store.pools["pace"]["rate"] >= 40
+    assert store.pools["pace"]["ceiling"] == 6
 
 
 async def test_an_idle_thread_ends_and_begins_again() -> None:
