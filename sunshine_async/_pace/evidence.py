@@ -30,6 +30,11 @@ class AcceptedRate:
         self._bucket_ends_at = -inf
         self._count = 0
 
+    @property
+    def began(self) -> float:
+        """The time of the first accepted call, of those kept."""
+        return self._buckets[0][0] if self._buckets else self._bucket_began_at
+
     def add(self, now: float) -> float:
         """Count a call; return the rate of the bucket that ended before the call, or 0."""
         if now < self._bucket_ends_at:

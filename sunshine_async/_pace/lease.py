@@ -18,9 +18,9 @@ A lost member or holder is forgotten after a second. Where a store begins empty,
 from math import ceil, floor, inf
 from typing import Any, Final, TypeAlias
 
-from attrs import astuple, frozen
+from attrs import asdict, astuple, frozen
 
-from sunshine_async._pace.rate import PROBE_TIMEOUT, PROBE_WAIT
+from sunshine_async._pace.rate import PROBE_TIMEOUT, PROBE_WAIT, Curve
 from sunshine_async._pace.slots import BATCH_EVERY
 
 LEASE: Final = 0.1
@@ -63,7 +63,8 @@ class Lesson:
     """The next probe; None for no change."""
     reserve: float
     """Interactive calls that may go ahead of the rate."""
-    ceiling: float | None
+    curve: Curve | None
+    """The growth of the rate; None where nothing was learnt."""
     window: float
 
 
@@ -103,7 +104,8 @@ class Lease:
     """The earliest start of a call."""
     generation: int
     members: int
-    ceiling: float | None
+    curve: Curve | None
+    """The growth of the learnt rate."""
     window: float
     holds: bool
     """True if the member is the holder, which has to digest *reports*."""
@@ -140,7 +142,7 @@ def allocate(state: State, request: LeaseRequest, now: float) -> Lease:
         starts_at=state["starts_at"],
         generation=state["generation"],
         members=len(members),
-        ceiling=state["ceiling"],
+        curve=Curve(**state["curve"]) if state["curve"] else None,
         window=state["window"],
         holds=holds,
         reports=tuple(CallReport(*report) for report in reports),
@@ -149,7 +151,7 @@ def allocate(state: State, request: LeaseRequest, now: float) -> Lease:
 
 
 _EMPTY: Final[State] = {
-    "generation": 0, "refused": False, "rate": None, "reserve": 0.0, "ceiling": None,
+    "generation": 0, "refused": False, "rate": None, "reserve": 0.0, "curve": None,
     "window": 0.0, "holder": "", "held_at": -1e9, "passed": 0,
 }  # fmt: skip
 
@@ -162,8 +164,9 @@ def _learn(state: State, request: LeaseRequest, now: float) -> None:
     if lesson is not None and state["holder"] == request.member:
         if state["refused"] and not lesson.refused:
             state["tokens"] = min(state["tokens"], 1.0)
-        for name in ("rate", "refused", "reserve", "ceiling", "window"):
+        for name in ("rate", "refused", "reserve", "window"):
             state[name] = getattr(lesson, name)
+        state["curve"] = asdict(lesson.curve) if lesson.curve else None
         if lesson.starts_at is not None:
             state["starts_at"] = lesson.starts_at
     refusals = [report for report in request.reports if not report.accepted]

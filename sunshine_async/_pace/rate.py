@@ -3,6 +3,8 @@
 from math import inf
 from typing import Final
 
+from attrs import evolve, frozen
+
 from sunshine_async._pace.evidence import LONGEST, RECENT, AcceptedRate, HeaderLimit, NoiseFilter
 
 DECREASE: Final = 0.9
@@ -55,6 +57,25 @@ LEARNT_BURST: Final = 0.025
 """Seconds' worth of calls that a learnt rate lets start at once, so that a late timer loses none."""
 FORGET_AFTER: Final = 300.0
 """Seconds without a refusal, and without a call that waited for the rate, until all is forgotten."""
+
+
+@frozen(kw_only=True)
+class Curve:
+    """The growth of a learnt rate. Rates are calls a second."""
+
+    bottom: float
+    """The rate where the growth began."""
+    top: float
+    """The rate that was seen to be accepted."""
+    is_doubling: bool
+    is_guess: bool
+    """True if *top* isn't sure."""
+    seconds: float
+    """Seconds of growth so far."""
+
+    def part(self, parts: int) -> "Curve":
+        """Return the growth of one of so many equal parts of the rate."""
+        return evolve(self, bottom=self.bottom / parts, top=self.top / parts)
 
 
 class AdaptiveRate:
@@ -161,21 +182,34 @@ class AdaptiveRate:
             1.0, left / self.length
         )
 
-    def resume(self, now: float, ceiling: float, length: float, rate: float | None = None) -> None:
-        """Go on with the lessons of another learner: the *ceiling* in calls a second, the window.
-
-        *rate* is the rate of that learner; None: 90 % of the ceiling. A rate far above the ceiling
-        goes on to double.
-        """
+    def resume(self, now: float, ceiling: float, length: float) -> None:
+        """Go on with the lessons of an earlier run: the *ceiling* in calls a second, and the window."""
         if not self.is_active and ceiling < self._ceiling:
-            usual = DECREASE * ceiling
             self.is_active, self.length = True, length
-            self._set_rate(ceiling, usual if rate is None else min(rate, usual))
-            self._rate = min(max(self._rate, rate or 0.0), self._ceiling)
-            if self._rate > LIMIT_MOVED * ceiling:
-                self.is_doubling, self._bottom = True, self._rate
+            self._set_rate(ceiling, DECREASE * ceiling)
             self._is_guess = False
             self._ended_at = self._grows_from = self._waited_at = now
+
+    def curve(self, now: float) -> Curve | None:
+        """Return the growth of the rate, for another learner; None before a lesson."""
+        if not self.is_active:
+            return None
+        return Curve(
+            bottom=self._bottom,
+            top=self._top,
+            is_doubling=self.is_doubling,
+            is_guess=self._is_guess,
+            seconds=max(0.0, now - self._grows_from),
+        )
+
+    def follow(self, now: float, rate: float, curve: Curve, length: float) -> None:
+        """Go on as another learner, with the same *rate*, *curve* and window."""
+        self.is_active, self.length = True, length
+        self._set_rate(curve.top, curve.bottom)
+        self._rate = min(rate, self._ceiling)
+        self.is_doubling, self._is_guess = curve.is_doubling, curve.is_guess
+        self._ended_at = self._waited_at = now
+        self._grows_from = now - curve.seconds
 
     def count_answer(self, now: float, began: float) -> bool:
         """Count an answer that isn't a refusal; return True if the answer ended a refusal period."""
@@ -301,7 +335,8 @@ class AdaptiveRate:
             top = max(top, min(self._top, top / DECREASE))
         self._set_rate(top, accepted * (DECREASE if helped else SECOND_DECREASE))
         begins = min(FIRST_RATE, self._ceiling / 2)
-        if unknown and (self._rate < begins or self._ceiling == inf):
+        is_start = now - self.accepted.began < 2 * RECENT
+        if unknown and (self._rate < begins or self._ceiling == inf or is_start):
             self._bottom = self._rate = max(self._rate, begins)
             self.is_doubling = True
         self._grows_from = inf

@@ -109,8 +109,8 @@ class SharedRate(AdaptiveRate):
         self._is_free = False
         """True while no call needs a token: there is no rate."""
         self._pool_rate = self._declared
-        self._found: tuple[float | None, float, float | None] = (None, 0.0, None)
-        """The ceiling, the window and the rate that the pool has learnt."""
+        self._found: Lease | None = None
+        """The latest lease of a pool that has learnt a rate."""
         self._generation: int = 0
         self._members = UNKNOWN_MEMBERS
         self._asked_at = -inf
@@ -155,7 +155,7 @@ class SharedRate(AdaptiveRate):
     @property
     def ceiling(self) -> float | None:
         """Calls a second that the service was seen to accept, by any member."""
-        return self._found[0]
+        return self._found.curve.top if self._found and self._found.curve else None
 
     @property
     def is_refused(self) -> bool:
@@ -170,7 +170,7 @@ class SharedRate(AdaptiveRate):
         """Return False: members would see different numbers, and late."""
         return False
 
-    def resume(self, now: float, ceiling: float, length: float, rate: float | None = None) -> None:
+    def resume(self, now: float, ceiling: float, length: float) -> None:
         """Learn nothing from an earlier run: the pool knows more."""
 
     def count_answer(self, now: float, began: float) -> bool:
@@ -317,9 +317,8 @@ class SharedRate(AdaptiveRate):
                     self._go_alone(error)
             else:
                 self._members = lease.members
-                if alone is None or lease.ceiling is not None:  # else the store is back empty
-                    rate = lease.rate if lease.learnt else None
-                    self._found = (lease.ceiling, lease.window, rate)
+                if alone is None or lease.learnt:  # else the store is back empty
+                    self._found = lease if lease.learnt else None
                 if alone is not None:
                     self._learner = None
                     _LOGGER.warning("the store of the shared pace is back")
@@ -340,9 +339,9 @@ class SharedRate(AdaptiveRate):
     def _learn_anew(self, now: float) -> AdaptiveRate:
         """Begin with the lesson of the pool; return the learner."""
         learner = self._learner = AdaptiveRate((self._declared or inf) / self._parts)
-        ceiling, window, rate = self._found
-        if ceiling is not None:
-            learner.resume(now, ceiling / self._parts, window, rate and rate / self._parts)
+        if (found := self._found) and found.rate and found.curve:
+            parts = self._parts
+            learner.follow(now, found.rate / parts, found.curve.part(parts), found.window)
             self._lesson = self._teach(learner, now, is_news=False)
         return learner
 
@@ -369,6 +368,6 @@ class SharedRate(AdaptiveRate):
             refused=learner.is_refused,
             starts_at=learner.starts_at if is_news else None,
             reserve=learner.interactive_burst(rate) if rate and self._declared is None else 0.0,
-            ceiling=learner.ceiling,
+            curve=learner.curve(now),
             window=learner.length,
         )

@@ -18,6 +18,7 @@ from sunshine_async._pace.lease import (
     State,
     allocate,
 )
+from sunshine_async._pace.rate import Curve
 
 
 def ask(state: State, now: float, member: str = "a", **more: Any) -> Lease:
@@ -35,8 +36,13 @@ def refusal(now: float, asked: float | None = None) -> tuple[CallReport, ...]:
 
 def lesson(rate: float | None, **more: Any) -> Lesson:
     """Return a lesson of this *rate*."""
+    curve = (
+        Curve(bottom=rate, top=rate, is_doubling=False, is_guess=True, seconds=1.0)
+        if rate
+        else None
+    )
     given: dict[str, Any] = {
-        "refused": False, "starts_at": None, "reserve": 0.0, "ceiling": rate, "window": 0.0, **more
+        "refused": False, "starts_at": None, "reserve": 0.0, "curve": curve, "window": 0.0, **more
     }  # fmt: skip
     return Lesson(rate=rate, **given)
 
@@ -178,7 +184,8 @@ def test_the_holder_teaches_the_pool() -> None:
     ask(state, 0.2, "a", rate=None, lesson=lesson(5.0, starts_at=0.3, window=10.0))
 
     lease = ask(state, 0.25, "b", rate=None, interactive=1)
-    assert (lease.rate, lease.learnt, lease.ceiling, lease.window) == (5.0, True, 5.0, 10.0)
+    assert (lease.rate, lease.learnt, lease.window) == (5.0, True, 10.0)
+    assert lease.curve == lesson(5.0).curve
     assert lease.starts_at == 0.3
 
 

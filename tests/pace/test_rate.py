@@ -236,20 +236,40 @@ class TestRate:
         assert taught.snapshot(10.0) == before
         assert rate_of(less, 10.0) == 5
 
-    @pytest.mark.parametrize(
-        ("rate", "now", "soon"),
-        [(2.0, 2.0, 7.3), (9.5, 9.5, 9.7), (11.0, 11.0, 11.0), (40.0, 40.0, 100), (500.0, 100, 100)],
-    )
-    def test_another_learner_is_followed(self, rate: float, now: float, soon: float) -> None:
-        """The rate of another learner is taken up; far above its ceiling the rate doubles."""
-        learner = AdaptiveRate(100.0)
-        learner.resume(0.0, 10.0, 0.0, rate)
-        assert learner.rate(0.0) == now
-        for part in range(600):
-            learner.count_answer(part / 100, part / 100)
+    @pytest.mark.parametrize("seconds", [0.5, 10.0, 30.0])
+    @pytest.mark.parametrize("accepted", [3, 40])
+    def test_another_learner_goes_on(self, accepted: int, seconds: float) -> None:
+        """A learner that follows another has the same rate at once, and the same growth later."""
+        first, second = AdaptiveRate(200.0), AdaptiveRate(200.0)
+        for part in range(accepted):
+            first.count_answer(part / accepted, part / accepted)
+        first.count_refusal(1.0, 0.99, None)
+        first.count_answer(2.0, 1.5)
+        assert second.curve(2.0) is None
+        for part in range(round(100 * seconds)):
+            first.count_answer(2 + part / 100, 2 + part / 100)
+        now = 2 + seconds
+        rate, curve = first.rate(now), first.curve(now)
+        assert rate
+        assert curve
+        second.follow(now, rate, curve, first.length)
+        assert (second.rate(now), second.ceiling) == (rate, first.ceiling)
+        for part in range(1000):
+            for learner in (first, second):
+                learner.count_answer(now + part / 100, now + part / 100)
 
-        assert learner.rate(6.0) == pytest.approx(soon, rel=0.05)
-        assert learner.ceiling == 10
+        assert second.rate(now + 10) == pytest.approx(first.rate(now + 10), rel=0.02)
+
+    def test_a_refusal_at_the_start_says_little(self) -> None:
+        """The first calls arrive in a bunch: after a refusal then, a declared rate is soon back."""
+        pace = Pace(rate=57)
+        answers(pace, rate=13, seconds=1, began=0.0)
+        end(pace, Sign.THROTTLED, 1.0)
+        end(pace, Sign.ANSWERED, 1.5)
+        assert rate_of(pace, 1.5) == pytest.approx(11.7, rel=0.1)
+        answers(pace, rate=30, seconds=3, began=1.5)
+
+        assert rate_of(pace, 4.5) == 57
 
     def test_it_never_falls_to_nothing(self) -> None:
         """Where next to nothing is accepted it is a call in 20 s, and half of a ceiling below that."""

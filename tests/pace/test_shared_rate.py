@@ -32,6 +32,7 @@ from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.services import pace as pace_of_options
 
 BASIC = BasicAuth("key-id", "secret")
+CURVE = {"bottom": 36.0, "top": 40.0, "is_doubling": False, "is_guess": False, "seconds": 0.0}
 
 
 class Memory(Allowance):
@@ -222,7 +223,9 @@ async def test_a_lost_store_leaves_what_was_learnt() -> None:
     store = Memory()
     pace, _ = Pace(shared=store), None
     await call(pace)
-    rate_of(pace)._found = (40.0, 0.0, None)
+    store.pools["pace"].update(rate=36.0, curve=CURVE)
+    rate_of(pace)._event.set()
+    await until(lambda: rate_of(pace).ceiling == 40)
     rate_of(pace)._members = 4
     store.is_lost = True
     rate_of(pace)._event.set()
@@ -237,9 +240,10 @@ async def learnt_pool(store: Memory) -> Pace:
     pace = Pace(shared=store)
     await call(pace)
     pool = store.pools["pace"]
-    pool.update(rate=40.0, ceiling=6.0, holder="another", held_at=pool["at"])
+    curve = {**CURVE, "top": 6.0, "bottom": 40.0, "is_doubling": True}
+    pool.update(rate=40.0, curve=curve, holder="another", held_at=pool["at"])
     rate_of(pace)._event.set()
-    await until(lambda: rate_of(pace)._found == (6.0, 0.0, 40.0))
+    await until(lambda: rate_of(pace).ceiling == 6)
     return pace
 
 
@@ -255,7 +259,7 @@ async def test_a_new_holder_goes_on_with_the_rate_of_the_pool() -> None:
             await call(pace)
 
     assert pool["rate"] > 40
-    assert pool["ceiling"] == 6
+    assert pool["curve"]["top"] == 6
     assert pace.snapshot().found == 6
 
 
@@ -280,7 +284,7 @@ async def test_a_store_that_is_back_gets_the_rate_of_the_pool(*, is_empty: bool)
     await until(lambda: store.pools["pace"]["rate"] is not None)
 
     assert store.pools["pace"]["rate"] >= 40
-    assert store.pools["pace"]["ceiling"] == 6
+    assert store.pools["pace"]["curve"]["top"] == 6
 
 
 async def test_an_idle_thread_ends_and_begins_again() -> None:
