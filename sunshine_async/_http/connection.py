@@ -145,6 +145,7 @@ class Connection(asyncio.BufferedProtocol):
             self.state = _SENDING
             self._unsent = memoryview(call.data)
             self._write()
+        call.data = b""  # written, and never written again: so less memory a call in flight
         self._set_timer(self._deadline(call))
 
     async def send_body(self, call: Call, pieces: AsyncIterator[bytes], length: int | None) -> None:

@@ -258,7 +258,7 @@ class SocketWire:
 
         Raise `ValueError` for a request with characters that would change the request's meaning.
         """
-        data = self._encode(request, headers)
+        data = self._encode(request, headers)  # raises before a pool is opened
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None or not pool.is_open:
@@ -266,6 +266,7 @@ class SocketWire:
         now = loop.time()  # asked once: 700 instructions each time
         deadline = inf if timeout.total is None else now + timeout.total
         call = Call(request.method, data, timeout, progress, loop.create_future(), deadline)
+        data = b""  # the connection drops the bytes once they are written
         body = request.body
         if body is not None and not isinstance(body, bytes):
             return await _send_streamed(pool, call, body)

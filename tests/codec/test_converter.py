@@ -5,6 +5,7 @@ import operator
 import pickle
 import sys
 import traceback
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -205,6 +206,18 @@ def test_what_is_set_is_sent() -> None:
 def test_plain_data_is_sent_as_it_is(value: object, data: bytes) -> None:
     """Plain data, models in it too, needs no model around it."""
     assert encode(value) == data
+
+
+def test_json_takes_the_memory_of_its_bytes() -> None:
+    """Each call in flight keeps its body: a thousand small bodies aren't megabytes."""
+    tracemalloc.start()
+    try:
+        bodies = [encode({"externalId": f"{number:06}"}) for number in range(1000)]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert size < 1000 * (sys.getsizeof(bodies[0]) + 50)
 
 
 def test_a_field_wins_over_an_extra_of_its_name() -> None:
