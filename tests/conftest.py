@@ -44,6 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # until the tests are collected: all that is made until then stays
 
 
+def pytest_report_header() -> str:
+    """Tell what a small run leaves out."""
+    return sized(
+        "full size", "small size: fewer cases, and no slow tests; pytest --size=full runs all"
+    )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
     """Make a few cases of each test in a small run, unless the run names a case."""
@@ -54,11 +61,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one worker begin with the tests that wait or fork, another with those of PostgreSQL.
+    """Leave out slow tests of a small run that names no file, and begin with those that wait.
 
+    One worker begins with the tests that wait or fork, another with those of PostgreSQL.
     The tests that wait for long need little of a core. What is started for the session is started
     in few workers.
     """
+    if not any(".py" in argument for argument in config.args):
+        slow = [item for item in items if sized(full=False, small="slow" in item.keywords)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
     items.sort(key=lambda item: (not item.get_closest_marker("waits"), not uses(item, "python")))
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     chunk = len(items) // workers

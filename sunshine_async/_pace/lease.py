@@ -18,7 +18,7 @@ A lost member or holder is forgotten after a second. Where a store begins empty,
 from math import ceil, floor, inf
 from typing import Any, Final, TypeAlias
 
-from attrs import asdict, astuple, frozen
+from attrs import astuple, frozen
 
 from sunshine_async._pace.rate import PROBE_TIMEOUT, PROBE_WAIT, Curve
 from sunshine_async._pace.slots import BATCH_EVERY
@@ -166,7 +166,7 @@ def _learn(state: State, request: LeaseRequest, now: float) -> None:
             state["tokens"] = min(state["tokens"], 1.0)
         for name in ("rate", "refused", "reserve", "window"):
             state[name] = getattr(lesson, name)
-        state["curve"] = asdict(lesson.curve) if lesson.curve else None
+        state["curve"] = lesson.curve._asdict() if lesson.curve else None
         if lesson.starts_at is not None:
             state["starts_at"] = lesson.starts_at
     refusals = [report for report in request.reports if not report.accepted]

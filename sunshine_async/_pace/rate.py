@@ -1,9 +1,7 @@
 """Adaptive rate of a service, learnt from accepted and refused calls. No clock: callers pass time."""
 
 from math import inf
-from typing import Final
-
-from attrs import evolve, frozen
+from typing import Final, NamedTuple
 
 from sunshine_async._pace.evidence import LONGEST, RECENT, AcceptedRate, HeaderLimit, NoiseFilter
 
@@ -59,8 +57,7 @@ FORGET_AFTER: Final = 300.0
 """Seconds without a refusal, and without a call that waited for the rate, until all is forgotten."""
 
 
-@frozen(kw_only=True)
-class Curve:
+class Curve(NamedTuple):
     """The growth of a learnt rate. Rates are calls a second."""
 
     bottom: float
@@ -75,7 +72,7 @@ class Curve:
 
     def part(self, parts: int) -> "Curve":
         """Return the growth of one of so many equal parts of the rate."""
-        return evolve(self, bottom=self.bottom / parts, top=self.top / parts)
+        return self._replace(bottom=self.bottom / parts, top=self.top / parts)
 
 
 class AdaptiveRate:

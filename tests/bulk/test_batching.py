@@ -394,6 +394,7 @@ class TestLeaving:
         anyio.run(scenario, backend=backend)
 
 
+@pytest.mark.slow
 async def test_a_large_run_takes_its_requests_and_no_memory() -> None:
     """100,000 creates are 1,000 requests and 100,000 outcomes, in the memory of a few batches."""
     users = sized(100_000, 5_000)

@@ -188,6 +188,7 @@ async def test_all_tasks_but_the_reader_are_cancelled(way: str) -> None:
     assert {type(one) for one in outcomes} <= {Done, Unknown}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")  # such a task never runs
 async def test_tasks_that_are_cancelled_before_they_begin() -> None:
     """Tasks of a run that other code cancels before their first step are an error of the run."""

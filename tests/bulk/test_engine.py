@@ -354,6 +354,7 @@ class TestAuto:
 
         virtually(scenario)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("error", "fewest"),
         [
@@ -403,6 +404,7 @@ class TestAuto:
         virtually(scenario, backend)
 
 
+@pytest.mark.slow
 @BACKENDS
 def test_cancelling_leaks_nothing(backend: str) -> None:
     """A bulk run cancelled at any moment, 200 times: no task or permit is left, and calls work."""

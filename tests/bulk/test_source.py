@@ -349,6 +349,7 @@ async def later(items: Iterator[Any]) -> AsyncIterator[Any]:
             yield item
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["stop", "cancel", "error"])
 @pytest.mark.parametrize("source", ["rows", "bodies", "async bodies"])
 async def test_the_rows_of_a_job_are_closed(tmp_path: Path, source: str, then: str) -> None:

@@ -244,6 +244,7 @@ def test_what_could_not_be_sent_in_an_outage_has_failed() -> None:
     virtually(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ends", "max_outage"), [(200, 900), (10_000, 60)])
 def test_where_only_reads_are_answered_one_call_at_a_time_is_tried(
     ends: float, max_outage: float

@@ -617,6 +617,7 @@ class TestProcess:
             assert "Exception ignored" not in err
             assert "Broken" not in err
 
+    @pytest.mark.slow
     def test_emulator(self, env: dict[str, str]) -> None:
         """The emulator says where it listens, in its first line, and ends on a signal."""
         with start(REAL, env, "emulator", "--port", "0", stdout=subprocess.PIPE) as process:

@@ -93,6 +93,7 @@ def test_an_import_by_a_worker(
     assert exported[1].endswith(",created")
 
 
+@pytest.mark.slow
 def test_the_list_of_an_import_is_imported(
     *, call: Call, env: Mapping[str, str], forked: Command, database: str, tmp_path: Path,
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch,
@@ -122,6 +123,7 @@ def test_the_list_of_an_import_is_imported(
     assert "pass-word" not in again
 
 
+@pytest.mark.slow
 def test_the_import_tells_why_it_waits(
     *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path
 ) -> None:  # fmt: skip
@@ -161,6 +163,7 @@ def test_the_import_tells_why_it_waits(
     assert result.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_can_run_no_part(
     *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
     emulator: Emulator,
@@ -176,6 +179,7 @@ def test_a_worker_that_can_run_no_part(
     assert emulator.requests == 1
 
 
+@pytest.mark.slow
 def test_a_worker_runs_until_a_signal(
     *, call: Call, env: Mapping[str, str], forked: Command, database: str, file: Path,
     emulator: Emulator,
@@ -208,6 +212,7 @@ def test_a_worker_runs_until_a_signal(
     assert effects(emulator, "sunshine") == {"create": 9}
 
 
+@pytest.mark.slow
 def test_a_watched_import(call: Call, forked: Command, env: Mapping[str, str], database: str,
                           file: Path) -> None:  # fmt: skip
     """While parts wait for a worker, job show --watch prints a line a second."""

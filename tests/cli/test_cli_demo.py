@@ -140,6 +140,7 @@ class Interrupted(Printer):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "at",
     [

@@ -34,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_starts: None) 
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.waits
 def test_demo_of_a_bot(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demonstration ends with status 0: no answer is missing or too many, for all kills."""

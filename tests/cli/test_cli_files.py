@@ -71,6 +71,7 @@ def test_commands_in_messages_can_be_pasted(file: RealFile, tmp_path: Path) -> N
         assert file.refused in result.stderr
 
 
+@pytest.mark.slow
 def test_each_option_in_a_text_is_an_option() -> None:
     """An option that any text of the package names is an option of a command."""
     known = options_of(get_command(app))

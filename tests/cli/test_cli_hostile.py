@@ -485,6 +485,7 @@ class TestOutputs:
 
 
 class TestCopies:
+    @pytest.mark.slow
     def test_a_copy_after_a_kill(self, shell: Shell, env: dict[str, str], tmp_path: Path) -> None:
         """A copy of a killed job's journal goes on where the job was: no user is made twice."""
         number, arrived = sized((3000, 300), (500, 100))

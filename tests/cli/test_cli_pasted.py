@@ -211,6 +211,7 @@ def texts() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_each_text_with_an_option_is_pasted() -> None:
     """Each message with an option has a case here, or a reason against."""
     known = {*(case.text for case in CASES), *NOT_PASTED}

@@ -139,6 +139,7 @@ class TestShow:
         assert result.stderr == "The job is reading the rows.\n"
 
 
+@pytest.mark.slow
 async def test_a_resumed_job_knows_its_rows(tmp_path: Path) -> None:
     """After a resume the number of rows is that of the file, not an estimate from the rows read."""
     file, journal = tmp_path / "users.jsonl", tmp_path / "run.sqlite"

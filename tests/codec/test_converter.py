@@ -306,6 +306,7 @@ def test_a_circle_is_refused(body: object) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.slow
 def test_a_circle_is_refused_near_the_end_of_the_stack() -> None:
     """Where the caller has left little of the stack, the error is the same."""
     frames = sys.getrecursionlimit() - sum(1 for _ in traceback.walk_stack(None))

@@ -295,6 +295,7 @@ class TestMany:
         assert {type(one) for one in outcomes} == {Done}
         assert counting.letters == "bGGGB"
 
+    @pytest.mark.slow
     async def test_it_never_costs_double(self) -> None:
         """In a large organization the list is given up in time: pages cost no more than look-ups."""
         emulator = Emulator()

@@ -215,6 +215,7 @@ def test_any_bytes_on_a_socket_leave_it_serving(
     assert client.get("/v2/x").status_code == 401
 
 
+@pytest.mark.slow
 def test_any_json_in_any_field_is_no_crash() -> None:
     """Every field of every body with every other JSON type is a success or a 400."""
     emulator = filled()

@@ -350,6 +350,7 @@ class TestOverHttp:
 
 
 class TestDrawn:
+    @pytest.mark.slow
     async def test_draws_are_as_likely_as_they_should_be(self) -> None:
         """Each of the usual ways comes about as often as the others, with *fail* in all."""
         emulator = Emulator(fail=0.6, seed=1)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Final, TypeAlias
 
 import h11
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.servers import Peer, Script, answer, serving
@@ -229,6 +230,7 @@ async def call_or_cancel(wire: SocketWire, number: int, luck: random.Random) -> 
     return type(reply).__name__
 
 
+@pytest.mark.slow
 async def test_faults_from_both_sides() -> None:
     """Under faults of all kinds each answer belongs to its call, and nothing is left behind."""
     luck = random.Random(1)  # the same faults every time

@@ -140,6 +140,7 @@ def backend(wire: str, monkeypatch: pytest.MonkeyPatch) -> str:
 class TestBeforeTheRequest:
     """Whatever keeps a request from being sent through a proxy."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", PROXIES)
     def test_proxy_that_does_not_connect(self, name: str, backend: str) -> None:
         """A create through a proxy that refuses, breaks off or is silent was not sent."""

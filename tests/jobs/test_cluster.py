@@ -64,6 +64,7 @@ async def test_workers_share_an_import(cluster: Cluster, emulator: Emulator, fil
     assert min(note for note in notes if "Begun" in note) == "Begun: part 1 of 4 of users.jsonl"
 
 
+@pytest.mark.slow
 async def test_the_options_and_the_rows_travel(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -82,6 +83,7 @@ async def test_the_options_and_the_rows_travel(
     assert report.done == 9
 
 
+@pytest.mark.slow
 async def test_a_changed_file_ends_the_part(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -196,6 +198,7 @@ async def test_a_worker_that_is_stopped_begins_nothing(
     assert effects(emulator, "sunshine") == {}
 
 
+@pytest.mark.slow
 async def test_a_part_that_another_worker_has_is_tried_again(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -235,6 +238,7 @@ async def test_an_owner_that_has_lost_the_part_ends_nothing(
     assert effects(emulator, "sunshine") == {"create": 9}
 
 
+@pytest.mark.slow
 async def test_the_part_of_a_lost_worker_returns(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -262,6 +266,7 @@ async def test_a_worker_that_counts_as_gone_begins_anew(
     assert report.done == 9
 
 
+@pytest.mark.slow
 async def test_the_database_goes_and_comes_back(
     cluster: Cluster, emulator: Emulator, file: Path, postgres: PostgresServer
 ) -> None:
@@ -314,6 +319,7 @@ async def test_an_error_of_the_queue_is_raised(cluster: Cluster) -> None:
     await connector.execute_query_async("DO $$ BEGIN RAISE 'not found'; END $$")
 
 
+@pytest.mark.slow
 async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
     """A write whose connection breaks is made again."""
     connector: Any = cluster.app.connector

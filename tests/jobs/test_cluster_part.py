@@ -47,6 +47,7 @@ async def end_of(worker: ClusterWorker) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 async def test_refused_credentials_end_the_worker(cluster: Cluster, file: Path) -> None:
     """The worker sends one request in all, and leaves each part to the others, who do all rows."""
     emulator = Emulator(keys=["key-id:top-secret"])
@@ -81,6 +82,7 @@ async def test_missing_credentials_end_the_worker(cluster: Cluster, file: Path) 
     assert (await cluster.state(number)).ended == 0
 
 
+@pytest.mark.slow
 async def test_a_worker_of_another_app_ends(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -163,6 +165,7 @@ async def test_a_part_waits_for_the_database(cluster: Cluster, file: Path) -> No
     assert (await cluster.state(number)).parts == [(None, None)]
 
 
+@pytest.mark.slow
 async def test_the_limit_of_failures_is_one_for_all_parts(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -184,6 +187,7 @@ async def test_the_limit_of_failures_is_one_for_all_parts(
     assert effects(emulator, "sunshine") == {"create": 20}
 
 
+@pytest.mark.slow
 async def test_a_running_part_learns_of_failures_elsewhere(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:

@@ -34,6 +34,7 @@ def parts_of(reader: ImportReader) -> Iterator[JournalQueries]:
             yield part
 
 
+@pytest.mark.slow
 async def test_a_report_is_the_sum_of_the_parts_reports(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:

@@ -82,6 +82,7 @@ async def test_a_lost_lease_ends_requests() -> None:
     assert transport.requests == []
 
 
+@pytest.mark.slow
 async def test_a_request_that_waits_for_a_connection() -> None:
     """A request that has no connection at the end of the lease isn't sent on a later connection."""
     certificates = tls()

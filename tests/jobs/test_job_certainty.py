@@ -129,6 +129,7 @@ BAD_DATE = {"metadata": {"name": "b"}, "signedUpAt": "yesterday"}
 
 
 class TestOtherRuns:
+    @pytest.mark.slow
     async def test_a_body_is_accepted_until_another_may_have_been(self, desk: Desk) -> None:
         """The first body is sent again where another was, in a run in between that was cut off."""
         people = {name: [named(f"user-{n}", name) for n in range(200)] for name in "AB"}
@@ -350,6 +351,7 @@ class TestNeverTwice:
 
 
 class TestOneFile:
+    @pytest.mark.slow
     @pytest.mark.parametrize("change", ["replaced", "appended", "cut", "edited", "gone"])
     @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
     @pytest.mark.parametrize("when", ["before", "while it is sent"])
@@ -497,6 +499,7 @@ ODD_BODIES: dict[str, tuple[Any, str]] = {
 
 
 class TestOddRows:
+    @pytest.mark.slow
     @pytest.mark.parametrize("journaled", [False, True])
     @pytest.mark.parametrize("asynchronous", [False, True])
     async def test_bad_rows_are_outcomes(
@@ -667,6 +670,7 @@ class TestOddRows:
             await job.run([named("a", "a")])
         assert [found for found, _ in desk.rows] == [state]
 
+    @pytest.mark.slow
     def test_rehearsals(self) -> None:
         """A dry run takes what a job takes, and refuses what a job refuses."""
         odd = [body for body, _ in ODD_BODIES.values()]
@@ -689,6 +693,7 @@ class TestFuse:
             assert "more than 10 rows failed, are unknown or bad" in str(report.reason)
         assert (await desk.run(Mode.CREATE, max_failures=200)).done == 100
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("journaled", [False, True])
     async def test_bad_rows_at_hand(self, desk: Desk, *, journaled: bool) -> None:
         """Bad rows at hand count as they come, with a journal and without."""

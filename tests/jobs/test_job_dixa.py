@@ -179,6 +179,7 @@ class TestParcels:
         sizes = [len(body["data"]) for body in spy.bodies if body]
         assert max(sizes) == 2
 
+    @pytest.mark.slow
     async def test_a_slow_pipe_is_not_waited_for(
         self, client: DixaClient, emulator: Emulator
     ) -> None:

@@ -483,6 +483,7 @@ class Fated(Cutting):
         return await super().handle_async_request(request)
 
 
+@pytest.mark.slow
 @settings(max_examples=sized(100, 6))
 @given(script=fates(), retry_unknown=st.booleans(), by_user=st.booleans())
 def test_each_row_is_what_the_journal_says(

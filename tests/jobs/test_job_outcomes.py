@@ -394,6 +394,7 @@ class TestCutOff:
         assert report.done == 300
         assert {line for line, (_, did) in kept(path).items() if did == "upserted"} <= begun
 
+    @pytest.mark.slow
     async def test_a_disk_that_fills(self, emulator: Emulator, path: Path, file: Path) -> None:
         """What couldn't be written down may have been sent."""
         SUNSHINE.add(emulator, range(900))

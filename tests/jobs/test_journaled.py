@@ -283,6 +283,7 @@ class TestSources:
         write(file, bodies("a"))
         assert counts(await run(client, path, file)) == (1, 0, 0, 0, 0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("cut", [True, False])
     async def test_changed_while_it_is_read(
         self, client: SunshineClient, path: Path, file: Path, *, cut: bool
@@ -434,6 +435,7 @@ class TestStreams:
         again = await run(client, path, rows(), keep_bodies=True)
         assert (again.requests, counts(again)) == (0, counts(report))
 
+    @pytest.mark.slow
     async def test_an_async_iterable_that_breaks(
         self, client: SunshineClient, emulator: Emulator, path: Path
     ) -> None:
@@ -454,6 +456,7 @@ class TestStreams:
         assert closed
         assert effects(emulator, "sunshine") == {"create": number}
 
+    @pytest.mark.slow
     async def test_an_iterable_goes_on(
         self, client: SunshineClient, emulator: Emulator, path: Path
     ) -> None:
@@ -718,6 +721,7 @@ async def test_progress_is_what_is_written(path: Path, file: Path) -> None:
 
 
 class TestSums:
+    @pytest.mark.slow
     async def test_of_a_session_that_was_cut_off(
         self, client: SunshineClient, path: Path, file: Path
     ) -> None:
@@ -930,6 +934,7 @@ class TestBegunAhead:
 
 
 class TestFullDisks:
+    @pytest.mark.slow
     async def test_nothing_is_lost(
         self, client: SunshineClient, emulator: Emulator, path: Path, file: Path
     ) -> None:
@@ -947,6 +952,7 @@ class TestFullDisks:
         assert counts(await run(client, path, file)) == (900, 0, 0, 0, 0)
         assert effects(emulator, "sunshine") == {"create": 900}
 
+    @pytest.mark.slow
     async def test_nothing_is_sent_twice(
         self, client: SunshineClient, emulator: Emulator, path: Path, file: Path
     ) -> None:

@@ -81,6 +81,7 @@ def named(emulator: Emulator) -> list[str]:
 
 
 class TestGoingOn:
+    @pytest.mark.slow
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_stopped_and_run_again(self, path: Path, file: Path, backend: str) -> None:
         """A job that was stopped goes on with what is left; what is done costs no request."""

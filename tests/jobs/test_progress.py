@@ -100,6 +100,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.costly
 @pytest.mark.parametrize("name", CASES)
 def test_time_left(file: Path, name: str) -> None:
@@ -117,6 +118,7 @@ def test_time_left(file: Path, name: str) -> None:
     virtually(scenario, "asyncio")
 
 
+@pytest.mark.slow
 @pytest.mark.costly
 @pytest.mark.parametrize("name", ["steady", "slow start", "600 in 10 s", "hold of 30 s"])
 def test_time_left_of_a_resumed_job(path: Path, file: Path, name: str) -> None:
@@ -155,6 +157,7 @@ def test_time_left_of_a_resumed_job(path: Path, file: Path, name: str) -> None:
 
 
 class TestTotal:
+    @pytest.mark.slow
     async def test_estimate(self, file: Path) -> None:
         """Without a journal the number of rows is told from the part of the file that was read."""
         number = sized(3000, 900)

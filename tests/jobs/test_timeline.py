@@ -92,6 +92,7 @@ def test_a_text_of_another_release_is_no_timeline(text: str) -> None:
     assert read_timeline(text) is None
 
 
+@pytest.mark.slow
 async def test_the_parts_add_up_to_the_report(emulator: Emulator) -> None:
     """After a job the parts have each row, each request, each refusal and the time of each call."""
     emulator.faults += [Mishap(status=429, times=3), Mishap(status=400, times=2)]
@@ -136,6 +137,7 @@ async def test_the_journal_has_a_timeline_for_each_run(
     assert first.started_at <= last.started_at
 
 
+@pytest.mark.slow
 async def test_a_journal_of_an_earlier_release_is_used(
     path: Path, file: Path, emulator: Emulator
 ) -> None:

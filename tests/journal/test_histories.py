@@ -470,12 +470,14 @@ async def play_all(seeds: Iterable[int], journal_in: JournalIn) -> None:
     assert not wrong, f"{len(wrong)} wrong\n" + "\n".join(wrong[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_histories(part: int) -> None:
     """Whatever is cut off, changed and lost: no row is lost, doubled, or called done and isn't."""
     await play_all(range(part, HISTORIES, PARTS), FileJournal)
 
 
+@pytest.mark.slow
 async def test_histories_in_postgres(shared_database: str) -> None:
     """The same with the journal in PostgreSQL, where a cut-off session has lost the journal."""
     numbers = count()

@@ -71,6 +71,7 @@ def test_a_second_process_is_refused_at_once(journal: Journal) -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0  # noqa: S603
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "same", "rules", "state"),
     [

@@ -72,6 +72,7 @@ class TestOneOfTwoFiles:
         with pytest.raises(JournalError, match="is a part of a journal"):
             Journal(alone)
 
+    @pytest.mark.slow
     def test_its_other_part_stays_small(self, journal: Journal) -> None:
         """Rows are moved to the main file now and then, and their room is given back."""
         for _ in range(2):

@@ -84,6 +84,7 @@ def test_many_starters(path: Path) -> None:
     assert [*path.parent.iterdir()] == [path]
 
 
+@pytest.mark.slow
 def test_a_second_try_of_the_owner(path: Path) -> None:
     """A second open by the owner's process fails, and doesn't give up the lock of the first."""
     with closing(Journal(path)):
@@ -169,6 +170,7 @@ def test_a_fork(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestNames:
+    @pytest.mark.slow
     def test_symlinks(self, path: Path, tmp_path: Path) -> None:
         """A journal has one lock, beside the file itself, by whatever name it is opened."""
         folder, link = tmp_path / "folder", tmp_path / "link.sqlite"

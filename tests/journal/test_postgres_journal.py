@@ -209,6 +209,7 @@ def test_a_process_that_is_stopped_within_a_write(
         journal._commit(stop)
 
 
+@pytest.mark.slow
 def test_connections_that_are_lost(journal: PostgresJournal, journal_url: str, reader: Any) -> None:
     """Lost connections are made anew: for writes, reads, renewals, and the reader."""
     assert journal._renew()
@@ -330,6 +331,7 @@ def test_a_commit_without_an_answer(
         assert (row["attempts"], row["state"], row["remote_id"]) == (1, State.BEGUN, "id")
 
 
+@pytest.mark.slow
 def test_a_commit_at_a_crash_of_the_server(postgres: PostgresServer, journal_url: str) -> None:
     """A write that a crash of the server has undone is made again, whatever was written since."""
 
@@ -462,6 +464,7 @@ def test_texts_of_all_kinds(journal: PostgresJournal) -> None:
     assert journal.meet(lines(*texts, long), UPSERT)[4] == JournalRow(5, State.WAITING)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_leaves_the_journal_to_the_parent(journal_url: str) -> None:
     """A child is refused, and its end leaves the connections and the lease of the parent as they are."""

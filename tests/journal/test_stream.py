@@ -119,6 +119,7 @@ def journal(place: Place) -> Iterator[JobJournal]:
         yield journal
 
 
+@pytest.mark.slow
 def test_rows_without_keys_count(journal: JobJournal) -> None:
     """In an accepted source no row is lost, and no body is sent more often than rows are missing."""
     every = [*cases(sized(LINES, 2) if isinstance(journal, Journal) else 2)]

@@ -34,6 +34,7 @@ def chosen() -> list[tuple[Case, int]]:
     return [(case, seed) for case in few + many for seed in SEEDS.get(case.name, (0,))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "seed"), chosen(), ids=lambda one: getattr(one, "name", None))
 def test_the_bars_hold(case: Case, seed: int) -> None:
     """Share, refusals and interactive waits hold at each limit, and no call fails."""

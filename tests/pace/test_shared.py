@@ -440,6 +440,7 @@ class TestThrottled:
 class TestGone:
     """Every answer is 503."""
 
+    @pytest.mark.slow
     def test_persons_get_their_error_at_once(self) -> None:
         """In an outage of 10 minutes there are at most 1.1 requests per call, and the error says why."""
 

@@ -11,7 +11,7 @@ from support.traffic import Caller, Server, World, callers, usual
 
 from sunshine_async import Lane, Pace
 
-pytestmark = pytest.mark.costly
+pytestmark = [pytest.mark.costly, pytest.mark.slow]
 
 RETRY_AFTER = pytest.mark.parametrize("retry_after", [1.0, None], ids=["asked", "unasked"])
 

@@ -65,6 +65,7 @@ async def created(
             return [outcome async for outcome in outcomes]
 
 
+@pytest.mark.slow
 async def test_keyed_creates_are_all_done() -> None:
     """With ten attempts every keyed create is done, and made exactly one user."""
     emulator = Emulator(odds=CHAOS, seed=1)
@@ -286,6 +287,7 @@ async def test_two_writers_make_one_user_each() -> None:
         assert emulator.ledger()["sunshine"]["users"] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share_of_known", [0.0, 0.02, 0.98, 1.0])
 async def test_upserts_take_about_one_request_each(share_of_known: float) -> None:
     """A run over mostly new users, and one over mostly known ones, is at most 1.1 requests each."""

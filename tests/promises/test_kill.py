@@ -64,6 +64,7 @@ def test_killed_again_and_again(tmp_path: Path, forked: Command, scene: str) -> 
         assert ledger["effects"]["create"] == ledger["users"]
 
 
+@pytest.mark.slow
 def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> None:
     """The emulator killed and started again in mid-run: the import waits, and all rows are done."""
     rows = SUNSHINE.people(ROWS)
@@ -106,6 +107,7 @@ def test_a_disk_that_fills(tmp_path: Path, forked: Command) -> None:
     assert ledger["effects"]["create"] == number
 
 
+@pytest.mark.slow
 def test_interrupted(tmp_path: Path, forked: Command) -> None:
     """SIGTERM ends it in order, with all in the journal; a second process is refused meanwhile."""
     number, begun, rate = sized((900, 100, 150), (200, 30, 100))

@@ -75,6 +75,7 @@ async def numbers_there(base_url: str, users: Sequence[str]) -> Mapping[str, lis
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.waits
 @pytest.mark.costly
 @pytest.mark.parametrize("seed", BROADCASTS)

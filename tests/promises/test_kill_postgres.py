@@ -14,7 +14,7 @@ from support.journals import owner_of
 from support.postgres import PostgresServer
 from support.size import sized
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROWS = sized(1500, 120)
 RATE = ("--rate", str(sized(100, 40)))

@@ -92,6 +92,7 @@ def stop_in_part(working: Working) -> None:
 
 
 @pytest.mark.waits
+@pytest.mark.slow
 @pytest.mark.costly
 @pytest.mark.parametrize("restarted", [True, False])
 def test_a_killed_and_a_stopped_worker(

@@ -17,7 +17,11 @@ from support.size import sized
 
 SECONDS = sized(14.0, 4.0)
 
-pytestmark = [pytest.mark.waits, pytest.mark.usefixtures("quick_starts")]
+pytestmark = [
+    pytest.mark.waits,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("quick_starts"),
+]
 
 
 @pytest.mark.parametrize("store", ["file", "redis"])

@@ -21,7 +21,7 @@ from support.size import sized
 from sunshine_async.jobs.source import LIVE
 from sunshine_async.journal import JournalReader, State
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.slow]
 
 ROWS = sized(3000, 200)
 SLOW = sized((), ("--rate", "50"))

@@ -219,6 +219,7 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
         assert Counter(what for what, _, _ in bot.log()) == {"begin": 61, "end": 61}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_starts")
 async def test_a_database_that_is_restarted(
     tmp_path: Path, postgres: PostgresServer, database: str
@@ -266,6 +267,7 @@ async def test_a_bot_that_starts_without_its_database(
     assert status == 503
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_starts")
 async def test_an_owner_that_is_stopped(tmp_path: Path, database: str) -> None:
     """The events of a stopped process go to another one; going on, the process changes nothing."""

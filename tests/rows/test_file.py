@@ -452,6 +452,7 @@ class TestFiles:
         assert "isn't a gzip file: take .gz off its name" in refusal(path, "{}\n")
         assert read_text(path, "") == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("keep", "said"), [(0.5, "is cut short"), (None, "is damaged")])
     def test_gzip_that_is_broken(self, tmp_path: Path, keep: float | None, said: str) -> None:
         """A gzip file that breaks off or is damaged says so, after the rows that were there."""
@@ -540,6 +541,7 @@ def test_tables_come_back(rows: Any, delimiter: str, ending: str, packed: Any) -
             assert row.data.get("metadata", {}).get("x") == x
 
 
+@pytest.mark.slow
 def test_memory_is_flat(path: Path) -> None:
     """A file is read as it is taken: nothing of the rows before is kept."""
     import tracemalloc  # noqa: PLC0415 - of this test only

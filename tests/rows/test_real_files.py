@@ -166,6 +166,7 @@ def test_header_matching_is_linear() -> None:
     assert counts[1] <= 2.5 * counts[0] + 100
 
 
+@pytest.mark.slow
 @pytest.mark.costly
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "cp1252", "latin-1"])
 def test_memory_is_flat_in_each_encoding(encoding: str, tmp_path: Path) -> None:

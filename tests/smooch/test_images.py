@@ -492,6 +492,7 @@ class TestTrouble:
 Opened = Callable[[Path], Any]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [lambda path: path, lambda path: path.open("rb"), slices],

@@ -1,6 +1,6 @@
 """The size of a test run: ``pytest`` is a small run, ``pytest --size=full`` a full run, as in CI.
 
-A small run keeps every promise, on fewer cases, examples, rows and kills.
+A small run has fewer cases, examples, rows and kills, and no test with the mark ``slow``.
 """
 
 from collections.abc import Sequence

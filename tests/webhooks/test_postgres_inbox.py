@@ -183,6 +183,7 @@ def test_a_worker_that_stops_within_a_transaction(database: str) -> None:
             stopped.execute("SELECT 1")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_leaves_the_inbox_to_the_parent(database: str) -> None:
     """A child is refused, and its end leaves the connection of the parent as it is."""
@@ -211,6 +212,7 @@ def test_the_inbox_of_another_process_is_refused(workers: list[PostgresInbox]) -
     assert exchange(other) == []
 
 
+@pytest.mark.slow
 def test_events_of_a_lost_answer_are_given_back(
     workers: list[PostgresInbox], database: str
 ) -> None:
@@ -464,6 +466,7 @@ async def test_receivers_share_an_inbox(database: str) -> None:
     assert {name for _, name in got} == {"e1", "e2"}
 
 
+@pytest.mark.slow
 async def test_a_lost_lease_cancels_the_handlers(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -132,6 +132,7 @@ def test_an_event_is_handled_with_all_its_values(path: Path, backend: str) -> No
     anyio.run(scenario, backend=backend)
 
 
+@pytest.mark.slow
 async def test_events_of_many_deliveries_are_handled_once_in_order(path: Path) -> None:
     """Repeated, shuffled and grouped deliveries: each event once, each conversation in order as received."""
     random, order, statuses = Random(7), Order(), set[int]()
@@ -343,6 +344,7 @@ async def test_a_dead_letter_is_replayed_or_dropped(path: Path) -> None:
     assert bot.got[-1].begun_before is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_hanging_handlers_hold_up_their_own_conversations_only(path: Path, backend: str) -> None:
     """More hanging handlers than slots: all other events are handled, the hanging ones die last."""

@@ -52,6 +52,7 @@ def test_the_file_is_the_owner_s_alone(inbox: SQLiteInbox, path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(inbox: SQLiteInbox, path: Path) -> None:
     """While a process has the inbox, no other process opens the file."""
     exchange(inbox, [event("a")])
