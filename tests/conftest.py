@@ -61,16 +61,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out slow tests of a small run that names no file, and begin with those that wait.
+    """Leave out slow tests of a small run that names no test, and begin with those that wait.
 
     One worker begins with the tests that wait or fork, another with those of PostgreSQL.
     The tests that wait for long need little of a core. What is started for the session is started
     in few workers.
     """
-    if not any(".py" in argument for argument in config.args):
-        slow = [item for item in items if sized(full=False, small="slow" in item.keywords)]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    chosen = config.option.markexpr or config.option.keyword
+    if not chosen and not any(".py" in argument for argument in config.args):
+        items[:] = [
+            item for item in items if sized(full=True, small=not item.get_closest_marker("slow"))
+        ]
     items.sort(key=lambda item: (not item.get_closest_marker("waits"), not uses(item, "python")))
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     chunk = len(items) // workers

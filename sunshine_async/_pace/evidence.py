@@ -29,11 +29,8 @@ class AcceptedRate:
         self._bucket_began_at = -inf
         self._bucket_ends_at = -inf
         self._count = 0
-
-    @property
-    def began(self) -> float:
-        """The time of the first accepted call, of those kept."""
-        return self._buckets[0][0] if self._buckets else self._bucket_began_at
+        self.began_at = -inf
+        """The first call after seconds without a call; -inf before a call."""
 
     def add(self, now: float) -> float:
         """Count a call; return the rate of the bucket that ended before the call, or 0."""
@@ -43,6 +40,8 @@ class AcceptedRate:
         rate = self._count / BUCKET
         if self._count:
             self._buckets.append((self._bucket_began_at, self._count))
+        if now - self._bucket_ends_at > LONGEST:
+            self.began_at = now
         self._bucket_began_at = now
         self._bucket_ends_at = now + BUCKET
         self._count = 1

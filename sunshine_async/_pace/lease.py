@@ -23,6 +23,8 @@ from attrs import astuple, frozen
 from sunshine_async._pace.rate import PROBE_TIMEOUT, PROBE_WAIT, Curve
 from sunshine_async._pace.slots import BATCH_EVERY
 
+FORMAT: Final = 2
+"""The format of a pool's state, a part of the pool's name: releases read no state of each other."""
 LEASE: Final = 0.1
 """Seconds of allowance that a lease is for."""
 WAITS: Final = 0.5

@@ -31,10 +31,10 @@ class Pace(Slots):
 
     - A 429 begins a refusal period. No call starts for the seconds of the ``Retry-After`` (300 at
       most), or else for a tenth of a second. Then single calls probe, at growing intervals, until
-      a call is accepted. All refusals of the period are one overload. A 429 isn't counted against
-      the limit (assumed).
+      a call is accepted. The refusals are one overload, and take nothing of the limit (assumed).
     - The rate is then 90 % of the most that was accepted a second, refused seconds included. The
-      rate is back at that ceiling after 20 s, and grows slowly beyond.
+      rate is back at that ceiling after 20 s, and grows slowly beyond. A refusal in the first two
+      seconds, when calls bunch, lowers a declared *rate* for about two seconds.
     - A refusal period of several seconds shows a window: 600 calls in two seconds, refused for 58,
       are 600 in 60 s. Calls are then spread evenly over the window, and the rate takes three windows
       to grow back.

@@ -39,6 +39,8 @@ MILD_ANSWERS: Final = 10
 """Accepted calls for each further refusal of a mild refusal period, at least."""
 LONG_REFUSAL: Final = 2.5
 """Seconds: a longer refusal period shows a window."""
+START: Final = 2.0
+"""Seconds of calls before the first refusal, in which the refusal says little: calls bunch then."""
 LOWEST_RATE: Final = 0.05
 """Calls a second: the rate never falls lower, nor below half of a ceiling where that is less."""
 RESERVE: Final = 0.1
@@ -69,6 +71,8 @@ class Curve(NamedTuple):
     """True if *top* isn't sure."""
     seconds: float
     """Seconds of growth so far."""
+    lasted: float
+    """Seconds of the last refusal period: a long period makes the growth slower."""
 
     def part(self, parts: int) -> "Curve":
         """Return the growth of one of so many equal parts of the rate."""
@@ -110,6 +114,8 @@ class AdaptiveRate:
         self._bottom = 0.0
         self._top = 0.0
         self._grows_from = -inf
+        self._followed_at = -inf
+        """The time since which this learner counts calls, after another learner."""
         self._refused_at: float | None = None
         """The beginning of the refusal period; None outside a period."""
         self._ended_at = -inf
@@ -197,16 +203,22 @@ class AdaptiveRate:
             is_doubling=self.is_doubling,
             is_guess=self._is_guess,
             seconds=max(0.0, now - self._grows_from),
+            lasted=self._lasted,
         )
 
-    def follow(self, now: float, rate: float, curve: Curve, length: float) -> None:
-        """Go on as another learner, with the same *rate*, *curve* and window."""
+    def follow(
+        self, now: float, rate: float, curve: Curve, length: float, *, refused: bool = False
+    ) -> None:
+        """Go on as another learner, with the same *rate*, *curve* and window, *refused* or not."""
         self.is_active, self.length = True, length
         self._set_rate(curve.top, curve.bottom)
         self._rate = min(rate, self._ceiling)
         self.is_doubling, self._is_guess = curve.is_doubling, curve.is_guess
-        self._ended_at = self._waited_at = now
+        self._lasted = curve.lasted
+        self._followed_at = self._ended_at = self._waited_at = now
         self._grows_from = now - curve.seconds
+        if refused:
+            self._refused_at, self._grows_from = now, inf
 
     def count_answer(self, now: float, began: float) -> bool:
         """Count an answer that isn't a refusal; return True if the answer ended a refusal period."""
@@ -305,6 +317,10 @@ class AdaptiveRate:
             return REGAIN_GUESS
         return max(REGAIN, WINDOWS * self.length, REGAIN_COST * self._lasted)
 
+    def _is_new(self, now: float) -> bool:
+        """Return True if calls of the last window were counted by the learner before."""
+        return now - self._followed_at < max(RECENT, self.length)
+
     def _is_early_fall(self, now: float) -> bool:
         return self.is_active and now - self._ended_at < self._regain / 3
 
@@ -318,9 +334,10 @@ class AdaptiveRate:
         early = self._is_early_fall(now)
         accepted = self._highest_accepted(now)
         unknown = not self.is_active  # a storm's start tells little
+        little = self._is_new(now) or (not self.length and now - self._ended_at < RECENT)
+        if little and not unknown:
+            accepted = max(accepted, self._top)  # keep it: there is little new to go by
         if not self.length:
-            if now - self._ended_at < RECENT and not unknown:
-                accepted = max(accepted, self._top)  # keep it: there is little new to go by
             accepted = min(accepted, self._rate)
         self._noise.count_fall(now, accepted, early=early)
         noise = self._noise.has_noise(now)
@@ -332,7 +349,7 @@ class AdaptiveRate:
             top = max(top, min(self._top, top / DECREASE))
         self._set_rate(top, accepted * (DECREASE if helped else SECOND_DECREASE))
         begins = min(FIRST_RATE, self._ceiling / 2)
-        is_start = now - self.accepted.began < 2 * RECENT
+        is_start = now - self.accepted.began_at < START
         if unknown and (self._rate < begins or self._ceiling == inf or is_start):
             self._bottom = self._rate = max(self._rate, begins)
             self.is_doubling = True
@@ -344,7 +361,8 @@ class AdaptiveRate:
         self._refused_at = None
         self._lasted = lasted if lasted <= LONG_REFUSAL else 0.0
         accepted, seconds = self.accepted.highest(now, self._ended_at)
-        if lasted > LONG_REFUSAL and accepted * seconds >= ENOUGH_ACCEPTED:
+        is_known = accepted * seconds >= ENOUGH_ACCEPTED and not self._is_new(now)
+        if lasted > LONG_REFUSAL and is_known:
             if seconds < max(4 * lasted, 2 * self.length):
                 self.length = min(seconds, LONGEST_PAUSE)
                 self._is_guess = False

@@ -22,6 +22,7 @@ from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.lease import (
     FEWEST_SECONDS,
+    FORMAT,
     LEASE,
     CallReport,
     Lease,
@@ -109,8 +110,8 @@ class SharedRate(AdaptiveRate):
         self._is_free = False
         """True while no call needs a token: there is no rate."""
         self._pool_rate = self._declared
-        self._found: Lease | None = None
-        """The latest lease of a pool that has learnt a rate."""
+        self._found: Lease | Lesson | None = None
+        """The latest rate, curve and window of the pool; None where nothing was learnt."""
         self._generation: int = 0
         self._members = UNKNOWN_MEMBERS
         self._asked_at = -inf
@@ -155,7 +156,8 @@ class SharedRate(AdaptiveRate):
     @property
     def ceiling(self) -> float | None:
         """Calls a second that the service was seen to accept, by any member."""
-        return self._found.curve.top if self._found and self._found.curve else None
+        found = self._found  # the thread may change the attribute
+        return found.curve.top if found and found.curve else None
 
     @property
     def is_refused(self) -> bool:
@@ -309,7 +311,7 @@ class SharedRate(AdaptiveRate):
             if alone is not None:
                 self._lesson = None  # the lesson is of a part of the rate: none for the pool
             try:
-                lease = self._allowance.lease(self.key, make)
+                lease = self._allowance.lease(f"{self.key}.{FORMAT}", make)
             except Exception as error:  # noqa: BLE001 - unknown: the stores have errors of their own
                 self._store_at = time.monotonic() + RETRY_STORE
                 self._alone, self._lesson = alone, lesson
@@ -329,8 +331,10 @@ class SharedRate(AdaptiveRate):
     def _go_alone(self, error: Exception) -> None:
         self._alone, self._lesson = {}, None
         self._learn_anew(time.monotonic())
+        if self._lesson is not None:  # a pause of the pool goes on
+            self._lesson = evolve(self._lesson, starts_at=self.starts_at)
         _LOGGER.warning(
-            "the store of the shared pace can't be reached (%s): this process goes on with 1/%d of "
+            "the store of the shared pace can't be used (%s): this process goes on with 1/%d of "
             "the rate, and tries the store twice a second",
             type(error).__name__,
             self._members,
@@ -341,7 +345,13 @@ class SharedRate(AdaptiveRate):
         learner = self._learner = AdaptiveRate((self._declared or inf) / self._parts)
         if (found := self._found) and found.rate and found.curve:
             parts = self._parts
-            learner.follow(now, found.rate / parts, found.curve.part(parts), found.window)
+            learner.follow(
+                now,
+                found.rate / parts,
+                found.curve.part(parts),
+                found.window,
+                refused=found.refused,
+            )
             self._lesson = self._teach(learner, now, is_news=False)
         return learner
 
@@ -360,6 +370,8 @@ class SharedRate(AdaptiveRate):
         is_news = before != (learner.starts_at, learner.is_refused)
         if is_news or lease.learnt or learner.is_active or lease.refused:  # of a lost holder, too
             self._lesson = self._teach(learner, now, is_news=is_news)
+            if self._alone is None:
+                self._found = self._lesson  # the store may be lost before the lesson gets there
 
     def _teach(self, learner: AdaptiveRate, now: float, *, is_news: bool) -> Lesson:
         rate = learner.rate(now) if learner.is_active else None

@@ -37,7 +37,7 @@ def refusal(now: float, asked: float | None = None) -> tuple[CallReport, ...]:
 def lesson(rate: float | None, **more: Any) -> Lesson:
     """Return a lesson of this *rate*."""
     curve = (
-        Curve(bottom=rate, top=rate, is_doubling=False, is_guess=True, seconds=1.0)
+        Curve(bottom=rate, top=rate, is_doubling=False, is_guess=True, seconds=1.0, lasted=0.0)
         if rate
         else None
     )

@@ -4,8 +4,18 @@ import pytest
 
 from sunshine_async import Lane, Pace
 from sunshine_async._pace.pace import Sign
-from sunshine_async._pace.rate import AdaptiveRate
+from sunshine_async._pace.rate import AdaptiveRate, Curve
 from sunshine_async._pace.slots import Waiter
+
+CURVE = Curve(bottom=9.0, top=10.0, is_doubling=False, is_guess=False, seconds=0.0, lasted=0.0)
+
+
+def accept(now: float, seconds: float, *learners: AdaptiveRate) -> float:
+    """Let the *learners* see a hundred answers a second; return the time then."""
+    for part in range(round(100 * seconds)):
+        for learner in learners:
+            learner.count_answer(now + part / 100, now + part / 100)
+    return now + seconds
 
 
 def answers(pace: Pace, *, rate: int, seconds: int, began: float, lane: Lane = Lane.BATCH) -> float:
@@ -236,40 +246,63 @@ class TestRate:
         assert taught.snapshot(10.0) == before
         assert rate_of(less, 10.0) == 5
 
-    @pytest.mark.parametrize("seconds", [0.5, 10.0, 30.0])
-    @pytest.mark.parametrize("accepted", [3, 40])
-    def test_another_learner_goes_on(self, accepted: int, seconds: float) -> None:
+    @pytest.mark.parametrize("seconds", [0.5, 10.0, 30.0, 52.0])
+    @pytest.mark.parametrize("refused", [0.5, 2.0])
+    @pytest.mark.parametrize("overloads", [1, 2])
+    def test_another_learner_goes_on(self, overloads: int, refused: float, seconds: float) -> None:
         """A learner that follows another has the same rate at once, and the same growth later."""
-        first, second = AdaptiveRate(200.0), AdaptiveRate(200.0)
-        for part in range(accepted):
-            first.count_answer(part / accepted, part / accepted)
-        first.count_refusal(1.0, 0.99, None)
-        first.count_answer(2.0, 1.5)
-        assert second.curve(2.0) is None
-        for part in range(round(100 * seconds)):
-            first.count_answer(2 + part / 100, 2 + part / 100)
-        now = 2 + seconds
+        first, second = AdaptiveRate(1e9), AdaptiveRate(1e9)
+        now = 0.0
+        for _ in range(overloads):
+            now = accept(now, 10.0, first)
+            first.count_refusal(now, now - 0.01, None)
+            now += refused
+            first.count_answer(now, now - 0.01)
+            assert first.rate(now)
+        assert first.is_doubling == (first.curve(now) or CURVE).is_doubling
+        assert second.curve(now) is None
+        now = accept(now, seconds, first)
         rate, curve = first.rate(now), first.curve(now)
         assert rate
         assert curve
         second.follow(now, rate, curve, first.length)
         assert (second.rate(now), second.ceiling) == (rate, first.ceiling)
-        for part in range(1000):
-            for learner in (first, second):
-                learner.count_answer(now + part / 100, now + part / 100)
+        for _ in range(20):
+            now = accept(now, 1.0, first, second)
+            assert second.rate(now) == pytest.approx(first.rate(now), rel=0.02)
 
-        assert second.rate(now + 10) == pytest.approx(first.rate(now + 10), rel=0.02)
+    @pytest.mark.parametrize(("window", "ceiling"), [(0.0, 9.0), (60.0, 10.0)])
+    def test_another_learner_goes_on_with_a_refusal(self, window: float, ceiling: float) -> None:
+        """A refusal period goes on until a probe is accepted; the ceiling of the curve stays."""
+        learner = AdaptiveRate(1e9)
+        learner.follow(100.0, 9.0, CURVE, window, refused=True)
+        assert learner.is_refused
+        assert learner.count_answer(100.1, 99.9) is False
+        learner.count_refusal(103.0, 102.9, None)
+        assert learner.count_answer(104.0, 103.9) is True
+        assert not learner.is_refused
+        assert learner.ceiling == 10
+        assert learner.rate(104.0) == 9
+        learner.count_refusal(104.5, 104.4, None)
+        learner.count_answer(140.0, 139.0)
 
-    def test_a_refusal_at_the_start_says_little(self) -> None:
-        """The first calls arrive in a bunch: after a refusal then, a declared rate is soon back."""
+        assert learner.ceiling == ceiling
+        assert 6 < (learner.rate(140.0) or 0) <= 9
+
+    @pytest.mark.parametrize("idle", [None, 280.0])
+    def test_a_refusal_at_the_start_says_little(self, idle: float | None) -> None:
+        """The first calls, or the first for long, bunch: a declared rate is soon back then."""
         pace = Pace(rate=57)
-        answers(pace, rate=13, seconds=1, began=0.0)
-        end(pace, Sign.THROTTLED, 1.0)
-        end(pace, Sign.ANSWERED, 1.5)
-        assert rate_of(pace, 1.5) == pytest.approx(11.7, rel=0.1)
-        answers(pace, rate=30, seconds=3, began=1.5)
+        began = 0.0
+        if idle is not None:
+            began = answers(pace, rate=1, seconds=1, began=0.0) + idle
+        answers(pace, rate=13, seconds=1, began=began)
+        end(pace, Sign.THROTTLED, began + 1.0)
+        end(pace, Sign.ANSWERED, began + 1.5)
+        assert rate_of(pace, began + 1.5) == pytest.approx(11.7, rel=0.1)
+        answers(pace, rate=30, seconds=3, began=began + 1.5)
 
-        assert rate_of(pace, 4.5) == 57
+        assert rate_of(pace, began + 4.5) == 57
 
     def test_it_never_falls_to_nothing(self) -> None:
         """Where next to nothing is accepted it is a call in 20 s, and half of a ceiling below that."""

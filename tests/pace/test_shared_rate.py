@@ -25,14 +25,23 @@ from sunshine_async import (
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._pace.breaker import Sign
 from sunshine_async._pace.evidence import HeaderLimit
-from sunshine_async._pace.lease import Lease, LeaseRequest, State, allocate
+from sunshine_async._pace.lease import FORMAT, Lease, LeaseRequest, State, allocate
+from sunshine_async._pace.rate import Curve
 from sunshine_async._pace.shared import UNKNOWN_MEMBERS, Allowance, SharedRate
 from sunshine_async._pace.waiting import CLOCK, acquire_slot
 from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.services import pace as pace_of_options
 
 BASIC = BasicAuth("key-id", "secret")
-CURVE = {"bottom": 36.0, "top": 40.0, "is_doubling": False, "is_guess": False, "seconds": 0.0}
+POOL = f"pace.{FORMAT}"
+CURVE = {
+    "bottom": 36.0,
+    "top": 40.0,
+    "is_doubling": False,
+    "is_guess": False,
+    "seconds": 0.0,
+    "lasted": 0.0,
+}
 
 
 class Memory(Allowance):
@@ -87,7 +96,7 @@ async def test_paces_of_a_store_share_the_rate() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await acquire_slot(second, CLOCK)
-    assert store.pools["pace"]["tokens"] < 1
+    assert store.pools[POOL]["tokens"] < 1
     assert first.snapshot().rate == 0.001
 
 
@@ -120,7 +129,7 @@ async def test_a_refusal_pauses_all_paces_of_a_store() -> None:
     await call(second)
     began = await start(first)
     first.leave(Sign.THROTTLED, now=CLOCK.now(), began=began, asked=30.0)
-    await until(lambda: store.pools["pace"]["generation"] == 1)
+    await until(lambda: store.pools[POOL]["generation"] == 1)
     await until(lambda: rate_of(second)._generation == 1)
 
     assert first.snapshot(CLOCK.now()).paused == pytest.approx(30, abs=5)
@@ -139,7 +148,7 @@ async def test_paces_learn_a_rate_together() -> None:
     assert (first.snapshot().rate, first.snapshot().found) == (None, None)
     await call(second, Sign.THROTTLED)
     await call(second)
-    await until(lambda: store.pools["pace"]["rate"] is not None)
+    await until(lambda: store.pools[POOL]["rate"] is not None)
     await call(first)
 
     assert first.snapshot().found is not None
@@ -151,8 +160,8 @@ async def test_a_refusal_period_ends_without_the_holder_that_heard_of_it() -> No
     store = Memory()
     pace = Pace(rate=1000, burst=100, shared=store)
     await call(pace)
-    store.pools["pace"]["refused"] = True
-    await until(lambda: not store.pools["pace"]["refused"])
+    store.pools[POOL]["refused"] = True
+    await until(lambda: not store.pools[POOL]["refused"])
 
     await call(pace)
 
@@ -196,7 +205,7 @@ async def test_without_the_store_a_pace_goes_on_with_its_part(
         await until(lambda: rate_of(pace)._alone is None)
 
     said = [record.message for record in caplog.records]
-    assert all("(ConnectionResetError)" in one for one in said if "can't be reached" in one)
+    assert all("(ConnectionResetError)" in one for one in said if "can't be used" in one)
     assert any("this process goes on with 1/4 of the rate" in one for one in said)
     assert len(said) <= 2 * len(paces)
     assert any("is back" in one for one in said)
@@ -223,7 +232,8 @@ async def test_a_lost_store_leaves_what_was_learnt() -> None:
     store = Memory()
     pace, _ = Pace(shared=store), None
     await call(pace)
-    store.pools["pace"].update(rate=36.0, curve=CURVE)
+    pool = store.pools[POOL]
+    pool.update(rate=36.0, curve=CURVE, holder="another", held_at=pool["at"])
     rate_of(pace)._event.set()
     await until(lambda: rate_of(pace).ceiling == 40)
     rate_of(pace)._members = 4
@@ -239,7 +249,7 @@ async def learnt_pool(store: Memory) -> Pace:
     """Return a pace that holds the pool of *store*, with a learnt rate that doubles at 40."""
     pace = Pace(shared=store)
     await call(pace)
-    pool = store.pools["pace"]
+    pool = store.pools[POOL]
     curve = {**CURVE, "top": 6.0, "bottom": 40.0, "is_doubling": True}
     pool.update(rate=40.0, curve=curve, holder="another", held_at=pool["at"])
     rate_of(pace)._event.set()
@@ -252,7 +262,7 @@ async def test_a_new_holder_goes_on_with_the_rate_of_the_pool() -> None:
     """Where the holder is lost, the next holder doesn't fall back to the ceiling found before."""
     store = Memory()
     pace = await learnt_pool(store)
-    pool = store.pools["pace"]
+    pool = store.pools[POOL]
     pool["held_at"] = -1e9
     await until(lambda: pool["holder"] != "another")
     async with asyncio.timeout(PATIENCE):
@@ -281,10 +291,65 @@ async def test_a_store_that_is_back_gets_the_rate_of_the_pool(*, is_empty: bool)
     rate_of(pace)._store_at = 0.0
     rate_of(pace)._event.set()
     await until(lambda: rate_of(pace)._alone is None)
-    await until(lambda: store.pools["pace"]["rate"] is not None)
+    await until(lambda: store.pools[POOL]["rate"] is not None)
 
-    assert store.pools["pace"]["rate"] >= 40
-    assert store.pools["pace"]["curve"]["top"] == 6
+    assert store.pools[POOL]["rate"] >= 40
+    assert store.pools[POOL]["curve"]["top"] == 6
+
+
+async def test_a_new_holder_goes_on_with_a_refusal() -> None:
+    """A refusal period of the pool lasts until a probe is accepted, whoever holds the pool."""
+    store = Memory()
+    pace = await learnt_pool(store)
+    pool = store.pools[POOL]
+    pool.update(refused=True, starts_at=pool["at"] + 1e3, held_at=-1e9)
+    await until(lambda: pool["holder"] != "another" and rate_of(pace)._learner is not None)
+    leases = store.leases
+    rate_of(pace)._event.set()
+    await until(lambda: store.leases > leases + 2)
+    assert pool["refused"]
+    pool["starts_at"] = pool["at"]
+    async with asyncio.timeout(PATIENCE):
+        while pool["refused"]:
+            await call(pace)
+
+    assert pool["rate"] >= 36
+
+
+async def test_a_lesson_that_does_not_reach_the_store_counts() -> None:
+    """A store that is lost right after the first refusal leaves a process with the lesson."""
+    store = Memory()
+    pace = Pace(shared=store)
+    for _ in range(20):
+        await call(pace)
+    began = await start(pace)
+    store.go_on.clear()
+    pace.leave(Sign.THROTTLED, now=CLOCK.now(), began=began, asked=30.0)
+    store.go_on.set()
+    await until(lambda: rate_of(pace)._found is not None)
+    store.is_lost = True
+    rate_of(pace)._event.set()
+    await until(lambda: rate_of(pace)._alone is not None)
+
+    assert pace.snapshot().found is not None
+    assert not pace.enter(CLOCK.now())
+    assert rate_of(pace).starts_at > CLOCK.now() + 10
+
+
+def test_a_state_of_another_shape_has_another_name() -> None:
+    """The state of a pool is read by other processes: a new field needs a new `FORMAT`."""
+    request = LeaseRequest(
+        member="one", rate=None, burst=1.0, interactive=0, batch=0, generation=0, reports=()
+    )
+    state: State = {}
+    allocate(state, request, 0.0)
+
+    assert FORMAT == 2
+    assert sorted(state) == [
+        "at", "curve", "generation", "held_at", "holder", "members", "passed", "rate", "refused",
+        "reports", "reserve", "starts_at", "tokens", "window",
+    ]  # fmt: skip
+    assert set(CURVE) == set(Curve._fields)
 
 
 async def test_an_idle_thread_ends_and_begins_again() -> None:
@@ -332,7 +397,7 @@ async def test_a_child_process_is_a_member_of_its_own() -> None:
     _renew_all()
     await call(pace)
 
-    assert len(store.pools["pace"]["members"]) == 2
+    assert len(store.pools[POOL]["members"]) == 2
 
 
 async def test_the_pool_knows_what_a_member_does_not() -> None:
