@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import os
 import select
 import socket
@@ -15,7 +16,7 @@ from support.wires import body_of, call, hand, pool_of, sockets, wired
 
 from sunshine_async._http import connection as connection_module
 from sunshine_async._http.certificates import shared_ssl_context
-from sunshine_async._http.connection import Connection
+from sunshine_async._http.connection import Call, Connection
 from sunshine_async._http.fork import _renew_all
 from sunshine_async._http.messages import Failure, Response, SendProgress
 from sunshine_async._http.pool import Pool, SocketWire
@@ -34,6 +35,16 @@ class TestRequest:
             b"POST /sc/v2/users?a=%%20b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
             b"Accept: application/json\r\nContent-Length: 2\r\n\r\n{}" % server.port
         ]
+
+    async def test_a_request_that_is_written_takes_no_memory(self) -> None:
+        """The pool keeps no bytes of a request that waits for the answer."""
+        async with serving(silent) as server, wired(server.url) as wire:
+            waiting = asyncio.create_task(call(wire, "POST", "/", b"{}"))
+            await until(lambda: bool(server.requests))
+            calls = [one for one in gc.get_objects() if isinstance(one, Call) and one.connection]
+            waiting.cancel()
+
+        assert [one.data for one in calls] == [b""]
 
     @pytest.mark.parametrize(
         ("method", "length"), [("GET", False), ("DELETE", False), ("POST", True), ("PATCH", True)]
