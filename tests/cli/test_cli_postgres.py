@@ -9,13 +9,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+import anyio
 import pytest
+from support.clusters import open_cluster, plan_of
 from support.journals import opened
 from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator
+from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
 Call: TypeAlias = Callable[..., Result]
 PASSWORD = "pass-word"
@@ -120,3 +123,23 @@ def test_urls_that_are_refused(call: Call, journal_url: str) -> None:
         result = call("job", "show", url)
         assert result.exit_code == 2
         assert reason in words(result.stderr)
+
+
+def test_an_import_by_workers_of_the_same_name(call: Call, tmp_path: Path, database: str) -> None:
+    """A command that shows an import by workers notes the journal that the import hides."""
+    users = tmp_path / "users.csv"
+    users.write_text("externalId\na\n")
+    assert call("import", users, "--mode", "create", "--journal", database).exit_code == 0
+    assert "a journal of" not in call("job", "show", database).stderr
+    place = parse_place(database)
+    assert isinstance(place, PostgresPlace)
+
+    async def submit() -> None:
+        async with open_cluster(place) as cluster:
+            await cluster.submit(plan_of(users, into=2))
+
+    anyio.run(submit)
+    for command in (("show",), ("show", "--json"), ("export",), ("failures",), ("report",)):
+        result = call("job", *command, database)
+        assert result.exit_code == 0
+        assert "also has a journal of an import by one process" in words(result.stderr)
