@@ -25,6 +25,7 @@ from sunshine_async.jobs.source import (
     FINISHED,
     LIVE,
     OPEN,
+    PART_COUNT,
     PROGRESS,
     REASON,
     SUMS,
@@ -132,6 +133,7 @@ class ImportReader(PostgresReader):
         about = {
             "source": self.plan.source, "digest": part.digest, "meant": part.meant,
             "service": part.service, "mode": part.mode.value, COMMAND: self.plan.command,
+            PART_COUNT: str(part.count),
             **(FINISHED if has_ended else OPEN),
         }  # fmt: skip
         each_part = [*facts.values()]
