@@ -131,9 +131,18 @@ def _new_extra() -> dict[str, Any]:  # a call of dict[str, Any] costs 2,600 inst
 
 
 @cache
-def _values_of(kind: Any) -> "attrgetter[Any]":
-    """Return the function that takes the values of all fields from a model *kind*."""
-    return attrgetter(*(at.name for at in fields(kind)))
+def _values_of(kind: Any, *, hashed: bool) -> Callable[[Any], Any]:
+    """Return the function that takes from a model *kind* the values to compare, or to hash."""
+    taken = [at for at in fields(kind) if (at.hash if hashed and at.hash is not None else at.eq)]
+    if taken and all(at.eq_key is None for at in taken):
+        return attrgetter(*(at.name for at in taken))
+    keys = [(at.name, at.eq_key) for at in taken]
+
+    def values(model: Any) -> tuple[Any, ...]:
+        named = ((getattr(model, name), key) for name, key in keys)
+        return tuple(value if key is None else key(value) for value, key in named)
+
+    return values
 
 
 @cache
@@ -147,13 +156,13 @@ def _is_equal(model: Any, other: Any) -> Any:
     kind: Any = model.__class__
     if other.__class__ is not kind:
         return NotImplemented
-    values = _values_of(kind)
+    values = _values_of(kind, hashed=False)
     return values(model) == values(other)
 
 
 def _hash_of(model: Any) -> int:
     kind: Any = model.__class__
-    return hash((kind, _values_of(kind)(model)))
+    return hash((kind, _values_of(kind, hashed=True)(model)))
 
 
 @recursive_repr()
@@ -186,7 +195,7 @@ class Model:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name, method in _SHARED.items():
-            if name not in cls.__dict__:  # else a method that a subclass of the user's has itself
+            if getattr(cls, name) in (method, getattr(Model, name)):  # else a method of the user's
                 setattr(cls, name, method)
 
     @classmethod

@@ -100,6 +100,8 @@ def show(
     with exit_on_error():
         printer = Printer(as_json=as_json)
         with closing(open_any_journal(place)) as journal:
+            if journal.note:
+                printer.print_note(journal.note)
             if watch:
                 with printer.show_line() as show_line:
                     while journal.running:
@@ -266,6 +268,8 @@ def _open(
 ) -> Generator[tuple[JournalQueries, OutputTarget]]:
     """Give a journal, and the target of a result: never the journal or the job's source."""
     with exit_on_error(), closing(open_any_journal(place)) as journal:
+        if journal.note:
+            emit(sys.stderr, f"{journal.note}\n")
         about = journal.about()
         source, protected = about.get("source", ""), list[tuple[Path, str]]()
         if isinstance(place, str | Path):

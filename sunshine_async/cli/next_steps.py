@@ -150,10 +150,12 @@ def next_steps(
     journal: str | None,
     guessed: bool = False,
     is_csv: bool = False,
+    by_workers: bool = False,
 ) -> list[NextStep]:
     """Return the steps after a job that *command* has run; no words: a program has run the job.
 
-    A *guessed* command may lack options. With *is_csv* the file of the job is CSV.
+    A *guessed* command may lack options. With *is_csv* the file of the job is CSV. With *by_workers*
+    *journal* is the cluster of an import, whose workers have the options of the calls.
     """
     if STDIN in command:  # the rows can't be read again
         command = ()
@@ -173,10 +175,12 @@ def next_steps(
         text = "Next time, keep a journal: the same command then goes on, and no row is sent twice."
         steps.append(NextStep(text, [shlex.join(with_option(command, "--journal", "run.sqlite"))]))
     if report.found is not None and command:
-        text = "Begin the next import with the limit that was found."
-        steps.append(
-            NextStep(text, [shlex.join(with_option(command, "--rate", f"{report.found:.3g}"))])
-        )
+        text, limited = "Begin the next import with the limit that was found.", command
+        if by_workers:
+            text = "Start the workers of the next import with the limit that a worker found."
+            limited = [_PROGRAM, "worker", "--cluster", str(journal)]
+        rate = with_option(limited, "--rate", f"{report.found:.3g}")
+        steps.append(NextStep(text, [shlex.join(rate)]))
     if journal is None and report.ending is not Ending.ALL:
         line = f"{report.last_line:,}"
         steps.insert(0, NextStep(f"Rows up to line {line} were taken. Import the later rows."))

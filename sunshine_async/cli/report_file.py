@@ -13,7 +13,7 @@ from sunshine_async.cli.next_steps import NextStep, ReasonCounts, next_steps
 from sunshine_async.cli.report_page import MARKER, ReportPage
 from sunshine_async.jobs import Ending, Job, JournaledJob, Report, RowFile
 from sunshine_async.jobs.progress import problems_of, restore_totals
-from sunshine_async.jobs.source import COMMAND, REASON, is_finished
+from sunshine_async.jobs.source import COMMAND, PART_COUNT, PROGRESS, REASON, is_finished
 from sunshine_async.jobs.timeline import read_timeline
 from sunshine_async.journal import JobJournal, JournalQueries
 from sunshine_async.rows import Format
@@ -98,11 +98,12 @@ def journal_page(
     guess: list[str] = []
     if "source" in about:  # a file
         guess = ["sunshine-async", "import", "--service", about["service"], "--mode", about["mode"],
-                 "--journal", journal.name, name]  # fmt: skip
+                 *_place_options(journal, about), name]  # fmt: skip
     is_csv = "meant" in about and ReadOptions.from_text(about["meant"]).format is Format.CSV
     steps = next_steps(
-        report, command or guess, journal=journal.name, guessed=not command, is_csv=is_csv
-    )
+        report, command or guess, journal=journal.name, guessed=not command, is_csv=is_csv,
+        by_workers=PROGRESS in about,
+    )  # fmt: skip
     facts = _about(about)
     if journal.running:
         steps, facts["State"] = [_look_again(journal.name)], "running"
@@ -110,6 +111,13 @@ def journal_page(
     return ReportPage(
         report=report, title=title, about=facts, reasons=reasons, timelines=timelines, steps=steps,
     )  # fmt: skip
+
+
+def _place_options(journal: JournalQueries, about: Mapping[str, str]) -> list[str]:
+    """Return the options of an import that name *journal*, so that the same import goes on."""
+    if PROGRESS in about:  # an import by workers: another number of parts would be another import
+        return ["--cluster", journal.name, "--parts", about[PART_COUNT]]
+    return ["--journal", journal.name]
 
 
 def _look_again(journal: str) -> NextStep:

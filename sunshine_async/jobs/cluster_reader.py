@@ -2,11 +2,13 @@
 
 import heapq
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
 import orjson
 import psycopg
+from psycopg.errors import InsufficientPrivilege
 
 from sunshine_async.jobs.cluster_plan import (
     HAS_TABLES,
@@ -23,6 +25,7 @@ from sunshine_async.jobs.source import (
     FINISHED,
     LIVE,
     OPEN,
+    PART_COUNT,
     PROGRESS,
     REASON,
     SUMS,
@@ -31,7 +34,7 @@ from sunshine_async.jobs.timeline import Timeline, parallel, read_timeline
 from sunshine_async.journal import Found, JournalError, State
 from sunshine_async.journal.postgres_database import reason_of
 from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReader
-from sunshine_async.journal.postgres_sql import RUNNING
+from sunshine_async.journal.postgres_sql import REASONS, RUNNING
 from sunshine_async.journal.reader import PAGE, read_pages
 from sunshine_async.journal.sql import SELECT_TIMELINES
 
@@ -39,10 +42,29 @@ _HAS_JOURNAL: Final = (
     "SELECT to_regclass(name || '.version') IS NOT NULL FROM unnest(?::text[]) AS name"
 )
 _SEARCH: Final = "SELECT set_config('search_path', ?, false)"
+_HAS_PLAIN_JOURNAL: Final = """SELECT EXISTS (SELECT FROM pg_class
+    WHERE relnamespace = to_regnamespace(%s) AND relname = 'version')"""
+"""Needs no privilege on the journal."""
+_AT_ONCE: Final = 100  # parts in a query: each table is locked until the end of the query
 _IN_MEMORY: Final = 10_000  # rows of all parts
 _SHOWN: Final = 3  # reasons
 _OF_PARTS: Final = ("app", "base_url")
 """Facts that the first worker knows, and no plan."""
+_REASONS: Final = {
+    **REASONS,
+    "42501": (
+        "has no journal of this name, and the imports can't be read: the user lacks a privilege. Check "
+        "the name of the job in the URL, or grant USAGE on the schema sunshine_cluster, and SELECT on "
+        "its tables"
+    ),
+}
+_OTHER_RELEASE: Final = (
+    "has an import of another release: read the import with the release of the workers"
+)
+_HIDDEN: Final = (
+    "{} also has a journal of an import by one process, which is not shown: an import by "
+    "workers has the same name. Give imports of either kind names of their own: ?job=NAME"
+)
 
 
 class ImportReader(PostgresReader):
@@ -51,9 +73,12 @@ class ImportReader(PostgresReader):
     Methods raise `JournalError` for a database that can't be read.
     """
 
-    def __init__(self, place: PostgresPlace, number: int, plan: ClusterPlan) -> None:
+    def __init__(
+        self, place: PostgresPlace, number: int, plan: ClusterPlan, *, hides_journal: bool = False
+    ) -> None:
         super().__init__(place)
         self.plan: Final = plan
+        self._hides_journal: Final = hides_journal
         self.endings: Sequence[Ending | None] = ()
         """The ending of each part; None: a worker has, or will get, the part."""
         self.reasons: Sequence[str | None] = ()
@@ -63,6 +88,11 @@ class ImportReader(PostgresReader):
         self._names: Final = names
         self._begun: Sequence[str] = ()  # the schemas of the journals that are there
         self._owned: Collection[str] = ()  # of these: those that workers have
+
+    @property
+    def note(self) -> str | None:
+        """A note about a journal with the same place, which this reader hides, if any."""
+        return _HIDDEN.format(self.name) if self._hides_journal else None
 
     @property
     def progress(self) -> str:
@@ -78,14 +108,20 @@ class ImportReader(PostgresReader):
         return None in self.endings
 
     def refresh(self) -> None:
-        """Look at the parts again."""
+        """Look at the parts again; raise `JournalError` for an ending that only another release knows."""
         parts = super()._fetch_all(SELECT_PARTS.replace("%s", "?"), (self._number,))
-        self.endings = [ending and Ending(ending) for ending, _ in parts]
+        try:
+            self.endings = [ending and Ending(ending) for ending, _ in parts]
+        except ValueError:
+            self._fail(_OTHER_RELEASE)
         self.reasons = [reason for _, reason in parts]
         known = super()._fetch_all(_HAS_JOURNAL, (self._names,))
         self._begun = [name for name, [exists] in zip(self._names, known, strict=True) if exists]
-        running = " UNION ALL ".join(RUNNING.format(owner=f"{name}.owner") for name in self._begun)
-        owned = super()._fetch_all(running) if running else ()
+        owned = list[tuple[bool]]()
+        for start in range(0, len(self._begun), _AT_ONCE):
+            names = self._begun[start : start + _AT_ONCE]
+            running = " UNION ALL ".join(RUNNING.format(owner=f"{name}.owner") for name in names)
+            owned += super()._fetch_all(running)
         self._owned = {
             name for name, [is_owned] in zip(self._begun, owned, strict=True) if is_owned
         }
@@ -97,6 +133,7 @@ class ImportReader(PostgresReader):
         about = {
             "source": self.plan.source, "digest": part.digest, "meant": part.meant,
             "service": part.service, "mode": part.mode.value, COMMAND: self.plan.command,
+            PART_COUNT: str(part.count),
             **(FINISHED if has_ended else OPEN),
         }  # fmt: skip
         each_part = [*facts.values()]
@@ -196,19 +233,32 @@ class ImportReader(PostgresReader):
 def open_import(place: PostgresPlace) -> ImportReader | None:
     """Return the import at *place*, or None if the database has no such import.
 
-    Raise `JournalError` for a database that can't be read.
+    The result is also None for a user that may read no imports, if *place* has a plain journal. Raise
+    `JournalError` for a database that can't be read, and for an import of another release.
     """
     try:
         with place.address.connect("sunshine-async cluster") as connection:
-            [[has_tables]] = connection.execute(HAS_TABLES).fetchall()
-            found = has_tables and connection.execute(SELECT_IMPORT, (place.job,)).fetchone()
-    except psycopg.Error as error:
-        reason = reason_of(error, {}, goes_on="Run the same again")
-    else:
+            [[has_journal]] = connection.execute(_HAS_PLAIN_JOURNAL, (place.schema,)).fetchall()
+            try:
+                [[has_tables]] = connection.execute(HAS_TABLES).fetchall()
+                found = has_tables and connection.execute(SELECT_IMPORT, (place.job,)).fetchone()
+            except InsufficientPrivilege:
+                if not has_journal:
+                    raise
+                found = None
         if not found:
             return None
-        reader = ImportReader(place, found[0], ClusterPlan.from_text(found[1]))
-        reader.refresh()
+        plan = ClusterPlan.from_text(found[1])
+    except psycopg.Error as error:
+        reason = reason_of(error, _REASONS, goes_on="Run the same again")
+    except (KeyError, TypeError, ValueError):
+        reason = _OTHER_RELEASE
+    else:
+        reader = ImportReader(place, found[0], plan, hides_journal=has_journal)
+        with ExitStack() as stack:
+            stack.callback(reader.close)
+            reader.refresh()
+            stack.pop_all()
         return reader
     message = f"{place} {reason}"
     raise JournalError(message)

@@ -5,8 +5,9 @@ the part. Rows with equal keys are in the same part, in the order of the file, s
 at the same time. Each part reads the whole file, and keeps the rows of the part: memory stays flat.
 
 Parts of a file, each a job with a journal, in as many processes as an engine has: here Dask. Rows of
-a user are in the same part. The processes need the file, a folder for the journals, and a shared
-pace, since the limit of the service is the same for one process and for fifty::
+a user are in the same part. The processes need the file, a database for the journals, and a shared
+pace (``SUNSHINE_PACE``), since the limit of the service is the same for one process and for fifty.
+With the journals in the database, any machine goes on with the part of a machine that is gone::
 
     import asyncio
 
@@ -16,7 +17,8 @@ pace, since the limit of the service is the same for one process and for fifty::
 
 
     async def run(part: jobs.FilePart) -> jobs.Report:
-        service, journal = jobs.SERVICES[part.service], f"run-{part.index}.sqlite"
+        journal = f"postgresql://user@host/imports?job=part_{part.index}"
+        service = jobs.SERVICES[part.service]
         async with SunshineClient() as client, jobs.open(journal, client, service, part.mode) as job:
             with part.open() as rows:
                 return await job.run(rows)
@@ -109,7 +111,7 @@ def partition(source: RowFile, task: Task, *, into: int) -> list[FilePart]:
     Each part has a journal of its own, which refuses any other part::
 
         part_service = jobs.SERVICES[part.service]
-        journal = f"/shared/run-{part.index}.sqlite"
+        journal = f"postgresql://user@host/imports?job=part_{part.index}"
         async with jobs.open(journal, client, part_service, part.mode) as job:
             with part.open() as rows:
                 report = await job.run(rows)

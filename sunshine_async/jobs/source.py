@@ -31,6 +31,8 @@ COMMAND: Final = "command"
 """Name in the journal for the command that ran the job, without secrets, as a line for a shell."""
 PROGRESS: Final = "parts"
 """Name in the journal of an import in parts for the number of parts that have ended, in words."""
+PART_COUNT: Final = "part_count"
+"""Name in the journal of an import in parts for the number of all parts."""
 REASON: Final = "reason"
 """Name in the journal of an import in parts for the reasons why parts gave up, or wait."""
 OPEN: Final = {"state": "open"}

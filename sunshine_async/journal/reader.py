@@ -48,6 +48,11 @@ class JournalQueries(ABC):
         """Close the journal."""
 
     @property
+    def note(self) -> str | None:
+        """A note about the journal for its readers, if any."""
+        return None
+
+    @property
     def running(self) -> bool:
         """True while another process has the journal for a job."""
         return False

@@ -1,21 +1,27 @@
 """The command line with the URL of a journal in PostgreSQL."""
 
 import csv
+import html
 import io
 import json
+import re
 import shlex
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+import anyio
 import pytest
+from attrs import evolve
+from support.clusters import done, open_cluster, plan_of, rows_in, working
 from support.journals import opened
 from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
-from sunshine_async.emulator import Emulator
+from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
 Call: TypeAlias = Callable[..., Result]
 PASSWORD = "pass-word"
@@ -120,3 +126,59 @@ def test_urls_that_are_refused(call: Call, journal_url: str) -> None:
         result = call("job", "show", url)
         assert result.exit_code == 2
         assert reason in words(result.stderr)
+
+
+def test_an_import_by_workers_of_the_same_name(call: Call, tmp_path: Path, database: str) -> None:
+    """A command that shows an import by workers notes the journal that the import hides."""
+    users = tmp_path / "users.csv"
+    users.write_text("externalId\na\n")
+    assert call("import", users, "--mode", "create", "--journal", database).exit_code == 0
+    assert "a journal of" not in call("job", "show", database).stderr
+    place = parse_place(database)
+    assert isinstance(place, PostgresPlace)
+
+    async def submit() -> None:
+        async with open_cluster(place) as cluster:
+            await cluster.submit(plan_of(users, into=2))
+
+    anyio.run(submit)
+    for command in (("show",), ("show", "--json"), ("export",), ("failures",), ("report",)):
+        result = call("job", *command, database)
+        assert result.exit_code == 0
+        assert "also has a journal of an import by one process" in words(result.stderr)
+
+
+def test_the_next_steps_of_an_import_by_workers(
+    call: Call, tmp_path: Path, database: str, emulator: Emulator
+) -> None:
+    """The limit that was found is for the workers; a guessed command goes on with the same import."""
+    users = tmp_path / "users.csv"
+    users.write_text("externalId\na\n")
+    emulator.faults.append(Mishap(status=400))
+    place = parse_place(f"{database}?job=may")
+    assert isinstance(place, PostgresPlace)
+
+    async def run(command: str) -> None:
+        async with open_cluster(place) as cluster:
+            async with working(place, emulator.transport()):
+                await done(cluster, evolve(plan_of(users, into=3), command=command))
+            about = "sunshine_journal_import_1_part_1.about"
+            found = f"INSERT INTO {about} VALUES ('found', '9.5 10.0') ON CONFLICT DO NOTHING"  # noqa: S608 - own names
+            await rows_in(cluster, f"{found} RETURNING 1")
+
+    url = str(place)
+    guessed = ["sunshine-async", "import", "--retry-failed", "--service", "sunshine", "--mode",
+               "create", "--cluster", url, "--parts", "3", "users.csv"]  # fmt: skip
+    known = ["sunshine-async", "import", "--retry-failed", "users.csv", "--cluster", url]
+    for command, again in (
+        ("", guessed),
+        ("sunshine-async import users.csv --cluster " + url, known),
+    ):
+        anyio.run(run, command)
+        page = html.unescape(call("job", "report", f"{database}?job=may").stdout)
+        commands = [
+            shlex.split(text) for text in re.findall("<code>(sunshine-async .*?)</code>", page)
+        ]
+        assert again in commands, commands
+        assert ["sunshine-async", "worker", "--rate", "9.5", "--cluster", url] in commands
+        assert not any("--journal" in each for each in commands)

@@ -139,6 +139,95 @@ def test_a_model_inside_itself_is_shown_once() -> None:
     assert "identities=[Identity(extra={}, type=..., value=None" in repr(user)
 
 
+class Quiet:
+    """Methods of a user's own."""
+
+    def __repr__(self) -> str:
+        return "quiet"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Quiet)
+
+    def __hash__(self) -> int:
+        return 7
+
+
+class QuietProfile(sunshine.Profile):
+    """A model with methods of a user's own in the body of the class."""
+
+    __repr__ = Quiet.__repr__
+    __eq__ = Quiet.__eq__
+    __hash__ = Quiet.__hash__
+
+
+class Deep(QuietProfile):
+    """A subclass of a subclass."""
+
+
+class Mixed(Quiet, sunshine.Profile):
+    """A subclass with a mixin."""
+
+
+class Deeper(Mixed):
+    """A subclass of a subclass with a mixin."""
+
+
+class Plain(sunshine.Profile):
+    """A subclass without methods."""
+
+
+def test_a_subclass_inherits_methods_of_the_user() -> None:
+    """A method of a user's own is inherited, over any number of classes; else all models' is."""
+    for name in ("__repr__", "__eq__", "__hash__"):
+        for kind in (QuietProfile, Deep, Mixed, Deeper):
+            assert getattr(kind, name) is getattr(Quiet, name)
+        assert getattr(Plain, name) is getattr(sunshine.Profile, name)
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Tagged(sunshine.Profile):
+    """A model of a user's own, with fields that compare in their own ways."""
+
+    extra: Any = ()
+    note: str = attrs.field(default="", eq=False)
+    name: str = attrs.field(default="", eq=str.lower)
+    label: str = attrs.field(default="", hash=False)
+    mark: str = attrs.field(default="", eq=False, hash=True)
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Token(sunshine.Profile):
+    """A model of a user's own that leaves a field out, and has a hash."""
+
+    extra: Any = ()
+    note: str = attrs.field(default="", eq=False)
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Bare(Model):
+    """A model of a user's own without a field that compares."""
+
+    extra: Any = attrs.field(factory=dict, eq=False)
+
+
+def test_fields_compare_as_declared() -> None:
+    """A field's ``eq`` and ``hash`` have the meaning that attrs documents."""
+    first = Tagged(note="1", name="A", label="1", mark="1")
+    for change, equal, same_hash in (
+        ({"note": "2"}, True, True),
+        ({"name": "a"}, True, True),
+        ({"name": "b"}, False, False),
+        ({"label": "2"}, False, True),
+        ({"mark": "2"}, True, False),
+    ):
+        other = attrs.evolve(first, **change)
+        assert (first == other, hash(first) == hash(other)) == (equal, same_hash), change
+    assert Token(note="1") == Token(note="2") != Token(given_name="a")
+    assert hash(Token(note="1")) == hash(Token(note="2"))
+    assert Bare(extra={"a": 1}) == Bare()
+    assert hash(Bare(extra={"a": 1})) == hash(Bare())
+
+
 def test_a_subclass_keeps_its_own_methods() -> None:
     """A model of the user's, made from a model, has the methods that its class body has."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 from anyio import to_thread
 from support.clusters import done, people, plan_of, reader_of, rows_in, working
@@ -16,12 +17,13 @@ from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Ending, Report
 from sunshine_async.jobs.cluster import Cluster
 from sunshine_async.jobs.cluster_plan import journal_of
-from sunshine_async.jobs.cluster_reader import ImportReader
+from sunshine_async.jobs.cluster_reader import ImportReader, open_import
 from sunshine_async.jobs.progress import restore_totals
 from sunshine_async.jobs.source import LIVE
 from sunshine_async.jobs.timeline import read_timeline
-from sunshine_async.journal import JournalQueries, State, open_reader
+from sunshine_async.journal import JournalError, JournalQueries, State, open_reader
 from sunshine_async.journal.postgres_database import ascii_text
+from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresPlace, parse_place
 
 ROWS = sized(300, 30)
 PARTS = 3
@@ -140,3 +142,91 @@ async def test_the_limit_that_a_part_found(
     with closing(await reader_of(cluster)) as reader:
         report = await to_thread.run_sync(reader.total)
     assert (report.found, report.window) == (10.5, None)
+
+
+MANY = 600
+"""Parts whose owners a single query can't read with the stack of the test."""
+MAKE_MANY = f"""DO $$ BEGIN FOR part IN 1..{MANY} LOOP
+    EXECUTE format('CREATE SCHEMA sunshine_journal_import_1_part_%s', part);
+    EXECUTE format('CREATE VIEW sunshine_journal_import_1_part_%s.version AS SELECT 1', part);
+    EXECUTE format('CREATE VIEW sunshine_journal_import_1_part_%s.owner AS
+        SELECT now() AS seen_at, interval ''90 s'' AS lease WHERE %s > 1', part, part);
+END LOOP; END $$"""
+
+
+async def test_an_import_of_many_parts(database: str, cluster: Cluster, file: Path) -> None:
+    """The parts are asked for in slices: neither the stack nor the table of locks is a bound."""
+    write(file, people(4))
+    plan = plan_of(file, into=MANY)
+    async with cluster.connection() as connection:
+        await connection.execute(MAKE_MANY.encode())
+        await connection.execute("INSERT INTO sunshine_cluster.parts VALUES (1, 0)")
+    place = place_in(f"{database}?options=-cmax_stack_depth%3D100kB")
+    with closing(ImportReader(place, 1, plan)) as reader:
+        reader.refresh()
+        assert reader.progress == f"0 of 1 parts have ended, {MANY - 1} under way"
+
+
+def place_in(url: str) -> PostgresPlace:
+    place = parse_place(url)
+    assert isinstance(place, PostgresPlace)
+    return place
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'imports SET plan = replace(plan, \'"grace":\', \'"newer":1,"grace":\')',
+        "imports SET plan = replace(plan, '\"create\"', '\"newer\"')",
+        "imports SET plan = '{}'",
+        "parts SET ending = 'newer'",
+    ],
+)
+async def test_an_import_of_another_release(cluster: Cluster, file: Path, change: str) -> None:
+    """A plan, or an ending, that this release doesn't know is told, with the place and the next step."""
+    write(file, people(4))
+    await cluster.submit(plan_of(file, into=2))
+    await rows_in(cluster, f"UPDATE sunshine_cluster.{change} RETURNING 1")
+    with pytest.raises(JournalError, match="an import of another release: read") as caught:
+        await to_thread.run_sync(open_import, cluster.place)
+    assert str(cluster.place) in str(caught.value)
+
+
+@pytest.fixture
+def reader_url(database: str) -> Iterator[str]:
+    """Return the URL of a database for a user who may read the journal of the job ``may``."""
+    PostgresJournal(place_in(f"{database}?job=may")).close()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE ROLE look LOGIN")
+        connection.execute("GRANT USAGE ON SCHEMA sunshine_journal_may TO look")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA sunshine_journal_may TO look")
+        yield database.replace("postgres:pass-word", "look")
+        connection.execute("DROP OWNED BY look")
+        connection.execute("DROP ROLE look")
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_a_user_who_may_read_no_import(reader_url: str) -> None:
+    """The journal of a job is read; without a journal of the name, the lack is told."""
+    place = place_in(f"{reader_url}?job=may")
+    assert open_import(place) is None
+    with closing(open_reader(place)) as reader:
+        assert reader.counts() == {}
+    with pytest.raises(
+        JournalError, match=r"Check the name .* grant USAGE on the schema sunshine_c"
+    ):
+        open_import(place_in(reader_url))
+
+
+async def test_an_import_and_a_journal_of_the_same_name(cluster: Cluster, file: Path) -> None:
+    """A reader of the import names the journal that isn't shown, and the next step."""
+    write(file, people(4))
+    await cluster.submit(plan_of(file, into=2))
+    with closing(await reader_of(cluster)) as reader:
+        assert reader.note is None
+    await to_thread.run_sync(lambda: PostgresJournal(cluster.place).close())
+    with closing(await reader_of(cluster)) as reader:
+        assert reader.note is not None
+        assert f"{cluster.place} also has a journal" in reader.note
+        assert "?job=NAME" in reader.note
+        assert reader.about()["parts"].startswith("0 of 2 parts")

@@ -8,6 +8,7 @@ import logging
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 from sunshine_async import SunshineClient, from_dict
 from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator
+from sunshine_async.journal import open_reader, place_of
 from sunshine_async.sunshine import User
 
 ARTICLES: Final = (
@@ -54,6 +56,7 @@ class Scene:
     folder: Path
     emulator: Emulator
     capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest
 
     def run(self, block: str) -> dict[str, Any]:
         """Run *block* as a reader would; return the names."""
@@ -79,11 +82,13 @@ class Scene:
 
 @pytest.fixture
 def scene(
+    *,
     emulator: Emulator,
     emulator_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> Scene:
     monkeypatch.chdir(tmp_path)
     settings = {"APP_ID": "app", "KEY_ID": "key-id", "KEY_SECRET": "secret"}
@@ -91,7 +96,7 @@ def scene(
         monkeypatch.setenv(f"SUNSHINE_{name}", value)
     monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
     emulator.add("sunshine", {"externalId": "jane-1"}, app_id="app")
-    return Scene(tmp_path, emulator, capsys)
+    return Scene(tmp_path, emulator, capsys, request)
 
 
 def fastapi_app(scene: Scene, block: str) -> None:
@@ -221,12 +226,15 @@ def job_without_a_file(scene: Scene, block: str) -> None:
 
 
 def parts_with_dask(scene: Scene, block: str) -> None:
-    """Check that the parts of a file are upserted, and the reports add up."""
+    """Check that the parts of a file are upserted, the reports add up, and each part has a journal."""
+    database = str(scene.request.getfixturevalue("database"))
     lines = (json.dumps({"externalId": f"customer-{n}"}) + "\n" for n in range(9))
     scene.folder.joinpath("users.jsonl").write_text("".join(lines))
-    scene.run(block)
+    scene.run(block.replace("postgresql://user@host/imports", database))
     assert scene.output() == "9\n"
-    assert len([*scene.folder.glob("run-*.sqlite")]) == 4
+    for part in range(4):
+        with closing(open_reader(place_of(f"{database}?job=part_{part}"))) as journal:
+            assert journal.about()["state"] == "finished"
 
 
 def open_telemetry(scene: Scene, block: str) -> None:
