@@ -257,6 +257,22 @@ def test_a_connection_at_the_end_of_its_time_sends_nothing(backend: str) -> None
     anyio.run(scenario, backend=backend)
 
 
+@BACKENDS
+def test_a_cancelled_call_sends_nothing(backend: str) -> None:
+    """A request whose caller was cancelled as the connection was made isn't started."""
+
+    async def scenario() -> None:
+        trace = _HttpcoreTrace(SendProgress(), connect_timeout=None)
+        with anyio.CancelScope() as callers, trace.connect_scope:
+            await trace("connection.connect_tcp.started", {})
+            callers.cancel()
+            await trace("http11.send_request_headers.started", {})
+        assert callers.cancelled_caught
+        assert not trace.progress.started
+
+    anyio.run(scenario, backend=backend)
+
+
 async def test_no_connection_comes_free() -> None:
     """A call for which no connection comes free in time was not sent."""
     async with (
