@@ -85,6 +85,8 @@ class _HttpcoreTrace:
             return
         self.connect_scope.deadline = inf
         await anyio.lowlevel.checkpoint_if_cancelled()  # connected too late: nothing may be sent
+        if not self.progress.may_start:
+            await anyio.sleep_forever()
         self.progress.started = True
 
     def _precedes_request(self, event: str, info: Mapping[str, Any]) -> bool:

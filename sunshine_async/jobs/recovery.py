@@ -300,12 +300,23 @@ def is_no_outcome(error: Exception) -> bool:
 
 
 class _FencedProgress(SendProgress):
-    """The *progress* of an attempt that *scope* ends, unless a byte may have been sent by then."""
+    """The *progress* of an attempt that *scope* ends, unless a byte may have been sent by then.
 
-    def __init__(self, progress: SendProgress, scope: anyio.CancelScope) -> None:
+    After a stop of the process, or a sleep of the machine, the event loop may hear of a connection
+    before *scope* ends the attempt. So the *lease* is looked at again right before the start.
+    """
+
+    def __init__(
+        self, progress: SendProgress, scope: anyio.CancelScope, lease: JournalLease
+    ) -> None:
         self._progress: Final = progress
         self._scope: Final = scope
         self._until: Final = scope.deadline
+        self._lease: Final = lease
+
+    @property
+    def may_start(self) -> bool:
+        return self._lease.state is LeaseState.VALID
 
     @property
     def started(self) -> bool:
@@ -343,7 +354,8 @@ class FencedWire:
             began = anyio.current_time()
             with anyio.CancelScope(deadline=began + self.lease.left) as scope:
                 if not scope.cancel_called:  # else a wire may send before the cancellation comes
-                    limits, fenced = timeout.cap(left), _FencedProgress(progress, scope)
+                    limits = timeout.cap(left)
+                    fenced = _FencedProgress(progress, scope, self.lease)
                     return await self.wire.send(request, headers, timeout=limits, progress=fenced)
             if progress.started:
                 return Failure(Fault.LOST, _LEFT_LATE)

@@ -273,6 +273,29 @@ def test_a_cancelled_call_sends_nothing(backend: str) -> None:
     anyio.run(scenario, backend=backend)
 
 
+class Forbidden(SendProgress):
+    """Progress of a request that may not start."""
+
+    @property
+    def may_start(self) -> bool:
+        return False
+
+
+@BACKENDS
+def test_a_request_that_may_not_start(backend: str) -> None:
+    """A request that may not start any more waits for the cancellation."""
+
+    async def scenario() -> None:
+        trace = _HttpcoreTrace(Forbidden(), connect_timeout=None)
+        with anyio.move_on_after(5.0) as scope:
+            await trace("connection.connect_tcp.started", {})
+            await trace("http11.send_request_headers.started", {})
+        assert scope.cancelled_caught
+        assert not trace.progress.started
+
+    virtually(scenario, backend)
+
+
 async def test_no_connection_comes_free() -> None:
     """A call for which no connection comes free in time was not sent."""
     async with (

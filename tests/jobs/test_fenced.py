@@ -11,9 +11,9 @@ from attrs import define, evolve, field
 from support.certificates import tls
 from support.clients import scripted, sunshine
 from support.journals import effects, end_ownership, run_with_journal
-from support.servers import Peer, serving
-from support.virtual import sleep, until, virtually
-from support.wires import AMPLE, ENDLESS, no_mocks
+from support.servers import Peer, answer, serving, silent
+from support.virtual import settled, sleep, until, virtually
+from support.wires import AMPLE, ENDLESS, call, hand, no_mocks, pool_of, wired
 
 from sunshine_async import ConnectError, Retry
 from sunshine_async._http.messages import (
@@ -63,18 +63,18 @@ def lease_of(
 
 
 class ScriptedLease(JournalLease):
-    """A lease that nobody renews: the looks find *looks*, then always *left* seconds."""
+    """A lease that nobody renews: the looks find *looks*, then *left* seconds."""
 
     def __init__(self, *looks: float, left: float) -> None:
         super().__init__(60.0, Store(renews=True).renew, since=now())
         self.end()
         self._looks: Final = list(looks)
-        self._left: Final = left
+        self.remaining = left
 
     @property
     def left(self) -> float:
         """The next of the looks."""
-        return self._looks.pop(0) if self._looks else self._left
+        return self._looks.pop(0) if self._looks else self.remaining
 
 
 @define
@@ -157,6 +157,24 @@ async def test_a_kept_connection(emulator: Emulator, monkeypatch: pytest.MonkeyP
             await view.users.create(UserCreateBody(external_id=f"user-{number}"))
     assert effects(emulator, "sunshine") == {"create": 3}
     assert emulator.requests == 3
+
+
+async def test_a_stopped_process() -> None:
+    """After a stop a request isn't sent on a connection that came free while the lease ended."""
+    lease = ScriptedLease(left=60.0)
+    async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, wire)
+            await until(lambda: len(server.requests) == 1)
+            tasks.start_soon(call, FencedWire(wire, lease))
+            await until(lambda: bool(pool_of(wire)._queue))
+            [connection] = pool_of(wire)._connections
+            lease.remaining = -1.0
+            hand(connection, answer())
+            await settled()
+            tasks.cancel_scope.cancel()
+        assert list(pool_of(wire)._idle) == [connection]
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
