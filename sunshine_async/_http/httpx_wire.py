@@ -84,8 +84,9 @@ class _HttpcoreTrace:
                 self.connect_scope.deadline = anyio.current_time() + seconds
             return
         self.connect_scope.deadline = inf
-        if self.connect_scope.cancel_called:  # connected too late, so nothing may be sent
-            await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint_if_cancelled()  # connected too late: nothing may be sent
+        if not self.progress.may_start:
+            await anyio.sleep_forever()
         self.progress.started = True
 
     def _precedes_request(self, event: str, info: Mapping[str, Any]) -> bool:

@@ -119,6 +119,11 @@ class SendProgress:
         self.started = False
         """True as soon as a byte of the request may have been sent."""
 
+    @property
+    def may_start(self) -> bool:
+        """False if a request that has waited for a connection may not leave at this moment."""
+        return True
+
 
 class Wire(Protocol):
     """Sender of requests to one base URL."""
@@ -129,7 +134,8 @@ class Wire(Protocol):
         """Return the whole response, or the failure; never raise an error of the network.
 
         An error of the source of a `StreamedBody` is raised unchanged. *progress* is marked as
-        soon as a byte may have been sent. A cancellation propagates, closes the connection and
+        soon as a byte may have been sent; a request that waits while *progress* forbids the start
+        goes on waiting, until the time limit or a cancellation. A cancellation propagates, closes the connection and
         frees the connection's slot in the pool.
         """
         ...

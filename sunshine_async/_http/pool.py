@@ -96,8 +96,11 @@ class Pool:
             self._dequeue(call)
 
     def release(self, connection: Connection) -> None:
-        """Send the first call in the queue on *connection*, or keep *connection* idle."""
-        call = self._next_call() if self._queue else None
+        """Send the first call that may start on *connection*, or keep *connection* idle."""
+        call = None
+        if self._queue:
+            waiting = (call for call in self._queue if not call.is_done and call.progress.may_start)
+            call = next(waiting, None)
         if call is None:
             self._idle[connection] = None
             if self._expiry is None:
@@ -176,15 +179,11 @@ class Pool:
             self.release(result)
             return
         self._free_slots += 1
-        call = self._next_call()
+        call = next((call for call in self._queue if not call.is_done), None)
         if isinstance(result, Failure) and call and len(self._queue) > len(self._connecting):
             self._dequeue(call)
             call.set_reply(result)
         self._open_connections()
-
-    def _next_call(self) -> Call | None:
-        """Return the first call in the queue that is not done."""
-        return next((call for call in self._queue if not call.is_done), None)
 
     def _dequeue(self, call: Call) -> None:
         self._queue.pop(call, None)

@@ -94,8 +94,8 @@ Each row that is taken has one of four outcomes:
 - *bad*: the row couldn't be read, and nothing was sent.
 
 ``report.outcomes`` counts the rows done: ``created``, ``updated``, ``deleted`` or ``sent``;
-``unchanged`` if nothing had to be written; ``upserted`` if the user is there as sent, and a lost answer or a kill
-hides the difference between created and updated.
+``unchanged`` if nothing had to be written; ``upserted`` if the user is there as sent, and a lost
+answer or a kill hides the difference between created and updated.
 
 `Mode.MESSAGE` (Sunshine) is a broadcast. A row has a ``text``, a ``conversationId`` or the user's
 ``externalId``, and perhaps ``metadata``; a row with both ids goes to the conversation.

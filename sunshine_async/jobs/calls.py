@@ -67,6 +67,8 @@ class JobCalls:
                 return [StoppedError(UNSENT)] * len(entries)
         begun, started = False, self._clock()
         with CancelScope(deadline=self._deadline) as scope:
+            if scope.cancel_called:  # a wire may send before the cancellation comes
+                return [StoppedError(UNSENT)] * len(entries)
             self.running.add(scope)
             try:
                 return await (call or self.call)(entries)

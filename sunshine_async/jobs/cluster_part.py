@@ -141,7 +141,9 @@ class PartRunner:
         known = await self.cluster.claim(number, target)
         if known != target:
             raise ConfigurationError(_OTHER_TARGET.format(known, target))
-        job = JournaledJob(journal, client, SERVICES[service], plan.part.mode, plan.options)
+        job = await JournaledJob.make(
+            journal, client, SERVICES[service], plan.part.mode, plan.options
+        )
         self._job = job
         if plan.options.max_failures is not None:
             self._counted = number, index

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Self, cast
 
 import orjson
 from anyio import CancelScope, to_thread
@@ -53,7 +53,7 @@ _ROWS_PER_CALL: Final = 4  # read before any row is sent, for each row under way
 
 
 class JournaledJob(Job):
-    """A `Job` with a *journal*; made by `jobs.open`.
+    """A `Job` with a *journal*; made by `jobs.open`, and by `make` for an open journal.
 
     `run` sends the rows that still have to be sent, and returns the report of all rows. In a source
     that can't be read twice, the key identifies a row, or without a key the position.
@@ -75,7 +75,6 @@ class JournaledJob(Job):
         self.earlier_troubles = None
         target = {"base_url": client.base_url, "app": app_of(client)}
         self._identity: Final = {"service": service.name, "mode": mode.value, **target}
-        check_job(journal, self._identity)
         self._rules: Final = options.rules(mode, self._task)
         self._writer: Final = JournalWriter(journal, self._sums, self._count, self._fail_writing)
         self._sender: Final = CrashSafeSender(
@@ -90,6 +89,15 @@ class JournaledJob(Job):
         self._is_stream = False
         self._counted_at = time.time()
         self._paused_until = 0.0
+
+    @classmethod
+    async def make(
+        cls, journal: JobJournal, client: Client, service: Service, mode: Mode, options: JobOptions
+    ) -> Self:
+        """Make the job of *journal*; raise `JournalError` if *journal* belongs to another job."""
+        job = cls(journal, client, service, mode, options)
+        await to_thread.run_sync(check_job, journal, job._identity)
+        return job
 
     @property
     def read(self) -> int:
@@ -368,7 +376,7 @@ async def open_with_options(
     """Open the journal at *place* as `open_job` does, with *options* as a value."""
     journal = await to_thread.run_sync(open_journal, place)
     try:
-        yield JournaledJob(journal, client, service, mode, options)
+        yield await JournaledJob.make(journal, client, service, mode, options)
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(journal.close)

@@ -41,6 +41,12 @@ _LEASE_LOST: Final = (
     "not sent: another process has the journal of this job, since this process was silent for too "
     "long. The other process goes on with the job"
 )
+_NO_CONNECTION: Final = (
+    "not sent: no connection was made in time, over several leases of the journal"
+)
+_LEFT_LATE: Final = (
+    "the lease of the journal ended just as the request left, so the wait for the answer was ended"
+)
 _STATES: Final[Mapping[Trouble, State]] = {trouble: state for state, trouble in TROUBLES.items()}
 _LOOKED_UP: Final = (
     Recovery.UNKNOWN,
@@ -294,12 +300,23 @@ def is_no_outcome(error: Exception) -> bool:
 
 
 class _FencedProgress(SendProgress):
-    """The *progress* of an attempt that *scope* ends, unless a byte may have been sent by then."""
+    """The *progress* of an attempt that *scope* ends, unless a byte may have been sent by then.
 
-    def __init__(self, progress: SendProgress, scope: anyio.CancelScope) -> None:
+    After a stop of the process, or a sleep of the machine, the event loop may hear of a connection
+    before *scope* ends the attempt. So the *lease* is looked at again right before the start.
+    """
+
+    def __init__(
+        self, progress: SendProgress, scope: anyio.CancelScope, lease: JournalLease
+    ) -> None:
         self._progress: Final = progress
         self._scope: Final = scope
         self._until: Final = scope.deadline
+        self._lease: Final = lease
+
+    @property
+    def may_start(self) -> bool:
+        return self._lease.state is LeaseState.VALID
 
     @property
     def started(self) -> bool:
@@ -323,15 +340,26 @@ class FencedWire:
     ) -> Response | Failure:
         """Send *request*, or return a permanent failure after the loss of the lease.
 
-        A request that still waits for a connection at the end of the lease isn't sent.
+        - A request that still waits for a connection at the end of the lease isn't sent. After the
+          renewal the request waits again. The total time limit holds for all such waits together.
+        - A request that has left is never sent again here, whatever ends the wait for the answer.
         """
+        left = inf if timeout.total is None else timeout.total
         while (state := self.lease.state) is not LeaseState.LOST:
             if state is LeaseState.EXPIRED:
                 await CLOCK.sleep(_LEASE_POLL)
                 continue
-            with anyio.CancelScope(deadline=anyio.current_time() + self.lease.left) as scope:
-                fenced = _FencedProgress(progress, scope)
-                return await self.wire.send(request, headers, timeout=timeout, progress=fenced)
+            if left <= 0:
+                return Failure(Fault.UNSENT, _NO_CONNECTION)
+            began = anyio.current_time()
+            with anyio.CancelScope(deadline=began + self.lease.left) as scope:
+                if not scope.cancel_called:  # else a wire may send before the cancellation comes
+                    limits = timeout.cap(left)
+                    fenced = _FencedProgress(progress, scope, self.lease)
+                    return await self.wire.send(request, headers, timeout=limits, progress=fenced)
+            if progress.started:
+                return Failure(Fault.LOST, _LEFT_LATE)
+            left -= anyio.current_time() - began
         return Failure(Fault.PERMANENT, _LEASE_LOST)
 
     async def aclose(self) -> None:

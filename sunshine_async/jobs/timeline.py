@@ -134,7 +134,8 @@ def parallel(timelines: Iterable[Timeline]) -> list[Timeline]:
 def _joined(timelines: Sequence[Timeline], end: float) -> Timeline:
     start = timelines[0].started_at
     width = max(SHORTEST, (end - start) / PARTS)
-    parts = [Part(width) for _ in range(max(1, ceil((end - start) / width)))]
+    count = min(PARTS, ceil((end - start) / width))  # rounding may give a part too many
+    parts = [Part(width) for _ in range(max(1, count))]
     for timeline in timelines:
         at = timeline.started_at - start
         for part in timeline.parts:

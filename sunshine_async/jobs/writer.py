@@ -35,8 +35,9 @@ class JournalWriter:
     """Writes to *journal* in a thread while `run` runs.
 
     *on_done* gets the rows that are done, after the commit. Each commit contains the entries of
-    *sums* about the job; without updates there is a commit a second where entries have changed. After a failed write the writer writes nothing more: waiting tasks get
-    the `JournalError`, and so does *on_error*.
+    *sums* about the job; without updates there is a commit a second where entries have changed.
+    After a failed write the writer writes nothing more: waiting tasks get the `JournalError`, and
+    so does *on_error*.
     """
 
     def __init__(

@@ -36,8 +36,8 @@ class SingleProcessDatabase(DatabaseFile):
 
     A file ``-lock`` next to the database, locked while the database is open, keeps a second process
     out; without the file, a transaction that is open between the writes does. Other programs may
-    read the database meanwhile: a reader never makes a write wait. After a fork the database stays with the parent: the methods raise *ERROR* in the child, and `close` has
-    no effect there.
+    read the database meanwhile: a reader never makes a write wait. After a fork the database stays
+    with the parent: the methods raise *ERROR* in the child, and `close` has no effect there.
 
     The main file carries a split flag, from before the first write to the ``-wal`` file until the
     database is closed. The last frame of the ``-wal`` file with the version clears the flag: both

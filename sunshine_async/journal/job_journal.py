@@ -194,7 +194,8 @@ class JobJournal(JournalQueries):
         """Write new states of rows, and the *timeline* of the session, in a single transaction.
 
         The facts of *about* are set first. Next, the rows *begun*, remote ids by number, are marked
-        as begun, with an attempt more for each. Then come *marks*, at most a single update for each row, and *done*.
+        as begun, with an attempt more for each. Then come *marks*, at most a single update for each
+        row, and *done*.
 
         With `STARTED_THROUGH` in *about* all waiting rows with a key, up to that number, have
         begun. The next owner of the journal marks each such row, unless a later write has set the

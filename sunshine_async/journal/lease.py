@@ -1,4 +1,4 @@
-"""JournalLease of a journal that several machines reach: the right of one owner, for a few seconds at a time."""
+"""Lease of a journal that several machines reach: the right of one owner, for a few seconds."""
 
 import time
 from collections.abc import Callable
@@ -33,9 +33,9 @@ class JournalLease:
     """Lease of *seconds* from the time *since* on, which *renew* prolongs in a thread until `end`.
 
     *renew*, a method, returns False once another owner has the lease. The thread ends with the
-    method's object. An error of *renew*, of any kind, leaves
-    the end of the lease as before; *renew* is then called again. After *patience* seconds without
-    a renewal the lease counts as lost. *since* is a time of `now`.
+    method's object. An error of *renew*, of any kind, leaves the end of the lease as before;
+    *renew* is then called again. After *patience* seconds without a renewal the lease counts as
+    lost. *since* is a time of `now`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""SQL of a journal in PostgreSQL: tables, the owner's lease, and the statements that SQLite has otherwise."""
+"""SQL of a journal in PostgreSQL: tables, the owner's lease, and statements unlike SQLite's."""
 
 from collections.abc import Mapping
 from typing import Final, LiteralString
@@ -76,7 +76,10 @@ UPDATE_BEGUN: Final = (
 )
 RUNNING: Final = """SELECT EXISTS (SELECT FROM {owner}
     WHERE greatest(seen_at, pg_postmaster_start_time()) >= clock_timestamp() - lease)"""
-"""*owner*: the table. By the clock of the server: enough for a look. The time in which the server was down doesn't count."""
+"""*owner*: the table. By the clock of the server: enough for a look.
+
+The time in which the server was down doesn't count.
+"""
 _ROW: Final = """number, line, key, hash, state, attempts, outcome, code, status, reason, remote_id, at,
         NULL::bytea, session, doubt"""
 COPIED: Final[Mapping[str, LiteralString]] = {

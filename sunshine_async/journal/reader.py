@@ -83,12 +83,15 @@ class JournalQueries(ABC):
         return counts
 
     def codes(self) -> dict[str, tuple[int, str]]:
-        """Return the number of rows not done by code, with an example: a line and a reason."""
+        """Return the number of rows not done by code, with an example: a line and a reason.
+
+        The most frequent code comes first.
+        """
         found: dict[str, tuple[int, str]] = {}
         for code, count, example in self._fetch_all(sql.COUNT_CODES):
             before, first = found.get(code, (0, example))
             found[code] = before + count, first
-        return found
+        return dict(sorted(found.items(), key=lambda each: each[1][0], reverse=True))
 
     def timelines(self) -> list[str]:
         """Return the timelines of the last sessions, in order; none of a release without timelines."""

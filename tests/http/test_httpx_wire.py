@@ -257,6 +257,45 @@ def test_a_connection_at_the_end_of_its_time_sends_nothing(backend: str) -> None
     anyio.run(scenario, backend=backend)
 
 
+@BACKENDS
+def test_a_cancelled_call_sends_nothing(backend: str) -> None:
+    """A request whose caller was cancelled as the connection was made isn't started."""
+
+    async def scenario() -> None:
+        trace = _HttpcoreTrace(SendProgress(), connect_timeout=None)
+        with anyio.CancelScope() as callers, trace.connect_scope:
+            await trace("connection.connect_tcp.started", {})
+            callers.cancel()
+            await trace("http11.send_request_headers.started", {})
+        assert callers.cancelled_caught
+        assert not trace.progress.started
+
+    anyio.run(scenario, backend=backend)
+
+
+class Forbidden(SendProgress):
+    """Progress of a request that may not start."""
+
+    @property
+    def may_start(self) -> bool:
+        return False
+
+
+@BACKENDS
+def test_a_request_that_may_not_start(backend: str) -> None:
+    """A request that may not start any more waits for the cancellation."""
+
+    async def scenario() -> None:
+        trace = _HttpcoreTrace(Forbidden(), connect_timeout=None)
+        with anyio.move_on_after(5.0) as scope:
+            await trace("connection.connect_tcp.started", {})
+            await trace("http11.send_request_headers.started", {})
+        assert scope.cancelled_caught
+        assert not trace.progress.started
+
+    virtually(scenario, backend)
+
+
 async def test_no_connection_comes_free() -> None:
     """A call for which no connection comes free in time was not sent."""
     async with (

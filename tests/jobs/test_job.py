@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -408,6 +408,28 @@ def test_stop_cuts_calls_off(backend: str) -> None:
         "stopped before the answer came. The service may have acted: look before you send it again",
         "stopped before it was sent",
     }
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_no_call_begins_after_the_grace(backend: str) -> None:
+    """A row that comes to its turn after the grace isn't sent: no service knows of the row."""
+    left = list[Sequence[Entry]]()
+
+    async def call(entries: Sequence[Entry]) -> list[object]:
+        left.append(entries)  # as by a kept connection: at once
+        await sleep(1.0)
+        return [None]
+
+    async def scenario() -> None:
+        async with client_on(Gate()) as client:
+            calls = Job(client, SUNSHINE, Mode.CREATE)._calls
+            calls.stop(anyio.current_time())
+            [result] = await calls.send([Entry(1)], call)
+        assert isinstance(result, StoppedError)
+        assert not result.maybe_applied
+
+    virtually(scenario, backend)
+    assert left == []
 
 
 def test_grace_is_given_in_an_outage_too() -> None:

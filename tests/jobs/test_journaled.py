@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import count, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import get_ident
+from typing import Any, TypeVar
 from uuid import UUID
 
 import anyio
@@ -38,6 +40,8 @@ from sunshine_async.jobs import (
     open_rows,
 )
 from sunshine_async.jobs.entries import MARKED_AHEAD
+from sunshine_async.jobs.journaled import JournaledJob
+from sunshine_async.jobs.options import JobOptions
 from sunshine_async.jobs.source import SUMS
 from sunshine_async.jobs.tasks.task import Entry
 from sunshine_async.jobs.writer import JournalWriter
@@ -46,6 +50,8 @@ from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("instant_waits")]
+
+T = TypeVar("T")
 
 
 def client_on(transport: httpx.AsyncBaseTransport, **options: Any) -> SunshineClient:
@@ -64,6 +70,41 @@ async def run(
     client: SunshineClient, path: Path, rows: Any, mode: Mode = Mode.CREATE, **options: Any
 ) -> Report:
     return await run_with_journal(client, SUNSHINE, path, rows, mode, **options)
+
+
+class WatchedJournal(Journal):
+    """A journal that counts the reads and the writes by thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.uses = Counter[int]()
+        super().__init__(path)
+
+    def _commit(self, work: Callable[[Any], T]) -> T:
+        self.uses[get_ident()] += 1
+        return super()._commit(work)
+
+    def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        self.uses[get_ident()] += 1
+        return super()._fetch_all(query, values)
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+async def test_the_event_loop_never_waits_for_the_journal(
+    client: SunshineClient, path: Path, file: Path, *, is_file: bool
+) -> None:
+    """From the making of a job to the end, the journal is read and written in other threads only."""
+    rows = bodies(*"abc")
+    with closing(WatchedJournal(path)) as journal:
+        options = JobOptions(max_failures=5, retry_failed=True)
+        job = await JournaledJob.make(journal, client, SUNSHINE, Mode.CREATE, options)
+        if is_file:
+            with open_rows(write(file, rows), job.shape) as found:
+                report = await job.run(found)
+        else:
+            report = await job.run(rows)
+    assert report.done == 3
+    assert get_ident() not in journal.uses
+    assert journal.uses.total() > 5
 
 
 def remove(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.clients import sunshine
 from support.journals import run_with_journal, write
@@ -156,6 +156,16 @@ async def test_a_journal_of_an_earlier_release_is_used(
 
     with closing(Journal(path)) as journal:
         assert len(journal.timelines()) == 50
+
+
+@given(st.floats(1.7e9, 1.8e9), st.floats(0.0, 1e5))
+@example(0.0, 101.6)
+def test_timelines_together_are_no_longer(started_at: float, seconds: float) -> None:
+    """However long jobs run, their common timeline has at most `PARTS` parts."""
+    [run] = parallel([Timeline(started_at, [Part(seconds, done=2)])])
+
+    assert len(run.parts) <= PARTS
+    assert total_of(run.parts).done == 2
 
 
 def test_timelines_of_the_same_time_are_one() -> None:

@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import define
 
-from sunshine_async.journal import Journal, JournalError, JournalReader, SourceRow, State, Update
+from sunshine_async.journal import (
+    Journal,
+    JournalError,
+    JournalQueries,
+    JournalReader,
+    SourceRow,
+    State,
+    Update,
+)
 from sunshine_async.journal import database as databases
 from sunshine_async.journal import reader as readers
 from sunshine_async.journal.database import is_locked, lock_path
@@ -50,6 +59,40 @@ def write(process: subprocess.Popen[str], number: int) -> str:
     process.stdin.write(f"{number}\n")
     process.stdin.flush()
     return process.stdout.readline()
+
+
+@define
+class JointReader(JournalQueries):
+    """Several journals, read as one."""
+
+    each: Sequence[JournalReader]
+    name = "all"
+
+    def close(self) -> None:
+        """Close nothing."""
+
+    def _fetch_all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        return [row for reader in self.each for row in reader._fetch_all(query, values)]
+
+
+def test_the_most_frequent_code_comes_first(tmp_path: Path) -> None:
+    """Codes are in the order of the counts, in a journal and in several journals read as one."""
+    readers = list[JournalReader]()
+    for counts in ({"rare": 1, "most": 4}, {"often": 3, "rare": 1}, {"most": 1, "often": 1}):
+        reader = JournalReader(tmp_path / f"{len(readers)}.journal")
+        codes = [code for code, count in counts.items() for _ in range(count)]
+        with closing(Journal(reader.path)) as journal:
+            journal.add(SourceRow(n, str(n), b"h") for n in range(1, len(codes) + 1))
+            journal.write(
+                Update(n, State.FAILED, 1.0, code=code, reason="no")
+                for n, code in enumerate(codes, 1)
+            )
+        readers.append(reader)
+
+    assert [*readers[0].codes()] == ["most", "rare"]
+    assert [*JointReader(readers).codes().items()] == [
+        ("most", (5, "2: no")), ("often", (4, "1: no")), ("rare", (2, "1: no")),
+    ]  # fmt: skip
 
 
 def test_rows_of_a_running_job(path: Path, owner: subprocess.Popen[str]) -> None:
