@@ -10,7 +10,7 @@ more: see `ClusterWorker.run_part`.
 """
 
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, LiteralString, cast
@@ -32,14 +32,17 @@ from sunshine_async.jobs.cluster_plan import (
     ClusterPlan,
 )
 from sunshine_async.jobs.report import Ending
-from sunshine_async.journal.postgres_database import ascii_text, plain_text, reason_of
+from sunshine_async.journal.postgres_database import Address, ascii_text, plain_text, reason_of
 from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_sql import REASONS
 
 QUEUE: Final = "sunshine-async"
 TASK: Final = "sunshine_async.run_part"
 PAUSE: Final = 1.0  # seconds
 HEARTBEAT: Final = 30.0
 """Seconds without a heartbeat after which the part of a worker goes to other workers."""
+_PATIENCE: Final = 5.0  # seconds for a connection
+_APPLICATION: Final = "sunshine-async cluster"
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
 _HAS_QUEUE: Final = "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
 _ADD_IMPORT: Final = """INSERT INTO sunshine_cluster.imports (name, plan) VALUES (%s, %s)
@@ -90,10 +93,18 @@ class ClusterState:
 
 
 class _Connector(PsycopgConnector):
-    """A connector whose writes wait for a database that is away.
+    """A connector whose writes wait for a database that is away, until the worker is *stopped*.
 
     The queue refuses the end of a task that other workers have taken: the end is then theirs.
     """
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(
+            kwargs=address.settings(_APPLICATION), min_size=1, max_size=4, timeout=_PATIENCE
+        )
+        self.note: Callable[[str], None] = _ignore
+        self.stopped = False
+        self._is_away = False
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
         while True:
@@ -102,11 +113,19 @@ class _Connector(PsycopgConnector):
             except exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, RaiseException):
                     return
-                if not isinstance(error.__cause__, psycopg.OperationalError):
-                    raise
+                if self.stopped or not isinstance(error.__cause__, psycopg.OperationalError):
+                    raise  # of a stopped worker: the queue returns the task
+                self.note_failure(error)
             else:
+                self._is_away = False
                 return
             await anyio.sleep(PAUSE)
+
+    def note_failure(self, error: exceptions.ConnectorException) -> None:
+        """Note *error*, once until a write succeeds."""
+        if not (self._is_away or self.stopped):
+            self._is_away = True
+            self.note(f"Trying again: the database {_reason_of(error)}")
 
 
 @define(eq=False)
@@ -235,9 +254,14 @@ class Cluster:
                         await file.write(data)
             yield str(path)
 
+    @property
+    def connector(self) -> _Connector:
+        """The connections to the database."""
+        return cast("_Connector", self.app.connector)
+
     def connection(self) -> AbstractAsyncContextManager["psycopg.AsyncConnection[Any]"]:
         """Give a connection; the block is a transaction."""
-        return cast("_Connector", self.app.connector).pool.connection()
+        return self.connector.pool.connection()
 
 
 @asynccontextmanager
@@ -250,7 +274,7 @@ async def open_cluster(place: PostgresPlace) -> AsyncGenerator[Cluster]:
     if problem is not None:
         message = f"{place} {problem}"
         raise ConfigurationError(message)
-    app = App(connector=_Connector(kwargs=place.address.parts, min_size=1, max_size=4))
+    app = App(connector=_Connector(place.address))
     async with app.open_async():
         yield Cluster(app, place)
 
@@ -258,12 +282,24 @@ async def open_cluster(place: PostgresPlace) -> AsyncGenerator[Cluster]:
 def _create_tables(place: PostgresPlace) -> str | None:
     """Create the tables that are missing; return the reason if that isn't possible."""
     try:
-        with place.address.connect("sunshine-async cluster") as made, made.transaction():
+        with place.address.connect(_APPLICATION) as made, made.transaction():
             made.execute(LOCK)
             [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
             made.execute(TABLES)
             if not has_queue:
                 made.execute(SchemaManager.get_schema())
     except psycopg.Error as error:
-        return reason_of(error, {}, goes_on="Run the same again")
+        return reason_of(error, REASONS, goes_on="Run the same again")
     return None
+
+
+def _reason_of(error: exceptions.ConnectorException) -> str:
+    """Return the reason of *error* in words, for the notes of a worker."""
+    cause = error.__cause__
+    if isinstance(cause, psycopg.Error):
+        return reason_of(cause, REASONS, goes_on="The worker goes on")
+    return f"can't be used: {type(error).__name__}. Look into the log of the server"
+
+
+def _ignore(_: str) -> None:
+    """Note nothing: no worker runs."""

@@ -60,7 +60,8 @@ class ClusterWorker:
 
         Raise `WorkerError` if no part can be run, such as after refused credentials.
         """
-        app, pause = self.cluster.app, self.cluster.pause
+        app, connector, pause = self.cluster.app, self.cluster.connector, self.cluster.pause
+        connector.note = self.note
         app.task(name=TASK, queue=QUEUE, retry=RetryStrategy(wait=round(pause)))(self.run_part)
         try:
             async with anyio.create_task_group() as tasks:
@@ -76,7 +77,7 @@ class ClusterWorker:
                     try:
                         await self._worker.run()  # type: ignore[no-untyped-call]
                     except exceptions.ConnectorException as error:
-                        self.note(f"The database doesn't answer; trying again: {error}")
+                        connector.note_failure(error)
                         await anyio.sleep(pause)
                 tasks.cancel_scope.cancel()
         finally:
@@ -84,8 +85,11 @@ class ClusterWorker:
         self._check()
 
     def stop(self) -> None:
-        """Take no more parts; let the calls of the running part end, and give back the part."""
-        self.stopped = True
+        """Take no more parts; let the calls of the running part end, and give back the part.
+
+        A worker that is idle ends within seconds, also while the database is away.
+        """
+        self.stopped = self.cluster.connector.stopped = True
         if self._worker is not None:
             self._worker.stop()  # type: ignore[no-untyped-call]
         self._runner.stop()

@@ -262,7 +262,7 @@ async def test_a_worker_that_counts_as_gone_begins_anew(
         while not await rows_in(cluster, forgotten):
             pass
         report = await done(cluster, plan_of(file, into=1))
-        await notes.wait_for("trying again")
+        await notes.wait_for("Trying again: the database can't be used: ForeignKeyViolation")
     assert report.done == 9
 
 
@@ -289,6 +289,44 @@ async def _restart(postgres: PostgresServer, slow: Slow) -> None:
     slow.go_on.set()
     await slow.answered.wait()
     await to_thread.run_sync(postgres.start)
+
+
+@pytest.mark.slow
+async def test_a_worker_is_stopped_while_the_database_is_away(
+    cluster: Cluster, emulator: Emulator, postgres: PostgresServer
+) -> None:
+    """The worker tells once that the database is away, and ends without the database."""
+    async with working(cluster.place, emulator.transport()) as ([worker], notes):
+        worker.cluster.connector.pool.timeout = 0.1
+        while not await rows_in(cluster, "SELECT 1 FROM procrastinate_workers"):
+            pass
+        await to_thread.run_sync(postgres.stop)
+        await notes.wait_for("Trying again: the database ")
+        worker.stop()
+    assert len(notes) == 1
+
+
+async def test_each_absence_of_the_database_is_noted(cluster: Cluster) -> None:
+    """A failure is noted once until a write succeeds, and no failure after the stop."""
+    notes: list[str] = []
+    cluster.connector.note = notes.append
+    for _ in range(2):
+        cluster.connector.note_failure(exceptions.NoResult())
+        cluster.connector.note_failure(exceptions.NoResult())
+        await cluster.connector.execute_query_async("SELECT 1")
+    ClusterWorker(cluster, sunshine, print).stop()
+    cluster.connector.note_failure(exceptions.NoResult())
+    told = "can't be used: NoResult. Look into the log of the server"
+    assert notes == [f"Trying again: the database {told}"] * 2
+
+
+async def test_the_connections_of_the_queue_notice_a_dead_server(cluster: Cluster) -> None:
+    """The connections have the settings of a journal's connections, and a name for the server's lists."""
+    async with cluster.connection() as connection:
+        given = connection.info.get_parameters()
+    assert given["application_name"] == "sunshine-async cluster"
+    assert given["connect_timeout"] == "3"
+    assert given["tcp_user_timeout"] == "10000"
 
 
 async def _open(place: PostgresPlace) -> None:
