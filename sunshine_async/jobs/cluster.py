@@ -173,12 +173,16 @@ class Cluster:
                 await deferrer.defer_async(number=number, index=index)
         return int(number)
 
-    async def plan(self, number: int, index: int) -> tuple[ClusterPlan, bool]:
-        """Return the plan of an import, and True if the part has ended."""
+    async def plan(self, number: int, index: int) -> tuple[ClusterPlan, bool] | None:
+        """Return the plan of an import, and True if the part has ended; None without such a part.
+
+        Raise `ConfigurationError` for a plan of another release.
+        """
         async with self.connection() as connection:
             found = await connection.execute(_SELECT_PLAN, (number, index))
-            [(text, has_ended)] = await found.fetchall()
-        return ClusterPlan.from_text(text), has_ended
+            for text, has_ended in await found.fetchall():
+                return ClusterPlan.from_text(text), has_ended
+        return None
 
     async def claim(self, number: int, target: str) -> str:
         """Return the app and address of the first worker of an import: *target* if there is none yet."""

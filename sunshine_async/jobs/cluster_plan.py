@@ -5,11 +5,13 @@ Nothing here needs the queue.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
 from attrs import asdict, evolve, field, frozen
 
+from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.jobs.partition import FilePart
 from sunshine_async.jobs.report import Ending
@@ -46,6 +48,10 @@ _OTHER_SOURCE: Final = (
     "Finish that import, go on with the rows of this file (--accept-changed-source), or name another "
     "import in the address: ?job=NAME"
 )
+_OTHER_RELEASE: Final = (
+    "the import was given by another release of sunshine-async, with a plan that this release can't "
+    "read. Use the same release for the import and for all workers"
+)
 _PLANNED: Final = (
     "concurrency", "max_failures", "max_outage", "grace", "duplicates", "retry_failed",
     "retry_unknown", "accept_changed_source", "full", "keep_bodies",
@@ -75,13 +81,15 @@ class ClusterPlan:
 
     @classmethod
     def from_text(cls, text: str) -> "ClusterPlan":
-        """Return the plan of a *text*."""
-        values: dict[str, Any] = orjson.loads(text)
-        part, options = values.pop("part"), values.pop("options")
-        if options["duplicates"]:
-            options["duplicates"] = Duplicates(options["duplicates"])
-        part["mode"] = Mode(part["mode"])
-        return cls(part=FilePart(**part), options=JobOptions(**options), **values)
+        """Return the plan of a *text*; raise `ConfigurationError` for a plan of another release."""
+        with suppress(Exception):  # of any kind; no error in the chain: its text may have the plan
+            values: dict[str, Any] = orjson.loads(text)
+            part, options = values.pop("part"), values.pop("options")
+            if options["duplicates"]:
+                options["duplicates"] = Duplicates(options["duplicates"])
+            part["mode"] = Mode(part["mode"])
+            return cls(part=FilePart(**part), options=JobOptions(**options), **values)
+        raise ConfigurationError(_OTHER_RELEASE)
 
     def difference(
         self, known: "ClusterPlan", place: PostgresPlace, *, is_open: bool

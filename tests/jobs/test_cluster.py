@@ -202,14 +202,20 @@ async def test_a_worker_that_is_stopped_begins_nothing(
 async def test_a_part_that_another_worker_has_is_tried_again(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
-    """A part with an owner waits until the owner has gone, however often a worker tries."""
+    """A part with an owner waits until the owner has gone, however often a worker tries.
+
+    The owner is at work: the import has no reason why the part waits.
+    """
     write(file, people(9))
     journal = await to_thread.run_sync(open_journal, journal_of(cluster.place, 1, 0))
     with closing(journal):
-        async with working(cluster.place, emulator.transport()) as ([worker], _):
+        async with working(cluster.place, emulator.transport()) as ([worker], notes):
             number = await cluster.submit(plan_of(file, into=1))
             with pytest.raises(TryAgainError, match="is in use by another process"):
                 await worker.run_part(number, 0)
+            assert (await cluster.state(number)).parts == [(None, None)]
+            [left] = [note for note in notes if "is in use by another process" in note]
+            assert left.startswith("Left to other workers: part 1 of 1 of users.jsonl: the journal")
             assert effects(emulator, "sunshine") == {}
             await to_thread.run_sync(journal.close)
             async for _ in cluster.watch(number):
@@ -384,7 +390,9 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
     waiting = (
         "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
-    plan, has_ended = await cluster.plan(number, 0)
+    found = await cluster.plan(number, 0)
+    assert found is not None
+    plan, has_ended = found
     assert not has_ended
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
