@@ -10,10 +10,11 @@ more: see `ClusterWorker.run_part`.
 """
 
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final, LiteralString, TypeVar, cast
 
 import anyio
 import psycopg
@@ -36,6 +37,8 @@ from sunshine_async.journal.postgres_database import Address, ascii_text, plain_
 from sunshine_async.journal.postgres_journal import PostgresPlace
 from sunshine_async.journal.postgres_sql import REASONS
 
+T = TypeVar("T")
+
 QUEUE: Final = "sunshine-async"
 TASK: Final = "sunshine_async.run_part"
 PAUSE: Final = 1.0  # seconds
@@ -51,6 +54,10 @@ _ADD_PARTS: Final = """INSERT INTO sunshine_cluster.parts (import, index)
     SELECT %s, generate_series(0, %s - 1)
     ON CONFLICT (import, index) DO UPDATE
         SET ending = NULL, reason = NULL, earlier = NULL, troubles = 0"""
+_LOCK_WAITING: Final = """SELECT lock FROM procrastinate_jobs
+    WHERE lock = ANY(%s) AND status = 'todo' FOR UPDATE"""
+"""The tasks that wait. Until the end of the transaction no worker takes such a task: its worker would
+see the part as before."""
 _DELETE_FILE: Final = "DELETE FROM sunshine_cluster.chunks WHERE import = %s"
 _ADD_CHUNK: Final = "INSERT INTO sunshine_cluster.chunks VALUES (%s, %s, %s)"
 _SELECT_FILE: Final = "SELECT data FROM sunshine_cluster.chunks WHERE import = %s ORDER BY place"
@@ -99,7 +106,7 @@ class _Connector(PsycopgConnector):
     """
 
     def __init__(self, address: Address) -> None:
-        super().__init__(
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
             kwargs=address.settings(_APPLICATION), min_size=1, max_size=4, timeout=_PATIENCE
         )
         self.note: Callable[[str], None] = _ignore
@@ -125,14 +132,15 @@ class _Connector(PsycopgConnector):
         """Note *error*, once until a write succeeds."""
         if not (self._is_away or self.stopped):
             self._is_away = True
-            self.note(f"Trying again: the database {_reason_of(error)}")
+            self.note(f"Trying again: the database {_reason_of(error, 'The worker goes on')}")
 
 
 @define(eq=False)
 class Cluster:
     """The database of a cluster: the queue, and the imports with the files; see `open_cluster`.
 
-    Methods raise an `OperationalError` of psycopg while the database is away.
+    Methods but `submit` and `watch` raise an error of psycopg: an `OperationalError` while the
+    database is away.
     """
 
     app: App
@@ -145,8 +153,12 @@ class Cluster:
         """Store *plan* and the file, and defer the parts; return the id of the import.
 
         An import with the same name goes on: parts that have ended look for rows to send. Raise
-        `ConfigurationError` if *plan* isn't of that import.
+        `ConfigurationError` if *plan* isn't of that import, or if the database can't be reached or
+        written: the import is then stored whole, or not at all.
         """
+        return await _reporting(self.place, partial(self._submit, plan))
+
+    async def _submit(self, plan: ClusterPlan) -> int:
         async with self.connection() as connection:
             await connection.execute(LOCK)
             name = self.place.job
@@ -166,11 +178,15 @@ class Cluster:
                     while data := await file.read(_CHUNK):
                         await connection.execute(_ADD_CHUNK, (number, place, data))
                         place += 1
-        for index in range(plan.part.count):
-            lock = f"{QUEUE} {number} {index}"  # one worker at a time tries a part
-            if not await self.app.job_manager.list_jobs_async(lock=lock, status="todo"):
-                deferrer = self.app.configure_task(TASK, queue=QUEUE, lock=lock)
-                await deferrer.defer_async(number=number, index=index)
+            locks = [f"{QUEUE} {number} {index}" for index in range(plan.part.count)]
+            found = await (await connection.execute(_LOCK_WAITING, (locks,))).fetchall()
+            waiting = {lock for [lock] in found}
+            for index, lock in enumerate(locks):  # one worker at a time tries a part
+                if lock not in waiting:
+                    deferrer = self.app.configure_task(
+                        TASK, queue=QUEUE, lock=lock, connection=connection
+                    )
+                    await deferrer.defer_async(number=number, index=index)
         return int(number)
 
     async def plan(self, number: int, index: int) -> tuple[ClusterPlan, bool] | None:
@@ -274,34 +290,40 @@ async def open_cluster(place: PostgresPlace) -> AsyncGenerator[Cluster]:
 
     Raise `ConfigurationError` for a database that can't be reached or written.
     """
-    problem = await to_thread.run_sync(_create_tables, place)
-    if problem is not None:
-        message = f"{place} {problem}"
-        raise ConfigurationError(message)
     app = App(connector=_Connector(place.address))
-    async with app.open_async():
+    async with AsyncExitStack() as stack:
+
+        async def enter() -> None:
+            await to_thread.run_sync(_create_tables, place)
+            await stack.enter_async_context(app.open_async())
+
+        await _reporting(place, enter)
         yield Cluster(app, place)
 
 
-def _create_tables(place: PostgresPlace) -> str | None:
-    """Create the tables that are missing; return the reason if that isn't possible."""
+def _create_tables(place: PostgresPlace) -> None:
+    with place.address.connect(_APPLICATION) as made, made.transaction():
+        made.execute(LOCK)
+        [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
+        made.execute(TABLES)
+        if not has_queue:
+            made.execute(SchemaManager.get_schema())
+
+
+async def _reporting(place: PostgresPlace, act: Callable[[], Awaitable[T]]) -> T:
+    """Call *act*; an error of the database is a `ConfigurationError` without the database's text."""
     try:
-        with place.address.connect(_APPLICATION) as made, made.transaction():
-            made.execute(LOCK)
-            [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
-            made.execute(TABLES)
-            if not has_queue:
-                made.execute(SchemaManager.get_schema())
-    except psycopg.Error as error:
-        return reason_of(error, REASONS, goes_on="Run the same again")
-    return None
+        return await act()
+    except (psycopg.Error, exceptions.ConnectorException) as error:
+        message = f"{place} {_reason_of(error, 'Run the same command again')}"
+    raise ConfigurationError(message)  # here: the frames of the error have the password
 
 
-def _reason_of(error: exceptions.ConnectorException) -> str:
-    """Return the reason of *error* in words, for the notes of a worker."""
-    cause = error.__cause__
+def _reason_of(error: Exception, goes_on: str) -> str:
+    """Return the reason of an *error* of the database or the queue in words."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
     if isinstance(cause, psycopg.Error):
-        return reason_of(cause, REASONS, goes_on="The worker goes on")
+        return reason_of(cause, REASONS, goes_on=goes_on)
     return f"can't be used: {type(error).__name__}. Look into the log of the server"
 
 

@@ -378,6 +378,31 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
         assert await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {sleeping}") == [(True,)]
 
 
+async def test_an_import_that_is_cut_off_is_given_again(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A database that goes away while the tasks are made has nothing of the import; the next step is told."""
+    write(file, people(9))
+    waiting = (
+        "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+
+    async def cut() -> None:
+        while not await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {waiting}"):
+            pass
+
+    async with anyio.create_task_group() as tasks, cluster.connection() as connection:
+        await connection.execute("LOCK TABLE procrastinate_jobs")
+        tasks.start_soon(cut)
+        with pytest.raises(ConfigurationError, match="Run the same command again") as caught:
+            await cluster.submit(plan_of(file))
+    assert await rows_in(cluster, "SELECT * FROM sunshine_cluster.imports") == []
+    assert leaks(caught.value, "pass-word") == []
+    async with working(cluster.place, emulator.transport()):
+        report = await done(cluster, plan_of(file))
+    assert counts(report) == (9, 0, 0, 0, 0)
+
+
 async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> None:
     """A look whose connection breaks is made again: the watch goes on to the end."""
     write(file, people(4))
