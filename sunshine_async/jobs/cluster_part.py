@@ -31,8 +31,9 @@ from sunshine_async.journal.postgres_sql import REASONS
 from sunshine_async.rows import SourceError
 
 _OTHER_TARGET: Final = (
-    "the import goes to {}, as its first worker was told, and this worker was told {}. Give all "
-    "workers the same app and address"
+    "the import goes to {}, as its first worker was told, and this worker was told {}. Give this "
+    "worker the same app and address. If the first worker was told wrong, end the command of the "
+    "import, and give the file as another import: ?job=NAME in the address of --cluster"
 )
 
 

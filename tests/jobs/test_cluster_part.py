@@ -88,7 +88,7 @@ async def test_missing_credentials_end_the_worker(cluster: Cluster, file: Path) 
 async def test_a_worker_of_another_app_ends(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
-    """The first worker's app and address hold for the import: no part goes to another app."""
+    """The first worker's app and address hold for the import, as for its journals; both ways out are told."""
     write(file, people(4))
     async with working(cluster.place, emulator.transport()):
         await done(cluster, plan_of(file, into=2))
@@ -99,6 +99,8 @@ async def test_a_worker_of_another_app_ends(
 
     assert "the import goes to app at https://api.smooch.io" in reason
     assert "told other-app at" in reason
+    assert "Give this worker the same app and address. If the first worker was told wrong" in reason
+    assert "give the file as another import: ?job=NAME in the address of --cluster" in reason
     assert (await cluster.state(number)).ended == 0
 
 
