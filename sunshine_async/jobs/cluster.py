@@ -27,6 +27,8 @@ from psycopg.errors import RaiseException
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.cluster_plan import (
     LOCK,
+    LOCK_IMPORT,
+    LOCK_NAME,
     SELECT_IMPORT,
     SELECT_PARTS,
     TABLES,
@@ -160,8 +162,8 @@ class Cluster:
 
     async def _submit(self, plan: ClusterPlan) -> int:
         async with self.connection() as connection:
-            await connection.execute(LOCK)
             name = self.place.job
+            await connection.execute(LOCK_NAME, (name,))
             known = await (await connection.execute(SELECT_IMPORT, (name,))).fetchone()
             if known is not None:
                 before = ClusterPlan.from_text(known[1])
@@ -250,7 +252,7 @@ class Cluster:
         """Record the end of a part with *plan*; delete the file after the last part."""
         values = (ending.value, reason and ascii_text(reason), number, index, plan.text)
         async with self.connection() as connection:
-            await connection.execute(LOCK)  # of two last parts, one sees both
+            await connection.execute(LOCK_IMPORT, (number,))  # of two last parts, one sees both
             await connection.execute(_END_PART, values)
             await connection.execute(_DELETE_FILE_AT_END, (number,))
 

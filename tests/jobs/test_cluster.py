@@ -1,5 +1,6 @@
 """Imports by workers: each part has one owner, and the queue may call a worker at any time."""
 
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -376,6 +377,28 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
         async with cluster.connection() as connection:
             await connection.execute("CREATE TABLE mark ()")
         assert await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {sleeping}") == [(True,)]
+
+
+@pytest.mark.slow
+async def test_a_file_that_takes_long_holds_up_no_other_import(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """While a large file travels to the database, other imports begin and end, and workers start."""
+    write(file, people(9))
+    plan, pipe = plan_of(file), file.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    large = evolve(plan, part=evolve(plan.part, path=str(pipe)))
+    other = evolve(cluster, place=evolve(cluster.place, job="large"))
+    sending = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other.submit, large)
+        while not await rows_in(cluster, f"{sending} AND query LIKE 'DELETE%chunks%'"):
+            pass
+        async with working(cluster.place, emulator.transport()):
+            report = await done(cluster, plan)
+        await to_thread.run_sync(pipe.write_bytes, b"{}")
+    assert counts(report) == (9, 0, 0, 0, 0)
+    assert len(await rows_in(cluster, "SELECT * FROM sunshine_cluster.imports")) == 2
 
 
 async def test_an_import_that_is_cut_off_is_given_again(
