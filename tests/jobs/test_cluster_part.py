@@ -27,6 +27,7 @@ from sunshine_async._calls.client import Client
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Ending, SourceError
 from sunshine_async.jobs.cluster import Cluster
+from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError, WorkerError
 
 UNFIT = BasicAuth("key-id", "other-secret")
@@ -216,6 +217,20 @@ async def test_an_import_that_is_gone(cluster: Cluster) -> None:
     notes: list[str] = []
     await ClusterWorker(cluster, fail(KeyError()), notes.append).run_part(7, 1)
     assert notes == ["Gave up: part 2 of import 7: the database has no such import any more"]
+
+
+async def test_a_journal_that_cannot_be_opened(cluster: Cluster, file: Path) -> None:
+    """A part whose journal is of another release is left, and the import has the reason."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    schema = journal_of(cluster.place, number, 0).schema
+    async with cluster.connection() as connection:
+        await connection.execute(f"CREATE SCHEMA {schema} CREATE TABLE other ()".encode())
+    with pytest.raises(TryAgainError, match="Use the release that made the tables"):
+        await ClusterWorker(cluster, fail(KeyError()), print).run_part(number, 0)
+    [(ending, told)] = (await cluster.state(number)).parts
+    assert ending is None
+    assert "has other tables in the schema" in str(told)
 
 
 async def test_an_unforeseen_error_before_the_part(cluster: Cluster, file: Path) -> None:
