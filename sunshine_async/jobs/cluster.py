@@ -231,12 +231,21 @@ class Cluster:
         return ClusterState(parts, workers)
 
     async def watch(self, number: int) -> AsyncIterator[ClusterState]:
-        """Yield the state of an import after each change, until all parts have ended."""
+        """Yield the state of an import after each change, until all parts have ended.
+
+        Wait for a database that is away. Raise `ConfigurationError` for a database that can't be
+        read for another reason: the import goes on.
+        """
+
+        async def look() -> ClusterState | None:
+            with suppress(psycopg.OperationalError):  # the import goes on, and so does the watch
+                return await self.state(number)
+            return state
+
         state: ClusterState | None = None
         while state is None or state.ended < len(state.parts):
             before = state
-            with suppress(psycopg.OperationalError):  # the import goes on, and so does the watch
-                state = await self.state(number)
+            state = await _reporting(self.place, look)
             if state is not None and state != before:
                 yield state
             await anyio.sleep(self.pause)

@@ -426,6 +426,16 @@ async def test_an_import_that_is_cut_off_is_given_again(
     assert counts(report) == (9, 0, 0, 0, 0)
 
 
+async def test_a_watch_of_a_database_that_cannot_be_read(cluster: Cluster, file: Path) -> None:
+    """The watch ends with the reason and the next step."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    async with cluster.connection() as connection:
+        await connection.execute("ALTER TABLE sunshine_cluster.parts RENAME TO others")
+    with pytest.raises(ConfigurationError, match=r"UndefinedTable .* Look into the log"):
+        await anext(aiter(cluster.watch(number)))
+
+
 async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> None:
     """A look whose connection breaks is made again: the watch goes on to the end."""
     write(file, people(4))
