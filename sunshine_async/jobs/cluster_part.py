@@ -33,7 +33,7 @@ from sunshine_async.rows import SourceError
 _OTHER_TARGET: Final = (
     "the import goes to {}, as its first worker was told, and this worker was told {}. Give this "
     "worker the same app and address. If the first worker was told wrong, end the command of the "
-    "import, and give the file as another import: ?job=NAME in the address of --cluster"
+    "import, and name another import in the address: ?job=NAME"
 )
 
 

@@ -101,7 +101,7 @@ async def test_a_worker_of_another_app_ends(
     assert "the import goes to app at https://api.smooch.io" in reason
     assert "told other-app at" in reason
     assert "Give this worker the same app and address. If the first worker was told wrong" in reason
-    assert "give the file as another import: ?job=NAME in the address of --cluster" in reason
+    assert "name another import in the address: ?job=NAME" in reason
     assert (await cluster.state(number)).ended == 0
 
 
