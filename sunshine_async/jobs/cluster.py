@@ -21,6 +21,7 @@ import psycopg
 from anyio import to_thread
 from attrs import define, frozen
 from procrastinate import App, PsycopgConnector, exceptions
+from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 from psycopg.errors import RaiseException
 
@@ -82,7 +83,11 @@ _END_PART: Final = """UPDATE sunshine_cluster.parts SET ending = %s, reason = %s
 _DELETE_FILE_AT_END: Final = """DELETE FROM sunshine_cluster.chunks WHERE import = %s
     AND NOT EXISTS (SELECT FROM sunshine_cluster.parts
     WHERE parts.import = chunks.import AND ending IS NULL)"""
-_COUNT_WORKERS: Final = """SELECT count(*) FROM procrastinate_workers
+_ADD_WORKER: Final = """WITH gone AS (DELETE FROM sunshine_cluster.workers
+        WHERE id NOT IN (SELECT id FROM procrastinate_workers))
+    INSERT INTO sunshine_cluster.workers VALUES (%(number)s)"""
+_COUNT_WORKERS: Final = """SELECT count(*)
+    FROM procrastinate_workers JOIN sunshine_cluster.workers USING (id)
     WHERE last_heartbeat > now() - make_interval(secs => %s)"""
 
 
@@ -93,7 +98,7 @@ class ClusterState:
     parts: Sequence[tuple[str | None, str | None]]
     """The ending, None before, and the reason, of each part: of the ending, or of a worker that left."""
     workers: int
-    """Number of running workers."""
+    """Number of running workers of imports; the queue may have workers of other programs."""
 
     @property
     def ended(self) -> int:
@@ -135,6 +140,15 @@ class _Connector(PsycopgConnector):
         if not (self._is_away or self.stopped):
             self._is_away = True
             self.note(f"Trying again: the database {_reason_of(error, 'The worker goes on')}")
+
+
+class _Jobs(JobManager):
+    """The jobs of the queue, and the workers that run parts of imports."""
+
+    async def register_worker(self) -> int:
+        number = await super().register_worker()
+        await self.connector.execute_query_async(_ADD_WORKER, number=number)
+        return number
 
 
 @define(eq=False)
@@ -302,6 +316,7 @@ async def open_cluster(place: PostgresPlace) -> AsyncGenerator[Cluster]:
     Raise `ConfigurationError` for a database that can't be reached or written.
     """
     app = App(connector=_Connector(place.address))
+    app.job_manager = _Jobs(app.connector)
     async with AsyncExitStack() as stack:
 
         async def enter() -> None:

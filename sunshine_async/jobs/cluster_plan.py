@@ -32,11 +32,13 @@ TABLES: Final = """CREATE SCHEMA IF NOT EXISTS sunshine_cluster;
         reason TEXT, earlier INTEGER, troubles INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (import, index));
     CREATE TABLE IF NOT EXISTS sunshine_cluster.chunks (import BIGINT, place INTEGER,
-        data BYTEA NOT NULL, PRIMARY KEY (import, place))"""
+        data BYTEA NOT NULL, PRIMARY KEY (import, place));
+    CREATE TABLE IF NOT EXISTS sunshine_cluster.workers (id BIGINT PRIMARY KEY)"""
 """*plan*: a `ClusterPlan`. *target*: address and app of the first worker, for all workers. *ending*
 of a part: an `Ending`, or NULL while the part has to be run; *reason* is then the reason why a
 worker has left the part. *troubles*: rows not done, counted if there is a limit for the import;
-*earlier*: those of the runs before. ``chunks``: the files, until all parts have ended."""
+*earlier*: those of the runs before. ``chunks``: the files, until all parts have ended. ``workers``: those
+of the queue's workers that run parts."""
 SELECT_IMPORT: Final = """SELECT id, plan, EXISTS (SELECT FROM sunshine_cluster.parts
         WHERE import = id AND ending IS DISTINCT FROM 'all rows taken')
     FROM sunshine_cluster.imports WHERE name = %s"""

@@ -426,6 +426,24 @@ async def test_an_import_that_is_cut_off_is_given_again(
     assert counts(report) == (9, 0, 0, 0, 0)
 
 
+async def test_only_workers_of_imports_count(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """Workers of other programs, and those that are gone, are no workers of an import."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    other = "INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id"
+    gone = "INSERT INTO sunshine_cluster.workers VALUES (99) RETURNING id"
+    assert len([*await rows_in(cluster, other), *await rows_in(cluster, gone)]) == 2
+    assert (await cluster.state(number)).workers == 0
+    async with working(cluster.place, emulator.transport()):
+        while (await cluster.state(number)).workers != 1:
+            pass
+        [[registered]] = await rows_in(cluster, "SELECT id FROM sunshine_cluster.workers")
+    assert registered != 99
+    assert (await cluster.state(number)).workers == 0
+
+
 async def test_a_watch_of_a_database_that_cannot_be_read(cluster: Cluster, file: Path) -> None:
     """The watch ends with the reason and the next step."""
     write(file, people(4))
