@@ -32,7 +32,7 @@ from sunshine_async.cli.options import (
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.report_file import ReportFile, journal_page
 from sunshine_async.cli.run_job import ImportPlan, JobResult
-from sunshine_async.cli.services import ConnectionOptions, can_prompt, find_service
+from sunshine_async.cli.services import ConnectionOptions, find_service
 from sunshine_async.jobs import RowFile, partition
 from sunshine_async.journal import JournalQueries, Place, open_reader
 
@@ -197,7 +197,7 @@ def worker(
     with exit_on_error(Status.GAVE_UP):
         connection = ConnectionOptions(
             base_url=base_url, app_id=app_id, key_id=key_id, secret_file=secret_file, rate=rate,
-            pace=pace_address, concurrency="auto", may_ask=can_prompt(),
+            pace=pace_address, concurrency="auto",
         )  # fmt: skip
         raise typer.Exit(anyio.run(_work, cluster, connection, heartbeat))
 

@@ -10,36 +10,45 @@ more: see `ClusterWorker.run_part`.
 """
 
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final, LiteralString, TypeVar, cast
 
 import anyio
 import psycopg
 from anyio import to_thread
 from attrs import define, frozen
 from procrastinate import App, PsycopgConnector, exceptions
+from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 from psycopg.errors import RaiseException
 
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.cluster_plan import (
     LOCK,
+    LOCK_IMPORT,
+    LOCK_NAME,
     SELECT_IMPORT,
     SELECT_PARTS,
     TABLES,
     ClusterPlan,
 )
 from sunshine_async.jobs.report import Ending
-from sunshine_async.journal.postgres_database import ascii_text, plain_text, reason_of
+from sunshine_async.journal.postgres_database import Address, ascii_text, plain_text, reason_of
 from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_sql import REASONS
+
+T = TypeVar("T")
 
 QUEUE: Final = "sunshine-async"
 TASK: Final = "sunshine_async.run_part"
 PAUSE: Final = 1.0  # seconds
 HEARTBEAT: Final = 30.0
 """Seconds without a heartbeat after which the part of a worker goes to other workers."""
+_PATIENCE: Final = 5.0  # seconds for a connection
+_APPLICATION: Final = "sunshine-async cluster"
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
 _HAS_QUEUE: Final = "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
 _ADD_IMPORT: Final = """INSERT INTO sunshine_cluster.imports (name, plan) VALUES (%s, %s)
@@ -48,6 +57,10 @@ _ADD_PARTS: Final = """INSERT INTO sunshine_cluster.parts (import, index)
     SELECT %s, generate_series(0, %s - 1)
     ON CONFLICT (import, index) DO UPDATE
         SET ending = NULL, reason = NULL, earlier = NULL, troubles = 0"""
+_LOCK_WAITING: Final = """SELECT lock FROM procrastinate_jobs
+    WHERE lock = ANY(%s) AND status = 'todo' FOR UPDATE"""
+"""The tasks that wait. Until the end of the transaction no worker takes such a task: its worker would
+see the part as before."""
 _DELETE_FILE: Final = "DELETE FROM sunshine_cluster.chunks WHERE import = %s"
 _ADD_CHUNK: Final = "INSERT INTO sunshine_cluster.chunks VALUES (%s, %s, %s)"
 _SELECT_FILE: Final = "SELECT data FROM sunshine_cluster.chunks WHERE import = %s ORDER BY place"
@@ -70,7 +83,11 @@ _END_PART: Final = """UPDATE sunshine_cluster.parts SET ending = %s, reason = %s
 _DELETE_FILE_AT_END: Final = """DELETE FROM sunshine_cluster.chunks WHERE import = %s
     AND NOT EXISTS (SELECT FROM sunshine_cluster.parts
     WHERE parts.import = chunks.import AND ending IS NULL)"""
-_COUNT_WORKERS: Final = """SELECT count(*) FROM procrastinate_workers
+_ADD_WORKER: Final = """WITH gone AS (DELETE FROM sunshine_cluster.workers
+        WHERE id NOT IN (SELECT id FROM procrastinate_workers))
+    INSERT INTO sunshine_cluster.workers VALUES (%(number)s)"""
+_COUNT_WORKERS: Final = """SELECT count(*)
+    FROM procrastinate_workers JOIN sunshine_cluster.workers USING (id)
     WHERE last_heartbeat > now() - make_interval(secs => %s)"""
 
 
@@ -81,7 +98,7 @@ class ClusterState:
     parts: Sequence[tuple[str | None, str | None]]
     """The ending, None before, and the reason, of each part: of the ending, or of a worker that left."""
     workers: int
-    """Number of running workers."""
+    """Number of running workers of imports; the queue may have workers of other programs."""
 
     @property
     def ended(self) -> int:
@@ -90,10 +107,18 @@ class ClusterState:
 
 
 class _Connector(PsycopgConnector):
-    """A connector whose writes wait for a database that is away.
+    """A connector whose writes wait for a database that is away, until the worker is *stopped*.
 
     The queue refuses the end of a task that other workers have taken: the end is then theirs.
     """
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+            kwargs=address.settings(_APPLICATION), min_size=1, max_size=4, timeout=_PATIENCE
+        )
+        self.note: Callable[[str], None] = _ignore
+        self.stopped = False
+        self._is_away = False
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
         while True:
@@ -102,18 +127,36 @@ class _Connector(PsycopgConnector):
             except exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, RaiseException):
                     return
-                if not isinstance(error.__cause__, psycopg.OperationalError):
-                    raise
+                if self.stopped or not isinstance(error.__cause__, psycopg.OperationalError):
+                    raise  # of a stopped worker: the queue returns the task
+                self.note_failure(error)
             else:
+                self._is_away = False
                 return
             await anyio.sleep(PAUSE)
+
+    def note_failure(self, error: exceptions.ConnectorException) -> None:
+        """Note *error*, once until a write succeeds."""
+        if not (self._is_away or self.stopped):
+            self._is_away = True
+            self.note(f"Trying again: the database {_reason_of(error, 'The worker goes on')}")
+
+
+class _Jobs(JobManager):
+    """The jobs of the queue, and the workers that run parts of imports."""
+
+    async def register_worker(self) -> int:
+        number = await super().register_worker()
+        await self.connector.execute_query_async(_ADD_WORKER, number=number)
+        return number
 
 
 @define(eq=False)
 class Cluster:
     """The database of a cluster: the queue, and the imports with the files; see `open_cluster`.
 
-    Methods raise an `OperationalError` of psycopg while the database is away.
+    Methods but `submit` and `watch` raise an error of psycopg: an `OperationalError` while the
+    database is away.
     """
 
     app: App
@@ -126,11 +169,15 @@ class Cluster:
         """Store *plan* and the file, and defer the parts; return the id of the import.
 
         An import with the same name goes on: parts that have ended look for rows to send. Raise
-        `ConfigurationError` if *plan* isn't of that import.
+        `ConfigurationError` if *plan* isn't of that import, or if the database can't be reached or
+        written: the import is then stored whole, or not at all.
         """
+        return await _reporting(self.place, partial(self._submit, plan))
+
+    async def _submit(self, plan: ClusterPlan) -> int:
         async with self.connection() as connection:
-            await connection.execute(LOCK)
             name = self.place.job
+            await connection.execute(LOCK_NAME, (name,))
             known = await (await connection.execute(SELECT_IMPORT, (name,))).fetchone()
             if known is not None:
                 before = ClusterPlan.from_text(known[1])
@@ -147,19 +194,27 @@ class Cluster:
                     while data := await file.read(_CHUNK):
                         await connection.execute(_ADD_CHUNK, (number, place, data))
                         place += 1
-        for index in range(plan.part.count):
-            lock = f"{QUEUE} {number} {index}"  # one worker at a time tries a part
-            if not await self.app.job_manager.list_jobs_async(lock=lock, status="todo"):
-                deferrer = self.app.configure_task(TASK, queue=QUEUE, lock=lock)
-                await deferrer.defer_async(number=number, index=index)
+            locks = [f"{QUEUE} {number} {index}" for index in range(plan.part.count)]
+            found = await (await connection.execute(_LOCK_WAITING, (locks,))).fetchall()
+            waiting = {lock for [lock] in found}
+            for index, lock in enumerate(locks):  # one worker at a time tries a part
+                if lock not in waiting:
+                    deferrer = self.app.configure_task(
+                        TASK, queue=QUEUE, lock=lock, connection=connection
+                    )
+                    await deferrer.defer_async(number=number, index=index)
         return int(number)
 
-    async def plan(self, number: int, index: int) -> tuple[ClusterPlan, bool]:
-        """Return the plan of an import, and True if the part has ended."""
+    async def plan(self, number: int, index: int) -> tuple[ClusterPlan, bool] | None:
+        """Return the plan of an import, and True if the part has ended; None without such a part.
+
+        Raise `ConfigurationError` for a plan of another release.
+        """
         async with self.connection() as connection:
             found = await connection.execute(_SELECT_PLAN, (number, index))
-            [(text, has_ended)] = await found.fetchall()
-        return ClusterPlan.from_text(text), has_ended
+            for text, has_ended in await found.fetchall():
+                return ClusterPlan.from_text(text), has_ended
+        return None
 
     async def claim(self, number: int, target: str) -> str:
         """Return the app and address of the first worker of an import: *target* if there is none yet."""
@@ -190,12 +245,21 @@ class Cluster:
         return ClusterState(parts, workers)
 
     async def watch(self, number: int) -> AsyncIterator[ClusterState]:
-        """Yield the state of an import after each change, until all parts have ended."""
+        """Yield the state of an import after each change, until all parts have ended.
+
+        Wait for a database that is away. Raise `ConfigurationError` for a database that can't be
+        read for another reason: the import goes on.
+        """
+
+        async def look() -> ClusterState | None:
+            with suppress(psycopg.OperationalError):  # the import goes on, and so does the watch
+                return await self.state(number)
+            return state
+
         state: ClusterState | None = None
         while state is None or state.ended < len(state.parts):
             before = state
-            with suppress(psycopg.OperationalError):  # the import goes on, and so does the watch
-                state = await self.state(number)
+            state = await _reporting(self.place, look)
             if state is not None and state != before:
                 yield state
             await anyio.sleep(self.pause)
@@ -211,7 +275,7 @@ class Cluster:
         """Record the end of a part with *plan*; delete the file after the last part."""
         values = (ending.value, reason and ascii_text(reason), number, index, plan.text)
         async with self.connection() as connection:
-            await connection.execute(LOCK)  # of two last parts, one sees both
+            await connection.execute(LOCK_IMPORT, (number,))  # of two last parts, one sees both
             await connection.execute(_END_PART, values)
             await connection.execute(_DELETE_FILE_AT_END, (number,))
 
@@ -235,9 +299,14 @@ class Cluster:
                         await file.write(data)
             yield str(path)
 
+    @property
+    def connector(self) -> _Connector:
+        """The connections to the database."""
+        return cast("_Connector", self.app.connector)
+
     def connection(self) -> AbstractAsyncContextManager["psycopg.AsyncConnection[Any]"]:
         """Give a connection; the block is a transaction."""
-        return cast("_Connector", self.app.connector).pool.connection()
+        return self.connector.pool.connection()
 
 
 @asynccontextmanager
@@ -246,24 +315,43 @@ async def open_cluster(place: PostgresPlace) -> AsyncGenerator[Cluster]:
 
     Raise `ConfigurationError` for a database that can't be reached or written.
     """
-    problem = await to_thread.run_sync(_create_tables, place)
-    if problem is not None:
-        message = f"{place} {problem}"
-        raise ConfigurationError(message)
-    app = App(connector=_Connector(kwargs=place.address.parts, min_size=1, max_size=4))
-    async with app.open_async():
+    app = App(connector=_Connector(place.address))
+    app.job_manager = _Jobs(app.connector)
+    async with AsyncExitStack() as stack:
+
+        async def enter() -> None:
+            await to_thread.run_sync(_create_tables, place)
+            await stack.enter_async_context(app.open_async())
+
+        await _reporting(place, enter)
         yield Cluster(app, place)
 
 
-def _create_tables(place: PostgresPlace) -> str | None:
-    """Create the tables that are missing; return the reason if that isn't possible."""
+def _create_tables(place: PostgresPlace) -> None:
+    with place.address.connect(_APPLICATION) as made, made.transaction():
+        made.execute(LOCK)
+        [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
+        made.execute(TABLES)
+        if not has_queue:
+            made.execute(SchemaManager.get_schema())
+
+
+async def _reporting(place: PostgresPlace, act: Callable[[], Awaitable[T]]) -> T:
+    """Call *act*; an error of the database is a `ConfigurationError` without the database's text."""
     try:
-        with place.address.connect("sunshine-async cluster") as made, made.transaction():
-            made.execute(LOCK)
-            [[has_queue]] = made.execute(_HAS_QUEUE).fetchall()
-            made.execute(TABLES)
-            if not has_queue:
-                made.execute(SchemaManager.get_schema())
-    except psycopg.Error as error:
-        return reason_of(error, {}, goes_on="Run the same again")
-    return None
+        return await act()
+    except (psycopg.Error, exceptions.ConnectorException) as error:
+        message = f"{place} {_reason_of(error, 'Run the same command again')}"
+    raise ConfigurationError(message)  # here: the frames of the error have the password
+
+
+def _reason_of(error: Exception, goes_on: str) -> str:
+    """Return the reason of an *error* of the database or the queue in words."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    if isinstance(cause, psycopg.Error):
+        return reason_of(cause, REASONS, goes_on=goes_on)
+    return f"can't be used: {type(error).__name__}. Look into the log of the server"
+
+
+def _ignore(_: str) -> None:
+    """Note nothing: no worker runs."""

@@ -27,11 +27,13 @@ from sunshine_async.jobs.report import Cause, Ending
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.journal import JobJournal
 from sunshine_async.journal.postgres_database import reason_of
+from sunshine_async.journal.postgres_sql import REASONS
 from sunshine_async.rows import SourceError
 
 _OTHER_TARGET: Final = (
-    "the import goes to {}, as its first worker was told, and this worker was told {}. Give all "
-    "workers the same app and address"
+    "the import goes to {}, as its first worker was told, and this worker was told {}. Give this "
+    "worker the same app and address. If the first worker was told wrong, end the command of the "
+    "import, and name another import in the address: ?job=NAME"
 )
 
 
@@ -105,7 +107,7 @@ class PartRunner:
         except Exception as error:  # noqa: BLE001 - of any kind: the worker goes on
             found = (verdict for kind, verdict in VERDICTS.items() if isinstance(error, kind))
             verdict = next(found, Verdict.ENDED)
-            return PartResult(verdict, Ending.GAVE_UP, _reason_of(error))
+            return PartResult(verdict, Ending.GAVE_UP, explain(error))
         finally:
             self._job = self._counted = None
         verdict = Verdict.ENDED
@@ -153,14 +155,18 @@ class PartRunner:
         return job
 
 
-def _reason_of(error: Exception) -> str:
-    """Return the reason of *error*; the text of an unforeseen error may have a value of a row."""
+def explain(error: Exception) -> str:
+    """Return the reason of *error*; a text that isn't the library's may have a value of a row."""
     match error:
-        case SunshineError() | ValueError():
+        case SunshineError():
             return str(error)
         case psycopg.Error():
-            return f"the database {reason_of(error, {}, goes_on='The part goes on')}"
+            return f"the database {reason_of(error, REASONS, goes_on='The part goes on')}"
         case OSError():
-            return f"{error.filename} can't be used on this machine: {error.strerror}"
+            subject = f"{error.filename} can't be used on this machine"
+            if error.filename is None:
+                subject = "the operating system of this machine reports"
+            reason = error.strerror or type(error).__name__
+            return f"{subject}: {reason}. Mend the cause, or run a worker on another machine"
         case _:
             return f"this is a defect of sunshine-async: {type(error).__name__}. Please report it"

@@ -5,11 +5,13 @@ Nothing here needs the queue.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
 from attrs import asdict, evolve, field, frozen
 
+from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.jobs.partition import FilePart
 from sunshine_async.jobs.report import Ending
@@ -17,6 +19,10 @@ from sunshine_async.jobs.tasks.task import Mode
 from sunshine_async.journal.postgres_journal import PostgresPlace
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
+"""One process at a time makes tables."""
+LOCK_NAME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('sunshine_cluster ' || %s, 0))"
+"""One process at a time gives an import of that name. Others go on: a large file takes long."""
+LOCK_IMPORT: Final = "SELECT FROM sunshine_cluster.imports WHERE id = %s FOR UPDATE"
 HAS_TABLES: Final = "SELECT to_regclass('sunshine_cluster.imports') IS NOT NULL"
 TABLES: Final = """CREATE SCHEMA IF NOT EXISTS sunshine_cluster;
     CREATE TABLE IF NOT EXISTS sunshine_cluster.imports (
@@ -26,11 +32,13 @@ TABLES: Final = """CREATE SCHEMA IF NOT EXISTS sunshine_cluster;
         reason TEXT, earlier INTEGER, troubles INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (import, index));
     CREATE TABLE IF NOT EXISTS sunshine_cluster.chunks (import BIGINT, place INTEGER,
-        data BYTEA NOT NULL, PRIMARY KEY (import, place))"""
+        data BYTEA NOT NULL, PRIMARY KEY (import, place));
+    CREATE TABLE IF NOT EXISTS sunshine_cluster.workers (id BIGINT PRIMARY KEY)"""
 """*plan*: a `ClusterPlan`. *target*: address and app of the first worker, for all workers. *ending*
 of a part: an `Ending`, or NULL while the part has to be run; *reason* is then the reason why a
 worker has left the part. *troubles*: rows not done, counted if there is a limit for the import;
-*earlier*: those of the runs before. ``chunks``: the files, until all parts have ended."""
+*earlier*: those of the runs before. ``chunks``: the files, until all parts have ended. ``workers``: those
+of the queue's workers that run parts."""
 SELECT_IMPORT: Final = """SELECT id, plan, EXISTS (SELECT FROM sunshine_cluster.parts
         WHERE import = id AND ending IS DISTINCT FROM 'all rows taken')
     FROM sunshine_cluster.imports WHERE name = %s"""
@@ -45,6 +53,10 @@ _OTHER_SOURCE: Final = (
     "{} has an import that isn't finished, of {}, and {} is not the same, or not read as before. "
     "Finish that import, go on with the rows of this file (--accept-changed-source), or name another "
     "import in the address: ?job=NAME"
+)
+_OTHER_RELEASE: Final = (
+    "the import was given by another release of sunshine-async, with a plan that this release can't "
+    "read. Use the same release for the import and for all workers"
 )
 _PLANNED: Final = (
     "concurrency", "max_failures", "max_outage", "grace", "duplicates", "retry_failed",
@@ -75,13 +87,15 @@ class ClusterPlan:
 
     @classmethod
     def from_text(cls, text: str) -> "ClusterPlan":
-        """Return the plan of a *text*."""
-        values: dict[str, Any] = orjson.loads(text)
-        part, options = values.pop("part"), values.pop("options")
-        if options["duplicates"]:
-            options["duplicates"] = Duplicates(options["duplicates"])
-        part["mode"] = Mode(part["mode"])
-        return cls(part=FilePart(**part), options=JobOptions(**options), **values)
+        """Return the plan of a *text*; raise `ConfigurationError` for a plan of another release."""
+        with suppress(Exception):  # of any kind; no error in the chain: its text may have the plan
+            values: dict[str, Any] = orjson.loads(text)
+            part, options = values.pop("part"), values.pop("options")
+            if options["duplicates"]:
+                options["duplicates"] = Duplicates(options["duplicates"])
+            part["mode"] = Mode(part["mode"])
+            return cls(part=FilePart(**part), options=JobOptions(**options), **values)
+        raise ConfigurationError(_OTHER_RELEASE)
 
     def difference(
         self, known: "ClusterPlan", place: PostgresPlace, *, is_open: bool

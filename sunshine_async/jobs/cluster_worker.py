@@ -18,12 +18,13 @@ from procrastinate.worker import Worker
 from sunshine_async._calls.client import Client
 from sunshine_async.errors import SunshineError
 from sunshine_async.jobs.cluster import HEARTBEAT, QUEUE, TASK, Cluster
-from sunshine_async.jobs.cluster_part import PartRunner, Verdict
+from sunshine_async.jobs.cluster_part import PartRunner, Verdict, explain
 from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.report import Ending
 from sunshine_async.journal import JournalError
 from sunshine_async.journal.lease import LeaseState
 from sunshine_async.journal.places import open_journal
+from sunshine_async.journal.sql import ERROR_REASONS
 
 
 class TryAgainError(SunshineError):
@@ -60,7 +61,8 @@ class ClusterWorker:
 
         Raise `WorkerError` if no part can be run, such as after refused credentials.
         """
-        app, pause = self.cluster.app, self.cluster.pause
+        app, connector, pause = self.cluster.app, self.cluster.connector, self.cluster.pause
+        connector.note = self.note
         app.task(name=TASK, queue=QUEUE, retry=RetryStrategy(wait=round(pause)))(self.run_part)
         try:
             async with anyio.create_task_group() as tasks:
@@ -76,7 +78,7 @@ class ClusterWorker:
                     try:
                         await self._worker.run()  # type: ignore[no-untyped-call]
                     except exceptions.ConnectorException as error:
-                        self.note(f"The database doesn't answer; trying again: {error}")
+                        connector.note_failure(error)
                         await anyio.sleep(pause)
                 tasks.cancel_scope.cancel()
         finally:
@@ -84,8 +86,11 @@ class ClusterWorker:
         self._check()
 
     def stop(self) -> None:
-        """Take no more parts; let the calls of the running part end, and give back the part."""
-        self.stopped = True
+        """Take no more parts; let the calls of the running part end, and give back the part.
+
+        A worker that is idle ends within seconds, also while the database is away.
+        """
+        self.stopped = self.cluster.connector.stopped = True
         if self._worker is not None:
             self._worker.stop()  # type: ignore[no-untyped-call]
         self._runner.stop()
@@ -96,16 +101,34 @@ class ClusterWorker:
         Raise an error, of any kind, if the part hasn't ended: the queue then has to call again, here
         or at another worker. The queue has to do the same for a part of a worker that is gone.
         """
-        plan, has_ended = await self.cluster.plan(number, index)
+        self._name = f"part {index + 1} of import {number}"
+        try:
+            await self._run_part(number, index)
+        except TryAgainError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of any kind: other workers may do better
+            reason = explain(error)
+            await self._leave(number, index, reason)
+            raise TryAgainError(reason) from None
+
+    async def _run_part(self, number: int, index: int) -> None:
+        found = await self.cluster.plan(number, index)
+        if found is None:
+            self._tell(Ending.GAVE_UP, "the database has no such import any more")
+            return
+        plan, has_ended = found
         if has_ended:  # by an earlier task
             return
         self._name = f"part {index + 1} of {plan.part.count} of {Path(plan.source).name}"
         place = journal_of(self.cluster.place, number, index)
         try:
             journal = await to_thread.run_sync(open_journal, place)
-        except JournalError as error:  # another worker may have the part
-            await self._leave(number, index, str(error))
-            raise TryAgainError(str(error)) from None
+        except JournalError as error:
+            if ERROR_REASONS["locked"] not in str(error):
+                raise
+            reason = f"the journal {ERROR_REASONS['locked']}"  # another worker has the part
+            await self._pass_on(reason)
+            raise TryAgainError(reason) from None
         try:
             result = await self._runner.run(
                 journal, number, index, plan, lambda: self.note(f"Begun: {self._name}")
@@ -113,21 +136,21 @@ class ClusterWorker:
             has_part = journal.lease is None or journal.lease.state is LeaseState.VALID
         finally:
             await to_thread.run_sync(journal.close)
-        verdict, reason = result.verdict, result.reason
+        verdict, reason = result.verdict, result.reason or result.verdict.value
         if not has_part:
             self.note(f"Left to other workers: {self._name}")
         elif verdict is Verdict.ENDED:
-            await self.cluster.end(number, index, plan, result.ending, reason)
-            self._tell(result.ending, reason)
+            await self.cluster.end(number, index, plan, result.ending, result.reason)
+            self._tell(result.ending, result.reason)
             return
         elif verdict is Verdict.AGAIN:
-            self._tell(Ending.STOPPED, reason)
+            self._tell(Ending.STOPPED, result.reason)
         else:
             if verdict is Verdict.HOPELESS:
-                self._failure = self._left = str(reason)
+                self._failure = self._left = reason
                 self.stop()
-            await self._leave(number, index, str(reason))
-        raise TryAgainError(str(reason))
+            await self._leave(number, index, reason)
+        raise TryAgainError(reason)
 
     def _check(self) -> None:
         """Raise `WorkerError` if no part can be run."""
@@ -142,26 +165,31 @@ class ClusterWorker:
         self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
 
     async def _leave(self, number: int, index: int, reason: str) -> None:
-        """Leave a part to other workers: tell the reason once, here and in the database."""
+        """Leave a part to other workers: tell the reason here and in the database."""
+        await self._pass_on(reason)
+        await self.cluster.leave(number, index, f"worker on {platform.node()}: {reason}")
+
+    async def _pass_on(self, reason: str) -> None:
+        """Note the *reason* to leave a part, once; wait before the queue has the next part."""
         news = "" if reason == self._left else f": {reason}"
         if news or self._failure:
             self.note(f"Left to other workers: {self._name}{news}")
         self._left = reason
-        await self.cluster.leave(number, index, f"worker on {platform.node()}: {reason}")
-        await anyio.sleep(self.cluster.pause)  # before the queue has the next part
+        await anyio.sleep(self.cluster.pause)
 
     async def _watch_failures(self) -> None:
         """Count the rows not done of all workers, now and then."""
         while True:
             await anyio.sleep(self.cluster.pause)
-            await self._runner.count_failures()
+            with suppress(Exception):  # the part has the reason, if the count fails at the end
+                await self._runner.count_failures()
 
     async def _return_lost_parts(self) -> None:
         """Return the parts of killed and stopped workers to the queue, now and then."""
         jobs = self.cluster.app.job_manager
         while True:
             await anyio.sleep(self.heartbeat / 6)
-            with suppress(exceptions.ConnectorException):  # another worker was faster, say
+            with suppress(Exception):  # another worker was faster, say
                 for job in await jobs.get_stalled_jobs(
                     queue=QUEUE, seconds_since_heartbeat=self.heartbeat
                 ):

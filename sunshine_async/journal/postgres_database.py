@@ -25,6 +25,8 @@ _CONNECTION: Final[Mapping[str, Any]] = {
     "tcp_user_timeout": 10_000,
 }
 """A dead connection ends within seconds; the URL may have other values."""
+_ENDED: Final = "57P"
+"""Begin of the SQLSTATE of an error by which the server ends a connection."""
 _SHOWN: Final = ("host", "port", "dbname")
 """Parts of an address that messages show."""
 _STATE: Final = """SELECT to_regnamespace(%(name)s) IS NOT NULL,
@@ -41,10 +43,13 @@ class Address:
     def __str__(self) -> str:
         return " ".join(f"{name}={part}" for name in _SHOWN if (part := self.parts.get(name)))
 
+    def settings(self, application: str) -> dict[str, Any]:
+        """Return the settings of a connection; *application* is a name for the lists of the server."""
+        return {**_CONNECTION, "application_name": application, **self.parts}
+
     def connect(self, application: str) -> psycopg.Connection[Any]:
-        """Return a new connection; *application* is a name for the lists of the server."""
-        given: dict[str, Any] = {**_CONNECTION, "application_name": application, **self.parts}
-        return psycopg.connect(**given, autocommit=True)
+        """Return a new connection with the `settings` for *application*."""
+        return psycopg.connect(**self.settings(application), autocommit=True)
 
 
 def parse_address(url: str) -> Address | None:
@@ -121,6 +126,8 @@ def reason_of(error: psycopg.Error, reasons: Mapping[str, str], *, goes_on: str)
         text = " ".join(str(error).split()).partition(" Is the server running")[0].rstrip(".")
         return f"can't be reached: {text}. {goes_on} once the server can be reached"
     state = error.sqlstate or ""
+    if state.startswith(_ENDED):
+        return f"is away: the server has ended the connection. {goes_on} once the server is back"
     found = (text for begin, text in reasons.items() if state.startswith(begin))
     name = type(error).__name__
     return next(found, f"can't be used: {name} ({state}). Look into the log of the server")

@@ -120,7 +120,6 @@ REASONS: Final[Mapping[str, str]] = {
         "can't be written: the server's disk is full. Free some space, and run the same command again"
     ),
     "55P03": "is held up by another transaction: look for locks on the journal's schema",
-    "57P": "is away: the server has ended the connection. Run the same again once the server is back",
 }
 """Messages, by the begin of the SQLSTATE."""
 LOST: Final = (

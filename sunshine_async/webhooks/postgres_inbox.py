@@ -63,7 +63,6 @@ _REASONS: Final[Mapping[str, str]] = {
         "is held up by another transaction. The receiver ends a stopped worker's transaction; if that "
         "doesn't help, look for locks on the schema sunshine_inbox"
     ),
-    "57P": "is away: the server has ended the connection. The receiver goes on once the server is back",
 }
 """Messages, by the begin of the SQLSTATE."""
 

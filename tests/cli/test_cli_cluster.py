@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -177,6 +178,29 @@ def test_a_worker_that_can_run_no_part(
     assert result.exit_code == 3
     assert "The parts are left for other workers. Mend the cause" in words(result.stderr)
     assert emulator.requests == 1
+
+
+@pytest.mark.slow
+def test_a_worker_at_a_terminal_asks_for_nothing(
+    *, forked: Command, env: Mapping[str, str], database: str, file: Path, emulator: Emulator
+) -> None:  # fmt: skip
+    """A missing secret ends the worker also where a person could type: a prompt stops heartbeats."""
+    write(file, [{"externalId": "a"}])
+    outer, inner = pty.openpty()
+    options = ("--mode", "create", "--cluster", database, "--parts", "1")
+    with running(forked, env, "import", str(file), *options):
+        ended = subprocess.run(  # noqa: S603 - our own program
+            [*forked, "worker", "--cluster", database], stdin=inner, stdout=subprocess.PIPE,
+            stderr=inner, env={**os.environ, **env, "SUNSHINE_KEY_SECRET": ""}, check=False,
+            timeout=PATIENCE,
+        )  # fmt: skip
+    os.close(inner)
+    said = os.read(outer, 10_000).decode()
+    os.close(outer)
+
+    assert ended.returncode == 3
+    assert "this worker can run no part: the key's secret is missing" in words(said)
+    assert emulator.requests == 0
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Imports by workers: each part has one owner, and the queue may call a worker at any time."""
 
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -202,14 +203,20 @@ async def test_a_worker_that_is_stopped_begins_nothing(
 async def test_a_part_that_another_worker_has_is_tried_again(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
-    """A part with an owner waits until the owner has gone, however often a worker tries."""
+    """A part with an owner waits until the owner has gone, however often a worker tries.
+
+    The owner is at work: the import has no reason why the part waits.
+    """
     write(file, people(9))
     journal = await to_thread.run_sync(open_journal, journal_of(cluster.place, 1, 0))
     with closing(journal):
-        async with working(cluster.place, emulator.transport()) as ([worker], _):
+        async with working(cluster.place, emulator.transport()) as ([worker], notes):
             number = await cluster.submit(plan_of(file, into=1))
             with pytest.raises(TryAgainError, match="is in use by another process"):
                 await worker.run_part(number, 0)
+            assert (await cluster.state(number)).parts == [(None, None)]
+            [left] = [note for note in notes if "is in use by another process" in note]
+            assert left.startswith("Left to other workers: part 1 of 1 of users.jsonl: the journal")
             assert effects(emulator, "sunshine") == {}
             await to_thread.run_sync(journal.close)
             async for _ in cluster.watch(number):
@@ -262,7 +269,7 @@ async def test_a_worker_that_counts_as_gone_begins_anew(
         while not await rows_in(cluster, forgotten):
             pass
         report = await done(cluster, plan_of(file, into=1))
-        await notes.wait_for("trying again")
+        await notes.wait_for("Trying again: the database can't be used: ForeignKeyViolation")
     assert report.done == 9
 
 
@@ -289,6 +296,44 @@ async def _restart(postgres: PostgresServer, slow: Slow) -> None:
     slow.go_on.set()
     await slow.answered.wait()
     await to_thread.run_sync(postgres.start)
+
+
+@pytest.mark.slow
+async def test_a_worker_is_stopped_while_the_database_is_away(
+    cluster: Cluster, emulator: Emulator, postgres: PostgresServer
+) -> None:
+    """The worker tells once that the database is away, and ends without the database."""
+    async with working(cluster.place, emulator.transport()) as ([worker], notes):
+        worker.cluster.connector.pool.timeout = 0.1
+        while not await rows_in(cluster, "SELECT 1 FROM procrastinate_workers"):
+            pass
+        await to_thread.run_sync(postgres.stop)
+        await notes.wait_for("Trying again: the database ")
+        worker.stop()
+    assert len(notes) == 1
+
+
+async def test_each_absence_of_the_database_is_noted(cluster: Cluster) -> None:
+    """A failure is noted once until a write succeeds, and no failure after the stop."""
+    notes: list[str] = []
+    cluster.connector.note = notes.append
+    for _ in range(2):
+        cluster.connector.note_failure(exceptions.NoResult())
+        cluster.connector.note_failure(exceptions.NoResult())
+        await cluster.connector.execute_query_async("SELECT 1")
+    ClusterWorker(cluster, sunshine, print).stop()
+    cluster.connector.note_failure(exceptions.NoResult())
+    told = "can't be used: NoResult. Look into the log of the server"
+    assert notes == [f"Trying again: the database {told}"] * 2
+
+
+async def test_the_connections_of_the_queue_notice_a_dead_server(cluster: Cluster) -> None:
+    """The connections have the settings of a journal's connections, and a name for the server's lists."""
+    async with cluster.connection() as connection:
+        given = connection.info.get_parameters()
+    assert given["application_name"] == "sunshine-async cluster"
+    assert given["connect_timeout"] == "3"
+    assert given["tcp_user_timeout"] == "10000"
 
 
 async def _open(place: PostgresPlace) -> None:
@@ -334,6 +379,81 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
         assert await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {sleeping}") == [(True,)]
 
 
+@pytest.mark.slow
+async def test_a_file_that_takes_long_holds_up_no_other_import(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """While a large file travels to the database, other imports begin and end, and workers start."""
+    write(file, people(9))
+    plan, pipe = plan_of(file), file.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    large = evolve(plan, part=evolve(plan.part, path=str(pipe)))
+    other = evolve(cluster, place=evolve(cluster.place, job="large"))
+    sending = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other.submit, large)
+        while not await rows_in(cluster, f"{sending} AND query LIKE 'DELETE%chunks%'"):
+            pass
+        async with working(cluster.place, emulator.transport()):
+            report = await done(cluster, plan)
+        await to_thread.run_sync(pipe.write_bytes, b"{}")
+    assert counts(report) == (9, 0, 0, 0, 0)
+    assert len(await rows_in(cluster, "SELECT * FROM sunshine_cluster.imports")) == 2
+
+
+async def test_an_import_that_is_cut_off_is_given_again(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A database that goes away while the tasks are made has nothing of the import; the next step is told."""
+    write(file, people(9))
+    waiting = (
+        "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+
+    async def cut() -> None:
+        while not await rows_in(cluster, f"SELECT pg_terminate_backend(pid) {waiting}"):
+            pass
+
+    async with anyio.create_task_group() as tasks, cluster.connection() as connection:
+        await connection.execute("LOCK TABLE procrastinate_jobs")
+        tasks.start_soon(cut)
+        with pytest.raises(ConfigurationError, match="Run the same command again") as caught:
+            await cluster.submit(plan_of(file))
+    assert await rows_in(cluster, "SELECT * FROM sunshine_cluster.imports") == []
+    assert leaks(caught.value, "pass-word") == []
+    async with working(cluster.place, emulator.transport()):
+        report = await done(cluster, plan_of(file))
+    assert counts(report) == (9, 0, 0, 0, 0)
+
+
+async def test_only_workers_of_imports_count(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """Workers of other programs, and those that are gone, are no workers of an import."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    other = "INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id"
+    gone = "INSERT INTO sunshine_cluster.workers VALUES (99) RETURNING id"
+    assert len([*await rows_in(cluster, other), *await rows_in(cluster, gone)]) == 2
+    assert (await cluster.state(number)).workers == 0
+    async with working(cluster.place, emulator.transport()):
+        while (await cluster.state(number)).workers != 1:
+            pass
+        [[registered]] = await rows_in(cluster, "SELECT id FROM sunshine_cluster.workers")
+    assert registered != 99
+    assert (await cluster.state(number)).workers == 0
+
+
+async def test_a_watch_of_a_database_that_cannot_be_read(cluster: Cluster, file: Path) -> None:
+    """The watch ends with the reason and the next step."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    async with cluster.connection() as connection:
+        await connection.execute("ALTER TABLE sunshine_cluster.parts RENAME TO others")
+    with pytest.raises(ConfigurationError, match=r"UndefinedTable .* Look into the log"):
+        await anext(aiter(cluster.watch(number)))
+
+
 async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> None:
     """A look whose connection breaks is made again: the watch goes on to the end."""
     write(file, people(4))
@@ -346,7 +466,9 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
     waiting = (
         "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
-    plan, has_ended = await cluster.plan(number, 0)
+    found = await cluster.plan(number, 0)
+    assert found is not None
+    plan, has_ended = found
     assert not has_ended
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:

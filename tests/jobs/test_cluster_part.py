@@ -1,13 +1,14 @@
 """Faults at a worker: of a part, of the machine, of the worker; and a limit for all parts."""
 
 from contextlib import closing
+from errno import ENOENT, ENOSPC
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anyio import to_thread
 from psycopg import OperationalError
-from psycopg.errors import UndefinedTable
+from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from support.clients import sunshine
 from support.clusters import (
     Slow,
@@ -16,6 +17,7 @@ from support.clusters import (
     plan_of,
     reader_of,
     report_of,
+    rows_in,
     working,
 )
 from support.journals import counts, effects, write
@@ -25,6 +27,7 @@ from sunshine_async._calls.client import Client
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Ending, SourceError
 from sunshine_async.jobs.cluster import Cluster
+from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError, WorkerError
 
 UNFIT = BasicAuth("key-id", "other-secret")
@@ -86,7 +89,7 @@ async def test_missing_credentials_end_the_worker(cluster: Cluster, file: Path) 
 async def test_a_worker_of_another_app_ends(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
-    """The first worker's app and address hold for the import: no part goes to another app."""
+    """The first worker's app and address hold for the import, as for its journals; both ways out are told."""
     write(file, people(4))
     async with working(cluster.place, emulator.transport()):
         await done(cluster, plan_of(file, into=2))
@@ -97,6 +100,8 @@ async def test_a_worker_of_another_app_ends(
 
     assert "the import goes to app at https://api.smooch.io" in reason
     assert "told other-app at" in reason
+    assert "Give this worker the same app and address. If the first worker was told wrong" in reason
+    assert "name another import in the address: ?job=NAME" in reason
     assert (await cluster.state(number)).ended == 0
 
 
@@ -141,6 +146,8 @@ async def test_a_reason_is_told_once(cluster: Cluster, emulator: Emulator, file:
         (KeyError("jane@x.org"), "this is a defect of sunshine-async: KeyError. Please report it"),
         (UndefinedTable("jane@x.org"), "the database can't be used: UndefinedTable (42P01)"),
         (SourceError("a reason"), "a reason"),
+        (ValueError("jane@x.org"), "a defect of sunshine-async: ValueError. Please report it"),
+        (InsufficientPrivilege("jane@x.org"), "the user lacks a privilege. Grant CREATE"),
     ],
 )
 async def test_an_unforeseen_error_ends_the_part(
@@ -154,6 +161,89 @@ async def test_an_unforeseen_error_ends_the_part(
     assert ending == Ending.GAVE_UP.value
     assert reason in str(told)
     assert "jane" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            OSError(ENOSPC, "No space left on device"),
+            "the operating system of this machine reports: No space left on device",
+        ),
+        (
+            OSError(ENOENT, "No such file", "x.csv"),
+            "x.csv can't be used on this machine: No such file",
+        ),
+        (TimeoutError(), "the operating system of this machine reports: TimeoutError"),
+        (OSError("jane@x.org"), "the operating system of this machine reports: OSError"),
+    ],
+)
+async def test_a_fault_of_a_machine_is_told(
+    cluster: Cluster, file: Path, error: OSError, reason: str
+) -> None:
+    """The reason of a part that a machine can't run tells the fault, with or without a file."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    with pytest.raises(TryAgainError):
+        await ClusterWorker(cluster, fail(error), print).run_part(number, 0)
+    [(ending, told)] = (await cluster.state(number)).parts
+    assert ending is None
+    assert f": {reason}. Mend the cause, or run a worker on another machine" in str(told)
+
+
+@pytest.mark.parametrize("plan", ["x", "[]", '{"plan": 1}', '{"part": {}, "options": {}}'])
+async def test_a_plan_of_another_release(cluster: Cluster, file: Path, plan: str) -> None:
+    """A worker leaves the part with the reason, and the import can't be given again."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    async with cluster.connection() as connection:
+        await connection.execute("UPDATE sunshine_cluster.imports SET plan = %s", (plan,))
+    notes: list[str] = []
+    worker = ClusterWorker(cluster, fail(KeyError()), notes.append)
+
+    with pytest.raises(TryAgainError, match="Use the same release for the import and for all"):
+        await worker.run_part(number, 0)
+    with pytest.raises(ConfigurationError, match="another release of sunshine-async"):
+        await cluster.submit(plan_of(file, into=1))
+
+    [(ending, told)] = (await cluster.state(number)).parts
+    assert ending is None
+    assert "the import was given by another release" in str(told)
+    assert notes[0].startswith(f"Left to other workers: part 1 of import {number}: the import was")
+
+
+async def test_an_import_that_is_gone(cluster: Cluster) -> None:
+    """The task of an import that was deleted ends, with a note."""
+    notes: list[str] = []
+    await ClusterWorker(cluster, fail(KeyError()), notes.append).run_part(7, 1)
+    assert notes == ["Gave up: part 2 of import 7: the database has no such import any more"]
+
+
+async def test_a_journal_that_cannot_be_opened(cluster: Cluster, file: Path) -> None:
+    """A part whose journal is of another release is left, and the import has the reason."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    schema = journal_of(cluster.place, number, 0).schema
+    async with cluster.connection() as connection:
+        await connection.execute(f"CREATE SCHEMA {schema} CREATE TABLE other ()".encode())
+    with pytest.raises(TryAgainError, match="Use the release that made the tables"):
+        await ClusterWorker(cluster, fail(KeyError()), print).run_part(number, 0)
+    [(ending, told)] = (await cluster.state(number)).parts
+    assert ending is None
+    assert "has other tables in the schema" in str(told)
+
+
+async def test_an_unforeseen_error_before_the_part(cluster: Cluster, file: Path) -> None:
+    """An error before the worker has the part leaves the part to other workers, with the reason."""
+    write(file, people(4))
+    number = await cluster.submit(plan_of(file, into=1))
+    async with cluster.connection() as connection:
+        await connection.execute("ALTER TABLE sunshine_cluster.imports RENAME TO others")
+    with pytest.raises(TryAgainError, match="UndefinedTable"):
+        await ClusterWorker(cluster, fail(KeyError()), print).run_part(number, 0)
+    [(ending, told)] = (await cluster.state(number)).parts
+    assert ending is None
+    assert "the database can't be used: UndefinedTable (42P01)" in str(told)
 
 
 async def test_a_part_waits_for_the_database(cluster: Cluster, file: Path) -> None:
@@ -185,6 +275,30 @@ async def test_the_limit_of_failures_is_one_for_all_parts(
         report = await done(cluster, plan_of(file, into=4, max_failures=20))
     assert (report.ending, report.bad, report.done) == (Ending.ALL, 20, 20)
     assert effects(emulator, "sunshine") == {"create": 20}
+
+
+@pytest.mark.slow
+async def test_a_count_that_fails_ends_no_worker(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A worker whose count of failures is refused, for any reason, runs on and counts again."""
+    write(file, people(9))
+    slow = Slow(emulator.transport())
+    counting = "FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with working(cluster.place, slow):
+        number = await cluster.submit(plan_of(file, into=1, max_failures=3))
+        await slow.begun.wait()
+        async with cluster.connection() as connection:
+            rename = "ALTER TABLE sunshine_cluster.parts RENAME {} TO {}"
+            await connection.execute(rename.format("earlier", "other").encode())
+            while not await rows_in(cluster, f"SELECT 1 {counting}"):
+                pass
+        async with cluster.connection() as connection:  # after the count that waits
+            await connection.execute(rename.format("other", "earlier").encode())
+        slow.go_on.set()
+        async for _ in cluster.watch(number):
+            pass
+    assert counts(await report_of(cluster)) == (9, 0, 0, 0, 0)
 
 
 @pytest.mark.slow
