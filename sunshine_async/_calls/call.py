@@ -239,14 +239,18 @@ class OneCall(SendProgress):
 
     async def _await_token(self, function: Callable[[], Awaitable[T]], timeout: Timeout) -> T:
         """Return the result of *function*, a function of the credentials, within *timeout*."""
-        with anyio.move_on_after(timeout.total):
+        clock, seconds = self.context.clock, cast("float", timeout.total)
+        until = clock.now() + seconds
+        with anyio.move_on_after(seconds):
             try:
-                return await function()
+                result = await function()
             except Exception as error:
                 self.token_error = error
                 raise
+            if clock.now() < until:  # later where the function blocks, or can't be cancelled
+                return result
         kind = type(self.context.auth).__name__
-        reason = f"the token function of {kind} returned no token in {timeout.total:.3g} s"
+        reason = f"the token function of {kind} returned no token in {seconds:.3g} s"
         raise self._error(Failure(Fault.UNSENT, f"{reason}, so the request was not sent"))
 
     def _probe(self) -> Request | None:

@@ -753,6 +753,25 @@ class TestTokens:
         assert doubted.value.maybe_applied
         assert error in (doubted.value, doubted.value.__cause__)
 
+    @pytest.mark.parametrize("answers", [[], [401]], ids=["the first token", "a renewal"])
+    def test_a_token_that_comes_too_late_sends_nothing(self, answers: list[int]) -> None:
+        """A function that can't be cancelled may take longer than an attempt."""
+
+        async def bring() -> str:
+            if len(transport.requests) == len(answers):
+                with anyio.CancelScope(shield=True):
+                    await sleep(40)
+            return "token"
+
+        async def scenario() -> None:
+            with pytest.raises(ConnectError, match="returned no token in 30 s"):
+                await client.users.create(UNKEYED)
+            assert len(transport.requests) == len(answers)
+
+        auth = BearerAuth(bring)
+        client, transport = scripted(*answers, (200, {"user": JANE}), auth=auth, pace=Pace())
+        virtually(scenario)
+
     def test_what_is_left_of_an_attempt_is_for_the_wire(self) -> None:
         """The token function takes of the time of an attempt."""
 
