@@ -135,8 +135,8 @@ class Wire(Protocol):
 
         An error of the source of a `StreamedBody` is raised unchanged. *progress* is marked as
         soon as a byte may have been sent; a request that waits while *progress* forbids the start
-        goes on waiting, until the time limit or a cancellation. A cancellation propagates, closes the connection and
-        frees the connection's slot in the pool.
+        goes on waiting, until the time limit or a cancellation. A cancellation propagates, closes
+        the connection and frees the connection's slot in the pool.
         """
         ...
 

@@ -313,6 +313,8 @@ class _FencedProgress(SendProgress):
         self._scope: Final = scope
         self._until: Final = scope.deadline
         self._lease: Final = lease
+        self.has_left = False
+        """True once a byte of this attempt may have been sent; *progress* knows of earlier ones."""
 
     @property
     def may_start(self) -> bool:
@@ -324,7 +326,7 @@ class _FencedProgress(SendProgress):
 
     @started.setter
     def started(self, started: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._progress.started = started
+        self._progress.started = self.has_left = started
         self._scope.deadline = inf if started else self._until
 
 
@@ -352,12 +354,13 @@ class FencedWire:
             if left <= 0:
                 return Failure(Fault.UNSENT, _NO_CONNECTION)
             began = anyio.current_time()
-            with anyio.CancelScope(deadline=began + self.lease.left) as scope:
+            scope = anyio.CancelScope(deadline=began + self.lease.left)
+            attempt = _FencedProgress(progress, scope, self.lease)
+            with scope:
                 if not scope.cancel_called:  # else a wire may send before the cancellation comes
                     limits = timeout.cap(left)
-                    fenced = _FencedProgress(progress, scope, self.lease)
-                    return await self.wire.send(request, headers, timeout=limits, progress=fenced)
-            if progress.started:
+                    return await self.wire.send(request, headers, timeout=limits, progress=attempt)
+            if attempt.has_left:
                 return Failure(Fault.LOST, _LEFT_LATE)
             left -= anyio.current_time() - began
         return Failure(Fault.PERMANENT, _LEASE_LOST)

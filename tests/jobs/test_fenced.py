@@ -97,8 +97,9 @@ class SteppedWire:
 async def send_by(
     wire: SteppedWire, lease: JournalLease, timeout: Timeout = ENDLESS
 ) -> Response | Failure:
-    """Send a request by *wire* while *lease* is valid."""
+    """Send a request by *wire* while *lease* is valid; an attempt before was sent, and refused."""
     request, progress = Request("POST", "/"), SendProgress()
+    progress.started = True
     return await FencedWire(wire, lease).send(request, {}, timeout=timeout, progress=progress)
 
 
