@@ -168,9 +168,14 @@ class NoiseFilter:
         excess = TRIAL_EXCESS if self._trial_rate else EXCESS
         return now < self._noise_until and self._excess < excess
 
-    def count_fall(self, now: float, accepted: float, *, early: bool) -> None:
-        """Note a fall, with so many calls a second *accepted*; while there is noise, for an excess."""
+    def count_fall(self, now: float, accepted: float, *, early: bool) -> float:
+        """Note a fall, with so many calls a second *accepted*; while there is noise, for an excess.
+
+        Return the calls a second that were accepted before a trial that fails with the fall, or 0:
+        the refusals of the trial have kept *accepted* low.
+        """
         self._falls = self._falls + 1 if early else 1
+        before = 0.0
         if now < self._noise_until:
             if not self._trial_rate:
                 self._refusals = max(0.0, self._refusals - self._excess / self._weight)
@@ -178,10 +183,11 @@ class NoiseFilter:
             elif self._reached >= TRIAL_GROWTH * self._trial_rate:
                 self._trial_rate, self._trial_interval = 0.0, TRIAL_INTERVAL
             else:
-                self._falls, self._noise_until = 0, -inf
+                before, self._falls, self._noise_until = self._trial_rate, 0, -inf
                 self._trial_at = now + self._trial_interval
                 self._trial_interval *= 2
-        self._fall_rate = accepted
+        self._fall_rate = max(accepted, before)
+        return before
 
     def end_refusals(self, now: float, *, mild: bool, asked: bool) -> bool:
         """Note the end of a refusal period, *mild* or not; return True if a trial begins.

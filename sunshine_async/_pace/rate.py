@@ -339,7 +339,7 @@ class AdaptiveRate:
             accepted = max(accepted, self._top)  # keep it: there is little new to go by
         if not self.length:
             accepted = min(accepted, self._rate)
-        self._noise.count_fall(now, accepted, early=early)
+        accepted = max(accepted, self._noise.count_fall(now, accepted, early=early))
         noise = self._noise.has_noise(now)
         self._is_guess = self.is_doubling or noise
         helped = self.length > 0 or self.is_doubling or now - self._grows_from > HELPED_AFTER

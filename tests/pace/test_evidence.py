@@ -130,7 +130,7 @@ class TestNoise:
         noise = NoiseFilter()
         begin_trial(noise, 0.0)
 
-        end_trial(noise, 2.0, reached=231)
+        assert end_trial(noise, 2.0, reached=231) == 0
 
         assert noise.is_noise(2.1)
         assert noise.has_noise(59.9)
@@ -142,7 +142,7 @@ class TestNoise:
         begin_trial(noise, 0.0)
         noise.count(1.0, 229, 1)
 
-        end_trial(noise, 1.2, reached=500)
+        assert end_trial(noise, 1.2, reached=500) == 100
 
         assert not noise.has_noise(1.2)
         assert not noise.end_refusals(11.1, mild=True, asked=False)
@@ -217,9 +217,13 @@ def refusals_to_excess(noise: NoiseFilter, now: float) -> int:
     return number
 
 
-def end_trial(noise: NoiseFilter, now: float, *, reached: float) -> None:
-    """Let the rate reach so many calls a second, and an excess end the trial; end the refusals."""
+def end_trial(noise: NoiseFilter, now: float, *, reached: float) -> float:
+    """Let the rate reach so many calls a second, and an excess end the trial; end the refusals.
+
+    Return the rate before a trial that fails, or 0.
+    """
     noise.count(now, reached)
     refusals_to_excess(noise, now)
-    noise.count_fall(now, reached, early=True)
+    before = noise.count_fall(now, reached, early=True)
     noise.end_refusals(now, mild=False, asked=False)
+    return before

@@ -289,6 +289,22 @@ class TestRate:
         assert learner.ceiling == ceiling
         assert 6 < (learner.rate(140.0) or 0) <= 9
 
+    def test_a_failed_trial_leaves_the_rate_before(self) -> None:
+        """The refusals of a trial keep few calls accepted: that says nothing about the limit."""
+        learner = AdaptiveRate(1e9)
+        now = accept(0.0, 20.0, learner)
+        learner.count_refusal(now, now - 0.01, None)
+        learner.count_answer(now + 0.2, now + 0.1)
+        before = learner.rate(now + 0.2)
+        now = accept(now + 1.5, 0.2, learner)
+        assert learner.is_doubling
+        while not learner.is_refused:
+            learner.count_refusal(now, now - 0.01, None)
+
+        assert before == pytest.approx(90, rel=0.02)
+        assert learner.ceiling == pytest.approx(100, rel=0.02)
+        assert learner.rate(now) == pytest.approx(90, rel=0.02)
+
     @pytest.mark.parametrize("idle", [None, 280.0])
     def test_a_refusal_at_the_start_says_little(self, idle: float | None) -> None:
         """The first calls, or the first for long, bunch: a declared rate is soon back then."""
