@@ -62,7 +62,7 @@ def _encode_or_none(value: object, kind: Any) -> bytes | None:
     # orjson writes NaN as null. `in` would try the text as a number first: 1,100 instructions more
     if data.find(b"null") >= 0 and _has_nan(plain):
         return None
-    # a text of orjson keeps 4 KiB, in a page of its own: a copy keeps its bytes
+    # orjson's text occupies 4 KiB, however short (tracemalloc); a copy occupies the bytes of the text
     return b"%b" % data
 
 

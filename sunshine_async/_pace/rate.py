@@ -40,7 +40,7 @@ MILD_ANSWERS: Final = 10
 LONG_REFUSAL: Final = 2.5
 """Seconds: a longer refusal period shows a window."""
 START: Final = 2.0
-"""Seconds of calls before the first refusal, in which the refusal says little: calls bunch then."""
+"""Seconds after the first call: a first refusal in these seconds says little, since calls bunch."""
 LOWEST_RATE: Final = 0.05
 """Calls a second: the rate never falls lower, nor below half of a ceiling where that is less."""
 RESERVE: Final = 0.1
@@ -115,7 +115,7 @@ class AdaptiveRate:
         self._top = 0.0
         self._grows_from = -inf
         self._followed_at = -inf
-        """The time since which this learner counts calls, after another learner."""
+        """The time at which this learner took over from another learner."""
         self._refused_at: float | None = None
         """The beginning of the refusal period; None outside a period."""
         self._ended_at = -inf
@@ -318,7 +318,7 @@ class AdaptiveRate:
         return max(REGAIN, WINDOWS * self.length, REGAIN_COST * self._lasted)
 
     def _is_new(self, now: float) -> bool:
-        """Return True if calls of the last window were counted by the learner before."""
+        """Return True while another learner has counted a part of the last window."""
         return now - self._followed_at < max(RECENT, self.length)
 
     def _is_early_fall(self, now: float) -> bool:

@@ -103,22 +103,22 @@ class ClusterWorker:
         """
         self._name = f"part {index + 1} of import {number}"
         try:
-            await self._run_part(number, index)
-        except TryAgainError:
-            raise
+            reason = await self._run_part(number, index)
         except Exception as error:  # noqa: BLE001 - of any kind: other workers may do better
             reason = explain(error)
             await self._leave(number, index, reason)
-            raise TryAgainError(reason) from None
+        if reason is not None:
+            raise TryAgainError(reason)  # here: the frames of an error may have a password
 
-    async def _run_part(self, number: int, index: int) -> None:
+    async def _run_part(self, number: int, index: int) -> str | None:
+        """Run a part; return the reason to call again, or None at the end of the part."""
         found = await self.cluster.plan(number, index)
         if found is None:
             self._tell(Ending.GAVE_UP, "the database has no such import any more")
-            return
+            return None
         plan, has_ended = found
         if has_ended:  # by an earlier task
-            return
+            return None
         self._name = f"part {index + 1} of {plan.part.count} of {Path(plan.source).name}"
         place = journal_of(self.cluster.place, number, index)
         try:
@@ -128,7 +128,7 @@ class ClusterWorker:
                 raise
             reason = f"the journal {ERROR_REASONS['locked']}"  # another worker has the part
             await self._pass_on(reason)
-            raise TryAgainError(reason) from None
+            return reason
         try:
             result = await self._runner.run(
                 journal, number, index, plan, lambda: self.note(f"Begun: {self._name}")
@@ -142,7 +142,7 @@ class ClusterWorker:
         elif verdict is Verdict.ENDED:
             await self.cluster.end(number, index, plan, result.ending, result.reason)
             self._tell(result.ending, result.reason)
-            return
+            return None
         elif verdict is Verdict.AGAIN:
             self._tell(Ending.STOPPED, result.reason)
         else:
@@ -150,7 +150,7 @@ class ClusterWorker:
                 self._failure = self._left = reason
                 self.stop()
             await self._leave(number, index, reason)
-        raise TryAgainError(reason)
+        return reason
 
     def _check(self) -> None:
         """Raise `WorkerError` if no part can be run."""
