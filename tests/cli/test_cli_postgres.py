@@ -148,6 +148,7 @@ def test_an_import_by_workers_of_the_same_name(call: Call, tmp_path: Path, datab
         assert "also has a journal of an import by one process" in words(result.stderr)
 
 
+@pytest.mark.slow
 def test_the_next_steps_of_an_import_by_workers(
     call: Call, tmp_path: Path, database: str, emulator: Emulator
 ) -> None:

@@ -135,6 +135,7 @@ def filled() -> Emulator:
     return emulator
 
 
+@pytest.mark.slow
 @settings(max_examples=sized(150, 18), deadline=None)
 @given(target=targets(), query=queries, sent=headers, body=bodies)
 @example(target=("PUT", "/v1/endusers/bulk"), query={}, sent={}, body=b"{}")

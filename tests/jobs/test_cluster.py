@@ -401,6 +401,7 @@ async def test_a_file_that_takes_long_holds_up_no_other_import(
     assert len(await rows_in(cluster, "SELECT * FROM sunshine_cluster.imports")) == 2
 
 
+@pytest.mark.slow
 async def test_an_import_that_is_cut_off_is_given_again(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:

@@ -105,6 +105,7 @@ async def test_a_worker_of_another_app_ends(
     assert (await cluster.state(number)).ended == 0
 
 
+@pytest.mark.slow
 async def test_a_file_that_a_machine_has_not(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:

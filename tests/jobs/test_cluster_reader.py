@@ -100,6 +100,7 @@ async def test_the_reasons_of_parts(cluster: Cluster, file: Path) -> None:
         assert reader.about()["reason"] == "part 1: '\"\0\\; part 3: b; part 4: c; 2 more reasons"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("owned", [True, False])
 async def test_the_progress_of_running_parts(
     cluster: Cluster, emulator: Emulator, file: Path, *, owned: bool

@@ -349,6 +349,7 @@ def test_a_commit_at_a_crash_of_the_server(postgres: PostgresServer, journal_url
         assert states(journal) == {1: State.BEGUN}
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_for_too_long(
     postgres: PostgresServer, journal_url: str, reader: Any
 ) -> None:

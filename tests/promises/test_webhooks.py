@@ -126,6 +126,7 @@ def running(
         bot.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instant_starts")
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_killed_again_and_again(
@@ -219,6 +220,7 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
         assert Counter(what for what, _, _ in bot.log()) == {"begin": 61, "end": 61}
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_starts")
 async def test_a_database_that_is_restarted(

@@ -505,6 +505,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(rows=st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=6))
 def test_json_lines_come_back(rows: Any) -> None:
     """Any objects written as JSON lines come back equal, each with its line."""

@@ -133,6 +133,7 @@ def test_an_event_is_handled_with_all_its_values(path: Path, backend: str) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_events_of_many_deliveries_are_handled_once_in_order(path: Path) -> None:
     """Repeated, shuffled and grouped deliveries: each event once, each conversation in order as received."""
     random, order, statuses = Random(7), Order(), set[int]()
