@@ -45,7 +45,15 @@ from sunshine_async import (
     SunshineClient,
     TransportError,
 )
-from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout, Wire
+from sunshine_async._http.messages import (
+    Failure,
+    Request,
+    Response,
+    SendProgress,
+    Timeout,
+    Wire,
+    reply_to,
+)
 
 CALLERS: Final = 64
 NOBODY: Final[Mapping[type, str]] = {
@@ -96,12 +104,11 @@ class Way:
         self,
         request: Request,
         headers: Mapping[str, str],
-        *,
         timeout: Timeout,
         progress: SendProgress,
     ) -> Response | Failure:
         """Pass a request on, and take down when it was answered, and how."""
-        reply = await self.wire.send(request, headers, timeout=timeout, progress=progress)
+        reply = await reply_to(self.wire.send(request, headers, timeout, progress))
         kind = self.accepted
         if not isinstance(reply, Response) or reply.status >= 500:
             kind = self.failed
@@ -318,7 +325,7 @@ async def limited(case: Limit, *, plain: bool) -> Result:
                 return await by_lane[lane].request("GET", "/v2/apps/{app_id}/integrations")
 
             async def sent() -> int:
-                reply = await way.send(REQUEST, {}, timeout=AMPLE, progress=SendProgress())
+                reply = await reply_to(way.send(REQUEST, {}, AMPLE, SendProgress()))
                 return reply.status if isinstance(reply, Response) else 0
 
             now = time.monotonic

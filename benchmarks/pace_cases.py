@@ -17,7 +17,14 @@ from trio.testing import MockClock
 from sunshine_async import BasicAuth, Lane, Pace, Retry, SunshineError
 from sunshine_async._calls.endpoint import undeclared_endpoint
 from sunshine_async._calls.transport import Transport
-from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
+from sunshine_async._http.messages import (
+    Failure,
+    Request,
+    Response,
+    SendProgress,
+    Timeout,
+    reply_to,
+)
 from sunshine_async._pace.slots import Slots
 from sunshine_async._pace.waiting import Clock
 
@@ -272,7 +279,6 @@ class SimulatedWire:
         self,
         request: Request,
         headers: Mapping[str, str],
-        *,
         timeout: Timeout,
         progress: SendProgress,
     ) -> Response | Failure:
@@ -323,7 +329,7 @@ def simulate(
             return await by_lane[lane].call(endpoint)
 
         async def sent() -> int:
-            reply = await wire.send(REQUEST, {}, timeout=AMPLE, progress=SendProgress())
+            reply = await reply_to(wire.send(REQUEST, {}, AMPLE, SendProgress()))
             return reply.status if isinstance(reply, Response) else 0
 
         peer = Plain(sent, case.allowed, anyio.current_time)

@@ -2,197 +2,153 @@
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from math import inf
-from time import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import anyio
-from attrs import define, field
 
-from sunshine_async._calls.context import (
-    LOG,
-    CallContext,
-    ThrottleHistory,
-    log_attempt,
-    raise_unsent,
-    report_pace,
-)
-from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._calls.retry import MAY_HAVE_ACTED, MAY_RESEND, Replay, fault_of, retry_after
+from sunshine_async._calls.context import LOG, log_attempt, raise_unsent, report_pace
+from sunshine_async._calls.decisions import NO_SIGN, CallState
+from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay
 from sunshine_async._http.failures import strip_frames
-from sunshine_async._http.messages import Failure, Request, Response, SendProgress, Timeout
-from sunshine_async._pace import Lane
-from sunshine_async._pace.breaker import Sign
-from sunshine_async._pace.evidence import limit_in_headers
-from sunshine_async._pace.waiting import acquire_slot
-from sunshine_async.errors import (
-    ConnectError,
-    ConnectionLostError,
-    Fault,
-    RequestTimeoutError,
-    TransportError,
+from sunshine_async._http.messages import (
+    Failure,
+    Request,
+    Response,
+    Sending,
+    SendProgress,
+    Timeout,
 )
-
-if TYPE_CHECKING:
-    from sunshine_async._calls.hooks import CallObserver
+from sunshine_async._pace import Lane
+from sunshine_async._pace.waiting import acquire_slot
+from sunshine_async.errors import Fault
 
 T = TypeVar("T")
 
 UNAUTHORIZED: Final = 401
-_BATCH: Final = Lane.BATCH  # looked up once, as are the next: an enum's members take their time
-_NO_SIGN: Final = Sign.NOTHING
-
-_SIGN_OF: Final[Mapping[Fault | None, Sign]] = {
-    None: Sign.ANSWERED,
-    Fault.OVERLAPPED: Sign.ANSWERED,
-    Fault.REDIRECTED: Sign.ANSWERED,
-    Fault.THROTTLED: Sign.THROTTLED,
-    Fault.UNAVAILABLE: Sign.FAILED,
-    Fault.UNSENT: Sign.FAILED,
-    Fault.PERMANENT: Sign.NOTHING,
-    Fault.TIMED_OUT: Sign.FAILED,
-    Fault.LOST: Sign.FAILED,
-}
-"""Sign of the service's health that a fault of a call gives."""
-
-_REQUEST_SPECIFIC: Final = frozenset({500, 501, 505, 506, 508, 510})
-"""Statuses that tell more of the request than of the service: further requests may succeed."""
-
-_ERROR_OF: Final[Mapping[Fault, type[TransportError]]] = {
-    Fault.UNSENT: ConnectError,
-    Fault.PERMANENT: ConnectError,
-    Fault.TIMED_OUT: RequestTimeoutError,
-}
-"""The errors of faults that are certain; every other fault is a `ConnectionLostError`."""
+_BATCH: Final = Lane.BATCH  # looked up once: an enum's members take their time
 
 
-@define(eq=False, repr=False)
-class OneCall(SendProgress):
-    """State of one call between attempts, and the decision after each attempt."""
+class OneCall(CallState):
+    """One call: waits, attempts, and waits again until a decision ends the call."""
 
-    context: CallContext
-    endpoint: Endpoint[Any, Any]
-    request: Request
-    replay: Replay
-    lane: Lane
-    attempts: int = 0
-    free_attempts: int = 0
-    """Attempts that don't count as tries: refused (429), or in an outage that a batch waits out."""
-    answers_at_send: int = 0
-    """Calls of the pace that had been answered when this call was last sent."""
-    throttling: ThrottleHistory | None = None
-    """The refusals (429) of this call; None before the first."""
-    lone_failures: int = 0
-    """Failures of this call while the service answered further calls."""
-    deadline: float | None = None
-    """The deadline; None until the first attempt of a batch's call may start."""
-    ended_at: float = 0.0
-    """Of the last attempt."""
-    sign: Sign = _NO_SIGN
-    """The sign of the service's health that the last attempt gave."""
-    fault: Fault | None = None
-    """The fault of the last attempt; None if the attempt settled the call."""
-    retry_after: float | None = None
-    """Of the last answer, in seconds."""
-    maybe_applied: bool = False
-    """True if an attempt before the last may have been applied."""
-    retry_budget_spent: bool = False
-    authorization: str = field(default="", repr=False)
-    renewed: bool = False
-    """True after a renewal of the credentials: a call renews at most once."""
-    token_error: Exception | None = None
-    """The error that the caller's own token function has raised."""
-    probe_result: str = ""
-    """The result of the last probe sent instead of this call, as the reason of an error."""
-    observer: "CallObserver | None" = None
-    started: bool = field(default=False, init=False)
+    __slots__ = ()
 
     async def run(self) -> Response:
-        """Return the response that ends the call; raise `TransportError` if none came."""
+        """Return the response that ends the call; raise `TransportError` if none came.
+
+        One frame for all attempts: the garbage collector visits each frame of a waiting call.
+        """
+        context, handled = self.context, sys.exception()
         reply: Response | Failure | None = None
-        if self.lane is not _BATCH:
-            self.deadline = self.context.clock.now() + self.context.retry.deadline
         while True:
-            last, reply = reply, await self._take_turn(reply)
-            if reply is None:
+            last = reply
+            if self._start_at_once(last) or await self._wait_for_turn(last):
+                sending: Sending | None = None
+                try:
+                    limits = context.timeout.cap(cast("float", self.deadline) - self.began_at)
+                    self.authorization = context.auth.current() or ""
+                    if not self.authorization:
+                        limits = await self._fetch_token(limits)
+                    try:
+                        sending = self._send(limits, last)
+                        reply = await sending
+                        if self.sent_at is not None:
+                            self._tell(reply, self.sent_at)
+                        reply = self._record(reply)
+                    except BaseException as error:
+                        self._abandon(sending, error, handled)
+                        raise
+                finally:
+                    self._leave()
+            if reply is None:  # a probe was sent
                 self._check_outage()
                 reply = last
-                continue
-            if isinstance(reply, Response):
-                if reply.status == UNAUTHORIZED and await self._renew() and self.request.ready:
-                    continue
-                if self.fault is None:
-                    return reply
-            wait = None if reply is last else self._next_wait(cast("Fault", self.fault))
-            report_pace(self.context.pace, self.endpoint, self.observer)
-            if wait is None:
-                if isinstance(reply, Response):
-                    return reply
-                raise self._error(reply)
-            if self.fault in MAY_HAVE_ACTED and self.replay is not Replay.SAFE:
-                self.maybe_applied = True
-            await self.context.clock.sleep(wait)
+            elif (
+                isinstance(reply, Response) and self.fault is None and reply.status != UNAUTHORIZED
+            ) or await self._is_over(reply, last):
+                return cast("Response", reply)
 
-    async def _take_turn(self, last: Response | Failure | None) -> Response | Failure | None:
-        """Wait for a free connection and for the pace, then attempt; return the reply.
+    async def _is_over(self, reply: Response | Failure, last: Response | Failure | None) -> bool:
+        """Return True if *reply*, which may be the *last* one again, is the response of the call.
 
-        Return None if a probe was sent in place of the call. If the deadline passes first, return
-        *last*, the previous reply; raise an error if there is no previous reply.
+        Return False when the next attempt may begin; raise the error of a call without a response.
         """
+        if isinstance(reply, Response):
+            if reply.status == UNAUTHORIZED and await self._renew() and self.request.ready:
+                return False
+            if self.fault is None:
+                return True
+        wait = None if reply is last else self._next_wait(cast("Fault", self.fault))
+        report_pace(self.context.pace, self.endpoint, self.observer)
+        if wait is None:
+            if isinstance(reply, Response):
+                return True
+            raise self._error(reply)
+        if self.fault in MAY_HAVE_ACTED and self.replay is not Replay.SAFE:
+            self.maybe_applied = True
+        await self.context.clock.sleep(wait)
+        return False
+
+    def _start_at_once(self, last: Response | Failure | None) -> bool:
+        """Start without a wait; return False if that can't be, or after the reply *last*."""
         context, lane = self.context, self.lane
+        now = self.queued_at = self.began_at = context.clock.now()
+        if self.deadline is None:
+            self.deadline = now + context.retry.deadline
+        self.sign = NO_SIGN
+        self.has_slot = last is None and context.slots.enter(now, lane)
+        return self.has_slot and context.pace.enter(now, lane)
+
+    async def _wait_for_turn(self, last: Response | Failure | None) -> bool:
+        """Wait for a free connection and for the pace; return False if the deadline passes first.
+
+        Raise an error then if there is no previous reply, *last*.
+        """
+        context, lane, deadline = self.context, self.lane, cast("float", self.deadline)
         slots, pace, clock = context.slots, context.pace, context.clock
         again = last is not None and (self.throttling is None or not self.throttling.give_way)
-        queued = began = clock.now()
-        until = inf if self.deadline is None or lane is _BATCH else self.deadline
-        if (last is not None or not slots.enter(began, lane)) and not await acquire_slot(
+        until = inf if lane is _BATCH else deadline
+        if not self.has_slot and not await acquire_slot(
             slots, clock, lane, again=again, until=until
         ):
-            return last or raise_unsent(self.endpoint, None)
+            return last is None and raise_unsent(self.endpoint, None)
         try:
-            if last is not None or not pace.enter(began, lane):
-                if not await acquire_slot(pace, clock, lane, again=again, until=until):
-                    return last or raise_unsent(self.endpoint, pace.pause(clock.now(), lane))
-                began = clock.now()
-            self.sign = _NO_SIGN
-            try:
-                return await self._attempt(last, queued, began)
-            finally:
-                self.ended_at = clock.now()
-                pace.leave(
-                    self.sign, lane=lane, now=self.ended_at, began=began, asked=self.retry_after
-                )
-                if pace.events.pending:
-                    report_pace(pace, self.endpoint, self.observer)
+            has_started = await acquire_slot(pace, clock, lane, again=again, until=until)
+        except BaseException:
+            slots.leave(lane)
+            raise
+        self.began_at = clock.now()
+        if lane is _BATCH:  # a batch's deadline excludes waits in the queue
+            self.deadline = deadline = deadline + self.began_at - self.queued_at
+        if has_started and (last is None or self.began_at < deadline):
+            return True
+        if has_started:
+            pace.leave(lane, NO_SIGN, self.began_at, self.began_at)
+        slots.leave(lane)
+        return last is None and raise_unsent(self.endpoint, pace.pause(clock.now(), lane))
+
+    def _leave(self) -> None:
+        """End the attempt in the pace, which learns from the sign, and free the connection."""
+        context = self.context
+        pace, now = context.pace, context.clock.now()
+        self.ended_at = now
+        try:
+            pace.leave(self.lane, self.sign, now, self.began_at, self.retry_after)
+            if pace.events.pending:
+                report_pace(pace, self.endpoint, self.observer)
         finally:
-            slots.leave(lane=lane)
+            context.slots.leave(self.lane)
 
-    async def _attempt(
-        self, last: Response | Failure | None, queued: float, began: float
-    ) -> Response | Failure | None:
-        """Send the request, or a probe instead, at the time *began*; record the reply.
-
-        No frame of the wire stays with an exception.
-        """
-        context, handled, lane = self.context, sys.exception(), self.lane
-        if self.deadline is None:
-            self.deadline = began + context.retry.deadline
-        elif lane is _BATCH:
-            self.deadline += began - queued  # a batch's deadline excludes waits in the queue
-        if last is not None and began >= self.deadline:
-            return last
-        timeout = context.timeout.cap(self.deadline - began)
-        self.authorization = context.auth.current() or ""
-        if not self.authorization:
-            asked = context.clock.now()
-            self.authorization = await self._await_token(context.auth.fetch, timeout)
-            timeout = timeout.cap(cast("float", timeout.total) - (context.clock.now() - asked))
+    def _send(self, limits: Timeout, last: Response | Failure | None) -> Sending:
+        """Send the request, or a probe instead; *last* is the previous reply, if any."""
+        context, observer = self.context, self.observer
         request: Request = self.request
         progress: SendProgress = self
-        probe = self._probe() if lane is _BATCH else None
+        probe = self._probe() if self.lane is _BATCH else None
+        self.is_probing = probe is not None
         if probe is not None:
-            self.deadline = None
             request, progress = probe, SendProgress()
         else:
             self.attempts += 1
@@ -200,31 +156,33 @@ class OneCall(SendProgress):
             context.stats.resent += last is not None
         context.stats.requests += 1
         headers = context.headers(self.authorization, request.content_type)
-        observer = self.observer
-        is_told = observer is not None or LOG.isEnabledFor(logging.DEBUG)
-        sent_at = context.clock.now() if is_told else began
+        self.sent_at = None
+        if observer is not None or LOG.isEnabledFor(logging.DEBUG):
+            self.sent_at = context.clock.now()
         if observer is not None:
+            waited = self.began_at - self.queued_at
             headers = observer.start_attempt(
-                headers, attempt=self.attempts, waited=began - queued, is_probe=probe is not None
+                headers, attempt=self.attempts, waited=waited, is_probe=self.is_probing
             )
-        try:
-            reply = await context.wire.send(request, headers, timeout=timeout, progress=progress)
-        except BaseException as error:
-            strip_frames(error, request.body, handled=handled)
-            if observer is not None:
-                observer.end_attempt(None)
-            raise
-        if is_told:
-            self._tell(reply, queued, sent_at)
-        return self._record(reply) if probe is None else self._record_probe(reply)
+        return context.wire.send(request, headers, limits, progress)
 
-    def _tell(self, reply: Response | Failure, queued: float, sent_at: float) -> None:
+    def _abandon(
+        self, sending: Sending | None, error: BaseException, handled: BaseException | None
+    ) -> None:
+        """End a *sending* that has no reply because of *error*, without the frames of the wire."""
+        if sending is not None:
+            sending.close()
+        strip_frames(error, self.request.body, handled=handled)
+        if self.observer is not None:
+            self.observer.end_attempt(None)
+
+    def _tell(self, reply: Response | Failure, sent_at: float) -> None:
         """Tell the hooks and the log of *reply*."""
         if self.observer is not None:
             self.observer.end_attempt(reply)
         if LOG.isEnabledFor(logging.DEBUG):
             seconds = self.context.clock.now() - sent_at
-            log_attempt(self.endpoint, self.attempts, reply, sent_at - queued, seconds)
+            log_attempt(self.endpoint, self.attempts, reply, sent_at - self.queued_at, seconds)
 
     async def _renew(self) -> bool:
         """Renew the refused credentials; return True if the credentials are new now."""
@@ -236,6 +194,13 @@ class OneCall(SendProgress):
         return await self._await_token(
             lambda: context.auth.renew(self.authorization), context.timeout.cap(left)
         )
+
+    async def _fetch_token(self, limits: Timeout) -> Timeout:
+        """Fetch the token of the credentials; return the *limits* that are left then."""
+        context = self.context
+        asked = context.clock.now()
+        self.authorization = await self._await_token(context.auth.fetch, limits)
+        return limits.cap(cast("float", limits.total) - (context.clock.now() - asked))
 
     async def _await_token(self, function: Callable[[], Awaitable[T]], timeout: Timeout) -> T:
         """Return the result of *function*, a function of the credentials, within *timeout*."""
@@ -252,143 +217,3 @@ class OneCall(SendProgress):
         kind = type(self.context.auth).__name__
         reason = f"the token function of {kind} returned no token in {seconds:.3g} s"
         raise self._error(Failure(Fault.UNSENT, f"{reason}, so the request was not sent"))
-
-    def _probe(self) -> Request | None:
-        """Return the probe if the service seems gone and this call couldn't be resent then."""
-        if Fault.UNAVAILABLE in MAY_RESEND[self.replay] or not self.context.pace.wants_a_read:
-            return None
-        return self.context.probe
-
-    def _check_outage(self) -> None:
-        """Raise the error of a call whose probe has failed, once the pace gives the service up."""
-        pace = self.context.pace
-        if pace.gave_up and pace.wants_a_read:
-            raise self._error(Failure(Fault.UNSENT, self.probe_result))
-
-    def _record_probe(self, reply: Response | Failure) -> Failure | None:
-        """Record the *reply* to a probe; return a permanent failure, which the call shares."""
-        came: object
-        if isinstance(reply, Response):
-            fault, came = fault_of(reply.status), reply.status
-            self.retry_after = _retry_after_of(reply) if fault else None
-        else:
-            fault, came = reply.fault, reply.reason
-            self.retry_after = None
-        self.sign = Sign.READ if fault is None else _SIGN_OF[fault]
-        self.probe_result = (
-            f"the service fails such calls, and a probe met {came}: nothing was sent"
-        )
-        if fault is not Fault.PERMANENT:
-            return None
-        self.fault = fault
-        return cast("Failure", reply)
-
-    def _record(self, reply: Response | Failure) -> Response | Failure:
-        """Record the fault of *reply*, if any, and the signs for the pace; return *reply*."""
-        became: Hashable
-        if isinstance(reply, Response):
-            became = reply.status
-            fault = self.endpoint.fault_of(reply.status)
-            limit = limit_in_headers(reply.headers, time()) if reply.tells_limit else None
-            if limit is not None:
-                self.context.pace.tell(limit, self.context.clock.now())
-            if fault is not None:
-                self.retry_after = _retry_after_of(reply)
-                self.context.stats.throttled += fault is Fault.THROTTLED
-        else:
-            became = fault = reply.fault
-            self.retry_after = None
-        self.fault = fault
-        self.sign = Sign.ERRED if became in _REQUEST_SPECIFIC else _SIGN_OF[fault]
-        self.started = False
-        return reply
-
-    def _next_wait(self, fault: Fault) -> float | None:
-        """Return the seconds before the call queues again, or None to end the call.
-
-        A retry after a failure spends from the retry budget; a batch's retry is never refused.
-        """
-        retry, pace, clock = self.context.retry, self.context.pace, self.context.clock
-        if not self.request.ready:
-            return None
-        if fault is Fault.THROTTLED:
-            return self._wait_throttled()
-        wait = retry.wait(
-            self.replay,
-            fault,
-            attempt=self._tries,
-            asked=self.retry_after,
-            luck=clock.luck(),
-            left=cast("float", self.deadline) - self.ended_at,
-        )
-        if _SIGN_OF[fault] is not Sign.FAILED:
-            return wait
-        if self.lane is Lane.BATCH and not pace.gave_up:
-            if wait is not None:
-                pace.may_retry()
-            return 0.0 if self._wait_out(fault, wait) else wait
-        if wait is not None and not pace.may_retry():
-            self.retry_budget_spent = True
-            return None
-        return wait
-
-    def _wait_throttled(self) -> float | None:
-        """Return the seconds before the call queues again after a 429, or None to end the call.
-
-        A refused attempt is no try. A batch's call waits as long as a batch waits out an outage.
-        """
-        retry, pace = self.context.retry, self.context.pace
-        if retry.max_attempts == 1 or Fault.THROTTLED not in MAY_RESEND[self.replay]:
-            return None
-        self.free_attempts += 1
-        history = self.throttling = self.throttling or ThrottleHistory(self.ended_at)
-        history.add(pace.answers)
-        if self.lane is Lane.BATCH:
-            late = self.ended_at - history.since >= pace.max_outage
-        else:
-            late = (self.retry_after or 0.0) >= cast("float", self.deadline) - self.ended_at
-        return None if late else history.wait(retry, self.context.clock.luck())
-
-    def _wait_out(self, fault: Fault, wait: float | None) -> bool:
-        """Wait out an outage: return True, and don't count the attempt, if the service is gone.
-
-        The attempt counts if the service has answered further calls since the call was sent, or
-        had done so at two failures before: then the call itself may be the cause.
-        """
-        pace = self.context.pace
-        answered = pace.answers > self.answers_at_send
-        self.lone_failures += answered
-        if (
-            self.context.retry.max_attempts == 1
-            or self.sign is Sign.ERRED
-            or fault not in MAY_RESEND[self.replay]
-            or answered
-            or self.lone_failures > 1
-        ):
-            return False
-        if not (pace.held or (wait is None and pace.hold_if_gone(self._tries, self.ended_at))):
-            return False
-        self.free_attempts += 1
-        self.deadline = None
-        return True
-
-    @property
-    def _tries(self) -> int:
-        """Attempts that count towards `Retry.max_attempts`."""
-        return self.attempts - self.free_attempts
-
-    def _error(self, failure: Failure) -> TransportError:
-        acted = self.maybe_applied or failure.fault in MAY_HAVE_ACTED
-        error = _ERROR_OF.get(failure.fault, ConnectionLostError)(
-            failure.reason,
-            fault=failure.fault,
-            endpoint=str(self.endpoint),
-            attempts=self.attempts,
-            maybe_applied=acted and self.replay is not Replay.SAFE,
-        )
-        error.retry_budget_spent = self.retry_budget_spent
-        return error
-
-
-def _retry_after_of(response: Response) -> float | None:
-    return retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))

@@ -2,10 +2,10 @@
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from enum import Enum
 from math import inf
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from attrs import define, field
 
@@ -36,6 +36,17 @@ class Call:
     connection: "Connection | None" = None
     timer: asyncio.TimerHandle | None = None
     """Time limit of the wait for a connection; None: no wait, or no limit."""
+    pool: "CallOwner | None" = None
+    """The pool that sends the call; None before."""
+
+    def __await__(self) -> Generator[Any, Any, Response | Failure]:
+        return self.reply.__await__()
+
+    def close(self) -> None:
+        """Remove the call from the pool's queue, or close the connection that carries the call."""
+        if self.pool is not None:
+            self.pool.cancel(self)
+        self.data = b""
 
     @property
     def is_done(self) -> bool:
@@ -47,6 +58,13 @@ class Call:
         """Wake the caller with *reply*; do nothing after an earlier reply or a cancellation."""
         if not self.reply.done():
             self.reply.set_result(reply)
+
+
+class CallOwner(Protocol):
+    """Owner of calls, such as a pool."""
+
+    def cancel(self, call: Call) -> None:
+        """Remove *call* from the queue, or close the connection that carries *call*."""
 
 
 class ConnectionOwner(Protocol):

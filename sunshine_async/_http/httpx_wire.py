@@ -207,7 +207,7 @@ class HttpxWire:
         self._stacks.clear()
 
     async def send(
-        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
         trace = _HttpcoreTrace(progress, timeout.connect)
         method, body = request.method, request.body

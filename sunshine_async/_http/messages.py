@@ -1,12 +1,13 @@
 """The interface of a wire: one request goes out, one whole response or one failure comes back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from attrs import define, field
 
+from sunshine_async._http.response_parts import read_head
 from sunshine_async.errors import Fault
 
 JSON: Final = "application/json"
@@ -60,15 +61,23 @@ class Request:
 
 @define(eq=False)
 class Response:
-    """A complete response; the names in *headers* are lower-case."""
+    """A complete response; *head* is the header fields, or the bytes from the status line on."""
 
     status: int
-    headers: Headers = field(repr=False)
+    _head: Headers | list[tuple[bytes, bytes]] | bytes = field(repr=False)
     body: bytes = field(repr=False)
     body_error: str = field(default="", repr=False)
     """Reason that the body can't be read. If there is a reason, *body* is empty."""
     tells_limit: bool = field(default=True, repr=False)
     """False if certainly no header tells a rate limit."""
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields, decoded on first access: nobody asks for most answers' fields."""
+        head = self._head
+        if isinstance(head, list | bytes):
+            head = self._head = read_head(head)
+        return head
 
     @property
     def ok(self) -> bool:
@@ -125,20 +134,39 @@ class SendProgress:
         return True
 
 
+class Sending(Protocol):
+    """A request on the way, such as a coroutine: awaited once, for the response or the failure."""
+
+    def __await__(self) -> Generator[Any, Any, Response | Failure]: ...
+
+    def close(self) -> None:
+        """Close the connection after a wait that has ended without a reply, such as cancelled."""
+
+
 class Wire(Protocol):
     """Sender of requests to one base URL."""
 
     def send(
-        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
-    ) -> Coroutine[Any, Any, Response | Failure]:
-        """Return the whole response, or the failure; never raise an error of the network.
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
+    ) -> Sending:
+        """Send *request*; return the sending, which gives the whole response, or the failure.
 
-        An error of the source of a `StreamedBody` is raised unchanged. *progress* is marked as
-        soon as a byte may have been sent; a request that waits while *progress* forbids the start
-        goes on waiting, until the time limit or a cancellation. A cancellation propagates, closes
-        the connection and frees the connection's slot in the pool.
+        The wait for a sending never raises an error of the network. An error of the source of a
+        `StreamedBody` is raised unchanged. *progress* is marked as soon as a byte may have been
+        sent; a request that waits while *progress* forbids the start goes on waiting, until the
+        time limit or a cancellation. Whoever waits calls `Sending.close` after an exception, which
+        also frees the connection's slot in the pool; `reply_to` does both.
         """
         ...
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
+
+
+async def reply_to(sending: Sending) -> Response | Failure:
+    """Return the reply to *sending*; close the connection after a cancellation."""
+    try:
+        return await sending
+    except BaseException:
+        sending.close()
+        raise

@@ -3,10 +3,10 @@
 import re
 import ssl
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import cached_property
 from math import inf
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
@@ -14,10 +14,9 @@ import httpx
 from sunshine_async._http.certificates import check_named_certificates, shared_ssl_context
 from sunshine_async._http.httpx_wire import HttpxWire, is_mocked
 from sunshine_async._http.messages import (
-    Failure,
     Headers,
     Request,
-    Response,
+    Sending,
     SendProgress,
     Timeout,
     Wire,
@@ -170,10 +169,10 @@ class WireSelector:
         self._httpx_wire: Final = httpx_wire
 
     def send(
-        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
-    ) -> Coroutine[Any, Any, Response | Failure]:
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
+    ) -> Sending:
         wire = self._httpx_wire if is_mocked() or not in_asyncio_task() else self.socket_wire
-        return wire.send(request, headers, timeout=timeout, progress=progress)
+        return wire.send(request, headers, timeout, progress)
 
     async def aclose(self) -> None:
         if "socket_wire" in vars(self) and in_asyncio_task():

@@ -20,9 +20,11 @@ from sunshine_async._http.messages import (
     Headers,
     Request,
     Response,
+    Sending,
     SendProgress,
     StreamedBody,
     Timeout,
+    reply_to,
 )
 from sunshine_async._http.proxy import Proxy
 from sunshine_async.errors import Fault
@@ -74,6 +76,7 @@ class Pool:
 
     def submit(self, call: Call, now: float) -> None:
         """Send *call* on an idle connection, or put *call* into the queue; *now* is the loop's time."""
+        call.pool = self
         while self._idle:
             connection, _ = self._idle.popitem()
             fresh = now - connection.idle_since < self._keepalive_expiry
@@ -250,31 +253,35 @@ class SocketWire:
         self._header_blocks: Final[dict[int, tuple[Headers, bytes]]] = {}
         renew_after_fork(self)
 
-    async def send(
-        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
-    ) -> Response | Failure:
-        """Return the whole response, or the failure, as `Wire` promises.
+    def send(
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
+    ) -> Sending:
+        """Send *request*, as `Wire` promises.
 
         Raise `ValueError` for a request with characters that would change the request's meaning.
         """
         data = self._encode(request, headers)  # raises before a pool is opened
         loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None or not pool.is_open:
-            pool = await self._open_pool(loop)
         now = loop.time()  # asked once: 700 instructions each time
         deadline = inf if timeout.total is None else now + timeout.total
         call = Call(request.method, data, timeout, progress, loop.create_future(), deadline)
-        data = b""  # the connection drops the bytes once they are written
+        pool = self._pools.get(loop)
         body = request.body
-        if body is not None and not isinstance(body, bytes):
-            return await _send_streamed(pool, call, body)
+        if pool is None or not pool.is_open or not (body is None or isinstance(body, bytes)):
+            return self._send_in_task(call, None if isinstance(body, bytes) else body)
         pool.submit(call, now)
-        try:
-            return await call.reply
-        except BaseException:
-            pool.cancel(call)
-            raise
+        return call
+
+    async def _send_in_task(self, call: Call, body: StreamedBody | None) -> Response | Failure:
+        """Send *call* as the first of the event loop, or with a *body* that is streamed."""
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None or not pool.is_open:
+            pool = await self._open_pool(loop)
+        if body is not None:
+            return await _send_streamed(pool, call, body)
+        pool.submit(call, loop.time())
+        return await reply_to(call)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; calls under way fail."""

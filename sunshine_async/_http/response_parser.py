@@ -14,7 +14,6 @@ from sunshine_async._http.response_parts import (
     BodyDecoder,
     Fields,
     InvalidResponseError,
-    LazyHeaders,
     merge_content_lengths,
     merge_fields,
     reject,
@@ -77,7 +76,7 @@ class PlainResponseReader:
             and status >= _LOWEST_FINAL
             and status not in _NO_CONTENT
         ):
-            return Response(status, LazyHeaders(head), body, "", "limit" in text)
+            return Response(status, head, body, "", "limit" in text)
         self._parser = httptools.HttpResponseParser(self)
         return None
 
@@ -128,7 +127,7 @@ class ResponseParser:
         """
         if not self._started or self._status < _LOWEST_REFUSAL:
             return None
-        return Response(self._status, LazyHeaders(self._fields), b"")
+        return Response(self._status, self._fields, b"")
 
     @property
     def stage(self) -> str:
@@ -281,11 +280,11 @@ class ResponseParser:
             body, body_error = self._body.finish(), ""
         except InvalidResponseError as error:
             body, body_error = b"", str(error)
-        self._response = Response(self._status, LazyHeaders(self._fields), body, body_error)
+        self._response = Response(self._status, self._fields, body, body_error)
 
     def _reject_body(self, body_error: str) -> NoReturn:
         """End the response here: the content is useless, for the reason *body_error*."""
-        self._response = Response(self._status, LazyHeaders(self._fields), b"", body_error)
+        self._response = Response(self._status, self._fields, b"", body_error)
         reject(body_error)
 
 

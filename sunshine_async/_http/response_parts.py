@@ -1,13 +1,13 @@
 """Parts of an HTTP response: header fields, lengths, and the body. No I/O.
 
 - `BodyDecoder` collects the pieces of a body in bounded memory, and inflates the body.
-- `LazyHeaders` decode the fields of a head when a field is asked for.
+- `read_head` decodes the fields of a head.
 - `merge_content_lengths` repairs a head with the same ``Content-Length`` twice.
 """
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Final, NoReturn, TypeAlias
 
 Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -45,28 +45,9 @@ def _merge_lengths(head: bytes) -> bytes:
     return b"\r\n".join([*others, b"Content-Length: " + value])
 
 
-class LazyHeaders(Mapping[str, str]):
-    """Header fields, decoded on first access: a successful call never reads the headers.
-
-    *source* is the fields, or a valid head of ASCII, from the status line to the last field.
-    """
-
-    def __init__(self, source: Fields | bytes) -> None:
-        self._source: Final = source
-
-    @cached_property
-    def _read(self) -> Mapping[str, str]:
-        source = self._source
-        return merge_fields(_split_head(source) if isinstance(source, bytes) else source)
-
-    def __getitem__(self, name: str) -> str:
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read)
-
-    def __len__(self) -> int:
-        return len(self._read)
+def read_head(head: Fields | bytes) -> Mapping[str, str]:
+    """Return the fields of *head*: a valid head of ASCII from the status line on, or its fields."""
+    return merge_fields(_split_head(head) if isinstance(head, bytes) else head)
 
 
 def _split_head(head: bytes) -> Iterator[tuple[bytes, bytes]]:

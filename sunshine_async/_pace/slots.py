@@ -229,7 +229,7 @@ class Slots:
             self._remove(waiter)
             self._wake_next()
 
-    def leave(self, *, lane: Lane = Lane.INTERACTIVE) -> None:
+    def leave(self, lane: Lane = Lane.INTERACTIVE) -> None:
         """End a call that has started in *lane*."""
         lock = self._lock
         lock.acquire()

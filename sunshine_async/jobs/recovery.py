@@ -22,6 +22,7 @@ from sunshine_async._http.messages import (
     SendProgress,
     Timeout,
     Wire,
+    reply_to,
 )
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
@@ -338,7 +339,7 @@ class FencedWire:
     lease: JournalLease
 
     async def send(
-        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
         """Send *request*, or return a permanent failure after the loss of the lease.
 
@@ -359,7 +360,7 @@ class FencedWire:
             with scope:
                 if not scope.cancel_called:  # else a wire may send before the cancellation comes
                     limits = timeout.cap(left)
-                    return await self.wire.send(request, headers, timeout=limits, progress=attempt)
+                    return await reply_to(self.wire.send(request, headers, limits, attempt))
             if attempt.has_left:
                 return Failure(Fault.LOST, _LEFT_LATE)
             left -= anyio.current_time() - began

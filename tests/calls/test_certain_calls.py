@@ -44,7 +44,7 @@ from sunshine_async import (
     SunshineError,
     bulk,
 )
-from sunshine_async._calls.call import _ERROR_OF, _SIGN_OF
+from sunshine_async._calls.decisions import _ERROR_OF, _SIGN_OF
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async._calls.retry import Replay
 from sunshine_async._http.messages import (
@@ -279,7 +279,6 @@ class Wired:
         self,
         request: Request,
         headers: Mapping[str, str],
-        *,
         timeout: Timeout,
         progress: SendProgress,
     ) -> Coroutine[Any, Any, Response | Failure]:
@@ -354,6 +353,8 @@ class TestPermanent:
             outcomes = await bulk.collect(on(wire).users.create, [UNKEYED] * 12, concurrency=1)
 
             assert [type(one) for one in outcomes] == [bulk.Unknown] * 10 + [bulk.Failed] * 2
+            for one in outcomes[10:]:
+                assert "certificate verify failed" in str(one.error)
             assert wire.sent[10:] == ["GET", "GET"]
 
         virtually(scenario)

@@ -85,7 +85,7 @@ class SteppedWire:
     rounds: int = 0
 
     async def send(
-        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
         self.rounds += 1
         return await self.step(timeout, progress)

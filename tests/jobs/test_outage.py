@@ -40,7 +40,7 @@ def fail(pace: Pace) -> None:
     for _ in range(10):
         pace.enter(anyio.current_time())
         now = anyio.current_time()
-        pace.leave(Sign.FAILED, now=now, began=now)
+        pace.leave(sign=Sign.FAILED, now=now, began=now)
 
 
 @pytest.mark.parametrize(

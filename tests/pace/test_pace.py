@@ -317,7 +317,7 @@ class Calls(RuleBasedStateMachine):
         for _ in range(min(times, len(self.under_way))):
             which = data.draw(st.integers(0, len(self.under_way) - 1))
             lane, began = self.under_way.pop(which)
-            self.pace.leave(sign, lane=lane, now=self.now, began=began, asked=asked)
+            self.pace.leave(sign=sign, lane=lane, now=self.now, began=began, asked=asked)
             if sign is Sign.THROTTLED and asked:
                 self.silent_until = max(self.silent_until, self.now + min(asked, 300.0))
 
@@ -436,9 +436,9 @@ def test_whose_loop_was_closed_is_found_out_by_any_means() -> None:
         assert pace.ask(alive, 0.0) is None
         for _ in range(10):
             pace.hold_if_gone(1, 0.0)
-        pace.leave(Sign.ANSWERED, lane=Lane.BATCH, now=1.0, began=0.5)
+        pace.leave(sign=Sign.ANSWERED, lane=Lane.BATCH, now=1.0, began=0.5)
         assert pace.ask(alive, 1.0) == 0.0
-        pace.leave(Sign.NOTHING, lane=Lane.BATCH, now=2.0, began=1.0)
+        pace.leave(sign=Sign.NOTHING, lane=Lane.BATCH, now=2.0, began=1.0)
     assert woken
 
 
@@ -492,7 +492,7 @@ def test_who_watches_may_have_more_patience() -> None:
     pace.watch(dead, 100.0)
     for _ in range(10):
         pace.enter(10.0)
-        pace.leave(Sign.FAILED, lane=Lane.INTERACTIVE, now=10.0, began=9.0)
+        pace.leave(sign=Sign.FAILED, lane=Lane.INTERACTIVE, now=10.0, began=9.0)
     assert calls == ["dead"]
     pace.hold_if_gone(1, 80.0)
     assert not pace.gave_up
@@ -506,7 +506,7 @@ def watched(wake: Callable[[], None]) -> tuple[Pace, Waiter, list[int]]:
     pace.watch(wake, 60)
     for _ in range(10):
         pace.enter(10.0)
-        pace.leave(Sign.FAILED, now=10.0, began=9.0)
+        pace.leave(sign=Sign.FAILED, now=10.0, began=9.0)
     woken: list[int] = []
     waiter = Waiter(lambda: woken.append(1), Lane.BATCH)
     pace.join(waiter)

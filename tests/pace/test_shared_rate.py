@@ -76,7 +76,7 @@ async def start(pace: Pace, lane: Lane = Lane.INTERACTIVE) -> float:
 async def call(pace: Pace, sign: Sign = Sign.ANSWERED, lane: Lane = Lane.INTERACTIVE) -> None:
     """Make a call that ends in *sign*."""
     began = await start(pace, lane)
-    pace.leave(sign, lane=lane, now=CLOCK.now(), began=began)
+    pace.leave(sign=sign, lane=lane, now=CLOCK.now(), began=began)
 
 
 def rate_of(pace: Pace) -> SharedRate:
@@ -128,7 +128,7 @@ async def test_a_refusal_pauses_all_paces_of_a_store() -> None:
     await call(first)
     await call(second)
     began = await start(first)
-    first.leave(Sign.THROTTLED, now=CLOCK.now(), began=began, asked=30.0)
+    first.leave(sign=Sign.THROTTLED, now=CLOCK.now(), began=began, asked=30.0)
     await until(lambda: store.pools[POOL]["generation"] == 1)
     await until(lambda: rate_of(second)._generation == 1)
 
@@ -175,7 +175,7 @@ async def test_a_refusal_in_the_middle_of_a_lease_stops_the_lease() -> None:
     store.entered.clear()
     rate_of(pace)._event.set()
     await asyncio.to_thread(store.entered.wait, 10)
-    pace.leave(Sign.THROTTLED, now=CLOCK.now(), began=began)
+    pace.leave(sign=Sign.THROTTLED, now=CLOCK.now(), began=began)
     leases = store.leases
     store.go_on.set()
     await until(lambda: store.leases > leases)
@@ -324,7 +324,7 @@ async def test_a_lesson_that_does_not_reach_the_store_counts() -> None:
         await call(pace)
     began = await start(pace)
     store.go_on.clear()
-    pace.leave(Sign.THROTTLED, now=CLOCK.now(), began=began, asked=30.0)
+    pace.leave(sign=Sign.THROTTLED, now=CLOCK.now(), began=began, asked=30.0)
     store.go_on.set()
     await until(lambda: rate_of(pace)._found is not None)
     store.is_lost = True
@@ -406,7 +406,7 @@ async def test_the_pool_knows_what_a_member_does_not() -> None:
     began = await start(pace)
     pace.tell(HeaderLimit(limit=10, remaining=0, reset=60, length=60), CLOCK.now())
     pace.resume(1.0, 10.0, CLOCK.now())
-    pace.leave(Sign.NOTHING, now=CLOCK.now(), began=began)
+    pace.leave(sign=Sign.NOTHING, now=CLOCK.now(), began=began)
     await call(pace, lane=Lane.BATCH)
 
     assert pace.snapshot().rate == 1000

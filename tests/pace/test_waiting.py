@@ -279,10 +279,12 @@ def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread
     pace = Pace()
     for _ in range(10):
         assert pace.enter(0.0)
-        pace.leave(Sign.FAILED, now=0.0, began=0.0)
+        pace.leave(sign=Sign.FAILED, now=0.0, began=0.0)
     for probe in range(7):
         assert pace.enter(100.0 * (probe + 1), Lane.BATCH)
-        pace.leave(Sign.FAILED, lane=Lane.BATCH, now=100.0 * (probe + 1), began=100.0 * (probe + 1))
+        pace.leave(
+            sign=Sign.FAILED, lane=Lane.BATCH, now=100.0 * (probe + 1), began=100.0 * (probe + 1)
+        )
 
     async def scenario() -> None:
         offset = 700.0 - anyio.current_time()
@@ -326,7 +328,7 @@ def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
     async def scenario() -> None:
         pace = Pace()
         pace.enter(anyio.current_time())
-        pace.leave(Sign.THROTTLED, now=anyio.current_time())
+        pace.leave(sign=Sign.THROTTLED, now=anyio.current_time())
         await acquire_slot(pace, CLOCK, Lane.BATCH)
         looked = anyio.current_time()
 

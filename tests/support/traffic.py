@@ -162,7 +162,7 @@ class Caller:
     def _end(self, number: int) -> None:
         sign, now = _SIGNS[number], self.world.now
         asked = None if sign is Sign.ANSWERED else self.server.retry_after
-        self.pace.leave(sign, lane=self.lane, now=now, began=self._began, asked=asked)
+        self.pace.leave(sign=sign, lane=self.lane, now=now, began=self._began, asked=asked)
         if sign is Sign.ANSWERED:
             self.done += 1
             self.world.after(self.rest, self.call)

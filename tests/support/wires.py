@@ -25,6 +25,7 @@ from sunshine_async._http.messages import (
     StreamedBody,
     Timeout,
     Wire,
+    reply_to,
 )
 from sunshine_async._http.pool import Pool, SocketWire
 
@@ -87,12 +88,9 @@ async def call(
     **timeouts: float | None,
 ) -> Response | Failure:
     """Send a request that has what a test says, and all the time that it needs."""
-    return await wire.send(
-        Request(method, target, body),
-        headers,
-        timeout=evolve(timeout, **timeouts),
-        progress=progress or SendProgress(),
-    )
+    limits = evolve(timeout, **timeouts)
+    request = Request(method, target, body)
+    return await reply_to(wire.send(request, headers, limits, progress or SendProgress()))
 
 
 async def body_of(wire: Wire) -> bytes:
