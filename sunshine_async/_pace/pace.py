@@ -112,9 +112,8 @@ class Pace(Slots):
 
     def leave(
         self,
-        sign: Sign = Sign.ANSWERED,
-        *,
         lane: Lane = Lane.INTERACTIVE,
+        sign: Sign = Sign.ANSWERED,
         now: float | None = None,
         began: float | None = None,
         asked: float | None = None,
@@ -385,12 +384,13 @@ class Pace(Slots):
         return min(missing / rate, RECHECK if grows else inf)
 
     def _start(self, lane: Lane) -> None:
-        self._tokens -= 1.0  # an integer costs 140 instructions more
+        Slots._start(self, lane)  # noqa: SLF001 - `super` costs 1,000 instructions
+        if self._is_bounded or self._adaptive.is_active:  # else a later bound would have to pay
+            self._tokens -= 1.0  # an integer costs 140 instructions more
         if self.shared_rate is not None:
             self.shared_rate.take(lane)
         if self._adaptive.is_active and self._adaptive.is_refused:
             self._adaptive.begin_probe(self._latest)
-        Slots._start(self, lane)  # noqa: SLF001 - `super` costs 1,000 instructions
 
     def _wake_batch(self) -> None:
         """Wake the first batch's call, whose timer may be too late now."""

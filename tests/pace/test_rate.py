@@ -3,6 +3,7 @@
 import pytest
 
 from sunshine_async import Lane, Pace
+from sunshine_async._pace.evidence import HeaderLimit
 from sunshine_async._pace.pace import Sign
 from sunshine_async._pace.rate import AdaptiveRate, Curve
 from sunshine_async._pace.slots import Waiter
@@ -33,7 +34,7 @@ def end(
 ) -> None:
     """Let *pace* see an attempt that began a hair before it ended."""
     pace._start(lane)
-    pace.leave(sign, lane=lane, now=now, began=now - 0.001, asked=asked)
+    pace.leave(sign=sign, lane=lane, now=now, began=now - 0.001, asked=asked)
 
 
 def rate_of(pace: Pace, now: float) -> float | None:
@@ -53,6 +54,26 @@ class TestRate:
         assert rate_of(pace, now) is None
         assert all(pace.enter(now) for _ in range(100))
 
+    @pytest.mark.parametrize("again", ["resume", "headers", "refusal"])
+    def test_calls_that_nothing_bounds_cost_a_later_bound_nothing(self, again: str) -> None:
+        """After a forgotten limit and many calls without one, a new limit holds from its start."""
+        pace = Pace()
+        now = answers(pace, rate=100, seconds=3, began=0.0)
+        end(pace, Sign.THROTTLED, now)
+        end(pace, Sign.ANSWERED, now + 1)
+        now += 400
+        assert rate_of(pace, now) is None
+        now = answers(pace, rate=100, seconds=60, began=now)
+
+        if again == "resume":
+            pace.resume(5.0, 0.0, now)
+        elif again == "headers":
+            pace.tell(HeaderLimit(300.0, 200.0, 60.0, 60.0), now)
+        else:
+            end(pace, Sign.THROTTLED, now)
+
+        assert pace.enter(now + 1.0)
+
     @pytest.mark.parametrize("asked", [None, 0.0, 2.0])
     def test_a_refusal_takes_it_below_what_was_accepted(self, asked: float | None) -> None:
         """After a 429 it is 90 % of what was accepted, and all pause if that was asked."""
@@ -71,7 +92,7 @@ class TestRate:
         """A declared rate holds whatever is refused in between."""
         pace = Pace(rate=1, burst=1)
         assert pace.enter(10.0)
-        pace.leave(Sign.THROTTLED, now=10.1, began=10.0)
+        pace.leave(sign=Sign.THROTTLED, now=10.1, began=10.0)
 
         assert not pace.enter(10.3)
         assert not pace.enter(10.9)
@@ -91,7 +112,7 @@ class TestRate:
             looks.append(now - start)
             assert not pace.enter(now)
             now += 0.05
-            pace.leave(Sign.THROTTLED, now=now, began=now - 0.05)
+            pace.leave(sign=Sign.THROTTLED, now=now, began=now - 0.05)
         assert looks == sorted(looks)
         assert sum(looks) < 1
 
@@ -110,7 +131,7 @@ class TestRate:
         end(pace, Sign.THROTTLED, 10.0)
         assert pace.enter(10.2)
         assert not pace.enter(10.3)
-        pace.leave(Sign.NOTHING, now=10.4, began=10.2)
+        pace.leave(sign=Sign.NOTHING, now=10.4, began=10.2)
 
         assert pace.enter(10.4)
 
@@ -120,7 +141,7 @@ class TestRate:
         assert pace.enter(9.8)
         end(pace, Sign.THROTTLED, 10.0)
         assert pace.enter(10.2)
-        pace.leave(Sign.NOTHING, now=10.3, began=9.8)
+        pace.leave(sign=Sign.NOTHING, now=10.3, began=9.8)
 
         assert not pace.enter(10.3)
         assert pace.enter(11.2)
@@ -131,7 +152,7 @@ class TestRate:
         end(pace, Sign.THROTTLED, 10.0)
         assert pace.enter(10.2)
         assert not pace.enter(10.3)
-        pace.leave(Sign.READ, now=10.4, began=10.2)
+        pace.leave(sign=Sign.READ, now=10.4, began=10.2)
 
         assert pace.enter(10.4)
         assert pace.enter(10.4)
@@ -387,7 +408,7 @@ class TestLoad:
         pace = Pace()
         assert all(pace.enter(0.0, Lane.BATCH) for _ in range(20))
         for _ in range(5):
-            pace.leave(Sign.FAILED, lane=Lane.BATCH, now=1.0, began=0.0)
+            pace.leave(sign=Sign.FAILED, lane=Lane.BATCH, now=1.0, began=0.0)
 
         assert pace.snapshot().batch_places == 10
         assert not pace.enter(1.0, Lane.BATCH)
@@ -416,9 +437,9 @@ class TestLoad:
         before = pace.snapshot(50.0)
         for _ in range(50):
             pace._start(Lane.BATCH)
-            pace.leave(Sign.NOTHING, lane=Lane.BATCH, now=50.0, began=0.0)
+            pace.leave(sign=Sign.NOTHING, lane=Lane.BATCH, now=50.0, began=0.0)
             pace._start(Lane.BATCH)
-            pace.leave(Sign.FAILED, lane=Lane.BATCH)
+            pace.leave(sign=Sign.FAILED, lane=Lane.BATCH)
 
         assert pace.snapshot(50.0) == before
 
@@ -460,7 +481,7 @@ class TestHold:
             waits.append(wait)
             assert pace.ask(waiter, now) == 0
             assert not pace.enter(now + 60, Lane.BATCH)
-            pace.leave(Sign.FAILED, lane=Lane.BATCH, now=now, began=now)
+            pace.leave(sign=Sign.FAILED, lane=Lane.BATCH, now=now, began=now)
 
         assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30])
 
@@ -527,10 +548,10 @@ class TestHold:
         for _ in range(3):
             assert pace.enter(161.0, Lane.BATCH)
             assert not pace.enter(161.0, Lane.BATCH)
-            pace.leave(Sign.FAILED, lane=Lane.BATCH, now=161.0, began=161.0)
+            pace.leave(sign=Sign.FAILED, lane=Lane.BATCH, now=161.0, began=161.0)
         assert pace.enter(161.0, Lane.BATCH)
 
-        pace.leave(Sign.THROTTLED, lane=Lane.BATCH, now=162.0, began=161.0)
+        pace.leave(sign=Sign.THROTTLED, lane=Lane.BATCH, now=162.0, began=161.0)
         assert not pace.gave_up
 
     @pytest.mark.parametrize("seconds", [-1, float("nan")])
