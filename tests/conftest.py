@@ -3,15 +3,23 @@
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Generator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from support.forking import INSTANT, Command, forking
 from support.postgres import PostgresServer, postgres_server
 from support.size import CASES, set_size, sized, some
+
+import sunshine_async
+from sunshine_async._calls import transport
+from sunshine_async.errors import SunshineError
+
+PACKAGE = Path(sunshine_async.__file__).parent
 
 JOBS = count()
 """Numbers of journals in a database."""
@@ -153,3 +161,22 @@ def path(tmp_path: Path) -> Path:
 def file(tmp_path: Path) -> Path:
     """Return where the users of a test are."""
     return tmp_path / "users.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def no_hidden_mistakes(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Fail a test in which a mistake in the library's code became the outcome of a call."""
+    mistakes: list[SunshineError] = []
+    turn_into_ours = transport._unexpected_error
+
+    def watched(error: Exception, *rest: Any) -> SunshineError:
+        made = turn_into_ours(error, *rest)
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        place = Path(frame.f_code.co_filename)
+        if PACKAGE in place.parents and place.name != "testing.py":  # which raises a test's errors
+            mistakes.append(made)
+        return made
+
+    monkeypatch.setattr(transport, "_unexpected_error", watched)
+    yield
+    assert not mistakes

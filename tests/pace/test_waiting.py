@@ -342,7 +342,7 @@ def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
             for _ in range(ahead):
                 others.start_soon(partial(acquire_slot, pace, CLOCK, lane, again=True))
             await sleep(0.05)
-            pace.leave(end, lane=Lane.BATCH, now=anyio.current_time(), began=looked)
+            pace.leave(sign=end, lane=Lane.BATCH, now=anyio.current_time(), began=looked)
             await settled()
             others.cancel_scope.cancel()
 
