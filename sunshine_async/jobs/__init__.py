@@ -125,7 +125,7 @@ from sunshine_async.jobs.recovery import UnsettledError
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
 from sunshine_async.jobs.tasks import DIXA, SERVICES, SMOOCH, SUNSHINE
 from sunshine_async.jobs.tasks.task import Mode, Service
-from sunshine_async.journal import JournalError
+from sunshine_async.journal import JournalError, JournalInUseError
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows
 
 __all__ = [
@@ -140,6 +140,7 @@ __all__ = [
     "FilePart",
     "Job",
     "JournalError",
+    "JournalInUseError",
     "JournaledJob",
     "LastingJob",
     "Latencies",

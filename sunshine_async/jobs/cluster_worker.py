@@ -21,7 +21,8 @@ from sunshine_async.jobs.cluster import HEARTBEAT, QUEUE, TASK, Cluster
 from sunshine_async.jobs.cluster_part import PartRunner, Verdict, explain
 from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.report import Ending
-from sunshine_async.journal import JournalError
+from sunshine_async.journal import JournalInUseError
+from sunshine_async.journal.file import LOCKED
 from sunshine_async.journal.lease import LeaseState
 from sunshine_async.journal.places import open_journal
 from sunshine_async.journal.sql import ERROR_REASONS
@@ -123,10 +124,8 @@ class ClusterWorker:
         place = journal_of(self.cluster.place, number, index)
         try:
             journal = await to_thread.run_sync(open_journal, place)
-        except JournalError as error:
-            if ERROR_REASONS["locked"] not in str(error):
-                raise
-            reason = f"the journal {ERROR_REASONS['locked']}"  # another worker has the part
+        except JournalInUseError:  # another worker has the part
+            reason = f"the journal {ERROR_REASONS[LOCKED]}"
             await self._pass_on(reason)
             return reason
         try:

@@ -23,7 +23,7 @@ import psycopg
 from attrs import frozen
 
 from sunshine_async.journal import postgres_sql, sql
-from sunshine_async.journal.database import VERSION, JournalError
+from sunshine_async.journal.database import VERSION, JournalError, JournalInUseError
 from sunshine_async.journal.job_journal import JobJournal, Statement
 from sunshine_async.journal.lease import PATIENCE, JournalLease, now
 from sunshine_async.journal.postgres_database import (
@@ -157,9 +157,9 @@ class _Queries(JournalQueries):
         if not exists:
             self._fail("isn't there: check the database, and the name of the job in the URL")
 
-    def _fail(self, reason: str) -> NoReturn:
+    def _fail(self, reason: str, kind: type[JournalError] = JournalError) -> NoReturn:
         message = f"{self.name} {reason}"
-        raise JournalError(message)
+        raise kind(message)
 
 
 class PostgresReader(_Queries):
@@ -267,7 +267,7 @@ class PostgresJournal(_Queries, JobJournal):
             if seen is None:
                 seen, first_look = owner, now()
             if seen != owner:
-                self._fail(sql.ERROR_REASONS["locked"])
+                self._fail(sql.ERROR_REASONS["locked"], JournalInUseError)
             time.sleep(min(_POLL, owner.lease))
 
     def _try_to_take(

@@ -24,6 +24,7 @@ from sunshine_async.journal import (
     State,
     Update,
 )
+from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.journal.stream import (
     _BY_CERTAINTY,
     _BY_LINE,
@@ -219,6 +220,13 @@ class TestRefusals:
         with pytest.raises(JournalError, match="the disk is full"):
             journal.add([SourceRow(n, "key" * 100, b"") for n in range(2000)])
         assert states(journal) == {1: State.WAITING}
+
+    @pytest.mark.parametrize("word", [word for word in ERROR_REASONS if word != "old"])
+    def test_a_word_that_tells_nothing(self, journal: Journal, word: str) -> None:
+        """The code of an error tells the cause, whatever words are in SQLite's text."""
+        with pytest.raises(JournalError, match=f"can't be used: no such column: {word}") as caught:
+            journal._fetch_all(f"SELECT [{word}]")
+        assert type(caught.value) is JournalError
 
     def test_an_error_of_another_kind(self, journal: Journal) -> None:
         """Whatever SQLite says is said as an error of the journal."""

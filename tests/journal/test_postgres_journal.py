@@ -28,6 +28,7 @@ from sunshine_async.journal import (
     REACH,
     VERSION,
     JournalError,
+    JournalInUseError,
     JournalRow,
     LeaseState,
     Rules,
@@ -155,7 +156,7 @@ def test_a_journal_in_use(journal: PostgresJournal, journal_url: str, reader: An
     assert not reader.running
     with closing(PostgresJournal(place)) as owner:
         assert reader.running
-        with pytest.raises(JournalError, match="is in use by another process"):
+        with pytest.raises(JournalInUseError, match="is in use by another process"):
             PostgresJournal(place)
         owner.add(lines("a"))
         assert states(reader) == {1: State.WAITING}
@@ -168,7 +169,7 @@ def test_the_clock_of_the_server_is_set(journal_url: str, hours: int) -> None:
     set_clock = f"UPDATE owner SET seen_at = seen_at + make_interval(hours => {-hours})"  # noqa: S608
     with closing(PostgresJournal(place_at(f"{journal_url}&lease=1"))) as owner:
         execute(journal_url, set_clock)
-        with pytest.raises(JournalError, match="is in use by another process"):
+        with pytest.raises(JournalInUseError, match="is in use by another process"):
             opened(journal_url)
         owner.add(lines("a"))
         kill(owner)
@@ -188,7 +189,7 @@ def test_an_owner_that_renews_at_the_last_moment(
             UPDATE owner SET lease = '60', seen_at = clock_timestamp(); RETURN NULL; END $$""",
         "CREATE TRIGGER renewed BEFORE DELETE ON owner FOR EACH ROW EXECUTE FUNCTION renew()",
     )
-    with pytest.raises(JournalError, match="is in use by another process"):
+    with pytest.raises(JournalInUseError, match="is in use by another process"):
         opened(journal_url)
 
 
