@@ -127,7 +127,7 @@ class _Connector(PsycopgConnector):
             except exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, RaiseException):
                     return
-                if self.stopped or not isinstance(error.__cause__, psycopg.OperationalError):
+                if self.stopped or not is_away(error):
                     raise  # of a stopped worker: the queue returns the task
                 self.note_failure(error)
             else:
@@ -135,11 +135,11 @@ class _Connector(PsycopgConnector):
                 return
             await anyio.sleep(PAUSE)
 
-    def note_failure(self, error: exceptions.ConnectorException) -> None:
+    def note_failure(self, error: Exception) -> None:
         """Note *error*, once until a write succeeds."""
         if not (self._is_away or self.stopped):
             self._is_away = True
-            self.note(f"Trying again: the database {_reason_of(error, 'The worker goes on')}")
+            self.note(f"Trying again: the database {explain_failure(error, 'The worker goes on')}")
 
 
 class _Jobs(JobManager):
@@ -341,11 +341,16 @@ async def _reporting(place: PostgresPlace, act: Callable[[], Awaitable[T]]) -> T
     try:
         return await act()
     except (psycopg.Error, exceptions.ConnectorException) as error:
-        message = f"{place} {_reason_of(error, 'Run the same command again')}"
+        message = f"{place} {explain_failure(error, 'Run the same command again')}"
     raise ConfigurationError(message)  # here: the frames of the error have the password
 
 
-def _reason_of(error: Exception, goes_on: str) -> str:
+def is_away(error: Exception) -> bool:
+    """Return True for an *error* of the database, or of the queue, that passes by itself."""
+    return isinstance(error.__cause__ or error, psycopg.OperationalError)
+
+
+def explain_failure(error: Exception, goes_on: str) -> str:
     """Return the reason of an *error* of the database or the queue in words."""
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     if isinstance(cause, psycopg.Error):

@@ -16,18 +16,17 @@ from typing import Final
 import psycopg
 from anyio import to_thread
 from attrs import define, evolve, field, frozen
+from procrastinate import exceptions
 
 from sunshine_async._calls.client import Client
 from sunshine_async.errors import ConfigurationError, SunshineError
-from sunshine_async.jobs.cluster import Cluster
+from sunshine_async.jobs.cluster import Cluster, explain_failure
 from sunshine_async.jobs.cluster_plan import ClusterPlan
 from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob, app_of
 from sunshine_async.jobs.report import Cause, Ending
 from sunshine_async.jobs.tasks import SERVICES
 from sunshine_async.journal import JobJournal
-from sunshine_async.journal.postgres_database import reason_of
-from sunshine_async.journal.postgres_sql import REASONS
 from sunshine_async.rows import SourceError
 
 _OTHER_TARGET: Final = (
@@ -160,8 +159,8 @@ def explain(error: Exception) -> str:
     match error:
         case SunshineError():
             return str(error)
-        case psycopg.Error():
-            return f"the database {reason_of(error, REASONS, goes_on='The part goes on')}"
+        case psycopg.Error() | exceptions.ConnectorException():
+            return f"the database {explain_failure(error, 'The part goes on')}"
         case OSError():
             subject = f"{error.filename} can't be used on this machine"
             if error.filename is None:

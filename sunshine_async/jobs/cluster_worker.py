@@ -5,9 +5,9 @@ engine, Procrastinate. `PartRunner` runs the job of a part.
 """
 
 import platform
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import anyio
 from anyio import to_thread
@@ -17,15 +17,16 @@ from procrastinate.worker import Worker
 
 from sunshine_async._calls.client import Client
 from sunshine_async.errors import SunshineError
-from sunshine_async.jobs.cluster import HEARTBEAT, QUEUE, TASK, Cluster
+from sunshine_async.jobs.cluster import HEARTBEAT, QUEUE, TASK, Cluster, is_away
 from sunshine_async.jobs.cluster_part import PartRunner, Verdict, explain
 from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.report import Ending
 from sunshine_async.journal import JournalInUseError
-from sunshine_async.journal.file import LOCKED
 from sunshine_async.journal.lease import LeaseState
 from sunshine_async.journal.places import open_journal
-from sunshine_async.journal.sql import ERROR_REASONS
+
+LOST: Final = "the parts of lost workers can't be returned to the queue"
+UNCOUNTED: Final = "the rows not done can't be counted"
 
 
 class TryAgainError(SunshineError):
@@ -67,8 +68,8 @@ class ClusterWorker:
         app.task(name=TASK, queue=QUEUE, retry=RetryStrategy(wait=round(pause)))(self.run_part)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._return_lost_parts)
-                tasks.start_soon(self._watch_failures)
+                tasks.start_soon(self._repeat, self._return_lost_parts, self.heartbeat / 6, LOST)
+                tasks.start_soon(self._repeat, self._runner.count_failures, pause, UNCOUNTED)
                 while not self.stopped:
                     self._worker = Worker(
                         app, queues=[QUEUE], install_signal_handlers=False, listen_notify=False,
@@ -84,7 +85,12 @@ class ClusterWorker:
                 tasks.cancel_scope.cancel()
         finally:
             await self._runner.aclose()
-        self._check()
+        if self._failure:
+            message = (
+                f"this worker can run no part: {self._failure}. The parts are left for other "
+                "workers. Mend the cause, and start the worker again"
+            )
+            raise WorkerError(message)
 
     def stop(self) -> None:
         """Take no more parts; let the calls of the running part end, and give back the part.
@@ -125,7 +131,7 @@ class ClusterWorker:
         try:
             journal = await to_thread.run_sync(open_journal, place)
         except JournalInUseError:  # another worker has the part
-            reason = f"the journal {ERROR_REASONS[LOCKED]}"
+            reason = "the journal is in use by another process"
             await self._pass_on(reason)
             return reason
         try:
@@ -151,15 +157,6 @@ class ClusterWorker:
             await self._leave(number, index, reason)
         return reason
 
-    def _check(self) -> None:
-        """Raise `WorkerError` if no part can be run."""
-        if self._failure:
-            message = (
-                f"this worker can run no part: {self._failure}. The parts are left for other "
-                "workers. Mend the cause, and start the worker again"
-            )
-            raise WorkerError(message)
-
     def _tell(self, ending: Ending, reason: str | None) -> None:
         self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
 
@@ -176,20 +173,23 @@ class ClusterWorker:
         self._left = reason
         await anyio.sleep(self.cluster.pause)
 
-    async def _watch_failures(self) -> None:
-        """Count the rows not done of all workers, now and then."""
+    async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float, trouble: str) -> None:
+        """Call *act* again and again; note each kind of failure as *trouble*, once until a success."""
+        noted = set[str]()
         while True:
-            await anyio.sleep(self.cluster.pause)
-            with suppress(Exception):  # the part has the reason, if the count fails at the end
-                await self._runner.count_failures()
+            await anyio.sleep(pause)
+            try:
+                await act()
+                noted.clear()
+            except Exception as error:  # noqa: BLE001 - of any kind: the worker goes on
+                if is_away(error):
+                    self.cluster.connector.note_failure(error)
+                elif (reason := explain(error)) not in noted:
+                    noted.add(reason)
+                    self.note(f"Trying again: {trouble}: {reason}")
 
     async def _return_lost_parts(self) -> None:
-        """Return the parts of killed and stopped workers to the queue, now and then."""
-        jobs = self.cluster.app.job_manager
-        while True:
-            await anyio.sleep(self.heartbeat / 6)
-            with suppress(Exception):  # another worker was faster, say
-                for job in await jobs.get_stalled_jobs(
-                    queue=QUEUE, seconds_since_heartbeat=self.heartbeat
-                ):
-                    await jobs.retry_job(job)
+        """Return the parts of killed and stopped workers to the queue."""
+        jobs, seconds = self.cluster.app.job_manager, self.heartbeat
+        for job in await jobs.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=seconds):
+            await jobs.retry_job(job)

@@ -35,12 +35,19 @@ from sunshine_async.jobs import Ending, JournalError, Mode
 from sunshine_async.jobs.cluster import Cluster, open_cluster
 from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of
 from sunshine_async.jobs.cluster_reader import open_import
-from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError
+from sunshine_async.jobs.cluster_worker import LOST, ClusterWorker, TryAgainError
 from sunshine_async.jobs.options import Duplicates
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
 
 ROWS = sized(600, 60)
+REFUSE_RETURNS = """CREATE SEQUENCE returns;
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM nextval('returns');
+        RAISE insufficient_privilege USING MESSAGE = 'for jane@example.org';
+    END $$;
+    CREATE TRIGGER refusal BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW
+        WHEN (OLD.status = 'doing' AND NEW.status = 'todo') EXECUTE FUNCTION refuse()"""
 
 
 async def test_workers_share_an_import(cluster: Cluster, emulator: Emulator, file: Path) -> None:
@@ -257,6 +264,28 @@ async def test_the_part_of_a_lost_worker_returns(
     async with working(cluster.place, emulator.transport(), heartbeat=0.6):
         report = await done(cluster, plan_of(file, into=2))
     assert report.done == 9
+
+
+@pytest.mark.slow
+async def test_the_part_of_a_lost_worker_that_cannot_be_returned(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """The worker says once why the part stays lost, and returns the part once the cause is mended."""
+    write(file, people(9))
+    plan = plan_of(file, into=1)
+    await cluster.submit(plan)
+    async with cluster.connection() as connection:
+        await connection.execute("UPDATE procrastinate_jobs SET status = 'doing'")
+        await connection.execute(REFUSE_RETURNS)
+    async with working(cluster.place, emulator.transport(), heartbeat=0.6) as (_, notes):
+        while await rows_in(cluster, "SELECT last_value FROM returns") < [(3,)]:
+            pass
+        async with cluster.connection() as connection:
+            await connection.execute("DROP TRIGGER refusal ON procrastinate_jobs")
+        report = await done(cluster, plan)
+    assert report.done == 9
+    [told] = [note for note in notes if "Trying again" in note]
+    assert told.startswith(f"Trying again: {LOST}: the database can't be used: the user lacks")
 
 
 async def test_a_worker_that_counts_as_gone_begins_anew(
