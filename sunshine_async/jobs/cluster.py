@@ -36,8 +36,13 @@ from sunshine_async.jobs.cluster_plan import (
     ClusterPlan,
 )
 from sunshine_async.jobs.report import Ending
-from sunshine_async.journal.postgres_database import Address, ascii_text, plain_text, reason_of
-from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_database import (
+    Address,
+    PostgresPlace,
+    ascii_text,
+    plain_text,
+    reason_of,
+)
 from sunshine_async.journal.postgres_sql import REASONS
 
 T = TypeVar("T")
@@ -47,7 +52,7 @@ TASK: Final = "sunshine_async.run_part"
 PAUSE: Final = 1.0  # seconds
 HEARTBEAT: Final = 30.0
 """Seconds without a heartbeat after which the part of a worker goes to other workers."""
-_PATIENCE: Final = 5.0  # seconds for a connection
+_PATIENCE, _MOMENT = 5.0, 1.0  # seconds for a connection; the same for a worker that is stopped
 _APPLICATION: Final = "sunshine-async cluster"
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
 _HAS_QUEUE: Final = "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
@@ -119,21 +124,26 @@ class _Connector(PsycopgConnector):
         self.note: Callable[[str], None] = _ignore
         self.stopped = False
         self._is_away = False
+        self._has_left = False
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
-        while True:
+        is_written = False
+        while not (is_written or self._has_left):
             try:
                 await super().execute_query_async(query, **arguments)
+                is_written, self._is_away = True, False
             except exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, RaiseException):
                     return
-                if self.stopped or not is_away(error):
-                    raise  # of a stopped worker: the queue returns the task
+                if not is_away(error):
+                    raise
                 self.note_failure(error)
-            else:
-                self._is_away = False
-                return
-            await anyio.sleep(PAUSE)
+                self._has_left = self.stopped  # other workers return the task
+                await anyio.sleep(PAUSE * (not self.stopped))
+
+    def leave(self) -> None:
+        """Wait for a database that is away no longer than a moment: the worker is stopped."""
+        self.stopped, self.pool.timeout = True, _MOMENT
 
     def note_failure(self, error: Exception) -> None:
         """Note *error*, once until a write succeeds."""

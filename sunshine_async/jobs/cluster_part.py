@@ -26,7 +26,7 @@ from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob, app_of
 from sunshine_async.jobs.report import Cause, Ending
 from sunshine_async.jobs.tasks import SERVICES
-from sunshine_async.journal import JobJournal
+from sunshine_async.journal import JobJournal, JournalAwayError
 from sunshine_async.rows import SourceError
 
 _OTHER_TARGET: Final = (
@@ -47,11 +47,18 @@ class Verdict(Enum):
 
 VERDICTS: Final[Mapping[type[Exception], Verdict]] = {
     psycopg.OperationalError: Verdict.AGAIN,  # the database is away
+    JournalAwayError: Verdict.AGAIN,
     SourceError: Verdict.ENDED,  # a file that was changed
     ConfigurationError: Verdict.HOPELESS,
     OSError: Verdict.LEFT,  # the file, or the disk
 }
 """Verdicts by the first kind that fits; an error of another kind ends the part."""
+_OF_CAUSES: Final[Mapping[Cause, Verdict]] = {
+    Cause.JOB: Verdict.ENDED,
+    Cause.DATABASE: Verdict.AGAIN,
+    Cause.SERVICE: Verdict.HOPELESS,
+}
+"""Verdicts on a part whose job gave up."""
 
 
 @frozen
@@ -112,8 +119,8 @@ class PartRunner:
         verdict = Verdict.ENDED
         if report.ending is Ending.STOPPED:
             verdict = Verdict.AGAIN
-        elif report.ending is Ending.GAVE_UP and job.cause is Cause.SERVICE:
-            verdict = Verdict.HOPELESS
+        elif report.ending is Ending.GAVE_UP:
+            verdict = _OF_CAUSES[job.cause]
         return PartResult(verdict, report.ending, report.reason)
 
     async def count_failures(self) -> None:

@@ -16,7 +16,7 @@ from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.jobs.partition import FilePart
 from sunshine_async.jobs.report import Ending
 from sunshine_async.jobs.tasks.task import Mode
-from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_database import PostgresPlace
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
 """One process at a time makes tables."""

@@ -32,8 +32,8 @@ from sunshine_async.jobs.source import (
 )
 from sunshine_async.jobs.timeline import Timeline, parallel, read_timeline
 from sunshine_async.journal import Found, JournalError, State
-from sunshine_async.journal.postgres_database import reason_of
-from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReader
+from sunshine_async.journal.postgres_database import PostgresPlace, reason_of
+from sunshine_async.journal.postgres_journal import PostgresReader
 from sunshine_async.journal.postgres_sql import REASONS, RUNNING
 from sunshine_async.journal.reader import PAGE, read_pages
 from sunshine_async.journal.sql import SELECT_TIMELINES

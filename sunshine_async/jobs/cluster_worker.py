@@ -95,9 +95,11 @@ class ClusterWorker:
     def stop(self) -> None:
         """Take no more parts; let the calls of the running part end, and give back the part.
 
-        A worker that is idle ends within seconds, also while the database is away.
+        While the database is away too, the worker ends seconds after the grace of the job. The part
+        then goes to other workers like that of a killed worker.
         """
-        self.stopped = self.cluster.connector.stopped = True
+        self.stopped = True
+        self.cluster.connector.leave()
         if self._worker is not None:
             self._worker.stop()  # type: ignore[no-untyped-call]
         self._runner.stop()
@@ -121,7 +123,7 @@ class ClusterWorker:
         """Run a part; return the reason to call again, or None at the end of the part."""
         found = await self.cluster.plan(number, index)
         if found is None:
-            self._tell(Ending.GAVE_UP, "the database has no such import any more")
+            self._tell(Ending.GAVE_UP.value, "the database has no such import any more")
             return None
         plan, has_ended = found
         if has_ended:  # by an earlier task
@@ -143,13 +145,13 @@ class ClusterWorker:
             await to_thread.run_sync(journal.close)
         verdict, reason = result.verdict, result.reason or result.verdict.value
         if not has_part:
-            self.note(f"Left to other workers: {self._name}")
+            self._tell("left to other workers", result.reason)
         elif verdict is Verdict.ENDED:
             await self.cluster.end(number, index, plan, result.ending, result.reason)
-            self._tell(result.ending, result.reason)
+            self._tell(result.ending.value, result.reason)
             return None
         elif verdict is Verdict.AGAIN:
-            self._tell(Ending.STOPPED, result.reason)
+            self._tell(Ending.STOPPED.value, result.reason)
         else:
             if verdict is Verdict.HOPELESS:
                 self._failure = self._left = reason
@@ -157,8 +159,8 @@ class ClusterWorker:
             await self._leave(number, index, reason)
         return reason
 
-    def _tell(self, ending: Ending, reason: str | None) -> None:
-        self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
+    def _tell(self, ending: str, reason: str | None) -> None:
+        self.note(f"{ending.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
 
     async def _leave(self, number: int, index: int, reason: str) -> None:
         """Leave a part to other workers: tell the reason here and in the database."""

@@ -33,6 +33,10 @@ class JournalInUseError(JournalError):
     """Another process has the journal; try again once that process has ended."""
 
 
+class JournalAwayError(JournalError):
+    """The database of the journal can't be reached; the same, later, finds what was written."""
+
+
 class SingleProcessDatabase(DatabaseFile):
     """The database at *path*, created where the file is missing, unless *must_exist* is set.
 

@@ -38,7 +38,7 @@ from sunshine_async.jobs.cluster_reader import open_import
 from sunshine_async.jobs.cluster_worker import LOST, ClusterWorker, TryAgainError
 from sunshine_async.jobs.options import Duplicates
 from sunshine_async.journal import open_journal
-from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
+from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
 ROWS = sized(600, 60)
 REFUSE_RETURNS = """CREATE SEQUENCE returns;
@@ -340,6 +340,29 @@ async def test_a_worker_is_stopped_while_the_database_is_away(
         await notes.wait_for("Trying again: the database ")
         worker.stop()
     assert len(notes) == 1
+
+
+@pytest.mark.slow
+async def test_a_worker_is_stopped_in_a_part_while_the_database_is_away(
+    cluster: Cluster, emulator: Emulator, postgres: PostgresServer, file: Path
+) -> None:
+    """The worker waits no longer than the grace; another worker goes on, and sends no row twice."""
+    write(file, people(ROWS))
+    slow = Slow(emulator.transport())
+    plan = plan_of(file, into=1, grace=0.1)
+    async with working(cluster.place, slow) as ([worker], notes):
+        await cluster.submit(plan)
+        await slow.begun.wait()
+        await to_thread.run_sync(postgres.stop)
+        worker.stop()
+        slow.go_on.set()
+    assert "part 1 of 1 of users.jsonl" in notes[-1]
+    assert "can't be reached" in notes[-1]
+    await to_thread.run_sync(postgres.start)
+    async with working(cluster.place, emulator.transport(), heartbeat=0.6):
+        report = await done(cluster, plan)
+    assert counts(report) == (ROWS, 0, 0, 0, 0)
+    assert effects(emulator, "sunshine") == {"create": ROWS}
 
 
 async def test_each_absence_of_the_database_is_noted(cluster: Cluster) -> None:

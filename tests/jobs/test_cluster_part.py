@@ -24,7 +24,7 @@ from support.journals import counts, effects, write
 from sunshine_async import BasicAuth, ConfigurationError, SunshineClient
 from sunshine_async._calls.client import Client
 from sunshine_async.emulator import Emulator
-from sunshine_async.jobs import Ending, SourceError
+from sunshine_async.jobs import Ending, JournalAwayError, SourceError
 from sunshine_async.jobs.cluster import Cluster
 from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError, WorkerError
@@ -246,12 +246,15 @@ async def test_an_unforeseen_error_before_the_part(cluster: Cluster, file: Path)
     assert "the database can't be used: UndefinedTable (42P01)" in str(told)
 
 
-async def test_a_part_waits_for_the_database(cluster: Cluster, file: Path) -> None:
+@pytest.mark.parametrize("error", [OperationalError("away"), JournalAwayError("away")])
+async def test_a_part_waits_for_the_database(
+    cluster: Cluster, file: Path, error: Exception
+) -> None:
     """A database that is away ends no part."""
     write(file, people(4))
     number = await cluster.submit(plan_of(file, into=1))
     with pytest.raises(TryAgainError):
-        await ClusterWorker(cluster, fail(OperationalError("away")), print).run_part(number, 0)
+        await ClusterWorker(cluster, fail(error), print).run_part(number, 0)
     assert (await cluster.state(number)).parts == [(None, None)]
 
 

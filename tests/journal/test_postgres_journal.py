@@ -40,8 +40,8 @@ from sunshine_async.journal import (
     place_of,
     postgres_match,
 )
-from sunshine_async.journal.postgres_database import Address
-from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresPlace, PostgresReader
+from sunshine_async.journal.postgres_database import Address, PostgresPlace
+from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresReader
 
 PASSWORD = "pass-word"
 TESTS = str(Path(__file__).parents[1])
