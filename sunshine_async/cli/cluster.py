@@ -120,7 +120,7 @@ async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: P
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     async with _import("jobs.cluster").open_cluster(place) as cluster:
-        number = await cluster.submit(stored)
+        number = await cluster.submit(stored, printer.print_note)
         printer.print_note(_WAITING.format(stored.part.count))
         before: Any = None
         async for state in cluster.watch(number):

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, LiteralString, TypeVar, cast
 
@@ -54,6 +55,11 @@ HEARTBEAT: Final = 30.0
 """Seconds without a heartbeat after which the part of a worker goes to other workers."""
 _PATIENCE, _MOMENT = 5.0, 1.0  # seconds for a connection; the same for a worker that is stopped
 _APPLICATION: Final = "sunshine-async cluster"
+_LOOKS: Final = 3  # at a name that another process has, before a note
+_WAITING: Final = (
+    "Waiting: another process stores an import at {}. This import then goes on with the same rows; for "
+    "other rows name another import in the address: ?job=NAME"
+)
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
 _HAS_QUEUE: Final = "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
 _ADD_IMPORT: Final = """INSERT INTO sunshine_cluster.imports (name, plan) VALUES (%s, %s)
@@ -94,6 +100,10 @@ _ADD_WORKER: Final = """WITH gone AS (DELETE FROM sunshine_cluster.workers
 _COUNT_WORKERS: Final = """SELECT count(*)
     FROM procrastinate_workers JOIN sunshine_cluster.workers USING (id)
     WHERE last_heartbeat > now() - make_interval(secs => %s)"""
+
+
+def _ignore(_: str) -> None:
+    """Note nothing."""
 
 
 @frozen
@@ -175,19 +185,26 @@ class Cluster:
     pause: float = PAUSE
     """Seconds between two looks at the database, and between two attempts at a part."""
 
-    async def submit(self, plan: ClusterPlan) -> int:
+    async def submit(self, plan: ClusterPlan, note: Callable[[str], None] = _ignore) -> int:
         """Store *plan* and the file, and defer the parts; return the id of the import.
 
-        An import with the same name goes on: parts that have ended look for rows to send. Raise
+        An import with the same name goes on: parts that have ended look for rows to send. While
+        another process stores an import with that name, wait, and tell *note* so. Raise
         `ConfigurationError` if *plan* isn't of that import, or if the database can't be reached or
         written: the import is then stored whole, or not at all.
         """
-        return await _reporting(self.place, partial(self._submit, plan))
+        return await _reporting(self.place, partial(self._submit, plan, note))
 
-    async def _submit(self, plan: ClusterPlan) -> int:
+    async def _submit(self, plan: ClusterPlan, note: Callable[[str], None]) -> int:
         async with self.connection() as connection:
             name = self.place.job
-            await connection.execute(LOCK_NAME, (name,))
+            for look in count(1):
+                [(locked,)] = await (await connection.execute(LOCK_NAME, (name,))).fetchall()
+                if locked:
+                    break
+                if look == _LOOKS:
+                    note(_WAITING.format(self.place))
+                await anyio.sleep(self.pause)
             known = await (await connection.execute(SELECT_IMPORT, (name,))).fetchone()
             if known is not None:
                 before = ClusterPlan.from_text(known[1])
@@ -366,7 +383,3 @@ def explain_failure(error: Exception, goes_on: str) -> str:
     if isinstance(cause, psycopg.Error):
         return reason_of(cause, REASONS, goes_on=goes_on)
     return f"can't be used: {type(error).__name__}. Look into the log of the server"
-
-
-def _ignore(_: str) -> None:
-    """Note nothing: no worker runs."""

@@ -20,7 +20,9 @@ from sunshine_async.journal.postgres_database import PostgresPlace
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
 """One process at a time makes tables."""
-LOCK_NAME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('sunshine_cluster ' || %s, 0))"
+LOCK_NAME: Final = (
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('sunshine_cluster ' || %s, 0))"
+)
 """One process at a time gives an import of that name. Others go on: a large file takes long."""
 LOCK_IMPORT: Final = "SELECT FROM sunshine_cluster.imports WHERE id = %s FOR UPDATE"
 HAS_TABLES: Final = "SELECT to_regclass('sunshine_cluster.imports') IS NOT NULL"

@@ -14,6 +14,7 @@ from attrs import evolve
 from procrastinate import exceptions
 from support.clients import sunshine
 from support.clusters import (
+    Notes,
     Slow,
     done,
     people,
@@ -435,12 +436,16 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
 async def test_a_file_that_takes_long_holds_up_no_other_import(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
-    """While a large file travels to the database, other imports begin and end, and workers start."""
+    """While a large file travels to the database, other imports begin and end, and workers start.
+
+    An import with the same name waits, and tells why.
+    """
     write(file, people(9))
     plan, pipe = plan_of(file), file.with_suffix(".pipe")
     os.mkfifo(pipe)
     large = evolve(plan, part=evolve(plan.part, path=str(pipe)))
     other = evolve(cluster, place=evolve(cluster.place, job="large"))
+    notes = Notes()
     sending = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other.submit, large)
@@ -448,7 +453,10 @@ async def test_a_file_that_takes_long_holds_up_no_other_import(
             pass
         async with working(cluster.place, emulator.transport()):
             report = await done(cluster, plan)
+        tasks.start_soon(other.submit, plan, notes.append)
+        await notes.wait_for(f"another process stores an import at {other.place}")
         await to_thread.run_sync(pipe.write_bytes, b"{}")
+    assert len(notes) == 1
     assert counts(report) == (9, 0, 0, 0, 0)
     assert len(await rows_in(cluster, "SELECT * FROM sunshine_cluster.imports")) == 2
 
