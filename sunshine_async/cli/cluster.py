@@ -4,7 +4,7 @@ import logging
 import shlex
 import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -34,13 +34,13 @@ from sunshine_async.cli.report_file import ReportFile, journal_page
 from sunshine_async.cli.run_job import ImportPlan, JobResult
 from sunshine_async.cli.services import ConnectionOptions, find_service
 from sunshine_async.jobs import RowFile, partition
-from sunshine_async.journal import JournalQueries, Place, open_reader
+from sunshine_async.journal import JournalAwayError, JournalQueries, Place, open_reader
 
 _OF_WORKERS: Final = (
     "rate", "pace_address", "base_url", "app_id", "key_id", "secret_file",
 )  # fmt: skip
 """Options of an import that the workers have."""
-_NOISY: Final = ("procrastinate", "psycopg.pool")
+_NOISY: Final = ("procrastinate", "psycopg")
 """Loggers that are silent: the notes say the same, without tracebacks."""
 _EXTRA: Final = "a cluster needs Procrastinate: pip install 'sunshine-async[cluster]'"
 _WAITING: Final = (
@@ -123,20 +123,27 @@ async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: P
         number = await cluster.submit(stored, printer.print_note)
         printer.print_note(_WAITING.format(stored.part.count))
         before: Any = None
-        async for state in cluster.watch(number):
-            for note in _news(state, before, place):
-                printer.print_note(note)
-            before = state
+        while True:
+            async for state in cluster.watch(number, printer.print_note):
+                for note in _news(state, before, place):
+                    printer.print_note(note)
+                before = state
+            with suppress(JournalAwayError):  # the watch waits for the database
+                return await to_thread.run_sync(_report, place, page, printer)
+
+
+def _report(place: Place, page: ReportFile | None, printer: Printer) -> int:
+    """Print the report of the import at *place*, and return the exit status."""
     with closing(_import("jobs.cluster_reader").open_import(place)) as reader:
-        report = await to_thread.run_sync(reader.total)
-        part = reader.plan.part
-        printer.print_report(
-            report, missing=0, file=reader.plan.source, service=part.service, mode=part.mode.value,
-            parts=reader.progress,
-        )  # fmt: skip
-        if page is not None:
-            page.write(journal_page(reader, show_data=page.show_data))
-            printer.print_note(f"Report: {page.path}")
+        report, part = reader.total(), reader.plan.part
+        made = None if page is None else journal_page(reader, show_data=page.show_data)
+    printer.print_report(
+        report, missing=0, file=reader.plan.source, service=part.service, mode=part.mode.value,
+        parts=reader.progress,
+    )  # fmt: skip
+    if page is not None and made is not None:
+        page.write(made)
+        printer.print_note(f"Report: {page.path}")
     return JobResult(report, read=report.rows + report.waiting).status
 
 

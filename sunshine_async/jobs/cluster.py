@@ -11,7 +11,7 @@ more: see `ClusterWorker.run_part`.
 
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -271,17 +271,27 @@ class Cluster:
         parts = [(ending, reason and plain_text(reason)) for ending, reason in found]
         return ClusterState(parts, workers)
 
-    async def watch(self, number: int) -> AsyncIterator[ClusterState]:
+    async def watch(
+        self, number: int, note: Callable[[str], None] = _ignore
+    ) -> AsyncIterator[ClusterState]:
         """Yield the state of an import after each change, until all parts have ended.
 
-        Wait for a database that is away. Raise `ConfigurationError` for a database that can't be
-        read for another reason: the import goes on.
+        Wait for a database that is away, and tell *note* so. Raise `ConfigurationError` for a
+        database that can't be read for another reason: the import goes on.
         """
+        noted = False
 
         async def look() -> ClusterState | None:
-            with suppress(psycopg.OperationalError):  # the import goes on, and so does the watch
-                return await self.state(number)
-            return state
+            nonlocal noted
+            try:
+                found = await self.state(number)
+            except psycopg.OperationalError as error:  # the import goes on, and so does the watch
+                if not noted:
+                    note(f"Waiting: the database {explain_failure(error, 'The import goes on')}")
+                noted = True
+                return state
+            noted = False
+            return found
 
         state: ClusterState | None = None
         while state is None or state.ended < len(state.parts):

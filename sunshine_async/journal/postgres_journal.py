@@ -136,8 +136,9 @@ class PostgresReader(_Queries):
                 return Statements(self._connect()).execute(query, values).fetchall()
             except psycopg.Error as error:
                 reason = reason_of(error, postgres_sql.REASONS, goes_on="Run the same again")
+                kind = JournalAwayError if passes_by_itself(error) else JournalError
             self._disconnect()
-        return self._fail(reason)
+        return self._fail(reason, kind)
 
 
 class _Owner(NamedTuple):

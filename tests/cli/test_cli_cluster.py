@@ -13,14 +13,20 @@ from threading import Event, Thread
 from typing import TypeAlias
 
 import pytest
+from support.clusters import plan_of, working
 from support.forking import Command
 from support.journals import effects, write
 from support.patience import PATIENCE
+from support.postgres import PostgresServer
 from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
+from sunshine_async.cli.cluster import _submit
+from sunshine_async.cli.output import Printer
 from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.journal import place_of
+from sunshine_async.journal.postgres_database import PostgresPlace
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -92,6 +98,32 @@ def test_an_import_by_a_worker(
     exported = call("job", "export", database).stdout.splitlines()
     assert [line.split(",")[0] for line in exported] == ["line", *map(str, range(1, 22))]
     assert exported[1].endswith(",created")
+
+
+@pytest.mark.slow
+async def test_the_database_goes_away_before_the_report(
+    *, database: str, file: Path, emulator: Emulator, postgres: PostgresServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """An import whose parts have ended waits for the database, says so once, and prints the report."""
+    place = place_of(database)
+    assert isinstance(place, PostgresPlace)
+    write(file, [{"externalId": "a"}])
+    notes: list[str] = []
+
+    class Noting(Printer):
+        def print_note(self, note: str) -> None:
+            notes.append(note)
+            if note == "1 of 1 parts have ended.":
+                postgres.stop()
+            elif note.startswith("Waiting"):
+                postgres.start()
+
+    async with working(place, emulator.transport()):
+        assert await _submit(place, plan_of(file, into=1), None, Noting()) == 0
+    assert "The import goes on once the server" in notes[-1]
+    assert len(notes) == 4
+    assert "1 of 1 parts have ended" in words(capsys.readouterr().out)
 
 
 @pytest.mark.slow

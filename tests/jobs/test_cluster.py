@@ -32,7 +32,7 @@ from support.size import sized
 
 from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
-from sunshine_async.jobs import Ending, JournalError, Mode
+from sunshine_async.jobs import Ending, JournalAwayError, Mode
 from sunshine_async.jobs.cluster import Cluster, open_cluster
 from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of
 from sunshine_async.jobs.cluster_reader import open_import
@@ -398,12 +398,14 @@ async def _read(place: PostgresPlace) -> None:
     open_import(place)
 
 
-@pytest.mark.parametrize("act", [_open, _read])
-async def test_a_database_that_is_away(act: Callable[[PostgresPlace], Awaitable[None]]) -> None:
+@pytest.mark.parametrize(("act", "kind"), [(_open, ConfigurationError), (_read, JournalAwayError)])
+async def test_a_database_that_is_away(
+    act: Callable[[PostgresPlace], Awaitable[None]], kind: type[Exception]
+) -> None:
     """The error tells the place and the next step, and nothing shows the password."""
     place = parse_place("postgresql://user:pass-word@127.0.0.1:1/imports?connect_timeout=1")
     assert isinstance(place, PostgresPlace)
-    with pytest.raises((ConfigurationError, JournalError), match="can't be reached") as caught:
+    with pytest.raises(kind, match="can't be reached") as caught:
         await act(place)
     assert "postgresql://user@127.0.0.1:1/imports" in str(caught.value)
     assert leaks(caught.value, "pass-word") == []
@@ -516,13 +518,13 @@ async def test_a_watch_of_a_database_that_cannot_be_read(cluster: Cluster, file:
 
 
 async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> None:
-    """A look whose connection breaks is made again: the watch goes on to the end."""
+    """A look whose connection breaks is told and made again: the watch goes on to the end."""
     write(file, people(4))
     number = await cluster.submit(plan_of(file, into=1))
-    seen: list[Any] = []
+    seen, notes = list[Any](), Notes()
 
     async def watch() -> None:
-        seen.extend([state.parts async for state in cluster.watch(number)])
+        seen.extend([state.parts async for state in cluster.watch(number, notes.append)])
 
     waiting = (
         "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -540,3 +542,4 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
                     pass
             await cluster.end(number, 0, plan, Ending.ALL, None)
     assert seen[-1] == [(Ending.ALL.value, None)]
+    assert "The import goes on once the server is back" in notes[0]

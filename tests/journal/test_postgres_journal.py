@@ -27,6 +27,7 @@ from sunshine_async.journal import (
     PENDING,
     REACH,
     VERSION,
+    JournalAwayError,
     JournalError,
     JournalInUseError,
     JournalRow,
@@ -361,13 +362,15 @@ def test_a_server_that_is_away_for_too_long(
         postgres.stop(signal.SIGQUIT)
         try:
             for call in (journal.about, lambda: journal.write([Update(1, State.DONE, 1.0)])):
-                with pytest.raises(JournalError, match="the same again once the server") as caught:
+                with pytest.raises(
+                    JournalAwayError, match="the same again once the server"
+                ) as caught:
                     call()
                 assert leaks(caught.value, PASSWORD) == []
             for _ in range(2):
                 with pytest.raises(psycopg.OperationalError):
                     journal._renew()
-            with pytest.raises(JournalError, match="can't be reached"):
+            with pytest.raises(JournalAwayError, match="can't be reached"):
                 reader.report()
             journal.close()
         finally:
