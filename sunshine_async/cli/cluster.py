@@ -1,9 +1,10 @@
 """Imports by many workers: the command ``worker``, and ``import`` with ``--cluster``."""
 
 import logging
+import os
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +49,9 @@ _WAITING: Final = (
     "same command waits for the end again."
 )
 _NO_WORKER: Final = "No worker is running. Start one or more: sunshine-async worker --cluster {}"
+_STUCK: Final = (
+    "The database is stuck: the running part goes to other workers, like that of a killed worker."
+)
 _HEARTBEAT: Final = 20.0
 """Fewest seconds of a heartbeat: a worker that is only slow keeps its part."""
 
@@ -195,7 +199,7 @@ def worker(
 ) -> None:
     """Run parts of imports (import --cluster), one after another, until interrupted.
 
-    An interrupt gives the running part back. The parts of a worker that is killed, or silent for --heartbeat seconds, go to other workers.
+    An interrupt gives the running part back, within 25 seconds unless the import has another --grace; a second interrupt ends the worker at once. The parts of a worker that is killed, or silent for --heartbeat seconds, go to other workers.
 
     A worker that can run no part ends at once, and leaves the parts for other workers: credentials are missing or refused, the app is not that of the other workers, or the service is gone.
 
@@ -209,7 +213,15 @@ def worker(
         raise typer.Exit(anyio.run(_work, cluster, connection, heartbeat))
 
 
-async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -> int:
+async def _work(
+    place: Place,
+    connection: ConnectionOptions,
+    heartbeat: float,
+    *,
+    leave: Callable[[int], object] = os._exit,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+) -> int:
+    """Run a worker; return the exit status. A second signal, and a database that is stuck, *leave*."""
     cluster, workers = _import("jobs.cluster"), _import("jobs.cluster_worker")
     printer = Printer()
     for name in _NOISY:
@@ -223,8 +235,15 @@ async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -
         nonlocal status
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
             async for caught in received:
+                if status:
+                    leave(SIGNAL_STATUS + caught)
                 status = SIGNAL_STATUS + caught
-                running.stop()
+                tasks.start_soon(leave_late, running.stop())
+
+    async def leave_late(seconds: float) -> None:
+        await sleep(seconds)
+        printer.print_note(_STUCK)
+        leave(status)
 
     async with cluster.open_cluster(place) as opened:
         running = workers.ClusterWorker(opened, connect, printer.print_note, heartbeat)

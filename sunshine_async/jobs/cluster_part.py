@@ -34,6 +34,7 @@ _OTHER_TARGET: Final = (
     "worker the same app and address. If the first worker was told wrong, end the command of the "
     "import, and name another import in the address: ?job=NAME"
 )
+_AFTER_CALLS: Final = 15.0  # seconds
 
 
 class Verdict(Enum):
@@ -78,6 +79,7 @@ class PartRunner:
     connect: Callable[[str], Client]
     stopped: bool = False
     _job: Job | None = field(default=None, init=False)
+    _grace: float = field(default=0.0, init=False)  # of the last job
     _counted: tuple[int, int] | None = field(default=None, init=False)  # import and part
     _clients: dict[str, Client] = field(factory=dict, init=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False)
@@ -86,11 +88,15 @@ class PartRunner:
         """Close the clients."""
         await self._stack.aclose()
 
-    def stop(self) -> None:
-        """Let the calls of the running part end; send nothing more."""
+    def stop(self) -> float:
+        """Let the calls of the running part end; send nothing more.
+
+        Return the seconds that the calls, and then the journal and the queue, may take.
+        """
         self.stopped = True
         if self._job is not None:
             self._job.stop()
+        return self._grace + _AFTER_CALLS
 
     async def run(
         self,
@@ -152,7 +158,7 @@ class PartRunner:
         job = await JournaledJob.make(
             journal, client, SERVICES[service], plan.part.mode, plan.options
         )
-        self._job = job
+        self._job, self._grace = job, plan.options.grace
         if plan.options.max_failures is not None:
             self._counted = number, index
         await self.count_failures()

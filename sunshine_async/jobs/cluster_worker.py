@@ -92,17 +92,17 @@ class ClusterWorker:
             )
             raise WorkerError(message)
 
-    def stop(self) -> None:
+    def stop(self) -> float:
         """Take no more parts; let the calls of the running part end, and give back the part.
 
-        While the database is away too, the worker ends seconds after the grace of the job. The part
-        then goes to other workers like that of a killed worker.
+        Return the seconds after which the worker has ended, unless the database is stuck. While the
+        database is away, the part goes to other workers like that of a killed worker.
         """
         self.stopped = True
         self.cluster.connector.leave()
         if self._worker is not None:
             self._worker.stop()  # type: ignore[no-untyped-call]
-        self._runner.stop()
+        return self._runner.stop()
 
     async def run_part(self, number: int, index: int) -> None:
         """Run a part of an import; return once the part has ended, in whatever way.

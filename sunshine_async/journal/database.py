@@ -154,7 +154,10 @@ class SingleProcessDatabase(DatabaseFile):
         try:
             _create_empty(real)
         except OSError as error:
-            message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
+            message = (
+                f"the {self.NOUN} {self.path} can't be created: {error.strerror}. Give a path in a "
+                "directory that exists and that you may write to"
+            )
             raise self.ERROR(message) from None
 
     def _set_split_flag(self) -> bool:
