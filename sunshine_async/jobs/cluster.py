@@ -9,9 +9,8 @@ twice, or is taken from a worker that was only slow, does no harm. No other queu
 more: see `ClusterWorker.run_part`.
 """
 
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -35,6 +34,7 @@ from sunshine_async.jobs.cluster_plan import (
     SELECT_PARTS,
     TABLES,
     ClusterPlan,
+    private_folder,
 )
 from sunshine_async.jobs.report import Ending
 from sunshine_async.journal.postgres_database import (
@@ -326,8 +326,9 @@ class Cluster:
             async with await anyio.open_file(plan.part.path, "rb"):
                 yield plan.part.path
             return
-        with tempfile.TemporaryDirectory(prefix="sunshine-async-") as folder:  # mode 0700
-            path = Path(folder, Path(plan.source).name)
+        with ExitStack() as stack:
+            folder = await to_thread.run_sync(stack.enter_context, private_folder())
+            path = folder / Path(plan.source).name
             async with self.connection() as connection, connection.cursor("file") as cursor:
                 cursor.itersize = 4
                 await cursor.execute(_SELECT_FILE, (number,))

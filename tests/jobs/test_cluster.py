@@ -1,6 +1,7 @@
 """Imports by workers: each part has one owner, and the queue may call a worker at any time."""
 
 import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -34,7 +35,7 @@ from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Ending, JournalAwayError, Mode
 from sunshine_async.jobs.cluster import Cluster, open_cluster
-from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of
+from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of, private_folder
 from sunshine_async.jobs.cluster_reader import open_import
 from sunshine_async.jobs.cluster_worker import LOST, ClusterWorker, TryAgainError
 from sunshine_async.jobs.options import Duplicates
@@ -287,6 +288,26 @@ async def test_the_part_of_a_lost_worker_that_cannot_be_returned(
     assert report.done == 9
     [told] = [note for note in notes if "Trying again" in note]
     assert told.startswith(f"Trying again: {LOST}: the database can't be used: the user lacks")
+
+
+def test_the_folder_of_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next worker removes the folder of a killed worker, and no folder of another worker or program."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with private_folder() as living:
+        living.joinpath("users.jsonl").touch()
+        child = os.fork()
+        if not child:
+            with private_folder() as left:
+                left.joinpath("users.jsonl").touch()
+                os._exit(0)
+        os.waitpid(child, 0)
+        [left] = {*tmp_path.iterdir()} - {living}
+        foreign = tmp_path / "sunshine-async-link"
+        foreign.symlink_to(left, target_is_directory=True)
+        with private_folder() as last:
+            assert {*tmp_path.iterdir()} == {living, last, foreign}
+            assert living.joinpath("users.jsonl").exists()
+    assert [*tmp_path.iterdir()] == [foreign]
 
 
 async def test_a_worker_that_counts_as_gone_begins_anew(
