@@ -1,10 +1,11 @@
 """Imports by many workers: the command ``worker``, and ``import`` with ``--cluster``."""
 
 import logging
+import os
 import shlex
 import signal
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -34,13 +35,13 @@ from sunshine_async.cli.report_file import ReportFile, journal_page
 from sunshine_async.cli.run_job import ImportPlan, JobResult
 from sunshine_async.cli.services import ConnectionOptions, find_service
 from sunshine_async.jobs import RowFile, partition
-from sunshine_async.journal import JournalQueries, Place, open_reader
+from sunshine_async.journal import JournalAwayError, JournalQueries, Place, open_reader
 
 _OF_WORKERS: Final = (
     "rate", "pace_address", "base_url", "app_id", "key_id", "secret_file",
 )  # fmt: skip
 """Options of an import that the workers have."""
-_NOISY: Final = ("procrastinate", "psycopg.pool")
+_NOISY: Final = ("procrastinate", "psycopg")
 """Loggers that are silent: the notes say the same, without tracebacks."""
 _EXTRA: Final = "a cluster needs Procrastinate: pip install 'sunshine-async[cluster]'"
 _WAITING: Final = (
@@ -48,6 +49,9 @@ _WAITING: Final = (
     "same command waits for the end again."
 )
 _NO_WORKER: Final = "No worker is running. Start one or more: sunshine-async worker --cluster {}"
+_STUCK: Final = (
+    "The database is stuck: the running part goes to other workers, like that of a killed worker."
+)
 _HEARTBEAT: Final = 20.0
 """Fewest seconds of a heartbeat: a worker that is only slow keeps its part."""
 
@@ -120,23 +124,30 @@ async def _submit(place: Place, stored: Any, page: ReportFile | None, printer: P
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     async with _import("jobs.cluster").open_cluster(place) as cluster:
-        number = await cluster.submit(stored)
+        number = await cluster.submit(stored, printer.print_note)
         printer.print_note(_WAITING.format(stored.part.count))
         before: Any = None
-        async for state in cluster.watch(number):
-            for note in _news(state, before, place):
-                printer.print_note(note)
-            before = state
+        while True:
+            async for state in cluster.watch(number, printer.print_note):
+                for note in _news(state, before, place):
+                    printer.print_note(note)
+                before = state
+            with suppress(JournalAwayError):  # the watch waits for the database
+                return await to_thread.run_sync(_report, place, page, printer)
+
+
+def _report(place: Place, page: ReportFile | None, printer: Printer) -> int:
+    """Print the report of the import at *place*, and return the exit status."""
     with closing(_import("jobs.cluster_reader").open_import(place)) as reader:
-        report = await to_thread.run_sync(reader.total)
-        part = reader.plan.part
-        printer.print_report(
-            report, missing=0, file=reader.plan.source, service=part.service, mode=part.mode.value,
-            parts=reader.progress,
-        )  # fmt: skip
-        if page is not None:
-            page.write(journal_page(reader, show_data=page.show_data))
-            printer.print_note(f"Report: {page.path}")
+        report, part = reader.total(), reader.plan.part
+        made = None if page is None else journal_page(reader, show_data=page.show_data)
+    printer.print_report(
+        report, missing=0, file=reader.plan.source, service=part.service, mode=part.mode.value,
+        parts=reader.progress,
+    )  # fmt: skip
+    if page is not None and made is not None:
+        page.write(made)
+        printer.print_note(f"Report: {page.path}")
     return JobResult(report, read=report.rows + report.waiting).status
 
 
@@ -188,7 +199,7 @@ def worker(
 ) -> None:
     """Run parts of imports (import --cluster), one after another, until interrupted.
 
-    An interrupt gives the running part back. The parts of a worker that is killed, or silent for --heartbeat seconds, go to other workers.
+    An interrupt gives the running part back, within 25 seconds unless the import has another --grace; a second interrupt ends the worker at once. The parts of a worker that is killed, or silent for --heartbeat seconds, go to other workers.
 
     A worker that can run no part ends at once, and leaves the parts for other workers: credentials are missing or refused, the app is not that of the other workers, or the service is gone.
 
@@ -202,7 +213,15 @@ def worker(
         raise typer.Exit(anyio.run(_work, cluster, connection, heartbeat))
 
 
-async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -> int:
+async def _work(
+    place: Place,
+    connection: ConnectionOptions,
+    heartbeat: float,
+    *,
+    leave: Callable[[int], object] = os._exit,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+) -> int:
+    """Run a worker; return the exit status. A second signal, and a database that is stuck, *leave*."""
     cluster, workers = _import("jobs.cluster"), _import("jobs.cluster_worker")
     printer = Printer()
     for name in _NOISY:
@@ -216,8 +235,15 @@ async def _work(place: Place, connection: ConnectionOptions, heartbeat: float) -
         nonlocal status
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
             async for caught in received:
+                if status:
+                    leave(SIGNAL_STATUS + caught)
                 status = SIGNAL_STATUS + caught
-                running.stop()
+                tasks.start_soon(leave_late, running.stop())
+
+    async def leave_late(seconds: float) -> None:
+        await sleep(seconds)
+        printer.print_note(_STUCK)
+        leave(status)
 
     async with cluster.open_cluster(place) as opened:
         running = workers.ClusterWorker(opened, connect, printer.print_note, heartbeat)

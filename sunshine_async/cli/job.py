@@ -38,13 +38,13 @@ from sunshine_async.jobs.source import LIVE, PROGRESS, REASON
 from sunshine_async.journal import (
     Journal,
     JournalError,
+    JournalInUseError,
     JournalQueries,
     JournalReport,
     Place,
     State,
     copy_journal,
 )
-from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.rows import Format
 from sunshine_async.rows.shape import KEY_SEPARATOR
 
@@ -249,7 +249,7 @@ def copy(
             try:
                 Journal(target, must_exist=True).close()
             except JournalError as error:  # a file that is no journal may be replaced
-                if ERROR_REASONS["locked"] in str(error):
+                if isinstance(error, JournalInUseError):
                     raise
         protected = database_files(source, "the journal itself")
         with OutputTarget(target, force, protected).replace() as made:

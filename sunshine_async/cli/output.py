@@ -256,6 +256,7 @@ def _advice(report: Report) -> list[str]:
     lines += unknown_keys(report.beyond)
     if report.ending is Ending.GAVE_UP:
         lines.append(f"Given up: {report.reason}")
-    if report.ending is not Ending.ALL and report.rows and not report.waiting:
+    is_cut_off = report.ending is not Ending.ALL and report.rows and not report.waiting
+    if is_cut_off and report.last_line:  # parts of a file have no last line of all
         lines.append(f"Rows up to line {report.last_line:,} were processed; later rows were not.")
     return lines

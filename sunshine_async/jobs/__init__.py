@@ -125,7 +125,7 @@ from sunshine_async.jobs.recovery import UnsettledError
 from sunshine_async.jobs.report import Ending, Latencies, Problem, Report, Trouble
 from sunshine_async.jobs.tasks import DIXA, SERVICES, SMOOCH, SUNSHINE
 from sunshine_async.jobs.tasks.task import Mode, Service
-from sunshine_async.journal import JournalError
+from sunshine_async.journal import JournalAwayError, JournalError, JournalInUseError
 from sunshine_async.rows import BadRow, Row, RowFile, Shape, SourceError, open_rows
 
 __all__ = [
@@ -139,7 +139,9 @@ __all__ = [
     "Ending",
     "FilePart",
     "Job",
+    "JournalAwayError",
     "JournalError",
+    "JournalInUseError",
     "JournaledJob",
     "LastingJob",
     "Latencies",

@@ -9,10 +9,10 @@ twice, or is taken from a worker that was only slow, does no harm. No other queu
 more: see `ClusterWorker.run_part`.
 """
 
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, LiteralString, TypeVar, cast
 
@@ -34,10 +34,16 @@ from sunshine_async.jobs.cluster_plan import (
     SELECT_PARTS,
     TABLES,
     ClusterPlan,
+    private_folder,
 )
 from sunshine_async.jobs.report import Ending
-from sunshine_async.journal.postgres_database import Address, ascii_text, plain_text, reason_of
-from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_database import (
+    Address,
+    PostgresPlace,
+    ascii_text,
+    plain_text,
+    reason_of,
+)
 from sunshine_async.journal.postgres_sql import REASONS
 
 T = TypeVar("T")
@@ -47,8 +53,13 @@ TASK: Final = "sunshine_async.run_part"
 PAUSE: Final = 1.0  # seconds
 HEARTBEAT: Final = 30.0
 """Seconds without a heartbeat after which the part of a worker goes to other workers."""
-_PATIENCE: Final = 5.0  # seconds for a connection
+_PATIENCE, _MOMENT = 5.0, 1.0  # seconds for a connection; the same for a worker that is stopped
 _APPLICATION: Final = "sunshine-async cluster"
+_LOOKS: Final = 3  # at a name that another process has, before a note
+_WAITING: Final = (
+    "Waiting: another process stores an import at {}. This import then goes on with the same rows; for "
+    "other rows name another import in the address: ?job=NAME"
+)
 _CHUNK: Final = 1 << 20  # bytes of the file in a row of the table
 _HAS_QUEUE: Final = "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
 _ADD_IMPORT: Final = """INSERT INTO sunshine_cluster.imports (name, plan) VALUES (%s, %s)
@@ -91,6 +102,10 @@ _COUNT_WORKERS: Final = """SELECT count(*)
     WHERE last_heartbeat > now() - make_interval(secs => %s)"""
 
 
+def _ignore(_: str) -> None:
+    """Note nothing."""
+
+
 @frozen
 class ClusterState:
     """State of an import now."""
@@ -119,27 +134,32 @@ class _Connector(PsycopgConnector):
         self.note: Callable[[str], None] = _ignore
         self.stopped = False
         self._is_away = False
+        self._has_left = False
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
-        while True:
+        is_written = False
+        while not (is_written or self._has_left):
             try:
                 await super().execute_query_async(query, **arguments)
+                is_written, self._is_away = True, False
             except exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, RaiseException):
                     return
-                if self.stopped or not isinstance(error.__cause__, psycopg.OperationalError):
-                    raise  # of a stopped worker: the queue returns the task
+                if not is_away(error):
+                    raise
                 self.note_failure(error)
-            else:
-                self._is_away = False
-                return
-            await anyio.sleep(PAUSE)
+                self._has_left = self.stopped  # other workers return the task
+                await anyio.sleep(PAUSE * (not self.stopped))
 
-    def note_failure(self, error: exceptions.ConnectorException) -> None:
+    def leave(self) -> None:
+        """Wait for a database that is away no longer than a moment: the worker is stopped."""
+        self.stopped, self.pool.timeout = True, _MOMENT
+
+    def note_failure(self, error: Exception) -> None:
         """Note *error*, once until a write succeeds."""
         if not (self._is_away or self.stopped):
             self._is_away = True
-            self.note(f"Trying again: the database {_reason_of(error, 'The worker goes on')}")
+            self.note(f"Trying again: the database {explain_failure(error, 'The worker goes on')}")
 
 
 class _Jobs(JobManager):
@@ -165,19 +185,26 @@ class Cluster:
     pause: float = PAUSE
     """Seconds between two looks at the database, and between two attempts at a part."""
 
-    async def submit(self, plan: ClusterPlan) -> int:
+    async def submit(self, plan: ClusterPlan, note: Callable[[str], None] = _ignore) -> int:
         """Store *plan* and the file, and defer the parts; return the id of the import.
 
-        An import with the same name goes on: parts that have ended look for rows to send. Raise
+        An import with the same name goes on: parts that have ended look for rows to send. While
+        another process stores an import with that name, wait, and tell *note* so. Raise
         `ConfigurationError` if *plan* isn't of that import, or if the database can't be reached or
         written: the import is then stored whole, or not at all.
         """
-        return await _reporting(self.place, partial(self._submit, plan))
+        return await _reporting(self.place, partial(self._submit, plan, note))
 
-    async def _submit(self, plan: ClusterPlan) -> int:
+    async def _submit(self, plan: ClusterPlan, note: Callable[[str], None]) -> int:
         async with self.connection() as connection:
             name = self.place.job
-            await connection.execute(LOCK_NAME, (name,))
+            for look in count(1):
+                [(locked,)] = await (await connection.execute(LOCK_NAME, (name,))).fetchall()
+                if locked:
+                    break
+                if look == _LOOKS:
+                    note(_WAITING.format(self.place))
+                await anyio.sleep(self.pause)
             known = await (await connection.execute(SELECT_IMPORT, (name,))).fetchone()
             if known is not None:
                 before = ClusterPlan.from_text(known[1])
@@ -244,17 +271,27 @@ class Cluster:
         parts = [(ending, reason and plain_text(reason)) for ending, reason in found]
         return ClusterState(parts, workers)
 
-    async def watch(self, number: int) -> AsyncIterator[ClusterState]:
+    async def watch(
+        self, number: int, note: Callable[[str], None] = _ignore
+    ) -> AsyncIterator[ClusterState]:
         """Yield the state of an import after each change, until all parts have ended.
 
-        Wait for a database that is away. Raise `ConfigurationError` for a database that can't be
-        read for another reason: the import goes on.
+        Wait for a database that is away, and tell *note* so. Raise `ConfigurationError` for a
+        database that can't be read for another reason: the import goes on.
         """
+        noted = False
 
         async def look() -> ClusterState | None:
-            with suppress(psycopg.OperationalError):  # the import goes on, and so does the watch
-                return await self.state(number)
-            return state
+            nonlocal noted
+            try:
+                found = await self.state(number)
+            except psycopg.OperationalError as error:  # the import goes on, and so does the watch
+                if not noted:
+                    note(f"Waiting: the database {explain_failure(error, 'The import goes on')}")
+                noted = True
+                return state
+            noted = False
+            return found
 
         state: ClusterState | None = None
         while state is None or state.ended < len(state.parts):
@@ -289,8 +326,9 @@ class Cluster:
             async with await anyio.open_file(plan.part.path, "rb"):
                 yield plan.part.path
             return
-        with tempfile.TemporaryDirectory(prefix="sunshine-async-") as folder:  # mode 0700
-            path = Path(folder, Path(plan.source).name)
+        with ExitStack() as stack:
+            folder = await to_thread.run_sync(stack.enter_context, private_folder())
+            path = folder / Path(plan.source).name
             async with self.connection() as connection, connection.cursor("file") as cursor:
                 cursor.itersize = 4
                 await cursor.execute(_SELECT_FILE, (number,))
@@ -341,17 +379,18 @@ async def _reporting(place: PostgresPlace, act: Callable[[], Awaitable[T]]) -> T
     try:
         return await act()
     except (psycopg.Error, exceptions.ConnectorException) as error:
-        message = f"{place} {_reason_of(error, 'Run the same command again')}"
+        message = f"{place} {explain_failure(error, 'Run the same command again')}"
     raise ConfigurationError(message)  # here: the frames of the error have the password
 
 
-def _reason_of(error: Exception, goes_on: str) -> str:
+def is_away(error: Exception) -> bool:
+    """Return True for an *error* of the database, or of the queue, that passes by itself."""
+    return isinstance(error.__cause__ or error, psycopg.OperationalError)
+
+
+def explain_failure(error: Exception, goes_on: str) -> str:
     """Return the reason of an *error* of the database or the queue in words."""
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     if isinstance(cause, psycopg.Error):
         return reason_of(cause, REASONS, goes_on=goes_on)
     return f"can't be used: {type(error).__name__}. Look into the log of the server"
-
-
-def _ignore(_: str) -> None:
-    """Note nothing: no worker runs."""

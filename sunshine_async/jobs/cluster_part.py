@@ -16,18 +16,17 @@ from typing import Final
 import psycopg
 from anyio import to_thread
 from attrs import define, evolve, field, frozen
+from procrastinate import exceptions
 
 from sunshine_async._calls.client import Client
 from sunshine_async.errors import ConfigurationError, SunshineError
-from sunshine_async.jobs.cluster import Cluster
+from sunshine_async.jobs.cluster import Cluster, explain_failure
 from sunshine_async.jobs.cluster_plan import ClusterPlan
 from sunshine_async.jobs.job import Job
 from sunshine_async.jobs.journaled import JournaledJob, app_of
 from sunshine_async.jobs.report import Cause, Ending
 from sunshine_async.jobs.tasks import SERVICES
-from sunshine_async.journal import JobJournal
-from sunshine_async.journal.postgres_database import reason_of
-from sunshine_async.journal.postgres_sql import REASONS
+from sunshine_async.journal import JobJournal, JournalAwayError
 from sunshine_async.rows import SourceError
 
 _OTHER_TARGET: Final = (
@@ -35,6 +34,7 @@ _OTHER_TARGET: Final = (
     "worker the same app and address. If the first worker was told wrong, end the command of the "
     "import, and name another import in the address: ?job=NAME"
 )
+_AFTER_CALLS: Final = 15.0  # seconds
 
 
 class Verdict(Enum):
@@ -48,11 +48,18 @@ class Verdict(Enum):
 
 VERDICTS: Final[Mapping[type[Exception], Verdict]] = {
     psycopg.OperationalError: Verdict.AGAIN,  # the database is away
+    JournalAwayError: Verdict.AGAIN,
     SourceError: Verdict.ENDED,  # a file that was changed
     ConfigurationError: Verdict.HOPELESS,
     OSError: Verdict.LEFT,  # the file, or the disk
 }
 """Verdicts by the first kind that fits; an error of another kind ends the part."""
+_OF_CAUSES: Final[Mapping[Cause, Verdict]] = {
+    Cause.JOB: Verdict.ENDED,
+    Cause.DATABASE: Verdict.AGAIN,
+    Cause.SERVICE: Verdict.HOPELESS,
+}
+"""Verdicts on a part whose job gave up."""
 
 
 @frozen
@@ -72,6 +79,7 @@ class PartRunner:
     connect: Callable[[str], Client]
     stopped: bool = False
     _job: Job | None = field(default=None, init=False)
+    _grace: float = field(default=0.0, init=False)  # of the last job
     _counted: tuple[int, int] | None = field(default=None, init=False)  # import and part
     _clients: dict[str, Client] = field(factory=dict, init=False)
     _stack: AsyncExitStack = field(factory=AsyncExitStack, init=False)
@@ -80,11 +88,15 @@ class PartRunner:
         """Close the clients."""
         await self._stack.aclose()
 
-    def stop(self) -> None:
-        """Let the calls of the running part end; send nothing more."""
+    def stop(self) -> float:
+        """Let the calls of the running part end; send nothing more.
+
+        Return the seconds that the calls, and then the journal and the queue, may take.
+        """
         self.stopped = True
         if self._job is not None:
             self._job.stop()
+        return self._grace + _AFTER_CALLS
 
     async def run(
         self,
@@ -113,8 +125,8 @@ class PartRunner:
         verdict = Verdict.ENDED
         if report.ending is Ending.STOPPED:
             verdict = Verdict.AGAIN
-        elif report.ending is Ending.GAVE_UP and job.cause is Cause.SERVICE:
-            verdict = Verdict.HOPELESS
+        elif report.ending is Ending.GAVE_UP:
+            verdict = _OF_CAUSES[job.cause]
         return PartResult(verdict, report.ending, report.reason)
 
     async def count_failures(self) -> None:
@@ -146,7 +158,7 @@ class PartRunner:
         job = await JournaledJob.make(
             journal, client, SERVICES[service], plan.part.mode, plan.options
         )
-        self._job = job
+        self._job, self._grace = job, plan.options.grace
         if plan.options.max_failures is not None:
             self._counted = number, index
         await self.count_failures()
@@ -160,8 +172,8 @@ def explain(error: Exception) -> str:
     match error:
         case SunshineError():
             return str(error)
-        case psycopg.Error():
-            return f"the database {reason_of(error, REASONS, goes_on='The part goes on')}"
+        case psycopg.Error() | exceptions.ConnectorException():
+            return f"the database {explain_failure(error, 'The part goes on')}"
         case OSError():
             subject = f"{error.filename} can't be used on this machine"
             if error.filename is None:

@@ -1,11 +1,16 @@
 """Imports by workers, as the database of a cluster has them: the plan, and the parts with their endings.
 
-A `ClusterPlan` travels to the workers as JSON. Each part has a journal of its own: `journal_of`.
-Nothing here needs the queue.
+A `ClusterPlan` travels to the workers as JSON. Each part has a journal of its own: `journal_of`. A
+worker has its copy of the file in a `private_folder`. Nothing here needs the queue.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from errno import EIO
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -16,11 +21,15 @@ from sunshine_async.jobs.options import Duplicates, JobOptions
 from sunshine_async.jobs.partition import FilePart
 from sunshine_async.jobs.report import Ending
 from sunshine_async.jobs.tasks.task import Mode
-from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal import JournalError
+from sunshine_async.journal.database import Ownership, is_locked
+from sunshine_async.journal.postgres_database import PostgresPlace
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(7166474261374128239)"
 """One process at a time makes tables."""
-LOCK_NAME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('sunshine_cluster ' || %s, 0))"
+LOCK_NAME: Final = (
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('sunshine_cluster ' || %s, 0))"
+)
 """One process at a time gives an import of that name. Others go on: a large file takes long."""
 LOCK_IMPORT: Final = "SELECT FROM sunshine_cluster.imports WHERE id = %s FOR UPDATE"
 HAS_TABLES: Final = "SELECT to_regclass('sunshine_cluster.imports') IS NOT NULL"
@@ -58,6 +67,7 @@ _OTHER_RELEASE: Final = (
     "the import was given by another release of sunshine-async, with a plan that this release can't "
     "read. Use the same release for the import and for all workers"
 )
+_FOLDER, _OWNER = "sunshine-async-", ".owner"
 _PLANNED: Final = (
     "concurrency", "max_failures", "max_outage", "grace", "duplicates", "retry_failed",
     "retry_unknown", "accept_changed_source", "full", "keep_bodies",
@@ -120,6 +130,30 @@ class ClusterPlan:
 def journal_of(place: PostgresPlace, number: int, index: int) -> PostgresPlace:
     """Return the place of the journal of a part of the import *number*."""
     return evolve(place, job=f"import_{number}_part_{index + 1}")
+
+
+@contextmanager
+def private_folder() -> Generator[Path]:
+    """Give a new folder, for this user alone, for the length of the block.
+
+    Remove the folders that killed workers of this user have left on this machine. Raise `OSError` if
+    the folder can't be made.
+    """
+    with tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True) as name:
+        folder = Path(name)  # mode 0700
+        for lock in folder.parent.glob(f"{_FOLDER}*/{_OWNER}-lock"):
+            with suppress(OSError, JournalError):  # another worker is faster
+                is_own = lock.parent.lstat().st_uid == folder.lstat().st_uid
+                if is_own and not is_locked(lock.with_name(_OWNER)):
+                    shutil.rmtree(lock.parent)
+        try:
+            owner = Ownership(folder / _OWNER)
+        except sqlite3.Error as error:
+            raise OSError(EIO, str(error), name) from None
+        try:
+            yield folder
+        finally:
+            owner.release()
 
 
 def worst(endings: Sequence[Ending | None]) -> Ending | None:

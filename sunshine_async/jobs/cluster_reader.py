@@ -31,9 +31,9 @@ from sunshine_async.jobs.source import (
     SUMS,
 )
 from sunshine_async.jobs.timeline import Timeline, parallel, read_timeline
-from sunshine_async.journal import Found, JournalError, State
-from sunshine_async.journal.postgres_database import reason_of
-from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReader
+from sunshine_async.journal import Found, JournalAwayError, JournalError, State
+from sunshine_async.journal.postgres_database import PostgresPlace, passes_by_itself, reason_of
+from sunshine_async.journal.postgres_journal import PostgresReader
 from sunshine_async.journal.postgres_sql import REASONS, RUNNING
 from sunshine_async.journal.reader import PAGE, read_pages
 from sunshine_async.journal.sql import SELECT_TIMELINES
@@ -251,8 +251,9 @@ def open_import(place: PostgresPlace) -> ImportReader | None:
         plan = ClusterPlan.from_text(found[1])
     except psycopg.Error as error:
         reason = reason_of(error, _REASONS, goes_on="Run the same again")
+        kind = JournalAwayError if passes_by_itself(error) else JournalError
     except (KeyError, TypeError, ValueError):
-        reason = _OTHER_RELEASE
+        reason, kind = _OTHER_RELEASE, JournalError
     else:
         reader = ImportReader(place, found[0], plan, hides_journal=has_journal)
         with ExitStack() as stack:
@@ -261,4 +262,4 @@ def open_import(place: PostgresPlace) -> ImportReader | None:
             stack.pop_all()
         return reader
     message = f"{place} {reason}"
-    raise JournalError(message)
+    raise kind(message)

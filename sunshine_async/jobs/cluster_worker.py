@@ -5,9 +5,9 @@ engine, Procrastinate. `PartRunner` runs the job of a part.
 """
 
 import platform
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import anyio
 from anyio import to_thread
@@ -17,14 +17,16 @@ from procrastinate.worker import Worker
 
 from sunshine_async._calls.client import Client
 from sunshine_async.errors import SunshineError
-from sunshine_async.jobs.cluster import HEARTBEAT, QUEUE, TASK, Cluster
+from sunshine_async.jobs.cluster import HEARTBEAT, QUEUE, TASK, Cluster, is_away
 from sunshine_async.jobs.cluster_part import PartRunner, Verdict, explain
 from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.report import Ending
-from sunshine_async.journal import JournalError
+from sunshine_async.journal import JournalInUseError
 from sunshine_async.journal.lease import LeaseState
 from sunshine_async.journal.places import open_journal
-from sunshine_async.journal.sql import ERROR_REASONS
+
+LOST: Final = "the parts of lost workers can't be returned to the queue"
+UNCOUNTED: Final = "the rows not done can't be counted"
 
 
 class TryAgainError(SunshineError):
@@ -66,8 +68,8 @@ class ClusterWorker:
         app.task(name=TASK, queue=QUEUE, retry=RetryStrategy(wait=round(pause)))(self.run_part)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._return_lost_parts)
-                tasks.start_soon(self._watch_failures)
+                tasks.start_soon(self._repeat, self._return_lost_parts, self.heartbeat / 6, LOST)
+                tasks.start_soon(self._repeat, self._runner.count_failures, pause, UNCOUNTED)
                 while not self.stopped:
                     self._worker = Worker(
                         app, queues=[QUEUE], install_signal_handlers=False, listen_notify=False,
@@ -83,17 +85,24 @@ class ClusterWorker:
                 tasks.cancel_scope.cancel()
         finally:
             await self._runner.aclose()
-        self._check()
+        if self._failure:
+            message = (
+                f"this worker can run no part: {self._failure}. The parts are left for other "
+                "workers. Mend the cause, and start the worker again"
+            )
+            raise WorkerError(message)
 
-    def stop(self) -> None:
+    def stop(self) -> float:
         """Take no more parts; let the calls of the running part end, and give back the part.
 
-        A worker that is idle ends within seconds, also while the database is away.
+        Return the seconds after which the worker has ended, unless the database is stuck. While the
+        database is away, the part goes to other workers like that of a killed worker.
         """
-        self.stopped = self.cluster.connector.stopped = True
+        self.stopped = True
+        self.cluster.connector.leave()
         if self._worker is not None:
             self._worker.stop()  # type: ignore[no-untyped-call]
-        self._runner.stop()
+        return self._runner.stop()
 
     async def run_part(self, number: int, index: int) -> None:
         """Run a part of an import; return once the part has ended, in whatever way.
@@ -114,7 +123,7 @@ class ClusterWorker:
         """Run a part; return the reason to call again, or None at the end of the part."""
         found = await self.cluster.plan(number, index)
         if found is None:
-            self._tell(Ending.GAVE_UP, "the database has no such import any more")
+            self._tell(Ending.GAVE_UP.value, "the database has no such import any more")
             return None
         plan, has_ended = found
         if has_ended:  # by an earlier task
@@ -123,10 +132,8 @@ class ClusterWorker:
         place = journal_of(self.cluster.place, number, index)
         try:
             journal = await to_thread.run_sync(open_journal, place)
-        except JournalError as error:
-            if ERROR_REASONS["locked"] not in str(error):
-                raise
-            reason = f"the journal {ERROR_REASONS['locked']}"  # another worker has the part
+        except JournalInUseError:  # another worker has the part
+            reason = "the journal is in use by another process"
             await self._pass_on(reason)
             return reason
         try:
@@ -138,13 +145,13 @@ class ClusterWorker:
             await to_thread.run_sync(journal.close)
         verdict, reason = result.verdict, result.reason or result.verdict.value
         if not has_part:
-            self.note(f"Left to other workers: {self._name}")
+            self._tell("left to other workers", result.reason)
         elif verdict is Verdict.ENDED:
             await self.cluster.end(number, index, plan, result.ending, result.reason)
-            self._tell(result.ending, result.reason)
+            self._tell(result.ending.value, result.reason)
             return None
         elif verdict is Verdict.AGAIN:
-            self._tell(Ending.STOPPED, result.reason)
+            self._tell(Ending.STOPPED.value, result.reason)
         else:
             if verdict is Verdict.HOPELESS:
                 self._failure = self._left = reason
@@ -152,17 +159,8 @@ class ClusterWorker:
             await self._leave(number, index, reason)
         return reason
 
-    def _check(self) -> None:
-        """Raise `WorkerError` if no part can be run."""
-        if self._failure:
-            message = (
-                f"this worker can run no part: {self._failure}. The parts are left for other "
-                "workers. Mend the cause, and start the worker again"
-            )
-            raise WorkerError(message)
-
-    def _tell(self, ending: Ending, reason: str | None) -> None:
-        self.note(f"{ending.value.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
+    def _tell(self, ending: str, reason: str | None) -> None:
+        self.note(f"{ending.capitalize()}: {self._name}{(reason and f': {reason}') or ''}")
 
     async def _leave(self, number: int, index: int, reason: str) -> None:
         """Leave a part to other workers: tell the reason here and in the database."""
@@ -177,20 +175,23 @@ class ClusterWorker:
         self._left = reason
         await anyio.sleep(self.cluster.pause)
 
-    async def _watch_failures(self) -> None:
-        """Count the rows not done of all workers, now and then."""
+    async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float, trouble: str) -> None:
+        """Call *act* again and again; note each kind of failure as *trouble*, once until a success."""
+        noted = set[str]()
         while True:
-            await anyio.sleep(self.cluster.pause)
-            with suppress(Exception):  # the part has the reason, if the count fails at the end
-                await self._runner.count_failures()
+            await anyio.sleep(pause)
+            try:
+                await act()
+                noted.clear()
+            except Exception as error:  # noqa: BLE001 - of any kind: the worker goes on
+                if is_away(error):
+                    self.cluster.connector.note_failure(error)
+                elif (reason := explain(error)) not in noted:
+                    noted.add(reason)
+                    self.note(f"Trying again: {trouble}: {reason}")
 
     async def _return_lost_parts(self) -> None:
-        """Return the parts of killed and stopped workers to the queue, now and then."""
-        jobs = self.cluster.app.job_manager
-        while True:
-            await anyio.sleep(self.heartbeat / 6)
-            with suppress(Exception):  # another worker was faster, say
-                for job in await jobs.get_stalled_jobs(
-                    queue=QUEUE, seconds_since_heartbeat=self.heartbeat
-                ):
-                    await jobs.retry_job(job)
+        """Return the parts of killed and stopped workers to the queue."""
+        jobs, seconds = self.cluster.app.job_manager, self.heartbeat
+        for job in await jobs.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=seconds):
+            await jobs.retry_job(job)

@@ -27,6 +27,7 @@ from sunshine_async.jobs.progress import Progress, recent_rate
 from sunshine_async.jobs.report import Cause, Ending, Problem, Report, Trouble
 from sunshine_async.jobs.tasks.task import Entry, Mode, Service
 from sunshine_async.jobs.timeline import Recorder
+from sunshine_async.journal import JournalAwayError
 from sunshine_async.rows import BadRow, RowFile, Shape
 
 NO_BETTER: Final = "no row would fare better: {}"
@@ -217,6 +218,12 @@ class Job:
             self.cause = Cause.SERVICE
         self.give_up(reason)
 
+    def give_up_source(self, error: Exception) -> None:
+        """`give_up`, because of an *error* of the file or of the journal."""
+        if isinstance(error, JournalAwayError) and not self.stopped:
+            self.cause = Cause.DATABASE
+        self.give_up(str(error))
+
     def _end(self, ending: Ending, reason: str | None) -> None:
         if self.stopped:
             return
@@ -279,7 +286,7 @@ class Job:
                 else:
                     self.refuse(entry)
         if entries.error is not None:
-            self.give_up(str(entries.error))
+            self.give_up_source(entries.error)
 
     async def _send_all(self, entries: AsyncGenerator[Entry]) -> None:
         async with self._open_outcomes(entries) as outcomes:

@@ -114,6 +114,12 @@ class JournaledJob(Job):
         entries = cast("FileEntries | None", self._entries)
         return self._file if entries is None else entries.opened
 
+    def stop(self) -> None:
+        """Take no more rows; cut off calls, and waits for a database, after *grace* seconds."""
+        super().stop()
+        if self.journal.lease is not None:
+            self.journal.lease.hurry(self._options.grace)
+
     def refuse(self, row: BadRow) -> None:
         """Record a row that can't be sent."""
         refused = cast("RefusedRow", row)
@@ -221,7 +227,7 @@ class JournaledJob(Job):
 
     def _fail_writing(self, error: JournalError) -> None:
         self._is_unwritten = True
-        self.give_up(str(error))
+        self.give_up_source(error)
 
     def _record(self, outcome: bulk.Outcome[Entry, object]) -> None:
         if isinstance(outcome, bulk.Done):
@@ -251,7 +257,7 @@ class JournaledJob(Job):
         try:
             await to_thread.run_sync(self._write_totals, self._sums())
         except JournalError as error:
-            self.give_up(str(error))
+            self.give_up_source(error)
 
     def _sums(self) -> Mapping[str, str]:
         """Return the sums over the sessions of the run, and the progress now, for the journal."""

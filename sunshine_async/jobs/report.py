@@ -46,6 +46,7 @@ class Cause(Enum):
     """Cause for which a job gave up, by the work that has the same fate."""
 
     JOB = "the rows, the file or the journal: another job may fare better"
+    DATABASE = "the database of the journal, which is away: the same job may go on later"
     SERVICE = "the credentials, the settings or the service: any job of this process would give up"
 
 

@@ -109,7 +109,7 @@ class JournalWriter:
         self._flush.set()
         await group.committed.wait()
         if self._error is not None:
-            raise JournalError(str(self._error))
+            raise type(self._error)(str(self._error))
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Call *call* after the commit of all updates so far."""

@@ -15,7 +15,12 @@ can be read once are matched to journal rows by `meet`. `Rules` say which rows a
 The journal holds bodies only where a job asks for that, and credentials never.
 """
 
-from sunshine_async.journal.database import VERSION, JournalError
+from sunshine_async.journal.database import (
+    VERSION,
+    JournalAwayError,
+    JournalError,
+    JournalInUseError,
+)
 from sunshine_async.journal.job_journal import JobJournal
 from sunshine_async.journal.journal import Journal, copy_journal
 from sunshine_async.journal.lease import JournalLease, LeaseState
@@ -37,7 +42,9 @@ __all__ = [
     "Found",
     "JobJournal",
     "Journal",
+    "JournalAwayError",
     "JournalError",
+    "JournalInUseError",
     "JournalLease",
     "JournalQueries",
     "JournalReader",

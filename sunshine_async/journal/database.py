@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, cast
 
 from sunshine_async.errors import SunshineError
 from sunshine_async.journal import sql
-from sunshine_async.journal.file import SPLIT, DatabaseFile
+from sunshine_async.journal.file import LOCKED, SPLIT, DatabaseFile, cause_of
 from sunshine_async.journal.rows import SourceRow
 
 VERSION: Final = 2
@@ -27,6 +27,14 @@ _PROBE_WAIT: Final = 0.2  # seconds that a look at the lock may take
 
 class JournalError(SunshineError):
     """The journal can't be opened, read or written; the text has the reason and the next step."""
+
+
+class JournalInUseError(JournalError):
+    """Another process has the journal; try again once that process has ended."""
+
+
+class JournalAwayError(JournalError):
+    """The database of the journal can't be reached; the same, later, finds what was written."""
 
 
 class SingleProcessDatabase(DatabaseFile):
@@ -75,7 +83,7 @@ class SingleProcessDatabase(DatabaseFile):
                 try:
                     self._open(must_exist=must_exist)
                 except sqlite3.OperationalError as error:
-                    if "locked" in str(error):
+                    if cause_of(error) == LOCKED:
                         raise
                     # no memory shared with readers: a full disk, or a file system without
                     self._database.close()
@@ -146,7 +154,10 @@ class SingleProcessDatabase(DatabaseFile):
         try:
             _create_empty(real)
         except OSError as error:
-            message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
+            message = (
+                f"the {self.NOUN} {self.path} can't be created: {error.strerror}. Give a path in a "
+                "directory that exists and that you may write to"
+            )
             raise self.ERROR(message) from None
 
     def _set_split_flag(self) -> bool:
@@ -219,6 +230,7 @@ class JournalFile(DatabaseFile):
     APPLICATION = 0x53756E4A
     VERSION = VERSION
     ERROR = JournalError
+    IN_USE = JournalInUseError
     REASONS = sql.ERROR_REASONS
 
 
@@ -292,7 +304,7 @@ def is_held(path: Path) -> bool:
         try:
             probe.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:  # else of another kind, or damaged
-            return "locked" in str(error)
+            return cause_of(error) == LOCKED
     return False
 
 

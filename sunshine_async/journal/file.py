@@ -11,6 +11,18 @@ from sunshine_async.errors import ConfigurationError, SunshineError
 
 SPLIT: Final = 1 << 16
 """A flag in the version: the main file lacks rows of the ``-wal`` file."""
+LOCKED: Final = "locked"
+_CAUSES: Final[Mapping[int, str]] = {
+    sqlite3.SQLITE_BUSY: LOCKED,
+    sqlite3.SQLITE_LOCKED: LOCKED,
+    sqlite3.SQLITE_NOTADB: "not a database",
+    sqlite3.SQLITE_CORRUPT: "malformed",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_IOERR: "disk I/O",
+    sqlite3.SQLITE_READONLY: "readonly",
+    sqlite3.SQLITE_CANTOPEN: "unable to open",
+}
+"""Causes by SQLite's primary code of an error; a code without a cause has no message of its own."""
 
 
 class DatabaseFile:
@@ -27,8 +39,10 @@ class DatabaseFile:
     """Version of the tables; a file with another version is refused."""
     ERROR: ClassVar[type[SunshineError]]
     """The error to raise."""
+    IN_USE: ClassVar[type[SunshineError]]
+    """The error to raise if another process has the file."""
     REASONS: ClassVar[Mapping[str, str]]
-    """Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
+    """Messages by `cause_of` an error; ``split`` and ``old``: by the state of the file."""
 
     def __init__(self, path: str | Path) -> None:
         name = os.fspath(path)
@@ -83,12 +97,17 @@ class DatabaseFile:
         try:
             yield
         except sqlite3.Error as error:
-            text = str(error)
-            reasons = (reason for part, reason in self.REASONS.items() if part in text)
+            cause, text = cause_of(error), str(error)
         else:
             return
-        self._fail(next(reasons, f"can't be used: {text}"))
+        reason = self.REASONS.get(cause, f"can't be used: {text}")
+        self._fail(reason, self.IN_USE if cause == LOCKED else self.ERROR)
 
-    def _fail(self, reason: str) -> NoReturn:
+    def _fail(self, reason: str, kind: type[SunshineError] | None = None) -> NoReturn:
         message = f"{self.path} {reason}"
-        raise self.ERROR(message)
+        raise (kind or self.ERROR)(message)
+
+
+def cause_of(error: sqlite3.Error) -> str:
+    """Return the cause of *error* in `DatabaseFile.REASONS`; an empty text for any other cause."""
+    return _CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")

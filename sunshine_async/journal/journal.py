@@ -18,6 +18,7 @@ from sunshine_async.journal import sql
 from sunshine_async.journal.database import (
     JournalDatabase,
     JournalError,
+    JournalInUseError,
     insert_rows,
     is_held,
     is_locked,
@@ -120,7 +121,7 @@ def _copy_files(source: Path, copied: Path) -> Path:
         message = (
             f"{source} is in use by another process: copy the journal when that process has ended"
         )
-        raise JournalError(message)
+        raise JournalInUseError(message)
     for suffix in ("", "-wal"):
         part = source.with_name(source.name + suffix)
         if part.exists():

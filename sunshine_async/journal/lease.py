@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from functools import partial
+from math import inf
 from threading import Event, Thread
 from typing import Final
 from weakref import WeakMethod
@@ -50,6 +51,7 @@ class JournalLease:
         self._patience: Final = patience
         self._renew: Final = WeakMethod(renew)
         self._until = since + seconds
+        self.latest = inf  # the time until which to wait for the database
         self._is_lost = False
         self._ended: Final = Event()
         self._thread: Final = Thread(target=self._run, name="journal lease", daemon=True)
@@ -71,6 +73,10 @@ class JournalLease:
     def lose(self) -> None:
         """Record that another owner has the lease."""
         self._is_lost = True
+
+    def hurry(self, seconds: float) -> None:
+        """Let the owner wait for a database that is away for so many more seconds at most."""
+        self.latest = min(self.latest, now() + seconds)
 
     def wait(self, seconds: float) -> bool:
         """Wait so many seconds, or until `end`; return True after `end`."""

@@ -15,7 +15,8 @@ from sunshine_async.journal.journal import Journal
 from sunshine_async.journal.reader import JournalReader
 
 if TYPE_CHECKING:
-    from sunshine_async.journal.postgres_journal import PostgresPlace, PostgresReader
+    from sunshine_async.journal.postgres_database import PostgresPlace
+    from sunshine_async.journal.postgres_journal import PostgresReader
 
 Place: TypeAlias = "str | Path | PostgresPlace"
 _PREFIXES: Final = ("postgresql:", "postgres:")
@@ -29,7 +30,7 @@ def place_of(name: str | Path) -> "Place | ConfigurationError":
     if not str(name).startswith(_PREFIXES):
         return name
     try:
-        from sunshine_async.journal.postgres_journal import parse_place  # noqa: PLC0415 - an extra
+        from sunshine_async.journal.postgres_database import parse_place  # noqa: PLC0415 - an extra
     except ImportError:
         message = "a journal in PostgreSQL needs psycopg: pip install 'sunshine-async[postgres]'"
         return ConfigurationError(message)

@@ -1,14 +1,17 @@
-"""PostgreSQL databases: addresses without a password in any text, connections, texts, reasons."""
+"""PostgreSQL databases: places without a password in any text, connections, texts, reasons."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from attrs import field, frozen
 from psycopg import InterfaceError, OperationalError
 from psycopg.conninfo import conninfo_to_dict
+
+from sunshine_async.journal.lease import PATIENCE
 
 NO_ADDRESS: Final = (
     "{}: give an address such as postgresql://user:password@host:5432/database, with %40 for @ and "
@@ -25,8 +28,14 @@ _CONNECTION: Final[Mapping[str, Any]] = {
     "tcp_user_timeout": 10_000,
 }
 """A dead connection ends within seconds; the URL may have other values."""
+LEASE: Final = 10.0
+"""Seconds of a lease, unless the URL says otherwise."""
+_SHORTEST: Final = 1.0
+_JOB: Final = re.compile("[a-z0-9_]{1,40}")
 _ENDED: Final = "57P"
 """Begin of the SQLSTATE of an error by which the server ends a connection."""
+_TEMPORARY: Final = ("08", "25P03", "53300", "55P03", _ENDED)
+"""Begins of the SQLSTATE of errors that pass: the job waits."""
 _SHOWN: Final = ("host", "port", "dbname")
 """Parts of an address that messages show."""
 _STATE: Final = """SELECT to_regnamespace(%(name)s) IS NOT NULL,
@@ -65,6 +74,55 @@ def parse_address(url: str) -> Address | None:
     shown = [str(address.parts.get(name, "")) for name in _SHOWN]
     is_mixed_up = any("@" in part for part in shown) or re.search("[^0-9,]", shown[1])
     return None if is_mixed_up else address
+
+
+@frozen
+class PostgresPlace:
+    """Place of a journal: a database, and the name of the job in the database."""
+
+    address: Address
+    job: str = ""
+    lease: float = LEASE
+
+    @property
+    def schema(self) -> str:
+        """The schema with the tables of the journal."""
+        return f"sunshine_journal_{self.job}" if self.job else "sunshine_journal"
+
+    def __str__(self) -> str:
+        """Return the URL without the password."""
+        given = {name: str(part) for name, part in self.address.parts.items() if "pass" not in name}
+        host, port, name, user = (
+            quote(given.pop(part, ""), safe="[]:") for part in ("host", "port", "dbname", "user")
+        )
+        server = f"{user and user + '@'}{f'[{host}]' if ':' in host else host}{port and ':' + port}"
+        given |= {"job": self.job} if self.job else {}
+        given |= {"lease": f"{self.lease:g}"} if self.lease != LEASE else {}
+        query = f"?{urlencode(given)}" if given else ""
+        return f"postgresql://{server}/{name}{query}"
+
+
+def parse_place(url: str) -> PostgresPlace | str:
+    """Return the place in *url*, or a problem in words without the URL; raise nothing.
+
+    ``job`` and ``lease`` in the query of the URL are the name of the job and the seconds of a lease.
+    """
+    start, _, query = url.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    job, lease = given.get("job", ""), given.get("lease", str(LEASE))
+    rest = [part for part in query.split("&") if not part.startswith(("job=", "lease="))]
+    address = parse_address("?".join(filter(None, (start, "&".join(rest)))))
+    if address is None:
+        return NO_ADDRESS.format("journal")
+    if "job" in given and not _JOB.fullmatch(job):
+        return "journal: the job in the URL must be 1 to 40 characters of a-z, 0-9 and _"
+    try:
+        seconds = float(lease)
+    except ValueError:
+        seconds = 0.0
+    if not _SHORTEST <= seconds < PATIENCE:
+        return f"journal: the lease in the URL must be {_SHORTEST:g} to {PATIENCE:g} seconds"
+    return PostgresPlace(address, job, seconds)
 
 
 def check_tables(
@@ -114,6 +172,11 @@ def plain_text(text: str) -> str:
 def is_disconnected(error: psycopg.Error) -> bool:
     """Return True if *error* is about a connection that couldn't be made, or was lost."""
     return error.sqlstate is None and isinstance(error, (OperationalError, InterfaceError))
+
+
+def passes_by_itself(error: psycopg.Error) -> bool:
+    """Return True if *error* passes without help, such as that of a server that is away."""
+    return is_disconnected(error) or (error.sqlstate or "").startswith(_TEMPORARY)
 
 
 def reason_of(error: psycopg.Error, reasons: Mapping[str, str], *, goes_on: str) -> str:

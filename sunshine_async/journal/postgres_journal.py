@@ -10,28 +10,28 @@ a commit without an answer the number tells if the write was committed, so nothi
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from secrets import randbits
 from threading import Lock
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, TypeVar, cast
-from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
-from attrs import frozen
 
 from sunshine_async.journal import postgres_sql, sql
-from sunshine_async.journal.database import VERSION, JournalError
+from sunshine_async.journal.database import (
+    VERSION,
+    JournalAwayError,
+    JournalError,
+    JournalInUseError,
+)
 from sunshine_async.journal.job_journal import JobJournal, Statement
 from sunshine_async.journal.lease import PATIENCE, JournalLease, now
 from sunshine_async.journal.postgres_database import (
-    NO_ADDRESS,
-    Address,
+    PostgresPlace,
     check_tables,
-    is_disconnected,
-    parse_address,
+    passes_by_itself,
     reason_of,
 )
 from sunshine_async.journal.postgres_match import (
@@ -48,63 +48,8 @@ from sunshine_async.journal.stream import Database
 
 T = TypeVar("T")
 
-LEASE: Final = 10.0
-"""Seconds of a lease, unless the URL says otherwise."""
-_SHORTEST: Final = 1.0
-_JOB: Final = re.compile("[a-z0-9_]{1,40}")
 _APPLICATION: Final = "sunshine-async journal {}"  # in the lists of the server, with the token
 _POLL: Final = 0.2  # seconds between two looks at a server that is away, or at another's lease
-_TEMPORARY: Final = ("08", "25P03", "53300", "55P03", "57P")
-"""Begins of the SQLSTATE of errors that pass: the job waits."""
-
-
-@frozen
-class PostgresPlace:
-    """Place of a journal: a database, and the name of the job in the database."""
-
-    address: Address
-    job: str = ""
-    lease: float = LEASE
-
-    @property
-    def schema(self) -> str:
-        """The schema with the tables of the journal."""
-        return f"sunshine_journal_{self.job}" if self.job else "sunshine_journal"
-
-    def __str__(self) -> str:
-        """Return the URL without the password."""
-        given = {name: str(part) for name, part in self.address.parts.items() if "pass" not in name}
-        host, port, name, user = (
-            quote(given.pop(part, ""), safe="[]:") for part in ("host", "port", "dbname", "user")
-        )
-        server = f"{user and user + '@'}{f'[{host}]' if ':' in host else host}{port and ':' + port}"
-        given |= {"job": self.job} if self.job else {}
-        given |= {"lease": f"{self.lease:g}"} if self.lease != LEASE else {}
-        query = f"?{urlencode(given)}" if given else ""
-        return f"postgresql://{server}/{name}{query}"
-
-
-def parse_place(url: str) -> PostgresPlace | str:
-    """Return the place in *url*, or a problem in words without the URL; raise nothing.
-
-    ``job`` and ``lease`` in the query of the URL are the name of the job and the seconds of a lease.
-    """
-    start, _, query = url.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    job, lease = given.get("job", ""), given.get("lease", str(LEASE))
-    rest = [part for part in query.split("&") if not part.startswith(("job=", "lease="))]
-    address = parse_address("?".join(filter(None, (start, "&".join(rest)))))
-    if address is None:
-        return NO_ADDRESS.format("journal")
-    if "job" in given and not _JOB.fullmatch(job):
-        return "journal: the job in the URL must be 1 to 40 characters of a-z, 0-9 and _"
-    try:
-        seconds = float(lease)
-    except ValueError:
-        seconds = 0.0
-    if not _SHORTEST <= seconds < PATIENCE:
-        return f"journal: the lease in the URL must be {_SHORTEST:g} to {PATIENCE:g} seconds"
-    return PostgresPlace(address, job, seconds)
 
 
 class _Queries(JournalQueries):
@@ -157,9 +102,9 @@ class _Queries(JournalQueries):
         if not exists:
             self._fail("isn't there: check the database, and the name of the job in the URL")
 
-    def _fail(self, reason: str) -> NoReturn:
+    def _fail(self, reason: str, kind: type[JournalError] = JournalError) -> NoReturn:
         message = f"{self.name} {reason}"
-        raise JournalError(message)
+        raise kind(message)
 
 
 class PostgresReader(_Queries):
@@ -191,8 +136,9 @@ class PostgresReader(_Queries):
                 return Statements(self._connect()).execute(query, values).fetchall()
             except psycopg.Error as error:
                 reason = reason_of(error, postgres_sql.REASONS, goes_on="Run the same again")
+                kind = JournalAwayError if passes_by_itself(error) else JournalError
             self._disconnect()
-        return self._fail(reason)
+        return self._fail(reason, kind)
 
 
 class _Owner(NamedTuple):
@@ -208,7 +154,8 @@ class PostgresJournal(_Queries, JobJournal):
 
     The constructor waits for the end of the lease of an owner that was killed, and raises
     `JournalError` if another process has the journal. While the server is away a method waits,
-    two minutes at most. After the loss of the lease, and after a fork, methods raise `JournalError`.
+    two minutes at most, and then raises `JournalAwayError`. After the loss of the lease, and after
+    a fork, methods raise `JournalError`.
     """
 
     _READ_ONLY = False
@@ -267,7 +214,7 @@ class PostgresJournal(_Queries, JobJournal):
             if seen is None:
                 seen, first_look = owner, now()
             if seen != owner:
-                self._fail(sql.ERROR_REASONS["locked"])
+                self._fail(sql.ERROR_REASONS["locked"], JournalInUseError)
             time.sleep(min(_POLL, owner.lease))
 
     def _try_to_take(
@@ -348,11 +295,14 @@ class PostgresJournal(_Queries, JobJournal):
                     return action(self._connect())
                 except psycopg.Error as error:
                     reason = reason_of(error, postgres_sql.REASONS, goes_on="Run the same again")
-                    passes = is_disconnected(error) or (error.sqlstate or "").startswith(_TEMPORARY)
+                    passes = passes_by_itself(error)
                 self._disconnect()
                 until = until or now() + self.patience
-                if not passes or now() > until or self._lease.wait(_POLL):
-                    self._fail(reason)
+                if now() > min(until, self._lease.latest):
+                    self._lease.hurry(0.0)  # the next method waits no more
+                elif passes and not self._lease.wait(_POLL):
+                    continue
+                self._fail(reason, JournalAwayError if passes else JournalError)
 
     def _insert(self, database: Database, lines: Sequence[SourceRow], *, table: str) -> int:
         connection = cast("Statements", database).connection

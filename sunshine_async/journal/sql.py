@@ -287,10 +287,9 @@ ERROR_REASONS: Final[Mapping[str, str]] = {
         "may write to (sunshine-async job copy), and use the copy"
     ),
     "unable to open": "can't be opened: check that the directory exists and that you may write to it",
-    ": json": "can't be used: this Python's SQLite has no JSON functions",
     "split": "Copy both files, or copy with `sunshine-async job copy`",
     "old": (
         "Finish the job with the release that started it, or start a new journal with an upsert"
     ),
 }
-"""Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
+"""Messages by the cause of an error; ``split`` and ``old``: by the state of the file."""

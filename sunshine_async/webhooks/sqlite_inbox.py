@@ -45,7 +45,7 @@ class SQLiteInbox(SingleProcessDatabase):
     NOUN = "inbox"
     APPLICATION = 0x53756E49
     VERSION = 1
-    ERROR = InboxError
+    ERROR = IN_USE = InboxError
     TABLES = (
         """CREATE TABLE events (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
             queue TEXT NOT NULL, type TEXT NOT NULL, app_id TEXT,
@@ -75,7 +75,6 @@ class SQLiteInbox(SingleProcessDatabase):
         ),
         "readonly": "can't be written: the file or the disk is read-only",
         "unable to open": "can't be opened: check that the directory exists and can be written",
-        ": json": "can't be used: this Python's SQLite has no JSON functions",
         "split": "Move both files together",
         "old": "Let the release that wrote the file handle the events first",
     }

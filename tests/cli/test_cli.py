@@ -400,6 +400,11 @@ class TestPrinter:
         assert "... and 4 more: with --json each one is on stderr" in said
         assert "Rows up to line 99 were processed" in said
 
+    def test_no_line_is_the_last(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """An import whose parts gave up names no line up to which rows were processed."""
+        Printer().print_report(Report(ending=Ending.GAVE_UP, done=9), file="users.csv")
+        assert "up to line" not in words(capsys.readouterr().out)
+
     def test_the_pace_is_reported(self, capsys: pytest.CaptureFixture[str]) -> None:
         """At the end it says for how long the service had it wait, and how fast it let it go."""
         report = Report(done=1, paused=31.0, limit=187.26, found=198.6)

@@ -12,15 +12,24 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TypeAlias
 
+import anyio
 import pytest
+from support.clusters import plan_of, rows_in, working
 from support.forking import Command
 from support.journals import effects, write
 from support.patience import PATIENCE
+from support.postgres import PostgresServer
 from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
+from sunshine_async.cli.cluster import _submit, _work
+from sunshine_async.cli.output import Printer
+from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.jobs.cluster import open_cluster
+from sunshine_async.journal import place_of
+from sunshine_async.journal.postgres_database import PostgresPlace
 
 Call: TypeAlias = Callable[..., Result]
 
@@ -92,6 +101,76 @@ def test_an_import_by_a_worker(
     exported = call("job", "export", database).stdout.splitlines()
     assert [line.split(",")[0] for line in exported] == ["line", *map(str, range(1, 22))]
     assert exported[1].endswith(",created")
+
+
+@pytest.mark.slow
+async def test_the_database_goes_away_before_the_report(
+    *, database: str, file: Path, emulator: Emulator, postgres: PostgresServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """An import whose parts have ended waits for the database, says so once, and prints the report."""
+    place = place_of(database)
+    assert isinstance(place, PostgresPlace)
+    write(file, [{"externalId": "a"}])
+    notes: list[str] = []
+
+    class Noting(Printer):
+        def print_note(self, note: str) -> None:
+            notes.append(note)
+            if note == "1 of 1 parts have ended.":
+                postgres.stop()
+            elif note.startswith("Waiting"):
+                postgres.start()
+
+    async with working(place, emulator.transport()):
+        assert await _submit(place, plan_of(file, into=1), None, Noting()) == 0
+    assert "The import goes on once the server" in notes[-1]
+    assert len(notes) == 4
+    assert "1 of 1 parts have ended" in words(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_worker_whose_database_is_stuck(
+    *, database: str, file: Path, env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, signals: int
+) -> None:  # fmt: skip
+    """A worker that can't give back its part leaves after a while, or at the second signal."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    place, left = place_of(database), list[int]()
+    assert isinstance(place, PostgresPlace)
+    write(file, [{"externalId": "a"}])
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == 15.0
+        if signals == 2:
+            await anyio.sleep_forever()
+
+    async with open_cluster(place) as cluster, cluster.connection() as connection:
+        await cluster.submit(plan_of(file, into=1))
+        await connection.execute("LOCK TABLE sunshine_cluster.imports")
+        stuck, unlocked = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+            anyio.Event(),
+        )
+
+        def leave(status: int) -> None:
+            left.append(status)
+            unlocked.set()
+
+        async def interrupt() -> None:
+            while not await rows_in(cluster, stuck):
+                pass
+            for _ in range(signals):
+                os.kill(os.getpid(), signal.SIGTERM)
+                await anyio.wait_all_tasks_blocked()
+            await unlocked.wait()
+            await connection.rollback()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(interrupt)
+            assert await _work(place, ConnectionOptions(), 30.0, leave=leave, sleep=sleep) == 143
+    assert left == [143]
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator, Mishap
-from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
+from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
 Call: TypeAlias = Callable[..., Result]
 PASSWORD = "pass-word"

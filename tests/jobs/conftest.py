@@ -9,7 +9,7 @@ from support.clusters import PAUSE
 from sunshine_async import SunshineClient
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs.cluster import Cluster, open_cluster
-from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
+from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
 
 @pytest.fixture

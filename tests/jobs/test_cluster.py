@@ -1,6 +1,7 @@
 """Imports by workers: each part has one owner, and the queue may call a worker at any time."""
 
 import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from attrs import evolve
 from procrastinate import exceptions
 from support.clients import sunshine
 from support.clusters import (
+    Notes,
     Slow,
     done,
     people,
@@ -31,16 +33,23 @@ from support.size import sized
 
 from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
-from sunshine_async.jobs import Ending, JournalError, Mode
+from sunshine_async.jobs import Ending, JournalAwayError, Mode
 from sunshine_async.jobs.cluster import Cluster, open_cluster
-from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of
+from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of, private_folder
 from sunshine_async.jobs.cluster_reader import open_import
-from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError
+from sunshine_async.jobs.cluster_worker import LOST, ClusterWorker, TryAgainError
 from sunshine_async.jobs.options import Duplicates
 from sunshine_async.journal import open_journal
-from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
+from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
 ROWS = sized(600, 60)
+REFUSE_RETURNS = """CREATE SEQUENCE returns;
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM nextval('returns');
+        RAISE insufficient_privilege USING MESSAGE = 'for jane@example.org';
+    END $$;
+    CREATE TRIGGER refusal BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW
+        WHEN (OLD.status = 'doing' AND NEW.status = 'todo') EXECUTE FUNCTION refuse()"""
 
 
 async def test_workers_share_an_import(cluster: Cluster, emulator: Emulator, file: Path) -> None:
@@ -259,6 +268,48 @@ async def test_the_part_of_a_lost_worker_returns(
     assert report.done == 9
 
 
+@pytest.mark.slow
+async def test_the_part_of_a_lost_worker_that_cannot_be_returned(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """The worker says once why the part stays lost, and returns the part once the cause is mended."""
+    write(file, people(9))
+    plan = plan_of(file, into=1)
+    await cluster.submit(plan)
+    async with cluster.connection() as connection:
+        await connection.execute("UPDATE procrastinate_jobs SET status = 'doing'")
+        await connection.execute(REFUSE_RETURNS)
+    async with working(cluster.place, emulator.transport(), heartbeat=0.6) as (_, notes):
+        while await rows_in(cluster, "SELECT last_value FROM returns") < [(3,)]:
+            pass
+        async with cluster.connection() as connection:
+            await connection.execute("DROP TRIGGER refusal ON procrastinate_jobs")
+        report = await done(cluster, plan)
+    assert report.done == 9
+    [told] = [note for note in notes if "Trying again" in note]
+    assert told.startswith(f"Trying again: {LOST}: the database can't be used: the user lacks")
+
+
+def test_the_folder_of_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next worker removes the folder of a killed worker, and no folder of another worker or program."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with private_folder() as living:
+        living.joinpath("users.jsonl").touch()
+        child = os.fork()
+        if not child:
+            with private_folder() as left:
+                left.joinpath("users.jsonl").touch()
+                os._exit(0)
+        os.waitpid(child, 0)
+        [left] = {*tmp_path.iterdir()} - {living}
+        foreign = tmp_path / "sunshine-async-link"
+        foreign.symlink_to(left, target_is_directory=True)
+        with private_folder() as last:
+            assert {*tmp_path.iterdir()} == {living, last, foreign}
+            assert living.joinpath("users.jsonl").exists()
+    assert [*tmp_path.iterdir()] == [foreign]
+
+
 async def test_a_worker_that_counts_as_gone_begins_anew(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
@@ -313,6 +364,29 @@ async def test_a_worker_is_stopped_while_the_database_is_away(
     assert len(notes) == 1
 
 
+@pytest.mark.slow
+async def test_a_worker_is_stopped_in_a_part_while_the_database_is_away(
+    cluster: Cluster, emulator: Emulator, postgres: PostgresServer, file: Path
+) -> None:
+    """The worker waits no longer than the grace; another worker goes on, and sends no row twice."""
+    write(file, people(ROWS))
+    slow = Slow(emulator.transport())
+    plan = plan_of(file, into=1, grace=0.1)
+    async with working(cluster.place, slow) as ([worker], notes):
+        await cluster.submit(plan)
+        await slow.begun.wait()
+        await to_thread.run_sync(postgres.stop)
+        worker.stop()
+        slow.go_on.set()
+    assert "part 1 of 1 of users.jsonl" in notes[-1]
+    assert "can't be reached" in notes[-1]
+    await to_thread.run_sync(postgres.start)
+    async with working(cluster.place, emulator.transport(), heartbeat=0.6):
+        report = await done(cluster, plan)
+    assert counts(report) == (ROWS, 0, 0, 0, 0)
+    assert effects(emulator, "sunshine") == {"create": ROWS}
+
+
 async def test_each_absence_of_the_database_is_noted(cluster: Cluster) -> None:
     """A failure is noted once until a write succeeds, and no failure after the stop."""
     notes: list[str] = []
@@ -345,12 +419,14 @@ async def _read(place: PostgresPlace) -> None:
     open_import(place)
 
 
-@pytest.mark.parametrize("act", [_open, _read])
-async def test_a_database_that_is_away(act: Callable[[PostgresPlace], Awaitable[None]]) -> None:
+@pytest.mark.parametrize(("act", "kind"), [(_open, ConfigurationError), (_read, JournalAwayError)])
+async def test_a_database_that_is_away(
+    act: Callable[[PostgresPlace], Awaitable[None]], kind: type[Exception]
+) -> None:
     """The error tells the place and the next step, and nothing shows the password."""
     place = parse_place("postgresql://user:pass-word@127.0.0.1:1/imports?connect_timeout=1")
     assert isinstance(place, PostgresPlace)
-    with pytest.raises((ConfigurationError, JournalError), match="can't be reached") as caught:
+    with pytest.raises(kind, match="can't be reached") as caught:
         await act(place)
     assert "postgresql://user@127.0.0.1:1/imports" in str(caught.value)
     assert leaks(caught.value, "pass-word") == []
@@ -383,12 +459,16 @@ async def test_a_write_waits_for_the_database(cluster: Cluster) -> None:
 async def test_a_file_that_takes_long_holds_up_no_other_import(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
-    """While a large file travels to the database, other imports begin and end, and workers start."""
+    """While a large file travels to the database, other imports begin and end, and workers start.
+
+    An import with the same name waits, and tells why.
+    """
     write(file, people(9))
     plan, pipe = plan_of(file), file.with_suffix(".pipe")
     os.mkfifo(pipe)
     large = evolve(plan, part=evolve(plan.part, path=str(pipe)))
     other = evolve(cluster, place=evolve(cluster.place, job="large"))
+    notes = Notes()
     sending = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other.submit, large)
@@ -396,7 +476,10 @@ async def test_a_file_that_takes_long_holds_up_no_other_import(
             pass
         async with working(cluster.place, emulator.transport()):
             report = await done(cluster, plan)
+        tasks.start_soon(other.submit, plan, notes.append)
+        await notes.wait_for(f"another process stores an import at {other.place}")
         await to_thread.run_sync(pipe.write_bytes, b"{}")
+    assert len(notes) == 1
     assert counts(report) == (9, 0, 0, 0, 0)
     assert len(await rows_in(cluster, "SELECT * FROM sunshine_cluster.imports")) == 2
 
@@ -456,13 +539,13 @@ async def test_a_watch_of_a_database_that_cannot_be_read(cluster: Cluster, file:
 
 
 async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> None:
-    """A look whose connection breaks is made again: the watch goes on to the end."""
+    """A look whose connection breaks is told and made again: the watch goes on to the end."""
     write(file, people(4))
     number = await cluster.submit(plan_of(file, into=1))
-    seen: list[Any] = []
+    seen, notes = list[Any](), Notes()
 
     async def watch() -> None:
-        seen.extend([state.parts async for state in cluster.watch(number)])
+        seen.extend([state.parts async for state in cluster.watch(number, notes.append)])
 
     waiting = (
         "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -480,3 +563,4 @@ async def test_a_watch_waits_for_the_database(cluster: Cluster, file: Path) -> N
                     pass
             await cluster.end(number, 0, plan, Ending.ALL, None)
     assert seen[-1] == [(Ending.ALL.value, None)]
+    assert "The import goes on once the server is back" in notes[0]

@@ -17,7 +17,6 @@ from support.clusters import (
     plan_of,
     reader_of,
     report_of,
-    rows_in,
     working,
 )
 from support.journals import counts, effects, write
@@ -25,7 +24,7 @@ from support.journals import counts, effects, write
 from sunshine_async import BasicAuth, ConfigurationError, SunshineClient
 from sunshine_async._calls.client import Client
 from sunshine_async.emulator import Emulator
-from sunshine_async.jobs import Ending, SourceError
+from sunshine_async.jobs import Ending, JournalAwayError, SourceError
 from sunshine_async.jobs.cluster import Cluster
 from sunshine_async.jobs.cluster_plan import journal_of
 from sunshine_async.jobs.cluster_worker import ClusterWorker, TryAgainError, WorkerError
@@ -247,12 +246,15 @@ async def test_an_unforeseen_error_before_the_part(cluster: Cluster, file: Path)
     assert "the database can't be used: UndefinedTable (42P01)" in str(told)
 
 
-async def test_a_part_waits_for_the_database(cluster: Cluster, file: Path) -> None:
+@pytest.mark.parametrize("error", [OperationalError("away"), JournalAwayError("away")])
+async def test_a_part_waits_for_the_database(
+    cluster: Cluster, file: Path, error: Exception
+) -> None:
     """A database that is away ends no part."""
     write(file, people(4))
     number = await cluster.submit(plan_of(file, into=1))
     with pytest.raises(TryAgainError):
-        await ClusterWorker(cluster, fail(OperationalError("away")), print).run_part(number, 0)
+        await ClusterWorker(cluster, fail(error), print).run_part(number, 0)
     assert (await cluster.state(number)).parts == [(None, None)]
 
 
@@ -282,19 +284,17 @@ async def test_the_limit_of_failures_is_one_for_all_parts(
 async def test_a_count_that_fails_ends_no_worker(
     cluster: Cluster, emulator: Emulator, file: Path
 ) -> None:
-    """A worker whose count of failures is refused, for any reason, runs on and counts again."""
+    """A worker whose count of failures is refused says so once, runs on and counts again."""
     write(file, people(9))
     slow = Slow(emulator.transport())
-    counting = "FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    async with working(cluster.place, slow):
+    rename = "ALTER TABLE sunshine_cluster.parts RENAME {} TO {}"
+    async with working(cluster.place, slow) as (_, notes):
         number = await cluster.submit(plan_of(file, into=1, max_failures=3))
         await slow.begun.wait()
         async with cluster.connection() as connection:
-            rename = "ALTER TABLE sunshine_cluster.parts RENAME {} TO {}"
             await connection.execute(rename.format("earlier", "other").encode())
-            while not await rows_in(cluster, f"SELECT 1 {counting}"):
-                pass
-        async with cluster.connection() as connection:  # after the count that waits
+        await notes.wait_for("Trying again: the rows not done can't be counted: the database can't")
+        async with cluster.connection() as connection:
             await connection.execute(rename.format("other", "earlier").encode())
         slow.go_on.set()
         async for _ in cluster.watch(number):

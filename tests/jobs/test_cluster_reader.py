@@ -22,8 +22,8 @@ from sunshine_async.jobs.progress import restore_totals
 from sunshine_async.jobs.source import LIVE
 from sunshine_async.jobs.timeline import read_timeline
 from sunshine_async.journal import JournalError, JournalQueries, State, open_reader
-from sunshine_async.journal.postgres_database import ascii_text
-from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresPlace, parse_place
+from sunshine_async.journal.postgres_database import PostgresPlace, ascii_text, parse_place
+from sunshine_async.journal.postgres_journal import PostgresJournal
 
 ROWS = sized(300, 30)
 PARTS = 3

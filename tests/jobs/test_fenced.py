@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import anyio
@@ -11,11 +12,13 @@ from attrs import define, evolve, field
 from support.certificates import tls
 from support.clients import scripted, sunshine
 from support.journals import effects, end_ownership, run_with_journal
+from support.patience import PATIENCE as AT_MOST
+from support.postgres import PostgresServer
 from support.servers import Peer, answer, serving, silent
 from support.virtual import settled, sleep, until, virtually
 from support.wires import AMPLE, ENDLESS, call, hand, no_mocks, pool_of, wired
 
-from sunshine_async import ConnectError, Retry
+from sunshine_async import ConnectError, Retry, jobs
 from sunshine_async._http.messages import (
     Failure,
     Headers,
@@ -26,8 +29,9 @@ from sunshine_async._http.messages import (
 )
 from sunshine_async.emulator import Emulator
 from sunshine_async.errors import Fault
-from sunshine_async.jobs import SUNSHINE, Ending, Mode
+from sunshine_async.jobs import SUNSHINE, Ending, JournaledJob, Mode
 from sunshine_async.jobs.recovery import FencedWire, fenced
+from sunshine_async.jobs.report import Cause
 from sunshine_async.journal import JournalLease
 from sunshine_async.journal.lease import PATIENCE, now
 from sunshine_async.sunshine import UserCreateBody
@@ -259,17 +263,17 @@ async def test_a_request_that_waits_for_a_connection() -> None:
 
 @define
 class Takeover(httpx.AsyncBaseTransport):
-    """A transport to an emulator; at request number *at* another process takes the journal."""
+    """A transport to an emulator; at request number *at* something happens to the journal."""
 
     inner: httpx.AsyncBaseTransport
-    url: str
+    happens: Callable[[], None]
     at: int
     requests: int = field(default=0, init=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests += 1
         if self.requests == self.at:
-            end_ownership(self.url)
+            self.happens()
         return await self.inner.handle_async_request(request)
 
 
@@ -277,7 +281,7 @@ class Takeover(httpx.AsyncBaseTransport):
 async def test_a_job_without_its_journal_gives_up(emulator: Emulator, journal_url: str) -> None:
     """A job that has lost the journal gives up; the next job looks at each row that had begun."""
     rows = [{"externalId": f"user-{n}"} for n in range(40)]
-    taken = Takeover(emulator.transport(), journal_url, at=7)
+    taken = Takeover(emulator.transport(), partial(end_ownership, journal_url), at=7)
     async with sunshine(taken, retry=Retry(max_attempts=1)) as client:
         report = await run_with_journal(
             client, SUNSHINE, journal_url, rows, Mode.CREATE, concurrency=2
@@ -289,5 +293,48 @@ async def test_a_job_without_its_journal_gives_up(emulator: Emulator, journal_ur
         assert taken.requests < len(rows)
 
         again = await run_with_journal(client, SUNSHINE, journal_url, rows, Mode.CREATE)
+    assert (again.ending, again.done) == (Ending.ALL, len(rows))
+    assert effects(emulator, "sunshine") == {"create": len(rows)}
+
+
+def stopped(job: JournaledJob) -> None:
+    """Stop *job*, as a signal does."""
+    job.stop()
+
+
+def impatient(job: JournaledJob) -> None:
+    """Let *job* have no patience with its database."""
+    assert job.journal.lease is not None
+    job.journal.lease.hurry(0.0)
+
+
+@instantly
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("act", "ending", "cause"),
+    [(stopped, Ending.STOPPED, Cause.JOB), (impatient, Ending.GAVE_UP, Cause.DATABASE)],
+)
+async def test_a_job_whose_database_stays_away(
+    *, emulator: Emulator, postgres: PostgresServer, journal_url: str,
+    act: Callable[[JournaledJob], None], ending: Ending, cause: Cause,
+) -> None:  # fmt: skip
+    """A stopped job waits no longer than its grace; the next job looks at each row that had begun."""
+    rows = [{"externalId": f"user-{n}"} for n in range(40)]
+    create, url = (SUNSHINE, Mode.CREATE), f"{journal_url}&lease=1"
+
+    def leave() -> None:
+        postgres.stop()
+        act(job)
+
+    away = Takeover(emulator.transport(), leave, at=7)
+    async with sunshine(away) as client:
+        with anyio.fail_after(AT_MOST):
+            async with jobs.open(url, client, *create, concurrency=2, grace=0.1) as job:
+                report = await job.run(rows)
+        postgres.start()
+        assert (report.ending, job.cause) == (ending, cause)
+        assert away.requests < len(rows)
+
+        again = await run_with_journal(client, SUNSHINE, url, rows, Mode.CREATE)
     assert (again.ending, again.done) == (Ending.ALL, len(rows))
     assert effects(emulator, "sunshine") == {"create": len(rows)}

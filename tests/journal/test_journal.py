@@ -24,6 +24,7 @@ from sunshine_async.journal import (
     State,
     Update,
 )
+from sunshine_async.journal.sql import ERROR_REASONS
 from sunshine_async.journal.stream import (
     _BY_CERTAINTY,
     _BY_LINE,
@@ -163,7 +164,9 @@ class TestRefusals:
 
     def test_where_none_can_be(self, tmp_path: Path) -> None:
         """Where no file can be made, the text says why."""
-        with pytest.raises(JournalError, match="can't be created"):
+        with pytest.raises(
+            JournalError, match=r"can't be created: .*\. Give a path in a directory that"
+        ):
             Journal(tmp_path / "no/where/run.sqlite")
 
     @pytest.mark.parametrize("name", ["", ":memory:", "file:run.sqlite", "file::memory:", "a\0b"])
@@ -219,6 +222,13 @@ class TestRefusals:
         with pytest.raises(JournalError, match="the disk is full"):
             journal.add([SourceRow(n, "key" * 100, b"") for n in range(2000)])
         assert states(journal) == {1: State.WAITING}
+
+    @pytest.mark.parametrize("word", [word for word in ERROR_REASONS if word != "old"])
+    def test_a_word_that_tells_nothing(self, journal: Journal, word: str) -> None:
+        """The code of an error tells the cause, whatever words are in SQLite's text."""
+        with pytest.raises(JournalError, match=f"can't be used: no such column: {word}") as caught:
+            journal._fetch_all(f"SELECT [{word}]")
+        assert type(caught.value) is JournalError
 
     def test_an_error_of_another_kind(self, journal: Journal) -> None:
         """Whatever SQLite says is said as an error of the journal."""

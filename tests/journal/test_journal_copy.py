@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 from support.size import sized
 
-from sunshine_async.journal import Journal, JournalError, SourceRow, State, Update, copy_journal
+from sunshine_async.journal import (
+    Journal,
+    JournalError,
+    JournalInUseError,
+    SourceRow,
+    State,
+    Update,
+    copy_journal,
+)
 from sunshine_async.journal.journal import _copy_files
 
 MANY = sized(60_000, 30_000)
@@ -150,9 +158,9 @@ class TestCopying:
 
     def test_one_in_use(self, journal: Journal, tmp_path: Path) -> None:
         """A journal in use is refused, whether its file can be written or only read."""
-        with pytest.raises(JournalError, match="is in use by another process"):
+        with pytest.raises(JournalInUseError, match="is in use by another process"):
             copy_journal(journal.path, tmp_path / "copy")
-        with pytest.raises(JournalError, match="is in use by another process"):
+        with pytest.raises(JournalInUseError, match="is in use by another process"):
             _copy_files(journal.path, tmp_path / "copy")
         assert not [*tmp_path.glob("copy*")]
 

@@ -16,6 +16,7 @@ from support.size import sized
 from sunshine_async.journal import (
     Journal,
     JournalError,
+    JournalInUseError,
     JournalReader,
     SourceRow,
     State,
@@ -88,7 +89,7 @@ def test_many_starters(path: Path) -> None:
 def test_a_second_try_of_the_owner(path: Path) -> None:
     """A second open by the owner's process fails, and doesn't give up the lock of the first."""
     with closing(Journal(path)):
-        with pytest.raises(JournalError, match=IN_USE):
+        with pytest.raises(JournalInUseError, match=IN_USE):
             Journal(path)
         assert is_locked(path)
         assert IN_USE in opened_elsewhere(path)
@@ -121,7 +122,7 @@ def test_a_lock_that_is_removed_meanwhile(
 
     monkeypatch.setattr(databases, "_exclusive", remove_once)
     if taken:
-        with pytest.raises(JournalError, match=IN_USE):
+        with pytest.raises(JournalInUseError, match=IN_USE):
             Journal(path)
         others[0].close()
     with closing(Journal(path)):
@@ -220,7 +221,7 @@ class TestNames:
             journal.add(SourceRow(n, str(n), b"h") for n in range(1, 4))
             journal.describe(reach="2")
             lock_path(path).unlink()
-            with pytest.raises(JournalError, match=IN_USE):
+            with pytest.raises(JournalInUseError, match=IN_USE):
                 Journal(path)
             look = JournalReader(path)
             assert look.about()["reach"] == "2"
@@ -302,11 +303,11 @@ class TestOlderRelease:
             older.execute("PRAGMA locking_mode = EXCLUSIVE")
             older.execute("CREATE TABLE now (x)")
             assert not is_locked(path)
-            with pytest.raises(JournalError, match=IN_USE):
+            with pytest.raises(JournalInUseError, match=IN_USE):
                 Journal(path)
-            with pytest.raises(JournalError, match=IN_USE):
+            with pytest.raises(JournalInUseError, match=IN_USE):
                 copy_journal(path, tmp_path / "copy")
-            with pytest.raises(JournalError, match=IN_USE):
+            with pytest.raises(JournalInUseError, match=IN_USE):
                 _copy_files(path, tmp_path / "copy")
         assert [*tmp_path.iterdir()] == [path]
 

@@ -8,7 +8,7 @@ from support.frames import leaks
 
 from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, jobs
 from sunshine_async.journal import place_of
-from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_database import PostgresPlace
 
 HOST = "postgresql://u:pass-word@h:5432/imports"
 WRONG = {
@@ -73,7 +73,7 @@ def test_a_wrong_url(url: str) -> None:
 
 def test_psycopg_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without psycopg a journal in PostgreSQL is a `ConfigurationError` with the command to run."""
-    monkeypatch.setitem(sys.modules, "sunshine_async.journal.postgres_journal", None)
+    monkeypatch.setitem(sys.modules, "sunshine_async.journal.postgres_database", None)
     problem = place_of(HOST)
 
     assert isinstance(problem, ConfigurationError)

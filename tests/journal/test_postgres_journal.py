@@ -27,7 +27,9 @@ from sunshine_async.journal import (
     PENDING,
     REACH,
     VERSION,
+    JournalAwayError,
     JournalError,
+    JournalInUseError,
     JournalRow,
     LeaseState,
     Rules,
@@ -39,8 +41,8 @@ from sunshine_async.journal import (
     place_of,
     postgres_match,
 )
-from sunshine_async.journal.postgres_database import Address
-from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresPlace, PostgresReader
+from sunshine_async.journal.postgres_database import Address, PostgresPlace
+from sunshine_async.journal.postgres_journal import PostgresJournal, PostgresReader
 
 PASSWORD = "pass-word"
 TESTS = str(Path(__file__).parents[1])
@@ -155,7 +157,7 @@ def test_a_journal_in_use(journal: PostgresJournal, journal_url: str, reader: An
     assert not reader.running
     with closing(PostgresJournal(place)) as owner:
         assert reader.running
-        with pytest.raises(JournalError, match="is in use by another process"):
+        with pytest.raises(JournalInUseError, match="is in use by another process"):
             PostgresJournal(place)
         owner.add(lines("a"))
         assert states(reader) == {1: State.WAITING}
@@ -168,7 +170,7 @@ def test_the_clock_of_the_server_is_set(journal_url: str, hours: int) -> None:
     set_clock = f"UPDATE owner SET seen_at = seen_at + make_interval(hours => {-hours})"  # noqa: S608
     with closing(PostgresJournal(place_at(f"{journal_url}&lease=1"))) as owner:
         execute(journal_url, set_clock)
-        with pytest.raises(JournalError, match="is in use by another process"):
+        with pytest.raises(JournalInUseError, match="is in use by another process"):
             opened(journal_url)
         owner.add(lines("a"))
         kill(owner)
@@ -188,7 +190,7 @@ def test_an_owner_that_renews_at_the_last_moment(
             UPDATE owner SET lease = '60', seen_at = clock_timestamp(); RETURN NULL; END $$""",
         "CREATE TRIGGER renewed BEFORE DELETE ON owner FOR EACH ROW EXECUTE FUNCTION renew()",
     )
-    with pytest.raises(JournalError, match="is in use by another process"):
+    with pytest.raises(JournalInUseError, match="is in use by another process"):
         opened(journal_url)
 
 
@@ -360,13 +362,15 @@ def test_a_server_that_is_away_for_too_long(
         postgres.stop(signal.SIGQUIT)
         try:
             for call in (journal.about, lambda: journal.write([Update(1, State.DONE, 1.0)])):
-                with pytest.raises(JournalError, match="the same again once the server") as caught:
+                with pytest.raises(
+                    JournalAwayError, match="the same again once the server"
+                ) as caught:
                     call()
                 assert leaks(caught.value, PASSWORD) == []
             for _ in range(2):
                 with pytest.raises(psycopg.OperationalError):
                     journal._renew()
-            with pytest.raises(JournalError, match="can't be reached"):
+            with pytest.raises(JournalAwayError, match="can't be reached"):
                 reader.report()
             journal.close()
         finally:

@@ -17,6 +17,7 @@ from attrs import define
 from sunshine_async.journal import (
     Journal,
     JournalError,
+    JournalInUseError,
     JournalQueries,
     JournalReader,
     SourceRow,
@@ -107,7 +108,7 @@ def test_rows_of_a_running_job(path: Path, owner: subprocess.Popen[str]) -> None
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM rows").fetchone()
         assert write(owner, 4) == "written\n"  # a long read is no reason to wait
-    with pytest.raises(JournalError, match="in use by another process"):
+    with pytest.raises(JournalInUseError, match="in use by another process"):
         Journal(path)
 
 
@@ -323,5 +324,5 @@ class TestStoppedJob:
             older.execute("PRAGMA locking_mode = EXCLUSIVE")
             older.execute("BEGIN IMMEDIATE")
             older.execute("DELETE FROM about")
-            with pytest.raises(JournalError, match="is in use by another process"):
+            with pytest.raises(JournalInUseError, match="is in use by another process"):
                 JournalReader(stopped).about()

@@ -19,7 +19,7 @@ from sunshine_async.jobs.cluster_plan import ClusterPlan
 from sunshine_async.jobs.cluster_reader import ImportReader, open_import
 from sunshine_async.jobs.cluster_worker import ClusterWorker
 from sunshine_async.jobs.options import JobOptions
-from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_database import PostgresPlace
 
 PAUSE = 0.05
 

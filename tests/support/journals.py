@@ -20,7 +20,7 @@ from sunshine_async.journal import (
     open_journal,
     place_of,
 )
-from sunshine_async.journal.postgres_journal import PostgresPlace
+from sunshine_async.journal.postgres_database import PostgresPlace
 
 
 def write(file: Path, rows: Iterable[Any]) -> Path:

@@ -9,7 +9,7 @@ import anyio
 from sunshine_async import SunshineClient
 from sunshine_async.jobs.cluster import open_cluster
 from sunshine_async.jobs.cluster_worker import ClusterWorker
-from sunshine_async.journal.postgres_journal import PostgresPlace, parse_place
+from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
 
 async def main(database: str, heartbeat: float) -> None:
