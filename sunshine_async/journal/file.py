@@ -1,6 +1,7 @@
 """A kind of SQLite file: the checks and the messages that the owner and a reader of a file share."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,17 @@ from sunshine_async.errors import ConfigurationError, SunshineError
 
 SPLIT: Final = 1 << 16
 """A flag in the version: the main file lacks rows of the ``-wal`` file."""
+POSTGRES: Final = ("postgresql:", "postgres:")
+"""Begins of the URL of a PostgreSQL database."""
+_URL: Final = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # Windows' drives have one letter
+
+
+def url_refusal(name: str | Path, noun: str) -> ConfigurationError | None:
+    """Return the error for a *name* that is a URL, which may have a password; None for a path."""
+    if _URL.match(str(name)) is None:
+        return None
+    message = f"{noun}: give the path of a file, or a URL that begins with postgresql://"
+    return ConfigurationError(message)
 
 
 class DatabaseFile:

@@ -24,6 +24,7 @@ from sunshine_async._calls.retry import Retry
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
+from sunshine_async.journal.file import POSTGRES, url_refusal
 from sunshine_async.sunshine.once import note_echo
 from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent, UnknownEvent, WebhookParser
 from sunshine_async.webhooks.handling import (
@@ -364,8 +365,8 @@ class _Running:
 
 def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | ConfigurationError:
     """Return a function that opens the inbox; an error, unraised, has no frame with a password."""
-    if not str(inbox).startswith(("postgresql:", "postgres:")):
-        return lambda: SQLiteInbox(inbox)
+    if not str(inbox).startswith(POSTGRES):
+        return url_refusal(inbox, "inbox") or (lambda: SQLiteInbox(inbox))
     try:
         from sunshine_async.journal import postgres_database  # noqa: PLC0415 - in the extra
         from sunshine_async.webhooks import postgres_inbox  # noqa: PLC0415

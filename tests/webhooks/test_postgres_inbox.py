@@ -402,11 +402,13 @@ def test_the_reasons_of_the_server(database: str, change: str, reason: str) -> N
         "postgresql://u:pass-word/1@h/db",
         "postgresql://u:1/pass-word@h/db",
         "postgresql://u:pass-word/db",
+        "postgresql+psycopg://u:pass-word@h/db",
+        "POSTGRES://u:pass-word@h/db",
     ],
 )
 def test_an_address_that_cant_be_read_is_refused(url: str) -> None:
     """An address that is none is a `ConfigurationError` without the password, in no frame either."""
-    with pytest.raises(ConfigurationError, match="give an address such as") as caught:
+    with pytest.raises(ConfigurationError, match="inbox: give ") as caught:
         Receiver(SunshineWebhooks(SECRET), url)
     assert leaks(caught.value, PASSWORD) == []
 
