@@ -302,16 +302,44 @@ class Dispatcher:
     async def _handle(
         self, event: StoredEvent, running: _RunningHandler, handlers: TaskGroup
     ) -> None:
+        """Run the handler in a task of its own, for at most the time of *running*.
+
+        A cancel scope that the handler leaves open, such as that of an async generator which isn't
+        read to the end, makes the end of that task an error, and harms no other task.
+        """
         failure: Exception | None = None
         try:
             with running.scope:
-                await self._attempt(event)
+                async with anyio.create_task_group() as task:
+                    task.start_soon(self._run_handler, event, running, handlers)
             if running.scope.cancelled_caught:
                 seconds = f"{self._rules.handler_timeout:g} s"
                 failure = TimeoutError(f"the handler was cancelled after {seconds}")
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             failure = to_exception(error, "the handler")
-        if self._running.get(event.number) is not running:  # the lease is lost
+            text = "the handler of event %s (%s) has left a task group or a cancel scope open"
+            _LOG.warning(text, event.id, event.type, exc_info=failure)
+        self._end(event, running, failure, handlers)
+
+    async def _run_handler(
+        self, event: StoredEvent, running: _RunningHandler, handlers: TaskGroup
+    ) -> None:
+        failure: Exception | None = None
+        try:
+            await self._attempt(event)
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            failure = to_exception(error, "the handler")
+        self._end(event, running, failure, handlers)
+
+    def _end(
+        self,
+        event: StoredEvent,
+        running: _RunningHandler,
+        failure: Exception | None,
+        handlers: TaskGroup,
+    ) -> None:
+        """Note the outcome of an attempt, unless the attempt has one, or the lease is lost."""
+        if self._running.get(event.number) is not running:
             return
         del self._running[event.number]
         outcome = self._rules.outcome(

@@ -240,6 +240,7 @@ class Receiver:
             return 200 if scope["method"] == "HEAD" else _NOT_ALLOWED
         running = self._running
         if running is None:
+            _LOG.warning("a delivery is answered 503: %s", _NOT_STARTED)
             return 503
         delivery = await self._delivery(scope, receive)
         if delivery is None:
@@ -347,12 +348,15 @@ class Receiver:
 
     def _started(self) -> "_Running":
         if self._running is None:
-            message = "the receiver isn't started: use `async with receiver` or `receiver.lifespan`"
-            raise RuntimeError(message)
+            raise RuntimeError(_NOT_STARTED)
         return self._running
 
 
 _NOT_ALLOWED: Final = 405
+_NOT_STARTED: Final = (
+    "the receiver isn't started, or has ended: use `async with receiver`, or "
+    "`lifespan=receiver.lifespan` of the application"
+)
 
 
 @frozen

@@ -216,18 +216,15 @@ async def test_the_statuses(path: Path, caplog: pytest.LogCaptureFixture) -> Non
         assert await status_of(receiver, method="HEAD") == 200
         for method in ("GET", "PUT", "DELETE"):
             assert await status_of(receiver, method=method) == 405
-        assert caplog.messages == []
         assert await status_of(receiver, x_api_key="wrong") == 401
         assert await status_of(receiver, content=b"no JSON") == 400
         assert await status_of(receiver, content=b" " * 1001) == 413
         assert await status_of(receiver, content=b" " * 1000) == 400
     assert await status_of(receiver) == 503
     assert [text.partition(":")[0] for text in caplog.messages] == [
-        "a delivery is answered 401",
-        "a delivery is answered 400",
-        "a delivery is answered 413",
-        "a delivery is answered 400",
+        f"a delivery is answered {status}" for status in (503, 401, 400, 413, 400, 503)
     ]
+    assert "`lifespan=receiver.lifespan`" in caplog.messages[0]
     assert SECRET not in caplog.text
 
 
@@ -426,6 +423,36 @@ async def test_a_foreign_cancellation_is_a_failure(path: Path) -> None:
         await post(client, message(2))
         await bot.until(3)
     assert [one.attempt for one in bot.got] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("end", ["return", "raise", "hang"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_scope_left_open_harms_no_other_event(
+    path: Path, backend: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that leaves a scope open ends as it ends; the receiver and other events go on."""
+
+    async def act(received: Received[Any]) -> None:
+        if received.id == "e1":
+            anyio.CancelScope().__enter__()
+            if end == "raise":
+                raise KeyError
+            if end == "hang":
+                await anyio.sleep_forever()
+
+    async def scenario() -> None:
+        bot = Bot(receiver_at(path, handler_timeout=0.01 if end == "hang" else 60), act)
+        attempts = 1 if end == "return" else 3
+        async with bot.receiver, sender(bot.receiver) as client:
+            assert await post(client, message(1)) == 200
+            await bot.until(attempts)
+            dead = await dead_letters(bot.receiver, attempts > 1)
+            assert await post(client, message(2, "other")) == 200
+            await bot.until(attempts + 1)
+        assert [one.id for one in dead] == ["e1"] * (attempts > 1)
+        assert "event e1 (conversation:message) has left a task group" in caplog.text
+
+    anyio.run(scenario, backend=backend)
 
 
 async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path) -> None:
