@@ -146,7 +146,10 @@ class SingleProcessDatabase(DatabaseFile):
         try:
             _create_empty(real)
         except OSError as error:
-            message = f"the {self.NOUN} {self.path} can't be created: {error.strerror}"
+            message = (
+                f"the {self.NOUN} {self.path} can't be created: {error.strerror}. Check that the "
+                "directory exists and can be written"
+            )
             raise self.ERROR(message) from None
 
     def _set_split_flag(self) -> bool:

@@ -68,7 +68,10 @@ class Received(Generic[E_co]):
     attempt: int
     """Number of this attempt, from 1. An attempt that a kill has ended counts."""
     begun_before: datetime | None
-    """Time of the first attempt, for ``sent_before=``; None: this is the first attempt."""
+    """Time of the first attempt, for ``sent_before=``; None: this is the first attempt.
+
+    At most the present, so that a clock which was set back stops no answer.
+    """
 
     def key(self, name: str) -> str:
         """Return a key for ``once=``: equal in every attempt, different for each event and *name*."""
@@ -125,6 +128,7 @@ class HandlingRules:
         if error is None:
             return EventOutcome(event.number, EventState.HANDLED)
         reason = _reason(error)
+        failed_at = now if event.failed_at is None else event.failed_at
         if isinstance(error, UnhandledEventError):
             return EventOutcome(event.number, EventState.DEAD, reason)
         wait = self.retry.wait(
@@ -133,7 +137,7 @@ class HandlingRules:
             attempt=event.failures + 1,
             asked=None,
             luck=luck,
-            left=event.begun_at + self.retry.deadline - now,
+            left=failed_at + self.retry.deadline - now,
         )
         if wait is None:
             return EventOutcome(event.number, EventState.DEAD, reason)

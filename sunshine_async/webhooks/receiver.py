@@ -79,7 +79,7 @@ class Receiver:
     shutdown has interrupted starts again. Events of a conversation are handled in the order of their
     times, as far as received; all other events in parallel, at most *concurrency* at a time. A
     handler that raises, or is cancelled after *handler_timeout* seconds, is tried again by *retry*
-    (its *deadline* counts from the first attempt), and then becomes a dead letter. The conversation
+    (its *deadline* counts from the first failure), and then becomes a dead letter. The conversation
     waits meanwhile, and no other conversation does.
 
     A message of this process, sent with ``once=``, comes back as an event. The event settles an
@@ -307,8 +307,8 @@ class Receiver:
         handler = handler or self._handlers.get(ANY)
         if handler is None:
             raise UnhandledEventError(message)
-        begun = datetime.fromtimestamp(stored.begun_at, UTC) if stored.attempt > 1 else None
-        attempt = stored.attempt
+        now, attempt = datetime.now(UTC), stored.attempt
+        begun = min(datetime.fromtimestamp(stored.begun_at, UTC), now) if attempt > 1 else None
         handling = handler(Received(event, stored.id, stored.type, stored.app_id, attempt, begun))
         if self._hooks is not None:
             handling = self._hooks.handle_event(

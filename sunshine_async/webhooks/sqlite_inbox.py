@@ -59,7 +59,9 @@ class SQLiteInbox(SingleProcessDatabase):
             retried INTEGER NOT NULL DEFAULT 0, ready_at REAL NOT NULL) WITHOUT ROWID""",
         "CREATE INDEX ready ON queues (retried, ready_at) WHERE NOT begun",
     )
-    """``queues``: queues with a waiting event or with an event under way (*begun*). *retried*: the
+    """*ended_at*: the time of the first failure, until the event is handled.
+
+    ``queues``: queues with a waiting event or with an event under way (*begun*). *retried*: the
     last attempt has failed. *ready_at*: the monotonic time from which on the head may begin."""
     REASONS = {  # noqa: RUF012 - declared as a constant by the base
         "locked": (
@@ -152,7 +154,7 @@ _NOTE_QUEUES: Final = f"""{_OUTCOMES}
 _NOTE_EVENTS: Final = f"""{_OUTCOMES}
     UPDATE events SET state = outcomes.state, reason = outcomes.reason,
         failures = failures + (outcomes.state <> 2),
-        ended_at = CASE outcomes.state WHEN 2 THEN ? END,
+        ended_at = CASE outcomes.state WHEN 2 THEN ? ELSE coalesce(ended_at, ?) END,
         body = CASE outcomes.state WHEN 2 THEN NULL ELSE body END
     FROM outcomes WHERE events.number = outcomes.number"""  # noqa: S608 - own names
 _CLOSE_QUEUES: Final = """DELETE FROM queues WHERE queue IN
@@ -168,7 +170,7 @@ _BEGIN_QUEUES: Final = """UPDATE queues SET begun = 1 WHERE queue IN
 _BEGIN_EVENTS: Final = """UPDATE events SET state = 1, attempts = attempts + 1,
         begun_at = coalesce(begun_at, ?) WHERE number IN (SELECT value FROM json_each(?))"""
 _COLUMNS: Final = """json_group_array(json_array(number, id, type, app_id, CAST(body AS TEXT),
-    attempts, failures, begun_at, received_at, reason))"""
+    attempts, failures, begun_at, ended_at, received_at, reason))"""
 _SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM
     (SELECT * FROM events WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number)"""  # noqa: S608 - own names
 _SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM
@@ -180,7 +182,7 @@ def _note_outcomes(
 ) -> None:
     values = _json([(end.number, end.state, end.reason, end.ready_at) for end in outcomes])
     database.execute(_NOTE_QUEUES, (values, clock))
-    database.execute(_NOTE_EVENTS, (values, now))
+    database.execute(_NOTE_EVENTS, (values, now, now))
     database.execute(_CLOSE_QUEUES, (_json([end.number for end in outcomes]),))
 
 

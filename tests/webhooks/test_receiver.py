@@ -1,6 +1,8 @@
 """The receiver: answers, handling once, order, retries, dead letters, disks that fill, shutdown."""
 
+import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
@@ -17,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from support.deliveries import (
     DELIVERIES,
+    HEADERS,
     SECRET,
     Order,
     counts,
@@ -27,6 +30,7 @@ from support.deliveries import (
     shuffled_deliveries,
 )
 from support.frames import leaks
+from support.inboxes import dead, exchange
 from support.patience import PATIENCE
 from support.size import sized
 
@@ -48,7 +52,7 @@ from sunshine_async.webhooks import (
     SunshineWebhooks,
     UnknownEvent,
 )
-from sunshine_async.webhooks.deliveries import RawEvent
+from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent
 from sunshine_async.webhooks.handling import Dispatcher, HandlingRules
 from sunshine_async.webhooks.inbox import EventState
 from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
@@ -342,6 +346,31 @@ async def test_a_dead_letter_is_replayed_or_dropped(path: Path) -> None:
     assert bot.got[-1].begun_before is not None
 
 
+@pytest.mark.parametrize("seconds", [-7200.0, 7200.0], ids=["long ago", "clock set back"])
+async def test_an_event_begun_at_another_time_is_retried_in_full(
+    path: Path, seconds: float
+) -> None:
+    """An event begun hours ago, or replayed after hours, is retried; no time is in the future."""
+    parser, now = SunshineWebhooks(SECRET), time.time()
+    raw = parser.read(HEADERS, json.dumps(envelope([message(1), message(2, "d")])).encode())
+    assert isinstance(raw, RawDelivery)
+    with closing(SQLiteInbox(path)) as inbox:
+        first, _ = exchange(inbox, raw.events, now=now + seconds)
+        exchange(inbox, [], dead([first]), now=now + seconds)
+
+    async def act(received: Received[Any]) -> None:
+        if received.attempt <= 3:
+            raise KeyError
+
+    retry = Retry(max_attempts=3, first_wait=0, deadline=3600)
+    bot = Bot(receiver_at(path, retry=retry), act)
+    async with bot.receiver:
+        assert await bot.receiver.replay("e1") == 1
+        await bot.until(6, ended=2)
+        assert await bot.receiver.dead() == []
+    assert all(one.begun_before <= datetime.now(UTC) for one in bot.got)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_hanging_handlers_hold_up_their_own_conversations_only(path: Path, backend: str) -> None:
@@ -446,10 +475,10 @@ def test_a_scope_left_open_harms_no_other_event(
         async with bot.receiver, sender(bot.receiver) as client:
             assert await post(client, message(1)) == 200
             await bot.until(attempts)
-            dead = await dead_letters(bot.receiver, attempts > 1)
+            letters = await dead_letters(bot.receiver, attempts > 1)
             assert await post(client, message(2, "other")) == 200
             await bot.until(attempts + 1)
-        assert [one.id for one in dead] == ["e1"] * (attempts > 1)
+        assert [one.id for one in letters] == ["e1"] * (attempts > 1)
         assert "event e1 (conversation:message) has left a task group" in caplog.text
 
     anyio.run(scenario, backend=backend)
