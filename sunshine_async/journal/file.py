@@ -40,7 +40,7 @@ class DatabaseFile:
     ERROR: ClassVar[type[SunshineError]]
     """The error to raise."""
     REASONS: ClassVar[Mapping[str, str]]
-    """Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
+    """Messages, by a part of SQLite's text; ``split``, ``old`` and ``removed``: by the state of the file."""
 
     def __init__(self, path: str | Path) -> None:
         name = os.fspath(path)

@@ -287,10 +287,13 @@ ERROR_REASONS: Final[Mapping[str, str]] = {
         "may write to (sunshine-async job copy), and use the copy"
     ),
     "unable to open": "can't be opened: check that the directory exists and that you may write to it",
+    "removed": (
+        "was removed or replaced while in use. Put the file back, and run the same command again"
+    ),
     ": json": "can't be used: this Python's SQLite has no JSON functions",
     "split": "Copy both files, or copy with `sunshine-async job copy`",
     "old": (
         "Finish the job with the release that started it, or start a new journal with an upsert"
     ),
 }
-"""Messages, by a part of SQLite's text; ``split`` and ``old``: by the state of the file."""
+"""Messages, by a part of SQLite's text; ``split``, ``old``, ``removed``: by the state of the file."""

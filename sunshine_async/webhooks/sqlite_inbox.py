@@ -77,6 +77,10 @@ class SQLiteInbox(SingleProcessDatabase):
         ),
         "readonly": "can't be written: the file or the disk is read-only",
         "unable to open": "can't be opened: check that the directory exists and can be written",
+        "removed": (
+            "was removed or replaced while in use. Put the file back: the receiver then goes on; or "
+            "start the receiver again, with a new file"
+        ),
         ": json": "can't be used: this Python's SQLite has no JSON functions",
         "split": "Move both files together",
         "old": "Let the release that wrote the file handle the events first",
