@@ -47,6 +47,8 @@ E_co = TypeVar("E_co", covariant=True)
 _LOG: Final = logging.getLogger("sunshine_async")
 _PAUSE: Final = 1.0  # seconds until the next try to write to a full disk
 _MAX_AHEAD: Final = 8  # events begun and without a slot, for each slot
+_CUT_OFF: Final = 3  # attempts that ended with the process: from then on there is a pause
+_MAX_PAUSE: Final = 30.0  # seconds before an attempt on an event that may end the process
 
 
 class UnhandledEventError(SunshineError):
@@ -105,11 +107,12 @@ class _ExchangeGroup:
 
 @frozen(eq=False)
 class _RunningHandler:
-    """A running handler: *until* then the handler holds a slot."""
+    """A running handler: *until* then the handler holds a slot; it begins after a *pause*."""
 
     until: float
     is_retry: bool
     scope: CancelScope
+    pause: float
 
 
 @frozen
@@ -120,6 +123,16 @@ class HandlingRules:
     handler_timeout: float
     keep: float
     retry: Retry
+
+    def pause(self, event: StoredEvent, *, luck: float) -> float:
+        """Return the seconds before an attempt, for an event that may end the process each time.
+
+        Without a pause, by chance, such an event would cut off all other events again and again.
+        """
+        if event.reason is not None and not event.failures:  # replayed: nobody has counted
+            return 0.0
+        doublings = event.attempt - 1 - event.failures - _CUT_OFF
+        return luck * min(2.0 ** min(doublings, 62), _MAX_PAUSE) if doublings >= 0 else 0.0
 
     def outcome(
         self, event: StoredEvent, error: Exception | None, *, now: float, clock: float, luck: float
@@ -226,9 +239,10 @@ class Dispatcher:
         free = self._rules.concurrency - len(self._holders())
         while self._ready and free > 0:
             event = self._ready.popleft()
-            seconds = self._rules.handler_timeout
+            pause = self._rules.pause(event, luck=CLOCK.luck())
+            seconds = self._rules.handler_timeout + pause
             running = _RunningHandler(
-                CLOCK.now() + seconds, event.failures > 0, anyio.move_on_after(seconds)
+                CLOCK.now() + seconds, event.failures > 0, anyio.move_on_after(seconds), pause
             )
             self._running[event.number] = running
             handlers.start_soon(self._handle, event, running, handlers)
@@ -330,6 +344,13 @@ class Dispatcher:
     ) -> None:
         failure: Exception | None = None
         try:
+            if running.pause:
+                text = (
+                    "attempt %d of event %s (%s) begins in %.1f s: earlier attempts ended with the "
+                    "process. If the handler ends the process, let the handler raise for this event"
+                )
+                _LOG.warning(text, event.attempt, event.id, event.type, running.pause)
+                await CLOCK.sleep(running.pause)
             await self._attempt(event)
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             failure = to_exception(error, "the handler")

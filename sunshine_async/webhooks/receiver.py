@@ -76,7 +76,8 @@ class Receiver:
     - 503: the disk refuses, or the receiver isn't started. The services try again.
 
     An event is handled once within *keep* seconds, after an answer 200. An attempt that a kill or a
-    shutdown has interrupted starts again. Events of a conversation are handled in the order of their
+    shutdown has interrupted starts again, from the third time on after up to 30 seconds: an event that
+    ends the process leaves the others time. Events of a conversation are handled in the order of their
     times, as far as received; all other events in parallel, at most *concurrency* at a time. A
     handler that raises, or is cancelled after *handler_timeout* seconds, is tried again by *retry*
     (its *deadline* counts from the first failure), and then becomes a dead letter. The conversation

@@ -54,7 +54,7 @@ from sunshine_async.webhooks import (
 )
 from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent
 from sunshine_async.webhooks.handling import Dispatcher, HandlingRules
-from sunshine_async.webhooks.inbox import EventState
+from sunshine_async.webhooks.inbox import EventState, StoredEvent
 from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 MESSAGE = "conversation:message"
@@ -506,6 +506,37 @@ async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path
     assert [(one.id, one.attempt) for one in second.got] == [("e2", 2), ("e3", 1)]
     with closing(SQLiteInbox(path)) as inbox:
         assert counts(inbox) == {EventState.HANDLED: 3}
+
+
+@pytest.mark.usefixtures("instant_waits")
+async def test_an_event_cut_off_again_and_again_waits(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the third attempt that ended with the process on, an event waits, and a warning says so."""
+    for end in range(4):
+        caplog.clear()
+        bot = Bot(receiver_at(path), lambda _: anyio.sleep_forever())
+        async with bot.receiver, sender(bot.receiver) as client:
+            await post(client, message(1))
+            await bot.until(1)
+        assert [one.attempt for one in bot.got] == [end + 1]
+        assert caplog.text.count("attempt 4 of event e1 (conversation:message) begins") == end // 3
+
+
+@pytest.mark.parametrize(
+    ("attempt", "failures", "reason", "most"),
+    [
+        (1, 0, None, 0), (3, 0, None, 0), (4, 0, None, 1), (6, 0, None, 4), (9, 0, None, 30),
+        (10_000, 0, None, 30), (9, 8, "E", 0), (9, 5, "E", 1), (9, 0, "replayed", 0),
+    ],
+)  # fmt: skip
+def test_the_pause_of_an_event_cut_off(
+    attempt: int, failures: int, reason: str | None, most: float
+) -> None:
+    """The pause is drawn by chance, and grows with the attempts that neither failed nor succeeded."""
+    stored = StoredEvent(1, "e1", MESSAGE, None, {}, attempt, failures, 0.0, None, 0.0, reason)
+    rules = HandlingRules(1, 1.0, 1.0, AT_ONCE)
+    assert [rules.pause(stored, luck=luck) for luck in (0.0, 0.5, 1.0)] == [0, most / 2, most]
 
 
 async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:
