@@ -31,7 +31,7 @@ from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import Fault, SunshineError
-from sunshine_async.sunshine.once import MAX_KEY
+from sunshine_async.sunshine.once import HAS_LEASE, MAX_KEY
 from sunshine_async.webhooks.deliveries import Event, RawEvent, hash_id
 from sunshine_async.webhooks.inbox import (
     EventOutcome,
@@ -343,6 +343,7 @@ class Dispatcher:
         self, event: StoredEvent, running: _RunningHandler, handlers: TaskGroup
     ) -> None:
         failure: Exception | None = None
+        HAS_LEASE.set(self._inbox.has_lease)
         try:
             if running.pause:
                 text = (

@@ -127,6 +127,10 @@ class Inbox(Protocol):
         """
         ...
 
+    def has_lease(self) -> bool:
+        """Return False while other workers may have taken over the events under way here."""
+        ...
+
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""
         ...
