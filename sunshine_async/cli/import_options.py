@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from sunshine_async import ConfigurationError
 from sunshine_async.cli.options import (
     HelpCommand,
     choice,
@@ -295,7 +296,9 @@ def command_words(context: typer.Context) -> list[str]:
 
 def _without_password(word: str) -> str:
     option, joint, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return re.sub(_IN_URL, r"\1\2***", f"{option}{joint}{place_of(value)}")
+    place = place_of(value)
+    shown = value if isinstance(place, ConfigurationError) else place
+    return re.sub(_IN_URL, r"\1\2***", f"{option}{joint}{shown}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -65,16 +66,19 @@ class Recording:
 def read_recordings(file: Path) -> Sequence[Recording]:
     """Return the deliveries in *file*; raise `ConfigurationError` for a line of another form."""
     found: list[Recording] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            data = json.loads(line)
-            recording = Recording(data["service"], data["body"])
-            recording.body.encode()
-            PARSERS[recording.service]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            message = f"{file} line {number}: no delivery recorded by `webhooks listen --record`"
-            raise ConfigurationError(message) from None
-        found.append(recording)
+    with file.open("rb") as lines:  # as text, a line would end at U+2028 too, which texts may have
+        for number, line in enumerate(lines, start=1):
+            try:
+                data = json.loads(line)
+                recording = Recording(data["service"], data["body"])
+                recording.body.encode()
+                PARSERS[recording.service]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                message = (
+                    f"{file} line {number}: no delivery recorded by `webhooks listen --record`"
+                )
+                raise ConfigurationError(message) from None
+            found.append(recording)
     return found
 
 
@@ -133,7 +137,7 @@ class Listener:
                 "body": body.decode(errors="replace"),
             }
             try:
-                os.write(self._file, json_line(line).encode())
+                _append(self._file, json_line(line).encode())
             except OSError as error:
                 _print(now, f"answered 503: the recording can't be written: {error.strerror}")
                 return 503
@@ -156,6 +160,18 @@ def describe_event(event: RawEvent) -> Iterator[str]:
     if text is not None:
         line = " ".join(text.split())
         yield line if author is None else f"{author}: {line}"
+
+
+def _append(file: int, line: bytes) -> None:
+    """Append *line* whole, or raise `OSError` and leave *file* as before: a disk may take a part."""
+    size = os.fstat(file).st_size
+    try:
+        while line:
+            line = line[os.write(file, line) :]
+    except OSError:
+        with suppress(OSError):  # not a file on a disk
+            os.ftruncate(file, size)
+        raise
 
 
 def _print(now: datetime, text: str) -> None:

@@ -73,6 +73,9 @@ def replay(
 
     Each delivery is sent once. Exit status: 0 all were answered with success; 1 some were not; 2 could not start.
     """
+    if not target.startswith(("http://", "https://")):
+        message = "give a URL such as http://127.0.0.1:8000/webhooks/"
+        raise typer.BadParameter(message, param_hint="'--target'")
     with exit_on_error():
         parts = _parts()
         recordings = parts.read_recordings(file)

@@ -69,6 +69,7 @@ class SingleProcessDatabase(DatabaseFile):
         if not os.access(real, os.W_OK):
             self._fail(self.REASONS["readonly"])
         self._checkpoint_at = _CHECKPOINT_SIZE
+        self._identity: Final = _identity(real)
         try:
             with self._translated_errors():
                 self._owner: Final = Ownership(real)
@@ -202,8 +203,13 @@ class SingleProcessDatabase(DatabaseFile):
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        """Give the database; commit at the end of the block, and keep other writers out from then on."""
+        """Give the database; commit at the end of the block, and keep other writers out from then on.
+
+        Raise *ERROR* if the file was removed: rows in such a file end with the process.
+        """
         with self._locked() as database:
+            if _identity(self._real) != self._identity:
+                self._fail(self.REASONS["removed"])
             if not database.in_transaction:  # after an error
                 database.execute("BEGIN IMMEDIATE")
             try:
@@ -317,6 +323,15 @@ def _lock_file_at(path: Path) -> tuple[int, int, int] | None:
     if not stat.S_ISREG(found.st_mode) or found.st_size:
         raise FileExistsError(EEXIST, "not a lock file, but another program's")
     return found.st_dev, found.st_ino, found.st_ctime_ns  # inodes of removed files are used again
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return the identity of the file *path*, None if missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create_empty(path: Path) -> None:

@@ -1,6 +1,7 @@
 """A kind of SQLite file: the checks and the messages that the owner and a reader of a file share."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,17 @@ _CAUSES: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_CANTOPEN: "unable to open",
 }
 """Causes by SQLite's primary code of an error; a code without a cause has no message of its own."""
+POSTGRES: Final = ("postgresql:", "postgres:")
+"""Begins of the URL of a PostgreSQL database."""
+_URL: Final = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # Windows' drives have one letter
+
+
+def url_refusal(name: str | Path, noun: str) -> ConfigurationError | None:
+    """Return the error for a *name* that is a URL, which may have a password; None for a path."""
+    if _URL.match(str(name)) is None:
+        return None
+    message = f"{noun}: give the path of a file, or a URL that begins with postgresql://"
+    return ConfigurationError(message)
 
 
 class DatabaseFile:
@@ -42,7 +54,7 @@ class DatabaseFile:
     IN_USE: ClassVar[type[SunshineError]]
     """The error to raise if another process has the file."""
     REASONS: ClassVar[Mapping[str, str]]
-    """Messages by `cause_of` an error; ``split`` and ``old``: by the state of the file."""
+    """Messages by `cause_of` an error; ``split``, ``old``, ``removed``: by the state of the file."""
 
     def __init__(self, path: str | Path) -> None:
         name = os.fspath(path)

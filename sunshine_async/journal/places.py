@@ -7,9 +7,10 @@ the next process waits for the journal. A pooler between process and server must
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sunshine_async.errors import ConfigurationError
+from sunshine_async.journal.file import POSTGRES, url_refusal
 from sunshine_async.journal.job_journal import JobJournal
 from sunshine_async.journal.journal import Journal
 from sunshine_async.journal.reader import JournalReader
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from sunshine_async.journal.postgres_journal import PostgresReader
 
 Place: TypeAlias = "str | Path | PostgresPlace"
-_PREFIXES: Final = ("postgresql:", "postgres:")
 
 
 def place_of(name: str | Path) -> "Place | ConfigurationError":
@@ -27,8 +27,8 @@ def place_of(name: str | Path) -> "Place | ConfigurationError":
 
     Raise nothing: *name* may hold a password, which no frame of an error may hold.
     """
-    if not str(name).startswith(_PREFIXES):
-        return name
+    if not str(name).startswith(POSTGRES):
+        return url_refusal(name, "journal") or name
     try:
         from sunshine_async.journal.postgres_database import parse_place  # noqa: PLC0415 - an extra
     except ImportError:

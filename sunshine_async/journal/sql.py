@@ -287,9 +287,12 @@ ERROR_REASONS: Final[Mapping[str, str]] = {
         "may write to (sunshine-async job copy), and use the copy"
     ),
     "unable to open": "can't be opened: check that the directory exists and that you may write to it",
+    "removed": (
+        "was removed or replaced while in use. Put the file back, and run the same command again"
+    ),
     "split": "Copy both files, or copy with `sunshine-async job copy`",
     "old": (
         "Finish the job with the release that started it, or start a new journal with an upsert"
     ),
 }
-"""Messages by the cause of an error; ``split`` and ``old``: by the state of the file."""
+"""Messages by the cause of an error; ``split``, ``old``, ``removed``: by the state of the file."""

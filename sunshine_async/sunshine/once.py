@@ -11,6 +11,7 @@ without a look-up.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -47,6 +48,14 @@ _OTHER: Final = ErrorDetail(
     "once",
     "a record with this once= is there, with different content: use a key for one content only",
 )
+
+_LEASE_POLL: Final = 0.1  # seconds between two looks at a lease
+HAS_LEASE: Final[ContextVar[Callable[[], bool]]] = ContextVar("has_lease", default=lambda: True)
+"""Asked before a create: False while another worker may do the work of the running task.
+
+A handler of a `webhooks.Receiver` sets the function. A worker without the lease waits: the lease is
+renewed, or another worker has the work and the task is cancelled.
+"""
 
 EchoKey: TypeAlias = tuple[str, str]
 """Container of a record, such as a conversation, and the mark."""
@@ -226,6 +235,8 @@ async def create_once(
             return found
     with _echoes(look_up.echo_key) as echoes:
         try:
+            while not HAS_LEASE.get()():
+                await transport.clock.sleep(_LEASE_POLL)
             return await send()
         except SunshineError as error:
             if not error.maybe_applied:

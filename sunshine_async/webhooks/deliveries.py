@@ -6,6 +6,7 @@ storage. The typed event is made of the raw event later, when the event is handl
 
 import builtins
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,9 @@ from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.sunshine.once import EchoKey
 
 Secret: TypeAlias = str | bytes
+_ONE: Final = (str, bytes, bytearray, int, type(None))
+"""Types of a single secret, and of a value that isn't one."""
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @frozen
@@ -85,18 +89,19 @@ class WebhookParser(ABC):
 
     *secret* is the webhook's secret, or a sequence of secrets that are valid at the same time, for
     rotation. No ``repr`` and no error shows a secret; parsers don't pickle. Raise
-    `ConfigurationError` for an empty secret.
+    `ConfigurationError` for a secret that is empty, is no text, or that no header can have.
     """
 
     EVENTS: Mapping[str, type[Model]] = {}
     """The class of event by trigger."""
 
     def __init__(self, secret: Secret | Sequence[Secret]) -> None:
-        several = [secret] if isinstance(secret, str | bytes) else secret
+        several: Sequence[Any] = [secret] if isinstance(secret, _ONE) else secret
         self._secrets: Final = [one.encode() if isinstance(one, str) else one for one in several]
+        problem = _secret_problem(self._secrets)
         del secret, several  # error reporters attach local variables
-        if not self._secrets or not all(self._secrets):
-            message = f"{type(self).__name__}: the secret is empty: copy the webhook's secret"
+        if problem is not None:
+            message = f"{type(self).__name__}: the secret {problem}"
             raise ConfigurationError(message)
 
     def __reduce__(self) -> NoReturn:
@@ -188,6 +193,18 @@ class WebhookParser(ABC):
     @abstractmethod
     def _delivery(self, data: Any, body: bytes, headers: Mapping[str, str]) -> RawDelivery:
         """Return the raw delivery; raise `Misfit` for *data* of another form."""
+
+
+def _secret_problem(secrets: Sequence[object]) -> str | None:
+    """Return the reason that *secrets* can't be used; None: each secret may come in a header."""
+    if not secrets or not all(secrets):
+        return "is empty: copy the webhook's secret"
+    for one in secrets:
+        if not isinstance(one, bytes):
+            return f"must be text, not {type(one).__name__}"
+        if one != one.strip() or _CONTROL.search(one):
+            return "has a line break or a blank at an end: was it copied or read whole?"
+    return None
 
 
 def _decode(body: bytes) -> Any:

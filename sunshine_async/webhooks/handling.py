@@ -31,7 +31,7 @@ from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import Fault, SunshineError
-from sunshine_async.sunshine.once import MAX_KEY
+from sunshine_async.sunshine.once import HAS_LEASE, MAX_KEY
 from sunshine_async.webhooks.deliveries import Event, RawEvent, hash_id
 from sunshine_async.webhooks.inbox import (
     EventOutcome,
@@ -47,6 +47,8 @@ E_co = TypeVar("E_co", covariant=True)
 _LOG: Final = logging.getLogger("sunshine_async")
 _PAUSE: Final = 1.0  # seconds until the next try to write to a full disk
 _MAX_AHEAD: Final = 8  # events begun and without a slot, for each slot
+_CUT_OFF: Final = 3  # attempts that ended with the process: from then on there is a pause
+_MAX_PAUSE: Final = 30.0  # seconds before an attempt on an event that may end the process
 
 
 class UnhandledEventError(SunshineError):
@@ -68,7 +70,10 @@ class Received(Generic[E_co]):
     attempt: int
     """Number of this attempt, from 1. An attempt that a kill has ended counts."""
     begun_before: datetime | None
-    """Time of the first attempt, for ``sent_before=``; None: this is the first attempt."""
+    """Time of the first attempt, for ``sent_before=``; None: this is the first attempt.
+
+    At most the present, so that a clock which was set back stops no answer.
+    """
 
     def key(self, name: str) -> str:
         """Return a key for ``once=``: equal in every attempt, different for each event and *name*."""
@@ -102,11 +107,12 @@ class _ExchangeGroup:
 
 @frozen(eq=False)
 class _RunningHandler:
-    """A running handler: *until* then the handler holds a slot."""
+    """A running handler: *until* then the handler holds a slot; it begins after a *pause*."""
 
     until: float
     is_retry: bool
     scope: CancelScope
+    pause: float
 
 
 @frozen
@@ -118,6 +124,16 @@ class HandlingRules:
     keep: float
     retry: Retry
 
+    def pause(self, event: StoredEvent, *, luck: float) -> float:
+        """Return the seconds before an attempt, for an event that may end the process each time.
+
+        Without a pause, by chance, such an event would cut off all other events again and again.
+        """
+        if event.reason is not None and not event.failures:  # replayed: nobody has counted
+            return 0.0
+        doublings = event.attempt - 1 - event.failures - _CUT_OFF
+        return luck * min(2.0 ** min(doublings, 62), _MAX_PAUSE) if doublings >= 0 else 0.0
+
     def outcome(
         self, event: StoredEvent, error: Exception | None, *, now: float, clock: float, luck: float
     ) -> EventOutcome:
@@ -125,6 +141,7 @@ class HandlingRules:
         if error is None:
             return EventOutcome(event.number, EventState.HANDLED)
         reason = _reason(error)
+        failed_at = now if event.failed_at is None else event.failed_at
         if isinstance(error, UnhandledEventError):
             return EventOutcome(event.number, EventState.DEAD, reason)
         wait = self.retry.wait(
@@ -133,7 +150,7 @@ class HandlingRules:
             attempt=event.failures + 1,
             asked=None,
             luck=luck,
-            left=event.begun_at + self.retry.deadline - now,
+            left=failed_at + self.retry.deadline - now,
         )
         if wait is None:
             return EventOutcome(event.number, EventState.DEAD, reason)
@@ -222,9 +239,10 @@ class Dispatcher:
         free = self._rules.concurrency - len(self._holders())
         while self._ready and free > 0:
             event = self._ready.popleft()
-            seconds = self._rules.handler_timeout
+            pause = self._rules.pause(event, luck=CLOCK.luck())
+            seconds = self._rules.handler_timeout + pause
             running = _RunningHandler(
-                CLOCK.now() + seconds, event.failures > 0, anyio.move_on_after(seconds)
+                CLOCK.now() + seconds, event.failures > 0, anyio.move_on_after(seconds), pause
             )
             self._running[event.number] = running
             handlers.start_soon(self._handle, event, running, handlers)
@@ -302,16 +320,52 @@ class Dispatcher:
     async def _handle(
         self, event: StoredEvent, running: _RunningHandler, handlers: TaskGroup
     ) -> None:
+        """Run the handler in a task of its own, for at most the time of *running*.
+
+        A cancel scope that the handler leaves open, such as that of an async generator which isn't
+        read to the end, makes the end of that task an error, and harms no other task.
+        """
         failure: Exception | None = None
         try:
             with running.scope:
-                await self._attempt(event)
+                async with anyio.create_task_group() as task:
+                    task.start_soon(self._run_handler, event, running, handlers)
             if running.scope.cancelled_caught:
                 seconds = f"{self._rules.handler_timeout:g} s"
                 failure = TimeoutError(f"the handler was cancelled after {seconds}")
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             failure = to_exception(error, "the handler")
-        if self._running.get(event.number) is not running:  # the lease is lost
+            text = "the handler of event %s (%s) has left a task group or a cancel scope open"
+            _LOG.warning(text, event.id, event.type, exc_info=failure)
+        self._end(event, running, failure, handlers)
+
+    async def _run_handler(
+        self, event: StoredEvent, running: _RunningHandler, handlers: TaskGroup
+    ) -> None:
+        failure: Exception | None = None
+        HAS_LEASE.set(self._inbox.has_lease)
+        try:
+            if running.pause:
+                text = (
+                    "attempt %d of event %s (%s) begins in %.1f s: earlier attempts ended with the "
+                    "process. If the handler ends the process, let the handler raise for this event"
+                )
+                _LOG.warning(text, event.attempt, event.id, event.type, running.pause)
+                await CLOCK.sleep(running.pause)
+            await self._attempt(event)
+        except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
+            failure = to_exception(error, "the handler")
+        self._end(event, running, failure, handlers)
+
+    def _end(
+        self,
+        event: StoredEvent,
+        running: _RunningHandler,
+        failure: Exception | None,
+        handlers: TaskGroup,
+    ) -> None:
+        """Note the outcome of an attempt, unless the attempt has one, or the lease is lost."""
+        if self._running.get(event.number) is not running:
             return
         del self._running[event.number]
         outcome = self._rules.outcome(

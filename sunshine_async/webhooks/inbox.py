@@ -27,7 +27,8 @@ FORGET_IDS: Final = """DELETE FROM events WHERE number IN
 NEXT_RETRY: Final = "SELECT min(ready_at) FROM queues WHERE NOT begun AND retried AND ready_at > ?"
 OPEN_QUEUE_OF_DEAD: Final = """INSERT INTO queues (queue, ready_at)
     SELECT queue, 0 FROM events WHERE state = 3 AND id = ? ON CONFLICT DO NOTHING"""
-REPLAY: Final = "UPDATE events SET state = 0, failures = 0 WHERE state = 3 AND id = ?"
+REPLAY: Final = """UPDATE events SET state = 0, failures = 0, ended_at = NULL
+    WHERE state = 3 AND id = ?"""
 DROP: Final = "UPDATE events SET state = 2, ended_at = ?, body = NULL WHERE state = 3 AND id = ?"
 
 
@@ -69,6 +70,8 @@ class StoredEvent:
     """Number of attempts that failed."""
     begun_at: float
     """Time of the first attempt, in seconds since 1970."""
+    failed_at: float | None
+    """Time of the first failure, or of the first failure since a replay; None: no failure."""
     received_at: float
     """Time in seconds since 1970."""
     reason: str | None
@@ -122,6 +125,10 @@ class Inbox(Protocol):
         Raise `LeaseLostError` if other workers have taken over all events that were under way here:
         the handlers have to be cancelled, and the outcomes are void. The next exchange begins anew.
         """
+        ...
+
+    def has_lease(self) -> bool:
+        """Return False while other workers may have taken over the events under way here."""
         ...
 
     def dead(self, limit: int) -> list[StoredEvent]:

@@ -27,6 +27,7 @@ import orjson
 import psycopg
 
 from sunshine_async.errors import ConfigurationError
+from sunshine_async.journal.lease import now as boot_time
 from sunshine_async.journal.postgres_database import (
     READ_ONLY,
     Address,
@@ -90,6 +91,7 @@ class PostgresInbox:
         self._connection: psycopg.Connection[Any] | None = None
         self._worker = randbits(62)
         self._registered = False
+        self._lease_until = -inf
         self._known: set[int] = set()
         """Numbers of the events under way that the caller knows."""
         with suppress(InboxError), self._transaction():
@@ -106,7 +108,7 @@ class PostgresInbox:
         keep: float,
     ) -> tuple[list[StoredEvent], float]:
         """Exchange events, as `Inbox.exchange` does."""
-        numbers = [end.number for end in outcomes]
+        asked_at, numbers = boot_time(), [end.number for end in outcomes]
         values: dict[str, Any] = {
             "worker": self._worker, "lease": self._lease, "now": now, "numbers": numbers,
             "free": slots.free, "retries": slots.retries,
@@ -127,10 +129,15 @@ class PostgresInbox:
             begun = [] if heads is None else _stored_events(heads.fetchall())
             [[next_at]] = retry.fetchall()
         self._registered = True
+        self._lease_until = asked_at + 0.75 * self._lease  # `sql.RENEW` leaves a quarter
         self._known.difference_update(numbers)
         self._known.update(one.number for one in begun)
         retry_in = inf if next_at is None else next_at - now
         return begun, clock + min(retry_in, _POLL, self._lease / 4)
+
+    def has_lease(self) -> bool:
+        """Return False once the lease may have ended, also while the process was stopped."""
+        return boot_time() < self._lease_until
 
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""
@@ -171,7 +178,7 @@ class PostgresInbox:
         return count
 
     def _lose_lease(self) -> NoReturn:
-        self._worker, self._registered = randbits(62), False
+        self._worker, self._registered, self._lease_until = randbits(62), False, -inf
         self._known.clear()
         message = (
             f"{self.name} has taken this worker for dead after {self._lease:g} s of silence. "
@@ -270,8 +277,8 @@ def _stored_events(rows: Iterable[Any]) -> list[StoredEvent]:
     return [
         StoredEvent(
             number, plain_text(id_), plain_text(type_), app_id and plain_text(app_id), orjson.loads(body),
-            attempts, failures, begun_at, received_at, reason and plain_text(reason),
+            attempts, failures, begun_at, failed_at, received_at, reason and plain_text(reason),
         )
-        for number, id_, type_, app_id, body, attempts, failures, begun_at, received_at, reason
+        for number, id_, type_, app_id, body, attempts, failures, begun_at, failed_at, received_at, reason
         in sorted(rows)
     ]  # fmt: skip

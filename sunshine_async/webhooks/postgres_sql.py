@@ -73,7 +73,8 @@ NOTE_OUTCOMES: Final = """WITH outcomes AS (SELECT * FROM unnest(%(numbers)s::bi
         RETURNING outcomes.number, outcomes.state, outcomes.reason)
     UPDATE events SET state = ended.state, reason = ended.reason,
         failures = failures + (ended.state <> 2)::integer,
-        ended_at = CASE ended.state WHEN 2 THEN %(now)s::float8 END,
+        ended_at = CASE ended.state WHEN 2 THEN %(now)s::float8
+            ELSE coalesce(ended_at, %(now)s::float8) END,
         body = CASE ended.state WHEN 2 THEN NULL ELSE body END
     FROM ended WHERE events.number = ended.number"""
 CLOSE_QUEUES: Final = """DELETE FROM queues WHERE NOT begun
@@ -89,7 +90,7 @@ ADD_EVENTS: Final = """WITH added AS (
     INSERT INTO queues (queue, ready_at) SELECT DISTINCT queue, %(now)s::float8 FROM added
     ON CONFLICT (queue) DO NOTHING"""
 COLUMNS: Final = """events.number, id, type, app_id, body, attempts, failures, begun_at,
-    received_at, reason"""
+    ended_at, received_at, reason"""
 BEGIN_HEADS: Final = f"""WITH ready AS (
         (SELECT queue, ready_at FROM queues WHERE NOT begun AND NOT retried
             ORDER BY ready_at, queue LIMIT %(free)s)

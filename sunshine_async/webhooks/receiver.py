@@ -24,6 +24,7 @@ from sunshine_async._calls.retry import Retry
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import background_tasks
 from sunshine_async.errors import ConfigurationError, WebhookError
+from sunshine_async.journal.file import POSTGRES, url_refusal
 from sunshine_async.sunshine.once import note_echo
 from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent, UnknownEvent, WebhookParser
 from sunshine_async.webhooks.handling import (
@@ -75,10 +76,11 @@ class Receiver:
     - 503: the disk refuses, or the receiver isn't started. The services try again.
 
     An event is handled once within *keep* seconds, after an answer 200. An attempt that a kill or a
-    shutdown has interrupted starts again. Events of a conversation are handled in the order of their
+    shutdown has interrupted starts again, from the third time on after up to 30 seconds: an event that
+    ends the process leaves the others time. Events of a conversation are handled in the order of their
     times, as far as received; all other events in parallel, at most *concurrency* at a time. A
     handler that raises, or is cancelled after *handler_timeout* seconds, is tried again by *retry*
-    (its *deadline* counts from the first attempt), and then becomes a dead letter. The conversation
+    (its *deadline* counts from the first failure), and then becomes a dead letter. The conversation
     waits meanwhile, and no other conversation does.
 
     A message of this process, sent with ``once=``, comes back as an event. The event settles an
@@ -97,7 +99,8 @@ class Receiver:
     receiver each (extra ``postgres``). Bodies are deleted once handled. Where the server is away,
     deliveries are answered 503, and all goes on once the server is back. The events of a worker that
     was silent for *lease* seconds are handled again by another worker: silent is a worker that was
-    killed or stopped, or has a handler that blocks the event loop. Any worker may handle an event, so
+    killed or stopped, or has a handler that blocks the event loop. Such a worker begins no further
+    create with ``once=`` for those events, should the worker go on. Any worker may handle an event, so
     all workers have the same handlers; an event without a handler becomes a dead letter.
 
     Raise `ConfigurationError` for an invalid setting.
@@ -239,6 +242,7 @@ class Receiver:
             return 200 if scope["method"] == "HEAD" else _NOT_ALLOWED
         running = self._running
         if running is None:
+            _LOG.warning("a delivery is answered 503: %s", _NOT_STARTED)
             return 503
         delivery = await self._delivery(scope, receive)
         if delivery is None:
@@ -305,8 +309,8 @@ class Receiver:
         handler = handler or self._handlers.get(ANY)
         if handler is None:
             raise UnhandledEventError(message)
-        begun = datetime.fromtimestamp(stored.begun_at, UTC) if stored.attempt > 1 else None
-        attempt = stored.attempt
+        now, attempt = datetime.now(UTC), stored.attempt
+        begun = min(datetime.fromtimestamp(stored.begun_at, UTC), now) if attempt > 1 else None
         handling = handler(Received(event, stored.id, stored.type, stored.app_id, attempt, begun))
         if self._hooks is not None:
             handling = self._hooks.handle_event(
@@ -346,12 +350,15 @@ class Receiver:
 
     def _started(self) -> "_Running":
         if self._running is None:
-            message = "the receiver isn't started: use `async with receiver` or `receiver.lifespan`"
-            raise RuntimeError(message)
+            raise RuntimeError(_NOT_STARTED)
         return self._running
 
 
 _NOT_ALLOWED: Final = 405
+_NOT_STARTED: Final = (
+    "the receiver isn't started, or has ended: use `async with receiver`, or "
+    "`lifespan=receiver.lifespan` of the application"
+)
 
 
 @frozen
@@ -364,8 +371,8 @@ class _Running:
 
 def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | ConfigurationError:
     """Return a function that opens the inbox; an error, unraised, has no frame with a password."""
-    if not str(inbox).startswith(("postgresql:", "postgres:")):
-        return lambda: SQLiteInbox(inbox)
+    if not str(inbox).startswith(POSTGRES):
+        return url_refusal(inbox, "inbox") or (lambda: SQLiteInbox(inbox))
     try:
         from sunshine_async.journal import postgres_database  # noqa: PLC0415 - in the extra
         from sunshine_async.webhooks import postgres_inbox  # noqa: PLC0415

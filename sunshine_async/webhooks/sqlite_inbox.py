@@ -59,7 +59,9 @@ class SQLiteInbox(SingleProcessDatabase):
             retried INTEGER NOT NULL DEFAULT 0, ready_at REAL NOT NULL) WITHOUT ROWID""",
         "CREATE INDEX ready ON queues (retried, ready_at) WHERE NOT begun",
     )
-    """``queues``: queues with a waiting event or with an event under way (*begun*). *retried*: the
+    """*ended_at*: the time of the first failure, until the event is handled.
+
+    ``queues``: queues with a waiting event or with an event under way (*begun*). *retried*: the
     last attempt has failed. *ready_at*: the monotonic time from which on the head may begin."""
     REASONS = {  # noqa: RUF012 - declared as a constant by the base
         "locked": (
@@ -75,6 +77,10 @@ class SQLiteInbox(SingleProcessDatabase):
         ),
         "readonly": "can't be written: the file or the disk is read-only",
         "unable to open": "can't be opened: check that the directory exists and can be written",
+        "removed": (
+            "was removed or replaced while in use. Put the file back: the receiver then goes on; or "
+            "start the receiver again, with a new file"
+        ),
         "split": "Move both files together",
         "old": "Let the release that wrote the file handle the events first",
     }
@@ -110,6 +116,10 @@ class SQLiteInbox(SingleProcessDatabase):
             begun = _begin_heads(database, slots, now, clock)
             [[next_at]] = database.execute(NEXT_RETRY, (clock,))
         return begun, inf if next_at is None else next_at
+
+    def has_lease(self) -> bool:
+        """Return True: no other worker has the file."""
+        return True
 
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""
@@ -151,7 +161,7 @@ _NOTE_QUEUES: Final = f"""{_OUTCOMES}
 _NOTE_EVENTS: Final = f"""{_OUTCOMES}
     UPDATE events SET state = outcomes.state, reason = outcomes.reason,
         failures = failures + (outcomes.state <> 2),
-        ended_at = CASE outcomes.state WHEN 2 THEN ? END,
+        ended_at = CASE outcomes.state WHEN 2 THEN ? ELSE coalesce(ended_at, ?) END,
         body = CASE outcomes.state WHEN 2 THEN NULL ELSE body END
     FROM outcomes WHERE events.number = outcomes.number"""  # noqa: S608 - own names
 _CLOSE_QUEUES: Final = """DELETE FROM queues WHERE queue IN
@@ -167,7 +177,7 @@ _BEGIN_QUEUES: Final = """UPDATE queues SET begun = 1 WHERE queue IN
 _BEGIN_EVENTS: Final = """UPDATE events SET state = 1, attempts = attempts + 1,
         begun_at = coalesce(begun_at, ?) WHERE number IN (SELECT value FROM json_each(?))"""
 _COLUMNS: Final = """json_group_array(json_array(number, id, type, app_id, CAST(body AS TEXT),
-    attempts, failures, begun_at, received_at, reason))"""
+    attempts, failures, begun_at, ended_at, received_at, reason))"""
 _SELECT_BEGUN: Final = f"""SELECT {_COLUMNS} FROM
     (SELECT * FROM events WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number)"""  # noqa: S608 - own names
 _SELECT_DEAD: Final = f"""SELECT {_COLUMNS} FROM
@@ -179,7 +189,7 @@ def _note_outcomes(
 ) -> None:
     values = _json([(end.number, end.state, end.reason, end.ready_at) for end in outcomes])
     database.execute(_NOTE_QUEUES, (values, clock))
-    database.execute(_NOTE_EVENTS, (values, now))
+    database.execute(_NOTE_EVENTS, (values, now, now))
     database.execute(_CLOSE_QUEUES, (_json([end.number for end in outcomes]),))
 
 

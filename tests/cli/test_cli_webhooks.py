@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import stat
 import sys
@@ -123,6 +124,44 @@ class TestListener:
         assert answer.status_code == 503
         assert "answered 503: the recording can't be written: No space" in capsys.readouterr().out
 
+    async def test_a_disk_that_takes_a_part(self, tmp_path: Path) -> None:
+        """A line that fits only in part is a 503, and leaves the recording as before."""
+        record = tmp_path / "record.jsonl"
+        file = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        transport = httpx.ASGITransport(listener(file=file))
+        limits, handler = (
+            resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        )  # fmt: skip
+        statuses: list[int] = []
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://x", headers={"x-api-key": SECRET}
+        ) as client:
+            for has_room in (True, False, True):
+                size = limits[0] if has_room else os.fstat(file).st_size + 50
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+                try:
+                    answer = await client.post("/", json={"events": [], "x": "x" * 100})
+                finally:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+                statuses.append(answer.status_code)
+        signal.signal(signal.SIGXFSZ, handler)
+        os.close(file)
+        assert statuses == [200, 503, 200]
+        assert len(webhook_listener.read_recordings(record)) == 2
+
+    @pytest.mark.parametrize("char", ["\u2028", "\u2029", "\x85", "\x1c", "\x0c", "\r", "\n"])
+    async def test_any_text_is_read_back(self, tmp_path: Path, char: str) -> None:
+        """A line of the recording ends at the line feed alone: texts may have other ends of lines."""
+        record = tmp_path / "record.jsonl"
+        file = os.open(record, os.O_WRONLY | os.O_CREAT)
+        transport = httpx.ASGITransport(listener(file=file))
+        body = json.dumps({"events": [{"text": f"a{char}b"}]}, ensure_ascii=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            answer = await client.post("/", content=body, headers={"x-api-key": SECRET})
+        os.close(file)
+        [read] = webhook_listener.read_recordings(record)
+        assert (answer.status_code, read.body) == (200, body)
+
     @pytest.mark.parametrize(
         ("data", "expected"),
         [
@@ -225,15 +264,23 @@ class TestCommands:
             '{"service": "dixa", "body": 1}',
             '{"service": [], "body": ""}',
             '{"service": "dixa", "body": "\\ud800"}',
+            "\xff\xfe",
         ],
     )
     def test_a_foreign_file(self, tmp_path: Path, line: str) -> None:
         """A line of another form is named, and nothing is sent."""
         record = tmp_path / "record.jsonl"
-        record.write_text(json.dumps({"service": "smooch", "body": "{}"}) + f"\n{line}\n")
+        text = json.dumps({"service": "smooch", "body": "{}"}) + f"\n{line}\n"
+        record.write_bytes(text.encode("latin-1"))
         result = invoke("replay", str(record), "--target", "http://127.0.0.1:1/")
         assert result.exit_code == 2
         assert "record.jsonl line 2: no delivery" in result.stderr
+
+    def test_a_target_that_is_no_url(self, tmp_path: Path) -> None:
+        """A target without a scheme is refused with an example."""
+        result = invoke("replay", str(tmp_path / "record.jsonl"), "--target", "localhost:8000")
+        assert result.exit_code == 2
+        assert "http://127.0.0.1:8000/webhooks/" in result.stderr
 
     def test_a_missing_secret(self, tmp_path: Path) -> None:
         """A missing secret is named by the variable."""

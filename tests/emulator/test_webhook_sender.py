@@ -135,6 +135,33 @@ class TestAttempts:
 
         assert delivery["attempts"] == [500, 200]
 
+    @pytest.mark.parametrize(
+        ("hook", "expected"),
+        [
+            ({"target": "http://xn--a/"}, "given up"),
+            ({"target": "http://[::1"}, "given up"),
+            ({"target": "ftp://x"}, "delivered"),  # in process the scheme doesn't count
+            ({"target": "http://x/", "secret": "schlüssel"}, "delivered"),
+            ({"target": "http://x/", "secret": "鍵"}, "delivered"),
+            ({"target": "http://x/", "secret": "\ud83d"}, "delivered"),
+        ],
+    )
+    def test_a_strange_webhook(self, hook: dict[str, str], expected: str) -> None:
+        """A target that can't be called, or any secret, stops no other delivery."""
+
+        @virtual
+        async def scenario() -> None:
+            emulator = prepared()
+            emulator.add_webhook("sunshine", hook, app_id="app")
+            async with listening(emulator):
+                emulator.say("app", "1", "Hi")
+                deliveries = await emulator.delivered()
+
+            states = {one["target"]: one["state"] for one in deliveries}
+            assert states == {"http://bot/": "delivered", hook["target"]: expected}
+
+        scenario()
+
 
 class TestCounts:
     """Counts of deliveries in the ledger."""

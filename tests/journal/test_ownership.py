@@ -195,10 +195,12 @@ class TestNames:
             assert journal.report().states.total() == 2
 
     def test_a_file_that_is_replaced(self, path: Path, tmp_path: Path) -> None:
-        """A journal in use that is moved away keeps its name from others until the end."""
-        with closing(Journal(path)):
+        """A journal in use that is moved away takes nothing, and keeps its name until the end."""
+        with closing(Journal(path)) as journal:
             path.rename(tmp_path / "moved")
             assert IN_USE in opened_elsewhere(path)
+            with pytest.raises(JournalError, match="was removed or replaced while in use"):
+                journal.add([SourceRow(1, "a", b"a")])
         assert opened_elsewhere(path) == "opened\n"
 
     def test_files_that_are_removed(self, path: Path) -> None:

@@ -23,6 +23,9 @@ WRONG = {
     "postgresql://u:1@pass-word@h/db": "give an address such as",
     "postgres://u:pass-word/1@h/db": "give an address such as",
     "postgresql:u:pass-word": "give an address such as",
+    "postgresql+psycopg://u:pass-word@h/db": "a URL that begins with postgresql://",
+    "PostgreSQL://u:pass-word@h/db": "a URL that begins with postgresql://",
+    "mysql:/u:pass-word@h/db": "a URL that begins with postgresql://",
 }
 
 
@@ -54,7 +57,9 @@ def test_a_url(url: str, name: str, schema: str, lease: float) -> None:
     assert str(place_of(str(place))) == name
 
 
-@pytest.mark.parametrize("name", ["run.sqlite", Path("run.sqlite"), "", ":memory:", "postgres"])
+@pytest.mark.parametrize(
+    "name", ["run.sqlite", Path("run.sqlite"), "", ":memory:", "postgres", "C:/a"]
+)
 def test_a_path(name: str | Path) -> None:
     """Any other text is a path, as given."""
     assert place_of(name) == name

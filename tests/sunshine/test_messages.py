@@ -38,6 +38,7 @@ from sunshine_async.sunshine import (
     TextMessage,
     UnknownContent,
 )
+from sunshine_async.sunshine.once import HAS_LEASE
 from sunshine_async.testing import Answer, ScriptedTransport
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -66,6 +67,22 @@ def page(*messages: Any, before: str | None = None) -> Answer:
     """Return the answer to a look-up."""
     meta = {"hasMore": before is not None, **({"beforeCursor": before} if before else {})}
     return 200, {"messages": list(messages), "meta": meta}
+
+
+async def test_a_message_waits_for_the_lease() -> None:
+    """While another worker may do the work of the task, nothing is sent; then the message is."""
+    messages, requests = sunshine_with((201, {"messages": [message()]}))
+    sent: list[int] = []
+    answers = iter([False, False, True])
+
+    def has_lease() -> bool:
+        sent.append(len(requests))
+        return next(answers)
+
+    token = HAS_LEASE.set(has_lease)
+    await messages.messages.post("c", HELLO, once="k")
+    HAS_LEASE.reset(token)
+    assert (sent, methods(requests)) == ([0, 0, 0], ["POST"])
 
 
 async def test_a_message_has_the_mark() -> None:

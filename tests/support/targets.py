@@ -36,7 +36,7 @@ class Target:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Record a request, and answer after so many *seconds* of virtual time."""
         message = await receive()
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         self.received.append(Recorded(scope["path"], headers, message["body"]))
         if self.seconds:
             await sleep(self.seconds)

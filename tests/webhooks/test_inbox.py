@@ -62,6 +62,7 @@ def test_an_event_begins_with_all_its_values(inbox: AnyInbox) -> None:
     assert (one.attempt, one.failures, one.begun_at, one.received_at) == (1, 0, 5.0, 5.0)
     [again] = exchange(inbox, [], failed([one]), now=9.0)
     assert (again.attempt, again.failures, again.begun_at, again.received_at) == (2, 1, 5.0, 5.0)
+    assert (one.failed_at, again.failed_at) == (None, 9.0)
     assert again.reason == "E"
     assert "{'id': 'a'}" not in repr(one)
 
@@ -146,6 +147,7 @@ def test_dead_letters_are_listed_replayed_and_dropped(inbox: AnyInbox) -> None:
     assert inbox.replay(["a", "unknown"]) == 1
     [again] = exchange(inbox, [event("a", "c")], now=2000.0)
     assert (again.id, again.attempt, again.failures, again.begun_at) == ("a", 2, 0, 1000.0)
+    assert again.failed_at is None
     assert inbox.drop(["b", "a"]) == 1
     assert exchange(inbox, [event("b")]) == []
     assert ids(inbox.dead(9)) == ["d"]
@@ -185,6 +187,7 @@ class Known:
     queue: str
     created_at: float
     begun_at: float | None = None
+    failed_at: float | None = None
     state: EventState = EventState.WAITING
     attempts: int = 0
     failures: int = 0
@@ -234,7 +237,9 @@ class Model:
         """Note an outcome."""
         one = self.known[name]
         one.state, one.ended_at, one.ready_at = outcome.state, self.now, outcome.ready_at
-        one.failures += outcome.state is not EventState.HANDLED
+        if outcome.state is not EventState.HANDLED:
+            one.failures += 1
+            one.failed_at = self.now if one.failed_at is None else one.failed_at
 
     def heads(self) -> dict[str, Known]:
         """Return the waiting events that may begin, by name."""
@@ -263,8 +268,8 @@ class Model:
             known.state, known.attempts = EventState.BEGUN, known.attempts + 1
             known.begun_at = self.now if known.begun_at is None else known.begun_at
             known.ready_at = 0.0
-            expected = (known.attempts, known.failures, known.begun_at)
-            assert (one.attempt, one.failures, one.begun_at) == expected
+            expected = (known.attempts, known.failures, known.begun_at, known.failed_at)
+            assert (one.attempt, one.failures, one.begun_at, one.failed_at) == expected
             known.stored = one.number
         if slots.retries == slots.free:
             assert len(begun) == min(slots.free, len(heads))
@@ -287,6 +292,7 @@ class Model:
             one = self.known[name]
             if replays:
                 one.state, one.failures, one.ready_at = EventState.WAITING, 0, 0.0
+                one.failed_at = None
             else:
                 one.state, one.ended_at = EventState.HANDLED, inf  # by the clock
 

@@ -450,10 +450,22 @@ def test_a_body_of_dixa_that_is_no_delivery_is_400() -> None:
 
 
 @pytest.mark.parametrize("kind", [SunshineWebhooks, SmoochWebhooks, DixaWebhooks])
-@pytest.mark.parametrize("secret", ["", b"", [], ["00", ""]], ids=repr)
-def test_an_empty_secret_is_refused(kind: type[WebhookParser], secret: Any) -> None:
-    """An empty secret, which an empty header would equal, can't be set."""
-    with pytest.raises(ConfigurationError, match="secret is empty"):
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        ("", "is empty"), (b"", "is empty"), ([], "is empty"), (["00", ""], "is empty"),
+        (None, "is empty"), ([None], "is empty"), (5, "must be text, not int"),
+        (["00", 5], "must be text, not int"), (bytearray(b"00"), "must be text, not bytearray"),
+        ("00\n", "has a line break"), (b"00 ", "a blank at an end"), (["00", " 00"], "a blank"),
+        ("00\r\n00", "has a line break"), ("  ", "a blank at an end"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_secret_that_no_header_has_is_refused(
+    kind: type[WebhookParser], secret: Any, reason: str
+) -> None:
+    """A secret that is empty, or that no delivery can bring, is refused at once, not at a delivery."""
+    with pytest.raises(ConfigurationError, match=reason):
         kind(secret)
 
 

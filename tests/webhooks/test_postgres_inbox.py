@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,8 @@ from support.postgres import PostgresServer
 from support.servers import unused_port
 from support.size import sized
 
-from sunshine_async import ConfigurationError
+from sunshine_async import BasicAuth, ConfigurationError, SunshineClient
+from sunshine_async.emulator import Emulator
 from sunshine_async.webhooks import InboxError, Received, Receiver, SunshineWebhooks
 from sunshine_async.webhooks import inbox as inbox_module
 from sunshine_async.webhooks import postgres_sql as sql_module
@@ -402,11 +404,13 @@ def test_the_reasons_of_the_server(database: str, change: str, reason: str) -> N
         "postgresql://u:pass-word/1@h/db",
         "postgresql://u:1/pass-word@h/db",
         "postgresql://u:pass-word/db",
+        "postgresql+psycopg://u:pass-word@h/db",
+        "POSTGRES://u:pass-word@h/db",
     ],
 )
 def test_an_address_that_cant_be_read_is_refused(url: str) -> None:
     """An address that is none is a `ConfigurationError` without the password, in no frame either."""
-    with pytest.raises(ConfigurationError, match="give an address such as") as caught:
+    with pytest.raises(ConfigurationError, match="inbox: give ") as caught:
         Receiver(SunshineWebhooks(SECRET), url)
     assert leaks(caught.value, PASSWORD) == []
 
@@ -439,6 +443,47 @@ async def test_a_receiver_whose_server_is_away(caplog: pytest.LogCaptureFixture)
     assert leaks(caught.value, PASSWORD) == []
     assert "deliveries are answered 503 until the inbox can be written" in caplog.text
     assert PASSWORD not in caplog.text + repr(vars(receiver))
+
+
+@pytest.mark.slow
+async def test_a_worker_taken_for_dead_sends_nothing_more(database: str) -> None:
+    """A handler that blocks the event loop past the lease doesn't send: another worker has the event."""
+    emulator = Emulator()
+    emulator.add("sunshine", {"id": "1"}, app_id="app")
+    conversation = emulator.say("app", "1", "Hi")["conversation"]
+    auth, done = BasicAuth("id", "secret"), anyio.Event()
+    client = SunshineClient("app", auth=auth, transport=emulator.transport())
+    receiver, attempts = receiver_at(database, lease=0.5), list[int]()
+
+    @receiver.on("conversation:message")
+    async def handle(received: Received[Any]) -> None:
+        attempts.append(received.attempt)
+        if received.attempt > 1:
+            done.set()
+            return
+        with closing(postgres_inbox(database)) as other:
+            while not exchange(other, now=time.time()):
+                pass
+        await client.messages.send_text(conversation, "Hello", once=received.key("a"))
+
+    async with receiver, sender(receiver) as web:
+        assert await post(web, message(1)) == 200
+        with anyio.fail_after(PATIENCE):
+            await done.wait()
+    assert attempts == [1, 3]
+    assert emulator.ledger()["sunshine"]["messages"] == 1
+
+
+def test_a_lease_ends_by_time_alone(database: str) -> None:
+    """A worker has the lease from an exchange on, and loses the lease without an exchange."""
+    with closing(postgres_inbox(database)) as inbox:
+        assert not inbox.has_lease()
+        exchange(inbox)
+        assert inbox.has_lease()
+    with closing(postgres_inbox(database, lease=0.1)) as inbox:
+        exchange(inbox)
+        while inbox.has_lease():
+            pass
 
 
 async def test_receivers_share_an_inbox(database: str) -> None:

@@ -1,6 +1,8 @@
 """The receiver: answers, handling once, order, retries, dead letters, disks that fill, shutdown."""
 
+import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
@@ -17,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from support.deliveries import (
     DELIVERIES,
+    HEADERS,
     SECRET,
     Order,
     counts,
@@ -27,6 +30,7 @@ from support.deliveries import (
     shuffled_deliveries,
 )
 from support.frames import leaks
+from support.inboxes import dead, exchange
 from support.patience import PATIENCE
 from support.size import sized
 
@@ -48,9 +52,9 @@ from sunshine_async.webhooks import (
     SunshineWebhooks,
     UnknownEvent,
 )
-from sunshine_async.webhooks.deliveries import RawEvent
+from sunshine_async.webhooks.deliveries import RawDelivery, RawEvent
 from sunshine_async.webhooks.handling import Dispatcher, HandlingRules
-from sunshine_async.webhooks.inbox import EventState
+from sunshine_async.webhooks.inbox import EventState, StoredEvent
 from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 MESSAGE = "conversation:message"
@@ -216,18 +220,15 @@ async def test_the_statuses(path: Path, caplog: pytest.LogCaptureFixture) -> Non
         assert await status_of(receiver, method="HEAD") == 200
         for method in ("GET", "PUT", "DELETE"):
             assert await status_of(receiver, method=method) == 405
-        assert caplog.messages == []
         assert await status_of(receiver, x_api_key="wrong") == 401
         assert await status_of(receiver, content=b"no JSON") == 400
         assert await status_of(receiver, content=b" " * 1001) == 413
         assert await status_of(receiver, content=b" " * 1000) == 400
     assert await status_of(receiver) == 503
     assert [text.partition(":")[0] for text in caplog.messages] == [
-        "a delivery is answered 401",
-        "a delivery is answered 400",
-        "a delivery is answered 413",
-        "a delivery is answered 400",
+        f"a delivery is answered {status}" for status in (503, 401, 400, 413, 400, 503)
     ]
+    assert "`lifespan=receiver.lifespan`" in caplog.messages[0]
     assert SECRET not in caplog.text
 
 
@@ -345,6 +346,31 @@ async def test_a_dead_letter_is_replayed_or_dropped(path: Path) -> None:
     assert bot.got[-1].begun_before is not None
 
 
+@pytest.mark.parametrize("seconds", [-7200.0, 7200.0], ids=["long ago", "clock set back"])
+async def test_an_event_begun_at_another_time_is_retried_in_full(
+    path: Path, seconds: float
+) -> None:
+    """An event begun hours ago, or replayed after hours, is retried; no time is in the future."""
+    parser, now = SunshineWebhooks(SECRET), time.time()
+    raw = parser.read(HEADERS, json.dumps(envelope([message(1), message(2, "d")])).encode())
+    assert isinstance(raw, RawDelivery)
+    with closing(SQLiteInbox(path)) as inbox:
+        first, _ = exchange(inbox, raw.events, now=now + seconds)
+        exchange(inbox, [], dead([first]), now=now + seconds)
+
+    async def act(received: Received[Any]) -> None:
+        if received.attempt <= 3:
+            raise KeyError
+
+    retry = Retry(max_attempts=3, first_wait=0, deadline=3600)
+    bot = Bot(receiver_at(path, retry=retry), act)
+    async with bot.receiver:
+        assert await bot.receiver.replay("e1") == 1
+        await bot.until(6, ended=2)
+        assert await bot.receiver.dead() == []
+    assert all(one.begun_before <= datetime.now(UTC) for one in bot.got)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_hanging_handlers_hold_up_their_own_conversations_only(path: Path, backend: str) -> None:
@@ -428,6 +454,36 @@ async def test_a_foreign_cancellation_is_a_failure(path: Path) -> None:
     assert [one.attempt for one in bot.got] == [1, 2, 1]
 
 
+@pytest.mark.parametrize("end", ["return", "raise", "hang"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_scope_left_open_harms_no_other_event(
+    path: Path, backend: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that leaves a scope open ends as it ends; the receiver and other events go on."""
+
+    async def act(received: Received[Any]) -> None:
+        if received.id == "e1":
+            anyio.CancelScope().__enter__()
+            if end == "raise":
+                raise KeyError
+            if end == "hang":
+                await anyio.sleep_forever()
+
+    async def scenario() -> None:
+        bot = Bot(receiver_at(path, handler_timeout=0.01 if end == "hang" else 60), act)
+        attempts = 1 if end == "return" else 3
+        async with bot.receiver, sender(bot.receiver) as client:
+            assert await post(client, message(1)) == 200
+            await bot.until(attempts)
+            letters = await dead_letters(bot.receiver, attempts > 1)
+            assert await post(client, message(2, "other")) == 200
+            await bot.until(attempts + 1)
+        assert [one.id for one in letters] == ["e1"] * (attempts > 1)
+        assert "event e1 (conversation:message) has left a task group" in caplog.text
+
+    anyio.run(scenario, backend=backend)
+
+
 async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path) -> None:
     """An interrupted event starts again as the second attempt; a finished one doesn't."""
     first = Bot(receiver_at(path))
@@ -450,6 +506,37 @@ async def test_a_shutdown_cancels_handlers_and_the_next_start_goes_on(path: Path
     assert [(one.id, one.attempt) for one in second.got] == [("e2", 2), ("e3", 1)]
     with closing(SQLiteInbox(path)) as inbox:
         assert counts(inbox) == {EventState.HANDLED: 3}
+
+
+@pytest.mark.usefixtures("instant_waits")
+async def test_an_event_cut_off_again_and_again_waits(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the third attempt that ended with the process on, an event waits, and a warning says so."""
+    for end in range(4):
+        caplog.clear()
+        bot = Bot(receiver_at(path), lambda _: anyio.sleep_forever())
+        async with bot.receiver, sender(bot.receiver) as client:
+            await post(client, message(1))
+            await bot.until(1)
+        assert [one.attempt for one in bot.got] == [end + 1]
+        assert caplog.text.count("attempt 4 of event e1 (conversation:message) begins") == end // 3
+
+
+@pytest.mark.parametrize(
+    ("attempt", "failures", "reason", "most"),
+    [
+        (1, 0, None, 0), (3, 0, None, 0), (4, 0, None, 1), (6, 0, None, 4), (9, 0, None, 30),
+        (10_000, 0, None, 30), (9, 8, "E", 0), (9, 5, "E", 1), (9, 0, "replayed", 0),
+    ],
+)  # fmt: skip
+def test_the_pause_of_an_event_cut_off(
+    attempt: int, failures: int, reason: str | None, most: float
+) -> None:
+    """The pause is drawn by chance, and grows with the attempts that neither failed nor succeeded."""
+    stored = StoredEvent(1, "e1", MESSAGE, None, {}, attempt, failures, 0.0, None, 0.0, reason)
+    rules = HandlingRules(1, 1.0, 1.0, AT_ONCE)
+    assert [rules.pause(stored, luck=luck) for luck in (0.0, 0.5, 1.0)] == [0, most / 2, most]
 
 
 async def test_a_handled_event_is_recorded_at_shutdown(path: Path) -> None:

@@ -142,6 +142,22 @@ def test_a_full_disk_changes_nothing(inbox: SQLiteInbox) -> None:
     assert ids(exchange(inbox, large, handled(begun))) == ["large"]
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_that_is_gone_takes_nothing(
+    inbox: SQLiteInbox, path: Path, tmp_path: Path, *, replaced: bool
+) -> None:
+    """Nothing is written to a file that is removed or replaced; the file put back goes on."""
+    exchange(inbox, [event("a")], slots=NONE)
+    moved = path.rename(tmp_path / "moved")
+    if replaced:
+        path.touch()
+    for _ in range(2):
+        with pytest.raises(InboxError, match="was removed or replaced while in use"):
+            exchange(inbox, [event("b")])
+    moved.replace(path)
+    assert ids(exchange(inbox, [event("c")])) == ["a", "c"]
+
+
 STATEMENTS = {
     name: text
     for name, text in [*vars(inbox_module).items(), *vars(sqlite_module).items()]
