@@ -25,6 +25,8 @@ OUTCOME_COLUMNS: Final = tuple(
 _DELIMITERS: Final[Mapping[str, str]] = {",": ",", ";": ";", "\t": "tab", "|": "|"}
 """The usual delimiters of cells, and the spelling as an option."""
 _LISTED: Final = 40
+_GUESSED: Final = 1000
+"""The most columns of a header that are compared with the fields."""
 """The most columns that a message names."""
 
 
@@ -171,8 +173,9 @@ def _unmatched(match: _Matching) -> SourceError:
     taken = {".".join(path) for path in match.taken}
     maps: list[str] = []
     skips: list[str] = []
-    for index in match.unmatched:
-        guess = guess_field(match.names[index], match.targets) if len(taken) < _LISTED else ""
+    for count, index in enumerate(match.unmatched):
+        is_shown = count < _GUESSED and len(taken) < _LISTED
+        guess = guess_field(match.names[index], match.targets) if is_shown else ""
         if guess and guess not in taken:
             taken.add(guess)
             maps += ["--map", f"{guess}={match.name(index)}"]
