@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, cast
 
 import orjson
@@ -156,7 +156,7 @@ def _integer(digits: str) -> int | _LongInteger:
 
 def check_unambiguous(value: Any, path: str, skip: Collection[str] = ()) -> None:
     """Raise `Misfit` if readers of JSON read *value*, at *path*, in different ways."""
-    inner: Iterable[tuple[object, Any]] = ()
+    inner: Any = ()
     if isinstance(value, _LongInteger):
         raise Misfit(_PAST_64_BITS, path)
     if isinstance(value, Pairs):
@@ -167,6 +167,6 @@ def check_unambiguous(value: Any, path: str, skip: Collection[str] = ()) -> None
             reason = f"the key {twice!r} stands in it twice"
             raise Misfit(reason, path)
     elif isinstance(value, list):
-        inner = enumerate(cast("list[Any]", value))
+        inner = enumerate(cast("Any", value))
     for name, item in inner:
         check_unambiguous(item, f"{path}.{name}" if path else str(name))

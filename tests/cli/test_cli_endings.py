@@ -60,6 +60,8 @@ def defect(kind: type[Exception], text: str = "jane@example.org") -> Exception:
     [
         (ConfigurationError("x is missing"), "x is missing", 2),
         (ValueError("an id is text"), "an id is text", 2),
+        (ExceptionGroup("", [ConfigurationError("x is missing")]), "x is missing", 2),
+        (BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()])]), "interr", 130),
         (JournalError("run.sqlite is in use"), "run.sqlite is in use", None),
         (SunshineError("no connection"), "no connection", None),
         (OSError(28, "No space left on device", "x/y"), "No space left on device: x/y", None),
