@@ -215,7 +215,7 @@ def _without_id(match: _Matching, shape: Shape) -> SourceError:
         for index in free[:_LISTED]
         if (guess := guess_field(match.names[index], match.targets)) in wanted
     )
-    options = next(guesses, ("--map", f"{wanted[0]}={match.name([*free, 0][0])}"))
+    options = next(guesses, ())  # any other column, taken for an id, may be a stranger's
     message = f"{match.source} has no column that is read"
     if shape.ids:
         message = f"{match.source} has no column that says which user: {' or '.join(shape.ids)}"
@@ -223,7 +223,8 @@ def _without_id(match: _Matching, shape: Shape) -> SourceError:
     error = _with_delimiter(match, message)
     if error.options or not free:
         return error
-    return SourceError(f"{message}. Name the column: {shlex.join(options)}", options=options)
+    shown = shlex.join(options) or f"--map {wanted[0]}=COLUMN"
+    return SourceError(f"{message}. Name the column: {shown}", options=options)
 
 
 def _with_delimiter(match: _Matching, message: str) -> SourceError:
