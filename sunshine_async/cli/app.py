@@ -354,7 +354,7 @@ def import_file(
             if dry_run:
                 _note_idle_options(context, printer)
                 raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
-            plan.check_journal(file)
+            plan.check_files(file, connection)
             if mode is Mode.DELETE and not yes:
                 _confirm_deletion(rows, service, may_ask=connection.may_ask)
             if cluster is not None:

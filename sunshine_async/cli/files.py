@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import combinations
 from pathlib import Path
 from typing import Final, NoReturn, TextIO, cast
 
@@ -118,6 +119,30 @@ def database_files(journal: Path, name: str) -> tuple[tuple[Path, str], ...]:
     real = os.path.realpath(journal)
     parts = (Path(f"{base}{end}") for base in {str(journal), real} for end in DATABASE_SUFFIXES)
     return ((journal, name), *((path, f"a part of {name}") for path in parts))
+
+
+@frozen
+class NamedFile:
+    """The file that an *option* names, called *use* in messages; *parts* are kept next to the file."""
+
+    option: str
+    path: Path
+    use: str
+    parts: tuple[Path, ...] = ()
+
+
+def check_distinct(files: Iterable[NamedFile]) -> None:
+    """Raise `ConfigurationError` if two of *files* are the same file: one would destroy the other.
+
+    A device or a pipe, which has no content to lose, may have several uses.
+    """
+    for first, second in combinations(files, 2):
+        for path in (second.path, *second.parts):
+            is_plain = path.is_file() or not path.exists()
+            if is_plain and _is_same_file(first.path, path):
+                act = "is" if path == second.path else "keeps a part in"
+                message = f"{second.option} {act} {first.use}: name another file"
+                raise ConfigurationError(message)
 
 
 @contextmanager

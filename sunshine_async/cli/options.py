@@ -8,7 +8,7 @@ from functools import partial
 from math import inf, isfinite, nan
 from pathlib import Path
 from traceback import walk_tb
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -51,10 +51,12 @@ class SignalInterrupt(KeyboardInterrupt):
 def exit_on_error(status: int = Status.NOT_STARTED) -> Generator[None]:
     """Turn an error into a message on stderr and the exit *status*.
 
-    A defect of the library exits with status 3, since rows or calls may have been sent before.
+    A defect of the library exits with status 3, since rows or calls may have been sent before. The
+    first error of a task group counts.
     """
     try:
-        yield
+        with _first_of_group():
+            yield
     except typer.Exit:
         raise
     except (KeyboardInterrupt, typer.Abort) as error:
@@ -72,6 +74,20 @@ def exit_on_error(status: int = Status.NOT_STARTED) -> Generator[None]:
         return
     emit(sys.stderr, f"sunshine-async: {escape_controls(message)}\n")
     raise typer.Exit(status)
+
+
+@contextmanager
+def _first_of_group() -> Generator[None]:
+    """Raise the first error of a group instead of the group."""
+    error: Any = None
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error = group
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("Any", error).exceptions[0]
+    if error is not None:
+        raise error
 
 
 def describe_error(error: Exception) -> str:

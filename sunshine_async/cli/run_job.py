@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 
 from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
+from sunshine_async.cli.files import NamedFile, check_distinct, database_files
 from sunshine_async.cli.options import SIGNAL_STATUS, Status, describe_error
 from sunshine_async.cli.output import (
     Printer,
@@ -22,6 +23,7 @@ from sunshine_async.cli.output import (
 from sunshine_async.cli.progress import ProgressDisplay, format_duration
 from sunshine_async.cli.report_file import ReportFile, save_command
 from sunshine_async.cli.report_page import ReportPage
+from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.streams import OutputError, emit, emit_json
 from sunshine_async.jobs import (
     DryRun,
@@ -38,6 +40,7 @@ from sunshine_async.jobs import (
 from sunshine_async.jobs.journaled import open_with_options
 from sunshine_async.jobs.options import GRACE, JobOptions
 from sunshine_async.journal import Place
+from sunshine_async.rows.file import STDIN
 
 Signals: TypeAlias = Callable[..., AbstractContextManager[AsyncIterator[signal.Signals]]]
 
@@ -67,12 +70,18 @@ class ImportPlan:
                 )
                 raise ConfigurationError(message)
 
-    def check_journal(self, file: str) -> None:
-        """Raise `ConfigurationError` if the journal is the *file* of the rows."""
-        with suppress(OSError):
-            if isinstance(self.journal, str | Path) and Path(self.journal).samefile(file):
-                message = f"--journal {self.journal} is the file of the rows: name another file"
-                raise ConfigurationError(message)
+    def check_files(self, file: str, connection: ConnectionOptions) -> None:
+        """Raise `ConfigurationError` if two files of the import are the same file."""
+        files = [*connection.files()]
+        if file != STDIN:
+            files.insert(0, NamedFile("FILE", Path(file), "the file of the rows"))
+        if self.report is not None:
+            path = self.report.path
+            files.append(NamedFile(f"--report {path}", path, "the file of the report"))
+        if isinstance(self.journal, str | Path):
+            path, *parts = (path for path, _ in database_files(Path(self.journal), "the journal"))
+            files.append(NamedFile(f"--journal {path}", path, "the journal", tuple(parts)))
+        check_distinct(files)
 
     def about(self, rows: RowFile) -> dict[str, str]:
         """Return the file, the service and the mode, for a report."""

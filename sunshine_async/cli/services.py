@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,6 +23,7 @@ from sunshine_async._calls.client import AppClient, Client
 from sunshine_async._pace.concurrency import HIGHEST_LIMIT
 from sunshine_async._pace.waiting import shared_from
 from sunshine_async.bulk import Concurrency
+from sunshine_async.cli.files import NamedFile, check_distinct
 from sunshine_async.dixa.client import RATE
 
 App = TypeVar("App", bound=AppClient)
@@ -48,6 +49,21 @@ class ConnectionOptions:
         """Number of connections: of ten connections, batches leave a connection to single calls."""
         calls = HIGHEST_LIMIT if self.concurrency == "auto" else self.concurrency
         return calls + calls // 8 + 1
+
+    def files(self) -> Generator[NamedFile]:
+        """Yield the files of the connection: the secret, and the pace."""
+        if self.secret_file is not None:
+            option = f"--secret-file {self.secret_file}"
+            yield NamedFile(option, self.secret_file, "the file of the secret")
+        scheme, _, path = (self.pace_address or "").partition(":")
+        if scheme == "file":
+            shared = Path(path.removeprefix("//"))
+            yield NamedFile(f"--pace file:{shared}", shared, "the file of the pace")
+
+    @property
+    def pace_address(self) -> str | None:
+        """The address of a pace that processes share: the option, or the environment's."""
+        return self.pace or os.environ.get("SUNSHINE_PACE")
 
 
 @frozen
@@ -76,7 +92,7 @@ def pace(connection: ConnectionOptions, default: float | None = None) -> Pace | 
     """
     if connection.rate is None and connection.pace is None:
         return None
-    shared = shared_from(connection.pace or os.environ.get("SUNSHINE_PACE"))
+    shared = shared_from(connection.pace_address)
     return Pace(rate=default if connection.rate is None else connection.rate, shared=shared)
 
 
@@ -86,9 +102,11 @@ def find_secret(
     """Return the secret from the file, the environment, or a person: *ask* prompts for the secret, called *what*.
 
     A secret is never an option, since all users of a machine can see the options of a process.
-    Raise `ConfigurationError` for a file that can't be read, or if the secret is missing.
+    Raise `ConfigurationError` for a file that can't be read or has another use, or if the secret is
+    missing.
     """
     if connection.secret_file is not None:
+        check_distinct(connection.files())
         try:
             return connection.secret_file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:

@@ -26,6 +26,8 @@ _DELIMITERS: Final[Mapping[str, str]] = {",": ",", ";": ";", "\t": "tab", "|": "
 """The usual delimiters of cells, and the spelling as an option."""
 _LISTED: Final = 40
 """The most columns that a message names."""
+_GUESSED: Final = 1000
+"""The most columns of a header that are compared with the fields."""
 
 
 @frozen
@@ -171,8 +173,9 @@ def _unmatched(match: _Matching) -> SourceError:
     taken = {".".join(path) for path in match.taken}
     maps: list[str] = []
     skips: list[str] = []
-    for index in match.unmatched:
-        guess = guess_field(match.names[index], match.targets) if len(taken) < _LISTED else ""
+    for count, index in enumerate(match.unmatched):
+        is_shown = count < _GUESSED and len(taken) < _LISTED
+        guess = guess_field(match.names[index], match.targets) if is_shown else ""
         if guess and guess not in taken:
             taken.add(guess)
             maps += ["--map", f"{guess}={match.name(index)}"]
@@ -212,7 +215,7 @@ def _without_id(match: _Matching, shape: Shape) -> SourceError:
         for index in free[:_LISTED]
         if (guess := guess_field(match.names[index], match.targets)) in wanted
     )
-    options = next(guesses, ("--map", f"{wanted[0]}={match.name([*free, 0][0])}"))
+    options = next(guesses, ())  # any other column, taken for an id, may be a stranger's
     message = f"{match.source} has no column that is read"
     if shape.ids:
         message = f"{match.source} has no column that says which user: {' or '.join(shape.ids)}"
@@ -220,7 +223,8 @@ def _without_id(match: _Matching, shape: Shape) -> SourceError:
     error = _with_delimiter(match, message)
     if error.options or not free:
         return error
-    return SourceError(f"{message}. Name the column: {shlex.join(options)}", options=options)
+    shown = shlex.join(options) or f"--map {wanted[0]}=COLUMN"
+    return SourceError(f"{message}. Name the column: {shown}", options=options)
 
 
 def _with_delimiter(match: _Matching, message: str) -> SourceError:

@@ -2,11 +2,11 @@
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any, Final, cast
 
 import orjson
-from attrs import frozen
 
 from sunshine_async._codec import Misfit
 from sunshine_async.rows.columns import JSON_INTEGERS, field_path, targets_of
@@ -33,11 +33,12 @@ _PAST_64_BITS: Final = (
 )
 
 
-@frozen
-class _AmbiguousValue:
-    """A value that readers of JSON read in different ways, and the *reason*."""
+class Pairs(list[tuple[str, Any]]):
+    """An object of JSON: the keys as written, also those that stand twice."""
 
-    reason: str
+
+class _LongInteger:
+    """An integer past 64 bits."""
 
 
 class JsonRows:
@@ -143,32 +144,29 @@ def _count_keys(value: Any) -> int:
 
 
 def _check_ambiguity(line: bytes, skip: Collection[str]) -> None:
-    """Raise `Misfit` with the path of the first `_AmbiguousValue` in a *line* of JSON."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> object:
-        names = [name for name, _ in pairs if name not in skip]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is None:
-            return dict(pairs)
-        return _AmbiguousValue(f"the key {twice!r} stands in it twice")
-
-    _raise_ambiguous(json.loads(line, parse_int=_integer, object_pairs_hook=unique), "", skip)
+    """Raise `Misfit` with the path of the first ambiguous value in a *line* of JSON."""
+    check_unambiguous(json.loads(line, parse_int=_integer, object_pairs_hook=Pairs), "", skip)
 
 
-def _integer(digits: str) -> int | _AmbiguousValue:
+def _integer(digits: str) -> int | _LongInteger:
     if len(digits) > _MAX_DIGITS or int(digits) not in JSON_INTEGERS:
-        return _AmbiguousValue(_PAST_64_BITS)
+        return _LongInteger()
     return int(digits)
 
 
-def _raise_ambiguous(value: Any, path: str, skip: Collection[str] = ()) -> None:
-    if isinstance(value, _AmbiguousValue):
-        raise Misfit(value.reason, path)
+def check_unambiguous(value: Any, path: str, skip: Collection[str] = ()) -> None:
+    """Raise `Misfit` if readers of JSON read *value*, at *path*, in different ways."""
     inner: Any = ()
-    if isinstance(value, dict):
-        inner = cast("Any", value).items()
+    if isinstance(value, _LongInteger):
+        raise Misfit(_PAST_64_BITS, path)
+    if isinstance(value, Pairs):
+        inner = [(name, item) for name, item in value if name not in skip]
+        counts = Counter(name for name, _ in inner)
+        if len(counts) < len(inner):
+            twice = next(name for name, count in counts.items() if count > 1)
+            reason = f"the key {twice!r} stands in it twice"
+            raise Misfit(reason, path)
     elif isinstance(value, list):
         inner = enumerate(cast("Any", value))
     for name, item in inner:
-        if name not in skip:
-            _raise_ambiguous(item, f"{path}.{name}" if path else str(name))
+        check_unambiguous(item, f"{path}.{name}" if path else str(name))

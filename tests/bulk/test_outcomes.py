@@ -281,9 +281,9 @@ class TestWrongArguments:
         with pytest.raises(TypeError, match="alone must be a function, not bool"):
             bulk.run(fails_with(ValueError()), [1], alone=True)  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("items", [5, None, "abc", b"ab", bytearray()], ids=repr)
+    @pytest.mark.parametrize("items", [5, None, "abc", b"ab", bytearray(), {"a": 1}], ids=repr)
     async def test_no_items(self, items: Any) -> None:
-        """A number is not many items; nor is a text, or bytes."""
+        """A number is not many items; nor is a text, or bytes, or a mapping."""
         users = SunshineClient("app", auth=BasicAuth("k", "s")).users
         with pytest.raises(TypeError, match="items"):
             bulk.run(fails_with(ValueError()), items)

@@ -5,7 +5,7 @@ import os
 import pty
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +25,9 @@ from sunshine_async.cli import run_job as running
 from sunshine_async.cli.app import run
 from sunshine_async.cli.files import OutputTarget
 from sunshine_async.cli.output import Printer
+from sunshine_async.cli.report_file import ReportFile
 from sunshine_async.cli.run_job import ImportPlan, JobResult
+from sunshine_async.cli.services import ConnectionOptions, find_secret
 from sunshine_async.cli.streams import OutputError, emit, open_streams
 from sunshine_async.jobs import SUNSHINE, Ending, Mode, Report, Row, open_rows
 from sunshine_async.jobs.options import JobOptions
@@ -58,6 +60,8 @@ def defect(kind: type[Exception], text: str = "jane@example.org") -> Exception:
     [
         (ConfigurationError("x is missing"), "x is missing", 2),
         (ValueError("an id is text"), "an id is text", 2),
+        (ExceptionGroup("", [ConfigurationError("x is missing")]), "x is missing", 2),
+        (BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()])]), "interr", 130),
         (JournalError("run.sqlite is in use"), "run.sqlite is in use", None),
         (SunshineError("no connection"), "no connection", None),
         (OSError(28, "No space left on device", "x/y"), "No space left on device: x/y", None),
@@ -272,16 +276,53 @@ class TestOutput:
         assert caught.value.exit_code == 0
 
 
-def test_a_journal_that_is_the_file_of_the_rows(tmp_path: Path) -> None:
-    """A journal is never made of the file of the rows, by any name."""
-    path, link = tmp_path / "users.jsonl", tmp_path / "link"
-    path.touch()
-    link.symlink_to(path)
-    for name in (path, link):
-        with pytest.raises(ConfigurationError, match="is the file of the rows: name another"):
-            ImportPlan(SUNSHINE, Mode.CREATE, journal=str(name)).check_journal(str(path))
-    ImportPlan(SUNSHINE, Mode.CREATE, journal=str(tmp_path / "new")).check_journal(str(path))
-    ImportPlan(SUNSHINE, Mode.CREATE).check_journal(str(path))
+ROWS, SECRET, PACE, REPORT = (
+    f"is the file of the {use}" for use in ["rows", "secret", "pace", "report"]
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ({"journal": "users.jsonl"}, ROWS),
+        ({"journal": "link"}, ROWS),
+        ({"pace": "file:users.jsonl"}, ROWS),
+        ({"secret_file": "link"}, ROWS),
+        ({"report": "x", "journal": "x"}, REPORT),
+        ({"report": "x-wal", "journal": "x"}, "keeps a part in the file of the report"),
+        ({"pace": "file://x", "report": "x"}, PACE),
+        ({"pace": "file:x-lock", "journal": "x"}, "keeps a part in the file of the pace"),
+        ({"secret_file": "x", "pace": "file:X"}, SECRET),
+        ({"secret_file": "secret", "pace": "file:pace", "report": "x", "journal": "y"}, None),
+        ({"pace": "redis://host", "report": "x", "journal": "y"}, None),
+        ({"report": os.devnull, "pace": f"file:{os.devnull}"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_no_file_has_two_uses(
+    names: dict[str, str], says: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of an import, by any name, is never overwritten for another use."""
+    monkeypatch.chdir(tmp_path)
+    Path("users.jsonl").touch()
+    Path("link").symlink_to("users.jsonl")
+    paths = {name: Path(names[name]) for name in ("report", "secret_file") if name in names}
+    page = ReportFile(paths["report"]) if "report" in paths else None
+    plan = ImportPlan(SUNSHINE, Mode.CREATE, journal=names.get("journal"), report=page)
+    connection = ConnectionOptions(secret_file=paths.get("secret_file"), pace=names.get("pace"))
+
+    for file in ("users.jsonl", "-"):
+        expected = None if file == "-" and says == ROWS else says
+        with (
+            pytest.raises(ConfigurationError, match=f"{expected}: name another file")
+            if expected
+            else nullcontext()
+        ):
+            plan.check_files(file, connection)
+    if says == SECRET:
+        with pytest.raises(ConfigurationError, match=SECRET):
+            find_secret(connection, "X_SECRET", what="secret", ask=str)
 
 
 def test_text_in_narrow_encodings(monkeypatch: pytest.MonkeyPatch) -> None:

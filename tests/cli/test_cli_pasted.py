@@ -139,6 +139,7 @@ NOT_PASTED = {
     "accept the changed source (--accept-changed-source": "rows of a pipe: tests of jobs",
     "--out failed.": "tests of the report page",
     "; --rate": "a limit that was found: tests of the report page",
+    "--pace file:": "the beginning of a message: another file is to be named",
     "has no effect with --cluster": "the option is to be left out",
     "the rows of this file (--accept-changed-source": "an import by workers: tests of clusters",
     "No worker is running. Start one": "a command for other terminals",

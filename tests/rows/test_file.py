@@ -285,8 +285,14 @@ class TestHeaders:
         """Where rows carry an id, a file without a column for it is refused."""
         text = refusal(path, "customer_no\n1\n", DELETIONS)
         assert "no column that says which user: id or externalId. It has: customer_no" in text
-        assert "--map id=customer_no" in refusal(path, "customer_no\n1\n", Shape(None, ids=("id",)))
-        assert "--map externalId=customer_no" in text
+        assert text.endswith("Name the column: --map externalId=customer_no")
+
+    def test_no_column_is_guessed_to_be_an_id(self, path: Path) -> None:
+        """A column that means nothing known is never suggested as the id of users to delete."""
+        with pytest.raises(SourceError) as caught:
+            read_text(path, "customer_no\n1\n", Shape(None, ids=("id",)))
+        assert str(caught.value).endswith("Name the column: --map id=COLUMN")
+        assert not caught.value.options
 
     @pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n"])
     def test_delimiters_that_are_refused(self, path: Path, delimiter: str) -> None:

@@ -4,6 +4,7 @@ import io
 import re
 import shlex
 import subprocess
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async.rows import BadRow, Empty, Format, Row, Shape, SourceError, open_rows
 from sunshine_async.rows.file import open_as
 from sunshine_async.rows.header import match_columns
+from sunshine_async.rows.json_lines import Pairs, check_unambiguous
 from sunshine_async.rows.lines import NOT_UTF_8
 from sunshine_async.rows.shape import ReadOptions
 from sunshine_async.sunshine.models import UserCreateBody
@@ -138,30 +140,44 @@ def test_a_very_wide_header(tmp_path: Path) -> None:
     assert "'q0', 'q1', " in str(caught.value)
     assert "and 4,960 more" in str(caught.value)
     assert read(path, only_mapped=True) == []
+    path.write_text(",".join(f"q{number}" for number in range(1000)) + ",external_id\n")
+    with pytest.raises(SourceError) as caught:
+        read(path)
+    assert caught.value.options == ["--map", "externalId=q0", "--only-mapped"]  # no longer guessed
 
 
-def test_header_matching_is_linear() -> None:
-    """Twice the columns take about twice the comparisons of names."""
+class Name(str):
+    """A name that counts its comparisons."""
 
-    class Name(str):
-        """A name that counts its comparisons."""
+    __slots__ = ()
+    compared = 0
 
-        __slots__ = ()
-        compared = 0
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str.__eq__(self, other)
 
-        def __eq__(self, other: object) -> bool:
-            Name.compared += 1
-            return str.__eq__(self, other)
+    __hash__ = str.__hash__
 
-        __hash__ = str.__hash__
 
+def match(names: list[Name]) -> None:
+    """Match a header, with half of the columns mapped."""
+    renames: dict[str, str] = {f"metadata.d{name}": name for name in names[: len(names) // 2]}
+    header = match_columns(names, USERS, ReadOptions(renames=renames), "a.csv")
+    assert len(header.columns) == len(names)
+
+
+def check(names: list[Name]) -> None:
+    """Look for keys that stand twice."""
+    check_unambiguous(Pairs((name, 1) for name in names), "")
+
+
+@pytest.mark.parametrize("work", [match, check])
+def test_wide_rows_are_read_in_linear_time(work: Callable[[list[Name]], None]) -> None:
+    """Twice the columns, or keys, take about twice the comparisons of names."""
     counts: list[int] = []
     for width in (1000, 2000):
         Name.compared = 0
-        names = [Name(f"metadata.c{number}") for number in range(width)]
-        renames: dict[str, str] = {f"metadata.d{name}": name for name in names[: width // 2]}
-        header = match_columns(names, USERS, ReadOptions(renames=renames), "a.csv")
-        assert len(header.columns) == width
+        work([Name(f"metadata.c{number}") for number in range(width)])
         counts.append(Name.compared)
     assert counts[1] <= 2.5 * counts[0] + 100
 

@@ -22,7 +22,7 @@ from sunshine_async.rows.shape import row_key
 CONCURRENCY: Final = 64
 """Calls in flight by default, for rows that are sent singly."""
 
-_ZONED: Final = re.compile(r".*[T ][0-9:.,]+(Z|[+-][0-9]{2}(:?[0-9]{2})?)(\[[^\]]*\])?")
+_ZONED: Final = re.compile(r"[^T ]*[T ][0-9:.,]+(Z|[+-][0-9]{2}(:?[0-9]{2})?)(\[[^\[\]]*\])?")
 
 
 class Mode(Enum):
