@@ -474,7 +474,7 @@ class TestMany:
         async with users.update_many(pairs, concurrency=8) as updated:
             assert {type(outcome) async for outcome in updated} == {Done}
         names = {user["userId"]: (user["givenName"], user["surname"]) for user in emulator.users("smooch")}  # fmt: skip
-        async with users.delete_many(names) as deleted:
+        async with users.delete_many(list(names)) as deleted:
             assert {type(outcome) async for outcome in deleted} == {Done}
 
         assert names == {f"id-{n}": (f"{n + 50}", f"{n + 50}") for n in range(50)}
