@@ -37,6 +37,7 @@ from sunshine_async.cli.streams import emit, emit_json, json_line
 from sunshine_async.jobs.source import LIVE, PROGRESS, REASON
 from sunshine_async.journal import (
     Journal,
+    JournalAwayError,
     JournalError,
     JournalInUseError,
     JournalQueries,
@@ -55,6 +56,7 @@ job: Final = typer.Typer(
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS: Final = "_.:-=+*#"
 _PARTS: Final = 50
+_AWAY: Final = "The database can't be reached: the job waits, and so does this command."
 _WATCH: Final = 1.0  # seconds between two looks at a running job
 _SILENT: Final = 5.0  # seconds without a commit that are worth a word
 
@@ -104,10 +106,18 @@ def show(
                 printer.print_note(journal.note)
             if watch:
                 with printer.show_line() as show_line:
-                    while journal.running:
-                        show_line(_live_text(journal.about()))
+                    while (line := _line_of(journal)) is not None:
+                        show_line(line)
                         time.sleep(_WATCH)
             _show(journal, printer)
+
+
+def _line_of(journal: JournalQueries) -> str | None:
+    """Return the progress of a running job; None after the end."""
+    try:
+        return _live_text(journal.about()) if journal.running else None
+    except JournalAwayError:
+        return _AWAY
 
 
 def _show(journal: JournalQueries, printer: Printer) -> None:

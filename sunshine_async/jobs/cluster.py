@@ -12,7 +12,6 @@ more: see `ClusterWorker.run_part`.
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, Final, LiteralString, TypeVar, cast
 
@@ -198,11 +197,10 @@ class Cluster:
     async def _submit(self, plan: ClusterPlan, note: Callable[[str], None]) -> int:
         async with self.connection() as connection:
             name = self.place.job
-            for look in count(1):
-                [(locked,)] = await (await connection.execute(LOCK_NAME, (name,))).fetchall()
-                if locked:
-                    break
-                if look == _LOOKS:
+            looks = 0
+            while await (await connection.execute(LOCK_NAME, (name,))).fetchall() != [(True,)]:
+                looks += 1
+                if looks == _LOOKS:
                     note(_WAITING.format(self.place))
                 await anyio.sleep(self.pause)
             known = await (await connection.execute(SELECT_IMPORT, (name,))).fetchone()
@@ -279,18 +277,17 @@ class Cluster:
         Wait for a database that is away, and tell *note* so. Raise `ConfigurationError` for a
         database that can't be read for another reason: the import goes on.
         """
-        noted = False
+        tell = note
 
         async def look() -> ClusterState | None:
-            nonlocal noted
+            nonlocal tell
             try:
                 found = await self.state(number)
             except psycopg.OperationalError as error:  # the import goes on, and so does the watch
-                if not noted:
-                    note(f"Waiting: the database {explain_failure(error, 'The import goes on')}")
-                noted = True
+                tell(f"Waiting: the database {explain_failure(error, 'The import goes on')}")
+                tell = _ignore  # until the database is back
                 return state
-            noted = False
+            tell = note
             return found
 
         state: ClusterState | None = None

@@ -184,8 +184,11 @@ class PostgresJournal(_Queries, JobJournal):
         self._lease.end()
         self._lease.lose()  # nothing is sent from now on
         with self._lock:
-            with suppress(psycopg.Error):  # else the lease ends by itself
-                self._connect().execute(postgres_sql.RELEASE, self._owner)
+            for _ in range(1 if self._connection is None else 2):  # a connection may be dead
+                with suppress(psycopg.Error):  # else the lease ends by itself
+                    self._connect().execute(postgres_sql.RELEASE, self._owner)
+                    break
+                self._disconnect()
             self._disconnect()
         if self._renewing is not None:
             self._renewing.close()

@@ -16,10 +16,13 @@ import pytest
 from attrs import evolve
 from support.clusters import done, open_cluster, plan_of, rows_in, working
 from support.journals import opened
+from support.postgres import PostgresServer
 from support.text import words
 from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
+from sunshine_async.cli.cluster import open_any_journal
+from sunshine_async.cli.job import _line_of
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
@@ -108,6 +111,21 @@ def test_a_job_that_runs_elsewhere(call: Call, journal_url: str, tmp_path: Path)
         assert "running" in words(call("job", "show", journal_url).stdout)
         refused = call("import", users, "--mode", "create", "--journal", journal_url)
     assert (refused.exit_code, "is in use by another process" in refused.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_watch_waits_for_the_database(postgres: PostgresServer, journal_url: str) -> None:
+    """While the database is away a watch says so, and then goes on to the end of the job."""
+    place = parse_place(journal_url)
+    assert isinstance(place, PostgresPlace)
+    with closing(opened(journal_url)), closing(open_any_journal(place)) as journal:
+        assert _line_of(journal) == "The job is reading the rows."
+        postgres.stop()
+        assert "can't be reached: the job waits" in str(_line_of(journal))
+        postgres.start()
+        assert _line_of(journal) == "The job is reading the rows."
+    with closing(open_any_journal(place)) as journal:
+        assert _line_of(journal) is None
 
 
 def test_what_goes_with_files_only(call: Call, journal_url: str, tmp_path: Path) -> None:

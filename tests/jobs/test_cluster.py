@@ -1,6 +1,7 @@
 """Imports by workers: each part has one owner, and the queue may call a worker at any time."""
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -9,6 +10,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import psycopg
 import pytest
 from anyio import to_thread
 from attrs import evolve
@@ -35,10 +37,12 @@ from sunshine_async import ConfigurationError
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Ending, JournalAwayError, Mode
 from sunshine_async.jobs.cluster import Cluster, open_cluster
+from sunshine_async.jobs.cluster_part import explain
 from sunshine_async.jobs.cluster_plan import ClusterPlan, journal_of, private_folder
 from sunshine_async.jobs.cluster_reader import open_import
 from sunshine_async.jobs.cluster_worker import LOST, ClusterWorker, TryAgainError
 from sunshine_async.jobs.options import Duplicates
+from sunshine_async.journal import database as databases
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
@@ -308,6 +312,41 @@ def test_the_folder_of_a_killed_worker(tmp_path: Path, monkeypatch: pytest.Monke
             assert {*tmp_path.iterdir()} == {living, last, foreign}
             assert living.joinpath("users.jsonl").exists()
     assert [*tmp_path.iterdir()] == [foreign]
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without a lock is a fault of the machine, and isn't left behind."""
+
+    def fail(_: Path) -> None:
+        message = "locking protocol"
+        raise sqlite3.OperationalError(message)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(databases, "_exclusive", fail)
+    with pytest.raises(OSError, match="locking protocol"):
+        private_folder().__enter__()
+    assert [*tmp_path.iterdir()] == []
+
+
+async def test_each_kind_of_failure_is_noted_once(cluster: Cluster) -> None:
+    """Whatever fails again and again, each kind is told until a success, without the error's text."""
+    errors: list[Exception] = [psycopg.OperationalError("away"), KeyError("jane"), KeyError("ann")]
+    notes, ended = Notes(), anyio.Event()
+
+    async def act() -> None:
+        if errors:
+            raise errors.pop(0)
+        ended.set()
+
+    worker = ClusterWorker(cluster, sunshine, notes.append)
+    cluster.connector.note = notes.append
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(worker._repeat, act, 0.0, LOST)
+        await ended.wait()
+        tasks.cancel_scope.cancel()
+    away, defect = notes
+    assert away.startswith("Trying again: the database can't be reached: away")
+    assert defect == f"Trying again: {LOST}: {explain(KeyError())}"
 
 
 async def test_a_worker_that_counts_as_gone_begins_anew(

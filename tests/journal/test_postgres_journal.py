@@ -379,6 +379,15 @@ def test_a_server_that_is_away_for_too_long(
         assert states(later) == {1: State.WAITING}
 
 
+def test_a_journal_that_is_closed_on_a_dead_connection(journal_url: str) -> None:
+    """A journal whose connection has ended is released all the same: the next owner waits for nothing."""
+    journal = opened(journal_url)
+    end_sessions(journal_url)
+    journal.close()
+    with closing(PostgresReader(place_at(journal_url))) as reader:
+        assert not reader.running
+
+
 def test_no_server() -> None:
     """Without a server a journal can't be opened; no text and no frame has the password."""
     place = place_at(f"postgresql://u:{PASSWORD}@127.0.0.1:{unused_port()}/imports?job=may")
