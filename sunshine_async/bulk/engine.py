@@ -217,8 +217,9 @@ def run(
     While *alone* returns True, calls go one at a time: asked after each outcome, until False. So a
     first call may try the credentials for all, if the block calls `Outcomes.stop` after a refusal.
 
-    Raise at the call `TypeError` for arguments of a wrong kind (a text, bytes and a mapping are no
-    *items*), and `ValueError` for a *concurrency* that is neither a number from 1 on nor ``"auto"``.
+    Raise at the call `TypeError` for arguments of a wrong kind (a text and bytes are no *items*; a
+    mapping is an iterable of the keys), and `ValueError` for a *concurrency* that is neither a
+    number from 1 on nor ``"auto"``.
     """
     for name, function in (("send", send), ("key", key), ("alone", alone)):
         if not callable(function) and (name == "send" or function is not None):

@@ -10,7 +10,6 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
-    Mapping,
 )
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -34,8 +33,7 @@ CLOSE_TIMEOUT: Final = 5.0
 def check_items(items: object) -> None:
     """Raise `TypeError` unless *items* is an iterable of several items."""
     kind = type(items).__name__
-    if isinstance(items, str | bytes | bytearray | memoryview | Mapping):
-        # the keys of a mapping, taken for ids, could be deleted by mistake
+    if isinstance(items, str | bytes | bytearray | memoryview):
         message = f"items is one {kind}: hand in a list, or another iterable"
         raise TypeError(message)
     if not any(hasattr(items, name) for name in ("__aiter__", "__iter__", "__getitem__")):

@@ -108,7 +108,7 @@ def find_secret(
     if connection.secret_file is not None:
         check_distinct(connection.files())
         try:
-            return connection.secret_file.read_text(encoding="utf-8").strip()
+            return connection.secret_file.read_text(encoding="utf-8-sig").strip()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "the file isn't text"
             message = f"--secret-file {connection.secret_file} can't be read: {reason}"

@@ -151,6 +151,7 @@ class EndUsers:
 
         (getEndusers, postEndusers, patchEndusersUserid)
         """
+        CREATE.check_body(body)
 
         async def change(user: EndUser) -> EndUser:
             changes = upserts.changes_of(body, user)
@@ -165,6 +166,7 @@ class EndUsers:
 
         Errors are as in `upsert`. (getEndusers, postEndusers)
         """
+        CREATE.check_body(body)
         return await upserts.find_or_create(body, self._look_up, self.create, endpoint=str(LIST))
 
     async def get(self, end_user_id: str) -> EndUser:

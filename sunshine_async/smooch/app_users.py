@@ -144,6 +144,7 @@ class AppUsers:
 
     async def upserted(self, body: AppUserPreCreate) -> UpsertResult[AppUser]:
         """Do `upsert`; return the user and the effect: created, updated, or either (for jobs)."""
+        PRE_CREATE.check_body(body)
         changes = AppUserUpdate(**{name: getattr(body, name) for name in _CHANGEABLE})
         return await self._create_or(body, lambda: self.update(body.user_id, changes))
 
@@ -152,6 +153,7 @@ class AppUsers:
 
         An existing user is never changed. (preCreateAppUser, getAppUser)
         """
+        PRE_CREATE.check_body(body)
         return (await self._create_or(body, lambda: self.get(body.user_id))).value
 
     async def _create_or(
@@ -178,8 +180,7 @@ class AppUsers:
     async def delete(self, user_id: str) -> None:
         """Delete a user, with clients and conversation (deleteAppUser).
 
-        The service finishes deleting some time after the answer. May be sent again; a resent
-        delete that finds no user is done.
+        The deletion ends some time after the answer. A resent delete that finds no user is done.
         """
         await self._transport.call(DELETE, path={"user_id": user_id})
 

@@ -148,6 +148,7 @@ class Messages:
         reads back past that time, by `list`. `ConflictError` for a message with the key and other
         content.
         """
+        POST.check_body(body)
         check_once(once, sent_before)
         look_up = _look_up(
             self.list(conversation_id),

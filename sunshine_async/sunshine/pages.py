@@ -82,7 +82,7 @@ class CursorPaging(Generic[T]):
 
     def query_of(self, link: str) -> str | None:
         """Return the query for a *link* such as ``page[after]=5e1606762556d93e9c176f69``."""
-        name, _, cursor = link.partition("=")
+        name, _, cursor = str(link).partition("=")
         if name != self.direction.parameter or not cursor:
             return None
         return encode_query({**self._asked, name: cursor})
@@ -140,8 +140,8 @@ def list_pages(
         message = f"page_size={page_size}: 1 to {MAX_PAGE_SIZE}"
         raise ValueError(message)
     links = {each: f"{each.parameter}={cursor}" for each, cursor in given.items() if cursor}
-    start = from_page or next(iter(links.values()), None)
-    chosen = (each for each in Direction if start and start.startswith(each.parameter))
+    start = str(from_page or next(iter(links.values()), ""))  # a caller may hand in anything
+    chosen = (each for each in Direction if start.startswith(each.parameter))
     asked = {**filters, "page[size]": None if page_size is None else str(page_size)}
     paging = CursorPaging[T](
         str(endpoint),

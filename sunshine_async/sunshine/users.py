@@ -230,7 +230,8 @@ def _external_id(body: UserCreateBody) -> str | None:
 
 
 def _key_of(body: UserCreateBody) -> str:
-    """Return the external id of *body*; raise `ValueError` without."""
+    """Return the external id of *body*; raise `ValueError` without, `TypeError` for no body."""
+    CREATE.check_body(body)
     if not body.external_id:
         message = "external_id is not set: an existing user can't be found without"
         raise ValueError(message)

@@ -245,9 +245,9 @@ class TestImport:
         assert json.loads(result.stdout)["done"] == 50
 
     def test_secret_in_a_file(self, call: Call, users: Path, tmp_path: Path) -> None:
-        """The secret comes from a file, its line's end left out."""
+        """The secret comes from a file, without the line's end and a byte order mark."""
         path = tmp_path / "secret"
-        path.write_text("the-secret\n")
+        path.write_bytes(b"\xef\xbb\xbfthe-secret\r\n")
         result = call(
             "import", users, "--mode", "create", "--secret-file", path, SUNSHINE_KEY_SECRET=None
         )

@@ -125,6 +125,7 @@ async def test_an_error_of_the_first_page_begins_anew() -> None:
         {"from_page": ""},
         {"from_page": "page[size]=5"},
         {"from_page": "page[after]="},
+        {"from_page": 5},
     ],
 )
 @pytest.mark.parametrize(
