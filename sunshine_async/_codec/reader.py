@@ -26,7 +26,7 @@ FieldReader: TypeAlias = tuple[str, frozenset[type], Read, Any]  # unpacks faste
 _ID: Final = r"_?id|.*Id"
 _INEXACT_FROM: Final = 2**53
 """From here on a float may differ from the integer that the service meant: digits were lost."""
-_ZONE_NAME: Final = r"\[[^\]]*\]$"
+_ZONE_NAME: Final = r"\[[^\[\]]*\]$"
 _ACCEPTED: Final[Mapping[Any, frozenset[type]]] = {
     str: frozenset({str}),
     bool: frozenset({bool}),

@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from errno import EEXIST
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +16,7 @@ import orjson
 from sunshine_async._http.fork import ForkSafeLock, renew_after_fork
 from sunshine_async._pace.lease import Lease, LeaseRequest, allocate
 from sunshine_async._pace.shared import Allowance
+from sunshine_async.errors import ConfigurationError
 
 LOCK_WAIT: Final = 0.2
 """Seconds for which a lease waits for the lock of the file."""
@@ -20,6 +24,7 @@ _FORGET_AFTER: Final = 600.0
 """Seconds after the last lease until the pool of a credential leaves the file."""
 _MOST: Final = 1 << 20
 """Bytes of the file, at most."""
+_FOREIGN: Final = "is another file than that of a pace: name a file of its own, or delete this one"
 
 
 class FileAllowance(Allowance):
@@ -28,13 +33,18 @@ class FileAllowance(Allowance):
     The file at *path* is made where there is none; a folder such as ``/run`` or ``/dev/shm`` keeps
     the file in memory. All processes need the right to read and write the file. Credentials are
     held as a hash, and nothing in the file is secret or personal. A file that is deleted, emptied
-    or damaged is begun again. The object works in a child process after a fork.
+    or damaged is begun again. A file with any other content is never written: raise
+    `ConfigurationError`. The object works in a child process after a fork.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Final = Path(path)
         self._lock: Final = ForkSafeLock()
         self._file: int | None = None
+        with suppress(OSError), self.path.open("rb") as file:
+            if not _is_ours(file.read(_MOST)):
+                message = f"{self.path} {_FOREIGN}"
+                raise ConfigurationError(message)
         renew_after_fork(self)
 
     def __repr__(self) -> str:
@@ -52,12 +62,15 @@ class FileAllowance(Allowance):
     def lease(self, key: str, make: Callable[[float], LeaseRequest]) -> Lease:
         """Return the lease for the request that *make* makes, in the pool called *key*.
 
-        Raise `OSError` if the file can't be used, or stays locked for 0.2 seconds.
+        Raise `OSError` if the file can't be used, has other content, or stays locked for 0.2 seconds.
         """
         with self._lock.lock:
             file = self._acquire()
             try:
-                pools = _decode(os.pread(file, _MOST, 0))
+                data = os.pread(file, _MOST, 0)
+                if not _is_ours(data):
+                    raise FileExistsError(EEXIST, _FOREIGN, str(self.path))
+                pools = _decode(data)
                 now = time.monotonic()
                 lease = allocate(pools.setdefault(key, {}), make(now), now)
                 for name in [name for name in pools if now - pools[name]["at"] > _FORGET_AFTER]:
@@ -91,6 +104,12 @@ class FileAllowance(Allowance):
             if there is not None and os.path.samestat(there, os.fstat(file)):
                 return file
             self.renew()
+
+
+def _is_ours(data: bytes) -> bool:
+    """Return True for *data* of a pace, also where a kill or a power failure has cut or zeroed a part."""
+    text = data.rstrip(b"\0")
+    return re.fullmatch(rb"[0-9a-f]{16}(\{.*)?", text, re.DOTALL) is not None or not text
 
 
 def _decode(data: bytes) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def test_the_file_keeps_no_credential_and_is_private(tmp_path: Path) -> None:
     assert repr(FileAllowance("/run/pace")) == "FileAllowance('/run/pace')"
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff" * 100, b"0" * 16 + b"{}\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 100, b"0" * 16, b"0" * 16 + b"{}\n", b"f" * 16 + b"{\xff"]
+)
 def test_a_damaged_file_is_begun_again(tmp_path: Path, data: bytes) -> None:
     """A file that is emptied or damaged counts as empty."""
     store = FileAllowance(tmp_path / "pace")
@@ -78,6 +80,20 @@ def test_a_damaged_file_is_begun_again(tmp_path: Path, data: bytes) -> None:
 
     assert store.lease("key", request()).interactive == 5
     assert store.lease("key", request()).interactive == 0
+
+
+@pytest.mark.parametrize("data", [b"externalId\njane\n", b"{}", b"SQLite format 3\0", b"secret"])
+def test_a_file_of_another_kind_is_never_written(tmp_path: Path, data: bytes) -> None:
+    """Not the rows of an import, nor a journal; also where the file comes later."""
+    path = tmp_path / "users.csv"
+    early = FileAllowance(path)
+    path.write_bytes(data)
+
+    with pytest.raises(ConfigurationError, match=r"users\.csv is another file than that of a pace"):
+        FileAllowance(path)
+    with pytest.raises(FileExistsError):
+        early.lease("key", request())
+    assert path.read_bytes() == data
 
 
 def test_a_deleted_file_is_made_again(tmp_path: Path) -> None:
