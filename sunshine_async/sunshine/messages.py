@@ -40,6 +40,7 @@ from sunshine_async.sunshine.once import (
     create_once,
     find_earlier,
     has_mark,
+    leased,
 )
 from sunshine_async.sunshine.pages import PAGE_QUERY, Direction, list_pages
 
@@ -126,7 +127,8 @@ class Messages:
         body = check_post(body, once)
 
         async def send() -> _Messages:
-            return await self._transport.call(POST, body, path={"conversation_id": conversation_id})
+            path = {"conversation_id": conversation_id}
+            return await leased(self._transport).call(POST, body, path=path)
 
         if once is None:
             return await send()

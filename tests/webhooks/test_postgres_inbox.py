@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -445,15 +445,34 @@ async def test_a_receiver_whose_server_is_away(caplog: pytest.LogCaptureFixture)
     assert PASSWORD not in caplog.text + repr(vars(receiver))
 
 
+class _Blocking:
+    """A hook that blocks the event loop, until another worker has the events, as an attempt starts."""
+
+    def __init__(self, block: Callable[[], None]) -> None:
+        self._block = block
+
+    def attempt_started(self, _: object) -> None:
+        self._block()
+
+
 @pytest.mark.slow
-async def test_a_worker_taken_for_dead_sends_nothing_more(database: str) -> None:
-    """A handler that blocks the event loop past the lease doesn't send: another worker has the event."""
+@pytest.mark.parametrize("place", ["in the handler", "in the call"])
+async def test_a_worker_taken_for_dead_sends_nothing_more(database: str, place: str) -> None:
+    """A worker that was silent past the lease doesn't send: another worker has the event."""
     emulator = Emulator()
     emulator.add("sunshine", {"id": "1"}, app_id="app")
     conversation = emulator.say("app", "1", "Hi")["conversation"]
-    auth, done = BasicAuth("id", "secret"), anyio.Event()
-    client = SunshineClient("app", auth=auth, transport=emulator.transport())
-    receiver, attempts = receiver_at(database, lease=0.5), list[int]()
+    receiver, attempts, done = receiver_at(database, lease=2), list[int](), anyio.Event()
+
+    def block() -> None:
+        with closing(postgres_inbox(database)) as other:
+            while not exchange(other, now=time.time()):
+                pass
+
+    client = SunshineClient(
+        "app", auth=BasicAuth("id", "secret"), transport=emulator.transport(),
+        hooks=[_Blocking(block)] if place == "in the call" else [],
+    )  # fmt: skip
 
     @receiver.on("conversation:message")
     async def handle(received: Received[Any]) -> None:
@@ -461,9 +480,8 @@ async def test_a_worker_taken_for_dead_sends_nothing_more(database: str) -> None
         if received.attempt > 1:
             done.set()
             return
-        with closing(postgres_inbox(database)) as other:
-            while not exchange(other, now=time.time()):
-                pass
+        if place == "in the handler":
+            block()
         await client.messages.send_text(conversation, "Hello", once=received.key("a"))
 
     async with receiver, sender(receiver) as web:
@@ -472,18 +490,6 @@ async def test_a_worker_taken_for_dead_sends_nothing_more(database: str) -> None
             await done.wait()
     assert attempts == [1, 3]
     assert emulator.ledger()["sunshine"]["messages"] == 1
-
-
-def test_a_lease_ends_by_time_alone(database: str) -> None:
-    """A worker has the lease from an exchange on, and loses the lease without an exchange."""
-    with closing(postgres_inbox(database)) as inbox:
-        assert not inbox.has_lease()
-        exchange(inbox)
-        assert inbox.has_lease()
-    with closing(postgres_inbox(database, lease=0.1)) as inbox:
-        exchange(inbox)
-        while inbox.has_lease():
-            pass
 
 
 async def test_receivers_share_an_inbox(database: str) -> None:
