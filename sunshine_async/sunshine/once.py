@@ -31,6 +31,7 @@ from sunshine_async._http.messages import (
     SendProgress,
     Timeout,
     Wire,
+    reply_to,
 )
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.errors import ConflictError, ErrorDetail, SunshineError
@@ -103,12 +104,12 @@ class _LeasedWire:
     has_lease: Callable[[], bool]
 
     async def send(
-        self, request: Request, headers: Headers, *, timeout: Timeout, progress: SendProgress
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
     ) -> Response | Failure:
         while not self.has_lease():
             await CLOCK.sleep(_LEASE_POLL)
         leased = _LeasedProgress(progress, self.has_lease)
-        return await self.wire.send(request, headers, timeout=timeout, progress=leased)
+        return await reply_to(self.wire.send(request, headers, timeout, leased))
 
     async def aclose(self) -> None:
         await self.wire.aclose()
