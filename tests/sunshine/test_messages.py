@@ -25,7 +25,16 @@ from sunshine_async import (
     TransportError,
     bulk,
 )
-from sunshine_async._http.messages import SendProgress, Wire
+from sunshine_async._http.messages import (
+    Failure,
+    Headers,
+    Request,
+    Response,
+    SendProgress,
+    Timeout,
+    Wire,
+    reply_to,
+)
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.sunshine import (
     Author,
@@ -96,12 +105,14 @@ class LookingWire:
     wire: Wire
     looks: list[tuple[bool, bool]]
 
-    async def send(self, *request: Any, progress: SendProgress, **options: Any) -> Any:
+    async def send(
+        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
+    ) -> Response | Failure:
         """Look, start, look, and send."""
         self.looks.append((progress.may_start, progress.started))
         progress.started = True
         self.looks.append((progress.may_start, progress.started))
-        return await self.wire.send(*request, progress=progress, **options)
+        return await reply_to(self.wire.send(request, headers, timeout, progress))
 
     async def aclose(self) -> None:
         """Close the wire."""
