@@ -11,7 +11,7 @@ import anyio
 from sunshine_async._calls.context import LOG, log_attempt, raise_unsent, report_pace
 from sunshine_async._calls.decisions import NO_SIGN, CallState
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay
-from sunshine_async._http.failures import strip_frames
+from sunshine_async._http.failures import CallerBody, strip_frames
 from sunshine_async._http.messages import (
     Failure,
     Request,
@@ -185,6 +185,19 @@ class OneCall(CallState):
             strip_frames(error, self.request.body, handled=handled)
             if self.observer is not None:
                 self.observer.end_attempt(None)
+
+    def is_own(self, error: Exception) -> bool:
+        """Return True if *error* is of the caller's own code; forget *error*.
+
+        The frames of *error* hold the call: a cycle.
+        """
+        body = self.request.body
+        is_own = error is self.token_error
+        self.token_error = None
+        if isinstance(body, CallerBody):
+            is_own = is_own or error is body.error
+            body.forget_error()
+        return is_own
 
     def _tell(self, reply: Response | Failure, sent_at: float) -> None:
         """Tell the hooks and the log of *reply*."""

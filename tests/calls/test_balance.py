@@ -1,11 +1,22 @@
 """A call leaves nothing behind, wherever it is interrupted: slots, pace, connections, hooks, memory."""
 
+import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Sequence,
+)
+from contextlib import suppress
 from functools import partial
 from itertools import count, product
 from operator import attrgetter
+from types import FrameType
 from typing import Any
 from weakref import ref
 
@@ -13,9 +24,19 @@ import anyio
 import pytest
 from attrs import evolve
 from support.clients import KEY
-from support.virtual import sleep, virtually
+from support.servers import Peer, Script, always, answer, answering, serving, silent, unused_port
+from support.virtual import settled, sleep, virtually
+from support.wires import no_mocks
 
-from sunshine_async import BearerAuth, Pace, RateLimitError, Retry, SunshineClient, SunshineError
+from sunshine_async import (
+    BearerAuth,
+    Pace,
+    RateLimitError,
+    Retry,
+    SmoochClient,
+    SunshineClient,
+    SunshineError,
+)
 from sunshine_async._http.messages import Failure, Request, Response, Sending, SendProgress, Timeout
 from sunshine_async._pace.breaker import FAILURES, Sign
 from sunshine_async._pace.slots import Lane, Slots
@@ -85,13 +106,15 @@ class Wired:
         self.replies = iter(replies)
         self.open: list[int] = []
         self.alive: list[ref[Sent]] = []
+        self.latest = 0.0
+        """The latest end of an attempt, by the limit that was set."""
 
     def send(
         self, request: Request, headers: object, timeout: Timeout, progress: SendProgress
     ) -> Sending:
         """Take a connection."""
         assert timeout.total is not None
-        assert timeout.total <= 30
+        self.latest = max(self.latest, CLOCK.now() + timeout.total)
         return Sent(self, next(self.replies, DONE), progress, timeout.total)
 
     async def aclose(self) -> None:
@@ -177,7 +200,7 @@ class World:
         self.wire, self.hook = Wired(SCRIPTS[script]), hook
         self.pace = Pace(max_in_flight=2, max_outage=5)
         self.slots = Slots(2)
-        self.busy = busy
+        self.busy, self.lane = busy, lane
         self.fails_at = 0
         client = SunshineClient(
             "app",
@@ -257,6 +280,7 @@ class World:
             assert not slots._queue.interactive
             assert not slots._queue.batch
         assert not self.wire.open
+        assert self.lane is Lane.BATCH or self.wire.latest <= DEADLINE
         assert self.hook is None or not self.hook.under_way
         assert not self.alive
 
@@ -391,3 +415,87 @@ def test_a_call_that_alone_is_refused_ends_by_its_deadline() -> None:
         assert CLOCK.now() < DEADLINE
 
     virtually(scenario, "asyncio")
+
+
+async def fail() -> str:
+    """Bring no token."""
+    raise LookupError
+
+
+async def cancel(client: SunshineClient) -> None:
+    """Cancel a create on its way."""
+    async with asyncio.timeout(0.01):
+        await client.users.create(UserCreateBody())
+
+
+async def post(client: SmoochClient) -> None:
+    """Post an image whose source fails."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise LookupError
+
+    await client.app_users.post_image("jane", pieces(), role="appMaker")
+
+
+async def create(client: SunshineClient) -> None:
+    """Create a user."""
+    await client.users.create(UserCreateBody())
+
+
+async def hang_up(peer: Peer) -> None:
+    """Hang up within an answer."""
+    await peer.request()
+    await peer.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\nabc")
+    peer.close()
+
+
+SOCKETS: dict[str, tuple[Script, Callable[..., Any], Callable[[Any], Awaitable[None]]]] = {
+    "an unreadable answer": (always, SunshineClient, create),
+    "a refusal": (answering(*[answer(status="400 No")] * 2), SunshineClient, create),
+    "a lost answer": (hang_up, SunshineClient, create),
+    "a lost connection": (Peer.request, SunshineClient, create),
+    "a cancellation": (silent, SunshineClient, cancel),
+    "a source that fails": (silent, SmoochClient, post),
+    "a token that fails": (
+        silent,
+        lambda *args, **options: SunshineClient(*args, **{**options, "auth": BearerAuth(fail)}),
+        create,
+    ),
+    "no connection": (
+        silent,
+        lambda *args, **options: SunshineClient(
+            *args, **{**options, "base_url": f"http://127.0.0.1:{unused_port()}"}
+        ),
+        create,
+    ),
+}
+
+
+@pytest.mark.parametrize("end", SOCKETS)
+async def test_no_end_of_a_call_needs_the_collector(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No body and no frame waits for the garbage collector, which a service may have turned off."""
+    no_mocks(monkeypatch)
+    script, make, act = SOCKETS[end]
+    options = {"auth": KEY, "retry": Retry(max_attempts=1)}
+    async with serving(script) as server, make("app", base_url=server.url, **options) as client:
+        for _ in range(2):  # the second time, nothing is imported
+            gc.collect()
+            gc.disable()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                with suppress(SunshineError, LookupError, TimeoutError):
+                    await act(client)
+                await settled()
+                gc.collect()
+                left = {type(one) for one in gc.garbage}
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
+
+    ours = [one for one in left if one.__module__.startswith(("sunshine_async", "httptools"))]
+    assert not ours
+    assert FrameType not in left
