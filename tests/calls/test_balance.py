@@ -12,7 +12,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count, product
 from operator import attrgetter
@@ -25,8 +25,8 @@ import pytest
 from attrs import evolve
 from support.clients import KEY
 from support.servers import Peer, Script, always, answer, answering, serving, silent, unused_port
-from support.virtual import settled, sleep, virtually
-from support.wires import no_mocks
+from support.virtual import settled, sleep, until, virtually
+from support.wires import call, no_mocks, pool_of, wired
 
 from sunshine_async import (
     BearerAuth,
@@ -37,7 +37,16 @@ from sunshine_async import (
     SunshineClient,
     SunshineError,
 )
-from sunshine_async._http.messages import Failure, Request, Response, Sending, SendProgress, Timeout
+from sunshine_async._http.messages import (
+    Failure,
+    Request,
+    Response,
+    Sending,
+    SendProgress,
+    StreamedBody,
+    Timeout,
+)
+from sunshine_async._http.pool import SocketWire
 from sunshine_async._pace.breaker import FAILURES, Sign
 from sunshine_async._pace.slots import Lane, Slots
 from sunshine_async._pace.waiting import CLOCK, Clock, acquire_slot
@@ -438,6 +447,13 @@ async def post(client: SmoochClient) -> None:
     await client.app_users.post_image("jane", pieces(), role="appMaker")
 
 
+async def answered(wire: SocketWire) -> Response:
+    """Call by *wire*; return the answer."""
+    reply = await call(wire)
+    assert isinstance(reply, Response), reply
+    return reply
+
+
 async def create(client: SunshineClient) -> None:
     """Create a user."""
     await client.users.create(UserCreateBody())
@@ -499,3 +515,57 @@ async def test_no_end_of_a_call_needs_the_collector(
     ours = [one for one in left if one.__module__.startswith(("sunshine_async", "httptools"))]
     assert not ours
     assert FrameType not in left
+
+
+def body_of_kind(kind: str) -> bytes | StreamedBody | None:
+    """Return a new body."""
+    bodies = {"short": b"x", "longer than a buffer": bytes(5_000_000)}
+    return Stuck() if kind == "streamed" else bodies.get(kind)
+
+
+class Stuck(StreamedBody):
+    """A body that stops after the first piece."""
+
+    content_type = "image/png"
+    ready = True  # type: ignore[assignment]
+    length = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield self._pieces()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        yield b"x"
+        await sleep(0.01)
+        yield b"y"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("kind", ["none", "short", "longer than a buffer", "streamed"])
+@pytest.mark.parametrize("end", ENDS)
+def test_an_interruption_at_any_await_leaves_the_pool_whole(
+    end: str, kind: str, *, busy: bool
+) -> None:
+    """The first call of a loop, or one that waits behind another, by our own sockets."""
+
+    async def interrupt(at: int) -> bool:
+        async with serving(always) as server, wired(server.url, max_connections=1) as wire:
+            before = asyncio.create_task(answered(wire)) if busy else None
+            await sleep(0)
+            act = call(wire, "POST", body=body_of_kind(kind))
+            step = Step(act, at, ENDS[end]())
+            with suppress(ENDS[end]()):
+                await step
+            if before is not None:
+                assert (await before).body == b"0"
+            pool = pool_of(wire)
+            await until(lambda: not pool._connecting)
+            assert not pool._queue
+            assert pool._free_slots + len(pool._idle) == 1
+            assert (await answered(wire)).ok
+            return step.is_interrupted
+
+    awaits = 0
+    while virtually(partial(interrupt, awaits), "asyncio"):
+        awaits += 1
+    assert awaits
