@@ -2,7 +2,8 @@
 
 An `Endpoint` declares an operation once: method, path, models, and replay safety. `Transport.call`
 encodes a body into a request, runs the call, and decodes the answer or raises an error. `OneCall`
-runs the attempts: wait for the pace, send, and go on as `CallState` and `Retry` decide. The tables of ``retry.py`` tell which fault allows a resend, and which later answer settles a lost answer.
+runs the attempts: wait for the pace, send, and go on as `CallState` and `Retry` decide. The tables of
+``retry.py`` tell which fault allows a resend, and which later answer settles a lost answer.
 `CallContext` holds the parts that all calls of a client share: wire, credentials, pace, counts.
 ``hooks.py`` tells a user's objects of calls and attempts, and is imported only for such objects.
 ``error_body.py`` reads a service's reasons. ``upsert.py`` combines a create and an update.

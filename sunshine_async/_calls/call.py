@@ -11,7 +11,7 @@ import anyio
 from sunshine_async._calls.context import LOG, log_attempt, raise_unsent, report_pace
 from sunshine_async._calls.decisions import NO_SIGN, CallState
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay
-from sunshine_async._http.failures import strip_frames
+from sunshine_async._http.failures import CallerBody, strip_frames
 from sunshine_async._http.messages import (
     Failure,
     Request,
@@ -54,6 +54,7 @@ class OneCall(CallState):
                     try:
                         sending = self._send(limits, last)
                         reply = await sending
+                        sending = None  # holds the request: not for the next wait, nor an error
                         if self.sent_at is not None:
                             self._tell(reply, self.sent_at)
                         reply = self._record(reply)
@@ -99,7 +100,11 @@ class OneCall(CallState):
             self.deadline = now + context.retry.deadline
         self.sign = NO_SIGN
         self.has_slot = last is None and context.slots.enter(now, lane)
-        return self.has_slot and context.pace.enter(now, lane)
+        try:
+            return self.has_slot and context.pace.enter(now, lane)
+        except BaseException:
+            context.slots.leave(lane)
+            raise
 
     async def _wait_for_turn(self, last: Response | Failure | None) -> bool:
         """Wait for a free connection and for the pace; return False if the deadline passes first.
@@ -114,28 +119,31 @@ class OneCall(CallState):
             slots, clock, lane, again=again, until=until
         ):
             return last is None and raise_unsent(self.endpoint, None)
+        has_started = is_due = False
         try:
             has_started = await acquire_slot(pace, clock, lane, again=again, until=until)
-        except BaseException:
-            slots.leave(lane)
-            raise
-        self.began_at = clock.now()
-        if lane is _BATCH:  # a batch's deadline excludes waits in the queue
-            self.deadline = deadline = deadline + self.began_at - self.queued_at
-        if has_started and (last is None or self.began_at < deadline):
-            return True
-        if has_started:
-            pace.leave(lane, NO_SIGN, self.began_at, self.began_at)
-        slots.leave(lane)
-        return last is None and raise_unsent(self.endpoint, pace.pause(clock.now(), lane))
+            self.began_at = clock.now()
+            if lane is _BATCH:  # a batch's deadline excludes waits in the queue
+                self.deadline = deadline = deadline + self.began_at - self.queued_at
+            is_due = has_started and (last is None or self.began_at < deadline)
+            if is_due or last is not None:
+                return is_due
+            raise_unsent(self.endpoint, pace.pause(self.began_at, lane))
+        finally:
+            if has_started and not is_due:
+                self._leave()
+            elif not has_started:
+                slots.leave(lane)
 
     def _leave(self) -> None:
         """End the attempt in the pace, which learns from the sign, and free the connection."""
-        context = self.context
-        pace, now = context.pace, context.clock.now()
-        self.ended_at = now
+        context, pace = self.context, self.context.pace
+        now: float | None = None
         try:
-            pace.leave(self.lane, self.sign, now, self.began_at, self.retry_after)
+            try:
+                now = self.ended_at = context.clock.now()
+            finally:
+                pace.leave(self.lane, self.sign, now, self.began_at, self.retry_after)
             if pace.events.pending:
                 report_pace(pace, self.endpoint, self.observer)
         finally:
@@ -170,11 +178,26 @@ class OneCall(CallState):
         self, sending: Sending | None, error: BaseException, handled: BaseException | None
     ) -> None:
         """End a *sending* that has no reply because of *error*, without the frames of the wire."""
-        if sending is not None:
-            sending.close()
-        strip_frames(error, self.request.body, handled=handled)
-        if self.observer is not None:
-            self.observer.end_attempt(None)
+        try:
+            if sending is not None:
+                sending.close()
+        finally:
+            strip_frames(error, self.request.body, handled=handled)
+            if self.observer is not None:
+                self.observer.end_attempt(None)
+
+    def is_own(self, error: Exception) -> bool:
+        """Return True if *error* is of the caller's own code; forget *error*.
+
+        The frames of *error* hold the call: a cycle.
+        """
+        body = self.request.body
+        is_own = error is self.token_error
+        self.token_error = None
+        if isinstance(body, CallerBody):
+            is_own = is_own or error is body.error
+            body.forget_error()
+        return is_own
 
     def _tell(self, reply: Response | Failure, sent_at: float) -> None:
         """Tell the hooks and the log of *reply*."""

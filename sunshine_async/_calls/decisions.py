@@ -197,11 +197,13 @@ class CallState(SendProgress):
         self.free_attempts += 1
         history = self.throttling = self.throttling or ThrottleHistory(self.ended_at)
         history.add(pace.answers)
+        wait = history.wait(retry, self.context.clock.luck())
         if self.lane is Lane.BATCH:
             late = self.ended_at - history.since >= pace.max_outage
         else:
-            late = (self.retry_after or 0.0) >= cast("float", self.deadline) - self.ended_at
-        return None if late else history.wait(retry, self.context.clock.luck())
+            left = cast("float", self.deadline) - self.ended_at
+            late = max(wait, self.retry_after or 0.0) >= left
+        return None if late else wait
 
     def _wait_out(self, fault: Fault, wait: float | None) -> bool:
         """Wait out an outage: return True, and don't count the attempt, if the service is gone.

@@ -204,7 +204,10 @@ class Endpoint(Generic[B, R]):
                 id=_id_in(response.body, self.inside),
                 maybe_applied=self.replay is not Replay.SAFE,
             )
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # which holds this frame
 
     def error(
         self,

@@ -221,9 +221,9 @@ class Hooks:
     ) -> Generator["CallObserver"]:
         """Tell the hooks the beginning and the end of a call, which is the block."""
         observer = CallObserver(self, next(_NUMBERS), str(endpoint), lane, self._base_url, now)
-        self.emit("call_started", lambda: CallStarted(**observer.subject))
         began = now()
         try:
+            self.emit("call_started", lambda: CallStarted(**observer.subject))
             yield observer
         except BaseException as error:
             ended = observer.ended(error, now() - began)
@@ -264,14 +264,21 @@ class CallObserver:
         """Tell the hooks of an attempt; return *headers* with the trace context of the hooks."""
         self.attempts, self.waited = attempt, self.waited + waited
         started = AttemptStarted(**self.subject, attempt=attempt, waited=waited, is_probe=is_probe)
-        traces = self.hooks.emit("attempt_started", lambda: started)
         self._started, self._began = started, self.now()
+        traces = self.hooks.emit("attempt_started", lambda: started)
+        self._began = self.now()
         added = {name: value for trace in traces for name, value in _trace_headers(trace)}
         return {**headers, **added} if added else headers
 
     def end_attempt(self, reply: Response | Failure | None) -> None:
-        """Tell the hooks of the end of the started attempt; None: the attempt was cut off."""
-        started, seconds = cast("AttemptStarted", self._started), self.now() - self._began
+        """Tell the hooks of the end of the started attempt; None: the attempt was cut off.
+
+        Do nothing where no attempt is under way: each attempt has one end.
+        """
+        started, self._started = self._started, None
+        if started is None:
+            return
+        seconds = self.now() - self._began
         answer = reply if isinstance(reply, Response) else None
         self.status = None if answer is None else answer.status
         self.hooks.emit(

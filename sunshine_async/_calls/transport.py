@@ -115,7 +115,7 @@ class Transport(CallContext):
             error.maybe_applied |= call.maybe_applied or started
             raise
         except Exception as error:
-            own = error is call.token_error or error is getattr(request.body, "error", None)
+            own = call.is_own(error)
             if own and not call.maybe_applied:
                 raise
             failed = uncertain(error) if own else _unexpected_error(error, call, response)

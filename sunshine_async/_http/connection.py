@@ -118,7 +118,7 @@ class Connection(asyncio.BufferedProtocol):
         self._peer: Final = peer
         self._secure: Final = secure
         self._used = False
-        self._parser: Final = ResponseParser(limit=limit)
+        self._limit: Final = limit
         self._buffer = memoryview(bytearray(_FIRST_READ))
         self._loop: Final = asyncio.get_running_loop()
         self._call: Call | None = None
@@ -131,6 +131,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer_at = inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._parser = ResponseParser(limit=self._limit)  # not before: many a connect fails
         self._transport = cast("asyncio.Transport", transport)
         self._readable = watch_readable(transport)
         self.state = _IDLE
@@ -248,6 +249,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self.state is not _CLOSED:
             reason = f" ({type(exc).__name__})" if exc is not None else ""
             self._fail_lost(f"broke the connection{reason}")
+        self._parser.close()
         self._owner.forget(self)
 
     def pause_writing(self) -> None:

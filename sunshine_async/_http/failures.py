@@ -161,6 +161,10 @@ class CallerBody(StreamedBody, httpx.AsyncByteStream):
         self.error = error
         self.traceback = error.__traceback__
 
+    def forget_error(self) -> None:
+        """Forget the error, whose frames hold this object: a cycle."""
+        self.error = self.traceback = None
+
     def __aiter__(self) -> Self:
         return self
 

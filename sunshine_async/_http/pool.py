@@ -260,11 +260,16 @@ class SocketWire:
 
         Raise `ValueError` for a request with characters that would change the request's meaning.
         """
-        data = self._encode(request, headers)  # raises before a pool is opened
         loop = asyncio.get_running_loop()
         now = loop.time()  # asked once: 700 instructions each time
-        deadline = inf if timeout.total is None else now + timeout.total
-        call = Call(request.method, data, timeout, progress, loop.create_future(), deadline)
+        call = Call(
+            request.method,
+            self._encode(request, headers),  # raises before a pool is opened
+            timeout,
+            progress,
+            loop.create_future(),
+            inf if timeout.total is None else now + timeout.total,
+        )
         pool = self._pools.get(loop)
         body = request.body
         if pool is None or not pool.is_open or not (body is None or isinstance(body, bytes)):

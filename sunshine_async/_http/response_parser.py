@@ -80,6 +80,10 @@ class PlainResponseReader:
         self._parser = httptools.HttpResponseParser(self)
         return None
 
+    def close(self) -> None:
+        """Let go of llhttp, whose callbacks refer back."""
+        del self._parser
+
     def on_message_complete(self) -> None:
         self._is_complete = True
         self.reusable = self._parser.should_keep_alive()
@@ -106,6 +110,11 @@ class ResponseParser:
         """Prepare for the response to a *method* request."""
         self._head_only = method == "HEAD"
         self._started = False
+
+    def close(self) -> None:
+        """Let go of llhttp, whose callbacks refer back: a body would wait for the collector."""
+        del self._parser
+        self._plain.close()
 
     def _begin(self) -> None:
         """Prepare for a response that isn't plain."""

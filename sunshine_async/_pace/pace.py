@@ -140,11 +140,13 @@ class Pace(Slots):
                     self._count_failure(sign, now, began, lane, asked)
                 elif self._adaptive.end_probe(now, began):
                     self._queue.forget_timers()
-            self._end(lane)
-            if self._queue.count:
-                self._wake_next()
         finally:
-            lock.release()
+            self._end(lane)
+            try:
+                if self._queue.count:
+                    self._wake_next()
+            finally:
+                lock.release()
 
     def tell(self, told: HeaderLimit, now: float) -> None:
         """Learn from the rate-limit headers of an answer."""
@@ -331,9 +333,7 @@ class Pace(Slots):
     def _wait(self, now: float, lane: Lane) -> float | None:
         if self._in_flight >= self._limit:
             return None
-        wait: float | None = 0.0
-        if lane is _BATCH:
-            wait = self._batch_wait(now)
+        wait = self._batch_wait(now) if lane is _BATCH else 0.0
         if wait is None or not (self._is_bounded or self._adaptive.is_active):
             return wait
         return max(wait, self._token_wait(now, lane))
@@ -385,12 +385,12 @@ class Pace(Slots):
 
     def _start(self, lane: Lane) -> None:
         Slots._start(self, lane)  # noqa: SLF001 - `super` costs 1,000 instructions
-        if self._is_bounded or self._adaptive.is_active:  # else a later bound would have to pay
-            self._tokens -= 1.0  # an integer costs 140 instructions more
         if self.shared_rate is not None:
             self.shared_rate.take(lane)
-        if self._adaptive.is_active and self._adaptive.is_refused:
-            self._adaptive.begin_probe(self._latest)
+        elif self._is_bounded or self._adaptive.is_active:  # else a later bound would have to pay
+            self._tokens -= 1.0  # an integer costs 140 instructions more
+            if self._adaptive.is_refused:
+                self._adaptive.begin_probe(self._latest)
 
     def _wake_batch(self) -> None:
         """Wake the first batch's call, whose timer may be too late now."""

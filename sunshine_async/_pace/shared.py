@@ -212,7 +212,10 @@ class SharedRate(AdaptiveRate):
         self._asked_at = now
         if self._thread is None:
             self._thread = Thread(target=self._run, name="sunshine-pace", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # the system has no thread left: the next call tries again
+                self._thread = None
         elif is_urgent:
             self._event.set()
 

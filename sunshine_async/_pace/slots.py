@@ -75,6 +75,8 @@ class WaitQueue:
     def remove(self, waiter: Waiter) -> None:
         self._lane_of(waiter).remove(waiter)
         self.count -= 1
+        if not self.batch:  # no batch's call waits any more: the next counts from its own join
+            self._passed = 0
 
     def first(self) -> tuple[Waiter | None, Waiter | None]:
         """Return the first interactive waiter, and the first of a batch."""

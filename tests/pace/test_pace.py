@@ -226,6 +226,25 @@ class TestLanes:
             39,
         ]
 
+    def test_a_batch_that_started_alone_waits_for_its_turn_again(self) -> None:
+        """The starts before a batch's start, or before the batch waited, give it no turn."""
+        pace = Pace(max_in_flight=10)
+        assert sum(pace.enter(0.0, Lane.BATCH) for _ in range(10)) == 9
+        for number in range(2):
+            batch = Waiter(lambda: None, Lane.BATCH)
+            pace.join(batch)
+            for _ in range(9):
+                assert pace.enter(0.0), number
+                pace.leave()
+            if number:
+                pace.give_up(batch)
+            else:
+                pace.leave(Lane.BATCH)
+                assert pace.ask(batch, 0.0) == 0.0
+        pace.join(Waiter(lambda: None, Lane.BATCH))
+
+        assert pace.enter(0.0)
+
     def test_a_batch_whose_turn_it_is_is_told(self) -> None:
         """A call that comes when a batch is due wakes the batch, and the batch then wakes that call."""
         woken: list[str] = []

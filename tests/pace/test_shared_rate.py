@@ -368,6 +368,22 @@ async def test_an_idle_thread_ends_and_begins_again() -> None:
     assert not thread.is_alive()
 
 
+async def test_a_call_waits_for_a_thread_that_the_system_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a thread no call starts, and no call fails; the next call tries again."""
+    pace = Pace(rate=1000, burst=100, shared=Memory())
+
+    def refuse(_: Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", refuse)
+        assert not pace.enter(CLOCK.now())
+    await call(pace)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_thread_that_ends_in_an_error_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected exception in the thread leaves no later call waiting."""
