@@ -49,7 +49,10 @@ def encode(value: object) -> bytes:
     if (data := _encode_or_none(value, type(value))) is not None:
         return data
     value = _encoding_error(value)  # in its place: error reporters attach local variables
-    raise value
+    try:
+        raise value
+    finally:
+        del value  # which holds this frame
 
 
 def _encode_or_none(value: object, kind: Any) -> bytes | None:
@@ -74,7 +77,10 @@ def decode(data: bytes) -> Any:
         utf_16 = ", but UTF-16: JSON is UTF-8" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else ""
         place = f"line {error.lineno}, column {error.colno}"
         misfit = Misfit(f"not JSON{utf_16} ({error.msg}, {place})")
-    raise misfit
+    try:
+        raise misfit
+    finally:
+        del misfit  # which holds this frame
 
 
 def structure(data: object, kind: type[T]) -> T:
@@ -94,7 +100,10 @@ def structure(data: object, kind: type[T]) -> T:
         misfit = _without_context(error)
     else:
         return result
-    raise misfit
+    try:
+        raise misfit
+    finally:
+        del misfit  # which holds this frame
 
 
 def structure_body(data: object, kind: type[T]) -> T:
@@ -105,7 +114,10 @@ def structure_body(data: object, kind: type[T]) -> T:
         misfit = _without_context(error)
     else:
         return result
-    raise misfit
+    try:
+        raise misfit
+    finally:
+        del misfit  # which holds this frame
 
 
 def structure_inside(data: Any, envelope: str, kind: type[T]) -> T:
@@ -119,7 +131,10 @@ def structure_inside(data: Any, envelope: str, kind: type[T]) -> T:
         return structure(data[envelope], kind)
     except Misfit as misfit:
         error = misfit.within(envelope)
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # which holds this frame
 
 
 def unstructure(value: object) -> Any:
@@ -132,7 +147,10 @@ def unstructure(value: object) -> Any:
         return _to_plain(value)
     except (Misfit, RecursionError, AttributeError, KeyError):
         value = _encoding_error(value)  # in its place: error reporters attach local variables
-    raise value
+    try:
+        raise value
+    finally:
+        del value  # which holds this frame
 
 
 def holds(found: Any, sent: Any) -> bool:

@@ -1,5 +1,6 @@
 """Values to JSON and back: what is left out, what is null, what JSON can't hold."""
 
+import gc
 import math
 import operator
 import pickle
@@ -746,3 +747,33 @@ def test_a_default_that_is_made_is_made_for_each() -> None:
     """A model that needs its class to make its defaults has them made."""
     assert structure({}, Listing) == Listing()
     assert structure({}, Listing).names is not structure({}, Listing).names
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda: structure_inside({"thing": {"a": 1}}, "thing", Thing),
+        lambda: structure([1], Thing),
+        lambda: structure_body([1], ThingBody),
+        lambda: decode(b"{"),
+        lambda: encode(ThingBody(metadata={"a": math.nan})),
+        lambda: unstructure({"a": math.nan}),
+    ],
+    ids=["structure_inside", "structure", "structure_body", "decode", "encode", "unstructure"],
+)
+def test_an_error_leaves_no_data_to_the_garbage_collector(fail: Callable[[], object]) -> None:
+    """The answer or the body is gone with the error, also where the collector is off."""
+
+    def failed() -> None:
+        with pytest.raises(ValueError):  # noqa: PT011 - each has a text of its own
+            fail()
+
+    failed()  # the first time makes readers and writers
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(one, ValueError) for one in gc.get_objects())
+        failed()
+        assert sum(isinstance(one, ValueError) for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
