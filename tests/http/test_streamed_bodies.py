@@ -298,8 +298,11 @@ class TestEnds:
 
 
 def test_call_shows_no_body() -> None:
-    """The bytes of a request stand in no representation of its call."""
+    """The bytes of a request stand in no representation of its call, and leave a call that ends."""
     loop = asyncio.new_event_loop()
     made = Call("GET", b"secret", AMPLE, None, loop.create_future(), 0.0)  # type: ignore[arg-type]
     loop.close()
     assert "secret" not in repr(made)
+
+    made.close()  # before any pool has it
+    assert made.data == b""

@@ -78,8 +78,9 @@ def test_a_damaged_file_is_begun_again(tmp_path: Path, data: bytes) -> None:
     assert store.lease("key", request()).interactive == 5
     store.path.write_bytes(data)
 
-    assert store.lease("key", request()).interactive == 5
+    assert FileAllowance(store.path).lease("key", request()).interactive == 5
     assert store.lease("key", request()).interactive == 0
+    assert FileAllowance(store.path).lease("key", request()).interactive == 0
 
 
 @pytest.mark.parametrize("data", [b"externalId\njane\n", b"{}", b"SQLite format 3\0", b"secret"])
