@@ -186,10 +186,10 @@ class OneCall(CallState):
             if self.observer is not None:
                 self.observer.end_attempt(None)
 
-    def is_own(self, error: Exception) -> bool:
-        """Return True if *error* is of the caller's own code; forget *error*.
+    def forget_error(self, error: Exception) -> bool:
+        """Forget *error*, whose frames hold the call: a cycle.
 
-        The frames of *error* hold the call: a cycle.
+        Return True if *error* is of the caller's own code.
         """
         body = self.request.body
         is_own = error is self.token_error

@@ -266,7 +266,7 @@ class CallObserver:
         started = AttemptStarted(**self.subject, attempt=attempt, waited=waited, is_probe=is_probe)
         self._started, self._began = started, self.now()
         traces = self.hooks.emit("attempt_started", lambda: started)
-        self._began = self.now()
+        self._began = self.now()  # again, as the hooks took time
         added = {name: value for trace in traces for name, value in _trace_headers(trace)}
         return {**headers, **added} if added else headers
 

@@ -115,7 +115,7 @@ class Transport(CallContext):
             error.maybe_applied |= call.maybe_applied or started
             raise
         except Exception as error:
-            own = call.is_own(error)
+            own = call.forget_error(error)
             if own and not call.maybe_applied:
                 raise
             failed = uncertain(error) if own else _unexpected_error(error, call, response)

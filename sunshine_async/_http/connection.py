@@ -36,7 +36,7 @@ class Call:
     connection: "Connection | None" = None
     timer: asyncio.TimerHandle | None = None
     """Time limit of the wait for a connection; None: no wait, or no limit."""
-    pool: "CallOwner | None" = None
+    pool: "ConnectionOwner | None" = None
     """The pool that sends the call; None before."""
 
     def __await__(self) -> Generator[Any, Any, Response | Failure]:
@@ -60,15 +60,11 @@ class Call:
             self.reply.set_result(reply)
 
 
-class CallOwner(Protocol):
-    """Owner of calls, such as a pool."""
+class ConnectionOwner(Protocol):
+    """Owner of connections and of the calls that wait for one: a pool."""
 
     def cancel(self, call: Call) -> None:
         """Remove *call* from the queue, or close the connection that carries *call*."""
-
-
-class ConnectionOwner(Protocol):
-    """Owner of connections, such as a pool."""
 
     def release(self, connection: "Connection") -> None:
         """Take back a *connection* that can carry another call."""

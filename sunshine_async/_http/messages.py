@@ -140,7 +140,7 @@ class Sending(Protocol):
     def __await__(self) -> Generator[Any, Any, Response | Failure]: ...
 
     def close(self) -> None:
-        """Close the connection after a wait that has ended without a reply, such as cancelled."""
+        """Close the connection after a wait without a reply, such as a wait that was cancelled."""
 
 
 class Wire(Protocol):
@@ -164,7 +164,7 @@ class Wire(Protocol):
 
 
 async def reply_to(sending: Sending) -> Response | Failure:
-    """Return the reply to *sending*; close the connection after a cancellation."""
+    """Return the reply to *sending*; close the connection if the wait ends in an exception."""
     try:
         return await sending
     except BaseException:

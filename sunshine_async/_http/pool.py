@@ -273,11 +273,11 @@ class SocketWire:
         pool = self._pools.get(loop)
         body = request.body
         if pool is None or not pool.is_open or not (body is None or isinstance(body, bytes)):
-            return self._send_in_task(call, None if isinstance(body, bytes) else body)
+            return self._send_by_coroutine(call, None if isinstance(body, bytes) else body)
         pool.submit(call, now)
         return call
 
-    async def _send_in_task(self, call: Call, body: StreamedBody | None) -> Response | Failure:
+    async def _send_by_coroutine(self, call: Call, body: StreamedBody | None) -> Response | Failure:
         """Send *call* as the first of the event loop, or with a *body* that is streamed."""
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)

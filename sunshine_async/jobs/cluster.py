@@ -52,7 +52,8 @@ TASK: Final = "sunshine_async.run_part"
 PAUSE: Final = 1.0  # seconds
 HEARTBEAT: Final = 30.0
 """Seconds without a heartbeat after which the part of a worker goes to other workers."""
-_PATIENCE, _MOMENT = 5.0, 1.0  # seconds for a connection; the same for a worker that is stopped
+_PATIENCE: Final = 5.0  # seconds for a connection
+_MOMENT: Final = 1.0  # the same, for a worker that is stopped
 _APPLICATION: Final = "sunshine-async cluster"
 _LOOKS: Final = 3  # at a name that another process has, before a note
 _WAITING: Final = (

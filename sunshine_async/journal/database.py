@@ -34,7 +34,7 @@ class JournalInUseError(JournalError):
 
 
 class JournalAwayError(JournalError):
-    """The database of the journal can't be reached; the same, later, finds what was written."""
+    """The database of the journal can't be reached; the journal goes on once the database is back."""
 
 
 class SingleProcessDatabase(DatabaseFile):

@@ -25,7 +25,7 @@ _CAUSES: Final[Mapping[int, str]] = {
 }
 """Causes by SQLite's primary code of an error; a code without a cause has no message of its own."""
 POSTGRES: Final = ("postgresql:", "postgres:")
-"""Begins of the URL of a PostgreSQL database."""
+"""Beginnings of the URL of a PostgreSQL database."""
 _URL: Final = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # Windows' drives have one letter
 
 

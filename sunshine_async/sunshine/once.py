@@ -108,8 +108,8 @@ class _LeasedWire:
     ) -> Response | Failure:
         while not self.has_lease():
             await CLOCK.sleep(_LEASE_POLL)
-        leased = _LeasedProgress(progress, self.has_lease)
-        return await reply_to(self.wire.send(request, headers, timeout, leased))
+        attempt = _LeasedProgress(progress, self.has_lease)
+        return await reply_to(self.wire.send(request, headers, timeout, attempt))
 
     async def aclose(self) -> None:
         await self.wire.aclose()

@@ -24,8 +24,8 @@ from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.sunshine.once import EchoKey
 
 Secret: TypeAlias = str | bytes
-_ONE: Final = (str, bytes, bytearray, int, type(None))
-"""Types of a single secret, and of a value that isn't one."""
+_SINGLE: Final = (str, bytes, bytearray, int, type(None))
+"""Types of a single value, be it a secret or not, in place of a sequence of secrets."""
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -96,7 +96,7 @@ class WebhookParser(ABC):
     """The class of event by trigger."""
 
     def __init__(self, secret: Secret | Sequence[Secret]) -> None:
-        several: Sequence[Any] = [secret] if isinstance(secret, _ONE) else secret
+        several: Sequence[Any] = [secret] if isinstance(secret, _SINGLE) else secret
         self._secrets: Final = [one.encode() if isinstance(one, str) else one for one in several]
         problem = _secret_problem(self._secrets)
         del secret, several  # error reporters attach local variables
