@@ -63,7 +63,7 @@ class Transport(CallContext):
         *info* receives facts that the result doesn't show.
         """
         run = self._call if self.hooks is None else self._observed_call
-        return run(endpoint, body, path, query, info)
+        return run(endpoint, body, path, query, info=info)
 
     async def _observed_call(
         self,
@@ -71,19 +71,21 @@ class Transport(CallContext):
         body: B | None,
         path: Mapping[str, str],
         query: Mapping[str, str | None] | str,
+        *,
         info: CallInfo | None,
     ) -> R:
         """Call *endpoint* as `call` does, and tell the hooks."""
         lane = self.lane or CURRENT_LANE.get()
         with cast("Hooks", self.hooks).observe(endpoint, lane, self.clock.now) as observer:
-            return await self._call(endpoint, body, path, query, info, observer)
+            return await self._call(endpoint, body, path, query, info=info, observer=observer)
 
-    async def _call(  # noqa: PLR0917 - an argument by name costs 700 instructions
+    async def _call(
         self,
         endpoint: Endpoint[B, R],
         body: B | None,
         path: Mapping[str, str],
         query: Mapping[str, str | None] | str,
+        *,
         info: CallInfo | None,
         observer: "CallObserver | None" = None,
     ) -> R:
