@@ -117,7 +117,7 @@ class Process:
         """Kill it, with no time to do anything."""
         assert self._process is not None
         self._process.kill()
-        self._process.communicate()
+        self._process.communicate(timeout=PATIENCE)
 
     def users(self, kind: Kind = SUNSHINE) -> list[dict[str, Any]]:
         """Return the users that are there."""
@@ -177,7 +177,7 @@ def ended(process: "subprocess.Popen[str]", there: Process) -> tuple[str, str]:
             if requests != before:
                 continue
         process.terminate()
-        said, noted = process.communicate()
+        said, noted = process.communicate(timeout=PATIENCE)
         message = f"no request came for {PATIENCE:.0f} s: {said} {noted}"
         raise AssertionError(message)
 

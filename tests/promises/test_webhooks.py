@@ -66,7 +66,7 @@ class Bot:
         """Kill the bot, with no time to do anything."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
+        self._process.wait(PATIENCE)
 
     def log(self) -> list[tuple[str, str, int]]:
         """Return begins and ends, with id and attempt, in order."""

@@ -92,17 +92,25 @@ def serve(path: str) -> tuple[dict[str, Any], list[int]]:
             sys.exit()
         if listener in ready:
             caller, _ = listener.accept()
-            start, files = _read(caller)
-            if (pid := os.fork()) == 0:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                for one in (listener, caller, *callers.values()):
-                    one.close()
-                return start, files
-            callers[pid] = caller
-            _tell(caller, pid)
+            data, files = _read(caller)
+            if not data.endswith(b"\n"):
+                caller.close()  # a launcher that has been killed asks for no fork
+            elif (pid := os.fork()) == 0:
+                _leave(listener, caller, *callers.values())
+                return json.loads(data), files
+            else:
+                callers[pid] = caller
+                _tell(caller, pid)
             for number in files:
                 os.close(number)
+
+
+def _leave(*sockets: socket.socket) -> None:
+    """Let go of what a fork doesn't need."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for one in sockets:
+        one.close()
 
 
 def _reap(callers: dict[int, socket.socket]) -> None:
@@ -114,11 +122,12 @@ def _reap(callers: dict[int, socket.socket]) -> None:
                 _tell(caller, os.waitstatus_to_exitcode(status))
 
 
-def _read(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def _read(caller: socket.socket) -> tuple[bytes, list[int]]:
+    """Return the line of *caller*, and its files; less than a line where the caller has hung up."""
     data, files, _, _ = socket.recv_fds(caller, 1 << 16, 256)
-    while not data.endswith(b"\n"):
-        data += caller.recv(1 << 16)
-    return json.loads(data), files
+    while not data.endswith(b"\n") and (more := caller.recv(1 << 16)):
+        data += more
+    return data, files
 
 
 def _tell(caller: socket.socket, number: int) -> None:
