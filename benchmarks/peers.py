@@ -8,7 +8,7 @@ A client of HTTP does two kinds of work:
   no retries, no pace, no settling of creates in doubt.
 
 All keep as many connections as calls are in flight, verify the certificate with the same authority,
-wait at most `TIMEOUT` for an answer, and check its status.
+and check the status of the answer. All but the raw sockets wait at most `TIMEOUT` for the answer.
 """
 
 import asyncio

@@ -55,6 +55,14 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._ended)
         return future
 
+    async def shutdown_default_executor(self, *arguments: Any) -> None:
+        """Join the threads of the executor; no time passes meanwhile."""
+        self._in_threads += 1
+        try:
+            await super().shutdown_default_executor(*arguments)
+        finally:
+            self._in_threads -= 1
+
     def _ended(self, _: object) -> None:
         self._in_threads -= 1
 
