@@ -127,8 +127,11 @@ class Inbox(Protocol):
         """
         ...
 
-    def has_lease(self) -> bool:
-        """Return False while other workers may have taken over the events under way here."""
+    def lease_left(self) -> float:
+        """Return the seconds until other workers may take over the events under way here.
+
+        Infinity: there are no other workers. Minus infinity: other workers have the events.
+        """
         ...
 
     def dead(self, limit: int) -> list[StoredEvent]:

@@ -135,9 +135,9 @@ class PostgresInbox:
         retry_in = inf if next_at is None else next_at - now
         return begun, clock + min(retry_in, _POLL, self._lease / 4)
 
-    def has_lease(self) -> bool:
-        """Return False once the lease may have ended, also while the process was stopped."""
-        return boot_time() < self._lease_until
+    def lease_left(self) -> float:
+        """Return the seconds until the lease may end, also while the process is stopped."""
+        return self._lease_until - boot_time()
 
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""
@@ -158,6 +158,7 @@ class PostgresInbox:
 
     def close(self) -> None:
         """Give the events under way to the other workers, and close the connection."""
+        self._lease_until = -inf
         if self._connection is not None and self._process == os.getpid():
             with suppress(InboxError), self._transaction() as run:
                 run.execute(sql.END_OWN_LEASE, {"worker": self._worker, "now": time.time()})
