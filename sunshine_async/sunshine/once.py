@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.endpoint import Endpoint
-from sunshine_async._calls.fence import TASK_LEASE, FencedWire
 from sunshine_async._calls.pages import Page, unreadable_page
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import mark_uncertain
@@ -53,11 +52,6 @@ EchoKey: TypeAlias = tuple[str, str]
 """Container of a record, such as a conversation, and the mark."""
 _ECHOES: Final[dict[EchoKey, list[Any]]] = {}
 """Echoes of the creates under way in this process."""
-
-
-def leased(transport: Transport) -> Transport:
-    """Return *transport* for a create: in a handler, a view that sends with the lease only."""
-    return evolve(transport, wire=FencedWire(transport.wire, TASK_LEASE.get))
 
 
 def note_echo(key: EchoKey, record: object) -> None:

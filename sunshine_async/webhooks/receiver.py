@@ -99,8 +99,8 @@ class Receiver:
     receiver each (extra ``postgres``). Bodies are deleted once handled. Where the server is away,
     deliveries are answered 503, and all goes on once the server is back. The events of a worker that
     was silent for *lease* seconds are handled again by another worker: silent is a worker that was
-    killed or stopped, or has a handler that blocks the event loop. Such a worker sends no further
-    message for those events, should the worker go on. Any worker may handle an event, so
+    killed or stopped, or has a handler that blocks the event loop. The clients of this library send
+    nothing more for those events, should such a worker go on. Any worker may handle an event, so
     all workers have the same handlers; an event without a handler becomes a dead letter.
 
     Raise `ConfigurationError` for an invalid setting.

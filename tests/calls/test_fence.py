@@ -1,17 +1,20 @@
 """The fence of a worker: nothing is sent without the lease, whatever the call waits for."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
+from typing import Any, Final, TypeAlias
 
 import anyio
 import pytest
 from attrs import define, evolve, field
-from support.clients import scripted, sunshine
+from support.clients import dixa, scripted, smooch, sunshine
 from support.journals import effects
 from support.servers import answer, serving, silent
 from support.virtual import settled, sleep, until, virtually
 from support.wires import AMPLE, ENDLESS, call, hand, no_mocks, pool_of, wired
 
+from sunshine_async import ConnectError, bulk
 from sunshine_async._calls.fence import TASK_LEASE, FencedWire
 from sunshine_async._http.messages import (
     Failure,
@@ -23,12 +26,22 @@ from sunshine_async._http.messages import (
 )
 from sunshine_async.emulator import Emulator
 from sunshine_async.errors import Fault
-from sunshine_async.sunshine import Author, MessagePost, TextMessage, UserCreateBody
+from sunshine_async.sunshine import (
+    ActivityPost,
+    Author,
+    ConversationCreateBody,
+    MessagePost,
+    ParticipantJoinBody,
+    TextMessage,
+    UserCreateBody,
+)
 
 instantly = pytest.mark.usefixtures("instant_waits")
 
 USER = (200, {"user": {"id": "1"}})
 SENT = (201, {"messages": [{"id": "1", "received": "2020-09-30T13:46:02.733Z"}]})
+JANE = ParticipantJoinBody(user_id="1")
+TYPING = ActivityPost(author=Author(type="business"), type="typing:start")
 HELLO = MessagePost(author=Author(type="business"), content=TextMessage(text="Hello"))
 
 
@@ -100,6 +113,51 @@ async def test_a_request_waits_for_the_lease() -> None:
     assert len(transport.requests) == 1
 
 
+Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+CALLS: Final[Mapping[str, tuple[Any, Call]]] = {
+    "a message": (sunshine, lambda client: client.messages.post("c", HELLO, once="k")),
+    "a conversation": (
+        sunshine,
+        lambda client: client.conversations.create(ConversationCreateBody(type="personal")),
+    ),
+    "a user": (sunshine, lambda client: client.users.create(UserCreateBody())),
+    "an upsert": (
+        sunshine,
+        lambda client: client.users.upsert(UserCreateBody(external_id="1")),
+    ),
+    "a participant": (sunshine, lambda client: client.participants.join("c", JANE)),
+    "a hand-over": (sunshine, lambda client: client.switchboard_actions.release_control("c")),
+    "a typing": (sunshine, lambda client: client.activities.post("c", TYPING)),
+    "a deletion": (sunshine, lambda client: client.messages.delete_all("c")),
+    "a free request": (sunshine, lambda client: client.request("POST", "/v2/x", json=1)),
+    "a view": (sunshine, lambda client: client.with_options(timeout=9).users.delete("1")),
+    "an app user": (smooch, lambda client: client.app_users.delete("1")),
+    "an end user": (dixa, lambda client: client.end_users.anonymize("1")),
+}
+"""Calls by all clients, and by all ways to a call."""
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_nothing_is_sent_after_the_loss(name: str) -> None:
+    """Once another worker has the work no call of the task has an effect, and each call says so."""
+    make, act = CALLS[name]
+    client, transport = scripted(client=make)
+    with task_lease(ScriptedLease([], -inf)), pytest.raises(ConnectError, match="again") as caught:
+        await act(client)
+    assert not caught.value.maybe_applied
+    assert transport.requests == []
+
+
+async def test_many_calls_after_the_loss() -> None:
+    """The calls of a batch within the task are fenced as well."""
+    client, transport = scripted()
+    with task_lease(ScriptedLease([], -inf)):
+        async with client.users.delete_many(["1", "2"]) as outcomes:
+            assert [type(one) async for one in outcomes] == [bulk.Failed, bulk.Failed]
+    assert transport.requests == []
+
+
 @instantly
 async def test_a_lease_that_ends_before_the_sending() -> None:
     """A request whose lease ends right before the sending waits, and is sent once."""
@@ -117,9 +175,9 @@ async def test_a_kept_connection(emulator: Emulator, monkeypatch: pytest.MonkeyP
     no_mocks(monkeypatch)
     lease = ScriptedLease([1.0, 1.0, 1.0, -0.001])
     async with emulator.serve() as url, sunshine(None, base_url=str(url)) as client:
-        view = client.with_wire(lambda wire: FencedWire(wire, lambda: lease))
-        for number in range(3):
-            await view.users.create(UserCreateBody(external_id=f"user-{number}"))
+        with task_lease(lease):
+            for number in range(3):
+                await client.users.create(UserCreateBody(external_id=f"user-{number}"))
     assert -0.001 in lease.seen
     assert effects(emulator, "sunshine") == {"create": 3}
     assert emulator.requests == 3
