@@ -40,6 +40,7 @@ from sunshine_async.webhooks.inbox import (
     HandlerSlots,
     Inbox,
     LeaseLostError,
+    Retention,
     StoredEvent,
 )
 
@@ -173,6 +174,7 @@ class Dispatcher:
         self._inbox: Final = inbox
         self._attempt: Final = attempt
         self._rules: Final = rules
+        self._retention: Final = Retention(rules.keep)
         self._group = _ExchangeGroup()
         self._wake = anyio.Event()
         self._wake_at = inf
@@ -296,11 +298,10 @@ class Dispatcher:
         """
 
         def exchange() -> tuple[list[StoredEvent], float] | Exception:
-            clock, keep = CLOCK.now(), self._rules.keep
+            at, now = CLOCK.now(), time.time()
+            keep = self._retention.keep(now=now, clock=at)
             try:
-                return self._inbox.exchange(
-                    events, outcomes, slots, now=time.time(), clock=clock, keep=keep
-                )
+                return self._inbox.exchange(events, outcomes, slots, now=now, clock=at, keep=keep)
             except Exception as error:  # noqa: BLE001 - any fault: nothing was written
                 return error
 

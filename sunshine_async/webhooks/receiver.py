@@ -122,7 +122,7 @@ class Receiver:
         retry: Retry = RETRY,
         lease: float = 15.0,
     ) -> None:
-        open_inbox = _inbox_opener(inbox, lease)
+        open_inbox = _inbox_opener(inbox, lease, retry.max_wait)
         del inbox  # an address has a password
         if isinstance(open_inbox, ConfigurationError):
             raise open_inbox
@@ -369,7 +369,9 @@ class _Running:
     dispatcher: Dispatcher
 
 
-def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | ConfigurationError:
+def _inbox_opener(
+    inbox: str | Path, lease: float, longest_wait: float
+) -> Callable[[], Inbox] | ConfigurationError:
     """Return a function that opens the inbox; an error, unraised, has no frame with a password."""
     if not str(inbox).startswith(POSTGRES):
         return url_refusal(inbox, "inbox") or (lambda: SQLiteInbox(inbox))
@@ -382,7 +384,7 @@ def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | Conf
     address = postgres_database.parse_address(str(inbox))
     if address is None:
         return ConfigurationError(postgres_database.NO_ADDRESS.format("inbox"))
-    return lambda: postgres_inbox.PostgresInbox(address, lease=lease)
+    return lambda: postgres_inbox.PostgresInbox(address, lease=lease, longest_wait=longest_wait)
 
 
 def _check(**values: float) -> None:

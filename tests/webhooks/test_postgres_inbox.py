@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.deliveries import SECRET, counts, message, post, sender
 from support.frames import leaks
 from support.inboxes import (
+    LONGEST_WAIT,
     NONE,
     dead,
     end_leases,
@@ -265,6 +266,16 @@ def test_retries_and_dead_letters_are_of_all_workers(workers: list[PostgresInbox
     assert third.drop(["a", "b"]) == 1
     assert third.replay([]) == 0
     assert exchange(one, [event("a")]) == []
+
+
+def test_a_retry_after_the_clock_was_set_back(workers: list[PostgresInbox]) -> None:
+    """A retry waits no longer than any retry may: a step back delays no event by the whole step."""
+    one, other, _ = workers
+    exchange(
+        one, [], failed(exchange(one, [event("a")], now=9000.0), 9000 + LONGEST_WAIT), now=9000.0
+    )
+    assert exchange(other, now=8995.0) == []  # clocks differ by seconds
+    assert ids(exchange(other, now=1800.0)) == ["a"]
 
 
 def test_long_names_have_a_hash_for_a_key(workers: list[PostgresInbox]) -> None:
