@@ -10,6 +10,7 @@ from attrs import asdict, evolve, field, frozen
 
 from sunshine_async._calls.context import CallStats
 from sunshine_async._calls.endpoint import Endpoint, Json, query_text, segment, undeclared_endpoint
+from sunshine_async._calls.fence import TASK_LEASE, FencedWire
 from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import UNSET
@@ -173,7 +174,7 @@ class Client:
             join_pool(pace, self.base_url, auth.identity())
         read, nobody = self.probe
         return Transport(
-            wire,
+            FencedWire(wire, TASK_LEASE.get),
             auth,
             options.retry,
             pace,

@@ -6,47 +6,29 @@ that has a lease, nothing is sent unless the lease is valid at that moment (`fen
 
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from math import inf
 from typing import Any, Final, TypeVar, cast
 
-import anyio
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 
 from sunshine_async._calls.client import Client
+from sunshine_async._calls.fence import FencedWire
 from sunshine_async._calls.upsert import UpsertResult
-from sunshine_async._http.messages import (
-    Failure,
-    Headers,
-    Request,
-    Response,
-    SendProgress,
-    Timeout,
-    Wire,
-    reply_to,
-)
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import error_after_doubt, maybe_applied
-from sunshine_async.errors import ConflictError, Fault, NotFoundError, SunshineError
+from sunshine_async.errors import ConflictError, NotFoundError, SunshineError
 from sunshine_async.jobs.calls import JobCalls, Results, StoppedError, ends_job, problem_of
 from sunshine_async.jobs.entries import TROUBLES
 from sunshine_async.jobs.outage import OUTAGE, is_answer, is_outage
 from sunshine_async.jobs.report import Trouble
 from sunshine_async.jobs.tasks.task import Entry, Recovery, Task
 from sunshine_async.jobs.writer import JournalWriter
-from sunshine_async.journal import JournalError, JournalLease, LeaseState, State, Update
+from sunshine_async.journal import JournalError, JournalLease, State, Update
 
 C = TypeVar("C", bound=Client)
 
-_LEASE_POLL: Final = 0.1  # seconds between two looks at a lease that nobody could renew
 _LEASE_LOST: Final = (
     "not sent: another process has the journal of this job, since this process was silent for too "
     "long. The other process goes on with the job"
-)
-_NO_CONNECTION: Final = (
-    "not sent: no connection was made in time, over several leases of the journal"
-)
-_LEFT_LATE: Final = (
-    "the lease of the journal ended just as the request left, so the wait for the answer was ended"
 )
 _STATES: Final[Mapping[Trouble, State]] = {trouble: state for state, trouble in TROUBLES.items()}
 _LOOKED_UP: Final = (
@@ -300,77 +282,10 @@ def is_no_outcome(error: Exception) -> bool:
     return ends_job(error) or isinstance(error, (StoppedError, JournalError))
 
 
-class _FencedProgress(SendProgress):
-    """The *progress* of an attempt that *scope* ends, unless a byte may have been sent by then.
-
-    After a stop of the process, or a sleep of the machine, the event loop may hear of a connection
-    before *scope* ends the attempt. So the *lease* is looked at again right before the start.
-    """
-
-    def __init__(
-        self, progress: SendProgress, scope: anyio.CancelScope, lease: JournalLease
-    ) -> None:
-        self._progress: Final = progress
-        self._scope: Final = scope
-        self._until: Final = scope.deadline
-        self._lease: Final = lease
-        self.has_left = False
-        """True once a byte of this attempt may have been sent; *progress* knows of earlier ones."""
-
-    @property
-    def may_start(self) -> bool:
-        return self._lease.state is LeaseState.VALID
-
-    @property
-    def started(self) -> bool:
-        return self._progress.started
-
-    @started.setter
-    def started(self, started: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._progress.started = self.has_left = started
-        self._scope.deadline = inf if started else self._until
-
-
-@frozen
-class FencedWire:
-    """Sends through *wire* while *lease* is valid, waits while expired, and fails once lost."""
-
-    wire: Wire
-    lease: JournalLease
-
-    async def send(
-        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
-    ) -> Response | Failure:
-        """Send *request*, or return a permanent failure after the loss of the lease.
-
-        - A request that still waits for a connection at the end of the lease isn't sent. After the
-          renewal the request waits again. The total time limit holds for all such waits together.
-        - A request that has left is never sent again here, whatever ends the wait for the answer.
-        """
-        left = inf if timeout.total is None else timeout.total
-        while (state := self.lease.state) is not LeaseState.LOST:
-            if state is LeaseState.EXPIRED:
-                await CLOCK.sleep(_LEASE_POLL)
-                continue
-            if left <= 0:
-                return Failure(Fault.UNSENT, _NO_CONNECTION)
-            began = anyio.current_time()
-            scope = anyio.CancelScope(deadline=began + self.lease.left)
-            attempt = _FencedProgress(progress, scope, self.lease)
-            with scope:
-                if not scope.cancel_called:  # else a wire may send before the cancellation comes
-                    limits = timeout.cap(left)
-                    return await reply_to(self.wire.send(request, headers, limits, attempt))
-            if attempt.has_left:
-                return Failure(Fault.LOST, _LEFT_LATE)
-            left -= anyio.current_time() - began
-        return Failure(Fault.PERMANENT, _LEASE_LOST)
-
-    async def aclose(self) -> None:
-        """Close the wire."""
-        await self.wire.aclose()
-
-
 def fenced(client: C, lease: JournalLease | None) -> C:
     """Return a view of *client* that sends only while *lease* is valid; *client* without a lease."""
-    return client if lease is None else client.with_wire(lambda wire: FencedWire(wire, lease))
+    if lease is None:
+        return client
+    return client.with_wire(
+        lambda wire: FencedWire(wire, lambda: lease, patient=True, lost=_LEASE_LOST)
+    )

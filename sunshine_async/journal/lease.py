@@ -59,14 +59,15 @@ class JournalLease:
 
     @property
     def left(self) -> float:
-        """Seconds until the end of the lease; below zero after the end."""
-        return self._until - now()
+        """Seconds until the end of the lease; below zero after the end; minus infinity: lost."""
+        left = self._until - now()
+        return -inf if self._is_lost or left < -self._patience else left
 
     @property
     def state(self) -> LeaseState:
         """State of the lease at this moment."""
         left = self.left
-        if self._is_lost or left < -self._patience:
+        if left == -inf:
             return LeaseState.LOST
         return LeaseState.VALID if left > 0 else LeaseState.EXPIRED
 

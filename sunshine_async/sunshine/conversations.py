@@ -27,7 +27,6 @@ from sunshine_async.sunshine.once import (
     check_once,
     create_once,
     has_mark,
-    leased,
 )
 from sunshine_async.sunshine.pages import MAX_PAGE_SIZE, PAGE_QUERY, list_pages
 
@@ -105,7 +104,7 @@ class Conversations:
         body = evolve(body, metadata=check_metadata(body.metadata, once))
 
         async def send() -> _Conversations:
-            return [await leased(self._transport).call(CREATE, body)]
+            return [await self._transport.call(CREATE, body)]
 
         if once is None:
             return (await send())[0]

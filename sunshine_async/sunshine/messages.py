@@ -40,7 +40,6 @@ from sunshine_async.sunshine.once import (
     create_once,
     find_earlier,
     has_mark,
-    leased,
 )
 from sunshine_async.sunshine.pages import PAGE_QUERY, Direction, list_pages
 
@@ -128,7 +127,7 @@ class Messages:
 
         async def send() -> _Messages:
             path = {"conversation_id": conversation_id}
-            return await leased(self._transport).call(POST, body, path=path)
+            return await self._transport.call(POST, body, path=path)
 
         if once is None:
             return await send()

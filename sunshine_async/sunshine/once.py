@@ -11,11 +11,10 @@ without a look-up.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sunshine_async import _codec
 from sunshine_async._calls.endpoint import Endpoint
@@ -23,17 +22,6 @@ from sunshine_async._calls.pages import Page, unreadable_page
 from sunshine_async._calls.transport import Transport
 from sunshine_async._calls.upsert import mark_uncertain
 from sunshine_async._codec.model import Unset
-from sunshine_async._http.messages import (
-    Failure,
-    Headers,
-    Request,
-    Response,
-    SendProgress,
-    Timeout,
-    Wire,
-    reply_to,
-)
-from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.errors import ConflictError, ErrorDetail, SunshineError
 
 R = TypeVar("R")
@@ -60,67 +48,10 @@ _OTHER: Final = ErrorDetail(
     "a record with this once= is there, with different content: use a key for one content only",
 )
 
-_LEASE_POLL: Final = 0.1  # seconds between two looks at a lease
-HAS_LEASE: Final[ContextVar[Callable[[], bool] | None]] = ContextVar("has_lease", default=None)
-"""Tells of the running task: False while another worker may do the task's work.
-
-A `webhooks.Receiver` sets the function for a handler; None: there are no other workers.
-"""
-
 EchoKey: TypeAlias = tuple[str, str]
 """Container of a record, such as a conversation, and the mark."""
 _ECHOES: Final[dict[EchoKey, list[Any]]] = {}
 """Echoes of the creates under way in this process."""
-
-
-class _LeasedProgress(SendProgress):
-    """The *progress* of an attempt that may start while the worker has the lease."""
-
-    def __init__(self, progress: SendProgress, has_lease: Callable[[], bool]) -> None:
-        self._progress: Final = progress
-        self._has_lease: Final = has_lease
-
-    @property
-    def may_start(self) -> bool:
-        return self._progress.may_start and self._has_lease()
-
-    @property
-    def started(self) -> bool:
-        return self._progress.started
-
-    @started.setter
-    def started(self, started: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._progress.started = started
-
-
-@frozen
-class _LeasedWire:
-    """Sends through *wire* while the worker has the lease, and waits meanwhile.
-
-    The lease is renewed, or another worker has the work and the task is cancelled.
-    """
-
-    wire: Wire
-    has_lease: Callable[[], bool]
-
-    async def send(
-        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
-    ) -> Response | Failure:
-        while not self.has_lease():
-            await CLOCK.sleep(_LEASE_POLL)
-        attempt = _LeasedProgress(progress, self.has_lease)
-        return await reply_to(self.wire.send(request, headers, timeout, attempt))
-
-    async def aclose(self) -> None:
-        await self.wire.aclose()
-
-
-def leased(transport: Transport) -> Transport:
-    """Return *transport* for a create: in a handler, a view that sends with the lease only."""
-    has_lease = HAS_LEASE.get()
-    if has_lease is None:
-        return transport
-    return evolve(transport, wire=_LeasedWire(transport.wire, has_lease))
 
 
 def note_echo(key: EchoKey, record: object) -> None:

@@ -27,11 +27,12 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
 from attrs import define, field, frozen
 
+from sunshine_async._calls.fence import TASK_LEASE
 from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import Fault, SunshineError
-from sunshine_async.sunshine.once import HAS_LEASE, MAX_KEY
+from sunshine_async.sunshine.once import MAX_KEY
 from sunshine_async.webhooks.deliveries import Event, RawEvent, hash_id
 from sunshine_async.webhooks.inbox import (
     EventOutcome,
@@ -39,6 +40,7 @@ from sunshine_async.webhooks.inbox import (
     HandlerSlots,
     Inbox,
     LeaseLostError,
+    Retention,
     StoredEvent,
 )
 
@@ -105,14 +107,20 @@ class _ExchangeGroup:
     """True if the events are on the disk."""
 
 
-@frozen(eq=False)
+@define(eq=False)
 class _RunningHandler:
-    """A running handler: *until* then the handler holds a slot; it begins after a *pause*."""
+    """A running handler, and its lease: *until* then it holds a slot; it begins after a *pause*."""
 
     until: float
     is_retry: bool
     scope: CancelScope
     pause: float
+    inbox: Inbox
+    end: float | None = None  # of the lease: no end once handled, at once where lost
+
+    @property
+    def left(self) -> float:
+        return self.inbox.lease_left() if self.end is None else self.end
 
 
 @frozen
@@ -142,16 +150,13 @@ class HandlingRules:
             return EventOutcome(event.number, EventState.HANDLED)
         reason = _reason(error)
         failed_at = now if event.failed_at is None else event.failed_at
-        if isinstance(error, UnhandledEventError):
-            return EventOutcome(event.number, EventState.DEAD, reason)
-        wait = self.retry.wait(
-            Replay.SAFE,
-            Fault.UNAVAILABLE,
-            attempt=event.failures + 1,
-            asked=None,
-            luck=luck,
-            left=failed_at + self.retry.deadline - now,
-        )
+        wait = None
+        if not isinstance(error, UnhandledEventError):
+            left = failed_at + self.retry.deadline - now
+            wait = self.retry.wait(
+                Replay.SAFE, Fault.UNAVAILABLE, attempt=event.failures + 1, asked=None, luck=luck,
+                left=left,
+            )  # fmt: skip
         if wait is None:
             return EventOutcome(event.number, EventState.DEAD, reason)
         return EventOutcome(event.number, EventState.WAITING, reason, clock + wait)
@@ -169,6 +174,7 @@ class Dispatcher:
         self._inbox: Final = inbox
         self._attempt: Final = attempt
         self._rules: Final = rules
+        self._retention: Final = Retention(rules.keep)
         self._group = _ExchangeGroup()
         self._wake = anyio.Event()
         self._wake_at = inf
@@ -241,9 +247,8 @@ class Dispatcher:
             event = self._ready.popleft()
             pause = self._rules.pause(event, luck=CLOCK.luck())
             seconds = self._rules.handler_timeout + pause
-            running = _RunningHandler(
-                CLOCK.now() + seconds, event.failures > 0, anyio.move_on_after(seconds), pause
-            )
+            until, scope = CLOCK.now() + seconds, anyio.move_on_after(seconds)
+            running = _RunningHandler(until, event.failures > 0, scope, pause, self._inbox)
             self._running[event.number] = running
             handlers.start_soon(self._handle, event, running, handlers)
             free -= 1
@@ -267,7 +272,7 @@ class Dispatcher:
                 result = await self._exchange([], group.outcomes, slots)
         group.committed.set()
         if result is None:
-            self._group.outcomes = [*group.outcomes, *self._group.outcomes]
+            self._group.outcomes[:0] = group.outcomes
             self._wake_at = CLOCK.now() + _PAUSE
             return []
         begun, self._wake_at = result
@@ -278,6 +283,7 @@ class Dispatcher:
         number = len(self._running) + len(self._ready) + len(self._group.outcomes)
         _LOG.warning("%d events under way are void here: %s", number, error)
         for running in self._running.values():
+            running.end = -inf
             running.scope.cancel()
         self._running.clear()
         self._ready.clear()
@@ -292,11 +298,10 @@ class Dispatcher:
         """
 
         def exchange() -> tuple[list[StoredEvent], float] | Exception:
-            clock, keep = CLOCK.now(), self._rules.keep
+            at, now = CLOCK.now(), time.time()
+            keep = self._retention.keep(now=now, clock=at)
             try:
-                return self._inbox.exchange(
-                    events, outcomes, slots, now=time.time(), clock=clock, keep=keep
-                )
+                return self._inbox.exchange(events, outcomes, slots, now=now, clock=at, keep=keep)
             except Exception as error:  # noqa: BLE001 - any fault: nothing was written
                 return error
 
@@ -331,8 +336,8 @@ class Dispatcher:
                 async with anyio.create_task_group() as task:
                     task.start_soon(self._run_handler, event, running, handlers)
             if running.scope.cancelled_caught:
-                seconds = f"{self._rules.handler_timeout:g} s"
-                failure = TimeoutError(f"the handler was cancelled after {seconds}")
+                text = f"the handler was cancelled after {self._rules.handler_timeout:g} s"
+                failure = TimeoutError(text)
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             failure = to_exception(error, "the handler")
             text = "the handler of event %s (%s) has left a task group or a cancel scope open"
@@ -343,7 +348,7 @@ class Dispatcher:
         self, event: StoredEvent, running: _RunningHandler, handlers: TaskGroup
     ) -> None:
         failure: Exception | None = None
-        HAS_LEASE.set(self._inbox.has_lease)
+        TASK_LEASE.set(running)
         try:
             if running.pause:
                 text = (
@@ -368,6 +373,7 @@ class Dispatcher:
         if self._running.get(event.number) is not running:
             return
         del self._running[event.number]
+        running.end = inf
         outcome = self._rules.outcome(
             event, failure, now=time.time(), clock=CLOCK.now(), luck=CLOCK.luck()
         )
@@ -379,9 +385,8 @@ class Dispatcher:
 
 def _reason(error: Exception) -> str:
     """Return a reason without personal data: the text of a foreign error may have some."""
-    if isinstance(error, SunshineError | TimeoutError):
-        return f"{type(error).__name__}: {error}"
-    return type(error).__name__
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, SunshineError | TimeoutError) else name
 
 
 def _log_failure(event: StoredEvent, outcome: EventOutcome, failure: Exception | None) -> None:

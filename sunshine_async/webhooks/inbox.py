@@ -12,6 +12,7 @@ database for several. Statements that are equal in both databases stand here.
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from math import inf
 from typing import Any, Final, Protocol
 
 from attrs import field, frozen
@@ -21,6 +22,7 @@ from sunshine_async.errors import SunshineError
 from sunshine_async.webhooks.deliveries import RawEvent
 
 FORGET_LIMIT: Final = 500  # the most ids forgotten in a transaction, so that none takes long
+_STEP: Final = 60.0  # seconds by which a clock jumps that was set
 
 FORGET_IDS: Final = """DELETE FROM events WHERE number IN
     (SELECT number FROM events WHERE state = 2 AND ended_at < ? ORDER BY ended_at LIMIT ?)"""
@@ -98,6 +100,26 @@ class HandlerSlots:
     retries: int
 
 
+class Retention:
+    """Seconds for which an inbox keeps ids: *keep*, and longer after the clock was set forward.
+
+    After such a step an id looks older than the id is. So for *keep* seconds no id is forgotten.
+    A sleep of the machine looks like a step.
+    """
+
+    def __init__(self, keep: float) -> None:
+        self._keep: Final = keep
+        self._start = inf  # of the monotonic clock, in seconds since 1970
+        self._pause_until = -inf
+
+    def keep(self, *, now: float, clock: float) -> float:
+        """Return the seconds to keep ids at the time *now*, and *clock* of the monotonic clock."""
+        if now - clock > self._start + _STEP:
+            self._pause_until = clock + self._keep
+        self._start = now - clock
+        return inf if clock < self._pause_until else self._keep
+
+
 class Inbox(Protocol):
     """An open inbox. Any thread may call the methods; a change is on the disk when a method returns.
 
@@ -127,8 +149,11 @@ class Inbox(Protocol):
         """
         ...
 
-    def has_lease(self) -> bool:
-        """Return False while other workers may have taken over the events under way here."""
+    def lease_left(self) -> float:
+        """Return the seconds until other workers may take over the events under way here.
+
+        Infinity: there are no other workers. Minus infinity: other workers have the events.
+        """
         ...
 
     def dead(self, limit: int) -> list[StoredEvent]:

@@ -51,6 +51,7 @@ from sunshine_async.webhooks.inbox import (
 
 _POLL: Final = 0.5  # seconds until a worker with nothing to do looks for events of other workers
 _MAX_WAIT: Final = 5.0  # seconds for the lock: other workers need milliseconds
+_SKEW: Final = 10.0  # seconds by which the clocks of two workers may differ
 _MAX_KEY: Final = 500  # longer names don't fit an index: a hash stands for the name
 
 _REASONS: Final[Mapping[str, str]] = {
@@ -78,14 +79,17 @@ class PostgresInbox:
     A worker silent for *lease* seconds loses all events under way to the other workers: killed, cut
     off, stopped, or with a handler that blocks the event loop so long.
 
+    No retry of an event waits more than *longest_wait* seconds, also after a clock was set back.
+
     An unreachable server is no error at first: the methods raise `InboxError` until the
     server is back. Raise `ConfigurationError` for tables of another version.
     """
 
-    def __init__(self, address: Address, *, lease: float) -> None:
+    def __init__(self, address: Address, *, lease: float, longest_wait: float) -> None:
         self._address: Final = address
         self.name: Final = f"the inbox in PostgreSQL ({address})"
         self._lease: Final = lease
+        self._longest_wait: Final = longest_wait + _SKEW
         self._process: Final = os.getpid()
         self._lock: Final = Lock()
         self._connection: psycopg.Connection[Any] | None = None
@@ -111,7 +115,7 @@ class PostgresInbox:
         asked_at, numbers = boot_time(), [end.number for end in outcomes]
         values: dict[str, Any] = {
             "worker": self._worker, "lease": self._lease, "now": now, "numbers": numbers,
-            "free": slots.free, "retries": slots.retries,
+            "free": slots.free, "retries": slots.retries, "latest": now + self._longest_wait,
         }  # fmt: skip
         with self._transaction() as run:
             lease = run.execute(sql.RENEW if self._registered else sql.REGISTER, values)
@@ -135,9 +139,9 @@ class PostgresInbox:
         retry_in = inf if next_at is None else next_at - now
         return begun, clock + min(retry_in, _POLL, self._lease / 4)
 
-    def has_lease(self) -> bool:
-        """Return False once the lease may have ended, also while the process was stopped."""
-        return boot_time() < self._lease_until
+    def lease_left(self) -> float:
+        """Return the seconds until the lease may end, also while the process is stopped."""
+        return self._lease_until - boot_time()
 
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""
@@ -158,6 +162,7 @@ class PostgresInbox:
 
     def close(self) -> None:
         """Give the events under way to the other workers, and close the connection."""
+        self._lease_until = -inf
         if self._connection is not None and self._process == os.getpid():
             with suppress(InboxError), self._transaction() as run:
                 run.execute(sql.END_OWN_LEASE, {"worker": self._worker, "now": time.time()})

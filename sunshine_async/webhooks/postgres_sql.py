@@ -95,7 +95,8 @@ BEGIN_HEADS: Final = f"""WITH ready AS (
         (SELECT queue, ready_at FROM queues WHERE NOT begun AND NOT retried
             ORDER BY ready_at, queue LIMIT %(free)s)
         UNION ALL
-        (SELECT queue, ready_at FROM queues WHERE NOT begun AND retried AND ready_at <= %(now)s
+        (SELECT queue, ready_at FROM queues WHERE NOT begun AND retried
+            AND (ready_at <= %(now)s OR ready_at > %(latest)s)
             ORDER BY ready_at, queue LIMIT %(retries)s)
         ORDER BY ready_at, queue LIMIT %(free)s),
     heads AS MATERIALIZED (SELECT ready.queue, head.number FROM ready CROSS JOIN LATERAL
@@ -105,4 +106,5 @@ BEGIN_HEADS: Final = f"""WITH ready AS (
         WHERE queues.queue = heads.queue)
     UPDATE events SET state = 1, attempts = attempts + 1, begun_at = coalesce(begun_at, %(now)s)
     FROM heads WHERE events.number = heads.number RETURNING {COLUMNS}"""  # noqa: S608 - own names
+"""A retry that would come after *latest* has a time from before the clock was set back, and is due."""
 SELECT_DEAD: Final = f"SELECT {COLUMNS} FROM events WHERE state = 3 ORDER BY number LIMIT %s"  # noqa: S608 - own names

@@ -99,8 +99,8 @@ class Receiver:
     receiver each (extra ``postgres``). Bodies are deleted once handled. Where the server is away,
     deliveries are answered 503, and all goes on once the server is back. The events of a worker that
     was silent for *lease* seconds are handled again by another worker: silent is a worker that was
-    killed or stopped, or has a handler that blocks the event loop. Such a worker sends no further
-    message for those events, should the worker go on. Any worker may handle an event, so
+    killed or stopped, or has a handler that blocks the event loop. The clients of this library send
+    nothing more for those events, should such a worker go on. Any worker may handle an event, so
     all workers have the same handlers; an event without a handler becomes a dead letter.
 
     Raise `ConfigurationError` for an invalid setting.
@@ -122,7 +122,7 @@ class Receiver:
         retry: Retry = RETRY,
         lease: float = 15.0,
     ) -> None:
-        open_inbox = _inbox_opener(inbox, lease)
+        open_inbox = _inbox_opener(inbox, lease, retry.max_wait)
         del inbox  # an address has a password
         if isinstance(open_inbox, ConfigurationError):
             raise open_inbox
@@ -369,7 +369,9 @@ class _Running:
     dispatcher: Dispatcher
 
 
-def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | ConfigurationError:
+def _inbox_opener(
+    inbox: str | Path, lease: float, longest_wait: float
+) -> Callable[[], Inbox] | ConfigurationError:
     """Return a function that opens the inbox; an error, unraised, has no frame with a password."""
     if not str(inbox).startswith(POSTGRES):
         return url_refusal(inbox, "inbox") or (lambda: SQLiteInbox(inbox))
@@ -382,7 +384,7 @@ def _inbox_opener(inbox: str | Path, lease: float) -> Callable[[], Inbox] | Conf
     address = postgres_database.parse_address(str(inbox))
     if address is None:
         return ConfigurationError(postgres_database.NO_ADDRESS.format("inbox"))
-    return lambda: postgres_inbox.PostgresInbox(address, lease=lease)
+    return lambda: postgres_inbox.PostgresInbox(address, lease=lease, longest_wait=longest_wait)
 
 
 def _check(**values: float) -> None:

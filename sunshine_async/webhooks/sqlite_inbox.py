@@ -117,9 +117,9 @@ class SQLiteInbox(SingleProcessDatabase):
             [[next_at]] = database.execute(NEXT_RETRY, (clock,))
         return begun, inf if next_at is None else next_at
 
-    def has_lease(self) -> bool:
-        """Return True: no other worker has the file."""
-        return True
+    def lease_left(self) -> float:
+        """Return infinity: no other worker has the file."""
+        return inf
 
     def dead(self, limit: int) -> list[StoredEvent]:
         """Return the first *limit* dead letters, in the order of receiving."""

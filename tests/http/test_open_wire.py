@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.clients import wire_of
 from support.patience import PATIENCE
 from support.virtual import until
 
@@ -99,7 +100,7 @@ class TestChoosing:
             async with client:
                 await client.users.get("1")
 
-            wire = client._transport.wire
+            wire = wire_of(client)
             assert isinstance(wire, WireSelector)
             assert isinstance(wire.socket_wire, SocketWire)
             assert b"accept: */*" not in heard[0].lower()
@@ -120,7 +121,7 @@ class TestChoosing:
             assert not in_asyncio_task()
             async with Emulator().serve() as url, client_of(url) as client:
                 await client.users.create(UserCreateBody())
-                wire = client._transport.wire
+                wire = wire_of(client)
                 assert isinstance(wire, WireSelector)
                 assert "socket_wire" not in vars(wire)
 
@@ -149,7 +150,7 @@ class TestChoosing:
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
         client = SunshineClient("app", auth=AUTH, base_url=base_url, proxy=proxy)
 
-        assert isinstance(client._transport.wire, WireSelector if own else HttpxWire)
+        assert isinstance(wire_of(client), WireSelector if own else HttpxWire)
 
 
 class TestTheSame:

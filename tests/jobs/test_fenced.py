@@ -1,40 +1,28 @@
 """A job that has lost its journal to another process: nothing more is sent, and the job says so."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
 
 import anyio
 import httpx
 import pytest
-from attrs import define, evolve, field
+from attrs import define, field
 from support.certificates import tls
 from support.clients import scripted, sunshine
 from support.journals import effects, end_ownership, run_with_journal
 from support.patience import PATIENCE as AT_MOST
 from support.postgres import PostgresServer
-from support.servers import Peer, answer, serving, silent
-from support.virtual import settled, sleep, until, virtually
-from support.wires import AMPLE, ENDLESS, call, hand, no_mocks, pool_of, wired
+from support.servers import Peer, serving
+from support.virtual import until
 
 from sunshine_async import ConnectError, Retry, jobs
-from sunshine_async._http.messages import (
-    Failure,
-    Headers,
-    Request,
-    Response,
-    SendProgress,
-    Timeout,
-)
 from sunshine_async.emulator import Emulator
-from sunshine_async.errors import Fault
 from sunshine_async.jobs import SUNSHINE, Ending, JournaledJob, Mode
-from sunshine_async.jobs.recovery import FencedWire, fenced
+from sunshine_async.jobs.recovery import fenced
 from sunshine_async.jobs.report import Cause
 from sunshine_async.journal import JournalLease
 from sunshine_async.journal.lease import PATIENCE, now
-from sunshine_async.sunshine import UserCreateBody
 
 instantly = pytest.mark.usefixtures("instant_waits")
 
@@ -64,47 +52,6 @@ def lease_of(
         yield lease
     finally:
         lease.end()
-
-
-class ScriptedLease(JournalLease):
-    """A lease that nobody renews: the looks find *looks*, then *left* seconds."""
-
-    def __init__(self, *looks: float, left: float) -> None:
-        super().__init__(60.0, Store(renews=True).renew, since=now())
-        self.end()
-        self._looks: Final = list(looks)
-        self.remaining = left
-
-    @property
-    def left(self) -> float:
-        """The next of the looks."""
-        return self._looks.pop(0) if self._looks else self.remaining
-
-
-@define
-class SteppedWire:
-    """A wire that does *step* for each request."""
-
-    step: Callable[[Timeout, SendProgress], Awaitable[Response | Failure]]
-    rounds: int = 0
-
-    async def send(
-        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
-    ) -> Response | Failure:
-        self.rounds += 1
-        return await self.step(timeout, progress)
-
-    async def aclose(self) -> None:
-        """Have nothing to close."""
-
-
-async def send_by(
-    wire: SteppedWire, lease: JournalLease, timeout: Timeout = ENDLESS
-) -> Response | Failure:
-    """Send a request by *wire* while *lease* is valid; an attempt before was sent, and refused."""
-    request, progress = Request("POST", "/"), SendProgress()
-    progress.started = True
-    return await FencedWire(wire, lease).send(request, {}, timeout=timeout, progress=progress)
 
 
 async def test_a_valid_lease_lets_requests_pass() -> None:
@@ -140,103 +87,6 @@ async def test_a_lost_lease_ends_requests() -> None:
                 await fenced(client, lease).users.delete("1")
             assert not caught.value.maybe_applied
     assert transport.requests == []
-
-
-@instantly
-async def test_a_lease_that_ends_between_two_looks() -> None:
-    """A request whose lease ends right before the sending waits, and is sent once."""
-    client, transport = scripted(USER, USER)
-    async with client:
-        view = fenced(client, ScriptedLease(1.0, -0.001, left=60.0))
-        assert (await view.users.get("1")).id == "1"
-    assert len(transport.requests) == 1
-
-
-@instantly
-async def test_a_kept_connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a kept connection a request leaves at once, and never twice, at any end of the lease."""
-    no_mocks(monkeypatch)
-    async with emulator.serve() as url, sunshine(None, base_url=str(url)) as client:
-        view = fenced(client, ScriptedLease(1.0, 1.0, 1.0, -0.001, left=60.0))
-        for number in range(3):
-            await view.users.create(UserCreateBody(external_id=f"user-{number}"))
-    assert effects(emulator, "sunshine") == {"create": 3}
-    assert emulator.requests == 3
-
-
-async def test_a_stopped_process() -> None:
-    """After a stop a request isn't sent on a connection that came free while the lease ended."""
-    lease = ScriptedLease(left=60.0)
-    async with serving(silent) as server, wired(server.url, max_connections=1) as wire:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call, wire)
-            await until(lambda: len(server.requests) == 1)
-            tasks.start_soon(call, FencedWire(wire, lease))
-            await until(lambda: bool(pool_of(wire)._queue))
-            [connection] = pool_of(wire)._connections
-            lease.remaining = -1.0
-            hand(connection, answer())
-            await settled()
-            tasks.cancel_scope.cancel()
-        assert list(pool_of(wire)._idle) == [connection]
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_request_that_leaves_as_the_lease_ends(backend: str) -> None:
-    """A request that leaves after the cancellation at the end of the lease isn't sent again."""
-
-    async def step(_: Timeout, progress: SendProgress) -> Failure:
-        assert wire.rounds == 1
-        with anyio.CancelScope(shield=True):
-            await sleep(2.0)
-        progress.started = True
-        await sleep(1.0)
-        raise AssertionError
-
-    wire = SteppedWire(step)
-    reply = virtually(lambda: send_by(wire, ScriptedLease(left=1.0)), backend)
-
-    assert isinstance(reply, Failure)
-    assert reply.fault is Fault.LOST
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancellation_at_the_end_of_the_lease(backend: str) -> None:
-    """A cancellation by the caller, at the moment at which the lease ends, is the caller's."""
-
-    async def step(_: Timeout, __: SendProgress) -> Failure:
-        await sleep(9.0)
-        raise AssertionError
-
-    async def scenario() -> bool:
-        with anyio.move_on_after(1.0) as scope:
-            await send_by(wire, ScriptedLease(left=1.0))
-        return scope.cancelled_caught
-
-    wire = SteppedWire(step)
-    assert virtually(scenario, backend)
-    assert wire.rounds == 1
-
-
-@pytest.mark.parametrize(("total", "rounds"), [(20.0, 7), (6.0, 2), (2.0, 1)])
-def test_a_connection_that_is_never_made(total: float, rounds: int) -> None:
-    """Over all leases together, a wait for a connection ends at the total time limit."""
-
-    async def step(timeout: Timeout, _: SendProgress) -> Failure:
-        assert wire.rounds <= rounds
-        await sleep(min(timeout.total or 0.0, timeout.connect or 0.0))
-        return Failure(Fault.UNSENT, "no connection")
-
-    async def scenario() -> float:
-        reply = await send_by(wire, ScriptedLease(left=3.0), evolve(AMPLE, total=total, connect=5))
-        assert isinstance(reply, Failure)
-        assert reply.fault is Fault.UNSENT
-        return anyio.current_time()
-
-    wire = SteppedWire(step)
-    assert virtually(scenario, "asyncio") == pytest.approx(total)
-    assert wire.rounds == rounds
 
 
 @instantly

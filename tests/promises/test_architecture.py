@@ -311,7 +311,7 @@ def sent(method: ast.AST) -> set[str]:
     sends = {
         ast.unparse(node.args[0])
         for node in calls
-        if ast.unparse(node.func) in ("self._transport.call", "leased(self._transport).call")
+        if ast.unparse(node.func) == "self._transport.call"
     }
     return sends or {
         ast.unparse(node.func.value)

@@ -8,7 +8,6 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from attrs import frozen
 from support.frames import leaks
 from support.scripted import methods, sunshine_with
 from support.virtual import settled, until
@@ -25,16 +24,6 @@ from sunshine_async import (
     TransportError,
     bulk,
 )
-from sunshine_async._http.messages import (
-    Failure,
-    Headers,
-    Request,
-    Response,
-    SendProgress,
-    Timeout,
-    Wire,
-    reply_to,
-)
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.sunshine import (
     Author,
@@ -49,7 +38,6 @@ from sunshine_async.sunshine import (
     TextMessage,
     UnknownContent,
 )
-from sunshine_async.sunshine.once import HAS_LEASE, leased
 from sunshine_async.testing import Answer, ScriptedTransport
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -78,56 +66,6 @@ def page(*messages: Any, before: str | None = None) -> Answer:
     """Return the answer to a look-up."""
     meta = {"hasMore": before is not None, **({"beforeCursor": before} if before else {})}
     return 200, {"messages": list(messages), "meta": meta}
-
-
-async def test_a_message_waits_for_the_lease() -> None:
-    """While another worker may do the work of the task, nothing is sent; then the message is."""
-    messages, requests = sunshine_with((201, {"messages": [message()]}))
-    sent: list[int] = []
-    answers = iter([False, False])
-
-    def has_lease() -> bool:
-        sent.append(len(requests))
-        return next(answers, True)
-
-    token = HAS_LEASE.set(has_lease)
-    await messages.messages.post("c", HELLO)
-    await leased(messages._transport).wire.aclose()
-    HAS_LEASE.reset(token)
-    assert len(sent) > 2
-    assert (max(sent), methods(requests)) == (0, ["POST"])
-
-
-@frozen
-class LookingWire:
-    """Wire that notes if the request may start, and if it has started, before and after a start."""
-
-    wire: Wire
-    looks: list[tuple[bool, bool]]
-
-    async def send(
-        self, request: Request, headers: Headers, timeout: Timeout, progress: SendProgress
-    ) -> Response | Failure:
-        """Look, start, look, and send."""
-        self.looks.append((progress.may_start, progress.started))
-        progress.started = True
-        self.looks.append((progress.may_start, progress.started))
-        return await reply_to(self.wire.send(request, headers, timeout, progress))
-
-    async def aclose(self) -> None:
-        """Close the wire."""
-
-
-async def test_the_lease_is_looked_at_until_the_start() -> None:
-    """A request that has waited for a connection may not start without the lease."""
-    messages, _ = sunshine_with((201, {"messages": [message()]}))
-    looks: list[tuple[bool, bool]] = []
-    view = messages.with_wire(lambda wire: LookingWire(wire, looks))
-    answers = iter([True, False])
-    token = HAS_LEASE.set(lambda: next(answers, True))
-    await view.messages.post("c", HELLO)
-    HAS_LEASE.reset(token)
-    assert looks == [(False, False), (True, True)]
 
 
 async def test_a_message_has_the_mark() -> None:

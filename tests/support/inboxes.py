@@ -14,6 +14,7 @@ from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 MANY: Final = HandlerSlots(100, 100)
 NONE: Final = HandlerSlots(0, 0)
 DAY: Final = 86400.0
+LONGEST_WAIT: Final = 60.0
 AnyInbox: TypeAlias = SQLiteInbox | PostgresInbox
 
 
@@ -60,7 +61,7 @@ def postgres_inbox(url: str, *, lease: float = 60.0) -> PostgresInbox:
     """Return a worker's inbox at *url*."""
     address = parse_address(url)
     assert address is not None
-    return PostgresInbox(address, lease=lease)
+    return PostgresInbox(address, lease=lease, longest_wait=LONGEST_WAIT)
 
 
 def killed_sqlite(inbox: SQLiteInbox, folder: Path) -> SQLiteInbox:
@@ -79,7 +80,7 @@ def end_leases(inbox: PostgresInbox) -> None:
 
 def killed_postgres(inbox: PostgresInbox, now: float = 1000.0) -> PostgresInbox:
     """Return another worker, which has found the lease of *inbox* ended."""
-    after = PostgresInbox(inbox._address, lease=60.0)
+    after = PostgresInbox(inbox._address, lease=60.0, longest_wait=LONGEST_WAIT)
     end_leases(after)
     exchange(after, slots=NONE, now=now)
     return after

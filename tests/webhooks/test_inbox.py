@@ -29,7 +29,14 @@ from support.inboxes import (
 from support.size import sized
 
 from sunshine_async.webhooks.deliveries import RawEvent
-from sunshine_async.webhooks.inbox import EventOutcome, EventState, HandlerSlots, Inbox, StoredEvent
+from sunshine_async.webhooks.inbox import (
+    EventOutcome,
+    EventState,
+    HandlerSlots,
+    Inbox,
+    Retention,
+    StoredEvent,
+)
 from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 
@@ -58,7 +65,7 @@ def test_an_event_begins_with_all_its_values(inbox: AnyInbox) -> None:
     """An event that begins has what was received, the attempt, and the time of the first attempt."""
     [one] = exchange(inbox, [event("a")], now=5.0)
 
-    assert inbox.has_lease()
+    assert inbox.lease_left() > 0
     assert (one.id, one.type, one.app_id, one.data) == ("a", "t", "app", {"id": "a"})
     assert (one.attempt, one.failures, one.begun_at, one.received_at) == (1, 0, 5.0, 5.0)
     [again] = exchange(inbox, [], failed([one]), now=9.0)
@@ -91,6 +98,35 @@ def test_a_known_id_is_left_out_until_it_is_forgotten(inbox: AnyInbox) -> None:
     assert counts(inbox) == {EventState.HANDLED: 1}
 
     assert ids(exchange(inbox, [event("a")], now=10.1 + DAY)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("starts", "kept"),
+    [
+        ([0.0, 0.0, 0.0], [9.0, 9.0, 9.0]),
+        ([0.0, 50.0, 100.0], [9.0, 9.0, 9.0]),  # by and by
+        ([0.0, -7200.0, -7200.0], [9.0, 9.0, 9.0]),
+        ([0.0, 7200.0, 7200.0, 7200.0], [9.0, inf, inf, 9.0]),
+        ([0.0, 7200.0, 0.0, 7200.0, 7200.0, 7200.0], [9.0, inf, inf, inf, inf, 9.0]),
+    ],
+)
+def test_ids_are_kept_after_the_clock_was_set_forward(
+    starts: list[float], kept: list[float]
+) -> None:
+    """After a step forward no id is forgotten, until each id from before is old enough."""
+    retention = Retention(9.0)
+    clocks = [5.0 * number for number in range(len(starts))]
+    found = [
+        retention.keep(now=start + at, clock=at) for start, at in zip(starts, clocks, strict=True)
+    ]
+    assert found == kept
+
+
+def test_no_id_is_forgotten_meanwhile(inbox: AnyInbox) -> None:
+    """An id that is kept without an end is left out, however old the id looks."""
+    exchange(inbox, [], handled(exchange(inbox, [event("a")], now=0.0)), now=0.0)
+    assert exchange(inbox, [event("a")], now=9 * DAY, keep=inf) == []
+    assert ids(exchange(inbox, [event("a")], now=9 * DAY)) == ["a"]
 
 
 def test_a_queue_is_in_order_of_the_times(inbox: AnyInbox) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support.deliveries import SECRET, counts, message, post, sender
 from support.frames import leaks
 from support.inboxes import (
+    LONGEST_WAIT,
     NONE,
     dead,
     end_leases,
@@ -36,7 +38,9 @@ from support.servers import unused_port
 from support.size import sized
 
 from sunshine_async import BasicAuth, ConfigurationError, SunshineClient
+from sunshine_async._calls.fence import TASK_LEASE
 from sunshine_async.emulator import Emulator
+from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.webhooks import InboxError, Received, Receiver, SunshineWebhooks
 from sunshine_async.webhooks import inbox as inbox_module
 from sunshine_async.webhooks import postgres_sql as sql_module
@@ -238,9 +242,11 @@ def test_a_closed_inbox_leaves_its_events_to_the_others(workers: list[PostgresIn
     """On close the events under way wait again at once; closing twice, or cut off, is no error."""
     one, other, _ = workers
     exchange(one, [event("a")])
+    assert 0 < one.lease_left() < inf
     one.close()
     one.close()
 
+    assert one.lease_left() == -inf
     [again] = exchange(other)
     assert (again.id, again.attempt) == ("a", 2)
 
@@ -260,6 +266,16 @@ def test_retries_and_dead_letters_are_of_all_workers(workers: list[PostgresInbox
     assert third.drop(["a", "b"]) == 1
     assert third.replay([]) == 0
     assert exchange(one, [event("a")]) == []
+
+
+def test_a_retry_after_the_clock_was_set_back(workers: list[PostgresInbox]) -> None:
+    """A retry waits no longer than any retry may: a step back delays no event by the whole step."""
+    one, other, _ = workers
+    exchange(
+        one, [], failed(exchange(one, [event("a")], now=9000.0), 9000 + LONGEST_WAIT), now=9000.0
+    )
+    assert exchange(other, now=8995.0) == []  # clocks differ by seconds
+    assert ids(exchange(other, now=1800.0)) == ["a"]
 
 
 def test_long_names_have_a_hash_for_a_key(workers: list[PostgresInbox]) -> None:
@@ -456,9 +472,12 @@ class _Blocking:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("act", ["message", "create"])
 @pytest.mark.parametrize("place", ["in the handler", "in the call"])
-async def test_a_worker_taken_for_dead_sends_nothing_more(database: str, place: str) -> None:
-    """A worker that was silent past the lease doesn't send: another worker has the event."""
+async def test_a_worker_taken_for_dead_sends_nothing_more(
+    database: str, place: str, act: str
+) -> None:
+    """A worker that was silent past the lease has no effect: another worker has the event."""
     emulator = Emulator()
     emulator.add("sunshine", {"id": "1"}, app_id="app")
     conversation = emulator.say("app", "1", "Hi")["conversation"]
@@ -482,14 +501,18 @@ async def test_a_worker_taken_for_dead_sends_nothing_more(database: str, place: 
             return
         if place == "in the handler":
             block()
-        await client.messages.send_text(conversation, "Hello", once=received.key("a"))
+        if act == "message":
+            await client.messages.send_text(conversation, "Hello", once=received.key("a"))
+        else:
+            await client.users.create(UserCreateBody())
 
+    before = emulator.ledger()["sunshine"]["effects"]
     async with receiver, sender(receiver) as web:
         assert await post(web, message(1)) == 200
         with anyio.fail_after(PATIENCE):
             await done.wait()
     assert attempts == [1, 3]
-    assert emulator.ledger()["sunshine"]["messages"] == 1
+    assert emulator.ledger()["sunshine"]["effects"] == before
 
 
 async def test_receivers_share_an_inbox(database: str) -> None:
@@ -523,10 +546,12 @@ async def test_a_lost_lease_cancels_the_handlers(
 ) -> None:
     """A receiver that has lost its lease cancels its handlers, and goes on as a new worker."""
     begun, cancelled, again = anyio.Event(), anyio.Event(), anyio.Event()
-    receiver = receiver_at(database)
+    receiver, leases = receiver_at(database), list[Any]()
 
     @receiver.on("conversation:message")
     async def handle(received: Received[Any]) -> None:
+        leases.append(TASK_LEASE.get())
+        assert 0 < leases[-1].left < inf
         if received.attempt > 1:
             again.set()
             return
@@ -552,5 +577,6 @@ async def test_a_lost_lease_cancels_the_handlers(
         )
         with anyio.fail_after(PATIENCE):
             await again.wait()
+    assert [lease.left for lease in leases] == [-inf, inf]  # lost, and handled
     [text] = [text for text in caplog.messages if "void here" in text]
     assert text.startswith("1 events under way")

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import httpx
@@ -42,6 +43,7 @@ from sunshine_async import (
     Retry,
     SunshineClient,
 )
+from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.sunshine.once import MARK
 from sunshine_async.webhooks import (
     ConversationMessage,
@@ -648,6 +650,32 @@ async def test_deliveries_at_the_shutdown_are_written_or_refused(path: Path) -> 
         assert written == [True]
         assert not await dispatcher.put([raw])
         assert counts(inbox) == {EventState.WAITING: 1}
+
+
+class _Noting(SQLiteInbox):
+    """An inbox that notes for how long ids are kept."""
+
+    kept: ClassVar[list[float]] = []
+
+    def exchange(self, *arguments: Any, **times: float) -> Any:
+        self.kept.append(times["keep"])
+        return super().exchange(*arguments, **times)
+
+
+async def test_the_clock_of_the_machine_is_set_forward(path: Path) -> None:
+    """After a step of the clock the inbox forgets no id that only looks old."""
+    now = CLOCK.now
+    with closing(_Noting(path)) as inbox:
+        dispatcher = Dispatcher(
+            inbox, lambda stored: anyio.sleep_forever(), HandlingRules(1, 60.0, 9.0, AT_ONCE)
+        )
+        await dispatcher.close()
+        CLOCK.now = lambda: now() - 7200
+        try:
+            await dispatcher.close()
+        finally:
+            CLOCK.now = now
+    assert inbox.kept == [9.0, inf]
 
 
 async def test_own_and_standby_events_are_skipped(path: Path) -> None:
