@@ -1,10 +1,15 @@
 """Real files and odd options from the command line: messages whose options and commands can be pasted."""
 
 import ast
+import os
 import re
 import shlex
+import socket
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from support.real_files import FILES, RealFile
@@ -13,13 +18,63 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import sunshine_async
+from sunshine_async import SunshineError
 from sunshine_async.cli.app import app
-from sunshine_async.cli.files import digest_of
+from sunshine_async.cli.files import OutputTarget, digest_of
+from sunshine_async.emulator import Emulator
+from sunshine_async.journal import Journal, SourceRow, copy_journal
+from sunshine_async.journal.file import make_private
+from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
 
 CRM = "Contact ID,First Name,E-Mail,Fax,Fax,,Owner's note\nc1,Jane,j@x.org,1,2,3,x\n"
 MENTIONED = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
 OTHERS = {"help", "preload", "port", "log-level", "no-access-log"}
 """Options of other programs, named in texts."""
+
+
+def record(path: Path) -> None:
+    """Begin a recording, and end: the port is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        arguments = ["webhooks", "listen", "--record", str(path), "--port"]
+        secret = {"SUNSHINE_WEBHOOK_SECRET": "secret"}
+        CliRunner().invoke(app, [*arguments, str(taken.getsockname()[1])], env=secret)
+
+
+def keep_rows(path: Path) -> None:
+    """Write a row to a journal; the rows of a journal that was killed are in a second file."""
+    with closing(Journal(path)) as journal:
+        journal.add([SourceRow(1, "jane@example.org", b"1")])
+        assert modes(path.parent) == {0o600}
+
+
+def write_result(path: Path) -> None:
+    """Write a file such as failed.csv or a report, over an existing file too."""
+    with OutputTarget(path, force=True).open() as write:
+        write("jane@example.org")
+
+
+def copy_rows(path: Path) -> None:
+    """Copy a journal to a new file."""
+    path.unlink(missing_ok=True)
+    source = path.with_name("source.sqlite")
+    keep_rows(source)
+    copy_journal(source, path)
+
+
+WRITERS: Final[Mapping[str, Callable[[Path], object]]] = {
+    "copy": copy_rows,
+    "inbox": lambda path: SQLiteInbox(path).close(),
+    "journal": keep_rows,
+    "recording": record,
+    "result": write_result,
+    "state": lambda path: Emulator(state=path).close(),
+}
+"""All that writes personal data into a file, by the kind of file."""
+
+
+def modes(folder: Path) -> set[int]:
+    """Return the modes of the files in a folder."""
+    return {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
 
 
 def call(*arguments: object) -> Result:
@@ -139,3 +194,50 @@ def test_a_bad_value_of_other_commands() -> None:
 def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
     """A file that has gone in the meantime is no error of its own."""
     assert digest_of(tmp_path / "gone.csv") is None
+
+
+@pytest.mark.parametrize("before", [None, 0o644, 0o660, 0o666])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_personal_data_is_for_the_owner_alone(
+    kind: str, before: int | None, tmp_path: Path
+) -> None:
+    """A file that gets personal data is readable by the owner alone, from the first write on.
+
+    The file may be new, or may have been there with any mode.
+    """
+    path = tmp_path / "file"
+    usual = os.umask(0)
+    try:
+        if before is not None:
+            path.touch()
+            path.chmod(before)
+        WRITERS[kind](path)
+    finally:
+        os.umask(usual)
+    assert modes(tmp_path) == {0o600}
+
+
+def test_a_file_that_is_refused_keeps_its_mode(tmp_path: Path) -> None:
+    """A file of another kind isn't taken for personal data: mode and content stay."""
+    path = tmp_path / "users.csv"
+    path.write_text(CRM)
+    path.chmod(0o644)
+    for kind in ("inbox", "journal", "state"):
+        with pytest.raises(SunshineError):
+            WRITERS[kind](path)
+    assert (path.read_text(), modes(tmp_path)) == (CRM, {0o644})
+
+
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="needs Linux")
+def test_a_mode_that_cannot_be_changed_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the system keeps the mode of a file, a warning says that others may read the file."""
+    make_private(Path("/proc/self/comm"))
+    assert "others may read /proc/self/comm, which has personal data: " in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "no/such/file"])
+def test_the_mode_of_a_device_stays(path: str) -> None:
+    """A device, a pipe and a missing file have no mode to change."""
+    before = Path("/dev/null").stat().st_mode
+    make_private(Path(path))
+    assert Path("/dev/null").stat().st_mode == before
