@@ -1,6 +1,7 @@
 """Real files and odd options from the command line: messages whose options and commands can be pasted."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from sunshine_async import SunshineError
 from sunshine_async.cli.app import app
 from sunshine_async.cli.files import OutputTarget, digest_of
 from sunshine_async.emulator import Emulator
+from sunshine_async.jobs import SERVICES, Mode
 from sunshine_async.journal import Journal, SourceRow, copy_journal
 from sunshine_async.journal.file import make_private
 from sunshine_async.webhooks.sqlite_inbox import SQLiteInbox
@@ -30,6 +32,18 @@ CRM = "Contact ID,First Name,E-Mail,Fax,Fax,,Owner's note\nc1,Jane,j@x.org,1,2,3
 MENTIONED = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
 OTHERS = {"help", "preload", "port", "log-level", "no-access-log"}
 """Options of other programs, named in texts."""
+
+IMPORTS: Final = [(name, mode) for name, service in SERVICES.items() for mode in service.tasks]
+CELLS: Final[Mapping[str, str]] = {
+    "": "", "Contact ID": "c1", "E-Mail": "jane@example.org", "Fax": "+4930123", "First Name": "Jane",
+    "Notes": "n", "conversationId": "c", "externalId": "e1", "text": "Hello", "userId": "u1",
+    "id": "5d8cff3c-d55b-0400-1092-8b5b00000000",
+}  # fmt: skip
+"""A cell of each column."""
+HEADERS: Final = (
+    "Fax", "Fax,Notes", "Contact ID,First Name,E-Mail,Fax", "E-Mail,Fax", "externalId,Fax",
+    "userId,Fax", "id,Fax", "text,Fax", "conversationId,text,Fax", "conversationId,text,", "First Name",
+)  # fmt: skip
 
 
 def record(path: Path) -> None:
@@ -124,6 +138,51 @@ def test_commands_in_messages_can_be_pasted(file: RealFile, tmp_path: Path) -> N
     assert "The whole command: " not in result.stderr
     if result.exit_code == 2:
         assert file.refused in result.stderr
+
+
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize(("service", "mode"), IMPORTS)
+def test_the_advice_fits_the_mode(service: str, mode: Mode, header: str, tmp_path: Path) -> None:
+    """A suggested command reads the rows, and takes no column without a known meaning for a field.
+
+    Where a column is missing that each row needs, the message names the need and has no command.
+    """
+    path = tmp_path / "users.csv"
+    path.write_text(f"{header}\n" + ",".join(CELLS[name] for name in header.split(",")) + "\n")
+    refused = call(
+        "import", path, "--service", service, "--mode", mode.value, "--dry-run", "--json"
+    )
+    if refused.exit_code != 2:
+        return
+    if "The whole command: " not in refused.stderr:
+        assert "=COLUMN" in refused.stderr
+        assert "need a column " in refused.stderr or "has no column that" in refused.stderr
+        return
+    arguments = whole_command(refused)
+    assert not [one for one in arguments if one.endswith(("=Fax", "=Notes"))]
+    assert json.loads(call(*arguments).stdout)["bad"] == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "header", "said"),
+    [
+        ("create", "Fax,Notes", "that is read\nMap or skip each column, with the name"),
+        ("create", "Fax,Notes", "for COLUMN, for example: --map externalId=COLUMN --only-mapped\n"),
+        ("upsert", "E-Mail,Fax", "that says which user: externalId\n"),
+        ("update", "E-Mail,Fax", "example: --map id=COLUMN --map profile.email=E-Mail --only-mapped\n"),
+        ("message", "externalId,Fax", "with text\n"),
+        ("create", "externalId,Fax", "for example: --skip Fax\nKeep a column under a name"),
+        ("create", "Contact ID,Fax", "of your own: --map metadata.note=Fax\n"),
+        ("upsert", "profile.email", "has no column that says which user: externalId. It has: "),
+        ("message", "metadata.x", "conversationId or externalId and no column with text. It has: "),
+        ("delete", "Fax", "Name the column: --map id=COLUMN\n"),
+    ],
+)  # fmt: skip
+def test_a_missing_column_is_named(mode: str, header: str, said: str, tmp_path: Path) -> None:
+    """The message says which column the rows need, and keeps a column that nothing else takes."""
+    path = tmp_path / "users.csv"
+    path.write_text(f"{header}\n")
+    assert said in call("import", path, "--mode", mode, "--dry-run").stderr
 
 
 @pytest.mark.slow
