@@ -18,6 +18,7 @@ from attrs import frozen
 from sunshine_async import ConfigurationError
 from sunshine_async.cli.options import Status
 from sunshine_async.cli.streams import OutputError, emit
+from sunshine_async.journal.file import open_private
 from sunshine_async.rows.shape import UTF_8
 
 Write = Callable[[str], object]
@@ -55,7 +56,7 @@ class OutputTarget:
                 yield stream.write  # a pipe or a device has no content to lose
         else:
             with self.replace() as made:
-                made.touch(0o600, exist_ok=False)  # rows are personal data
+                os.close(open_private(made, os.O_EXCL | os.O_WRONLY))
                 with _text_file(made, encoding) as stream:
                     yield stream.write
 

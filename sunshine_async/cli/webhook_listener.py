@@ -16,6 +16,7 @@ from sunshine_async.cli.options import Status
 from sunshine_async.cli.streams import emit, escape_controls, json_line
 from sunshine_async.emulator.emulator import run_server
 from sunshine_async.emulator.webhook_sender import send_bodies
+from sunshine_async.journal.file import make_private, open_private
 from sunshine_async.webhooks import DixaWebhooks, SmoochWebhooks, SunshineWebhooks
 from sunshine_async.webhooks.deliveries import RawEvent, WebhookParser, inside
 
@@ -46,8 +47,10 @@ _TEXTS: Final = (
 def run_listener(service: str, secret: str, record: Path | None, port: int) -> None:
     """Listen until interrupted; append the deliveries to *record*, which only the owner can read."""
     parser = PARSERS[service](secret)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    file = None if record is None else os.open(record, flags, 0o600)
+    file = None
+    if record is not None:
+        file = open_private(record, os.O_WRONLY | os.O_APPEND)
+        make_private(record)
     try:
         run_server(Listener(service, parser, file), port=port)
     finally:

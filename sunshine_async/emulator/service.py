@@ -4,6 +4,7 @@ A service is a `UserApi`: a table of operations on the users in a store. Each pa
 a `Store`, which reports changes to the `StateFile`. The file has one line for each operation.
 """
 
+import os
 from abc import ABC, abstractmethod
 from base64 import b64decode
 from collections import Counter
@@ -19,6 +20,7 @@ from attrs import field, frozen
 from sunshine_async._calls.endpoint import Endpoint
 from sunshine_async.emulator.fields import Refusal, Schema
 from sunshine_async.errors import ConfigurationError
+from sunshine_async.journal.file import make_private, open_private
 
 Change: TypeAlias = list[Any]
 """A change of a store; in the state file the name of the store comes first."""
@@ -41,11 +43,13 @@ class StateFile:
         reason: str | None
         try:
             with ExitStack() as on_error:
-                self._file: Final = on_error.enter_context(path.open("ab+", buffering=0))
+                number = open_private(path, os.O_RDWR | os.O_APPEND)
+                self._file: Final = on_error.enter_context(os.fdopen(number, "ab+", buffering=0))
                 self._lock()
                 self._file.seek(0)
                 data = self._file.readall()
                 self.changes: Final[list[Change]] = _parse_changes(data, path)
+                make_private(path)
                 self._size = data.rfind(b"\n") + 1
                 if not self._size:
                     self.clear()

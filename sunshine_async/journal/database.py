@@ -13,7 +13,14 @@ from typing import Any, ClassVar, Final, cast
 
 from sunshine_async.errors import SunshineError
 from sunshine_async.journal import sql
-from sunshine_async.journal.file import LOCKED, SPLIT, DatabaseFile, cause_of
+from sunshine_async.journal.file import (
+    LOCKED,
+    SPLIT,
+    DatabaseFile,
+    cause_of,
+    make_private,
+    open_private,
+)
 from sunshine_async.journal.rows import SourceRow
 
 VERSION: Final = 2
@@ -124,7 +131,10 @@ class SingleProcessDatabase(DatabaseFile):
         database.execute("PRAGMA wal_autocheckpoint = 0")  # see `_checkpoint`
         database.execute("PRAGMA journal_size_limit = 0")  # size 0: all rows are moved
         database.execute("BEGIN IMMEDIATE")  # fails if an older release has the file
-        if not self._check_kind(database, may_be_new=not must_exist):
+        has_tables = self._check_kind(database, may_be_new=not must_exist)
+        for suffix in ("", "-wal", "-shm"):
+            make_private(Path(f"{self._real}{suffix}"))
+        if not has_tables:
             for statement in self.TABLES:
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {self.APPLICATION}")
@@ -340,7 +350,7 @@ def _create_empty(path: Path) -> None:
     An existing file isn't opened: to close the file would release this process's locks of the file.
     """
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        os.close(open_private(path, os.O_EXCL | os.O_RDWR))
 
 
 def _exclusive(path: Path) -> sqlite3.Connection:

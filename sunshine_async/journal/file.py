@@ -1,10 +1,15 @@
-"""A kind of SQLite file: the checks and the messages that the owner and a reader of a file share."""
+"""Files with personal data: a mode for the owner alone, and the kinds of SQLite file.
 
+A kind of SQLite file has the checks and the messages that the owner and a reader of a file share.
+"""
+
+import logging
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn
 
@@ -26,7 +31,29 @@ _CAUSES: Final[Mapping[int, str]] = {
 """Causes by SQLite's primary code of an error; a code without a cause has no message of its own."""
 POSTGRES: Final = ("postgresql:", "postgres:")
 """Beginnings of the URL of a PostgreSQL database."""
+_LOG: Final = logging.getLogger("sunshine_async")
 _URL: Final = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # Windows' drives have one letter
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open the file *path* for personal data; return the descriptor. A new file is the owner's alone."""
+    return os.open(path, flags | os.O_CREAT, 0o600)
+
+
+def make_private(path: Path) -> None:
+    """Let the owner alone read and write the plain file *path*, before personal data is added.
+
+    Where the system refuses, such as for the file of another user, a WARNING says so.
+    """
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) or not mode & 0o077:
+            return
+        try:
+            path.chmod(0o600)
+        except OSError as error:
+            reason = error.strerror
+            _LOG.warning("others may read %s, which has personal data: %s", path, reason)
 
 
 def url_refusal(name: str | Path, noun: str) -> ConfigurationError | None:

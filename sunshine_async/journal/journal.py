@@ -23,6 +23,7 @@ from sunshine_async.journal.database import (
     is_held,
     is_locked,
 )
+from sunshine_async.journal.file import open_private
 from sunshine_async.journal.job_journal import JobJournal, Statement, is_uncertain
 from sunshine_async.journal.rows import Done, SourceRow, Update
 from sunshine_async.journal.stream import Database
@@ -98,7 +99,7 @@ def copy_journal(source: Path, target: Path) -> None:
         raise FileExistsError(EEXIST, os.strerror(EEXIST), str(target))
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         copied = Path(folder, target.name)
-        copied.touch(0o600)
+        os.close(open_private(copied, os.O_WRONLY))
         if source.is_file() and not os.access(source, os.W_OK):
             source = _copy_files(source, Path(folder, "source"))
         with closing(Journal(source, must_exist=True)) as journal:
@@ -106,7 +107,7 @@ def copy_journal(source: Path, target: Path) -> None:
                 journal.copy(copied)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(target)) from None
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(open_private(target, os.O_EXCL | os.O_WRONLY))
         copied.replace(target)
 
 

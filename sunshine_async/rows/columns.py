@@ -198,6 +198,19 @@ def targets_of(shape: Shape) -> dict[str, ColumnTarget]:
     return targets if shape.body is None else targets | dict(_body_targets(shape.body))
 
 
+def needs_of(shape: Shape) -> dict[str, tuple[str, ...]]:
+    """Return the needs of each row, by description: the fields of which a row has at least one."""
+    needs: dict[str, tuple[str, ...]] = {}
+    required: tuple[Any, ...] = () if shape.body is None else attrs.fields(shape.body)
+    for field in required:
+        if field.default is attrs.NOTHING:
+            name = wire_name(field.name)
+            needs[f"with {name}"] = (name,)
+    if fields := shape.ids or shape.key:
+        needs = {f"that says which user: {' or '.join(fields)}": fields, **needs}
+    return needs
+
+
 def _body_targets(body: type, prefix: str = "") -> Iterator[tuple[str, ColumnTarget]]:
     for field in attrs.fields(body):
         kinds = members_of(field.type)

@@ -14,6 +14,7 @@ from sunshine_async.rows.columns import (
     guess_field,
     guess_name,
     known_fields,
+    needs_of,
     targets_of,
 )
 from sunshine_async.rows.shape import OUTCOME_KEY, FieldPath, ReadOptions, Shape, SourceError
@@ -131,9 +132,9 @@ def match_columns(names: Sequence[str], shape: Shape, options: ReadOptions, sour
         elif not options.only_mapped and (found is not None or shape.body is not None):
             match.refuse(index, found)
     if match.unmatched:
-        raise _unmatched(match)
-    if not match.taken or (shape.ids and not {path[0] for path in match.taken} & set(shape.ids)):
-        raise _without_id(match, shape)
+        raise _unmatched(match, shape)
+    if lacking := _lacking(shape, match, (column.name for column in match.taken.values())):
+        raise _without_column(match, lacking)
     last = max(column.index for column in match.taken.values())
     ignored = range(width, len(names)) if options.only_mapped else used
     return Header(names, (*match.taken.values(),), frozenset(ignored), max(width, last + 1))
@@ -168,11 +169,25 @@ def _check_names(match: _Matching) -> None:
             raise SourceError(message, options=options)
 
 
-def _unmatched(match: _Matching) -> SourceError:
-    """Return the error for the columns that match no field, with options for each."""
+def _lacking(
+    shape: Shape, match: _Matching, names: Iterable[str]
+) -> Sequence[tuple[str, Sequence[str]]]:
+    """Return the needs of a row that no field in *names* meets: a description, and the fields."""
+    given = {name.partition(".")[0] for name in names}
+    lacking = [
+        (text, fields) for text, fields in needs_of(shape).items() if not given.intersection(fields)
+    ]
+    return lacking or ([] if given else [("that is read", tuple(match.targets))])
+
+
+def _unmatched(match: _Matching, shape: Shape) -> SourceError:
+    """Return the error for the columns that match no field, with options for each.
+
+    There are no options if the file would still lack a column: no other column is taken for an id.
+    """
     taken = {".".join(path) for path in match.taken}
     maps: list[str] = []
-    skips: list[str] = []
+    skipped: list[int] = []
     for count, index in enumerate(match.unmatched):
         is_shown = count < _GUESSED and len(taken) < _LISTED
         guess = guess_field(match.names[index], match.targets) if is_shown else ""
@@ -180,51 +195,57 @@ def _unmatched(match: _Matching) -> SourceError:
             taken.add(guess)
             maps += ["--map", f"{guess}={match.name(index)}"]
         else:
-            skips += ["--skip", match.name(index)]
-    first = next(iter(match.unmatched))
-    if not match.taken and not maps:
-        maps, skips = ["--map", f"{next(iter(match.targets))}={match.name(first)}"], skips[2:]
-    options = (*maps, *(skips if len(skips) <= 2 * _LISTED else ["--only-mapped"]))
+            skipped.append(index)
+    lacking = _lacking(shape, match, taken)
+    skips = [word for index in skipped for word in ("--skip", match.name(index))]
+    if skips and (lacking or len(skipped) > _LISTED):
+        skips = ["--only-mapped"]
     columns = _list(match.unmatched.values())
     message = f"{match.source}: no field is known here for: {columns}"
     error = _with_delimiter(match, message)
     if error.options:
         return error
+    needed = [word for _, fields in lacking for word in ("--map", f"{fields[0]}=COLUMN")]
+    options = () if lacking else (*maps, *skips)
     keep = next((name for name, target in match.targets.items() if target.any_name), None)
-    kept = shlex.join(("--map", f"{keep}.note={match.name(first)}"))
+    kept = shlex.join(("--map", f"{keep}.note={match.name((skipped or [0])[0])}"))
+    how = ", with the name of the column for COLUMN" * bool(lacking)
     text = (
-        f"{message}\nMap or skip each column, for example: {shlex.join(options)}\n"
-        + f"Keep a column under a name of your own: {kept}\n" * bool(keep)
+        f"{message}\n"
+        + "".join(f"The rows need a column {text}\n" for text, _ in lacking)
+        + f"Map or skip each column{how}, for example: {shlex.join((*needed, *maps, *skips))}\n"
+        + f"Keep a column under a name of your own: {kept}\n" * bool(keep and skipped)
         + "Skip all columns that are neither mapped nor named as a field: --only-mapped\n"
         f"Fields: {known_fields(match.targets)}"
     )
     return SourceError(text, options=options)
 
 
-def _without_id(match: _Matching, shape: Shape) -> SourceError:
-    """Return the error for a file without a column that the rows need."""
-    wanted = shape.ids or tuple(match.targets)
+def _without_column(match: _Matching, lacking: Sequence[tuple[str, Sequence[str]]]) -> SourceError:
+    """Return the error for a file without the columns that each row needs."""
     read = {column.index for column in match.taken.values()}
     free = [
         index
         for index, name in enumerate(match.names)
         if index not in read and name.strip() and name not in OUTCOME_COLUMNS
     ]
-    guesses = (
-        ("--map", f"{guess}={match.name(index)}")
-        for index in free[:_LISTED]
-        if (guess := guess_field(match.names[index], match.targets)) in wanted
-    )
-    options = next(guesses, ())  # any other column, taken for an id, may be a stranger's
-    message = f"{match.source} has no column that is read"
-    if shape.ids:
-        message = f"{match.source} has no column that says which user: {' or '.join(shape.ids)}"
-    message += f". It has: {_list(filter(None, match.names))}"
+    guesses = {guess_field(match.names[at], match.targets): at for at in reversed(free[:_LISTED])}
+    found = [next((name for name in fields if name in guesses), None) for _, fields in lacking]
+    shown = [
+        word
+        for name, (_, fields) in zip(found, lacking, strict=True)
+        for word in (
+            "--map",
+            f"{name}={match.name(guesses[name])}" if name else f"{fields[0]}=COLUMN",
+        )
+    ]
+    missing = " and no column ".join(text for text, _ in lacking)
+    message = f"{match.source} has no column {missing}. It has: {_list(filter(None, match.names))}"
     error = _with_delimiter(match, message)
     if error.options or not free:
         return error
-    shown = shlex.join(options) or f"--map {wanted[0]}=COLUMN"
-    return SourceError(f"{message}. Name the column: {shown}", options=options)
+    options = () if None in found else shown
+    return SourceError(f"{message}. Name the column: {shlex.join(shown)}", options=options)
 
 
 def _with_delimiter(match: _Matching, message: str) -> SourceError:

@@ -82,6 +82,8 @@ class Shape:
     beside: tuple[str, ...] = ()
     phones: tuple[str, ...] = ()
     """The fields with a phone number in E.164, or with a list of such numbers."""
+    key: tuple[str, ...] = ()
+    """The fields of the body of which each row needs one."""
 
     @property
     def address(self) -> tuple[str, ...]:

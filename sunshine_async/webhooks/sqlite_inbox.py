@@ -32,7 +32,7 @@ _ROWS: Final = 50  # rows that share an INSERT take a third of the time
 
 
 class SQLiteInbox(SingleProcessDatabase):
-    """The inbox at *path*, created where the file is missing, with mode 0600.
+    """The inbox at *path*, created where the file is missing. The file gets mode 0600.
 
     Any thread may call the methods; a change is on the disk when the method returns. Events that
     were under way when the last process ended are waiting again, behind all other queues.

@@ -60,6 +60,15 @@ class TestOneOfTwoFiles:
         """Both files together have all rows, as often as the journal is opened."""
         assert [done(killed) for _ in range(3)] == [100] * 3
 
+    def test_both_become_the_owner_s(self, killed: Path) -> None:
+        """Files of any mode that a kill has left are closed to others once the journal is opened."""
+        killed.with_name("run.sqlite-lock").unlink()
+        for part in killed.parent.iterdir():
+            part.chmod(0o644)
+        with closing(Journal(killed)):
+            modes = {stat.S_IMODE(part.stat().st_mode) for part in killed.parent.iterdir()}
+        assert modes == {0o600}
+
     @pytest.mark.parametrize("rows", [0, 1, 100, MANY])
     def test_the_main_file_alone(self, journal: Journal, tmp_path: Path, rows: int) -> None:
         """The main file of a journal that is open, or was left by a kill, is refused alone."""

@@ -185,7 +185,7 @@ DIXA: Final = Service(
             recovery=lambda _: Recovery.RESEND,
         ),
         Mode.UPSERT: Task(
-            Shape(CreateEndUserInput, phones=_PHONES),
+            Shape(CreateEndUserInput, phones=_PHONES, key=("externalId", "email", "phoneNumber")),
             send=Batched(_upsert_sender),
             key=lambda entry: entry.body.external_id or entry.body.email or entry.body.phone_number,
             request=_upsert_request,

@@ -168,7 +168,7 @@ SUNSHINE: Final = Service(
             recovery=lambda _: Recovery.RESEND,
         ),
         Mode.UPSERT: Task(
-            Shape(UserCreateBody),
+            Shape(UserCreateBody, key=("externalId",)),
             send=lambda client, entry: client.users.upserted(entry.body),
             key=lambda entry: entry.body.external_id or None,
             request=_upsert_request,
