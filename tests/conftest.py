@@ -146,8 +146,9 @@ shared_database = pytest.fixture(scope="session")(_new_database)
 
 
 @pytest.fixture
-def journal_url(shared_database: str) -> str:
-    """Return the URL of a new journal in PostgreSQL."""
+def journal_url(postgres: PostgresServer, shared_database: str) -> str:
+    """Return the URL of a new journal in PostgreSQL; the server runs, whatever a test has left."""
+    postgres.start()
     return f"{shared_database}?job=job_{next(JOBS)}"
 
 

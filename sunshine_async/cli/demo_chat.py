@@ -48,6 +48,12 @@ Next, receive webhooks of your own, and send the deliveries again to your bot:
 """
 
 
+def find_port() -> int:
+    """Return a port of this machine at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 @define(eq=False)
 class BotProcess:
     """The bot in a process of its own, on a port of this machine."""
@@ -59,8 +65,7 @@ class BotProcess:
     _process: Process | None = None
 
     def __attrs_post_init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = find_port()
 
     async def start(self) -> None:
         """Start the bot."""

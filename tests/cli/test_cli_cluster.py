@@ -221,7 +221,7 @@ def test_the_import_tells_why_it_waits(
         )
 
     def work() -> None:
-        while run(show).returncode:
+        while run(show).returncode and not has_ended.is_set():
             pass
         ended.extend(map(run, (worker, show)))
         with running(forked, env, "worker", "--cluster", database):
@@ -323,7 +323,7 @@ def test_a_watched_import(call: Call, forked: Command, env: Mapping[str, str], d
     options = ("--mode", "create", "--cluster", database, "--parts", "1")
     with running(forked, env, "import", str(file), *options) as process:
         while call("job", "show", database).exit_code:
-            pass
+            assert process.poll() is None, process.communicate()
 
         def work() -> None:
             with running(forked, env, "worker", "--cluster", database):

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.servers import unused_port
 from support.size import sized
 from support.virtual import settled, until
 from typer.testing import CliRunner
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.costly
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_starts: None) -> Path:
     """Let temporary files be made where the test can look for the files."""
     monkeypatch.setattr(demo_chat, "_EMULATOR", (sys.executable, *demo_chat._EMULATOR[1:]))
+    monkeypatch.setattr(demo_chat, "find_port", unused_port)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(demo_chat.__file__).parents[2]))
     return tmp_path

@@ -1,6 +1,5 @@
 """Deliveries of webhooks: attempts, final statuses, faults, slow and missing targets, an end."""
 
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import httpx
 import pytest
 from support.emulated import call
 from support.in_process import calling
+from support.servers import unused_port
 from support.targets import Target, listening
 from support.virtual import sleep, until, virtual
 
@@ -385,9 +385,7 @@ class TestSockets:
 
     async def test_a_missing_target(self) -> None:
         """A target that nobody listens on is tried again; after `close` nothing is sent."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        emulator = prepared(f"http://127.0.0.1:{port}/", webhook_retry=0.001)
+        emulator = prepared(f"http://127.0.0.1:{unused_port()}/", webhook_retry=0.001)
         emulator.say("app", "1", "Hi")
         [delivery] = await emulator.delivered()
         assert delivery["attempts"] == ["ConnectError"] * 5

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import redis
+from support.patience import PATIENCE
 from support.redis_server import redis_server
 from support.servers import unused_port
 
 import sunshine_async
 from sunshine_async import ConfigurationError, FileAllowance, RedisAllowance
 from sunshine_async._http.fork import _renew_all
+from sunshine_async._pace import redis_allowance
 from sunshine_async._pace.lease import Lease, LeaseRequest
 from sunshine_async._pace.shared import Allowance
 from sunshine_async._pace.waiting import shared_from
@@ -29,8 +31,16 @@ def request(member: str = "a", calls: int = 10) -> Callable[[float], LeaseReques
     )
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis take its time: a slow machine breaks no promise."""
+    monkeypatch.setattr(redis_allowance, "TIMEOUT", PATIENCE)
+
+
 @pytest.fixture(params=["file", "redis"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Allowance]]:
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path, patient: None
+) -> Iterator[Callable[[], Allowance]]:
     """Give the function that opens the same store again and again, as processes do."""
     if request.param == "file":
         yield lambda: FileAllowance(tmp_path / "pace")
@@ -132,7 +142,7 @@ def test_an_old_pool_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert b"ancient" not in store.path.read_bytes().partition(b"\n")[0]
 
 
-def test_a_change_in_between_is_seen(tmp_path: Path) -> None:
+def test_a_change_in_between_is_seen(tmp_path: Path, patient: None) -> None:
     """Of two processes that change the state in Redis at once, one begins again."""
     with redis_server(tmp_path) as server:
         store, other = RedisAllowance(server.url), RedisAllowance(server.url)
@@ -147,9 +157,13 @@ def test_a_change_in_between_is_seen(tmp_path: Path) -> None:
         assert store.lease("key", make).interactive == 2
 
 
-def test_a_state_that_changes_all_the_time_is_an_error(tmp_path: Path) -> None:
+def test_a_state_that_changes_all_the_time_is_an_error(
+    tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lease ends in time, be it in an error."""
     with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        store = RedisAllowance(server.url)
+        monkeypatch.setattr(redis_allowance, "TIMEOUT", 0.2)
 
         def make(now: float) -> LeaseRequest:
             made.append(now)
@@ -158,20 +172,21 @@ def test_a_state_that_changes_all_the_time_is_an_error(tmp_path: Path) -> None:
 
         made: list[float] = []
         with pytest.raises(TimeoutError, match="changes all the time"):
-            RedisAllowance(server.url).lease("key", make)
+            store.lease("key", make)
 
 
 def test_redis_without_an_answer_is_an_error_soon(tmp_path: Path) -> None:
     """A server that is gone, or stopped, is an error within the timeout."""
     with pytest.raises(redis.ConnectionError):
         RedisAllowance(f"redis://127.0.0.1:{unused_port()}").lease("key", request())
-    with redis_server(tmp_path) as server:
+    with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         store = RedisAllowance(server.url)
         store.lease("key", request())
         server.process.send_signal(signal.SIGSTOP)
         with pytest.raises(redis.TimeoutError):
             store.lease("key", request())
         server.process.send_signal(signal.SIGCONT)
+        assert client.ping()  # and is awake
         assert store.lease("key", request()).interactive == 0
 
 

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from support.forking import INSTANT, REAL, Command
 from support.journals import opened
 from support.patience import PATIENCE
+from support.servers import unused_port
 from support.size import sized
 
 from sunshine_async.journal import State
@@ -105,7 +106,7 @@ class Process:
 
     def start(self) -> None:
         """Start it: on the port that it had, if it had one."""
-        port = self.base_url.rpartition(":")[2] or "0"
+        port = self.base_url.rpartition(":")[2] or str(unused_port())
         options = ("--port", port, "--state", str(self.state), *self.arguments)
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             [*self.command, "emulator", *options], stdout=subprocess.PIPE, text=True
@@ -180,6 +181,17 @@ def ended(process: "subprocess.Popen[str]", there: Process) -> tuple[str, str]:
         said, noted = process.communicate(timeout=PATIENCE)
         message = f"no request came for {PATIENCE:.0f} s: {said} {noted}"
         raise AssertionError(message)
+
+
+def wait_until(holds: Callable[[], bool], process: "subprocess.Popen[str]", there: Process) -> None:
+    """Return once *holds*; an error where *process* ends before, or sends nothing for long."""
+    requests, end = -1, 0.0
+    while not holds():
+        if (now := there.ledger()["requests"]) != requests:
+            requests, end = now, time.monotonic() + PATIENCE
+        assert process.poll() is None, ended(process, there)
+        assert time.monotonic() < end, f"no request came for {PATIENCE:.0f} s"
+        time.sleep(_POLL)
 
 
 @frozen

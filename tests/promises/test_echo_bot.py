@@ -8,8 +8,10 @@ from typing import Any
 import anyio
 import pytest
 from patience import settle, until
+from support.servers import unused_port
 from support.size import sized
 
+from sunshine_async.cli import demo_chat
 from sunshine_async.cli.demo_chat import start_bot
 from sunshine_async.emulator import Emulator, WebhookFaults
 
@@ -20,12 +22,15 @@ RETRY = sized(1.0, 0.5)
 
 @pytest.mark.waits
 @pytest.mark.usefixtures("instant_starts")
-async def test_each_message_is_answered_once(tmp_path: Path) -> None:
+async def test_each_message_is_answered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under kill -9, duplicates, shuffles, lost answers and failing calls each answer exists once.
 
     A delivery comes 1 to 4 times, late, with up to 20 events; 2 % of the bot's calls fail, some
     after the effect.
     """
+    monkeypatch.setattr(demo_chat, "find_port", unused_port)  # stays free while the bot is dead
     random = Random(19)
     number, users, kills = sized((5000, 300, 20), (40, 10, 1))
     emulator = Emulator(fail=0.02, seed=19, webhook_retry=RETRY, webhook_faults=FAULTS)

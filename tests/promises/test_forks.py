@@ -1,11 +1,16 @@
-"""The quick starts of the tests outlive a launcher that is killed before it has asked for a fork."""
+"""What tests start: quick starts outlive a killed launcher and lose no signal, and a port stays free."""
 
+import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from support import forked
 from support.patience import PATIENCE
+from support.servers import unused_port
 
 PARTS = {"nothing": b"", "its files": b" ", "half a request": b' {"arguments": ["-m"'}
 
@@ -24,3 +29,34 @@ def test_a_launcher_is_killed(python: str, tmp_path: Path, sent: bytes) -> None:
         [python, program], stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
     )
     assert later.stdout == "started\n"
+
+
+def test_a_signal_comes_at_any_time() -> None:
+    """A signal before the launcher knows its fork reaches the fork; one after the end has no effect."""
+    with (
+        TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as listener,
+        subprocess.Popen(["sleep", f"{PATIENCE}"]) as fork,  # noqa: S603, S607 - as on any system
+    ):
+        path = f"{folder}/socket"
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(PATIENCE)
+        command = [sys.executable, "-I", "-S", forked.__file__, path]
+        with subprocess.Popen(command) as launcher, listener.accept()[0] as parent:  # noqa: S603
+            parent.makefile("rb").readline()
+            launcher.terminate()
+            parent.sendall(b"%d\n" % fork.pid)
+            assert fork.wait(PATIENCE) == -signal.SIGTERM
+            launcher.terminate()
+            parent.sendall(b"7\n")
+            assert launcher.wait(PATIENCE) == 7
+
+
+def test_a_port_stays_free() -> None:
+    """The system gives an unused port to nobody: neither to a server nor to an outgoing connection."""
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    low, high = map(int, given.read_text().split()) if given.exists() else (32768, 65535)
+    ports = {unused_port() for _ in range(20)}
+    assert len(ports) > 15
+    assert [port for port in ports if low <= port <= high] == []

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 from attrs import evolve
-from killing import SUNSHINE, Importing, emulator, ended, judged, play
+from killing import SUNSHINE, Importing, emulator, ended, judged, play, wait_until
 from support.forking import REAL, Command
 from support.size import sized
 
@@ -71,8 +71,8 @@ def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> Non
     with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
         job = Importing(tmp_path, there.base_url, "create", rows, command=sized(REAL, forked))
         process = job.start()
-        while (before := len(there.users())) < ROWS // 4:
-            time.sleep(0.05)
+        wait_until(lambda: len(there.users()) >= ROWS // 4, process, there)
+        before = len(there.users())
         there.kill()
         time.sleep(1.0)
         there.start()
@@ -115,8 +115,7 @@ def test_interrupted(tmp_path: Path, forked: Command) -> None:
         options = ("--rate", str(rate))
         job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(number), options)
         process = job.start()
-        while len(there.users()) < begun:
-            time.sleep(0.05)
+        wait_until(lambda: len(there.users()) >= begun, process, there)
         process.send_signal(signal.SIGSTOP)  # the first job waits, however long the second takes
         other = evolve(job, command=forked)
         second = other.start()

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from attrs import evolve
-from killing import SUNSHINE, Importing, Process, emulator, ended, judged
+from killing import SUNSHINE, Importing, Process, emulator, ended, judged, wait_until
 from support.forking import Command
 from support.journals import owner_of
 from support.postgres import PostgresServer
@@ -56,8 +56,8 @@ def test_the_server_is_started_again(
         job = Importing(tmp_path, there.base_url, "create", rows, RATE, command=forked, url=url)
         process = job.start()
         for part, how, seconds in ((4, signal.SIGQUIT, 0.5), (2, signal.SIGINT, LEASE + 0.5)):
-            while (before := len(there.users())) < ROWS // part:
-                time.sleep(0.05)
+            wait_until(lambda many=ROWS // part: len(there.users()) >= many, process, there)
+            before = len(there.users())
             postgres.stop(how)
             time.sleep(seconds)
             postgres.start()
@@ -79,13 +79,13 @@ def test_a_stopped_process_sends_and_writes_nothing_more(
     with emulator(tmp_path, *CALM, command=forked) as there:
         job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS), RATE, url=url)
         first = job.start()
-        while len(there.users()) < ROWS // 4:
-            time.sleep(0.05)
+        wait_until(lambda: len(there.users()) >= ROWS // 4, first, there)
         first.send_signal(signal.SIGSTOP)
         owner, requests = owner_of(url), there.ledger()["requests"]
         second = evolve(job, command=forked).start()
-        while owner_of(url) == owner or there.ledger()["requests"] == requests:
-            time.sleep(0.05)
+        wait_until(
+            lambda: owner_of(url) != owner and there.ledger()["requests"] != requests, second, there
+        )
         if is_over:
             said, _ = ended(second, there)
             requests = there.ledger()["requests"]
@@ -107,11 +107,10 @@ def test_a_second_process_is_refused(tmp_path: Path, forked: Command, url: str) 
     """While a process has the journal another is refused, and sends nothing; SIGTERM ends in order."""
     with emulator(tmp_path, *CALM, command=forked) as there:
         rows = SUNSHINE.people(ROWS)
-        slow = sized(RATE, ("--rate", "10"))
+        slow = ("--rate", "10")
         job = Importing(tmp_path, there.base_url, "create", rows, slow, command=forked, url=url)
         first = job.start()
-        while not there.users():
-            time.sleep(0.05)
+        wait_until(lambda: bool(there.users()), first, there)
         second = job.start()
         said, noted = ended(second, there)
         first.terminate()
@@ -121,6 +120,6 @@ def test_a_second_process_is_refused(tmp_path: Path, forked: Command, url: str) 
         assert "is in use by another process" in noted
         assert "pass-word" not in noted
         assert first.returncode == 143
-        job = evolve(job, options=sized(RATE, ()))
+        job = evolve(job, options=())
         assert job.killed(0, Random(1), there)[1]["done"] == ROWS
         assert there.ledger()["requests"] == ROWS

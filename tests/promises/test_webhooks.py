@@ -3,7 +3,6 @@
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +21,7 @@ from patience import until
 from support.deliveries import HEADERS, Order, envelope, message, shuffled_deliveries
 from support.patience import PATIENCE
 from support.postgres import PostgresServer
+from support.servers import unused_port
 from support.size import sized
 
 from sunshine_async.emulator import Emulator
@@ -39,12 +39,8 @@ class Bot:
     seconds: float
     lease: float
     emulator: str | None
-    port: int = field(init=False)
+    port: int = field(factory=unused_port)
     _process: "subprocess.Popen[bytes] | None" = None
-
-    def __attrs_post_init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
 
     def start(self) -> None:
         """Start the bot."""
@@ -104,8 +100,9 @@ async def deliver_to_any(
     choose: Callable[[], Bot], client: httpx.AsyncClient, delivery: list[Any]
 ) -> None:
     """Send a delivery to a bot, again and again, until an answer is 200."""
-    while await choose().send(client, delivery) != 200:  # noqa: ASYNC110 - another process
-        await anyio.sleep(0.05)
+    with anyio.fail_after(PATIENCE):
+        while await choose().send(client, delivery) != 200:  # noqa: ASYNC110 - another process
+            await anyio.sleep(0.05)
 
 
 @contextmanager
@@ -220,7 +217,6 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
         assert Counter(what for what, _, _ in bot.log()) == {"begin": 61, "end": 61}
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_starts")
 async def test_a_database_that_is_restarted(

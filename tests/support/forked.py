@@ -6,7 +6,10 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 
 
 def is_open(number: int) -> bool:
@@ -20,6 +23,7 @@ def is_open(number: int) -> bool:
 
 def main() -> None:
     """Ask for a fork, pass signals on to it, and end as it ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # they wait until the fork is known
     files = [number for number in range(256) if is_open(number)]
     parent = socket.socket(socket.AF_UNIX)
     parent.connect(sys.argv[1])
@@ -38,15 +42,18 @@ def main() -> None:
     pid = int(answers.readline())
 
     def pass_on(number: int, _: Any) -> None:
-        os.kill(pid, number)
+        with suppress(ProcessLookupError):  # it has ended, and its status is under way
+            os.kill(pid, number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in PASSED_ON:
         signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     for number in files:
         os.close(number)  # a pipe ends with the fork
     status = int(answers.readline())
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        if -status in PASSED_ON:
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
 

@@ -116,6 +116,7 @@ class PostgresServer:
             if b"ready to accept connections" in line:
                 Thread(target=_drain, args=(log,), daemon=True).start()
                 return
+        self._process = None  # the next test tries again
         pytest.fail(b"".join(read).decode())
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:

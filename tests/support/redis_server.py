@@ -50,6 +50,7 @@ def redis_server(folder: Path, port: int | None = None) -> Iterator[RedisServer]
                 try:
                     client.ping()
                 except redis.ConnectionError:
+                    assert process.poll() is None, "redis-server has ended"
                     assert time.monotonic() < until, "redis-server doesn't listen"
                 else:
                     break

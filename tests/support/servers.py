@@ -7,12 +7,16 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import SystemRandom
 from typing import Final, Self, TypeAlias
 
 from attrs import define, field
 from support.certificates import tls
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_GIVEN_OUT: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""The ports that the system gives to servers without a wish, and to outgoing connections."""
 
 
 def answer(body: bytes = b"ok", *, status: str = "200 OK", fields: bytes = b"") -> bytes:
@@ -205,7 +209,13 @@ class Blocking:
 
 
 def unused_port() -> int:
-    """Return a port at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """Return a port at which nothing listens, and that the system gives to nobody else.
+
+    A port that the system has given out and got back may be given out again while a server that a
+    test has killed is started anew: to a server of another test, or to an outgoing connection.
+    """
+    low = int(_GIVEN_OUT.read_text().split()[0]) if _GIVEN_OUT.exists() else 32768
+    while True:
+        port = SystemRandom().randrange(10_000, max(low, 20_000))  # no seed: workers would be alike
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
