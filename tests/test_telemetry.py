@@ -19,7 +19,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from support.clients import wire_of
 from support.deliveries import SECRET as WEBHOOK_SECRET
 from support.deliveries import message, post, sender
 from support.virtual import until, virtually
@@ -144,7 +143,7 @@ def client_of(answers: Sequence[Any], *hooks: object, **options: Any) -> Sunshin
 
 def traceparents(client: SunshineClient) -> list[str | None]:
     """Return the header of each request that was sent."""
-    transport: Any = wire_of(client)._make_stack.args[0]()
+    transport: Any = client._transport.wire._make_stack.args[0]()  # type: ignore[attr-defined]
     return [request.headers.get("traceparent") for request in transport.requests]
 
 
@@ -483,7 +482,7 @@ class TestHooks:
         await client.users.get("1")
 
         assert traceparents(client) == [header]
-        transport: Any = wire_of(client)._make_stack.args[0]()
+        transport: Any = client._transport.wire._make_stack.args[0]()  # type: ignore[attr-defined]
         assert transport.requests[0].headers["Authorization"].startswith("Basic a2V5LWlkLTc6")
         assert "X-Evil" not in transport.requests[0].headers
 

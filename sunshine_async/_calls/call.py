@@ -10,6 +10,7 @@ import anyio
 
 from sunshine_async._calls.context import LOG, log_attempt, raise_unsent, report_pace
 from sunshine_async._calls.decisions import NO_SIGN, CallState
+from sunshine_async._calls.fence import TASK_LEASE, FencedWire
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, Replay
 from sunshine_async._http.failures import CallerBody, strip_frames
 from sunshine_async._http.messages import (
@@ -172,7 +173,10 @@ class OneCall(CallState):
             headers = observer.start_attempt(
                 headers, attempt=self.attempts, waited=waited, is_probe=self.is_probing
             )
-        return context.wire.send(request, headers, limits, progress)
+        wire, lease = context.wire, TASK_LEASE.get()
+        if lease is not None:
+            wire = FencedWire(wire, lease)
+        return wire.send(request, headers, limits, progress)
 
     def _abandon(
         self, sending: Sending | None, error: BaseException, handled: BaseException | None

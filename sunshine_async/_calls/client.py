@@ -10,7 +10,6 @@ from attrs import asdict, evolve, field, frozen
 
 from sunshine_async._calls.context import CallStats
 from sunshine_async._calls.endpoint import Endpoint, Json, query_text, segment, undeclared_endpoint
-from sunshine_async._calls.fence import TASK_LEASE, FencedWire
 from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._calls.transport import Transport
 from sunshine_async._codec.model import UNSET
@@ -174,7 +173,7 @@ class Client:
             join_pool(pace, self.base_url, auth.identity())
         read, nobody = self.probe
         return Transport(
-            FencedWire(wire, TASK_LEASE.get),
+            wire,
             auth,
             options.retry,
             pace,

@@ -8,7 +8,6 @@ right before the first byte of each attempt.
 The lease is that of a job's journal, or that of the running task: `TASK_LEASE`.
 """
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
@@ -92,7 +91,7 @@ class _FencedProgress(SendProgress):
 
 
 class FencedWire:
-    """Sends through *wire* while the lease that *lease_of* returns is valid; without a lease, always.
+    """Sends through *wire* while *lease* is valid.
 
     - While the lease has ended, and may be renewed, a request waits, within the total time limit.
     - *patient*: such a wait doesn't count, since the lease is lost for good after some time.
@@ -102,13 +101,13 @@ class FencedWire:
     def __init__(
         self,
         wire: Wire,
-        lease_of: Callable[[], WorkLease | None],
+        lease: WorkLease,
         *,
         patient: bool = False,
         lost: str = _LOST,
     ) -> None:
         self.wire: Final = wire
-        self._lease_of: Final = lease_of
+        self._lease: Final = lease
         self._patient: Final = patient
         self._lost: Final = lost
 
@@ -121,21 +120,19 @@ class FencedWire:
           renewal the request waits again. The total time limit holds for all such waits together.
         - A request that has left is never sent again here, whatever ends the wait for the answer.
         """
-        lease = self._lease_of()
-        if lease is None or lease.left == inf:
+        if self._lease.left == inf:
             return self.wire.send(request, headers, timeout, progress)
-        return self._send(lease, request, headers, timeout, progress)
+        return self._send(request, headers, timeout, progress)
 
     async def _send(
         self,
-        lease: WorkLease,
         request: Request,
         headers: Headers,
         timeout: Timeout,
         progress: SendProgress,
     ) -> Response | Failure:
         rest = inf if timeout.total is None else timeout.total
-        while (left := lease.left) > -inf:
+        while (left := self._lease.left) > -inf:
             began = anyio.current_time()
             if left <= 0 and (self._patient or rest > 0):
                 await CLOCK.sleep(_POLL)
@@ -144,7 +141,7 @@ class FencedWire:
             if rest <= 0:
                 return _NO_CONNECTION if left > 0 else _NOT_RENEWED
             scope = anyio.CancelScope(deadline=began + left)
-            attempt = _FencedProgress(progress, scope, lease)
+            attempt = _FencedProgress(progress, scope, self._lease)
             with scope:
                 if not scope.cancel_called:  # else a wire may send before the cancellation comes
                     limits = timeout.cap(rest)

@@ -286,6 +286,4 @@ def fenced(client: C, lease: JournalLease | None) -> C:
     """Return a view of *client* that sends only while *lease* is valid; *client* without a lease."""
     if lease is None:
         return client
-    return client.with_wire(
-        lambda wire: FencedWire(wire, lambda: lease, patient=True, lost=_LEASE_LOST)
-    )
+    return client.with_wire(lambda wire: FencedWire(wire, lease, patient=True, lost=_LEASE_LOST))

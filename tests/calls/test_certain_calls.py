@@ -15,7 +15,7 @@ import anyio
 import httpx
 import pytest
 from attrs import evolve
-from support.clients import KEY, scripted, wire_of
+from support.clients import KEY, scripted
 from support.servers import answer, answering, serving
 from support.size import sized
 from support.virtual import sleep, virtually
@@ -579,7 +579,7 @@ async def test_both_wires_read_retry_after(
             "app", auth=KEY, base_url=server.url, retry=retry, pace=Pace(), **options
         ) as client:
             if by_socket:
-                wire = wire_of(client)
+                wire = client._transport.wire
                 assert isinstance(wire, WireSelector)
                 client._bind(evolve(client._transport, wire=wire.socket_wire))
             with pytest.raises(RateLimitError) as caught:

@@ -93,7 +93,7 @@ async def send_by(
     """Send a request by *wire* while *lease* is valid; an attempt before was sent, and refused."""
     request, progress = Request("POST", "/"), SendProgress()
     progress.started = True
-    fence = FencedWire(wire, lambda: lease, patient=patient)
+    fence = FencedWire(wire, lease, patient=patient)
     return await fence.send(request, {}, timeout=timeout, progress=progress)
 
 
@@ -163,7 +163,7 @@ async def test_a_lease_that_ends_before_the_sending() -> None:
     """A request whose lease ends right before the sending waits, and is sent once."""
     client, transport = scripted(USER, USER)
     lease = ScriptedLease([1.0, 1e-9, -0.001])
-    view = client.with_wire(lambda wire: FencedWire(wire, lambda: lease))
+    view = client.with_wire(lambda wire: FencedWire(wire, lease))
     assert (await view.users.get("1")).id == "1"
     assert lease.seen[1:4] == [1e-9, -0.001, 60.0]
     assert len(transport.requests) == 1
@@ -190,7 +190,7 @@ async def test_a_stopped_process() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, wire)
             await until(lambda: len(server.requests) == 1)
-            tasks.start_soon(call, FencedWire(wire, lambda: lease))
+            tasks.start_soon(call, FencedWire(wire, lease))
             await until(lambda: bool(pool_of(wire)._queue))
             [connection] = pool_of(wire)._connections
             lease.remaining = -1.0
@@ -305,6 +305,6 @@ async def test_the_start_is_looked_at(*, allowed: bool, left: float, may_start: 
         return Response(200, {}, b"")
 
     lease, progress = ScriptedLease([]), Progress()
-    fence = FencedWire(SteppedWire(step), lambda: lease)
+    fence = FencedWire(SteppedWire(step), lease)
     assert isinstance(await fence.send(Request("POST", "/"), {}, AMPLE, progress), Response)
     assert progress.started

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from support.clients import wire_of
 from support.patience import PATIENCE
 from support.virtual import until
 
@@ -100,7 +99,7 @@ class TestChoosing:
             async with client:
                 await client.users.get("1")
 
-            wire = wire_of(client)
+            wire = client._transport.wire
             assert isinstance(wire, WireSelector)
             assert isinstance(wire.socket_wire, SocketWire)
             assert b"accept: */*" not in heard[0].lower()
@@ -121,7 +120,7 @@ class TestChoosing:
             assert not in_asyncio_task()
             async with Emulator().serve() as url, client_of(url) as client:
                 await client.users.create(UserCreateBody())
-                wire = wire_of(client)
+                wire = client._transport.wire
                 assert isinstance(wire, WireSelector)
                 assert "socket_wire" not in vars(wire)
 
@@ -150,7 +149,7 @@ class TestChoosing:
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
         client = SunshineClient("app", auth=AUTH, base_url=base_url, proxy=proxy)
 
-        assert isinstance(wire_of(client), WireSelector if own else HttpxWire)
+        assert isinstance(client._transport.wire, WireSelector if own else HttpxWire)
 
 
 class TestTheSame:

@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from support.clients import wire_of
 from support.frames import chain, frames, leaks
 from support.servers import Peer, Script, serving, silent
 
@@ -236,7 +235,7 @@ def by_socket(script: Script, **options: Any) -> Callable[[], AbstractAsyncConte
         async with serving(script) as server:
             auth = BasicAuth("key-id", SECRET)
             client = SunshineClient("app", auth=auth, base_url=server.url, **options)
-            wire = wire_of(client)
+            wire = client._transport.wire
             assert isinstance(wire, WireSelector)
             object.__setattr__(client._transport, "wire", wire.socket_wire)
             async with client:
@@ -477,7 +476,7 @@ async def test_an_error_of_an_images_source_shows_the_source_only(way: str, numb
             options["transport"] = Broken() if way == "a transport" else httpx.AsyncHTTPTransport()
         client = SmoochClient("app", **options)
         if way == "our sockets":
-            wire = wire_of(client)
+            wire = client._transport.wire
             assert isinstance(wire, WireSelector)
             object.__setattr__(client._transport, "wire", wire.socket_wire)
         async with client:

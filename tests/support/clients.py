@@ -3,8 +3,6 @@
 from typing import Any, Final
 
 from sunshine_async import BasicAuth, DixaClient, Pace, SmoochClient, SunshineClient
-from sunshine_async._calls.client import Client
-from sunshine_async._calls.fence import FencedWire
 from sunshine_async.auth import ApiToken
 from sunshine_async.emulator import Emulator
 from sunshine_async.testing import Answer, ScriptedTransport
@@ -31,13 +29,6 @@ def dixa(transport: Any, **options: Any) -> DixaClient:
 def dixa_on(emulator: Emulator, **options: Any) -> DixaClient:
     """Return a client of *emulator*, in process and without a rate."""
     return dixa(**{"transport": emulator.transport(), **options})
-
-
-def wire_of(client: Client) -> Any:
-    """Return the wire of *client*, behind the fence."""
-    fence = client._transport.wire
-    assert isinstance(fence, FencedWire)
-    return fence.wire
 
 
 def scripted(
