@@ -20,6 +20,7 @@ from sunshine_async._http.messages import (
     Sending,
     SendProgress,
     Timeout,
+    Wire,
 )
 from sunshine_async._pace import Lane
 from sunshine_async._pace.waiting import acquire_slot
@@ -173,8 +174,8 @@ class OneCall(CallState):
             headers = observer.start_attempt(
                 headers, attempt=self.attempts, waited=waited, is_probe=self.is_probing
             )
-        wire, lease = context.wire, TASK_LEASE.get()
-        if lease is not None:
+        wire: Wire = context.wire
+        if (lease := TASK_LEASE.get()) is not None:
             wire = FencedWire(wire, lease)
         return wire.send(request, headers, limits, progress)
 
