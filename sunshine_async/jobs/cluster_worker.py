@@ -6,6 +6,7 @@ engine, Procrastinate. `PartRunner` runs the job of a part.
 
 import platform
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -95,8 +96,8 @@ class ClusterWorker:
     def stop(self) -> float:
         """Take no more parts; let the calls of the running part end, and give back the part.
 
-        Return the seconds after which the worker has ended, unless the database is stuck. While the
-        database is away, the part goes to other workers like that of a killed worker.
+        Return the seconds after which the worker has ended, unless the database is stuck: end the
+        process then. Without the database the part goes to others like that of a killed worker.
         """
         self.stopped = True
         self.cluster.connector.leave()
@@ -131,8 +132,9 @@ class ClusterWorker:
         self._name = f"part {index + 1} of {plan.part.count} of {Path(plan.source).name}"
         place = journal_of(self.cluster.place, number, index)
         try:
-            journal = await to_thread.run_sync(open_journal, place)
-        except JournalInUseError:  # another worker has the part
+            take = partial(open_journal, place, may_wait=lambda: not self.stopped)
+            journal = await to_thread.run_sync(take)
+        except JournalInUseError:  # another worker has the part, or the worker was stopped
             reason = "the journal is in use by another process"
             await self._pass_on(reason)
             return reason

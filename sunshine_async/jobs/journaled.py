@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self, cast
 
 import orjson
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, from_thread, to_thread
 from anyio.abc import TaskGroup
 
 from sunshine_async import bulk
@@ -375,12 +375,18 @@ def open_job(
     return open_with_options(place, client, service, mode, options)
 
 
+def _is_wanted() -> bool:
+    """Return True; in a thread of a task that was cancelled, raise the cancellation."""
+    from_thread.check_cancelled()
+    return True
+
+
 @asynccontextmanager
 async def open_with_options(
     place: Place, client: Client, service: Service, mode: Mode, options: JobOptions
 ) -> AsyncGenerator[JournaledJob]:
     """Open the journal at *place* as `open_job` does, with *options* as a value."""
-    journal = await to_thread.run_sync(open_journal, place)
+    journal = await to_thread.run_sync(partial(open_journal, place, may_wait=_is_wanted))
     try:
         yield await JournaledJob.make(journal, client, service, mode, options)
     finally:

@@ -6,6 +6,7 @@ the query of the URL is the length of the owner's lease in seconds (10 by defaul
 the next process waits for the journal. A pooler between process and server must be in session mode.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -38,16 +39,20 @@ def place_of(name: str | Path) -> "Place | ConfigurationError":
     return ConfigurationError(place) if isinstance(place, str) else place
 
 
-def open_journal(place: Place, *, must_exist: bool = False) -> JobJournal:
+def open_journal(
+    place: Place, *, must_exist: bool = False, may_wait: Callable[[], bool] = lambda: True
+) -> JobJournal:
     """Open the journal at *place*, created if missing unless *must_exist* is set.
 
-    Raise `JournalError` for a journal that can't be used, or is in use by another process.
+    Raise `JournalError` for a journal that can't be used, or is in use by another process. The wait
+    for the lease of a killed owner ends once *may_wait*, which is asked again and again, returns
+    False or raises an error.
     """
     if isinstance(place, str | Path):
         return Journal(place, must_exist=must_exist)
     from sunshine_async.journal.postgres_journal import PostgresJournal  # noqa: PLC0415
 
-    return PostgresJournal(place, must_exist=must_exist)
+    return PostgresJournal(place, must_exist=must_exist, may_wait=may_wait)
 
 
 def open_reader(place: Place) -> "JournalReader | PostgresReader":

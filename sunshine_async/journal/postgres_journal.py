@@ -152,8 +152,8 @@ class _Owner(NamedTuple):
 class PostgresJournal(_Queries, JobJournal):
     """The journal at *place*, created where the schema is missing, unless *must_exist* is set.
 
-    The constructor waits for the end of the lease of an owner that was killed, and raises
-    `JournalError` if another process has the journal. While the server is away a method waits,
+    The constructor waits for the end of the lease of an owner that was killed, as long as *may_wait*
+    returns True, and raises `JournalError` if another process has the journal. While the server is away a method waits,
     two minutes at most, and then raises `JournalAwayError`. After the loss of the lease, and after
     a fork, methods raise `JournalError`.
     """
@@ -162,13 +162,19 @@ class PostgresJournal(_Queries, JobJournal):
     patience: ClassVar[float] = PATIENCE
     """Seconds to wait for a server that is away."""
 
-    def __init__(self, place: PostgresPlace, *, must_exist: bool = False) -> None:
+    def __init__(
+        self,
+        place: PostgresPlace,
+        *,
+        must_exist: bool = False,
+        may_wait: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(place)
         self._owner: Final = {"token": randbits(62), "lease": place.lease}
         self._application = _APPLICATION.format(self._owner["token"])
         self._renewing: psycopg.Connection[Any] | None = None
         try:
-            since = self._take(must_exist=must_exist)
+            since = self._take(must_exist=must_exist, may_wait=may_wait)
         except BaseException:
             self._disconnect()
             raise
@@ -193,7 +199,7 @@ class PostgresJournal(_Queries, JobJournal):
         if self._renewing is not None:
             self._renewing.close()
 
-    def _take(self, *, must_exist: bool) -> float:
+    def _take(self, *, must_exist: bool, may_wait: Callable[[], bool]) -> float:
         """Become the owner; return the time since which the lease counts.
 
         The lease of another owner has ended if nobody renewed the lease for its whole length, on
@@ -216,7 +222,7 @@ class PostgresJournal(_Queries, JobJournal):
                 return since
             if seen is None:
                 seen, first_look = owner, now()
-            if seen != owner:
+            if seen != owner or not may_wait():
                 self._fail(sql.ERROR_REASONS["locked"], JournalInUseError)
             time.sleep(min(_POLL, owner.lease))
 

@@ -45,6 +45,7 @@ from sunshine_async.jobs.options import Duplicates
 from sunshine_async.journal import database as databases
 from sunshine_async.journal import open_journal
 from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
+from sunshine_async.journal.postgres_journal import PostgresJournal
 
 ROWS = sized(600, 60)
 REFUSE_RETURNS = """CREATE SEQUENCE returns;
@@ -234,6 +235,30 @@ async def test_a_part_that_another_worker_has_is_tried_again(
             await to_thread.run_sync(journal.close)
             async for _ in cluster.watch(number):
                 pass
+    assert effects(emulator, "sunshine") == {"create": 9}
+
+
+@pytest.mark.slow
+async def test_a_worker_that_waits_for_a_killed_owner_is_stopped(
+    cluster: Cluster, emulator: Emulator, file: Path
+) -> None:
+    """A worker that waits for the lease of a killed worker gives back the part at the stop."""
+    write(file, people(9))
+    place = journal_of(evolve(cluster.place, lease=10 * PATIENCE), 1, 0)
+    journal = await to_thread.run_sync(PostgresJournal, place)
+    journal._lease.end()
+    async with working(cluster.place, emulator.transport()) as ([worker], notes):
+        await cluster.submit(plan_of(file, into=1))
+        while not await rows_in(cluster, "SELECT 1 FROM procrastinate_jobs WHERE status = 'doing'"):
+            pass
+        worker.stop()
+    [left] = notes
+    assert "is in use by another process" in left
+    assert await rows_in(cluster, "SELECT 1 FROM procrastinate_jobs WHERE status = 'todo'")
+    await to_thread.run_sync(journal.close)
+    async with working(cluster.place, emulator.transport()):
+        async for _ in cluster.watch(1):
+            pass
     assert effects(emulator, "sunshine") == {"create": 9}
 
 

@@ -1,16 +1,17 @@
 """A job that has lost its journal to another process: nothing more is sent, and the job says so."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 
 import anyio
 import httpx
 import pytest
+from anyio import to_thread
 from attrs import define, field
 from support.certificates import tls
 from support.clients import scripted, sunshine
-from support.journals import effects, end_ownership, run_with_journal
+from support.journals import effects, end_ownership, owner_of, run_with_journal
 from support.patience import PATIENCE as AT_MOST
 from support.postgres import PostgresServer
 from support.servers import Peer, serving
@@ -21,8 +22,10 @@ from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Ending, JournaledJob, Mode
 from sunshine_async.jobs.recovery import fenced
 from sunshine_async.jobs.report import Cause
-from sunshine_async.journal import JournalLease
+from sunshine_async.journal import JournalLease, place_of
 from sunshine_async.journal.lease import PATIENCE, now
+from sunshine_async.journal.postgres_database import PostgresPlace
+from sunshine_async.journal.postgres_journal import PostgresJournal
 
 instantly = pytest.mark.usefixtures("instant_waits")
 
@@ -145,6 +148,28 @@ async def test_a_job_without_its_journal_gives_up(emulator: Emulator, journal_ur
         again = await run_with_journal(client, SUNSHINE, journal_url, rows, Mode.CREATE)
     assert (again.ending, again.done) == (Ending.ALL, len(rows))
     assert effects(emulator, "sunshine") == {"create": len(rows)}
+
+
+@pytest.mark.slow
+async def test_a_wait_for_a_killed_owner_is_cancelled(journal_url: str) -> None:
+    """A job that waits for the lease of a killed process ends with its task."""
+    place = place_of(f"{journal_url}&lease=100")
+    assert isinstance(place, PostgresPlace)
+    looks = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%journal%'"
+    journal = await to_thread.run_sync(PostgresJournal, place)
+    with closing(journal):
+        journal._lease.end()
+        before = owner_of(journal_url, looks)
+        async with sunshine(None) as client, anyio.create_task_group() as tasks:
+
+            async def wait() -> None:
+                async with jobs.open(journal_url, client, SUNSHINE, Mode.CREATE):
+                    raise AssertionError
+
+            tasks.start_soon(wait)
+            await until(lambda: owner_of(journal_url, looks) != before)
+            tasks.cancel_scope.cancel()
+    assert tasks.cancel_scope.cancelled_caught
 
 
 def stopped(job: JournaledJob) -> None:
