@@ -24,6 +24,12 @@ ITEMS: Final = "reading the items"
 _PASSES: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """Exceptions that end a run: raised as themselves, never an outcome."""
 
+_LEFT_OPEN: Final = (
+    "a call or an iterator has left a cancel scope open in its task: a fail_after(), a move_on_after() "
+    "or a task group without an end, often in an async generator that is not read to the end. Open "
+    "each with `with`, and such a generator with `async with contextlib.aclosing(generator)`"
+)
+
 
 class AbortedError(SunshineError):
     """A call, or reading the items, was aborted by an exception that is no `Exception`.
@@ -134,22 +140,29 @@ async def background_tasks() -> AsyncGenerator[BackgroundTasks]:
     """Give a block a task group without exception groups; cancel the tasks at the end of the block.
 
     An exception of the block, or of a task, is raised as itself. Raise `AbortedError` where foreign
-    code has cancelled a task before the first step.
+    code has cancelled a task before the first step, or has left a cancel scope open in a task.
     """
     own: BaseException | None = None
     group = anyio.create_task_group()
     tasks = BackgroundTasks(group)
-    async with group:
-        try:
-            yield tasks
-        except get_cancelled_exc_class() as error:
-            own = error
-            if group.cancel_scope.cancel_called and tasks.failure is None:
-                tasks.failure = AbortedError("the tasks of the run were cancelled by other code")
-            raise  # the group may swallow a foreign cancellation: so it is raised once more below
-        except BaseException as error:  # noqa: BLE001 - raised below, when all tasks have ended
-            own = error
-        group.cancel_scope.cancel()
+    try:
+        async with group:
+            try:
+                yield tasks
+            except get_cancelled_exc_class() as error:
+                own = error
+                if group.cancel_scope.cancel_called and tasks.failure is None:
+                    tasks.failure = AbortedError(
+                        "the tasks of the run were cancelled by other code"
+                    )
+                raise  # the group may swallow a foreign cancellation: so it is raised once more below
+            except BaseException as error:  # noqa: BLE001 - raised below, when all tasks have ended
+                own = error
+            group.cancel_scope.cancel()
+    except ExceptionGroup as errors:  # `BackgroundTasks` lets no error pass: anyio's own
+        if own is None or isinstance(own, (get_cancelled_exc_class(), AbortedError)):
+            tasks.failure = AbortedError(_LEFT_OPEN)
+            tasks.failure.__cause__ = errors
     own = tasks.failure or own
     if own is not None:
         raise own

@@ -166,7 +166,7 @@ class Apps:
         The id must be given, also for the client's own app. A resent delete that finds no app is
         done.
         """
-        await self._transport.call(DELETE, path=_path(app_id))
+        await self._transport.call(DELETE, path={"app_id": app_id})
 
 
 def _path(app_id: str | None) -> Mapping[str, str]:

@@ -1,6 +1,5 @@
 """API keys of a custom integration: operations and models."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from attrs import field, frozen
@@ -78,13 +77,12 @@ class IntegrationKeys:
 
     async def get(self, integration_id: str, key_id: str) -> ApiKey:
         """Return a key (GetCustomIntegrationKey)."""
-        return await self._transport.call(GET, path=_path(integration_id, key_id))
+        return await self._transport.call(GET, path={**_path(integration_id), "key_id": key_id})
 
     async def delete(self, integration_id: str, key_id: str) -> None:
         """Delete a key; a resent delete that finds no key is done (DeleteCustomIntegrationKey)."""
-        await self._transport.call(DELETE, path=_path(integration_id, key_id))
+        await self._transport.call(DELETE, path={**_path(integration_id), "key_id": key_id})
 
 
-def _path(integration_id: str, key_id: str | None = None) -> Mapping[str, str]:
-    path = {"integration_id": integration_id}
-    return path if key_id is None else {**path, "key_id": key_id}
+def _path(integration_id: str) -> dict[str, str]:
+    return {"integration_id": integration_id}

@@ -125,6 +125,7 @@ class Integrations:
         Not sent again once the service may have acted: that could make two integrations.
         `ValueError` before anything is sent if a field is missing that the type needs.
         """
+        CREATE.check_body(body)
         if missing := missing_fields(body):
             message = f"{type(body).__name__} needs {', '.join(missing)}"
             raise ValueError(message)

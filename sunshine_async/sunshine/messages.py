@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from attrs import evolve, field, frozen
 
@@ -18,13 +18,7 @@ from sunshine_async._codec import holds, unstructure
 from sunshine_async._codec.model import UNSET, Unset
 from sunshine_async.errors import SunshineError
 from sunshine_async.sunshine.attachments import Attachments, AttachmentSource
-from sunshine_async.sunshine.contents import (
-    Action,
-    Content,
-    FileMessage,
-    ImageMessage,
-    TextMessage,
-)
+from sunshine_async.sunshine.contents import Action, Content, FileMessage, ImageMessage, TextMessage
 from sunshine_async.sunshine.message_models import (
     Author,
     Destination,
@@ -178,7 +172,9 @@ class Messages:
             metadata=metadata or UNSET,
             destination=destination,
         )
+        kind = type(text)
         del text, metadata  # error reporters attach local variables
+        _check_kind("text", kind)
         return await self.post(conversation_id, body, once=once, sent_before=sent_before)
 
     async def send_file(
@@ -350,12 +346,18 @@ def check_post(body: MessagePost, once: str | None) -> MessagePost:
         message = 'the message has no content: content=TextMessage(text="Hello")'
         raise ValueError(message)
     for name in _TEXTS:
-        length = len(getattr(body.content, name, None) or "")
-        if length > MAX_TEXT:
+        _check_kind(name, cast("type", (getattr(body.content, name, None) or "").__class__))
+        if (length := len(getattr(body.content, name, None) or "")) > MAX_TEXT:
             message = f"{name} has {length} characters: {MAX_TEXT} at most"
             raise ValueError(message)
     _check_brand(author)
     return evolve(body, metadata=check_metadata(body.metadata, once))
+
+
+def _check_kind(name: str, kind: type) -> None:
+    if not issubclass(kind, str):
+        message = f"{name} must be text, not {kind.__name__}"
+        raise TypeError(message)
 
 
 def _kind(part: Author | Content | Unset | None) -> str | None:

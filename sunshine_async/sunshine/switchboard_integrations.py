@@ -95,11 +95,11 @@ class SwitchboardIntegrations:
 
         Not sent again once the service may have acted.
         """
-        return await self._transport.call(CREATE, body, path=_path(switchboard_id))
+        return await self._transport.call(CREATE, body, path={"switchboard_id": switchboard_id})
 
     async def list(self, switchboard_id: str) -> list[SwitchboardIntegration]:
         """Return all integrations of a switchboard (ListSwitchboardIntegrations)."""
-        return await self._transport.call(LIST, path=_path(switchboard_id))
+        return await self._transport.call(LIST, path={"switchboard_id": switchboard_id})
 
     async def update(
         self,
@@ -121,6 +121,5 @@ class SwitchboardIntegrations:
         await self._transport.call(DELETE, path=path)
 
 
-def _path(switchboard_id: str, integration: str | None = None) -> Mapping[str, str]:
-    path = {"switchboard_id": switchboard_id}
-    return path if integration is None else {**path, "switchboard_integration_id": integration}
+def _path(switchboard_id: str, integration: str) -> Mapping[str, str]:
+    return {"switchboard_id": switchboard_id, "switchboard_integration_id": integration}

@@ -1,6 +1,6 @@
 """Webhooks of an integration: operations, models, and a webhook made sure of."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext, suppress
 from typing import Final
 
@@ -114,7 +114,9 @@ class Webhooks:
 
     async def get(self, integration_id: str, webhook_id: str) -> Webhook:
         """Return a webhook (GetWebhook)."""
-        return await self._transport.call(GET, path=_path(integration_id, webhook_id))
+        return await self._transport.call(
+            GET, path={**_path(integration_id), "webhook_id": webhook_id}
+        )
 
     async def update(self, integration_id: str, webhook_id: str, body: WebhookBody) -> Webhook:
         """Set the fields that *body* sets; return the webhook (UpdateWebhook).
@@ -122,11 +124,13 @@ class Webhooks:
         After a lost answer the update is sent again with the same values, and may overwrite another
         writer's change in between.
         """
-        return await self._transport.call(UPDATE, body, path=_path(integration_id, webhook_id))
+        return await self._transport.call(
+            UPDATE, body, path={**_path(integration_id), "webhook_id": webhook_id}
+        )
 
     async def delete(self, integration_id: str, webhook_id: str) -> None:
         """Delete a webhook; a resent delete that finds no webhook is done (DeleteWebhook)."""
-        await self._transport.call(DELETE, path=_path(integration_id, webhook_id))
+        await self._transport.call(DELETE, path={**_path(integration_id), "webhook_id": webhook_id})
 
     async def ensure(
         self,
@@ -234,6 +238,5 @@ def _id_of(webhook: Webhook) -> str:
     return webhook.id
 
 
-def _path(integration_id: str, webhook_id: str | None = None) -> Mapping[str, str]:
-    path = {"integration_id": integration_id}
-    return path if webhook_id is None else {**path, "webhook_id": webhook_id}
+def _path(integration_id: str) -> dict[str, str]:
+    return {"integration_id": integration_id}

@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from support.clients import dixa_on
+from support.patience import PATIENCE
 from support.virtual import virtual, virtually
 from test_outcomes import WAYS
 
@@ -443,3 +444,67 @@ async def test_a_batch_at_dixa_is_looked_up(when: str) -> None:
 
     assert [type(one) for one in found] == [Done] * 5 + [Unknown]
     assert sum("email" in user for user in emulator.users("dixa")) == 5
+
+
+async def open_in_a_generator() -> None:
+    """Leave an async generator early, within its time limit."""
+
+    async def numbers() -> AsyncIterator[int]:
+        with anyio.fail_after(PATIENCE):
+            yield 1
+            yield 2
+
+    generator = numbers()
+    LEFT_OPEN.append(generator)
+    async for _ in generator:
+        return
+
+
+async def open_group() -> None:
+    """Enter a task group, and never leave it."""
+    group = anyio.create_task_group()
+    LEFT_OPEN.append(group)
+    await group.__aenter__()
+
+
+async def open_and_cancelled() -> None:
+    """Enter a cancel scope, and never leave it; the scope is cancelled."""
+    scope = anyio.CancelScope()
+    LEFT_OPEN.append(scope)
+    scope.__enter__()
+    scope.cancel()
+
+
+LEFT_OPEN: Final[list[object]] = []
+"""Generators and scopes, kept: the garbage collector would complain later."""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("leave", [open_in_a_generator, open_group, open_and_cancelled])
+def test_a_scope_that_a_call_leaves_open_is_explained(
+    backend: str, leave: Callable[[], Awaitable[None]], *, fails: bool
+) -> None:
+    """The run ends in an error with the cause and the next step.
+
+    An error of the block is raised as itself, where the open scope lets the block come so far.
+    """
+
+    async def send(item: int) -> int:
+        await leave()
+        return item
+
+    async def scenario() -> None:
+        with anyio.fail_after(PATIENCE):
+            async with bulk.run(send, range(3), concurrency=1) as outcomes:
+                _ = [outcome async for outcome in outcomes]
+                if fails:
+                    raise KeyError(0)
+
+    goes_on = backend == "asyncio" and leave is not open_and_cancelled
+    expected = KeyError if fails and goes_on else AbortedError
+    try:
+        with pytest.raises(expected, match="0" if expected is KeyError else "a cancel scope open"):
+            anyio.run(scenario, backend=backend)
+    finally:
+        LEFT_OPEN.clear()

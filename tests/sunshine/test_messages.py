@@ -557,6 +557,24 @@ async def test_a_bad_body_is_not_sent(case: str) -> None:
     assert requests == []
 
 
+@pytest.mark.parametrize("text", [None, 5, 0, ["secret"], b"secret", {"text": "secret"}])
+async def test_a_text_that_is_no_text_is_not_sent(text: Any) -> None:
+    """A value of another type is a `TypeError` that names the type, and has nothing of the value."""
+    messages, requests = sunshine_with()
+    body = MessagePost(author=Author(type="business"), content=TextMessage(text=text))
+    calls = [messages.messages.send_text("c", text)]
+    calls += [messages.messages.post("c", body)] if text else []  # a text may be left out of a body
+
+    for call in calls:
+        with pytest.raises(
+            TypeError, match=f"^text must be text, not {type(text).__name__}$"
+        ) as caught:
+            await call
+        assert leaks(caught.value, "secret") == []
+
+    assert requests == []
+
+
 BAD_KEYS: dict[str, tuple[dict[str, Any], str]] = {
     "an empty key": ({"once": ""}, "0 characters"),
     "a long key": ({"once": "x" * 201}, "201 characters"),
