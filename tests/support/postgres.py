@@ -12,7 +12,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -25,7 +25,8 @@ from attrs import define, field
 from support.patience import PATIENCE
 from support.servers import unused_port
 
-_LIFETIME: Final = "3600"  # seconds: a server that is left behind ends
+_UNTIL_TOLD: Final = '"$@" & exec 2>&-; read -r how; kill -"${how:-INT}" $!; wait'
+"""Script: run the server until a line names a signal, or until the tests have ended, killed or not."""
 _NOBODY: Final = "nobody"
 _NO_GROUP: Final = 65534
 _INITDB: Final = (
@@ -104,11 +105,11 @@ class PostgresServer:
             return
         given = {**_SETTINGS, **self._settings}
         settings = [part for one in given.items() for part in ("-c", "=".join(one))]
-        bounded = [path, "-s", "INT", _LIFETIME] if (path := shutil.which("timeout")) else []
         command = [self._programs / "postgres", "-D", self._folder, "-p", str(self.port)]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [*bounded, *command, *settings], stderr=subprocess.PIPE, cwd="/", **self._user
-        )
+            ["sh", "-c", _UNTIL_TOLD, "sh", *command, *settings],  # noqa: S607 - of any system
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", **self._user,
+        )  # fmt: skip
         log, read = self._process.stderr, list[bytes]()
         assert log is not None
         for line in log:
@@ -116,15 +117,18 @@ class PostgresServer:
             if b"ready to accept connections" in line:
                 Thread(target=_drain, args=(log,), daemon=True).start()
                 return
-        self._process = None  # the next test tries again
+        log.close()
+        self.stop()  # the next test tries again
         pytest.fail(b"".join(read).decode())
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server and all its connections."""
         if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(PATIENCE)
-            self._process = None
+            process, self._process = self._process, None
+            assert process.stdin is not None
+            with suppress(BrokenPipeError), process.stdin as told:
+                told.write(how.name.removeprefix("SIG").encode() + b"\n")
+            process.wait(PATIENCE)
 
     def _address(self, database: str) -> str:
         return f"postgresql://postgres:pass-word@127.0.0.1:{self.port}/{database}"

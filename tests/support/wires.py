@@ -55,7 +55,7 @@ async def wired(
         yield wire
     finally:
         await wire.aclose()
-    await until(lambda: (sockets(), asyncio.all_tasks()) <= before)
+    await until(lambda: sockets() <= before[0] and asyncio.all_tasks() <= before[1])
 
 
 @asynccontextmanager
