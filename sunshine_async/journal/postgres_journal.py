@@ -153,9 +153,9 @@ class PostgresJournal(_Queries, JobJournal):
     """The journal at *place*, created where the schema is missing, unless *must_exist* is set.
 
     The constructor waits for the end of the lease of an owner that was killed, as long as *may_wait*
-    returns True, and raises `JournalError` if another process has the journal. While the server is away a method waits,
-    two minutes at most, and then raises `JournalAwayError`. After the loss of the lease, and after
-    a fork, methods raise `JournalError`.
+    returns True, and raises `JournalError` if another process has the journal. While the server is
+    away a method waits, two minutes at most, and then raises `JournalAwayError`. After the loss of
+    the lease, and after a fork, methods raise `JournalError`.
     """
 
     _READ_ONLY = False
