@@ -7,9 +7,13 @@ Add the fixtures in ``conftest.py``::
 A test file. Async tests need pytest-asyncio with ``asyncio_mode = auto`` below ``[pytest]`` in
 ``pytest.ini``, or the anyio plugin of pytest::
 
+    import asyncio
+    from collections.abc import Mapping
+    from pathlib import Path
+
     import pytest
 
-    from sunshine_async import BasicAuth, NotFoundError, SunshineClient
+    from sunshine_async import BasicAuth, NotFoundError, SunshineClient, webhooks
     from sunshine_async.emulator import Emulator, Mishap
     from sunshine_async.sunshine import UserCreateBody
     from sunshine_async.testing import ScriptedTransport
@@ -28,6 +32,29 @@ A test file. Async tests need pytest-asyncio with ``asyncio_mode = auto`` below 
         with pytest.raises(NotFoundError, match="User not found"):
             await client.users.get("jane-1")
         assert len(transport.requests) == 2
+
+
+    async def test_bot(
+        emulator: Emulator,
+        sunshine_client: SunshineClient,
+        sunshine_webhook: Mapping[str, str],
+        tmp_path: Path,
+    ) -> None:
+        parser = webhooks.SunshineWebhooks(sunshine_webhook["secret"])
+        receiver = webhooks.Receiver(parser, inbox=tmp_path / "inbox.sqlite")
+        answered = asyncio.Event()
+
+        @receiver.on("conversation:message")
+        async def answer(received: webhooks.Received[webhooks.ConversationMessage]) -> None:
+            conversation = received.event.payload.conversation.id
+            await sunshine_client.messages.send_text(conversation, "Hi", once=received.key("hi"))
+            answered.set()
+
+        emulator.add("sunshine", {"externalId": "jane-1"}, app_id="app")
+        async with receiver, emulator.connect(receiver):
+            emulator.say("app", "jane-1", "Hello")
+            await answered.wait()
+        assert emulator.ledger()["sunshine"]["messages"] == 2
 
 
     def test_program_with_a_loop_of_its_own(emulator: Emulator, emulator_url: str) -> None:

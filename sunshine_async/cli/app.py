@@ -107,7 +107,6 @@ app.add_typer(conversations, name="conversations")
 app.add_typer(messages, name="messages")
 app.add_typer(job, name="job")
 app.add_typer(webhooks, name="webhooks")
-app.command(cls=HelpCommand)(worker)
 
 
 def run() -> None:
@@ -360,6 +359,9 @@ def import_file(
             if cluster is not None:
                 raise typer.Exit(submit(context, plan, rows, printer))
             raise typer.Exit(anyio.run(run_import, plan, rows, found.connect(connection), printer))
+
+
+app.command(cls=HelpCommand)(worker)
 
 
 def _note_idle_options(context: typer.Context, printer: Printer) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import (
@@ -16,6 +17,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
+from shutil import which
 from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeAlias, cast
@@ -69,15 +71,23 @@ _COMMAND: Final = ("import", "users.csv", "--mode", "create", "--journal", "run.
 _NEXT_STEPS: Final = """
 Next, import a file of your own. Start an emulator:
 
-  sunshine-async emulator --port 8080
+  {program} emulator --port 8080
 
 In another terminal:
 
   export SUNSHINE_APP_ID=app SUNSHINE_KEY_ID=id SUNSHINE_KEY_SECRET=secret
-  sunshine-async import users.csv --mode create --base-url http://127.0.0.1:8080
+  export SUNSHINE_BASE_URL=http://127.0.0.1:8080
+  {program} import users.csv --mode create
 
-"sunshine-async import --help" describes the format of users.csv.
+"{program} import --help" describes the format of users.csv.
 """
+
+
+def program_name(started: str, path: str | None = None) -> str:
+    """Return the name for commands to paste: as the program was *started*, unless *path* has it."""
+    name = "sunshine-async"
+    is_found = Path(started).stem != name or which(name, path=path) is not None
+    return name if is_found else shlex.quote(started)
 
 
 _Check: TypeAlias = tuple[bool, str]
@@ -216,7 +226,7 @@ class _Demo:
         ]
         for passed, statement in checks:
             write(f"{'  ok   ' if passed else '  NOT  '}{statement}")
-        write(_NEXT_STEPS)
+        write(_NEXT_STEPS.format(program=program_name(sys.argv[0])))
         return Status.DONE if all(passed for passed, _ in checks) else Status.TROUBLE
 
     async def _import(self, title: str) -> _Stage:

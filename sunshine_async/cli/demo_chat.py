@@ -17,7 +17,7 @@ from anyio.abc import Process
 from attrs import define, field
 
 from sunshine_async import BasicAuth, ConfigurationError, Retry, SunshineClient, bulk
-from sunshine_async.cli.demo import run_interruptible, start_emulator
+from sunshine_async.cli.demo import program_name, run_interruptible, start_emulator
 from sunshine_async.cli.options import Status
 from sunshine_async.cli.output import Printer
 from sunshine_async.sunshine import TextMessage, UserCreateBody
@@ -42,8 +42,8 @@ The bot is a file of 20 lines with code:
 
 Next, receive webhooks of your own, and send the deliveries again to your bot:
 
-  sunshine-async webhooks listen --record deliveries.jsonl
-  sunshine-async webhooks replay deliveries.jsonl \\
+  {program} webhooks listen --record deliveries.jsonl
+  {program} webhooks replay deliveries.jsonl \\
     --target http://127.0.0.1:8000/
 """
 
@@ -225,7 +225,11 @@ def print_checks(printer: Printer, checks: Sequence[tuple[bool, str]], sent: int
     for passed, statement in checks:
         write(f"{'  ok   ' if passed else '  NOT  '}{statement}")
     write(f"        deliveries of webhooks, with repetitions: {sent:,}")
-    write(_NEXT_STEPS.format(bot=Path(__file__).with_name("demo_bot.py")))
+    write(
+        _NEXT_STEPS.format(
+            bot=Path(__file__).with_name("demo_bot.py"), program=program_name(sys.argv[0])
+        )
+    )
     return Status.DONE if all(passed for passed, _ in checks) else Status.TROUBLE
 
 

@@ -213,6 +213,7 @@ def export(
             cells = {"line": row["line"], "key": key, "remote_id": row["remote_id"]}
             cells["outcome"] = row["outcome"] or State(row["state"]).name.lower()
             write(json_line(cells) if format is Format.JSONL else _csv_line(cells))
+    _say_written(out)
 
 
 @job.command(cls=HelpCommand)
@@ -233,6 +234,7 @@ def report(
     force = force or (out is not None and is_report(out))
     with _open(place, out, force=force) as (journal, target), target.open() as write:
         write(journal_page(journal, show_data=show_data).as_html())
+    _say_written(out)
 
 
 @job.command(cls=HelpCommand)
@@ -289,6 +291,11 @@ def _open(
                 (folder / source, "the file that the job read") for folder in folders_of(journal)
             )
         yield journal, OutputTarget(out, force, tuple(protected), about.get("digest"))
+
+
+def _say_written(out: Path | None) -> None:
+    if out is not None:
+        emit(sys.stderr, f"Written to {out}\n")
 
 
 def _csv_line(row: Mapping[str, Any]) -> str:

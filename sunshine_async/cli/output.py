@@ -34,7 +34,7 @@ _COUNTS: Final[Mapping[str, str]] = {
     "bad": "could not be read or sent: correct the file",
     "left out": "another row with the same key was sent",
     "waiting": "still to be sent",
-    "begun": "may have been sent: the same command finds out",
+    "begun": "may have been sent: the next run finds out",
     "under way": "sent now, or next",
     "to be done": "the same command goes on with them",
     "numbers": "turned into E.164",

@@ -244,7 +244,10 @@ class World:
         return self.sender.deliveries()
 
     async def delivered(self) -> list[dict[str, Any]]:
-        """Wait until no webhook is to be delivered; return `deliveries`. Needs asyncio."""
+        """Wait until no webhook is to be delivered; return `deliveries`. Needs asyncio.
+
+        The handler of a `Receiver`, which runs after the answer, may still be under way.
+        """
         await self.sender.idle()
         return self.deliveries()
 

@@ -96,7 +96,7 @@ def test_demo(folder: Path) -> None:
             f"killed and resumed: {made} created, 0 unknown; emulator: {made}, none twice",
             f"killed and resumed: each of the {users} rows has an outcome",
             "ok the killed import had not ended",
-            "sunshine-async import users.csv --mode create --base-url",
+            "SUNSHINE_BASE_URL=http://127.0.0.1:8080 sunshine-async import users.csv --mode create",
         )
     ]
     assert places == sorted(places)
@@ -105,6 +105,24 @@ def test_demo(folder: Path) -> None:
     assert tempfile.gettempdir() not in said
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("started", "is_on_path", "name"),
+    [
+        (".venv/bin/sunshine-async", False, ".venv/bin/sunshine-async"),
+        ("my env/bin/sunshine-async", False, "'my env/bin/sunshine-async'"),
+        (".venv/bin/sunshine-async", True, "sunshine-async"),
+        ("/site-packages/sunshine_async/__main__.py", False, "sunshine-async"),
+    ],
+)
+def test_the_next_commands_can_be_pasted(
+    started: str, name: str, tmp_path: Path, *, is_on_path: bool
+) -> None:
+    """A program that the shell doesn't find by name is named as the user started the program."""
+    if is_on_path:
+        (tmp_path / "sunshine-async").touch(0o700)
+    assert demo.program_name(started, str(tmp_path)) == name
 
 
 class Interrupted(Printer):

@@ -50,6 +50,19 @@ def users(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_advice_for_times_keeps_the_rows_that_are_done(call: Call, tmp_path: Path) -> None:
+    """With --timezone, which the message advises, a row that was created before is unchanged."""
+    path = tmp_path / "users.csv"
+    path.write_text("externalId,signedUpAt\na,2020-05-21\nb,2020-05-21T15:53:30Z\n")
+    command = ("import", path, "--mode", "create", "--journal", tmp_path / "run.sqlite", "--json")
+    assert "--timezone Europe/Berlin" in call(*command).stderr
+
+    result = call(*command, "--timezone", "Europe/Berlin")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["outcomes"] == {"created": 1, "unchanged": 1}
+
+
 def test_the_same_command_again(call: Call, users: Path, path: Path, emulator: Emulator) -> None:
     """An import with a journal, run again, sends nothing, and says the same."""
     first = call("import", users, "--mode", "create", "--journal", path)

@@ -416,10 +416,11 @@ class TestCommands:
         assert shown.commands() == []
 
     def test_a_new_file(self, call: Call, path: Path, tmp_path: Path) -> None:
-        """--out makes a new file, for the owner alone."""
+        """--out makes a new file, for the owner alone, and says so."""
         Journal(path).close()
         out = tmp_path / "new.html"
-        assert call("job", "report", path, "--out", out).exit_code == 0
+        result = call("job", "report", path, "--out", out)
+        assert (result.exit_code, result.stderr) == (0, f"Written to {out}\n")
         assert read(out).text("h1") == "Report: job of rows of a program"
         assert out.stat().st_mode & 0o777 == 0o600
 

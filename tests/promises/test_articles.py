@@ -262,7 +262,7 @@ def conftest(scene: Scene, block: str) -> None:
 def file_of_tests(scene: Scene, block: str) -> None:
     """Check that the tests pass, with the mode of pytest-asyncio that the article names."""
     said = run_tests(scene.folder, blocks("sunshine_async.testing")[0], block)
-    assert "3 passed" in said, said
+    assert "4 passed" in said, said
 
 
 def bot(scene: Scene, block: str) -> None:

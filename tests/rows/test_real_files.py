@@ -225,14 +225,21 @@ def test_the_text_of_rows(name: str, lines: list[str], tmp_path: Path) -> None:
 
 
 def test_times_get_their_zone(tmp_path: Path) -> None:
-    """A time without a zone is in the timezone; a date is the first moment of the day."""
+    """A time without a zone is in the timezone; a date is the first moment of the day.
+
+    A time that the service reads stays as written: a journal knows the row again, with the option
+    and without.
+    """
     text = "externalId,signedUpAt\na,{}\n"
     path = tmp_path / "a.csv"
     for zone, cell, expected in (
         ("Europe/Berlin", "2020-05-21", "2020-05-21T00:00:00+02:00"),
         ("Europe/Berlin", "2020-01-21 15:53", "2020-01-21T15:53:00+01:00"),
         ("Europe/Berlin", " 21/05/2020 15:53 ", "2020-05-21T15:53:00+02:00"),
-        ("Europe/Berlin", "2020-05-21T15:53:30Z", "2020-05-21T15:53:30+00:00"),
+        ("Europe/Berlin", "2020-05-21T15:53:30Z", "2020-05-21T15:53:30Z"),
+        ("Europe/Berlin", "2020-05-21T15:53:30.197Z", "2020-05-21T15:53:30.197Z"),
+        ("Europe/Berlin", "2020-05-21T15:53:30+05:30", "2020-05-21T15:53:30+05:30"),
+        ("Europe/Berlin", "2020-05-21_15:53:30Z", "2020-05-21T15:53:30+00:00"),
         ("America/Sao_Paulo", "2018-11-04", "2018-11-04T01:00:00-02:00"),
         ("Atlantic/Azores", "2020-10-25", "2020-10-25T00:00:00+00:00"),
         (None, "21/05/2020 15:53 +0530", "2020-05-21T15:53:00+05:30"),
