@@ -183,13 +183,15 @@ def ended(process: "subprocess.Popen[str]", there: Process) -> tuple[str, str]:
         raise AssertionError(message)
 
 
-def wait_until(holds: Callable[[], bool], process: "subprocess.Popen[str]", there: Process) -> None:
-    """Return once *holds*; an error where *process* ends before, or sends nothing for long."""
+def wait_until(
+    holds: Callable[[], bool], there: Process, process: "subprocess.Popen[str] | None" = None
+) -> None:
+    """Return once *holds*; an error where no request comes for long, or *process* ends before."""
     requests, end = -1, 0.0
     while not holds():
         if (now := there.ledger()["requests"]) != requests:
             requests, end = now, time.monotonic() + PATIENCE
-        assert process.poll() is None, ended(process, there)
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < end, f"no request came for {PATIENCE:.0f} s"
         time.sleep(_POLL)
 

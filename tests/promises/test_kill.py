@@ -71,7 +71,7 @@ def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> Non
     with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
         job = Importing(tmp_path, there.base_url, "create", rows, command=sized(REAL, forked))
         process = job.start()
-        wait_until(lambda: len(there.users()) >= ROWS // 4, process, there)
+        wait_until(lambda: len(there.users()) >= ROWS // 4, there, process)
         before = len(there.users())
         there.kill()
         time.sleep(1.0)
@@ -115,7 +115,7 @@ def test_interrupted(tmp_path: Path, forked: Command) -> None:
         options = ("--rate", str(rate))
         job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(number), options)
         process = job.start()
-        wait_until(lambda: len(there.users()) >= begun, process, there)
+        wait_until(lambda: len(there.users()) >= begun, there, process)
         process.send_signal(signal.SIGSTOP)  # the first job waits, however long the second takes
         other = evolve(job, command=forked)
         second = other.start()

@@ -56,7 +56,7 @@ def test_the_server_is_started_again(
         job = Importing(tmp_path, there.base_url, "create", rows, RATE, command=forked, url=url)
         process = job.start()
         for part, how, seconds in ((4, signal.SIGQUIT, 0.5), (2, signal.SIGINT, LEASE + 0.5)):
-            wait_until(lambda many=ROWS // part: len(there.users()) >= many, process, there)
+            wait_until(lambda many=ROWS // part: len(there.users()) >= many, there, process)
             before = len(there.users())
             postgres.stop(how)
             time.sleep(seconds)
@@ -79,12 +79,12 @@ def test_a_stopped_process_sends_and_writes_nothing_more(
     with emulator(tmp_path, *CALM, command=forked) as there:
         job = Importing(tmp_path, there.base_url, "create", SUNSHINE.people(ROWS), RATE, url=url)
         first = job.start()
-        wait_until(lambda: len(there.users()) >= ROWS // 4, first, there)
+        wait_until(lambda: len(there.users()) >= ROWS // 4, there, first)
         first.send_signal(signal.SIGSTOP)
         owner, requests = owner_of(url), there.ledger()["requests"]
         second = evolve(job, command=forked).start()
         wait_until(
-            lambda: owner_of(url) != owner and there.ledger()["requests"] != requests, second, there
+            lambda: owner_of(url) != owner and there.ledger()["requests"] != requests, there, second
         )
         if is_over:
             said, _ = ended(second, there)
@@ -110,7 +110,7 @@ def test_a_second_process_is_refused(tmp_path: Path, forked: Command, url: str) 
         slow = ("--rate", "10")
         job = Importing(tmp_path, there.base_url, "create", rows, slow, command=forked, url=url)
         first = job.start()
-        wait_until(lambda: bool(there.users()), first, there)
+        wait_until(lambda: bool(there.users()), there, first)
         second = job.start()
         said, noted = ended(second, there)
         first.terminate()

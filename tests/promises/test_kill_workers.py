@@ -5,16 +5,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from attrs import define
-from killing import SUNSHINE, emulator
+from killing import SUNSHINE, Process, emulator, ended, wait_until
 from support import quick_worker
 from support.forking import REAL, Command
+from support.patience import PATIENCE
 from support.postgres import PostgresServer
 from support.size import sized
 
@@ -26,7 +27,6 @@ OPTIONS = ("--concurrency", sized("32", "4"))
 BEGUN = sized(ROWS // 20, ROWS // 5)
 """Rows after which workers are ended: each has its connections by then."""
 LATENCY = ("--latency", sized("0.01", "0.05"))
-PATIENCE = sized(900.0, 180.0)
 
 
 @define(eq=False)
@@ -63,14 +63,6 @@ def worker(log: Path, command: Command, database: str, env: Mapping[str, str]) -
         process.wait(PATIENCE)
 
 
-def wait(ready: Callable[[], bool]) -> None:
-    """Return once *ready* returns True."""
-    until = time.monotonic() + PATIENCE
-    while not ready():
-        assert time.monotonic() < until
-        time.sleep(sized(0.02, 0.05))
-
-
 def number_of_workers(address: str) -> int:
     """Return how many workers look for parts in the database at *address*."""
     with psycopg.connect(address) as connection:
@@ -81,10 +73,10 @@ def number_of_workers(address: str) -> int:
     return int(found[0]) if found else 0
 
 
-def stop_in_part(working: Working) -> None:
+def stop_in_part(working: Working, there: Process) -> None:
     """Stop the worker, with ``SIGSTOP``, while a part is under way."""
     while True:
-        wait(lambda: working.has_part)
+        wait_until(lambda: working.has_part, there)
         working.process.send_signal(signal.SIGSTOP)
         if working.has_part:
             return
@@ -110,23 +102,26 @@ def test_a_killed_and_a_stopped_worker(
             worker(logs[1], REAL, database, env) as stopped,
             worker(logs[2], forked, database, env) as left,
         ):
-            wait(lambda: number_of_workers(address) == 3)
+            wait_until(lambda: number_of_workers(address) == 3, there)
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [*forked, "import", str(file), "--mode", "create", "--cluster", database,
                  "--parts", str(PARTS), "--json", *OPTIONS],
-                env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )  # fmt: skip
-            wait(lambda: len(there.users()) > BEGUN and killed.has_part and stopped.has_part)
-            stop_in_part(stopped)
+            parts = (killed, stopped)
+            wait_until(
+                lambda: len(there.users()) > BEGUN and all(one.has_part for one in parts), there
+            )
+            stop_in_part(stopped, there)
             killed.process.kill()
             if restarted:
                 postgres.stop()
                 time.sleep(1.0)
                 postgres.start()
-            said, _ = process.communicate(timeout=PATIENCE)
+            said, _ = ended(process, there)
             requests = there.ledger()["requests"]
             stopped.process.send_signal(signal.SIGCONT)
-            wait(lambda: "Left to other workers: part" in stopped.notes)
+            wait_until(lambda: "Left to other workers: part" in stopped.notes, there)
             time.sleep(1.0)
         ledger = there.ledger()
         users = {user["externalId"] for user in there.users()}

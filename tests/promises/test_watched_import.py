@@ -16,6 +16,7 @@ import pytest
 from attrs import evolve
 from killing import SUNSHINE, Importing, Process, emulator, ended, judged
 from support.forking import REAL, Command
+from support.patience import PATIENCE
 from support.size import sized
 
 from sunshine_async.jobs.source import LIVE
@@ -54,8 +55,8 @@ def started(job: Importing) -> "subprocess.Popen[str]":
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Return when *holds* returns True; give up after a minute."""
-    patience = time.monotonic() + 60
+    """Return when *holds* returns True; give up after `PATIENCE`."""
+    patience = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < patience
         time.sleep(LOOK_EVERY / 2)
