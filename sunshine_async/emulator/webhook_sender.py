@@ -38,6 +38,8 @@ GROWTH: Final = 3.0
 """Factor from a wait to the next wait."""
 TIMEOUT: Final = 20.0
 """Seconds that a target has to answer."""
+MAX_ANSWER_BYTES: Final = 2**16
+"""Bytes of an answer that are read at most; only the status counts."""
 PARALLEL: Final = 10
 MAX_WAITING: Final = 10_000
 """Events that wait at most; a further event is dropped, and is listed as ``dropped``."""
@@ -329,7 +331,11 @@ async def post_webhook(
     headers = {"content-type": "application/json", **signature(target, body, time.time())}
     try:
         with anyio.fail_after(timeout):
-            return (await client.post(target.url, content=body, headers=headers)).status_code
+            async with client.stream("POST", target.url, content=body, headers=headers) as answer:
+                async for _ in answer.aiter_raw():  # to the end: the connection is used again
+                    if answer.num_bytes_downloaded > MAX_ANSWER_BYTES:
+                        break
+                return answer.status_code
     except TimeoutError:
         return "no answer in time"
     except Exception as error:  # noqa: BLE001 - such as a host that IDNA refuses

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from support.emulated import call
 from support.in_process import calling
-from support.servers import unused_port
+from support.servers import Peer, answer, serving, unused_port
 from support.targets import Target, listening
 from support.virtual import sleep, until, virtual
 
@@ -391,6 +391,48 @@ class TestSockets:
         assert delivery["attempts"] == ["ConnectError"] * 5
         assert delivery["state"] == "given up"
         emulator.close()
+
+    @pytest.mark.parametrize("fields", [b"", b"Content-Encoding: gzip\r\n"], ids=["plain", "gzip"])
+    async def test_an_endless_answer(self, fields: bytes) -> None:
+        """The status is the answer: a body without end costs no memory, and isn't decoded."""
+
+        async def pour(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n")
+            while True:
+                await peer.send(bytes(2**16))
+
+        async with serving(pour) as server:
+            emulator = prepared(server.url, webhook_timeout=2.0, webhook_retry=0.001)
+            emulator.say("app", "1", "Hi")
+            [delivery] = await emulator.delivered()
+            emulator.close()
+
+        assert delivery["attempts"] == [200]
+
+    async def test_a_cut_answer(self) -> None:
+        """An answer that ends too early is no answer; a whole answer keeps the connection."""
+        answers = iter([answer(), answer(), answer()[:-1], answer()])
+
+        async def cut_the_third(peer: Peer) -> None:
+            sent = answer()
+            while sent == answer():
+                await peer.request()
+                await peer.send(sent := next(answers))
+
+        async with serving(cut_the_third) as server:
+            emulator = prepared(server.url, webhook_retry=0.001)
+            for _ in range(3):
+                emulator.say("app", "1", "Hi")
+                deliveries = await emulator.delivered()
+            emulator.close()
+
+        assert [one["attempts"] for one in deliveries] == [
+            [200],
+            [200],
+            ["RemoteProtocolError", 200],
+        ]
+        assert len(server.peers) == 2
 
     async def test_an_impossible_url(self) -> None:
         """A target that is no URL of HTTP is a failure like any other."""

@@ -483,7 +483,8 @@ def test_texts_of_all_kinds(journal: PostgresJournal) -> None:
 def test_a_fork_leaves_the_journal_to_the_parent(journal_url: str) -> None:
     """A child is refused, and its end leaves the connections and the lease of the parent as they are."""
     ran = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", FORKING, journal_url], env={**os.environ, "PYTHONPATH": TESTS},
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, journal_url],
+        env={**os.environ, "PYTHONPATH": TESTS},
         capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
 
