@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import TypeAlias
 
 import anyio
@@ -24,6 +24,7 @@ from typer.testing import CliRunner, Result
 
 from sunshine_async.cli.app import app
 from sunshine_async.cli.cluster import _submit, _work
+from sunshine_async.cli.options import SignalInterrupt
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.emulator import Emulator, Mishap
@@ -48,10 +49,17 @@ def env(emulator_url: str) -> Mapping[str, str]:
 
 @pytest.fixture
 def call(env: Mapping[str, str]) -> Call:
-    """Return the function that runs a command in this process."""
+    """Return the function that runs a command in this process, and ends one that waits for ever."""
 
     def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(a) for a in arguments], env=env)
+        overdue = Timer(PATIENCE, os.kill, (os.getpid(), signal.SIGTERM))
+        before = signal.signal(signal.SIGTERM, SignalInterrupt.handle)
+        overdue.start()
+        try:
+            return CliRunner().invoke(app, [str(a) for a in arguments], env=env)
+        finally:
+            overdue.cancel()
+            signal.signal(signal.SIGTERM, before)
 
     return invoke
 

@@ -68,12 +68,13 @@ def test_killed_again_and_again(tmp_path: Path, forked: Command, scene: str) -> 
 def test_the_service_goes_and_comes_back(tmp_path: Path, forked: Command) -> None:
     """The emulator killed and started again in mid-run: the import waits, and all rows are done."""
     rows = SUNSHINE.people(ROWS)
-    with emulator(tmp_path, "--latency", "0.05", command=forked) as there:
+    with emulator(tmp_path, "--latency", "0.4", command=forked) as there:
         job = Importing(tmp_path, there.base_url, "create", rows, command=sized(REAL, forked))
         process = job.start()
         wait_until(lambda: len(there.users()) >= ROWS // 4, there, process)
         before = len(there.users())
         there.kill()
+        assert process.poll() is None
         time.sleep(1.0)
         there.start()
         said, noted = ended(process, there)

@@ -59,6 +59,7 @@ def test_the_server_is_started_again(
             wait_until(lambda many=ROWS // part: len(there.users()) >= many, there, process)
             before = len(there.users())
             postgres.stop(how)
+            assert process.poll() is None
             time.sleep(seconds)
             postgres.start()
         said, noted = ended(process, there)

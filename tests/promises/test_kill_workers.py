@@ -114,6 +114,7 @@ def test_a_killed_and_a_stopped_worker(
             )
             stop_in_part(stopped, there)
             killed.process.kill()
+            assert process.poll() is None
             if restarted:
                 postgres.stop()
                 time.sleep(1.0)

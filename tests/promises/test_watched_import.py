@@ -175,6 +175,7 @@ def test_a_foreign_reader(tmp_path: Path, forked: Command) -> None:
             before = other.execute(query).fetchone()
             process.kill()
             process.communicate()
+            assert process.returncode < 0
             process = started(evolve(job, options=()))
             finished(job, there, process)
             assert other.execute(query).fetchone() == before

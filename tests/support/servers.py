@@ -212,10 +212,11 @@ def unused_port() -> int:
     """Return a port at which nothing listens, and that the system gives to nobody else.
 
     A port that the system has given out and got back may be given out again while a server that a
-    test has killed is started anew: to a server of another test, or to an outgoing connection.
+    test has killed is started anew: to a server of another test, or to an outgoing connection. A
+    system that gives out all ports has no other.
     """
     low = int(_GIVEN_OUT.read_text().split()[0]) if _GIVEN_OUT.exists() else 32768
-    while True:
-        port = SystemRandom().randrange(10_000, max(low, 20_000))  # no seed: workers would be alike
+    while True:  # without a seed: workers would be alike
+        port = SystemRandom().randrange(10_000, low if low > 11_000 else 32768)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
