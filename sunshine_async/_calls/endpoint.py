@@ -241,13 +241,13 @@ class Endpoint(Generic[B, R]):
         )
 
     def _read(self, response: Response) -> R:
-        if self.returns is NoneType:
-            return cast("R", None)
         if response.body_error:
             raise _codec.Misfit(response.body_error)
-        if self.returns is object and not response.body:
+        if self.returns in (NoneType, object) and not response.body.strip():
             return cast("R", None)
-        data: Any = _codec.decode(response.body)
+        data: Any = _codec.decode(response.body)  # a page of HTML is no answer of the service
+        if self.returns is NoneType:
+            return cast("R", None)
         if self.inside is None:
             return _codec.structure(data, self.returns)
         return _codec.structure_inside(data, self.inside, self.returns)

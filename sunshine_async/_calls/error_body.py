@@ -47,6 +47,15 @@ def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetai
     return found
 
 
+def is_foreign(body: bytes) -> bool:
+    """Return True if *body* is neither empty nor JSON: a gateway's page, not the service's error."""
+    try:
+        orjson.loads(body.removeprefix(BOM_UTF8))
+    except orjson.JSONDecodeError:
+        return bool(body.strip())
+    return False
+
+
 def _parse(body: bytes) -> tuple[ErrorDetail, ...]:
     beginning = body[:_MAX_READ].decode(errors="replace")
     if len(body) > _MAX_BODY:

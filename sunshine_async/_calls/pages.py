@@ -15,6 +15,9 @@ Query: TypeAlias = Mapping[str, str | None] | str
 NO_ID: Final = "a record has no id that can be read, so nobody can tell whose it is"
 _ELSEWHERE: Final = "it leads to no page of this list, so it was not followed"
 _REPEATED: Final = "it leads to a page that was given already"
+MAX_EMPTY: Final = 100
+"""Pages in a row without a record, after which a list counts as endless (assumed)."""
+_ENDLESS: Final = f"it leads on after {MAX_EMPTY} pages without a record: from_page= goes on there"
 
 
 @frozen
@@ -64,10 +67,12 @@ def unreadable_page(endpoint: str, reason: str, *, path: str) -> ResponseDecodeE
 class Listing(Generic[T]):
     """The records of a list: ``async for`` requests pages as needed, anew for each loop.
 
-    - An error in the middle has *from_page*, which continues with the first page not yet returned.
+    - An error in the middle has *from_page*, which continues with the first page not yet returned,
+      unless there is no such page.
     - A record without a readable id is left out, and counted in `Page.unreadable`.
     - `ResponseDecodeError`: a filter found records, and none is readable; or the link to the next
-      page is unreadable, leads outside the list, or leads to a page already returned.
+      page is unreadable, leads outside the list, leads to a page already returned, or leads on after
+      `MAX_EMPTY` pages without a record.
     """
 
     def __init__(
@@ -110,7 +115,7 @@ class Listing(Generic[T]):
         return evolve(self._start)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)  # the query may have an e-mail address
 class _PageIterator(Generic[T]):
     _fetch: Callable[[Query], Awaitable[Any]]
     _paging: Paging[T]
@@ -118,6 +123,8 @@ class _PageIterator(Generic[T]):
     _link: str | None
     """Link to the next page. None: the next page is the first of the list."""
     _seen: set[int] = field(factory=set[int], init=False)
+    _empty: int = field(default=0, init=False)
+    """Pages without a record since the last record."""
     _ended: bool = field(default=False, init=False)
 
     def __aiter__(self) -> Self:
@@ -133,19 +140,30 @@ class _PageIterator(Generic[T]):
             error.from_page = self._link
             raise
         self._seen.add(hash(query if isinstance(query, str) else ""))
+        self._empty = 0 if page.items or page.unreadable else self._empty + 1
         self._link = page.next
         self._ended = self._link is None
         return page
 
     def _next_query(self, link: str) -> str:
         query = self._paging.query_of(link)
-        if query is not None and hash(query) not in self._seen:
+        if query is None:
+            reason = _ELSEWHERE
+        elif hash(query) in self._seen:
+            reason = _REPEATED
+        elif self._empty >= MAX_EMPTY:
+            reason = _ENDLESS
+        else:
             return query
-        reason = _ELSEWHERE if query is None else _REPEATED
-        raise unreadable_page(self._paging.endpoint, reason, path=self._paging.link_path)
+        error = unreadable_page(self._paging.endpoint, reason, path=self._paging.link_path)
+        error.from_page = link if reason is _ENDLESS else None
+        try:
+            raise error
+        finally:
+            del error  # which holds this frame
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _ItemIterator(Generic[T]):
     _pages: AsyncIterator[Page[T]]
     _ready: deque[T] = field(factory=deque[T])

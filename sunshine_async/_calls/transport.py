@@ -11,6 +11,7 @@ from sunshine_async import _codec
 from sunshine_async._calls.call import UNAUTHORIZED, OneCall
 from sunshine_async._calls.context import CallContext, CallInfo, uncertain
 from sunshine_async._calls.endpoint import Endpoint, ReadBack
+from sunshine_async._calls.error_body import is_foreign
 from sunshine_async._calls.retry import MAY_HAVE_ACTED, SETTLES, Replay, Settlement
 from sunshine_async._http.failures import CallerBody
 from sunshine_async._http.httpx_wire import is_mock_error
@@ -163,8 +164,8 @@ class Transport(CallContext):
     ) -> tuple[Any] | None:
         """Return the result in a tuple if *response* proves that an earlier attempt was applied."""
         settlement = SETTLES.get((call.replay, response.status))
-        if settlement is Settlement.DONE:
-            return (None,)
+        if settlement is Settlement.DONE and not is_foreign(response.body):
+            return (None,)  # a gateway without a route answers 404 too, by a page of HTML
         if settlement is Settlement.READ_BACK:
             found = await self._read_back(call.endpoint, body)
             if found is not None:

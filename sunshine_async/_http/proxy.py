@@ -24,7 +24,7 @@ _PROXY: Final = (
 )
 _URL_DELIMITER: Final = r"[/?#\\]"
 _LAST_PORT: Final = 65535
-_AUTH_REQUIRED: Final = "407"
+_AUTH_REQUIRED: Final = ("401", "407")  # some proxies answer 401 to a wrong password
 _AUTH_ADVICE: Final = (
     "give the proxy's URL the right user name and password, special characters percent-encoded"
 )

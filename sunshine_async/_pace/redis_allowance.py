@@ -67,7 +67,7 @@ class RedisAllowance(Allowance):
         until = time.monotonic() + TIMEOUT
         if self._offset is None:
             self._seen[key] = self._evaluate(name, b"", b"")[1]
-        while time.monotonic() < until:
+        while True:  # once at least, however slow the look before was
             seen = self._seen.get(key, b"")
             now = time.monotonic() + cast("float", self._offset)
             state: State = orjson.loads(seen) if seen else {}
@@ -78,8 +78,9 @@ class RedisAllowance(Allowance):
                 self._seen[key] = text
                 return lease
             self._seen[key] = found
-        message = "the state of the pace in Redis changes all the time"
-        raise TimeoutError(message)
+            if time.monotonic() > until:
+                message = "the state of the pace in Redis changes all the time"
+                raise TimeoutError(message)
 
     def _evaluate(self, name: str, seen: bytes, text: bytes) -> tuple[bool, bytes]:
         """Replace the state *seen* by *text*; return True if done, and the state before."""

@@ -369,12 +369,23 @@ def test_what_is_in_the_envelope_is_the_result() -> None:
     assert LIST.result(users) == [User(id="a"), User(id="b")]
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"<html>", USER])
-def test_what_brings_nothing_reads_nothing(body: bytes) -> None:
-    """Where an operation has no result, the body of a success isn't looked at."""
+@pytest.mark.parametrize("body", [b"", b" \r\n", b"{}", b"null", USER])
+def test_an_operation_without_a_result(body: bytes) -> None:
+    """Where an operation has no result, any JSON is a success, and so is no body."""
     done: object = DELETE.result(answer(200, body))
 
     assert done is None
+
+
+@pytest.mark.parametrize(
+    ("body", "body_error"), [(b"<html>Welcome to the hotel</html>", ""), (b"OK", ""), (b"", "gzip")]
+)
+def test_a_success_that_is_not_the_services(body: bytes, body_error: str) -> None:
+    """A page of HTML with status 200, or an unreadable body, proves nothing, also without a result."""
+    with pytest.raises(ResponseDecodeError) as caught:
+        DELETE.result(Response(200, {}, body, body_error))
+
+    assert caught.value.maybe_applied
 
 
 @pytest.mark.parametrize(

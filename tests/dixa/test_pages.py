@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sunshine_async import NotFoundError, Pace, ResponseDecodeError, Retry, ServerError
+from sunshine_async._calls.pages import MAX_EMPTY
 from sunshine_async.auth import ApiToken
 from sunshine_async.dixa import DixaClient, EndUser, Page
 from sunshine_async.dixa.pages import LinkPaging
@@ -132,6 +133,28 @@ async def test_a_circle_is_an_error(links: list[str]) -> None:
     assert caught.value.path == "meta.next"
     assert not caught.value.maybe_applied
     assert len(transport.requests) == len(links) == len(given)
+
+
+async def test_a_list_of_empty_pages_ends() -> None:
+    """Pages without a record, each with a new link, end in an error that can be gone on from."""
+    empty = [page(following=f"{FIRST}{number}") for number in range(3 * MAX_EMPTY)]
+    client, transport = scripted(*empty[:MAX_EMPTY], page("a", following=FIRST), *empty)
+    given: list[str] = []
+
+    with pytest.raises(ResponseDecodeError, match="without a record") as caught:
+        await until_error(client.end_users.list(), given)
+    assert (given, len(transport.requests)) == ([], MAX_EMPTY)
+    with pytest.raises(ResponseDecodeError) as again:
+        await until_error(client.end_users.list(from_page=caught.value.from_page), given)
+    assert (given, len(transport.requests)) == (["a"], 2 * MAX_EMPTY + 1)
+    assert again.value.from_page != caught.value.from_page
+
+
+async def test_an_iterator_shows_no_query() -> None:
+    """The address of a search stays out of the text of an iterator, which error reporters show."""
+    client, _ = scripted()
+    listing = client.end_users.list(email="jane@example.org")
+    assert "jane" not in f"{listing.pages()!r} {aiter(listing)!r}"
 
 
 @pytest.mark.parametrize(

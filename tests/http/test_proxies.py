@@ -64,6 +64,11 @@ PROXIES: Final[dict[str, tuple[Any, str, Fault]]] = {
         "407 Proxy Authentication Required: give the proxy's URL the right user name",
         Fault.PERMANENT,
     ),
+    "401": (
+        refusing("401 Unauthorized"),
+        "401 Unauthorized: give the proxy's URL the right user name",
+        Fault.PERMANENT,
+    ),
     "403": (refusing("403 Blocked"), "the proxy answered 403 Blocked", Fault.UNSENT),
     "502": (refusing("502 Bad Gateway"), "the proxy answered 502 Bad Gateway", Fault.UNSENT),
     "302": (refusing("302 Found"), "the proxy answered 302 Found", Fault.UNSENT),

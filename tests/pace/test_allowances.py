@@ -157,6 +157,16 @@ def test_a_change_in_between_is_seen(tmp_path: Path, patient: None) -> None:
         assert store.lease("key", make).interactive == 2
 
 
+def test_a_slow_first_answer_costs_no_lease(
+    tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state that nobody else changes is written also where the first look took all the time."""
+    with redis_server(tmp_path) as server:
+        store = RedisAllowance(server.url)
+        monkeypatch.setattr(redis_allowance, "TIMEOUT", 0)
+        assert store.lease("key", request()).interactive >= 0
+
+
 def test_a_state_that_changes_all_the_time_is_an_error(
     tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from sunshine_async import (
     ConnectionLostError,
     NotFoundError,
     RateLimitError,
+    ResponseDecodeError,
     Retry,
     ServerError,
     SunshineError,
@@ -133,12 +134,16 @@ async def test_each_operation_is_one_request(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["delete", "unlink", "merge"])
 async def test_an_empty_answer_will_do(name: str) -> None:
-    """Where nothing is to be read, an answer may be empty, or be no JSON."""
+    """Where nothing is to be read, an answer may be empty, or be any JSON; a page is no answer."""
     call, _, _ = CALLS[name]
-    client, _ = scripted(204, httpx.Response(200, content=b"OK"))
+    page = httpx.Response(200, html="<h1>Welcome to the hotel</h1>")
+    client, _ = scripted(204, httpx.Response(200, json="OK"), page)
 
     assert await call(client) is None
     assert await call(client) is None
+    with pytest.raises(ResponseDecodeError) as caught:
+        await call(client)
+    assert caught.value.maybe_applied
 
 
 @pytest.mark.parametrize("name", ["entity_ids", "business_system_ids", "link_requests"])

@@ -276,6 +276,16 @@ async def test_only_a_resent_delete_that_finds_nothing_is_done() -> None:
     await client.participants.leave("c", ParticipantLeaveBody(user_id="u"))
 
 
+async def test_a_page_of_a_gateway_is_no_proof() -> None:
+    """After a lost answer the 404 of a gateway, a page of HTML, leaves a delete in doubt."""
+    page = httpx.Response(404, html="<title>No such route</title>")
+    client, _ = scripted(httpx.ReadTimeout("late"), page, retry=Retry(first_wait=0))
+
+    with pytest.raises(NotFoundError, match="No such route") as caught:
+        await client.webhooks.delete("i", "w")
+    assert caught.value.maybe_applied
+
+
 async def test_a_key_is_not_created_twice() -> None:
     """A create with a lost answer isn't sent again: a second key would be a second secret."""
     client, transport = scripted(httpx.ReadTimeout("late"), retry=Retry(first_wait=0))
