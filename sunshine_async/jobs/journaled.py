@@ -380,6 +380,8 @@ async def open_with_options(
     place: Place, client: Client, service: Service, mode: Mode, options: JobOptions
 ) -> AsyncGenerator[JournaledJob]:
     """Open the journal at *place* as `open_job` does, with *options* as a value."""
+    service.check_client(client)
+    service.task(mode)  # before there is a journal
     journal = await to_thread.run_sync(open_journal, place)
     try:
         yield await JournaledJob.make(journal, client, service, mode, options)
