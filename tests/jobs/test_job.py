@@ -144,7 +144,7 @@ async def test_updates_and_deletions_say_who(client: SunshineClient, emulator: E
     report = await Job(client, SUNSHINE, Mode.UPDATE, concurrency=1).run(rows)
     assert report.done == 2
     assert {problem.line: problem.reason.partition(" (")[0] for problem in report.problems} == {
-        3: "no id and no externalId: it says no user",
+        3: "no id and no externalId: the row names no user",
         4: "id: expected text, got an integer",
         5: report.problems[-3].reason.partition(" (")[0],
         6: report.problems[-2].reason.partition(" (")[0],

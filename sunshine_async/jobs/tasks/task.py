@@ -148,7 +148,7 @@ class Task:
         except Misfit as misfit:
             return BadRow(row.line, str(misfit))
         if self.shape.ids and not user_id:
-            return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
+            return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: the row names no user")
         address = {name: value for name, value in address.items() if value}
         if self.new_id is not None:
             remote_id = remote_id or self.new_id()
