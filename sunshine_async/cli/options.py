@@ -1,7 +1,7 @@
 """Options that several commands share, exit statuses, and the error message of a failed command."""
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from enum import Enum, IntEnum
 from functools import partial
@@ -23,6 +23,13 @@ SIGNAL_STATUS: Final = 128
 Choice = TypeVar("Choice", bound=Enum)
 
 _PACKAGE: Final = Path(__file__).parents[1]
+_ADVICE: Final[Mapping[type[OSError], str]] = {
+    FileNotFoundError: ". Check the path and its spelling",
+    IsADirectoryError: ". Name a file in the directory",
+    NotADirectoryError: ". Check the path: a part of the path is a file",
+    PermissionError: ". Check the permissions, or name another file",
+}
+"""The next step after an error of the system about a file."""
 
 
 class Status(IntEnum):
@@ -96,7 +103,9 @@ def describe_error(error: Exception) -> str:
         return "".join((str(error), *getattr(error, "__notes__", ())))
     if isinstance(error, OSError):
         name = "" if error.filename is None else f": {error.filename}"
-        return f"the operating system reports: {error.strerror or type(error).__name__}{name}"
+        advice = _ADVICE.get(type(error), "") if name else ""
+        reason = error.strerror or type(error).__name__
+        return f"the operating system reports: {reason}{name}{advice}"
     places = [
         f"{file.relative_to(_PACKAGE).as_posix()}:{line}"
         for frame, line in walk_tb(error.__traceback__)

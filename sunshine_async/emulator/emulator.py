@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from errno import EADDRINUSE
 from functools import cached_property
 from threading import Thread
 from typing import Any, Final
@@ -201,7 +202,10 @@ def _bind(host: str, port: int) -> socket.socket:
         bound = socket.create_server(address, family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
         reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
-        message = f"can't listen on {host} port {port}: {reason}"
+        more = ". Give another port: 0 is any free port" * (
+            getattr(error, "errno", 0) == EADDRINUSE
+        )
+        message = f"can't listen on {host} port {port}: {reason}{more}"
         raise ConfigurationError(message) from None
     # connections inherit the option; asyncio sets it for sockets with an explicit protocol only
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

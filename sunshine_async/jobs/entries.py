@@ -95,7 +95,9 @@ def row_of(line: int, item: Any, task: Task) -> Row | BadRow:
         return BadRow(line, f"can't be read: {type(error).__name__}")
     if isinstance(data, dict):
         return Row(line, cast("dict[str, Any]", data))
-    return BadRow(line, f"expected a body, got {type(item).__name__}")
+    return BadRow(
+        line, f"expected a model, or a mapping such as {{'id': ...}}, got {type(item).__name__}"
+    )
 
 
 class Entries:

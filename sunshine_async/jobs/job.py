@@ -46,6 +46,8 @@ class Job:
     - after more than *max_failures* rows that weren't done;
     - after refused credentials (401, 402, 403); a first call goes alone to try the credentials;
     - after *max_outage* seconds without an answer; before the first answer, after 30 at most.
+
+    Raise `TypeError` for a client of another service, which would get the rows.
     """
 
     patience_at_first: ClassVar = 30.0
@@ -64,6 +66,8 @@ class Job:
         on_problem: Callable[[Problem], None] | None = None,
         clock: Timer = time.perf_counter,
     ) -> None:
+        service.check_client(client)
+        self._task: Final = service.task(mode)
         self.report: Final = Report()
         self._hooks: Final = (vars(client)["_transport"].hooks, service.name, mode.value)
         self._options = JobOptions(
@@ -71,7 +75,6 @@ class Job:
             on_problem=on_problem,
         )  # fmt: skip
         self._client: Final = client
-        self._task: Final = service.task(mode)
         once = client.with_options(retry=Retry(max_attempts=1), lane=Lane.INTERACTIVE)
         self._outage: Final = OutageWatch(
             client.pace, lambda: service.probe(once), self._give_up_service,

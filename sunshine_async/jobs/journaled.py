@@ -386,6 +386,8 @@ async def open_with_options(
     place: Place, client: Client, service: Service, mode: Mode, options: JobOptions
 ) -> AsyncGenerator[JournaledJob]:
     """Open the journal at *place* as `open_job` does, with *options* as a value."""
+    service.check_client(client)
+    service.task(mode)  # before there is a journal
     journal = await to_thread.run_sync(partial(open_journal, place, may_wait=_is_wanted))
     try:
         yield await JournaledJob.make(journal, client, service, mode, options)

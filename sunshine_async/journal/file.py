@@ -52,8 +52,8 @@ def make_private(path: Path) -> None:
         try:
             path.chmod(0o600)
         except OSError as error:
-            reason = error.strerror
-            _LOG.warning("others may read %s, which has personal data: %s", path, reason)
+            message = "others may read %s, which has personal data (%s): name a file of your own"
+            _LOG.warning(message, path, error.strerror)
 
 
 def url_refusal(name: str | Path, noun: str) -> ConfigurationError | None:

@@ -95,7 +95,11 @@ class TestImport:
         upsert = call("import", path, "--mode", "upsert")
 
         assert (update.exit_code, upsert.exit_code) == (1, 1)
-        for said in ("1 bad no id: it says no user", "2 bad id: not one of Dixa's", "3 bad not a"):
+        for said in (
+            "1 bad no id: the row names no user",
+            "2 bad id: not one of Dixa's",
+            "3 bad not a",
+        ):
             assert said in words(update.stdout)
         assert "1-2 bad no externalId, no email and no phoneNumber" in words(upsert.stdout)
         assert "4 bad email: expected text" in words(upsert.stdout)

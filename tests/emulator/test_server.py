@@ -198,10 +198,13 @@ def test_where_it_cannot_listen_is_said(host: str, port: int, text: str) -> None
 
 
 def test_taken_port_is_said(base_url: str) -> None:
-    """A port that is taken is an error in one sentence."""
+    """A port that is taken is an error with the next step."""
     port = int(base_url.rpartition(":")[2])
 
-    with pytest.raises(ConfigurationError, match=r"in use$"), Emulator().serve(port):
+    with (
+        pytest.raises(ConfigurationError, match=r"in use\. Give another port: 0 is any"),
+        Emulator().serve(port),
+    ):
         pass
 
 

@@ -20,15 +20,18 @@ from support.size import sized
 from support.virtual import sleep, until, virtual, virtually
 
 from sunshine_async import (
+    ApiToken,
     BasicAuth,
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    DixaClient,
     Lane,
     NotFoundError,
     Pace,
     ResponseDecodeError,
     Retry,
+    SmoochClient,
     SunshineClient,
     jobs,
 )
@@ -141,7 +144,7 @@ async def test_updates_and_deletions_say_who(client: SunshineClient, emulator: E
     report = await Job(client, SUNSHINE, Mode.UPDATE, concurrency=1).run(rows)
     assert report.done == 2
     assert {problem.line: problem.reason.partition(" (")[0] for problem in report.problems} == {
-        3: "no id and no externalId: it says no user",
+        3: "no id and no externalId: the row names no user",
         4: "id: expected text, got an integer",
         5: report.problems[-3].reason.partition(" (")[0],
         6: report.problems[-2].reason.partition(" (")[0],
@@ -597,6 +600,40 @@ def test_times_in_objects_are_looked_at() -> None:
     assert naive.reason.startswith("trip.at: expected a time with its zone")
     assert wrong.reason == "trip: expected an object, got an integer"
     assert absent == Entry(1, "", Body())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("of", SERVICES)
+async def test_a_client_of_another_service_is_refused(
+    service: str, of: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    """A client gets the rows of its own service only; else no journal is made, and nothing is sent."""
+    clients = {"sunshine": SunshineClient, "smooch": SmoochClient, "dixa": DixaClient}
+    auth: Any = ApiToken("token") if of == "dixa" else BasicAuth("id", "secret")
+    names = () if of == "dixa" else ("app",)
+    client: Any = clients[of](*names, auth=auth, transport=emulator.transport())
+    path = tmp_path / "run.sqlite"
+    if service == of:
+        jobs.Job(client, SERVICES[service], Mode.CREATE)
+        return
+    message = f"a job of {service} takes a {clients[service].__name__}, not {clients[of].__name__}"
+    with pytest.raises(TypeError, match=message):
+        jobs.Job(client, SERVICES[service], Mode.CREATE)
+    with pytest.raises(TypeError, match=message):
+        async with jobs.open(path, client, SERVICES[service], Mode.CREATE):
+            pass
+    assert not path.exists()
+
+
+async def test_a_mode_that_is_no_mode_is_refused(emulator: Emulator, tmp_path: Path) -> None:
+    """A text for a mode is refused by type before a journal is made."""
+    auth, path = BasicAuth("id", "secret"), tmp_path / "run.sqlite"
+    client = SunshineClient("app", auth=auth, transport=emulator.transport())
+    mode: Any = "upsert"
+    with pytest.raises(TypeError, match=r"mode must be a Mode, such as Mode\.UPSERT, not str"):
+        async with jobs.open(path, client, SERVICES["sunshine"], mode):
+            pass
+    assert not path.exists()
 
 
 def test_services_are_a_table() -> None:

@@ -483,16 +483,16 @@ ODD_BODIES: dict[str, tuple[Any, str]] = {
     "set": ({"externalId": {1}}, "externalId"),
     "cycle": (CYCLE, ""),
     "odd mapping": (Odd(a=1), ""),
-    "text": ("users.csv", "expected a body, got str"),
-    "number": (1, "expected a body, got int"),
-    "none": (None, "expected a body, got NoneType"),
+    "text": ("users.csv", "expected a model, or a mapping such as {'id': ...}, got str"),
+    "number": (1, "expected a model, or a mapping such as {'id': ...}, got int"),
+    "none": (None, "expected a model, or a mapping such as {'id': ...}, got NoneType"),
     "not a number": (math.nan, "JSON has no NaN"),
-    "list": ([], "expected a body, got list"),
+    "list": ([], "expected a model, or a mapping such as {'id': ...}, got list"),
     "another model": (AppUserPreCreate(user_id="a"), "expected a UserCreateBody or a mapping, got"),
     "update": (UserUpdateBody(), "expected a UserCreateBody or a mapping, got a UserUpdateBody"),
     "inner model": (Profile(), "expected a UserCreateBody or a mapping, got a Profile"),
     "not a model inside": (UserCreateBody(profile={"a": 1}), ""),  # type: ignore[arg-type]
-    "row with no body": (Row(1, [1]), "expected a body"),  # type: ignore[arg-type]
+    "row with no body": (Row(1, [1]), "expected a model"),  # type: ignore[arg-type]
     "bad row": (BadRow(1, "bad already"), "bad already"),
     "deep": ({"metadata": json.loads('{"a":' * 900 + "1" + "}" * 900)}, ""),
 }

@@ -127,7 +127,7 @@ class TestModes:
         assert named(report)[152] == (Trouble.FAILED, "EmptyPatchSet")
         assert {one.reason for one in report.problems if one.trouble is Trouble.BAD} == {
             "id: not one of Dixa's, which are UUIDs",
-            "no id: it says no user",
+            "no id: the row names no user",
         }
         assert effects(emulator, "dixa") == {"patch": 150}
         assert all(user["displayName"].startswith("User") for user in emulator.users("dixa"))

@@ -472,7 +472,10 @@ class TestStreams:
         report = await run(client, path, rows())
         assert sorted(users(emulator)) == ["mapping", "model", "row", "row of the same line"]
         assert (report.done, report.bad) == (4, 3)
-        assert report.problems[1].reason == "expected a body, got str"
+        assert (
+            report.problems[1].reason
+            == "expected a model, or a mapping such as {'id': ...}, got str"
+        )
         again = await run(client, path, rows(), keep_bodies=True)
         assert (again.requests, counts(again)) == (0, counts(report))
 

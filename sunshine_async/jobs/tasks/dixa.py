@@ -208,4 +208,5 @@ DIXA: Final = Service(
         ),
     },
     probe=lambda client: client.end_users.get(UNUSED_ID),
+    client=DixaClient,
 )

@@ -8,6 +8,7 @@ from sunshine_async._http.messages import Request
 from sunshine_async.jobs.tasks.task import Entry, Mode, Recovery, Service, Task
 from sunshine_async.rows import Shape
 from sunshine_async.smooch.app_users import DELETE, PRE_CREATE, UPDATE
+from sunshine_async.smooch.client import SmoochClient
 from sunshine_async.smooch.models import AppUserPreCreate, AppUserUpdate
 
 _IDS: Final = ("id", "_id", "userId")
@@ -70,4 +71,5 @@ SMOOCH: Final = Service(
         ),
     },
     probe=lambda client: client.app_users.get("is-the-service-back"),
+    client=SmoochClient,
 )

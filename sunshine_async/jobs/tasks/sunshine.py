@@ -205,4 +205,5 @@ SUNSHINE: Final = Service(
         ),
     },
     probe=lambda client: client.users.get("is-the-service-back"),
+    client=SunshineClient,
 )

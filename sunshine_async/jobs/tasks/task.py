@@ -148,7 +148,7 @@ class Task:
         except Misfit as misfit:
             return BadRow(row.line, str(misfit))
         if self.shape.ids and not user_id:
-            return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: it says no user")
+            return BadRow(row.line, f"no {' and no '.join(self.shape.ids)}: the row names no user")
         address = {name: value for name, value in address.items() if value}
         if self.new_id is not None:
             remote_id = remote_id or self.new_id()
@@ -223,9 +223,21 @@ class Service:
     tasks: Mapping[Mode, Task]
     probe: Callable[[Any], Awaitable[object]]
     """Calls the service without effect, during an outage. Any answer means: the service is back."""
+    client: type[Any]
+    """The class of the service's clients."""
+
+    def check_client(self, client: object) -> None:
+        """Raise `TypeError` for a *client* of another service, which would get the rows."""
+        if not isinstance(client, self.client):
+            kind = type(client).__name__
+            message = f"a job of {self.name} takes a {self.client.__name__}, not {kind}"
+            raise TypeError(message)
 
     def task(self, mode: Mode) -> Task:
         """Return the task of *mode*; raise `ConfigurationError` if the service hasn't the mode."""
+        if not isinstance(mode, Mode):  # pyright: ignore[reportUnnecessaryIsInstance] - a text
+            message = f"mode must be a Mode, such as Mode.UPSERT, not {type(mode).__name__}"
+            raise TypeError(message)
         found = self.tasks.get(mode)
         if found is None:
             modes = ", ".join(each.value for each in self.tasks)
