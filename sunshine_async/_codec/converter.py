@@ -38,6 +38,9 @@ _ORJSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUG
 _TOO_DEEP: Final = "nested too deep, or in a circle"
 _MAX_DEPTH: Final = 250  # levels to search for an error; orjson writes 254
 
+_UNWRITABLE: Final = (TypeError, Misfit, RecursionError, AttributeError, KeyError)
+"""Errors of writing a value that JSON can't hold, or of another type than declared."""
+
 
 def encode(value: object) -> bytes:
     """Return *value* (a model, or plain data) as JSON.
@@ -60,7 +63,7 @@ def _encode_or_none(value: object, kind: Any) -> bytes | None:
     try:
         plain = _WRITERS[kind](value)
         data = orjson.dumps(plain, default=_write_model_inside, option=_ORJSON_OPTIONS)
-    except (orjson.JSONEncodeError, Misfit, RecursionError, AttributeError, KeyError):
+    except _UNWRITABLE:
         return None
     # orjson writes NaN as null. `in` would try the text as a number first: 1,100 instructions more
     if data.find(b"null") >= 0 and _has_nan(plain):
@@ -145,7 +148,7 @@ def unstructure(value: object) -> Any:
     """
     try:
         return _to_plain(value)
-    except (Misfit, RecursionError, AttributeError, KeyError):
+    except _UNWRITABLE:
         value = _encoding_error(value)  # in its place: error reporters attach local variables
     try:
         raise value
@@ -315,6 +318,9 @@ def _first_misfit(value: Any, kind: Any) -> Misfit:
     for _ in range(_MAX_DEPTH):
         if reason := _fault_of(value, kind):
             return Misfit(reason, path)
+        if _is_model(value) and (extra := getattr(value, EXTRA)) and not writer.is_object(extra):
+            reason = f"expected a mapping, got {type(extra).__name__}"
+            return Misfit(reason, reader.join_path(path, EXTRA))
         parts = _parts_of(value, kind, path)
         part = next((part for part in parts if _encode_or_none(part[0], part[1]) is None), None)
         if part is None:  # each part can be encoded: only the nesting of all is too deep
@@ -327,8 +333,10 @@ def _fault_of(value: Any, kind: Any) -> str | None:
     """Return the reason that *value*, apart from the parts inside, can't be encoded as a *kind*."""
     members = unions.members_of(kind)
     expected = tuple(each for each in members if attrs.has(each) or _is_kind(each, datetime))
-    if expected and not isinstance(value, expected):
-        return f"expected {expected[0].__name__}, got {type(value).__name__}"
+    is_list = bool(members) and all(map(unions.is_list, members))
+    if (is_list and not writer.is_array(value)) or (expected and not isinstance(value, expected)):
+        wanted = "a list" if is_list else expected[0].__name__
+        return f"expected {wanted}, got {type(value).__name__}"
     if value is Unset.UNSET:
         return writer.UNSET_WITHOUT_KEY
     if isinstance(value, float) and not isfinite(value):

@@ -65,7 +65,13 @@ def list_writer(kind: Any, converter: "Converter") -> Write:
     """Return the writer of the list *kind*."""
     [member] = get_args(kind)
     write = converter.get_unstructure_hook(member)
-    return lambda values: [write(value) for value in values]
+
+    def write_list(values: Any) -> Any:
+        if isinstance(values, str | bytes):  # else a list of letters
+            raise TypeError
+        return [write(value) for value in values]
+
+    return write_list
 
 
 def _plain_reader(members: Sequence[Any], converter: "Converter") -> Read:

@@ -10,9 +10,11 @@ import tracemalloc
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
-from typing import Any
+from importlib import import_module
+from typing import Any, Final, get_origin
 
 import attrs
 import orjson
@@ -29,12 +31,15 @@ from sunshine_async._codec import (
     encode,
     holds,
     is_unreadable,
+    name_of,
     structure,
     structure_body,
     structure_inside,
     unstructure,
     wire_name,
 )
+from sunshine_async._codec.model import Model
+from sunshine_async._codec.unions import is_list, members_of
 
 pytestmark = pytest.mark.costly
 
@@ -289,6 +294,63 @@ def test_null_beside_numbers_is_sent() -> None:
         "parts": [{"name": "null"}],
         "a": [None, {"name": "b"}],
     }
+
+
+WRONG: Final = (5, 1.5, True, "secret", b"secret", ["secret"], ("secret",), {"secret"}, object())
+"""Values that are no mapping, and no list but for the list, the tuple and the set."""
+
+
+def minimal(hint: Any) -> Any:
+    """Return a value of the type *hint*; of a model with all fields left out that may be."""
+    hint = next(iter(members_of(hint)), None)
+    if attrs.has(hint):
+        needed = [one for one in attrs.fields(attrs.resolve_types(hint)) if one.init]
+        values = {one.alias: minimal(one.type) for one in needed if one.default is attrs.NOTHING}
+        return hint(**values)
+    plain = {bool: True, int: 1, float: 1.5, datetime: AT, Any: None}
+    origin = get_origin(hint)
+    return [] if origin is list else {} if origin is Mapping else plain.get(hint, "x")
+
+
+def models() -> list[Any]:
+    """Return all models that can be made without a choice between fields."""
+    for name in ("dixa", "smooch", "sunshine", "webhooks"):
+        package = import_module(f"sunshine_async.{name}")
+        _ = [getattr(package, each) for each in package.__all__]
+    found: list[Any] = []
+    waiting: list[Any] = [Model]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        with suppress(ValueError):
+            if kind.__module__.startswith("sunshine_async."):
+                found.append(minimal(kind))
+    return found
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
+def test_a_field_of_another_type_is_named(value: Any) -> None:
+    """A value that is no mapping, or no list, is refused by field and type, in each model."""
+    found = models()
+    assert len(found) > 200
+    for model in found:
+        kind = attrs.resolve_types(type(model))
+        fields = {one.name: members_of(one.type) for one in attrs.fields(kind) if one.init}
+        lists = [name for name, kinds in fields.items() if kinds and all(map(is_list, kinds))]
+        changes = [("extra", "mapping"), *((name, "list") for name in lists)]
+        for name, expected in changes:
+            if expected == "list" and isinstance(value, list | tuple | set):
+                continue
+            changed = copy(model)
+            object.__setattr__(changed, name, value)
+            wire = "extra" if name == "extra" else name_of(getattr(attrs.fields(kind), name))
+            for write in (encode, unstructure):
+                with pytest.raises(
+                    ValueError, match=f"^{wire}: expected a {expected}, got "
+                ) as caught:
+                    write(changed)
+                assert str(caught.value).endswith(f" {type(value).__name__}")
+                assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
