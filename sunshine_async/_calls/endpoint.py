@@ -243,11 +243,11 @@ class Endpoint(Generic[B, R]):
     def _read(self, response: Response) -> R:
         if response.body_error:
             raise _codec.Misfit(response.body_error)
-        if self.returns in (NoneType, object) and not response.body.strip():
-            return cast("R", None)
-        data: Any = _codec.decode(response.body)  # a page of HTML is no answer of the service
-        if self.returns is NoneType:
-            return cast("R", None)
+        if self.returns is NoneType or self.returns is object:
+            # decoded also where no result is taken: a page of HTML is no answer of the service
+            found = _codec.decode(response.body) if response.body.strip() else None
+            return cast("R", None if self.returns is NoneType else found)
+        data: Any = _codec.decode(response.body)
         if self.inside is None:
             return _codec.structure(data, self.returns)
         return _codec.structure_inside(data, self.inside, self.returns)

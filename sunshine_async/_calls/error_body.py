@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import orjson
 
+from sunshine_async import _codec
 from sunshine_async.errors import ErrorDetail
 
 MAX_TEXT: Final = 300
@@ -50,8 +51,8 @@ def error_details(body: bytes, hidden: tuple[str, ...] = ()) -> tuple[ErrorDetai
 def is_foreign(body: bytes) -> bool:
     """Return True if *body* is neither empty nor JSON: a gateway's page, not the service's error."""
     try:
-        orjson.loads(body.removeprefix(BOM_UTF8))
-    except orjson.JSONDecodeError:
+        _codec.decode(body)
+    except _codec.Misfit:
         return bool(body.strip())
     return False
 

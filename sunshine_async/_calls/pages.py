@@ -72,7 +72,7 @@ class Listing(Generic[T]):
     - A record without a readable id is left out, and counted in `Page.unreadable`.
     - `ResponseDecodeError`: a filter found records, and none is readable; or the link to the next
       page is unreadable, leads outside the list, leads to a page already returned, or leads on after
-      `MAX_EMPTY` pages without a record.
+      100 pages without a record (assumed).
     """
 
     def __init__(
