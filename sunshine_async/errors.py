@@ -98,10 +98,17 @@ class SunshineError(Exception):
     """True if a retry was left out: too many calls of the same credentials fail (see `Pace`)."""
     from_page: str | None = None
     """Value of ``from_page=`` that continues an interrupted list; None: from the beginning."""
+    advice: str = ""
+    """The next step, as a sentence of the message; empty: the reason itself has the next step."""
 
     _attributes: ClassVar[tuple[str, ...]] = _COMMON
     """Names of the attributes in `args`."""
     _first: str | int = ""  # the first argument of the constructor
+
+    def __init_subclass__(cls, advice: str = "") -> None:
+        super().__init_subclass__()
+        if advice:
+            cls.advice = advice
 
     def __init__(
         self, message: str, saved: Saved = _NOTHING, *, maybe_applied: bool = False
@@ -129,7 +136,7 @@ class SunshineError(Exception):
 
     def __str__(self) -> str:
         notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
-        return ". ".join(filter(None, (self._sentence(), *notes)))
+        return ". ".join(filter(None, (self._sentence(), self.advice, *notes)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -172,11 +179,8 @@ class ConfigurationError(SunshineError, ValueError):
     """A setting is missing or invalid; the message names the setting."""
 
 
-class ApiError(SunshineError):
+class ApiError(SunshineError, advice="Check the request and base_url"):
     """The service refused the call. A subclass stands for each common status."""
-
-    advice: str = ""
-    """The next step, as the last sentence of the message."""
 
     _attributes = (
         *_COMMON,
@@ -227,37 +231,33 @@ class ApiError(SunshineError):
         reasons = "; ".join(
             ": ".join(filter(None, (error.code, error.title))) for error in self.errors
         )
-        text = f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
-        return ". ".join(filter(None, (text, self.advice)))
+        return f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
 
 
-class BadRequestError(ApiError):
+class BadRequestError(ApiError, advice="Correct the values of the call"):
     """400: the service rejects the body or the query."""
 
 
-class AuthenticationError(ApiError):
+class AuthenticationError(
+    ApiError,
+    advice="Check the key id and the secret, or the token, and that they belong to this app",
+):
     """401: the service rejects the credentials."""
 
-    advice = "Check the key id and the secret, or the token, and that they belong to this app"
 
-
-class PaymentRequiredError(ApiError):
+class PaymentRequiredError(ApiError, advice="Check the account's plan"):
     """402: the account's plan doesn't include the operation, or the trial is over."""
 
-    advice = "Check the account's plan"
 
-
-class PermissionDeniedError(ApiError):
+class PermissionDeniedError(ApiError, advice="Check the scope of the credentials"):
     """403: the credentials are valid, and don't allow the operation."""
 
-    advice = "Check the scope of the credentials"
 
-
-class NotFoundError(ApiError):
+class NotFoundError(ApiError, advice="Check the ids, and the account of the credentials"):
     """404: the object doesn't exist."""
 
 
-class ConflictError(ApiError):
+class ConflictError(ApiError, advice="Look at the object as it is, then decide"):
     """409: the object exists already, or another call is changing the object."""
 
     @property
@@ -266,23 +266,22 @@ class ConflictError(ApiError):
         return self.maybe_applied
 
 
-class PayloadTooLargeError(ApiError):
+class PayloadTooLargeError(ApiError, advice="Send less in one call"):
     """413: the body is larger than the service accepts."""
 
 
-class LockedError(ApiError):
+class LockedError(
+    ApiError,
+    advice="A conversation takes 30,000 messages: messages.delete_all, or another conversation",
+):
     """423: the object is locked: a conversation has all the messages that it can hold."""
 
-    advice = "A conversation takes 30,000 messages: messages.delete_all, or another conversation"
 
-
-class RateLimitError(ApiError):
+class RateLimitError(ApiError, advice="Send fewer calls a second: pace=Pace(rate=...)"):
     """429: too many calls, and no attempts or no time left for a retry."""
 
-    advice = "Send fewer calls a second: pace=Pace(rate=...)"
 
-
-class ServerError(ApiError):
+class ServerError(ApiError, advice="Try again later"):
     """5xx: the service failed."""
 
 
@@ -337,11 +336,11 @@ class ConnectError(TransportError):
     """No connection was made, so the last attempt sent nothing; the message has the reason."""
 
 
-class RequestTimeoutError(TransportError, TimeoutError):
+class RequestTimeoutError(TransportError, TimeoutError, advice="Try again, or raise timeout="):
     """The request was sent, and no answer came in time."""
 
 
-class ConnectionLostError(TransportError):
+class ConnectionLostError(TransportError, advice="Try again later"):
     """The request was sent, and the connection broke before the whole answer came."""
 
 

@@ -26,9 +26,11 @@ from sunshine_async.errors import (
     ApiError,
     ConfigurationError,
     ConflictError,
+    ConnectionLostError,
     ErrorDetail,
     Fault,
     NotFoundError,
+    RequestTimeoutError,
     ResponseDecodeError,
     SunshineError,
     TransportError,
@@ -252,7 +254,11 @@ def test_an_error_of_a_caller_travels(way: str) -> None:
     """A subclass with another constructor, and attributes of its own, pickles and copies."""
     again = WAYS[way](CallersError(7))
 
-    assert (type(again), again.row, str(again)) == (CallersError, 7, f"404 ({ENDPOINT})")
+    assert (type(again), again.row, str(again)) == (
+        CallersError,
+        7,
+        str(NotFoundError(404, endpoint=ENDPOINT)),
+    )
 
 
 def test_an_error_of_a_newer_version_arrives() -> None:
@@ -309,13 +315,34 @@ def test_the_message_of_an_api_error_says_what_and_where() -> None:
 
     assert str(error) == (
         "400 bad_request: Invalid email; Invalid name"
-        f" ({ENDPOINT}, 3 attempts). The service may have acted: look before you send it again"
+        f" ({ENDPOINT}, 3 attempts). Correct the values of the call. The service may have acted: look before you send it again"
     )
 
 
 def test_the_message_of_an_error_without_reasons_has_its_status() -> None:
-    """Where the service gives no reason, the status and the endpoint are the message."""
-    assert str(error_class(502)(502, endpoint=ENDPOINT)) == f"502 ({ENDPOINT})"
+    """Where the service gives no reason, the message begins with the status and the endpoint."""
+    assert str(error_class(502)(502, endpoint=ENDPOINT)) == f"502 ({ENDPOINT}). Try again later"
+
+
+@pytest.mark.parametrize("status", range(300, 700))
+def test_the_message_of_every_status_ends_with_the_next_step(status: int) -> None:
+    """Each refusal tells the next step, whatever the service says."""
+    error = error_class(status)(status, endpoint=ENDPOINT)
+
+    assert error.advice
+    assert str(error) == f"{status} ({ENDPOINT}). {error.advice}"
+
+
+@pytest.mark.parametrize("kind", [RequestTimeoutError, ConnectionLostError])
+@pytest.mark.parametrize("maybe_applied", [False, True])
+def test_the_message_of_a_lost_answer_has_the_next_step(
+    kind: type[TransportError], *, maybe_applied: bool
+) -> None:
+    """A safe call is tried again; after another call the user looks first."""
+    text = str(kind("it broke", endpoint=ENDPOINT, maybe_applied=maybe_applied))
+
+    assert text.startswith(f"it broke ({ENDPOINT}). Try again")
+    assert text.endswith("look before you send it again") == maybe_applied
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ _CLIENT_CERTIFICATE_ALERTS: Final = (
 )
 """TLS alerts of a server that refuses the client's certificate, or misses a certificate."""
 
+_CHECK: Final = "check the address and the network"
+
 
 def connect_failure(error: BaseException, action: str) -> Failure:
     """Return the failure of a request that was not sent because of *error*.
@@ -60,16 +62,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the reason that no connection could be made, with the next step if known."""
+    """Return the reason that no connection could be made, with the next step."""
     if isinstance(error, ssl.SSLError):
         return _tls_reason(error)
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return "its name can't be looked up"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
     if isinstance(error, ConfigurationError):
         return str(error)
-    return "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
+    if isinstance(error, socket.gaierror | UnicodeError):
+        reason = "its name can't be looked up"
+    elif isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno).lower()
+    else:
+        reason = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
+    return f"{reason}: {_CHECK}"
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
@@ -80,13 +84,13 @@ def _tls_reason(error: ssl.SSLError) -> str:
             " certificate's authority by SSL_CERT_FILE or ssl_context="
         )
     if isinstance(error, ssl.SSLEOFError):
-        return "TLS failed: the other side closed the connection in the handshake"
+        return f"TLS failed: the other side closed the connection in the handshake: {_CHECK}"
     # an error of Python itself has no code of OpenSSL, but a sentence
     named = getattr(error, "reason", None) or error.strerror or type(error).__name__
     problem = named.replace("_", " ").lower()
     if refuses_client(error):
         return f"TLS failed: {problem}: hand in ssl_context= with the client's certificate"
-    return f"TLS failed: {problem}"
+    return f"TLS failed: {problem}: {_CHECK}"
 
 
 def restrict_tls(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -300,7 +300,8 @@ class TestDialing:
 
         assert reply == Failure(
             Fault.UNSENT,
-            "connecting to nowhere.invalid:80 failed: its name can't be looked up",
+            "connecting to nowhere.invalid:80 failed: its name can't be looked up:"
+            " check the address and the network",
         )
 
     async def test_name_that_is_none(self) -> None:

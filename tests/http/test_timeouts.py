@@ -23,7 +23,9 @@ class TestTime:
             reply = await call(wire, connect=0.02, progress=progress)
 
         assert reply == Failure(
-            Fault.UNSENT, f"connecting to 127.0.0.1:{server.port} failed: it took too long"
+            Fault.UNSENT,
+            f"connecting to 127.0.0.1:{server.port} failed: it took too long:"
+            " check the address and the network",
         )
         assert not progress.started
 

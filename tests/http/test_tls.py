@@ -279,10 +279,11 @@ async def test_a_peer_that_goes_in_the_handshake_is_named() -> None:
         reasons = [str(reply.reason) for reply in [await call(wire)] if isinstance(reply, Failure)]
         reset = await call(wire)
 
-    assert reasons[0].endswith("TLS failed: the other side closed the connection in the handshake")
+    closed = "TLS failed: the other side closed the connection in the handshake"
+    assert reasons[0].endswith(f"{closed}: check the address and the network")
     assert isinstance(reset, Failure)
     assert reset.fault is Fault.UNSENT
-    assert reset.reason.endswith("connection reset by peer")
+    assert reset.reason.endswith("connection reset by peer: check the address and the network")
 
 
 async def test_a_handshake_has_an_end_without_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
