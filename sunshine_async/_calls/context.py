@@ -125,7 +125,7 @@ def raise_unsent(endpoint: object, pause: float | None) -> NoReturn:
     *pause*: the seconds for which the pace lets no call start; None: no connection became free.
     """
     if pause is None:
-        message = "not sent: no connection became free before the deadline"
+        message = "not sent: no connection became free before the deadline: see max_connections="
         raise ConnectError(
             message, fault=Fault.UNSENT, endpoint=str(endpoint), attempts=0, maybe_applied=False
         )

@@ -30,7 +30,8 @@ _CLIENT_CERTIFICATE_ALERTS: Final = (
 )
 """TLS alerts of a server that refuses the client's certificate, or misses a certificate."""
 
-_CHECK: Final = "check the address and the network"
+CHECK: Final = "check the address and the network"
+NONE_FREE: Final = "came free in time: see max_connections="
 
 
 def connect_failure(error: BaseException, action: str) -> Failure:
@@ -73,7 +74,7 @@ def _reason(error: BaseException) -> str:
         reason = os.strerror(error.errno).lower()
     else:
         reason = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
-    return f"{reason}: {_CHECK}"
+    return f"{reason}: {CHECK}"
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
@@ -84,13 +85,13 @@ def _tls_reason(error: ssl.SSLError) -> str:
             " certificate's authority by SSL_CERT_FILE or ssl_context="
         )
     if isinstance(error, ssl.SSLEOFError):
-        return f"TLS failed: the other side closed the connection in the handshake: {_CHECK}"
+        return f"TLS failed: the other side closed the connection in the handshake: {CHECK}"
     # an error of Python itself has no code of OpenSSL, but a sentence
     named = getattr(error, "reason", None) or error.strerror or type(error).__name__
     problem = named.replace("_", " ").lower()
     if refuses_client(error):
         return f"TLS failed: {problem}: hand in ssl_context= with the client's certificate"
-    return f"TLS failed: {problem}: {_CHECK}"
+    return f"TLS failed: {problem}: {CHECK}"
 
 
 def restrict_tls(context: ssl.SSLContext) -> ssl.SSLContext:

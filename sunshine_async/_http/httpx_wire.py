@@ -13,7 +13,13 @@ import anyio
 import httpx
 from attrs import asdict
 
-from sunshine_async._http.failures import CallerBody, connect_failure, refuses_client, root_cause
+from sunshine_async._http.failures import (
+    NONE_FREE,
+    CallerBody,
+    connect_failure,
+    refuses_client,
+    root_cause,
+)
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
@@ -296,7 +302,7 @@ class HttpxWire:
         started = trace.progress.started if known else not isinstance(error, _UNSENT_ERRORS)
         if not started:
             if isinstance(error, httpx.PoolTimeout):
-                return Failure(Fault.UNSENT, f"no connection to {self._host} came free in time")
+                return Failure(Fault.UNSENT, f"no connection to {self._host} {NONE_FREE}")
             return self._unsent_failure(error, trace.last_event, timed_out=timed_out)
         cause = root_cause(error)
         if trace.new_connection and refuses_client(cause):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from sunshine_async._http.connection import Call, Connection, ConnectionState
 from sunshine_async._http.dialer import Dialer, Origin
+from sunshine_async._http.failures import CHECK, NONE_FREE
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
     Failure,
@@ -203,8 +204,8 @@ class Pool:
                 call.timer = self._loop.call_at(call.deadline, self._on_deadline, call)
             return
         self._dequeue(call)
-        event = "was made" if dialing else "came free"
-        call.set_reply(Failure(Fault.UNSENT, f"no connection to {self._origin} {event} in time"))
+        event = f"was made in time: {CHECK}" if dialing else NONE_FREE
+        call.set_reply(Failure(Fault.UNSENT, f"no connection to {self._origin} {event}"))
 
     def _close_expired(self) -> None:
         """Close the connections that have been idle for too long; the oldest come first."""

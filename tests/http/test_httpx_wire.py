@@ -309,7 +309,8 @@ async def test_no_connection_comes_free() -> None:
         first.cancel()
 
     assert reply == Failure(
-        Fault.UNSENT, f"no connection to 127.0.0.1:{server.port} came free in time"
+        Fault.UNSENT,
+        f"no connection to 127.0.0.1:{server.port} came free in time: see max_connections=",
     )
 
 

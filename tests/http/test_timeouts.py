@@ -40,7 +40,8 @@ class TestTime:
             busy.cancel()
 
         assert reply == Failure(
-            Fault.UNSENT, f"no connection to 127.0.0.1:{server.port} came free in time"
+            Fault.UNSENT,
+            f"no connection to 127.0.0.1:{server.port} came free in time: see max_connections=",
         )
 
     @virtual
@@ -87,7 +88,9 @@ class TestTime:
             assert await body_of(wire) == b"0"
 
         assert reply == Failure(
-            Fault.UNSENT, f"no connection to 127.0.0.1:{server.port} was made in time"
+            Fault.UNSENT,
+            f"no connection to 127.0.0.1:{server.port} was made in time:"
+            " check the address and the network",
         )
 
     @virtual
