@@ -99,16 +99,15 @@ class SunshineError(Exception):
     from_page: str | None = None
     """Value of ``from_page=`` that continues an interrupted list; None: from the beginning."""
     advice: str = ""
-    """The next step, as a sentence of the message; empty: the reason itself has the next step."""
+    """The next step, in the message unless `maybe_applied` asks for another; empty: see the reason."""
 
     _attributes: ClassVar[tuple[str, ...]] = _COMMON
     """Names of the attributes in `args`."""
     _first: str | int = ""  # the first argument of the constructor
 
-    def __init_subclass__(cls, advice: str = "") -> None:
-        super().__init_subclass__()
-        if advice:
-            cls.advice = advice
+    def __init_subclass__(cls, advice: str = "", **others: Any) -> None:
+        super().__init_subclass__(**others)
+        cls.advice = advice or cls.advice
 
     def __init__(
         self, message: str, saved: Saved = _NOTHING, *, maybe_applied: bool = False
@@ -136,7 +135,7 @@ class SunshineError(Exception):
 
     def __str__(self) -> str:
         notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
-        return ". ".join(filter(None, (self._sentence(), self.advice, *notes)))
+        return ". ".join(filter(None, (self._sentence(), *notes)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -179,7 +178,7 @@ class ConfigurationError(SunshineError, ValueError):
     """A setting is missing or invalid; the message names the setting."""
 
 
-class ApiError(SunshineError, advice="Check the request and base_url"):
+class ApiError(SunshineError, advice="Check the request, base_url and the network"):
     """The service refused the call. A subclass stands for each common status."""
 
     _attributes = (
@@ -231,7 +230,8 @@ class ApiError(SunshineError, advice="Check the request and base_url"):
         reasons = "; ".join(
             ": ".join(filter(None, (error.code, error.title))) for error in self.errors
         )
-        return f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
+        text = f"{self.status} {reasons}".rstrip() + f" ({self.endpoint}{_tries(self.attempts)})"
+        return f"{text}. {self.advice}"
 
 
 class BadRequestError(ApiError, advice="Correct the values of the call"):
@@ -253,7 +253,7 @@ class PermissionDeniedError(ApiError, advice="Check the scope of the credentials
     """403: the credentials are valid, and don't allow the operation."""
 
 
-class NotFoundError(ApiError, advice="Check the ids, and the account of the credentials"):
+class NotFoundError(ApiError, advice="Check the ids, base_url, and the account of the credentials"):
     """404: the object doesn't exist."""
 
 
@@ -281,7 +281,7 @@ class RateLimitError(ApiError, advice="Send fewer calls a second: pace=Pace(rate
     """429: too many calls, and no attempts or no time left for a retry."""
 
 
-class ServerError(ApiError, advice="Try again later"):
+class ServerError(ApiError, advice="Wait until the service works again"):
     """5xx: the service failed."""
 
 
@@ -329,7 +329,8 @@ class TransportError(SunshineError):
         super().__init__(reason, saved)
 
     def _sentence(self) -> str:
-        return f"{self._first} ({self.endpoint}{_tries(self.attempts)})"
+        step = "" if self.maybe_applied or not self.advice else f". {self.advice}"
+        return f"{self._first} ({self.endpoint}{_tries(self.attempts)}){step}"
 
 
 class ConnectError(TransportError):
@@ -340,7 +341,7 @@ class RequestTimeoutError(TransportError, TimeoutError, advice="Try again, or ra
     """The request was sent, and no answer came in time."""
 
 
-class ConnectionLostError(TransportError, advice="Try again later"):
+class ConnectionLostError(TransportError, advice="Try again"):
     """The request was sent, and the connection broke before the whole answer came."""
 
 

@@ -315,13 +315,16 @@ def test_the_message_of_an_api_error_says_what_and_where() -> None:
 
     assert str(error) == (
         "400 bad_request: Invalid email; Invalid name"
-        f" ({ENDPOINT}, 3 attempts). Correct the values of the call. The service may have acted: look before you send it again"
+        f" ({ENDPOINT}, 3 attempts). Correct the values of the call."
+        " The service may have acted: look before you send it again"
     )
 
 
 def test_the_message_of_an_error_without_reasons_has_its_status() -> None:
     """Where the service gives no reason, the message begins with the status and the endpoint."""
-    assert str(error_class(502)(502, endpoint=ENDPOINT)) == f"502 ({ENDPOINT}). Try again later"
+    assert str(error_class(502)(502, endpoint=ENDPOINT)) == (
+        f"502 ({ENDPOINT}). Wait until the service works again"
+    )
 
 
 @pytest.mark.parametrize("status", range(300, 700))
@@ -339,10 +342,31 @@ def test_the_message_of_a_lost_answer_has_the_next_step(
     kind: type[TransportError], *, maybe_applied: bool
 ) -> None:
     """A safe call is tried again; after another call the user looks first."""
-    text = str(kind("it broke", endpoint=ENDPOINT, maybe_applied=maybe_applied))
+    error = kind("it broke", endpoint=ENDPOINT, maybe_applied=maybe_applied)
+    look = "The service may have acted: look before you send it again"
 
-    assert text.startswith(f"it broke ({ENDPOINT}). Try again")
-    assert text.endswith("look before you send it again") == maybe_applied
+    assert error.advice.startswith("Try again")
+    assert str(error) == f"it broke ({ENDPOINT}). {look if maybe_applied else error.advice}"
+
+
+def test_an_error_of_a_caller_may_have_advice_and_keywords() -> None:
+    """A subclass has the advice of the class above or an own one, and keywords of another base."""
+
+    class Tagged:
+        def __init_subclass__(cls, *, tag: str = "", **others: Any) -> None:
+            super().__init_subclass__(**others)
+            cls.tag = tag
+
+        tag: str
+
+    class PlainError(NotFoundError, Tagged, tag="a"):
+        pass
+
+    class OwnError(NotFoundError, advice="Ask Jane"):
+        pass
+
+    assert (PlainError.tag, PlainError.advice) == ("a", NotFoundError.advice)
+    assert str(OwnError(404, endpoint=ENDPOINT)) == f"404 ({ENDPOINT}). Ask Jane"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ R = TypeVar("R")
 MAX_JSON_BYTES: Final = 100_000
 """Largest JSON body that a service takes, in bytes ("100kb" in Sunshine's documentation)."""
 
-_NOT_FOLLOWED: Final = "the service redirects, which is not followed: check base_url"
+_NOT_FOLLOWED: Final = "the service redirects, which is not followed"
 _METHOD: Final = r"GET|HEAD|POST|PUT|PATCH|DELETE"
 _TEMPLATE: Final = r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[a-z_]+\})*)+"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")

@@ -172,7 +172,7 @@ class Pool:
         return self._connect_failure("the server closed it, or sent bytes, before a request")
 
     def _connect_failure(self, reason: str) -> Failure:
-        return Failure(Fault.UNSENT, f"connecting to {self._origin} failed: {reason}")
+        return Failure(Fault.UNSENT, f"connecting to {self._origin} failed: {reason}: {CHECK}")
 
     def _on_connected(self, task: asyncio.Task[Connection | Failure]) -> None:
         """Use the connection that `_dial` made; on a failure free the slot and fail a call."""

@@ -301,7 +301,7 @@ async def test_an_error_shows_no_one() -> None:
     with pytest.raises(NotFoundError) as caught:
         await client.end_users.get("jane")
 
-    assert (
-        str(caught.value)
-        == "404 not ... (GET /v1/endusers/{end_user_id}). Check the ids, and the account of the credentials"
+    assert str(caught.value) == (
+        "404 not ... (GET /v1/endusers/{end_user_id})."
+        " Check the ids, base_url, and the account of the credentials"
     )

@@ -317,7 +317,7 @@ class TestPool:
         assert reply == Failure(
             Fault.UNSENT,
             f"connecting to 127.0.0.1:{server.port} failed: "
-            "the server closed it, or sent bytes, before a request",
+            "the server closed it, or sent bytes, before a request: check the address and the network",
         )
 
     async def test_connection_that_goes_bad_as_it_arrives_is_replaced(self) -> None:

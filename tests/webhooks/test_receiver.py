@@ -316,7 +316,7 @@ async def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture)
     levels = [(record.levelno, bool(record.exc_info)) for record in caplog.records]
     assert levels == [(logging.WARNING, True)] * 2 + [(logging.ERROR, True)]
     assert "attempt 3 of event e1 (conversation:message) has failed" in caplog.messages[-1]
-    assert letter.reason.startswith("NotFoundError: 404 (GET /x). Check the ids")
+    assert letter.reason == f"NotFoundError: {NotFoundError(404, endpoint='GET /x')}"
     for record in caplog.records:
         assert record.exc_info is not None
         assert record.exc_info[1] is not None
