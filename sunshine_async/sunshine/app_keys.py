@@ -1,6 +1,6 @@
 """API keys of an app: operations and models."""
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -32,14 +32,16 @@ class AppKey(Model):
     """The secret for `BasicAuth` and `JwtAuth`."""
 
 
+_Keys: TypeAlias = list[AppKey]
+
 CREATE: Final = Endpoint(
     "POST", _KEYS, operation="CreateAppKey",
     accepts=AppKeyCreateBody, returns=AppKey, inside="key", ok=(201,),
     replay=Replay.UNSAFE,
 )  # fmt: skip
-LIST: Final[Endpoint[None, list[AppKey]]] = Endpoint(
+LIST: Final[Endpoint[None, _Keys]] = Endpoint(
     "GET", _KEYS, operation="ListAppKeys",
-    returns=list[AppKey], inside="keys",
+    returns=_Keys, inside="keys",
     replay=Replay.SAFE,
 )  # fmt: skip
 GET: Final[Endpoint[None, AppKey]] = Endpoint(
@@ -71,7 +73,7 @@ class AppKeys:
         """
         return await self._transport.call(CREATE, body)
 
-    async def list(self) -> list[AppKey]:
+    async def list(self) -> _Keys:
         """Return all keys of the app (ListAppKeys)."""
         return await self._transport.call(LIST)
 

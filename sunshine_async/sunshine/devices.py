@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -34,9 +34,11 @@ class Device(Model):
     app_version: str | None = None
 
 
-LIST: Final[Endpoint[None, list[Device]]] = Endpoint(
+_Devices: TypeAlias = list[Device]
+
+LIST: Final[Endpoint[None, _Devices]] = Endpoint(
     "GET", _DEVICES, operation="ListDevices",
-    returns=list[Device], inside="devices", query=("brandId",),
+    returns=_Devices, inside="devices", query=("brandId",),
     replay=Replay.SAFE,
 )  # fmt: skip
 GET: Final[Endpoint[None, Device]] = Endpoint(
@@ -53,9 +55,7 @@ class Devices:
 
     _transport: Transport = field(alias="transport")
 
-    async def list(
-        self, user_id_or_external_id: str, *, brand_id: str | None = None
-    ) -> list[Device]:
+    async def list(self, user_id_or_external_id: str, *, brand_id: str | None = None) -> _Devices:
         """Return all devices of a user (ListDevices)."""
         return await self._transport.call(
             LIST,

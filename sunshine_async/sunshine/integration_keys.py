@@ -1,6 +1,6 @@
 """API keys of a custom integration: operations and models."""
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -32,14 +32,16 @@ class ApiKey(Model):
     """The secret for `BasicAuth` and `JwtAuth`."""
 
 
+_Keys: TypeAlias = list[ApiKey]
+
 CREATE: Final = Endpoint(
     "POST", _KEYS, operation="CreateCustomIntegrationKey",
     accepts=IntegrationKeyCreateBody, returns=ApiKey, inside="key", ok=(201,),
     replay=Replay.UNSAFE,
 )  # fmt: skip
-LIST: Final[Endpoint[None, list[ApiKey]]] = Endpoint(
+LIST: Final[Endpoint[None, _Keys]] = Endpoint(
     "GET", _KEYS, operation="ListCustomIntegrationKeys",
-    returns=list[ApiKey], inside="keys",
+    returns=_Keys, inside="keys",
     replay=Replay.SAFE,
 )  # fmt: skip
 GET: Final[Endpoint[None, ApiKey]] = Endpoint(
@@ -71,7 +73,7 @@ class IntegrationKeys:
         """
         return await self._transport.call(CREATE, body, path=_path(integration_id))
 
-    async def list(self, integration_id: str) -> list[ApiKey]:
+    async def list(self, integration_id: str) -> _Keys:
         """Return all keys of an integration (ListCustomIntegrationKeys)."""
         return await self._transport.call(LIST, path=_path(integration_id))
 

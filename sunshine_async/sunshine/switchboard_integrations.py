@@ -1,7 +1,7 @@
 """Integrations linked to a switchboard: operations and models."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -57,15 +57,17 @@ class SwitchboardIntegration(Model):
     message_history_count: int | None = None
 
 
+_Integrations: TypeAlias = list[SwitchboardIntegration]
+
 CREATE: Final = Endpoint(
     "POST", _ALL, operation="CreateSwitchboardIntegration",
     accepts=SwitchboardIntegrationCreateBody, returns=SwitchboardIntegration,
     inside="switchboardIntegration", ok=(201,),
     replay=Replay.UNSAFE,
 )  # fmt: skip
-LIST: Final[Endpoint[None, list[SwitchboardIntegration]]] = Endpoint(
+LIST: Final[Endpoint[None, _Integrations]] = Endpoint(
     "GET", _ALL, operation="ListSwitchboardIntegrations",
-    returns=list[SwitchboardIntegration], inside="switchboardIntegrations",
+    returns=_Integrations, inside="switchboardIntegrations",
     replay=Replay.SAFE,
 )  # fmt: skip
 UPDATE: Final = Endpoint(
@@ -97,7 +99,7 @@ class SwitchboardIntegrations:
         """
         return await self._transport.call(CREATE, body, path={"switchboard_id": switchboard_id})
 
-    async def list(self, switchboard_id: str) -> list[SwitchboardIntegration]:
+    async def list(self, switchboard_id: str) -> _Integrations:
         """Return all integrations of a switchboard (ListSwitchboardIntegrations)."""
         return await self._transport.call(LIST, path={"switchboard_id": switchboard_id})
 

@@ -1,6 +1,6 @@
 """Switchboard of an app: operations and models."""
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -32,14 +32,16 @@ class Switchboard(Model):
     default_switchboard_integration_id: str | None = None
 
 
+_Switchboards: TypeAlias = list[Switchboard]
+
 CREATE: Final[Endpoint[None, Switchboard]] = Endpoint(
     "POST", _SWITCHBOARDS, operation="CreateSwitchboard",
     returns=Switchboard, inside="switchboard", ok=(201,),
     replay=Replay.UNSAFE,
 )  # fmt: skip
-LIST: Final[Endpoint[None, list[Switchboard]]] = Endpoint(
+LIST: Final[Endpoint[None, _Switchboards]] = Endpoint(
     "GET", _SWITCHBOARDS, operation="ListSwitchboards",
-    returns=list[Switchboard], inside="switchboards",
+    returns=_Switchboards, inside="switchboards",
     replay=Replay.SAFE,
 )  # fmt: skip
 UPDATE: Final = Endpoint(
@@ -68,7 +70,7 @@ class Switchboards:
         """
         return await self._transport.call(CREATE)
 
-    async def list(self) -> list[Switchboard]:
+    async def list(self) -> _Switchboards:
         """Return all switchboards of the app (ListSwitchboards)."""
         return await self._transport.call(LIST)
 

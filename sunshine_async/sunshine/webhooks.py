@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext, suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -63,14 +63,16 @@ class Webhook(Model):
     include_full_source: bool | None = None
 
 
+_Webhooks: TypeAlias = list[Webhook]
+
 CREATE: Final = Endpoint(
     "POST", _WEBHOOKS, operation="CreateWebhook",
     accepts=WebhookCreateBody, returns=Webhook, inside="webhook", ok=(201,),
     replay=Replay.UNSAFE,
 )  # fmt: skip
-LIST: Final[Endpoint[None, list[Webhook]]] = Endpoint(
+LIST: Final[Endpoint[None, _Webhooks]] = Endpoint(
     "GET", _WEBHOOKS, operation="ListWebhooks",
-    returns=list[Webhook], inside="webhooks",
+    returns=_Webhooks, inside="webhooks",
     replay=Replay.SAFE,
 )  # fmt: skip
 GET: Final[Endpoint[None, Webhook]] = Endpoint(
@@ -108,7 +110,7 @@ class Webhooks:
         """
         return await self._transport.call(CREATE, body, path=_path(integration_id))
 
-    async def list(self, integration_id: str) -> list[Webhook]:
+    async def list(self, integration_id: str) -> _Webhooks:
         """Return all webhooks of an integration (ListWebhooks)."""
         return await self._transport.call(LIST, path=_path(integration_id))
 

@@ -400,6 +400,40 @@ def test_few_files_are_small() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_an_annotation_means_the_same_inside_and_outside_of_its_class(name: str) -> None:
+    """No annotation of a class has a name that the class gives to something else, such as ``list``.
+
+    Python 3.14 evaluates annotations late, and looks into the class first.
+    """
+    classes = [node for node in ast.walk(tree(name)) if isinstance(node, ast.ClassDef)]
+
+    assert [
+        f"{one.name}: {ast.unparse(annotation)}"
+        for one in classes
+        for annotation in annotations(one)
+        for part in ast.walk(annotation)
+        if isinstance(part, ast.Name) and part.id in names_in(one)
+    ] == []
+
+
+def annotations(one: ast.ClassDef) -> Iterator[ast.expr]:
+    """Return the annotations of the fields and methods of a class."""
+    for node in one.body:
+        if isinstance(node, ast.AnnAssign):
+            yield node.annotation
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = [part for part in ast.walk(node.args) if isinstance(part, ast.arg)]
+            yield from filter(None, [node.returns, *(part.annotation for part in arguments)])
+
+
+def names_in(one: ast.ClassDef) -> set[str]:
+    """Return the names that a class gives to its fields and methods."""
+    return {
+        getattr(node, "name", "") or ast.unparse(getattr(node, "target", node)) for node in one.body
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_function_fits_on_a_page(name: str) -> None:
     """No function has more than 80 lines."""
     functions = [
