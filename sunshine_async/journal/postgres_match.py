@@ -56,7 +56,7 @@ def _translated(query: str) -> bytes:
 class TextDumper(StrDumperUnknown):
     """Writes texts as `ascii_text`."""
 
-    def dump(self, obj: str) -> Buffer | None:
+    def dump(self, obj: str) -> "Buffer | None":  # a text in psycopg 3.2
         return super().dump(ascii_text(obj))
 
 
