@@ -1,6 +1,7 @@
 """Uvicorn's server on a socket, and connections that break on demand."""
 
 import asyncio
+import re
 import socket
 import struct
 from concurrent.futures import Future
@@ -74,16 +75,28 @@ class SocketConnection(ClientConnection):
 
 
 _STOPPING: Final = "sunshine_async.stopping"
+_OFFER: Final = re.compile(rb"(?i)\r\nupgrade:")
+"""A header that offers another protocol, as the clients of Java do with HTTP/2."""
 
 
 class ConnectionProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol; puts the connection into the state of each scope."""
+    """Uvicorn's HTTP protocol; puts the connection into the state of each scope.
+
+    An offer of another protocol is declined: the request is answered as if without the offer.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         connection = SocketConnection(transport, self.app_state[_STOPPING])
         self.access_log = False  # the Config would silence the whole process
         self.app_state: dict[str, Any] = {CONNECTION_KEY: connection}
+
+    def data_received(self, data: bytes) -> None:
+        if self.cycle is None or self.cycle.response_complete:  # data of a head, up to the body
+            head, end, body = data.partition(b"\r\n\r\n")
+            # after an offer the parser reads no body
+            data = b"".join((_OFFER.sub(b"\r\nx-declined:", head), end, body))
+        super().data_received(data)
 
 
 class UvicornServer(uvicorn.Server):

@@ -42,9 +42,9 @@ def peer(base_url: str) -> Iterator[socket.socket]:
         yield connection
 
 
-def answer_from(peer: socket.socket) -> bytes:
+def answer_from(peer: socket.socket, end: bytes = b"]}") -> bytes:
     answer = b""
-    while not answer.endswith(b"]}"):
+    while not answer.endswith(end):
         answer += peer.recv(9999)
     return answer
 
@@ -62,6 +62,26 @@ def test_connections_are_kept(base_url: str, peer: socket.socket) -> None:
     for _ in range(3):
         peer.sendall(GET)
         assert answer_from(peer).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("header", ["Upgrade: h2c", "upgrade: websocket"])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_offer_of_another_protocol_is_declined(
+    peer: socket.socket, header: str, pieces: int
+) -> None:
+    """A call that offers HTTP/2, as each call of Java's client, is answered with its body read."""
+    body = b'{"profile": {"givenName": "\\r\\nUpgrade: x"}}'
+    head = b"POST /v2/apps/app/users HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n"
+    head += b"content-type: application/json\r\nconnection: Upgrade, HTTP2-Settings\r\n"
+    call = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (head, header.encode(), len(body), body)
+
+    for _ in range(2):
+        step = len(call) // pieces + 1
+        for start in range(0, len(call), step):
+            peer.sendall(call[start : start + step])
+        answer = answer_from(peer, end=b"}}")
+        assert answer.startswith(b"HTTP/1.1 201")
+        assert rb'"givenName":"\r\nUpgrade: x"' in answer
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
