@@ -133,6 +133,12 @@ class AppStore:
             table.clear()
         self.describe({"deleted": True})
 
+    def remove_integration(self, integration_id: str) -> None:
+        """Remove an integration with all webhooks and keys."""
+        for name in ("webhooks", "keys"):
+            self.table(name, integration_id).clear()
+        self.table("integrations").remove(integration_id)
+
     def integration_of_key(self, key_id: str) -> str | None:
         """Return the id of the custom integration with a key; None if there is no such key."""
         for integration_id in self.table("integrations").rows:

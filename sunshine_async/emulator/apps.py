@@ -7,9 +7,10 @@ Assumed, where the specification is silent:
 - With ``filter[serviceAccountId]`` no app is listed: the emulator has no service accounts.
 - An eleventh key of an app is a 400.
 - Any client id, secret and code get a token; a code works once. The token is of the first listed
-  app, or of a new app. So are credentials that OAuth did not issue.
+  app, or of a new app. So are credentials that the emulator didn't issue.
+- A token is of a new custom integration with the client id as name, which is ``me``.
 - Authorize grants access at once, and sends the browser to any ``redirect_uri``.
-- A revoked token is a 401 from then on. Webhooks stay: the emulator doesn't know their owner.
+- A revoked token is a 401 from then on.
 """
 
 from collections.abc import Callable
@@ -33,10 +34,11 @@ from sunshine_async.emulator.fields import (
 from sunshine_async.emulator.integrations import KEY_BODY, new_key
 from sunshine_async.emulator.platform import V2, ApiPart, Platform
 from sunshine_async.emulator.service import Operation, OperationRequest, Reply
-from sunshine_async.emulator.tables import merged_metadata, page
+from sunshine_async.emulator.tables import METADATA_LIMIT, merged_metadata, page
 
 REDIRECT: Final = "https://partner.example/callback"
 """The address of the integration's owner, for the answer of Authorize without ``redirect_uri``."""
+_LIMIT: Final = f"App {METADATA_LIMIT}."
 _URL: Final = ":/?#[]@!$&'()*+,;=%"
 _SETTINGS: Final = (
     "maskCreditCardNumbers", "useAnimalNames", "echoPostback", "ignoreAutoConversationStart",
@@ -80,7 +82,7 @@ class AppApi(ApiPart):
         )
 
     def _create(self, request: OperationRequest) -> Reply:
-        metadata = merged_metadata({}, request.body.get("metadata"))
+        metadata = merged_metadata({}, request.body.get("metadata"), _LIMIT)
         app = self._platform.app(self._platform.new_id())
         row = app.describe({"settings": {}, **request.body, "metadata": metadata})
         return self._done("create_app", {"app": row}, status=201)
@@ -97,7 +99,7 @@ class AppApi(ApiPart):
         app, body = self._app(request), request.body
         old = app.details
         changes: JsonObject = {**body, "settings": {**old["settings"], **body.get("settings", {})}}
-        changes["metadata"] = merged_metadata(old["metadata"], body.get("metadata", {}))
+        changes["metadata"] = merged_metadata(old["metadata"], body.get("metadata", {}), _LIMIT)
         return self._done("update_app", {"app": app.describe(changes)})
 
     def _delete(self, request: OperationRequest) -> Reply:
@@ -119,9 +121,8 @@ class AppApi(ApiPart):
         return self._done("delete_app_key")
 
     def _token_info(self, request: OperationRequest) -> Reply:
-        token = self._platform.tokens.rows.get(request.token)
-        app = self._platform.app(token["app"]) if token else self._first_app()
-        return Reply(200, {"app": _with_subdomain(app)})
+        app = self._platform.app_of(request.authorization)
+        return Reply(200, {"app": _with_subdomain(self._platform.app(app.id))})
 
     def _authorize(self, request: OperationRequest) -> Reply:
         query = request.query
@@ -139,18 +140,25 @@ class AppApi(ApiPart):
         if code in {row["code"] for row in tokens.rows.values()}:
             refuse("code was used before")
         token = self._platform.new_secret()
-        tokens.put({"id": token, "code": code, "app": self._first_app().id, "valid": True})
+        app, integration_id = self._platform.app_of(""), self._platform.new_id()
+        custom = {"id": integration_id, "type": "custom", "status": "active"}
+        app.table("integrations").put({**custom, "displayName": request.body["client_id"]})
+        tokens.put(
+            {
+                "id": token, "code": code, "app": app.id, "integration": integration_id,
+                "valid": True,
+            }
+        )  # fmt: skip
         return self._done("token", {"access_token": token, "token_type": "Bearer"})
 
     def _revoke(self, request: OperationRequest) -> Reply:
         token = self._platform.tokens.rows.get(request.token)
         if token is not None:
             self._platform.tokens.put({**token, "valid": False})
+            app = self._platform.app_of(request.authorization)
+            if token.get("integration") in app.table("integrations").rows:
+                app.remove_integration(token["integration"])
         return self._done("revoke_access")
-
-    def _first_app(self) -> AppStore:
-        apps = [*self._platform.apps()]
-        return apps[0] if apps else self._platform.app(self._platform.new_id())
 
 
 def _with_subdomain(app: AppStore) -> dict[str, Any]:

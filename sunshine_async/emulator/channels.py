@@ -148,6 +148,8 @@ def _check_link(
     if confirmation["type"] == "userActivity" and "message" not in confirmation:
         refuse("confirmation should have required property 'message'")
     if "message" in confirmation:
-        kind = checked_content(confirmation["message"]).get("type")
-        if kind not in ("text", "image"):
+        content = checked_content(confirmation["message"])
+        if content.get("type") not in ("text", "image"):
             refuse("confirmation.message.content.type should be one of text, image")
+        if any(action["type"] != "link" for action in content.get("actions", ())):
+            refuse("confirmation.message.content.actions should be of the type link")

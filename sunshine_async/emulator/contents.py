@@ -9,12 +9,13 @@ Assumed, where the specification is silent:
   is a 400.
 - ``text`` of a message with ``htmlText`` or ``markdownText`` alone is that text. ``markdownText``
   is never returned.
-- Content with ``schema`` is stored unchecked, without known fields.
-- The names of the fields of a form differ.
+- Content with ``schema`` is stored unchecked, without known fields. A template needs no ``schema``.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 from sunshine_async.emulator.fields import (
     BOOLEAN,
@@ -184,11 +185,44 @@ def checked_content(body: Mapping[str, Any]) -> JsonObject:
         return {**body["content"]}
     content: JsonObject = CONTENT.validate(body["content"], "content")
     texts = [content.get(name) for name in ("text", "htmlText", "markdownText")]
-    if content["type"] == "text" and not any(texts) and not content.get("actions"):
-        refuse("content should have required property 'text'")
-    names = [field["name"] for field in content.get("fields", ())]
-    if len({*names}) < len(names):
-        refuse("content.fields should have names that differ")
+    problems = [*_problems(content, texts)]
+    if problems:
+        refuse(*problems)
     if any(texts):
         content["text"] = next(filter(None, texts))
-    return omit(content, "markdownText")
+    if "items" in content:
+        content["items"] = [*map(_with_alt_text, content["items"])]
+    return omit(_with_alt_text(content), "markdownText")
+
+
+def _problems(content: Mapping[str, Any], texts: Sequence[str | None]) -> Iterator[str]:
+    """Yield the rules for *content* as a whole that *content* breaks."""
+    fields = content.get("fields", ())
+    options = [field.get("options", ()) for field in fields]
+    holders = (content, *content.get("items", ()))
+    actions = [action for holder in holders for action in holder.get("actions", ())]
+    for problem, holds in {
+        "content should have required property 'text'": (
+            content["type"] == "text" and not any(texts) and not actions
+        ),
+        "content should have one of htmlText and markdownText": all(texts[1:]),
+        "content.fields should have names that differ": _has_twins(fields),
+        "content.fields should have options with names that differ": any(map(_has_twins, options)),
+        "content should have one action with openOnReceive": (
+            sum(action.get("openOnReceive", False) for action in actions) > 1
+        ),
+    }.items():
+        if holds:
+            yield problem
+
+
+def _has_twins(named: Sequence[Mapping[str, Any]]) -> bool:
+    names = [one["name"] for one in named if "name" in one]
+    return len({*names}) < len(names)
+
+
+def _with_alt_text(holder: Mapping[str, Any]) -> JsonObject:
+    """Return content or an item with the name of the file as ``altText``, unless set."""
+    _, _, path = re.split("[?#]", holder.get("mediaUrl", ""))[0].partition("://")
+    name = unquote(path.partition("/")[2].rpartition("/")[2])
+    return {"altText": name, **holder} if name else {**holder}

@@ -1,4 +1,4 @@
-"""API of Dixa end users, as far as the documentation goes.
+"""API of Dixa end users, as far as the documentation goes. ``/beta`` is the same API as ``/v1``.
 
 Assumed, where the documentation is silent:
 
@@ -59,7 +59,7 @@ _PATH: Final = {"end_user_id": "userId", "request_id": "requestId"}
 class Dixa(UserApi):
     """The end users of an organization, with conversations and custom attributes."""
 
-    prefix = "/v1/"
+    prefix = ("/v1/", "/beta/")
     effect_names: ClassVar = ("create", "patch", "update", "anonymize", "patch_custom_attributes")
     _effect_tag: ClassVar = ["effect"]
 
@@ -129,6 +129,9 @@ class Dixa(UserApi):
         self._definitions[definition["id"]] = definition
         return definition
 
+    def spelled(self, path: str, authorization: str) -> str:  # noqa: ARG002
+        return f"/v1/{path.removeprefix('/beta/')}" if path.startswith("/beta/") else path
+
     def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
         for name, value in values.items():
             if not is_uuid(value):
@@ -190,7 +193,7 @@ class Dixa(UserApi):
                 users, more = self._store.page(offset, limit)
             return [omit(user, "customAttributes") for user in users], more
 
-        return Reply(200, paginate(end_users.LIST.path, request.query, take, filters))
+        return Reply(200, paginate(request.target, request.query, take, filters))
 
     def _create(self, request: OperationRequest) -> Reply:
         self._validate([request.body], "")
@@ -297,8 +300,8 @@ class Dixa(UserApi):
     def _list_conversations(self, request: OperationRequest) -> Reply:
         user_id = self._find(request)["id"]
         conversations = self._conversations.get(user_id, [])
-        path = end_users.CONVERSATIONS.path.format(end_user_id=user_id)
-        return Reply(200, paginate(path, request.query, partial(page_of, conversations)))
+        take = partial(page_of, conversations)
+        return Reply(200, paginate(request.target, request.query, take))
 
     def _find(self, request: OperationRequest) -> JsonObject:
         user = self._store.by_id.get(request.path["end_user_id"])

@@ -45,7 +45,7 @@ DEFINITION: Final = object_schema(
     "id", "identifier", "label", "inputDefinition",
     **dict.fromkeys(("id", "entityType", "identifier", "label", "description"), TEXT),
     inputDefinition=object_schema("_type", _type=TEXT, placeholder=TEXT, options=OBJECTS),
-    **dict.fromkeys(("createdAt", "updatedAt"), Schema(type="string", format="time")),
+    **dict.fromkeys(("createdAt", "updatedAt"), Schema(type="string", format="zoned time")),
     **dict.fromkeys(("isRequired", "isArchived", "isDeactivated"), _FLAG),
 )  # fmt: skip
 _OPTION: Final = object_schema(
@@ -236,7 +236,7 @@ def parse_definition(data: Any) -> Mapping[str, Any]:
     """
     definition: JsonObject = {
         "entityType": "Contact",
-        "createdAt": format_time(),
+        "createdAt": f"{format_time()}[GMT]",
         **dict.fromkeys(("isRequired", "isArchived", "isDeactivated"), False),
         **DEFINITION.validate_strictly(data),
     }

@@ -93,7 +93,15 @@ FORMATS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
     "email": (EMAIL.fullmatch, "should be an email address"),
     "uri": (_URI.fullmatch, "should be a URI"),
     "time": (_is_time, "should be a time in the format YYYY-MM-DDThh:mm:ss.sssZ"),
+    "zoned time": (
+        lambda value: _is_time(value.removesuffix("[GMT]")),
+        "should be a time in the format YYYY-MM-DDThh:mm:ss.sssZ",
+    ),
     "phone": (_PHONE_NUMBER.fullmatch, "should begin with + and the country code"),
+    "colour": (
+        re.compile("([0-9A-Fa-f]{3}){1,2}").fullmatch,
+        "should have 3 or 6 hexadecimal digits",
+    ),
     "flat": (_is_flat, "should hold strings, numbers and booleans only"),
 }
 

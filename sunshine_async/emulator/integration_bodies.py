@@ -3,7 +3,8 @@
 Fields that only the service sets are accepted and ignored, as are unknown fields. Secrets are
 accepted, and not returned where the specification calls the field write-only.
 
-Assumed: defaults of the specification, as the colours of ``web``, aren't filled in.
+Assumed: defaults of the specification, as the colours of ``web``, aren't filled in. A Twilio
+integration needs no SID: the schema requires none, though the text asks for one.
 """
 
 from collections.abc import Mapping
@@ -58,7 +59,10 @@ _IOS: Final[Mapping[str, Schema]] = {
     **_LISTS,
 }
 _WEB: Final[Mapping[str, Schema]] = {
-    **dict.fromkeys(("brandColor", "conversationColor", "actionColor", "displayStyle"), TEXT),
+    **dict.fromkeys(
+        ("brandColor", "conversationColor", "actionColor"), text_schema(format="colour")
+    ),
+    "displayStyle": text_schema(enum=("button", "tab")),
     **dict.fromkeys(("buttonWidth", "buttonHeight", "businessName", "businessIconUrl"), TEXT),
     "backgroundImageUrl": TEXT,
     "fixedIntroPane": BOOLEAN,

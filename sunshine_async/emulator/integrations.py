@@ -4,11 +4,12 @@ Assumed, where the specification is silent:
 
 - Webhooks of an integration that isn't ``custom`` are a 403, keys a 400.
 - An eleventh webhook of an app, and an eleventh key of an integration, are a 400.
-- A custom integration may have several webhooks; ``webhooks`` of the integration are all of these.
+- A custom integration may have several webhooks; ``webhooks`` of the integration is the first, for
+  the specification allows one there.
 - An update of an integration takes the fields of the type only, and ignores the rest.
 - Status, and fields of the channel (as ``username`` of Telegram), aren't made up, except ``status``
   ``active``.
-- ``me`` is the custom integration of the caller's key (Basic authentication); else a 404.
+- ``me`` is the custom integration of the caller's key or OAuth token; else a 404.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +50,7 @@ class IntegrationApi(ApiPart):
     def __init__(self, platform: Platform, count: Callable[[str], None]) -> None:
         super().__init__(platform, count)
         self.operations = (
-            Operation(V2["CreateIntegration"], self._create, INTEGRATION),
+            Operation(V2["CreateIntegration"], self._create, OBJECT),
             Operation(V2["ListIntegrations"], self._list),
             Operation(V2["GetIntegration"], self._get),
             Operation(V2["UpdateIntegration"], self._update, OBJECT),
@@ -66,7 +67,7 @@ class IntegrationApi(ApiPart):
         )
 
     def _create(self, request: OperationRequest) -> Reply:
-        app, body = self._app(request), request.body
+        app, body = self._app(request), _checked(request.body)
         webhooks = body.get("webhooks", [])
         if webhooks:
             _require_room(app)
@@ -83,7 +84,7 @@ class IntegrationApi(ApiPart):
         if "filter[types]" in request.query:
             types = request.query["filter[types]"].split(",")
             rows = [row for row in rows if row["type"] in types]
-        rows_of_page, envelope = page(rows, request)
+        rows_of_page, envelope = page(rows, request, "Invalid query parameters")
         return Reply(200, {"integrations": [_view(app, row) for row in rows_of_page], **envelope})
 
     def _get(self, request: OperationRequest) -> Reply:
@@ -98,9 +99,7 @@ class IntegrationApi(ApiPart):
 
     def _delete(self, request: OperationRequest) -> Reply:
         app, row = self._integration(request)
-        for name in ("webhooks", "keys"):
-            app.table(name, row["id"]).clear()
-        app.table("integrations").remove(row["id"])
+        app.remove_integration(row["id"])
         return self._done("delete_integration")
 
     def _create_webhook(self, request: OperationRequest) -> Reply:
@@ -145,7 +144,7 @@ class IntegrationApi(ApiPart):
     def _integration(self, request: OperationRequest) -> tuple[AppStore, Row]:
         app, integration_id = self._app(request), request.path["integration_id"]
         if integration_id == "me":
-            integration_id = app.integration_of_key(request.key_id) or "me"
+            integration_id = self._caller(app, request) or "me"
         return app, app.table("integrations").get(integration_id)
 
     def _webhooks(self, request: OperationRequest) -> tuple[AppStore, Table]:
@@ -196,9 +195,17 @@ def _require_room(app: AppStore) -> None:
         refuse(f"the number of webhooks is limited to {MAX_WEBHOOKS}")
 
 
+def _checked(body: Mapping[str, Any]) -> JsonObject:
+    """Return the known fields of a new integration; raise `Refusal` (400) for an invalid body."""
+    if str(body.get("type", "custom")) not in INTEGRATIONS:
+        refuse("Invalid integration type")
+    checked: JsonObject = INTEGRATION.validate(body)
+    return checked
+
+
 def _view(app: AppStore, row: Row) -> JsonObject:
-    """Return an integration in the format of the API: without secrets, with webhooks."""
+    """Return an integration in the format of the API: without secrets, with the first webhook."""
     shown = omit(row, "defaultResponderId", *WRITE_ONLY.get(row["type"], ()))
     if row["type"] == "custom":
-        shown["webhooks"] = [*app.table("webhooks", row["id"]).rows.values()]
+        shown["webhooks"] = [*app.table("webhooks", row["id"]).rows.values()][:1]
     return shown

@@ -107,6 +107,8 @@ class MessageApi(ApiPart):
             message["metadata"] = merged_metadata({}, body["metadata"])
         if "schema" in body:  # the content is the channel's
             stored = app.post(row, {**message, "content": content})
+        elif content["type"] == "formResponse":
+            refuse("content of the type formResponse can't be sent: only a user responds to a form")
         else:
             stored = self._store(app, row, message, content)
         return self._done("message", {"messages": [stored]}, status=201)

@@ -32,6 +32,8 @@ from sunshine_async.emulator.service import (
     UserApi,
     basic_key,
     bearer_token,
+    is_signed,
+    key_id_of,
 )
 from sunshine_async.emulator.tables import Row, Table
 from sunshine_async.emulator.webhook_events import PlatformEvent
@@ -119,15 +121,32 @@ class Platform(Store):
 
     def admits(self, authorization: str) -> bool | None:
         """Return True or False for a token or key that the platform issued; None for others."""
-        token = self.tokens.rows.get(bearer_token(authorization))
+        bearer = bearer_token(authorization)
+        token = self.tokens.rows.get(bearer)
         if token is not None:
             return bool(token["valid"])
-        key_id, secret = basic_key(authorization)
-        for app in self._apps.values() if key_id.startswith(("app_", "int_")) else ():
-            key = app.key(key_id)
-            if key is not None:
-                return bool(key["secret"] == secret)
-        return None
+        key_id = key_id_of(authorization)
+        app = self._owner(key_id)
+        key = None if app is None else app.key(key_id)
+        if key is None:
+            return None
+        return is_signed(bearer, key["secret"]) or basic_key(authorization)[1] == key["secret"]
+
+    def app_of(self, authorization: str) -> AppStore:
+        """Return the app of a token or key that the platform issued.
+
+        For other credentials return the first listed app, or a new app if no app is listed.
+        """
+        token = self.tokens.rows.get(bearer_token(authorization))
+        if token is not None:
+            return self._app(token["app"])
+        found = [self._owner(key_id_of(authorization)), *self.apps()]
+        return next(filter(None, found), None) or self._app(self.new_id())
+
+    def _owner(self, key_id: str) -> AppStore | None:
+        """Return the app that issued a key, for the app or for an integration of the app."""
+        apps = self._apps.values() if key_id.startswith(("app_", "int_")) else ()
+        return next((app for app in apps if app.key(key_id)), None)
 
     def _app(self, app_id: str) -> AppStore:
         if app_id not in self._apps:
@@ -161,9 +180,9 @@ class Platform(Store):
         """Return a new user with the values of *body*; the user isn't stored yet."""
         user: JsonObject = {
             "id": body.get("id") or self.new_id(),
-            **pick(body, "externalId", "zendeskId", "brandId"),
+            **pick(body, "authenticated", "externalId", "zendeskId", "brandId"),
             "signedUpAt": format_time(),
-            "hasPaymentInfo": False,
+            "hasPaymentInfo": body.get("hasPaymentInfo", False),
             "identities": body.get("identities", []),
             "profile": {},
             "metadata": {},
@@ -324,6 +343,11 @@ class ApiPart:
         app = self._app(request)
         key = request.path["user_id_or_external_id"]
         return app, app.get(key, request.query.get("brandId"))
+
+    def _caller(self, app: AppStore, request: OperationRequest) -> str | None:
+        """Return the id of the integration with the caller's key or token, if any."""
+        token = self._platform.tokens.rows.get(request.token, {})
+        return token.get("integration") or app.integration_of_key(request.key_id)
 
     def _done(self, effect: str, body: object = None, *, status: int = 200) -> Reply:
         self._count(effect)

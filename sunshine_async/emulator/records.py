@@ -19,6 +19,8 @@ from sunshine_async.emulator.tables import is_within_limit, merged_metadata
 
 PERSONAL: Final = frozenset({"givenName", "surname", "email", "avatarUrl"})
 """The profile fields that `Record.without_personal_information` clears."""
+ONLY_V2: Final = ("locale", "localeOrigin")
+"""The profile fields that v1.1 lacks."""
 _PERSONAL_OF_CLIENT: Final = frozenset({"displayName", "avatarUrl", "info", "raw"})
 
 

@@ -6,7 +6,7 @@ import socket
 import struct
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import httpx
@@ -14,7 +14,7 @@ import uvicorn
 from attrs import frozen
 from starlette.responses import Response
 from starlette.types import Receive, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 CONNECTION_KEY: Final = "sunshine_async.connection"
 """Key of the connection in the state of an ASGI scope. Calls in process have no such key."""
@@ -92,7 +92,8 @@ class ConnectionProtocol(HttpToolsProtocol):
         self.app_state: dict[str, Any] = {CONNECTION_KEY: connection}
 
     def data_received(self, data: bytes) -> None:
-        if self.cycle is None or self.cycle.response_complete:  # data of a head, up to the body
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None at first
+        if cycle is None or cycle.response_complete:  # data of a head, up to the body
             head, end, body = data.partition(b"\r\n\r\n")
             # after an offer the parser reads no body
             data = b"".join((_OFFER.sub(b"\r\nx-declined:", head), end, body))

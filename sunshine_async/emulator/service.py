@@ -40,7 +40,6 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self._pending: Final[list[Change]] = []
-        reason: str | None
         try:
             with ExitStack() as on_error:
                 number = open_private(path, os.O_RDWR | os.O_APPEND)
@@ -57,9 +56,9 @@ class StateFile:
                     self._file.truncate(self._size)
                 on_error.pop_all()
         except BlockingIOError:
-            reason = "another emulator uses it"
+            reason = "another emulator uses it. End that emulator, or name another file"
         except OSError as error:
-            reason = error.strerror
+            reason = f"{error.strerror}. Name a file in a folder that is there and can be written"
         else:
             return
         message = f"the state {path} can't be kept: {reason}"
@@ -102,13 +101,18 @@ class StateFile:
             flock(self._file, LOCK_EX | LOCK_NB)
 
 
+def foreign_state(path: Path) -> ConfigurationError:
+    """Return the error for a file that no emulator of this version wrote."""
+    message = f"{path} is no state of an emulator of this version: name another file"
+    return ConfigurationError(message)
+
+
 def _parse_changes(data: bytes, path: Path) -> list[Change]:
     """Return the changes in *data*; raise `ConfigurationError` for any damaged or foreign line."""
     if _HEADER.startswith(data):
         return []
     if not data.startswith(_HEADER):
-        message = f"{path} is no state of an emulator of this version: name another file"
-        raise ConfigurationError(message)
+        raise foreign_state(path)
     lines = data[len(_HEADER) :].split(b"\n")
     changes: list[Change] = []
     for number, line in enumerate(lines[:-1], start=2):
@@ -116,7 +120,10 @@ def _parse_changes(data: bytes, path: Path) -> list[Change]:
         if checksum != b"%08x" % crc32(text):
             message = f"{path} is damaged in line {number}: name another file, or delete that one"
             raise ConfigurationError(message)
-        changes += orjson.loads(text)
+        try:
+            changes += orjson.loads(text)
+        except (ValueError, TypeError):
+            raise foreign_state(path) from None
     return changes
 
 
@@ -138,6 +145,32 @@ def bearer_token(authorization: str) -> str:
     return value.strip() if scheme.lower() == "bearer" else ""
 
 
+def signing_key(token: str) -> str:
+    """Return the id of the key in the header of a JWT; an empty text for any other token."""
+    import jwt  # noqa: PLC0415 - needed for bearer tokens only
+
+    try:
+        return str(jwt.get_unverified_header(token).get("kid", ""))
+    except jwt.InvalidTokenError:
+        return ""
+
+
+def is_signed(token: str, secret: str) -> bool:
+    """Return True for a JWT signed with *secret* (HS256), not expired, with a scope of the API."""
+    import jwt  # noqa: PLC0415 - needed for bearer tokens only
+
+    try:
+        claims = jwt.decode(token, secret, algorithms=["HS256"])
+        return claims.get("scope") in ("account", "app", "integration")
+    except (jwt.InvalidTokenError, TypeError, OverflowError):
+        return False
+
+
+def key_id_of(authorization: str) -> str:
+    """Return the id of the key behind the credentials; an empty text for other credentials."""
+    return basic_key(authorization)[0] or signing_key(bearer_token(authorization))
+
+
 @frozen
 class OperationRequest:
     """Input of an operation: decoded, with a validated body that has known fields only."""
@@ -156,14 +189,19 @@ class OperationRequest:
         return "/".join(self.url.split("/", 3)[:3])
 
     @property
+    def target(self) -> str:
+        """The path of the URL."""
+        return self.url.removeprefix(self.origin)
+
+    @property
     def token(self) -> str:
         """The bearer token; empty for other credentials."""
         return bearer_token(self.authorization)
 
     @property
     def key_id(self) -> str:
-        """The id of the key of Basic authentication; empty for other credentials."""
-        return basic_key(self.authorization)[0]
+        """The id of the key of Basic authentication or of a JWT; empty for other credentials."""
+        return key_id_of(self.authorization)
 
 
 @frozen
@@ -216,8 +254,8 @@ class Store(ABC):
 class UserApi(Store):
     """Base class of a service: operations on stored users. Calls come from one thread at a time."""
 
-    prefix: ClassVar[str]
-    """The beginning of all paths."""
+    prefix: ClassVar[str | tuple[str, ...]]
+    """The beginning of all paths, or several such beginnings."""
     effect_names: ClassVar[Sequence[str]]
     _effect_tag: ClassVar[Change] = []
     """The beginning of a change that counts an effect."""
@@ -252,6 +290,10 @@ class UserApi(Store):
     def admits(self, authorization: str) -> bool | None:  # noqa: ARG002
         """Return True or False for credentials that the service issued; None for others."""
         return None
+
+    def spelled(self, path: str, authorization: str) -> str:  # noqa: ARG002
+        """Return *path* as the operations spell the path, for a spelling that is accepted too."""
+        return path
 
     def path(self, values: Mapping[str, str]) -> Mapping[str, str]:
         """Return *values* with ids as stored; raise `Refusal` (400) for an impossible id."""

@@ -4,8 +4,13 @@ Both APIs share a platform with a single store, `platform`: each API has the use
 all clients, pending clients and conversations. ``_id`` is ``id``, ``userId`` is ``externalId``,
 ``properties`` are ``metadata``; names, e-mail and avatar are the profile.
 
+A path without the app (``/v1.1/appusers/...``) is of the app of the credentials. ``authCode`` is
+``authcode``.
+
 Assumed, where the reference is silent:
 
+- Credentials that the emulator didn't issue are of the first app that holds anything, or of a new
+  app.
 - v2's rules for length and form of a value, and for null, hold here too.
 - Users with a brand are found by ``_id`` only.
 - A taken ``userId`` is a 409. So is a change of a user during another change of the same user:
@@ -30,6 +35,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 from attrs import evolve, frozen
 
@@ -54,6 +60,9 @@ from sunshine_async.emulator.smooch_bodies import (
     require,
 )
 from sunshine_async.smooch import app_users
+
+_IMPLICIT: Final = "/v1.1/appusers"
+"""The beginning of a path without the app."""
 
 
 @frozen
@@ -97,6 +106,14 @@ class Smooch(PlatformApi):
         )
         self.images: Final[list[ImageRecord]] = []
         """The posted images in order. The state file doesn't keep images."""
+
+    def spelled(self, path: str, authorization: str) -> str:
+        if path.endswith("/authCode"):
+            path = path.removesuffix("Code") + "code"
+        if path == _IMPLICIT or path.startswith(f"{_IMPLICIT}/"):
+            app_id = quote(self._platform.app_of(authorization).id, safe="")
+            path = f"/v1.1/apps/{app_id}{path.removeprefix('/v1.1')}"
+        return path
 
     def error_response(self, refusal: Refusal) -> Reply:
         error = {"code": refusal.code, "description": str(refusal)}

@@ -13,11 +13,14 @@ from sunshine_async.emulator.fields import (
     JsonObject,
     Refusal,
     Schema,
+    array_schema,
     object_schema,
     omit,
     pick,
     refuse,
+    text_schema,
 )
+from sunshine_async.emulator.records import ONLY_V2
 from sunshine_async.emulator.sunshine import CREATE_BODY, PROFILE
 
 LINKABLE: Final[Mapping[str, str]] = {
@@ -57,7 +60,7 @@ _V2_NAMES: Final[Mapping[str, str]] = {
 
 _V2: Final = CREATE_BODY.fields or {}
 UPDATE_BODY: Final = object_schema(
-    **omit(PROFILE.fields or {}, "locale"), signedUpAt=_V2["signedUpAt"], properties=_V2["metadata"]
+    **omit(PROFILE.fields or {}, *ONLY_V2), signedUpAt=_V2["signedUpAt"], properties=_V2["metadata"]
 )
 PRE_CREATE_BODY: Final = UPDATE_BODY.with_fields(userId=_V2["externalId"])
 LINK_BODY: Final = object_schema(
@@ -66,6 +69,7 @@ LINK_BODY: Final = object_schema(
     confirmation=object_schema(type=TEXT, message=Schema(type="object")),
     primary=Schema(type="boolean"),
 )
+_LINKS: Final = array_schema(object_schema("type", type=text_schema(enum=("link",))))
 _USER: Final = object_schema(_id=TEXT)
 MERGE_BODY: Final = object_schema(surviving=_USER, discarded=_USER)
 STORED: Final = PRE_CREATE_BODY.with_fields(
@@ -84,7 +88,7 @@ def as_v2(user: Mapping[str, Any]) -> JsonObject:
 def as_v1(user: JsonObject) -> JsonObject:
     """Return a v2 *user* in the format of v1.1."""
     same = {v1: user[v2] for v1, v2 in _V2_NAMES.items() if v2 in user}
-    return {**same, **omit(user["profile"], "locale")}
+    return {**same, **omit(user["profile"], *ONLY_V2)}
 
 
 @contextmanager
@@ -117,6 +121,8 @@ def external_id_of_link(body: Mapping[str, Any]) -> str:
         require(confirmation, "message", within="confirmation")
     message_type = confirmation.get("message", {}).get("type", "text")
     _require_one_of(CONFIRMATION_MESSAGES, message_type, "confirmation.message.type")
+    actions = confirmation.get("message", {}).get("actions", [])
+    _LINKS.validate(actions, "confirmation.message.actions")
     name = LINKABLE[channel]
     require(body, name)
     if name == "phoneNumber":

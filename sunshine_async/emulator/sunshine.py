@@ -34,6 +34,7 @@ from sunshine_async.emulator.apps import AppApi
 from sunshine_async.emulator.channels import ChannelApi
 from sunshine_async.emulator.conversations import ConversationApi
 from sunshine_async.emulator.fields import (
+    BOOLEAN,
     OBJECTS,
     TEXT,
     JsonObject,
@@ -80,7 +81,12 @@ IDENTITY: Final = object_schema(
 )
 _ID: Final = Schema(type="string", min_length=1)
 STORED: Final = CREATE_BODY.with_fields(
-    id=_ID, zendeskId=_ID, identities=array_schema(IDENTITY), devices=OBJECTS
+    id=_ID,
+    zendeskId=_ID,
+    identities=array_schema(IDENTITY),
+    devices=OBJECTS,
+    profile=PROFILE.with_fields(localeOrigin=TEXT),
+    **dict.fromkeys(("authenticated", "hasPaymentInfo"), BOOLEAN),
 )
 SUPPORT: Final = object_schema(
     "zendeskId", zendeskId=_ID, externalId=evolve(_EXTERNAL_ID, nullable=True), **_NAMES

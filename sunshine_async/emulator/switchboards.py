@@ -10,8 +10,8 @@ Assumed, where the specification is silent:
 - Control without a switchboard, or with a disabled switchboard, is a 404. So is control by a name
   that no switchboard integration has, and ``next`` of none. An ambiguous type or name is a 400.
 - An offer to the switchboard integration in control is a 400. Nothing pending to accept and nobody
-  in control to release are a 403. A caller with the key of an integration accepts and releases for
-  that integration only (403).
+  in control to release are a 403. A caller with the key or the OAuth token of an integration accepts
+  and releases for that integration only (403).
 """
 
 from collections.abc import Callable, Mapping
@@ -60,6 +60,7 @@ EFFECTS: Final[Mapping[str, str]] = {
     "releaseControl": "release_control",
 }
 """The name of the effect, by the action in a trigger."""
+_ONE_OF: Final = "should have one of integrationId and integrationType"
 _DEFAULT: Final = "defaultSwitchboardIntegrationId"
 _NEXT: Final = "nextSwitchboardIntegrationId"
 
@@ -115,7 +116,7 @@ class SwitchboardApi(ApiPart):
         app, _, responders = self._find(request)
         body = request.body
         if ("integrationId" in body) is ("integrationType" in body):
-            refuse("should have one of integrationId and integrationType")
+            refuse(_ONE_OF)
         if len(responders.rows) >= MAX_RESPONDERS:
             title = f"Switchboard has reached the max number of switchboard integrations ({MAX_RESPONDERS})"
             raise Refusal(400, "too_many_switchboard_integrations", title)
@@ -187,6 +188,8 @@ class SwitchboardApi(ApiPart):
         found: Mapping[str, Any] = {}
         if body.get(_NEXT) is not None:
             responders.get(body[_NEXT])
+        if body.keys() >= {"integrationId", "integrationType"}:
+            refuse(_ONE_OF)
         if "integrationId" in body:
             found = {"integrationType": integrations.get(body["integrationId"])["type"]}
         elif "integrationType" in body:
@@ -220,7 +223,7 @@ class SwitchboardApi(ApiPart):
         """Raise `Refusal` (403) unless *part* is set, and the caller's own if known."""
         merged_metadata({}, request.body.get("metadata"))
         responder = app.conversations.responders().get(row.get(part, ""))
-        caller = app.integration_of_key(request.key_id)
+        caller = self._caller(app, request)
         if responder is None or caller not in (None, responder["integrationId"]):
             forbid()
 

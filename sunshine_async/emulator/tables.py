@@ -20,6 +20,7 @@ from sunshine_async.emulator.fields import JsonObject, Refusal, refuse, without_
 from sunshine_async.emulator.service import OperationRequest
 
 MAX_METADATA_BYTES: Final = 4096
+METADATA_LIMIT: Final = f"metadata is limited to {MAX_METADATA_BYTES} bytes in size"
 MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 25
 _CURSOR_LENGTH: Final = 24
@@ -86,29 +87,35 @@ class Table:
             self.rows[row_id] = row
 
 
-def page(rows: Sequence[Row], request: OperationRequest) -> tuple[Sequence[Row], JsonObject]:
-    """Return the asked page of *rows*, and the ``meta`` and ``links`` of the page."""
+def page(
+    rows: Sequence[Row], request: OperationRequest, problem: str = _PAGE_PROBLEM
+) -> tuple[Sequence[Row], JsonObject]:
+    """Return the asked page of *rows*, and the ``meta`` and ``links`` of the page.
+
+    Raise `Refusal` (400) with *problem* for an invalid query.
+    """
     size = request.query.get("page[size]", str(DEFAULT_PAGE))
     if not (size.isascii() and size.isdecimal() and len(size) <= len(str(MAX_PAGE))):
-        refuse(_PAGE_PROBLEM)
+        refuse(problem)
     if not 1 <= int(size) <= MAX_PAGE:
-        refuse(_PAGE_PROBLEM)
-    return _page(rows, request, int(size), backwards=False)
+        refuse(problem)
+    return _page(rows, request, int(size), problem, backwards=False)
 
 
 def newest_page(rows: Sequence[Row], request: OperationRequest) -> tuple[Sequence[Row], JsonObject]:
     """Return the asked page of `MAX_PAGE` *rows*; without a cursor the newest page."""
-    return _page(rows, request, MAX_PAGE, backwards=True)
+    return _page(rows, request, MAX_PAGE, _PAGE_PROBLEM, backwards=True)
 
 
 def _page(
-    rows: Sequence[Row], request: OperationRequest, size: int, *, backwards: bool
+    rows: Sequence[Row], request: OperationRequest, size: int, problem: str, *, backwards: bool
 ) -> tuple[Sequence[Row], JsonObject]:
     """Return the page that the query asks for; without a cursor the last if *backwards*."""
-    after, before = request.query.get("page[after]"), request.query.get("page[before]")
-    if after is not None and before is not None:
-        refuse(_PAGE_PROBLEM)
     ids = [row["id"] for row in rows]
+    after, before = request.query.get("page[after]"), request.query.get("page[before]")
+    cursors = [cursor for cursor in (after, before) if cursor is not None]
+    if len(cursors) > 1 or any(_is_foreign(cursor, ids) for cursor in cursors):
+        refuse(problem)
     if after is None and (before is not None or backwards):
         backwards = True
         end = len(ids) if before is None else _position(ids, before, after=False)
@@ -130,20 +137,25 @@ def _page(
     return rows[start:end], {"meta": meta, "links": links}
 
 
+def _is_foreign(cursor: str, ids: list[str]) -> bool:
+    """Return True for a text that can't be the id of a row, there or deleted."""
+    return len(cursor) != _CURSOR_LENGTH and cursor not in ids
+
+
 def _position(ids: list[str], cursor: str, *, after: bool) -> int:
     """Return the index of the row behind (*after*) or at *cursor*."""
     if cursor in ids:
         return ids.index(cursor) + after
-    if len(cursor) != _CURSOR_LENGTH:
-        refuse(_PAGE_PROBLEM)
     return bisect_right(ids, cursor) if after else bisect_left(ids, cursor)
 
 
-def merged_metadata(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> JsonObject:
-    """Return *old* metadata changed by *new*; raise `Refusal` (400) if larger than 4 KB."""
+def merged_metadata(
+    old: Mapping[str, Any], new: Mapping[str, Any] | None, limit: str = METADATA_LIMIT
+) -> JsonObject:
+    """Return *old* metadata changed by *new*; raise `Refusal` (400), *limit*, beyond 4 KB."""
     changed = {} if new is None else without_none({**old, **new})
     if not is_within_limit(changed):
-        refuse(f"metadata is limited to {MAX_METADATA_BYTES} bytes in size")
+        refuse(limit)
     return changed
 
 

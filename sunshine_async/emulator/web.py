@@ -84,9 +84,11 @@ class AsgiApp:
         path = request.scope["path"]
         found = [at for at in self._services if path.startswith(at[0].prefix)] or self._services
         service, routes = found[0]
+        with self._world.lock:
+            path = service.spelled(path, request.headers.get("authorization", ""))
         allowed: list[str] = []
         for route, operation in routes:
-            match, child = route.matches(request.scope)
+            match, child = route.matches({**request.scope, "path": path})
             if match is Match.FULL:
                 values = {name: unquote(value) for name, value in child["path_params"].items()}
                 return _RoutedRequest(request, service, operation, values)

@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 from attrs import field, frozen
 
 from sunshine_async.emulator.fields import JsonObject, format_time, omit, pick, without_none
-from sunshine_async.emulator.records import Record
+from sunshine_async.emulator.records import ONLY_V2, Record
 
 TRIGGERS: Final[Mapping[str, tuple[str, ...]]] = {
     "sunshine": (
@@ -117,7 +117,7 @@ def v1_user(record: Record, full: bool) -> JsonObject:  # noqa: FBT001 - one of 
     ids = {"_id": record.id, "userId": record.user.get("externalId")}
     more: JsonObject = {}
     if full:
-        profile = omit(record.user["profile"], "locale")
+        profile = omit(record.user["profile"], *ONLY_V2)
         more = {**profile, **pick(record.user, "signedUpAt"), "properties": record.user["metadata"]}
     started = bool(record.conversations)
     return without_none({**ids, **more, "conversationStarted": started})

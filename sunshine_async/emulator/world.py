@@ -18,7 +18,15 @@ from sunshine_async.emulator.faults import DRAWN, FaultInjector, Mishap, Scripte
 from sunshine_async.emulator.fields import BOOLEAN, Refusal, text_schema
 from sunshine_async.emulator.integration_bodies import WEBHOOK_BODY
 from sunshine_async.emulator.platform import MAX_MESSAGES, Platform
-from sunshine_async.emulator.service import StateFile, Store, UserApi, basic_key
+from sunshine_async.emulator.service import (
+    StateFile,
+    Store,
+    UserApi,
+    basic_key,
+    foreign_state,
+    is_signed,
+    signing_key,
+)
 from sunshine_async.emulator.smooch import Smooch
 from sunshine_async.emulator.sunshine import SUPPORT, Sunshine
 from sunshine_async.emulator.webhook_events import (
@@ -309,8 +317,12 @@ class World:
     def _restore(self, path: Path) -> StateFile:
         """Repeat the changes in the file at *path*; let the file record all later changes."""
         state = StateFile(path)
-        for name, *change in state.changes:
-            self._stores[name].restore(change)
+        try:
+            for name, *change in state.changes:
+                self._stores[name].restore(change)
+        except Exception:  # noqa: BLE001 - whatever changes of another version do
+            state.close()
+            raise foreign_state(path) from None
         state.changes.clear()
         for name, store in self._stores.items():
             store.keep(partial(state.append, name))
@@ -345,19 +357,11 @@ class Credentials:
                 key_id, secret = basic_key(f"{scheme} {value}")
                 return self._secrets.get(key_id) == secret
             case "bearer":
-                return value in self._tokens or self._is_signed(value)
+                signer = self._secrets.get(signing_key(value))
+                is_jwt = signer is not None and is_signed(value, signer)
+                return is_jwt or value in self._tokens
             case _:
                 return token in self._tokens
-
-    def _is_signed(self, token: str) -> bool:
-        import jwt  # noqa: PLC0415 - needed for keys and bearer tokens only
-
-        try:
-            secret = self._secrets[jwt.get_unverified_header(token)["kid"]]
-            claims = jwt.decode(token, secret, algorithms=["HS256"])
-            return claims.get("scope") in ("account", "app", "integration")
-        except (jwt.InvalidTokenError, KeyError, TypeError, OverflowError):
-            return False
 
 
 def _all_odds(fail: float, odds: Mapping[Mishap, float]) -> Mapping[Mishap, float]:

@@ -726,6 +726,18 @@ class TestControl:
 
         assert emulator.users("sunshine", app_id="app") == [user]
 
+    async def test_an_added_user_keeps_the_fields_of_the_service(self, emulator: Emulator) -> None:
+        """Fields that only the service sets are kept, as those of the specification's example."""
+        user = {
+            "id": "1",
+            "authenticated": True,
+            "hasPaymentInfo": True,
+            "profile": {"locale": "en", "localeOrigin": "zendeskAccount"},
+        }
+
+        assert emulator.add("sunshine", user, app_id="app").items() >= user.items()
+        assert not {"locale", "localeOrigin"} & emulator.users("smooch")[0].keys()
+
     async def test_reset_forgets_everything(
         self, emulator: Emulator, app: httpx.AsyncClient
     ) -> None:

@@ -103,7 +103,7 @@ class TestApps:
             ),
             (
                 {"displayName": "A", "metadata": {"a": "x" * 4096}},
-                "metadata is limited to 4096 bytes in size",
+                "App metadata is limited to 4096 bytes in size.",
             ),
         ],
     )
@@ -166,8 +166,19 @@ class TestOAuth:
             bearer = {"authorization": f"Bearer {token['access_token']}"}
             shown = await call(anybody, "GET", "http://emulator/v2/tokenInfo", headers=bearer)
             assert shown == {"app": made | {"subdomain": "emulator"}}
+            hooks = f"{APPS}/{made['id']}/integrations/me/webhooks"
+            hook = {"target": "https://x.org/hook", "triggers": ["*"]}
+            webhook = await call(anybody, "POST", hooks, 201, json=hook, headers=bearer)
+            listed = await call(anybody, "GET", hooks, headers=bearer)
+            assert listed == {"webhooks": [webhook["webhook"]]}
+            [partner] = (await call(app, "GET", f"{APPS}/{made['id']}/integrations"))[
+                "integrations"
+            ]
+            assert (partner["displayName"], partner["webhooks"]) == ("id", listed["webhooks"])
             url = f"{OAUTH}/authorization"
             assert await call(anybody, "DELETE", url, headers=bearer) == {}
+            left = await call(app, "GET", f"{APPS}/{made['id']}/integrations")
+            assert left["integrations"] == []
             for method, gone in (("DELETE", url), ("GET", f"{APPS}/app/users/x")):
                 await refused(anybody, method, gone, 401, headers=bearer)
         assert await call(app, "DELETE", url) == {}
@@ -189,6 +200,18 @@ class TestOAuth:
         second.close()
 
         assert used == ("bad_request", "code was used before")
+
+    async def test_an_integration_may_be_deleted_before_the_end(
+        self, app: httpx.AsyncClient
+    ) -> None:
+        """A token is revoked without its integration too."""
+        made = await created(app)
+        token = (await call(app, "POST", f"{OAUTH}/token", json=CODE))["access_token"]
+        bearer = {"authorization": f"Bearer {token}"}
+        me = f"{APPS}/{made['id']}/integrations/me"
+        await call(app, "DELETE", me, headers=bearer)
+        await refused(app, "GET", me, 404, headers=bearer)
+        assert await call(app, "DELETE", f"{OAUTH}/authorization", headers=bearer) == {}
 
     async def test_redirects(self, app: httpx.AsyncClient) -> None:
         """The code is added to any URI, whatever the URI has in it."""

@@ -50,9 +50,10 @@ TABLES: Mapping[str, Mapping[str, Schema]] = {
 }
 STRICTER = (
     "subtypes min", "subtypes max", "target min", "target format", "secret min", "address format",
+    "displayStyle enum",
 )  # fmt: skip
-"""The emulator checks one subtype (the specification says so at another place), and that an address
-can be one."""
+"""The emulator checks one subtype and the style of a button (the specification says so at another
+place), and that an address can be one."""
 
 
 def differences(schema: Schema, spec: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -343,6 +343,25 @@ class TestList:
         assert ids == [2, 2, 1]
         assert "meta" not in (await api.get("/v1/endusers")).json()
 
+    async def test_the_version_may_be_beta(
+        self, emulator: Emulator, api: httpx.AsyncClient
+    ) -> None:
+        """The vendor's specification says ``/beta``: the same end users, with links to ``/beta``."""
+        first, second = [await created(api, displayName=name) for name in ("A", "B")]
+        emulator.dixa.add_conversation(first["id"], {"id": 1})
+        emulator.dixa.add_conversation(first["id"], {"id": 2})
+        one = f"/beta/endusers/{first['id']}"
+
+        page = (await api.get("/beta/endusers?pageLimit=1")).json()
+        rest = (await api.get(page["meta"]["next"])).json()
+        conversations = (await api.get(f"{one}/conversations?pageLimit=1")).json()
+
+        assert page["data"] + rest["data"] == [first, second]
+        assert page["meta"]["next"].startswith("/beta/endusers?pageKey=")
+        assert conversations["meta"]["next"].startswith(f"{one}/conversations?pageKey=")
+        assert (await api.get(one)).json() == {"data": first}
+        assert message(await api.get("/beta/nothing"), 404).startswith("The requested resource")
+
     async def test_filters_find(self, api: httpx.AsyncClient) -> None:
         """Addresses and numbers are found, the additional ones too; nobody is an empty list."""
         user = await created(
@@ -609,9 +628,19 @@ class TestStore:
         shown = (await api.get(f"/v1/endusers/{user['id']}/conversations")).json()["data"]
         assert shown == [{**begun, "requesterId": user["id"]}]
 
+    async def test_the_definitions_of_the_specification_are_stored(
+        self, emulator: Emulator
+    ) -> None:
+        """The times of a definition end with a zone, as in the specification's examples."""
+        times = {"createdAt": "2023-01-01T08:23:54.246Z[GMT]", "updatedAt": "2023-01-11T12:25:23Z"}
+
+        assert emulator.dixa.define({**TEXT, **times}).items() >= times.items()
+        assert str(emulator.dixa.define(TEXT)["createdAt"]).endswith("Z[GMT]")
+
     @pytest.mark.parametrize(
         ("kind", "line", "says"),
         [
+            ("definitions", {**TEXT, "createdAt": "2023[GMT]"}, "createdAt should be a time"),
             ("definitions", {**TEXT, "id": "x"}, "id should be a UUID"),
             ("definitions", {**TEXT, "entityType": "User"}, "entityType should be Contact or"),
             ("definitions", {**TEXT, "inputDefinition": {"_type": "Date"}}, "_type should be"),

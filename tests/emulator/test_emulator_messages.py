@@ -21,6 +21,7 @@ LINK = {"type": "link", "text": "t", "uri": URL}
 REPLY = {"type": "reply", "text": "t", "payload": "p"}
 ITEM = {"title": "t", "actions": [LINK]}
 FIELD = {"type": "text", "name": "n", "label": "l"}
+OPEN = {"type": "webview", "text": "t", "uri": URL, "fallback": URL, "openOnReceive": True}
 ACTION_EXAMPLES: Mapping[str, dict[str, Any]] = {
     "buy": {"text": "t", "amount": 100, "currency": "USD"},
     "link": {"text": "t", "uri": URL, "metadata": {"a": 1}},
@@ -35,7 +36,7 @@ CONTENT_EXAMPLES: Mapping[str, dict[str, Any]] = {
     "file": {"mediaUrl": URL, "altText": "a", "text": "t"},
     "form": {"fields": [FIELD | {"minSize": 1, "options": [{"name": "n", "label": "l"}]}]},
     "formResponse": {"fields": [FIELD | {"text": "x"}]},
-    "image": {"mediaUrl": URL, "actions": [LINK]},
+    "image": {"mediaUrl": URL, "altText": "a", "actions": [LINK]},
     "list": {"items": [ITEM, ITEM], "actions": [LINK]},
     "location": {"coordinates": {"lat": 45.5, "long": -73}, "location": {"name": "n"}},
     "template": {"template": {"any": ["thing"]}},
@@ -98,11 +99,11 @@ class TestPost:
         assert emulator.ledger()["sunshine"]["effects"]["message"] == 1
         assert emulator.ledger()["sunshine"]["messages"] == 1
 
-    @pytest.mark.parametrize("kind", CONTENTS)
+    @pytest.mark.parametrize("kind", [kind for kind in CONTENTS if kind != "formResponse"])
     async def test_every_content_comes_back_as_sent(
         self, app: httpx.AsyncClient, path: str, kind: str
     ) -> None:
-        """Each of the nine kinds is stored whole; without a required field it is a 400."""
+        """Eight of the nine kinds are stored whole; without a required field it is a 400."""
         content = {"type": kind} | CONTENT_EXAMPLES[kind]
 
         message = await post(app, path, content=content | {"unknown": 1})
@@ -157,18 +158,72 @@ class TestPost:
         _, title = await refused(app, "POST", path, json=body)
         assert title == "override.line.payload should be an object"
 
-    async def test_a_form_response_quotes_the_form(self, app: httpx.AsyncClient, path: str) -> None:
+    async def test_a_form_response_quotes_the_form(
+        self, emulator: Emulator, app: httpx.AsyncClient, path: str
+    ) -> None:
         """The quoted message of a response is the form, if the conversation has the form."""
         form = await post(app, path, content={"type": "form", "fields": [FIELD]})
-        quoting = FIELD | {"quotedMessageId": form["id"]}
+        for quoted in (form["id"], "x"):
+            fields = [FIELD | {"quotedMessageId": quoted}]
+            emulator.say("app", "jane", content={"type": "formResponse", "fields": fields})
 
-        response = await post(app, path, content={"type": "formResponse", "fields": [quoting]})
-        lost = {"type": "formResponse", "fields": [FIELD | {"quotedMessageId": "x"}]}
-        other = await post(app, path, content=lost)
+        [_, response, other] = (await call(app, "GET", path))["messages"]
 
         assert response["quotedMessage"] == {"type": "message", "message": form}
         assert response["content"]["fields"] == [FIELD]
         assert "quotedMessage" not in other
+
+    async def test_a_medium_has_the_name_of_the_file(
+        self, app: httpx.AsyncClient, path: str
+    ) -> None:
+        """The file's name is the description of a file, an image and an item, unless given."""
+        url = "https://x.org/a/caf%C3%A9.pdf?b=c/d"
+        item = ITEM | {"mediaUrl": url}
+
+        file = await post(app, path, content={"type": "file", "mediaUrl": url})
+        items = await post(
+            app, path, content={"type": "list", "items": [item, ITEM, item | {"altText": "A"}]}
+        )
+        bare = await post(app, path, content={"type": "image", "mediaUrl": "https://[x"})
+
+        assert file["content"]["altText"] == "café.pdf"
+        assert [one.get("altText") for one in items["content"]["items"]] == ["café.pdf", None, "A"]
+        assert "altText" not in bare["content"]
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            (
+                {"type": "text", "htmlText": "h", "markdownText": "m"},
+                "content should have one of htmlText and markdownText",
+            ),
+            (
+                {"type": "text", "text": "t", "actions": [OPEN, OPEN]},
+                "content should have one action with openOnReceive",
+            ),
+            (
+                {"type": "carousel", "items": [ITEM | {"actions": [OPEN]}] * 2},
+                "content should have one action with openOnReceive",
+            ),
+            (
+                {
+                    "type": "form",
+                    "fields": [FIELD | {"options": [{"name": "n", "label": "l"}] * 2}],
+                },
+                "content.fields should have options with names that differ",
+            ),
+            (
+                {"type": "formResponse", "fields": [FIELD]},
+                "content of the type formResponse can't be sent: only a user responds to a form",
+            ),
+        ],
+    )
+    async def test_rules_of_the_text_are_kept(
+        self, app: httpx.AsyncClient, path: str, content: Any, says: str
+    ) -> None:
+        """Content against a rule that only the specification's text has is a 400."""
+        problem = await refused(app, "POST", path, json=HELLO | {"content": content})
+        assert problem == ("bad_request", says)
 
     @pytest.mark.parametrize(
         ("body", "says"),
@@ -557,7 +612,7 @@ class TestAttachments:
 
         message = await post(app, path, content={"type": "image", "mediaUrl": url})
 
-        more = {"mediaType": "image/png", "mediaSize": 4}
+        more = {"mediaType": "image/png", "mediaSize": 4, "altText": "a_b.png"}
         assert message["content"] == {"type": "image", "mediaUrl": url} | more
 
     @pytest.mark.parametrize("deleted", ["message", "all", "conversation", "user", "reset"])

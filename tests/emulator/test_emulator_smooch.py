@@ -118,6 +118,62 @@ class TestSpecification:
             assert fields[key].type == (kind if kind in {"string", "boolean"} else "object")
 
 
+class TestAppOfTheCredentials:
+    """A path without the app, as the vendor's JavaScript client sends with the scope ``app``."""
+
+    PATH = "http://emulator/v1.1/appusers"
+
+    async def test_every_endpoint_goes_without_the_app(
+        self, emulator: Emulator, app: httpx.AsyncClient
+    ) -> None:
+        """The app of other credentials is the first that holds anything."""
+        made = (await app.post(self.PATH, json={"userId": "a/b"})).json()["appUser"]
+
+        assert (await app.get(f"{self.PATH}/a%2Fb")).json() == {"appUser": made}
+        assert (await app.get(f"{self.PATH}/a%2Fb/channels")).json() == {"channels": []}
+        assert "appUser" in (await app.put(f"{self.PATH}/a%2Fb", json={"surname": "D"})).json()
+        assert (await app.delete(f"{self.PATH}/a%2Fb")).json() == {}
+        said(await app.get(f"{self.PATH}/a%2Fb"), 404)
+        said(await app.get(f"{self.PATH}x/a%2Fb"), 404)
+        said(await app.patch(self.PATH), 405)
+        assert emulator.ledger()["smooch"]["effects"]["delete"] == 1
+
+    async def test_the_key_tells_the_app(self, emulator: Emulator, app: httpx.AsyncClient) -> None:
+        """A key that the emulator made is of its app, whatever the first app is."""
+        emulator.add("smooch", {"userId": "first"}, app_id="app")
+        keys = "http://emulator/v2/apps/other%20one/keys"
+        key = (await app.post(keys, json={"displayName": "k"})).json()["key"]
+        auth = httpx.BasicAuth(key["id"], key["secret"])
+
+        await app.post(self.PATH, json={"userId": "jane"}, auth=auth)
+
+        assert [one["userId"] for one in emulator.users("smooch", app_id="other one")] == ["jane"]
+        assert (await app.get(f"{self.PATH}/first")).json()["appUser"]["userId"] == "first"
+        said(await app.get(f"{self.PATH}/first", auth=auth), 404)
+
+    async def test_a_token_tells_the_app_until_the_app_is_gone(
+        self, app: httpx.AsyncClient
+    ) -> None:
+        """A token of OAuth is of one app; without the app nothing is found."""
+        made = (await app.post("http://emulator/v2/apps", json={"displayName": "A"})).json()["app"]
+        code = {"code": "c", "grant_type": "authorization_code", "client_id": "i"}
+        body = code | {"client_secret": "s"}
+        token = (await app.post("http://emulator/oauth/token", json=body)).json()["access_token"]
+        bearer = {"authorization": f"Bearer {token}"}
+        await app.post(self.PATH, json={"userId": "jane"}, headers=bearer)
+        assert (await app.get(f"http://emulator/v1.1/apps/{made['id']}/appusers/jane")).is_success
+
+        await app.delete(f"http://emulator/v2/apps/{made['id']}")
+
+        assert said(await app.get(f"{self.PATH}/jane", headers=bearer), 404) == "App not found"
+
+    @pytest.mark.usefixtures("jane")
+    async def test_the_code_may_be_written_in_two_ways(self, app: httpx.AsyncClient) -> None:
+        """``authCode`` is ``authcode``, as in the vendor's Postman collection."""
+        for path in (f"{USERS}/jane/authCode", f"{self.PATH}/jane/authCode"):
+            assert (await app.get(path)).json()["authCode"].startswith("ac_")
+
+
 class TestOnePlatform:
     """A user is the same by either interface."""
 
@@ -355,6 +411,19 @@ class TestChannels:
             (
                 {"confirmation": {"type": "immediate", "message": {"type": 5}}},
                 "confirmation.message.type should be one of text, image",
+            ),
+            (
+                {
+                    "confirmation": {
+                        "type": "immediate",
+                        "message": {"actions": [{"type": "reply"}]},
+                    }
+                },
+                "confirmation.message.actions[0].type should be one of link",
+            ),
+            (
+                {"confirmation": {"type": "immediate", "message": {"actions": [5]}}},
+                "confirmation.message.actions[0] should be an object",
             ),
             ({"confirmation": {}}, "should have required property 'confirmation'"),
             (

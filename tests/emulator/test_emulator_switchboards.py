@@ -242,6 +242,9 @@ class TestSwitchboards:
             "integrationId": changed["switchboardIntegration"]["integrationId"],
         }
         assert changed["switchboardIntegration"]["integrationId"] != third["integrationId"]
+        both = {"integrationType": "custom", "integrationId": third["integrationId"]}
+        _, title = await refused(two.app, "PATCH", f"{url}/{third['id']}", json=both)
+        assert title == "should have one of integrationId and integrationType"
         same = await call(two.app, "PATCH", f"{url}/{third['id']}", json={"name": "new"})
         assert same == changed
         listed = await call(two.app, "GET", url)

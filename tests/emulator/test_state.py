@@ -2,6 +2,7 @@
 
 import resource
 from pathlib import Path
+from zlib import crc32
 
 import httpx
 import pytest
@@ -120,6 +121,32 @@ async def test_users_outlive_the_emulator(tmp_path: Path) -> None:
     assert third.users("sunshine") == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "3",
+        "{",
+        "{}x",
+        '{"a": 1}',
+        '[["elsewhere", 1]]',
+        '[["platform", "a", "b", null]]',
+        '[["platform"]]',
+    ],
+)
+def test_changes_that_no_emulator_of_this_version_wrote(tmp_path: Path, line: str) -> None:
+    """Lines with a checksum and unknown changes, as of a later version, are refused; the file stays."""
+    state = tmp_path / "state"
+    Emulator(state=state).close()
+    content = state.read_bytes() + b"%08x %s\n" % (crc32(line.encode()), line.encode())
+    state.write_bytes(content)
+
+    for _ in range(2):  # the file isn't kept open
+        with pytest.raises(ConfigurationError, match="is no state of an emulator of this version"):
+            Emulator(state=state)
+
+    assert state.read_bytes() == content
+
+
 @pytest.mark.parametrize("content", ["externalId", "externalId\n", '["sunshine", "app", "1"]\n'])
 def test_files_that_are_none(tmp_path: Path, content: str) -> None:
     """A file that is no state is refused, and stays as it was."""
@@ -130,7 +157,7 @@ def test_files_that_are_none(tmp_path: Path, content: str) -> None:
         Emulator(state=state)
 
     assert state.read_text() == content
-    with pytest.raises(ConfigurationError, match="can't be kept: Not a directory"):
+    with pytest.raises(ConfigurationError, match=r"can't be kept: Not a directory\. Name a file"):
         Emulator(state=state / "x")
     with pytest.raises(ConfigurationError, match="can't be kept: Is a directory"):
         Emulator(state=tmp_path)
@@ -139,7 +166,9 @@ def test_files_that_are_none(tmp_path: Path, content: str) -> None:
 def test_one_emulator_uses_a_file(tmp_path: Path) -> None:
     """A second emulator with the same file is refused until the first one is closed."""
     first = Emulator(state=tmp_path / "state")
-    with pytest.raises(ConfigurationError, match="can't be kept: another emulator uses it"):
+    with pytest.raises(
+        ConfigurationError, match=r"another emulator uses it\. End that emulator, or"
+    ):
         Emulator(state=tmp_path / "state")
     first.close()
 
