@@ -1,11 +1,13 @@
 """Uvicorn's server on a socket, and connections that break on demand."""
 
 import asyncio
+import logging
 import re
 import socket
 import struct
 from concurrent.futures import Future
 from contextlib import suppress
+from errno import EMFILE, ENFILE
 from typing import Any, Final, cast
 
 import anyio
@@ -74,6 +76,11 @@ class SocketConnection(ClientConnection):
         await self.reset(receive)
 
 
+_LOG: Final = logging.getLogger("sunshine_async")
+_FULL: Final = (
+    "the emulator takes no more connections (%s): new connections wait until others are closed."
+    " Use fewer connections, or raise the limit of open files (ulimit -n)"
+)
 _STOPPING: Final = "sunshine_async.stopping"
 _OFFER: Final = re.compile(rb"(?i)\r\nupgrade:")
 """A header that offers another protocol, as the clients of Java do with HTTP/2."""
@@ -106,6 +113,18 @@ class UvicornServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening: Final[Future[None]] = Future()
+        self._is_full = False
+
+    def report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an error of the *loop*; once, in a sentence, that connections have to wait.
+
+        asyncio reports each of up to 2,048 refused connections, every second, with a traceback.
+        """
+        if getattr(context.get("exception"), "errno", None) not in (EMFILE, ENFILE):
+            loop.default_exception_handler(context)
+        elif not self._is_full:
+            self._is_full = True
+            _LOG.warning(_FULL, context["exception"].strerror)
 
     def stop(self) -> None:
         """Stop the server; called from another thread."""
@@ -113,6 +132,7 @@ class UvicornServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self.report)
         self._stopping = asyncio.Event()
         self.lifespan.state[_STOPPING] = self._stopping
         await super().startup(sockets)

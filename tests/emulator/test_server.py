@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import errno
 import io
@@ -13,9 +14,11 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+import uvicorn
 from support.patience import PATIENCE
 
 from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.emulator.server import UvicornServer
 from sunshine_async.errors import ConfigurationError
 
 AUTH = {"authorization": "Bearer anything"}
@@ -226,6 +229,23 @@ def test_taken_port_is_said(base_url: str) -> None:
         Emulator().serve(port),
     ):
         pass
+
+
+def test_too_many_connections_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a free descriptor a sentence says what to do; other errors of the loop are logged."""
+    server = UvicornServer(uvicorn.Config(Emulator))
+    loop = asyncio.new_event_loop()
+    try:
+        for number in (errno.EMFILE, errno.ENFILE, errno.EBADF):
+            error = OSError(number, os.strerror(number))
+            server.report(loop, {"message": "accept", "exception": error})
+        server.report(loop, {"message": "no exception"})
+    finally:
+        loop.close()
+
+    first, *others = [record.getMessage() for record in caplog.records]
+    assert first.startswith("the emulator takes no more connections (Too many open files)")
+    assert [other.partition("\n")[0] for other in others] == ["accept", "no exception"]
 
 
 class Output(io.StringIO):
