@@ -16,6 +16,8 @@ from sunshine_async.emulator.webhook_events import PlatformEvent
 
 SDK_PLATFORMS = frozenset({"web", "android", "ios", "unity", "sdk"})
 """The platforms of v1.1 that are clients of the type ``sdk`` in v2."""
+API_SOURCE: Final[Mapping[str, str]] = {"type": "api:conversations"}
+"""The source of messages, activities and events of the API."""
 _SHOWN: Final = (
     "status", "integrationId", "externalId", "lastSeen", "linkedAt", "displayName", "avatarUrl",
     "info", "raw",
@@ -222,15 +224,30 @@ class AppStore:
     ) -> None:
         """Tell the webhooks of a change of a *client*, given in the format of v1.1."""
         shown = client_view(client)
-        self.publish(trigger, row=row, record=record, user=record.user, client=shown, reason=reason)
+        source = None if trigger == "client:update" else API_SOURCE
+        self.publish(
+            trigger,
+            row=row,
+            record=record,
+            user=record.user,
+            client=shown,
+            reason=reason,
+            source=source,
+        )
 
-    def default_conversation(self, record: Record) -> Row:
-        """Return the default conversation of a user, which begins if there is none."""
+    def default_conversation(self, record: Record, source: Mapping[str, str] = API_SOURCE) -> Row:
+        """Return the default conversation of a user, which begins from *source* if there is none."""
         found = self._default_conversation(record)
         if found is not None:
             return found
         row = self.start_conversation("personal", [record])
-        self.publish("conversation:create", row=row, user=record.user, creationReason="message")
+        self.publish(
+            "conversation:create",
+            row=row,
+            user=record.user,
+            creationReason="message",
+            source=source,
+        )
         return row
 
     def start_conversation(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from sunshine_async.emulator.app_store import AppStore
+from sunshine_async.emulator.app_store import API_SOURCE, AppStore
 from sunshine_async.emulator.contents import AUTHOR
 from sunshine_async.emulator.fields import (
     BOOLEAN,
@@ -111,7 +111,9 @@ class ConversationApi(ApiPart):
         row = app.start_conversation(kind, users, subscribed=subscribed)
         row = app.conversations.describe(row, described)
         user = users[0].user if kind == "personal" else None
-        app.publish("conversation:create", row=row, user=user, creationReason="none")
+        app.publish(
+            "conversation:create", row=row, user=user, creationReason="none", source=API_SOURCE
+        )
         return self._respond("create_conversation", app, row, 201)
 
     def _list(self, request: OperationRequest) -> Reply:
@@ -195,8 +197,7 @@ class ConversationApi(ApiPart):
         elif kind == "conversation:read":
             app.conversations.all.put({**row, "businessLastRead": now})
         trigger = kind if kind == "conversation:read" else "conversation:typing"
-        source = {"type": "api:conversations"}
-        activity = {"type": kind, "source": source, "author": app.author(author)}
+        activity = {"type": kind, "source": API_SOURCE, "author": app.author(author)}
         app.publish(trigger, row=row, activity=activity)
         return self._done("activity")
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from attrs import define
 
-from sunshine_async.emulator.app_store import AppStore, client_type
+from sunshine_async.emulator.app_store import API_SOURCE, AppStore, client_type
 from sunshine_async.emulator.contents import MESSAGE_POST, checked_content
 from sunshine_async.emulator.conversations import author_of
 from sunshine_async.emulator.fields import (
@@ -37,6 +37,8 @@ from sunshine_async.emulator.tables import Row, merged_metadata, newest_page
 
 MEDIA: Final = "/_emulator/media/"
 """The beginning of the path of an attachment; the control requests serve attachments."""
+USER_SOURCE: Final = {"type": "web"}
+"""The source of a message that a user writes."""
 REMOVE_BODY: Final = object_schema("mediaUrl", mediaUrl=TEXT)
 
 
@@ -88,11 +90,11 @@ class MessageApi(ApiPart):
         record = app.get(user)
         checked = checked_content({"content": content})
         if conversation is None:
-            row = app.default_conversation(record)
+            row = app.default_conversation(record, USER_SOURCE)
         else:
             row = app.conversations.all.get(conversation)
         author = author_of(app, row, {"type": "user", "userId": record.id})
-        message = {"author": author, "source": {"type": "web"}}
+        message = {"author": author, "source": USER_SOURCE}
         stored = self._store(app, row, message, checked)
         return {"conversation": row["id"], "message": stored["id"]}
 
@@ -102,7 +104,7 @@ class MessageApi(ApiPart):
         author = author_of(app, row, body["author"])
         content = checked_content(body)
         _check_destination(app, row, body)
-        message: JsonObject = {"author": author, "source": {"type": "api:conversations"}}
+        message: JsonObject = {"author": author, "source": API_SOURCE}
         if "metadata" in body:
             message["metadata"] = merged_metadata({}, body["metadata"])
         if "schema" in body:  # the content is the channel's

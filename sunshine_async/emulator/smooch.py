@@ -39,7 +39,7 @@ from urllib.parse import quote
 
 from attrs import evolve, frozen
 
-from sunshine_async.emulator.app_store import AppStore
+from sunshine_async.emulator.app_store import API_SOURCE, AppStore
 from sunshine_async.emulator.fields import JsonObject, Refusal, pick, refuse
 from sunshine_async.emulator.platform import Platform, PlatformApi
 from sunshine_async.emulator.records import Record, apply_update, not_found
@@ -234,7 +234,7 @@ class Smooch(PlatformApi):
             "mediaSize": source.size,
             "altText": source.file_name,
         }
-        values = {"author": author, "content": content, "source": {"type": "api:conversations"}}
+        values = {"author": author, "content": content, "source": API_SOURCE}
         stored = app.post(row, values)
         self._count("post_image")
         message = {

@@ -57,7 +57,10 @@ _USER_PATHS: Final = (
     ("mergedUsers", "discarded"),
 )
 """The places of a user in a payload."""
-_ALWAYS_SHORT: Final = frozenset({"conversation:join", "conversation:leave", "user:remove"})
+_ALWAYS_SHORT: Final = frozenset({
+    "client:add", "client:remove", "client:update", "conversation:join", "conversation:leave",
+    "user:remove",
+})  # fmt: skip
 _SHORT: Final = ("id", "externalId", "zendeskId", "authenticated", "brandId")
 
 
@@ -144,11 +147,16 @@ def _no_v1_events(_: PlatformEvent) -> _V1Events:
     return iter(())
 
 
+def _v1_source(holder: Mapping[str, Any]) -> JsonObject:
+    """Return the source of a message or an event as in v1.1."""
+    kind = holder["source"]["type"]
+    return {"type": "api" if kind.startswith("api:") else kind}
+
+
 def _message(event: PlatformEvent) -> _V1Events:
     message = event.payload["message"]
     by_user = message["author"]["type"] == "user"
     user_id = message["author"].get("userId")
-    kind = message["source"]["type"]
     shown = {
         "_id": message["id"],
         "role": "appUser" if by_user else "appMaker",
@@ -156,7 +164,7 @@ def _message(event: PlatformEvent) -> _V1Events:
         "name": message["author"].get("displayName"),
         **message["content"],
         "received": _seconds(message["received"]),
-        "source": {"type": "api" if kind.startswith("api:") else kind},
+        "source": _v1_source(message),
         "metadata": message.get("metadata"),
     }
     yield f"message:{shown['role']}", {"messages": [without_none(shown)]}
@@ -164,7 +172,7 @@ def _message(event: PlatformEvent) -> _V1Events:
 
 def _create(event: PlatformEvent) -> _V1Events:
     if event.record is not None:
-        yield "conversation:start", pick(event.payload, "source")
+        yield "conversation:start", {"source": _v1_source(event.payload)}
 
 
 def _read(event: PlatformEvent) -> _V1Events:

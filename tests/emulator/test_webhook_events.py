@@ -20,6 +20,7 @@ from sunshine_async.webhooks.sunshine_events import SUNSHINE_EVENTS
 BUSINESS = {"type": "business"}
 HELLO = {"author": BUSINESS, "content": {"type": "text", "text": "Hello"}}
 HOOK = {"target": "http://bot/hook", "secret": "s3cr3t"}
+JOE = {"userId": "2", "subscribeSDKClient": True}
 TWILIO = {"type": "twilio", "accountSid": "a", "authToken": "t", "phoneNumberSid": "p"}
 
 
@@ -99,6 +100,7 @@ class TestSunshine:
             "conversation": conversation,
             "user": jane,
             "creationReason": "message",
+            "source": {"type": "web"},
         }
         assert said["payload"]["conversation"] == conversation
         assert said["payload"]["message"]["id"] == ids["message"]
@@ -172,6 +174,7 @@ class TestSunshine:
 
         [created] = target.events
         assert created["payload"]["creationReason"] == "none"
+        assert created["payload"]["source"] == {"type": "api:conversations"}
         assert created["payload"]["user"]["id"] == "1"
 
     async def test_clients(
@@ -206,6 +209,9 @@ class TestSunshine:
         states = [event["payload"]["client"]["status"] for event in found[:2]]
         assert states == ["pending", "active"]
         assert found[0]["payload"]["conversation"]["id"] == ids["conversation"]
+        sources = [event["payload"].get("source") for event in found]
+        api = {"type": "api:conversations"}
+        assert sources == [api, None, api, api]
 
     async def test_users(self, emulator: Emulator, app: httpx.AsyncClient, target: Target) -> None:
         """A merge and a removal of a user are told; a change by the API isn't."""
@@ -233,13 +239,15 @@ class TestSunshine:
         emulator.add_webhook("sunshine", {**HOOK, "includeFullUser": True}, app_id="app")
         async with listening(emulator) as target:
             emulator.say("app", "2", "Hi")
+            group = {"type": "sdkGroup", "participants": [JOE]}
+            await call(app, "POST", "conversations", 201, json=group)
             await call(app, "DELETE", "users/2")
 
-        create, message, remove = (event["payload"] for event in target.events)
+        create, message, client, _, remove = (event["payload"] for event in target.events)
         joe = {"givenName": "Joe"}
         assert create["user"]["profile"] == joe
         assert message["message"]["author"]["user"]["profile"] == joe
-        assert remove["user"] == {"id": "2"}
+        assert client["user"] == remove["user"] == {"id": "2"}
 
     async def test_control(self, emulator: Emulator, app: httpx.AsyncClient) -> None:
         """Each step of control is told, with the control after the step, to the right webhooks.
@@ -343,7 +351,8 @@ class TestSmooch:
             "conversation:start", "client:add", "link:success", "client:remove", "merge:appUser",
             "appUser:delete",
         ]  # fmt: skip
-        start, said, answered, *_, merge, _ = v1_target.events
+        start, said, answered, _, start_by_api, *_, merge, _ = v1_target.events
+        assert (start["source"], start_by_api["source"]) == ({"type": "web"}, {"type": "api"})
         assert start["conversation"] == {"_id": ids["conversation"]}
         assert start["appUser"] == {"_id": "1", "userId": "jane", "conversationStarted": True}
         [message] = said["messages"]
