@@ -16,7 +16,8 @@
 ``POST /_emulator/reset``                deletes users, counts and faults: 204
 ======================================== ===========================================================
 
-A 201 has the lines as stored. An invalid line is a 400 that names the field; earlier lines stay.
+A 201 has the lines as stored. An invalid line is a 400 that names the field, and the line of
+several; earlier lines stay.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -109,7 +110,7 @@ class _Handlers:
 
     async def deliver(self, request: Request) -> Response:
         try:
-            event = _EVENT.validate_strictly(orjson.loads(await request.body()))
+            event = _EVENT.validate_strictly(_parse(await request.body()))
             return Response(orjson.dumps({"id": self._world.deliver(**event)}), media_type=_JSON)
         except ValueError as error:
             return _problem(400, str(error))
@@ -119,7 +120,7 @@ class _Handlers:
 
     async def script(self, request: Request) -> Response:
         try:
-            mishap = parse_mishap(orjson.loads(await request.body()))
+            mishap = parse_mishap(_parse(await request.body()))
         except ValueError as error:
             return _problem(400, str(error))
         self._world.faults.append(mishap)
@@ -127,7 +128,7 @@ class _Handlers:
 
     async def say(self, request: Request) -> Response:
         try:
-            said = _SAID.validate_strictly(orjson.loads(await request.body()))
+            said = _SAID.validate_strictly(_parse(await request.body()))
             return Response(orjson.dumps(self._world.say(**said)), media_type=_JSON)
         except ValueError as error:
             return _problem(400, str(error))
@@ -146,14 +147,25 @@ class _Handlers:
 
 
 async def _store_lines(store: Callable[[Any], Mapping[str, Any]], request: Request) -> Response:
+    stored: list[Mapping[str, Any]] = []
+    lines = (await request.body()).splitlines()
+    for number, line in enumerate(lines, start=1):
+        place = f"line {number}: " if len(lines) > 1 else ""
+        try:
+            stored.append(store(_parse(line)))
+        except ValueError as error:
+            return _problem(400, f"{place}{error}")
+        except Refusal as refusal:
+            return _problem(refusal.status, f"{place}{refusal}")
+    return _json_lines(stored, status=201)
+
+
+def _parse(text: bytes) -> Any:
     try:
-        return _json_lines(
-            [store(orjson.loads(line)) for line in (await request.body()).splitlines()], status=201
-        )
-    except ValueError as error:
-        return _problem(400, str(error))
-    except Refusal as refusal:
-        return _problem(refusal.status, str(refusal))
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        message = f"not JSON: {error}"
+    raise ValueError(message)
 
 
 def _json_lines(users: Iterable[Mapping[str, Any]], *, status: int = 200) -> Response:

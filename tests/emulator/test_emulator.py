@@ -692,7 +692,8 @@ class TestControl:
         ("request_", "text"),
         [
             (("sunshine", b"{}"), "appId"),
-            (("sunshine?appId=app", b"{"), "end of data"),
+            (("sunshine?appId=app", b"{"), "not JSON: unexpected end of data"),
+            (("sunshine?appId=app", b'{"id": "there"}\n{}'), "line 1: id is taken"),
             (("sunshine?appId=app", b"[]"), "the body should be an object"),
             (("sunshine?appId=app", b'{"identities": [{"value": ""}]}'), "identities[0].value"),
             (("sunshine?appId=app", b'{"id": "there"}'), "id is taken"),
