@@ -42,7 +42,7 @@ Saved: TypeAlias = Mapping[str, Any]
 """Attributes of an error as JSON values: the second of the `args`."""
 
 _NOTHING: Final[Saved] = {}
-_COMMON: Final = ("maybe_applied", "retry_budget_spent", "from_page", "__notes__")
+_COMMON: Final = ("maybe_applied", "retry_budget_spent", "from_page", "advice", "__notes__")
 
 
 class Fault(StrEnum):
@@ -131,7 +131,8 @@ class SunshineError(Exception):
         return _convert(vars(self), _TO_JSON)
 
     def _sentence(self) -> str:
-        return str(self._first)
+        step = "" if self.maybe_applied or not self.advice else f". {self.advice}"
+        return f"{self._first}{step}"
 
     def __str__(self) -> str:
         notes = (_NO_RETRY if self.retry_budget_spent else "", _DOUBT if self.maybe_applied else "")
@@ -181,10 +182,7 @@ class ConfigurationError(SunshineError, ValueError):
 class ApiError(SunshineError, advice="Check the request, base_url and the network"):
     """The service refused the call. A subclass stands for each common status."""
 
-    _attributes = (
-        *_COMMON,
-        *("errors", "endpoint", "request_id", "retry_after", "attempts", "advice"),
-    )
+    _attributes = (*_COMMON, "errors", "endpoint", "request_id", "retry_after", "attempts")
 
     def __init__(
         self,
@@ -385,7 +383,9 @@ class ResponseDecodeError(SunshineError):
         return f"the answer{came} can't be read{where}: {self._first} ({self.endpoint})"
 
 
-class WebhookError(SunshineError):
+class WebhookError(
+    SunshineError, advice="If the service has sent it, compare the webhook's secret"
+):
     """A request is no valid webhook delivery; *status* is the HTTP status to answer with."""
 
     _attributes = (*_COMMON, "status")

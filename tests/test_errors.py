@@ -102,7 +102,7 @@ def example(kind: type[SunshineError]) -> SunshineError:
     if issubclass(kind, ResponseDecodeError):
         return kind("missing", path="user.id", status=200, endpoint=ENDPOINT, maybe_applied=True)
     if issubclass(kind, WebhookError):
-        return kind("no list of events", status=400)
+        return kind("no list of events", {"advice": "Hand in the body"}, status=400)
     if issubclass(kind, SourceError):
         return kind("no field", options=["--only-mapped"], maybe_applied=True)
     return kind("something", maybe_applied=True)
@@ -365,8 +365,13 @@ def test_an_error_of_a_caller_may_have_advice_and_keywords() -> None:
     class OwnError(NotFoundError, advice="Ask Jane"):
         pass
 
+    class OtherError(SunshineError, advice="Ask John"):
+        pass
+
     assert (PlainError.tag, PlainError.advice) == ("a", NotFoundError.advice)
     assert str(OwnError(404, endpoint=ENDPOINT)) == f"404 ({ENDPOINT}). Ask Jane"
+    assert str(OtherError("it broke")) == "it broke. Ask John"
+    assert "John" not in str(OtherError("it broke", maybe_applied=True))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
+from types import NoneType
 from typing import Any, Final, TypeAlias, cast
 
 from attrs import evolve, field, frozen
@@ -120,8 +121,7 @@ class Messages:
         body = check_post(body, once)
 
         async def send() -> _Messages:
-            path = {"conversation_id": conversation_id}
-            return await self._transport.call(POST, body, path=path)
+            return await self._transport.call(POST, body, path={"conversation_id": conversation_id})
 
         if once is None:
             return await send()
@@ -172,9 +172,8 @@ class Messages:
             metadata=metadata or UNSET,
             destination=destination,
         )
-        kind = type(text)
         del text, metadata  # error reporters attach local variables
-        _check_kind("text", kind)
+        _check_texts(body.content, required="text")
         return await self.post(conversation_id, body, once=once, sent_before=sent_before)
 
     async def send_file(
@@ -345,19 +344,21 @@ def check_post(body: MessagePost, once: str | None) -> MessagePost:
     if not _kind(body.content):
         message = 'the message has no content: content=TextMessage(text="Hello")'
         raise ValueError(message)
-    for name in _TEXTS:
-        _check_kind(name, cast("type", (getattr(body.content, name, None) or "").__class__))
-        if (length := len(getattr(body.content, name, None) or "")) > MAX_TEXT:
-            message = f"{name} has {length} characters: {MAX_TEXT} at most"
-            raise ValueError(message)
+    _check_texts(body.content)
     _check_brand(author)
     return evolve(body, metadata=check_metadata(body.metadata, once))
 
 
-def _check_kind(name: str, kind: type) -> None:
-    if not issubclass(kind, str):
-        message = f"{name} must be text, not {kind.__name__}"
-        raise TypeError(message)
+def _check_texts(content: object, *, required: str | None = None) -> None:
+    """Raise an error for a text of *content* that is too long, or no text; None: no text."""
+    for name in _TEXTS:
+        kind = cast("object", getattr(content, name, None)).__class__
+        if not issubclass(kind, str) and (kind is not NoneType or name == required):
+            message = f"{name} must be text, not {kind.__name__}"
+            raise TypeError(message)
+        if (length := len(getattr(content, name, None) or "")) > MAX_TEXT:
+            message = f"{name} has {length} characters: {MAX_TEXT} at most"
+            raise ValueError(message)
 
 
 def _kind(part: Author | Content | Unset | None) -> str | None:

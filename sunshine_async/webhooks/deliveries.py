@@ -26,6 +26,9 @@ from sunshine_async.sunshine.once import EchoKey
 Secret: TypeAlias = str | bytes
 _SINGLE: Final = (str, bytes, bytearray, int, type(None))
 """Types of a single value, be it a secret or not, in place of a sequence of secrets."""
+_AS_SENT: Final = {
+    "advice": "Hand in the body as received, and check the version and the target of the webhook"
+}
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -137,12 +140,12 @@ class WebhookParser(ABC):
         named = {name.lower(): value for name, value in headers.items()}
         refusal = self._refusal(named, body, now or datetime.now(UTC))
         if refusal is not None:
-            return WebhookError(refusal, status=401)
+            return refusal
         try:
             return self._delivery(_decode(body), body, named)
         except ValueError as misfit:
             reason = str(misfit)
-        return WebhookError(f"the body is no delivery: {reason}", status=400)
+        return WebhookError(f"the body is no delivery: {reason}", _AS_SENT, status=400)
 
     def event(self, type: str, data: Any) -> Event:
         """Return the typed event of plain *data*; an `UnknownEvent` if no class fits."""
@@ -169,18 +172,25 @@ class WebhookParser(ABC):
                 return structure(data, kind)
         return UnknownEvent(type or None, data)
 
-    def _refusal(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:  # noqa: ARG002
-        """Return the reason that the sender isn't verified; None: the sender knows a secret.
+    def _refusal(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,  # noqa: ARG002
+        now: datetime,  # noqa: ARG002
+    ) -> WebhookError | None:
+        """Return the error of a sender that isn't verified; None: the sender knows a secret.
 
         This is the check of Sunshine and Smooch: the header has the secret itself. All secrets are
         compared, each in constant time.
         """
         given = headers.get("x-api-key")
         if given is None:
-            return "the request has no X-API-Key header: the sender doesn't know the secret"
+            return refused(
+                "the request has no X-API-Key header: the sender doesn't know the secret"
+            )
         key = header_bytes(given)
         if not sum(compare_digest(key, secret) for secret in self._secrets):
-            return "the X-API-Key header has none of the secrets: compare with the webhook's secret"
+            return refused("the X-API-Key header has none of the secrets")
         return None
 
     def echo(self, event: RawEvent) -> tuple[EchoKey, Model] | None:  # noqa: ARG002
@@ -193,6 +203,11 @@ class WebhookParser(ABC):
     @abstractmethod
     def _delivery(self, data: Any, body: bytes, headers: Mapping[str, str]) -> RawDelivery:
         """Return the raw delivery; raise `Misfit` for *data* of another form."""
+
+
+def refused(reason: str) -> WebhookError:
+    """Return the error of a sender that isn't verified."""
+    return WebhookError(reason, status=401)
 
 
 def _secret_problem(secrets: Sequence[object]) -> str | None:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from sunshine_async._codec import Misfit, structure
 from sunshine_async._codec.model import WIRE, Model, redact
-from sunshine_async.errors import ConfigurationError
+from sunshine_async.errors import ConfigurationError, WebhookError
 from sunshine_async.sunshine.message_models import Message
 from sunshine_async.sunshine.once import MARK, EchoKey
 from sunshine_async.webhooks.deliveries import (
@@ -23,6 +23,7 @@ from sunshine_async.webhooks.deliveries import (
     header_bytes,
     id_inside,
     inside,
+    refused,
     seconds_inside,
     to_body,
 )
@@ -31,6 +32,7 @@ from sunshine_async.webhooks.sunshine_events import SUNSHINE_EVENTS
 
 _API_SOURCES: Final = ("api", "api:conversations")
 """Types of source of a message that an API call has sent (seen in public code)."""
+_CLOCK: Final = {"advice": "If the service has sent it just now, check this machine's clock"}
 _LONGEST_TIME: Final = 15  # digits of milliseconds
 
 
@@ -192,22 +194,24 @@ class DixaWebhooks(WebhookParser):
         """Return the `DixaEvent` of plain *data*; an `UnknownEvent` if the class doesn't fit."""
         return self._typed(DixaEvent, type, data)
 
-    def _refusal(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:
+    def _refusal(
+        self, headers: Mapping[str, str], body: bytes, now: datetime
+    ) -> WebhookError | None:
         signature = headers.get("x-dixa-signature")
         if signature is None:
-            return "the request has no X-DIXA-SIGNATURE header"
+            return refused("the request has no X-DIXA-SIGNATURE header")
         parts = [part.strip().partition("=") for part in signature.split(",")]
         times = [value for name, _, value in parts if name == "t"]
         given = [header_bytes(value.lower()) for name, _, value in parts if name == "v1"]
         time = times[0] if len(times) == 1 and len(times[0]) <= _LONGEST_TIME else ""
         if not time.isdecimal() or not given:
-            return "the X-DIXA-SIGNATURE header has another form than t=...,v1=..."
+            return refused("the X-DIXA-SIGNATURE header has another form than t=...,v1=...")
         signed = header_bytes(time) + b"." + body
         expected = [new(key, signed, sha256).hexdigest().encode() for key in self._keys]
         if not sum(compare_digest(one, other) for one in given for other in expected):
-            return "the signature was made with none of the secrets: compare with the subscription"
+            return refused("the signature was made with none of the secrets, or of another body")
         if not abs(int(time) / 1000 - now.timestamp()) <= self._tolerance:
-            return "the signature's time is too far from now: check this machine's clock"
+            return WebhookError("the signature's time is too far from now", _CLOCK, status=401)
         return None
 
     def _delivery(self, data: Any, body: bytes, headers: Mapping[str, str]) -> RawDelivery:

@@ -272,7 +272,8 @@ class Receiver:
     ) -> bytes | WebhookError | None:
         """Return the body, the error of a body that is too long, or None if the client has gone."""
         length = headers.get("content-length", "")
-        too_long = WebhookError(f"the body is longer than {self._max_bytes} bytes", status=413)
+        reason = f"the body is longer than {self._max_bytes} bytes"
+        too_long = WebhookError(reason, {"advice": "Raise max_bytes"}, status=413)
         if length.isdecimal() and int(length[:18]) > self._max_bytes:  # int() refuses 5,000 digits
             return too_long
         parts: list[bytes] = []

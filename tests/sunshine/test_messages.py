@@ -13,6 +13,7 @@ from support.scripted import methods, sunshine_with
 from support.virtual import settled, until
 
 from sunshine_async import (
+    UNSET,
     BasicAuth,
     ConflictError,
     LockedError,
@@ -557,13 +558,15 @@ async def test_a_bad_body_is_not_sent(case: str) -> None:
     assert requests == []
 
 
-@pytest.mark.parametrize("text", [None, 5, 0, ["secret"], b"secret", {"text": "secret"}])
+@pytest.mark.parametrize(
+    "text", [None, 5, 0, False, UNSET, [], ["secret"], b"secret", {"a": "secret"}]
+)
 async def test_a_text_that_is_no_text_is_not_sent(text: Any) -> None:
     """A value of another type is a `TypeError` that names the type, and has nothing of the value."""
     messages, requests = sunshine_with()
     body = MessagePost(author=Author(type="business"), content=TextMessage(text=text))
     calls = [messages.messages.send_text("c", text)]
-    calls += [messages.messages.post("c", body)] if text else []  # a text may be left out of a body
+    calls += [] if text is None else [messages.messages.post("c", body)]  # None: left out of a body
 
     for call in calls:
         with pytest.raises(

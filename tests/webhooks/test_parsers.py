@@ -179,6 +179,7 @@ def test_a_wrong_secret_is_401(parser: WebhookParser, headers: Mapping[str, str]
         parser.parse(headers, b"not JSON")
 
     assert caught.value.status == 401
+    assert str(caught.value).endswith(". If the service has sent it, compare the webhook's secret")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +204,8 @@ def test_a_body_that_is_no_delivery_is_400(parser: WebhookParser, body: bytes, r
         parser.parse(HEADERS, body)
 
     assert caught.value.status == 400
+    assert caught.value.advice.startswith("Hand in the body as received")
+    assert str(caught.value).endswith(f". {caught.value.advice}")
 
 
 JSON = st.recursive(
@@ -420,6 +423,7 @@ def test_a_wrong_signature_is_401(case: int) -> None:
         DIXA.parse(headers, BODY, now=NOW)
 
     assert caught.value.status == 401
+    assert ("clock" if "now" in reason else "secret") in caught.value.advice
 
 
 def test_a_signature_within_the_tolerance() -> None:
