@@ -37,6 +37,7 @@ from sunshine_async.webhooks.deliveries import Event, RawEvent, hash_id
 from sunshine_async.webhooks.inbox import (
     EventOutcome,
     EventState,
+    FirstFailures,
     HandlerSlots,
     Inbox,
     LeaseLostError,
@@ -143,19 +144,17 @@ class HandlingRules:
         return luck * min(2.0 ** min(doublings, 62), _MAX_PAUSE) if doublings >= 0 else 0.0
 
     def outcome(
-        self, event: StoredEvent, error: Exception | None, *, now: float, clock: float, luck: float
+        self, event: StoredEvent, error: Exception | None, *, age: float, clock: float, luck: float
     ) -> EventOutcome:
-        """Return the outcome of an attempt that ended with *error*; None: the event is handled."""
+        """Return the outcome of an attempt; *error* None: handled; *age*: time since the first error."""
         if error is None:
             return EventOutcome(event.number, EventState.HANDLED)
         reason = _reason(error)
-        failed_at = now if event.failed_at is None else event.failed_at
         wait = None
         if not isinstance(error, UnhandledEventError):
-            left = failed_at + self.retry.deadline - now
             wait = self.retry.wait(
                 Replay.SAFE, Fault.UNAVAILABLE, attempt=event.failures + 1, asked=None, luck=luck,
-                left=left,
+                left=self.retry.deadline - age,
             )  # fmt: skip
         if wait is None:
             return EventOutcome(event.number, EventState.DEAD, reason)
@@ -175,6 +174,7 @@ class Dispatcher:
         self._attempt: Final = attempt
         self._rules: Final = rules
         self._retention: Final = Retention(rules.keep)
+        self._failures: Final = FirstFailures()
         self._group = _ExchangeGroup()
         self._wake = anyio.Event()
         self._wake_at = inf
@@ -374,9 +374,9 @@ class Dispatcher:
             return
         del self._running[event.number]
         running.end = inf
-        outcome = self._rules.outcome(
-            event, failure, now=time.time(), clock=CLOCK.now(), luck=CLOCK.luck()
-        )
+        clock = CLOCK.now()
+        age = 0.0 if failure is None else self._failures.age(event, now=time.time(), clock=clock)
+        outcome = self._rules.outcome(event, failure, age=age, clock=clock, luck=CLOCK.luck())
         _log_failure(event, outcome, failure)
         self._group.outcomes.append(outcome)
         self._start_handlers(handlers)

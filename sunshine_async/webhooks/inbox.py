@@ -23,6 +23,7 @@ from sunshine_async.webhooks.deliveries import RawEvent
 
 FORGET_LIMIT: Final = 500  # the most ids forgotten in a transaction, so that none takes long
 _STEP: Final = 60.0  # seconds by which a clock jumps that was set
+_MOST_FAILURES: Final = 10_000  # the latest events with a failure in this process
 
 FORGET_IDS: Final = """DELETE FROM events WHERE number IN
     (SELECT number FROM events WHERE state = 2 AND ended_at < ? ORDER BY ended_at LIMIT ?)"""
@@ -118,6 +119,30 @@ class Retention:
             self._pause_until = clock + self._keep
         self._start = now - clock
         return inf if clock < self._pause_until else self._keep
+
+
+class FirstFailures:
+    """Times of the first failures of events, on the monotonic clock: a clock that nobody sets.
+
+    The clock of the machine counts once, for a failure in another process.
+    """
+
+    def __init__(self) -> None:
+        self._first: Final[dict[int, tuple[float, float]]] = {}
+
+    def age(self, event: StoredEvent, *, now: float, clock: float) -> float:
+        """Return the seconds since the first failure of *event*; 0 if the failure of now is the first.
+
+        *now* is the time in seconds since 1970, *clock* the monotonic time.
+        """
+        failed_at = now if event.failed_at is None else event.failed_at
+        known, at = self._first.get(event.number, (inf, clock))
+        if abs(known - failed_at) > _STEP:  # unknown, or from before a replay
+            at = clock - max(0.0, now - failed_at)
+        self._first[event.number] = failed_at, at
+        if len(self._first) > _MOST_FAILURES:
+            del self._first[next(iter(self._first))]
+        return clock - at
 
 
 class Inbox(Protocol):

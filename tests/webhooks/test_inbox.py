@@ -9,7 +9,7 @@ from random import Random
 
 import orjson
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from support.deliveries import counts
 from support.inboxes import (
     DAY,
@@ -32,6 +32,7 @@ from sunshine_async.webhooks.deliveries import RawEvent
 from sunshine_async.webhooks.inbox import (
     EventOutcome,
     EventState,
+    FirstFailures,
     HandlerSlots,
     Inbox,
     Retention,
@@ -120,6 +121,41 @@ def test_ids_are_kept_after_the_clock_was_set_forward(
         retention.keep(now=start + at, clock=at) for start, at in zip(starts, clocks, strict=True)
     ]
     assert found == kept
+
+
+FAILED = StoredEvent(
+    number=1, id="a", type="t", app_id=None, data={}, attempt=2, failures=1, begun_at=0.0,
+    failed_at=1000.0, received_at=0.0, reason="E",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [-7200.0, 0.0, 7200.0])
+def test_a_step_of_the_clock_changes_no_age_of_a_failure(step: float) -> None:
+    """The time since the first failure is right however the clock of the machine is set."""
+    failures = FirstFailures()
+    assert failures.age(evolve(FAILED, failed_at=None), now=999.9, clock=50.0) == 0.0
+
+    assert failures.age(FAILED, now=1030.0 + step, clock=80.0) == 30.0
+    assert failures.age(FAILED, now=1040.0, clock=90.0) == 40.0
+
+
+def test_a_failure_in_another_process_has_the_time_of_the_machine() -> None:
+    """The clock counts where the first failure was elsewhere, or before a replay; never below 0."""
+    failures = FirstFailures()
+    assert failures.age(FAILED, now=1030.0, clock=5.0) == 30.0
+    assert failures.age(FAILED, now=5000.0, clock=7.0) == 32.0
+    assert failures.age(evolve(FAILED, failed_at=4990.0), now=5000.0, clock=7.0) == 10.0
+    assert failures.age(evolve(FAILED, number=2), now=900.0, clock=7.0) == 0.0
+
+
+def test_the_oldest_failures_are_forgotten() -> None:
+    """Memory stays small where other workers end the events: a forgotten age is the machine's."""
+    failures = FirstFailures()
+    for number in range(10_001):
+        failures.age(evolve(FAILED, number=number), now=1000.0, clock=0.0)
+
+    assert failures.age(evolve(FAILED, number=1), now=9000.0, clock=1.0) == 1.0
+    assert failures.age(evolve(FAILED, number=0), now=9000.0, clock=1.0) == 8000.0
 
 
 def test_no_id_is_forgotten_meanwhile(inbox: AnyInbox) -> None:

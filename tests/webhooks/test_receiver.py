@@ -678,6 +678,26 @@ async def test_the_clock_of_the_machine_is_set_forward(path: Path) -> None:
     assert inbox.kept == [9.0, inf]
 
 
+async def test_a_step_of_the_clock_ends_no_retries(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline of the retries counts seconds, however the clock of the machine is set."""
+
+    async def act(received: Received[Any]) -> None:
+        if received.attempt == 2:
+            later = time.time() + 7200
+            monkeypatch.setattr(time, "time", lambda: later)
+        if received.attempt <= 3:
+            raise KeyError
+
+    retry = Retry(max_attempts=9, first_wait=0, deadline=3600)
+    bot = Bot(receiver_at(path, retry=retry), act)
+    async with bot.receiver, sender(bot.receiver) as client:
+        await post(client, message(1))
+        await bot.until(4, ended=1)
+        assert await bot.receiver.dead() == []
+
+
 async def test_own_and_standby_events_are_skipped(path: Path) -> None:
     """Own messages and standby events are not handled, unless asked for."""
     own = message(1)
