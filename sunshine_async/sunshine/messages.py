@@ -93,10 +93,10 @@ class Messages:
     - Without *once*, a lost answer is an error with *maybe_applied* True. The message is never sent
       again.
     - *sent_before* is for work that runs again: the time of an earlier attempt with the same key.
-      `post` waits until that time is 5 seconds old, and reads back past that time, before sending.
-      A page that can't be read: an error with *maybe_applied* True, and nothing is sent. The
-      earlier request may still arrive later than that, and then makes a second message. So do two
-      calls at the same time with the same key.
+      `post` waits until that time, and in a bot's handler the end of the last attempt, is 5 seconds
+      old, and reads back past that time, before sending. A page that can't be read: an error with
+      *maybe_applied* True, and nothing is sent. The earlier request may still arrive later than
+      that, and then makes a second message. So do two calls at the same time with the same key.
 
     Errors, cancellation and names in brackets are as in `Users`. `ValueError` before anything is
     sent: no author, no content, a text over 4,096 characters, metadata that is nested or over 4 KB.

@@ -11,7 +11,9 @@ without a look-up.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
@@ -33,6 +35,8 @@ MAX_METADATA: Final = 4096
 """Most bytes of metadata as JSON (assumed: the service says 4 KB)."""
 SETTLED_AFTER: Final = timedelta(seconds=5)
 """Age of an earlier attempt from which a look-up counts."""
+EARLIER_ENDED: Final[ContextVar[float]] = ContextVar("earlier_ended", default=-inf)
+"""Time on the monotonic clock by which all earlier attempts on the task's work had ended."""
 CLOCK_SKEW: Final = timedelta(seconds=60)
 """Assumed largest difference between the clocks of the service and of this machine."""
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -183,10 +187,12 @@ class LookUp(Generic[R]):
     async def earlier(self, transport: Transport, sent_before: datetime) -> list[R]:
         """Return the records of an attempt before *sent_before*; an empty list if there are none.
 
-        The look-up begins when *sent_before* is 5 seconds old.
+        The look-up begins when *sent_before* is 5 seconds old, and `EARLIER_ENDED` too: an attempt
+        may have sent the request at its end.
         """
-        age = datetime.now(UTC) - sent_before
-        await transport.clock.sleep(max(0.0, (SETTLED_AFTER - age).total_seconds()))
+        age = (datetime.now(UTC) - sent_before).total_seconds()
+        age = min(age, transport.clock.now() - EARLIER_ENDED.get())
+        await transport.clock.sleep(max(0.0, SETTLED_AFTER.total_seconds() - age))
         since = max(sent_before, _EARLIEST) - CLOCK_SKEW
         return self.settle(await self.marked(since))
 

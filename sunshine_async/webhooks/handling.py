@@ -32,12 +32,12 @@ from sunshine_async._calls.retry import Replay, Retry
 from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.bulk.cancellation import to_exception
 from sunshine_async.errors import Fault, SunshineError
-from sunshine_async.sunshine.once import MAX_KEY
+from sunshine_async.sunshine.once import EARLIER_ENDED, MAX_KEY
 from sunshine_async.webhooks.deliveries import Event, RawEvent, hash_id
 from sunshine_async.webhooks.inbox import (
+    AttemptTimes,
     EventOutcome,
     EventState,
-    FirstFailures,
     HandlerSlots,
     Inbox,
     LeaseLostError,
@@ -174,7 +174,7 @@ class Dispatcher:
         self._attempt: Final = attempt
         self._rules: Final = rules
         self._retention: Final = Retention(rules.keep)
-        self._failures: Final = FirstFailures()
+        self._times: Final = AttemptTimes(CLOCK.now() if inbox.lease_left() == inf else None)
         self._group = _ExchangeGroup()
         self._wake = anyio.Event()
         self._wake_at = inf
@@ -349,6 +349,7 @@ class Dispatcher:
     ) -> None:
         failure: Exception | None = None
         TASK_LEASE.set(running)
+        EARLIER_ENDED.set(self._times.earlier_ended(event, clock=CLOCK.now()))
         try:
             if running.pause:
                 text = (
@@ -375,7 +376,7 @@ class Dispatcher:
         del self._running[event.number]
         running.end = inf
         clock = CLOCK.now()
-        age = 0.0 if failure is None else self._failures.age(event, now=time.time(), clock=clock)
+        age = 0.0 if failure is None else self._times.age(event, now=time.time(), clock=clock)
         outcome = self._rules.outcome(event, failure, age=age, clock=clock, luck=CLOCK.luck())
         _log_failure(event, outcome, failure)
         self._group.outcomes.append(outcome)

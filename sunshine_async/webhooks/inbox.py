@@ -121,19 +121,27 @@ class Retention:
         return inf if clock < self._pause_until else self._keep
 
 
-class FirstFailures:
-    """Times of the first failures of events, on the monotonic clock: a clock that nobody sets.
+class AttemptTimes:
+    """Times of attempts on the monotonic clock: a clock that nobody sets.
 
-    The clock of the machine counts once, for a failure in another process.
+    *opened_at* is the time when the inbox was opened; None: other workers share the inbox.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opened_at: float | None) -> None:
+        self._opened_at: Final = opened_at
         self._first: Final[dict[int, tuple[float, float]]] = {}
+        """Time of the first failure by the clock of the machine, and by the monotonic clock."""
+
+    def earlier_ended(self, event: StoredEvent, *, clock: float) -> float:
+        """Return the time by which all earlier attempts on *event*, begun at *clock*, had ended."""
+        was_cut_off = event.reason is None  # an attempt that failed here may have ended just now
+        return self._opened_at if was_cut_off and self._opened_at is not None else clock
 
     def age(self, event: StoredEvent, *, now: float, clock: float) -> float:
         """Return the seconds since the first failure of *event*; 0 if the failure of now is the first.
 
-        *now* is the time in seconds since 1970, *clock* the monotonic time.
+        *now* is the time in seconds since 1970, *clock* the monotonic time. *now* counts only for a
+        failure in another process.
         """
         failed_at = now if event.failed_at is None else event.failed_at
         known, at = self._first.get(event.number, (inf, clock))

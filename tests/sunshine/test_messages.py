@@ -39,6 +39,7 @@ from sunshine_async.sunshine import (
     TextMessage,
     UnknownContent,
 )
+from sunshine_async.sunshine.once import EARLIER_ENDED
 from sunshine_async.testing import Answer, ScriptedTransport
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -340,6 +341,17 @@ class TestSentBefore:
         await messages.messages.post("c", HELLO, once="k", sent_before=datetime.now(UTC))
 
         assert 4 < CLOCK.now() - begun < 6
+
+    async def test_the_look_waits_after_the_end_of_an_earlier_attempt(self) -> None:
+        """An attempt of a bot may have sent at its end: the look-up begins 5 seconds after that."""
+        messages, _ = sunshine_with(page(message()))
+        begun = CLOCK.now()
+        token = EARLIER_ENDED.set(begun - 1)
+
+        await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
+
+        EARLIER_ENDED.reset(token)
+        assert CLOCK.now() - begun == pytest.approx(4, abs=0.1)
 
     async def test_a_cancelled_wait_is_in_doubt(self) -> None:
         """A cancellation before the look-up has a note: the earlier attempt may have acted."""

@@ -30,9 +30,9 @@ from support.size import sized
 
 from sunshine_async.webhooks.deliveries import RawEvent
 from sunshine_async.webhooks.inbox import (
+    AttemptTimes,
     EventOutcome,
     EventState,
-    FirstFailures,
     HandlerSlots,
     Inbox,
     Retention,
@@ -132,30 +132,44 @@ FAILED = StoredEvent(
 @pytest.mark.parametrize("step", [-7200.0, 0.0, 7200.0])
 def test_a_step_of_the_clock_changes_no_age_of_a_failure(step: float) -> None:
     """The time since the first failure is right however the clock of the machine is set."""
-    failures = FirstFailures()
-    assert failures.age(evolve(FAILED, failed_at=None), now=999.9, clock=50.0) == 0.0
+    times = AttemptTimes(None)
+    assert times.age(evolve(FAILED, failed_at=None), now=999.9, clock=50.0) == 0.0
 
-    assert failures.age(FAILED, now=1030.0 + step, clock=80.0) == 30.0
-    assert failures.age(FAILED, now=1040.0, clock=90.0) == 40.0
+    assert times.age(FAILED, now=1030.0 + step, clock=80.0) == 30.0
+    assert times.age(FAILED, now=1040.0, clock=90.0) == 40.0
 
 
 def test_a_failure_in_another_process_has_the_time_of_the_machine() -> None:
     """The clock counts where the first failure was elsewhere, or before a replay; never below 0."""
-    failures = FirstFailures()
-    assert failures.age(FAILED, now=1030.0, clock=5.0) == 30.0
-    assert failures.age(FAILED, now=5000.0, clock=7.0) == 32.0
-    assert failures.age(evolve(FAILED, failed_at=4990.0), now=5000.0, clock=7.0) == 10.0
-    assert failures.age(evolve(FAILED, number=2), now=900.0, clock=7.0) == 0.0
+    times = AttemptTimes(None)
+    assert times.age(FAILED, now=1030.0, clock=5.0) == 30.0
+    assert times.age(FAILED, now=5000.0, clock=7.0) == 32.0
+    assert times.age(evolve(FAILED, failed_at=4990.0), now=5000.0, clock=7.0) == 10.0
+    assert times.age(evolve(FAILED, number=2), now=900.0, clock=7.0) == 0.0
+
+
+def test_the_end_of_the_last_attempt() -> None:
+    """An attempt cut off ended before the inbox was opened; a failed one, or another worker's, by now."""
+    cut_off = evolve(FAILED, failures=0, failed_at=None, reason=None)
+    replayed = evolve(FAILED, failures=0, failed_at=None)
+
+    for opened_at, one, ended in [
+        (3.0, cut_off, 3.0),
+        (3.0, FAILED, 9.0),
+        (3.0, replayed, 9.0),
+        (None, cut_off, 9.0),
+    ]:
+        assert AttemptTimes(opened_at).earlier_ended(one, clock=9.0) == ended
 
 
 def test_the_oldest_failures_are_forgotten() -> None:
     """Memory stays small where other workers end the events: a forgotten age is the machine's."""
-    failures = FirstFailures()
+    times = AttemptTimes(None)
     for number in range(10_001):
-        failures.age(evolve(FAILED, number=number), now=1000.0, clock=0.0)
+        times.age(evolve(FAILED, number=number), now=1000.0, clock=0.0)
 
-    assert failures.age(evolve(FAILED, number=1), now=9000.0, clock=1.0) == 1.0
-    assert failures.age(evolve(FAILED, number=0), now=9000.0, clock=1.0) == 8000.0
+    assert times.age(evolve(FAILED, number=1), now=9000.0, clock=1.0) == 1.0
+    assert times.age(evolve(FAILED, number=0), now=9000.0, clock=1.0) == 8000.0
 
 
 def test_no_id_is_forgotten_meanwhile(inbox: AnyInbox) -> None:

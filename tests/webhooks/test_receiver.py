@@ -44,7 +44,7 @@ from sunshine_async import (
     SunshineClient,
 )
 from sunshine_async._pace.waiting import CLOCK
-from sunshine_async.sunshine.once import MARK
+from sunshine_async.sunshine.once import EARLIER_ENDED, MARK
 from sunshine_async.webhooks import (
     ConversationMessage,
     InboxError,
@@ -696,6 +696,32 @@ async def test_a_step_of_the_clock_ends_no_retries(
         await post(client, message(1))
         await bot.until(4, ended=1)
         assert await bot.receiver.dead() == []
+
+
+async def test_a_look_before_sending_knows_when_the_last_attempt_had_ended(path: Path) -> None:
+    """An attempt that a kill has cut off ended before the start; a failed one, before the next began."""
+    ends: list[tuple[float, float]] = []
+
+    async def act(received: Received[Any]) -> None:
+        ends.append((EARLIER_ENDED.get(), CLOCK.now()))
+        if received.attempt == 2:
+            raise KeyError
+
+    raw = SunshineWebhooks(SECRET).read(HEADERS, json.dumps(envelope([message(1)])).encode())
+    assert isinstance(raw, RawDelivery)
+    with closing(SQLiteInbox(path)) as inbox:
+        assert exchange(inbox, raw.events, now=time.time() - 7200)
+
+    bot = Bot(receiver_at(path), act)
+    before = CLOCK.now()
+    async with bot.receiver, sender(bot.receiver) as client:
+        started = CLOCK.now()
+        await bot.until(2, ended=1)
+        await post(client, message(2))
+        await bot.until(3, ended=2)
+    [(cut_off, failed_at), (failed, _), (first, _)] = ends
+    assert before <= cut_off == first <= started
+    assert failed_at <= failed
 
 
 async def test_own_and_standby_events_are_skipped(path: Path) -> None:
