@@ -113,6 +113,7 @@ class Conversations:
             body,
             lambda conversation: has_mark(conversation, once),
             lambda conversation: covers(conversation, sent),
+            once=once,
         )
         found = await create_once(send, look_up, self._transport, sent_before=sent_before)
         return found[0]
@@ -218,6 +219,8 @@ class Conversations:
         is_marked: Callable[[Conversation], bool | None],
         is_equal: Callable[[Conversation], bool],
         suffices: Callable[[_Conversations], bool] = bool,
+        *,
+        once: str | None = None,
     ) -> LookUp[Conversation]:
         """Return the look-up in all conversations of the first participant of *body*."""
         if not body.participants:
@@ -235,6 +238,7 @@ class Conversations:
             reaches=lambda _page, _since: False,  # the order of the list is unknown
             is_marked=is_marked,
             is_equal=is_equal,
+            key=None if once is None else (first.user_id or first.user_external_id or "", once),
             suffices=suffices,
         )
 

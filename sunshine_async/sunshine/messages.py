@@ -93,7 +93,7 @@ class Messages:
     - Without *once*, a lost answer is an error with *maybe_applied* True. The message is never sent
       again.
     - *sent_before* is for work that runs again: the time of an earlier attempt with the same key.
-      `post` waits until that time, and in a bot's handler the end of the last attempt, is 5 seconds
+      `post` waits until that time, and the end of the last attempt in this process, is 5 seconds
       old, and reads back past that time, before sending. A page that can't be read: an error with
       *maybe_applied* True, and nothing is sent. The earlier request may still arrive later than
       that, and then makes a second message. So do two calls at the same time with the same key.

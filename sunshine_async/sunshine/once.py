@@ -9,6 +9,7 @@ A webhook may bring the created record first, as an echo: `note_echo`. An echo s
 without a look-up.
 """
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -36,7 +37,7 @@ MAX_METADATA: Final = 4096
 SETTLED_AFTER: Final = timedelta(seconds=5)
 """Age of an earlier attempt from which a look-up counts."""
 EARLIER_ENDED: Final[ContextVar[float]] = ContextVar("earlier_ended", default=-inf)
-"""Time on the monotonic clock by which all earlier attempts on the task's work had ended."""
+"""Time on the monotonic clock by which all attempts of other processes on the task's work had ended."""
 CLOCK_SKEW: Final = timedelta(seconds=60)
 """Assumed largest difference between the clocks of the service and of this machine."""
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +57,9 @@ EchoKey: TypeAlias = tuple[str, str]
 """Container of a record, such as a conversation, and the mark."""
 _ECHOES: Final[dict[EchoKey, list[Any]]] = {}
 """Echoes of the creates under way in this process."""
+_UNCERTAIN: Final[OrderedDict[EchoKey, float]] = OrderedDict()
+"""Times at which creates in this process ended without a certain outcome, on the monotonic clock."""
+_MOST_UNCERTAIN: Final = 10_000
 
 
 def note_echo(key: EchoKey, record: object) -> None:
@@ -65,13 +69,19 @@ def note_echo(key: EchoKey, record: object) -> None:
 
 
 @contextmanager
-def _echoes(key: EchoKey | None) -> Generator[list[Any]]:
-    """Collect the echoes of a create for the length of the block."""
+def _echoes(key: EchoKey | None, now: Callable[[], float]) -> Generator[list[Any]]:
+    """Collect the echoes of a create for the length of the block; note an uncertain end."""
     if key is None:
         yield []
         return
     try:
         yield _ECHOES.setdefault(key, [])
+    except BaseException as error:
+        if getattr(error, "maybe_applied", True):  # a cancellation, too
+            _UNCERTAIN[key] = now()
+            if len(_UNCERTAIN) > _MOST_UNCERTAIN:
+                _UNCERTAIN.popitem(last=False)
+        raise
     finally:
         _ECHOES.pop(key, None)
 
@@ -158,8 +168,8 @@ class LookUp(Generic[R]):
     reaches: Callable[[Page[R], datetime | None], bool]
     is_marked: Callable[[R], bool | None]
     is_equal: Callable[[R], bool]
-    echo_key: EchoKey | None = None
-    """Key of echoes; None: no webhook brings the record."""
+    key: EchoKey | None = None
+    """Key of echoes and of uncertain ends; None: the record has no mark."""
     suffices: Callable[[list[R]], bool] = bool
 
     async def marked(self, since: datetime | None) -> list[R]:
@@ -187,11 +197,13 @@ class LookUp(Generic[R]):
     async def earlier(self, transport: Transport, sent_before: datetime) -> list[R]:
         """Return the records of an attempt before *sent_before*; an empty list if there are none.
 
-        The look-up begins when *sent_before* is 5 seconds old, and `EARLIER_ENDED` too: an attempt
-        may have sent the request at its end.
+        The look-up begins when *sent_before* is 5 seconds old, and the end of the last attempt that
+        may have sent the request, too.
         """
         age = (datetime.now(UTC) - sent_before).total_seconds()
-        age = min(age, transport.clock.now() - EARLIER_ENDED.get())
+        uncertain = -inf if self.key is None else _UNCERTAIN.get(self.key, -inf)
+        ended = max(EARLIER_ENDED.get(), uncertain)
+        age = min(age, max(0.0, transport.clock.now() - ended))
         await transport.clock.sleep(max(0.0, SETTLED_AFTER.total_seconds() - age))
         since = max(sent_before, _EARLIEST) - CLOCK_SKEW
         return self.settle(await self.marked(since))
@@ -230,7 +242,7 @@ async def create_once(
         found = await find_earlier(look_up, transport, sent_before)
         if found:
             return found
-    with _echoes(look_up.echo_key) as echoes:
+    with _echoes(look_up.key, transport.clock.now) as echoes:
         try:
             return await send()
         except SunshineError as error:

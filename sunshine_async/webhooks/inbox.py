@@ -13,7 +13,7 @@ database for several. Statements that are equal in both databases stand here.
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from attrs import field, frozen
 
@@ -21,9 +21,11 @@ from sunshine_async._codec.model import redact
 from sunshine_async.errors import SunshineError
 from sunshine_async.webhooks.deliveries import RawEvent
 
+T = TypeVar("T")
+
 FORGET_LIMIT: Final = 500  # the most ids forgotten in a transaction, so that none takes long
 _STEP: Final = 60.0  # seconds by which a clock jumps that was set
-_MOST_FAILURES: Final = 10_000  # the latest events with a failure in this process
+_MOST_KEPT: Final = 10_000  # events with times of attempts in memory
 
 FORGET_IDS: Final = """DELETE FROM events WHERE number IN
     (SELECT number FROM events WHERE state = 2 AND ended_at < ? ORDER BY ended_at LIMIT ?)"""
@@ -129,13 +131,20 @@ class AttemptTimes:
 
     def __init__(self, opened_at: float | None) -> None:
         self._opened_at: Final = opened_at
+        self._attempts: Final[dict[int, int]] = {}
+        """Number of the last attempt here, where other workers share the inbox."""
         self._first: Final[dict[int, tuple[float, float]]] = {}
         """Time of the first failure by the clock of the machine, and by the monotonic clock."""
 
     def earlier_ended(self, event: StoredEvent, *, clock: float) -> float:
-        """Return the time by which all earlier attempts on *event*, begun at *clock*, had ended."""
-        was_cut_off = event.reason is None  # an attempt that failed here may have ended just now
-        return self._opened_at if was_cut_off and self._opened_at is not None else clock
+        """Return the time by which the attempts of other processes on *event* had ended.
+
+        *event* begins at the time *clock*. Minus infinity: the last attempt was made here.
+        """
+        if self._opened_at is not None:
+            return self._opened_at
+        last = _keep(self._attempts, event.number, event.attempt)
+        return -inf if last == event.attempt - 1 else clock
 
     def age(self, event: StoredEvent, *, now: float, clock: float) -> float:
         """Return the seconds since the first failure of *event*; 0 if the failure of now is the first.
@@ -147,10 +156,17 @@ class AttemptTimes:
         known, at = self._first.get(event.number, (inf, clock))
         if abs(known - failed_at) > _STEP:  # unknown, or from before a replay
             at = clock - max(0.0, now - failed_at)
-        self._first[event.number] = failed_at, at
-        if len(self._first) > _MOST_FAILURES:
-            del self._first[next(iter(self._first))]
+        _keep(self._first, event.number, (failed_at, at))
         return clock - at
+
+
+def _keep(values: dict[int, T], number: int, value: T) -> T | None:
+    """Note the *value* of an event, for the latest events; return the value before."""
+    before = values.pop(number, None)
+    values[number] = value
+    if len(values) > _MOST_KEPT:
+        del values[next(iter(values))]
+    return before
 
 
 class Inbox(Protocol):

@@ -39,7 +39,7 @@ from sunshine_async.sunshine import (
     TextMessage,
     UnknownContent,
 )
-from sunshine_async.sunshine.once import EARLIER_ENDED
+from sunshine_async.sunshine.once import EARLIER_ENDED, MARK
 from sunshine_async.testing import Answer, ScriptedTransport
 
 pytestmark = pytest.mark.usefixtures("instant_waits")
@@ -342,8 +342,8 @@ class TestSentBefore:
 
         assert 4 < CLOCK.now() - begun < 6
 
-    async def test_the_look_waits_after_the_end_of_an_earlier_attempt(self) -> None:
-        """An attempt of a bot may have sent at its end: the look-up begins 5 seconds after that."""
+    async def test_the_look_waits_after_the_end_of_another_process(self) -> None:
+        """A process that was killed may have sent at its end: the look-up begins 5 seconds after."""
         messages, _ = sunshine_with(page(message()))
         begun = CLOCK.now()
         token = EARLIER_ENDED.set(begun - 1)
@@ -351,7 +351,49 @@ class TestSentBefore:
         await messages.messages.post("c", HELLO, once="k", sent_before=AGES_AGO)
 
         EARLIER_ENDED.reset(token)
-        assert CLOCK.now() - begun == pytest.approx(4, abs=0.1)
+        assert CLOCK.now() - begun == pytest.approx(4, abs=2)
+
+    @pytest.mark.parametrize(
+        ("first", "seconds"),
+        [((httpx.ReadTimeout("x"), page(), page()), 5), (((400, {}),), 0)],
+        ids=["lost", "refused"],
+    )
+    async def test_the_look_waits_after_an_uncertain_end(
+        self, first: tuple[Any, ...], seconds: float
+    ) -> None:
+        """A request with a lost answer may be under way for 5 seconds; a refused one isn't."""
+        key = f"ended {seconds}"
+        there = message("7", metadata={MARK: key})
+        messages, _ = sunshine_with(*first, page(there))
+        with pytest.raises(SunshineError) as caught:
+            await messages.messages.post("c", HELLO, once=key)
+        begun = CLOCK.now()
+
+        await messages.messages.post("c", HELLO, once=key, sent_before=AGES_AGO)
+
+        assert caught.value.maybe_applied is bool(seconds)
+        assert CLOCK.now() - begun == pytest.approx(seconds, abs=2)
+
+    async def test_the_look_waits_after_a_cancelled_request(self) -> None:
+        """A request that was cut off may be under way for 5 seconds."""
+        looks: list[float] = []
+
+        class Service(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.method == "POST":
+                    scope.cancel()
+                    await anyio.sleep_forever()
+                looks.append(CLOCK.now())
+                there = message("7", metadata={MARK: "cancelled"})
+                return httpx.Response(200, json={"messages": [there], "meta": {}})
+
+        async with SunshineClient("app", auth=BasicAuth("k", "s"), transport=Service()) as client:
+            with anyio.CancelScope() as scope:
+                await client.messages.post("c", HELLO, once="cancelled")
+            begun = CLOCK.now()
+            await client.messages.post("c", HELLO, once="cancelled", sent_before=AGES_AGO)
+
+        assert looks == [pytest.approx(begun + 5, abs=2)]
 
     async def test_a_cancelled_wait_is_in_doubt(self) -> None:
         """A cancellation before the look-up has a note: the earlier attempt may have acted."""

@@ -148,18 +148,14 @@ def test_a_failure_in_another_process_has_the_time_of_the_machine() -> None:
     assert times.age(evolve(FAILED, number=2), now=900.0, clock=7.0) == 0.0
 
 
-def test_the_end_of_the_last_attempt() -> None:
-    """An attempt cut off ended before the inbox was opened; a failed one, or another worker's, by now."""
-    cut_off = evolve(FAILED, failures=0, failed_at=None, reason=None)
-    replayed = evolve(FAILED, failures=0, failed_at=None)
+def test_the_end_of_the_attempts_of_other_processes() -> None:
+    """Another process had the file before it was opened; another worker has an event until it begins."""
+    assert AttemptTimes(3.0).earlier_ended(FAILED, clock=9.0) == 3.0
 
-    for opened_at, one, ended in [
-        (3.0, cut_off, 3.0),
-        (3.0, FAILED, 9.0),
-        (3.0, replayed, 9.0),
-        (None, cut_off, 9.0),
-    ]:
-        assert AttemptTimes(opened_at).earlier_ended(one, clock=9.0) == ended
+    times = AttemptTimes(None)
+    assert times.earlier_ended(FAILED, clock=9.0) == 9.0
+    assert times.earlier_ended(evolve(FAILED, attempt=3), clock=10.0) == -inf
+    assert times.earlier_ended(evolve(FAILED, attempt=5), clock=11.0) == 11.0
 
 
 def test_the_oldest_failures_are_forgotten() -> None:
