@@ -65,7 +65,7 @@ class Receiver:
 
     Mounted at ``/webhooks``, the target to register is ``https://…/webhooks/``, with the slash at
     the end: Starlette redirects the path without the slash, and the services follow no redirect.
-    ``Route("/webhooks", receiver, methods=["POST"])`` serves the path without the slash.
+    ``Route("/webhooks", receiver, methods=["HEAD", "POST"])`` serves the path without the slash.
 
     Answers:
 
@@ -232,6 +232,8 @@ class Receiver:
                     headers.append((b"allow", b"HEAD, POST"))
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # 403: a stranger's request is no error here
         else:
             message = f"webhooks come over HTTP, not {scope['type']}"
             raise NotImplementedError(message)
@@ -331,6 +333,8 @@ class Receiver:
                     yield
                 finally:
                     self._running = None
+                    if tasks.failure is not None:
+                        _LOG.error(_ENDED, type(tasks.failure).__name__, exc_info=tasks.failure)
         finally:
             with CancelScope(shield=True):
                 await dispatcher.close()
@@ -356,6 +360,7 @@ class Receiver:
 
 
 _NOT_ALLOWED: Final = 405
+_ENDED: Final = "the receiver has ended (%s): deliveries are answered 503 until it is started again"
 _NOT_STARTED: Final = (
     "the receiver isn't started, or has ended: use `async with receiver`, or "
     "`lifespan=receiver.lifespan` of the application"

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from attrs import define, field
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from support.deliveries import (
     DELIVERIES,
     HEADERS,
@@ -840,12 +840,21 @@ async def test_an_event_that_no_handler_fits_is_a_dead_letter(path: Path) -> Non
 async def test_mounted_in_starlette(path: Path) -> None:
     """Below a path of an application, with the receiver's lifespan."""
     bot = Bot(receiver_at(path))
-    app = Starlette(routes=[Mount("/webhooks", bot.receiver)], lifespan=bot.receiver.lifespan)
+    routes = [
+        Mount("/webhooks", bot.receiver),
+        Route("/path", bot.receiver, methods=["HEAD", "POST"]),
+    ]
+    app = Starlette(routes=routes, lifespan=bot.receiver.lifespan)
     async with app.router.lifespan_context(app), sender(app) as client:
         assert await post(client, message(1), path="/webhooks/") == 200
         await bot.until(1)
         assert await post(client, message(2), path="/webhooks/any/path") == 200
         await bot.until(2)
+        assert await post(client, message(3), path="/path") == 200
+        await bot.until(3)
+        assert [(await client.head(path)).status_code for path in ("/path", "/webhooks/")] == [
+            200
+        ] * 2
 
 
 async def test_alone_under_a_server(path: Path) -> None:
@@ -885,8 +894,10 @@ async def test_alone_under_a_server(path: Path) -> None:
         assert "in use by another process" in second[0]["message"]
         down.set()
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    with pytest.raises(NotImplementedError, match="not websocket"):
-        await bot.receiver({"type": "websocket"}, receive, send)
+    await bot.receiver({"type": "websocket"}, receive, send)
+    assert sent[2:] == ["websocket.close"]
+    with pytest.raises(NotImplementedError, match="not mqtt"):
+        await bot.receiver({"type": "mqtt"}, receive, send)
 
 
 async def test_smooch_events_are_handled_once(path: Path) -> None:
@@ -899,6 +910,28 @@ async def test_smooch_events_are_handled_once(path: Path) -> None:
         await bot.until(1)
     assert [one.id for one in bot.got] == ["message:appUser 55c8c1498590aa1900b9b9b1"]
     assert bot.got[0].app_id == "575040549a38df8fb4eb1e51"
+
+
+async def test_a_receiver_that_ends_says_why(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A server such as uvicorn hides the end of a receiver, and goes on: the log has the reason."""
+
+    async def act(received: Received[Any]) -> None:
+        raise GeneratorExit
+
+    bot = Bot(receiver_at(path), act)
+
+    async def run() -> None:
+        async with bot.receiver, sender(bot.receiver) as client:
+            await post(client, message(1))
+            await anyio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+
+    assert caught.group_contains(GeneratorExit)
+    assert await status_of(bot.receiver) == 503
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+    assert caplog.messages[0].startswith("the receiver has ended (BaseExceptionGroup)")
 
 
 async def test_a_receiver_starts_again(path: Path) -> None:
