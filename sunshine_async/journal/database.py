@@ -144,6 +144,7 @@ class SingleProcessDatabase(DatabaseFile):
         is_split = bool(self._wal_size())
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("SELECT count(*) FROM sqlite_schema")  # from here on, shared with readers
+        self._wal_identity = _identity(self._wal)
         # a journal can be read on a full disk too, but isn't changed then
         with suppress(sqlite3.Error, self.ERROR) if must_exist else nullcontext():
             database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
@@ -215,10 +216,12 @@ class SingleProcessDatabase(DatabaseFile):
     def _transaction(self) -> Generator[sqlite3.Connection]:
         """Give the database; commit at the end of the block, and keep other writers out from then on.
 
-        Raise *ERROR* if the file was removed: rows in such a file end with the process.
+        Raise *ERROR* if the file, or the ``-wal`` file, was removed: rows in such a file end with the
+        process.
         """
         with self._locked() as database:
-            if _identity(self._real) != self._identity:
+            files = _identity(self._real), _identity(self._wal)
+            if files != (self._identity, self._wal_identity):
                 self._fail(self.REASONS["removed"])
             if not database.in_transaction:  # after an error
                 database.execute("BEGIN IMMEDIATE")

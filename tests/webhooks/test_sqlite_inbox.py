@@ -142,12 +142,14 @@ def test_a_full_disk_changes_nothing(inbox: SQLiteInbox) -> None:
     assert ids(exchange(inbox, large, handled(begun))) == ["large"]
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
 @pytest.mark.parametrize("replaced", [True, False])
 def test_a_file_that_is_gone_takes_nothing(
-    inbox: SQLiteInbox, path: Path, tmp_path: Path, *, replaced: bool
+    inbox: SQLiteInbox, path: Path, tmp_path: Path, suffix: str, *, replaced: bool
 ) -> None:
     """Nothing is written to a file that is removed or replaced; the file put back goes on."""
     exchange(inbox, [event("a")], slots=NONE)
+    path = path.with_name(path.name + suffix)
     moved = path.rename(tmp_path / "moved")
     if replaced:
         path.touch()
