@@ -114,8 +114,8 @@ class DatabaseFile:
         self._check_version(version & ~SPLIT, is_new=not tables)
         if version & SPLIT and not self._wal_size():
             self._fail(
-                f"is a part of a {self.NOUN}: the file {self._wal.name} has the rest, and is "
-                f"missing. {self.REASONS['split']}"
+                f"is a part of {'an' if self.NOUN == 'inbox' else 'a'} {self.NOUN}: the file "
+                f"{self._wal.name} has the rest, and is missing. {self.REASONS['split']}"
             )
         return bool(tables)
 

@@ -160,6 +160,16 @@ def test_a_file_that_is_gone_takes_nothing(
     assert ids(exchange(inbox, [event("c")])) == ["a", "c"]
 
 
+def test_a_main_file_alone_is_refused(inbox: SQLiteInbox, path: Path, tmp_path: Path) -> None:
+    """A copy without the ``-wal`` file lacks events, and isn't taken for the inbox."""
+    exchange(inbox, [event("a")])
+    alone = tmp_path / "alone"
+    alone.write_bytes(path.read_bytes())
+
+    with pytest.raises(ConfigurationError, match="is a part of an inbox: the file alone-wal has"):
+        SQLiteInbox(alone)
+
+
 STATEMENTS = {
     name: text
     for name, text in [*vars(inbox_module).items(), *vars(sqlite_module).items()]
