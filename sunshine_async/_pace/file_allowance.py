@@ -33,14 +33,17 @@ class FileAllowance(Allowance):
     The file at *path* is made where there is none; a folder such as ``/run`` or ``/dev/shm`` keeps
     the file in memory. All processes need the right to read and write the file. Credentials are
     held as a hash, and nothing in the file is secret or personal. A file that is deleted, emptied
-    or damaged is begun again. A file with any other content is never written: raise
-    `ConfigurationError`. The object works in a child process after a fork.
+    or damaged is begun again. A file with any other content is never written, and no directory or
+    device: raise `ConfigurationError`. The object works in a child process after a fork.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Final = Path(path)
         self._lock: Final = ForkSafeLock()
         self._file: int | None = None
+        if self.path.exists() and not self.path.is_file():  # to open a pipe would wait for a writer
+            message = f"{self.path} is a directory, or not a regular file: name a file of its own"
+            raise ConfigurationError(message)
         with suppress(OSError), self.path.open("rb") as file:
             if not _is_ours(file.read(_MOST)):
                 message = f"{self.path} {_FOREIGN}"

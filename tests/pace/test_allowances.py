@@ -1,6 +1,7 @@
 """Stores of shared paces: a file, and a real Redis server."""
 
 import fcntl
+import os
 import signal
 import sys
 import time
@@ -105,6 +106,15 @@ def test_a_file_of_another_kind_is_never_written(tmp_path: Path, data: bytes) ->
     with pytest.raises(FileExistsError):
         early.lease("key", request())
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_path_without_a_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe has no end to read to, and a directory holds no pace: each process would go on alone."""
+    make(tmp_path / "pace")
+
+    with pytest.raises(ConfigurationError, match="pace is a directory, or not a regular file"):
+        FileAllowance(tmp_path / "pace")
 
 
 def test_a_deleted_file_is_made_again(tmp_path: Path) -> None:
