@@ -79,6 +79,7 @@ def _echoes(key: EchoKey | None, now: Callable[[], float]) -> Generator[list[Any
     except BaseException as error:
         if getattr(error, "maybe_applied", True):  # a cancellation, too
             _UNCERTAIN[key] = now()
+            _UNCERTAIN.move_to_end(key)
             if len(_UNCERTAIN) > _MOST_UNCERTAIN:
                 _UNCERTAIN.popitem(last=False)
         raise

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +40,7 @@ from sunshine_async.sunshine import (
     TextMessage,
     UnknownContent,
 )
+from sunshine_async.sunshine import once as once_module
 from sunshine_async.sunshine.once import EARLIER_ENDED, MARK
 from sunshine_async.testing import Answer, ScriptedTransport
 
@@ -413,6 +415,23 @@ class TestSentBefore:
 
         assert "earlier attempt" in notes[0]
         assert requests == []
+
+
+def test_the_latest_uncertain_ends_are_known() -> None:
+    """Memory stays small, however many creates end without a certain outcome; none is left early."""
+
+    def end(*numbers: int) -> None:
+        for number in numbers:
+            with suppress(TimeoutError), once_module._echoes(("many", str(number)), CLOCK.now):
+                raise TimeoutError
+
+    end(0, *range(1, 10_000), 0, 10_000)
+
+    kept = once_module._UNCERTAIN
+    assert len(kept) == 10_000
+    assert [("many", number) in kept for number in ("0", "1", "2", "10000")] == [
+        True, False, True, True,
+    ]  # fmt: skip
 
 
 class TestFind:
