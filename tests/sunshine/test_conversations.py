@@ -16,6 +16,7 @@ from sunshine_async import (
     SunshineError,
     TransportError,
 )
+from sunshine_async._pace.waiting import CLOCK
 from sunshine_async.sunshine import (
     AppleMessageRef,
     Conversation,
@@ -60,6 +61,20 @@ def page(*conversations: Any, after: str | None = None) -> Answer:
     """Return a page of conversations."""
     meta = {"hasMore": after is not None, **({"afterCursor": after} if after else {})}
     return 200, {"conversations": list(conversations), "meta": meta}
+
+
+async def test_the_look_waits_after_an_uncertain_end() -> None:
+    """A create with a lost answer may be under way for 5 seconds."""
+    there = conversation(metadata={"sunshineAsyncOnce": "uncertain"})
+    sunshine, requests = sunshine_with(LOST, page(), page(), page(there))
+    with pytest.raises(TransportError):
+        await sunshine.conversations.create(BODY, once="uncertain")
+    begun, long_ago = CLOCK.now(), datetime.now(UTC) - timedelta(days=1)
+
+    await sunshine.conversations.create(BODY, once="uncertain", sent_before=long_ago)
+
+    assert CLOCK.now() - begun == pytest.approx(5, abs=2)
+    assert methods(requests) == ["POST", "GET", "GET", "GET"]
 
 
 async def test_a_conversation_has_the_mark() -> None:
