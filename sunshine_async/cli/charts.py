@@ -12,6 +12,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from attrs import frozen
 
+from sunshine_async.cli.progress import format_duration
+
 _WIDTH: Final = 1000.0
 _HEIGHT: Final = 100.0
 _TICKS: Final = 4  # about as many lines across a chart
@@ -202,11 +204,7 @@ def _value_ticks(top: float) -> list[float]:
 
 def format_time(seconds: float) -> str:
     """Return a time of the axis as ``0.5 s``, ``20 s``, ``2:05`` or ``1:02:05``."""
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{seconds:.3g} s" if seconds < 60 else format_duration(seconds)  # noqa: PLR2004 - a minute
 
 
 def bar(shares: Sequence[tuple[str, float]], label: str) -> Element:

@@ -12,14 +12,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sunshine_async.cli.progress import ProgressDisplay, ProgressLines
+from sunshine_async.cli.progress import ProgressDisplay, ProgressLines, format_latency
 from sunshine_async.cli.streams import SafeStream, TextBuffer, emit, emit_json, escape_controls
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.dry_run import RefusalCount
 
 SHOWN: Final = 50
 """Number of rows not done that are listed; rows with the same reason are listed together."""
-_OUTCOMES: Final[Mapping[str, str]] = {
+OUTCOMES: Final[Mapping[str, str]] = {
     "created": "",
     "updated": "",
     "upserted": "created or updated: nobody can tell which",
@@ -188,12 +188,12 @@ def summary_table(title: str, figures: Mapping[str, str]) -> Table:
 
 def done_figures(count: int, outcomes: Mapping[str, int]) -> Mapping[str, str]:
     """Return the figures of *count* rows done: a figure for each outcome, if several occur."""
-    words = [word for word in {**_OUTCOMES, **outcomes} if outcomes.get(word)]
+    words = [word for word in {**OUTCOMES, **outcomes} if outcomes.get(word)]
     if len(words) > 1:
-        figures = {f"  {word}": _figure(outcomes[word], _OUTCOMES.get(word, "")) for word in words}
+        figures = {f"  {word}": _figure(outcomes[word], OUTCOMES.get(word, "")) for word in words}
         return {"done": f"{count:,}", **figures}
     word = "".join(words)
-    return {"done": _figure(count, ", ".join(filter(None, (word, _OUTCOMES.get(word, "")))))}
+    return {"done": _figure(count, ", ".join(filter(None, (word, OUTCOMES.get(word, "")))))}
 
 
 def count_figures(counts: Mapping[str, int]) -> Mapping[str, str]:
@@ -233,14 +233,10 @@ def _figures(report: Report) -> Mapping[str, str]:
         shown["requests"] += f", {report.resent:,} of them resent, {report.throttled:,} throttled"
     latency = {name: seconds for name, seconds in report.percentiles().items() if seconds}
     if latency:
-        shown["latency"] = ", ".join(f"{name} {_ms(s)}" for name, s in latency.items())
+        shown["latency"] = ", ".join(f"{name} {format_latency(s)}" for name, s in latency.items())
     if report.codes:
         shown["reasons"] = ", ".join(f"{code} {n:,}" for code, n in report.codes.most_common(5))
     return shown
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def unknown_keys(keys: Counter[str]) -> list[str]:

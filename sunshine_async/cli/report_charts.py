@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sunshine_async.cli.charts import Axis, Chart, Series, format_time
-from sunshine_async.cli.progress import format_duration
+from sunshine_async.cli.progress import format_duration, format_latency
 from sunshine_async.jobs.report import coarse_quantile
 from sunshine_async.jobs.timeline import Part, Timeline, total_of
 
@@ -153,6 +153,4 @@ def short(value: float) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    return "-" if seconds is None else format_latency(seconds)

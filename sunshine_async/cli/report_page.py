@@ -17,6 +17,7 @@ from attrs import frozen
 from sunshine_async import __version__
 from sunshine_async.cli.charts import bar, key, make
 from sunshine_async.cli.next_steps import NextStep, ReasonCounts, ending_without_data
+from sunshine_async.cli.output import OUTCOMES
 from sunshine_async.cli.progress import format_duration
 from sunshine_async.cli.report_charts import charts_of, condensed, rate, short, values_of
 from sunshine_async.cli.streams import escape_controls
@@ -36,10 +37,6 @@ _OUTCOMES: Final = (
 )  # fmt: skip
 """Outcomes of rows, in the order shown, with the meaning: attributes of a `Report`."""
 _ALWAYS: Final = {"done", "failed", "unknown", "bad"}
-_DONE_MEANINGS: Final = {
-    "unchanged": "as they were: nothing was sent",
-    "upserted": "created or updated: nobody can tell which",
-}
 
 
 @frozen(kw_only=True)
@@ -146,7 +143,7 @@ class ReportPage:
                 rows.append([label, f"{count:,}", _share(count, whole), meaning])
             if name == "done" and len(report.outcomes) > 1:
                 rows += [
-                    [f"of them {word}", f"{n:,}", _share(n, whole), _DONE_MEANINGS.get(word, "")]
+                    [f"of them {word}", f"{n:,}", _share(n, whole), OUTCOMES.get(word, "")]
                     for word, n in report.outcomes.most_common()
                 ]
         shown = {name.replace("_", " "): count for name, count in counts.items() if count}

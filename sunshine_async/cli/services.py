@@ -96,10 +96,8 @@ def pace(connection: ConnectionOptions, default: float | None = None) -> Pace | 
     return Pace(rate=default if connection.rate is None else connection.rate, shared=shared)
 
 
-def find_secret(
-    connection: ConnectionOptions, variable: str, *, what: str, ask: Callable[[str], str]
-) -> str:
-    """Return the secret from the file, the environment, or a person: *ask* prompts for the secret, called *what*.
+def find_secret(connection: ConnectionOptions, variable: str, *, what: str) -> str:
+    """Return the secret, called *what*, from the file, the environment, or the person at the terminal.
 
     A secret is never an option, since all users of a machine can see the options of a process.
     Raise `ConfigurationError` for a file that can't be read or has another use, or if the secret is
@@ -117,17 +115,13 @@ def find_secret(
     if found:
         return found
     if connection.may_ask:
-        return ask(what)
+        prompt = f"The {what} (not shown while you type)"
+        answer: str = typer.prompt(prompt, hide_input=True, err=True)
+        return answer
     message = (
         f"the {what} is missing: set {variable}, or name a file with it: --secret-file secret.txt"
     )
     raise ConfigurationError(message)
-
-
-def prompt_secret(what: str) -> str:
-    """Ask the person at the terminal for a secret, which isn't shown."""
-    answer: str = typer.prompt(f"The {what} (not shown while you type)", hide_input=True, err=True)
-    return answer
 
 
 def _required(value: str | None, option: str, variable: str) -> str:
@@ -144,9 +138,7 @@ def _app_connector(kind: type[App]) -> Callable[[ConnectionOptions], App]:
     def connect(connection: ConnectionOptions) -> App:
         app_id = _required(connection.app_id, "--app-id", f"{kind.prefix}_APP_ID")
         key_id = _required(connection.key_id, "--key-id", f"{kind.prefix}_KEY_ID")
-        secret = find_secret(
-            connection, f"{kind.prefix}_KEY_SECRET", what="key's secret", ask=prompt_secret
-        )
+        secret = find_secret(connection, f"{kind.prefix}_KEY_SECRET", what="key's secret")
         return kind(
             app_id,
             auth=BasicAuth(key_id, secret),
@@ -164,7 +156,7 @@ def _connect_dixa(connection: ConnectionOptions) -> DixaClient:
         if value is not None:
             message = f"{option} doesn't apply to dixa, which has an API token only: leave it out"
             raise ConfigurationError(message)
-    token = find_secret(connection, "DIXA_API_TOKEN", what="API token", ask=prompt_secret)
+    token = find_secret(connection, "DIXA_API_TOKEN", what="API token")
     return DixaClient(
         auth=ApiToken(token),
         base_url=connection.base_url,

@@ -22,7 +22,6 @@ from sunshine_async.cli.services import (
     can_prompt,
     find_secret,
     find_service,
-    prompt_secret,
 )
 
 webhooks: Final = typer.Typer(
@@ -99,4 +98,4 @@ def _parts() -> Any:
 def _secret(service: str, secret_file: Path | None) -> str:
     connection = ConnectionOptions(secret_file=secret_file, may_ask=can_prompt())
     variable = f"{service.upper()}_WEBHOOK_SECRET"
-    return find_secret(connection, variable, what="webhook's secret", ask=prompt_secret)
+    return find_secret(connection, variable, what="webhook's secret")

@@ -327,7 +327,7 @@ def test_no_file_has_two_uses(
             plan.check_files(file, connection)
     if says == SECRET:
         with pytest.raises(ConfigurationError, match=SECRET):
-            find_secret(connection, "X_SECRET", what="secret", ask=str)
+            find_secret(connection, "X_SECRET", what="secret")
 
 
 def test_text_in_narrow_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
