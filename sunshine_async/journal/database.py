@@ -148,9 +148,8 @@ class SingleProcessDatabase(DatabaseFile):
         # a journal can be read on a full disk too, but isn't changed then
         with suppress(sqlite3.Error, self.ERROR) if must_exist else nullcontext():
             database.execute(f"PRAGMA busy_timeout = {_READER_WAIT * 1000:.0f}")
-            if (
-                is_split
-            ):  # the main file has the flag; the ``-wal`` file has it after a kill in a move
+            # the main file has the flag; after a kill in a move the ``-wal`` file has it, too
+            if is_split:
                 database.execute(f"PRAGMA user_version = {self.VERSION}")
             elif not self._set_split_flag():
                 self._checkpoint_at = _CHECKPOINT_RETRY
@@ -191,9 +190,7 @@ class SingleProcessDatabase(DatabaseFile):
         database = self._database
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         try:
-            database.execute(f"PRAGMA user_version = {self.VERSION | SPLIT}")
-            database.execute("PRAGMA wal_checkpoint(FULL)")
-            database.execute(f"PRAGMA user_version = {self.VERSION}")
+            self._set_split_flag()
         finally:
             database.execute("PRAGMA locking_mode = NORMAL")
             database.execute("SELECT count(*) FROM sqlite_schema")  # lets readers in
@@ -251,12 +248,6 @@ class JournalFile(DatabaseFile):
     ERROR = JournalError
     IN_USE = JournalInUseError
     REASONS = sql.ERROR_REASONS
-
-
-class JournalDatabase(JournalFile, SingleProcessDatabase):
-    """The database of a journal."""
-
-    TABLES = sql.CREATE_TABLES
 
 
 def lock_path(path: Path) -> Path:

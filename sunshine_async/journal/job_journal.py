@@ -217,9 +217,13 @@ class JobJournal(JournalQueries):
         self._commit(execute)
 
 
-def is_uncertain(mark: Update) -> bool:
-    """Return True if the row may have been applied after the update *mark*."""
-    return mark.doubt or mark.state in (State.BEGUN, State.UNKNOWN)
+def values_of(mark: Update) -> tuple[Any, ...]:
+    """Return the values of *mark* for ``UPDATE_ROWS``; the last: the row may have been applied."""
+    uncertain = mark.doubt or mark.state in (State.BEGUN, State.UNKNOWN)
+    return (
+        mark.number, int(mark.state), mark.at, mark.outcome, mark.code, mark.status, mark.reason,
+        mark.remote_id, int(mark.sent), int(uncertain),
+    )  # fmt: skip
 
 
 def _facts(about: Mapping[str, str]) -> list[Statement]:

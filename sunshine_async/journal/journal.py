@@ -16,15 +16,16 @@ import orjson
 
 from sunshine_async.journal import sql
 from sunshine_async.journal.database import (
-    JournalDatabase,
     JournalError,
+    JournalFile,
     JournalInUseError,
+    SingleProcessDatabase,
     insert_rows,
     is_held,
     is_locked,
 )
 from sunshine_async.journal.file import open_private
-from sunshine_async.journal.job_journal import JobJournal, Statement, is_uncertain
+from sunshine_async.journal.job_journal import JobJournal, Statement, values_of
 from sunshine_async.journal.rows import Done, SourceRow, Update
 from sunshine_async.journal.stream import Database
 
@@ -33,12 +34,14 @@ T = TypeVar("T")
 _ROWS: Final = 50  # in a statement
 
 
-class Journal(JournalDatabase, JobJournal):
+class Journal(JournalFile, SingleProcessDatabase, JobJournal):
     """The journal at *path*, created where the file is missing, unless *must_exist* is set.
 
     Constructor and methods raise `JournalError` for a file that is no journal, is damaged, has
     another version or is in use by another process, and for a disk that is full or can't be written.
     """
+
+    TABLES = sql.CREATE_TABLES
 
     @property
     def name(self) -> str:
@@ -67,7 +70,7 @@ class Journal(JournalDatabase, JobJournal):
         if begun:
             yield sql.UPDATE_BEGUN, (now, self.session, _json(begun))
         if marks:
-            yield sql.UPDATE_ROWS, (self.session, _json([_values(mark) for mark in marks]))
+            yield sql.UPDATE_ROWS, (self.session, _json([*map(values_of, marks)]))
         for result, rows in done.items():
             yield sql.UPDATE_DONE, (*result, now, self.session, _json(rows))
 
@@ -78,13 +81,6 @@ class Journal(JournalDatabase, JobJournal):
 
 def _json(values: object) -> str:
     return orjson.dumps(values, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def _values(mark: Update) -> tuple[Any, ...]:
-    return (
-        mark.number, mark.state, mark.at, mark.outcome, mark.code, mark.status, mark.reason,
-        mark.remote_id, mark.sent, is_uncertain(mark),
-    )  # fmt: skip
 
 
 def copy_journal(source: Path, target: Path) -> None:

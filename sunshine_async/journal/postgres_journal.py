@@ -26,7 +26,7 @@ from sunshine_async.journal.database import (
     JournalError,
     JournalInUseError,
 )
-from sunshine_async.journal.job_journal import JobJournal, Statement
+from sunshine_async.journal.job_journal import JobJournal, Statement, values_of
 from sunshine_async.journal.lease import PATIENCE, JournalLease, now
 from sunshine_async.journal.postgres_database import (
     PostgresPlace,
@@ -38,7 +38,6 @@ from sunshine_async.journal.postgres_match import (
     JournalTextLoader,
     Statements,
     TextDumper,
-    columns_of,
     match_in_memory,
     with_short_key,
 )
@@ -352,7 +351,8 @@ class PostgresJournal(_Queries, JobJournal):
         if begun:
             yield postgres_sql.UPDATE_BEGUN, (at, self.session, [*begun], [*begun.values()])
         if marks:
-            yield postgres_sql.UPDATE_ROWS, (self.session, *columns_of(marks))
+            columns = map(list, zip(*map(values_of, marks), strict=True))
+            yield postgres_sql.UPDATE_ROWS, (self.session, *columns)
         for (outcome, sent), rows in done.items():
             values = (outcome, int(sent), at, self.session, [*rows], [*rows.values()])
             yield postgres_sql.UPDATE_DONE, values

@@ -6,7 +6,7 @@ PostgreSQL, and whose changes go back.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from hashlib import sha256
@@ -19,9 +19,8 @@ from psycopg.abc import Buffer
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from sunshine_async.journal import postgres_sql, sql
-from sunshine_async.journal.job_journal import is_uncertain
 from sunshine_async.journal.postgres_database import ascii_text, plain_text
-from sunshine_async.journal.rows import JournalRow, Rules, SourceRow, State, Update
+from sunshine_async.journal.rows import JournalRow, Rules, SourceRow, State
 from sunshine_async.journal.stream import RowMatcher
 
 _MAX_KEY: Final = 2000  # bytes: longer keys don't fit an index
@@ -137,13 +136,3 @@ def with_short_key(line: SourceRow) -> SourceRow:
     if line.key is None or len(ascii_text(line.key)) <= _MAX_KEY:
         return line
     return evolve(line, key=f"{line.key[:_SHOWN_KEY]}... {sha256(line.key.encode()).hexdigest()}")
-
-
-def columns_of(marks: Sequence[Update]) -> Iterator[list[Any]]:
-    """Yield the columns of *marks*, as `postgres_sql.UPDATE_ROWS` takes the columns."""
-    rows = (
-        (mark.number, int(mark.state), mark.at, mark.outcome, mark.code, mark.status, mark.reason,
-         mark.remote_id, int(mark.sent), int(is_uncertain(mark)))
-        for mark in marks
-    )  # fmt: skip
-    return map(list, zip(*rows, strict=True))
