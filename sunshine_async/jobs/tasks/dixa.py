@@ -177,7 +177,6 @@ DIXA: Final = Service(
         Mode.UPDATE: Task(
             Shape(PatchEndUserInput, ids=("id",), phones=_PHONES),
             send=Batched(_patch_sender),
-            key=lambda entry: entry.id,
             request=_patch_request,
             key_fields=("id",),
             extra_models=(BulkPatchEndUserInput,),
@@ -199,7 +198,6 @@ DIXA: Final = Service(
         Mode.DELETE: Task(
             Shape(None, ids=("id",)),
             send=lambda client, entry: client.end_users.anonymize(entry.id),
-            key=lambda entry: entry.id,
             request=_anonymize_request,
             key_fields=("id",),
             done="deleted",

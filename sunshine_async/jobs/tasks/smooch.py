@@ -44,7 +44,6 @@ SMOOCH: Final = Service(
         Mode.UPDATE: Task(
             Shape(AppUserUpdate, ids=_IDS),
             send=lambda client, entry: client.app_users.update(entry.id, entry.body),
-            key=lambda entry: entry.id,
             request=_request(UPDATE),
             key_fields=_IDS,
             done="updated",
@@ -63,7 +62,6 @@ SMOOCH: Final = Service(
         Mode.DELETE: Task(
             Shape(None, ids=_IDS),
             send=lambda client, entry: client.app_users.delete(entry.id),
-            key=lambda entry: entry.id,
             request=_request(DELETE),
             key_fields=_IDS,
             done="deleted",

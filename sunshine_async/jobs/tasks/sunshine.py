@@ -160,7 +160,6 @@ SUNSHINE: Final = Service(
             send=lambda client, entry: client.users.update(
                 entry.id, entry.body, brand_id=entry.address.get("brandId")
             ),
-            key=lambda entry: entry.id,
             request=_request(UPDATE),
             key_fields=_IDS,
             key_scope=_BRAND,
@@ -183,7 +182,6 @@ SUNSHINE: Final = Service(
             send=lambda client, entry: client.users.delete(
                 entry.id, brand_id=entry.address.get("brandId")
             ),
-            key=lambda entry: entry.id,
             request=_request(DELETE),
             key_fields=_IDS,
             key_scope=_BRAND,
@@ -193,7 +191,6 @@ SUNSHINE: Final = Service(
         Mode.MESSAGE: Task(
             Shape(TextRow, ids=(_CONVERSATION, _USER)),
             send=_send_message,
-            key=lambda entry: entry.id,
             request=_post_request,
             done="sent",
             recovery=lambda _: Recovery.LOOK_UP,

@@ -103,10 +103,10 @@ class Task:
     shape: Shape
     send: Send | Batched
     """Sends an entry through a client of the service, or many entries together."""
-    key: Callable[[Entry], str | None]
-    """Returns the key of an entry's user. Entries with equal keys go one after another."""
     request: Callable[[Entry], Request]
     """Builds the request of an entry; raises `ValueError` for an entry that can't be sent."""
+    key: Callable[[Entry], str | None] = attrgetter("id")
+    """Returns the key of an entry's user. Entries with equal keys go one after another."""
     key_fields: tuple[str, ...] = ()
     """Wire names of the fields that may hold the key of a row: the first field present counts."""
     key_scope: tuple[str, ...] = ()
