@@ -13,9 +13,9 @@ row, which may be personal data.
 """
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Self, cast
+from typing import Any, BinaryIO, Final, Self, cast
 
 from attrs import evolve
 
@@ -145,6 +145,20 @@ def _open_stdin(stdin: BinaryIO | None) -> BinaryIO:
     raise SourceError(message)
 
 
+def _normalized(
+    rows: Iterator[Row | BadRow], normalize: Callable[[dict[str, Any]], None]
+) -> Iterator[Row | BadRow]:
+    """Yield *rows* after *normalize*; a row with an unreadable value is a bad row."""
+    for row in rows:
+        try:
+            if isinstance(row, Row):
+                normalize(row.data)
+        except Exception as error:  # noqa: BLE001 - of this row alone
+            yield BadRow.from_error(row.line, error)
+        else:
+            yield row
+
+
 class RowFile:
     """The rows of an open file: iterate over the rows once, and close the file."""
 
@@ -182,7 +196,7 @@ class RowFile:
     def __iter__(self) -> Iterator[Row | BadRow]:
         rows = iter(self._rows)
         for normalizer in self._normalizers:
-            rows = normalizer.rows(rows)
+            rows = _normalized(rows, normalizer.normalize)
         return rows if self.partition is None else self._part(rows, self.partition)
 
     def _part(

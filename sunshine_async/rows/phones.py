@@ -1,12 +1,12 @@
 """Phone numbers as people write them, normalized to E.164."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from sunshine_async._codec import Misfit
-from sunshine_async.rows.shape import BadRow, Row, Shape, SourceError
+from sunshine_async.rows.shape import Shape, SourceError
 
 _E164: Final = re.compile(r"\+[1-9][0-9]{1,14}")
 _MISSING: Final = (
@@ -35,18 +35,8 @@ class PhoneNormalizer:
             raise SourceError(message)
         self._parse: Final = _parser(self.region)
 
-    def rows(self, rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
-        """Yield *rows* with normalized numbers; a row with an unreadable number is a bad row."""
-        for row in rows:
-            try:
-                if isinstance(row, Row):
-                    self._normalize_row(row.data)
-            except Exception as error:  # noqa: BLE001 - of this row alone
-                yield BadRow.from_error(row.line, error)
-            else:
-                yield row
-
-    def _normalize_row(self, data: dict[str, Any]) -> None:
+    def normalize(self, data: dict[str, Any]) -> None:
+        """Normalize the numbers of a row; raise `Misfit` for an unreadable number."""
         for name in self._fields:
             value = data.get(name)
             if isinstance(value, str):

@@ -1,13 +1,13 @@
 """Times as people and programs write them, normalized to times with their offset from UTC."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from sunshine_async._codec import Misfit
 from sunshine_async.rows.columns import time_fields
-from sunshine_async.rows.shape import BadRow, FieldPath, Row, Shape, SourceError
+from sunshine_async.rows.shape import FieldPath, Shape, SourceError
 
 _SAMPLE: Final = datetime(2020, 5, 21, 15, 53, 30, tzinfo=UTC)
 _EXAMPLE: Final = "--date-format '%d/%m/%Y %H:%M'"
@@ -37,17 +37,10 @@ class TimeNormalizer:
         self._zone: Final = None if timezone is None else _zone(timezone)
         self._formats: Final = tuple(map(_checked_format, formats))
 
-    def rows(self, rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
-        """Yield *rows* with normalized times; a row with an unreadable time is a bad row."""
-        for row in rows:
-            try:
-                if isinstance(row, Row):
-                    for path in self._fields:
-                        self._normalize_field(row.data, path)
-            except Exception as error:  # noqa: BLE001 - of this row alone
-                yield BadRow.from_error(row.line, error)
-            else:
-                yield row
+    def normalize(self, data: dict[str, Any]) -> None:
+        """Normalize the times of a row; raise `Misfit` for an unreadable time."""
+        for path in self._fields:
+            self._normalize_field(data, path)
 
     def _normalize_field(self, data: dict[str, Any], path: FieldPath) -> None:
         *outer, last = path
