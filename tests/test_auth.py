@@ -11,13 +11,13 @@ import anyio.lowlevel
 import httpx
 import jwt
 import pytest
+from support.backends import on_both
 
 from sunshine_async import BasicAuth, BearerAuth, ConfigurationError, JwtAuth, Retry, SunshineClient
 from sunshine_async.auth import Auth
 from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 SECRET = "a secret of at least thirty-two bytes"
 
 KINDS = pytest.mark.parametrize(
@@ -94,8 +94,8 @@ async def test_a_bearer_token_stays() -> None:
     assert auth.secrets() == ("token",)
 
 
-@BACKENDS
-def test_a_token_is_brought_once_for_all(backend: str) -> None:
+@on_both
+async def test_a_token_is_brought_once_for_all() -> None:
     """Sixty-four callers without a token, and then with a refused one, bring one each time."""
     brought = 0
 
@@ -105,27 +105,24 @@ def test_a_token_is_brought_once_for_all(backend: str) -> None:
         await anyio.lowlevel.checkpoint()
         return f"token-{brought}"
 
-    async def scenario() -> None:
-        auth = BearerAuth(bring)
-        assert auth.current() is None
-        assert auth.secrets() == ()
-        async with anyio.create_task_group() as tasks:
-            for _ in range(64):
-                tasks.start_soon(auth.fetch)
-        assert (brought, auth.current()) == (1, "Bearer token-1")
+    auth = BearerAuth(bring)
+    assert auth.current() is None
+    assert auth.secrets() == ()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(64):
+            tasks.start_soon(auth.fetch)
+    assert (brought, auth.current()) == (1, "Bearer token-1")
 
-        renewed: list[bool] = []
+    renewed: list[bool] = []
 
-        async def renew() -> None:
-            renewed.append(await auth.renew("Bearer token-1"))
+    async def renew() -> None:
+        renewed.append(await auth.renew("Bearer token-1"))
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(64):
-                tasks.start_soon(renew)
-        assert renewed == [True] * 64
-        assert (brought, auth.secrets()) == (2, ("token-2",))
-
-    anyio.run(scenario, backend=backend)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(64):
+            tasks.start_soon(renew)
+    assert renewed == [True] * 64
+    assert (brought, auth.secrets()) == (2, ("token-2",))
 
 
 async def test_one_who_brings_a_token_and_fails_is_heard() -> None:

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from support.deliveries import SECRET as WEBHOOK_SECRET
 from support.deliveries import message, post, sender
-from support.virtual import until, virtually
+from support.virtual import until, virtual_on_trio, virtually
 
 from sunshine_async import (
     ApiToken,
@@ -617,16 +617,14 @@ class TestLog:
         assert "a limit of " in lines[1][1]
         assert [value.endpoint for value in hook.of("paused")] == [GET]
 
-    def test_outage_that_a_batch_waits_out(self) -> None:
+    @virtual_on_trio
+    async def test_outage_that_a_batch_waits_out(self) -> None:
         """A batch's call that waits for a service to come back says so before it waits."""
         hook = Recorder()
 
-        async def scenario() -> None:
-            client = client_of([503] * 3 + [(200, USER)], hook, pace=Pace())
-            retry = Retry(first_wait=0, max_attempts=3)
-            await client.with_options(lane=Lane.BATCH, retry=retry).users.get("1")
-
-        virtually(scenario)
+        client = client_of([503] * 3 + [(200, USER)], hook, pace=Pace())
+        retry = Retry(first_wait=0, max_attempts=3)
+        await client.with_options(lane=Lane.BATCH, retry=retry).users.get("1")
 
         events = [name for name, _ in hook.told if name in ("attempt_ended", "held")]
         assert events == [*["attempt_ended"] * 3, "held", "attempt_ended", "held"]

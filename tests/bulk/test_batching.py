@@ -12,8 +12,9 @@ import pytest
 from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.backends import on_both, virtual_on_both
 from support.size import sized
-from support.virtual import sleep, virtually
+from support.virtual import sleep, virtual_on_trio
 
 from sunshine_async import Pace, SunshineError
 from sunshine_async.auth import ApiToken
@@ -103,18 +104,14 @@ async def test_what_cannot_work_is_refused(wrong: Any) -> None:
         run(Recorder(), [], **wrong)
 
 
-@BACKENDS
-def test_batches_are_as_large_as_they_may_be(backend: str) -> None:
+@on_both
+async def test_batches_are_as_large_as_they_may_be() -> None:
     """Items go out in batches of the size asked for, in their order; each has its outcome."""
+    sender = Recorder()
+    outcomes = await ends(run(sender, [(n, "") for n in range(8)]))
 
-    async def scenario() -> None:
-        sender = Recorder()
-        outcomes = await ends(run(sender, [(n, "") for n in range(8)]))
-
-        assert numbers(sender) == [[0, 1, 2], [3, 4, 5], [6, 7]]
-        assert sorted((one.index, one.value) for one in outcomes) == [(n, n) for n in range(8)]
-
-    anyio.run(scenario, backend=backend)
+    assert numbers(sender) == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert sorted((one.index, one.value) for one in outcomes) == [(n, n) for n in range(8)]
 
 
 async def test_batches_keep_to_their_bytes() -> None:
@@ -212,33 +209,27 @@ def test_every_item_has_one_outcome(
 class TestSlowSources:
     """A source that gives its items as they come."""
 
-    def test_a_batch_goes_when_it_has_waited_enough(self) -> None:
+    @virtual_on_trio
+    async def test_a_batch_goes_when_it_has_waited_enough(self) -> None:
         """A batch waits from its first item on, and no item is lost to the wait."""
+        sender = Recorder()
+        source = with_waits([(n, "") for n in range(5)], 9, 0.1, 0.05, 5, 0.1)
+        outcomes = await ends(run(sender, source, batch_size=10))
 
-        async def scenario() -> None:
-            sender = Recorder()
-            source = with_waits([(n, "") for n in range(5)], 9, 0.1, 0.05, 5, 0.1)
-            outcomes = await ends(run(sender, source, batch_size=10))
+        assert numbers(sender) == [[0, 1, 2], [3, 4]]
+        assert len(outcomes) == 5
 
-            assert numbers(sender) == [[0, 1, 2], [3, 4]]
-            assert len(outcomes) == 5
-
-        virtually(scenario)
-
-    def test_a_deferred_item_waits_no_longer(self) -> None:
+    @virtual_on_trio
+    async def test_a_deferred_item_waits_no_longer(self) -> None:
         """An item whose key was in the batch before goes after the wait, though no item comes."""
+        sender = Recorder()
+        source = with_waits([(0, "a"), (1, "a"), (2, "")], 0, 0, 60)
+        async with run(sender, source, linger=1) as outcomes:
+            indexes = [(await anext(outcomes)).index for _ in range(2)]
 
-        async def scenario() -> None:
-            sender = Recorder()
-            source = with_waits([(0, "a"), (1, "a"), (2, "")], 0, 0, 60)
-            async with run(sender, source, linger=1) as outcomes:
-                indexes = [(await anext(outcomes)).index for _ in range(2)]
-
-                assert indexes == [0, 1]
-                assert anyio.current_time() < 5
-                assert [outcome.index async for outcome in outcomes] == [2]
-
-        virtually(scenario)
+            assert indexes == [0, 1]
+            assert anyio.current_time() < 5
+            assert [outcome.index async for outcome in outcomes] == [2]
 
     async def test_a_sync_source_is_not_waited_for_longer(self) -> None:
         """A batch from a source that took its time goes with what it has."""
@@ -256,28 +247,25 @@ class TestSlowSources:
 
         assert numbers(sender) == [[0, 1], [2]]
 
-    def test_stopping_sends_what_was_taken(self) -> None:
+    @virtual_on_trio
+    async def test_stopping_sends_what_was_taken(self) -> None:
         """After a stop nothing more is taken, and all that was taken has its outcome."""
+        sender = Recorder()
+        source = with_waits([(n, "a" if n < 2 else "") for n in range(5)], 0, 0, 0.1, 99, 0)
+        async with (
+            run(sender, source, batch_size=10, linger=50) as outcomes,
+            anyio.create_task_group() as tasks,
+        ):
 
-        async def scenario() -> None:
-            sender = Recorder()
-            source = with_waits([(n, "a" if n < 2 else "") for n in range(5)], 0, 0, 0.1, 99, 0)
-            async with (
-                run(sender, source, batch_size=10, linger=50) as outcomes,
-                anyio.create_task_group() as tasks,
-            ):
+            async def stop() -> None:
+                await sleep(1)
+                outcomes.stop()
 
-                async def stop() -> None:
-                    await sleep(1)
-                    outcomes.stop()
+            tasks.start_soon(stop)
+            indexes = [outcome.index async for outcome in outcomes]
 
-                tasks.start_soon(stop)
-                indexes = [outcome.index async for outcome in outcomes]
-
-            assert sorted(indexes) == [0, 1, 2]
-            assert anyio.current_time() < 90
-
-        virtually(scenario)
+        assert sorted(indexes) == [0, 1, 2]
+        assert anyio.current_time() < 90
 
     async def test_stopping_a_sync_source(self) -> None:
         """A stop works for any source."""
@@ -327,71 +315,60 @@ class TestSlowSources:
 class TestLeaving:
     """Promises that hold when the caller goes away."""
 
-    @BACKENDS
-    def test_an_error_of_the_block_is_itself(self, backend: str) -> None:
+    @virtual_on_both
+    async def test_an_error_of_the_block_is_itself(self) -> None:
         """An error of the block comes out as itself, and nothing is left running."""
 
-        async def scenario() -> None:
-            async def leave() -> None:
-                source = with_waits([(0, ""), (1, "")], 0, 60)
-                async with run(Recorder(), source, linger=0) as outcomes:
-                    await anext(outcomes)
-                    raise ZeroDivisionError
+        async def leave() -> None:
+            source = with_waits([(0, ""), (1, "")], 0, 60)
+            async with run(Recorder(), source, linger=0) as outcomes:
+                await anext(outcomes)
+                raise ZeroDivisionError
 
-            with pytest.raises(ZeroDivisionError):
-                await leave()
+        with pytest.raises(ZeroDivisionError):
+            await leave()
 
-        virtually(scenario, backend)
-
-    @BACKENDS
-    def test_cancelling_leaves_nothing(self, backend: str) -> None:
+    @virtual_on_both
+    async def test_cancelling_leaves_nothing(self) -> None:
         """A cancellation ends what is under way, the wait for the source too."""
+        ended: list[str] = []
 
-        async def scenario() -> None:
-            ended: list[str] = []
+        async def source() -> AsyncIterator[Item]:
+            yield 0, "a"
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.append("source")
 
-            async def source() -> AsyncIterator[Item]:
-                yield 0, "a"
+        class Slow(Recorder):
+            async def send(self, items: Sequence[Item]) -> list[Any]:
                 try:
                     await anyio.sleep_forever()
                 finally:
-                    ended.append("source")
+                    ended.append("sending")
+                return [*items]
 
-            class Slow(Recorder):
-                async def send(self, items: Sequence[Item]) -> list[Any]:
-                    try:
-                        await anyio.sleep_forever()
-                    finally:
-                        ended.append("sending")
-                    return [*items]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ends, run(Slow(), source(), linger=0))
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
 
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(ends, run(Slow(), source(), linger=0))
-                await anyio.wait_all_tasks_blocked()
-                tasks.cancel_scope.cancel()
+        assert sorted(ended) == ["sending", "source"]
 
-            assert sorted(ended) == ["sending", "source"]
-
-        virtually(scenario, backend)
-
-    @BACKENDS
-    def test_items_are_taken_as_outcomes_are(self, backend: str) -> None:
+    @on_both
+    async def test_items_are_taken_as_outcomes_are(self) -> None:
         """No more is taken than what is under way, however long the source is."""
+        taken: list[int] = []
 
-        async def scenario() -> None:
-            taken: list[int] = []
+        def source() -> Iterator[Item]:
+            for number in range(10_000):
+                taken.append(number)
+                yield number, ""
 
-            def source() -> Iterator[Item]:
-                for number in range(10_000):
-                    taken.append(number)
-                    yield number, ""
-
-            async with run(Recorder(), source(), batch_size=5, concurrency=2) as outcomes:
-                for seen in range(1, 100):
-                    await anext(outcomes)
-                    assert len(taken) <= seen + 4 * 5
-
-        anyio.run(scenario, backend=backend)
+        async with run(Recorder(), source(), batch_size=5, concurrency=2) as outcomes:
+            for seen in range(1, 100):
+                await anext(outcomes)
+                assert len(taken) <= seen + 4 * 5
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 import pytest
+from support.backends import virtual_on_both
 from support.clients import dixa_on
 from support.patience import PATIENCE
-from support.virtual import virtual, virtually
+from support.virtual import virtual, virtual_on_trio
 from test_outcomes import WAYS
 
 from sunshine_async import (
@@ -236,21 +237,18 @@ class TestOwn:
                 await run(forever(ended), **options)
         assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
 
-    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    @virtual_on_both
     @pytest.mark.parametrize("way", WAYS)
-    def test_of_a_scope(self, backend: str, way: str) -> None:
+    async def test_of_a_scope(self, way: str) -> None:
         """A cancel scope around a block ends it, and is what it was cancelled by."""
         run, options = WAYS[way]
         ended: list[int] = []
 
-        async def scenario() -> None:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lambda: run(forever(ended), **options))
-                await anyio.wait_all_tasks_blocked()
-                tasks.cancel_scope.cancel()
-            assert len(ended) == 4
-
-        virtually(scenario, backend)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: run(forever(ended), **options))
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+        assert len(ended) == 4
 
     @pytest.mark.parametrize("error", ["task", "scope"])
     async def test_a_foreign_one_in_the_block_is_raised(self, error: str) -> None:
@@ -390,7 +388,8 @@ class TestToken:
         assert len(emulator.users("sunshine")) == 18
 
 
-def test_a_probe_that_is_cancelled_elsewhere() -> None:
+@virtual_on_trio
+async def test_a_probe_that_is_cancelled_elsewhere() -> None:
     """A job that asks whether its service is back asks again after such a cancellation."""
     asked: list[float] = []
 
@@ -399,19 +398,16 @@ def test_a_probe_that_is_cancelled_elsewhere() -> None:
         if len(asked) == 1:
             await leaked()
 
-    async def scenario() -> None:
-        given_up: list[str] = []
-        watch = OutageWatch(Pace(), probe, given_up.append, max_outage=900, at_first=30)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch.run)
-            await anyio.wait_all_tasks_blocked()
-            assert not watch.record_loss(ServerError(503, endpoint="POST /x"), answers=0)
-            await watch.wait()
-            watch.close()
-        assert len(asked) == 2
-        assert given_up == []
-
-    virtually(scenario)
+    given_up: list[str] = []
+    watch = OutageWatch(Pace(), probe, given_up.append, max_outage=900, at_first=30)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch.run)
+        await anyio.wait_all_tasks_blocked()
+        assert not watch.record_loss(ServerError(503, endpoint="POST /x"), answers=0)
+        await watch.wait()
+        watch.close()
+    assert len(asked) == 2
+    assert given_up == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

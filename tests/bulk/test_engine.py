@@ -9,9 +9,10 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.backends import on_both, virtual_on_both
 from support.sends import echo
 from support.size import sized
-from support.virtual import sleep, virtual, virtually
+from support.virtual import sleep, virtual, virtual_on_trio
 
 from sunshine_async import (
     BasicAuth,
@@ -43,19 +44,15 @@ def kinds(outcomes: list[Outcome[Any, Any]]) -> list[str]:
     return [type(outcome).__name__ for outcome in outcomes]
 
 
-@BACKENDS
+@on_both
 @pytest.mark.parametrize("source", [range, counted])
 @pytest.mark.parametrize("concurrency", [1, 3, 64, "auto"])
-def test_every_item_has_one_outcome(backend: str, source: Any, concurrency: Any) -> None:
+async def test_every_item_has_one_outcome(source: Any, concurrency: Any) -> None:
     """Each item of an iterable, or an async one, is an outcome with its index and its value."""
-
-    async def scenario() -> None:
-        seen: list[Outcome[int, int]] = []
-        async with bulk.run(echo, source(100), concurrency=concurrency) as outcomes:
-            seen += [outcome async for outcome in outcomes]
-        assert sorted(seen, key=lambda one: one.index) == [Done(n, n, n) for n in range(100)]
-
-    anyio.run(scenario, backend=backend)
+    seen: list[Outcome[int, int]] = []
+    async with bulk.run(echo, source(100), concurrency=concurrency) as outcomes:
+        seen += [outcome async for outcome in outcomes]
+    assert sorted(seen, key=lambda one: one.index) == [Done(n, n, n) for n in range(100)]
 
 
 async def test_an_error_is_its_items_outcome() -> None:
@@ -83,8 +80,8 @@ async def test_an_error_is_its_items_outcome() -> None:
     assert outcomes[2].error.maybe_applied
 
 
-@BACKENDS
-def test_no_item_is_taken_before_a_worker_is_free(backend: str) -> None:
+@virtual_on_both
+async def test_no_item_is_taken_before_a_worker_is_free() -> None:
     """No more items are taken than workers wait or have an outcome that nobody received."""
     taken = 0
 
@@ -94,24 +91,21 @@ def test_no_item_is_taken_before_a_worker_is_free(backend: str) -> None:
             taken = number + 1
             yield number
 
-    async def scenario() -> None:
-        received = 0
-        async with bulk.run(echo, items(), concurrency=8) as outcomes:
-            await anyio.wait_all_tasks_blocked()
-            assert taken == 8
-            async for _ in outcomes:
-                received += 1
+    received = 0
+    async with bulk.run(echo, items(), concurrency=8) as outcomes:
+        await anyio.wait_all_tasks_blocked()
+        assert taken == 8
+        async for _ in outcomes:
+            received += 1
+            assert taken <= received + 8
+            if received % 100 == 0:
+                await anyio.wait_all_tasks_blocked()
                 assert taken <= received + 8
-                if received % 100 == 0:
-                    await anyio.wait_all_tasks_blocked()
-                    assert taken <= received + 8
-        assert received == 1000
-
-    virtually(scenario, backend)
+    assert received == 1000
 
 
-@BACKENDS
-def test_ordered_outcomes_come_in_the_order_of_the_items(backend: str) -> None:
+@on_both
+async def test_ordered_outcomes_come_in_the_order_of_the_items() -> None:
     """With *ordered*, a slow item holds back those after it, and no more than are under way."""
 
     async def send(number: int) -> int:
@@ -119,11 +113,8 @@ def test_ordered_outcomes_come_in_the_order_of_the_items(backend: str) -> None:
             await anyio.lowlevel.checkpoint()
         return number
 
-    async def scenario() -> None:
-        async with bulk.run(send, counted(200), concurrency=16, ordered=True) as outcomes:
-            assert [outcome.index async for outcome in outcomes] == list(range(200))
-
-    anyio.run(scenario, backend=backend)
+    async with bulk.run(send, counted(200), concurrency=16, ordered=True) as outcomes:
+        assert [outcome.index async for outcome in outcomes] == list(range(200))
 
 
 @BACKENDS
@@ -162,11 +153,11 @@ def test_items_with_one_key_go_one_after_another(
     assert all(indexes == sorted(indexes) for indexes in order.values())
 
 
-@BACKENDS
+@on_both
 @pytest.mark.parametrize("stops", [False, True])
 @pytest.mark.parametrize("concurrency", [1, 9, "auto"])
 @pytest.mark.parametrize("source", [range, counted])
-def test_calls_alone(backend: str, source: Any, concurrency: Any, *, stops: bool) -> None:
+async def test_calls_alone(source: Any, concurrency: Any, *, stops: bool) -> None:
     """While *alone* returns True a single call is under way; a stop at an outcome starts no other."""
     running, most = 0, [0] * 100
 
@@ -177,61 +168,52 @@ def test_calls_alone(backend: str, source: Any, concurrency: Any, *, stops: bool
         await anyio.lowlevel.checkpoint()
         running -= 1
 
-    async def scenario() -> None:
-        received: list[int] = []
-        async with bulk.run(
-            send, source(100), concurrency=concurrency, alone=lambda: len(received) < 5
-        ) as outcomes:
-            async for outcome in outcomes:
-                received.append(outcome.index)
-                if stops and len(received) == 5:
-                    outcomes.stop()
-        assert received[:5] == [*range(5)]
-        assert len(received) == (5 if stops else 100)
+    received: list[int] = []
+    async with bulk.run(
+        send, source(100), concurrency=concurrency, alone=lambda: len(received) < 5
+    ) as outcomes:
+        async for outcome in outcomes:
+            received.append(outcome.index)
+            if stops and len(received) == 5:
+                outcomes.stop()
+    assert received[:5] == [*range(5)]
+    assert len(received) == (5 if stops else 100)
 
-    anyio.run(scenario, backend=backend)
     assert most[:5] == [1] * 5
     if not stops and concurrency != 1:
         assert max(most) > 1
 
 
-@BACKENDS
+@on_both
 @pytest.mark.parametrize("source", [range, counted])
-def test_stopping_takes_no_more(backend: str, source: Any) -> None:
+async def test_stopping_takes_no_more(source: Any) -> None:
     """After `stop` no item is taken; what was under way still has its outcome."""
-
-    async def scenario() -> None:
-        seen = 0
-        async with bulk.run(echo, source(1000), concurrency=4) as outcomes:
-            async for _ in outcomes:
-                seen += 1
-                if seen == 10:
-                    outcomes.stop()
-        assert 10 <= seen <= 14
-
-    anyio.run(scenario, backend=backend)
+    seen = 0
+    async with bulk.run(echo, source(1000), concurrency=4) as outcomes:
+        async for _ in outcomes:
+            seen += 1
+            if seen == 10:
+                outcomes.stop()
+    assert 10 <= seen <= 14
 
 
-@BACKENDS
-def test_stopping_does_not_wait_for_a_slow_source(backend: str) -> None:
+@on_both
+async def test_stopping_does_not_wait_for_a_slow_source() -> None:
     """A source that never gives its next item doesn't hold up the end of a stopped run."""
 
     async def stuck() -> AsyncIterator[int]:
         yield 1
         await anyio.sleep_forever()
 
-    async def scenario() -> None:
-        async with bulk.run(echo, stuck(), concurrency=4) as outcomes:
-            async for outcome in outcomes:
-                assert outcome.index == 0
-                outcomes.stop()
-
-    anyio.run(scenario, backend=backend)
+    async with bulk.run(echo, stuck(), concurrency=4) as outcomes:
+        async for outcome in outcomes:
+            assert outcome.index == 0
+            outcomes.stop()
 
 
-@BACKENDS
+@on_both
 @pytest.mark.parametrize("in_async", [False, True])
-def test_an_error_of_the_items_comes_out_as_itself(backend: str, *, in_async: bool) -> None:
+async def test_an_error_of_the_items_comes_out_as_itself(*, in_async: bool) -> None:
     """An exception of the iterable ends the stream, after the outcomes of all items taken."""
 
     def items() -> Iterator[int]:
@@ -243,25 +225,22 @@ def test_an_error_of_the_items_comes_out_as_itself(backend: str, *, in_async: bo
         for item in items():
             yield item
 
-    async def scenario() -> None:
-        seen: list[int] = []
+    seen: list[int] = []
 
-        async def read() -> None:
-            source = in_pieces() if in_async else items()
-            async with bulk.run(echo, source, concurrency=3) as outcomes:
-                async for outcome in outcomes:
-                    seen.append(outcome.index)  # noqa: PERF401 - the error would lose a list
+    async def read() -> None:
+        source = in_pieces() if in_async else items()
+        async with bulk.run(echo, source, concurrency=3) as outcomes:
+            async for outcome in outcomes:
+                seen.append(outcome.index)  # noqa: PERF401 - the error would lose a list
 
-        with pytest.raises(LookupError, match="line 6"):
-            await read()
-        assert sorted(seen) == list(range(5))
-
-    anyio.run(scenario, backend=backend)
+    with pytest.raises(LookupError, match="line 6"):
+        await read()
+    assert sorted(seen) == list(range(5))
 
 
-@BACKENDS
+@virtual_on_both
 @pytest.mark.parametrize("error", [KeyError("x"), ExceptionGroup("own", [ValueError("x")])])
-def test_an_error_of_the_block_comes_out_as_itself(backend: str, error: Exception) -> None:
+async def test_an_error_of_the_block_comes_out_as_itself(error: Exception) -> None:
     """The caller's own error is not wrapped, and what was under way is cancelled."""
     cancelled = 0
 
@@ -274,33 +253,27 @@ def test_an_error_of_the_block_comes_out_as_itself(backend: str, error: Exceptio
                 cancelled += 1
         return number
 
-    async def scenario() -> None:
-        async def read() -> None:
-            async with bulk.run(send, range(10), concurrency=4) as outcomes:
-                async for _ in outcomes:
-                    await anyio.wait_all_tasks_blocked()
-                    raise error
+    async def read() -> None:
+        async with bulk.run(send, range(10), concurrency=4) as outcomes:
+            async for _ in outcomes:
+                await anyio.wait_all_tasks_blocked()
+                raise error
 
-        with pytest.raises(type(error)) as caught:
-            await read()
-        assert caught.value is error
-        assert cancelled == 4
-
-    virtually(scenario, backend)
+    with pytest.raises(type(error)) as caught:
+        await read()
+    assert caught.value is error
+    assert cancelled == 4
 
 
-@BACKENDS
-def test_leaving_early_takes_nothing_more(backend: str) -> None:
+@on_both
+async def test_leaving_early_takes_nothing_more() -> None:
     """Breaking out of the loop ends the run, and leaves the rest of the items untouched."""
     items = iter(range(1000))
 
-    async def scenario() -> None:
-        async with bulk.run(echo, items, concurrency=4) as outcomes:
-            async for _ in outcomes:
-                break
-        assert next(items) < 20
-
-    anyio.run(scenario, backend=backend)
+    async with bulk.run(echo, items, concurrency=4) as outcomes:
+        async for _ in outcomes:
+            break
+    assert next(items) < 20
 
 
 @virtual
@@ -344,16 +317,14 @@ async def at_once(items: int, seconds: float, error: Exception | None = None) ->
 class TestAuto:
     """``concurrency="auto"``."""
 
-    def test_it_grows_while_more_get_done(self) -> None:
+    @virtual_on_trio
+    async def test_it_grows_while_more_get_done(self) -> None:
         """It begins with 4, and goes up to 256 where calls take no longer for it."""
+        seen = await at_once(sized(6000, 4000), 0.1)
+        assert max(seen[:16]) == 4
+        assert max(seen) == 256
 
-        async def scenario() -> None:
-            seen = await at_once(sized(6000, 4000), 0.1)
-            assert max(seen[:16]) == 4
-            assert max(seen) == 256
-
-        virtually(scenario)
-
+    @virtual_on_trio
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("error", "fewest"),
@@ -370,18 +341,14 @@ class TestAuto:
         ],
         ids=repr,
     )
-    def test_failures_make_it_fewer(self, error: Exception, fewest: int) -> None:
+    async def test_failures_make_it_fewer(self, error: Exception, fewest: int) -> None:
         """Errors that overload may cause lower the number, down to 1; a refusal by the service doesn't."""
+        seen = await at_once(8000, 0.1, error)
+        assert fewest <= max(seen[-100:])
+        assert fewest > 1 or max(seen[-100:]) == 1
 
-        async def scenario() -> None:
-            seen = await at_once(8000, 0.1, error)
-            assert fewest <= max(seen[-100:])
-            assert fewest > 1 or max(seen[-100:]) == 1
-
-        virtually(scenario)
-
-    @BACKENDS
-    def test_it_takes_no_more_than_it_works_on(self, backend: str) -> None:
+    @virtual_on_both
+    async def test_it_takes_no_more_than_it_works_on(self) -> None:
         """Items are taken only as outcomes are: memory stays flat."""
         taken = 0
 
@@ -391,17 +358,14 @@ class TestAuto:
                 taken += 1
                 yield number
 
-        async def scenario() -> None:
-            received = 0
-            async with bulk.run(echo, items(), concurrency="auto") as outcomes:
-                await anyio.wait_all_tasks_blocked()
-                assert taken == 4
-                async for _ in outcomes:
-                    received += 1
-                    assert taken <= received + 256
-            assert received == 3000
-
-        virtually(scenario, backend)
+        received = 0
+        async with bulk.run(echo, items(), concurrency="auto") as outcomes:
+            await anyio.wait_all_tasks_blocked()
+            assert taken == 4
+            async for _ in outcomes:
+                received += 1
+                assert taken <= received + 256
+        assert received == 3000
 
 
 @pytest.mark.slow

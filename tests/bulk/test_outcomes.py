@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from attrs import evolve
+from support.backends import on_both
 from support.patience import PATIENCE
 from support.sends import OwnAbort
 
@@ -156,30 +157,27 @@ def fails_with(error: BaseException) -> Send:
     return send
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@on_both
 @pytest.mark.parametrize("way", WAYS)
-def test_each_exception_is_the_outcome_of_its_item(backend: str, way: str) -> None:
+async def test_each_exception_is_the_outcome_of_its_item(way: str) -> None:
     """Each class of exception is the outcome of its item, and no other item suffers."""
     run, options = WAYS[way]
 
-    async def scenario() -> None:
-        for error in EVERY:
-            outcomes = sorted(await run(fails_with(error), **options), key=lambda one: one.index)
+    for error in EVERY:
+        outcomes = sorted(await run(fails_with(error), **options), key=lambda one: one.index)
 
-            assert [one.index for one in outcomes] == [*range(ITEMS)], repr(error)
-            bad = outcomes.pop(BAD)
-            assert all(isinstance(one, Done) for one in outcomes), repr(error)
-            assert type(bad) is expected(error), repr(error)
-            if not isinstance(error, (StopIteration, StopAsyncIteration)):
-                assert error in (bad.error, bad.error.__cause__), repr(error)  # type: ignore[union-attr]
-
-    anyio.run(scenario, backend=backend)
+        assert [one.index for one in outcomes] == [*range(ITEMS)], repr(error)
+        bad = outcomes.pop(BAD)
+        assert all(isinstance(one, Done) for one in outcomes), repr(error)
+        assert type(bad) is expected(error), repr(error)
+        if not isinstance(error, (StopIteration, StopAsyncIteration)):
+            assert error in (bad.error, bad.error.__cause__), repr(error)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@on_both
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()], ids=repr)
-def test_what_ends_a_program_ends_a_run(backend: str, way: str, error: BaseException) -> None:
+async def test_what_ends_a_program_ends_a_run(way: str, error: BaseException) -> None:
     """`KeyboardInterrupt`, `SystemExit` and `GeneratorExit` end the run, as themselves."""
     run, options = WAYS[way]
     ended: list[int] = []
@@ -193,13 +191,10 @@ def test_what_ends_a_program_ends_a_run(backend: str, way: str, error: BaseExcep
             ended.append(item)
         return item
 
-    async def scenario() -> None:
-        with pytest.raises(type(error)) as caught:
-            await run(send, **options)
-        assert caught.value is error
-        assert len(ended) == 3
-
-    anyio.run(scenario, backend=backend)
+    with pytest.raises(type(error)) as caught:
+        await run(send, **options)
+    assert caught.value is error
+    assert len(ended) == 3
 
 
 async def test_a_fault_of_the_sending_of_a_batch_is_unknown() -> None:
@@ -242,14 +237,14 @@ class Unequal:
         raise LookupError
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@on_both
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize(
     "wrong",
     [KeyError("x"), ValueError("x"), OwnAbort("x"), TimeoutError("x"), ["a"], {}, Unequal()],
     ids=lambda wrong: type(wrong).__name__,
 )
-def test_a_key_that_is_none_fails_its_item(backend: str, wrong: Any, *, ordered: bool) -> None:
+async def test_a_key_that_is_none_fails_its_item(wrong: Any, *, ordered: bool) -> None:
     """An item whose key raises, or isn't hashable, has failed; running calls go on."""
     sent: list[int] = []
 
@@ -265,14 +260,11 @@ def test_a_key_that_is_none_fails_its_item(backend: str, wrong: Any, *, ordered:
         sent.append(item)
         return item
 
-    async def scenario() -> None:
-        outcomes = await in_bulk(send, key=key, ordered=ordered, concurrency=3)
-        kinds = {one.index: type(one) for one in outcomes}
-        assert kinds == {n: Failed if n % 4 == 1 else Done for n in range(ITEMS)}
-        assert len(outcomes) == ITEMS
-        assert sorted(sent) == [n for n in range(ITEMS) if n % 4 != 1]
-
-    anyio.run(scenario, backend=backend)
+    outcomes = await in_bulk(send, key=key, ordered=ordered, concurrency=3)
+    kinds = {one.index: type(one) for one in outcomes}
+    assert kinds == {n: Failed if n % 4 == 1 else Done for n in range(ITEMS)}
+    assert len(outcomes) == ITEMS
+    assert sorted(sent) == [n for n in range(ITEMS) if n % 4 != 1]
 
 
 class TestWrongArguments:

@@ -9,8 +9,9 @@ from typing import Any, Final, cast
 import anyio
 import anyio.lowlevel
 import pytest
+from support.backends import on_both, virtual_on_both
 from support.sends import OwnAbort, echo
-from support.virtual import virtual, virtually
+from support.virtual import virtual, virtual_on_trio
 from test_outcomes import client_of
 
 from sunshine_async import bulk, jobs
@@ -20,7 +21,6 @@ from sunshine_async.bulk.source import close_iterator
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import SUNSHINE, Job, Mode, Row
 
-BACKENDS: Final = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 Block = AbstractAsyncContextManager[bulk.Outcomes[Any, Any]]
 
 
@@ -104,61 +104,54 @@ async def read(block: Block, until: int, then: str) -> None:
                     await anyio.sleep_forever()
 
 
-@BACKENDS
+@virtual_on_both
 @pytest.mark.parametrize("then", ["never", "break", "stop", "error", "cancel", "own error"])
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("run", RUNS)
-def test_it_is_closed(backend: str, run: str, source: str, then: str) -> None:
+async def test_it_is_closed(run: str, source: str, then: str) -> None:
     """The iterator of the items is closed when the block is left, or before."""
     watched = Watched(KeyError("own error") if then == "own error" else None)
     started = then != "never"
 
-    async def scenario() -> None:
-        block = RUNS[run](SOURCES[source](watched))
-        if then == "cancel":
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(read, block, 5, then)
-                await anyio.wait_all_tasks_blocked()
-                tasks.cancel_scope.cancel()
-        elif then in ("error", "own error"):
-            with pytest.raises(LookupError, match=then):
-                await read(block, 5, then)
-        else:
+    block = RUNS[run](SOURCES[source](watched))
+    if then == "cancel":
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read, block, 5, then)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    elif then in ("error", "own error"):
+        with pytest.raises(LookupError, match=then):
             await read(block, 5, then)
-        assert watched.closed == 1 or not started
+    else:
+        await read(block, 5, then)
+    assert watched.closed == 1 or not started
 
-    virtually(scenario, backend)
 
-
-@BACKENDS
+@virtual_on_both
 @pytest.mark.parametrize("run", RUNS)
-def test_it_is_closed_where_it_waits(backend: str, run: str) -> None:
+async def test_it_is_closed_where_it_waits(run: str) -> None:
     """A source that waits for its next item is closed too, by a stop and by leaving."""
+    for stops in (False, True):
+        closed: list[str] = []
 
-    async def scenario() -> None:
-        for stops in (False, True):
-            closed: list[str] = []
+        async def waits(closed: list[str] = closed) -> AsyncIterator[int]:
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                closed.append("closed")
 
-            async def waits(closed: list[str] = closed) -> AsyncIterator[int]:
-                try:
-                    yield 1
-                    await anyio.sleep_forever()
-                finally:
-                    closed.append("closed")
-
-            async with RUNS[run](waits()) as outcomes:
-                await anext(outcomes)
-                await anyio.wait_all_tasks_blocked()
-                if stops:
-                    outcomes.stop()
-                    assert [one async for one in outcomes] == []
-            assert closed == ["closed"]
-
-    virtually(scenario, backend)
+        async with RUNS[run](waits()) as outcomes:
+            await anext(outcomes)
+            await anyio.wait_all_tasks_blocked()
+            if stops:
+                outcomes.stop()
+                assert [one async for one in outcomes] == []
+        assert closed == ["closed"]
 
 
-@BACKENDS
-def test_a_source_runs_in_one_task(backend: str) -> None:
+@on_both
+async def test_a_source_runs_in_one_task() -> None:
     """An async generator may hold a cancel scope: all its steps, and its end, are in one task."""
     ended: list[str] = []
 
@@ -170,16 +163,13 @@ def test_a_source_runs_in_one_task(backend: str) -> None:
             finally:
                 ended.append("in order")
 
-    async def scenario() -> None:
-        await read(bulk.run(echo, items(), concurrency=5), 50, "break")
-        assert ended == ["in order"]
-
-    anyio.run(scenario, backend=backend)
+    await read(bulk.run(echo, items(), concurrency=5), 50, "break")
+    assert ended == ["in order"]
 
 
-@BACKENDS
+@on_both
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_an_error_from_closing_comes_out(backend: str, *, asynchronous: bool) -> None:
+async def test_an_error_from_closing_comes_out(*, asynchronous: bool) -> None:
     """An exception from closing is raised, unless the block has raised an exception."""
 
     def items() -> Iterator[int]:
@@ -195,15 +185,13 @@ def test_an_error_from_closing_comes_out(backend: str, *, asynchronous: bool) ->
         finally:
             raise LookupError("closing")  # noqa: EM101 - the point
 
-    async def scenario() -> None:
-        for then, error in (("break", "closing"), ("error", "error")):
-            with pytest.raises(LookupError, match=error):
-                await read(bulk.run(echo, later() if asynchronous else items()), 5, then)
-
-    anyio.run(scenario, backend=backend)
+    for then, error in (("break", "closing"), ("error", "error")):
+        with pytest.raises(LookupError, match=error):
+            await read(bulk.run(echo, later() if asynchronous else items()), 5, then)
 
 
-def test_closing_has_an_end() -> None:
+@virtual_on_trio
+async def test_closing_has_an_end() -> None:
     """An async generator that doesn't end when it is closed holds nobody up for long."""
 
     async def items() -> AsyncIterator[int]:
@@ -213,14 +201,12 @@ def test_closing_has_an_end() -> None:
         finally:
             await anyio.sleep_forever()
 
-    async def scenario() -> None:
-        await read(bulk.run(echo, items()), 5, "break")
-        assert anyio.current_time() == 5
-
-    virtually(scenario)
+    await read(bulk.run(echo, items()), 5, "break")
+    assert anyio.current_time() == 5
 
 
-def test_closing_has_an_end_for_jobs_too() -> None:
+@virtual_on_trio
+async def test_closing_has_an_end_for_jobs_too() -> None:
     """The rows of a job that don't end when they are closed hold nobody up for long either."""
 
     async def rows() -> AsyncIterator[int]:
@@ -229,13 +215,10 @@ def test_closing_has_an_end_for_jobs_too() -> None:
         finally:
             await anyio.sleep_forever()
 
-    async def scenario() -> None:
-        iterator = rows()
-        await anext(iterator)
-        assert await close_iterator(iterator, iterator) is None
-        assert anyio.current_time() == 5
-
-    virtually(scenario)
+    iterator = rows()
+    await anext(iterator)
+    assert await close_iterator(iterator, iterator) is None
+    assert anyio.current_time() == 5
 
 
 @virtual
@@ -272,9 +255,9 @@ async def test_what_the_caller_owns_stays_open(tmp_path: Path) -> None:
         assert next(numbers)
 
 
-@BACKENDS
+@on_both
 @pytest.mark.parametrize("error", [StopAsyncIteration, StopIteration])
-def test_a_wrong_end_is_an_error(backend: str, error: type[Exception]) -> None:
+async def test_a_wrong_end_is_an_error(error: type[Exception]) -> None:
     """An end of the other kind of iterator is no end."""
 
     class Wrong:
@@ -291,20 +274,17 @@ def test_a_wrong_end_is_an_error(backend: str, error: type[Exception]) -> None:
         def __anext__(self) -> Any:
             raise StopIteration
 
-    async def scenario() -> None:
-        items: Any = Wrong() if error is StopAsyncIteration else WrongLater()
-        with pytest.raises(RuntimeError, match=error.__name__):
-            await bulk.collect(echo, items)
-
-    anyio.run(scenario, backend=backend)
+    items: Any = Wrong() if error is StopAsyncIteration else WrongLater()
+    with pytest.raises(RuntimeError, match=error.__name__):
+        await bulk.collect(echo, items)
 
 
-@BACKENDS
+@on_both
 @pytest.mark.parametrize("error", [OwnAbort("x"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("run", RUNS)
-def test_whatever_the_items_raise_comes_out(
-    backend: str, run: str, error: BaseException, *, asynchronous: bool
+async def test_whatever_the_items_raise_comes_out(
+    run: str, error: BaseException, *, asynchronous: bool
 ) -> None:
     """An exception of the items that is no `Exception` is raised as itself, too."""
 
@@ -316,12 +296,9 @@ def test_whatever_the_items_raise_comes_out(
         yield 1
         raise error
 
-    async def scenario() -> None:
-        with pytest.raises(type(error)) as caught:
-            await read(RUNS[run](later() if asynchronous else items()), -1, "")
-        assert caught.value is error
-
-    anyio.run(scenario, backend=backend)
+    with pytest.raises(type(error)) as caught:
+        await read(RUNS[run](later() if asynchronous else items()), -1, "")
+    assert caught.value is error
 
 
 def bodies(closed: list[str], then: str) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,7 @@ import pytest
 from attrs import evolve
 from support.clients import KEY
 from support.servers import Peer, Script, always, answer, answering, serving, silent, unused_port
-from support.virtual import settled, sleep, until, virtually
+from support.virtual import settled, sleep, until, virtual, virtually
 from support.wires import call, no_mocks, pool_of, wired
 
 from sunshine_async import (
@@ -378,6 +378,7 @@ def test_a_hook_that_fails_is_told_in_pairs(event: str, error: type[BaseExceptio
     virtually(fail, "asyncio")
 
 
+@virtual
 @pytest.mark.parametrize(
     "part",
     [
@@ -388,42 +389,36 @@ def test_a_hook_that_fails_is_told_in_pairs(event: str, error: type[BaseExceptio
         "client._transport.auth.current",
     ],
 )
-def test_a_part_that_fails_leaves_nothing_behind(part: str) -> None:
+async def test_a_part_that_fails_leaves_nothing_behind(part: str) -> None:
     """An unexpected error of the pace, the wire or the credentials, before and after the answer."""
 
     def fail(*_: object) -> None:
         raise LookupError
 
-    async def scenario() -> None:
-        world = World("rate-limit headers", Lane.INTERACTIVE, "", hook=Pairs(), token="brings")
-        *path, name = part.split(".")
-        setattr(attrgetter(".".join(path))(world), name, fail)
-        assert isinstance(await world.run(world.call), SunshineError)
-        world.check()
-
-    virtually(scenario, "asyncio")
+    world = World("rate-limit headers", Lane.INTERACTIVE, "", hook=Pairs(), token="brings")
+    *path, name = part.split(".")
+    setattr(attrgetter(".".join(path))(world), name, fail)
+    assert isinstance(await world.run(world.call), SunshineError)
+    world.check()
 
 
-def test_a_call_that_alone_is_refused_ends_by_its_deadline() -> None:
+@virtual
+async def test_a_call_that_alone_is_refused_ends_by_its_deadline() -> None:
     """The growing wait after a 429 that only this call meets doesn't go past the deadline."""
+    world = World("429", Lane.INTERACTIVE, "")
+    world.wire.replies = (Response(429, {}, b"") for _ in count())
 
-    async def scenario() -> None:
-        world = World("429", Lane.INTERACTIVE, "")
-        world.wire.replies = (Response(429, {}, b"") for _ in count())
+    async def others() -> None:
+        while True:
+            await sleep(0.01)
+            await acquire_slot(world.pace, CLOCK)
+            world.pace.leave(now=CLOCK.now())
 
-        async def others() -> None:
-            while True:
-                await sleep(0.01)
-                await acquire_slot(world.pace, CLOCK)
-                world.pace.leave(now=CLOCK.now())
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(others)
-            assert isinstance(await world.run(world.call), RateLimitError)
-            tasks.cancel_scope.cancel()
-        assert CLOCK.now() < DEADLINE
-
-    virtually(scenario, "asyncio")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        assert isinstance(await world.run(world.call), RateLimitError)
+        tasks.cancel_scope.cancel()
+    assert CLOCK.now() < DEADLINE
 
 
 async def fail() -> str:

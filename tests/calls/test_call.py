@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 import httpx
 import pytest
+from support.backends import on_both, virtual_on_both
 from support.clients import scripted, sent
-from support.virtual import virtually
 
 from sunshine_async import (
     ApiError,
@@ -39,7 +39,6 @@ from sunshine_async.sunshine import (
 )
 from sunshine_async.testing import Answer
 
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 KEYED = UserCreateBody(external_id="jane-1", profile=Profile(given_name="Jane"))
 UNKEYED = UserCreateBody(profile=Profile(given_name="Jane"))
 JANE = {"id": "1", "externalId": "jane-1", "profile": {"givenName": "Jane", "locale": "en"}}
@@ -372,7 +371,7 @@ class _Stalls(httpx.AsyncBaseTransport):
 class TestCancelling:
     """What holds when the caller goes away."""
 
-    @BACKENDS
+    @on_both
     @pytest.mark.parametrize(
         ("events", "noted"),
         [
@@ -380,42 +379,38 @@ class TestCancelling:
             (["connection.connect_tcp.started", "http11.send_request_headers.started"], True),
         ],
     )
-    def test_a_cancellation_says_if_a_byte_had_left(
-        self, backend: str, events: list[str], *, noted: bool
+    async def test_a_cancellation_says_if_a_byte_had_left(
+        self, events: list[str], *, noted: bool
     ) -> None:
         """A call that is cancelled after its first byte left has a note on the cancellation."""
+        transport = _Stalls(*events)
+        pace = Pace(max_in_flight=1)
+        client = SunshineClient(
+            "app", auth=BasicAuth("key-id", "secret"), transport=transport, pace=pace
+        )
+        notes: list[str] = []
 
-        async def scenario() -> None:
-            transport = _Stalls(*events)
-            pace = Pace(max_in_flight=1)
-            client = SunshineClient(
-                "app", auth=BasicAuth("key-id", "secret"), transport=transport, pace=pace
-            )
-            notes: list[str] = []
+        async def call() -> None:
+            try:
+                await client.users.create(KEYED)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                notes.extend(getattr(cancelled, "__notes__", []))
+                raise
 
-            async def call() -> None:
-                try:
-                    await client.users.create(KEYED)
-                except anyio.get_cancelled_exc_class() as cancelled:
-                    notes.extend(getattr(cancelled, "__notes__", []))
-                    raise
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await transport.reached.wait()
+            tasks.cancel_scope.cancel()
 
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(call)
-                await transport.reached.wait()
-                tasks.cancel_scope.cancel()
+        assert [*notes] == (
+            ["POST /v2/apps/{app_id}/users had left: the service may have acted on it"]
+            if noted
+            else []
+        )
+        assert pace.enter(0.0)  # its place is free
 
-            assert [*notes] == (
-                ["POST /v2/apps/{app_id}/users had left: the service may have acted on it"]
-                if noted
-                else []
-            )
-            assert pace.enter(0.0)  # its place is free
-
-        anyio.run(scenario, backend=backend)
-
-    @BACKENDS
-    def test_an_attempt_that_takes_too_long_is_a_timeout(self, backend: str) -> None:
+    @virtual_on_both
+    async def test_an_attempt_that_takes_too_long_is_a_timeout(self) -> None:
         """An attempt ends with its time, and what is known of its bytes decides what it is."""
 
         async def outcome(*events: str) -> TransportError:
@@ -430,51 +425,40 @@ class TestCancelling:
                 await client.users.create(UNKEYED)
             return caught.value
 
-        async def scenario() -> None:
-            unsent = await outcome("connection.connect_tcp.started")
-            assert isinstance(unsent, ConnectError)
-            assert not unsent.maybe_applied
-            for events in ([], ["http11.send_request_headers.started"]):
-                late = await outcome(*events)
-                assert isinstance(late, RequestTimeoutError)
-                assert late.maybe_applied
+        unsent = await outcome("connection.connect_tcp.started")
+        assert isinstance(unsent, ConnectError)
+        assert not unsent.maybe_applied
+        for events in ([], ["http11.send_request_headers.started"]):
+            late = await outcome(*events)
+            assert isinstance(late, RequestTimeoutError)
+            assert late.maybe_applied
 
-        virtually(scenario, backend)
-
-    @BACKENDS
-    def test_a_transport_that_tells_nothing_may_have_sent(self, backend: str) -> None:
+    @virtual_on_both
+    async def test_a_transport_that_tells_nothing_may_have_sent(self) -> None:
         """Of a transport that doesn't say how far it is, every byte may have left."""
+        client = SunshineClient("app", auth=BasicAuth("k", "s"), transport=_Stalls())
+        notes: list[str] = []
+        with anyio.move_on_after(0.001):
+            try:
+                await client.users.create(KEYED)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                notes.extend(cancelled.__notes__)
+                raise
+        assert "may have acted" in notes[0]
 
-        async def scenario() -> None:
-            client = SunshineClient("app", auth=BasicAuth("k", "s"), transport=_Stalls())
-            notes: list[str] = []
-            with anyio.move_on_after(0.001):
-                try:
-                    await client.users.create(KEYED)
-                except anyio.get_cancelled_exc_class() as cancelled:
-                    notes.extend(cancelled.__notes__)
-                    raise
-            assert "may have acted" in notes[0]
-
-        virtually(scenario, backend)
-
-    @BACKENDS
-    def test_the_deadline_bounds_an_attempt(self, backend: str) -> None:
+    @virtual_on_both
+    async def test_the_deadline_bounds_an_attempt(self) -> None:
         """An attempt has no more time than the deadline leaves, whatever its own timeout is."""
-
-        async def scenario() -> None:
-            client = SunshineClient(
-                "app",
-                auth=BasicAuth("key-id", "secret"),
-                transport=_Stalls(),
-                timeout=httpx.Timeout(None),
-                retry=Retry(deadline=0.001),
-            )
-            with pytest.raises(RequestTimeoutError) as caught:
-                await client.users.get("jane-1")
-            assert caught.value.attempts == 1
-
-        virtually(scenario, backend)
+        client = SunshineClient(
+            "app",
+            auth=BasicAuth("key-id", "secret"),
+            transport=_Stalls(),
+            timeout=httpx.Timeout(None),
+            retry=Retry(deadline=0.001),
+        )
+        with pytest.raises(RequestTimeoutError) as caught:
+            await client.users.get("jane-1")
+        assert caught.value.attempts == 1
 
 
 class TestSecrets:

@@ -15,10 +15,11 @@ import anyio
 import httpx
 import pytest
 from attrs import evolve
+from support.backends import on_both, virtual_on_both
 from support.clients import KEY, scripted
 from support.servers import answer, answering, serving
 from support.size import sized
-from support.virtual import sleep, virtually
+from support.virtual import sleep, virtual_on_trio
 from typer.testing import CliRunner
 
 from sunshine_async import (
@@ -64,7 +65,6 @@ from sunshine_async.jobs import SUNSHINE, Ending, Job, Mode, Row
 from sunshine_async.sunshine import Profile, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import Answer, ScriptedTransport
 
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 KEYED = UserCreateBody(external_id="jane-1", profile=Profile(given_name="Jane"))
 UNKEYED = UserCreateBody(profile=Profile(given_name="Jane"))
 JANE = {"id": "1", "externalId": "jane-1", "profile": {"givenName": "Jane"}}
@@ -195,77 +195,70 @@ CREATES: dict[str, Callable[[httpx.AsyncBaseTransport], tuple[Any, Any]]] = {
 }
 
 
+@virtual_on_trio
 @pytest.mark.parametrize("service", CREATES)
 @pytest.mark.parametrize("failure", [503, 524, LOST, httpx.ConnectError("refused")])
-def test_an_outage_is_probed_with_reads(
+async def test_an_outage_is_probed_with_reads(
     service: str, failure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that can't be resent are held in an outage: a read of nobody asks in their place."""
     monkeypatch.setenv("DIXA_API_TOKEN", "token")
 
-    async def scenario() -> None:
-        transport = Outage(0.5, 100, failure)
-        create, body = CREATES[service](transport)
-        send = (lambda _: create()) if body is None else (lambda _: create(body))
+    transport = Outage(0.5, 100, failure)
+    create, body = CREATES[service](transport)
+    send = (lambda _: create()) if body is None else (lambda _: create(body))
 
-        outcomes = await bulk.collect(send, range(400), concurrency=4)
+    outcomes = await bulk.collect(send, range(400), concurrency=4)
 
-        creates = transport.in_vain.count("POST")
-        assert creates <= 14
-        assert transport.in_vain.count("GET") >= 5
-        assert "GET" not in transport.in_vain[:creates]
-        assert "POST" not in transport.in_vain[creates:]
-        kinds = [type(outcome) for outcome in outcomes]
-        unsent = isinstance(failure, httpx.ConnectError)
-        assert kinds.count(bulk.Unknown) == (0 if unsent else creates)
-        assert kinds.count(bulk.Done) == 400 - kinds.count(bulk.Unknown)
-
-    virtually(scenario)
+    creates = transport.in_vain.count("POST")
+    assert creates <= 14
+    assert transport.in_vain.count("GET") >= 5
+    assert "GET" not in transport.in_vain[:creates]
+    assert "POST" not in transport.in_vain[creates:]
+    kinds = [type(outcome) for outcome in outcomes]
+    unsent = isinstance(failure, httpx.ConnectError)
+    assert kinds.count(bulk.Unknown) == (0 if unsent else creates)
+    assert kinds.count(bulk.Done) == 400 - kinds.count(bulk.Unknown)
 
 
-def test_what_could_not_be_sent_in_an_outage_has_failed() -> None:
+@virtual_on_trio
+async def test_what_could_not_be_sent_in_an_outage_has_failed() -> None:
     """After *max_outage* seconds without an answer the rows that are left fail, and are not sent."""
+    transport = Outage(0, 10_000)
+    client = SunshineClient("app", auth=KEY, transport=transport, pace=Pace(max_outage=60))
 
-    async def scenario() -> None:
-        transport = Outage(0, 10_000)
-        client = SunshineClient("app", auth=KEY, transport=transport, pace=Pace(max_outage=60))
+    outcomes = await bulk.collect(client.users.create, [UNKEYED] * 60, concurrency=4)
 
-        outcomes = await bulk.collect(client.users.create, [UNKEYED] * 60, concurrency=4)
-
-        unknown = [one for one in outcomes if isinstance(one, bulk.Unknown)]
-        failed = [one.error for one in outcomes if isinstance(one, bulk.Failed)]
-        assert len(unknown) == transport.in_vain.count("POST") <= 14
-        assert len(failed) == 60 - len(unknown)
-        for error in failed:
-            assert isinstance(error, ConnectError)
-            assert error.attempts == 0
-            assert "a probe met 503: nothing was sent" in str(error)
-
-    virtually(scenario)
+    unknown = [one for one in outcomes if isinstance(one, bulk.Unknown)]
+    failed = [one.error for one in outcomes if isinstance(one, bulk.Failed)]
+    assert len(unknown) == transport.in_vain.count("POST") <= 14
+    assert len(failed) == 60 - len(unknown)
+    for error in failed:
+        assert isinstance(error, ConnectError)
+        assert error.attempts == 0
+        assert "a probe met 503: nothing was sent" in str(error)
 
 
+@virtual_on_trio
 @pytest.mark.slow
 @pytest.mark.parametrize(("ends", "max_outage"), [(200, 900), (10_000, 60)])
-def test_where_only_reads_are_answered_one_call_at_a_time_is_tried(
+async def test_where_only_reads_are_answered_one_call_at_a_time_is_tried(
     ends: float, max_outage: float
 ) -> None:
     """A read that is answered lets one call go; while that fails, ever fewer are tried."""
     number, begins = sized((2_000, 0.5), (600, 0.1))
 
-    async def scenario() -> None:
-        transport = Outage(begins, ends, reads=False)
-        pace = Pace(max_outage=max_outage)
-        client = SunshineClient("app", auth=KEY, transport=transport, pace=pace)
+    transport = Outage(begins, ends, reads=False)
+    pace = Pace(max_outage=max_outage)
+    client = SunshineClient("app", auth=KEY, transport=transport, pace=pace)
 
-        outcomes = await bulk.collect(client.users.create, [UNKEYED] * number, concurrency=32)
+    outcomes = await bulk.collect(client.users.create, [UNKEYED] * number, concurrency=32)
 
-        kinds = [type(outcome) for outcome in outcomes]
-        assert kinds.count(bulk.Unknown) == len(transport.in_vain) <= 32 + 10 + 14
-        others = bulk.Done if ends < max_outage else bulk.Failed
-        assert kinds.count(others) >= number // 2
-        assert (bulk.Failed in kinds) == (others is bulk.Failed)
-
-    virtually(scenario)
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds.count(bulk.Unknown) == len(transport.in_vain) <= 32 + 10 + 14
+    others = bulk.Done if ends < max_outage else bulk.Failed
+    assert kinds.count(others) >= number // 2
+    assert (bulk.Failed in kinds) == (others is bulk.Failed)
 
 
 class Wired:
@@ -343,39 +336,33 @@ class TestPermanent:
         assert report.requests < 10
         assert not report.unknown
 
-    def test_a_probe_that_meets_one_ends_the_call(self) -> None:
+    @virtual_on_trio
+    async def test_a_probe_that_meets_one_ends_the_call(self) -> None:
         """A batch that is held isn't held any longer for what no wait can mend."""
+        busy = Response(503, {}, b"")
+        wire = Wired(*[busy] * 10, *[UNTRUSTED] * 10)
 
-        async def scenario() -> None:
-            busy = Response(503, {}, b"")
-            wire = Wired(*[busy] * 10, *[UNTRUSTED] * 10)
+        outcomes = await bulk.collect(on(wire).users.create, [UNKEYED] * 12, concurrency=1)
 
-            outcomes = await bulk.collect(on(wire).users.create, [UNKEYED] * 12, concurrency=1)
+        assert [type(one) for one in outcomes] == [bulk.Unknown] * 10 + [bulk.Failed] * 2
+        for one in outcomes[10:]:
+            assert "certificate verify failed" in str(one.error)
+        assert wire.sent[10:] == ["GET", "GET"]
 
-            assert [type(one) for one in outcomes] == [bulk.Unknown] * 10 + [bulk.Failed] * 2
-            for one in outcomes[10:]:
-                assert "certificate verify failed" in str(one.error)
-            assert wire.sent[10:] == ["GET", "GET"]
-
-        virtually(scenario)
-
-    def test_a_job_that_is_held_stops_for_one(self) -> None:
+    @virtual_on_trio
+    async def test_a_job_that_is_held_stops_for_one(self) -> None:
         """The look-up of a job that waits for the service ends the job."""
+        busy = Failure(Fault.LOST, "it broke")
+        made = Response(201, {}, b'{"user":{"id":"1"}}')
+        wire = Wired(made, *[busy] * 10, *[UNTRUSTED] * 10)
+        job = Job(on(wire), SUNSHINE, Mode.CREATE, concurrency=1)
 
-        async def scenario() -> None:
-            busy = Failure(Fault.LOST, "it broke")
-            made = Response(201, {}, b'{"user":{"id":"1"}}')
-            wire = Wired(made, *[busy] * 10, *[UNTRUSTED] * 10)
-            job = Job(on(wire), SUNSHINE, Mode.CREATE, concurrency=1)
+        report = await job.run([Row(line, {}) for line in range(1, 20)])
 
-            report = await job.run([Row(line, {}) for line in range(1, 20)])
-
-            assert report.ending is Ending.GAVE_UP
-            assert report.reason is not None
-            assert "certificate verify failed" in report.reason
-            assert wire.sent == ["POST"] * 11 + ["GET"]
-
-        virtually(scenario)
+        assert report.ending is Ending.GAVE_UP
+        assert report.reason is not None
+        assert "certificate verify failed" in report.reason
+        assert wire.sent == ["POST"] * 11 + ["GET"]
 
 
 SURPRISES = [
@@ -494,8 +481,8 @@ async def test_a_mocks_words_are_kept() -> None:
         await client.users.get("1")
 
 
-@BACKENDS
-def test_a_cancelled_read_has_not_acted(backend: str) -> None:
+@virtual_on_both
+async def test_a_cancelled_read_has_not_acted() -> None:
     """A read that is cancelled has no note, a create that is has one."""
 
     class Stalls(httpx.AsyncBaseTransport):
@@ -503,23 +490,20 @@ def test_a_cancelled_read_has_not_acted(backend: str) -> None:
             await anyio.sleep_forever()
             raise AssertionError
 
-    async def scenario() -> None:
-        client = SunshineClient("app", auth=KEY, transport=Stalls())
+    client = SunshineClient("app", auth=KEY, transport=Stalls())
 
-        async def notes_of(call: Awaitable[object]) -> list[str]:
-            notes: list[str] = []
-            with anyio.move_on_after(0.001):
-                try:
-                    await call
-                except anyio.get_cancelled_exc_class() as cancelled:
-                    notes = [*getattr(cancelled, "__notes__", ())]
-                    raise
-            return notes
+    async def notes_of(call: Awaitable[object]) -> list[str]:
+        notes: list[str] = []
+        with anyio.move_on_after(0.001):
+            try:
+                await call
+            except anyio.get_cancelled_exc_class() as cancelled:
+                notes = [*getattr(cancelled, "__notes__", ())]
+                raise
+        return notes
 
-        assert await notes_of(client.users.get("1")) == []
-        assert len(await notes_of(client.users.create(KEYED))) == 1
-
-    virtually(scenario, backend)
+    assert await notes_of(client.users.get("1")) == []
+    assert len(await notes_of(client.users.create(KEYED))) == 1
 
 
 @pytest.mark.usefixtures("instant_waits")
@@ -675,60 +659,51 @@ async def test_a_conflict_that_nothing_settles_is_in_doubt() -> None:
 class TestTokens:
     """Functions that bring tokens."""
 
-    @BACKENDS
+    @on_both
     @pytest.mark.parametrize(
         "limits", [{"timeout": 0.01}, {"retry": Retry(deadline=0.01)}], ids=["timeout", "deadline"]
     )
-    def test_a_function_that_hangs_ends_the_call(
-        self, backend: str, limits: dict[str, Any]
-    ) -> None:
+    async def test_a_function_that_hangs_ends_the_call(self, limits: dict[str, Any]) -> None:
         """The first token is waited for as long as an attempt may take; then nothing was sent."""
+        hang = True
 
-        async def scenario() -> None:
-            hang = True
-
-            async def bring() -> str:
-                if hang:
-                    await anyio.sleep_forever()
-                return "token"
-
-            pace = Pace()
-            auth = BearerAuth(bring)
-            client, transport = scripted((200, {"user": JANE}), auth=auth, pace=pace, **limits)
-            for _ in range(11):
-                with pytest.raises(ConnectError, match="token function of BearerAuth") as caught:
-                    await client.users.create(UNKEYED)
-                assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
-            assert not pace.held
-            assert transport.requests == []
-            hang = False
-            await client.with_options(timeout=30.0, retry=Retry()).users.get("1")
-
-        anyio.run(scenario, backend=backend)
-
-    @pytest.mark.parametrize("in_doubt", [False, True])
-    def test_a_renewal_that_hangs_ends_the_call(self, *, in_doubt: bool) -> None:
-        """A doubt of an earlier attempt stays."""
-
-        async def scenario() -> None:
-            tokens = iter(["token"])
-
-            async def bring() -> str:
-                for token in tokens:
-                    return token
+        async def bring() -> str:
+            if hang:
                 await anyio.sleep_forever()
-                raise AssertionError
+            return "token"
 
-            answers = [503, 401] if in_doubt else [401]
-            client, transport = scripted(*answers, auth=BearerAuth(bring), pace=Pace())
+        pace = Pace()
+        auth = BearerAuth(bring)
+        client, transport = scripted((200, {"user": JANE}), auth=auth, pace=pace, **limits)
+        for _ in range(11):
+            with pytest.raises(ConnectError, match="token function of BearerAuth") as caught:
+                await client.users.create(UNKEYED)
+            assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
+        assert not pace.held
+        assert transport.requests == []
+        hang = False
+        await client.with_options(timeout=30.0, retry=Retry()).users.get("1")
 
-            with pytest.raises(ConnectError, match="token function") as caught:
-                await client.users.create(KEYED)
+    @virtual_on_trio
+    @pytest.mark.parametrize("in_doubt", [False, True])
+    async def test_a_renewal_that_hangs_ends_the_call(self, *, in_doubt: bool) -> None:
+        """A doubt of an earlier attempt stays."""
+        tokens = iter(["token"])
 
-            assert caught.value.maybe_applied is in_doubt
-            assert len(transport.requests) == len(answers)
+        async def bring() -> str:
+            for token in tokens:
+                return token
+            await anyio.sleep_forever()
+            raise AssertionError
 
-        virtually(scenario)
+        answers = [503, 401] if in_doubt else [401]
+        client, transport = scripted(*answers, auth=BearerAuth(bring), pace=Pace())
+
+        with pytest.raises(ConnectError, match="token function") as caught:
+            await client.users.create(KEYED)
+
+        assert caught.value.maybe_applied is in_doubt
+        assert len(transport.requests) == len(answers)
 
     @pytest.mark.usefixtures("instant_waits")
     @pytest.mark.parametrize("error", [LookupError("no vault"), ValueError(), SunshineError("x")])
@@ -754,8 +729,9 @@ class TestTokens:
         assert doubted.value.maybe_applied
         assert error in (doubted.value, doubted.value.__cause__)
 
+    @virtual_on_trio
     @pytest.mark.parametrize("answers", [[], [401]], ids=["the first token", "a renewal"])
-    def test_a_token_that_comes_too_late_sends_nothing(self, answers: list[int]) -> None:
+    async def test_a_token_that_comes_too_late_sends_nothing(self, answers: list[int]) -> None:
         """A function that can't be cancelled may take longer than an attempt."""
 
         async def bring() -> str:
@@ -764,16 +740,14 @@ class TestTokens:
                     await sleep(40)
             return "token"
 
-        async def scenario() -> None:
-            with pytest.raises(ConnectError, match="returned no token in 30 s"):
-                await client.users.create(UNKEYED)
-            assert len(transport.requests) == len(answers)
-
         auth = BearerAuth(bring)
         client, transport = scripted(*answers, (200, {"user": JANE}), auth=auth, pace=Pace())
-        virtually(scenario)
+        with pytest.raises(ConnectError, match="returned no token in 30 s"):
+            await client.users.create(UNKEYED)
+        assert len(transport.requests) == len(answers)
 
-    def test_what_is_left_of_an_attempt_is_for_the_wire(self) -> None:
+    @virtual_on_trio
+    async def test_what_is_left_of_an_attempt_is_for_the_wire(self) -> None:
         """The token function takes of the time of an attempt."""
 
         class Slow(httpx.AsyncBaseTransport):
@@ -785,16 +759,13 @@ class TestTokens:
             await sleep(20)
             return "token"
 
-        async def scenario() -> None:
-            retry = Retry(max_attempts=1)
-            auth = BearerAuth(bring)
-            client = SunshineClient("app", auth=auth, transport=Slow(), retry=retry, timeout=30)
-            began = anyio.current_time()
-            with pytest.raises(RequestTimeoutError):
-                await client.users.get("1")
-            assert anyio.current_time() - began == pytest.approx(30)
-
-        virtually(scenario)
+        retry = Retry(max_attempts=1)
+        auth = BearerAuth(bring)
+        client = SunshineClient("app", auth=auth, transport=Slow(), retry=retry, timeout=30)
+        began = anyio.current_time()
+        with pytest.raises(RequestTimeoutError):
+            await client.users.get("1")
+        assert anyio.current_time() - began == pytest.approx(30)
 
 
 class TestClocks:

@@ -8,10 +8,11 @@ from typing import Any, Final, TypeAlias
 import anyio
 import pytest
 from attrs import define, evolve, field
+from support.backends import virtual_on_both
 from support.clients import dixa, scripted, smooch, sunshine
 from support.journals import effects
 from support.servers import answer, serving, silent
-from support.virtual import settled, sleep, until, virtually
+from support.virtual import settled, sleep, until, virtual, virtually
 from support.wires import AMPLE, ENDLESS, call, hand, no_mocks, pool_of, wired
 
 from sunshine_async import ConnectError, bulk
@@ -220,26 +221,25 @@ def test_a_request_that_leaves_as_the_lease_ends(backend: str) -> None:
     assert reply.fault is Fault.LOST
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancellation_at_the_end_of_the_lease(backend: str) -> None:
+@virtual_on_both
+async def test_a_cancellation_at_the_end_of_the_lease() -> None:
     """A cancellation by the caller, at the moment at which the lease ends, is the caller's."""
 
     async def step(_: Timeout, __: SendProgress) -> Failure:
         await sleep(9.0)
         raise AssertionError
 
-    async def scenario() -> bool:
-        with anyio.move_on_after(1.0) as scope:
-            await send_by(wire, ScriptedLease([], 1.0))
-        return scope.cancelled_caught
-
     wire = SteppedWire(step)
-    assert virtually(scenario, backend)
+    with anyio.move_on_after(1.0) as scope:
+        await send_by(wire, ScriptedLease([], 1.0))
+    assert scope.cancelled_caught
+
     assert wire.rounds == 1
 
 
+@virtual
 @pytest.mark.parametrize(("total", "rounds"), [(20.0, 7), (6.0, 2), (2.0, 1)])
-def test_a_connection_that_is_never_made(total: float, rounds: int) -> None:
+async def test_a_connection_that_is_never_made(total: float, rounds: int) -> None:
     """Over all leases together, a wait for a connection ends at the total time limit."""
 
     async def step(timeout: Timeout, _: SendProgress) -> Failure:
@@ -247,42 +247,36 @@ def test_a_connection_that_is_never_made(total: float, rounds: int) -> None:
         await sleep(min(timeout.total or 0.0, timeout.connect or 0.0))
         return Failure(Fault.UNSENT, "no connection")
 
-    async def scenario() -> float:
-        reply = await send_by(wire, ScriptedLease([], 3.0), evolve(AMPLE, total=total, connect=5))
-        assert isinstance(reply, Failure)
-        assert reply.fault is Fault.UNSENT
-        return anyio.current_time()
-
     wire = SteppedWire(step)
-    assert virtually(scenario, "asyncio") == pytest.approx(total)
+    reply = await send_by(wire, ScriptedLease([], 3.0), evolve(AMPLE, total=total, connect=5))
+    assert isinstance(reply, Failure)
+    assert reply.fault is Fault.UNSENT
+    assert anyio.current_time() == pytest.approx(total)
+
     assert wire.rounds == rounds
 
 
+@virtual
 @pytest.mark.parametrize("total", [20.0, 0.25])
-def test_a_lease_that_nobody_renews(total: float) -> None:
+async def test_a_lease_that_nobody_renews(total: float) -> None:
     """A wait for a renewal ends at the total time limit, and is no fault of the service."""
-
-    async def scenario() -> float:
-        reply = await send_by(wire, ScriptedLease([], -1.0), evolve(AMPLE, total=total))
-        assert isinstance(reply, Failure)
-        assert reply.fault is Fault.PERMANENT
-        return anyio.current_time()
-
     wire = SteppedWire(answered)
-    assert virtually(scenario, "asyncio") == pytest.approx(total, abs=0.11)
+    reply = await send_by(wire, ScriptedLease([], -1.0), evolve(AMPLE, total=total))
+    assert isinstance(reply, Failure)
+    assert reply.fault is Fault.PERMANENT
+    assert anyio.current_time() == pytest.approx(total, abs=0.11)
+
     assert wire.rounds == 0
 
 
-def test_a_patient_fence() -> None:
+@virtual
+async def test_a_patient_fence() -> None:
     """For a job a wait for a renewal doesn't count towards the time limit."""
-
-    async def scenario() -> float:
-        reply = await send_by(wire, lease, evolve(AMPLE, total=1.0), patient=True)
-        assert isinstance(reply, Response)
-        return anyio.current_time()
-
     wire, lease = SteppedWire(answered), ScriptedLease([-1.0] * 101)
-    assert virtually(scenario, "asyncio") == pytest.approx(10.0)
+    reply = await send_by(wire, lease, evolve(AMPLE, total=1.0), patient=True)
+    assert isinstance(reply, Response)
+    assert anyio.current_time() == pytest.approx(10.0)
+
     assert wire.rounds == 1
 
 

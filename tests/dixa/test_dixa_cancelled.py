@@ -6,7 +6,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from support.virtual import until, virtually
+from support.backends import virtual_on_both
+from support.virtual import until
 
 from sunshine_async import ApiToken, DixaClient, Pace, Retry
 from sunshine_async.dixa import CreateEndUserInput
@@ -46,7 +47,7 @@ async def notes(emulator: Emulator, requests: int, way: str, items: Sequence[Any
     return found
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@virtual_on_both
 @pytest.mark.parametrize(
     ("way", "mishaps", "requests", "said"),
     [
@@ -56,29 +57,25 @@ async def notes(emulator: Emulator, requests: int, way: str, items: Sequence[Any
         ("upserting", [Mishap(status=400, operation=BULK)], 1, False),
     ],
 )
-def test_what_had_left_is_said(
-    backend: str, way: str, mishaps: list[Mishap], requests: int, *, said: bool
+async def test_what_had_left_is_said(
+    way: str, mishaps: list[Mishap], requests: int, *, said: bool
 ) -> None:
     """A cancellation says that a request had left where one of the batch may have been applied."""
     emulator = Emulator()
     emulator.faults = [*mishaps]
 
-    async def scenario() -> list[str]:
-        return await notes(emulator, requests, way, BODIES)
+    found = await notes(emulator, requests, way, BODIES)
 
-    found = virtually(scenario, backend)
     assert bool(found) is said
     assert all("an earlier request of the batch had left" in note for note in found)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_an_upsert_that_had_created(backend: str) -> None:
+@virtual_on_both
+async def test_an_upsert_that_had_created() -> None:
     """An upsert that is cancelled while it asks who has what is taken says what had left."""
     emulator = Emulator()
     emulator.add("dixa", {"email": "b@x.org"})
 
-    async def scenario() -> list[str]:
-        return await notes(emulator, 1, "upserting", BODIES)
+    assert await notes(emulator, 1, "upserting", BODIES)
 
-    assert virtually(scenario, backend)
     assert len(emulator.users("dixa")) == 2

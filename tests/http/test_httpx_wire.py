@@ -9,8 +9,9 @@ import anyio
 import httpx
 import pytest
 import respx
+from support.backends import on_both, virtual_on_both
 from support.servers import always, serving, silent
-from support.virtual import sleep, until, virtually
+from support.virtual import sleep, until, virtual_on_trio
 from support.wires import body_of, call, wired_by_httpx
 
 from sunshine_async import (
@@ -36,7 +37,6 @@ from sunshine_async.sunshine import UserCreateBody
 from sunshine_async.testing import ScriptedTransport
 
 AUTH = BasicAuth("key-id", "secret")
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 JANE = b'{"user": {"id": "1"}}'
 
 
@@ -167,57 +167,47 @@ async def test_an_end_that_only_httpcore_has_seen() -> None:
         await client.users.get("1")
 
 
-@BACKENDS
-def test_a_refused_connection_says_where(backend: str) -> None:
+@on_both
+async def test_a_refused_connection_says_where() -> None:
     """When nothing listens, the error names the host, and nothing was sent."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = port_of(listener)
+    client = SunshineClient(
+        "app",
+        auth=BasicAuth("key-id", "secret"),
+        base_url=f"http://127.0.0.1:{port}",
+        retry=Retry(max_attempts=1),
+    )
+    async with client:
+        with pytest.raises(ConnectError, match=f"connecting to 127.0.0.1:{port} failed") as caught:
+            await client.users.get("1")
+    assert not caught.value.maybe_applied
 
-    async def scenario() -> None:
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            port = port_of(listener)
+
+@on_both
+async def test_a_connection_that_breaks_after_the_request_is_a_lost_answer() -> None:
+    """Over a real socket, a request that was read and not answered is in doubt."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = port_of(listener)
+        heard: list[bytes] = []
+
+        async def hang_up(stream: anyio.abc.SocketStream) -> None:
+            async with stream:
+                heard.append(await stream.receive())
+
         client = SunshineClient(
             "app",
             auth=BasicAuth("key-id", "secret"),
             base_url=f"http://127.0.0.1:{port}",
             retry=Retry(max_attempts=1),
         )
-        async with client:
-            with pytest.raises(
-                ConnectError, match=f"connecting to 127.0.0.1:{port} failed"
-            ) as caught:
-                await client.users.get("1")
-        assert not caught.value.maybe_applied
-
-    anyio.run(scenario, backend=backend)
-
-
-@BACKENDS
-def test_a_connection_that_breaks_after_the_request_is_a_lost_answer(backend: str) -> None:
-    """Over a real socket, a request that was read and not answered is in doubt."""
-
-    async def scenario() -> None:
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            port = port_of(listener)
-            heard: list[bytes] = []
-
-            async def hang_up(stream: anyio.abc.SocketStream) -> None:
-                async with stream:
-                    heard.append(await stream.receive())
-
-            client = SunshineClient(
-                "app",
-                auth=BasicAuth("key-id", "secret"),
-                base_url=f"http://127.0.0.1:{port}",
-                retry=Retry(max_attempts=1),
-            )
-            async with anyio.create_task_group() as tasks, client:
-                tasks.start_soon(listener.serve, hang_up)
-                with pytest.raises(ConnectionLostError, match="may have acted") as caught:
-                    await client.users.delete("1")
-                tasks.cancel_scope.cancel()
-            assert caught.value.maybe_applied
-            assert heard[0].startswith(b"DELETE /v2/apps/app/users/1 HTTP/1.1\r\n")
-
-    anyio.run(scenario, backend=backend)
+        async with anyio.create_task_group() as tasks, client:
+            tasks.start_soon(listener.serve, hang_up)
+            with pytest.raises(ConnectionLostError, match="may have acted") as caught:
+                await client.users.delete("1")
+            tasks.cancel_scope.cancel()
+        assert caught.value.maybe_applied
+        assert heard[0].startswith(b"DELETE /v2/apps/app/users/1 HTTP/1.1\r\n")
 
 
 async def test_connections_of_a_parent_are_not_used() -> None:
@@ -241,36 +231,28 @@ async def test_connections_of_another_loop_stay_open() -> None:
         assert await body_of(wire) == b"0"  # the number of the connection
 
 
-@BACKENDS
-def test_a_connection_at_the_end_of_its_time_sends_nothing(backend: str) -> None:
+@on_both
+async def test_a_connection_at_the_end_of_its_time_sends_nothing() -> None:
     """A request whose connect timeout has just expired isn't started on the new connection."""
-
-    async def scenario() -> None:
-        trace = _HttpcoreTrace(SendProgress(), connect_timeout=0.0)
-        with trace.connect_scope:
-            await trace("connection.connect_tcp.started", {})
-            trace.connect_scope.cancel()
-            await trace("http11.send_request_headers.started", {})
-        assert trace.connect_scope.cancelled_caught
-        assert not trace.progress.started
-
-    anyio.run(scenario, backend=backend)
+    trace = _HttpcoreTrace(SendProgress(), connect_timeout=0.0)
+    with trace.connect_scope:
+        await trace("connection.connect_tcp.started", {})
+        trace.connect_scope.cancel()
+        await trace("http11.send_request_headers.started", {})
+    assert trace.connect_scope.cancelled_caught
+    assert not trace.progress.started
 
 
-@BACKENDS
-def test_a_cancelled_call_sends_nothing(backend: str) -> None:
+@on_both
+async def test_a_cancelled_call_sends_nothing() -> None:
     """A request whose caller was cancelled as the connection was made isn't started."""
-
-    async def scenario() -> None:
-        trace = _HttpcoreTrace(SendProgress(), connect_timeout=None)
-        with anyio.CancelScope() as callers, trace.connect_scope:
-            await trace("connection.connect_tcp.started", {})
-            callers.cancel()
-            await trace("http11.send_request_headers.started", {})
-        assert callers.cancelled_caught
-        assert not trace.progress.started
-
-    anyio.run(scenario, backend=backend)
+    trace = _HttpcoreTrace(SendProgress(), connect_timeout=None)
+    with anyio.CancelScope() as callers, trace.connect_scope:
+        await trace("connection.connect_tcp.started", {})
+        callers.cancel()
+        await trace("http11.send_request_headers.started", {})
+    assert callers.cancelled_caught
+    assert not trace.progress.started
 
 
 class Forbidden(SendProgress):
@@ -281,19 +263,15 @@ class Forbidden(SendProgress):
         return False
 
 
-@BACKENDS
-def test_a_request_that_may_not_start(backend: str) -> None:
+@virtual_on_both
+async def test_a_request_that_may_not_start() -> None:
     """A request that may not start any more waits for the cancellation."""
-
-    async def scenario() -> None:
-        trace = _HttpcoreTrace(Forbidden(), connect_timeout=None)
-        with anyio.move_on_after(5.0) as scope:
-            await trace("connection.connect_tcp.started", {})
-            await trace("http11.send_request_headers.started", {})
-        assert scope.cancelled_caught
-        assert not trace.progress.started
-
-    virtually(scenario, backend)
+    trace = _HttpcoreTrace(Forbidden(), connect_timeout=None)
+    with anyio.move_on_after(5.0) as scope:
+        await trace("connection.connect_tcp.started", {})
+        await trace("http11.send_request_headers.started", {})
+    assert scope.cancelled_caught
+    assert not trace.progress.started
 
 
 async def test_no_connection_comes_free() -> None:
@@ -378,7 +356,8 @@ class OneByOne(httpx.AsyncBaseTransport):
 class TestTransportsOfOurOwn:
     """Many calls at once by transports with one connection each."""
 
-    def test_one_transport_for_each_call_at_a_time(self) -> None:
+    @virtual_on_trio
+    async def test_one_transport_for_each_call_at_a_time(self) -> None:
         """Calls at once have a transport each; the last used is used again, the idle are closed."""
         made: list[OneByOne] = []
 
@@ -386,23 +365,21 @@ class TestTransportsOfOurOwn:
             made.append(OneByOne())
             return made[-1]
 
-        async def scenario() -> None:
-            wire = HttpxWire("http://localhost", make, max_response_bytes=9, keepalive_expiry=15.0)
-            for many in (3, 3, 1, 1):
-                async with anyio.create_task_group() as tasks:
-                    for _ in range(many):
-                        tasks.start_soon(call, wire)
-            made.sort(key=lambda one: one.calls)
-            assert [one.calls for one in made] == [2, 2, 4]
-            await sleep(14)
-            await call(wire)
-            assert [one.closed for one in made] == [True, True, False]
-            await wire.aclose()
-            assert all(one.closed for one in made)
+        wire = HttpxWire("http://localhost", make, max_response_bytes=9, keepalive_expiry=15.0)
+        for many in (3, 3, 1, 1):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(many):
+                    tasks.start_soon(call, wire)
+        made.sort(key=lambda one: one.calls)
+        assert [one.calls for one in made] == [2, 2, 4]
+        await sleep(14)
+        await call(wire)
+        assert [one.closed for one in made] == [True, True, False]
+        await wire.aclose()
+        assert all(one.closed for one in made)
 
-        virtually(scenario)
-
-    def test_transport_after_a_failure(self) -> None:
+    @virtual_on_trio
+    async def test_transport_after_a_failure(self) -> None:
         """After a failure or a cancellation a transport is closed, and not used again."""
         made: list[OneByOne] = []
 
@@ -410,27 +387,22 @@ class TestTransportsOfOurOwn:
             made.append(OneByOne())
             return made[-1]
 
-        async def scenario() -> None:
-            wire = HttpxWire("http://localhost", make, max_response_bytes=9, keepalive_expiry=15.0)
-            assert isinstance(await call(wire, target="/fails"), Failure)
-            with anyio.move_on_after(0.5):
-                await call(wire)
-            assert isinstance(await call(wire), Response)
-            assert [one.closed for one in made] == [True, True, False]
+        wire = HttpxWire("http://localhost", make, max_response_bytes=9, keepalive_expiry=15.0)
+        assert isinstance(await call(wire, target="/fails"), Failure)
+        with anyio.move_on_after(0.5):
+            await call(wire)
+        assert isinstance(await call(wire), Response)
+        assert [one.closed for one in made] == [True, True, False]
 
-        virtually(scenario)
-
-    def test_transport_of_the_user(self) -> None:
+    @virtual_on_trio
+    async def test_transport_of_the_user(self) -> None:
         """A given transport is used for all calls, and closed once, with the wire."""
         given = httpx.MockTransport(lambda _: httpx.Response(200))
 
-        async def scenario() -> None:
-            wire = HttpxWire("http://localhost", lambda: given, max_response_bytes=9)
-            async with anyio.create_task_group() as tasks:
-                for _ in range(3):
-                    tasks.start_soon(call, wire)
-            await sleep(1000)
-            assert isinstance(await call(wire), Response)
-            await wire.aclose()
-
-        virtually(scenario)
+        wire = HttpxWire("http://localhost", lambda: given, max_response_bytes=9)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(call, wire)
+        await sleep(1000)
+        assert isinstance(await call(wire), Response)
+        await wire.aclose()

@@ -15,6 +15,7 @@ import anyio.abc
 import httpx
 import pytest
 import trustme
+from support.backends import on_backend, on_both
 from support.certificates import certified, tls
 from support.patience import PATIENCE
 from support.proxying import (
@@ -45,7 +46,6 @@ from sunshine_async import (
 from sunshine_async._http.proxy import find_proxy
 from sunshine_async.sunshine import UserCreateBody
 
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 WIRES: Final = {"own": "asyncio", "httpx": "asyncio", "httpx on trio": "trio"}
 """The wires to a proxy, and the backend of each."""
 AUTH: Final = BasicAuth("key-id", "secret")
@@ -145,79 +145,64 @@ def backend(wire: str, monkeypatch: pytest.MonkeyPatch) -> str:
 class TestBeforeTheRequest:
     """Whatever keeps a request from being sent through a proxy."""
 
+    @on_backend
     @pytest.mark.slow
     @pytest.mark.parametrize("name", PROXIES)
-    def test_proxy_that_does_not_connect(self, name: str, backend: str) -> None:
+    async def test_proxy_that_does_not_connect(self, name: str) -> None:
         """A create through a proxy that refuses, breaks off or is silent was not sent."""
         make, says, fault = PROXIES[name]
         connect = 0.5 if name in ("unanswered", "no TLS in the tunnel") else PATIENCE
 
-        async def scenario() -> None:
-            heard: list[bytes] = []
-            async with listening(make(heard)) as port:
-                error = await refused(1, proxy=url_of(port), connect=connect)
-            assert error.fault is fault
-            assert says in str(error)
-            assert f"127.0.0.1:1 through the proxy http://127.0.0.1:{port} failed" in str(error)
-            assert all(head.startswith((b"CONNECT ", b"\x16")) for head in heard)
+        heard: list[bytes] = []
+        async with listening(make(heard)) as port:
+            error = await refused(1, proxy=url_of(port), connect=connect)
+        assert error.fault is fault
+        assert says in str(error)
+        assert f"127.0.0.1:1 through the proxy http://127.0.0.1:{port} failed" in str(error)
+        assert all(head.startswith((b"CONNECT ", b"\x16")) for head in heard)
 
-        anyio.run(scenario, backend=backend)
-
-    def test_dead_target(self, backend: str) -> None:
+    @on_backend
+    async def test_dead_target(self) -> None:
         """A proxy that can't reach the service says so, and the error too."""
+        heard: list[bytes] = []
+        async with listening(tunnel(heard)) as port:
+            error = await refused(unused_port(), proxy=url_of(port))
+        assert "the proxy answered 502 Bad Gateway" in str(error)
+        assert b"\r\nProxy-Authorization: Basic dXNlcjpnZWhlaW0j\r\n" in heard[0]
 
-        async def scenario() -> None:
-            heard: list[bytes] = []
-            async with listening(tunnel(heard)) as port:
-                error = await refused(unused_port(), proxy=url_of(port))
-            assert "the proxy answered 502 Bad Gateway" in str(error)
-            assert b"\r\nProxy-Authorization: Basic dXNlcjpnZWhlaW0j\r\n" in heard[0]
-
-        anyio.run(scenario, backend=backend)
-
+    @on_backend
     @pytest.mark.parametrize("proxy", ["unused", "http://user:geheim@nowhere.invalid:3128"])
-    def test_dead_proxy(self, proxy: str, backend: str) -> None:
+    async def test_dead_proxy(self, proxy: str) -> None:
         """A proxy that is down or misnamed is named, without its password."""
+        url = url_of(unused_port()) if proxy == "unused" else proxy
+        error = await refused(1, proxy=url)
+        says = {"unused": "connection refused"}.get(proxy, "its name can't be looked up")
+        name = url.partition("@")[2]
+        assert f"connecting to the proxy http://{name} failed: {says}" in str(error)
 
-        async def scenario() -> None:
-            url = url_of(unused_port()) if proxy == "unused" else proxy
-            error = await refused(1, proxy=url)
-            says = {"unused": "connection refused"}.get(proxy, "its name can't be looked up")
-            name = url.partition("@")[2]
-            assert f"connecting to the proxy http://{name} failed: {says}" in str(error)
-
-        anyio.run(scenario, backend=backend)
-
-    def test_dead_proxy_of_the_environment(
-        self, backend: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @on_backend
+    async def test_dead_proxy_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A misnamed proxy from the environment is named, without its password."""
         monkeypatch.setenv("HTTPS_PROXY", "http://user:geheim@nowhere.invalid:3128")
 
-        async def scenario() -> None:
-            client = SunshineClient("app", auth=AUTH, retry=Retry(max_attempts=1))
-            async with client:
-                with pytest.raises(ConnectError) as caught:
-                    await client.users.create(UserCreateBody())
-            assert "connecting to the proxy http://nowhere.invalid:3128 failed" in str(caught.value)
-            assert "(the proxy is named by HTTPS_PROXY)" in str(caught.value)
-            assert "geheim" not in str(caught.value)
-            assert not caught.value.maybe_applied
+        client = SunshineClient("app", auth=AUTH, retry=Retry(max_attempts=1))
+        async with client:
+            with pytest.raises(ConnectError) as caught:
+                await client.users.create(UserCreateBody())
+        assert "connecting to the proxy http://nowhere.invalid:3128 failed" in str(caught.value)
+        assert "(the proxy is named by HTTPS_PROXY)" in str(caught.value)
+        assert "geheim" not in str(caught.value)
+        assert not caught.value.maybe_applied
 
-        anyio.run(scenario, backend=backend)
-
-    def test_secure_proxy_that_is_not_trusted(self, backend: str) -> None:
+    @on_backend
+    async def test_secure_proxy_that_is_not_trusted(self) -> None:
         """A proxy whose own certificate isn't trusted is named, and nothing was sent."""
-
-        async def scenario() -> None:
-            async with listening(silent, certified(trustme.CA(), "127.0.0.1")) as port:
-                error = await refused(1, proxy=f"https://user:geheim@127.0.0.1:{port}")
-            assert error.fault is Fault.PERMANENT
-            assert f"connecting to the proxy https://127.0.0.1:{port} failed" in str(error)
-            assert "(the proxy is named by proxy=)" in str(error)
-            assert "certificate verify failed" in str(error)
-
-        anyio.run(scenario, backend=backend)
+        async with listening(silent, certified(trustme.CA(), "127.0.0.1")) as port:
+            error = await refused(1, proxy=f"https://user:geheim@127.0.0.1:{port}")
+        assert error.fault is Fault.PERMANENT
+        assert f"connecting to the proxy https://127.0.0.1:{port} failed" in str(error)
+        assert "(the proxy is named by proxy=)" in str(error)
+        assert "certificate verify failed" in str(error)
 
 
 WAYS: Final = {
@@ -345,33 +330,30 @@ def test_calls_by_a_kept_connection(way: str, monkeypatch: pytest.MonkeyPatch) -
     anyio.run(scenario, backend=WAYS[way])
 
 
+@on_backend
 @pytest.mark.parametrize("wire", WIRES)
-def test_proxy_without_a_password(backend: str) -> None:
+async def test_proxy_without_a_password() -> None:
     """A proxy that asks for no password gets none, and may send early hints."""
+    tunnels: list[bytes] = []
 
-    async def scenario() -> None:
-        tunnels: list[bytes] = []
+    async def hinting(link: anyio.abc.ByteStream) -> None:
+        await link.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+        await tunnel(tunnels)(link)
 
-        async def hinting(link: anyio.abc.ByteStream) -> None:
-            await link.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
-            await tunnel(tunnels)(link)
-
-        async with (
-            listening(saying(JANE, heard=[]), tls().server) as port,
-            listening(hinting) as proxy_port,
-            SunshineClient(
-                "app",
-                auth=AUTH,
-                base_url=f"https://127.0.0.1:{port}",
-                proxy=f"http://127.0.0.1:{proxy_port}",
-                ssl_context=tls().client,
-            ) as client,
-        ):
-            assert (await client.users.create(UserCreateBody())).id == "1"
-        assert tunnels[0].startswith(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n" % port)
-        assert b"Proxy-Authorization" not in tunnels[0]
-
-    anyio.run(scenario, backend=backend)
+    async with (
+        listening(saying(JANE, heard=[]), tls().server) as port,
+        listening(hinting) as proxy_port,
+        SunshineClient(
+            "app",
+            auth=AUTH,
+            base_url=f"https://127.0.0.1:{port}",
+            proxy=f"http://127.0.0.1:{proxy_port}",
+            ssl_context=tls().client,
+        ) as client,
+    ):
+        assert (await client.users.create(UserCreateBody())).id == "1"
+    assert tunnels[0].startswith(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n" % port)
+    assert b"Proxy-Authorization" not in tunnels[0]
 
 
 async def test_churn_through_a_proxy_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,63 +402,55 @@ async def test_churn_through_a_proxy_leaves_nothing(monkeypatch: pytest.MonkeyPa
     assert len(tunnels) >= 8
 
 
-@BACKENDS
-def test_proxy_that_forwards(backend: str) -> None:
+@on_both
+async def test_proxy_that_forwards() -> None:
     """A proxy that forwards a request itself is heard; its 407 is no answer of the service."""
-
-    async def scenario() -> None:
-        heard: list[bytes] = []
-        no = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"
-        for answers in ([JANE, no], [no]):  # on a connection that was used, and on a new one
-            async with listening(saying(*answers, heard=heard)) as port:
-                client = SunshineClient(
-                    "app", auth=AUTH, base_url="http://127.0.0.1:1", proxy=url_of(port)
-                )
-                async with client:
-                    for _ in answers[1:]:
-                        assert (await client.users.create(UserCreateBody())).id == "1"
-                    with pytest.raises(ConnectError, match="407: give the proxy's URL") as caught:
-                        await client.users.create(UserCreateBody())
-            assert caught.value.fault is Fault.PERMANENT
-            assert not caught.value.maybe_applied
-        assert heard[0].startswith(b"POST http://127.0.0.1:1/v2/apps/app/users HTTP/1.1\r\n")
-
-    anyio.run(scenario, backend=backend)
-
-
-@BACKENDS
-def test_no_socket_is_left_where_tls_never_ends(backend: str) -> None:
-    """The connection to a proxy that never answers TLS is closed once its time is over."""
-
-    async def scenario() -> None:
-        closed = anyio.Event()
-
-        async def quiet(stream: anyio.abc.SocketStream) -> None:
-            async with stream:
-                async for _ in stream:
-                    pass
-            closed.set()
-
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
-        async with listener, anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, quiet)
-            async with SunshineClient(
-                "app",
-                auth=AUTH,
-                base_url="https://127.0.0.1:1",
-                proxy=f"https://127.0.0.1:{port}",
-                timeout=0.2,
-                retry=Retry(max_attempts=1),
-            ) as client:
-                with pytest.raises(ConnectError, match="took too long"):
+    heard: list[bytes] = []
+    no = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"
+    for answers in ([JANE, no], [no]):  # on a connection that was used, and on a new one
+        async with listening(saying(*answers, heard=heard)) as port:
+            client = SunshineClient(
+                "app", auth=AUTH, base_url="http://127.0.0.1:1", proxy=url_of(port)
+            )
+            async with client:
+                for _ in answers[1:]:
+                    assert (await client.users.create(UserCreateBody())).id == "1"
+                with pytest.raises(ConnectError, match="407: give the proxy's URL") as caught:
                     await client.users.create(UserCreateBody())
-                gc.collect()  # which complains of a socket that is still open
-                with anyio.fail_after(PATIENCE):
-                    await closed.wait()
-            tasks.cancel_scope.cancel()
+        assert caught.value.fault is Fault.PERMANENT
+        assert not caught.value.maybe_applied
+    assert heard[0].startswith(b"POST http://127.0.0.1:1/v2/apps/app/users HTTP/1.1\r\n")
 
-    anyio.run(scenario, backend=backend)
+
+@on_both
+async def test_no_socket_is_left_where_tls_never_ends() -> None:
+    """The connection to a proxy that never answers TLS is closed once its time is over."""
+    closed = anyio.Event()
+
+    async def quiet(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            async for _ in stream:
+                pass
+        closed.set()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, quiet)
+        async with SunshineClient(
+            "app",
+            auth=AUTH,
+            base_url="https://127.0.0.1:1",
+            proxy=f"https://127.0.0.1:{port}",
+            timeout=0.2,
+            retry=Retry(max_attempts=1),
+        ) as client:
+            with pytest.raises(ConnectError, match="took too long"):
+                await client.users.create(UserCreateBody())
+            gc.collect()  # which complains of a socket that is still open
+            with anyio.fail_after(PATIENCE):
+                await closed.wait()
+        tasks.cancel_scope.cancel()
 
 
 class TestConstruction:

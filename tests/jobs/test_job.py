@@ -16,8 +16,9 @@ import pytest
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from support.backends import on_both, virtual_on_both
 from support.size import sized
-from support.virtual import sleep, until, virtual, virtually
+from support.virtual import sleep, until, virtual, virtual_on_trio
 
 from sunshine_async import (
     ApiToken,
@@ -320,7 +321,8 @@ async def test_an_outage_is_waited_for() -> None:
     assert report.held > 0
 
 
-def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
+@virtual_on_trio
+async def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
     """In an outage rows wait that would be unknown if they were sent: the job asks otherwise."""
     asked: list[str] = []
 
@@ -333,17 +335,14 @@ def test_rows_that_cannot_be_sent_twice_are_no_probes() -> None:
         found = httpx.Response(404, json={})
         return found if request.method == "GET" else httpx.Response(201, json={"user": {"id": "1"}})
 
-    async def scenario() -> None:
-        transport = httpx.MockTransport(answer)
-        async with client_on(transport, pace=Pace(rate=20)) as client:
-            rows = [Row(n, {"profile": {"givenName": "Jane"}}) for n in range(1, 201)]
-            batch = client.with_options(lane=Lane.BATCH)
-            report = await Job(batch, SUNSHINE, Mode.CREATE, concurrency=32).run(rows)
-        assert (report.failed, report.done + report.unknown) == (0, 200)
-        assert report.unknown == asked.count("POST") <= 13
-        assert "POST" not in asked[20:]
-
-    virtually(scenario)
+    transport = httpx.MockTransport(answer)
+    async with client_on(transport, pace=Pace(rate=20)) as client:
+        rows = [Row(n, {"profile": {"givenName": "Jane"}}) for n in range(1, 201)]
+        batch = client.with_options(lane=Lane.BATCH)
+        report = await Job(batch, SUNSHINE, Mode.CREATE, concurrency=32).run(rows)
+    assert (report.failed, report.done + report.unknown) == (0, 200)
+    assert report.unknown == asked.count("POST") <= 13
+    assert "POST" not in asked[20:]
 
 
 async def test_answers_between_are_no_outage() -> None:
@@ -360,48 +359,42 @@ async def test_answers_between_are_no_outage() -> None:
     assert report.rows == 100
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_stop_lets_calls_end(backend: str) -> None:
+@on_both
+async def test_stop_lets_calls_end() -> None:
     """After `stop` no row is taken, and what is under way ends."""
+    gate = Gate()
+    gate.awaited = 3
+    async with client_on(gate) as client, anyio.create_task_group() as tasks:
+        job = Job(client, SUNSHINE, Mode.CREATE, concurrency=3)
+        tasks.start_soon(job.run, many(100))
+        await gate.reached.wait()
+        assert job.under_way == 3
+        job.stop()
+        job.stop()
+        assert job.stopped
+        gate.open.set()
+    report = job.report
 
-    async def scenario() -> Report:
-        gate = Gate()
-        gate.awaited = 3
-        async with client_on(gate) as client, anyio.create_task_group() as tasks:
-            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=3)
-            tasks.start_soon(job.run, many(100))
-            await gate.reached.wait()
-            assert job.under_way == 3
-            job.stop()
-            job.stop()
-            assert job.stopped
-            gate.open.set()
-        return job.report
-
-    report = anyio.run(scenario, backend=backend)
     assert (report.done, report.rows, report.last_line) == (4, 4, 4)
     assert report.ending is Ending.STOPPED
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_stop_cuts_calls_off(backend: str) -> None:
+@on_both
+async def test_stop_cuts_calls_off() -> None:
     """What hasn't ended when the grace is over is cut off: unknown where it had left."""
+    gate = Gate()
+    gate.awaited = 2
+    async with (
+        client_on(gate, pace=Pace(max_in_flight=3)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        job = Job(client, SUNSHINE, Mode.CREATE, concurrency=3, grace=0)
+        tasks.start_soon(job.run, many(100))
+        await gate.reached.wait()
+        await until(lambda: job.under_way == 3)
+        job.stop()
+    report = job.report
 
-    async def scenario() -> Report:
-        gate = Gate()
-        gate.awaited = 2
-        async with (
-            client_on(gate, pace=Pace(max_in_flight=3)) as client,
-            anyio.create_task_group() as tasks,
-        ):
-            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=3, grace=0)
-            tasks.start_soon(job.run, many(100))
-            await gate.reached.wait()
-            await until(lambda: job.under_way == 3)
-            job.stop()
-        return job.report
-
-    report = anyio.run(scenario, backend=backend)
     assert sorted(pick(report)) == [
         (2, Trouble.UNKNOWN, "stopped"),
         (3, Trouble.UNKNOWN, "stopped"),
@@ -413,8 +406,8 @@ def test_stop_cuts_calls_off(backend: str) -> None:
     }
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_no_call_begins_after_the_grace(backend: str) -> None:
+@virtual_on_both
+async def test_no_call_begins_after_the_grace() -> None:
     """A row that comes to its turn after the grace isn't sent: no service knows of the row."""
     left = list[Sequence[Entry]]()
 
@@ -423,19 +416,18 @@ def test_no_call_begins_after_the_grace(backend: str) -> None:
         await sleep(1.0)
         return [None]
 
-    async def scenario() -> None:
-        async with client_on(Gate()) as client:
-            calls = Job(client, SUNSHINE, Mode.CREATE)._calls
-            calls.stop(anyio.current_time())
-            [result] = await calls.send([Entry(1)], call)
-        assert isinstance(result, StoppedError)
-        assert not result.maybe_applied
+    async with client_on(Gate()) as client:
+        calls = Job(client, SUNSHINE, Mode.CREATE)._calls
+        calls.stop(anyio.current_time())
+        [result] = await calls.send([Entry(1)], call)
+    assert isinstance(result, StoppedError)
+    assert not result.maybe_applied
 
-    virtually(scenario, backend)
     assert left == []
 
 
-def test_grace_is_given_in_an_outage_too() -> None:
+@virtual_on_trio
+async def test_grace_is_given_in_an_outage_too() -> None:
     """What is under way when a job is stopped may end, though the service fails all others."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -445,20 +437,17 @@ def test_grace_is_given_in_an_outage_too() -> None:
         await sleep(4)
         return httpx.Response(201, json={"user": {"id": "1"}})
 
-    async def scenario() -> None:
-        keys = [f"slow-{n}" for n in range(4)] + [f"user-{n}" for n in range(60)]
-        async with (
-            client_on(httpx.MockTransport(answer)) as client,
-            anyio.create_task_group() as tasks,
-        ):
-            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=32)
-            tasks.start_soon(job.run, people(*keys))
-            while not job.pace.held:
-                await sleep(0.01)
-            job.stop()
-        assert job.report.done == 4
-
-    virtually(scenario)
+    keys = [f"slow-{n}" for n in range(4)] + [f"user-{n}" for n in range(60)]
+    async with (
+        client_on(httpx.MockTransport(answer)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        job = Job(client, SUNSHINE, Mode.CREATE, concurrency=32)
+        tasks.start_soon(job.run, people(*keys))
+        while not job.pace.held:
+            await sleep(0.01)
+        job.stop()
+    assert job.report.done == 4
 
 
 async def test_cancellation_goes_through(client: SunshineClient) -> None:

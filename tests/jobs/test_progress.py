@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from support.clients import sunshine
 from support.journals import begun, write
 from support.size import sized
-from support.virtual import sleep, virtually
+from support.virtual import sleep, virtual, virtually
 
 from sunshine_async import jobs
 from sunshine_async.jobs import SUNSHINE, Job, Mode, open_rows
@@ -100,22 +100,20 @@ CASES = {
 }
 
 
+@virtual
 @pytest.mark.slow
 @pytest.mark.costly
 @pytest.mark.parametrize("name", CASES)
-def test_time_left(file: Path, name: str) -> None:
+async def test_time_left(file: Path, name: str) -> None:
     """After a tenth of the rows the time left is within 25 % of the truth, and stays so."""
     make, number = CASES[name][0], CASES[name][1] // SCALE
     write(file, ({"externalId": f"user-{n:06}"} for n in range(number)))
 
-    async def scenario() -> None:
-        async with sunshine(make()) as client:
-            job = Job(client, SUNSHINE, Mode.CREATE, concurrency=CONCURRENCY)
-            samples, end = await watched(job, file)
-        assert job.report.done == number
-        assert_right(samples, end, number=number)
-
-    virtually(scenario, "asyncio")
+    async with sunshine(make()) as client:
+        job = Job(client, SUNSHINE, Mode.CREATE, concurrency=CONCURRENCY)
+        samples, end = await watched(job, file)
+    assert job.report.done == number
+    assert_right(samples, end, number=number)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 from support.size import sized
-from support.virtual import sleep, virtually
+from support.virtual import sleep, virtual_on_trio, virtually
 
 from sunshine_async import (
     ApiToken,
@@ -239,7 +239,8 @@ class TestLanes:
 
         played(scenario, max_connections=10)
 
-    def test_nor_behind_a_batch_that_waits(self) -> None:
+    @virtual_on_trio
+    async def test_nor_behind_a_batch_that_waits(self) -> None:
         """Rows that wait for a service that is gone leave a connection free, if there are two."""
 
         class Halved(Watched):
@@ -249,18 +250,15 @@ class TestLanes:
                     return httpx.Response(503, headers={"Retry-After": "100"})
                 return await super().handle_async_request(request)
 
-        async def run() -> None:
-            way = Halved(Emulator(clock=anyio.current_time))
-            async with (
-                SunshineClient("app", auth=KEY, transport=way, max_connections=2) as client,
-                client.users.create_many(bodies(64), concurrency=64),
-            ):
-                await sleep(5)
-                began = anyio.current_time()
-                assert await client.users.list_by_email("a@example.org") == []
-                assert anyio.current_time() - began < 0.1
-
-        virtually(run)
+        way = Halved(Emulator(clock=anyio.current_time))
+        async with (
+            SunshineClient("app", auth=KEY, transport=way, max_connections=2) as client,
+            client.users.create_many(bodies(64), concurrency=64),
+        ):
+            await sleep(5)
+            began = anyio.current_time()
+            assert await client.users.list_by_email("a@example.org") == []
+            assert anyio.current_time() - began < 0.1
 
 
 class TestThrottled:
@@ -371,7 +369,8 @@ class TestThrottled:
 
         virtually(run)
 
-    def test_waiting_for_a_connection_is_bounded(self) -> None:
+    @virtual_on_trio
+    async def test_waiting_for_a_connection_is_bounded(self) -> None:
         """Where no connection becomes free before the deadline: a `ConnectError`, nothing sent."""
 
         class Hanging(Watched):
@@ -379,41 +378,36 @@ class TestThrottled:
                 await sleep(20)
                 return httpx.Response(200)
 
-        async def run() -> None:
-            way = Hanging(Emulator())
-            client = SunshineClient("app", auth=KEY, transport=way, max_connections=1)
-            quick = client.with_options(retry=Retry(deadline=3))
-            async with client, anyio.create_task_group() as tasks:
-                tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
-                await sleep(0.01)
-                with pytest.raises(
-                    ConnectError,
-                    match="no connection became free before the deadline: see max_connections=",
-                ) as caught:
-                    await quick.users.get("b")
-                assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
-                assert anyio.current_time() < 3.1
+        way = Hanging(Emulator())
+        client = SunshineClient("app", auth=KEY, transport=way, max_connections=1)
+        quick = client.with_options(retry=Retry(deadline=3))
+        async with client, anyio.create_task_group() as tasks:
+            tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
+            await sleep(0.01)
+            with pytest.raises(
+                ConnectError,
+                match="no connection became free before the deadline: see max_connections=",
+            ) as caught:
+                await quick.users.get("b")
+            assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
+            assert anyio.current_time() < 3.1
 
-        virtually(run)
-
-    def test_a_batch_that_is_only_refused_has_an_end(self) -> None:
+    @virtual_on_trio
+    async def test_a_batch_that_is_only_refused_has_an_end(self) -> None:
         """After *max_outage* seconds without an accepted call every row fails, the last ones unsent."""
+        way = Watched(Emulator())
+        way.status, way.answer = 429, {"Retry-After": "7"}
+        pace = Pace(max_outage=100)
+        async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+            outcomes = await bulk.collect(client.users.create, bodies(200), concurrency=8)
+        errors = [one.error for one in outcomes if isinstance(one, bulk.Failed)]
+        assert len(errors) == 200
+        assert all(isinstance(error, RateLimitError) for error in errors)
+        assert 100 <= anyio.current_time() < 120
+        assert "refused all calls for too long" in str(errors[-1])
 
-        async def run() -> None:
-            way = Watched(Emulator())
-            way.status, way.answer = 429, {"Retry-After": "7"}
-            pace = Pace(max_outage=100)
-            async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
-                outcomes = await bulk.collect(client.users.create, bodies(200), concurrency=8)
-            errors = [one.error for one in outcomes if isinstance(one, bulk.Failed)]
-            assert len(errors) == 200
-            assert all(isinstance(error, RateLimitError) for error in errors)
-            assert 100 <= anyio.current_time() < 120
-            assert "refused all calls for too long" in str(errors[-1])
-
-        virtually(run)
-
-    def test_a_call_that_is_always_refused_blocks_no_other(self) -> None:
+    @virtual_on_trio
+    async def test_a_call_that_is_always_refused_blocks_no_other(self) -> None:
         """One row that is refused each time stands behind the others: they are done meanwhile."""
 
         class Choosy(Watched):
@@ -423,21 +417,18 @@ class TestThrottled:
                     return httpx.Response(429)
                 return await super().handle_async_request(request)
 
-        async def run() -> None:
-            way = Choosy(Emulator(clock=anyio.current_time))
-            pace = Pace(max_outage=300)
-            async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
-                done: list[float] = []
-                async with client.users.create_many(bodies(400), concurrency=8) as outcomes:
-                    async for one in outcomes:
-                        if isinstance(one, bulk.Done):
-                            done.append(anyio.current_time())
-                        else:
-                            assert one.index == 3
-            assert len(done) == 399
-            assert max(done) < 120
-
-        virtually(run)
+        way = Choosy(Emulator(clock=anyio.current_time))
+        pace = Pace(max_outage=300)
+        async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+            done: list[float] = []
+            async with client.users.create_many(bodies(400), concurrency=8) as outcomes:
+                async for one in outcomes:
+                    if isinstance(one, bulk.Done):
+                        done.append(anyio.current_time())
+                    else:
+                        assert one.index == 3
+        assert len(done) == 399
+        assert max(done) < 120
 
 
 class TestGone:
@@ -530,7 +521,8 @@ class TestGone:
 
         played(scenario)
 
-    def test_rows_that_fail_among_others_that_do_not(self) -> None:
+    @virtual_on_trio
+    async def test_rows_that_fail_among_others_that_do_not(self) -> None:
         """Rows that meet a 503 each time, while others are done, fail by themselves, soon."""
         rows = sized(4000, 600)
         bad = range(0, rows // 2, rows // 6)
@@ -542,16 +534,13 @@ class TestGone:
                     return httpx.Response(503)
                 return await super().handle_async_request(request)
 
-        async def run() -> None:
-            way = Choosy(Emulator(clock=anyio.current_time))
-            async with SunshineClient("app", auth=KEY, transport=way) as client:
-                began = anyio.current_time()
-                outcomes = await bulk.collect(client.users.create, bodies(rows), concurrency=64)
-            failed = [one.index for one in outcomes if not isinstance(one, bulk.Done)]
-            assert failed == list(bad)
-            assert anyio.current_time() - began < 120  # an outage would be waited for 900 s
-
-        virtually(run)
+        way = Choosy(Emulator(clock=anyio.current_time))
+        async with SunshineClient("app", auth=KEY, transport=way) as client:
+            began = anyio.current_time()
+            outcomes = await bulk.collect(client.users.create, bodies(rows), concurrency=64)
+        failed = [one.index for one in outcomes if not isinstance(one, bulk.Done)]
+        assert failed == list(bad)
+        assert anyio.current_time() - began < 120  # an outage would be waited for 900 s
 
     def test_long_throttling_fails_no_row(self) -> None:
         """A `Retry-After` that is longer than a call's time ends a person's call, and no row."""

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
+from support.backends import virtual_on_both
 from support.size import sized
 from support.virtual import settled, sleep, virtually
 
@@ -28,85 +29,76 @@ def is_unused(pace: Pace) -> bool:
     return (pace._queue.count, pace._in_flight) == (0, 0)
 
 
-@BACKENDS
-def test_calls_go_in_the_order_in_which_they_came(backend: str) -> None:
+@virtual_on_both
+async def test_calls_go_in_the_order_in_which_they_came() -> None:
     """First come, first served, whatever time each takes."""
     order: list[int] = []
 
-    async def scenario() -> None:
-        pace = Pace(rate=10, burst=2, max_in_flight=3)
+    pace = Pace(rate=10, burst=2, max_in_flight=3)
 
-        async def call(number: int) -> None:
-            await acquire_slot(pace, CLOCK)
-            order.append(number)
-            await sleep(number % 3 / 10)
-            pace.leave()
+    async def call(number: int) -> None:
+        await acquire_slot(pace, CLOCK)
+        order.append(number)
+        await sleep(number % 3 / 10)
+        pace.leave()
 
-        async with anyio.create_task_group() as tasks:
-            for number in range(50):
-                tasks.start_soon(call, number)
-                await checkpoint()
-                await checkpoint()
-        assert is_unused(pace)
-
-    virtually(scenario, backend)
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(call, number)
+            await checkpoint()
+            await checkpoint()
+    assert is_unused(pace)
 
     assert order == list(range(50))
 
 
-@BACKENDS
+@virtual_on_both
 @pytest.mark.parametrize("bound", [1, 7])
-def test_no_more_than_may_are_in_flight(backend: str, bound: int) -> None:
+async def test_no_more_than_may_are_in_flight(bound: int) -> None:
     """At most *max_in_flight* are under way, and as many as that."""
     under_way: set[int] = set()
     most: list[int] = []
 
-    async def scenario() -> None:
-        pace = Pace(max_in_flight=bound)
-        random = Random(bound)
+    pace = Pace(max_in_flight=bound)
+    random = Random(bound)
 
-        async def call(number: int) -> None:
-            await sleep(random.random())
-            await acquire_slot(pace, CLOCK)
-            under_way.add(number)
-            most.append(len(under_way))
-            await sleep(random.random())
-            under_way.remove(number)
-            pace.leave()
+    async def call(number: int) -> None:
+        await sleep(random.random())
+        await acquire_slot(pace, CLOCK)
+        under_way.add(number)
+        most.append(len(under_way))
+        await sleep(random.random())
+        under_way.remove(number)
+        pace.leave()
 
-        async with anyio.create_task_group() as tasks:
-            for number in range(100):
-                tasks.start_soon(call, number)
-        assert is_unused(pace)
-
-    virtually(scenario, backend)
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(call, number)
+    assert is_unused(pace)
 
     assert max(most) == bound
     assert len(most) == 100
 
 
-@BACKENDS
-def test_the_rate_is_used_to_the_full(backend: str) -> None:
+@virtual_on_both
+async def test_the_rate_is_used_to_the_full() -> None:
     """64 callers in ten minutes get 99 % of the rate or more, and never more than all of it."""
     rate, seconds = 20.0, sized(600.0, 150.0)
     started: list[float] = []
 
-    async def scenario() -> None:
-        pace = Pace(rate=rate)
+    pace = Pace(rate=rate)
 
-        async def call_again_and_again() -> None:
-            while True:
-                await acquire_slot(pace, CLOCK)
-                started.append(anyio.current_time())
-                await sleep(0.3)
-                pace.leave()
+    async def call_again_and_again() -> None:
+        while True:
+            await acquire_slot(pace, CLOCK)
+            started.append(anyio.current_time())
+            await sleep(0.3)
+            pace.leave()
 
-        with anyio.move_on_after(seconds):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(64):
-                    tasks.start_soon(call_again_and_again)
-
-    virtually(scenario, backend)
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(64):
+                tasks.start_soon(call_again_and_again)
 
     assert len(started) >= 0.99 * rate * seconds
     burst = ceil(Pace(rate=rate).burst)
@@ -148,36 +140,32 @@ def test_who_is_cancelled_in_line_lets_the_next_go(backend: str, bounds: dict[st
     assert [(name, round(at)) for name, at in started] == [("a", 0), ("c", 1)]
 
 
-@BACKENDS
+@virtual_on_both
 @pytest.mark.parametrize("seed", range(20))
-def test_cancelling_at_any_moment_leaves_nothing_behind(backend: str, seed: int) -> None:
+async def test_cancelling_at_any_moment_leaves_nothing_behind(seed: int) -> None:
     """With any cancellations no slot is lost, and the next call goes at once."""
+    pace = Pace(rate=200, burst=2, max_in_flight=3)
+    random = Random(seed)
 
-    async def scenario() -> None:
-        pace = Pace(rate=200, burst=2, max_in_flight=3)
-        random = Random(seed)
+    async def call() -> None:
+        await sleep(random.random() / 10)
+        with anyio.move_on_after(random.random() / 5):
+            await acquire_slot(pace, CLOCK)
+            try:
+                await sleep(random.random() / 20)
+            finally:
+                pace.leave()
 
-        async def call() -> None:
-            await sleep(random.random() / 10)
-            with anyio.move_on_after(random.random() / 5):
-                await acquire_slot(pace, CLOCK)
-                try:
-                    await sleep(random.random() / 20)
-                finally:
-                    pace.leave()
+    with anyio.move_on_after(random.random() / 2):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(call)
 
-        with anyio.move_on_after(random.random() / 2):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(40):
-                    tasks.start_soon(call)
-
-        assert is_unused(pace)
-        await sleep(1)
-        before = anyio.current_time()
-        await acquire_slot(pace, CLOCK)
-        assert anyio.current_time() == before
-
-    virtually(scenario, backend)
+    assert is_unused(pace)
+    await sleep(1)
+    before = anyio.current_time()
+    await acquire_slot(pace, CLOCK)
+    assert anyio.current_time() == before
 
 
 @BACKENDS
@@ -243,38 +231,35 @@ def test_loops_in_two_threads_share_a_pace(backends: tuple[str, str]) -> None:
     assert is_unused(pace)
 
 
-@BACKENDS
-def test_a_person_goes_before_a_batch_that_waits(backend: str) -> None:
+@virtual_on_both
+async def test_a_person_goes_before_a_batch_that_waits() -> None:
     """Interactive calls go before batches, and resends before new calls, in any order of arrival."""
     order: list[str] = []
 
-    async def scenario() -> None:
-        pace = Pace(rate=1)
+    pace = Pace(rate=1)
 
-        async def call(name: str, lane: Lane, *, again: bool = False) -> None:
-            await acquire_slot(pace, CLOCK, lane, again=again)
-            order.append(name)
-            pace.leave(lane=lane)
+    async def call(name: str, lane: Lane, *, again: bool = False) -> None:
+        await acquire_slot(pace, CLOCK, lane, again=again)
+        order.append(name)
+        pace.leave(lane=lane)
 
-        async with anyio.create_task_group() as tasks:
-            for name, lane in (("first", Lane.BATCH), ("batch", Lane.BATCH)):
-                tasks.start_soon(call, name, lane)
-                await settled()
-            tasks.start_soon(partial(call, "batch again", Lane.BATCH, again=True))
-            await sleep(0.5)
-            tasks.start_soon(call, "person", Lane.INTERACTIVE)
+    async with anyio.create_task_group() as tasks:
+        for name, lane in (("first", Lane.BATCH), ("batch", Lane.BATCH)):
+            tasks.start_soon(call, name, lane)
             await settled()
-            tasks.start_soon(partial(call, "person again", Lane.INTERACTIVE, again=True))
-        assert is_unused(pace)
-
-    virtually(scenario, backend)
+        tasks.start_soon(partial(call, "batch again", Lane.BATCH, again=True))
+        await sleep(0.5)
+        tasks.start_soon(call, "person", Lane.INTERACTIVE)
+        await settled()
+        tasks.start_soon(partial(call, "person again", Lane.INTERACTIVE, again=True))
+    assert is_unused(pace)
 
     assert order == ["first", "person again", "person", "batch again", "batch"]
 
 
-@BACKENDS
+@virtual_on_both
 @pytest.mark.parametrize("in_thread", [False, True])
-def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread: bool) -> None:
+async def test_a_batch_does_not_oversleep_the_end_of_a_hold(*, in_thread: bool) -> None:
     """Told to wait for half a minute, it goes as soon as the service is seen to be back."""
     pace = Pace()
     for _ in range(10):
@@ -286,38 +271,35 @@ def test_a_batch_does_not_oversleep_the_end_of_a_hold(backend: str, *, in_thread
             sign=Sign.FAILED, lane=Lane.BATCH, now=100.0 * (probe + 1), began=100.0 * (probe + 1)
         )
 
-    async def scenario() -> None:
-        offset = 700.0 - anyio.current_time()
-        clock = Clock(now=lambda: anyio.current_time() + offset)
+    offset = 700.0 - anyio.current_time()
+    clock = Clock(now=lambda: anyio.current_time() + offset)
 
-        def answered() -> None:
-            assert pace.enter(700.0)
-            pace.leave(now=700.0, began=700.0)
+    def answered() -> None:
+        assert pace.enter(700.0)
+        pace.leave(now=700.0, began=700.0)
 
-        async with anyio.create_task_group() as tasks:
-            before = anyio.current_time()
-            tasks.start_soon(partial(acquire_slot, pace, clock, Lane.BATCH))
-            await settled()
-            assert pace.snapshot().waiting[Lane.BATCH] == 1
-            if in_thread:
-                other = Thread(target=answered)
-                other.start()
-                other.join(30)
-            else:
-                answered()
-        assert anyio.current_time() - before < 30
-        assert pace.snapshot().in_flight[Lane.BATCH] == 1
-
-    virtually(scenario, backend)
+    async with anyio.create_task_group() as tasks:
+        before = anyio.current_time()
+        tasks.start_soon(partial(acquire_slot, pace, clock, Lane.BATCH))
+        await settled()
+        assert pace.snapshot().waiting[Lane.BATCH] == 1
+        if in_thread:
+            other = Thread(target=answered)
+            other.start()
+            other.join(30)
+        else:
+            answered()
+    assert anyio.current_time() - before < 30
+    assert pace.snapshot().in_flight[Lane.BATCH] == 1
 
 
-@BACKENDS
+@virtual_on_both
 @pytest.mark.parametrize("lane", Lane)
 @pytest.mark.parametrize(
     ("end", "ahead"), [(Sign.THROTTLED, 0), (Sign.THROTTLED, 1), (Sign.NOTHING, 0)]
 )
-def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
-    backend: str, lane: Lane, end: Sign, ahead: int
+async def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
+    lane: Lane, end: Sign, ahead: int
 ) -> None:
     """A call that waits while another one looks goes soon after that look, not a second later.
 
@@ -325,47 +307,41 @@ def test_a_call_in_line_does_not_oversleep_the_end_of_a_look(
     """
     started: list[float] = []
 
-    async def scenario() -> None:
-        pace = Pace()
-        pace.enter(anyio.current_time())
-        pace.leave(sign=Sign.THROTTLED, now=anyio.current_time())
-        await acquire_slot(pace, CLOCK, Lane.BATCH)
-        looked = anyio.current_time()
+    pace = Pace()
+    pace.enter(anyio.current_time())
+    pace.leave(sign=Sign.THROTTLED, now=anyio.current_time())
+    await acquire_slot(pace, CLOCK, Lane.BATCH)
+    looked = anyio.current_time()
 
-        async def wait() -> None:
-            await acquire_slot(pace, CLOCK, lane)
-            started.append(anyio.current_time() - looked)
+    async def wait() -> None:
+        await acquire_slot(pace, CLOCK, lane)
+        started.append(anyio.current_time() - looked)
 
-        async with anyio.create_task_group() as tasks, anyio.create_task_group() as others:
-            tasks.start_soon(wait)
-            await settled()
-            for _ in range(ahead):
-                others.start_soon(partial(acquire_slot, pace, CLOCK, lane, again=True))
-            await sleep(0.05)
-            pace.leave(sign=end, lane=Lane.BATCH, now=anyio.current_time(), began=looked)
-            await settled()
-            others.cancel_scope.cancel()
-
-    virtually(scenario, backend)
+    async with anyio.create_task_group() as tasks, anyio.create_task_group() as others:
+        tasks.start_soon(wait)
+        await settled()
+        for _ in range(ahead):
+            others.start_soon(partial(acquire_slot, pace, CLOCK, lane, again=True))
+        await sleep(0.05)
+        pace.leave(sign=end, lane=Lane.BATCH, now=anyio.current_time(), began=looked)
+        await settled()
+        others.cancel_scope.cancel()
 
     assert started == [pytest.approx(0.05 if end is Sign.NOTHING else 0.16, abs=0.01)]
 
 
-@BACKENDS
-def test_slots_are_waited_for_in_the_same_way(backend: str) -> None:
+@virtual_on_both
+async def test_slots_are_waited_for_in_the_same_way() -> None:
     """The slots of one client are a line as a pace is."""
     slots = Slots(2)
 
-    async def scenario() -> None:
-        async def call() -> None:
-            await acquire_slot(slots, CLOCK)
-            await sleep(1)
-            slots.leave()
+    async def call() -> None:
+        await acquire_slot(slots, CLOCK)
+        await sleep(1)
+        slots.leave()
 
-        began = anyio.current_time()
-        async with anyio.create_task_group() as tasks:
-            for _ in range(6):
-                tasks.start_soon(call)
-        assert anyio.current_time() - began == pytest.approx(3, abs=0.01)
-
-    virtually(scenario, backend)
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(call)
+    assert anyio.current_time() - began == pytest.approx(3, abs=0.01)

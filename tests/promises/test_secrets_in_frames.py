@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from support.backends import on_both
 from support.frames import chain, frames, leaks
 from support.servers import Peer, Script, serving, silent
 
@@ -364,17 +365,13 @@ class Swallows(httpx.AsyncBaseTransport):
         raise AssertionError(headers)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_scope_knows_its_own_cancellation(backend: str) -> None:
+@on_both
+async def test_a_scope_knows_its_own_cancellation() -> None:
     """A scope of anyio around a call ends quietly, however the transport takes the cancellation."""
-
-    async def scenario() -> None:
-        client = SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=Swallows())
-        with anyio.move_on_after(0.01) as scope:
-            await client.users.create(BODY)
-        assert scope.cancelled_caught
-
-    anyio.run(scenario, backend=backend)
+    client = SunshineClient("app", auth=BasicAuth("key-id", SECRET), transport=Swallows())
+    with anyio.move_on_after(0.01) as scope:
+        await client.users.create(BODY)
+    assert scope.cancelled_caught
 
 
 def test_no_cancellation_on_trio_shows_a_secret() -> None:

@@ -12,9 +12,9 @@ from typing import Any, Final
 import anyio
 import httpx
 import pytest
+from support.backends import on_both, virtual_on_both
 from support.frames import leaks
 from support.size import sized
-from support.virtual import virtually
 
 from sunshine_async import (
     BasicAuth,
@@ -31,7 +31,6 @@ from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.smooch import MessageResponse, SmoochClient
 from sunshine_async.testing import Answer, ScriptedTransport
 
-BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 AUTH = BasicAuth("key-id", "secret")
 PIXELS = b"\x89PNG\r\n--boundary\r\n" * 50_000
 POSTED: Answer = (201, {"message": {"_id": "m", "received": 1.5}, "conversation": {"_id": "c"}})
@@ -109,26 +108,20 @@ class TestSources:
         ids=["bytes", "bytearray", "memoryview", "text", "path", "file", "in memory", "pipe",
              "stream", "anyio"],
     )  # fmt: skip
-    @BACKENDS
-    def test_each_arrives_as_it_is(
-        self, source: Callable[[Path], Any], backend: str, path: Path
-    ) -> None:
+    @on_both
+    async def test_each_arrives_as_it_is(self, source: Callable[[Path], Any], path: Path) -> None:
         """Every kind of source arrives byte for byte, and the message comes back."""
+        emulator, client = emulated()
+        given = source(path)
+        answer = await client.app_users.post_image("jane", given, role="appMaker")
+        getattr(given, "wrapped", given).close() if hasattr(given, "close") else None
 
-        async def scenario() -> None:
-            emulator, client = emulated()
-            given = source(path)
-            answer = await client.app_users.post_image("jane", given, role="appMaker")
-            getattr(given, "wrapped", given).close() if hasattr(given, "close") else None
-
-            assert isinstance(answer, MessageResponse)
-            assert answer.message is not None
-            assert answer.message.type == "image"
-            [image] = emulator.smooch.images
-            assert (image.role, image.size) == ("appMaker", len(PIXELS))
-            assert image.sha256 == sha256(PIXELS).hexdigest()
-
-        anyio.run(scenario, backend=backend)
+        assert isinstance(answer, MessageResponse)
+        assert answer.message is not None
+        assert answer.message.type == "image"
+        [image] = emulator.smooch.images
+        assert (image.role, image.size) == ("appMaker", len(PIXELS))
+        assert image.sha256 == sha256(PIXELS).hexdigest()
 
     async def test_a_file_is_sent_from_where_it_stands(self, path: Path) -> None:
         """Of an open file that has been read in part, the rest is sent."""
@@ -455,21 +448,18 @@ class TestTrouble:
         assert caught.value.maybe_applied
         assert len(emulator.smooch.images) == 1
 
-    @BACKENDS
-    def test_a_source_that_stalls_times_out(self, backend: str) -> None:
+    @virtual_on_both
+    async def test_a_source_that_stalls_times_out(self) -> None:
         """A stream that gives nothing more is a timeout like any other."""
 
         async def stalls() -> AsyncIterator[bytes]:
             yield PIXELS
             await anyio.sleep_forever()
 
-        async def scenario() -> None:
-            _, client = emulated()
-            hasty = client.with_options(timeout=0.01)
-            with pytest.raises(RequestTimeoutError):
-                await hasty.app_users.post_image("jane", stalls(), role="appUser")
-
-        virtually(scenario, backend)
+        _, client = emulated()
+        hasty = client.with_options(timeout=0.01)
+        with pytest.raises(RequestTimeoutError):
+            await hasty.app_users.post_image("jane", stalls(), role="appUser")
 
     async def test_the_service_may_take_less(self) -> None:
         """Where the service's own limit is lower, its refusal comes out."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio
@@ -96,14 +96,17 @@ def virtually(scenario: Callable[[], Awaitable[T]], backend: str = "trio") -> T:
         to_thread.run_sync = _RUN_SYNC
 
 
-def virtual(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+def virtual(test: Callable[P, Awaitable[None]], *, backend: str = "asyncio") -> Callable[P, None]:
     """Let an async *test* run in time that jumps, on asyncio."""
 
     @wraps(test)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
-        virtually(lambda: test(*arguments, **options), "asyncio")
+        virtually(lambda: test(*arguments, **options), backend)
 
     return run
+
+
+virtual_on_trio: Final = partial(virtual, backend="trio")
 
 
 async def sleep(seconds: float) -> None:
