@@ -1,14 +1,15 @@
 """One pace per credential: one pause for all, persons before batches, no storm and no lost row."""
 
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 from support.size import sized
-from support.virtual import sleep, virtual_on_trio, virtually
+from support.virtual import sleep, virtual_on_trio
 
 from sunshine_async import (
     ApiToken,
@@ -61,16 +62,14 @@ class Watched(httpx.AsyncBaseTransport):
             self.under_way -= 1
 
 
-def played(scenario: Callable[[SunshineClient, Watched], Awaitable[Any]], **options: Any) -> None:
-    """Run *scenario* with a client of an emulator, in time that jumps."""
-
-    async def run() -> None:
-        emulator = Emulator(clock=anyio.current_time, **options.pop("emulator", {}))
-        way = Watched(emulator)
-        async with SunshineClient("app", auth=KEY, transport=way, **options) as client:
-            await scenario(client, way)
-
-    virtually(run)
+@asynccontextmanager
+async def watched(
+    kind: type[Watched] = Watched, **options: Any
+) -> AsyncGenerator[tuple[SunshineClient, Watched]]:
+    """Give a client of an emulator, and the transport between, of a *kind*."""
+    way = kind(Emulator(clock=anyio.current_time))
+    async with SunshineClient("app", auth=KEY, transport=way, **options) as client:
+        yield client, way
 
 
 def bodies(count: int) -> list[UserCreateBody]:
@@ -180,10 +179,10 @@ class TestSharing:
 class TestLanes:
     """Order of interactive calls and batches."""
 
-    def test_bulk_calls_are_batches(self) -> None:
+    @virtual_on_trio
+    async def test_bulk_calls_are_batches(self) -> None:
         """Calls of `bulk` are in the batch lane, all other calls are interactive."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, _):
             seen = []
             async with (
                 anyio.create_task_group() as tasks,
@@ -195,12 +194,10 @@ class TestLanes:
                 assert len([one async for one in outcomes]) == 8
             assert seen == [{Lane.BATCH: 8, Lane.INTERACTIVE: 1}]
 
-        played(scenario)
-
-    def test_a_view_says_otherwise(self) -> None:
+    @virtual_on_trio
+    async def test_a_view_says_otherwise(self) -> None:
         """`with_options(lane=...)` puts a client's calls in a lane, whoever makes them."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, _):
             first = client.with_options(lane=Lane.INTERACTIVE)
             seen = []
             async with bulk.run(first.users.create, bodies(4), concurrency=4) as outcomes:
@@ -209,35 +206,30 @@ class TestLanes:
                 assert len([one async for one in outcomes]) == 4
             assert seen == [0]
 
-        played(scenario)
-
-    def test_a_person_does_not_wait_behind_a_batch(self) -> None:
+    @virtual_on_trio
+    async def test_a_person_does_not_wait_behind_a_batch(self) -> None:
         """With 64 rows at the limit of 10 a second, a person's call goes out within 0.1 s."""
+        async with watched(pace=Pace(rate=10)) as (client, _), anyio.create_task_group() as tasks:
+            tasks.start_soon(created, client, 200, 64, [])
+            await sleep(3.333)
+            for _ in range(5):
+                began = anyio.current_time()
+                assert await client.users.list_by_email("a@example.org") == []
+                assert anyio.current_time() - began <= 0.1 + 0.05 + 1e-6
+                await sleep(0.777)
 
-        async def scenario(client: SunshineClient, way: Watched) -> None:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(created, client, 200, 64, [])
-                await sleep(3.333)
-                for _ in range(5):
-                    began = anyio.current_time()
-                    assert await client.users.list_by_email("a@example.org") == []
-                    assert anyio.current_time() - began <= 0.1 + 0.05 + 1e-6
-                    await sleep(0.777)
-
-        played(scenario, pace=Pace(rate=10))
-
-    def test_nor_for_a_connection(self) -> None:
+    @virtual_on_trio
+    async def test_nor_for_a_connection(self) -> None:
         """With all of its connections wanted by a batch, a person's call finds one free."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
-            async with client.users.create_many(bodies(100), concurrency=64) as outcomes:
-                await sleep(0.01)
-                assert way.under_way == 9
-                await client.users.list_by_email("a@example.org")
-                assert anyio.current_time() - way.came[0] == pytest.approx(0.06)
-                assert len([one async for one in outcomes]) == 100
-
-        played(scenario, max_connections=10)
+        async with (
+            watched(max_connections=10) as (client, way),
+            client.users.create_many(bodies(100), concurrency=64) as outcomes,
+        ):
+            await sleep(0.01)
+            assert way.under_way == 9
+            await client.users.list_by_email("a@example.org")
+            assert anyio.current_time() - way.came[0] == pytest.approx(0.06)
+            assert len([one async for one in outcomes]) == 100
 
     @virtual_on_trio
     async def test_nor_behind_a_batch_that_waits(self) -> None:
@@ -250,9 +242,8 @@ class TestLanes:
                     return httpx.Response(503, headers={"Retry-After": "100"})
                 return await super().handle_async_request(request)
 
-        way = Halved(Emulator(clock=anyio.current_time))
         async with (
-            SunshineClient("app", auth=KEY, transport=way, max_connections=2) as client,
+            watched(Halved, max_connections=2) as (client, _),
             client.users.create_many(bodies(64), concurrency=64),
         ):
             await sleep(5)
@@ -264,10 +255,10 @@ class TestLanes:
 class TestThrottled:
     """429."""
 
-    def test_one_pause_for_all(self) -> None:
+    @virtual_on_trio
+    async def test_one_pause_for_all(self) -> None:
         """A `Retry-After` of 30 s on one of 64: nothing is sent for 30 s, then it goes on slowly."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             done: list[Any] = []
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(created, client, 400, 64, done)
@@ -281,12 +272,10 @@ class TestThrottled:
             assert min(later) >= 29.9
             assert len([at for at in later if at < min(later) + 0.01]) <= 64
 
-        played(scenario)
-
-    def test_a_refusal_is_no_try(self) -> None:
+    @virtual_on_trio
+    async def test_a_refusal_is_no_try(self) -> None:
         """A service that throttles for ever ends a call when its deadline has come, not before."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             way.status, way.answer = 429, {"Retry-After": "5"}
             began = anyio.current_time()
             with pytest.raises(RateLimitError) as caught:
@@ -295,12 +284,10 @@ class TestThrottled:
             assert caught.value.attempts == len(way.came) > 5
             assert not caught.value.retry_budget_spent
 
-        played(scenario)
-
-    def test_a_call_that_was_refused_often_has_its_tries_left(self) -> None:
+    @virtual_on_trio
+    async def test_a_call_that_was_refused_often_has_its_tries_left(self) -> None:
         """After ten refusals a call still has all its attempts, and is answered."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             way.status = 429
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.request, "GET", "/v2/apps/{app_id}/integrations")
@@ -308,14 +295,14 @@ class TestThrottled:
                 assert len(way.came) > 10
                 way.status = 200
 
-        played(scenario)
-
+    @virtual_on_trio
     @pytest.mark.parametrize("paused", ["before it began", "while it waited"])
-    def test_a_pause_past_the_deadline_ends_a_call_at_once(self, paused: str) -> None:
+    async def test_a_pause_past_the_deadline_ends_a_call_at_once(self, paused: str) -> None:
         """In a pause of 20 s a call with 3 s fails at once: nothing is sent, and the error says so."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (whole, way):
             way.status, way.answer = 429, {"Retry-After": "20"}
+            pace = None if paused == "before it began" else Pace(max_in_flight=1)
+            client = whole.with_options(pace=pace)
             quick = client.with_options(retry=Retry(deadline=3))
 
             async def refused() -> None:
@@ -337,20 +324,17 @@ class TestThrottled:
                 await refused()
                 await call()
             else:
-                one = client.with_options(pace=Pace(max_in_flight=1))
-                client, quick = one, one.with_options(retry=Retry(deadline=3))
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(refused)
                     await sleep(0.01)
                     tasks.start_soon(call)
             assert len(way.came) == 1
 
-        played(scenario)
-
-    def test_a_deadline_bounds_the_wait_for_a_start(self) -> None:
+    @virtual_on_trio
+    async def test_a_deadline_bounds_the_wait_for_a_start(self) -> None:
         """A call that its pace or the connections let start too late fails then, and sent nothing."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
+            way.status = 200
             slow = client.with_options(pace=Pace(rate=0.1), retry=Retry(deadline=2))
             await slow.request("GET", "/v2/apps/{app_id}/integrations")
             began = anyio.current_time()
@@ -359,15 +343,6 @@ class TestThrottled:
             assert caught.value.attempts == 0
             assert caught.value.retry_after is None
             assert anyio.current_time() - began == pytest.approx(2)
-
-        async def run() -> None:
-            emulator = Emulator(clock=anyio.current_time)
-            way = Watched(emulator)
-            way.status = 200
-            async with SunshineClient("app", auth=KEY, transport=way) as client:
-                await scenario(client, way)
-
-        virtually(run)
 
     @virtual_on_trio
     async def test_waiting_for_a_connection_is_bounded(self) -> None:
@@ -395,10 +370,8 @@ class TestThrottled:
     @virtual_on_trio
     async def test_a_batch_that_is_only_refused_has_an_end(self) -> None:
         """After *max_outage* seconds without an accepted call every row fails, the last ones unsent."""
-        way = Watched(Emulator())
-        way.status, way.answer = 429, {"Retry-After": "7"}
-        pace = Pace(max_outage=100)
-        async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+        async with watched(pace=Pace(max_outage=100)) as (client, way):
+            way.status, way.answer = 429, {"Retry-After": "7"}
             outcomes = await bulk.collect(client.users.create, bodies(200), concurrency=8)
         errors = [one.error for one in outcomes if isinstance(one, bulk.Failed)]
         assert len(errors) == 200
@@ -417,9 +390,7 @@ class TestThrottled:
                     return httpx.Response(429)
                 return await super().handle_async_request(request)
 
-        way = Choosy(Emulator(clock=anyio.current_time))
-        pace = Pace(max_outage=300)
-        async with SunshineClient("app", auth=KEY, transport=way, pace=pace) as client:
+        async with watched(Choosy, pace=Pace(max_outage=300)) as (client, _):
             done: list[float] = []
             async with client.users.create_many(bodies(400), concurrency=8) as outcomes:
                 async for one in outcomes:
@@ -434,11 +405,11 @@ class TestThrottled:
 class TestGone:
     """Every answer is 503."""
 
+    @virtual_on_trio
     @pytest.mark.slow
-    def test_persons_get_their_error_at_once(self) -> None:
+    async def test_persons_get_their_error_at_once(self) -> None:
         """In an outage of 10 minutes there are at most 1.1 requests per call, and the error says why."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             way.status = 503
             until = anyio.current_time() + 600
             errors: list[SunshineError] = []
@@ -460,13 +431,11 @@ class TestGone:
             again = pickle.loads(pickle.dumps(spent[0]))  # noqa: S301 - our own
             assert again.retry_budget_spent
 
-        played(scenario)
-
+    @virtual_on_trio
     @pytest.mark.parametrize("concurrency", [1, 4, 64])
-    def test_a_batch_waits(self, concurrency: int) -> None:
+    async def test_a_batch_waits(self, concurrency: int) -> None:
         """In an outage of 10 minutes no row fails, and one probe at a time goes out, ever less often."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             rows = 5 * concurrency
             done: list[Any] = []
             async with anyio.create_task_group() as tasks:
@@ -483,12 +452,10 @@ class TestGone:
             assert len(done) == rows
             assert all(isinstance(one, bulk.Done) for one in done)
 
-        played(scenario)
-
-    def test_not_for_ever(self) -> None:
+    @virtual_on_trio
+    async def test_not_for_ever(self) -> None:
         """After a quarter of an hour without an answer the rows fail, each with the last error."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             way.status = 503
             outcomes = await bulk.collect(client.users.create, bodies(20), concurrency=8)
             errors = [one.error for one in outcomes if not isinstance(one, bulk.Done)]
@@ -496,30 +463,25 @@ class TestGone:
             assert all(isinstance(error, ServerError) for error in errors)
             assert anyio.current_time() - way.came[0] >= 900
 
-        played(scenario)
-
-    def test_one_bad_row_holds_nobody_up(self) -> None:
+    @virtual_on_trio
+    async def test_one_bad_row_holds_nobody_up(self) -> None:
         """A row that meets a 500 each time fails by itself, while others are done."""
 
-        async def scenario(client: SunshineClient, way: Watched) -> None:
-            async def create(body: UserCreateBody) -> Any:
-                if body.external_id == "user-3":
-                    return await other.request("GET", "/v2/apps/{app_id}/broken")
-                return await other.users.create(body)
+        async def create(body: UserCreateBody) -> Any:
+            if body.external_id == "user-3":
+                return await client.request("GET", "/v2/apps/{app_id}/broken")
+            return await client.users.create(body)
 
-            class Broken(Watched):
-                async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                    if request.url.path.endswith("/broken"):
-                        await sleep(0.05)
-                        return httpx.Response(500)
-                    return await super().handle_async_request(request)
+        class Broken(Watched):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.url.path.endswith("/broken"):
+                    await sleep(0.05)
+                    return httpx.Response(500)
+                return await super().handle_async_request(request)
 
-            broken = Broken(Emulator(clock=anyio.current_time))
-            async with SunshineClient("app", auth=BasicAuth("a", "b"), transport=broken) as other:
-                outcomes = await bulk.collect(create, bodies(400), concurrency=8)
-            assert [one.index for one in outcomes if not isinstance(one, bulk.Done)] == [3]
-
-        played(scenario)
+        async with watched(Broken) as (client, _):
+            outcomes = await bulk.collect(create, bodies(400), concurrency=8)
+        assert [one.index for one in outcomes if not isinstance(one, bulk.Done)] == [3]
 
     @virtual_on_trio
     async def test_rows_that_fail_among_others_that_do_not(self) -> None:
@@ -534,18 +496,17 @@ class TestGone:
                     return httpx.Response(503)
                 return await super().handle_async_request(request)
 
-        way = Choosy(Emulator(clock=anyio.current_time))
-        async with SunshineClient("app", auth=KEY, transport=way) as client:
+        async with watched(Choosy) as (client, _):
             began = anyio.current_time()
             outcomes = await bulk.collect(client.users.create, bodies(rows), concurrency=64)
         failed = [one.index for one in outcomes if not isinstance(one, bulk.Done)]
         assert failed == list(bad)
         assert anyio.current_time() - began < 120  # an outage would be waited for 900 s
 
-    def test_long_throttling_fails_no_row(self) -> None:
+    @virtual_on_trio
+    async def test_long_throttling_fails_no_row(self) -> None:
         """A `Retry-After` that is longer than a call's time ends a person's call, and no row."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             way.status, way.answer = 429, {"Retry-After": "200"}
             with pytest.raises(RateLimitError):
                 await client.users.get("a")
@@ -556,16 +517,12 @@ class TestGone:
                 way.status = None
             assert [type(one) for one in done] == [bulk.Done] * 20
 
-        played(scenario)
-
-    def test_who_wants_no_second_try_gets_none(self) -> None:
+    @virtual_on_trio
+    async def test_who_wants_no_second_try_gets_none(self) -> None:
         """With `Retry(max_attempts=1)` a batch's row is sent once, outage or not."""
-
-        async def scenario(client: SunshineClient, way: Watched) -> None:
+        async with watched() as (client, way):
             way.status = 503
             once = client.with_options(retry=Retry(max_attempts=1))
             outcomes = await bulk.collect(once.users.create, bodies(5), concurrency=5)
             assert not any(isinstance(one, bulk.Done) for one in outcomes)
             assert len(way.came) == 5
-
-        played(scenario)
