@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import typer.testing
+from support.commands import Call, caller, settings
 
 from sunshine_async.emulator import Emulator
 
@@ -32,3 +33,15 @@ def emulator_url(served: tuple[Emulator, str], emulator: Emulator) -> str:
     """Return the URL of the emulator, which is without data."""
     _, base_url = served
     return base_url
+
+
+@pytest.fixture
+def env(emulator_url: str) -> dict[str, str]:
+    """Return the variables of a command for Sunshine."""
+    return settings(emulator_url)
+
+
+@pytest.fixture
+def call(env: dict[str, str]) -> Call:
+    """Return the function that runs a command in this process, against the emulator."""
+    return caller(env)

@@ -9,25 +9,26 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Never, NoReturn, TypeAlias
+from typing import Any, Never, NoReturn
 
 import anyio
 import anyio.lowlevel
 import pytest
 from rich.cells import cell_len
 from support.arrivals import serving_arrivals
+from support.commands import Call, settings
 from support.forking import REAL, Command
 from support.patience import PATIENCE
 from support.text import words
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, cli
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
-from sunshine_async.cli.app import app, run
+from sunshine_async.cli.app import run
 from sunshine_async.cli.output import SHOWN, Printer
 from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.cli.streams import OutputError, open_streams
@@ -48,11 +49,6 @@ from sunshine_async.testing import ScriptedTransport
 
 pytestmark = pytest.mark.costly
 
-Call: TypeAlias = Callable[..., Result]
-
-
-"""A pace that has nothing to say."""
-
 
 @pytest.fixture(scope="module")
 def emulator() -> Emulator:
@@ -68,23 +64,7 @@ def base_url(emulator: Emulator) -> Iterator[str]:
 @pytest.fixture
 def env(emulator: Emulator, base_url: str) -> dict[str, str]:
     emulator.reset()
-    return {
-        "SUNSHINE_APP_ID": "app",
-        "SUNSHINE_KEY_ID": "key-id",
-        "SUNSHINE_KEY_SECRET": "the-secret",
-        "SUNSHINE_BASE_URL": base_url,
-        "COLUMNS": "80",
-    }
-
-
-@pytest.fixture
-def call(env: dict[str, str]) -> Call:
-    def invoke(*arguments: object, **more: str | None) -> Result:
-        settings = {name: value for name, value in {**env, **more}.items() if value is not None}
-        gone = {name: None for name, value in more.items() if value is None}
-        return CliRunner().invoke(app, [str(a) for a in arguments], env=settings | gone)
-
-    return invoke
+    return settings(base_url)
 
 
 @pytest.fixture

@@ -6,23 +6,22 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread, Timer
-from typing import TypeAlias
 
 import anyio
 import pytest
 from support.clusters import plan_of, rows_in, working
+from support.commands import Call, caller
 from support.forking import Command
 from support.journals import effects, write
 from support.patience import PATIENCE
 from support.postgres import PostgresServer
 from support.text import words
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from sunshine_async.cli.app import app
 from sunshine_async.cli.cluster import _submit, _work
 from sunshine_async.cli.options import SignalInterrupt
 from sunshine_async.cli.output import Printer
@@ -31,20 +30,6 @@ from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs.cluster import open_cluster
 from sunshine_async.journal import place_of
 from sunshine_async.journal.postgres_database import PostgresPlace
-
-Call: TypeAlias = Callable[..., Result]
-
-
-@pytest.fixture
-def env(emulator_url: str) -> Mapping[str, str]:
-    """Return the variables of a worker and of an import."""
-    return {
-        "SUNSHINE_APP_ID": "app",
-        "SUNSHINE_KEY_ID": "key-id",
-        "SUNSHINE_KEY_SECRET": "the-secret",
-        "SUNSHINE_BASE_URL": emulator_url,
-        "COLUMNS": "80",
-    }
 
 
 @pytest.fixture
@@ -56,7 +41,7 @@ def call(env: Mapping[str, str]) -> Call:
         before = signal.signal(signal.SIGTERM, SignalInterrupt.handle)
         overdue.start()
         try:
-            return CliRunner().invoke(app, [str(a) for a in arguments], env=env)
+            return caller(env)(*arguments)
         finally:
             overdue.cancel()
             signal.signal(signal.SIGTERM, before)

@@ -1,32 +1,25 @@
 """The command line for Dixa: a token, a hundred rows a request, and users that are anonymized."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
+from support.commands import Call, caller
 from support.text import words
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from sunshine_async.cli import services
 from sunshine_async.cli.app import app
 from sunshine_async.cli.services import ConnectionOptions
 from sunshine_async.emulator import Emulator, Mishap
 
-Call: TypeAlias = Callable[..., Result]
-
 
 @pytest.fixture
 def call(emulator_url: str) -> Call:
     """Run a command against the emulator, for this service."""
     env = {"DIXA_API_TOKEN": "the-token", "DIXA_BASE_URL": emulator_url, "COLUMNS": "80"}
-
-    def invoke(*arguments: object, **more: str | None) -> Result:
-        said = [*(str(argument) for argument in arguments), "--service", "dixa"]
-        return CliRunner().invoke(app, said, env={**env, **more})
-
-    return invoke
+    return caller(env, "--service", "dixa")
 
 
 @pytest.fixture

@@ -6,18 +6,17 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import Call, caller
 from support.text import words
-from typer.testing import CliRunner, Result
 
-from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator
 from sunshine_async.journal import Journal, State, Update
 from sunshine_async.rows import BadRow, Row, Shape, open_rows
@@ -25,26 +24,14 @@ from sunshine_async.rows.csv_records import bare_cell, guard_cell
 from sunshine_async.rows.header import OUTCOME_COLUMNS
 from sunshine_async.sunshine import UserCreateBody
 
-Call: TypeAlias = Callable[..., Result]
 USERS = "externalId,profile.givenName\na,Zoë\nb,陽子\nb,Jane\nc,x,y\nc,x,y\nd,\n"
 
 
 @pytest.fixture
-def call(emulator_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+def call(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Run a command in the test's folder, against the emulator."""
     monkeypatch.chdir(tmp_path)
-    env = {
-        "SUNSHINE_APP_ID": "app",
-        "SUNSHINE_KEY_ID": "key-id",
-        "SUNSHINE_KEY_SECRET": "the-secret",
-        "SUNSHINE_BASE_URL": emulator_url,
-        "COLUMNS": "80",
-    }
-
-    def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], env=env)
-
-    return invoke
+    return caller(env)
 
 
 @pytest.fixture

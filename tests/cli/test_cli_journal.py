@@ -7,40 +7,18 @@ import re
 import resource
 import subprocess
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
+from support.commands import Call
 from support.forking import Command
 from support.text import words
-from typer.testing import CliRunner, Result
 
 from sunshine_async.cli import job as job_commands
-from sunshine_async.cli.app import app
 from sunshine_async.cli.output import Printer
 from sunshine_async.emulator import Emulator
 from sunshine_async.jobs import Report
 from sunshine_async.journal import REACH, Journal, SourceRow, State, Update
-
-Call: TypeAlias = Callable[..., Result]
-
-
-@pytest.fixture
-def call(emulator: Emulator, emulator_url: str) -> Call:
-    emulator.reset()
-    env = {
-        "SUNSHINE_APP_ID": "app",
-        "SUNSHINE_KEY_ID": "key-id",
-        "SUNSHINE_KEY_SECRET": "the-secret",
-        "SUNSHINE_BASE_URL": emulator_url,
-        "COLUMNS": "80",
-    }
-
-    def invoke(*arguments: object, **more: str) -> Result:
-        return CliRunner().invoke(app, [str(a) for a in arguments], env={**env, **more})
-
-    return invoke
 
 
 @pytest.fixture

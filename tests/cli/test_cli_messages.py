@@ -1,39 +1,19 @@
 """Conversations and messages from the command line: broadcasts, and single calls."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
 import pytest
+from support.commands import Call
 from support.text import words
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from sunshine_async import SunshineClient
-from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.sunshine import ConversationCreateBody, ParticipantJoinBody, UserCreateBody
 from sunshine_async.sunshine.once import MARK
-
-Call: TypeAlias = Callable[..., Result]
-ENV = {
-    "SUNSHINE_APP_ID": "app",
-    "SUNSHINE_KEY_ID": "key-id",
-    "SUNSHINE_KEY_SECRET": "the-secret",
-    "COLUMNS": "80",
-}
-
-
-@pytest.fixture
-def call(emulator_url: str) -> Call:
-    """Run a command against the emulator."""
-
-    def invoke(*arguments: object) -> Result:
-        env = {**ENV, "SUNSHINE_BASE_URL": emulator_url}
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], env=env)
-
-    return invoke
 
 
 @pytest.fixture

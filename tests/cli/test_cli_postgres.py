@@ -6,43 +6,31 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TypeAlias
 
 import anyio
 import pytest
 from attrs import evolve
 from support.clusters import done, open_cluster, plan_of, rows_in, working
+from support.commands import Call, caller
 from support.journals import opened
 from support.postgres import PostgresServer
 from support.text import words
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from sunshine_async.cli.app import app
 from sunshine_async.cli.cluster import open_any_journal
 from sunshine_async.cli.job import _line_of
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.journal.postgres_database import PostgresPlace, parse_place
 
-Call: TypeAlias = Callable[..., Result]
 PASSWORD = "pass-word"
 
 
 @pytest.fixture
-def call(emulator: Emulator, emulator_url: str) -> Call:
-    emulator.reset()
-    env = {
-        "SUNSHINE_APP_ID": "app",
-        "SUNSHINE_KEY_ID": "key-id",
-        "SUNSHINE_KEY_SECRET": "the-secret",
-        "SUNSHINE_BASE_URL": emulator_url,
-        "COLUMNS": "200",
-    }
-
+def call(env: dict[str, str]) -> Call:
     def invoke(*arguments: object) -> Result:
-        result = CliRunner().invoke(app, [str(one) for one in arguments], env=env)
+        result = caller(env)(*arguments, COLUMNS="200")
         assert PASSWORD not in result.output
         return result
 

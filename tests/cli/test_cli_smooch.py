@@ -1,35 +1,18 @@
 """The command line for Smooch v1.1: the same commands, rows with the names of that service."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
-from typer.testing import CliRunner, Result
+from support.commands import Call, caller, settings
 
-from sunshine_async.cli.app import app
 from sunshine_async.emulator import Emulator, Mishap
-
-Call: TypeAlias = Callable[..., Result]
 
 
 @pytest.fixture
 def call(emulator_url: str) -> Call:
     """Run a command against the emulator, for this service."""
-    env = {
-        "SMOOCH_APP_ID": "app",
-        "SMOOCH_KEY_ID": "key-id",
-        "SMOOCH_KEY_SECRET": "the-secret",
-        "SMOOCH_BASE_URL": emulator_url,
-        "COLUMNS": "80",
-    }
-
-    def invoke(*arguments: object) -> Result:
-        said = [*(str(argument) for argument in arguments), "--service", "smooch"]
-        return CliRunner().invoke(app, said, env=env)
-
-    return invoke
+    return caller(settings(emulator_url, "SMOOCH"), "--service", "smooch")
 
 
 @pytest.fixture

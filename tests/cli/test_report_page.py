@@ -6,22 +6,20 @@ import shutil
 import sqlite3
 import subprocess
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import Call, caller
 from support.pages import FULL, timelines, troubled
 from support.size import sized
-from typer.testing import CliRunner, Result
 
 from sunshine_async.cli import report_page
-from sunshine_async.cli.app import app
 from sunshine_async.cli.charts import Axis, Chart, Series, round_step
 from sunshine_async.cli.next_steps import (
     EXAMPLES,
@@ -36,8 +34,6 @@ from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.jobs import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.timeline import Part, Timeline
 from sunshine_async.journal import Journal, State, Update
-
-Call: TypeAlias = Callable[..., Result]
 
 STYLE = Path(report_page.__file__).with_name("report.css").read_text(encoding="utf-8")
 VOID = {"meta", "link", "br"}
@@ -320,13 +316,9 @@ def test_contrast(scheme: str) -> None:
 
 
 @pytest.fixture
-def call(emulator_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+def call(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     monkeypatch.chdir(tmp_path)
-    env = {
-        "SUNSHINE_APP_ID": "app", "SUNSHINE_KEY_ID": "key-id", "SUNSHINE_KEY_SECRET": "the-secret",
-        "SUNSHINE_BASE_URL": emulator_url, "COLUMNS": "80",
-    }  # fmt: skip
-    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments], env=env)
+    return caller(env)
 
 
 @pytest.fixture
