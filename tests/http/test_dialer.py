@@ -30,10 +30,7 @@ from sunshine_async.errors import Fault
 class TestTls:
     async def test_tls(self) -> None:
         """Over TLS calls are answered, and connections are kept."""
-        async with (
-            serving(always, tls=tls().server) as server,
-            wired(server.url, tls=tls().client) as wire,
-        ):
+        async with serving(always, tls=tls().server) as server, wired(server.url) as wire:
             assert [await body_of(wire) for _ in range(3)] == [b"0"] * 3
             await call(wire, "POST", "/", bytes(2**21))
 
@@ -43,7 +40,7 @@ class TestTls:
         """A TLS connection that the server closes is let go of, too."""
         async with (
             serving(closing_after_one, tls=tls().server) as server,
-            wired(server.url, tls=tls().client) as wire,
+            wired(server.url) as wire,
         ):
             await call(wire)
             await until(lambda: not pool_of(wire)._connections)
@@ -52,7 +49,7 @@ class TestTls:
         """A certificate for another name is refused, and the reason says so."""
         async with (
             serving(always, tls=certified(tls().authority, "elsewhere.example")) as server,
-            wired(server.url, tls=tls().client) as wire,
+            wired(server.url) as wire,
         ):
             reply = await call(wire)
 
@@ -85,10 +82,7 @@ class TestTls:
             await peer.send(answer())
             await peer.gone()
 
-        async with (
-            serving(script, secure=True) as server,
-            wired(server.url, tls=tls().client) as wire,
-        ):
+        async with serving(script, secure=True) as server, wired(server.url) as wire:
             reply = await call(wire)
 
         assert isinstance(reply, Failure)
@@ -101,10 +95,7 @@ class TestTls:
         async def script(peer: Peer) -> None:
             await peer.reader.read(1)
 
-        async with (
-            serving(script, secure=True) as server,
-            wired(server.url, tls=tls().client) as wire,
-        ):
+        async with serving(script, secure=True) as server, wired(server.url) as wire:
             reply = await call(wire)
 
         assert isinstance(reply, Failure)
@@ -123,10 +114,7 @@ class TestTls:
                 peer.reset()
             await peer.gone()
 
-        async with (
-            serving(script, tls=tls().server) as server,
-            wired(server.url, tls=tls().client) as wire,
-        ):
+        async with serving(script, tls=tls().server) as server, wired(server.url) as wire:
             reply = await call(wire)
 
         assert isinstance(reply, Response if proper else Failure)
@@ -231,7 +219,7 @@ class TestDialing:
                 loop = asyncio.get_running_loop()
                 assert isinstance(loop, Resolving)
                 loop.ports = [mute.port, server.port]
-                async with wired(server.url, tls=tls().client) as wire:
+                async with wired(server.url) as wire:
                     assert await body_of(wire) == b"0"
                 assert len(mute.peers) == 1
 
@@ -248,7 +236,7 @@ class TestDialing:
                 loop = asyncio.get_running_loop()
                 assert isinstance(loop, Resolving)
                 loop.ports = [unused_port(), server.port][::order]
-                async with wired(server.url, tls=tls().client) as wire:
+                async with wired(server.url) as wire:
                     reply = await call(wire)
             assert isinstance(reply, Failure)
             assert reply.fault is Fault.PERMANENT

@@ -157,7 +157,7 @@ class TestRequest:
                 await peer.send(answer(body if b"/large" in request else b"small"))
 
         served = serving(script, tls=tls().server if secure else None)
-        async with served as server, wired(server.url, tls=tls().client) as wire:
+        async with served as server, wired(server.url) as wire:
             assert await body_of(wire) == b"small"
             [connection] = pool_of(wire)._connections
             assert len(connection.get_buffer(-1)) == 4 * 2**10
@@ -407,7 +407,7 @@ class TestCancellation:
         go_on = asyncio.Event()
         async with (
             serving(slowly(go_on), secure=True, deaf=True) as server,
-            wired(server.url, max_connections=1, tls=tls().client) as wire,
+            wired(server.url, max_connections=1) as wire,
         ):
             gone, next_one = (
                 asyncio.create_task(body_of(wire)),
@@ -426,7 +426,7 @@ class TestCancellation:
         go_on = asyncio.Event()
         async with (
             serving(slowly(go_on), secure=True, deaf=True) as server,
-            wired(server.url, max_connections=1, tls=tls().client) as wire,
+            wired(server.url, max_connections=1) as wire,
         ):
             gone = asyncio.create_task(body_of(wire))
             await until(lambda: len(server.peers) == 1)
@@ -439,10 +439,7 @@ class TestCancellation:
 
     async def test_failed_connection_without_a_caller_fails_no_one(self) -> None:
         """A connection that fails when nobody waits for it only gives its place back."""
-        async with (
-            serving(silent, secure=True) as server,
-            wired(server.url, tls=tls().client) as wire,
-        ):
+        async with serving(silent, secure=True) as server, wired(server.url) as wire:
             gone = asyncio.create_task(call(wire))
             await until(lambda: len(server.peers) == 1)
             gone.cancel()
@@ -550,10 +547,7 @@ class TestClose:
 
     async def test_connections_that_are_coming_are_given_up(self) -> None:
         """A wire can be closed while it connects; its calls end unsent."""
-        async with (
-            serving(silent, secure=True) as server,
-            wired(server.url, tls=tls().client) as wire,
-        ):
+        async with serving(silent, secure=True) as server, wired(server.url) as wire:
             task = asyncio.create_task(call(wire))
             await until(lambda: len(server.peers) == 1)
             await wire.aclose()

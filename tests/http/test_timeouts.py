@@ -1,7 +1,6 @@
 import asyncio
 
 import pytest
-from support.certificates import tls
 from support.patience import PATIENCE
 from support.servers import Peer, always, answer, answering, serving, silent, slowly
 from support.virtual import sleep, until, virtual
@@ -15,10 +14,7 @@ class TestTime:
     @virtual
     async def test_connecting_takes_too_long(self) -> None:
         """A connection that isn't made in time, TLS included, ends its call unsent."""
-        async with (
-            serving(silent, secure=True) as server,
-            wired(server.url, tls=tls().client) as wire,
-        ):
+        async with serving(silent, secure=True) as server, wired(server.url) as wire:
             progress = SendProgress()
             reply = await call(wire, connect=0.02, progress=progress)
 
@@ -63,7 +59,7 @@ class TestTime:
         go_on = asyncio.Event()
         async with (
             serving(slowly(go_on), secure=True, deaf=True) as server,
-            wired(server.url, tls=tls().client) as wire,
+            wired(server.url) as wire,
         ):
             waiting = asyncio.create_task(call(wire, pool=0.02, total=total))
             await until(lambda: len(server.peers) == 1)
@@ -81,7 +77,7 @@ class TestTime:
         go_on = asyncio.Event()
         async with (
             serving(slowly(go_on), secure=True, deaf=True) as server,
-            wired(server.url, tls=tls().client) as wire,
+            wired(server.url) as wire,
         ):
             reply = await call(wire, total=0.03, pool=0.01)
             go_on.set()

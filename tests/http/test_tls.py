@@ -94,10 +94,7 @@ async def test_bodies_arrive_whole_however_they_are_cut(seed: int) -> None:
             records = pieces_of(answer(await server.request()), random)
             await peer.send(*pieces_of(server.encrypted(*records), random))
 
-    async with (
-        serving(script, secure=True) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(script, secure=True) as server, wired(server.url) as wire:
         for size in sizes:
             body = random.randbytes(size)
             reply = await call(wire, "POST", body=body)
@@ -124,10 +121,7 @@ async def test_bytes_behind_an_answer_belong_to_no_call(in_one_read: bool) -> No
             await peer.send(*[server.encrypted(record) for record in records])
         await peer.gone()
 
-    async with (
-        serving(script, secure=True) as server,
-        wired(server.url, max_connections=1, tls=tls().client) as wire,
-    ):
+    async with serving(script, secure=True) as server, wired(server.url, max_connections=1) as wire:
         replies = await asyncio.gather(*(call(wire) for _ in range(3)))
 
     bodies = [reply.body for reply in replies if isinstance(reply, Response)]
@@ -179,10 +173,7 @@ async def test_an_end_in_the_middle_is_a_lost_answer(kind: str) -> None:
             await peer.send(server.outgoing.read())
         await peer.gone()
 
-    async with (
-        serving(script, secure=True) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(script, secure=True) as server, wired(server.url) as wire:
         lost, whole = await call(wire), await call(wire)
 
     assert isinstance(lost, Failure)
@@ -209,10 +200,7 @@ async def test_no_call_is_sent_after_the_end(kind: str) -> None:
         await peer.send(answered + server.outgoing.read())
         await peer.gone()
 
-    async with (
-        serving(script, secure=True) as server,
-        wired(server.url, max_connections=1, tls=tls().client) as wire,
-    ):
+    async with serving(script, secure=True) as server, wired(server.url, max_connections=1) as wire:
         bodies = [b"1", b"2", b"3"]
         replies = await asyncio.gather(*(call(wire, "POST", body=body) for body in bodies))
 
@@ -234,10 +222,7 @@ async def test_a_closed_connection_needs_no_collector(end: str) -> None:
         if end != "the server":
             await peer.gone()
 
-    async with (
-        serving(script, secure=True) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(script, secure=True) as server, wired(server.url) as wire:
         gc.disable()
         try:
             assert isinstance(await call(wire), Response)
@@ -272,10 +257,7 @@ async def test_a_peer_that_goes_in_the_handshake_is_named() -> None:
         if peer.index:
             peer.reset()
 
-    async with (
-        serving(script, secure=True) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(script, secure=True) as server, wired(server.url) as wire:
         reasons = [str(reply.reason) for reply in [await call(wire)] if isinstance(reply, Failure)]
         reset = await call(wire)
 
@@ -293,10 +275,7 @@ async def test_a_handshake_has_an_end_without_timeouts(monkeypatch: pytest.Monke
     async def script(peer: Peer) -> None:
         await peer.gone()
 
-    async with (
-        serving(script, secure=True) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(script, secure=True) as server, wired(server.url) as wire:
         reply = await call(wire, connect=None, total=None)
 
     assert isinstance(reply, Failure)
@@ -309,10 +288,7 @@ async def test_a_connection_can_be_cancelled_at_any_time(turns: int) -> None:
     """A connection that is cancelled while it is made leaves no socket, and no word in the log."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, one: complaints.append(one))
-    async with (
-        serving(always, tls=tls().server) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(always, tls=tls().server) as server, wired(server.url) as wire:
         calling = asyncio.create_task(call(wire))
         await until(lambda: bool(wire._pools) and bool(pool_of(wire)._connecting))
         for _ in range(turns):
@@ -338,10 +314,7 @@ async def test_a_large_body_waits_for_a_slow_server() -> None:
         await peer.request()
         await peer.send(answer())
 
-    async with (
-        serving(script, tls=tls().server, deaf=True) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(script, tls=tls().server, deaf=True) as server, wired(server.url) as wire:
         sending = asyncio.create_task(call(wire, "POST", body=body))
         await until(lambda: bool(wire._pools))
         await until(lambda: any(one._paused for one in pool_of(wire)._connections))
@@ -357,10 +330,7 @@ async def test_a_socket_that_the_loop_refuses(monkeypatch: pytest.MonkeyPatch) -
     async def refuse(*_: object, **__: object) -> None:
         raise OSError(24, "too many files")
 
-    async with (
-        serving(always, tls=tls().server) as server,
-        wired(server.url, tls=tls().client) as wire,
-    ):
+    async with serving(always, tls=tls().server) as server, wired(server.url) as wire:
         monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
         reply = await call(wire)
 

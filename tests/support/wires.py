@@ -11,9 +11,9 @@ from typing import Final
 import httpx
 import pytest
 from attrs import evolve
+from support import certificates
 from support.virtual import until
 
-from sunshine_async._http.certificates import shared_ssl_context
 from sunshine_async._http.connection import Connection
 from sunshine_async._http.httpcore_backend import install_parser
 from sunshine_async._http.httpx_wire import HttpxWire
@@ -42,14 +42,17 @@ async def wired(
     max_response_bytes: int = 2**20,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[SocketWire]:
-    """Yield a wire to *url*; when it is closed, nothing of it is left."""
+    """Yield a wire to *url*, by *tls* or a context that trusts the servers of tests.
+
+    When the wire is closed, nothing of it is left.
+    """
     before = sockets(), asyncio.all_tasks()
     wire = SocketWire(
         url,
         max_connections=max_connections,
         keepalive_expiry=keepalive_expiry,
         max_response_bytes=max_response_bytes,
-        make_context=shared_ssl_context if tls is None else lambda: tls,
+        make_context=lambda: tls or certificates.tls().client,
     )
     try:
         yield wire
