@@ -21,7 +21,7 @@ from sunshine_async._http.dialer import (
     connect_socket,
     race,
 )
-from sunshine_async._http.messages import Failure, Response
+from sunshine_async._http.messages import Failure
 from sunshine_async._http.open_wire import WireSelector, open_wire
 from sunshine_async._http.pool import SocketWire
 from sunshine_async.errors import Fault
@@ -100,24 +100,6 @@ class TestTls:
 
         assert isinstance(reply, Failure)
         assert reply.fault is Fault.UNSENT
-
-    @pytest.mark.parametrize("proper", [True, False])
-    async def test_end_of_the_stream_must_be_said(self, proper: bool) -> None:  # noqa: FBT001
-        """An answer that ends with its TLS stream is whole only if that end was said under TLS."""
-
-        async def script(peer: Peer) -> None:
-            await peer.request()
-            await peer.send(b"HTTP/1.1 200 OK\r\n\r\nok")
-            if proper:
-                peer.close()
-            else:
-                peer.reset()
-            await peer.gone()
-
-        async with serving(script, tls=tls().server) as server, wired(server.url) as wire:
-            reply = await call(wire)
-
-        assert isinstance(reply, Response if proper else Failure)
 
 
 class TestDialing:

@@ -1,7 +1,6 @@
 import asyncio
 
 import pytest
-from support.patience import PATIENCE
 from support.servers import Peer, always, answer, answering, serving, silent, slowly
 from support.virtual import sleep, until, virtual
 from support.wires import ENDLESS, body_of, call, pool_of, wired
@@ -142,23 +141,6 @@ class TestTime:
 
         assert isinstance(reply, Failure)
         assert reply.fault is Fault.TIMED_OUT
-
-    @virtual
-    async def test_request_is_not_taken_in_time(self) -> None:
-        """A server that stops taking the body is given *write* seconds to go on."""
-        go_on = asyncio.Event()
-
-        async def script(peer: Peer) -> None:
-            await go_on.wait()
-
-        async with serving(script, deaf=True) as server, wired(server.url) as wire:
-            async with asyncio.timeout(PATIENCE):
-                reply = await call(wire, "POST", "/", bytes(2**25), write=0.02, total=None)
-            go_on.set()
-
-        assert reply == Failure(
-            Fault.TIMED_OUT, f"127.0.0.1:{server.port} did not take the request in time"
-        )
 
     @virtual
     async def test_no_bounds(self) -> None:

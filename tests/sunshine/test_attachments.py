@@ -1,17 +1,11 @@
 """Files for messages: what is sent, and what is refused before anything is sent."""
 
-import io
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
 import httpx
 import pytest
 from support.clients import scripted, sunshine
 from support.frames import leaks
 
 from sunshine_async import NotFoundError, Retry, SunshineError, TransportError
-from sunshine_async._calls.forms import MAX_FILE_BYTES
 from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import Attachment, AttachmentDeleteBody
 from sunshine_async.testing import Answer
@@ -41,47 +35,6 @@ async def test_a_file_is_sent_as_a_form() -> None:
         request.content
     )
     assert int(request.headers["Content-Length"]) == len(request.content)
-
-
-async def test_a_file_needs_no_name(tmp_path: Path) -> None:
-    """The name of a path is the file's name; bytes without a name are a ``file``."""
-    path = tmp_path / "menu.pdf"
-    path.write_bytes(b"x")
-    client, transport = scripted(ANSWER, ANSWER, retry=AT_ONCE)
-
-    await client.attachments.upload(path, access="public")
-    await client.attachments.upload(io.BytesIO(b"x"), access="public")
-
-    named, unnamed = (request.content for request in transport.requests)
-    assert b'filename="menu.pdf"\r\nContent-Type: application/pdf' in named
-    assert b'filename="file"\r\nContent-Type: application/octet-stream' in unnamed
-
-
-async def nothing() -> AsyncIterator[bytes]:
-    """Give no bytes."""
-    for piece in ():
-        yield piece
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        (b"", "empty"),
-        (io.BytesIO(), "empty"),
-        (nothing(), "empty"),
-        (memoryview(bytearray(MAX_FILE_BYTES + 1)), "50000000 at most"),
-        ("no/such/file", "can't be read"),
-    ],
-    ids=["bytes", "file", "stream", "large", "missing"],
-)
-async def test_an_unfit_file_is_refused_before_anything_is_sent(source: Any, reason: str) -> None:
-    """An empty, too large or missing file is a ValueError, and no request is made."""
-    client, transport = scripted(retry=AT_ONCE)
-
-    with pytest.raises(ValueError, match=reason):
-        await client.attachments.upload(source, access="public")
-
-    assert transport.requests == []
 
 
 async def test_an_upload_is_not_sent_twice() -> None:
