@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import typer.testing
@@ -42,6 +43,7 @@ def env(emulator_url: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def call(env: dict[str, str]) -> Call:
-    """Return the function that runs a command in this process, against the emulator."""
+def call(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Return the function that runs a command in the test's folder, against the emulator."""
+    monkeypatch.chdir(tmp_path)
     return caller(env)

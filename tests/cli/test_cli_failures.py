@@ -14,7 +14,7 @@ import pytest
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commands import Call, caller
+from support.commands import Call
 from support.text import words
 
 from sunshine_async.emulator import Emulator
@@ -25,13 +25,6 @@ from sunshine_async.rows.header import OUTCOME_COLUMNS
 from sunshine_async.sunshine import UserCreateBody
 
 USERS = "externalId,profile.givenName\na,Zoë\nb,陽子\nb,Jane\nc,x,y\nc,x,y\nd,\n"
-
-
-@pytest.fixture
-def call(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Run a command in the test's folder, against the emulator."""
-    monkeypatch.chdir(tmp_path)
-    return caller(env)
 
 
 @pytest.fixture

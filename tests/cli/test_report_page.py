@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commands import Call, caller
+from support.commands import Call
 from support.pages import FULL, timelines, troubled
 from support.size import sized
 
@@ -313,12 +313,6 @@ def test_contrast(scheme: str) -> None:
     }
     for name in drawn:
         assert contrast(name, "card") >= 3
-
-
-@pytest.fixture
-def call(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    monkeypatch.chdir(tmp_path)
-    return caller(env)
 
 
 @pytest.fixture
