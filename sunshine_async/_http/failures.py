@@ -127,9 +127,8 @@ def refuses_client(error: BaseException | None) -> TypeGuard[ssl.SSLError]:
     """
     if not isinstance(error, ssl.SSLError):
         return False
-    return (getattr(error, "reason", None) or "").partition("_ALERT_")[
-        2
-    ] in _CLIENT_CERTIFICATE_ALERTS
+    _, _, alert = (getattr(error, "reason", None) or "").partition("_ALERT_")
+    return alert in _CLIENT_CERTIFICATE_ALERTS
 
 
 class CallerBody(StreamedBody, httpx.AsyncByteStream):

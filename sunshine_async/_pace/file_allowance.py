@@ -100,12 +100,9 @@ class FileAllowance(Allowance):
                     raise
                 time.sleep(0.0005)
                 continue
-            try:
-                there = self.path.stat()
-            except FileNotFoundError:
-                there = None
-            if there is not None and os.path.samestat(there, os.fstat(file)):
-                return file
+            with suppress(FileNotFoundError):
+                if os.path.samestat(self.path.stat(), os.fstat(file)):
+                    return file
             self.renew()
 
 

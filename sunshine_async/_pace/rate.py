@@ -181,9 +181,8 @@ class AdaptiveRate:
         headers, left = self._header_limit, self._resets_at - now
         if headers is None or left <= 0:
             return False
-        return headers.remaining - in_flight <= RESERVE * headers.limit * min(
-            1.0, left / self.length
-        )
+        reserved = RESERVE * headers.limit * min(1.0, left / self.length)
+        return headers.remaining - in_flight <= reserved
 
     def resume(self, now: float, ceiling: float, length: float) -> None:
         """Go on with the lessons of an earlier run: the *ceiling* in calls a second, and the window."""

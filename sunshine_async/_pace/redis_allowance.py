@@ -43,8 +43,7 @@ class RedisAllowance(Allowance):
         url = ""  # no frame of the error holds a password
         if problem:
             raise ConfigurationError(problem)
-        self._redis: Any = client
-        self._script: Any = self._redis.register_script(_SCRIPT)
+        self._script: Any = client.register_script(_SCRIPT)
         self._seen: dict[str, bytes] = {}
         self._offset: float | None = None
         """Seconds from the clock of this process to the clock of Redis."""
