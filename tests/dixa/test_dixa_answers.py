@@ -9,12 +9,10 @@ from typing import Any, Final
 import anyio
 import httpx
 import pytest
+from support.clients import dixa
 
 from sunshine_async import (
-    ApiToken,
     BadRequestError,
-    DixaClient,
-    Pace,
     ResponseDecodeError,
     SunshineError,
     jobs,
@@ -95,7 +93,7 @@ async def outcomes_of(
     emulator: Emulator, change: Change, method: str, bodies: Sequence[Any]
 ) -> list[Outcome[Any, EndUser]]:
     """Return what became of *bodies*."""
-    client = DixaClient(auth=ApiToken("t"), transport=Spoiling(emulator, change), pace=Pace())
+    client = dixa(Spoiling(emulator, change))
     with no_waiting():
         async with getattr(client.end_users, method)(bodies, ordered=True, linger=9) as stream:
             return [outcome async for outcome in stream]
@@ -164,7 +162,7 @@ async def test_an_upsert_whose_look_fails_stays_in_doubt() -> None:
                 return httpx.Response(403, json={"message": "no"})
             return await spoiling.handle_async_request(request)
 
-    client = DixaClient(auth=ApiToken("t"), transport=Refusing(), pace=Pace())
+    client = dixa(Refusing())
     bodies = [CreateEndUserInput(external_id=f"id-{n}") for n in range(3)]
     async with client.end_users.upsert_many(bodies) as stream:
         outcomes = [outcome async for outcome in stream]
@@ -187,7 +185,7 @@ async def test_an_upsert_whose_patch_is_refused_stays_in_doubt() -> None:
                 return httpx.Response(200, content=body)
             return answer
 
-    client = DixaClient(auth=ApiToken("t"), transport=Renaming(), pace=Pace())
+    client = dixa(Renaming())
     bodies = [CreateEndUserInput(external_id="id", first_name="A")]
     async with client.end_users.upsert_many(bodies) as stream:
         [outcome] = [outcome async for outcome in stream]
@@ -217,7 +215,7 @@ async def test_a_patch_is_told_by_its_id(name: str) -> None:
 async def test_one_request_returns_all_its_outcomes(name: str) -> None:
     """`create_bulk` returns an outcome that can't be read as an unknown one, in its place."""
     emulator = Emulator()
-    client = DixaClient(auth=ApiToken("t"), transport=Spoiling(emulator, SPOILT[name]), pace=Pace())
+    client = dixa(Spoiling(emulator, SPOILT[name]))
 
     *read, last = await client.end_users.create_bulk([CreateEndUserInput() for _ in range(3)])
 
@@ -229,7 +227,7 @@ async def test_one_request_returns_all_its_outcomes(name: str) -> None:
 async def test_an_answer_without_outcomes_is_an_error(data: Any) -> None:
     """An answer that is no list of outcomes is an error that says that it may have been applied."""
     transport = ScriptedTransport([(201, data)])
-    client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
+    client = dixa(transport)
 
     with pytest.raises(ResponseDecodeError) as caught:
         await client.end_users.create_bulk([CreateEndUserInput()])
@@ -243,7 +241,7 @@ async def test_a_job_sends_none_twice(tmp_path: Path, name: str, *, journal: boo
     """The rows of a job are done or unknown, and none is failed, so none is sent again."""
     emulator = Emulator()
     spoiling = Spoiling(emulator, {**SPOILT, **MORE}[name])
-    client = DixaClient(auth=ApiToken("t"), transport=spoiling, pace=Pace())
+    client = dixa(spoiling)
     rows = [{"externalId": f"id-{n}"} for n in range(5)]
 
     with no_waiting():
@@ -409,7 +407,7 @@ class TestWhoIsWho:
                 body = (await answer.aread()).replace(b'"externalId":"7"', b'"externalId":7')
                 return httpx.Response(answer.status_code, content=body)
 
-        client = DixaClient(auth=ApiToken("t"), transport=Numeric(), pace=Pace())
+        client = dixa(Numeric())
         bodies = [CreateEndUserInput(external_id="7", first_name="A")]
         bodies += [CreateEndUserInput(external_id=f"id-{n}") for n in range(20)]
         async with client.end_users.upsert_many(bodies) as stream:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.clients import dixa
 
 from sunshine_async import ConfigurationError, NotFoundError, Pace
 from sunshine_async._pace import waiting
@@ -121,7 +122,7 @@ async def test_the_token_goes_nowhere_else() -> None:
     transport = ScriptedTransport(
         [httpx.Response(307, headers={"Location": "https://evil.example"})]
     )
-    client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
+    client = dixa(transport)
 
     with pytest.raises(Exception, match="base_url"):
         await client.end_users.get("a")

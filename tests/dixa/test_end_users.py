@@ -1,20 +1,20 @@
 """Dixa's operations: what each asks for, what it gives, what it is sent again for."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from support import clients
 
 from sunshine_async import (
     BadRequestError,
     ConflictError,
     NotFoundError,
-    Pace,
     PayloadTooLargeError,
     ResponseDecodeError,
 )
-from sunshine_async.auth import ApiToken
 from sunshine_async.dixa import (
     BulkActionFailure,
     BulkActionSuccess,
@@ -27,7 +27,7 @@ from sunshine_async.dixa import (
     UpdateEndUserInput,
     Validation,
 )
-from sunshine_async.testing import Answer, ScriptedTransport
+from sunshine_async.testing import Answer
 
 ID = "434ce9f5-14c8-4be1-a0a8-f755010deb9b"
 JANE = {"id": ID, "createdAt": "2020-12-16T09:41:43Z", "email": "jane@example.org"}
@@ -48,13 +48,7 @@ DUPLICATE: Answer = (
 )
 LOST: Answer = httpx.ReadError("")
 NEW = CreateEndUserInput(email="jane@example.org", phone_number="+4512345678")
-
-
-def scripted(*answers: Answer, **options: Any) -> tuple[DixaClient, ScriptedTransport]:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    options = {"pace": Pace(), **options}
-    return DixaClient(auth=ApiToken("top-secret"), transport=transport, **options), transport
+scripted = partial(clients.scripted, client=clients.dixa)
 
 
 async def all_of(listing: Any) -> list[Any]:

@@ -1,37 +1,24 @@
 """Lists that come in pages: followed to their end, on one host, and gone on with where they broke."""
 
 import pickle
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import clients
 
-from sunshine_async import NotFoundError, Pace, ResponseDecodeError, Retry, ServerError
+from sunshine_async import NotFoundError, ResponseDecodeError, Retry, ServerError
 from sunshine_async._calls.pages import MAX_EMPTY
-from sunshine_async.auth import ApiToken
-from sunshine_async.dixa import DixaClient, EndUser, Page
+from sunshine_async.dixa import EndUser, Page
 from sunshine_async.dixa.pages import LinkPaging
 from sunshine_async.testing import Answer, ScriptedTransport
 
 FIRST = "/v1/endusers?pageKey=b25l%2B"
 SECOND = "/v1/endusers?pageKey=dHdv"
-
-
-def scripted(
-    *answers: Answer, base_url: str = "https://dev.dixa.io"
-) -> tuple[DixaClient, ScriptedTransport]:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    client = DixaClient(
-        auth=ApiToken("t"),
-        transport=transport,
-        pace=Pace(),
-        base_url=base_url,
-        retry=Retry(max_attempts=1),
-    )
-    return client, transport
+scripted = partial(clients.scripted, client=clients.dixa, retry=Retry(max_attempts=1))
 
 
 def page(*ids: str, following: str | None = None) -> Answer:

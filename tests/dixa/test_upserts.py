@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clients import dixa
 from support.scripts import Script
 from support.size import sized
 
@@ -17,13 +18,11 @@ from sunshine_async import (
     BadRequestError,
     ConflictError,
     NotFoundError,
-    Pace,
     PermissionDeniedError,
     ServerError,
     TransportError,
 )
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
-from sunshine_async.auth import ApiToken
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown, outcome_of
 from sunshine_async.dixa import CreateEndUserInput, DixaClient, EndUser, upserts
 from sunshine_async.emulator import Emulator, Mishap
@@ -53,7 +52,7 @@ class Counting(httpx.AsyncBaseTransport):
 def client_of(emulator: Emulator) -> tuple[DixaClient, Counting]:
     """Return a client of *emulator* that may be as fast as it can, and what counts its requests."""
     transport = Counting(emulator)
-    return DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace()), transport
+    return dixa(transport), transport
 
 
 class TestOne:
@@ -457,7 +456,7 @@ class TestMany:
     async def test_a_list_with_an_unreadable_record_is_not_whole(self, record: object) -> None:
         """A record that can't be read may be anybody: nobody is known to be absent."""
         transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}, record]})])
-        client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
+        client = dixa(transport)
         known = upserts.UserIndex(client.end_users.list().pages())
 
         await known.read(upserts.MIN_LOOK_UPS)
@@ -467,7 +466,7 @@ class TestMany:
     async def test_a_create_with_an_unreadable_answer_is_not_forgotten(self) -> None:
         """A user whose key came back unreadable makes the list one that isn't whole any more."""
         transport = ScriptedTransport([(200, {"data": [{"id": "v", "externalId": 5}]})])
-        client = DixaClient(auth=ApiToken("t"), transport=transport, pace=Pace())
+        client = dixa(transport)
         known = upserts.UserIndex(client.end_users.list().pages())
 
         await known.read(upserts.MIN_LOOK_UPS)
@@ -582,7 +581,7 @@ class TestTold:
         emulator.faults = [Mishap(reset=True, when="before", operation="postEndusersBulk")]
         emulator.add("dixa", {"email": "0@x.org", "displayName": "B"})
         meddling = Meddling(emulator, {"email": "0@x.org", "displayName": name})
-        client = DixaClient(auth=ApiToken("t"), transport=meddling, pace=Pace())
+        client = dixa(meddling)
 
         assert await did(client, *people(1, name="A", email="{}@x.org")) == [UpsertEffect.EITHER]
         assert meddling.letters == "bGG" + "B" * (name == "B")
@@ -624,7 +623,7 @@ def test_an_upsert_is_what_it_is_said_to_be(
         **({} if keys == "external_id" else {"email": "a@x.org"}),
         **({} if keys == "email" else {"external_id": "a"}),
     )
-    client = DixaClient(auth=ApiToken("t"), transport=Script(emulator, script), pace=Pace())
+    client = dixa(Script(emulator, script))
 
     async def scenario() -> Outcome[Any, EndUser]:
         with no_waiting():

@@ -3,19 +3,21 @@
 import pickle
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 import anyio
 import httpx
 import pytest
+from support import clients
+from support.clients import KEY, smooch
 from support.virtual import virtual
 
 from sunshine_async import (
     UNSET,
     ApiError,
     BadRequestError,
-    BasicAuth,
     ConfigurationError,
     ConflictError,
     ConnectionLostError,
@@ -45,7 +47,6 @@ from sunshine_async.smooch import (
 )
 from sunshine_async.testing import Answer, ScriptedTransport
 
-AUTH = BasicAuth("key-id", "top-secret")
 JANE = {"_id": "1", "userId": "jane-1", "givenName": "Jane", "clients": [], "pendingClients": []}
 FOUND: Answer = (200, {"appUser": JANE})
 MADE: Answer = (201, {"appUser": JANE})
@@ -59,14 +60,9 @@ HELLO = ConfirmationMessage(role="appMaker", type="text", text="Hello")
 AT_ONCE = Confirmation(type="immediate")
 LINK = AppUserLink.twilio(phone_number="+15145555555", confirmation=AT_ONCE)
 MERGE = AppUserMerge(surviving="1", discarded="2")
+scripted = partial(clients.scripted, client=smooch)
 
 Call = Callable[[SmoochClient], Awaitable[object]]
-
-
-def scripted(*answers: Answer, **options: Any) -> tuple[SmoochClient, ScriptedTransport]:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    return SmoochClient("app", auth=AUTH, transport=transport, **options), transport
 
 
 def sent(transport: ScriptedTransport) -> list[str]:
@@ -377,7 +373,7 @@ class TestLookingUp:
                     await anyio.sleep_forever()
                 raise LOST
 
-        client = SmoochClient("app", auth=AUTH, transport=Cancels())
+        client = smooch(Cancels())
         notes: list[str] = []
 
         with scope:
@@ -459,7 +455,7 @@ class TestMany:
     async def test_many_are_created_changed_and_deleted(self) -> None:
         """Each item is done once, and a user's come one after another."""
         emulator = Emulator()
-        users = SmoochClient("app", auth=AUTH, transport=emulator.transport()).app_users
+        users = smooch(emulator.transport()).app_users
         bodies = [AppUserPreCreate(user_id=f"id-{n}") for n in range(40)]
         changed = [AppUserPreCreate(user_id=f"id-{n % 50}", given_name=f"{n}") for n in range(100)]
         pairs = [(f"id-{n % 50}", AppUserUpdate(surname=f"{n}")) for n in range(100)]
@@ -483,9 +479,7 @@ class TestMany:
         emulator = Emulator(latency=0.01)
         emulator.add("smooch", {"userId": "jane"}, app_id="app")
         retry = Retry(max_attempts=100, first_wait=0.02, max_wait=0.1)
-        users = SmoochClient(
-            "app", auth=AUTH, transport=emulator.transport(), retry=retry
-        ).app_users
+        users = smooch(emulator.transport(), retry=retry).app_users
 
         async with anyio.create_task_group() as tasks:
             for number in range(5):
@@ -721,7 +715,7 @@ class TestClient:
             SmoochClient()
         with pytest.raises(ConfigurationError, match=r"auth .*SMOOCH_KEY_ID"):
             SmoochClient("app")
-        assert SmoochClient("app", auth=AUTH).base_url == "https://api.smooch.io"
+        assert SmoochClient("app", auth=KEY).base_url == "https://api.smooch.io"
 
     async def test_a_view_and_a_request_of_ones_own(self) -> None:
         """Views and undeclared operations are as in the other clients."""

@@ -5,6 +5,7 @@ import os
 import tempfile
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +13,13 @@ from typing import Any, Final
 import anyio
 import httpx
 import pytest
+from support import clients
 from support.backends import on_both, virtual_on_both
+from support.clients import smooch
 from support.frames import leaks
 from support.size import sized
 
 from sunshine_async import (
-    BasicAuth,
     BearerAuth,
     ConnectionLostError,
     PayloadTooLargeError,
@@ -31,24 +33,18 @@ from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.smooch import MessageResponse, SmoochClient
 from sunshine_async.testing import Answer, ScriptedTransport
 
-AUTH = BasicAuth("key-id", "secret")
 PIXELS = b"\x89PNG\r\n--boundary\r\n" * 50_000
 POSTED: Answer = (201, {"message": {"_id": "m", "received": 1.5}, "conversation": {"_id": "c"}})
 LOST: Final = httpx.ReadError("")
 UNSENT: Final = httpx.ConnectError("")
-
-
-def scripted(*answers: Answer, **options: Any) -> tuple[SmoochClient, ScriptedTransport]:
-    """Return a client whose calls are given *answers*, and the transport that gives them."""
-    transport = ScriptedTransport(answers)
-    return SmoochClient("app", **{"auth": AUTH, "transport": transport, **options}), transport
+scripted = partial(clients.scripted, client=smooch)
 
 
 def emulated() -> tuple[Emulator, SmoochClient]:
     """Return an emulator with Jane, and a client of it."""
     emulator = Emulator()
     emulator.add("smooch", {"userId": "jane"}, app_id="app")
-    return emulator, SmoochClient("app", auth=AUTH, transport=emulator.transport())
+    return emulator, smooch(emulator.transport())
 
 
 async def pieces(data: bytes = PIXELS) -> AsyncIterator[bytes]:
@@ -364,7 +360,7 @@ class TestSendingAgain:
                     raise UNSENT
                 return await emulator.transport().handle_async_request(request)
 
-        client = SmoochClient("app", auth=AUTH, transport=RefusesOnce())
+        client = smooch(RefusesOnce())
 
         await client.app_users.post_image("jane", pieces(), role="appUser")
 
@@ -432,7 +428,7 @@ class TestTrouble:
                 await anyio.Path(path).unlink()
                 raise UNSENT
 
-        client, _ = scripted(transport=Vanishes([]), retry=Retry(first_wait=0))
+        client = smooch(Vanishes([]), retry=Retry(first_wait=0))
 
         with pytest.raises(FileNotFoundError):
             await client.app_users.post_image("1", path, role="appUser")
@@ -497,7 +493,7 @@ async def test_a_large_image_takes_little_memory(source: Opened, path: Path) -> 
 
     async with emulator.serve() as base_url:
         transport = httpx.AsyncHTTPTransport()
-        client = SmoochClient("app", auth=AUTH, base_url=base_url, transport=transport)
+        client = smooch(transport, base_url=base_url)
         async with client:
             await client.app_users.get("jane")
             given = source(path)
