@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 from attrs import field, frozen
-from support.journals import run_with_journal, write
+from support.journals import run_until_full, run_with_journal, write
 from support.size import sized
 
 from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, Retry, SunshineClient, jobs
@@ -401,11 +401,7 @@ class TestCutOff:
         write(file, SUNSHINE.people(range(900)))
         async with SUNSHINE.on(emulator.transport()) as client:
             async with jobs.open(path, client, SERVICES["sunshine"], Mode.UPSERT) as job:
-                with open_rows(file, job.shape) as rows:
-                    await job._load(rows)
-                    [[pages]] = job.journal._fetch_all("PRAGMA page_count")
-                    job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
-                    first = await job.run(rows)
+                first = await run_until_full(job, file)
             assert "the disk is full" in str(first.reason)
             sent = emulator.ledger()["sunshine"]["effects"]["update"]
             written = told(path)["updated"]

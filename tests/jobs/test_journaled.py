@@ -18,7 +18,7 @@ from uuid import UUID
 import anyio
 import httpx
 import pytest
-from support.journals import begun, counts, effects, run_with_journal, write
+from support.journals import begun, counts, effects, run_until_full, run_with_journal, write
 from support.size import sized
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient, jobs
@@ -985,11 +985,7 @@ class TestFullDisks:
         """A disk that fills stops the job: no create is sent whose begin couldn't be written."""
         write(file, bodies(*(f"user-{n}" for n in range(900))))
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE) as job:
-            with open_rows(file, job.shape) as rows:
-                await job._load(rows)
-                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
-                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
-                report = await job.run(rows)
+            report = await run_until_full(job, file)
         assert report.ending is Ending.GAVE_UP
         assert "the disk is full" in str(report.reason)
         assert effects(emulator, "sunshine").get("create", 0) <= report.done + report.waiting
@@ -1003,11 +999,7 @@ class TestFullDisks:
         """A disk that fills stops a job of creates without keys too; each is sent once at most."""
         write(file, [{"metadata": {"n": n, "long": "x" * 900}} for n in range(600)])
         async with jobs.open(path, client, SUNSHINE, Mode.CREATE, concurrency=4) as job:
-            with open_rows(file, job.shape) as rows:
-                await job._load(rows)
-                [[pages]] = job.journal._fetch_all("PRAGMA page_count")
-                job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
-                report = await job.run(rows)
+            report = await run_until_full(job, file)
         assert report.ending is Ending.GAVE_UP
         done, failed, unknown, bad, waiting = counts(await run(client, path, file))
         assert (failed, bad, waiting) == (0, 0, 0)

@@ -8,31 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clients import sunshine
-from support.scripts import Script, outcome_of, scripts
+from support.scripts import CHAOS, Script, outcome_of, scripts
 from support.size import sized
 
-from sunshine_async import BasicAuth, Retry, SunshineClient
+from sunshine_async import Retry, SunshineClient
 from sunshine_async._calls.upsert import UpsertEffect, UpsertResult
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
-from sunshine_async.emulator import Emulator, Mishap
+from sunshine_async.emulator import Emulator
 from sunshine_async.sunshine import Profile, SyncUserBody, User, UserCreateBody, UserUpdateBody
 from sunshine_async.testing import no_waiting
 
-AUTH = BasicAuth("key-id", "secret")
-CHAOS = {
-    Mishap(reset=True, when="before"): 0.02,
-    Mishap(reset=True, when="after"): 0.02,
-    Mishap(status=503, when="before"): 0.02,
-    Mishap(status=503, when="after"): 0.02,
-    Mishap(cut=True): 0.02,
-    Mishap(status=429, retry_after=1): 0.02,
-}
 CREATES = sized(5_000, 600)
-
-
-def client_of(emulator: Emulator, **options: Any) -> SunshineClient:
-    """Return a client of *emulator*, in process."""
-    return SunshineClient("app", auth=AUTH, transport=emulator.transport(), **options)
 
 
 def stored(emulator: Emulator) -> dict[str, int]:
@@ -59,7 +45,7 @@ async def created(
 ) -> list[Outcome[UserCreateBody, User]]:
     """Create many users, 64 at once."""
     bodies = [body(number, keyed=keyed) for number in range(CREATES)]
-    client = client_of(emulator, retry=retry)
+    client = sunshine(emulator.transport(), retry=retry)
     with no_waiting():
         async with client.users.create_many(bodies, concurrency=64) as outcomes:
             return [outcome async for outcome in outcomes]
@@ -271,7 +257,7 @@ async def test_two_writers_make_one_user_each() -> None:
         async def write(
             writer: str, emulator: Emulator = emulator, into: list[Any] = outcomes
         ) -> None:
-            client = client_of(emulator)
+            client = sunshine(emulator.transport())
             bodies = [
                 UserCreateBody(external_id=f"id-{n}", metadata={"writer": writer})
                 for n in range(200)
@@ -295,7 +281,7 @@ async def test_upserts_take_about_one_request_each(share_of_known: float) -> Non
     known = round(rows * share_of_known)
     for number in range(known):
         emulator.add("sunshine", {"externalId": f"id-{number * 997 % rows}"}, app_id="app")
-    client = client_of(emulator)
+    client = sunshine(emulator.transport())
 
     async with client.users.upsert_many(body(n, keyed=True) for n in range(rows)) as outcomes:
         assert {type(outcome) async for outcome in outcomes} == {Done}

@@ -12,10 +12,11 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripts import scripts
+from support.clients import sunshine
+from support.scripts import CHAOS, scripts
 from support.size import sized
 
-from sunshine_async import BasicAuth, Retry, SunshineClient, SunshineError, bulk
+from sunshine_async import Retry, SunshineClient, SunshineError, bulk
 from sunshine_async.bulk import Done, Failed, Outcome, Unknown
 from sunshine_async.emulator import Emulator, Mishap
 from sunshine_async.sunshine import (
@@ -29,25 +30,11 @@ from sunshine_async.sunshine import (
 )
 from sunshine_async.testing import no_waiting
 
-AUTH = BasicAuth("key-id", "secret")
-CHAOS = {
-    Mishap(reset=True, when="before"): 0.02,
-    Mishap(reset=True, when="after"): 0.02,
-    Mishap(status=503, when="before"): 0.02,
-    Mishap(status=503, when="after"): 0.02,
-    Mishap(cut=True): 0.02,
-    Mishap(status=429, retry_after=1): 0.02,
-}
 MESSAGES = sized(2_000, 300)
 CONVERSATIONS = sized(200, 30)
 AGAIN = sized(600, 100)
 PATIENT = Retry(max_attempts=30)
 BUSINESS = Author(type="business")
-
-
-def client_of(transport: httpx.AsyncBaseTransport, **options: Any) -> SunshineClient:
-    """Return a client of the emulator behind *transport*."""
-    return SunshineClient("app", auth=AUTH, transport=transport, **options)
 
 
 def text_of(message: Message) -> str:
@@ -79,7 +66,7 @@ async def sent_in_chaos(
 ) -> tuple[list[Outcome[tuple[str, MessagePost], list[Message]]], dict[str, list[str]]]:
     """Send many messages, 64 at once; return the outcomes, and the texts by conversation."""
     emulator = Emulator(odds=CHAOS, seed=seed)
-    client = client_of(emulator.transport())
+    client = sunshine(emulator.transport())
     patient = client.with_options(retry=PATIENT)
     with no_waiting():
         ids = [await conversation(patient) for _ in range(CONVERSATIONS)]
@@ -133,7 +120,7 @@ async def test_each_message_is_there_once_or_reported_unknown(seed: int) -> None
 async def test_a_second_run_sends_nothing_twice() -> None:
     """A run broken off, and run again with ``sent_before``, has each message once at most."""
     emulator = Emulator(odds=CHAOS, seed=3)
-    client = client_of(emulator.transport())
+    client = sunshine(emulator.transport())
     patient = client.with_options(retry=PATIENT)
     with no_waiting():
         ids = [await conversation(patient) for _ in range(10)]
@@ -193,7 +180,7 @@ def test_a_message_is_what_it_is_said_to_be(
     transport = Script(emulator, [*script])
 
     async def scenario() -> None:
-        client = client_of(transport)
+        client = sunshine(transport)
         where = await conversation(client)
         if other:
             await client.messages.post(where, post_of("Hello"), once="another key")
@@ -232,7 +219,7 @@ def test_a_conversation_is_what_it_is_said_to_be(script: list[Any], *, other: bo
     )
 
     async def scenario() -> None:
-        client = client_of(transport)
+        client = sunshine(transport)
         await client.users.create(UserCreateBody(external_id="jane"))
         if other:
             await client.conversations.create(body)
@@ -259,7 +246,7 @@ def test_get_or_create_makes_one_conversation(script: list[Any], *, existing: bo
     )
 
     async def scenario() -> None:
-        client = client_of(transport)
+        client = sunshine(transport)
         await client.users.create(UserCreateBody(external_id="jane"))
         if existing:
             await client.conversations.create(body)
@@ -290,7 +277,7 @@ def agree(outcome: Outcome[Any, Any], there: int) -> None:
 async def test_a_lost_upload_makes_no_second_message(mishap: Mishap, instant_waits: None) -> None:
     """A file whose upload is lost isn't sent; the next attempt makes the one message."""
     emulator = Emulator()
-    client = client_of(emulator.transport())
+    client = sunshine(emulator.transport())
     where = await conversation(client)
     emulator.faults += [mishap]
 

@@ -9,6 +9,7 @@ from sunshine_async import jobs
 from sunshine_async.emulator import Emulator
 from sunshine_async.errors import ConfigurationError
 from sunshine_async.jobs import Mode, Report, Service, open_rows
+from sunshine_async.jobs.journaled import JournaledJob
 from sunshine_async.journal import (
     JobJournal,
     Journal,
@@ -38,6 +39,15 @@ async def run_with_journal(
             return await job.run(rows)
         with open_rows(rows, job.shape) as found:
             return await job.run(found)
+
+
+async def run_until_full(job: JournaledJob, rows: Path) -> Report:
+    """Run *job* over the rows of a file, on a disk that is full after one more page."""
+    with open_rows(rows, job.shape) as found:
+        await job._load(found)
+        [[pages]] = job.journal._fetch_all("PRAGMA page_count")
+        job.journal._fetch_all(f"PRAGMA max_page_count = {pages + 1}")
+        return await job.run(found)
 
 
 def begun(path: Path, *numbers: int) -> None:

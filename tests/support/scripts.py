@@ -25,6 +25,15 @@ FATES: Final = (
     httpx.ReadTimeout("late"),
 )
 """Fates of a request: None is a usual answer."""
+CHAOS: Final = {
+    Mishap(reset=True, when="before"): 0.02,
+    Mishap(reset=True, when="after"): 0.02,
+    Mishap(status=503, when="before"): 0.02,
+    Mishap(status=503, when="after"): 0.02,
+    Mishap(cut=True): 0.02,
+    Mishap(status=429, retry_after=1): 0.02,
+}
+"""The odds of mishaps, for an emulator."""
 
 
 def scripts(*without: int) -> st.SearchStrategy[list[Mishap | httpx.TransportError | None]]:
