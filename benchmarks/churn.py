@@ -18,8 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
-from compare import stub
-from measuring import APP, Coroutines, Create, Target
+from measuring import APP, Coroutines, Create, Target, stub
 from peers import AIOHTTP, HTTPX, OURS, OURS_ON_UVLOOP, PEERS
 
 from sunshine_async import BasicAuth, Pace, Retry, SunshineClient

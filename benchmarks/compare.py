@@ -23,19 +23,18 @@ The vendor's JS client takes part once Node has it: `npm install -g sunshine-con
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from math import inf
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Final, TypeAlias
 
 from attrs import astuple, evolve, frozen
-from measuring import HERE, Cost, Target
+from measuring import HERE, Cost, Target, pin, stub
 from peers import (
     AIOHTTP,
     HTTPX,
@@ -125,25 +124,6 @@ BARS: Final = (
     ),
 )
 """Of CPU time, if not of another number."""
-
-
-@contextmanager
-def stub(*arguments: str, processor: int | None = None) -> Iterator[int]:
-    """Run a stub server, on *processor* unless None, and yield the port."""
-    command = [sys.executable, str(HERE / "stub_server.py"), *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
-        assert running.stdin is not None  # noqa: S101
-        assert running.stdout is not None  # noqa: S101
-        if processor is not None:
-            _pin(processor, running.pid)
-        yield int(running.stdout.readline())
-        running.stdin.close()
-
-
-def _pin(processor: int, pid: int = 0) -> None:
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        with suppress(OSError):
-            os.sched_setaffinity(pid, {processor})
 
 
 @contextmanager
@@ -313,7 +293,7 @@ def main() -> int:
         print(json.dumps(astuple(peer.runs.measure(Target(*target), in_flight, seconds))))
         return 0
     if arguments.pin:
-        _pin(1)  # and the processes that this one starts
+        pin(1)  # and the processes that this one starts
     names = [peer.name for peer in _named(arguments.peers)]
     plain = [Load(number) for number in arguments.in_flight]
     far = [Load(number, latency=0.1) for number in arguments.in_flight]

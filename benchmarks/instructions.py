@@ -24,8 +24,7 @@ import subprocess
 import sys
 
 from attrs import astuple
-from compare import stub
-from measuring import Coroutines, Create, Target
+from measuring import Coroutines, Create, Target, stub
 from peers import AIOHTTP, OURS, PEERS
 
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")

@@ -27,12 +27,12 @@ from uuid import NAMESPACE_DNS, uuid5
 
 import httpx
 from attrs import evolve
+from measuring import HERE, stub
 
 from sunshine_async import ApiToken, BasicAuth, DixaClient, Pace, SunshineClient, jobs
 from sunshine_async.jobs import DIXA, SUNSHINE, Job, Mode, Report, Service, open_rows
 from sunshine_async.sunshine import User
 
-HERE = Path(__file__).parent
 AT_ONCE = 64
 SENT = 0
 
@@ -89,11 +89,7 @@ def throughput(rows: int, runs: int) -> None:
 
 def rate(file: Path, rows: int, journal: Path | str | None) -> float:
     """Return how many rows a second a job of creates does."""
-    command = [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as stub:
-        port = (stub.stdout or sys.stdin).readline().strip()
+    with stub("--latency", "0.001") as port:
         client = SunshineClient(
             "app",
             auth=BasicAuth("id", "secret"),
@@ -103,7 +99,6 @@ def rate(file: Path, rows: int, journal: Path | str | None) -> float:
         began = time.perf_counter()
         report = asyncio.run(run(client, SUNSHINE, file, journal))
         took = time.perf_counter() - began
-        stub.communicate()
     if report.done != rows:
         sys.exit(f"not all were done: {report}")
     return rows / took

@@ -11,10 +11,11 @@ import resource
 import shutil
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -211,6 +212,26 @@ class _Load:
         """Return True if the workers, which began *seconds* ago, are warm."""
         enough = sum(self.counts) >= WARM_CREATES or seconds > 2
         return (enough and all(self.counts)) or seconds > 10
+
+
+@contextmanager
+def stub(*arguments: str, processor: int | None = None) -> Iterator[int]:
+    """Run a stub server, on *processor* unless None, and yield the port."""
+    command = [sys.executable, str(HERE / "stub_server.py"), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdin is not None  # noqa: S101
+        assert running.stdout is not None  # noqa: S101
+        if processor is not None:
+            pin(processor, running.pid)
+        yield int(running.stdout.readline())
+        running.stdin.close()
+
+
+def pin(processor: int, pid: int = 0) -> None:
+    """Let a process, by default this one, run on *processor* alone, where that can be."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        with suppress(OSError):
+            os.sched_setaffinity(pid, {processor})
 
 
 def _node(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[bytes]:

@@ -20,8 +20,7 @@ from typing import Any, Final
 import httpx
 import trustme
 import uvloop
-from compare import stub
-from measuring import APP, Coroutines, Create, Target
+from measuring import APP, Coroutines, Create, Target, stub
 
 from sunshine_async import BasicAuth, SunshineClient
 from sunshine_async.sunshine import Profile, UserCreateBody

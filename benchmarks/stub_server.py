@@ -1,4 +1,4 @@
-"""A server that answers every request with the same user, as cheaply as can be: `compare` runs it.
+"""A server that answers every request with the same user, as cheaply as can be: `measuring.stub`.
 
     python benchmarks/stub_server.py [--latency 0.1] [--certificate cert.pem] [--faults 1]
 

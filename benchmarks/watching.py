@@ -19,10 +19,10 @@ from pathlib import Path
 
 from attrs import frozen
 from journal import write
+from measuring import stub
 
 from sunshine_async.journal import JournalReader
 
-HERE = Path(__file__).parent
 COMMAND = (sys.executable, "-m", "sunshine_async")
 
 
@@ -65,14 +65,10 @@ def measured(file: Path, journal: Path, url: str, *, watched: bool) -> Cost:
 
 def main(rows: int, pairs: int, bar: float) -> int:
     """Print what a watcher costs; return the exit status."""
-    stub = [sys.executable, str(HERE / "stub_server.py"), "--latency", "0.001"]
     ratios: list[float] = []
     least = {False: inf, True: inf}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(stub, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
-    ):
-        url = f"http://127.0.0.1:{(server.stdout or sys.stdin).readline().strip()}"
+    with tempfile.TemporaryDirectory() as folder, stub("--latency", "0.001") as port:
+        url = f"http://127.0.0.1:{port}"
         file = Path(folder, "users.jsonl")
         write(file, rows)
         for number in range(pairs):
@@ -87,7 +83,6 @@ def main(rows: int, pairs: int, bar: float) -> int:
                 f"({pair[True].looks} looks): {ratios[-1] - 1:+.1%}",
                 flush=True,
             )
-        server.communicate()
     ratios.sort()
     low, middle, high = ratios[pairs // 4], statistics.median(ratios), ratios[-1 - pairs // 4]
     print(f"median {middle - 1:+.2%}; half of the pairs from {low - 1:+.2%} to {high - 1:+.2%}")
