@@ -173,9 +173,19 @@ class Endpoint(Generic[B, R]):
         """Raise `TypeError` for a *body* of another class than the operation takes."""
         if self.accepts is None or not isinstance(body, self.accepts):
             takes = self.accepts.__name__ if self.accepts else "no body"
-            message = f"{self.operation} takes {takes}, not {type(body).__name__}"
+            kind, hint = type(body).__name__, _codec.conversion_hint(self.accepts, body)
             del body  # error reporters attach local variables
+            message = f"{self.operation} takes {takes}, not {kind}{hint}"
             raise TypeError(message)
+
+    def id_of_pair(self, pair: Any) -> str:
+        """Return the id of a *pair* (id, body); raise `TypeError` for an item of another form."""
+        if issubclass(type(pair), tuple | list) and len(pair) == 2:  # noqa: PLR2004 - a pair
+            return cast("str", pair[0])
+        kind = type(pair).__name__
+        del pair  # error reporters attach local variables
+        message = f"an item must be a pair (id, body), not {kind}; a mapping has pairs in items()"
+        raise TypeError(message)
 
     def fill_path(self, values: Mapping[str, str]) -> str:
         """Return the path with each of *values* as one segment."""

@@ -19,6 +19,7 @@ import attrs
 
 from sunshine_async._codec.converter import (
     Misfit,
+    conversion_hint,
     covers,
     decode,
     encode,
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 __all__ = [
     "Misfit",
+    "conversion_hint",
     "covers",
     "decode",
     "encode",

@@ -312,6 +312,13 @@ def _encoding_error(value: object) -> ValueError:
     return ValueError(str(misfit))
 
 
+def conversion_hint(kind: Any, value: object) -> str:
+    """Return the next step where *value* is a mapping in place of a model *kind*; else no text."""
+    if isinstance(value, Mapping) and attrs.has(kind):
+        return f": from_dict({kind.__name__}, ...) makes a model of the service's names"
+    return ""
+
+
 def _first_misfit(value: Any, kind: Any) -> Misfit:
     """Search slowly: each part is encoded by itself, so that search and `encode` agree."""
     path = ""
@@ -336,7 +343,8 @@ def _fault_of(value: Any, kind: Any) -> str | None:
     is_list = bool(members) and all(map(unions.is_list, members))
     if (is_list and not writer.is_array(value)) or (expected and not isinstance(value, expected)):
         wanted = "a list" if is_list else expected[0].__name__
-        return f"expected {wanted}, got {type(value).__name__}"
+        hint = "" if is_list else conversion_hint(expected[0], value)
+        return f"expected {wanted}, got {type(value).__name__}{hint}"
     if value is Unset.UNSET:
         return writer.UNSET_WITHOUT_KEY
     if isinstance(value, float) and not isfinite(value):

@@ -314,7 +314,11 @@ class _Calls(Generic[I, R]):
             limit.count_start()
         outcome: Outcome[I, R]
         try:
-            outcome = Done(index, item, await self.function(item))
+            call: Any = self.function(item)
+            if hasattr(call, "__await__"):
+                outcome = Done(index, item, await call)
+            else:
+                outcome = Unknown(index, item, _no_awaitable(call))
         except BaseException as error:  # noqa: BLE001 - `to_exception` raises what has to pass
             outcome = outcome_of(index, item, to_exception(error, CALL))
         if limit is not None:
@@ -338,6 +342,12 @@ class _Calls(Generic[I, R]):
             return await self.send(taken)
         finally:
             self.order.leave(keys)
+
+
+def _no_awaitable(result: object) -> TypeError:
+    """Return the error of a *send* that has done its work, whatever that was, without a coroutine."""
+    kind = type(result).__name__
+    return TypeError(f"send must be a coroutine function (async def): it returned {kind}, at once")
 
 
 def _is_overload(outcome: Outcome[I, R]) -> bool:

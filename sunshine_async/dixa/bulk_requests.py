@@ -303,7 +303,9 @@ def item_size(model: type[B], *, room: int = 0) -> Callable[[B], int]:
 
     def size(item: B) -> int:
         if not isinstance(item, model):
-            message = f"an item must be a {model.__name__}, not a {type(item).__name__}"
+            hint = _codec.conversion_hint(model, item)
+            message = f"an item must be a {model.__name__}, not a {type(item).__name__}{hint}"
+            del item  # error reporters attach local variables
             raise TypeError(message)
         return len(_codec.encode(item)) + room
 

@@ -212,11 +212,8 @@ class AppUsers:
         self, user_id: str, integration_ids: Iterable[str]
     ) -> list[LinkRequest]:
         """Return links by which a user links each of *integration_ids*, 1 or more (getLinkRequests)."""
-        answer = await self._transport.call(
-            LINK_REQUESTS,
-            path={"user_id": user_id},
-            query={"integrationIds": _join_ids(integration_ids)},
-        )
+        query = {"integrationIds": _join_ids(integration_ids)}
+        answer = await self._transport.call(LINK_REQUESTS, path={"user_id": user_id}, query=query)
         return _list_in(LINK_REQUESTS, answer, "link_requests")
 
     async def link(self, user_id: str, body: AppUserLink) -> AppUser:
@@ -312,7 +309,7 @@ class AppUsers:
             return await self.update(*pair)
 
         return bulk.run(
-            update, pairs, concurrency=concurrency, ordered=ordered, key=lambda pair: pair[0]
+            update, pairs, concurrency=concurrency, ordered=ordered, key=UPDATE.id_of_pair
         )
 
     def delete_many(
@@ -382,6 +379,7 @@ def _list_in(endpoint: Endpoint[None, Any], answer: Any, name: str) -> list[Any]
 
 
 def _user_id(body: AppUserPreCreate) -> str:
+    PRE_CREATE.check_body(body)
     return body.user_id
 
 

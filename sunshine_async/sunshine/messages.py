@@ -251,9 +251,7 @@ class Messages:
             conversation_id, body = pair
             return await self.post(conversation_id, body, once=_key_of(pair, once))
 
-        return bulk.run(
-            post, pairs, concurrency=concurrency, ordered=ordered, key=lambda pair: pair[0]
-        )
+        return bulk.run(post, pairs, concurrency=concurrency, ordered=ordered, key=POST.id_of_pair)
 
     async def delete(self, conversation_id: str, message_id: str) -> None:
         """Delete a message; a resent delete that finds no message is done (DeleteMessage)."""

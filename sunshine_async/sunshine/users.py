@@ -215,7 +215,7 @@ class Users:
             return await self.update(*pair)
 
         return bulk.run(
-            update, pairs, concurrency=concurrency, ordered=ordered, key=lambda pair: pair[0]
+            update, pairs, concurrency=concurrency, ordered=ordered, key=UPDATE.id_of_pair
         )
 
     def delete_many(
@@ -226,6 +226,7 @@ class Users:
 
 
 def _external_id(body: UserCreateBody) -> str | None:
+    CREATE.check_body(body)
     return body.external_id or None
 
 

@@ -197,6 +197,22 @@ async def test_what_ends_a_program_ends_a_run(way: str, error: BaseException) ->
     assert len(ended) == 3
 
 
+@pytest.mark.parametrize("concurrency", [2, "auto"])
+async def test_a_function_that_is_not_async_leaves_unknown_items(concurrency: Any) -> None:
+    """A plain function may have sent the item: the outcome is `Unknown`, and the error says why."""
+    sent: list[int] = []
+    send: Any = sent.append
+
+    found = await bulk.collect(send, range(3), concurrency=concurrency)
+
+    assert sorted(sent) == [0, 1, 2]
+    for outcome in found:
+        assert isinstance(outcome, Unknown)
+        assert str(outcome.error) == (
+            "send must be a coroutine function (async def): it returned NoneType, at once"
+        )
+
+
 async def test_a_fault_of_the_sending_of_a_batch_is_unknown() -> None:
     """An exception of a batch as a whole may have come after the request: no item is `Failed`."""
     for wrong in (ValueError("x"), TypeError("x"), [1], [1, 2, 3], None):

@@ -2,15 +2,20 @@
 
 import unicodedata
 from datetime import UTC, datetime
+from importlib import import_module
 from math import nan
+from pkgutil import iter_modules
 from typing import Any
 from urllib.parse import unquote
 
+import attrs
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import clients
 
+from sunshine_async import bulk, dixa, smooch, sunshine
 from sunshine_async._calls.endpoint import (
     MAX_JSON_BYTES,
     Endpoint,
@@ -40,11 +45,19 @@ from sunshine_async.sunshine.users import (
     SYNC,
     UPDATE,
 )
+from sunshine_async.testing import ScriptedTransport
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 APP = {"app_id": "app"}
 ONE = {**APP, "user_id_or_external_id": "jane"}
 USER = b'{"user":{"id":"a"}}'
+WITH_MODELS = [
+    endpoint
+    for package in (dixa, smooch, sunshine)
+    for module in iter_modules(package.__path__, f"{package.__name__}.")
+    for endpoint in getattr(import_module(module.name), "ENDPOINTS", ())
+    if endpoint.accepts is not None and attrs.has(endpoint.accepts)
+]
 
 
 def answer(status: int, body: bytes, **headers: str) -> Response:
@@ -202,7 +215,7 @@ def test_a_body_goes_out_as_json() -> None:
     ("endpoint", "body", "message"),
     [
         (CREATE, UserUpdateBody(), "CreateUser takes UserCreateBody, not UserUpdateBody"),
-        (CREATE, {"externalId": "a"}, "CreateUser takes UserCreateBody, not dict"),
+        (CREATE, User(id="a"), "CreateUser takes UserCreateBody, not User"),
         (UPDATE, None, "UpdateUser takes UserUpdateBody, not NoneType"),
         (SYNC, None, "SyncUser takes SyncUserBody, not NoneType"),
         (GET, UserCreateBody(), "GetUser takes no body, not UserCreateBody"),
@@ -216,6 +229,44 @@ def test_another_body_is_refused(endpoint: Endpoint[Any, Any], body: Any, messag
         endpoint.request(body, path, {})
 
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("endpoint", WITH_MODELS, ids=str)
+def test_a_dictionary_in_place_of_a_model_has_a_next_step(endpoint: Endpoint[Any, Any]) -> None:
+    """For each operation the error of a dictionary says how to make a model of the dictionary."""
+    assert endpoint.accepts is not None
+    name = endpoint.accepts.__name__
+
+    with pytest.raises(TypeError) as caught:
+        endpoint.check_body({"externalId": "a"})
+
+    expected = f"{endpoint.operation} takes {name}, not dict: from_dict({name}, ...) makes a model"
+    assert str(caught.value) == f"{expected} of the service's names"
+
+
+async def test_an_item_of_another_form_has_a_next_step() -> None:
+    """For many items too, an item that is no body, or no pair, is told so; nothing is sent."""
+    transport = ScriptedTransport([])
+    v2, v1 = clients.sunshine(transport), clients.smooch(transport)
+    dictionary = {"externalId": "jane-1"}
+    runs: list[tuple[Any, Any, str]] = [
+        (v2.users.create_many, [dictionary], "from_dict(UserCreateBody, ...)"),
+        (v2.users.upsert_many, [dictionary], "from_dict(UserCreateBody, ...)"),
+        (v2.users.update_many, [UserUpdateBody()], "a pair (id, body), not UserUpdateBody"),
+        (v2.users.update_many, {"jane-1": UserUpdateBody()}, "has pairs in items()"),
+        (v2.messages.post_many, [dictionary], "a pair (id, body), not dict"),
+        (v1.app_users.pre_create_many, [dictionary], "from_dict(AppUserPreCreate, ...)"),
+        (v1.app_users.update_many, [dictionary], "a pair (id, body), not dict"),
+        (clients.dixa(transport).end_users.create_many, [{}], "from_dict(CreateEndUserInput, ...)"),
+    ]
+    for run, items, text in runs:
+        async with run(items) as outcomes:
+            [outcome] = [outcome async for outcome in outcomes]
+
+        assert isinstance(outcome, bulk.Failed)
+        assert isinstance(outcome.error, TypeError)
+        assert text in str(outcome.error)
+    assert transport.requests == []
 
 
 @pytest.mark.parametrize("too_much", [0, 1])

@@ -40,6 +40,7 @@ from sunshine_async._codec import (
 )
 from sunshine_async._codec.model import Model
 from sunshine_async._codec.unions import is_list, members_of
+from sunshine_async.sunshine import UserCreateBody
 
 pytestmark = pytest.mark.costly
 
@@ -280,6 +281,19 @@ def test_what_json_cannot_hold_is_refused(body: object, path: str) -> None:
     assert str(caught.value).startswith(f"{path}: " if path else "")
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+def test_a_dictionary_in_place_of_a_model_has_a_next_step() -> None:
+    """The error of a field with a dictionary in place of a model says how to make the model."""
+    profile: Any = {"givenName": "Jane"}
+
+    with pytest.raises(ValueError, match="profile") as caught:
+        encode(UserCreateBody(profile=profile))
+
+    assert str(caught.value) == (
+        "profile: expected Profile, got dict:"
+        " from_dict(Profile, ...) makes a model of the service's names"
+    )
 
 
 def test_null_beside_numbers_is_sent() -> None:
