@@ -31,7 +31,7 @@ _REPORTS: Final[Mapping[PaceChange, tuple[int, str]]] = {
     PaceChange.LEARNT: (logging.INFO, "%s: a limit of %.3g calls a second was learnt"),
     PaceChange.GONE: (
         logging.WARNING,
-        "%s: the service seems gone: batches are held, and probes go",
+        "%s: the service seems gone: batches wait, and probes look if it is back",
     ),
     PaceChange.BACK: (logging.WARNING, "%s: the service is back after %.1f s, batches go on"),
 }

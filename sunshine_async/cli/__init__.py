@@ -65,6 +65,9 @@ def main() -> None:
             "sunshine-async: the command line needs typer and rich: pip install 'sunshine-async[cli]'\n"
         )
         sys.exit(2)
-    from sunshine_async.cli.app import run  # noqa: PLC0415 - it imports the extra
-
+    try:
+        from sunshine_async.cli.app import run  # noqa: PLC0415 - it imports the extra
+    except KeyboardInterrupt:  # importing takes a while
+        sys.stderr.write("sunshine-async: interrupted\n")
+        sys.exit(130)
     run()

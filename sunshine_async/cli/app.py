@@ -44,7 +44,9 @@ from sunshine_async.cli.import_options import (
     ShowData,
     Skip,
     Timezone,
+    check_companions,
     command_words,
+    given_options,
     suggest_command,
 )
 from sunshine_async.cli.job import job
@@ -64,6 +66,7 @@ from sunshine_async.cli.options import (
     exit_on_error,
     number,
     option,
+    show_version,
 )
 from sunshine_async.cli.output import Printer
 from sunshine_async.cli.report_file import ReportFile
@@ -96,6 +99,7 @@ app: Final = typer.Typer(
     name="sunshine-async",
     cls=HelpGroup,
     help="Create, update, get and delete users at Sunshine Conversations, Smooch and Dixa: the users in a file, or a single user. Send messages to the users of Sunshine Conversations.",
+    callback=show_version,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -134,7 +138,7 @@ def demo(
             "--users",
             parser=number("users", low=20, whole=True),
             metavar="N",
-            help="How many users. Default: 2000, or 300 --bot.",
+            help="How many users. Default: 2000, with --bot 300.",
         ),
     ] = None,
     *,
@@ -353,6 +357,7 @@ def import_file(
             if dry_run:
                 _note_idle_options(context, printer)
                 raise typer.Exit(run_dry(plan, rows, printer, rate=rate or found.rate))
+            check_companions(context)
             plan.check_files(file, connection)
             if mode is Mode.DELETE and not yes:
                 _confirm_deletion(rows, service, may_ask=connection.may_ask)
@@ -366,12 +371,7 @@ app.command(cls=HelpCommand)(worker)
 
 def _note_idle_options(context: typer.Context, printer: Printer) -> None:
     """Print the options given that have no effect in a dry run."""
-    idle = [
-        f"--{name.replace('_', '-').removesuffix('-address')}"
-        for name in _WITHOUT_DRY_RUN
-        if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
-    ]
-    if idle:
+    if idle := given_options(context, _WITHOUT_DRY_RUN):
         printer.print_note(f"Nothing is sent, so these have no effect: {', '.join(idle)}")
 
 

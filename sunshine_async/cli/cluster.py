@@ -7,6 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,7 +18,7 @@ from attrs import evolve
 
 from sunshine_async import ConfigurationError
 from sunshine_async._calls.client import Client
-from sunshine_async.cli.import_options import PaceAddress, Rate
+from sunshine_async.cli.import_options import PaceAddress, Rate, given_options
 from sunshine_async.cli.options import (
     SIGNAL_STATUS,
     AppId,
@@ -43,7 +44,7 @@ _OF_WORKERS: Final = (
 """Options of an import that the workers have."""
 _NOISY: Final = ("procrastinate", "psycopg")
 """Loggers that are silent: the notes say the same, without tracebacks."""
-_EXTRA: Final = "a cluster needs Procrastinate: pip install 'sunshine-async[cluster]'"
+_EXTRA: Final = "a cluster needs Procrastinate and psycopg: pip install 'sunshine-async[cluster]'"
 _WAITING: Final = (
     "{} parts are with the workers. An interrupt ends this command only: the import goes on, and the "
     "same command waits for the end again."
@@ -57,14 +58,13 @@ _HEARTBEAT: Final = 20.0
 
 
 def _import(module: str) -> Any:
-    try:
-        return import_module(f"sunshine_async.{module}")
-    except ImportError:
-        raise ConfigurationError(_EXTRA) from None
+    return import_module(f"sunshine_async.{module}")
 
 
 def cluster_place(address: str) -> Place:
     """Parse the URL of a cluster's database."""
+    if not all(map(find_spec, ("procrastinate", "psycopg"))):
+        raise typer.BadParameter(_EXTRA)
     place = journal_place(address)
     if isinstance(place, str | Path):
         message = "give the URL of a database, such as postgresql://user@host:5432/database"
@@ -105,12 +105,11 @@ def submit(context: typer.Context, plan: ImportPlan, rows: RowFile, printer: Pri
     """Give the parts of *rows* to the workers, wait for the end, and return the exit status."""
     values = context.params
     for name in (*_OF_WORKERS, "journal"):
-        if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE":
-            shown = name.replace("_", "-").removesuffix("-address")
+        for shown in given_options(context, [name]):
             instead = "or give it to the worker"
             if name not in _OF_WORKERS:
                 instead = "the database of the cluster has the journals"
-            message = f"--{shown} has no effect with --cluster: leave it out, {instead}"
+            message = f"{shown} has no effect with --cluster: leave it out, {instead}"
             raise ConfigurationError(message)
     first = partition(rows, plan.service.task(plan.mode), into=values["parts"])[0]
     stored = _import("jobs.cluster_plan").ClusterPlan(

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,6 +25,12 @@ from sunshine_async.rows import Empty, Format, SourceError
 _ARGUMENTS: Final = "sunshine_async.arguments"
 _IN_URL: Final = r"(://[^:/?#]*:).*(?=@)|([?&]password=)[^&#]*"
 """The password of a URL, such as the URL of --pace, behind the text that stays."""
+_COMPANIONS: Final[Mapping[str, str]] = {
+    "parts": "cluster",
+    "shared_file": "cluster",
+    "show_data": "report",
+}
+"""Options without an effect alone, each with the option that gives the effect."""
 _FILE: Final = "File"
 _ROWS: Final = "Rows"
 _SPEED: Final = "Speed"
@@ -205,7 +211,7 @@ MaxOutage = Annotated[
     typer.Option(
         parser=number("seconds"),
         metavar="SECONDS",
-        help="Seconds to wait for a service that can't be reached; then give up.",
+        help="Seconds to wait for a service that can't be reached; then give up. Without a journal, 30 at most for a service that hasn't answered yet.",
         rich_help_panel=_END,
     ),
 ]
@@ -299,6 +305,24 @@ def _without_password(word: str) -> str:
     place = place_of(value)
     shown = value if isinstance(place, ConfigurationError) else place
     return re.sub(_IN_URL, r"\1\2***", f"{option}{joint}{shown}")
+
+
+def given_options(context: typer.Context, names: Iterable[str]) -> list[str]:
+    """Return the options among *names* that the command line gives, as written there."""
+    return [
+        f"--{name.replace('_', '-').removesuffix('-address')}"
+        for name in names
+        if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
+    ]
+
+
+def check_companions(context: typer.Context) -> None:
+    """Raise `ConfigurationError` for an option without the option that gives an effect to it."""
+    for name, companion in _COMPANIONS.items():
+        for shown in given_options(context, [name]):
+            if context.params[companion] is None:
+                message = f"{shown} has an effect with --{companion} only: leave out {shown}"
+                raise ConfigurationError(message)
 
 
 @contextmanager

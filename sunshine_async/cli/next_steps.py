@@ -24,6 +24,7 @@ _OWN_REASONS: Final[Mapping[str, str]] = {
     "stopped": "the job was stopped before the answer came",
     "aborted": "the call was cut off",
     "configuration": "a setting is missing or invalid",
+    "invalid": "the row can't be sent as it is: nothing was sent",
     "unreadable answer": "the answer of the service could not be read",
     "unreadable state": "another release has written the state of the row",
     "unsent": "the service could not be reached: nothing was sent",
@@ -36,7 +37,7 @@ _OWN_REASONS: Final[Mapping[str, str]] = {
     "lost": "the connection broke before the whole answer came",
 }
 """Reasons by code. The text of a problem may repeat the service, and the service a value of the row."""
-_WITHHELD: Final = "the text is the service's own, and is not shown here"
+_WITHHELD: Final = "the text may have data of the row, and is not shown here"
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,39}")
 
 

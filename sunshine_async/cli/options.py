@@ -1,5 +1,6 @@
 """Options that several commands share, exit statuses, and the error message of a failed command."""
 
+import platform
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from sunshine_async import ConfigurationError, SunshineError
+from sunshine_async import ConfigurationError, SunshineError, __version__
 from sunshine_async.bulk import Concurrency
 from sunshine_async.cli.streams import OutputError, emit, escape_controls
 from sunshine_async.journal import Place, place_of
@@ -154,6 +155,27 @@ class HelpGroup(TyperGroup):
         return _hide_types(super().get_params(ctx))
 
 
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    if value:
+        emit(sys.stdout, f"sunshine-async {__version__}, Python {platform.python_version()}\n")
+        raise typer.Exit
+
+
+def show_version(
+    *,
+    version: Annotated[
+        bool,
+        option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the versions of the library and of Python, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 ServiceName = Annotated[
     str, typer.Option(metavar="NAME", help="The service: sunshine, smooch or dixa.")
 ]
@@ -161,7 +183,7 @@ BaseUrl = Annotated[
     str | None,
     option(
         metavar="URL",
-        help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL.",
+        help="Root URL of the service's API. Or set SUNSHINE_BASE_URL, SMOOCH_BASE_URL or DIXA_BASE_URL; for https://acme.zendesk.com/sc set SUNSHINE_SUBDOMAIN or SMOOCH_SUBDOMAIN to acme.",
         rich_help_panel=CREDENTIALS,
     ),
 ]

@@ -167,9 +167,9 @@ class ReportPage:
             for each in counted
         ]  # fmt: skip
         note = (
-            "The reasons repeat the texts of the service, which may name people."
+            "The reasons repeat texts that may name people."
             if shows
-            else "Texts of the service may name people and are left out; --show-data shows the texts."
+            else "Texts that may name people are left out; --show-data shows the texts."
         )
         table = _table(
             "Rows not done, by reason",

@@ -92,7 +92,8 @@ def _parts() -> Any:
     try:
         return import_module("sunshine_async.cli.webhook_listener")
     except ImportError as error:
-        raise ConfigurationError(str(error)) from None
+        message = f"this command uses the server of the emulator, and {error}"
+        raise ConfigurationError(message) from None
 
 
 def _secret(service: str, secret_file: Path | None) -> str:

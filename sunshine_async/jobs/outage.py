@@ -171,4 +171,4 @@ class OutageWatch:
         last = f"; the last: {self._error}" if self._error is not None else ""
         if self.answers:
             return f"the service has been gone for {gone:.0f} s{last}"
-        return f"the service has not answered once in {gone:.0f} s: is its address right?{last}"
+        return f"the service has not answered once in {gone:.0f} s: check its address{last}"

@@ -109,11 +109,17 @@ _CELL_READERS: Final[Mapping[Any, CellReader]] = {
 """The readers of cells, by the type of the field."""
 
 
-def field_path(name: str, shape: Shape) -> FieldPath:
-    """Return the path of the field *name*; raise `SourceError` for an unknown field."""
+def field_path(name: str, shape: Shape, key: str = "") -> FieldPath:
+    """Return the path of the field *name*; raise `SourceError` for an unknown field.
+
+    *key* is the column or key that the field comes from: perhaps the two stand the wrong way round.
+    """
     found = targets_of(shape)
     column = column_of(name, 0, found)
     if column is None:
+        if key in found:
+            message = f"--map is FIELD=COLUMN, the other way round: --map {key}={name}"
+            raise SourceError(message)
         near = f" Did you mean {guess}?" if (guess := guess_field(name, found)) else ""
         message = f"{name!r} isn't a field that is known here.{near} Known: {known_fields(found)}"
         raise SourceError(message)
@@ -172,6 +178,7 @@ def guess_field(name: str, targets: Mapping[str, ColumnTarget]) -> str:
     ends |= {
         synonym: ends[end] for end, words in _SYNONYMS.items() if end in ends for synonym in words
     }
+    name = name.removeprefix("profile.")  # Sunshine's name of fields that others have at the top
     return guess_name(name, {**ends, **{_letters(key): key for key in known}})
 
 

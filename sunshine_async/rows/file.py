@@ -99,7 +99,7 @@ def _open_rows(
     path: str | Path, shape: Shape, options: ReadOptions, stdin: BinaryIO | None = None
 ) -> "RowFile":
     for name in options.renames:
-        field_path(name, shape)
+        field_path(name, shape, options.renames[name])
     delimiter = options.delimiter
     if len(delimiter) != 1 or delimiter in '"\r\n':
         message = f"--delimiter {delimiter!r}: give one character, such as ';'; tab is a tab"

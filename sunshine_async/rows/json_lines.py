@@ -45,7 +45,8 @@ class JsonRows:
     """The rows of *lines*: iterate once. Raise `SourceError` for an object over many lines."""
 
     def __init__(self, lines: LineReader, shape: Shape, options: ReadOptions) -> None:
-        if lines.first.strip() in (b"[", b"{"):
+        first = lines.first.strip()
+        if first in (b"[", b"{") or (first.startswith(b"[") and not first.endswith(b"]")):
             message = (
                 f"{lines.name} is JSON over many lines, not JSON lines: one whole object a line. "
                 f"From an array: jq -c '.[]' {shlex.quote(lines.name)} > users.jsonl"

@@ -97,7 +97,7 @@ def _zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
         near = get_close_matches(name, available_timezones(), n=3, cutoff=0.6)
-    more = f"; is it one of {', '.join(near)}?" if near else ""
+    more = f". Did you mean {' or '.join(near)}?" if near else ""
     message = f"--timezone {name} isn't a known time zone, such as Europe/Berlin or UTC{more}"
     raise SourceError(message)
 

@@ -234,7 +234,7 @@ def _key_of(body: UserCreateBody) -> str:
     """Return the external id of *body*; raise `ValueError` without, `TypeError` for no body."""
     CREATE.check_body(body)
     if not body.external_id:
-        message = "external_id is not set: an existing user can't be found without"
+        message = "external_id is not set: without it nobody can tell whether the user is there"
         raise ValueError(message)
     return body.external_id
 

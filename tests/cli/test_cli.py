@@ -5,12 +5,14 @@ import importlib
 import io
 import json
 import os
+import platform
 import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, Never, NoReturn
 
@@ -25,7 +27,7 @@ from support.patience import PATIENCE
 from support.text import words
 from typer.testing import CliRunner
 
-from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, cli
+from sunshine_async import BasicAuth, ConfigurationError, SunshineClient, __version__, cli
 from sunshine_async.cli import run_job as running
 from sunshine_async.cli import services
 from sunshine_async.cli.app import run
@@ -502,6 +504,32 @@ class TestEntry:
         with pytest.raises(SystemExit, match="2"):
             cli.main()
         assert "pip install 'sunshine-async[cli]'" in capsys.readouterr().err
+
+    def test_interrupted_while_it_loads(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """An interrupt while the command line is imported is status 130, with no traceback."""
+
+        class Interrupting(MetaPathFinder):
+            def find_spec(self, name: str, *_: Any) -> None:
+                if name == "sunshine_async.cli.app":
+                    raise KeyboardInterrupt
+
+        monkeypatch.delitem(sys.modules, "sunshine_async.cli.app")
+        monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+        with pytest.raises(SystemExit, match="130"):
+            cli.main()
+        assert capsys.readouterr().err == "sunshine-async: interrupted\n"
+
+    def test_version(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """``--version`` names the versions that a report of a defect needs."""
+        monkeypatch.setattr(sys, "argv", ["sunshine-async", "--version"])
+        with pytest.raises(SystemExit, match="0"):
+            cli.main()
+        expected = f"sunshine-async {__version__}, Python {platform.python_version()}\n"
+        assert capsys.readouterr().out == expected
 
     def test_main(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

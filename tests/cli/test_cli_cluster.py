@@ -343,6 +343,9 @@ def test_a_watched_import(call: Call, forked: Command, env: Mapping[str, str], d
         ),
         (["--cluster", "postgresql://127.0.0.1:1/x"], "can't be reached"),
         (["--cluster", "postgresql://127.0.0.1:1/x", "--parts", "0"], "no number of parts"),
+        (["--parts", "4"], "--parts has an effect with --cluster only: leave out --parts"),
+        (["--shared-file"], "--shared-file has an effect with --cluster only"),
+        (["--show-data"], "--show-data has an effect with --report only"),
     ],
 )
 def test_an_import_that_does_not_start(

@@ -119,6 +119,7 @@ CASES = (
     Case("give --yes to confirm", "--yes", "import users.csv --mode delete", csv_of(USER), (CREATE,)),
     Case("--force anonymizes the user", "--force", f"users delete {USER_ID} --service dixa --yes", before=(add_busy_end_user,)),
     Case("JSON lines, which CSV can't hold: --out", "--out failed.jsonl", "job failures run.sqlite --out failed.csv", csv_of('{"externalId": "a"}\n', "users.jsonl"), ("import users.jsonl --mode update --journal run.sqlite",)),
+    Case("the other way round: --map", "--map externalId=no", f"{DRY} --map no=externalId", csv_of("no\na\n"), instead="--map no=externalId"),
     Case("are left out; --show-data", "--show-data", "job report run.sqlite", csv_of(USER), ("import users.csv --mode update --journal run.sqlite",)),
 )  # fmt: skip
 

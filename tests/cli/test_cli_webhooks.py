@@ -300,4 +300,7 @@ class TestCommands:
         monkeypatch.setitem(sys.modules, "starlette", None)
         result = invoke("listen")
         assert result.exit_code == 2
+        assert (
+            "this command uses the server of the emulator, and the emulator needs" in result.stderr
+        )
         assert "sunshine-async[emulator]" in result.stderr

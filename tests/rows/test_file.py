@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sunshine_async._codec.model import UNSET, Unset
+from sunshine_async.dixa import PatchEndUserInput
 from sunshine_async.rows import BadRow, Empty, Format, Row, Shape, SourceError, open_rows
 from sunshine_async.rows.lines import MAX_ROW_BYTES
 from sunshine_async.sunshine.models import UserCreateBody, UserUpdateBody
@@ -274,12 +275,20 @@ class TestHeaders:
             ({"externalId": "number"}, "no column 'number' for externalId. It has: customer_no"),
             ({"externalId": "custmer_no"}, "Did you mean customer_no?"),
             ({"external": "customer_no"}, "'external' isn't a field that is known here"),
+            ({"customer_no": "externalId"}, "--map externalId=customer_no"),
             ({"external": "customer_no"}, "Did you mean externalId?"),
         ],
     )
     def test_renames_that_are_refused(self, path: Path, renames: dict[str, str], said: str) -> None:
         """A rename from a column that isn't there, or to a field that isn't known, is refused."""
         assert said in refusal(path, "customer_no\n1\n", renames=renames)
+
+    def test_a_field_of_another_service_is_guessed(self, path: Path) -> None:
+        """A column with Sunshine's name of a field is mapped to the field of Dixa."""
+        text = refusal(
+            path, "profile.email,externalId\na@example.org,1\n", Shape(PatchEndUserInput)
+        )
+        assert "--map email=profile.email" in text
 
     def test_someone_must_be_meant(self, path: Path) -> None:
         """Where rows carry an id, a file without a column for it is refused."""
@@ -333,7 +342,7 @@ class TestLines:
             Row(4, {"z": 1}),
         ]
 
-    @pytest.mark.parametrize("text", ['[\n{"a": 1}\n]', '\n{\n"a": 1\n}'])
+    @pytest.mark.parametrize("text", ['[\n{"a": 1}\n]', '\n{\n"a": 1\n}', '[{"a": 1},\n{"a": 2}]'])
     def test_json_over_many_lines(self, tmp_path: Path, text: Any) -> None:
         """JSON that isn't JSON lines is refused, with how to make it so."""
         assert "jq -c '.[]'" in refusal(tmp_path / "users.jsonl", text)

@@ -145,7 +145,7 @@ FILES: Final = (
     RealFile("times-midnight-left-out.csv", _TIMES.encode() + b"a,2018-11-04\n", "a", options=_options(timezone="America/Sao_Paulo")),
     RealFile("times-no-zone.csv", _TIMES.encode() + b"a,21/05/2020\n", "", {2: "signedUpAt: the time has no zone: --timezone Europe/Berlin"}, options=_options(date_formats=["%d/%m/%Y"])),
     RealFile("times-other.csv", _TIMES.encode() + b"a,May 21\n", "", {2: "signedUpAt: expected a time such as 2020-05-21T15:53:30 (--date-format '%d/%m/%Y %H:%M'"}, options=_BERLIN),
-    RealFile("zone-unknown.csv", _TIMES.encode(), refused="isn't a known time zone, such as Europe/Berlin or UTC; is it one of Europe/Berlin", options=_options(timezone="Europe/Brelin")),
+    RealFile("zone-unknown.csv", _TIMES.encode(), refused="isn't a known time zone, such as Europe/Berlin or UTC. Did you mean Europe/Berlin", options=_options(timezone="Europe/Brelin")),
     RealFile("zone-nonsense.csv", _TIMES.encode(), refused="--timezone /etc isn't a known time zone", options=_options(timezone="/etc")),
     RealFile("format-unusable.csv", _TIMES.encode(), refused="--date-format '%H:%M' isn't the format of a date", options=_options(date_formats=["%H:%M"])),
     RealFile("format-nonsense.csv", _TIMES.encode(), refused="--date-format '%q' isn't the format of a date", options=_options(date_formats=["%q"])),

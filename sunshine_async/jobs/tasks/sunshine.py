@@ -20,6 +20,7 @@ from attrs import field, frozen
 
 from sunshine_async import sunshine
 from sunshine_async._calls.endpoint import Endpoint
+from sunshine_async._calls.upsert import UpsertResult
 from sunshine_async._codec.model import UNSET, Model, Unset, redact
 from sunshine_async._http.messages import Request
 from sunshine_async.errors import NotFoundError, SunshineError
@@ -48,14 +49,24 @@ def _request(endpoint: Endpoint[Any, Any]) -> Callable[[Entry], Request]:
     return request
 
 
+def _key_of(entry: Entry) -> str:
+    key: str | None = entry.body.external_id
+    if key:
+        return key
+    message = "no externalId: without it nobody can tell whether the user is there"
+    raise ValueError(message)
+
+
 def _upsert_request(entry: Entry) -> Request:
     """Return the create; `ValueError` for an invalid body, or a key that no update could address."""
-    key = entry.body.external_id
-    if not key:
-        message = "no externalId: without it nobody can tell whether the user is there"
-        raise ValueError(message)
-    UPDATE.request(UserUpdateBody(), {**_APP, "user_id_or_external_id": key}, {})
+    path = {**_APP, "user_id_or_external_id": _key_of(entry)}
+    UPDATE.request(UserUpdateBody(), path, {})
     return CREATE.request(entry.body, _APP, {})
+
+
+async def _upsert(client: SunshineClient, entry: Entry) -> UpsertResult["sunshine.User"]:
+    _key_of(entry)
+    return await client.users.upserted(entry.body)
 
 
 @frozen(kw_only=True, slots=False)
@@ -168,7 +179,7 @@ SUNSHINE: Final = Service(
         ),
         Mode.UPSERT: Task(
             Shape(UserCreateBody, key=("externalId",)),
-            send=lambda client, entry: client.users.upserted(entry.body),
+            send=_upsert,
             key=lambda entry: entry.body.external_id or None,
             request=_upsert_request,
             key_fields=("externalId",),
