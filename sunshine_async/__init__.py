@@ -1,8 +1,28 @@
 """Async clients for the users of messaging platforms: fast, safe, certain, in bulk.
 
-A call: `Users.create` in ``sunshine/users.py`` -> `Transport.call` in ``_calls/transport.py`` ->
-`Endpoint.request` (encode) -> `OneCall` (retries, ``_calls/call.py``) -> `acquire_slot` (``_pace``)
--> `Wire.send` (``_http``) -> `Endpoint.result` (decode), or an exception of ``errors.py``.
+A user is created, and read by the external id. The settings of ``SunshineClient()`` come from the
+environment (``SUNSHINE_APP_ID``, ``SUNSHINE_KEY_ID``, ``SUNSHINE_KEY_SECRET``,
+``SUNSHINE_SUBDOMAIN``), or from arguments::
+
+    import asyncio
+
+    from sunshine_async import NotFoundError, SunshineClient
+    from sunshine_async.sunshine import Profile, UserCreateBody
+
+
+    async def main() -> None:
+        june = UserCreateBody(external_id="june-2", profile=Profile(given_name="June"))
+        async with SunshineClient() as client:
+            await client.users.create(june)
+            user = await client.users.get("june-2")
+            print(user.id, user.profile.given_name if user.profile else None)
+            try:
+                await client.users.get("nobody")
+            except NotFoundError as error:
+                print(error)
+
+
+    asyncio.run(main())
 
 - ``sunshine``, ``smooch``, ``dixa``: a client, models and operations for each service.
 - ``bulk``: one coroutine over many items. ``rows``: files of users. ``journal``: record of a job.
@@ -13,12 +33,16 @@ A call: `Users.create` in ``sunshine/users.py`` -> `Transport.call` in ``_calls/
 - ``auth.py``: credentials. ``errors.py``: exceptions. ``migration.py``: v1.1 models to v2.
 - ``telemetry.py``: hooks that are told of every call, and OpenTelemetry.
 
+The way of a call: `Users.create` in ``sunshine/users.py`` -> `Transport.call` in
+``_calls/transport.py`` -> `Endpoint.request` (encode) -> `OneCall` (retries, ``_calls/call.py``) ->
+`acquire_slot` (``_pace``) -> `Wire.send` (``_http``) -> `Endpoint.result` (decode), or an exception
+of ``errors.py``.
+
 FastAPI
 -------
 
 Models are types of requests and responses: wire names, a schema in ``/docs``, and a 422 that names
-the field. The settings of ``SunshineClient()`` come from the environment (``SUNSHINE_APP_ID``,
-``SUNSHINE_KEY_ID``, ``SUNSHINE_KEY_SECRET``, ``SUNSHINE_SUBDOMAIN``)::
+the field::
 
     from collections.abc import AsyncIterator
     from contextlib import asynccontextmanager
@@ -75,8 +99,9 @@ Celery
 ------
 
 A client works in one event loop after another, so a task may call ``asyncio.run``; ``async with``
-closes the connections of the loop. Errors travel through the serializers json and pickle. An upsert may be repeated; check ``error.maybe_applied``
-before a create without an ``external_id`` is repeated::
+closes the connections of the loop. Errors travel through the serializers json and pickle. An upsert
+may be repeated; check ``error.maybe_applied`` before a create without an ``external_id`` is
+repeated::
 
     import asyncio
 

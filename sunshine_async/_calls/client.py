@@ -69,11 +69,13 @@ def _hooks(hooks: Sequence[object], base_url: str) -> "Hooks | None":
     return Hooks(hooks, base_url)
 
 
-def _setting(value: str | None, argument: str, variable: str) -> str:
-    """Return *value*, or else the environment's *variable*; raise `ConfigurationError`."""
+def _setting(value: str | None, argument: str, variable: str, more: Sequence[str] = ()) -> str:
+    """Return *value*, or the environment's *variable*; an error names those of *more* too."""
     found = os.environ.get(variable) if value is None else value
     if not found:
-        message = f"{argument} is missing: hand it in, or set the environment variable {variable}"
+        missing = [name for name in more if not os.environ.get(name)] or [variable]
+        names = " and ".join(missing)
+        message = f"{argument} is missing: hand it in, or set {names} in the environment"
         raise ConfigurationError(message)
     return found
 
@@ -132,9 +134,8 @@ class Client:
     def _credentials(self, options: ClientOptions) -> Auth:
         """Return *auth*, or the environment's; raise `ConfigurationError` if missing or unfit."""
         make, variables = self.environment_auth
-        auth = options.auth or make(
-            *(_setting(None, "auth", f"{self.prefix}_{name}") for name in variables)
-        )
+        names = [f"{self.prefix}_{name}" for name in variables]
+        auth = options.auth or make(*(_setting(None, "auth", name, names) for name in names))
         if isinstance(auth, self.credentials):
             return auth
         kinds = " or ".join(kind.__name__ for kind in self.credentials)

@@ -26,7 +26,7 @@ MAX_JSON_BYTES: Final = 100_000
 
 _NOT_FOLLOWED: Final = "the service redirects, which is not followed"
 _METHOD: Final = r"GET|HEAD|POST|PUT|PATCH|DELETE"
-_TEMPLATE: Final = r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[a-z_]+\})*)+"
+_TEMPLATE: Final = r"(/([A-Za-z0-9_.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[A-Za-z_]+\})*)+"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
 _CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
 

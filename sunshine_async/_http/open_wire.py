@@ -48,8 +48,8 @@ def check_base_url(url: str, *, name: str, allow_insecure: bool) -> str:
         raise ConfigurationError(message)
     if not re.fullmatch(_BASE_URL, url) or (parts := _split(url)) is None:
         message = (
-            f"{name} must be a URL such as https://api.smooch.io: the server's root, perhaps with a"
-            " path, without a query, a fragment, an empty segment, . or .."
+            f"{name} must be a URL with https://, such as https://api.smooch.io: the server's root,"
+            " perhaps with a path, without a query, a fragment, an empty segment, . or .."
         )
         raise ConfigurationError(message)
     if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname or ""):

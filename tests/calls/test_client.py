@@ -82,6 +82,14 @@ def test_what_is_missing_is_named(
         SunshineClient()
 
 
+def test_all_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any credentials, the error names all variables of the credentials."""
+    monkeypatch.setenv("SUNSHINE_APP_ID", "app")
+
+    with pytest.raises(ConfigurationError, match="set SUNSHINE_KEY_ID and SUNSHINE_KEY_SECRET in"):
+        SunshineClient()
+
+
 ODD_RESTS = (
     *(
         "?",

@@ -344,11 +344,13 @@ def test_what_is_no_method_is_refused(method: str) -> None:
         ("/v2/{app_id}:{user_id_or_external_id}", "/v2/app:jane"),
         ("/a%20b/é".replace("é", "%C3%A9"), "/a%20b/%C3%A9"),
         ("/.well-known/...", "/.well-known/..."),
+        ("/v2/{appId}", "/v2/app"),
     ],
 )
 def test_a_template_is_a_path(template: str, target: str) -> None:
     """A path with values in braces and what is special percent-encoded can be called."""
-    assert undeclared_endpoint("GET", template, None).request(None, ONE, {}).target == target
+    values = {**ONE, "appId": "app"}
+    assert undeclared_endpoint("GET", template, None).request(None, values, {}).target == target
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,14 @@ def scene(
     return Scene(tmp_path, emulator, capsys, request)
 
 
+def first_calls(scene: Scene, block: str) -> None:
+    """Check that a user is created and read, and that the error of a missing user is printed."""
+    scene.run(block)
+    found, missing = scene.output().splitlines()
+    assert found == f"{scene.users()['june-2']['id']} June"
+    assert missing.startswith("404 user_not_found")
+
+
 def fastapi_app(scene: Scene, block: str) -> None:
     """Check that users are created and read under wire names; a wrong type is a 422 that names the field."""
     app = scene.run(block)["app"]
@@ -306,7 +314,15 @@ def django_webhook(scene: Scene, block: str) -> None:
 
 Drive: TypeAlias = Callable[[Scene, str], None]
 DRIVES: Final[Mapping[str, tuple[Drive, ...]]] = {
-    "sunshine_async": (fastapi_app, django_view, celery_task, logs, company_ca, shared_pace),
+    "sunshine_async": (
+        first_calls,
+        fastapi_app,
+        django_view,
+        celery_task,
+        logs,
+        company_ca,
+        shared_pace,
+    ),
     "sunshine_async.bulk": (bulk_run,),
     "sunshine_async.emulator": (emulator_program, emulator_command),
     "sunshine_async.jobs": (journaled_job, job_commands, job_without_a_file),
