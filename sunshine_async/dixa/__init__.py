@@ -1,5 +1,25 @@
 """Dixa: end users and custom attributes.
 
+An end user is created or updated, patched, and found by e-mail address; the token is that of the
+environment (``DIXA_API_TOKEN``)::
+
+    import asyncio
+
+    from sunshine_async import DixaClient
+    from sunshine_async.dixa import CreateEndUserInput, PatchEndUserInput
+
+
+    async def main() -> None:
+        june = CreateEndUserInput(display_name="June", email="june@example.org")
+        async with DixaClient() as client:
+            user = await client.end_users.upsert(june)
+            await client.end_users.patch(user.id, PatchEndUserInput(phone_number="+4930123456"))
+            async for found in client.end_users.list(email="june@example.org"):
+                print(found.id, found.display_name, found.phone_number)
+
+
+    asyncio.run(main())
+
 `DixaClient` holds the settings of an organization. ``client.end_users`` is `EndUsers`, and
 ``client.custom_attributes`` is `CustomAttributes`: a method for each operation of the service.
 Bodies (``...Input``) and answers are models, under the service's names.

@@ -1,5 +1,23 @@
 """Client of Smooch, API v1.1: the app users of an app.
 
+A user is created or updated, and read by the caller's key, with the settings of the environment
+(``SMOOCH_APP_ID``, ``SMOOCH_KEY_ID``, ``SMOOCH_KEY_SECRET``, ``SMOOCH_SUBDOMAIN``)::
+
+    import asyncio
+
+    from sunshine_async import SmoochClient
+    from sunshine_async.smooch import AppUserPreCreate
+
+
+    async def main() -> None:
+        async with SmoochClient() as client:
+            await client.app_users.upsert(AppUserPreCreate(user_id="june-2", given_name="June"))
+            user = await client.app_users.get("june-2")
+            print(user.id, user.given_name)
+
+
+    asyncio.run(main())
+
 `SmoochClient` holds the settings, the connections and the pace of one app. ``client.app_users`` is
 `AppUsers`, with a method for each operation, for compositions such as ``upsert``, and for many
 bodies through `sunshine_async.bulk`, with an outcome for each. Arguments are bodies such as

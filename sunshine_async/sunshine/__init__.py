@@ -1,5 +1,22 @@
 """Client of Sunshine Conversations, API v2: users, conversations, messages.
 
+A message to each conversation of a user, with the settings of the environment (``SUNSHINE_APP_ID``,
+``SUNSHINE_KEY_ID``, ``SUNSHINE_KEY_SECRET``, ``SUNSHINE_SUBDOMAIN``)::
+
+    import asyncio
+
+    from sunshine_async import SunshineClient
+
+
+    async def main() -> None:
+        async with SunshineClient() as client:
+            async for conversation in client.conversations.list(user_external_id="jane-1"):
+                message = await client.messages.send_text(conversation.id, "Hi", once="greeting")
+                print(message.id, "is in", conversation.id)
+
+
+    asyncio.run(main())
+
 `SunshineClient` holds the settings, the connections and the pace of one app. ``client.users`` is
 `Users`, ``client.messages`` is `Messages`: an attribute for each resource, with a method for each
 operation, for compositions such as ``upsert``, and for many bodies through `sunshine_async.bulk`,

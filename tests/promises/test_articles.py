@@ -30,9 +30,10 @@ from sunshine_async.journal import open_reader, place_of
 from sunshine_async.sunshine import User
 
 ARTICLES: Final = (
-    *("sunshine_async", "sunshine_async.bulk", "sunshine_async.emulator", "sunshine_async.jobs"),
-    "sunshine_async.jobs.partition",
-    *("sunshine_async.telemetry", "sunshine_async.testing", "sunshine_async.webhooks"),
+    *("sunshine_async", "sunshine_async.bulk", "sunshine_async.dixa", "sunshine_async.emulator"),
+    *("sunshine_async.jobs", "sunshine_async.jobs.partition", "sunshine_async.smooch"),
+    *("sunshine_async.sunshine", "sunshine_async.telemetry", "sunshine_async.testing"),
+    "sunshine_async.webhooks",
 )
 BLOCK: Final = re.compile(r"::\n\n((?: {4}.*\n|\n)+)")
 CSV: Final = "customer_no;profile.givenName;note\njane-1;Jane;x\njune-2;June;y\n"
@@ -94,6 +95,9 @@ def scene(
     settings = {"APP_ID": "app", "KEY_ID": "key-id", "KEY_SECRET": "secret"}
     for name, value in {**settings, "BASE_URL": emulator_url}.items():
         monkeypatch.setenv(f"SUNSHINE_{name}", value)
+        monkeypatch.setenv(f"SMOOCH_{name}", value)
+    monkeypatch.setenv("DIXA_API_TOKEN", "token")
+    monkeypatch.setenv("DIXA_BASE_URL", emulator_url)
     monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
     emulator.add("sunshine", {"externalId": "jane-1"}, app_id="app")
     return Scene(tmp_path, emulator, capsys, request)
@@ -194,6 +198,27 @@ def bulk_run(scene: Scene, block: str) -> None:
     lines = sorted(scene.output().splitlines())
     assert lines[0] == f"jane-1 is {scene.users()['jane-1']['id']}"
     assert lines[1].startswith("june-2 failed: 404 user_not_found")
+
+
+def end_users(scene: Scene, block: str) -> None:
+    """Check that an end user is created, patched and found."""
+    scene.run(block)
+    [user] = scene.emulator.users("dixa")
+    assert scene.output() == f"{user['id']} June +4930123456\n"
+
+
+def app_users(scene: Scene, block: str) -> None:
+    """Check that a user of v1.1 is created and read."""
+    scene.run(block)
+    assert scene.output() == f"{scene.users()['june-2']['id']} June\n"
+
+
+def message_to_a_user(scene: Scene, block: str) -> None:
+    """Check that the message is in the conversation of the user."""
+    said = scene.emulator.say("app", "jane-1", "Hello")
+    scene.run(block)
+    assert scene.output().endswith(f" is in {said['conversation']}\n")
+    assert scene.emulator.ledger()["sunshine"]["messages"] == 2
 
 
 def emulator_program(scene: Scene, block: str) -> None:
@@ -324,9 +349,12 @@ DRIVES: Final[Mapping[str, tuple[Drive, ...]]] = {
         shared_pace,
     ),
     "sunshine_async.bulk": (bulk_run,),
+    "sunshine_async.dixa": (end_users,),
     "sunshine_async.emulator": (emulator_program, emulator_command),
     "sunshine_async.jobs": (journaled_job, job_commands, job_without_a_file),
     "sunshine_async.jobs.partition": (parts_with_dask,),
+    "sunshine_async.smooch": (app_users,),
+    "sunshine_async.sunshine": (message_to_a_user,),
     "sunshine_async.telemetry": (open_telemetry, counting_hook),
     "sunshine_async.testing": (conftest, file_of_tests),
     "sunshine_async.webhooks": (bot, django_webhook),
