@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -66,7 +67,13 @@ class Printer:
     def print_result(self, *parts: Table | str) -> None:
         """Print results for people on stdout."""
         for part in parts:
-            self._out.print(Text(escape_controls(part)) if isinstance(part, str) else part)
+            if isinstance(part, str):
+                text = Text(escape_controls(part))
+                longest = max(map(cell_len, text.plain.split()), default=0)
+                # a path that is longer than a line stays whole, so that it can be copied
+                self._out.print(text, soft_wrap=longest > self._out.width)
+            else:
+                self._out.print(part)
         emit(sys.stdout, self._buffer.drain())
 
     def print_note(self, text: str) -> None:

@@ -366,6 +366,12 @@ class TestSecrets:
 
 
 class TestPrinter:
+    def test_a_long_word_stays_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A path that is longer than a line is printed whole, and can be copied."""
+        path = "/home/" + "x" * 100
+        Printer().print_result(f"The bot is here:\n\n  {path}\n", "word " * 20)
+        assert capsys.readouterr().out.splitlines()[2:4] == [f"  {path}", ""]
+
     def test_many_problems(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Rows with the same reason stand together, and what isn't listed is counted."""
         report = Report(ending=Ending.STOPPED, last_line=99)
