@@ -73,9 +73,13 @@ def to_json(value: object) -> str:
 def from_dict(kind: type[T], data: object) -> T:
     """Return a model *kind* of plain *data* with the names on the wire.
 
-    An answer is read leniently, a body strictly. Raise `ValueError`, naming the field, for data that
-    doesn't fit.
+    An answer is read leniently, a body strictly. Other names, such as ``external_id`` for
+    ``externalId``, go to *extra*, and are sent as they are. Raise `ValueError`, naming the field, for
+    data that doesn't fit; `TypeError` if *kind* is no model.
     """
+    if not attrs.has(cast("Any", kind)):
+        message = "from_dict takes a model, such as User, and then the data"
+        raise TypeError(message)
     is_body = any(field.default is UNSET for field in attrs.fields(cast("Any", kind)))
     return (structure_body if is_body else structure)(data, kind)
 

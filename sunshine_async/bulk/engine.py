@@ -202,6 +202,7 @@ def run(
 
     - An exception of *send* gives the outcome that `outcome_of` describes. A foreign cancellation
       of a call counts as an `AbortedError`.
+    - A *send* that isn't async gives `Unknown`: the function may have sent the item.
     - An exception of *key*, or a key that isn't hashable, gives `Failed`.
     - An exception of *items* ends the stream, after the outcomes of all items taken.
     - An exception of the block is raised as itself, and so are `KeyboardInterrupt`, `SystemExit`

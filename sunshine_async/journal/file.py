@@ -56,8 +56,10 @@ def make_private(path: Path) -> None:
             _LOG.warning(message, path, error.strerror)
 
 
-def url_refusal(name: str | Path, noun: str) -> ConfigurationError | None:
+def url_refusal(name: object, noun: str) -> ConfigurationError | None:
     """Return the error for a *name* that is a URL, which may have a password; None for a path."""
+    if not isinstance(name, str | Path):
+        return ConfigurationError(f"{noun}: a path must be text, not {type(name).__name__}")
     if _URL.match(str(name)) is None:
         return None
     message = f"{noun}: give the path of a file, or a URL that begins with postgresql://"

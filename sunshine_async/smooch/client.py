@@ -11,8 +11,8 @@ class SmoochClient(AppClient):
     """Client of Smooch v1.1, for one app.
 
     *app_id*, *auth*, *subdomain* and *base_url* default to ``SMOOCH_APP_ID``, ``SMOOCH_KEY_ID`` with
-    ``SMOOCH_KEY_SECRET``, ``SMOOCH_SUBDOMAIN`` and ``SMOOCH_BASE_URL``. All else is as in `SunshineClient`: both clients
-    serve one platform, with the same addresses and the same keys.
+    ``SMOOCH_KEY_SECRET``, ``SMOOCH_SUBDOMAIN`` and ``SMOOCH_BASE_URL``. All else is as in
+    `SunshineClient`: both clients serve one platform, with the same addresses and the same keys.
 
     `ConfigurationError`, naming argument and variable, for a setting that is missing or can't work.
     """

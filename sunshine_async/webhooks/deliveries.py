@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, Final, NoReturn, TypeAlias, cast
@@ -137,6 +138,11 @@ class WebhookParser(ABC):
         self, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
     ) -> RawDelivery | WebhookError:
         """Verify a request and return the raw delivery, or the error that `parse` raises."""
+        if not hasattr(body, "decode"):  # a text, or a dictionary
+            kind = type(body).__name__
+            del body, headers  # error reporters attach local variables
+            message = f"the body must be the bytes of the request, as received, not {kind}"
+            raise TypeError(message)
         named = {name.lower(): value for name, value in headers.items()}
         refusal = self._refusal(named, body, now or datetime.now(UTC))
         if refusal is not None:
@@ -146,6 +152,14 @@ class WebhookParser(ABC):
         except ValueError as misfit:
             reason = str(misfit)
         return WebhookError(f"the body is no delivery: {reason}", _AS_SENT, status=400)
+
+    def doubt_about(self, trigger: str) -> str | None:
+        """Return a sentence about a *trigger* that the service isn't known to have; else None."""
+        if trigger in self.EVENTS or not self.EVENTS:
+            return None
+        near = get_close_matches(trigger, self.EVENTS, n=1)
+        guess = f": did you mean {near[0]}?" if near else ""
+        return f"{type(self).__name__} knows no trigger {trigger!r}{guess}"
 
     def event(self, type: str, data: Any) -> Event:
         """Return the typed event of plain *data*; an `UnknownEvent` if no class fits."""

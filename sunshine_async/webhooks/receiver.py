@@ -1,14 +1,7 @@
 """Receiver of webhooks: an ASGI application that stores deliveries and runs handlers."""
 
 import logging
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Mapping,
-    MutableMapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from inspect import iscoroutinefunction
@@ -126,6 +119,13 @@ class Receiver:
         del inbox  # an address has a password
         if isinstance(open_inbox, ConfigurationError):
             raise open_inbox
+        if not hasattr(parser, "parse"):
+            kind = type(parser).__name__
+            del parser  # perhaps the secret
+            message = (
+                f"Receiver: the parser must be one such as SunshineWebhooks(secret), not {kind}"
+            )
+            raise ConfigurationError(message)
         _check(concurrency=concurrency, handler_timeout=handler_timeout, keep=keep)
         _check(max_bytes=max_bytes, lease=lease)
         self._parser: Final = parser
@@ -144,22 +144,23 @@ class Receiver:
         """Register a handler, an async function, for *triggers*; ``"*"``: all without a handler.
 
         Raise `ConfigurationError` for no trigger, a trigger that has a handler already, and a
-        function that isn't async.
+        function that isn't async. Log a warning for a trigger that the service isn't known to have.
         """
+        if not triggers or any(map(callable, triggers)):
+            message = 'Receiver.on: name a trigger, such as @receiver.on("conversation:message")'
+            raise ConfigurationError(message)
 
         def register(handler: H) -> H:
             taken = [name for name in triggers if name in self._handlers]
             is_async = iscoroutinefunction(handler) or iscoroutinefunction(
                 getattr(handler, "__call__", None)  # noqa: B004 - an object with an async method
             )
-            if taken or not triggers or not is_async:
-                reason = (
-                    f"{taken[0]} has a handler already" if taken
-                    else "the handler must be an async function" if triggers
-                    else "name a trigger, such as conversation:message"
-                )  # fmt: skip
-                message = f"Receiver.on: {reason}"
+            if taken or not is_async:
+                reason = "the handler must be an async function"
+                message = f"Receiver.on: {f'{taken[0]} has a handler already' if taken else reason}"
                 raise ConfigurationError(message)
+            for doubt in filter(None, map(self._parser.doubt_about, {*triggers} - {ANY})):
+                _LOG.warning("Receiver.on: %s", doubt)
             self._handlers.update(dict.fromkeys(triggers, handler))
             return handler
 

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.size import sized
 
-from sunshine_async import UNSET, Unset
+from sunshine_async import UNSET, Unset, from_dict
 from sunshine_async._codec import (
     Misfit,
     covers,
@@ -294,6 +294,14 @@ def test_a_dictionary_in_place_of_a_model_has_a_next_step() -> None:
         "profile: expected Profile, got dict:"
         " from_dict(Profile, ...) makes a model of the service's names"
     )
+
+
+def test_from_dict_names_its_arguments() -> None:
+    """The data before the model is a `TypeError` that says the order."""
+    data: Any = {"externalId": "jane-1"}
+
+    with pytest.raises(TypeError, match="takes a model, such as User, and then the data"):
+        from_dict(data, UserCreateBody)
 
 
 def test_null_beside_numbers_is_sent() -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.frames import leaks
@@ -74,6 +75,13 @@ def test_a_wrong_url(url: str) -> None:
 
     assert WRONG[url] in str(caught.value)
     assert leaks(caught.value, "pass-word") == []
+
+
+@pytest.mark.parametrize("name", [None, 7, b"run.sqlite"], ids=repr)
+def test_a_path_of_another_type(name: Any) -> None:
+    """A path that isn't text, such as a variable that isn't set, is an error that says so."""
+    error = place_of(name)
+    assert str(error) == f"journal: a path must be text, not {type(name).__name__}"
 
 
 def test_psycopg_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

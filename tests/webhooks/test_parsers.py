@@ -229,6 +229,14 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize("body", ["{}", {}, None], ids=lambda body: type(body).__name__)
+@pytest.mark.parametrize("parser", [SUNSHINE, DIXA], ids=repr)
+def test_a_body_that_was_decoded_is_refused(parser: WebhookParser, body: Any) -> None:
+    """A text or a dictionary in place of the bytes of the request is a `TypeError` that says so."""
+    with pytest.raises(TypeError, match="must be the bytes of the request, as received, not"):
+        parser.parse(HEADERS, body)
+
+
 @given(JSON, st.sampled_from([*SUNSHINE_EVENTS]))
 def test_any_event_is_an_event(event: Any, trigger: str) -> None:
     """Whatever JSON an event is, the delivery is read, and the checks of events don't fail."""

@@ -984,7 +984,33 @@ def test_a_handler_is_registered_once_and_is_async(path: Path) -> None:
     for triggers, handler, reason in (
         (("b",), Handler(), "b has a handler already"),
         ((), Handler(), "name a trigger"),
+        ((Handler(),), Handler(), "name a trigger"),
         (("c",), lambda received: None, "must be an async function"),
     ):
         with pytest.raises(ConfigurationError, match=reason):
             receiver.on(*triggers)(handler)  # type: ignore[arg-type]
+
+
+def test_a_misspelt_trigger_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A trigger that the service isn't known to have is registered, with a warning and a guess."""
+    receiver = receiver_at(path)
+
+    async def handler(received: Received[Any]) -> None: ...
+
+    receiver.on("conversation:mesage", "conversation:read", "brand:new", "*")(handler)
+
+    new, misspelt = sorted(record.getMessage() for record in caplog.records)
+    assert new == "Receiver.on: SunshineWebhooks knows no trigger 'brand:new'"
+    assert misspelt.endswith("no trigger 'conversation:mesage': did you mean conversation:message?")
+
+
+def test_a_secret_in_place_of_a_parser_is_refused(path: Path) -> None:
+    """The text of a secret is no parser: the error says what is one, and doesn't show the secret."""
+    secret: Any = "the-secret"
+
+    with pytest.raises(ConfigurationError) as caught:
+        Receiver(secret, path)
+
+    assert str(caught.value) == (
+        "Receiver: the parser must be one such as SunshineWebhooks(secret), not str"
+    )
