@@ -28,6 +28,8 @@ def _joined(parts: Sequence[Part], least: float) -> list[Part]:
             joined[-1].add(part)
         else:
             joined.append(total_of([part]))
+    if len(joined) > 1 and joined[-1].seconds < least:
+        joined[-2].add(joined.pop())
     return joined
 
 

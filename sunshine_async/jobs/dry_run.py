@@ -12,7 +12,7 @@ from attrs import define, field
 from sunshine_async.jobs.calls import problem_of
 from sunshine_async.jobs.entries import check_rows, row_of
 from sunshine_async.jobs.report import KEPT, NAMED, Problem, Trouble, count_keys
-from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task
+from sunshine_async.jobs.tasks.task import Entry, Mode, Service, Task, check_service
 from sunshine_async.rows import BadRow, Row, RowFile
 from sunshine_async.rows.phones import count_national
 
@@ -126,6 +126,7 @@ def dry_run(
     bad row. Memory stays flat: keys go into a temporary file.
     """
     check_rows(rows)
+    check_service(service)
     task = service.task(mode)
     found = DryRun(rate=rate, most=task.batch_size)
     with closing(sqlite3.connect("", isolation_level=None)) as database:

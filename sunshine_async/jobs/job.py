@@ -25,7 +25,7 @@ from sunshine_async.jobs.options import GRACE, MAX_OUTAGE, JobOptions
 from sunshine_async.jobs.outage import OutageWatch, is_answer
 from sunshine_async.jobs.progress import Progress, recent_rate
 from sunshine_async.jobs.report import Cause, Ending, Problem, Report, Trouble
-from sunshine_async.jobs.tasks.task import Entry, Mode, Service
+from sunshine_async.jobs.tasks.task import Entry, Mode, Service, check_service
 from sunshine_async.jobs.timeline import Recorder
 from sunshine_async.journal import JournalAwayError
 from sunshine_async.rows import BadRow, RowFile, Shape
@@ -66,6 +66,7 @@ class Job:
         on_problem: Callable[[Problem], None] | None = None,
         clock: Timer = time.perf_counter,
     ) -> None:
+        check_service(service)
         service.check_client(client)
         self._task: Final = service.task(mode)
         self.report: Final = Report()

@@ -32,7 +32,7 @@ from sunshine_async.jobs.progress import FOUND, restore_report
 from sunshine_async.jobs.recovery import CrashSafeSender, fenced, is_no_outcome
 from sunshine_async.jobs.report import Ending, Problem, Report, Trouble
 from sunshine_async.jobs.source import FINISHED, LIVE, OPEN, SUMS, check_job, is_finished, load_file
-from sunshine_async.jobs.tasks.task import Entry, Mode, Service
+from sunshine_async.jobs.tasks.task import Entry, Mode, Service, check_service
 from sunshine_async.jobs.writer import JournalWriter
 from sunshine_async.journal import (
     CREATED,
@@ -386,6 +386,7 @@ async def open_with_options(
     place: Place, client: Client, service: Service, mode: Mode, options: JobOptions
 ) -> AsyncGenerator[JournaledJob]:
     """Open the journal at *place* as `open_job` does, with *options* as a value."""
+    check_service(service)
     service.check_client(client)
     service.task(mode)  # before there is a journal
     journal = await to_thread.run_sync(partial(open_journal, place, may_wait=_is_wanted))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, frozen
 
@@ -53,6 +53,13 @@ class JobOptions:
     """True: rows that haven't changed since the service last accepted the row are sent too."""
     keep_bodies: bool = False
     on_progress: Callable[[Report], None] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Raise `TypeError` for a text in place of a choice."""
+        given: Any = self.duplicates
+        if given is not None and not isinstance(given, Duplicates):
+            message = f"duplicates must be one such as Duplicates.LAST, not {given!r}"
+            raise TypeError(message)
 
     def rules(self, mode: Mode, task: Task) -> Rules:
         """Return the rules for rows of a user whom the journal knows already."""

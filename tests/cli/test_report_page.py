@@ -482,6 +482,15 @@ def test_no_call() -> None:
     assert "No call had to wait." in shown.text("p")
 
 
+def test_the_most_is_not_less_than_the_average() -> None:
+    """A row at the very end, in a part without length, counts with the part before."""
+    parts = [Part(0.5, done=2), Part(0.0, bad=1)]
+
+    shown = page(timelines=[Timeline(parts=parts)])
+
+    assert "6 a second on average, 6 at most." in shown.text("p")
+
+
 def test_a_stopped_import_without_a_journal() -> None:
     """The page of a stopped import without a journal tells the last line, and the way to a journal."""
     report = troubled(problem("x"), ending=Ending.STOPPED, last_line=1234)

@@ -625,6 +625,25 @@ async def test_a_mode_that_is_no_mode_is_refused(emulator: Emulator, tmp_path: P
     assert not path.exists()
 
 
+async def test_a_text_for_a_choice_is_refused(emulator: Emulator, tmp_path: Path) -> None:
+    """A text for a service, or for the duplicates, is a `TypeError` that names the right kind."""
+    path, name = tmp_path / "run.sqlite", "sunshine"
+    client = SunshineClient("app", auth=BasicAuth("id", "secret"), transport=emulator.transport())
+    service: Any = name
+    duplicates: Any = "last"
+    refused = r"service must be a Service, such as jobs\.SUNSHINE, not str"
+    with pytest.raises(TypeError, match=refused):
+        jobs.Job(client, service, Mode.CREATE)
+    with pytest.raises(TypeError, match=refused):
+        jobs.dry_run(service, Mode.CREATE, [])
+    with pytest.raises(TypeError, match=refused):
+        async with jobs.open(path, client, service, Mode.CREATE):
+            pass
+    with pytest.raises(TypeError, match=r"such as Duplicates\.LAST, not 'last'"):
+        jobs.open(path, client, SERVICES[name], Mode.CREATE, duplicates=duplicates)
+    assert not path.exists()
+
+
 def test_services_are_a_table() -> None:
     """Each service has its name and every mode, but for messages, which only one service has."""
     for name, service in SERVICES.items():

@@ -246,6 +246,14 @@ class Service:
         return found
 
 
+def check_service(service: object) -> None:
+    """Raise `TypeError` unless *service* is a `Service`."""
+    if not isinstance(service, Service):
+        kind = type(service).__name__
+        message = f"service must be a Service, such as jobs.SUNSHINE, not {kind}"
+        raise TypeError(message)
+
+
 def _times(shape: Shape) -> tuple[tuple[str, ...], ...]:
     return () if shape.body is None else time_fields(shape.body)
 
