@@ -4,8 +4,8 @@ Add the fixtures in ``conftest.py``::
 
     pytest_plugins = ["sunshine_async.testing"]
 
-A test file. Async tests need pytest-asyncio with ``asyncio_mode = auto`` below ``[pytest]`` in
-``pytest.ini``, or the anyio plugin of pytest::
+A test file. The fixtures need ``pip install 'sunshine-async[emulator]' pytest-asyncio``. Async tests
+need ``asyncio_mode = auto`` below ``[pytest]`` in ``pytest.ini``, or the anyio plugin of pytest::
 
     import asyncio
     from collections.abc import Mapping

@@ -42,7 +42,8 @@ operations, declared by the endpoints of the client library. `Sunshine` collects
 parts such as `MessageApi` and `SwitchboardApi`. Sunshine and Smooch are one platform with one
 store, `Platform`: an `AppStore` for each app, with records of users, a `ConversationStore`, and
 tables of the rest. `AppStore.publish` makes a `PlatformEvent` of a change, and `WebhookSender`
-delivers the event to the webhooks with the trigger. Dixa has an `EndUserStore`. `StateFile` keeps changes over a restart.
+delivers the event to the webhooks with the trigger. Dixa has an `EndUserStore`. `StateFile` keeps
+changes over a restart.
 
 `AsgiApp` answers requests: match the path, take the next fault from the `FaultInjector`, run the
 operation, respond or break the connection. `ServerThread` puts the application on a socket.
