@@ -114,6 +114,7 @@ class Connection(asyncio.BufferedProtocol):
         self._peer: Final = peer
         self._secure: Final = secure
         self._used = False
+        """True once a byte of an answer has come."""
         self._limit: Final = limit
         self._buffer = memoryview(bytearray(_FIRST_READ))
         self._loop: Final = asyncio.get_running_loop()
@@ -216,6 +217,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._call is None:
             self.abort()
             return
+        self._used = True
         self._last_activity = self._loop.time()
         data = self._buffer[:nbytes].tobytes()
         if nbytes == len(self._buffer) < _LARGEST_READ:
@@ -270,7 +272,6 @@ class Connection(asyncio.BufferedProtocol):
             self._set_timer(self._deadline(self._call))
 
     def _finish(self, call: Call, response: Response) -> None:
-        self._used = True
         self._call = call.connection = None
         call.set_reply(response)
         if self.state is _WAITING and self._parser.reusable:

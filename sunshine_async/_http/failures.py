@@ -55,7 +55,9 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen = set[int]()  # ``raise error from error`` makes an endless chain
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         if isinstance(error, BaseExceptionGroup):
             yield from cast("BaseExceptionGroup[BaseException]", error).exceptions
@@ -118,6 +120,17 @@ def is_clean_end(tls: ssl.SSLObject | None) -> bool:
         return tls.read(1) == b""
     except ssl.SSLError:
         return False
+
+
+def has_unread(tls: ssl.SSLObject | None) -> bool:
+    """Return True if *tls* holds bytes, or an end, that nobody has read; a byte is lost then."""
+    if tls is None:
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLError as error:
+        return not isinstance(error, ssl.SSLWantReadError)
+    return True
 
 
 def refuses_client(error: BaseException | None) -> TypeGuard[ssl.SSLError]:

@@ -12,7 +12,7 @@ import anyio
 import httpcore
 import httpx
 
-from sunshine_async._http.failures import is_clean_end, restrict_tls
+from sunshine_async._http.failures import has_unread, is_clean_end, restrict_tls
 from sunshine_async._http.httpx_wire import ParserStream
 from sunshine_async._http.response_parser import ResponseParser
 
@@ -45,35 +45,45 @@ class _HttpcoreBackend(httpcore.AsyncNetworkBackend):
 
 
 class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
-    """Wrapper of *stream* that parses responses, except the response to CONNECT."""
+    """Wrapper of *stream* that parses responses, except the response to CONNECT.
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream, limit: int) -> None:
+    *carrier* is the stream of TLS to a proxy that carries *stream*.
+    """
+
+    def __init__(
+        self,
+        stream: httpcore.AsyncNetworkStream,
+        limit: int,
+        carrier: "_HttpcoreStream | None" = None,
+    ) -> None:
         self.response = None
         self._stream: Final = stream
         self._limit: Final = limit
-        self._parser: Final = ResponseParser(limit=limit)
+        self._carrier: Final = carrier
+        self._parser: ResponseParser | None = None
         self._has_read = True
-        self._parses = False
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self._has_read and buffer:  # the first bytes of the next request
             method = buffer.partition(b" ")[0].decode("latin-1")
             self._has_read = False
-            self._parses = method != "CONNECT"
             self.response = None
-            self._parser.expect(method)
+            if method != "CONNECT":
+                self._parser = self._parser or ResponseParser(limit=self._limit)
+                self._parser.expect(method)
         await self._stream.write(buffer, timeout)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = await self._stream.read(max_bytes, timeout)
         self._has_read = True
-        if self._parses and data:
-            self.response = self._parser.feed(data)
-        elif self._parses:
+        parser = self._parser
+        if parser is not None and data:
+            self.response = parser.feed(data)
+        elif parser is not None:
             ended = is_clean_end(self.get_extra_info("ssl_object"))
-            self.response = self._parser.feed_eof() if ended else None
+            self.response = parser.feed_eof() if ended else None
             if self.response is None:
-                message = f"closed {self._parser.stage}"
+                message = f"closed {parser.stage}"
                 raise httpcore.ReadError(message)
         return data
 
@@ -90,12 +100,23 @@ class _HttpcoreStream(httpcore.AsyncNetworkStream, ParserStream):
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
-        return _HttpcoreStream(stream, self._limit)
+        return _HttpcoreStream(stream, self._limit, self)
 
     async def aclose(self) -> None:
+        parser, self._parser = self._parser, None
+        if parser is not None:
+            parser.close()
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable" and self.response is not None and not self._parser.reusable:
+        if info == "is_readable" and not self._is_clean():
             return True  # makes httpcore drop the connection
         return self._stream.get_extra_info(info)
+
+    def _is_clean(self) -> bool:
+        """Return False if bytes came behind the last response, or another may not follow it."""
+        if self._parser is not None and self.response is not None and not self._parser.reusable:
+            return False
+        if has_unread(self._stream.get_extra_info("ssl_object")):
+            return False  # read from the socket already, so the socket itself says nothing
+        return self._carrier is None or self._carrier._is_clean()  # noqa: SLF001 - of this class

@@ -22,6 +22,7 @@ from sunshine_async._http.failures import (
 )
 from sunshine_async._http.fork import renew_after_fork
 from sunshine_async._http.messages import (
+    BODY_LOST,
     Failure,
     Headers,
     Request,
@@ -69,6 +70,7 @@ class _HttpcoreTrace:
         self.connect_scope: Final = anyio.CancelScope()
         self.has_events = False
         self.new_connection = False
+        """True while a connection is new, and has brought no answer."""
         self.last_event = ""
         """The last event before the request."""
         self.refusal: Response | None = None
@@ -283,11 +285,13 @@ class HttpxWire:
         trace.mocked = is_httpx and is_mocked()
         trace.progress.started = trace.mocked or not is_httpx
         incoming = await transport.handle_async_request(outgoing)
+        trace.new_connection = False  # the server has read the request
         try:
             if incoming.status_code == _PROXY_AUTH_REQUIRED and self._is_forwarded:
                 raise httpx.ProxyError(str(_PROXY_AUTH_REQUIRED))
             if incoming.status_code >= _LOWEST_REFUSAL:
-                trace.refusal = Response(incoming.status_code, dict(incoming.headers), b"")
+                fields = dict(incoming.headers)
+                trace.refusal = Response(incoming.status_code, fields, b"", BODY_LOST)
             stream = incoming.extensions.get("network_stream")
             if isinstance(stream, ParserStream):
                 return await _read_parsed(incoming, stream)

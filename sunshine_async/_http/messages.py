@@ -67,7 +67,7 @@ class Response:
     _head: Headers | list[tuple[bytes, bytes]] | bytes = field(repr=False)
     body: bytes = field(repr=False)
     body_error: str = field(default="", repr=False)
-    """Reason that the body can't be read. If there is a reason, *body* is empty."""
+    """Reason that the body was lost, or can't be read. If there is a reason, *body* is empty."""
     tells_limit: bool = field(default=True, repr=False)
     """False if certainly no header tells a rate limit."""
 
@@ -83,6 +83,10 @@ class Response:
     def ok(self) -> bool:
         """True for a status from 200 to 299."""
         return 200 <= self.status < 300  # noqa: PLR2004 - 2xx
+
+
+BODY_LOST: Final = "its end was lost"
+"""The `Response.body_error` of a refusal of which only the head has come."""
 
 
 class Failure(NamedTuple):  # costs a fifth of an attrs class at import

@@ -62,9 +62,7 @@ class Pool:
         self.is_open = True
         self.lifetime: Final = self._close_with_loop()
         self._origin: Final = origin
-        self._make_connection: Final = partial(
-            Connection, self, str(origin), limit=max_response_bytes, secure=origin.secure
-        )
+        self._max_response_bytes: Final = max_response_bytes
         self._keepalive_expiry: Final = keepalive_expiry
         self._dialer: Final = Dialer(origin, make_context, proxy)
         self._loop: Final = asyncio.get_running_loop()
@@ -94,6 +92,8 @@ class Pool:
 
     def cancel(self, call: Call) -> None:
         """Remove *call* from the queue, or close the connection that carries *call*."""
+        if self._loop.is_closed():
+            return  # the loop has closed all, and cancelled its timers
         if call.connection is not None:
             call.connection.abort()
         else:
@@ -162,6 +162,10 @@ class Pool:
         if before < after:
             return next(islice(self._queue, before, None))
         return next(islice(reversed(self._queue), after, None))
+
+    def _make_connection(self) -> Connection:
+        origin = self._origin
+        return Connection(self, str(origin), limit=self._max_response_bytes, secure=origin.secure)
 
     async def _dial(self, seconds: float | None) -> Connection | Failure:
         """Return a new connection, or the failure to connect within *seconds*."""

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import httptools
 from attrs import evolve
 
-from sunshine_async._http.messages import Response
+from sunshine_async._http.messages import BODY_LOST, Response
 from sunshine_async._http.response_parts import (
     BodyDecoder,
     Fields,
@@ -136,7 +136,7 @@ class ResponseParser:
         """
         if not self._started or self._status < _LOWEST_REFUSAL:
             return None
-        return Response(self._status, self._fields, b"")
+        return Response(self._status, self._fields, b"", BODY_LOST)
 
     @property
     def stage(self) -> str:

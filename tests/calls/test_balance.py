@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import sys
+import warnings
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -23,10 +25,21 @@ from weakref import ref
 import anyio
 import pytest
 from attrs import evolve
+from support.certificates import tls
 from support.clients import KEY
-from support.servers import Peer, Script, always, answer, answering, serving, silent, unused_port
+from support.servers import (
+    Blocking,
+    Peer,
+    Script,
+    always,
+    answer,
+    answering,
+    serving,
+    silent,
+    unused_port,
+)
 from support.virtual import settled, sleep, until, virtual, virtually
-from support.wires import call, no_mocks, pool_of, wired
+from support.wires import call, no_mocks, pool_of, wired, wired_by_httpx
 
 from sunshine_async import (
     BearerAuth,
@@ -37,6 +50,7 @@ from sunshine_async import (
     SunshineClient,
     SunshineError,
 )
+from sunshine_async._http.connection import Connection
 from sunshine_async._http.messages import (
     Failure,
     Request,
@@ -45,8 +59,10 @@ from sunshine_async._http.messages import (
     SendProgress,
     StreamedBody,
     Timeout,
+    Wire,
 )
-from sunshine_async._http.pool import SocketWire
+from sunshine_async._http.pool import Pool
+from sunshine_async._http.response_parser import ResponseParser
 from sunshine_async._pace.breaker import FAILURES, Sign
 from sunshine_async._pace.slots import Lane, Slots
 from sunshine_async._pace.waiting import CLOCK, Clock, acquire_slot
@@ -442,7 +458,7 @@ async def post(client: SmoochClient) -> None:
     await client.app_users.post_image("jane", pieces(), role="appMaker")
 
 
-async def answered(wire: SocketWire) -> Response:
+async def answered(wire: Wire) -> Response:
     """Call by *wire*; return the answer."""
     reply = await call(wire)
     assert isinstance(reply, Response), reply
@@ -510,6 +526,60 @@ async def test_no_end_of_a_call_needs_the_collector(
     ours = [one for one in left if one.__module__.startswith(("sunshine_async", "httptools"))]
     assert not ours
     assert FrameType not in left
+
+
+def test_a_loop_that_is_closed_under_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once another loop calls, the collector frees the place of the call, without a complaint."""
+    no_mocks(monkeypatch)
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+
+    async def begin(client: SunshineClient) -> None:
+        waiting = asyncio.create_task(create(client))
+        await until(lambda: client.tally.requests > 0)
+        await settled()
+        waiting.add_done_callback(complaints.append)
+
+    async def begin_and_cancel(client: SunshineClient) -> None:
+        task = asyncio.create_task(create(client))
+        await settled()
+        task.cancel()
+
+    with Blocking() as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the closed loop has left open
+        client = SunshineClient("app", auth=KEY, base_url=server.url, pace=Pace())
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+        loop.run_until_complete(begin(client))
+        loop.close()
+        asyncio.run(begin_and_cancel(client))
+        gc.collect()
+
+    assert client.pace.snapshot().in_flight[Lane.INTERACTIVE] == 0
+    assert not complaints
+
+
+@pytest.mark.parametrize("open_wire", [wired, wired_by_httpx])
+@pytest.mark.parametrize("secure", [True, False])
+async def test_no_end_of_a_client_needs_the_collector(
+    open_wire: Callable[..., Any], *, secure: bool
+) -> None:
+    """A pool and a connection free their memory when they are closed, without the collector."""
+    context = tls() if secure else None
+    async with serving(always, tls=context and context.server) as server:
+        for _ in range(2):  # the second time, nothing is imported
+            gc.collect()
+            gc.disable()
+            try:
+                async with open_wire(server.url, tls=context and context.client) as wire:
+                    await answered(wire)
+                    del wire
+                kinds = (Pool, Connection, ResponseParser)
+                left = [one for one in gc.get_objects() if isinstance(one, kinds)]
+            finally:
+                gc.enable()
+
+    assert not left
 
 
 def body_of_kind(kind: str) -> bytes | StreamedBody | None:

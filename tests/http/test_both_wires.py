@@ -120,6 +120,67 @@ async def test_answer_behind_the_answer_is_nobodys(way: str) -> None:
             assert reply.body == b"/%d" % number
 
 
+class Secured:
+    """The server's side of TLS on *link*, record by record."""
+
+    def __init__(self, link: anyio.abc.SocketStream) -> None:
+        self._link: Final = link
+        self._incoming: Final = ssl.MemoryBIO()
+        self.outgoing: Final = ssl.MemoryBIO()
+        self.tls: Final = tls().server.wrap_bio(self._incoming, self.outgoing, server_side=True)
+
+    async def done(self, step: Callable[[], object]) -> None:
+        """Take *step*, with all that it needs of the other side."""
+        while True:
+            try:
+                step()
+            except ssl.SSLWantReadError:
+                await self._link.send(self.outgoing.read())
+                self._incoming.write(await self._link.receive())
+            else:
+                return
+
+
+@pytest.mark.parametrize("ending", ["an answer", "close_notify"])
+@pytest.mark.parametrize("way", ["own", "httpx", "httpx on trio"])
+def test_what_comes_behind_an_answer_under_tls_is_nobodys(way: str, ending: str) -> None:
+    """Bytes that came in one read with an answer, but in a record of their own, are dropped."""
+    heard: list[int] = []
+
+    async def serve(link: anyio.abc.SocketStream) -> None:
+        server = Secured(link)
+        async with link:
+            await server.done(server.tls.do_handshake)
+            await server.done(lambda: server.tls.read(9999))
+            heard.append(len(heard))
+            server.tls.write(answer(b"%d" % heard[-1]))
+            if ending == "an answer":
+                server.tls.write(answer(b"nobody's"))
+            else:
+                with pytest.raises(ssl.SSLWantReadError):
+                    server.tls.unwrap()
+            await link.send(server.outgoing.read())
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await link.receive()
+
+    async def scenario() -> None:
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, serve)
+                await settled()
+                async with WIRES[way.partition(" ")[0]](
+                    f"https://127.0.0.1:{port}", tls=tls().client
+                ) as wire:
+                    for number in range(3):
+                        reply = await call(wire)
+                        assert isinstance(reply, Response), reply
+                        assert reply.body == b"%d" % number
+                tasks.cancel_scope.cancel()
+
+    anyio.run(scenario, backend="trio" if way.endswith("trio") else "asyncio")
+
+
 @pytest.mark.parametrize("ending", ["close_notify", "cut"])
 @pytest.mark.parametrize("way", ["own", "httpx", "httpx on trio"])
 def test_end_of_the_stream_is_said_under_tls(way: str, ending: str) -> None:
@@ -150,27 +211,15 @@ def ending_by(ending: str) -> Serve:
     """Return a server of one answer without a length, whose TLS ends by *ending*."""
 
     async def serve(link: anyio.abc.SocketStream) -> None:
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        server = tls().server.wrap_bio(incoming, outgoing, server_side=True)
-
-        async def done(step: Callable[[], object]) -> None:
-            while True:
-                try:
-                    step()
-                except ssl.SSLWantReadError:
-                    await link.send(outgoing.read())
-                    incoming.write(await link.receive())
-                else:
-                    return
-
+        server = Secured(link)
         async with link:
-            await done(server.do_handshake)
-            await done(lambda: server.read(9999))
-            server.write(b"HTTP/1.1 200 OK\r\n\r\nok")
+            await server.done(server.tls.do_handshake)
+            await server.done(lambda: server.tls.read(9999))
+            server.tls.write(b"HTTP/1.1 200 OK\r\n\r\nok")
             if ending == "close_notify":
                 with pytest.raises(ssl.SSLWantReadError):
-                    server.unwrap()
-            await link.send(outgoing.read())
+                    server.tls.unwrap()
+            await link.send(server.outgoing.read())
             await link.send_eof()
             with suppress(anyio.EndOfStream):
                 await link.receive()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -88,8 +89,43 @@ async def test_a_no_whose_body_breaks(error: Exception) -> None:
     """A refusal of a transport that isn't ours stays a refusal where its body breaks."""
     client = client_of(httpx.Response(404, stream=_Pieces(b"{", error)))
 
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError) as caught:
         await client.users.get("1")
+
+    assert caught.value.is_foreign
+
+
+async def test_a_server_that_has_begun_to_answer_has_read_the_request() -> None:
+    """An alert about the client's certificate says that no request was read, unless one was."""
+    alert = ssl.SSLError(1, "alert")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    error = httpx.ReadError("x")
+    error.__cause__ = alert
+
+    class Alerts(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            for event in ("connection.connect_tcp", "http11.send_request_headers"):
+                await request.extensions["trace"](f"{event}.started", {})
+            if request.method == "GET":
+                raise error
+            return httpx.Response(201, stream=_Pieces(b"{", error))
+
+    client = SunshineClient("app", auth=AUTH, transport=Alerts(), retry=Retry(max_attempts=1))
+
+    with pytest.raises(ConnectionLostError) as caught:
+        await client.users.create(UserCreateBody())
+    assert caught.value.maybe_applied
+    with pytest.raises(ConnectError):
+        await client.users.get("1")
+
+
+async def test_an_endless_chain_of_causes_ends() -> None:
+    """An error that a transport raises from itself is a failure like any other."""
+    error = httpx.ConnectError("x")
+    error.__cause__ = error
+
+    with pytest.raises(ConnectError):
+        await client_of(error).users.get("1")
 
 
 @pytest.mark.parametrize(

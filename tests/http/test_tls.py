@@ -182,6 +182,29 @@ async def test_an_end_in_the_middle_is_a_lost_answer(kind: str) -> None:
     assert isinstance(whole, Response)
 
 
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 201 Cre"])
+async def test_a_server_that_has_begun_to_answer_has_read_the_request(begun: bytes) -> None:
+    """An alert about the client's certificate says that no request was read, unless one was."""
+    alert = ssl.SSLError(1, "alert")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(begun)
+        await peer.gone()
+
+    async with serving(script) as server, wired(server.url) as wire:
+        waiting = asyncio.create_task(call(wire))
+        await until(lambda: bool(server.requests))
+        [connection] = pool_of(wire)._connections
+        await until(lambda: connection._used is bool(begun))
+        connection._transport._force_close(alert)  # type: ignore[attr-defined]
+        reply = await waiting
+
+    assert isinstance(reply, Failure)
+    assert reply.fault is (Fault.LOST if begun else Fault.PERMANENT)
+
+
 @pytest.mark.parametrize("kind", ["close_notify", "an alert"])
 async def test_no_call_is_sent_after_the_end(kind: str) -> None:
     """An end in the same read as an answer is known before the next call in the queue is sent."""
