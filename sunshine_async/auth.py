@@ -18,7 +18,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
 from math import inf
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, cast, final
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -198,7 +198,13 @@ class BearerAuth(_SecretHolder):
 
     async def _refresh(self) -> str:
         assert self._get_token is not None  # noqa: S101 - without a function the header is set
-        token = await self._get_token()
+        found: Any = self._get_token()
+        if not isinstance(found, Awaitable):
+            kind = type(found).__name__
+            del found
+            message = f"token must be an async function, not a function that returns {kind} at once"
+            raise ConfigurationError(message)
+        token = await cast("Awaitable[str]", found)
         problem = _credential_error("token", token)
         if problem is not None:
             del token

@@ -12,6 +12,7 @@ import httpx
 import jwt
 import pytest
 from support.backends import on_both
+from support.frames import leaks
 
 from sunshine_async import BasicAuth, BearerAuth, ConfigurationError, JwtAuth, Retry, SunshineClient
 from sunshine_async.auth import Auth
@@ -143,6 +144,17 @@ async def test_one_who_brings_a_token_and_fails_is_heard() -> None:
     with pytest.raises(ConfigurationError, match="token has a line break"):
         await client.users.get("jane-1")
     await client.users.get("jane-1")
+
+
+async def test_a_function_that_is_not_async_is_named() -> None:
+    """A function that returns the token at once is a setting that can't work, without the token."""
+    make: Any = lambda: "top-secret"  # noqa: E731 - a type checker refuses it
+    client = SunshineClient("app", auth=BearerAuth(make), transport=ScriptedTransport([]))
+
+    with pytest.raises(ConfigurationError, match="token must be an async function") as caught:
+        await client.users.get("jane-1")
+
+    assert not leaks(caught.value, "top-secret")
 
 
 def claims(header: str) -> dict[str, object]:

@@ -1,13 +1,16 @@
 """Telemetry: hooks, spans, metrics and logs tell every attempt, and nobody's data."""
 
+import asyncio
 import json
 import logging
 import re
 import subprocess
 import sys
+from collections import UserDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import anyio
@@ -504,6 +507,44 @@ class TestHooks:
 
         assert len(hook.told) == 4
         assert len([one for one in caplog.records if "a hook failed in" in one.message]) == 4
+
+    @pytest.mark.parametrize(
+        "event", ["call_started", "attempt_started", "attempt_ended", "call_ended"]
+    )
+    async def test_hook_that_raises_a_cancellation(self, event: str) -> None:
+        """A function can't be cancelled: a cancellation out of a hook is the hook's failure."""
+
+        def fail(value: object) -> None:
+            raise asyncio.CancelledError(type(value).__name__)
+
+        client = client_of([(201, USER)], SimpleNamespace(**{event: fail}))
+
+        assert (await client.users.create(BODY)).id == "7494535b"
+
+    async def test_hook_that_stops_the_process(self) -> None:
+        """An interruption in a hook goes through, with a note where the call may have acted."""
+
+        def stop(value: object) -> None:
+            raise KeyboardInterrupt(type(value).__name__)
+
+        client = client_of([(201, USER)], SimpleNamespace(attempt_ended=stop))
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            await client.users.create(BODY)
+        assert "may have acted" in caught.value.__notes__[0]
+
+    async def test_trace_context_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A mapping that can't be read is the hook's failure: the call goes on without headers."""
+
+        class Fails(UserDict[str, str]):
+            def get(self, key: str, default: Any = None) -> Any:
+                raise LookupError(key, default)
+
+        client = client_of([(200, USER)], Recorder(Fails()))
+
+        assert (await client.users.get("1")).id == "7494535b"
+        assert traceparents(client) == [None]
+        assert "a hook failed in attempt_started" in caplog.text
 
     async def test_hook_of_a_receiver(self, path: Path) -> None:
         """A handler that a shutdown cancels is told as cancelled; a receiver needs no hooks."""

@@ -171,18 +171,26 @@ class Hooks:
         self._methods: Final[Mapping[str, Sequence[Callable[[Any], Any]]]] = found
         self._base_url: Final = base_url
 
-    def emit(self, event: str, make: Callable[[], object]) -> list[Any]:
-        """Give the value of *make* to each hook with a method *event*; return the results."""
+    def emit(
+        self,
+        event: str,
+        make: Callable[[], object],
+        take: Callable[[object], object] | None = None,
+    ) -> None:
+        """Give the value of *make* to each hook with a method *event*, and the results to *take*."""
         methods = self._methods[event]
         if not methods:
-            return []
-        value, results = make(), list[Any]()
+            return
+        value = make()
         for method in methods:
             try:
-                results.append(method(value))
-            except Exception:  # noqa: BLE001 - of any kind: the hook is the user's
+                result = method(value)
+                if take is not None:
+                    take(result)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 - of any kind: no cancellation reaches a function
                 _LOG.exception("a hook failed in %s: the call goes on", event)
-        return results
 
     def end_rows(self, service: str, mode: str, outcome: str, rows: int) -> None:
         """Tell the hooks that *rows* of a job ended with *outcome*."""
@@ -265,9 +273,11 @@ class CallObserver:
         self.attempts, self.waited = attempt, self.waited + waited
         started = AttemptStarted(**self.subject, attempt=attempt, waited=waited, is_probe=is_probe)
         self._started, self._began = started, self.now()
-        traces = self.hooks.emit("attempt_started", lambda: started)
+        added = dict[str, str]()
+        self.hooks.emit(
+            "attempt_started", lambda: started, lambda trace: added.update(_trace_headers(trace))
+        )
         self._began = self.now()  # again, as the hooks took time
-        added = {name: value for trace in traces for name, value in _trace_headers(trace)}
         return {**headers, **added} if added else headers
 
     def end_attempt(self, reply: Response | Failure | None) -> None:
